@@ -1,15 +1,16 @@
-"""What lies between Raft and its users; pure, and shared by the simulator and the real node.
+"""The replica: Raft, the state machine and client requests in one pure object, for the simulator and real nodes.
 
     replica = Replica(config, machine, durable_state, rng=random.Random(7), now=0)
     effects = replica.step([event, ...], now, wall_us)
 
-The host's duties are those of `qcore.core`, with three differences: `step` takes a list of events (those
-that arrived together share appends); applying and snapshots are the replica's own business; and each
+The driver's duties are those that `qcore.core` lists, with three differences. `step` takes a list of events, so that
+commands that arrive together share appends. The replica itself applies entries and takes snapshots. Each
 `ClientRequest` ends in exactly one `Reply`.
 """
 
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.durability_gate import DurabilityGate
-from qcore.replica.replica import Replica, ReplicaStatus
+from qcore.replica.replica import Replica
+from qcore.replica.replica_status import ReplicaStatus
 
 __all__ = ["DurabilityGate", "Replica", "ReplicaConfig", "ReplicaStatus"]

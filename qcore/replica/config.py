@@ -1,4 +1,4 @@
-"""Configuration of a replica."""
+"""The settings of a replica."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ class ReplicaConfig:
 
     Attributes:
         raft: settings of the Raft core.
-        max_command_bytes: a larger command or query is refused (`TooLarge`) before it is appended.
-        max_pending_requests: client requests without an outcome yet; beyond it `Overloaded`.
-        max_pending_bytes: the same by the size of their payloads.
-        max_admin_requests: membership changes, learners that catch up, and transfers without an outcome yet;
+        max_command_bytes: a larger command or query is rejected (`TooLarge`) before it is appended.
+        max_pending_requests: how many client requests may be without an outcome; beyond it `Overloaded`.
+        max_pending_bytes: how many bytes their payloads may have together; beyond it `Overloaded`.
+        max_admin_requests: how many membership changes, catch-ups of learners and transfers may be without an outcome;
             beyond it `Overloaded`.
-        snapshot_entries, snapshot_bytes: take a snapshot when so many entries, or bytes of entries, were
-            applied since the last; 0 switches the criterion off. Of a state whose snapshot is more than twice as
-            large as `snapshot_bytes`, when half as many bytes were applied as that has.
-        keep_entries, keep_bytes: entries before a snapshot that stay in the log for slow followers, at most so many and
-            so many bytes of them.
-        max_rules: the newest apply rules to admit to: a lower one holds the cluster back (`qcore.core.version`).
+        snapshot_entries, snapshot_bytes: take a snapshot when this many entries, or bytes of entries, were applied
+            since the last one; 0 switches the criterion off. If the last snapshot is larger than twice
+            `snapshot_bytes`, the limit is half its size.
+        keep_entries, keep_bytes: how many entries, and how many bytes of them, stay in the log before a snapshot, for
+            slow followers.
+        max_rules: the newest apply rules that this node supports; a lower number holds the cluster back
+            (`qcore.core.version`).
 
     Raises:
         ConfigError: a value is out of range; the message names the field.

@@ -1,4 +1,4 @@
-"""What a host tells a replica, and what a replica asks of its host."""
+"""The events that a driver gives to a replica, and the effects that it executes for the replica."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class ClientRequest:
     """A request from a client of this node. Ends in exactly one `Reply` with the same `request_id`.
 
     Attributes:
-        request_id: chosen by the host, unique within this run of the node.
+        request_id: chosen by the driver, unique within this run of the node.
         kind: see `RequestKind`.
         payload: the command or query for the state machine.
-        timeout_ms: after this long without an outcome the reply is `OutcomeUnknown` (for a write that
-            may have been appended) or `NotLeader` / `Overloaded` (certainly without effect).
-        max_staleness_ms: how old the state may be that a `stale_read` sees.
+        timeout_ms: after this time without an outcome the reply is `OutcomeUnknown` (a write that may have been
+            appended) or `NotLeader` / `Overloaded` (certainly without effect).
+        max_staleness_ms: how old the state of a `stale_read` may be.
     """
 
     request_id: int
@@ -51,10 +51,10 @@ class ClientRequest:
 
 @dataclass(slots=True)
 class ChangeMembers:
-    """Make these the voters and learners; answered by a `Reply` once the final configuration is committed.
+    """Make these the voters and learners; ends in a `Reply` once the final configuration is committed.
 
-    The reply is an error of kind `ChangeRefused`, `NotLeader` or `OutcomeUnknown` otherwise. See
-    `qcore.core.events.ChangeMembership` for the fields. Taken by the leader only.
+    Otherwise the reply is the error `ChangeRefused`, `NotLeader` or `OutcomeUnknown`.
+    `qcore.core.events.ChangeMembership` describes the fields. Leader only.
     """
 
     request_id: int
@@ -67,7 +67,7 @@ class ChangeMembers:
 
 @dataclass(slots=True)
 class AddLearner:
-    """Add a learner; answered by a `Reply` once it has caught up, or by `NotCaughtUp`. Leader only."""
+    """Add a learner; ends in a `Reply` once it has caught up, or in `NotCaughtUp`. Leader only."""
 
     request_id: int
     node_id: int
@@ -77,7 +77,7 @@ class AddLearner:
 
 @dataclass(slots=True)
 class TransferLeader:
-    """Hand leadership to a voter (None: the best); answered by a `Reply` once another leads. Leader only."""
+    """Transfer leadership to a voter (None: the best one); ends in a `Reply` once another leads. Leader only."""
 
     request_id: int
     to: int | None
@@ -86,9 +86,9 @@ class TransferLeader:
 
 @dataclass(slots=True)
 class UpgradeMachine:
-    """Raise the state machine's active version (None: to the newest that this node supports).
+    """Raise the active version of the state machine (None: to the newest that this node supports).
 
-    Answered by a `Reply` with the active `ClusterVersion` as JSON, or by an error that says why not. Leader only.
+    Ends in a `Reply` with the active `ClusterVersion` as JSON, or in an error that states the reason. Leader only.
     """
 
     request_id: int
@@ -98,7 +98,7 @@ class UpgradeMachine:
 
 @dataclass(slots=True)
 class PeerVersionSupport:
-    """What a member said in its `Hello` that it can apply; None once it is not connected any more."""
+    """What a member can apply, according to its `Hello`; None once it is no longer connected."""
 
     peer_id: int
     support: VersionSupport | None
@@ -106,10 +106,10 @@ class PeerVersionSupport:
 
 @dataclass(slots=True)
 class InitCluster:
-    """Begin a cluster; answered by a `Reply` once the configuration is committed, or refused.
+    """Begin a cluster; ends in a `Reply` once the configuration is committed, or in an error.
 
-    With `same_everywhere` other nodes may begin the same cluster, each for itself: the first entries then hold nothing
-    of this node's own, no time stamp either.
+    With `same_everywhere` other nodes may begin the same cluster independently. The first entries then hold nothing
+    that differs between nodes, not even a time stamp.
     """
 
     request_id: int
@@ -120,22 +120,22 @@ class InitCluster:
 
 @dataclass(slots=True)
 class TriggerSnapshot:
-    """Capture the state machine and compact the log, keeping `keep_entries` entries before it."""
+    """Take a snapshot and compact the log; keep `keep_entries` entries before it."""
 
     keep_entries: int = 0
 
 
 @dataclass(slots=True)
 class RequestSnapshot:
-    """Have a snapshot that holds all that was acknowledged so far; answered by a `Reply` with its index.
+    """Get a snapshot that holds everything acknowledged before this request; ends in a `Reply` with its index.
 
-    The snapshot is then the core's newest, or an older one than that. It is captured little by little and
-    compacts the log, as the policy's are (`ReplicaConfig.keep_entries`). Taken by any member.
+    The core's newest snapshot then has this index or a later one. The snapshot is captured in bounded steps and
+    compacts the log, as the policy's snapshots do (`ReplicaConfig.keep_entries`). Any member accepts this request.
 
     Attributes:
-        timeout_ms: how long it may take in all.
+        timeout_ms: how long it may take in total.
         confirm_ms: how long a quorum may take to confirm that this node's state is recent.
-        stale: what this node has applied is recent enough; needs no leader and no quorum.
+        stale: what this node has applied is recent enough; this needs no leader and no quorum.
     """
 
     request_id: int
@@ -166,7 +166,7 @@ ReplicaEvent = (
 
 @dataclass(slots=True)
 class SendPeer:
-    """Send once every write up to `after` is durable (0: at once). May be lost."""
+    """Send the message once every write up to `after` is durable (0: immediately). It may be lost."""
 
     to: int
     message: PeerMessage
@@ -175,7 +175,7 @@ class SendPeer:
 
 @dataclass(slots=True)
 class Reply:
-    """The outcome of a client's request: a result with the log index it was applied or read at, or an error."""
+    """The outcome of a request: a result with the log index at which it was applied or read, or an error."""
 
     request_id: int
     result: str | None
@@ -192,7 +192,7 @@ class Applied:
 
 @dataclass(slots=True)
 class Restored:
-    """The state machine was replaced by a snapshot. For traces and invariants."""
+    """The state machine was restored from a snapshot. For traces and invariants."""
 
     snapshot: Snapshot
 

@@ -1,4 +1,4 @@
-"""Who leads, and since which term: the result of a transfer."""
+"""Which node leads, and in which term: the result of a transfer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from qcore.core.raft import RaftCore
 
 @dataclass(slots=True, frozen=True)
 class Leadership:
-    """That a node leads in a term.
+    """A leader and its term.
 
     Attributes:
-        leader_id: the node.
-        term: the term.
+        leader_id: the node that leads.
+        term: the term in which it leads.
     """
 
     leader_id: int
@@ -23,12 +23,12 @@ class Leadership:
 
     @classmethod
     def of(cls, core: RaftCore) -> Self:
-        """As this core knows it. It must know of a leader."""
-        assert core.leader_id is not None, "somebody leads"
+        """The leader that this core knows. It must know one."""
+        assert core.leader_id is not None, "a leader is known"
         return cls(core.leader_id, core.term)
 
     def to_json(self) -> str:
-        """As the text that a replica's reply carries."""
+        """The text that a reply carries."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod

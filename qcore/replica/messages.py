@@ -1,4 +1,4 @@
-"""Messages between replicas that are not Raft's own: a follower passes requests to the leader."""
+"""Messages between replicas beyond those of Raft: requests that a follower passes to the leader."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from qcore.core.messages import RaftMessage
 #: - `read`: linearizable, by the leader, confirmed by a quorum (ReadIndex, dissertation 6.4).
 #: - `lease_read`: linearizable while clocks keep their bound, by the leader under its lease (6.4.1).
 #: - `follower_read`: linearizable, by this node, at an index that the leader confirms.
-#: - `stale_read`: by this node at once, if it is fresh enough.
+#: - `stale_read`: by this node immediately, if its state is fresh enough.
 RequestKind = Literal["write", "session", "read", "lease_read", "follower_read", "stale_read"]
 
 
 @dataclass(slots=True)
 class Forward:
-    """A client's request, passed on to the leader.
+    """A client's request that a follower passes to the leader.
 
     Attributes:
-        forward_id: numbers the sender's forwards; never reused, also not across restarts.
+        forward_id: numbers the sender's forwards; never reused, not even after a restart.
         kind: see `RequestKind`.
         payload: the command or query.
-        timeout_ms: how long the client still waits.
+        timeout_ms: how much longer the client waits.
     """
 
     forward_id: int
@@ -53,9 +53,9 @@ class ForwardResponse:
 
 @dataclass(slots=True)
 class ReadIndex:
-    """At which index may I serve a linearizable read? (dissertation 6.4, last part)
+    """Asks the leader for the index at which the sender may serve a linearizable read (dissertation 6.4, last part).
 
-    `read_id` numbers the sender's questions; never reused, also not across restarts.
+    `read_id` numbers the sender's requests; never reused, not even after a restart.
     """
 
     read_id: int
@@ -64,7 +64,7 @@ class ReadIndex:
 
 @dataclass(slots=True)
 class ReadIndexResponse:
-    """The index that a quorum confirmed after the question arrived, or the error as in `ForwardResponse`."""
+    """The index that a quorum confirmed after the request arrived, or the error, as in `ForwardResponse`."""
 
     read_id: int
     index: int | None

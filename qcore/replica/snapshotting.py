@@ -1,18 +1,18 @@
-"""When to snapshot, and how to capture a large state machine without stopping the node.
+"""When a snapshot is due, how a large state is captured without stopping the node, and how it is restored.
 
-The machine is frozen at one index by a call that costs little; its text is then drawn one chunk a step, so that
-heartbeats and requests go on in between.
+One cheap call freezes the state machine at one index. Each step then reads one chunk of its text, so that heartbeats
+and requests continue in between.
 
-**Pacing.** A chunk a millisecond is not enough when the log grows faster than that, or when steps are rare. So for
-every byte that is appended to the log meanwhile, a byte of the snapshot is drawn in the same step, as the assists
-of an incremental garbage collector do: a snapshot is complete before the log has grown by the snapshot's own size,
-whatever the load. A step appends a bounded number of bytes (`Replica` proposes no more at once, and a follower is
-sent no more), and so draws a bounded number.
+**Pacing.** One chunk a millisecond is not enough when the log grows faster than that, or when steps are rare. So for
+every byte that a step appends to the log, it also reads a byte of the snapshot, like the assists of an incremental
+garbage collector. A snapshot is complete before the log has grown by the snapshot's size, under any load. A step
+appends a bounded number of bytes (a leader proposes no more, and sends no more to a follower), so it reads a bounded
+number.
 
-**Policy.** A snapshot is due after `snapshot_bytes` of log, or after half as many bytes as the last one has, if that is
-more: else a state that is much larger than the policy would be written over and over. What is written of snapshots is
-thus at most about twice what is written of the log, and the log on disk at most a small multiple of the larger of
-policy and state. All bytes are those of UTF-8. Entries that are small and cost much to apply count by their work.
+**Policy.** A snapshot is due after `snapshot_bytes` of log, or after half the size of the last snapshot if that is
+more. Otherwise a state that is much larger than the policy would be written again and again. So snapshots write at most
+about twice as much as the log, and the log on disk is at most a small multiple of the policy or the state, whichever is
+larger. All bytes are those of UTF-8. Small entries that cost much to apply count by their work.
 """
 
 from __future__ import annotations
@@ -34,34 +34,32 @@ from qcore.replica.apply.machine_results import exception_text
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions.session_table import SessionTable
 
-#: A snapshot is due after so much work, in units of a small entry's: seconds of it. Of a large state, later: after the
-#: work of some of its own size.
+#: A snapshot is due after this much work: seconds of it, in units of a small entry's work. A large state comes later,
+#: after work in proportion to its size.
 _WORK_BETWEEN = 200_000
 #: The pause between two chunks, µs, while nothing is appended.
 _PAUSE_US = 1_000
-#: Characters that a machine is given at a time when it restores a snapshot.
+#: Characters that a machine gets at a time when it restores a snapshot.
 _RESTORE_CHARS = 64 * 1024
 
 
 class SnapshotBuilder:
-    """Decides when, and draws the text of, one snapshot at a time.
+    """Decides when a snapshot is due, and builds its text, one snapshot at a time.
 
     Args:
         config: the policy.
-        covered_index: the last index that the newest snapshot covers.
-        size: bytes of that snapshot's text.
 
     Attributes:
-        size: likewise, of the newest one; 0 while one of the leader is taken over.
+        size: bytes of the newest snapshot's text; 0 if there is none, and while one is being restored.
     """
 
-    def __init__(self, config: ReplicaConfig, covered_index: int, size: int = 0) -> None:
+    def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
         self._has_policy = bool(config.snapshot_entries or config.snapshot_bytes)
-        self._covered_index = covered_index
+        self._covered_index = 0
         self._bytes_since = 0
         self._work_since = 0
-        self.size = size
+        self.size = 0
         self._chunks: Iterator[str] | None = None
         self._text = TextBuilder()
         self._built_bytes = 0
@@ -74,7 +72,7 @@ class SnapshotBuilder:
 
     @property
     def active(self) -> bool:
-        """Whether there is anything to look after: a policy, or a snapshot being captured."""
+        """True if there is a policy, or a snapshot is being captured."""
         return self._has_policy or self._chunks is not None
 
     @property
@@ -82,20 +80,21 @@ class SnapshotBuilder:
         return self._chunks is not None
 
     def next_deadline(self) -> int:
-        """When to draw on, µs."""
+        """When to read the next chunk, µs."""
         return self._next_chunk_at
 
     def applied(self, entry: Entry, cost: int) -> None:
         """Count an applied entry towards the policy.
 
         Args:
-            cost: what it cost besides its size, in units of a small entry's work (`qcore.replica.apply.apply_backlog`).
+            cost: its cost in addition to its size, in units of a small entry's work
+                (`qcore.replica.apply.apply_backlog`).
         """
         self._bytes_since += entry.size_bytes()
         self._work_since += 1 + cost
 
     def appended(self, size: int) -> None:
-        """The log has grown by so many bytes: as much of a snapshot that is being captured is owed."""
+        """The log has grown by `size` bytes: read as much of a snapshot that is being captured."""
         self._appended_bytes += size
 
     def due(self, applied_index: int) -> bool:
@@ -108,7 +107,7 @@ class SnapshotBuilder:
             return True
         if 0 < config.snapshot_bytes <= self._bytes_since and self.size <= 2 * self._bytes_since:
             return True
-        # A start applies again what came after the snapshot: that must not take long either.
+        # A restart applies the entries after the snapshot again, which must not take long either.
         return self._has_policy and self._work_since >= max(_WORK_BETWEEN, self.size >> 9)
 
     def begin(
@@ -120,12 +119,12 @@ class SnapshotBuilder:
         version: ClusterVersion,
         now: int,
     ) -> None:
-        """Freeze the state as of `applied_index`, with the version of the cluster then.
+        """Freeze the state at `applied_index`, with the active version of the cluster.
 
         Raises:
-            StateMachineFailed: the machine raised instead.
+            StateMachineFailed: the machine raised.
         """
-        self.discard()  # first: what a machine gives may end with what it gave before
+        self.discard()  # first: a new capture may invalidate the one before
         table = sessions.dump(version.rules)
         self._chunks = chain(table, _captured(machine))
         self._text = TextBuilder()
@@ -138,10 +137,14 @@ class SnapshotBuilder:
         self._next_chunk_at = now
 
     def build_step(self, now: int, *, everything: bool = False) -> SnapshotTaken | None:
-        """Draw what is owed, at least a chunk if it is time for one, or all; returns the snapshot when it is complete.
+        """Read as much as the log has grown, at least one chunk if one is due; return the snapshot once it is complete.
+
+        Args:
+            now: µs on the monotonic clock.
+            everything: read all that is left.
 
         Raises:
-            StateMachineFailed: the machine raised instead of giving the next one.
+            StateMachineFailed: the machine raised, or a chunk is not valid text.
         """
         if self._chunks is None:
             return None
@@ -176,13 +179,13 @@ class SnapshotBuilder:
         self._checksum = crc32(data, self._checksum)
 
     def discard(self) -> None:
-        """Forget what was drawn: a snapshot from the leader took the state's place."""
+        """Discard the unfinished snapshot."""
         self._chunks = None
         self._text = TextBuilder()
         self._next_chunk_at = NEVER
 
     def on_replaced(self, index: int) -> None:
-        """The state becomes that of a snapshot through `index`; set `size` once all of its text was restored."""
+        """A snapshot through `index` replaces the state; set `size` once all of its text is restored."""
         self.discard()
         self._covered_index = index
         self._bytes_since = self._work_since = 0
@@ -190,12 +193,12 @@ class SnapshotBuilder:
 
 
 def _captured(machine: StateMachine) -> Iterator[str]:
-    """The machine's snapshot as of now, drawn later."""
+    """The machine's snapshot of the current state, to be read later."""
     try:
         chunks = machine.snapshot()
-    except Exception as raised:  # the boundary to the user's own code
+    except Exception as raised:  # the boundary to user code
         raise _no_snapshot(raised) from raised
-    # Text is an iterable of its characters, which would be drawn one by one.
+    # A text is an iterable of characters, which would be read one by one.
     return _checked(_guarded([chunks] if isinstance(chunks, str) else chunks))
 
 
@@ -222,28 +225,27 @@ def _bad_snapshot(fault: str, number: int) -> StateMachineFailed:
 def _guarded(chunks: Iterable[str]) -> Iterator[str]:
     try:
         yield from chunks
-    except Exception as raised:  # the boundary to the user's own code
+    except Exception as raised:  # the boundary to user code
         raise _no_snapshot(raised) from raised
 
 
 def _no_snapshot(raised: Exception) -> StateMachineFailed:
     return StateMachineFailed(
         f"taking a snapshot raised {type(raised).__name__}: {exception_text(raised)}; this node stops: the state "
-        f"machine "
-        "must give its state whenever it is asked to"
+        "machine must give its state whenever it is asked to"
     )
 
 
 def restore_snapshot(
     data: str, machine: StateMachine, sessions: SessionTable
 ) -> Generator[None, None, int]:
-    """Give sessions and machine the state that `SnapshotBuilder` drew, a bounded part for each item.
+    """Restore sessions and machine from the text that `SnapshotBuilder` built, a bounded part for each item.
 
     Returns:
-        bytes of the text. They are counted on the way: those of a large text at once would take long.
+        bytes of the text. They are counted part by part, because counting a large text takes long.
 
     Raises:
-        StateMachineFailed: the text is none that they understand.
+        StateMachineFailed: the text is not a snapshot that they understand.
     """
     with _restoring():
         begin = yield from sessions.load(data)
@@ -252,17 +254,17 @@ def restore_snapshot(
 
 
 def restore_all(restoring: Generator[None, None, int]) -> int:
-    """Restore all of it at once; returns its bytes."""
+    """Restore everything in one piece; return the bytes of the text."""
     return _last_value(restoring)
 
 
 def check_restorable(data: str, machine: StateMachine) -> None:
-    """Whether the machine understands the text of a snapshot. It is left with a part of that state.
+    """Check that the machine understands the text of a snapshot. The machine keeps a part of that state.
 
-    Of a machine that restores gradually, only the first part is tried.
+    If the machine restores gradually, only the first part is tried.
 
     Raises:
-        StateMachineFailed: it does not.
+        StateMachineFailed: the machine does not understand it.
     """
     with _restoring():
         begin = _last_value(SessionTable().load(data))
@@ -270,7 +272,7 @@ def check_restorable(data: str, machine: StateMachine) -> None:
 
 
 def _restore_machine(data: str, begin: int, machine: StateMachine) -> Generator[None, None, int]:
-    """Restore from character `begin` on; returns how many bytes of text the machine was given."""
+    """Restore the machine from character `begin` on; return the bytes of its text."""
     size = 0
 
     def chunks() -> Iterator[str]:
@@ -299,9 +301,8 @@ def _last_value(loading: Generator[None, None, int]) -> int:
 def _restoring() -> Iterator[None]:
     try:
         yield
-    except Exception as raised:  # the boundary to the user's own code
+    except Exception as raised:  # the boundary to user code
         raise StateMachineFailed(
             f"restoring a snapshot raised {type(raised).__name__}: {exception_text(raised)}; this node stops: does "
-            f"it run "
-            "another version of the state machine than the node that took the snapshot?"
+            "it run another version of the state machine than the node that took the snapshot?"
         ) from raised

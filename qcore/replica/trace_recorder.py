@@ -1,4 +1,4 @@
-"""Replica effects and messages as trace records: the same for simulated and real nodes."""
+"""Effects and messages of a replica as trace records, the same for simulated and real nodes."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from qcore.trace import TraceWriter
 
 
 class ReplicaTracer:
-    """Writes what one replica does to a trace.
+    """Writes the effects of one replica to a trace.
 
-    The host records sends, receipts and drops itself, when they happen, with `trace_fields`.
+    The driver records sent, received and dropped messages when that happens, with `trace_fields`.
     """
 
     def __init__(self, trace: TraceWriter, node_id: int) -> None:
@@ -53,7 +53,7 @@ class ReplicaTracer:
         }
 
     def effects(self, t_us: int, effects: Iterable[ReplicaEffect]) -> None:
-        """Record those effects of one step that the trace has a kind for."""
+        """Record the effects of one step for which the trace has a record kind."""
         writers = self._writers
         for effect in effects:
             writer = writers.get(type(effect))
@@ -97,7 +97,7 @@ class ReplicaTracer:
 
 
 def trace_fields(message: PeerMessage) -> tuple[str, int, str]:
-    """Name, term (0 where there is none) and a short note of a message, free of quotes."""
+    """Name, term (0 if there is none) and a short note of a message. The note contains no quotes."""
     match message:
         case AppendEntries():
             note = (

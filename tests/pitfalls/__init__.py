@@ -1,6 +1,7 @@
-"""Faults that other Raft systems had, played here: right with qcore's guard, wrong once it is taken away.
+"""Tests of faults that Raft systems have had: each shows that qcore's guard holds, and what breaks without the guard.
 
-Each fault has one play, a function. `test_..._is_right` runs it as qcore is; its twin takes the guard away, by
-`RaftConfig.safeguards` where there is a switch, else by replacing the one guarded function, and the same play goes
-wrong. docs/raft.md lists the faults with their public threads.
+Each fault has one function that reproduces its conditions. A test runs the function with the guard and shows that
+nothing breaks. Its twin `test_without_...` removes the guard and shows what breaks: it switches off one of the
+`RaftConfig.safeguards`, or replaces the one guarding function. docs/faults.md lists the faults with their public
+threads.
 """

@@ -1,4 +1,4 @@
-"""docs/faults.md names what is there: rows, guards, tests; and every play of this directory."""
+"""The guards and tests that docs/faults.md names exist, and it names every ablation of this directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = (CHECKOUT / "docs" / "faults.md").read_text()
 #: A test with this prefix removes the guard of its row, and shows what breaks.
 WITHOUT_GUARD = "test_without_"
 
-#: number -> (guards, tests), as the table has them.
+#: number -> (guards, tests) in the table.
 ROWS = {
     int(cells[0]): (cells[3], cells[4])
     for line in TEXT.splitlines()
@@ -27,7 +27,7 @@ ROWS = {
 
 
 def names_of_tests(cell: str) -> list[str]:
-    """`path::name` of each test that a cell names; a module without a path is of this directory."""
+    """`path::name` of each test that a cell names. A module without a path is in this directory."""
     module = ""
     found: list[str] = []
     for name in re.findall(r"`([^`]+)`", cell):
@@ -54,15 +54,15 @@ def names_in(path: Path) -> set[str]:
     return found
 
 
-#: Faults of protocol and node; the others are about the ground on which the plays stand.
-PLAYED = [*range(1, 17), *range(21, 34)]
+#: Faults of protocol and node. The others concern the foundations and the checkers.
+TESTED_HERE = [*range(1, 17), *range(21, 34)]
 
 
 def test_every_fault_has_its_row() -> None:
     assert list(ROWS) == list(range(1, 40))
 
 
-@pytest.mark.parametrize("number", PLAYED)
+@pytest.mark.parametrize("number", TESTED_HERE)
 def test_every_row_is_tested_with_and_without_its_guard(number: int) -> None:
     broken = [name for name in NAMED[number] if name.partition("::")[2].startswith(WITHOUT_GUARD)]
     assert broken
@@ -85,10 +85,10 @@ def test_every_guard_exists(number: int) -> None:
 
 
 def collected(module: str) -> set[str]:
-    """What pytest takes for tests in a module that it looks at, as `path::name`."""
+    """The tests that pytest collects from a module, as `path::name`."""
     path = CHECKOUT / module
-    looked_at = module.startswith("tests/") and path.match("test_*.py")
-    assert looked_at, f"pytest does not look at {module}"
+    is_collected = module.startswith("tests/") and path.match("test_*.py")
+    assert is_collected, f"pytest does not collect {module}"
     body = ast.parse(path.read_text()).body
     functions = [part for part in body if isinstance(part, ast.FunctionDef)]
     return {f"{module}::{one.name}" for one in functions if one.name.startswith("test_")}

@@ -1,1 +1,1 @@
-"""Committed entries become state, in bounded steps, under the active version."""
+"""How committed entries become state: in bounded steps, by the rules of the active version."""

@@ -1,12 +1,12 @@
 """The active version of the cluster, as one replica has applied it, and when to raise it (`qcore.core.version`).
 
-| what | who asks | appended once |
+| step | requested by | appended once |
 |---|---|---|
-| next number of the apply rules | nobody: the leader does it by itself | every member is connected and supports it |
+| next number of the apply rules | the leader, without a request | every member is connected and supports it |
 | next version of the state machine | the operator: `UpgradeMachine` | likewise |
 
-An entry that asks for what is active already, or for another machine than the recorded one, changes nothing, on every
-replica alike: two leaders may have appended the same step.
+An entry has no effect if its version is already active, or if it names another machine than the recorded one. Every
+replica decides this alike: two leaders may have appended the same step.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport, ac
 from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, QcoreError
 from qcore.machines.interface import ApplyContext
 from qcore.replica.events import PeerVersionSupport, UpgradeMachine
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.pending import PendingRequest
 
-#: From these rules on the log says which state machine the cluster runs.
+#: From these rules on, the log records which state machine the cluster runs.
 MACHINE_RECORDED_SINCE_RULES: Final = 2
 ADVICE_STOPPED: Final = (
     "start this node with the state machine and the program that the cluster runs; it has applied nothing of that "
@@ -45,8 +45,8 @@ class Versions:
         support: what this program can apply.
 
     Attributes:
-        active: the version as of the last applied entry.
-        members: what each member says that it supports, as far as it is connected; without this node.
+        active: the version after the last applied entry.
+        members: what each connected member supports, except for this node.
     """
 
     def __init__(self, replica: ReplicaContext, support: VersionSupport) -> None:
@@ -54,30 +54,30 @@ class Versions:
         self.support = support
         self.active = FIRST_VERSION
         self.members: dict[int, VersionSupport] = {}
-        self._appended_term = 0  # in which this leader appended a raise that is not applied yet
+        self._appended_term = 0  # the term of this leader's raise that is not applied yet
         self._upgrades: list[tuple[PendingRequest, int]] = []
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to raise."""
+        """True if there is nothing to raise."""
         return self.active.rules >= self.support.rules_max and not self._upgrades
 
     def initial_version(self) -> ClusterVersion | None:
-        """The version that a new cluster begins with; None for rules 1, whose logs do not say."""
+        """The version that a new cluster begins with; None for rules 1, whose logs record none."""
         support = self.support
         if support.rules_max == FIRST_VERSION.rules:
             return None
         return ClusterVersion(support.rules_max, support.machine, support.machine_max)
 
     def apply_context(self, entry: Entry) -> ApplyContext:
-        """What the state machine is told with the command of an entry."""
+        """What the state machine gets with the command of an entry."""
         active = self.active
         return ApplyContext(
             entry.index, entry.time_us, active.machine_version, entry.clock_us, active.rules
         )
 
     def on_restored(self, version: ClusterVersion) -> None:
-        """The state is now that of a snapshot with this version.
+        """The state was restored from a snapshot with this version.
 
         Raises:
             IncompatibleVersion: this program cannot apply what follows it.
@@ -86,20 +86,20 @@ class Versions:
         self.active = version
 
     def apply(self, entry: Entry) -> str:
-        """Apply an entry of kind `version`; returns the version that is active then.
+        """Apply an entry of kind `version`; return the version that is active afterwards.
 
         Raises:
             IncompatibleVersion: this program cannot apply what follows it.
         """
-        asked = ClusterVersion.from_json(entry.data)
+        requested = ClusterVersion.from_json(entry.data)
         self._appended_term = 0
-        if asked.takes_effect_after(self.active):
-            check_supported(asked, self.support, ADVICE_STOPPED)
-            self.active = asked
+        if requested.takes_effect_after(self.active):
+            check_supported(requested, self.support, ADVICE_STOPPED)
+            self.active = requested
         return self.active.to_json()
 
     def on_peer_version_support(self, event: PeerVersionSupport) -> None:
-        """A member said what it supports, or its connection is gone."""
+        """A member has reported what it supports, or is no longer connected."""
         if event.support is None:
             self.members.pop(event.peer_id, None)
         else:
@@ -108,7 +108,7 @@ class Versions:
     # -- raising ---------------------------------------------------------------------------------
 
     def upgrade(self, event: UpgradeMachine) -> None:
-        """Take a request to raise the state machine's version; it ends in one `Reply`."""
+        """Accept a request to raise the state machine's version; it ends in one `Reply`."""
         request = self._replica.start_request(event.request_id, event.timeout_ms)
         wanted = event.version or self.support.machine_max
         rejection = self._upgrade_rejection(wanted)
@@ -120,7 +120,7 @@ class Versions:
             self._upgrades.append((request, wanted))
 
     def advance(self, wall_us: int) -> None:
-        """After each step: settle the requests that are done, and append the next raise if it is time."""
+        """After each step: give the finished requests their outcome, and append the next raise if it is time."""
         core = self._replica.core
         self._upgrades = [item for item in self._upgrades if not self._settled(*item)]
         if not self._is_current or self._appended_term == core.term:
@@ -139,7 +139,7 @@ class Versions:
                 self._appended_term = core.term
 
     def expire(self, request: PendingRequest) -> QcoreError | None:
-        """The error for a request of this kind whose deadline came; None if it is not one."""
+        """The error for an upgrade whose deadline has come; None if the request is not one of these."""
         for item in self._upgrades:
             if item[0] is request:
                 self._upgrades.remove(item)
@@ -148,8 +148,8 @@ class Versions:
                 )
                 why = "" if unsupported is None else f" ({unsupported})"
                 return OutcomeUnknown(
-                    f"the state machine's version was not raised in time{why}; it may still be: look at the cluster's "
-                    "status"
+                    f"the state machine's version was not raised in time{why}; it may still happen: check the "
+                    "cluster's status"
                 )
         return None
 
@@ -163,8 +163,8 @@ class Versions:
             replica.fail(
                 request,
                 OutcomeUnknown(
-                    "this node lost the leadership before the state machine's version was raised: look at the "
-                    "cluster's status, and ask again"
+                    "this node lost the leadership before the state machine's version was raised: check the "
+                    "cluster's status, and retry"
                 ),
             )
         else:
@@ -173,7 +173,7 @@ class Versions:
 
     @property
     def _is_current(self) -> bool:
-        """Whether `active` is what this leader's log says: it may hold a raise that is committed and not applied."""
+        """True if `active` is the newest committed version. A raise that is committed may not be applied yet."""
         return self._replica.core.has_committed_in_term and not self._replica.has_apply_backlog
 
     def _upgrade_rejection(self, wanted: int) -> QcoreError | None:
@@ -183,7 +183,7 @@ class Versions:
         if not self._is_current:
             return ChangeRefused(
                 "not_ready",
-                "this leader has not committed and applied an entry of its own term yet: retry in a moment",
+                "this leader has not yet committed and applied an entry in its current term: retry in a moment",
             )
         if not active.machine:
             return ChangeRefused(
@@ -201,7 +201,7 @@ class Versions:
         return None if unsupported is None else ChangeRefused("unsupported", unsupported)
 
     def _unsupported_reason(self, version: ClusterVersion) -> str | None:
-        """Why some member could not apply this version, or None."""
+        """Why a member could not apply this version; None if all could."""
         core = self._replica.core
         for member in core.membership.members():
             support = self.support if member == core.node_id else self.members.get(member)
@@ -217,15 +217,15 @@ class Versions:
 def check_supported(
     version: ClusterVersion, support: VersionSupport, advice: str = ADVICE_UNTOUCHED
 ) -> None:
-    """Stop a program that cannot apply this version.
+    """Raise an error if this program cannot apply a version.
 
     Args:
-        version: will be active.
-        support: of this program.
+        version: the version that will be active.
+        support: what this program supports.
         advice: ends the text of the error.
 
     Raises:
-        IncompatibleVersion: says what is active and what is supported.
+        IncompatibleVersion: names the active and the supported versions.
     """
     fault = support.incompatibility_with(version)
     if fault is not None:
@@ -233,11 +233,11 @@ def check_supported(
 
 
 def check_all_supported(durable: DurableState, support: VersionSupport) -> None:
-    """Compare every version that a node's log and snapshot name, committed or not, with what its program supports.
+    """Compare every version in a node's log and snapshot, committed or not, with what its program supports.
 
     Raises:
-        IncompatibleVersion: as `require`.
-        LogCorrupt: an entry of kind `version` holds none.
+        IncompatibleVersion: the program does not support one of them.
+        LogCorrupt: an entry of kind `version` holds no version.
     """
     versions = activated_versions(version for _, version in restored_versions(durable))
     if not durable.entries and durable.snapshot is None:

@@ -1,9 +1,9 @@
 """What is committed and not applied yet, so that no step of the replica takes long.
 
-Usually that is nothing: what a step commits is applied in the same step. But a follower that was away gets
-thousands of entries committed by one message, or a snapshot of the whole state. Then a bounded number
-is dealt with in each step, and the rest in the next ones, which `next_deadline` asks for at once. The
-bounds are counts and bytes, not times: the same on every host. Reads wait until what they must see is there.
+Usually the backlog is empty: a step applies what it commits. But one message can commit thousands of entries for a
+follower that was away, or install a snapshot of the whole state. Then each step applies a bounded part, and
+`next_deadline` requests the next step immediately. The bounds are counts and bytes, not times, so they are the same for
+every driver. Reads wait until the state that they must see is applied.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from qcore.core.entry import Entry
 from qcore.core.text_size import utf8_length
 from qcore.machines.interface import StateMachine, SupportsWorkCost
 
-#: What one step applies at most: entries, and one more for each KiB that they hold or that their results have, and what
-#: the machine says that they cost (`SupportsWorkCost`). The last one of a step may exceed it.
+#: The most that one step applies. An entry costs 1, and 1 more for each KiB of its data and of its result, and what the
+#: machine reports (`SupportsWorkCost`). The last entry of a step may exceed the limit.
 MAX_STEP_COST = 512
-#: What one part of a snapshot's restore counts for.
+#: The cost of restoring one part of a snapshot.
 RESTORE_COST = MAX_STEP_COST // 2
 
 
 def cost_of(text: str) -> int:
-    """What a text counts for in a step: one for each KiB."""
+    """The cost of a text in a step: 1 for each KiB."""
     return utf8_length(text) >> 10
 
 
 def work_counter(machine: StateMachine) -> Callable[[], int]:
-    """A function that says what the machine's last command or query counts for in a step, besides its texts."""
+    """A function that returns the cost of the machine's last command or query, without the cost of its texts."""
     if isinstance(machine, SupportsWorkCost):
 
         def last_cost() -> int:
@@ -41,11 +41,11 @@ def work_counter(machine: StateMachine) -> Callable[[], int]:
 
 
 class ApplyBacklog:
-    """Entries and a snapshot on their way into the state machine, and the reads that wait for them.
+    """The entries and the snapshot that the state machine does not have yet, and the reads that wait for them.
 
     Args:
         apply: applies one entry.
-        serve: serves a read by its ticket.
+        serve: serves the read with this ticket.
     """
 
     def __init__(self, apply: Callable[[Entry], None], serve: Callable[[int], None]) -> None:
@@ -59,28 +59,28 @@ class ApplyBacklog:
 
     @property
     def busy(self) -> bool:
-        """True if the next step has something to do here."""
+        """True if the next step has work here."""
         return bool(self._entries) or self._restoring is not None
 
     @property
     def restoring(self) -> bool:
-        """True while a snapshot is being taken over: the state is that of no index."""
+        """True while a snapshot is being restored: the state is that of no index."""
         return self._restoring is not None
 
     def begin_step(self) -> None:
-        """A new step may do its full share again."""
+        """A new step begins, with the full budget."""
         self._left = MAX_STEP_COST
 
     def appended(self, entries: Sequence[Entry]) -> None:
-        """The log has grown in this step: as much more may be applied in it, if so much waits.
+        """The log has grown in this step: raise the step's budget by the same amount while a backlog exists.
 
-        Else a node that appends faster than it applies would fall behind without a bound.
+        Without this, a node that appends faster than it applies would fall behind without bound.
         """
         if self.busy:
             self._left += sum(1 + cost_of(entry.data) for entry in entries)
 
     def add(self, entries: Sequence[Entry]) -> None:
-        """These are committed: apply what this step may still apply, and keep the rest."""
+        """These entries are committed: apply as many as the budget allows, and keep the rest."""
         if self.busy:
             self._entries.extend(entries)
             return
@@ -91,7 +91,7 @@ class ApplyBacklog:
             self._apply_one(entry)
 
     def spend(self, cost: int) -> None:
-        """The entry that is being applied cost so much besides its own size."""
+        """Charge the step for an entry, in addition to the size of its data."""
         self._left -= cost
 
     def _apply_one(self, entry: Entry) -> None:
@@ -99,18 +99,18 @@ class ApplyBacklog:
         self._apply(entry)
 
     def replace(self, restoring: Iterator[None], restored: Callable[[], None]) -> None:
-        """A snapshot takes the place of the state and of all that was to be applied to it.
+        """A snapshot replaces the state and the entries that wait.
 
         Args:
-            restoring: does a bounded part of the work each time it is asked for its next item.
-            restored: called when it is at its end.
+            restoring: each item does a bounded part of the work.
+            restored: called after the last item.
         """
         self._entries.clear()
         self._restoring, self._restored = restoring, restored
         self.advance()
 
     def advance(self) -> None:
-        """Do what this step may still do."""
+        """Restore and apply as much as the budget allows."""
         while self._restoring is not None and self._left > 0:
             if next(self._restoring, self) is not self:
                 self._left -= RESTORE_COST
@@ -126,6 +126,6 @@ class ApplyBacklog:
         heapq.heappush(self._reads, (index, ticket))
 
     def reached(self, index: int) -> None:
-        """The state is now that of `index`: serve the reads that waited for it."""
+        """The state is that of `index` now: serve the reads that waited for it."""
         while self._reads and self._reads[0][0] <= index:
             self._serve(heapq.heappop(self._reads)[1])

@@ -1,4 +1,4 @@
-"""What a committed entry does to the replicated state: the machine, the client sessions, the cluster's version."""
+"""What a committed entry does to the replicated state: the machine, the sessions and the cluster's version."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from qcore.replica.apply.machine_results import (
 )
 from qcore.replica.sessions.session_table import ApplyOutcome, SessionTable
 
-#: So much of a command is shown in an error.
+#: How much of a command an error shows, characters.
 _SHOWN_CHARS: Final = 80
 
 
 def apply_entry(
     entry: Entry, machine: StateMachine, sessions: SessionTable, versions: Versions
 ) -> ApplyOutcome:
-    """Apply one committed entry; returns its result or its error, the same on every replica.
+    """Apply one committed entry; return its result or its error, the same on every replica.
 
-    A result that cannot be sent is an error. From rules 3 on, a session also records it as one; before, it recorded
-    a large result as it was, and only the reply is an error.
+    A result that cannot be sent becomes an error. From rules 3 on, a session records that error. Under earlier rules it
+    records the large result, and only the reply is an error.
 
     Raises:
         StateMachineFailed: the machine raised instead of returning an error result.
@@ -46,14 +46,13 @@ def apply_entry(
             if before < 2 <= versions.active.rules:
                 sessions.begin_rules_2(entry.clock_us)
             return result, None
-    except (IncompatibleVersion, StateMachineFailed):  # they say themselves what failed
+    except (IncompatibleVersion, StateMachineFailed):  # their texts name what failed
         raise
-    except Exception as raised:  # the boundary to the user's own code
+    except Exception as raised:  # the boundary to user code
         raise StateMachineFailed(
             f"applying entry {entry.index}, the {entry.kind} {_short(entry.data)}, raised {type(raised).__name__}: "
             f"{exception_text(raised)}; a state machine must return an error result instead, so this node stops "
-            f"before it "
-            "differs from the others"
+            "before it differs from the others"
         ) from raised
     return "", None
 

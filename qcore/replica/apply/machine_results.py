@@ -1,8 +1,8 @@
-"""What a state machine gives back, checked where it comes from: before it is recorded, stored or sent.
+"""The results of a state machine, checked before they are recorded, stored or sent.
 
-A result that is no text, or holds a lone surrogate, can be neither written as JSON nor stored. Recorded in a session,
-it would make every later snapshot unreadable. So it becomes an error value, the same on every replica, whatever the
-apply rules. The command took effect: the error says so.
+A result that is not text, or that holds a lone surrogate, can be neither written as JSON nor stored. In a session it
+would make every later snapshot unreadable. So it becomes an error value, the same on every replica, under all apply
+rules. The error states that the command took effect.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from qcore.core.text_size import (
 from qcore.errors import QcoreError, ResultInvalid, ResultTooLarge, StateMachineFailed
 from qcore.machines.interface import MAX_RESULT_BYTES, StateMachine
 
-#: A result, or the error in its place. A session records either.
+#: A result, or the error that replaces it. A session records either.
 Result = str | QcoreError
 
-#: The longest text of an exception of the machine's own that is passed on, characters.
+#: The longest text of a machine's exception that is passed on, characters.
 _MAX_TEXT: Final = 2000
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]+")
 _COMMAND: Final = "the command took effect, but the state machine's result cannot be sent"
@@ -29,31 +29,31 @@ _QUERY: Final = "the state machine's answer cannot be sent"
 
 
 def result_of_command(result: object) -> Result:
-    """The result as the text that it must be, or the error in its place."""
+    """The result if it is valid text, else the error that replaces it."""
     return _valid(result, _COMMAND)
 
 
 def within_bound(result: Result) -> Result:
-    """The result, or the error in the place of one that is larger than `MAX_RESULT_BYTES`."""
+    """The result, or an error if it is larger than `MAX_RESULT_BYTES`."""
     return _bounded(result, _COMMAND, "look at the state for what it did")
 
 
 def answer_to_query(answer: object) -> Result:
-    """The answer to a read, or the error in its place."""
-    return _bounded(_valid(answer, _QUERY), _QUERY, "ask for less at once")
+    """The answer to a read, or the error that replaces it."""
+    return _bounded(_valid(answer, _QUERY), _QUERY, "ask for less at a time")
 
 
 def digest_of(machine: StateMachine) -> str:
     """The machine's digest of its state.
 
     Raises:
-        StateMachineFailed: the machine raised, or it is no hexadecimal text, so replicas could not be compared by it.
+        StateMachineFailed: the machine raised, or its digest is not hexadecimal text and cannot be compared.
     """
     try:
         digest: object = machine.state_hash()
     except StateMachineFailed:
         raise
-    except Exception as raised:  # the boundary to the user's own code
+    except Exception as raised:  # the boundary to user code
         raise StateMachineFailed(
             f"state_hash() of the state machine {machine.name!r} raised {type(raised).__name__}: "
             f"{exception_text(raised)}"
@@ -66,10 +66,10 @@ def digest_of(machine: StateMachine) -> str:
 
 
 def exception_text(raised: BaseException) -> str:
-    """What an exception of the machine's says, as text of a bounded length that can be sent."""
+    """The text of a machine's exception, of bounded length and fit to be sent."""
     try:
         text = str(raised)[:_MAX_TEXT]
-    except Exception:  # noqa: BLE001 - the user's own code again
+    except Exception:  # noqa: BLE001 - user code again
         return "an exception that has no text"
     return text if lone_surrogate(text) is None else text.encode(errors="replace").decode()
 
@@ -82,7 +82,7 @@ def _valid(result: object, what: str) -> Result:
         return ResultInvalid(
             f"{what}: it has a lone surrogate, U+{ord(result[at]):04X}, at character {at}"
         )
-    return str.__str__(result)  # of a subclass, the text and nothing else
+    return str.__str__(result)  # of a subclass, only the text
 
 
 def _bounded(result: Result, what: str, advice: str) -> Result:

@@ -1,9 +1,9 @@
-"""The digests of the state at indexes that all replicas agree on, so that members can be compared under load.
+"""Digests of the state at fixed indexes, so that members can be compared under load.
 
-Members that apply entries are never seen at one index. So each keeps the digest of its state at the newest multiples
-of `DIGEST_INTERVAL`: two members that are not further apart than all of these have one in common. The record follows
-from what was applied, whatever the size of the steps. It is kept in memory, and begins again with the process
-and with a snapshot that replaces the state.
+Members that apply entries are never observed at the same index. So each keeps the digests of its state at the newest
+multiples of `DIGEST_INTERVAL`; two members have one in common unless they are further apart than all of these. The
+digests depend only on what was applied, not on the size of the steps. They are kept in memory, and begin again with the
+process and with a snapshot that replaces the state.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 from qcore.machines.interface import StateMachine
 from qcore.replica.apply.machine_results import digest_of
 
-#: Entries between two digests that are kept. The work of one is bounded by what so many entries change.
+#: Entries between two digests. The work for one is bounded by what this many entries change.
 DIGEST_INTERVAL: Final = 1024
-#: How many are kept: as many entries as a member may be behind before that is a fault by itself.
+#: How many are kept. They span as many entries as a member may be behind before the lag itself is a fault.
 DIGESTS_KEPT: Final = 16
 
 
@@ -24,7 +24,7 @@ class StateDigests:
     """The newest digests by index.
 
     Args:
-        machine: digested.
+        machine: the state machine whose state is digested.
     """
 
     def __init__(self, machine: StateMachine) -> None:
@@ -33,14 +33,14 @@ class StateDigests:
 
     @property
     def kept(self) -> Mapping[int, str]:
-        """Digests by index, the oldest first."""
+        """Digests by index, oldest first."""
         return self._kept
 
     def applied(self, index: int) -> None:
-        """The state is now that of `index`.
+        """The state is that of `index` now.
 
         Raises:
-            StateMachineFailed: the machine gave no digest.
+            StateMachineFailed: the machine returned no digest.
         """
         if index % DIGEST_INTERVAL:
             return
@@ -49,5 +49,5 @@ class StateDigests:
             del self._kept[next(iter(self._kept))]
 
     def on_replaced(self) -> None:
-        """Another state takes the place of this one: what was kept tells nothing about it."""
+        """Another state replaces this one: the digests do not describe it."""
         self._kept.clear()

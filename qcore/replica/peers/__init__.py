@@ -1,1 +1,1 @@
-"""Which nodes this one accepts as peers."""
+"""Which nodes a node accepts as peers: by identity, cluster, membership and version."""

@@ -1,11 +1,11 @@
-"""Who a node is: its introduction to peers, and which cluster it belongs to.
+"""The identity of a node: how it introduces itself to peers, and to which cluster it belongs.
 
-A node without a cluster takes the messages of the first cluster that speaks to it, because that is how it
-is made a member; it listens to one cluster at a time, and belongs to it for good once the
-cluster's configuration is in its log. From then on every other cluster is refused.
+A node without a cluster accepts messages from the first cluster that connects to it, because this is how it becomes a
+member. It accepts one cluster at a time, and belongs to it for good once the cluster's configuration is in its log.
+From then on it refuses every other cluster.
 
-While an `Init` of its own is under way, a node offers that cluster to the others and listens to no other one. So of
-several clusters that are begun at once from one list of members, at most one is accepted by a majority.
+While a node executes an `Init`, it offers that cluster to the others and accepts no other one. So if several clusters
+are begun at the same time from one list of members, a majority accepts at most one of them.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Final
 from qcore.core.version import VersionSupport
 from qcore.errors import RemoteProtocolError
 
-#: Part of each rejection by a node, or of one, that belongs to another cluster. 0.1.0 says the same.
+#: Part of each refusal because one of the two nodes belongs to another cluster. 0.1.0 uses the same text.
 IN_OTHER_CLUSTER: Final = "belongs to cluster"
-#: Part of the rejection by a node that is dialled by itself, or by another one with its id. 0.1.0 says the same.
+#: Part of the refusal of a peer with the id of this node; it may be this node. 0.1.0 uses the same text.
 DUPLICATE_NODE_ID: Final = "two nodes have the same id"
-#: Part of each rejection that passes by itself. 0.1.0 says the same.
+#: Part of each refusal that is only temporary. 0.1.0 uses the same text.
 JOINING_OTHER_CLUSTER: Final = "is about to join cluster"
 
 
 @dataclass(slots=True, frozen=True)
 class PeerHello:
-    """What a node says of itself when a connection to a peer begins.
+    """How a node introduces itself when a connection to a peer begins.
 
     Attributes:
         node_id: the node.
         cluster_id: its cluster; empty while it belongs to none.
-        incarnation: of its data directory; empty if it does not say.
-        membership_index: log index of its effective configuration.
+        incarnation: the incarnation of its data directory; empty if it names none.
+        membership_index: the log index of its effective configuration.
         support: what its program can apply.
     """
 
@@ -44,12 +44,12 @@ class PeerHello:
 
 
 class ClusterIdentity:
-    """The node's own id and cluster, and the rule for accepting peers.
+    """The id and cluster of this node, and the rule for accepting peers.
 
     Args:
         node_id: this node.
-        cluster_id: the cluster that it belongs to, or None.
-        incarnation: of its data directory.
+        cluster_id: the cluster to which it belongs, or None.
+        incarnation: the incarnation of its data directory.
     """
 
     def __init__(self, node_id: int, cluster_id: str | None, incarnation: str = "") -> None:
@@ -61,10 +61,10 @@ class ClusterIdentity:
         self._init_cluster_id: str | None = None
 
     def join(self, cluster_id: str) -> bool:
-        """Belong to this cluster from now on; False if that was so before.
+        """Belong to this cluster from now on; return False if the node already did.
 
         Raises:
-            RemoteProtocolError: the node belongs to another; names both.
+            RemoteProtocolError: the node belongs to another cluster; the text names both.
         """
         if self.cluster_id == cluster_id:
             return False
@@ -77,36 +77,36 @@ class ClusterIdentity:
         return True
 
     def begin_init(self, cluster_id: str) -> None:
-        """Say that this node belongs to a cluster that it is about to begin, and listen to no other.
+        """Offer a cluster that this node is about to begin, and accept no other one.
 
-        Until `end_init`, or until it belongs to a cluster.
+        This lasts until `end_init`, or until the node belongs to a cluster.
 
         Raises:
-            RemoteProtocolError: it belongs to a cluster, or listens to another one.
+            RemoteProtocolError: the node belongs to a cluster, or has accepted another one.
         """
-        present = self.cluster_id or self._joining_cluster_id
-        if self.cluster_id is not None or present not in (None, cluster_id):
+        accepted = self.cluster_id or self._joining_cluster_id
+        if self.cluster_id is not None or accepted not in (None, cluster_id):
             raise RemoteProtocolError(
-                f"node {self.node_id} cannot begin cluster {cluster_id}: it listens to {present}"
+                f"node {self.node_id} cannot begin cluster {cluster_id}: it has accepted {accepted}"
             )
         self._init_cluster_id = cluster_id
 
     def end_init(self) -> None:
-        """Offer no cluster any more."""
+        """Stop to offer a cluster."""
         self._init_cluster_id = None
 
     @property
     def is_in_init(self) -> bool:
-        """Whether this node is about to begin a cluster."""
+        """True while this node is about to begin a cluster."""
         return self._init_cluster_id is not None
 
     @property
     def hello_cluster_id(self) -> str:
-        """The cluster that this node names to peers: its own, or the one that it offers; empty if there is none."""
+        """The cluster that this node names to peers: the one to which it belongs, or which it offers; empty if none."""
         return self.cluster_id or self._init_cluster_id or ""
 
     def accept(self, node_id: int, cluster_id: str) -> None:
-        """`check_peer` a peer and listen to it; a peer of a node without a cluster must be `release`d later.
+        """Check a peer with `check_peer` and accept it. A node without a cluster must `release` the peer later.
 
         Raises:
             RemoteProtocolError: see `check_peer`.
@@ -117,10 +117,10 @@ class ClusterIdentity:
             self._joining_connections += 1
 
     def check_peer(self, node_id: int, cluster_id: str) -> None:
-        """Decide on a peer by its id and its cluster.
+        """Accept or refuse a peer by its id and its cluster.
 
         Raises:
-            RemoteProtocolError: the peer is refused; says why and names both sides.
+            RemoteProtocolError: the peer is refused; the text gives the reason and names both sides.
         """
         if node_id == self.node_id:
             raise RemoteProtocolError(
@@ -138,18 +138,18 @@ class ClusterIdentity:
                     f"{self.cluster_id}; check the addresses, or give the node that moves an empty data directory"
                 )
             return
-        for present, why in (
+        for accepted, why in (
             (self._joining_cluster_id, ""),
-            (self._init_cluster_id, " by an Init of its own"),
+            (self._init_cluster_id, " by its own Init"),
         ):
-            if present not in (None, cluster_id):
+            if accepted not in (None, cluster_id):
                 raise RemoteProtocolError(
-                    f"node {self.node_id} {JOINING_OTHER_CLUSTER} {present}{why} and cannot listen to node "
+                    f"node {self.node_id} {JOINING_OTHER_CLUSTER} {accepted}{why} and cannot listen to node "
                     f"{node_id} of cluster {cluster_id}"
                 )
 
     def release(self, cluster_id: str) -> None:
-        """A connection accepted before has closed; the last one frees a node that was not made a member."""
+        """An accepted connection has closed. After the last one, a node that did not become a member is free again."""
         if self._joining_cluster_id == cluster_id:
             self._joining_connections -= 1
             if self._joining_connections == 0:
@@ -157,5 +157,5 @@ class ClusterIdentity:
 
     @property
     def joining_cluster_id(self) -> str | None:
-        """The cluster that speaks to this node while it belongs to none."""
+        """The cluster that this node has accepted while it belongs to none."""
         return self._joining_cluster_id

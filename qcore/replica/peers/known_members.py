@@ -1,9 +1,9 @@
-"""The members that a node has met, so that one whose data was wiped is told from the one that it was.
+"""The incarnations of the members that a node has met, so that it recognises a wiped member.
 
-A data directory has an incarnation, drawn when it is made. A member that returns with another incarnation has
-forgotten its votes and its log, and could help to elect two leaders in one term or to lose a committed
-entry. So it is refused until it was removed from the cluster and added again, which makes it a new member: one with
-another index in `Membership.joined`. A node tells that also from a snapshot alone.
+A data directory gets a random incarnation when it is created. A member that returns with another incarnation has
+forgotten its votes and its log, and could help to elect two leaders in one term or to lose a committed entry. So it is
+refused until it is removed from the cluster and added again. That makes it a new member, with another index in
+`Membership.joined`. A node that knows only a snapshot recognises that, too.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from typing import Final
 from qcore.core.entry import Membership
 from qcore.errors import RemoteProtocolError
 
-#: Characters in an incarnation. A node draws 32; more would only fill the memory and the disk of those who remember it.
+#: Characters in an incarnation. A node draws 32; more would only fill the memory and the disk of its peers.
 MAX_INCARNATION: Final = 128
-#: Part of what a member is told whose data was wiped. 0.1.0 says the same.
+#: Part of the refusal of a wiped member. 0.1.0 uses the same text.
 WAS_WIPED: Final = "was wiped: its data directory is not the one that this node has met before"
-#: How many nodes are remembered that the configuration does not know (yet).
+#: How many nodes are remembered that the configuration does not name, or not yet.
 MAX_KNOWN_NON_MEMBERS: Final = 1000
 
 
 @dataclass(slots=True, frozen=True)
 class KnownMember:
-    """What was met.
+    """A member that this node has met.
 
     Attributes:
-        incarnation: of its data directory.
-        joined: since which configuration it is a member; None while this node's own does not say.
+        incarnation: the incarnation of its data directory.
+        joined: the index of the configuration that made it a member; None while this node's configuration does not
+            name it.
     """
 
     incarnation: str
@@ -40,8 +41,8 @@ class KnownMembers:
     """The incarnation of each member that this node has met.
 
     Args:
-        known: what was remembered before.
-        save: makes a changed memory durable; what it raises reaches the caller of `remember` and `retain`.
+        known: what the node remembered before its restart.
+        save: makes a change durable; its exceptions reach the caller of `remember` and `retain`.
     """
 
     def __init__(
@@ -54,10 +55,10 @@ class KnownMembers:
         self._unsaved = False
 
     def check(self, node_id: int, incarnation: str) -> None:
-        """Compare with what is known of this member.
+        """Compare a member with what is remembered of it.
 
         Raises:
-            RemoteProtocolError: it is not the one that was met before, or the name is too long to be remembered.
+            RemoteProtocolError: it is not the member that was met before, or its incarnation is too long.
         """
         if len(incarnation) > MAX_INCARNATION:
             raise RemoteProtocolError(
@@ -71,13 +72,14 @@ class KnownMembers:
             )
 
     def remember(self, node_id: int, incarnation: str, membership: Membership) -> None:
-        """Remember a member of this node's cluster, or one that its configuration does not know yet.
+        """Remember a member of this node's cluster, or a node that its configuration does not name yet.
 
-        Of the latter `MAX_KNOWN_NON_MEMBERS` are remembered. Another is met when it connects after it has joined.
+        At most `MAX_KNOWN_NON_MEMBERS` of the latter are remembered. Others are met when they connect after they have
+        joined.
 
         Raises:
-            StorageError: it could not be written down; it is remembered until this process ends, and `retry_save`
-                tries again.
+            StorageError: the change is not durable. It is remembered until this process ends, and `retry_save` tries
+                again.
         """
         known = self._known.get(node_id)
         if incarnation and (known is None or known.incarnation != incarnation):
@@ -85,7 +87,7 @@ class KnownMembers:
             if (
                 not is_member
                 and known is None
-                and self._strangers(membership) >= MAX_KNOWN_NON_MEMBERS
+                and self._non_members(membership) >= MAX_KNOWN_NON_MEMBERS
             ):
                 return
             joined = membership.joined_at(node_id) if is_member else None
@@ -93,15 +95,15 @@ class KnownMembers:
             self._store()
 
     def retain(self, membership: Membership, index: int | None = None) -> None:
-        """Forget those that are no longer the members that they were: they may return as new ones.
+        """Forget members that were removed: they may return as new members.
 
         Args:
             membership: a committed configuration.
-            index: up to which log index it is the newest; None: there is no later one. Members that joined behind it
-                are kept: after a restart a node may know less to be committed than before.
+            index: the log index up to which it is the newest; None if there is no later one. Members that joined after
+                it are kept: after a restart, a node may know fewer entries to be committed than before.
 
         Raises:
-            StorageError: as `remember`.
+            StorageError: the change is not durable, as for `remember`.
         """
         kept: dict[int, KnownMember] = {}
         members = membership.members()
@@ -116,10 +118,10 @@ class KnownMembers:
             self._store()
 
     def retry_save(self) -> None:
-        """Write down what could not be written down before, if anything.
+        """Save again if the last attempt failed.
 
         Raises:
-            StorageError: it still cannot.
+            StorageError: this attempt failed, too.
         """
         if self._unsaved:
             self._store()
@@ -129,6 +131,6 @@ class KnownMembers:
         self._save(self._known)
         self._unsaved = False
 
-    def _strangers(self, membership: Membership) -> int:
+    def _non_members(self, membership: Membership) -> int:
         members = membership.members()
         return sum(node_id not in members for node_id in self._known)

@@ -1,13 +1,15 @@
-"""Which peers a node listens to: the rules that follow a node's introduction, in both worlds.
+"""Which peers a node accepts once they have introduced themselves: the rules for simulated and real nodes.
 
-| refused | why |
+| refused | reason |
 |---|---|
 | a node with this node's id | two nodes have one id, or a node dialled itself |
-| a node of another cluster, or of none | it has nothing to say here |
-| a removed member | only a leader that committed in its own term is sure of that |
-| a node that is no member | it could raise the term; one with a newer configuration may have been added |
+| a node of another cluster, or of none | it takes no part in this cluster |
+| a removed member | only by a leader that has committed in its current term: other nodes may lag behind |
+| a node that is no member | it could raise the term; but one with a newer configuration may have been added |
 | a member whose data was wiped | it has forgotten its votes and its log (`qcore.replica.peers.known_members`) |
 | another state machine, or a program that does not support the newest version in the log | the replicas would differ |
+
+Simulated runs record the text of a refusal in their traces, so a changed text changes trace hashes.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from qcore.replica.replica import Replica
 
 
 class PeerAdmission:
-    """Decides on the introductions of peers to one node.
+    """Accepts or refuses the peers of one node.
 
     Args:
-        replica: looked at for role, configuration and version.
-        identity: of this node.
+        replica: gives role, configuration and version.
+        identity: the identity of this node.
         known: the members that it has met.
-        on_unsaved: called when what was met, or forgotten, could not be made durable.
+        on_unsaved: called when a change of `known` could not be made durable.
     """
 
     def __init__(
@@ -44,14 +46,14 @@ class PeerAdmission:
         self._known = known
         self._on_unsaved = on_unsaved
         self._followed_index = 0  # there is no configuration at 0
-        #: Those that are connected, and named a cluster before this node belonged to one.
+        #: Connected peers that named a cluster before this node belonged to one.
         self._early: dict[int, PeerHello] = {}
-        #: Of these, the connections that they opened, and those whose connection this node opened.
+        #: How many connections each of these opened, and the ones to which this node opened a connection.
         self._early_opened: Counter[int] = Counter()
         self._early_answered: set[int] = set()
 
     def hello(self) -> PeerHello:
-        """This node, as it says Hello now."""
+        """The current introduction of this node."""
         return PeerHello(
             self.identity.node_id,
             self.identity.hello_cluster_id,
@@ -61,7 +63,7 @@ class PeerAdmission:
         )
 
     def admit(self, peer: PeerHello) -> None:
-        """Decide on a peer that opened a connection. A node without a cluster must `release` it later.
+        """Accept or refuse a peer that opened a connection. A node without a cluster must `release` it later.
 
         Raises:
             RemoteProtocolError: the peer is refused; the text goes to the peer.
@@ -75,10 +77,10 @@ class PeerAdmission:
         self._meet(peer)
 
     def admit_dialled(self, peer: PeerHello) -> None:
-        """Decide on a peer that answered on a connection which this node opened.
+        """Accept or refuse a peer that answered on a connection which this node opened.
 
         Raises:
-            RemoteProtocolError: it is not the member that was meant.
+            RemoteProtocolError: the peer is refused.
         """
         self.check(peer)
         if self.identity.cluster_id is None:
@@ -86,7 +88,7 @@ class PeerAdmission:
         self._meet(peer)
 
     def check(self, peer: PeerHello) -> None:
-        """What holds in both directions: neither removed nor wiped, and able to apply what this node applies.
+        """Check what holds in both directions: not removed, not wiped, and able to apply what this node applies.
 
         Raises:
             RemoteProtocolError: the peer is refused.
@@ -103,10 +105,10 @@ class PeerAdmission:
             self._check_version(peer)
 
     def on_committed_membership(self) -> None:
-        """Forget those who left, once another configuration is committed.
+        """Forget removed members once another configuration is committed.
 
-        One that is not committed may be taken back, and with it a removal: the member is then the one that was met.
-        Also meet those that said who they are before this node belonged to their cluster.
+        An uncommitted configuration may be replaced, and with it a removal: the member is then still the one that this
+        node has met. Also remember the peers that introduced themselves before this node belonged to their cluster.
         """
         if self._early and self.identity.cluster_id is not None:
             early, self._early = self._early, {}
@@ -125,18 +127,18 @@ class PeerAdmission:
                 self._on_unsaved(error)
 
     def retry_save(self) -> None:
-        """Try again to write down what could not be written down. Call now and then."""
+        """Save again if the last attempt failed. To be called from time to time."""
         try:
             self._known.retry_save()
         except StorageError as error:
             self._on_unsaved(error)
 
     def on_closed(self, node_id: int, *, answered: bool = False) -> None:
-        """A connection with this node has ended. While it has another one, it is the one that was met.
+        """A connection with a peer has ended. While it has another connection, its data cannot have been wiped.
 
         Args:
             node_id: the peer.
-            answered: this node had opened the connection, or tried to; else the peer had.
+            answered: this node opened the connection, or tried to; otherwise the peer did.
         """
         if answered:
             self._early_answered.discard(node_id)
@@ -148,7 +150,7 @@ class PeerAdmission:
             self.on_all_closed(node_id)
 
     def on_all_closed(self, node_id: int) -> None:
-        """All connections with this node have ended: before the next one its data may be wiped."""
+        """All connections with this peer have ended: its data may be wiped before the next one."""
         self._early.pop(node_id, None)
         del self._early_opened[node_id]
         self._early_answered.discard(node_id)
@@ -167,17 +169,17 @@ class PeerAdmission:
                 self._on_unsaved(error)
 
     def _was_removed(self, node_id: int) -> bool:
-        """Only a leader that has committed in its own term is sure: its configuration is the newest.
+        """True if a node was removed. Only a leader that has committed in its current term is sure of that.
 
-        Any other node may lag behind, and if it refused a node that was added (again) meanwhile, and that node led,
-        it could never catch up.
+        Any other node may lag behind. If it refused a node that was added again and now leads, it could never catch
+        up.
         """
         core = self._core
         certain = core.has_committed_in_term and core.membership_index <= core.commit_index
         return certain and node_id not in core.membership.members()
 
     def _check_member(self, peer: PeerHello) -> None:
-        """Refuse a node that is no member. One of another cluster is refused elsewhere, with a better reason."""
+        """Refuse a node that is no member. `check_peer` refuses nodes of other clusters, with a better reason."""
         core, own = self._core, self.identity
         if peer.cluster_id != own.cluster_id or core.membership.is_empty:
             return
@@ -185,7 +187,7 @@ class PeerAdmission:
         if peer.node_id in (own.node_id, *members):
             return
         if peer.membership_index > core.membership_index:
-            return  # a newer configuration than ours: it may have been added meanwhile
+            return  # its configuration is newer: it may have been added
         others = ", ".join(str(member) for member in members if member != own.node_id)
         raise RemoteProtocolError(
             f"node {peer.node_id} is not, or no longer, a member of cluster {peer.cluster_id}: node "
@@ -194,12 +196,12 @@ class PeerAdmission:
 
     def _check_version(self, peer: PeerHello) -> None:
         versions = self._replica.versions
-        # The newest in the log, not the one applied so far: the peer will be sent that entry. A node that is about to
-        # begin a cluster has none yet.
+        # The newest version in the log, not the applied one: the peer will receive that entry. A node that is about to
+        # begin a cluster has no version yet.
         newest = versions.initial_version() if self.identity.is_in_init else None
         fault = peer.support.incompatibility_with(newest or self._core.newest_version)
         if fault is None and peer.support.machine not in ("", versions.support.machine):
-            # Not recorded yet (rules 1, or a node without a log): two programs that differ must not meet all the same.
+            # Not recorded yet (rules 1, or a node without a log): compare the two programs.
             fault = (
                 f"it runs the state machine {peer.support.machine!r}, node {self.identity.node_id} runs "
                 f"{versions.support.machine!r}"

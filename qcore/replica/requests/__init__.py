@@ -1,1 +1,1 @@
-"""Requests of clients and operators: admitted, forwarded, answered once."""
+"""Requests on their way to exactly one outcome: admission, deadlines, writes, reads, forwarding, state copies."""

@@ -1,4 +1,4 @@
-"""Which requests a replica takes, and what it says to those that it does not."""
+"""Which requests a replica accepts, and the errors for requests that fail without an outcome."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qcore.replica.requests.pending import PendingRequest
 
 
 class RequestAdmission:
-    """The limits of one replica: the size of a request, and the number and bytes of those that wait.
+    """The limits of one replica: the size of a request, and the number and bytes of the waiting requests.
 
     Args:
         config: the limits.
@@ -36,11 +36,11 @@ class RequestAdmission:
 
     @property
     def waiting(self) -> int:
-        """Requests that were taken and have no outcome yet."""
+        """How many accepted requests have no outcome yet."""
         return self._flow.requests
 
     def take(self, request: PendingRequest, now: int) -> QcoreError | None:
-        """Take the request, or say why not."""
+        """Accept the request; otherwise return the reason for its rejection."""
         size, limit = utf8_length(request.payload), self._config.max_command_bytes
         if size > limit:
             return TooLarge(f"the request has {size} bytes, the limit is {limit}: split it")
@@ -51,7 +51,7 @@ class RequestAdmission:
         return rejection
 
     def release(self, request: PendingRequest, now: int) -> None:
-        """The request waits no longer. Its deadline may be held for a while yet, its payload must not be."""
+        """The request has its outcome. Its deadline may stay in memory for a while; its payload must not."""
         if request.size is not None:
             self._flow.release(request.size, now)
             request.size = None
@@ -59,19 +59,19 @@ class RequestAdmission:
         request.done = True
 
     def committed(self, size: int, now: int) -> None:
-        """A write of so many bytes was committed."""
+        """A write of `size` bytes was committed."""
         self._committed_bytes.drained(size, now)
 
     def overload_error(
-        self, refused: ProposalRejected, transfer_deadline: int | None, now: int
+        self, outcome: ProposalRejected, transfer_deadline: int | None, now: int
     ) -> Overloaded:
-        """The error for writes that the core did not append, with a hint when it will again.
+        """The error for writes that the core rejected, with a hint when to retry.
 
-        During a transfer that is what is left of the transfer's own time, after which this leader goes on if
-        nobody took over. Else it is how long the entries that are not committed need to
-        shrink by half of their limit, at the rate of the last commits (see `qcore.replica.requests.flow_control`).
+        During a transfer the hint is the rest of the transfer's time: after that, either another node leads or this one
+        continues. Otherwise it is the time in which the uncommitted entries shrink by half of their limit, at the
+        rate of the last commits (see `qcore.replica.requests.flow_control`).
         """
-        if refused.reason == "transferring":
+        if outcome.reason == "transferring":
             why = "leadership is being transferred"
             left_us = None if transfer_deadline is None else max(0, transfer_deadline - now)
         else:
@@ -82,14 +82,14 @@ class RequestAdmission:
 
 
 def expiry_error(request: PendingRequest) -> QcoreError:
-    """What to say when a request's time is up and it has no outcome."""
+    """The error for a request whose deadline has come without an outcome."""
     if request.kind in ("write", "session"):
         return OutcomeUnknown(
             "the command was not committed in time: it may or may not take effect later"
         )
     if request.kind == "leadership_check":
         return TransferUnknown(
-            "no quorum confirmed in time that this node leads: look who leads now"
+            "no quorum confirmed in time that this node leads: check which node leads now"
         )
     return DeadlineExceeded(
         "no quorum confirmed the read in time: retry, or look at the cluster's health"
@@ -97,7 +97,7 @@ def expiry_error(request: PendingRequest) -> QcoreError:
 
 
 def lost_leader_error(request: PendingRequest) -> QcoreError:
-    """What to say of a request that waits at a node which lost its leader and found no other in time."""
+    """The error for a request at a node that lost its leader and found no other one in time."""
     if request.kind in ("write", "session"):
         return OutcomeUnknown(
             "this node lost its leader and found no other in time: the command may or may not take effect"

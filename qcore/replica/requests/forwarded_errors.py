@@ -1,4 +1,4 @@
-"""Errors on their way between replicas: an exception becomes a code and a text, and is rebuilt."""
+"""Outcomes on their way between replicas: an exception becomes a code and a text, and the receiver rebuilds it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BY_CODE: dict[str, type[QcoreError]] = {
 def response_of_result(
     request: PendingRequest, result: str, index: int
 ) -> ForwardResponse | ReadIndexResponse:
-    """The message that carries a result back to the replica which passed the request on."""
+    """The message that carries a result back to the replica that forwarded the request."""
     if request.kind == "read_index":
         return ReadIndexResponse(request.request_id, index)
     return ForwardResponse(request.request_id, result, index)
@@ -47,7 +47,7 @@ def response_of_result(
 def response_of_error(
     request: PendingRequest, error: QcoreError
 ) -> ForwardResponse | ReadIndexResponse:
-    """The message that carries `error` back to the replica which passed the request on."""
+    """The message that carries `error` back to the replica that forwarded the request."""
     response: ForwardResponse | ReadIndexResponse
     if request.kind == "read_index":
         response = ReadIndexResponse(request.request_id, None)
@@ -64,14 +64,14 @@ def response_of_error(
 def rejection_response(
     message: Forward | ReadIndex, error: QcoreError
 ) -> ForwardResponse | ReadIndexResponse:
-    """The message that refuses a peer's request which was not taken at all."""
+    """The message that rejects a peer's request before the replica has accepted it."""
     if isinstance(message, ReadIndex):
         return response_of_error(PendingRequest(message.read_id, None, "read_index", "", 0), error)
     return response_of_error(PendingRequest(message.forward_id, None, message.kind, "", 0), error)
 
 
 def error_of_response(response: ForwardResponse | ReadIndexResponse) -> QcoreError:
-    """Inverse of `response_of_error`. A code that this version does not know is an unknown outcome."""
+    """The error in a response; inverse of `response_of_error`. An unknown code becomes `OutcomeUnknown`."""
     if response.error_code == NotLeader.__name__:
         return NotLeader(response.leader_id, response.leader_addr)
     text = response.error_text or "the leader gave no reason"

@@ -1,4 +1,4 @@
-"""Requests that another replica serves, or helps to serve: forwards to the leader, follower reads."""
+"""Requests that need the leader at another node: forwarded requests and follower reads."""
 
 from __future__ import annotations
 
@@ -7,41 +7,40 @@ import random
 
 from qcore.errors import NotLeader, OutcomeUnknown
 from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarded_errors import error_of_response
 from qcore.replica.requests.pending import PendingRequest
 
 
 class Forwarder:
-    """The requests of one replica that wait for the leader's answer, by ticket.
+    """The requests of one replica that wait for the leader's response, by ticket.
 
     Args:
         replica: the replica.
-        rng: draws the first ticket, so that an answer to a ticket of the previous life matches nothing.
+        rng: draws the first ticket, so that a response to a ticket from before a restart matches nothing.
     """
 
     def __init__(self, replica: ReplicaContext, rng: random.Random) -> None:
         self._replica = replica
         self._forwarded: dict[int, PendingRequest] = {}
-        self._reads: list[
-            tuple[int, int, PendingRequest]
-        ] = []  # follower reads, by index to wait for
-        self._reads_done = 0  # of these, those that were answered meanwhile: their time was up
+        #: Follower reads, as a heap of (index to wait for, ticket, request).
+        self._reads: list[tuple[int, int, PendingRequest]] = []
+        self._reads_done = 0  # how many of these have expired
         self._last_ticket = rng.getrandbits(48)
 
     def __len__(self) -> int:
-        """Requests that wait for the leader."""
+        """How many requests wait for the leader."""
         return len(self._forwarded)
 
     def forward(self, request: PendingRequest) -> None:
-        """Pass a client's request on to the leader, once; a peer's is refused with the leader's address."""
+        """Forward a client's request to the leader; reject a peer's request with the leader's address."""
         replica = self._replica
         leader_id = replica.core.leader_id
         if (
             leader_id is None
             or leader_id == replica.core.node_id
             or request.from_peer
-            or request.kind == "leadership_check"  # that this node leads
+            or request.kind == "leadership_check"  # only this node can confirm that it leads
         ):
             replica.fail(request, replica.not_leader())
             return
@@ -59,11 +58,11 @@ class Forwarder:
             )
 
     def forget(self, request: PendingRequest) -> None:
-        """The request's outcome was given without the leader: an answer would come too late."""
+        """The request has its outcome: a response of the leader would come too late."""
         if self._forwarded.get(request.ticket) is request:
             del self._forwarded[request.ticket]
         elif request.kind in ("follower_read", "snapshot"):
-            # It waits for its index, which may never come: a node that cannot follow must not gather them.
+            # Its index may never be applied here. Drop such reads before they pile up.
             self._reads_done += 1
             if self._reads_done > 64 + len(self._reads) // 2:
                 self._reads = [
@@ -75,7 +74,7 @@ class Forwarder:
     def on_forward_response(self, response: ForwardResponse) -> None:
         request = self._forwarded.pop(response.forward_id, None)
         if request is None:
-            return  # too late: the client has been told that the outcome is unknown
+            return  # too late: the client has its reply, an unknown outcome
         if response.result is not None:
             self._replica.succeed(request, response.result, response.index)
         else:
@@ -92,10 +91,10 @@ class Forwarder:
             self._replica.fail(request, error_of_response(response))
 
     def leader_changed(self, leader_id: int) -> None:
-        """Another node leads: the one that was asked may never answer.
+        """Another node leads: the old leader may never answer.
 
-        What may be repeated goes to the new leader. A write may be in the old leader's log: its answer is waited for a
-        little longer.
+        Requests that may be repeated go to the new leader. A write may be in the old leader's log, so it waits a little
+        longer for the response.
         """
         for ticket, request in list(self._forwarded.items()):
             if request.forwarded_to == leader_id:
@@ -107,7 +106,7 @@ class Forwarder:
                 self._replica.resubmit(request)
 
     def waiting(self) -> list[PendingRequest]:
-        """The requests that wait for the leader's answer."""
+        """The requests that wait for the leader's response."""
         return list(self._forwarded.values())
 
     def on_applied(self) -> None:
@@ -120,7 +119,7 @@ class Forwarder:
                 self._replica.serve(request)
 
     def on_unreachable(self, peer_id: int) -> None:
-        """The connection to `peer_id` broke: what was passed on to it gets no answer."""
+        """The connection to `peer_id` broke: the requests forwarded to it get no response."""
         lost = [key for key, held in self._forwarded.items() if held.forwarded_to == peer_id]
         for key in lost:
             request = self._forwarded.pop(key)

@@ -9,9 +9,8 @@ from typing import Literal
 from qcore.core.raft_server import NEVER
 from qcore.replica.messages import RequestKind
 
-#: What a replica does for a request. The last three never travel as such: a peer's `ReadIndex`, a `RequestSnapshot`,
-#: and
-#: the proof that this node leads.
+#: The kinds of request within a replica. The last three are not kinds on the wire: a peer's `ReadIndex`, a
+#: `RequestSnapshot`, and the confirmation that this node leads.
 AnyRequestKind = RequestKind | Literal["read_index", "snapshot", "leadership_check"]
 
 
@@ -20,16 +19,16 @@ class PendingRequest:
     """One request on its way, from a client of this node or forwarded by a peer.
 
     Attributes:
-        request_id: the host's number of a local request, or the peer's `forward_id`.
+        request_id: the driver's number of a local request, or the peer's `forward_id`.
         from_peer: the peer that forwarded it; None for a local request.
-        kind, payload: what is asked.
-        deadline: when to give up, µs.
+        kind, payload: what is requested.
+        deadline: when waiting ends, µs.
         index, term: where a write was appended; 0 before that.
         ticket: the key under which a read or a forwarded request waits; 0 before that.
-        forwarded_to: the leader that the request was passed on to, if any.
-        size: bytes that it counts for in `qcore.replica.requests.flow_control.FlowControl`; None if it does not count
-        there.
-        done: the outcome was given.
+        forwarded_to: the leader to which the request was forwarded, if any.
+        size: the bytes that count in `qcore.replica.requests.flow_control.FlowControl`; None if the request does not
+            count there.
+        done: the request has its outcome.
     """
 
     request_id: int
@@ -46,14 +45,14 @@ class PendingRequest:
 
 
 class RequestDeadlines:
-    """Requests by deadline. A finished request is dropped when its turn comes or at a sweep."""
+    """Requests by deadline. A finished request is dropped when its deadline comes, or by a sweep."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, PendingRequest]] = []
         self._sequence = 0
 
     def add(self, request: PendingRequest) -> None:
-        """Also again, after its deadline was changed."""
+        """Add a request, or add it again after its deadline was changed."""
         self._sequence += 1
         heapq.heappush(self._heap, (request.deadline, self._sequence, request))
 
@@ -72,7 +71,7 @@ class RequestDeadlines:
         return due
 
     def sweep(self, unfinished: int) -> None:
-        """Drop finished requests if they outnumber the unfinished ones by far: bounds the memory."""
+        """Drop finished requests if they far outnumber the unfinished ones; this bounds the memory."""
         if len(self._heap) > 1024 + 2 * unfinished:
             self._heap = [item for item in self._heap if not item[2].done]
             heapq.heapify(self._heap)

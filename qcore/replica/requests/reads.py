@@ -1,4 +1,4 @@
-"""Reads: through the core's read rounds, at a follower, or stale; and the answer from the state machine."""
+"""Reads: linearizable, through the core's read rounds or at a follower, and stale; and the state machine's answers."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from qcore.replica.apply.apply_backlog import cost_of, work_counter
 from qcore.replica.apply.machine_results import answer_to_query, exception_text
 from qcore.replica.events import ClientRequest
 from qcore.replica.leadership import Leadership
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest
 
-#: What one step answers at most: reads, and one more for each KiB of the answers. The last one may exceed it; the
-#: others are answered in the next steps, in their order.
+#: The most that one step answers. A read costs 1, and 1 more for each KiB of its answer. The last read may exceed the
+#: limit. The next steps answer the others, in order.
 MAX_READ_COST: Final = 512
 
 
 class Reads:
-    """The reads of one replica that wait for the core's leave, by ticket.
+    """The reads of one replica that wait until the core lets them be served, by ticket.
 
     Args:
         replica: the replica.
-        forwarder: takes the reads that the leader must help with.
-        machine: what is read.
+        forwarder: takes the reads that need the leader at another node.
+        machine: answers the reads.
     """
 
     def __init__(
@@ -38,22 +38,22 @@ class Reads:
         self._machine = machine
         self._waiting: dict[int, PendingRequest] = {}
         self._last_ticket = 0
-        #: What may be answered, and waits for a step with room. A stale read is judged when its turn comes.
+        #: Reads that may be answered and wait for a step with room. The age of a stale read is judged in that step.
         self._due: deque[tuple[PendingRequest | ClientRequest, int]] = deque()  # and its deadline
         self._work = work_counter(machine)
         self._left = MAX_READ_COST
 
     def __len__(self) -> int:
-        """Reads that wait, for the core or for a step that answers them."""
+        """How many reads wait for the core, or for a step that answers them."""
         return len(self._waiting) + len(self._due)
 
     @property
     def busy(self) -> bool:
-        """True if the next step has reads to answer, unless a snapshot is being taken over."""
+        """True if the next step has reads to answer, unless a snapshot is being restored."""
         return bool(self._due)
 
     def begin_step(self) -> None:
-        """A new step may do its full share again: answer those that are due first."""
+        """A new step begins, with the full budget: answer the reads that are due."""
         self._left = MAX_READ_COST
         while self._due and self._left > 0 and self._replica.readable_index >= 0:
             due, deadline = self._due.popleft()
@@ -63,7 +63,7 @@ class Reads:
                 self._answer(due)
 
     def begin(self, request: PendingRequest) -> None:
-        """Ask the core when the read may be served; a follower asks its leader."""
+        """Ask the core when the read may be served; as a follower, ask the leader."""
         replica = self._replica
         if replica.core.role != "leader":
             self._forwarder.forward(request)
@@ -74,25 +74,25 @@ class Reads:
         replica.step_core(ReadRequested(request.ticket, lease=request.kind == "lease_read"))
 
     def ready(self, ticket: int) -> None:
-        """The core gives leave: everything that the read must see is applied."""
+        """The read may be served: everything that it must see is applied."""
         request = self._waiting.pop(ticket, None)
         if request is not None:
             self.serve(request)
 
     def rejected(self, ticket: int) -> None:
-        """This node does not lead (any more): the leader may serve the read."""
+        """This node does not lead, or no longer: the leader may serve the read."""
         request = self._waiting.pop(ticket, None)
         if request is not None:
             self._forwarder.forward(request)
 
     def forget(self, request: PendingRequest) -> None:
-        """The request's outcome was given without the core."""
+        """The request has its outcome: the core may forget its read."""
         if self._waiting.get(request.ticket) is request:
             del self._waiting[request.ticket]
             self._replica.step_core(ReadCancelled(request.ticket))
 
     def begin_stale(self, event: ClientRequest) -> None:
-        """Answer from this node's own state, if it is known to be fresh enough."""
+        """Answer from the state of this node, if that is known to be fresh enough."""
         if self._left > 0:
             self._answer_stale(event)
         else:
@@ -100,7 +100,7 @@ class Reads:
 
     def _answer_stale(self, event: ClientRequest, *, late: bool = False) -> None:
         replica = self._replica
-        # It waits for nobody, so it needs no deadline and takes nobody's place.
+        # It waits for no other node, so it needs no deadline and does not count against the limits.
         request = PendingRequest(event.request_id, None, "read", event.payload, replica.now)
         if late:
             replica.fail(
@@ -122,13 +122,13 @@ class Reads:
             )
 
     def _fresh_as_of(self) -> int | None:
-        """As of which moment the state is known to be, µs; None if not at all."""
+        """The moment up to which the state is known to be complete, µs; None if there is none."""
         replica = self._replica
-        # What is committed and not applied is not in the state, however fresh the core is.
+        # The state lacks what is committed and not applied, however fresh the core is.
         return None if replica.has_apply_backlog else replica.core.fresh_as_of(replica.now)
 
     def serve(self, request: PendingRequest) -> None:
-        """Answer a read from the state as it is now, or in one of the next steps from a later one."""
+        """Answer a read from the current state; without budget, from a later state in one of the next steps."""
         replica = self._replica
         if request.kind == "snapshot":
             replica.snapshot_confirmed(request)
@@ -155,7 +155,7 @@ class Reads:
             result = (
                 error if exception_text(error) == str(error) else StoreError(exception_text(error))
             )
-        except Exception as error:  # noqa: BLE001 - the user's own code; a read changes nothing
+        except Exception as error:  # noqa: BLE001 - user code; a read changes nothing
             result = StoreError(
                 f"the state machine failed on the query: {type(error).__name__}: {exception_text(error)}"
             )

@@ -1,9 +1,10 @@
-"""Copies of the state on request: each request ends with a snapshot that holds all that was acknowledged before it.
+"""Copies of the state on request: each request ends with a snapshot that holds everything acknowledged before it.
 
-A request goes through the read rounds first, as a read at this node does (dissertation 6.4): behind the index that
-a quorum confirmed lies everything that was acknowledged when it arrived. It then waits for a snapshot through
-that index or a later one. The node's newest may be one already; else one is captured little by little, as the
-policy's are, and becomes the node's own: the log is compacted behind it. One capture serves all who wait.
+A request first goes through a read round, like a read at this node (dissertation 6.4): the index that a quorum confirms
+covers everything acknowledged when the request arrived. The request then waits for a snapshot through that index or
+a later one. The newest snapshot may already be enough. Otherwise one is captured in bounded steps, as the policy's
+snapshots are. It becomes the node's newest snapshot, and the log is compacted behind it. One capture serves all
+requests that wait.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Final
 
 from qcore.errors import DeadlineExceeded, Overloaded, QcoreError, Refused
 from qcore.replica.events import RequestSnapshot
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.flow_control import retry_after_ms
 from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.reads import Reads
 
-#: Requests without an outcome; each may keep a snapshot alive in its host.
+#: Requests without an outcome. Each may keep a snapshot alive in the driver.
 MAX_SNAPSHOT_REQUESTS: Final = 16
 
 
@@ -27,24 +28,24 @@ class SnapshotRequests:
     Args:
         replica: the replica.
         reads: confirms that its state is recent.
-        longest_hint_us: the longest hint when to retry, µs.
+        longest_hint_us: the longest time, µs, after which a rejection asks for a retry.
     """
 
     def __init__(self, replica: ReplicaContext, reads: Reads, longest_hint_us: int) -> None:
         self._replica = replica
         self._reads = reads
         self._longest_hint_us = longest_hint_us
-        #: Those that wait for a quorum, and how much more time, µs, they have from then on.
+        #: Requests that wait for a quorum, and how much more time, µs, each has afterwards.
         self._unconfirmed: dict[PendingRequest, int] = {}
         self._confirmed: list[PendingRequest] = []
 
     @property
     def waiting(self) -> bool:
-        """Whether a snapshot is wanted that does not exist yet."""
+        """True if a request waits for a snapshot that does not exist yet."""
         return bool(self._confirmed)
 
     def begin(self, event: RequestSnapshot) -> None:
-        """Take a request; it ends in one `Reply` with the index of the snapshot."""
+        """Accept a request; it ends in one `Reply` with the index of the snapshot."""
         replica = self._replica
         confirm_ms = min(event.confirm_ms, event.timeout_ms)
         request = replica.start_request(event.request_id, confirm_ms)
@@ -75,14 +76,14 @@ class SnapshotRequests:
             )
 
     def confirmed(self, request: PendingRequest) -> None:
-        """What is applied here holds all that the request must see."""
+        """The state holds everything that the request must see: wait for a snapshot of it."""
         request.deadline += self._unconfirmed.pop(request)
-        # A snapshot holds one entry at least.
+        # A snapshot covers at least one entry.
         request.index = max(1, self._replica.applied_index)
         self._confirmed.append(request)
 
     def settle(self) -> None:
-        """Answer those for whom the newest snapshot is enough."""
+        """Answer the requests for which the newest snapshot is enough."""
         snapshot = self._replica.core.snapshot
         covered_index = snapshot.meta.last_included_index if snapshot else 0
         waiting, self._confirmed = self._confirmed, []
@@ -93,7 +94,7 @@ class SnapshotRequests:
                 self._confirmed.append(request)
 
     def expire(self, request: PendingRequest) -> QcoreError | None:
-        """The error for a request of this kind whose deadline came; None if it is not one."""
+        """The error for such a request whose deadline has come; None if the request is not one of these."""
         if request in self._confirmed:
             self._confirmed.remove(request)
             return DeadlineExceeded("the state was not captured in time: allow more time")

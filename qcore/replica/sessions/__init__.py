@@ -1,1 +1,1 @@
-"""Client sessions: a retried command takes effect once."""
+"""Client sessions, by which a retried command takes effect once: the table, its text in snapshots, its ticks."""

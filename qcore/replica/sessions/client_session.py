@@ -1,4 +1,4 @@
-"""One client's session: what it keeps for retries, and how much that is."""
+"""One client's session: the replies that it keeps for retries, and their size."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Final
 from qcore.core.text_size import json_length
 from qcore.replica.apply.machine_results import Result
 
-#: What a recorded reply counts for besides its text: its number, and what goes around it in a snapshot.
+#: The size of a recorded reply in addition to its text: its number, and the JSON around both in a snapshot.
 REPLY_OVERHEAD_BYTES: Final = 32
 
 
 @dataclass(slots=True)
 class Session:
-    """One client's session.
+    """The session of one client.
 
     Attributes:
         lifetime_ms: how long it may be idle.
-        last_used_us: log time of its last entry; from rules 2 on, the cluster clock at its last entry.
-        replies: by sequence number, those the client has not acknowledged.
-        acknowledged_through: every sequence number up to this one is done with.
-        generation: of the table, when this object was made; see `SessionTable.dump`.
-        characters: of all replies. Up to rules 2, this is what the bounds count.
-        size_bytes: of all replies, as a snapshot of rules 3 holds them. From rules 3 on, the bounds count this.
-        numbers: those of the replies, as a heap.
+        last_used_us: the log time of its last entry; from rules 2 on, the cluster clock at its last entry.
+        replies: the replies that the client has not acknowledged, by sequence number.
+        acknowledged_through: the client has acknowledged every sequence number up to this one.
+        generation: the table's generation when this object was created; see `SessionTable.dump`.
+        characters: the characters of all replies. The bounds of rules 1 and 2 count these.
+        size_bytes: the bytes of all replies, as a snapshot of rules 3 holds them. From rules 3 on, the bounds count
+            these.
+        numbers: the sequence numbers of the replies, as a heap.
     """
 
     lifetime_ms: int
@@ -45,14 +46,14 @@ class Session:
         acknowledged_through: int,
         replies: list[tuple[int, Result]],
     ) -> Session:
-        """A session as a snapshot has it."""
+        """The session that a snapshot holds."""
         session = cls(lifetime_ms, last_used_us, acknowledged_through=acknowledged_through)
         for number, reply in replies:
             session.record(number, reply)
         return session
 
     def copy(self, generation: int) -> Session:
-        """A session with the same content, which may change while this one stays as it is."""
+        """An independent copy of this session."""
         return Session(
             self.lifetime_ms,
             self.last_used_us,
@@ -65,7 +66,7 @@ class Session:
         )
 
     def expired(self, time_us: int) -> bool:
-        """Whether it was idle for longer than its lifetime."""
+        """True if it has been idle for longer than its lifetime."""
         return time_us - self.last_used_us > self.lifetime_ms * 1000
 
     def expires_at_us(self) -> int:
@@ -73,17 +74,17 @@ class Session:
         return self.last_used_us + self.lifetime_ms * 1000 + 1
 
     def reply_size(self, rules: int) -> int:
-        """How much the replies count for under these rules."""
+        """The size of the replies under these rules."""
         return self.size_bytes if rules >= 3 else self.characters
 
     def record(self, number: int, reply: Result) -> None:
-        """Keep the reply of a command."""
+        """Record the reply to a command."""
         self.replies[number] = reply
         heapq.heappush(self.numbers, number)
         self._count(reply, 1)
 
     def acknowledge(self, number: int) -> None:
-        """The client has the replies up to this number: forget them."""
+        """The client has received the replies up to this number: forget them."""
         numbers = self.numbers
         while numbers and numbers[0] <= number:
             reply = self.replies.pop(heapq.heappop(numbers), None)

@@ -1,29 +1,29 @@
-"""Client sessions: a retried command is applied once, and gets the reply of the first time (dissertation 6.3).
+"""The session table: a retried command is applied once and gets the reply of the first time (dissertation 6.3).
 
-The table is part of the replicated state: it changes only by log entries, by their index and their
-times, so every replica has the same, and it travels with snapshots. A session is opened through the
-log and named by its entry's index. Each of its commands has a sequence number; replies are kept
-until the client says that it got them. A session that was idle for its whole lifetime
-is gone, and so are the least recently used ones beyond a fixed number, or beyond a fixed size of
-all replies: a command of such a session is an explicit error, never a silent second application.
+The table is part of the replicated state. Only log entries change it, by their index and their times, so it is the same
+on every replica, and snapshots contain it. A client opens a session through the log; the index of that entry is the
+session's id. Each command in it has a sequence number. The table keeps a reply until the client acknowledges it. A
+session ends when it was idle for its whole lifetime. The least recently used sessions end when there are too many of
+them, or when all replies together are too large. A command of an ended session is an explicit error and is never
+silently applied twice.
 
-What measures the lifetime depends on the apply rules in effect (`qcore.core.version`):
+The clock for lifetimes depends on the active apply rules (`qcore.core.version`):
 
-| rules | the lifetime runs by | who is dropped at a session entry |
+| rules | clock for lifetimes | sessions that a session entry drops |
 |---|---|---|
 | 1 | log time, `Entry.time_us` | from the least recently used on, up to the first that has not expired |
-| from 2 on | the cluster clock, `Entry.clock_us`: it stands still while nobody leads | everyone that has expired |
+| from 2 on | the cluster clock, `Entry.clock_us`, which runs only while there is a leader | all that have expired |
 
 At the entry that raises the rules to 2, every lifetime begins again (`SessionTable.begin_rules_2`).
 
-From rules 3 on,
+From rules 3 on:
 
-- the bounds on replies count bytes as a snapshot holds them; before, characters;
-- a result that is too large to be sent is recorded as the error that it becomes
-(`qcore.replica.apply.machine_results`);
-- numbers have at most 63 bits;
-- one entry drops at most `MAX_EXPIRED_AT_ONCE` of those that have expired, the first to expire first. The rest is
-  refused when used, and dropped by the next entries; the leader's ticks come until all are.
+- The bounds on replies count bytes, as a snapshot holds them. Before, they count characters.
+- A result that is too large to be sent is recorded as the error that replaces it
+  (`qcore.replica.apply.machine_results`).
+- Numbers have at most 63 bits.
+- One entry drops at most `MAX_EXPIRED_PER_ENTRY` expired sessions, in the order of their expiry. The next entries drop
+  the rest, and a command of one of these is rejected until then. The leader's ticks continue until all are dropped.
 
 Both sizes of the replies are kept under all rules, so the raise to 3 costs nothing.
 
@@ -32,12 +32,12 @@ Entries of kind `session` hold one JSON list:
 | data | meaning |
 |---|---|
 | `["open", lifetime_ms]` | open a session; the result is its id |
-| `["keep", session]` | it is still in use |
-| `["close", session]` | it is not |
+| `["keep", session]` | keep the session alive |
+| `["close", session]` | close the session |
 | `["run", session, sequence, acknowledged, command]` | apply the command once; forget replies up to `acknowledged` |
-| `["tick"]` | from rules 2 on, from the leader itself: drop what has expired (`qcore.replica.sessions.ticks`) |
+| `["tick"]` | from rules 2 on, from the leader itself: drop expired sessions (`qcore.replica.sessions.ticks`) |
 
-A client cannot ask for a tick. If it could, a tick would only drop what has expired by the entry's own clock.
+A client cannot request a tick. If it could, a tick would only drop sessions that have expired by the entry's clock.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ from qcore.replica.sessions.session_text import read_table, table_text
 #: Bounds of the table. Part of the replicated rules: the same on every replica, not configuration.
 MAX_SESSIONS: Final = 10_000
 MAX_REPLIES: Final = 256
-#: Of all replies kept. From rules 3 on bytes (`Session.size_bytes`), before that characters.
+#: The size of all replies: bytes from rules 3 on (`Session.size_bytes`), characters before.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
-#: One session's share: it may send no more commands once it holds so much.
+#: The share of one session. A session that holds this much may send no more commands.
 MAX_SESSION_REPLY_BYTES = MAX_REPLY_BYTES // 16
 LIFETIME_MIN_MS, LIFETIME_MAX_MS = 1_000, 24 * 3_600_000
-#: From rules 3 on: sessions that one entry drops because they have expired.
-MAX_EXPIRED_AT_ONCE: Final = 256
-#: From rules 3 on: numbers in an entry are below this, and not below 0.
+#: From rules 3 on: how many expired sessions one entry drops.
+MAX_EXPIRED_PER_ENTRY: Final = 256
+#: From rules 3 on: numbers in an entry are at least 0 and below this.
 NUMBER_LIMIT: Final = 2**63
 
-#: Data of the session entry that the leader appends when an expiry is due.
+#: The data of the entry that the leader appends when an expiry is due.
 SESSION_TICK: Final = '["tick"]'
 
 
@@ -84,28 +84,27 @@ class SessionTable:
     """All open sessions, least recently used first.
 
     Attributes:
-        uses_cluster_clock: True once rules 2 are in effect: lifetimes run by the cluster clock.
+        uses_cluster_clock: lifetimes run by the cluster clock: True from rules 2 on.
     """
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[int, Session] = OrderedDict()
-        #: Those that hold replies, in the same order.
+        #: The sessions that hold replies, in the same order.
         self._with_replies: OrderedDict[int, None] = OrderedDict()
         self._characters = self._size_bytes = 0
-        #: Goes up with each dump that begins. A session of an older generation is part of a dump: it is copied before
-        #: it changes.
+        #: Each dump raises it. A session of an older generation is part of a dump, and is copied before it changes.
         self._generation = 0
         self.uses_cluster_clock = False
-        #: Under rules 2, a heap of (not before this, session): one item or more for each session. A session that was
-        #: used since has an item that is too early, and gets another one when that comes up. Derived from the table,
-        #: and no part of the state.
+        #: From rules 2 on, a heap of (time of expiry at the earliest, session), at least one item for each session. If
+        #: a session was used since, its item is too early, and is replaced when it is due. Derived from the table, not
+        #: part of the state.
         self._expiries: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def apply(self, entry: Entry, machine: StateMachine, context: ApplyContext) -> ApplyOutcome:
-        """Carry out an entry of kind `session`: its result or its error, the same on every replica."""
+        """Apply an entry of kind `session`; return its result or its error, the same on every replica."""
         rules = context.rules
         time_us = self._expire_by(entry, rules)
         try:
@@ -131,10 +130,10 @@ class SessionTable:
         return "null", None
 
     def dump(self, rules: int) -> Iterator[str]:
-        """The table as of this call, as it goes into a snapshot of these rules, in parts of a bounded size.
+        """The table at the time of this call, as text for a snapshot of these rules, in parts of bounded size.
 
-        The parts may be drawn later, after more entries were applied. A session that changes meanwhile is copied
-        first, so the call itself costs a list of the sessions and no more.
+        The parts may be read later, after more entries were applied. A session that changes before that is copied
+        first, so the call costs no more than a list of the sessions.
         """
         self._generation += 1
         return table_text([*self._sessions.items()], rules)
@@ -143,7 +142,7 @@ class SessionTable:
         """The entry that raises the rules to 2 is applied: every lifetime begins again, by the cluster clock.
 
         Args:
-            clock_us: the cluster clock of that entry.
+            clock_us: the cluster clock of this entry.
         """
         for session_id in [*self._sessions]:
             self._copy_on_write(session_id).last_used_us = clock_us
@@ -156,7 +155,7 @@ class SessionTable:
         self._rebuild_expiries()
 
     def next_expiry_us(self) -> int | None:
-        """Under rules 2, the cluster clock at which the next session expires; None if there is no session."""
+        """From rules 2 on, the cluster clock at which the next session expires; None if there is no session."""
         expiries, sessions = self._expiries, self._sessions
         while expiries:
             due, session_id = expiries[0]
@@ -172,10 +171,10 @@ class SessionTable:
     def load(self, text: str) -> Generator[None, None, int]:
         """Replace the table by the one at the beginning of a snapshot's text; each item is a bounded part of the work.
 
-        Call `restored` when it is at its end.
+        Call `on_restored` after the last item.
 
         Returns:
-            where the state machine's text begins.
+            the position at which the state machine's text begins.
 
         Raises:
             ValueError: the text does not begin with a table.
@@ -186,24 +185,24 @@ class SessionTable:
         return (yield from read_table(text, self._add))
 
     def _add(self, session_id: int, session: Session) -> None:
-        """The next session of a snapshot."""
+        """Add the next session of a snapshot."""
         session.generation = self._generation
         self._sessions[session_id] = session
         self._count(session_id, session)
 
     def _copy_on_write(self, session_id: int) -> Session:
-        """The session, to be changed: no dump holds this object."""
+        """The session as an object that may be changed because no dump holds it."""
         session = self._sessions[session_id]
         if session.generation != self._generation:
             session = self._sessions[session_id] = session.copy(self._generation)
         return session
 
     def _reply_size(self, rules: int) -> int:
-        """How much all replies count for under these rules."""
+        """The size of all replies under these rules."""
         return self._size_bytes if rules >= 3 else self._characters
 
     def _count(self, session_id: int, session: Session) -> None:
-        """Its replies count again; it is the most recently used one."""
+        """Add the session's replies to the totals; it is the most recently used session."""
         self._characters += session.characters
         self._size_bytes += session.size_bytes
         if session.replies:
@@ -225,7 +224,7 @@ class SessionTable:
         if self.uses_cluster_clock:
             heapq.heappush(self._expiries, (session.expires_at_us(), session_id))
             if len(self._expiries) > 2 * len(self._sessions) + 64:
-                self._rebuild_expiries()  # most are of sessions that were closed long before their end
+                self._rebuild_expiries()  # most items are of sessions that were closed early
         return str(session_id), None
 
     def _touch(self, session_id: int, time_us: int) -> Session | None:
@@ -243,13 +242,16 @@ class SessionTable:
         return session
 
     def _expire_by(self, entry: Entry, rules: int) -> int:
-        """Drop who has expired at this entry; returns the time by which lifetimes run."""
+        """Drop the sessions that have expired at this entry; return the time by which lifetimes run."""
         if rules < 2:
             self._expire_in_order(entry.time_us)
             return entry.time_us
-        if not self.uses_cluster_clock:  # a table that has seen neither the raise nor a snapshot
+        if not self.uses_cluster_clock:  # the table was neither raised to rules 2 nor restored
             self.on_restored(rules)
-        clock_us, left = entry.clock_us, MAX_EXPIRED_AT_ONCE if rules >= 3 else len(self._sessions)
+        clock_us, left = (
+            entry.clock_us,
+            MAX_EXPIRED_PER_ENTRY if rules >= 3 else len(self._sessions),
+        )
         while left and (due := self.next_expiry_us()) is not None and due <= clock_us:
             self._drop(heapq.heappop(self._expiries)[1])
             left -= 1
@@ -262,8 +264,10 @@ class SessionTable:
             heapq.heapify(self._expiries)
 
     def _expire_in_order(self, time_us: int) -> None:
-        """Rules 1. Drop expired sessions from the old end. One with a longer lifetime may shield others for a
-        while; they are still refused when used."""
+        """Rules 1: drop expired sessions, least recently used first.
+
+        A session with a longer lifetime may shield others for a while. They are still rejected when used.
+        """
         while self._sessions:
             oldest = next(iter(self._sessions))
             if not self._sessions[oldest].expired(time_us):
@@ -271,7 +275,7 @@ class SessionTable:
             self._drop(oldest)
 
     def _evict(self, kept: int, rules: int) -> None:
-        """Drop the least recently used of the sessions that hold replies, until the rest fits."""
+        """Drop the least recently used sessions that hold replies, until the others fit."""
         while self._reply_size(rules) > MAX_REPLY_BYTES:
             oldest = next(iter(self._with_replies), kept)
             if oldest == kept:  # the most recently used one
@@ -372,11 +376,11 @@ def session_command_payload(session_id: int, sequence: int, acknowledged: int, c
 
 
 def command_in(entry: Entry) -> str | None:
-    """The state machine's command in an entry of any kind: bare, or the one that a session runs; None without one."""
+    """The state machine's command in an entry: the entry itself, or what a session runs; None if there is none."""
     if entry.kind == "command":
         return entry.data
     if entry.kind == "session":
-        # What runs a command reads alike under all rules.
+        # An entry that runs a command has the same form under all rules.
         with suppress(ValueError):
             request = _parse(entry.data, FIRST_VERSION.rules)
             return request.command if isinstance(request, _Run) else None
@@ -384,7 +388,7 @@ def command_in(entry: Entry) -> str | None:
 
 
 def _parse(data: str, rules: int) -> _Open | _Keep | _Close | _Run | _SessionTick:
-    """Raises ValueError: the entry is not one of the requests of these rules."""
+    """The request in an entry. Raises ValueError if these rules have no such request."""
     request = from_json(data)
     if rules >= 3 and isinstance(request, list):
         for value in request:

@@ -1,16 +1,16 @@
-"""The session table as part of a snapshot's text: written and read in parts of a bounded size.
+"""The session table as part of a snapshot's text: written and read in parts of bounded size.
 
-The table comes first, the state machine's own text follows. There are two forms, told apart by the first character:
+The table comes first, the state machine's text follows. There are two forms, which differ in the first character:
 
 - Rules 1 and 2: one line of JSON as qcore 0.1.0 writes it, a list of
   `[id, lifetime_ms, last_used_us, acknowledged_through, replies]`.
 - From rules 3 on: a line `{"sessions": N}`. Then for each session a line
   `[id, lifetime_ms, last_used_us, acknowledged_through, R]`, and lines with lists of replies until there are R.
 
-A reply is `[number, text]`. An error in a result's place (`qcore.replica.apply.machine_results`) is `[number, text,
-code]` in the
-new form. The old form has no room for the code, and 0.1.0 must be able to read it: there `[-number, code]` follows. No
-command has a number below 1, and 0.1.0 forgets what has one at the session's next command.
+A reply is `[number, text]`. An error that replaces a result (`qcore.replica.apply.machine_results`) is
+`[number, text, code]` in the new form. The old form has no room for the code, and 0.1.0 must be able to read it, so
+`[-number, code]` follows there. No command has a number below 1, and 0.1.0 forgets such replies at the session's next
+command.
 """
 
 from __future__ import annotations
@@ -25,28 +25,33 @@ from qcore.errors import ResultInvalid, ResultTooLarge
 from qcore.replica.apply.machine_results import Result, result_of_command
 from qcore.replica.sessions.client_session import Session
 
-#: About how many characters are written, or read, in one part. One reply may be longer.
+#: How many characters one part has, approximately. A single reply may be longer.
 PART_CHARS: Final = 32 * 1024
 
 _ERRORS: Final = {error.__name__: error for error in (ResultInvalid, ResultTooLarge)}
-#: A text as JSON, with no more escaped than must be.
+#: A text as JSON, with as few escapes as possible.
 _quoted = json.encoder.encode_basestring
 _row_at = json.JSONDecoder().raw_decode
 
-#: Takes a session that was read, by its id.
+#: Receives each session that was read, with its id.
 Add = Callable[[int, Session], None]
 
 
 def table_text(rows: Sequence[tuple[int, Session]], rules: int) -> Iterator[str]:
-    """The table in parts: `rows`, least recently used first, which must not change meanwhile."""
+    """The table in parts.
+
+    Args:
+        rows: the sessions by id, least recently used first. They must not change until the last part was read.
+        rules: the apply rules, which decide the form.
+    """
     return _in_parts(_new_form(rows) if rules >= 3 else _old_form(rows))
 
 
 def read_table(text: str, add: Add) -> Generator[None, None, int]:
-    """Read the table at the beginning of a snapshot's text; each item is a part of the work.
+    """Read the table at the beginning of a snapshot's text; each item is a bounded part of the work.
 
     Returns:
-        where the state machine's text begins.
+        the position at which the state machine's text begins.
 
     Raises:
         ValueError: there is no table.
@@ -140,10 +145,10 @@ def _line(text: str, at: int) -> tuple[object, int]:
 
 def _reply(row: object) -> tuple[int, Result]:
     match row:
-        case [int() as number, str() as said]:
-            return number, said
-        case [int() as number, str() as said, str() as code] if code in _ERRORS:
-            return number, _ERRORS[code](said)
+        case [int() as number, str() as text]:
+            return number, text
+        case [int() as number, str() as text, str() as code] if code in _ERRORS:
+            return number, _ERRORS[code](text)
     raise ValueError("a reply in the session table is none")
 
 
@@ -151,7 +156,7 @@ def _reply(row: object) -> tuple[int, Result]:
 
 
 def _old_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
-    """Also written in parts, though it is one line: only who reads it with 0.1.0 needs all of it at once."""
+    """Written in parts, too, although it is one line: only 0.1.0 must read it as a whole."""
     yield "["
     for position, (key, held) in enumerate(rows):
         before = "," if position else ""
@@ -168,7 +173,7 @@ def _old_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
 
 
 def _read_old_form(text: str, add: Add) -> Generator[None, None, int]:
-    """Row by row. What 0.1.0 recorded of a machine that broke its contract becomes the error that it is now."""
+    """Read row by row. An invalid result that 0.1.0 recorded becomes the error that replaces it today."""
     at, paused_at = 1, 0
     more = not text.startswith("]", at)
     while more:
@@ -200,8 +205,8 @@ def _old_replies(pairs: list[object]) -> list[tuple[int, Result]]:
         match pair:
             case [int() as number, str() as code] if number < 0 and code in _ERRORS:
                 found[-number] = _ERRORS[code](str(found[-number]))
-            case [int() as number, str() as said]:
-                found[number] = result_of_command(said)
+            case [int() as number, str() as text]:
+                found[number] = result_of_command(text)
             case _:
                 raise ValueError("a reply in the session table is none")
     return [*found.items()]

@@ -1,17 +1,17 @@
-"""SessionTicks: session entries that a leader proposes so that sessions expire without a client's help (rules 2).
+"""Ticks: session entries that the leader proposes so that sessions expire on an idle cluster (from rules 2 on).
 
-A session ends when an entry of kind `session` is applied whose `clock_us` lies behind its lifetime. On an idle cluster
-no such entry would come, so the leader appends one, `["tick"]`, when the first expiry is due by its cluster clock. What
-has expired is decided where the tick is applied, by the tick's own clock: between proposing and applying, a client may
-have used the session.
+A session ends when an entry of kind `session` is applied whose `clock_us` lies after its lifetime. On an idle cluster
+there is no such entry, so the leader appends one, `["tick"]`, when the first expiry is due by its cluster clock.
+Which sessions have expired is decided when the tick is applied, by the clock of the tick: a client may have used a
+session after the tick was proposed.
 
 | why a tick is due | at which value of the cluster clock |
 |---|---|
-| a session expires | its end, rounded up to `EXPIRY_GRANULARITY_US`: many that end close together share a tick |
-| sessions are open, and no entry has carried the clock for long | `MAX_CLOCK_GAP_US` after the newest entry's |
+| a session expires | its end, rounded up to `EXPIRY_GRANULARITY_US`, so that expiries close together share a tick |
+| sessions are open, and no recent entry carries the clock | `MAX_CLOCK_GAP_US` after that of the newest entry |
 
-The second bounds what a change of leaders costs: the next leader begins with the newest clock in its log. Without it,
-leaders that change before any session ends would keep every session for ever. No session, no tick.
+The second rule bounds the cost of a leader change: the next leader begins with the newest clock in its log. Without it,
+sessions would never expire if leaders changed often enough. Without sessions there are no ticks.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Final
 from qcore.core.effects import ProposalAccepted
 from qcore.core.events import Propose
 from qcore.core.raft_server import NEVER
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.sessions.session_table import SESSION_TICK, SessionTable
 
 #: Expiries within this much of the cluster clock share a tick.
 EXPIRY_GRANULARITY_US: Final = 100_000
-#: With open sessions, the newest clock in the log is never older than this while a leader works.
+#: While there is a leader and a session is open, the newest clock in the log is never older than this.
 MAX_CLOCK_GAP_US: Final = 10_000_000
 
 
@@ -35,8 +35,8 @@ class SessionTicks:
 
     Args:
         replica: the replica.
-        sessions: its table.
-        retry_us: how long to wait after a tick that the core refused.
+        sessions: its session table.
+        retry_us: how long to wait after the core has rejected a tick.
     """
 
     def __init__(self, replica: ReplicaContext, sessions: SessionTable, retry_us: int) -> None:
@@ -47,7 +47,7 @@ class SessionTicks:
         self._not_before = 0
 
     def next_deadline(self) -> int:
-        """When to step at the latest, µs; NEVER if no tick will be due here."""
+        """When to step at the latest, µs; NEVER if no tick will be due at this node."""
         if not self._sessions.uses_cluster_clock or not len(self._sessions):
             return NEVER
         core = self._replica.core
@@ -72,7 +72,7 @@ class SessionTicks:
         return term == self._replica.core.term and index > self._replica.applied_index
 
     def _due(self) -> int:
-        """The cluster clock at which a tick is wanted."""
+        """The cluster clock at which the next tick is due."""
         gap = self._replica.core.last_clock_us + MAX_CLOCK_GAP_US
         end = self._sessions.next_expiry_us()
         if end is None:

@@ -1,4 +1,4 @@
-"""A command that was carried out, whose reply was lost, and that is sent again."""
+"""Retries: a command was applied, its reply was lost, and the client sends it again."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from qcore.replica.sessions.session_table import (
     session_command_payload,
 )
 from tests.pitfalls.support.cluster_steps import deliver_all_but
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 
 
 @dataclass
 class Outcomes:
-    """The counter in the end, the result of the reply that was lost, and the reply to the retry."""
+    """The counter at the end, the result in the lost reply, and the reply to the retry."""
 
     counter: object
     lost_result: str | None
     reply: Reply
 
 
-def count(host: Host) -> object:
-    """What the counter is at this replica."""
-    return json.loads(host.replica.machine.query(json.dumps({"op": "get", "key": "n"})))["value"]
+def count(driver: Driver) -> object:
+    """The counter at this replica."""
+    return json.loads(driver.replica.machine.query(json.dumps({"op": "get", "key": "n"})))["value"]
 
 
 def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -> Outcomes:
     """redisraft#52, etcd#18424: an increment is committed, its reply is lost, and it is sent again elsewhere.
 
-    The client is connected to follower 3; the leader's answer to what 3 forwarded does not get through. It
-    sends the same number again to follower 1, when another leader is in office.
+    The client is connected to follower 3, which forwards the command. The leader's response to 3 is lost. Under
+    another leader, the client sends the same number again to follower 1.
 
     Args:
-        snapshot: every replica takes a snapshot of all it applied before the retry.
+        snapshot: every replica takes a snapshot of all that it has applied before the retry.
         restart: every replica restarts from its disk before the retry.
-        in_session: False sends a bare command instead, twice.
+        in_session: False sends a command without a session instead, twice.
 
     Returns:
-        the counter in the end, which should be 1, and both replies.
+        the counter at the end, which should be 1, and both replies.
     """
     cluster = Cluster()
     leader = cluster.elect(1)
@@ -59,30 +59,30 @@ def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -
     cluster.settle()
     session = int(leader.replies[-1].result or 0)
     payload = session_command_payload(session, 1, 0, ADD) if in_session else ADD
-    cluster.hosts[3].request(2, payload, "session" if in_session else "write", 60_000)
+    cluster.drivers[3].request(2, payload, "session" if in_session else "write", 60_000)
     (lost,) = deliver_all_but(cluster, ForwardResponse)
     assert isinstance(lost, ForwardResponse)
     cluster.pass_time(100)
-    assert [count(host) for host in cluster.hosts.values()] == [1, 1, 1]
-    assert not cluster.hosts[3].replies, "the client was told nothing"
+    assert [count(driver) for driver in cluster.drivers.values()] == [1, 1, 1]
+    assert not cluster.drivers[3].replies, "the client has no reply"
     if snapshot:
-        for host in cluster.hosts.values():
-            host.step(TriggerSnapshot())
-            assert host.durable.snapshot is not None
+        for driver in cluster.drivers.values():
+            driver.step(TriggerSnapshot())
+            assert driver.durable.snapshot is not None
     if restart:
-        for node_id in cluster.hosts:
+        for node_id in cluster.drivers:
             cluster.restart(node_id)
     new = cluster.elect(2)
-    cluster.hosts[1].request(3, payload, "session" if in_session else "write", 60_000)
+    cluster.drivers[1].request(3, payload, "session" if in_session else "write", 60_000)
     cluster.settle()
-    return Outcomes(count(new), lost.result, cluster.hosts[1].replies[-1])
+    return Outcomes(count(new), lost.result, cluster.drivers[1].replies[-1])
 
 
 RUN_ONCE = session_table._run
 
 
 def forgetful(session: Session, *rest: Any) -> ApplyOutcome:
-    """The reply is not recorded."""
+    """Does not record the reply."""
     outcome = RUN_ONCE(session, *rest)
     session.replies.clear()
     return outcome
@@ -104,17 +104,17 @@ def test_without_recorded_reply_retried_command_counts_twice(
 ) -> None:
     monkeypatch.setattr(session_table, "_run", forgetful)
     seen = retry_elsewhere(snapshot=snapshot, restart=restart)
-    # A node that still waits for the old leader's answer asks the new one, too.
+    # A node that still waits for the old leader's response asks the new leader, too.
     assert seen.counter == (2 if restart else 3)
 
 
 def test_without_session_retried_command_counts_twice() -> None:
-    """That is what sessions are for; the client library repeats nothing without one that may have happened."""
+    """Sessions exist for this. Without one, the client library repeats no command that may have taken effect."""
     assert retry_elsewhere(snapshot=False, restart=False, in_session=False).counter == 2
 
 
 def test_without_replies_in_snapshot_the_retry_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even then nothing counts twice in silence: the session is unknown, and the retry says so."""
+    """Even then nothing silently counts twice: the session is unknown, and the retry ends in that error."""
     monkeypatch.setattr(SessionTable, "dump", lambda _table, _rules: iter(["[]\n"]))
     seen = retry_elsewhere(snapshot=True, restart=True)
     assert seen.counter == 1

@@ -1,4 +1,4 @@
-"""Time: what ends a client's session, and what stamps an entry, when clocks or leaders fail."""
+"""Time: when a client's session ends, and the time stamps of entries, while clocks or leaders fail."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from qcore.replica.sessions.session_table import (
     session_command_payload,
 )
 from qcore.replica.sessions.ticks import SessionTicks
-from tests.replica.support.cluster import WALL_US, Cluster, Host
+from tests.replica.support.cluster import WALL_US, Cluster, Driver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 SECOND_US = 1_000_000
 YEARS_50_US = 50 * 365 * 86_400 * SECOND_US
 
 
-def ask(cluster: Cluster, host: Host, payload: str, request_id: int = 1) -> Reply:
-    host.step(ClientRequest(request_id, "session", payload, 1000))
+def ask(cluster: Cluster, driver: Driver, payload: str, request_id: int = 1) -> Reply:
+    driver.step(ClientRequest(request_id, "session", payload, 1000))
     cluster.settle()
-    return host.replies[-1]
+    return driver.replies[-1]
 
 
-def opened(cluster: Cluster, host: Host, lifetime_s: int) -> int:
-    reply = ask(cluster, host, open_session_payload(lifetime_s * 1000))
+def opened(cluster: Cluster, driver: Driver, lifetime_s: int) -> int:
+    reply = ask(cluster, driver, open_session_payload(lifetime_s * 1000))
     assert reply.result is not None, reply.error
     return int(reply.result)
 
 
-def is_open(cluster: Cluster, host: Host, session: int) -> bool:
-    reply = ask(cluster, host, keep_session_payload(session))
+def is_open(cluster: Cluster, driver: Driver, session: int) -> bool:
+    reply = ask(cluster, driver, keep_session_payload(session))
     assert reply.error is None or isinstance(reply.error, SessionExpired)
     return reply.error is None
 
@@ -49,7 +49,7 @@ def is_open(cluster: Cluster, host: Host, session: int) -> bool:
 
 
 def an_outage_outlasts_the_lifetime(rules: int = 2) -> bool:
-    """C7: nobody leads for two minutes. The client of a session of one minute tries again all the time.
+    """C7: there is no leader for two minutes. The client of a session of one minute retries all the time.
 
     Returns:
         whether its command takes effect once there is a leader again.
@@ -61,20 +61,20 @@ def an_outage_outlasts_the_lifetime(rules: int = 2) -> bool:
     cluster.cut = {1, 2, 3}
     for attempt in range(120):
         cluster.pass_time(1000)
-        for host in cluster.hosts.values():
-            host.step(
+        for driver in cluster.drivers.values():
+            driver.step(
                 ClientRequest(
                     10 + attempt, "session", session_command_payload(session, 2, 0, ADD), 500
                 )
             )
-    assert not [h for h in cluster.hosts.values() if h.replica.core.role == "leader"]
+    assert not [h for h in cluster.drivers.values() if h.replica.core.role == "leader"]
     cluster.cut = set()
     new = cluster.elect(2)
     return ask(cluster, new, session_command_payload(session, 2, 0, ADD), 1000).error is None
 
 
 def begin_with_the_outage(clock: ClusterClock, value_us: int, now: int) -> None:
-    """The clock of a new leader counts the time since the cluster began, outages included."""
+    """The clock of a new leader counts the time since the cluster began, including outages."""
     clock.value_us = max(value_us, now)
     clock.updated_at = now
     clock._trusted_until = now + clock._limit_us
@@ -85,7 +85,7 @@ def test_session_survives_an_outage_longer_than_its_lifetime() -> None:
 
 
 def test_without_cluster_clock_sessions_expire_in_an_outage() -> None:
-    """What 0.1.0 does, and what the rules 1 still mean."""
+    """The behaviour of 0.1.0, and still of rules 1."""
     assert not an_outage_outlasts_the_lifetime(rules=1)
 
 
@@ -94,11 +94,11 @@ def test_without_clock_reset_an_outage_ends_the_session(monkeypatch: pytest.Monk
     assert not an_outage_outlasts_the_lifetime()
 
 
-# -- a leader that does not work --------------------------------------------------------------------
+# -- a leader that makes no progress ----------------------------------------------------------------
 
 
 def a_paused_leader_goes_on() -> bool:
-    """The only voter's process is frozen for an hour; then the client's retry arrives.
+    """The process of the only voter is frozen for an hour. Then the client's retry arrives.
 
     Returns:
         whether the session of one minute is still open.
@@ -111,7 +111,7 @@ def a_paused_leader_goes_on() -> bool:
 
 
 def an_isolated_leader_without_check_quorum_is_found_again() -> bool:
-    """It leads nobody for an hour and does not know it. The client reaches only the others, who know no leader.
+    """A leader has no followers for an hour and does not know it. The client reaches only nodes that know no leader.
 
     Returns:
         whether the session of one minute is still open after that.
@@ -143,23 +143,23 @@ def test_leader_without_quorum_ends_no_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "play", [a_paused_leader_goes_on, an_isolated_leader_without_check_quorum_is_found_again]
+    "conditions", [a_paused_leader_goes_on, an_isolated_leader_without_check_quorum_is_found_again]
 )
 def test_without_quorum_contact_limit_idle_leader_ends_session(
-    monkeypatch: pytest.MonkeyPatch, play: Callable[[], bool]
+    monkeypatch: pytest.MonkeyPatch, conditions: Callable[[], bool]
 ) -> None:
     monkeypatch.setattr(ClusterClock, "advance", advance_whatever_happens)
-    assert not play()
+    assert not conditions()
 
 
 # -- an idle cluster --------------------------------------------------------------------------------
 
 
 def an_idle_cluster_holds_sessions() -> tuple[int, int]:
-    """Clients open 200 sessions within two seconds and are never heard again; nothing else happens.
+    """Clients open 200 sessions within two seconds and then send nothing; nothing else happens.
 
     Returns:
-        how many sessions are left after their minute, on all replicas, and how many entries that took.
+        how many sessions are left on all replicas after their minute, and how many entries their end took.
     """
     cluster = Cluster(rules=2)
     leader = cluster.elect(1)
@@ -169,14 +169,14 @@ def an_idle_cluster_holds_sessions() -> tuple[int, int]:
             cluster.pass_time(50)
     before = leader.replica.core.last_log_index
     cluster.pass_time(65_000)
-    left = sum(len(host.replica.sessions) for host in cluster.hosts.values())
+    left = sum(len(driver.replica.sessions) for driver in cluster.drivers.values())
     return left, leader.replica.core.last_log_index - before
 
 
 def test_sessions_expire_on_an_idle_cluster() -> None:
     left, entries = an_idle_cluster_holds_sessions()
     assert left == 0
-    assert entries <= 30, "expiries that are close share a tick"
+    assert entries <= 30, "expiries that are close together share a tick"
 
 
 def test_without_ticks_sessions_stay_on_an_idle_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_without_ticks_sessions_stay_on_an_idle_cluster(monkeypatch: pytest.Monk
 
 
 def leaders_change_before_anything_expires() -> int:
-    """Every 20 seconds another node leads, and clients say nothing.
+    """Every 20 seconds another node becomes the leader, and clients send nothing.
 
     Returns:
         how many sessions of one minute are left on the last leader after ten minutes.
@@ -214,13 +214,13 @@ def test_without_logged_clock_sessions_never_expire(
 
 
 def a_leader_was_50_years_ahead(rules: int = 2, *, without: int = 0) -> tuple[int, bool]:
-    """F12: the wall clock of a leader is 50 years ahead, for one write. Then another node leads.
+    """F12: the wall clock of a leader is 50 years ahead for one write. Then another node leads.
 
     Args:
         without: this node is down while the wrong clock leads.
 
     Returns:
-        how far log time is ahead of the true time in the end, and whether a session that was opened after that
+        how far log time is ahead of the true time at the end, and whether a session that was opened afterwards
         expires.
     """
     cluster = Cluster(rules=rules)
@@ -240,7 +240,7 @@ def a_leader_was_50_years_ahead(rules: int = 2, *, without: int = 0) -> tuple[in
     return newest - WALL_US - cluster.now, expired
 
 
-def stamped_with_the_own_clock(server: RaftServer, wall_us: int) -> int:
+def stamped_with_the_local_clock(server: RaftServer, wall_us: int) -> int:
     return max(wall_us or server.wall_us, server.last_time_us)
 
 
@@ -258,14 +258,14 @@ def test_without_rules_2_clock_ahead_keeps_sessions_forever() -> None:
 
 
 def test_without_quorum_bound_wrong_time_stays_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wall_time, "stamp", stamped_with_the_own_clock)
+    monkeypatch.setattr(wall_time, "stamp", stamped_with_the_local_clock)
     ahead_us, expired = a_leader_was_50_years_ahead()
     assert ahead_us > YEARS_50_US - 3600 * SECOND_US
-    assert expired, "sessions do not look at wall clocks"
+    assert expired, "sessions do not depend on wall clocks"
 
 
 def two_of_three_clocks_are_known(monkeypatch: pytest.MonkeyPatch, *, cautious: bool) -> int:
-    """Node 3 is down, and the other two differ by 50 years: the leader cannot know which of them is wrong.
+    """Node 3 is down, and the clocks of the others differ by 50 years. The leader cannot know which one is wrong.
 
     Returns:
         how far log time is ahead of the true time.

@@ -1,4 +1,4 @@
-"""Rules and machines that change while old entries are still to be applied."""
+"""Apply rules and state machines that change while old entries are not applied yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qcore.replica import replica as replica_module
 from qcore.replica.apply import active_version as versions_module
 from qcore.replica.apply.active_version import Versions
 from qcore.replica.events import PeerVersionSupport, TriggerSnapshot, UpgradeMachine
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 GET = json.dumps({"op": "get", "key": "n"})
@@ -38,10 +38,10 @@ class Doubling(KeyValueMachine):
 
 
 def a_newer_program_replays_older_entries() -> set[str]:
-    """Three nodes with snapshots at different indexes (one has none) are restarted with the next version.
+    """Three nodes, of which two have snapshots at different indexes, are restarted with the next version.
 
     Returns:
-        the state hashes of all nodes, after the version was raised and one more command.
+        the state hashes of all nodes after the raise of the version and one more command.
     """
     cluster = Cluster(3)
     leader = cluster.elect(1)
@@ -50,16 +50,16 @@ def a_newer_program_replays_older_entries() -> set[str]:
         cluster.settle()
         cluster.pass_time(50)
         if number in (2, 6):
-            cluster.hosts[2 if number == 2 else 3].step(TriggerSnapshot())
+            cluster.drivers[2 if number == 2 else 3].step(TriggerSnapshot())
     cluster.machine = Doubling
-    for node_id in cluster.hosts:
+    for node_id in cluster.drivers:
         cluster.restart(node_id)
     cluster.mail.clear()
     leader = cluster.elect(1)
     support = VersionSupport(1, LATEST_RULES, "kv", 1, 2)
-    for host in cluster.hosts.values():
-        for other in cluster.hosts:
-            host.step(PeerVersionSupport(other, support))
+    for driver in cluster.drivers.values():
+        for other in cluster.drivers:
+            driver.step(PeerVersionSupport(other, support))
     cluster.pass_time(200)
     leader.step(UpgradeMachine(50, 2, 1000))
     cluster.settle()
@@ -68,7 +68,7 @@ def a_newer_program_replays_older_entries() -> set[str]:
     cluster.settle()
     cluster.pass_time(100)
     assert leader.replica.versions.active.machine_version == 2
-    return {host.replica.machine.state_hash() for host in cluster.hosts.values()}
+    return {driver.replica.machine.state_hash() for driver in cluster.drivers.values()}
 
 
 def test_older_entries_keep_their_meaning() -> None:
@@ -76,7 +76,7 @@ def test_older_entries_keep_their_meaning() -> None:
 
 
 def newest_for_all(versions: Versions, entry: Entry) -> ApplyContext:
-    """The program's newest behaviour, whichever version was active when the entry was committed."""
+    """The newest behaviour of the program, regardless of the version that was active at the entry."""
     return ApplyContext(entry.index, entry.time_us, versions.support.machine_max, entry.clock_us)
 
 
@@ -94,19 +94,19 @@ def a_restart_forgets_the_machine() -> str:
     """A single node with a state is restarted with another machine, which takes a snapshot.
 
     Returns:
-        `refused` if the node does not start with it, else what a restart with the right machine finds.
+        `refused` if the node does not start with it; otherwise the value after a restart with the right machine.
     """
     cluster = Cluster(1)
-    host = cluster.elect(1)
-    host.request(1, ADD)
-    assert host.replica.versions.active.machine == "kv"
+    driver = cluster.elect(1)
+    driver.request(1, ADD)
+    assert driver.replica.versions.active.machine == "kv"
     cluster.machine = EntityStore
     try:
-        host = cluster.restart(1)
+        driver = cluster.restart(1)
     except IncompatibleVersion:
         return "refused"
     cluster.elect(1)
-    host.step(TriggerSnapshot(keep_entries=0))
+    driver.step(TriggerSnapshot(keep_entries=0))
     cluster.machine = KeyValueMachine
     try:
         return value_of(cluster.restart(1))
@@ -114,8 +114,8 @@ def a_restart_forgets_the_machine() -> str:
         return "gone"
 
 
-def value_of(host: Host) -> str:
-    return str(json.loads(host.replica.machine.query(GET))["value"])
+def value_of(driver: Driver) -> str:
+    return str(json.loads(driver.replica.machine.query(GET))["value"])
 
 
 def test_restart_that_forgets_the_machine_is_rejected() -> None:
@@ -123,7 +123,7 @@ def test_restart_that_forgets_the_machine_is_rejected() -> None:
 
 
 def test_without_machine_check_restart_loses_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in 0.1.0: nothing looked wrong until the snapshot was taken."""
+    """As in 0.1.0: everything looks right until the snapshot is taken."""
     monkeypatch.setattr(replica_module, "check_all_supported", lambda durable, support: None)
     monkeypatch.setattr(versions_module, "check_supported", lambda version, support, advice: None)
     assert a_restart_forgets_the_machine() == "gone"

@@ -1,4 +1,4 @@
-"""Real processes on real files: an answer before the sync, a stalled disk, a reply that is lost."""
+"""Real processes on real files: an acknowledgement before the sync, a stalled disk, a lost reply."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 
 PROGRAM = str(Path(__file__).parents[1] / "support" / "faulty_node.py")
 
-#: Beyond the longest election timeout of `ARGUMENTS`, several times: by then a leader would be gone.
+#: Several of the longest election timeouts of `ARGUMENTS`: a leader would have stepped down by then.
 SEVERAL_TIMEOUTS_S = 2.0
 
 
@@ -39,7 +39,7 @@ def nodes(
 
 
 def stall(node: NodeProcess) -> Path:
-    """From now on no write of the node ends, until the file that is returned is removed."""
+    """Stall the node's disk: no write ends until the returned file is removed."""
     flag = node.data_dir.with_name(node.data_dir.name + ".stall")
     flag.touch()
     return flag
@@ -54,7 +54,7 @@ def create(client: WireClient, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_name(client: WireClient, entity: dict[str, Any], name: str, timeout_s: float) -> bool:
-    """Write the entity's field; whether that was acknowledged in time."""
+    """Write the entity's field; return whether the write was acknowledged in time."""
     client.timeout_s = timeout_s
     write = write_field(entity, "Name", {"String": name})
     try:
@@ -64,7 +64,7 @@ def write_name(client: WireClient, entity: dict[str, Any], name: str, timeout_s:
 
 
 def read(node: NodeProcess, entity: dict[str, Any], field: str, *, stale: bool = False) -> Any:
-    """The field as the cluster has it, or as this node has it."""
+    """The field, by a linearizable read or by a stale read at this node."""
     consistency = {"stale": 60_000} if stale else "linearizable"
     request = {"UpdateEntity": {"request": [read_field(entity, field)]}}
     with WireClient(node.address) as client:
@@ -73,33 +73,33 @@ def read(node: NodeProcess, entity: dict[str, Any], field: str, *, stale: bool =
     return next(iter(value.values())) if value else None
 
 
-# -- a single node, and power ----------------------------------------------------------------------
+# -- a single node loses power ----------------------------------------------------------------------
 
 
 def a_single_node_is_killed_before_its_sync(
-    directory: Path, patience_s: float, without: str = ""
+    directory: Path, wait_s: float, without: str = ""
 ) -> tuple[bool, bool]:
-    """etcd#14370: the only node's write does not reach its file; a client waits; the node dies.
+    """etcd#14370: the write of a single node does not reach its file; a client waits; the node dies.
 
     Args:
         directory: for the data.
-        patience_s: how long the client waits for what a right node never says.
-        without: guards to take away.
+        wait_s: how long the client waits for an acknowledgement that a guarded node never sends.
+        without: the guards to remove.
 
     Returns:
-        whether the client was told that its value is written, and whether it is there after the restart.
+        whether the write was acknowledged, and whether its value is there after the restart.
     """
     with nodes(directory, 1, without=without) as cluster:
         node = cluster.nodes[1]
         with WireClient(node.address) as client:
             entity = create(client, string_schema("Item", "Name"))
             flag = stall(node)
-            told = write_name(client, entity, "new", patience_s)
+            acknowledged = write_name(client, entity, "new", wait_s)
         node.kill()
         flag.unlink()
         node.start()
         cluster.wait_leader()
-        return told, read(node, entity, "Name") == "new"
+        return acknowledged, read(node, entity, "Name") == "new"
 
 
 def test_real_node_acknowledges_only_what_is_durable(tmp_path: Path) -> None:
@@ -117,20 +117,20 @@ def test_without_sync_real_node_loses_acknowledged_command(
 
 
 def stepped_down(node: NodeProcess) -> bool:
-    """Whether it says that it does not lead; one that says nothing has not said so."""
+    """True if the node answers that it does not lead; False if it answers nothing."""
     return bool(node.status().get("state", "Leader") != "Leader")
 
 
-def a_real_leaders_disk_hangs(directory: Path, patience_s: float, without: str = "") -> str:
-    """etcd#13527: the leader appends a command, and its write does not end while this is looked at.
+def a_real_leaders_disk_hangs(directory: Path, wait_s: float, without: str = "") -> str:
+    """etcd#13527: the leader appends a command, and its write does not end during the test.
 
     Args:
         directory: for the data.
-        patience_s: how long to wait for it to step down.
-        without: guards to take away.
+        wait_s: how long to wait for it to step down.
+        without: the guards to remove.
 
     Returns:
-        what the leader does: `steps down` (and others take over), `stays` or `falls silent`.
+        what the leader does: `steps down` (another node takes over), `stays` or `falls silent`.
     """
     with nodes(directory, 3, without=without) as cluster:
         leader = cluster.wait_leader()
@@ -141,13 +141,13 @@ def a_real_leaders_disk_hangs(directory: Path, patience_s: float, without: str =
             request = {"UpdateEntity": {"request": [write]}}
             client.send({"Perform": {"id": "stuck", "request": request}})
             try:
-                wait_for(lambda: stepped_down(leader), patience_s, "it to step down")
+                wait_for(lambda: stepped_down(leader), wait_s, "it to step down")
             except ProcessError:
                 did = "stays" if leader.get("/status", 0.5)[0] == 200 else "falls silent"
             else:
                 did = "steps down"
                 work_goes_on_elsewhere(cluster, leader, entity)
-                assert stepped_down(leader), "it answers, and its write is still stuck"
+                assert stepped_down(leader), "it answers although its write is still stuck"
             flag.unlink()
         cluster.wait_converged()
     return did
@@ -156,7 +156,7 @@ def a_real_leaders_disk_hangs(directory: Path, patience_s: float, without: str =
 def work_goes_on_elsewhere(
     cluster: LocalCluster, away: NodeProcess, entity: dict[str, Any]
 ) -> None:
-    """Another node leads and takes a write."""
+    """Another node leads and accepts a write."""
     others = [node for node in cluster.running() if node is not away]
 
     def written() -> bool:
@@ -174,7 +174,7 @@ def test_real_leader_with_stalled_disk_steps_down_and_answers(tmp_path: Path) ->
 
 
 def test_without_disk_watch_real_leader_stays(tmp_path: Path) -> None:
-    """Several attempts: on a busy machine it may lose its office for another reason."""
+    """Several attempts: on a busy machine the leader may lose its leadership for another reason."""
     seen: list[str] = []
     while "stays" not in seen and len(seen) < 4:
         directory = tmp_path / str(len(seen))
@@ -188,11 +188,11 @@ def test_without_disk_thread_real_node_falls_silent(tmp_path: Path) -> None:
     assert a_real_leaders_disk_hangs(tmp_path, 1.0, "disk_thread") == "falls silent"
 
 
-# -- a reply that is lost --------------------------------------------------------------------------
+# -- a lost reply ----------------------------------------------------------------------------------
 
 
 def send_again(node: NodeProcess, once: dict[str, Any]) -> None:
-    """Send the increment with its number to this node until it is answered."""
+    """Send the increment with its number to this node until there is a reply."""
 
     def answered() -> bool:
         with WireClient(node.address) as client:
@@ -207,10 +207,10 @@ def has_snapshot(node: NodeProcess) -> bool:
 
 
 def an_increment_is_sent_again_elsewhere(directory: Path, without: str = "") -> int:
-    """redisraft#52, etcd#18424: the leader dies after the commit and before anybody reads its reply.
+    """redisraft#52, etcd#18424: the leader dies after the commit and before the client reads its reply.
 
-    The increment is sent again with its number to another node, and once more after every node took
-    snapshots, was killed and restarted.
+    The increment is sent again with its number to another node. It is sent once more after every node has taken a
+    snapshot, was killed and has restarted.
 
     Returns:
         the counter, which should be 1.

@@ -1,4 +1,4 @@
-"""Links that are down in part or in one direction: no endless elections, and no blocked majority."""
+"""Partial and one-way partitions: no endless elections, and no blocked majority."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.pitfalls.support.cluster_steps import lead
 
 
 def a_leader_sees_only_the_bridge(*, check_quorum: bool = True) -> int:
-    """openraft#2080: 2, 3 and the bridge 4 see each other; the leader 1 sees the bridge only.
+    """openraft#2080: nodes 2, 3 and the bridge 4 reach each other; the leader 1 reaches only the bridge.
 
     Returns:
         how many entries are committed in ten seconds, once two have passed.
@@ -35,13 +35,13 @@ def test_minority_leader_steps_down_and_majority_works() -> None:
 def test_without_step_down_the_bridge_rejects_votes_forever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The bridge hears a leader and refuses its vote to 2 and 3, who need it."""
+    """The bridge hears a leader and rejects the vote requests of 2 and 3, which need its vote."""
     monkeypatch.setattr(election, "check_quorum", lambda _server: True)
     assert a_leader_sees_only_the_bridge() == 0
 
 
 def test_without_check_quorum_minority_leader_blocks_majority() -> None:
-    """The bridge takes the leader's entries, so that its log is fresher than those of 2 and 3."""
+    """The bridge receives the leader's entries, so its log is newer than those of 2 and 3."""
     assert a_leader_sees_only_the_bridge(check_quorum=False) == 0
 
 
@@ -49,7 +49,7 @@ def test_without_check_quorum_minority_leader_blocks_majority() -> None:
 
 
 def failed_with(name: str, *, guarded: bool) -> set[str]:
-    """What a scenario expects in vain, as it stands or without PreVote and CheckQuorum."""
+    """The expectations that a scenario misses, as shipped (`guarded`) or without pre-vote and check quorum."""
     scenario = load_scenario(SCENARIOS / f"{name}.yaml")
     if not guarded:
         basic = scenario.cluster.model_copy(update={"pre_vote": False, "check_quorum": False})
@@ -59,7 +59,7 @@ def failed_with(name: str, *, guarded: bool) -> set[str]:
     return {expectation.name for expectation in result.failed()}
 
 
-#: Of raft-rs#27 a follower that can only send; of Cloudflare's outage two that do not see each other.
+#: A follower that can only send (raft-rs#27), and two nodes that do not reach each other (Cloudflare's outage).
 PARTIAL = ("follower_deaf", "chained_3")
 
 
@@ -75,10 +75,10 @@ def test_without_pre_vote_and_check_quorum_leaders_keep_changing(name: str) -> N
 
 
 def a_deaf_follower(config: RaftConfig) -> tuple[int, int]:
-    """raft-rs#27: one of five can only send, for twenty seconds.
+    """raft-rs#27: one of five nodes can only send for twenty seconds.
 
     Returns:
-        how often some server became leader, and how many terms went by.
+        how often a server became leader, and by how much the term rose.
     """
     cluster = Cluster.of(5, config)
     lead(cluster, 1)
@@ -89,10 +89,10 @@ def a_deaf_follower(config: RaftConfig) -> tuple[int, int]:
 
 
 def an_idle_chain(config: RaftConfig) -> int:
-    """Cloudflare, 2020-11-02: 2 leads, 3 does not see it, both see 1; nobody writes, so that all logs are equal.
+    """Cloudflare, 2020-11-02: 2 leads, 3 does not reach it, both reach 1; no client writes, so all logs are equal.
 
     Returns:
-        how often some server became leader in twenty seconds.
+        how often a server became leader in twenty seconds.
     """
     cluster = Cluster.of(3, config)
     lead(cluster, 2)
@@ -117,7 +117,7 @@ def test_without_pre_vote_and_check_quorum_terms_keep_rising() -> None:
 
 def test_without_pre_vote_deaf_follower_keeps_raising_its_term() -> None:
     changes, terms = a_deaf_follower(RaftConfig(1, pre_vote=False))
-    assert changes == 0, "whoever hears the leader does not listen"
+    assert changes == 0, "servers that hear the leader ignore the candidate"
     assert terms > 50
 
 
@@ -132,6 +132,6 @@ def test_without_pre_vote_and_check_quorum_end_deposes_leader() -> None:
 def test_without_leader_stickiness_chain_end_deposes_leader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """PreVote alone asks whether a log could win, and it could."""
+    """Pre-vote alone only checks whether the log could win, and it could."""
     monkeypatch.setattr(election, "hears_live_leader", lambda _server: False)
     assert an_idle_chain(RaftConfig(1)) >= 1

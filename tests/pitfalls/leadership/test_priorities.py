@@ -1,4 +1,4 @@
-"""A preferred node that cannot win or cannot stay: it is not handed the leadership again and again."""
+"""A preferred node that cannot win or cannot keep the leadership does not get it again and again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.checkout import SCENARIOS
 from tests.core.support.cluster import Cluster, begun
 from tests.pitfalls.support.cluster_steps import is_served, lead, lease_read, may_lead
 
-#: Each of them takes the leadership from one node after the other in 0.1.0.
+#: In each of these, 0.1.0 moves the leadership again and again.
 SHIPPED = (
     "priority_star",
     "priority_slow_disk",
@@ -25,7 +25,7 @@ SHIPPED = (
 
 
 def failed(name: str) -> set[str]:
-    """What a shipped scenario expects in vain; its cluster stays safe in any case."""
+    """The expectations that a shipped scenario misses; its cluster stays safe in any case."""
     result = run_scenario(SCENARIOS / f"{name}.yaml", 3)
     assert not result.violations
     return {expectation.name for expectation in result.failed()}
@@ -51,14 +51,14 @@ until_ms: {until_ms}
     return counted
 
 
-def campaign_at_once(server: RaftServer, from_id: int, request: TimeoutNow) -> None:
-    """As a target did in 0.1.0."""
+def campaign_immediately(server: RaftServer, from_id: int, request: TimeoutNow) -> None:
+    """As a transfer target did in 0.1.0."""
     if request.term == server.term and server.leader_id == from_id:
         server.send(from_id, TimeoutNowResponse(server.term, accepted=True))
         election.campaign(server, transfer=True)
 
 
-# -- could it win? ---------------------------------------------------------------------------------
+# -- can it win? -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -70,8 +70,8 @@ def test_preferred_node_that_cannot_lead_deposes_no_leader(name: str) -> None:
 def test_without_pre_vote_transfer_target_deposes_the_leader(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The memory of failures makes it rarer; the first attempt costs an election all the same."""
-    monkeypatch.setattr(takeover, "on_timeout_now", campaign_at_once)
+    """The memory of failures makes this rarer, but the first attempt still costs an election."""
+    monkeypatch.setattr(takeover, "on_timeout_now", campaign_immediately)
     assert "max_leader_changes" in failed(name)
 
 
@@ -80,7 +80,7 @@ def test_without_pre_vote_and_memory_targets_keep_deposing(
 ) -> None:
     star = "{at_ms: 200, partition: [[1, 2], [1, 3], [1, 4], [1, 5]]}"
     assert changes(star) == 0
-    monkeypatch.setattr(takeover, "on_timeout_now", campaign_at_once)
+    monkeypatch.setattr(takeover, "on_timeout_now", campaign_immediately)
     monkeypatch.setattr(TransferBackoff, "allows_transfer_to", lambda _memory, _target, _now: True)
     assert changes(star) > 20
 
@@ -99,9 +99,9 @@ def test_without_transfer_consent_target_never_takes_over(
     assert changes(HEALTHY) == 0
 
 
-# -- could it stay? --------------------------------------------------------------------------------
+# -- can it stay? ----------------------------------------------------------------------------------
 
-#: Node 2 reaches a bare majority, node 1 reaches all. Then one of that majority crashes.
+#: Node 2 reaches a bare majority, node 1 reaches all nodes. Then a node of that majority crashes.
 BARE_MAJORITY = (
     "{at_ms: 200, cut: [2, 4]}, {at_ms: 200, cut: [2, 5]}, {at_ms: 4000, crash: 3}, "
     "{at_ms: 9000, restart: 3}"
@@ -126,7 +126,7 @@ def test_without_disk_check_next_stall_ends_leadership(
     assert "max_leader_changes" in failed("priority_slow_disk")
 
 
-#: Long enough up to be caught up, too short to be of use.
+#: Node 2 is up long enough to catch up, and too short to be a useful leader.
 CRASH_LOOP = "{at_ms: 200, every_ms: 2500, until_ms: 18000, crash: 2, for_ms: 500}"
 
 
@@ -143,12 +143,12 @@ def test_without_steadiness_check_crashing_node_takes_over(
 
 # -- failures are remembered -------------------------------------------------------------------------
 
-#: Node 2 leads each time when it is cut off, and seems well in between for longer than `STEADY_TIMEOUTS`.
+#: Node 2 leads each time it is cut off. In between it looks healthy for longer than `STEADY_TIMEOUTS`.
 CUT_OFF_AGAIN = "{at_ms: 3000, every_ms: 9000, until_ms: 59000, isolate: 2, for_ms: 1000}"
 
 
 def test_short_lived_leader_waits_before_it_takes_over_again() -> None:
-    """Two changes bring node 2 into office and out again, two more come a good while later."""
+    """Node 2 gains and loses the leadership, and again much later: four changes."""
     assert changes(CUT_OFF_AGAIN, until_ms=60_000) <= 4
 
 
@@ -162,7 +162,7 @@ def test_without_memory_across_terms_it_always_returns(
 def test_without_follower_memory_short_lived_leader_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The failure was seen in an earlier term, by servers that did not lead then."""
+    """Servers that did not lead saw the failure in an earlier term."""
 
     def forget(memory: TransferBackoff, now: int, *, by_transfer: bool) -> None:
         del now, by_transfer
@@ -177,10 +177,10 @@ def test_without_follower_memory_short_lived_leader_returns(
 
 
 def a_transfer_whose_target_lags(*, ask: bool) -> bool:
-    """The target is cut off and lacks an entry; with `ask` it is caught up, is asked, and cannot win.
+    """The target is cut off and lacks an entry. With `ask` it catches up, is asked to campaign, and cannot win.
 
     Returns:
-        whether the leader still reads under its lease once the transfer is over.
+        whether the leader still serves a lease read after the transfer.
     """
     three = Membership(voters=(1, 2, 3))
     cluster = Cluster(
@@ -210,14 +210,16 @@ START = transfer._start
 def void_from_the_start(
     server: RaftServer, target: int, *, by_priority: bool, may_retarget: bool = False
 ) -> None:
-    """As 0.1.0 did."""
+    """As in 0.1.0."""
     server.lease_void = True
     START(server, target, by_priority=by_priority, may_retarget=may_retarget)
 
 
 def test_transfer_that_asked_no_target_keeps_the_lease() -> None:
     assert a_transfer_whose_target_lags(ask=False)
-    assert not a_transfer_whose_target_lags(ask=True), "the request may arrive at any later time"
+    assert not a_transfer_whose_target_lags(ask=True), (
+        "the request to campaign may arrive at any later time"
+    )
 
 
 def test_without_delay_until_asked_the_lease_ends_too_early(
@@ -228,16 +230,16 @@ def test_without_delay_until_asked_the_lease_ends_too_early(
 
 
 def test_transfer_flags_are_not_sent_below_rules_2() -> None:
-    """0.1.0 refuses fields that it does not know: a mixed cluster transfers as it always did."""
+    """0.1.0 rejects messages with unknown fields, so a mixed cluster transfers as 0.1.0 did."""
     cluster = Cluster.of(3, RaftConfig(1))
     assert may_lead(cluster, 1)
     cluster.step(1, TransferLeadership(2))
-    said: list[object] = []
+    sent: list[object] = []
     while cluster.network:
-        said.append(cluster.network[0].message)
+        sent.append(cluster.network[0].message)
         cluster.deliver()
         for node in cluster.alive():
             cluster.persist(node.node_id)
-    assert not [message for message in said if isinstance(message, PreVote)]
-    assert [m.must_reach for m in said if isinstance(m, TimeoutNow)] == [()]
+    assert not [message for message in sent if isinstance(message, PreVote)]
+    assert [m.must_reach for m in sent if isinstance(m, TimeoutNow)] == [()]
     assert cluster.core(2).role == "leader"

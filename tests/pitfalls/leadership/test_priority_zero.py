@@ -1,4 +1,4 @@
-"""A change of the members after which no node may ever lead."""
+"""Membership changes after which no node could ever lead."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ADDRESSES = tuple((node, f"10.0.0.{node}:80") for node in range(1, 6))
 
 
 def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> tuple[str, int]:
-    """Servers 1 to 3 vote and 1 leads; some have priority 0. The voters are changed, and then one server crashes.
+    """Servers 1 to 3 vote and 1 leads; some have priority 0. The voters change, and then one server crashes.
 
     Returns:
-        what the leader said to the change, and how often a server became leader in a minute after the crash.
+        the leader's answer to the change, and how often a server became leader in the minute after the crash.
     """
     three = Membership(voters=(1, 2, 3), learners=(4, 5), addresses=ADDRESSES)
     cluster = Cluster(
@@ -32,7 +32,7 @@ def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> t
     lead(cluster, 1)
     cluster.timeout(1)
     cluster.settle()
-    (said, *_) = [
+    (answer, *_) = [
         effect
         for effect in cluster.step(1, ChangeMembership(wanted, (), ADDRESSES, 0))
         if isinstance(effect, ChangeAccepted | ChangeRejected)
@@ -40,7 +40,7 @@ def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> t
     run_for(cluster, 1000)
     cluster.crash(crash)
     course = run_for(cluster, 60_000, propose_every_ms=1000)
-    return "accepted" if isinstance(said, ChangeAccepted) else said.name, course.changes
+    return "accepted" if isinstance(answer, ChangeAccepted) else answer.name, course.changes
 
 
 def test_change_that_leaves_no_electable_voter_is_rejected() -> None:
@@ -101,7 +101,7 @@ def test_unelectable_voters_are_fewer_than_half(zeros: int, voters: int, broken:
 
 
 def test_follower_rejects_before_priorities_are_checked() -> None:
-    """The change is looked at after the leader's own state: a follower says that it is one."""
+    """The role is checked before the change: a follower answers that it is not the leader."""
     cluster = Cluster.of(3, RaftConfig(1, priority=0))
     event = ChangeMembership((1,), (), ADDRESSES, 0)
     refusal = membership._change_rejection(cluster.core(2)._server, event)

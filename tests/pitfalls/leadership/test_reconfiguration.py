@@ -1,4 +1,4 @@
-"""Membership changes that two leaders propose from one parent configuration."""
+"""Membership changes of one configuration that two leaders propose."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ def change_to(cluster: Cluster, leader: int, *voters: int) -> list[Effect]:
 
 
 def verdict(effects: list[Effect]) -> str:
-    """`accepted`, or the name of the refusal."""
+    """`accepted`, or the name of the rejection."""
     (found,) = [e for e in effects if isinstance(e, ChangeAccepted | ChangeRejected)]
     return "accepted" if isinstance(found, ChangeAccepted) else found.name
 
 
 def two_leaders_change_one_parent() -> str:
-    """copycat#23, braft#182: of voters 1 to 4, leader 1 adds 5; leader 2, elected since, removes 1.
+    """copycat#23, braft#182: with voters 1 to 4, leader 1 adds 5; leader 2, elected later, removes 1.
 
-    Neither hears of the other's change. RaftServer 2 proposes before anything of its own term is committed,
-    and whatever it can commit with 3 alone it commits. Then 1 campaigns with what 4 and 5 hold.
+    Neither learns of the other's change. Server 2 proposes before an entry of its current term is committed. It
+    commits what it can commit with 3 alone. Then 1 campaigns, and the logs of 4 and 5 decide.
 
     Returns:
-        what server 2 was told about its change.
+        the outcome of server 2's change.
     """
     durable = {node: started(FOUR) for node in FOUR.voters}
     cluster = Cluster({**durable, 5: DurableState()}, RaftConfig(1))
     lead(cluster, 1)
     cluster.timeout(1)
     cluster.settle()
-    assert cluster.core(2).commit_index >= 1, "the parent is known to be committed"
+    assert cluster.core(2).commit_index >= 1, "the first configuration is known to be committed"
     cluster.cut = {(a, b) for a in (1, 5) for b in (2, 3, 4)}
     assert verdict(change_to(cluster, 1, 1, 2, 3, 4, 5)) == "accepted"
     cluster.settle()
@@ -54,19 +54,19 @@ def two_leaders_change_one_parent() -> str:
         cluster.deliver()
     cluster.cut = {(a, b) for a in (2, 3) for b in (1, 4, 5)}
     cluster.cut |= {(b, a) for a, b in cluster.cut}
-    told = verdict(change_to(cluster, 2, 2, 3, 4))
+    outcome = verdict(change_to(cluster, 2, 2, 3, 4))
     cluster.propose(2, "of the second leader")
     cluster.settle()
     cluster.restart(1)
     may_lead(cluster, 1)
-    return told
+    return outcome
 
 
 WHY_NOT = membership._change_rejection
 
 
 def before_its_own_commit(server: RaftServer, event: ChangeMembership) -> tuple[str, str] | None:
-    """As if the leader had committed in its own term already."""
+    """As if the leader had already committed in its current term."""
     first = server.term_start_index
     server.term_start_index = 0
     refusal = WHY_NOT(server, event)
@@ -75,7 +75,7 @@ def before_its_own_commit(server: RaftServer, event: ChangeMembership) -> tuple[
 
 
 def in_one_step(current: Membership, event: ChangeMembership, index: int) -> Membership:
-    """The new configuration at once, as the systems had it in which this was seen."""
+    """The new configuration without a joint phase, as in the systems that had this fault."""
     del current, index
     return Membership(voters=event.voters, addresses=event.addresses)
 
@@ -87,7 +87,7 @@ def test_change_before_leaders_own_commit_is_rejected() -> None:
 def test_without_rejection_joint_phase_separates_two_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two lines of defence: what follows from one parent needs a majority of the parent, too."""
+    """The second line of defence: both changes need a majority of the configuration that they replace."""
     monkeypatch.setattr(membership, "_change_rejection", before_its_own_commit)
     assert two_leaders_change_one_parent() == "accepted"
 
@@ -109,7 +109,7 @@ def test_without_either_guard_committed_entries_are_lost(
 
 
 def test_change_after_leaders_own_commit_is_accepted() -> None:
-    """The refusal is for a moment only."""
+    """The rejection is only temporary."""
     cluster = Cluster({node: started(FOUR) for node in FOUR.voters}, RaftConfig(1))
     lead(cluster, 1)
     assert verdict(change_to(cluster, 1, 2, 3, 4)) == "accepted"

@@ -1,4 +1,4 @@
-"""A leader whose disk hangs: it goes on speaking, and gives its office up though its write never ends."""
+"""A leader whose disk hangs sends heartbeats and steps down, although its write never ends."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def the_leaders_disk_hangs() -> tuple[int, list[int]]:
     """etcd#13527: the leader appends, and its write does not end for several election timeouts.
 
     Returns:
-        how many heartbeats it sent within one election timeout, and how long it led afterwards: the
-        number of its deadlines at which it was still the leader, out of twenty.
+        how many heartbeats it sent within one election timeout, and at how many of the next twenty deadlines it was
+        still the leader.
     """
     cluster = Cluster.of(3, RaftConfig(1))
     lead(cluster, 1)
@@ -48,7 +48,7 @@ def the_leaders_disk_hangs() -> tuple[int, list[int]]:
 
 
 def wait_for_everything(server: RaftServer, to: int, message: RaftMessage, after: int = 0) -> None:
-    """Whatever is said waits for all that was written before."""
+    """Every message waits for all earlier writes."""
     del after
     SEND(server, to, message, server.last_write_id)
 

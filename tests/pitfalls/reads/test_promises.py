@@ -1,8 +1,8 @@
-"""Promises to a leader's lease that a restart with other settings broke.
+"""Lease promises that a restart with other settings broke.
 
-A lease is safe because every follower that renewed it votes for nobody else for a while. Where that promise lives in
-memory, or is worked out from the settings, an operator who restarts a follower with lease reads off or with a
-shorter timeout lets it vote at once, and the old leader reads stale under its lease.
+A lease is safe because every follower that renewed it gives no other node a vote for a while. If that promise is only
+in memory, or computed from the settings, it ends when an operator restarts the follower with lease reads off or with a
+shorter timeout. The follower then votes too early, and the old leader serves stale reads under its lease.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ LEASES = RaftConfig(1, lease_reads=True)
 SHORTER = replace(LEASES, election_timeout_min_ms=60, election_timeout_max_ms=61)
 SETTINGS = {
     "lease reads off": replace(LEASES, lease_reads=False),
-    "lease reads and CheckQuorum off": replace(LEASES, lease_reads=False, check_quorum=False),
+    "lease reads and check quorum off": replace(LEASES, lease_reads=False, check_quorum=False),
     "a shorter timeout": SHORTER,
     "a shorter timeout and lease reads off": replace(SHORTER, lease_reads=False),
 }
 
 
 def a_lease_of_two(follower: RaftConfig = LEASES) -> Cluster:
-    """Node 1 leads and hears node 2, which runs with these settings. Node 3 has heard nothing for long."""
+    """Node 1 leads and reaches node 2, which runs with these settings. Node 3 has been cut off for a long time."""
     cluster = Cluster.of(3, LEASES, rules=2)
     cluster.advance(10)
     restart(cluster, 2, follower)
@@ -57,7 +57,7 @@ def restart(cluster: Cluster, node_id: int, settings: RaftConfig) -> None:
 
 
 def commit_without_1(cluster: Cluster, campaigner: int) -> None:
-    """Nodes 2 and 3 are alone; one of them campaigns, and commits a write if it wins."""
+    """Nodes 2 and 3 are alone. One of them campaigns, and commits a write if it wins."""
     cluster.network.clear()
     cluster.cut.clear()
     cluster.isolate(1)
@@ -72,7 +72,7 @@ def commit_without_1(cluster: Cluster, campaigner: int) -> None:
 
 
 def a_follower_restarts_within_its_promise(settings: RaftConfig, campaigner: int = 3) -> bool:
-    """Node 2 restarts with other settings, node 1 is cut off, and 61 ms later 2 and 3 seek a leader.
+    """Node 2 restarts with other settings, node 1 is cut off, and 61 ms later node 2 or 3 campaigns.
 
     Returns:
         whether node 1 serves a read under its lease.
@@ -113,7 +113,7 @@ def draw_freely(server: RaftServer) -> None:
 
 
 def campaign_freely(server: RaftServer, *, transfer: bool = False) -> None:
-    """Only votes for others are promised away."""
+    """The promise covers only votes for others."""
     promised, server.no_vote_before = server.no_vote_before, 0
     CAMPAIGN(server, transfer=transfer)
     server.no_vote_before = promised
@@ -132,15 +132,15 @@ def test_without_promise_on_self_vote_lease_read_is_stale(
 
 
 def a_follower_crashes_before_its_promise_is_durable() -> bool:
-    """Lease reads are switched on at node 2, within the term. It answers, and crashes before its disk has synced.
+    """Node 2 switches lease reads on within the term, answers, and crashes before its disk has synced.
 
-    It comes back with lease reads off again.
+    It restarts with lease reads off.
 
     Returns:
         whether node 1 serves a read under its lease.
     """
     cluster = a_lease_of_two(replace(LEASES, lease_reads=False))
-    assert not is_served(cluster, 1, lease_read(cluster, 1)), "node 2 promises nothing"
+    assert not is_served(cluster, 1, lease_read(cluster, 1)), "node 2 has made no promise"
     restart(cluster, 2, LEASES)
     heartbeat(cluster)
     while cluster.network:
@@ -151,7 +151,7 @@ def a_follower_crashes_before_its_promise_is_durable() -> bool:
     return is_served(cluster, 1, lease_read(cluster, 1))
 
 
-def promise_at_once(server: RaftServer) -> int:
+def promise_before_the_sync(server: RaftServer) -> int:
     return server.promise_ms
 
 
@@ -162,7 +162,7 @@ def test_answer_waits_until_its_promise_is_durable() -> None:
 def test_without_durable_promise_lease_read_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(RaftServer, "make_lease_promise", promise_at_once)
+    monkeypatch.setattr(RaftServer, "make_lease_promise", promise_before_the_sync)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         a_follower_crashes_before_its_promise_is_durable()
 
@@ -171,9 +171,9 @@ def test_without_durable_promise_lease_read_is_stale(
 
 
 def a_voter_with_an_empty_log_promises() -> bool:
-    """Node 2 holds nothing yet, as a voter just added, so it knows no rules by which it would store its promise.
+    """Node 2 was just added as a voter and has no entries, so it knows no rules that let it store its promise.
 
-    It answers heartbeats, no entry reaches it, and it restarts with lease reads off.
+    It answers heartbeats, receives no entry, and restarts with lease reads off.
 
     Returns:
         whether node 1 serves a read under its lease.
@@ -183,10 +183,10 @@ def a_voter_with_an_empty_log_promises() -> bool:
     term = cluster.nodes[2].durable.hard_state.term
     cluster.nodes[2].durable = DurableState(HardState(term))
     cluster.restart(2)
-    cluster.advance(150)  # the lease of before has run out
+    cluster.advance(150)  # the earlier lease has expired
     for _ in range(2):
         heartbeat(cluster)
-        for _ in range(2):  # the heartbeat, and its answer
+        for _ in range(2):  # the heartbeat and its response
             hold_back(cluster, holds_entries)
             if cluster.network:
                 cluster.deliver()

@@ -1,4 +1,4 @@
-"""Reads that were confirmed by the wrong thing, or by nothing."""
+"""Reads that the wrong responses confirmed, or none."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from tests.replica.support import cluster as replicas
 
 GET = json.dumps({"op": "get", "key": "x"})
 
-# -- late answers to heartbeats --------------------------------------------------------------------
+# -- late responses to heartbeats ------------------------------------------------------------------
 
 
 def commit_new_at(cluster: Cluster, node_id: int, without: int) -> None:
-    """Make this node the leader of those that can see each other, and commit a write."""
+    """Make this node the leader of the nodes that reach each other, and commit a write."""
     cluster.isolate(without)
     lead(cluster, node_id)
     cluster.propose(node_id, "new")
@@ -47,10 +47,10 @@ def commit_new_at(cluster: Cluster, node_id: int, without: int) -> None:
 
 
 def late_answers_arrive_after_a_pause() -> bool:
-    """etcd#20418: the answers to a read's heartbeats are sent twice; the copies come after a pause.
+    """etcd#20418: the responses to a read's heartbeats are duplicated, and the copies arrive after a pause.
 
-    Meanwhile another leader was elected and committed a write; the old one has not heard of it and is
-    asked for the same read again.
+    By then another leader was elected and has committed a write. The old leader does not know of it and gets the same
+    read again.
 
     Returns:
         whether the old leader serves the second read.
@@ -65,7 +65,7 @@ def late_answers_arrive_after_a_pause() -> bool:
     cluster.settle()
     assert is_served(cluster, 1, first)
     commit_new_at(cluster, 2, without=1)
-    assert cluster.core(1).role == "leader", "it was paused and knows nothing"
+    assert cluster.core(1).role == "leader", "it was paused and does not know of the new leader"
     again = cluster.read(1)
     cluster.settle()
     cluster.cut.clear()
@@ -75,7 +75,7 @@ def late_answers_arrive_after_a_pause() -> bool:
 
 
 def reuse_the_number(server: RaftServer) -> None:
-    """A read that is tried again keeps the number of the first attempt, and forgets who answered."""
+    """A retried read keeps the number of the first attempt, and forgets which nodes answered."""
     server.reads.round = max(server.reads.round, 1)
     for progress in server.progress.values():
         progress.acked_round = 0
@@ -94,9 +94,9 @@ def test_without_new_round_number_late_answers_confirm_a_read(
 
 
 def late_answers_arrive_after_leader_changes() -> bool:
-    """The same, but the old leader was deposed and elected once more before it is paused.
+    """The same, but the old leader was deposed and elected again before the pause.
 
-    Rounds are counted from 1 in each term, so the answers of its first term bear the number of its new round.
+    Round numbers begin at 1 in each term, so responses of its first term carry the number of its new round.
 
     Returns:
         whether it serves the second read.
@@ -134,17 +134,17 @@ def test_without_term_check_old_answers_confirm_the_wrong_read(
         late_answers_arrive_after_leader_changes()
 
 
-# -- the same between a follower and its leader ----------------------------------------------------
+# -- retries between a follower and its leader -----------------------------------------------------
 
 
 def a_follower_asks_again_after_a_leader_change() -> object:
-    """A follower's read is tried again; the answer of the deposed leader to the first try comes late.
+    """A follower retries a read; the deposed leader's response to the first attempt arrives late.
 
     Returns:
-        what the second try reads; 1 is stale, because 2 was acknowledged before it. None: it waits.
+        the result of the second attempt. 1 is stale, because 2 was acknowledged before it. None: it waits.
     """
     cluster = replicas.Cluster()
-    old, follower = cluster.elect(1), cluster.hosts[3]
+    old, follower = cluster.elect(1), cluster.drivers[3]
     old.request(1, json.dumps({"op": "set", "key": "x", "value": 1}))
     cluster.settle()
     cluster.pass_time(100)
@@ -156,7 +156,7 @@ def a_follower_asks_again_after_a_leader_change() -> object:
     cluster.settle()
     assert new.replies[-1].error is None, "acknowledged"
     follower.step()
-    assert isinstance(follower.replies[-1].error, DeadlineExceeded), "the first try is over"
+    assert isinstance(follower.replies[-1].error, DeadlineExceeded), "the first attempt is over"
     follower.request(2, GET, "follower_read", timeout_ms=60_000)
     follower.step(PeerMessageReceived(1, answer))
     results = [reply.result for reply in follower.replies if reply.request_id == 2]
@@ -185,11 +185,11 @@ def test_without_new_read_id_followers_retry_reads_stale(
 # -- a new leader ----------------------------------------------------------------------------------
 
 
-def a_new_leader_is_read_at_once() -> tuple[bool, bool]:
-    """etcd#7331: what the old leader committed is in the new one's log; that it is committed, it cannot know.
+def a_new_leader_is_read_immediately() -> tuple[bool, bool]:
+    """etcd#7331: the new leader's log holds what the old one committed, but it cannot know that it is committed.
 
     Returns:
-        whether the read was served while the no-op was late, and after it came.
+        whether the read was served before the no-op entry was committed, and afterwards.
     """
     cluster = Cluster.of(3)
     lead(cluster, 1)
@@ -224,26 +224,26 @@ def a_new_leader_is_read_at_once() -> tuple[bool, bool]:
 
 
 def test_new_leader_reads_only_after_its_own_commit() -> None:
-    assert a_new_leader_is_read_at_once() == (False, True)
+    assert a_new_leader_is_read_immediately() == (False, True)
 
 
 def test_without_own_commit_new_leader_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_index, "_committed_in_own_term", lambda _server: True)
     with pytest.raises(SafetyViolation, match="stale read: node 2"):
-        a_new_leader_is_read_at_once()
+        a_new_leader_is_read_immediately()
 
 
 # -- a transfer and the lease ----------------------------------------------------------------------
 
 
-def the_source_of_a_transfer_is_read(*, given_up: bool) -> bool:
-    """openraft#1747: transfer, cut off the source, write at the target, read under the lease at the source.
+def the_source_of_a_transfer_is_read(*, aborted: bool) -> bool:
+    """openraft#1747: transfer, cut off the old leader, write at the target, lease read at the old leader.
 
-    With `given_up`, what tells the target to campaign is late: the source has ended the transfer by then, and
-    has worked on and renewed its lease.
+    With `aborted`, the request to campaign reaches the target late. The old leader has ended the transfer by then, has
+    continued to lead and has renewed its lease.
 
     Returns:
-        whether the source serves the read.
+        whether the old leader serves the read.
     """
     cluster = Cluster.of(3, RaftConfig(1, lease_reads=True))
     lead(cluster, 1)
@@ -252,7 +252,7 @@ def the_source_of_a_transfer_is_read(*, given_up: bool) -> bool:
     assert is_served(cluster, 1, lease_read(cluster, 1)), "it has a lease"
     cluster.step(1, TransferLeadership(2))
     (order,) = hold_back(cluster, lambda sent: isinstance(sent.message, TimeoutNow))
-    if given_up:
+    if aborted:
         for _ in range(10):
             cluster.advance(50)
             cluster.timeout(1)
@@ -276,27 +276,27 @@ def ask_without_voiding(server: RaftServer, target: int, *, by_priority: bool) -
 
 
 def forgive_at_the_end(server: RaftServer) -> None:
-    """The lease counts again once the transfer was given up."""
+    """The lease is valid again after an aborted transfer."""
     ADVANCE(server)
     if server.transfer is None:
         server.lease_void = False
 
 
-@pytest.mark.parametrize("given_up", [False, True], ids=["at once", "given up"])
-def test_transfer_voids_the_lease(given_up: bool) -> None:
-    assert not the_source_of_a_transfer_is_read(given_up=given_up)
+@pytest.mark.parametrize("aborted", [False, True], ids=["immediate", "aborted"])
+def test_transfer_voids_the_lease(aborted: bool) -> None:
+    assert not the_source_of_a_transfer_is_read(aborted=aborted)
 
 
 def test_without_voided_lease_transfer_source_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "_ask", ask_without_voiding)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
-        the_source_of_a_transfer_is_read(given_up=False)
+        the_source_of_a_transfer_is_read(aborted=False)
 
 
 def test_without_lasting_void_aborted_transfer_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "advance", forgive_at_the_end)
-    assert not the_source_of_a_transfer_is_read(given_up=False)
+    assert not the_source_of_a_transfer_is_read(aborted=False)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
-        the_source_of_a_transfer_is_read(given_up=True)
+        the_source_of_a_transfer_is_read(aborted=True)

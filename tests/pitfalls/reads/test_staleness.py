@@ -1,7 +1,7 @@
-"""Reads of bounded staleness that returned older values than they may.
+"""Stale reads that returned values older than their bound.
 
-In each play a write is acknowledged, much time passes, and a node that does not know of the write is asked for a
-read that may be `BOUND_MS` old at most: it must refuse, and not give the value from before.
+In each test a write is acknowledged, and much time passes. Then a node that does not know of the write gets a stale
+read with the bound `BOUND_MS`. It must reject the read, not answer with the old value.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from qcore.errors import TooStale
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.events import ClientRequest, PeerMessageReceived, SendPeer
 from qcore.replica.requests.reads import Reads
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 BOUND_MS = 1000
-#: Raft as qcore 0.1.0 judged freshness.
+#: Freshness as in qcore 0.1.0.
 UNGUARDED = RaftConfig(1, safeguards=Safeguards(freshness_check=False))
 GUARDED = RaftConfig(1)
 #: Much more than the bound, µs.
@@ -38,7 +38,7 @@ Mail = tuple[int, SendPeer]
 
 
 def begun(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
-    """Node 1 leads, and all know that `x` is "old"."""
+    """Node 1 leads, and all nodes know that `x` is "old"."""
     cluster = Cluster(raft=raft, rules=2, snapshot_entries=snapshot_entries)
     cluster.elect(1)
     put(cluster, 1, "old")
@@ -48,21 +48,21 @@ def begun(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
 
 
 def put(cluster: Cluster, node_id: int, value: str, key: str = "x") -> None:
-    """An acknowledged write; the followers hold it, and do not know that it is committed."""
-    host = cluster.hosts[node_id]
-    host.request(1, json.dumps({"op": "set", "key": key, "value": value}))
+    """An acknowledged write. The followers hold it and do not know that it is committed."""
+    driver = cluster.drivers[node_id]
+    driver.request(1, json.dumps({"op": "set", "key": key, "value": value}))
     cluster.settle()
-    assert host.replies[-1].error is None
+    assert driver.replies[-1].error is None
 
 
 def ask(cluster: Cluster, *node_ids: int) -> Answers:
-    """What these nodes answer to a stale read: the value, or "too stale"."""
+    """The answers of these nodes to a stale read: the value, or "too stale"."""
     answers: Answers = {}
     for node_id in node_ids:
-        host = cluster.hosts[node_id]
+        driver = cluster.drivers[node_id]
         query = json.dumps({"op": "get", "key": "x"})
-        host.step(ClientRequest(2, "stale_read", query, 1000, BOUND_MS))
-        reply = host.replies[-1]
+        driver.step(ClientRequest(2, "stale_read", query, 1000, BOUND_MS))
+        reply = driver.replies[-1]
         assert reply.request_id == 2
         assert reply.error is None or isinstance(reply.error, TooStale)
         answers[node_id] = "too stale" if reply.error else json.loads(reply.result or "")["value"]
@@ -70,19 +70,19 @@ def ask(cluster: Cluster, *node_ids: int) -> Answers:
 
 
 def deliver(cluster: Cluster, waits: Callable[[Mail], bool]) -> list[Mail]:
-    """Deliver everything but what waits on its link, which is returned."""
+    """Deliver all mail except what waits on its link; return the rest."""
     waiting: list[Mail] = []
     while cluster.mail:
         mail = cluster.mail.popleft()
         if waits(mail):
             waiting.append(mail)
         elif mail[0] not in cluster.cut and mail[1].to not in cluster.cut:
-            cluster.hosts[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
+            cluster.drivers[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
     return waiting
 
 
-def heartbeats(cluster: Cluster, leader: Host, waits: Callable[[Mail], bool]) -> list[Mail]:
-    """A second of heartbeats; returns what waits."""
+def heartbeats(cluster: Cluster, leader: Driver, waits: Callable[[Mail], bool]) -> list[Mail]:
+    """A second of heartbeats; return the mail that waits."""
     waiting: list[Mail] = []
     for _ in range(20):
         cluster.now += 50_000
@@ -92,9 +92,9 @@ def heartbeats(cluster: Cluster, leader: Host, waits: Callable[[Mail], bool]) ->
 
 
 def arrive(cluster: Cluster, waiting: list[Mail]) -> None:
-    """What waited comes now; what it causes is lost."""
+    """Deliver the mail that waited; what it causes is lost."""
     for from_id, send in waiting:
-        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.mail.clear()
 
 
@@ -103,18 +103,18 @@ def has_entries(mail: Mail) -> bool:
 
 
 def at_receipt(server: RaftServer, request: AppendEntries) -> None:
-    """A follower's state is as fresh as the message that it got, whenever that was sent."""
+    """A follower's state counts as fresh as the receipt of a message, regardless of when the message was sent."""
     if request.is_current and server.commit_index >= request.leader_commit:
         server.fresh_as_of = server.now
 
 
 def at_answers(server: RaftServer, now: int) -> int | None:
-    """A leader's state is as fresh as the answers that it got, whenever they were sent."""
+    """A leader's state counts as fresh as the receipt of the responses, regardless of when they were sent."""
     return freshness._last_contact(server, now)
 
 
 def whatever_it_holds(server: RaftServer, request: AppendEntries) -> None:
-    """The follower need not have come to the leader's commit index."""
+    """The follower need not have reached the leader's commit index."""
     request.leader_commit = min(request.leader_commit, server.commit_index)
     HEARD(server, request)
 
@@ -125,12 +125,12 @@ HEARD = freshness.on_append_entries
 
 
 def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
-    """The leader acknowledges a write and dies, and so does a follower. That one comes back; they elect a leader.
+    """The leader acknowledges a write and dies, and so does a follower. The follower returns; a leader is elected.
 
-    The new leader's own entry is late; heartbeats and their answers are not.
+    The first entry of the new leader is late; heartbeats and their responses are not.
 
     Returns:
-        what the two answer meanwhile, and once the entry came.
+        the answers of the two nodes before the entry arrives, and afterwards.
     """
     cluster = begun(raft)
     put(cluster, 1, "new")
@@ -138,7 +138,7 @@ def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
     cluster.mail.clear()
     cluster.now += LONG
     cluster.restart(3)
-    new = cluster.hosts[2]
+    new = cluster.drivers[2]
     new.step(Campaign())
     late = deliver(cluster, has_entries)
     late += heartbeats(cluster, new, has_entries)
@@ -162,9 +162,9 @@ def test_without_commit_check_fresh_state_misses_a_write() -> None:
 
 
 def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
-    """The same, and the entry arrives, but the follower's disk does not take it for a minute.
+    """The same, and the entry arrives, but the follower's disk hangs for a minute.
 
-    Heartbeats are answered all the same, so the leader stays in office.
+    The follower still answers heartbeats, so the leader stays the leader.
     """
     cluster = begun(raft)
     put(cluster, 1, "new")
@@ -172,12 +172,12 @@ def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
     cluster.mail.clear()
     cluster.now += LONG
     slow = cluster.restart(3)
-    new = cluster.hosts[2]
+    new = cluster.drivers[2]
     new.step(Campaign())
     while new.replica.core.role != "leader":
         mail = cluster.mail.popleft()
         if mail[1].to != 1:
-            cluster.hosts[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
+            cluster.drivers[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
     slow.stalled = True
     for _ in range(60):
         heartbeats(cluster, new, lambda _mail: False)
@@ -198,9 +198,9 @@ def test_without_freshness_check_hanging_disk_hides_a_write() -> None:
 
 
 def appends_wait_on_a_link() -> Answers:
-    """Heartbeats to node 3 wait while a write is acknowledged, and arrive long after."""
+    """Heartbeats to node 3 wait on a link while a write is acknowledged, and arrive much later."""
     cluster = begun(GUARDED)
-    waiting = heartbeats(cluster, cluster.hosts[1], lambda mail: mail[1].to == 3)
+    waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
     assert waiting
     cluster.cut = {3}
     put(cluster, 1, "new")
@@ -221,21 +221,21 @@ def test_without_echo_time_followers_age_is_too_low(
 
 
 def answers_wait_on_a_link() -> Answers:
-    """The answers to the leader wait. It is cut off, another leads and acknowledges a write; then they arrive."""
+    """The responses to the leader wait. It is cut off, another leader acknowledges a write; then they arrive."""
     cluster = begun(GUARDED)
-    old = cluster.hosts[1]
+    old = cluster.drivers[1]
     cluster.now += 50_000
     old.step(Tick())
     waiting = deliver(cluster, lambda mail: mail[1].to == 1)
     assert [type(send.message) for _, send in waiting] == [AppendEntriesResponse] * 2
     cluster.cut = {1}
     cluster.now += LONG
-    cluster.hosts[2].step(Campaign())
+    cluster.drivers[2].step(Campaign())
     cluster.settle()
     put(cluster, 2, "new")
     cluster.now += LONG
     arrive(cluster, waiting)
-    assert old.replica.core.role == "leader", "it knows nothing"
+    assert old.replica.core.role == "leader", "it does not know of the new leader"
     return ask(cluster, 1)
 
 
@@ -250,8 +250,8 @@ def test_without_round_start_leaders_age_is_too_low(
     assert answers_wait_on_a_link() == {1: "old"}
 
 
-def a_cut_off_leader_tells_its_follower() -> Answers:
-    """Nodes 1 and 3 see each other only, 2, 4 and 5 elect another leader; CheckQuorum is off, so 1 leads on."""
+def a_cut_off_leader_keeps_a_follower() -> Answers:
+    """Nodes 1 and 3 reach only each other; 2, 4 and 5 elect another leader. Without check quorum, 1 stays leader."""
     cluster = Cluster(5, raft=RaftConfig(1, check_quorum=False), rules=2)
     old = cluster.elect(1)
     put(cluster, 1, "old")
@@ -262,12 +262,12 @@ def a_cut_off_leader_tells_its_follower() -> Answers:
         return (mail[0] in minority) != (mail[1].to in minority)
 
     cluster.now += LONG
-    cluster.hosts[2].step(Campaign())
+    cluster.drivers[2].step(Campaign())
     deliver(cluster, crosses)
-    heartbeats(cluster, cluster.hosts[2], crosses)
-    cluster.hosts[2].request(1, json.dumps({"op": "set", "key": "x", "value": "new"}))
+    heartbeats(cluster, cluster.drivers[2], crosses)
+    cluster.drivers[2].request(1, json.dumps({"op": "set", "key": "x", "value": "new"}))
     deliver(cluster, crosses)
-    assert cluster.hosts[2].replies[-1].error is None
+    assert cluster.drivers[2].replies[-1].error is None
     cluster.now += LONG
     heartbeats(cluster, old, crosses)
     assert old.replica.core.role == "leader"
@@ -275,7 +275,7 @@ def a_cut_off_leader_tells_its_follower() -> Answers:
 
 
 def ago_unknown(server: RaftServer, progress: Progress) -> tuple[int, bool, int]:
-    """The leader does not add how long ago a quorum was known to follow it."""
+    """The leader does not add the time since a quorum last confirmed it."""
     echo_us, is_current, _ = ECHO_FOR(server, progress)
     return echo_us, is_current, 0
 
@@ -284,31 +284,31 @@ ECHO_FOR = freshness.echo_fields
 
 
 def test_follower_adds_its_leaders_time_without_quorum() -> None:
-    assert a_cut_off_leader_tells_its_follower() == {1: "too stale", 3: "too stale"}
+    assert a_cut_off_leader_keeps_a_follower() == {1: "too stale", 3: "too stale"}
 
 
 def test_without_leaders_age_follower_of_cut_off_leader_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(freshness, "echo_fields", ago_unknown)
-    assert a_cut_off_leader_tells_its_follower() == {1: "too stale", 3: "old"}
+    assert a_cut_off_leader_keeps_a_follower() == {1: "too stale", 3: "old"}
 
 
 # -- a follower that is behind ---------------------------------------------------------------------
 
 
 def a_follower_is_behind_after_a_snapshot() -> Answers:
-    """Node 3 was away, gets a snapshot, and the entries behind it are late; heartbeats are not."""
+    """Node 3 was away and gets a snapshot. The entries after the snapshot are late; heartbeats are not."""
     cluster = begun(GUARDED, snapshot_entries=4)
     cluster.cut = {3}
     for number in range(6):
         put(cluster, 1, "old", f"other{number}")
     put(cluster, 1, "new")
-    assert cluster.hosts[1].snapshots_stored
+    assert cluster.drivers[1].snapshots_stored
     cluster.pass_time(2 * BOUND_MS)
     cluster.cut = set()
-    heartbeats(cluster, cluster.hosts[1], has_entries)
-    behind, core = cluster.hosts[3].replica.core, cluster.hosts[1].replica.core
+    heartbeats(cluster, cluster.drivers[1], has_entries)
+    behind, core = cluster.drivers[3].replica.core, cluster.drivers[1].replica.core
     assert behind.snapshot is not None
     assert behind.commit_index < core.commit_index
     return ask(cluster, 3)
@@ -326,7 +326,7 @@ def test_without_lag_check_follower_reads_stale(
 
 
 def much_is_committed_and_not_applied() -> Answers:
-    """Node 3 was away and learns of all at once; it applies it over several steps, and is asked after the first."""
+    """Node 3 was away and gets many commits in one message. It is asked after the first of several applying steps."""
     cluster = begun(GUARDED)
     cluster.cut = {3}
     for number in range(MAX_STEP_COST):
@@ -334,14 +334,14 @@ def much_is_committed_and_not_applied() -> Answers:
     put(cluster, 1, "new")
     cluster.pass_time(2 * BOUND_MS)
     cluster.cut = set()
-    leader, behind = cluster.hosts[1], cluster.hosts[3]
-    behind.stalled = True  # so that nothing but messages makes it step
+    leader, behind = cluster.drivers[1], cluster.drivers[3]
+    behind.stalled = True  # so that only messages make it step
     while not behind.replica.has_apply_backlog:
         if not cluster.mail:
             cluster.now += 50_000
             leader.step(Tick())
         from_id, send = cluster.mail.popleft()
-        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     assert behind.replica.core.commit_index == leader.replica.core.commit_index
     return ask(cluster, 3)
 
@@ -357,16 +357,16 @@ def test_without_apply_check_fresh_log_reads_stale(monkeypatch: pytest.MonkeyPat
     assert much_is_committed_and_not_applied() == {3: "old"}
 
 
-# -- an echo of another life -----------------------------------------------------------------------
+# -- an echo of an earlier incarnation -------------------------------------------------------------
 
 
-def an_echo_of_an_earlier_life_comes_late() -> Answers:
-    """What a leader said to node 3 before its restart arrives after it; its clock began elsewhere meanwhile."""
+def an_echo_of_an_earlier_incarnation_is_late() -> Answers:
+    """A message of the leader from before node 3's restart arrives after it. The clock has another start now."""
     cluster = begun(GUARDED)
-    cluster.now += LONG  # where the clock of the earlier life was
-    waiting = heartbeats(cluster, cluster.hosts[1], lambda mail: mail[1].to == 3)
-    heartbeats(cluster, cluster.hosts[1], lambda _mail: False)
-    waiting += heartbeats(cluster, cluster.hosts[1], lambda mail: mail[1].to == 3)
+    cluster.now += LONG  # where the clock of the earlier incarnation was
+    waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
+    heartbeats(cluster, cluster.drivers[1], lambda _mail: False)
+    waiting += heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
     cluster.cut = {3}
     put(cluster, 1, "new")
     echoed = [
@@ -378,26 +378,26 @@ def an_echo_of_an_earlier_life_comes_late() -> Answers:
     return ask(cluster, 3)
 
 
-def in_any_life(server: RaftServer, request: AppendEntries) -> None:
-    """An echo counts whenever this server's clock is said to have shown it."""
+def in_any_incarnation(server: RaftServer, request: AppendEntries) -> None:
+    """An echo counts for every incarnation of this server."""
     started_at, server.started_at = server.started_at, 0
     HEARD(server, request)
     server.started_at = started_at
 
 
 def test_echo_of_an_earlier_incarnation_is_ignored() -> None:
-    assert an_echo_of_an_earlier_life_comes_late() == {3: "too stale"}
+    assert an_echo_of_an_earlier_incarnation_is_late() == {3: "too stale"}
 
 
 def test_without_incarnation_check_old_echo_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "on_append_entries", in_any_life)
-    assert an_echo_of_an_earlier_life_comes_late() == {3: "old"}
+    monkeypatch.setattr(freshness, "on_append_entries", in_any_incarnation)
+    assert an_echo_of_an_earlier_incarnation_is_late() == {3: "old"}
 
 
 def test_clock_starts_elsewhere_in_each_incarnation() -> None:
-    """So that after a reboot, too, the clock of the life before has shown nothing that this one's does."""
+    """So after a reboot, too, the two incarnations have no clock value in common."""
     command = [sys.executable, "-c", "from qcore.node.runtime.clock import now_us; print(now_us())"]
     shown = [int(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]
     assert all(0 < value < 1 << 60 for value in shown)

@@ -1,4 +1,4 @@
-"""What counts towards a commit, and what counts as a vote."""
+"""Which acknowledgements make a commit, and what counts as a vote."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ JOINT = Membership(voters=(1, 2, 3, 4, 5), voters_outgoing=(1, 2, 6))
 
 
 def acknowledgements_come_in_any_order(membership: Membership, seed: int) -> int:
-    """openraft#1802: five voters at different places; after each step the commit index is that of brute force.
+    """openraft#1802: five voters with different logs. After each step the commit index equals that of brute force.
 
     Returns:
-        how far the leader committed.
+        the leader's commit index.
     """
     durable = {node: started(membership) for node in membership.members()}
     cluster = Cluster(durable, seed=seed)
@@ -46,7 +46,7 @@ def acknowledgements_come_in_any_order(membership: Membership, seed: int) -> int
 
 
 def commits_what_a_quorum_holds(leader: RaftCore) -> None:
-    """Compare the commit index with the definition: the best of what every member of some majority has."""
+    """Compare the commit index with its definition: the highest index that all members of some majority hold."""
     status = leader.status()
     held = {peer: known.match for peer, known in status.peers.items()}
     held[status.node_id] = status.durable_index
@@ -59,8 +59,8 @@ def commits_what_a_quorum_holds(leader: RaftCore) -> None:
     )
 
 
-class OrderOfBefore:
-    """The voters' values in the order that they had at first: nobody moves up when he advances."""
+class InitialOrder:
+    """Keeps the voters in their first order, although their match indexes advance."""
 
     def __init__(self) -> None:
         self.order: dict[tuple[int, ...], list[int]] = {}
@@ -77,7 +77,7 @@ def test_reordered_acks_never_commit_beyond_the_quorum(
     membership: Membership,
 ) -> None:
     committed = [acknowledgements_come_in_any_order(membership, seed) for seed in range(20)]
-    assert sum(committed) > 100, "the walks get somewhere"
+    assert sum(committed) > 100, "the random walks commit entries"
 
 
 def test_without_resorting_voters_commit_index_is_too_high(
@@ -85,13 +85,13 @@ def test_without_resorting_voters_commit_index_is_too_high(
 ) -> None:
     found = []
     for seed in range(20):
-        monkeypatch.setattr(quorum, "_majority_value", OrderOfBefore())
+        monkeypatch.setattr(quorum, "_majority_value", InitialOrder())
         try:
             acknowledgements_come_in_any_order(FIVE, seed)
         except AssertionError as error:
             found.append(str(error))
-    assert any(text.startswith("commit rule") for text in found), "the core's own observer sees it"
-    assert any("a quorum holds" in text for text in found), "and so does the comparison"
+    assert any(text.startswith("commit rule") for text in found), "the safety checks find it"
+    assert any("a quorum holds" in text for text in found), "the comparison finds it"
 
 
 # -- entries of older terms ------------------------------------------------------------------------
@@ -100,11 +100,11 @@ def test_without_resorting_voters_commit_index_is_too_high(
 def figure_8(safeguards: Safeguards) -> bool:
     """logcabin#44: the paper's figure 8, steps c and d.
 
-    RaftServer 1 leads again, in term 4, and brings its entry of term 2 to a majority; then it crashes, and 5,
+    Server 1 leads again, in term 4, and replicates its entry of term 2 to a majority. Then it crashes, and server 5,
     whose entry is of term 3, is elected.
 
     Returns:
-        whether server 5 was elected over an entry that was called committed.
+        whether server 5 was elected without an entry that was called committed.
     """
     logs = {1: (1, 2), 2: (1, 2), 3: (1,), 4: (1,), 5: (1, 3)}
     durable = {node: started(FIVE, terms, 3) for node, terms in logs.items()}
@@ -122,7 +122,7 @@ def test_older_term_entry_is_not_committed_by_counting() -> None:
     assert figure_8(Safeguards(noop_on_election=False))
 
 
-def test_without_own_term_rule_committed_entry_is_overwritten() -> None:
+def test_without_commit_rule_committed_entry_is_overwritten() -> None:
     counting = Safeguards(noop_on_election=False, commit_own_term_only=False)
     with pytest.raises(SafetyViolation, match=r"leader 5 .* lacks committed entry 2\.2"):
         figure_8(counting)
@@ -132,7 +132,7 @@ def test_without_own_term_rule_committed_entry_is_overwritten() -> None:
 
 
 def a_stale_candidate_asks_twice() -> bool:
-    """openraft PR#1220: a candidate with an old log raises the term of a voter, and asks it again.
+    """openraft PR#1220: a candidate with an old log raises the term of a voter and asks it again.
 
     Returns:
         whether it was elected.
@@ -151,7 +151,7 @@ def a_stale_candidate_asks_twice() -> bool:
     cluster.network.clear()
     cluster.deliver_envelope(request)
     cluster.persist(2)
-    cluster.network.clear()  # the refusal is lost, or the candidate would know
+    cluster.network.clear()  # the rejection is lost; otherwise the candidate would know
     cluster.deliver_envelope(request)
     cluster.settle()
     assert cluster.core(2).term == cluster.core(3).term
@@ -162,7 +162,7 @@ ON_REQUEST_VOTE = election.on_request_vote
 
 
 def adopting_is_granting(server: RaftServer, from_id: int, request: RequestVote) -> None:
-    """A voter notes the candidate whose term it adopted as the one that it voted for."""
+    """A voter records a vote for the candidate whose term it adopts."""
     if request.term == server.term and server.voted_for == request.candidate_id:
         server.send(from_id, Vote(server.term, True), server.after_hard_state)
         return
@@ -184,13 +184,13 @@ def test_without_separate_vote_a_stale_log_is_elected(monkeypatch: pytest.Monkey
 
 
 def a_lower_term_with_a_longer_log_rejoins() -> list[int]:
-    """etcd#8501: the leader crashes, and of the two that are left only the one in a lower term can win.
+    """etcd#8501: the leader crashes, and of the two others only the one in a lower term can win.
 
-    RaftServer 1 led term 2 and has an entry more than the others; 3 was elected in term 3 with 2's vote,
-    and crashed before it replicated anything.
+    Server 1 led term 2 and has one entry more than the others. Server 3 was elected in term 3 with the vote of 2, and
+    crashed before it replicated an entry.
 
     Returns:
-        who leads ten seconds later.
+        the nodes that lead ten seconds later.
     """
     cluster = Cluster.of(3)
     lead(cluster, 1)
@@ -218,7 +218,7 @@ ON_PRE_VOTE = election.on_pre_vote
 
 
 def silent_to_older_terms(server: RaftServer, from_id: int, request: PreVote) -> None:
-    """A request of an older term is dropped without an answer."""
+    """Drops a request of an older term without an answer."""
     if request.term >= server.term:
         ON_PRE_VOTE(server, from_id, request)
 
@@ -235,10 +235,10 @@ def test_without_term_in_rejection_the_election_deadlocks(
 
 
 def a_higher_term_rejoins() -> int:
-    """etcd#8243: a server whose term is above the live leader's can neither win nor be led.
+    """etcd#8243: a server whose term is above that of the live leader can neither win nor follow.
 
     Returns:
-        how many entries it lacks ten seconds later.
+        how many entries the server lacks ten seconds later.
     """
     cluster = Cluster.of(3)
     lead(cluster, 1)
@@ -258,7 +258,7 @@ def test_without_rejection_old_leader_never_reaches_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def silent(_core: RaftCore, _from: int, _message: AppendEntries | InstallSnapshot) -> None:
-        """An append of an older term is dropped without an answer."""
+        """Drops an append of an older term without an answer."""
 
     monkeypatch.setattr(RaftCore, "_reject_stale_leader", silent)
     assert a_higher_term_rejoins() > 100

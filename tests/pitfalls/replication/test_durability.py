@@ -1,4 +1,4 @@
-"""Term, vote and entries that were said before they were on disk."""
+"""Terms, votes and entries that were sent before they were durable."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.pitfalls.support.cluster_steps import crash_all, holds, lead, may_lea
 def all_crash_and_a_stale_log_campaigns(
     safeguards: Safeguards | None = None, *, check_safety: bool = True
 ) -> bool:
-    """PySyncObj#84: everybody crashes, two work on in a low term, then the third's stale log campaigns.
+    """PySyncObj#84: all servers crash, two continue in a low term, then the third campaigns with its stale log.
 
-    RaftServer 3 is elected in term 4 and appends what nobody else gets. After the crash 1 and 2 have entries of
-    term 3 at most, and know of term 4 only if it is on their disks.
+    Server 3 is elected in term 4 and appends an entry that no other server gets. After the crash, 1 and 2 have entries
+    of term 3 at most, and know of term 4 only if it is on their disks.
 
     Returns:
-        whether the command that was committed after the crash is still in the leader's log at the end.
+        whether the leader's log at the end holds the command that was committed after the crash.
     """
     config = RaftConfig(1, safeguards=safeguards or Safeguards())
     cluster = Cluster.of(3, config, check_safety=check_safety)
@@ -55,7 +55,7 @@ def all_crash_and_a_stale_log_campaigns(
 
 
 def keep_in_memory(_server: RaftServer) -> None:
-    """Term and vote are never written, and nothing that is said waits for them."""
+    """Never writes term and vote, and no message waits for them."""
 
 
 START = RaftServer.__init__
@@ -64,7 +64,7 @@ START = RaftServer.__init__
 def believe_the_log(
     server: RaftServer, config: RaftConfig, durable: DurableState, *, rng: Random, now: int
 ) -> None:
-    """The term of a restarted server is that of its last entry, as if nothing had come after."""
+    """A restarted server takes the term of its last entry, as if there had been no later one."""
     durable.hard_state.term = durable.entries[-1].term
     START(server, config, durable, rng=rng, now=now)
 
@@ -76,7 +76,7 @@ def test_term_and_vote_survive_a_crash_of_all_servers() -> None:
 def test_without_stored_term_the_restart_detects_the_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A second line of defence: the log knows of terms that the server does not."""
+    """The second line of defence: the log holds terms that the server does not know."""
     monkeypatch.setattr(RaftServer, "save_hard_state", keep_in_memory)
     with pytest.raises(LogCorrupt, match="something was lost"):
         all_crash_and_a_stale_log_campaigns()
@@ -93,10 +93,10 @@ def test_without_stored_term_acknowledged_command_is_lost(
 
 
 def all_crash_before_the_journal_is_synced(safeguards: Safeguards, *, watched: bool) -> bool:
-    """PySyncObj#201: a command is told to be committed, all lose power, and one without it campaigns.
+    """PySyncObj#201: a command is reported as committed, all servers lose power, and one without it campaigns.
 
     Returns:
-        whether an acknowledged command is gone; that of a command that nobody acknowledged may be.
+        whether an acknowledged command is lost. A command that was not acknowledged may be lost.
     """
     cluster = Cluster.of(3, RaftConfig(1, safeguards=safeguards), check_safety=watched)
     lead(cluster, 1)
@@ -124,10 +124,10 @@ def test_without_sync_before_ack_the_command_is_lost() -> None:
 
 
 def a_vote_is_forgotten(safeguards: Safeguards) -> list[int]:
-    """RaftServer 2 votes for 1, loses power before the vote is synced, comes back and is asked by 3.
+    """Server 2 votes for 1, loses power before the vote is synced, restarts, and 3 asks for its vote.
 
     Returns:
-        whom 2 voted for in term 2.
+        the candidates for which 2 voted in term 2.
     """
     config = RaftConfig(1, pre_vote=False, check_quorum=False, safeguards=safeguards)
     cluster = Cluster.of(3, config, check_safety=False)
@@ -153,10 +153,10 @@ def test_without_sync_before_vote_two_votes_are_granted() -> None:
 
 
 def a_single_node_loses_power(safeguards: Safeguards, *, watched: bool) -> tuple[bool, bool]:
-    """etcd#14370: power is lost between applying an entry and syncing it, on the only node.
+    """etcd#14370: a single node loses power after it has applied an entry and before it has synced it.
 
     Returns:
-        whether the command was applied, so that its client could be answered, and whether it is there later.
+        whether the command was applied, so that it could be acknowledged, and whether it is there after the restart.
     """
     cluster = Cluster.of(1, RaftConfig(1, safeguards=safeguards), check_safety=watched)
     lead(cluster, 1)

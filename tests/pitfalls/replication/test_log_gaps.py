@@ -1,4 +1,4 @@
-"""A snapshot and a log that do not meet, in both directions, in memory and in SQLite."""
+"""Gaps between snapshot and log, in both directions, in memory and in SQLite."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def snapshot(index: int) -> Snapshot:
     return Snapshot(SnapshotMeta(index, 1, 0, ONE), "state")
 
 
-#: Each on top of a log of entries 1 to 10, all committed: a snapshot, and what is dropped of the log.
+#: For a log of entries 1 to 10, all committed: a snapshot, and the part of the log that is dropped.
 MEETING = {
     "the log begins before the snapshot ends": StoreSnapshot(3, snapshot(7), 4, False),
     "the log begins where the snapshot ends": StoreSnapshot(3, snapshot(7), 7, False),
@@ -57,7 +57,7 @@ APART = {
 
 @pytest.fixture(params=["memory", "sqlite"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Opens one storage, again and again."""
+    """A function that opens the same storage again and again."""
     memory = MemoryStorage(1)
     memory.close()
     if request.param == "memory":
@@ -69,7 +69,7 @@ def restarts_from(storage: Open, write: StoreSnapshot) -> list[int]:
     """redisraft#43, #44: a server restarts from a log and a snapshot that was taken while it ran.
 
     Returns:
-        the indexes that its state is made of afterwards: what the snapshot covers, then what is applied.
+        the indexes in its state afterwards: those that the snapshot covers, then those that were applied.
     """
     entries = [Entry(1, 1, "membership", ONE.to_json(), 0)]
     entries += [Entry(index, 1, "command", f"c{index}", 0) for index in range(2, 11)]
@@ -89,7 +89,7 @@ def restarts_from(storage: Open, write: StoreSnapshot) -> list[int]:
 
 
 def state_after_restart(durable: DurableState) -> list[int]:
-    """Restart, lead, take one command more: what the snapshot covers and what was applied, as indexes."""
+    """Restart, lead, and apply one more command; return the indexes in the state."""
     covered = durable.snapshot.meta.last_included_index if durable.snapshot else 0
     state = list(range(1, covered + 1))
     core = RaftCore(RaftConfig(1), durable, rng=random.Random(1), now=0)
@@ -105,7 +105,7 @@ def state_after_restart(durable: DurableState) -> list[int]:
 
 
 def take_it_as_it_is(durable: DurableState) -> RaftLog:
-    """The log of a restart, whatever the snapshot says."""
+    """The log of a restart, regardless of the snapshot."""
     first = durable.entries[0].index
     return RaftLog(durable.entries, offset=first - 1, offset_term=None)
 
@@ -129,7 +129,7 @@ def test_write_that_would_open_a_gap_is_rejected(storage: Open, name: str) -> No
 def test_gap_on_disk_is_detected_at_start(
     storage: Open, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However it came about: here the storage did not look at what it wrote."""
+    """The cause does not matter. Here the storage did not check its write."""
     monkeypatch.setattr(LogOutline, "_check", lambda _outline: None)
     with pytest.raises(LogCorrupt, match="they do not meet"):
         restarts_from(storage, APART[name])
@@ -139,7 +139,7 @@ def test_gap_on_disk_is_detected_at_start(
 def test_sqlite_detects_a_gap_when_it_loads(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that was written without the check is refused by the load that has it, and named."""
+    """A load with the check refuses a file that was written without the check, and names the gap."""
     with monkeypatch.context() as unchecked:
         unchecked.setattr(LogOutline, "_check", lambda _outline: None)
         with pytest.raises(LogCorrupt, match="they do not meet"):

@@ -1,4 +1,4 @@
-"""Deep pipelines and big batches, in simulated time: the same figures on every machine."""
+"""Deep pipelines and large batches in simulated time, with the same numbers on every machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def p99(seen: Latencies) -> int:
 
 
 def default_depth_over_best(load: Load, *, shared_syncs: bool) -> float:
-    """hashicorp/raft PR#541: how much longer a commit takes at the default depth than at the best one."""
+    """hashicorp/raft PR#541: the commit latency at the default depth, relative to the best depth."""
     chosen = DEFAULT.max_inflight_messages
     depths = (1, 2, 4, chosen, 4 * chosen)
     found = {depth: p99(at_depth(depth, load, shared_syncs=shared_syncs)) for depth in depths}
@@ -28,24 +28,24 @@ def default_depth_over_best(load: Load, *, shared_syncs: bool) -> float:
 
 @pytest.mark.parametrize("name", LOADS)
 def test_pipeline_depth_adds_no_commit_latency(name: str) -> None:
-    """What arrives at a follower while its disk is busy shares one sync, however many appends it is."""
+    """All appends that reach a follower while its disk is busy share one sync."""
     assert default_depth_over_best(LOADS[name], shared_syncs=True) <= 1.05
 
 
 @pytest.mark.parametrize("name", LOADS)
 def test_without_shared_syncs_a_deep_pipeline_is_slow(name: str) -> None:
-    """The fault: every append in the window waits for the syncs of all before it."""
+    """Every append in the window waits for the syncs of all appends before it."""
     assert default_depth_over_best(LOADS[name], shared_syncs=False) > 5
 
 
 def burst_and_reads_beside(config: RaftConfig) -> Latencies:
-    """16 MiB of big commands come at once; what is said to a follower later queues behind the window."""
+    """16 MiB of large commands arrive together; later messages to a follower queue behind the window."""
     quiet = replace(config, election_timeout_min_ms=3000, election_timeout_max_ms=6000)
     return PipelineModel(quiet, Hardware()).run(BURST)
 
 
 def longest_wait_us(config: RaftConfig) -> int:
-    """A window on the link, the round trip, and one sync that holds back what follows."""
+    """The sum of a window on the link, a round trip, and one sync before the message."""
     machine = Hardware()
     window = config.max_inflight_bytes + config.max_batch_bytes
     on_the_link = window * 1_000_000 // machine.link_bytes_per_s
@@ -53,7 +53,9 @@ def longest_wait_us(config: RaftConfig) -> int:
 
 
 def test_read_waits_behind_one_window_at_most() -> None:
-    assert longest_wait_us(DEFAULT) < DEFAULT.heartbeat_ms * 1000 / 2, "nor does a heartbeat"
+    assert longest_wait_us(DEFAULT) < DEFAULT.heartbeat_ms * 1000 / 2, (
+        "heartbeats are not late either"
+    )
     seen = burst_and_reads_beside(DEFAULT)
     assert seen.largest_window_bytes <= DEFAULT.max_inflight_bytes + DEFAULT.max_batch_bytes
     assert max(seen.reads) <= longest_wait_us(DEFAULT)
@@ -66,7 +68,7 @@ def test_without_window_bound_read_waits_for_everything() -> None:
 
 
 def test_default_window_costs_no_throughput_on_a_lan() -> None:
-    """Why it is not narrower still: half of it would."""
+    """Half of the window would cost throughput."""
     best = burst_and_reads_beside(UNLIMITED).ended_us
     narrow = replace(DEFAULT, max_inflight_bytes=DEFAULT.max_inflight_bytes // 2)
     assert burst_and_reads_beside(DEFAULT).ended_us <= 1.02 * best

@@ -1,4 +1,4 @@
-"""What several plays share: leaders made with patience, one kind of message let through, lease reads."""
+"""Steps that several tests share: make a node the leader, hold messages back, crash all, lease reads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.replica.support.cluster import Cluster as ReplicaCluster
 
 
 def lead(cluster: Cluster, node_id: int) -> None:
-    """Make this node the leader, also if its first attempts only tell it of a newer term."""
+    """Make this node the leader, even if its first attempts only reveal a newer term."""
     if not may_lead(cluster, node_id):
         raise AssertionError([node.up.status() for node in cluster.alive()])
 
 
 def may_lead(cluster: Cluster, node_id: int, attempts: int = 5) -> bool:
-    """Let it campaign some times, all leases having run out; True once it leads."""
+    """Let all leases expire, then let the node campaign a few times; True once it leads."""
     for _ in range(attempts):
         cluster.advance(1000)
         cluster.campaign(node_id)
@@ -29,14 +29,14 @@ def may_lead(cluster: Cluster, node_id: int, attempts: int = 5) -> bool:
 
 
 def hold_back(cluster: Cluster, wanted: Callable[[Envelope], bool]) -> list[Envelope]:
-    """Remove messages from the network: they are late, or lost."""
+    """Remove messages from the network and return them: they are late, or lost."""
     taken = [envelope for envelope in cluster.network if wanted(envelope)]
     cluster.network = [envelope for envelope in cluster.network if not wanted(envelope)]
     return taken
 
 
 def crash_all(cluster: Cluster) -> None:
-    """Every server loses its memory and what was not synced, and what was on its way is lost."""
+    """Every server loses its memory and its unsynced writes, and the network loses all messages."""
     for node in cluster.alive():
         cluster.crash(node.node_id)
     cluster.network.clear()
@@ -44,7 +44,7 @@ def crash_all(cluster: Cluster) -> None:
 
 
 def lease_read(cluster: Cluster, node_id: int) -> int:
-    """Ask for a read under the leader's lease; returns its id."""
+    """Request a lease read; return its id."""
     node = cluster.nodes[node_id]
     node.next_read_id += 1
     if cluster.safety:
@@ -54,22 +54,22 @@ def lease_read(cluster: Cluster, node_id: int) -> int:
 
 
 def is_served(cluster: Cluster, node_id: int, read_id: int) -> bool:
-    """Whether the node was given leave to answer the read."""
+    """True if the node may answer the read."""
     return any(ready.read_id == read_id for ready in cluster.nodes[node_id].reads_ready)
 
 
 def holds(cluster: Cluster, node_id: int, command: str) -> bool:
-    """Whether the node's log holds the command."""
+    """True if the node's log holds the command."""
     return any(entry.data == command for entry in cluster.core(node_id).log_entries())
 
 
 def deliver_all_but(cluster: ReplicaCluster, kind: type[PeerMessage]) -> list[PeerMessage]:
-    """Deliver what the replicas say to each other, except messages of one kind, which are returned."""
+    """Deliver the messages between the replicas, except those of one kind, which are returned."""
     kept: list[PeerMessage] = []
     while cluster.mail:
         from_id, send = cluster.mail.popleft()
         if isinstance(send.message, kind):
             kept.append(send.message)
         else:
-            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+            cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     return kept

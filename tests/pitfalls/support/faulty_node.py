@@ -1,13 +1,13 @@
-"""Run as a process in place of `qcore`: a node whose disk can be stalled, and from which guards are taken.
+"""A process in place of `qcore`: a node whose disk can be stalled, and whose guards can be removed.
 
-While the file `<data directory>.stall` exists, no write to the node's log ends; what waits is in no file yet, so
-a kill -9 loses it as a power loss would. `QCORE_TEST_WITHOUT` names guards, with commas:
+While the file `<data directory>.stall` exists, no write to the node's log ends. The waiting writes are in no file, so
+`kill -9` loses them as a power loss would. `QCORE_TEST_WITHOUT` names the removed guards, separated by commas:
 
 | guard | without it |
 |---|---|
 | `append_durable_before_ack` | see `qcore.core.config.Safeguards` |
-| `disk_stalled` | a leader does not look after its own disk |
-| `disk_thread` | writes are made on the event loop |
+| `disk_stalled` | a leader does not watch its disk |
+| `disk_thread` | the event loop writes to the disk |
 | `recorded_replies` | a session forgets its replies |
 """
 
@@ -40,7 +40,7 @@ def put(owner: object, name: str, function: Callable[..., object]) -> None:
 
 
 def stall_on(flag: Path) -> None:
-    """No write ends while the flag exists."""
+    """Let no write end while the file exists."""
     write_now = SqliteStorage.write
 
     def write(storage: SqliteStorage, writes: Sequence[Write], commit: int | None = None) -> None:
@@ -75,7 +75,7 @@ def without_disk_thread() -> None:
             writer._notify(partial(writer._on_durable, writes[-1].write_id))
 
     put(GroupCommitWriter, "submit", submit)
-    put(SqliteStorage, "idle", lambda _storage: None)  # its thread has nothing to do
+    put(SqliteStorage, "idle", lambda _storage: None)  # its thread has no work
 
 
 def without_recorded_replies() -> None:

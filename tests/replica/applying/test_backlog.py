@@ -1,4 +1,4 @@
-"""No step takes long: what a long catch-up brings is applied and restored in bounded parts, and reads wait for it."""
+"""No step takes long: a long catch-up is applied and restored in bounded parts, and reads wait for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from qcore.replica.events import (
     Restored,
     TriggerSnapshot,
 )
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 ENTRIES = 5 * MAX_STEP_COST // 2
 
@@ -41,45 +41,47 @@ def applied(effects: Iterable[ReplicaEffect]) -> int:
     return sum(isinstance(effect, Applied) for effect in effects)
 
 
-def finish(host: Host, limit: int = 1000) -> list[int]:
-    """Step until nothing is left to apply; how many entries each step applied."""
+def finish(driver: Driver, limit: int = 1000) -> list[int]:
+    """Step until nothing is left to apply; return how many entries each step applied."""
     counts: list[int] = []
-    while host.replica.has_apply_backlog:
-        assert host.replica.next_deadline() <= host.cluster.now, "nobody would wake it"
-        counts.append(applied(host.step(Tick())))
+    while driver.replica.has_apply_backlog:
+        assert driver.replica.next_deadline() <= driver.cluster.now, (
+            "otherwise no step would follow"
+        )
+        counts.append(applied(driver.step(Tick())))
         assert len(counts) < limit, "it never ends"
     return counts
 
 
 class Alone(Cluster):
-    """One server with a machine, elected."""
+    """A single elected node."""
 
     def __init__(self, machine: type[KeyValueMachine] = KeyValueMachine) -> None:
         super().__init__(1, machine, max_pending_requests=ENTRIES)
-        self.host = self.elect(1)
+        self.driver = self.elect(1)
 
-    def commit_at_once(self, payloads: Iterable[str]) -> list[ReplicaEffect]:
-        """Have all of it committed in one step: the disk was slow. Returns the step's effects."""
-        host = self.host
-        host.stalled = True
+    def commit_in_one_step(self, payloads: Iterable[str]) -> list[ReplicaEffect]:
+        """Commit all payloads in one step, as after a slow write; return the effects of the step."""
+        driver = self.driver
+        driver.stalled = True
         for number, payload in enumerate(payloads):
-            host.request(number, payload)
-        host.stalled = False
-        newest, host.unsynced = host.unsynced[-1], []
-        host.gate.release(newest)
-        return host.step(WriteDurable(newest))
+            driver.request(number, payload)
+        driver.stalled = False
+        newest, driver.unsynced = driver.unsynced[-1], []
+        driver.gate.release(newest)
+        return driver.step(WriteDurable(newest))
 
 
 def test_large_commit_is_applied_in_bounded_steps() -> None:
     cluster = Alone()
-    host = cluster.host
-    first = applied(cluster.commit_at_once(put("k", n) for n in range(ENTRIES)))
+    driver = cluster.driver
+    first = applied(cluster.commit_in_one_step(put("k", n) for n in range(ENTRIES)))
     assert first == MAX_STEP_COST
-    assert host.replica.core.commit_index > host.replica.applied_index
-    assert [*finish(host)] == [MAX_STEP_COST, ENTRIES - 2 * MAX_STEP_COST]
-    assert host.replica.applied_index == host.replica.core.commit_index
-    assert sorted(reply.request_id for reply in host.replies) == list(range(ENTRIES))
-    assert [reply.result for reply in host.replies] == [
+    assert driver.replica.core.commit_index > driver.replica.applied_index
+    assert [*finish(driver)] == [MAX_STEP_COST, ENTRIES - 2 * MAX_STEP_COST]
+    assert driver.replica.applied_index == driver.replica.core.commit_index
+    assert sorted(reply.request_id for reply in driver.replies) == list(range(ENTRIES))
+    assert [reply.result for reply in driver.replies] == [
         json.dumps({"ok": True, "value": n}, separators=(",", ":")) for n in range(ENTRIES)
     ]
 
@@ -87,14 +89,14 @@ def test_large_commit_is_applied_in_bounded_steps() -> None:
 def test_large_commands_count_for_more() -> None:
     cluster = Alone()
     payload = put("k", "x" * 4000)
-    first = applied(cluster.commit_at_once([payload] * 200))
-    counts = [first, *finish(cluster.host)]
+    first = applied(cluster.commit_in_one_step([payload] * 200))
+    counts = [first, *finish(cluster.driver)]
     assert sum(counts) == 200
     assert max(counts) * (1 + len(payload) // 1024) <= MAX_STEP_COST + 4
 
 
 class Laborious(KeyValueMachine):
-    """Says that each command costs as much as a hundred small ones, and each query as much as two hundred."""
+    """Reports that each command costs as much as a hundred small ones, and each query as much as two hundred."""
 
     last_cost = 0
 
@@ -109,25 +111,25 @@ class Laborious(KeyValueMachine):
 
 def test_cost_reported_by_the_machine_counts() -> None:
     cluster = Alone(Laborious)
-    first = applied(cluster.commit_at_once(put("k", n) for n in range(20)))
+    first = applied(cluster.commit_in_one_step(put("k", n) for n in range(20)))
     assert first == -(-MAX_STEP_COST // 100)
-    assert sum(finish(cluster.host)) == 20 - first
+    assert sum(finish(cluster.driver)) == 20 - first
 
 
 def test_answers_cost_what_the_machine_reports() -> None:
     cluster = Alone(Laborious)
-    host = cluster.host
-    host.step(*(ClientRequest(number, "read", get("k"), 60_000) for number in range(10)))
-    answered = [len(host.replies)]
-    while len(host.replies) < 10:
-        host.step(Tick())
-        answered.append(len(host.replies))
+    driver = cluster.driver
+    driver.step(*(ClientRequest(number, "read", get("k"), 60_000) for number in range(10)))
+    answered = [len(driver.replies)]
+    while len(driver.replies) < 10:
+        driver.step(Tick())
+        answered.append(len(driver.replies))
         assert len(answered) < 20
     assert answered == [3, 6, 9, 10]
 
 
-def test_a_step_that_takes_more_events_applies_no_more() -> None:
-    """The bound is the step's, not each message's: a follower catches up by many appends at a time."""
+def test_more_events_in_a_step_apply_no_more_entries() -> None:
+    """The bound holds for the step, not for each message: a follower catches up by many appends in one step."""
     cluster = Cluster(3, max_pending_requests=ENTRIES)
     leader = cluster.elect(1)
     cluster.cut = {3}
@@ -136,7 +138,7 @@ def test_a_step_that_takes_more_events_applies_no_more() -> None:
     cluster.settle()
     cluster.cut = set()
     mail: list[PeerMessageReceived] = []
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     for _ in range(200):
         cluster.now += 50_000
         leader.step(Tick())
@@ -159,30 +161,30 @@ def test_a_step_that_takes_more_events_applies_no_more() -> None:
 @pytest.mark.parametrize("kind", ["read", "lease_read", "follower_read"])
 def test_a_read_waits_until_what_it_must_see_is_applied(kind: str) -> None:
     cluster = Alone()
-    host = cluster.host
-    cluster.commit_at_once(put("k", n) for n in range(ENTRIES))
-    host.replies.clear()
-    host.step(ClientRequest(9000, kind, get("k"), 1000))  # type: ignore[arg-type]  # one of the kinds
-    assert host.replica.has_apply_backlog
-    assert [reply.request_id for reply in host.replies if reply.request_id == 9000] == []
-    finish(host)
-    (reply,) = [reply for reply in host.replies if reply.request_id == 9000]
+    driver = cluster.driver
+    cluster.commit_in_one_step(put("k", n) for n in range(ENTRIES))
+    driver.replies.clear()
+    driver.step(ClientRequest(9000, kind, get("k"), 1000))  # type: ignore[arg-type]  # one of the kinds
+    assert driver.replica.has_apply_backlog
+    assert [reply.request_id for reply in driver.replies if reply.request_id == 9000] == []
+    finish(driver)
+    (reply,) = [reply for reply in driver.replies if reply.request_id == 9000]
     assert reply.result == f'{{"ok":true,"value":{ENTRIES - 1}}}'
     assert reply.index >= ENTRIES
 
 
 def test_stale_read_is_rejected_while_entries_wait_to_apply() -> None:
     cluster = Alone()
-    host = cluster.host
-    cluster.commit_at_once(put("k", n) for n in range(ENTRIES))
-    host.replies.clear()
-    host.step(ClientRequest(9000, "stale_read", get("k"), 1000, max_staleness_ms=60_000))
-    (reply,) = [reply for reply in host.replies if reply.request_id == 9000]
+    driver = cluster.driver
+    cluster.commit_in_one_step(put("k", n) for n in range(ENTRIES))
+    driver.replies.clear()
+    driver.step(ClientRequest(9000, "stale_read", get("k"), 1000, max_staleness_ms=60_000))
+    (reply,) = [reply for reply in driver.replies if reply.request_id == 9000]
     assert reply.error is not None
     assert reply.error.code == "TooStale"
-    finish(host)
-    host.step(ClientRequest(9001, "stale_read", get("k"), 1000, max_staleness_ms=60_000))
-    assert host.replies[-1].result == f'{{"ok":true,"value":{ENTRIES - 1}}}'
+    finish(driver)
+    driver.step(ClientRequest(9001, "stale_read", get("k"), 1000, max_staleness_ms=60_000))
+    assert driver.replies[-1].result == f'{{"ok":true,"value":{ENTRIES - 1}}}'
 
 
 # -- snapshots ---------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ REGISTERS = 10 * REGISTERS_PER_STEP
 
 
 class Watched(KeyValueMachine):
-    """Counts the parts in which it is restored."""
+    """Counts the parts of its restore."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,7 +206,7 @@ class Watched(KeyValueMachine):
 
 
 class Plain:
-    """A user's machine, which can be restored only in one go."""
+    """A machine without gradual restore."""
 
     name = "plain"
     versions = (1, 1)
@@ -228,29 +230,29 @@ class Plain:
         return self.inner.state_hash()
 
 
-def behind(machine: type[Watched] | type[Plain]) -> tuple[Cluster, Host, Host]:
-    """A follower that lacks what a large snapshot replaced, just about to get the last chunk of it."""
+def behind(machine: type[Watched] | type[Plain]) -> tuple[Cluster, Driver, Driver]:
+    """A follower that needs a large snapshot and is about to get its last chunk."""
     cluster = Cluster(3, machine)
     leader = cluster.elect(1)
-    cluster.hosts[3].request(1, put("old", 1))
+    cluster.drivers[3].request(1, put("old", 1))
     cluster.settle()
     cluster.cut = {3}
-    for host in (cluster.hosts[1], cluster.hosts[2]):
-        # As if it had come by log: what matters is the size of the state.
-        inner = getattr(host.replica.machine, "inner", host.replica.machine)
+    for driver in (cluster.drivers[1], cluster.drivers[2]):
+        # As if it had been replicated: only the size of the state matters.
+        inner = getattr(driver.replica.machine, "inner", driver.replica.machine)
         for number in range(REGISTERS):
             inner.apply(put(f"k{number}", number), ApplyContext(1, 1))
     leader.request(2, put("new", 2))
     cluster.settle()
     leader.step(TriggerSnapshot(keep_entries=0))
     cluster.cut = set()
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     while not follower.replica.core.status().snapshot_index:
         if not cluster.mail:
             cluster.now += 50_000
             leader.step(Tick())
         from_id, send = cluster.mail.popleft()
-        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     return cluster, leader, follower
 
 
@@ -260,7 +262,7 @@ def test_a_large_snapshot_is_restored_in_bounded_parts() -> None:
     assert isinstance(machine, Watched)
     a_step = MAX_STEP_COST // RESTORE_COST
     parts = [machine.parts]
-    assert 0 < parts[0] <= 2 * a_step  # the last chunk, then the news that it is on disk
+    assert 0 < parts[0] <= 2 * a_step  # the last chunk, then the event that it is durable
     while parts[-1] < REGISTERS // REGISTERS_PER_STEP:
         assert follower.replica.has_apply_backlog
         follower.step(Tick())
@@ -311,15 +313,15 @@ def test_machine_without_gradual_restore_restores_in_one_step() -> None:
 
 def test_driver_learns_of_a_restore_when_it_is_complete() -> None:
     _, _, follower = behind(Watched)
-    told: list[Restored] = []
+    effects: list[Restored] = []
     while follower.replica.has_apply_backlog:
-        assert told == []
-        told = [effect for effect in follower.step(Tick()) if isinstance(effect, Restored)]
-    assert len(told) == 1
+        assert effects == []
+        effects = [effect for effect in follower.step(Tick()) if isinstance(effect, Restored)]
+    assert len(effects) == 1
 
 
 def test_a_snapshots_checksum_is_that_of_its_text() -> None:
-    """It is worked out while the text is drawn, and sent to followers without another look at it."""
+    """It is computed while the text is read, and sent to followers without a second pass over the text."""
     _, leader, _ = behind(Watched)
     snapshot = leader.durable.snapshot
     assert snapshot is not None
@@ -327,7 +329,7 @@ def test_a_snapshots_checksum_is_that_of_its_text() -> None:
 
 
 class Bulky(KeyValueMachine):
-    """A state of many megabytes that costs nothing to make."""
+    """A state of many megabytes that costs nothing to create."""
 
     chunk = "x" * 65_536
 
@@ -338,67 +340,69 @@ class Bulky(KeyValueMachine):
 
 def test_large_snapshot_text_is_built_in_separate_steps() -> None:
     cluster = Cluster(1, Bulky, snapshot_entries=4, rules=LATEST_RULES)
-    host = cluster.elect(1)
-    host.request(1, put("k", 1))
-    host.request(2, put("k", 2))
+    driver = cluster.elect(1)
+    driver.request(1, put("k", 1))
+    driver.request(2, put("k", 2))
     steps = 0
-    while host.durable.snapshot is None:
-        assert host.replica.next_deadline() <= cluster.now + 100_000, "nobody would wake it"
+    while driver.durable.snapshot is None:
+        assert driver.replica.next_deadline() <= cluster.now + 100_000, (
+            "otherwise no step would follow"
+        )
         cluster.now += 1_000
         steps += 1
-        host.step(Tick())
-    assert steps == 200, "a chunk a step, and nothing is joined at the end"
-    assert host.durable.snapshot.data == '{"sessions":0}\n' + 200 * Bulky.chunk
-    assert host.durable.snapshot.checksum == crc32(host.durable.snapshot.data.encode())
-    again = len(host.replica.core.log_entries())
-    host.request(3, put("k", 3))
-    assert len(host.replica.core.log_entries()) == again + 1, "it goes on"
+        driver.step(Tick())
+    assert steps == 200, "one chunk a step, and nothing is joined at the end"
+    assert driver.durable.snapshot.data == '{"sessions":0}\n' + 200 * Bulky.chunk
+    assert driver.durable.snapshot.checksum == crc32(driver.durable.snapshot.data.encode())
+    again = len(driver.replica.core.log_entries())
+    driver.request(3, put("k", 3))
+    assert len(driver.replica.core.log_entries()) == again + 1, "it continues"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "no sessions\n", "[]\nno registers\n"])
 def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
-    """As one of another version of the machine: while it runs, and when it starts."""
+    """For example one of another version of the machine: at runtime and at a start."""
     cluster = Cluster(3)
-    host = cluster.hosts[1]
-    membership = host.replica.core.membership
+    driver = cluster.drivers[1]
+    membership = driver.replica.core.membership
     checksum = crc32(text.encode())
     message = InstallSnapshot(5, 2, 50, 4, 0, membership, 0, len(text), checksum, text)
     with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
-        host.step(PeerMessageReceived(2, message))
+        driver.step(PeerMessageReceived(2, message))
     snapshot = Snapshot(SnapshotMeta(50, 4, 0, membership), text)
-    host.durable = DurableState(HardState(5, None, 50), snapshot, [])
+    driver.durable = DurableState(HardState(5, None, 50), snapshot, [])
     with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
         cluster.restart(1)
 
 
 class Unwilling(KeyValueMachine):
-    """Its state cannot be taken: at once, or only when it is drawn."""
+    """Its snapshot fails, in the call or only when it is read."""
 
-    at_once = True
+    fails_in_call = True
 
     def snapshot(self) -> Iterator[str]:
         def chunks() -> Iterator[str]:
             yield "a beginning"
             raise RuntimeError("no more")
 
-        if self.at_once:
+        if self.fails_in_call:
             raise RuntimeError("not now")
         return chunks()
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("fails_in_call", [True, False])
 def test_machine_that_cannot_give_its_state_stops_the_node(
-    at_once: bool, monkeypatch: pytest.MonkeyPatch
+    fails_in_call: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Unwilling, "at_once", at_once)
+    monkeypatch.setattr(Unwilling, "fails_in_call", fails_in_call)
     cluster = Cluster(1, Unwilling, snapshot_entries=2)
 
-    def go_on() -> None:
-        host = cluster.elect(1)
+    def write() -> None:
+        driver = cluster.elect(1)
         for number in range(5):
-            host.request(number, put("k", number))
+            driver.request(number, put("k", number))
             cluster.now += 1_000
-            host.step(Tick())
+            driver.step(Tick())
 
     with pytest.raises(StateMachineFailed, match="taking a snapshot raised RuntimeError: no"):
-        go_on()
+        write()

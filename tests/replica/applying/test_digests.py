@@ -1,4 +1,4 @@
-"""The record of digests: the same on every replica, however its entries were cut into steps."""
+"""The recorded digests are the same on every replica, however its entries were divided into steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command(number: int) -> str:
 
 
 def write_until(cluster: Cluster, index: int, rng: random.Random, written: int) -> int:
-    """Write in steps of random sizes until the leader's log reaches `index`; returns how many were written in all."""
+    """Write in steps of random sizes until the leader's log reaches `index`; return the total number of writes."""
     leader = cluster.leader()
     while leader.replica.applied_index < index:
         step = range(written, written + rng.randint(1, 300))
@@ -36,12 +36,12 @@ def test_replicas_that_never_stop_at_an_index_have_its_digest() -> None:
     cluster.elect(1)
     before = cluster.leader().replica.applied_index  # entries before the first command
     written = write_until(cluster, DIGEST_INTERVAL, rng, 0)
-    cluster.cut = {3}  # it gets the rest all at once, and applies it in steps of its own
+    cluster.cut = {3}  # it gets the rest in one message, and applies it in other steps
     write_until(cluster, 3 * DIGEST_INTERVAL, rng, written)
     cluster.cut = set()
     cluster.pass_time(500)
-    while cluster.hosts[3].replica.has_apply_backlog:
-        cluster.hosts[3].step()
+    while cluster.drivers[3].replica.has_apply_backlog:
+        cluster.drivers[3].step()
 
     machine = KeyValueMachine()
     expected: dict[int, str] = {}
@@ -51,17 +51,17 @@ def test_replicas_that_never_stop_at_an_index_have_its_digest() -> None:
         if index % DIGEST_INTERVAL == 0:
             expected[index] = digest_of(machine)
     assert len(expected) == 3
-    for host in cluster.hosts.values():
-        assert host.replica.digests.kept == expected
+    for driver in cluster.drivers.values():
+        assert driver.replica.digests.kept == expected
 
 
-def test_a_snapshot_that_replaces_the_state_ends_the_record() -> None:
+def test_snapshot_that_replaces_the_state_clears_the_digests() -> None:
     rng = random.Random(6)
     cluster = Cluster(max_pending_requests=1000, rules=3)
     leader = cluster.elect(1)
     written = write_until(cluster, DIGEST_INTERVAL, rng, 0)
     cluster.pass_time(100)
-    behind = cluster.hosts[3].replica
+    behind = cluster.drivers[3].replica
     assert list(behind.digests.kept) == [DIGEST_INTERVAL]
     cluster.cut = {3}
     write_until(cluster, 2 * DIGEST_INTERVAL, rng, written)
@@ -69,13 +69,13 @@ def test_a_snapshot_that_replaces_the_state_ends_the_record() -> None:
     cluster.cut = set()
     cluster.pass_time(500)
     while behind.has_apply_backlog:
-        cluster.hosts[3].step()
+        cluster.drivers[3].step()
     assert behind.applied_index == leader.replica.applied_index
     assert not behind.digests.kept
 
 
 class Counted:
-    """A machine that is only digested."""
+    """A machine that only returns digests."""
 
     name = "counted"
 
@@ -89,9 +89,9 @@ class Counted:
         return f"{self.digests:x}"
 
 
-def test_the_record_is_bounded_and_costs_a_digest_each_interval() -> None:
+def test_digests_are_bounded_and_computed_once_per_interval() -> None:
     machine = Counted()
-    digests = StateDigests(machine)  # type: ignore[arg-type]  # the rest of a machine is not asked for
+    digests = StateDigests(machine)  # type: ignore[arg-type]  # only the digest is used
     newest = (DIGESTS_KEPT + 3) * DIGEST_INTERVAL
     for index in range(1, newest + DIGEST_INTERVAL):
         digests.applied(index)

@@ -1,4 +1,4 @@
-"""What a machine gives back is checked before it is recorded, stored or sent; and no step builds too much of it."""
+"""The results of a machine are checked before they are recorded, stored or sent, and no step builds too many."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from qcore.transport import wire
 from qcore.transport.codec.codec import Codec, encode_reply
 from qcore.transport.limits import TransportLimits
 from tests.replica.support.client_sessions import text_of
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 FRAME = TransportLimits().max_frame_bytes
 KIB = 1024
 
 
 class Gives:
-    """Counts commands. A command or query names what is given back: `"none"`, `"surrogate"`, or a number of letters."""
+    """Counts commands. A command or query names the result: `"none"`, `"surrogate"`, or a number of letters."""
 
     name = "gives"
     versions = (1, 1)
@@ -59,7 +59,7 @@ class Gives:
 
     def _given(self, what: str) -> str:
         if what == "none":
-            return None  # type: ignore[return-value] # a fault of the machine's
+            return None  # type: ignore[return-value] # the fault
         if what == "surrogate":
             return "a\udc00"
         return str(self.count) if what == "count" else what[-1] * int(what[:-1])
@@ -74,11 +74,11 @@ class Gives:
         return f"{self.count:x}"
 
 
-def ask(host: Host, payload: str, kind: RequestKind = "session", number: int = 1) -> Reply:
-    host.step(ClientRequest(number, kind, payload, 60_000))
-    host.cluster.settle()
-    host.cluster.pass_time(50)
-    return next(reply for reply in reversed(host.replies) if reply.request_id == number)
+def ask(driver: Driver, payload: str, kind: RequestKind = "session", number: int = 1) -> Reply:
+    driver.step(ClientRequest(number, kind, payload, 60_000))
+    driver.cluster.settle()
+    driver.cluster.pass_time(50)
+    return next(reply for reply in reversed(driver.replies) if reply.request_id == number)
 
 
 def of_kind(error: QcoreError | None, kind: type[QcoreError]) -> str:
@@ -86,7 +86,7 @@ def of_kind(error: QcoreError | None, kind: type[QcoreError]) -> str:
     return str(error)
 
 
-# -- results that are none -----------------------------------------------------------------------------
+# -- invalid results -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rules", [1, 2, 3])
@@ -95,39 +95,39 @@ def of_kind(error: QcoreError | None, kind: type[QcoreError]) -> str:
     [("none", "of the type NoneType"), ("surrogate", "lone surrogate, U.DC00, at character 1")],
 )
 def test_result_that_cannot_be_sent_is_a_replicated_error(what: str, says: str, rules: int) -> None:
-    """In a session and outside, through a follower, behind a snapshot, after a restart."""
+    """In a session and without one, through a follower, behind a snapshot, and after a restart."""
     cluster = Cluster(machine=Gives, rules=rules)
-    leader, follower = cluster.elect(1), cluster.hosts[2]
+    leader, follower = cluster.elect(1), cluster.drivers[2]
     bare = of_kind(ask(follower, what, "write").error, ResultInvalid)
     assert "the command took effect" in bare
     session = int(ask(leader, open_session_payload(60_000)).result or 0)
     command = session_command_payload(session, 1, 0, what)
     first = of_kind(ask(leader, command).error, ResultInvalid)
     assert first == bare
-    for host in cluster.hosts.values():
+    for driver in cluster.drivers.values():
         cluster.pass_time(100)
-        host.step(TriggerSnapshot())
-    for node_id in cluster.hosts:
+        driver.step(TriggerSnapshot())
+    for node_id in cluster.drivers:
         cluster.restart(node_id)
     cluster.elect(3)
-    assert of_kind(ask(cluster.hosts[2], command).error, ResultInvalid) == first
-    assert ask(cluster.hosts[3], "count", "read").result == "2", "applied once"
-    assert len({text_of(host.replica.sessions) for host in cluster.hosts.values()}) == 1
+    assert of_kind(ask(cluster.drivers[2], command).error, ResultInvalid) == first
+    assert ask(cluster.drivers[3], "count", "read").result == "2", "applied once"
+    assert len({text_of(driver.replica.sessions) for driver in cluster.drivers.values()}) == 1
 
 
 def test_an_answer_that_cannot_be_sent_costs_only_that_query() -> None:
-    host = Cluster(1, Gives).elect(1)
-    assert "NoneType" in of_kind(ask(host, "none", "read").error, ResultInvalid)
-    assert "U+DC00" in of_kind(ask(host, "surrogate", "stale_read").error or None, ResultInvalid)
-    assert ask(host, "count", "read").result == "0"
+    driver = Cluster(1, Gives).elect(1)
+    assert "NoneType" in of_kind(ask(driver, "none", "read").error, ResultInvalid)
+    assert "U+DC00" in of_kind(ask(driver, "surrogate", "stale_read").error or None, ResultInvalid)
+    assert ask(driver, "count", "read").result == "0"
 
 
 def test_text_of_a_query_exception_is_sendable_and_bounded() -> None:
-    host = Cluster(1, Gives).elect(1)
+    driver = Cluster(1, Gives).elect(1)
     for query in ("raise", "refuse"):
-        said = of_kind(ask(host, query, "read").error, StoreError)
-        assert lone_surrogate(said) is None
-        assert 0 < len(said) < 3000
+        text = of_kind(ask(driver, query, "read").error, StoreError)
+        assert lone_surrogate(text) is None
+        assert 0 < len(text) < 3000
 
 
 # -- results that are too large ------------------------------------------------------------------------
@@ -135,11 +135,11 @@ def test_text_of_a_query_exception_is_sendable_and_bounded() -> None:
 
 @pytest.mark.parametrize("letter", ["x", '"', "\x01", "é", "\U0001f600"])
 def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> None:
-    """Between nodes, and to a client of a machine whose commands are text."""
+    """Between nodes, and from a node to a client whose commands are text."""
     machine = Gives()
-    host = Cluster(1, lambda: machine).elect(1)
+    driver = Cluster(1, lambda: machine).elect(1)
     room = (MAX_RESULT_BYTES - 2) // (json_length(letter) - 2)
-    result = ask(host, f"{room}{letter}", "write").result
+    result = ask(driver, f"{room}{letter}", "write").result
     assert result == room * letter
     message = wire.ForwardResponse(
         "i" * 1024, wire.Ok(ForwardResponse(2**62, result, 2**62, leader_id=2**62))
@@ -148,15 +148,15 @@ def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> No
     response = TextApplication(machine).success("Write", result)
     assert len(encode_reply("PerformResponse", "i" * 1024, response)) <= FRAME
     for kind in ("write", "read"):
-        error = ask(host, f"{room + 1}{letter}", kind).error
+        error = ask(driver, f"{room + 1}{letter}", kind).error
         assert "cannot be sent" in of_kind(error, ResultTooLarge)
 
 
 @pytest.mark.parametrize("rules", [2, 3])
 def test_a_write_whose_result_is_too_large_is_not_unknown(rules: int) -> None:
-    """Through a follower, and again by a retry: the session knows it. Rules 2 recorded the result itself."""
+    """Through a follower, and again by a retry: the session has recorded it. Rules 2 recorded the result itself."""
     cluster = Cluster(machine=Gives, rules=rules)
-    leader, follower = cluster.elect(1), cluster.hosts[3]
+    leader, follower = cluster.elect(1), cluster.drivers[3]
     large = f"{MAX_RESULT_BYTES}x"
     assert "took effect" in of_kind(ask(follower, large, "write").error, ResultTooLarge)
     session = int(ask(leader, open_session_payload(60_000)).result or 0)
@@ -201,20 +201,20 @@ class OneText(Gives):
 def test_snapshot_that_cannot_be_stored_stops_the_node(
     machine: Callable[[], Gives], says: str
 ) -> None:
-    host = Cluster(1, machine).elect(1)
+    driver = Cluster(1, machine).elect(1)
     with pytest.raises(StateMachineFailed, match=says):
-        host.step(TriggerSnapshot())
-    assert host.durable.snapshot is None
+        driver.step(TriggerSnapshot())
+    assert driver.durable.snapshot is None
 
 
 def test_a_snapshot_that_is_one_text_is_one_chunk() -> None:
     cluster = Cluster(1, OneText, snapshot_entries=2)
-    host = cluster.elect(1)
+    driver = cluster.elect(1)
     for _ in range(5):
         cluster.now += 1000
-        host.step(Tick())
-    assert host.durable.snapshot is not None, "drawn letter by letter it would take longer"
-    assert host.durable.snapshot.data.endswith("\n" + 50 * "1")
+        driver.step(Tick())
+    assert driver.durable.snapshot is not None, "read letter by letter it would take longer"
+    assert driver.durable.snapshot.data.endswith("\n" + 50 * "1")
 
 
 @pytest.mark.parametrize("digest", ["", "xyz", "0x1f", 5, "1" * 9 + "\n"])
@@ -235,43 +235,43 @@ def built(effects: Iterable[object]) -> list[int]:
 @pytest.mark.parametrize("size", [3, 100 * KIB])
 def test_simultaneous_reads_are_answered_in_bounded_steps(kind: RequestKind, size: int) -> None:
     cluster = Cluster(1, Gives, max_pending_requests=5000)
-    host = cluster.elect(1)
+    driver = cluster.elect(1)
     reads = [ClientRequest(n, kind, f"{size}x", 60_000, 10_000) for n in range(1200)]
-    steps = [built(host.step(*reads))]
-    while host.replica.next_deadline() <= cluster.now:
-        steps.append(built(host.step()))
-    assert [reply.request_id for reply in host.replies] == list(range(1200))
-    assert {reply.result for reply in host.replies} == {size * "x"}
+    steps = [built(driver.step(*reads))]
+    while driver.replica.next_deadline() <= cluster.now:
+        steps.append(built(driver.step()))
+    assert [reply.request_id for reply in driver.replies] == list(range(1200))
+    assert {reply.result for reply in driver.replies} == {size * "x"}
     for step in steps:
         assert 0 < len(step) <= MAX_READ_COST
         assert sum(step) <= MAX_READ_COST * KIB + size
-    assert len(host.replica._reads) == 0
+    assert len(driver.replica._reads) == 0
 
 
 def test_read_that_expires_in_the_queue_is_answered_once() -> None:
     cluster = Cluster(1, Gives, max_pending_requests=5000)
-    host = cluster.elect(1)
-    host.step(*[ClientRequest(n, "read", f"{600 * KIB}x", 100) for n in range(3)])
+    driver = cluster.elect(1)
+    driver.step(*[ClientRequest(n, "read", f"{600 * KIB}x", 100) for n in range(3)])
     cluster.now += 100_000
     for _ in range(4):
-        host.step()
-    answers = {reply.request_id: reply.error for reply in host.replies}
+        driver.step()
+    answers = {reply.request_id: reply.error for reply in driver.replies}
     assert sorted(answers) == [0, 1, 2]
-    assert len(host.replies) == 3
+    assert len(driver.replies) == 3
 
 
 def test_large_results_are_applied_in_bounded_steps() -> None:
     cluster = Cluster(1, Gives, max_pending_requests=5000)
-    host = cluster.elect(1)
+    driver = cluster.elect(1)
     size = 64 * KIB
-    effects = host.step(*[ClientRequest(n, "write", f"{size}x", 60_000) for n in range(100)])
+    effects = driver.step(*[ClientRequest(n, "write", f"{size}x", 60_000) for n in range(100)])
     steps: list[list[int]] = []
-    while len(host.replies) < 100:
-        effects = host.step()
+    while len(driver.replies) < 100:
+        effects = driver.step()
         steps.append(built(effects))
         assert sum(isinstance(effect, Applied) for effect in effects) == len(steps[-1])
         assert len(steps) < 50, "it never ends"
-    assert [reply.request_id for reply in host.replies] == list(range(100))
+    assert [reply.request_id for reply in driver.replies] == list(range(100))
     assert max(map(sum, steps)) <= MAX_STEP_COST * KIB + size
 
 
@@ -288,8 +288,8 @@ def test_result_length_counts_bytes(text: str) -> None:
 
 def test_request_size_counts_bytes() -> None:
     cluster = Cluster(1, Gives)
-    host = cluster.elect(1)
-    limit = host.replica.config.max_command_bytes
-    assert type(ask(host, "é" * (limit // 2 + 1), "read").error).__name__ == "TooLarge"
-    entry = host.replica.core.log_entries()[-1]
+    driver = cluster.elect(1)
+    limit = driver.replica.config.max_command_bytes
+    assert type(ask(driver, "é" * (limit // 2 + 1), "read").error).__name__ == "TooLarge"
+    entry = driver.replica.core.log_entries()[-1]
     assert replace(entry, data="é" * 10).size_bytes() - replace(entry, data="").size_bytes() == 20

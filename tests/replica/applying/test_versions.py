@@ -1,4 +1,4 @@
-"""The version of the cluster: who raises it, when, and that older entries keep their older meaning."""
+"""The version of the cluster: how and when it is raised, and that older entries keep their older meaning."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from qcore.replica.events import (
 from qcore.replica.replica import Replica
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from tests.replica.support.client_sessions import text_of
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
 
 
 class Second(KeyValueMachine):
-    """The next version of the machine: it doubles what is added, from the entry on that raises the version."""
+    """The next version of the machine: it doubles what is added after the entry that raises the version."""
 
     versions = (1, 2)
 
@@ -53,27 +53,27 @@ def add(key: str) -> str:
     return json.dumps({"op": "add", "key": key, "amount": 1})
 
 
-def value(host: Host, key: str) -> object:
-    return json.loads(host.replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
+def value(driver: Driver, key: str) -> object:
+    return json.loads(driver.replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
 
 
-def tell(cluster: Cluster, support: VersionSupport | None, *of: int) -> None:
-    """Every node hears the Hello of these nodes (None: loses the connection)."""
-    for host in cluster.hosts.values():
-        for node_id in of or tuple(cluster.hosts):
-            if node_id != host.node_id:
-                host.step(PeerVersionSupport(node_id, support))
+def report_support(cluster: Cluster, support: VersionSupport | None, *of: int) -> None:
+    """Every node receives the Hello of these nodes (None: loses the connection)."""
+    for driver in cluster.drivers.values():
+        for node_id in of or tuple(cluster.drivers):
+            if node_id != driver.node_id:
+                driver.step(PeerVersionSupport(node_id, support))
     cluster.settle()
     cluster.pass_time(100)
 
 
 def versions(cluster: Cluster) -> list[ClusterVersion]:
-    return [host.replica.versions.active for host in cluster.hosts.values()]
+    return [driver.replica.versions.active for driver in cluster.drivers.values()]
 
 
 def raised(cluster: Cluster) -> int:
     """How many entries of kind `version` the first node's log holds."""
-    entries = cluster.hosts[1].replica.core.log_entries()
+    entries = cluster.drivers[1].replica.core.log_entries()
     return sum(entry.kind == "version" for entry in entries)
 
 
@@ -83,9 +83,9 @@ def raised(cluster: Cluster) -> int:
 def test_leader_raises_the_rules_once_every_member_supports_it() -> None:
     cluster = Cluster(3)
     cluster.elect(1)
-    tell(cluster, SUPPORT, 1, 2)
-    assert versions(cluster) == 3 * [ClusterVersion()], "one member has said nothing"
-    tell(cluster, SUPPORT, 3)
+    report_support(cluster, SUPPORT, 1, 2)
+    assert versions(cluster) == 3 * [ClusterVersion()], "one member has not reported its support"
+    report_support(cluster, SUPPORT, 3)
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
     assert raised(cluster) == LATEST_RULES - 1, "one step at a time"
 
@@ -103,30 +103,30 @@ def test_leader_raises_the_rules_once_every_member_supports_it() -> None:
 def test_one_member_that_cannot_follow_holds_the_rules_back(odd: VersionSupport) -> None:
     cluster = Cluster(3)
     cluster.elect(1)
-    tell(cluster, SUPPORT, 1, 2)
-    tell(cluster, odd, 3)
+    report_support(cluster, SUPPORT, 1, 2)
+    report_support(cluster, odd, 3)
     cluster.pass_time(1000)
     assert versions(cluster) == 3 * [ClusterVersion()]
     assert raised(cluster) == 0
 
 
-def test_a_member_whose_connection_is_gone_holds_the_rules_back() -> None:
+def test_disconnected_member_holds_the_rules_back() -> None:
     cluster = Cluster(3)
-    tell(cluster, SUPPORT)
-    tell(cluster, None, 3)
+    report_support(cluster, SUPPORT)
+    report_support(cluster, None, 3)
     cluster.elect(1)
     assert versions(cluster) == 3 * [ClusterVersion()]
-    tell(cluster, SUPPORT, 3)
+    report_support(cluster, SUPPORT, 3)
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
 
 
 def test_raise_continued_by_a_new_leader_counts_once() -> None:
-    """Two leaders append the same step; the second finds it done."""
+    """Two leaders append the same step; the second one has no effect."""
     cluster = Cluster(3)
     cluster.elect(1)
     cluster.cut = {2, 3}
-    tell(cluster, SUPPORT)
-    assert raised(cluster) == 1, "appended, and not committed"
+    report_support(cluster, SUPPORT)
+    assert raised(cluster) == 1, "appended and not committed"
     assert versions(cluster) == 3 * [ClusterVersion()]
     cluster.cut = {1}
     cluster.elect(2)
@@ -136,17 +136,17 @@ def test_raise_continued_by_a_new_leader_counts_once() -> None:
 
 
 def test_held_back_program_stays_with_the_rules_of_0_1_0() -> None:
-    host = alone(KeyValueMachine(), max_rules=1)
-    begin(host)
-    assert [entry.kind for entry in host.core.log_entries()] == ["membership", "noop"]
-    assert host.versions.active == ClusterVersion()
+    driver = alone(KeyValueMachine(), max_rules=1)
+    begin(driver)
+    assert [entry.kind for entry in driver.core.log_entries()] == ["membership", "noop"]
+    assert driver.versions.active == ClusterVersion()
 
 
 def test_new_cluster_records_the_newest_rules_and_its_machine() -> None:
-    host = alone(Second())
-    begin(host)
-    assert [entry.kind for entry in host.core.log_entries()] == ["membership", "version", "noop"]
-    assert host.versions.active == ClusterVersion(LATEST_RULES, "kv", 2)
+    driver = alone(Second())
+    begin(driver)
+    assert [entry.kind for entry in driver.core.log_entries()] == ["membership", "version", "noop"]
+    assert driver.versions.active == ClusterVersion(LATEST_RULES, "kv", 2)
 
 
 def alone(
@@ -170,8 +170,8 @@ def begin(replica: Replica) -> None:
 
 
 def with_rules(cluster: Cluster, max_rules: int) -> None:
-    """Restart every node with a program that knows these rules."""
-    for node_id in cluster.hosts:
+    """Restart every node with a program that knows the rules up to these."""
+    for node_id in cluster.drivers:
         cluster.max_rules = max_rules
         cluster.restart(node_id)
     cluster.mail.clear()
@@ -181,7 +181,7 @@ def with_rules(cluster: Cluster, max_rules: int) -> None:
 def test_replicas_with_different_snapshots_agree_after_upgrade(
     lifetime_ms: int,
 ) -> None:
-    """One replays nearly all of the older entries with the newer program, one nearly none, one all of them."""
+    """One node replays nearly all older entries with the newer program, one nearly none, one all of them."""
     cluster = Cluster(3)
     cluster.max_rules = 1
     with_rules(cluster, 1)
@@ -194,16 +194,16 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
         cluster.settle()
         cluster.pass_time(300)
         if number == 4:
-            cluster.hosts[2].step(TriggerSnapshot())
+            cluster.drivers[2].step(TriggerSnapshot())
         if number == 9:
-            cluster.hosts[3].step(TriggerSnapshot())
-    taken = [host.durable.snapshot for host in cluster.hosts.values()]
+            cluster.drivers[3].step(TriggerSnapshot())
+    taken = [driver.durable.snapshot for driver in cluster.drivers.values()]
     assert [snapshot is not None for snapshot in taken] == [False, True, True]
-    before = {value(host, "n") for host in cluster.hosts.values()}
+    before = {value(driver, "n") for driver in cluster.drivers.values()}
 
     with_rules(cluster, LATEST_RULES)
     leader = cluster.elect(1)
-    tell(cluster, SUPPORT)
+    report_support(cluster, SUPPORT)
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
     leader.request(90, session_command_payload(session, 13, 0, add("n")), "session")
     cluster.settle()
@@ -212,8 +212,8 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
     cluster.settle()
     cluster.pass_time(100)
     states = {
-        (host.replica.machine.state_hash(), text_of(host.replica.sessions))
-        for host in cluster.hosts.values()
+        (driver.replica.machine.state_hash(), text_of(driver.replica.sessions))
+        for driver in cluster.drivers.values()
     }
     assert len(states) == 1
     assert len(before) == 1
@@ -223,15 +223,15 @@ def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
     cluster = Cluster(3)
     leader = cluster.elect(1)
     cluster.cut = {3}
-    tell(cluster, SUPPORT)
+    report_support(cluster, SUPPORT)
     for number in range(8):
         leader.request(number, add("n"))
         cluster.settle()
     leader.step(TriggerSnapshot())
-    assert cluster.hosts[3].replica.versions.active == ClusterVersion()
+    assert cluster.drivers[3].replica.versions.active == ClusterVersion()
     cluster.cut = set()
     cluster.pass_time(1000)
-    assert cluster.hosts[3].replica.core.snapshot is not None, "it installed the snapshot"
+    assert cluster.drivers[3].replica.core.snapshot is not None, "it installed the snapshot"
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
     assert cluster.restart(3).replica.versions.active == ClusterVersion(LATEST_RULES, "kv", 1)
 
@@ -239,17 +239,17 @@ def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
 # -- the machine's version ---------------------------------------------------------------------------
 
 
-def upgraded(host: Host, version: int | None = None) -> Reply:
-    host.step(UpgradeMachine(77, version, 5000))
-    host.cluster.settle()
-    host.cluster.pass_time(100)
-    return next(reply for reply in reversed(host.replies) if reply.request_id == 77)
+def upgraded(driver: Driver, version: int | None = None) -> Reply:
+    driver.step(UpgradeMachine(77, version, 5000))
+    driver.cluster.settle()
+    driver.cluster.pass_time(100)
+    return next(reply for reply in reversed(driver.replies) if reply.request_id == 77)
 
 
 def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
     """The procedure of docs/upgrades.md: new code on one node after the other, then one entry."""
     cluster = Cluster(3)
-    tell(cluster, SUPPORT)
+    report_support(cluster, SUPPORT)
     leader = cluster.elect(1)
     leader.request(1, add("n"))
     cluster.settle()
@@ -259,31 +259,33 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
         if node_id == 1:
             leader = cluster.elect(2)
         cluster.restart(node_id)
-        for other in cluster.hosts.values():
+        for other in cluster.drivers.values():
             other.step(PeerVersionSupport(node_id, newer))
-            cluster.hosts[node_id].step(PeerVersionSupport(other.node_id, newer))
+            cluster.drivers[node_id].step(PeerVersionSupport(other.node_id, newer))
         leader.request(1, add("n"))
         cluster.settle()
         cluster.pass_time(100)
-    assert {value(host, "n") for host in cluster.hosts.values()} == {4}, "version 1 goes on"
+    assert {value(driver, "n") for driver in cluster.drivers.values()} == {4}, (
+        "version 1 stays active"
+    )
     reply = upgraded(leader)
     assert reply.error is None
     assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(LATEST_RULES, "kv", 2)
     leader.request(2, add("n"))
     cluster.settle()
     cluster.pass_time(100)
-    assert {value(host, "n") for host in cluster.hosts.values()} == {6}
-    for node_id in (1, 3):  # node 2 leads and tells them how far they may apply
-        host = cluster.restart(node_id)
+    assert {value(driver, "n") for driver in cluster.drivers.values()} == {6}
+    for node_id in (1, 3):  # node 2 leads, and its messages carry the commit index
+        driver = cluster.restart(node_id)
         cluster.pass_time(100)
-        assert value(host, "n") == 6, "older entries keep their meaning"
+        assert value(driver, "n") == 6, "older entries keep their meaning"
 
 
 def test_upgrade_unsupported_by_a_member_is_rejected_naming_it() -> None:
     cluster = Cluster(3, machine=Second)
-    tell(cluster, replace(SUPPORT, machine_max=2))
+    report_support(cluster, replace(SUPPORT, machine_max=2))
     leader = cluster.elect(1)
-    tell(cluster, SUPPORT, 3)
+    report_support(cluster, SUPPORT, 3)
     error = upgraded(leader).error
     assert isinstance(error, ChangeRefused)
     assert error.name == "unsupported"
@@ -297,10 +299,10 @@ def test_upgrade_unsupported_by_a_member_is_rejected_naming_it() -> None:
     ("prepare", "version", "name"),
     [
         (lambda cluster: None, None, "not_ready"),
-        (lambda cluster: tell(cluster, SUPPORT), 3, "unsupported"),
-        (lambda cluster: tell(cluster, SUPPORT, 1, 3), 2, "not_ready"),
+        (lambda cluster: report_support(cluster, SUPPORT), 3, "unsupported"),
+        (lambda cluster: report_support(cluster, SUPPORT, 1, 3), 2, "not_ready"),
     ],
-    ids=["rules 1", "too new", "one has said nothing"],
+    ids=["rules 1", "too new", "one has not reported"],
 )
 def test_impossible_upgrade_is_rejected(
     prepare: Callable[[Cluster], None], version: int | None, name: str
@@ -316,13 +318,13 @@ def test_impossible_upgrade_is_rejected(
 def test_only_the_leader_upgrades_and_never_backwards() -> None:
     cluster = Cluster(3, machine=Second)
     leader = cluster.elect(1)
-    tell(cluster, replace(SUPPORT, machine_max=2))
+    report_support(cluster, replace(SUPPORT, machine_max=2))
     assert upgraded(leader, 2).error is None
     assert upgraded(leader, 2).error is None, "it is active already"
     back = upgraded(leader, 1).error
     assert isinstance(back, ChangeRefused)
     assert back.name == "going_back"
-    assert isinstance(upgraded(cluster.hosts[2], 2).error, NotLeader)
+    assert isinstance(upgraded(cluster.drivers[2], 2).error, NotLeader)
 
 
 @pytest.mark.parametrize("compacted", [False, True])
@@ -330,7 +332,7 @@ def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) ->
     """The last step of docs/upgrades.md: the leader's log must begin after the upgrade."""
     cluster = Cluster(3, machine=Second)
     leader = cluster.elect(1)
-    tell(cluster, replace(SUPPORT, machine_max=2))
+    report_support(cluster, replace(SUPPORT, machine_max=2))
     leader.request(1, add("n"))
     cluster.settle()
     assert upgraded(leader).error is None
@@ -347,7 +349,7 @@ def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) ->
             cluster.pass_time(1000)
 
 
-# -- a program that does not fit ---------------------------------------------------------------------
+# -- incompatible programs ---------------------------------------------------------------------------
 
 
 class Other(KeyValueMachine):
@@ -359,7 +361,7 @@ class Newer(KeyValueMachine):
 
 
 def stored(*, snapshot: bool) -> DurableState:
-    """What a node of a cluster that runs version 1 of machine kv has on its disk."""
+    """The disk of a node of a cluster that runs version 1 of machine kv."""
     membership = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
     version = ClusterVersion(2, "kv", 1)
     if snapshot:
@@ -395,7 +397,7 @@ def test_incompatible_program_does_not_start(
     alone(KeyValueMachine(), 2, stored(snapshot=snapshot))
 
 
-def test_a_log_of_0_1_0_counts_as_version_1_of_whatever_machine() -> None:
+def test_log_of_0_1_0_counts_as_version_1_of_any_machine() -> None:
     durable = stored(snapshot=False)
     del durable.entries[1:]
     alone(Other(), 2, durable)
@@ -433,7 +435,7 @@ def test_machine_must_declare_name_versions_and_apply() -> None:
 
 
 def test_program_without_a_version_in_the_log_does_not_start() -> None:
-    """Where applying begins and ends it could follow: not between."""
+    """It supports the first and the last version in the log, but not one in between."""
     durable = stored(snapshot=False)
     second = Entry(3, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 0)
     durable.entries.append(second)
@@ -444,8 +446,8 @@ def test_program_without_a_version_in_the_log_does_not_start() -> None:
     alone(Second(), 2, durable)
 
 
-def test_an_entry_that_takes_no_effect_keeps_no_program_out() -> None:
-    """Two leaders may have appended one step: the second time it is behind a newer one."""
+def test_entry_without_effect_does_not_keep_a_program_out() -> None:
+    """Two leaders may have appended the same step; the second one may follow a newer version."""
     durable = stored(snapshot=True)
     assert durable.snapshot is not None
     meta = replace(durable.snapshot.meta, version=ClusterVersion(2, "kv", 2))
@@ -455,7 +457,7 @@ def test_an_entry_that_takes_no_effect_keeps_no_program_out() -> None:
 
 
 def test_rules_1_program_without_version_1_does_not_start() -> None:
-    """These rules know no other: the machine would be asked for a version that it does not declare."""
+    """These rules know only version 1: the machine would have to run a version that it does not declare."""
     durable = stored(snapshot=False)
     durable.entries[1:] = [Entry(2, 1, "command", add("k"), 0)]
     with pytest.raises(IncompatibleVersion, match="does not support it"):
@@ -463,8 +465,8 @@ def test_rules_1_program_without_version_1_does_not_start() -> None:
     alone(Newer(), 2, DurableState())
 
 
-def test_a_raise_that_is_taken_out_of_the_log_counts_no_more() -> None:
-    """Else this node would go on with messages that 0.1.0 refuses, and a restart would change what it does."""
+def test_raise_truncated_from_the_log_is_undone() -> None:
+    """Otherwise this node would send messages that 0.1.0 rejects, and a restart would change its behaviour."""
     membership = Membership(voters=(1, 2, 3))
     first = Entry(1, 1, "membership", membership.to_json(), 0)
     durable = DurableState(HardState(1, None, 1), None, [first])
@@ -481,20 +483,20 @@ def test_a_raise_that_is_taken_out_of_the_log_counts_no_more() -> None:
 
 
 def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
-    """A raise may be among it: the version that is active by then is not known yet."""
+    """A raise may be among them, so the active version is not known yet."""
     cluster = Cluster(3, machine=Second, rules=2)
     raising = Entry(6000, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 6000, 6000)
     commands = [Entry(index, 1, "command", add("k"), index, index) for index in range(3, 6000)]
-    for node_id, host in cluster.hosts.items():
-        host.durable.entries.extend([*commands, raising])
-        host.durable.hard_state.commit = 2
+    for node_id, driver in cluster.drivers.items():
+        driver.durable.entries.extend([*commands, raising])
+        driver.durable.hard_state.commit = 2
         cluster.restart(node_id)
     cluster.now += 1_000_000
-    leader = cluster.hosts[1]
+    leader = cluster.drivers[1]
     leader.step(Campaign())
     while not leader.replica.core.has_committed_in_term:
         source, send = cluster.mail.popleft()
-        cluster.hosts[send.to].step(PeerMessageReceived(source, send.message))
+        cluster.drivers[send.to].step(PeerMessageReceived(source, send.message))
     assert leader.replica.has_apply_backlog
     early = upgraded(leader, 1).error
     assert isinstance(early, ChangeRefused)

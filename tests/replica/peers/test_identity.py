@@ -1,4 +1,4 @@
-"""Which peers a node listens to, before and after it belongs to a cluster."""
+"""Which peers a node accepts, before and after it belongs to a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from qcore.errors import RemoteProtocolError
 from qcore.replica.peers.identity import ClusterIdentity
 
 
-def test_a_member_listens_to_its_own_cluster_only() -> None:
+def test_a_member_accepts_only_its_own_cluster() -> None:
     identity = ClusterIdentity(1, "red")
     identity.accept(2, "red")
     with pytest.raises(RemoteProtocolError, match=r"node 3 .* cluster blue, node 1 .* cluster red"):
@@ -25,7 +25,7 @@ def test_peer_without_a_cluster_is_rejected() -> None:
         ClusterIdentity(1, None).accept(2, "")
 
 
-def test_a_new_node_listens_to_one_cluster_at_a_time() -> None:
+def test_a_new_node_accepts_one_cluster_at_a_time() -> None:
     identity = ClusterIdentity(1, None)
     identity.accept(2, "red")
     identity.accept(3, "red")
@@ -51,20 +51,18 @@ def test_node_joins_one_cluster_only_once() -> None:
         identity.accept(4, "blue")
 
 
-def test_a_node_that_offers_a_cluster_listens_to_no_other_one() -> None:
+def test_a_node_that_offers_a_cluster_accepts_no_other() -> None:
     identity = ClusterIdentity(1, None)
     identity.begin_init("red")
     assert identity.hello_cluster_id == "red"
-    with pytest.raises(
-        RemoteProtocolError, match="about to join cluster red by an Init of its own"
-    ):
+    with pytest.raises(RemoteProtocolError, match="about to join cluster red by its own Init"):
         identity.accept(2, "blue")
     identity.accept(2, "red")
     identity.end_init()
     assert identity.hello_cluster_id == ""
     with pytest.raises(RemoteProtocolError, match="about to join cluster red"):
         identity.accept(3, "blue")
-    with pytest.raises(RemoteProtocolError, match="cannot begin cluster blue: it listens to red"):
+    with pytest.raises(RemoteProtocolError, match="cannot begin cluster blue: it has accepted red"):
         identity.begin_init("blue")
     identity.release("red")
     identity.begin_init("blue")

@@ -1,6 +1,6 @@
-"""The machine of `test_state_machine` can fail: with one rule of Raft or of sessions broken, it finds out.
+"""The tests of `test_state_machine` can fail: they find each broken rule of Raft or of sessions.
 
-Each search is derandomised, so that it finds the same example each time, and confined to the rules that matter.
+Each search is derandomised, so that it finds the same example each time. It runs only the rules that matter.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SEARCH = settings(
 
 
 class Skewed(ReplicaMachine):
-    """Node 1 is preferred as leader and has the slowest clock that the bound allows for; leases are on."""
+    """Node 1 is the preferred leader and has the slowest clock within the bound; lease reads are on."""
 
     @initialize(seed=st.integers(0, 1000))
     def start(self, seed: int) -> None:
@@ -63,7 +63,7 @@ class Skewed(ReplicaMachine):
 
 
 class LeadersStay(ReplicaMachineOfFive):
-    """Without CheckQuorum a leader in a minority leads on, and its followers hear it."""
+    """Without check quorum a leader in a minority stays the leader, and its followers hear it."""
 
     @initialize(seed=st.integers(0, 1000))
     def start(self, seed: int) -> None:
@@ -82,29 +82,29 @@ class LeadersStay(ReplicaMachineOfFive):
 
 
 class LeadersStayAndNothingIsChecked(LeadersStay):
-    """States are called fresh by the rules of 0.1.0."""
+    """Freshness as in 0.1.0."""
 
     safeguards: ClassVar[Safeguards] = Safeguards(freshness_check=False)
 
 
 class SkewedWithoutMargin(Skewed):
-    """Leases as long as the followers' promise, by the leader's own clock."""
+    """Leases last as long as the followers' promise, by the leader's clock."""
 
     safeguards: ClassVar[Safeguards] = Safeguards(lease_drift_margin=False)
 
 
 def followers_count_from_the_receipt(patch: pytest.MonkeyPatch) -> None:
-    """An append that waited on a link makes the state look younger than it is."""
+    """An append that waited on a link makes the state look fresher than it is."""
 
     def wrong(server: RaftServer, request: AppendEntries) -> None:
         if request.is_current and server.commit_index >= request.leader_commit:
             server.fresh_as_of = server.now
 
-    patch.setattr(freshness, "heard", wrong)
+    patch.setattr(freshness, "on_append_entries", wrong)
 
 
 def commands_run_again(patch: pytest.MonkeyPatch) -> None:
-    """P12: a session does not look whether it has seen a number."""
+    """P12: a session does not check whether it has seen a sequence number."""
     right = session_table._run
 
     def wrong(
@@ -117,7 +117,7 @@ def commands_run_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def sessions_stay_behind(patch: pytest.MonkeyPatch) -> None:
-    """P12: a snapshot is taken over without its sessions."""
+    """P12: a snapshot is restored without its sessions."""
 
     right = SessionTable.load
 
@@ -130,7 +130,7 @@ def sessions_stay_behind(patch: pytest.MonkeyPatch) -> None:
 
 
 def every_read_is_confirmed(patch: pytest.MonkeyPatch) -> None:
-    """P4: a leader serves reads without asking whether it still leads."""
+    """P4: a leader serves reads without a confirmation that it still leads."""
 
     def wrong(server: RaftServer) -> dict[int, int]:
         return dict.fromkeys([*server.progress, server.node_id], server.reads.round)
@@ -139,7 +139,7 @@ def every_read_is_confirmed(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_half_decides(patch: pytest.MonkeyPatch) -> None:
-    """A joint configuration counts the incoming voters only."""
+    """A joint configuration counts only the incoming voters."""
 
     def value(membership: Membership, values: dict[int, int]) -> int:
         return quorum._majority_value(membership.voters, values)
@@ -152,7 +152,7 @@ def one_half_decides(patch: pytest.MonkeyPatch) -> None:
 
 
 def snapshots_have_no_membership(patch: pytest.MonkeyPatch) -> None:
-    """A server that installs a snapshot goes by the configuration that it knew."""
+    """A server that installs a snapshot keeps its configuration."""
     right = RaftServer.reset_log
 
     def wrong(server: RaftServer, snapshot: Snapshot) -> None:
@@ -164,7 +164,7 @@ def snapshots_have_no_membership(patch: pytest.MonkeyPatch) -> None:
 
 
 def configurations_stay(patch: pytest.MonkeyPatch) -> None:
-    """P8: a configuration that is truncated away stays in force."""
+    """P8: a truncated configuration stays effective."""
     right = RaftServer.truncate
 
     def wrong(server: RaftServer, from_index: int) -> None:
@@ -176,7 +176,7 @@ def configurations_stay(patch: pytest.MonkeyPatch) -> None:
 
 
 def transfers_keep_the_lease(patch: pytest.MonkeyPatch) -> None:
-    """P6: the old leader reads under its lease while the target has won."""
+    """P6: the old leader serves lease reads although the target has won."""
     right = transfer._ask
 
     def wrong(server: RaftServer, target: int, *, by_priority: bool) -> None:
@@ -187,7 +187,7 @@ def transfers_keep_the_lease(patch: pytest.MonkeyPatch) -> None:
 
 
 def restarts_break_promises(patch: pytest.MonkeyPatch) -> None:
-    """A restarted server votes against the lease that it had promised to respect."""
+    """A restarted server breaks its lease promise."""
     right = election.hears_live_leader
 
     def wrong(server: RaftServer) -> bool:
@@ -198,7 +198,7 @@ def restarts_break_promises(patch: pytest.MonkeyPatch) -> None:
 
 
 def nothing(patch: pytest.MonkeyPatch) -> None:
-    """The machine itself lacks a safeguard."""
+    """No patch: the configuration of the machine lacks a safeguard."""
 
 
 CALM = ("run", "heal", "restart_all")
@@ -208,19 +208,19 @@ CASES: list[
     (
         nothing,
         SkewedWithoutMargin,
-        ("isolate_whoever_leads", "part_in_two", "tick"),
+        ("isolate_each_leader", "part_in_two", "tick"),
         "stale read: a lease_read",
     ),
     (
         transfers_keep_the_lease,
         Skewed,
-        ("deafen_whoever_leads", "transfer_leadership", "deliver_oldest"),
+        ("deafen_each_leader", "transfer_leadership", "deliver_oldest"),
         "stale read: a lease_read",
     ),
     (
         every_read_is_confirmed,
         ReplicaMachine,
-        ("isolate_whoever_leads", "read_everywhere"),
+        ("isolate_each_leader", "read_everywhere"),
         "stale read: a (lease_)?read",
     ),
     (
@@ -262,14 +262,14 @@ CASES: list[
     (
         configurations_stay,
         ReplicaMachine,
-        ("isolate_whoever_leads", "change_members", "add_a_learner", "write"),
+        ("isolate_each_leader", "change_members", "add_a_learner", "write"),
         "configuration",
     ),
 ]
 
 
 def confined(machine: type[ReplicaMachine], rules: tuple[str, ...]) -> type[ReplicaMachine]:
-    """The machine with these of its rules and no others: a search that takes seconds, not minutes."""
+    """The machine with only these of its rules, so that a search takes seconds, not minutes."""
     kept = {*rules, *CALM}
     others = {
         name: None

@@ -1,9 +1,8 @@
-"""Hypothesis plays the network, disks, clocks, operators and clients of a cluster of whole replicas.
+"""Hypothesis drives the network, disks, clocks, operators and clients of a cluster of whole replicas.
 
-Membership changes, snapshots, transfers, sessions, and reads of all kinds go on at once. What is checked after every
-step is told in `tests.replica.support.faulty_cluster` and `tests.replica.support.checker`. At the end of each example
-the trouble
-stops, and the cluster must elect, commit, serve and come to one state.
+Membership changes, snapshots, transfers, sessions, and reads of all kinds happen at the same time.
+`tests.replica.support.faulty_cluster` and `tests.replica.support.checker` describe the checks after every step. At the
+end of each example the faults stop, and the cluster must elect, commit, serve and reach one state.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ from qcore.replica.sessions.session_table import (
 )
 from tests.core.support.membership_changes import KINDS, ChangeKind, changed
 from tests.replica.support.client_sessions import ClientSession, opened
-from tests.replica.support.faulty_cluster import Host, Settings, World
+from tests.replica.support.faulty_cluster import Driver, Settings, World
 from tests.replica.support.recovery import recover
 
 picks = st.integers(0, 10_000)
 GET = json.dumps({"op": "get", "key": "x"})
 READS: tuple[RequestKind, ...] = ("read", "lease_read", "follower_read")
 
-#: Speeds of clocks, the bound that the configuration states on how they differ, in percent, and whether leases are on.
+#: Speeds of clocks, the configured bound on their difference in percent, and whether lease reads are on.
 CLOCKS: dict[str, tuple[tuple[int, ...], int, bool]] = {
     "equal": ((1000,), 10, True),
     "within 10 %": ((950, 1000, 1050), 10, True),
@@ -51,7 +50,7 @@ CLOCKS: dict[str, tuple[tuple[int, ...], int, bool]] = {
 
 
 class ReplicaMachine(RuleBasedStateMachine):
-    """Rules name hosts and messages by number modulo how many there are, so that all examples shrink."""
+    """Rules name drivers and messages by a number modulo their count, so that all examples shrink."""
 
     voters: ClassVar[int] = 3
     spares: ClassVar[int] = 1
@@ -126,7 +125,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         if warm:
             self.run(600)
 
-    def _alive(self, pick: int) -> Host | None:
+    def _alive(self, pick: int) -> Driver | None:
         alive = self.world.alive()
         return alive[pick % len(alive)] if alive else None
 
@@ -158,34 +157,34 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, peer=picks)
     def a_peer_is_unreachable(self, pick: int, peer: int) -> None:
-        if host := self._alive(pick):
-            self.world.step(host, PeerUnreachable(peer % len(self.world.hosts) + 1))
+        if driver := self._alive(pick):
+            self.world.step(driver, PeerUnreachable(peer % len(self.world.drivers) + 1))
 
     @rule(pick=picks)
     def isolate(self, pick: int) -> None:
-        self.world.isolate(pick % len(self.world.hosts) + 1)
+        self.world.isolate(pick % len(self.world.drivers) + 1)
 
     @rule()
-    def isolate_whoever_leads(self) -> None:
+    def isolate_each_leader(self) -> None:
         for leader in self.world.leaders():
             self.world.isolate(leader.node_id)
 
     @rule()
-    def deafen_whoever_leads(self) -> None:
-        """It is heard and hears nobody."""
+    def deafen_each_leader(self) -> None:
+        """A leader can send and receives nothing."""
         for leader in self.world.leaders():
-            self.world.cut |= {(peer, leader.node_id) for peer in self.world.hosts}
+            self.world.cut |= {(peer, leader.node_id) for peer in self.world.drivers}
 
     @rule(source=picks, to=picks)
     def cut_a_link(self, source: int, to: int) -> None:
-        count = len(self.world.hosts)
+        count = len(self.world.drivers)
         self.world.cut.add((source % count + 1, to % count + 1))
 
     @rule(side=st.integers(1, 62))
     def part_in_two(self, side: int) -> None:
-        """The hosts whose bits are set, and the others."""
-        for source in self.world.hosts:
-            for to in self.world.hosts:
+        """The drivers whose bits are set, and the others."""
+        for source in self.world.drivers:
+            for to in self.world.drivers:
                 if (side >> source & 1) != (side >> to & 1):
                     self.world.cut.add((source, to))
 
@@ -196,17 +195,17 @@ class ReplicaMachine(RuleBasedStateMachine):
     # -- time ------------------------------------------------------------------------------------
 
     @rule(milliseconds=st.integers(1, 400))
-    def time_passes_and_nobody_notices(self, milliseconds: int) -> None:
+    def time_passes_without_a_step(self, milliseconds: int) -> None:
         self.world.now += milliseconds * 1000
 
     @rule(pick=picks)
     def tick(self, pick: int) -> None:
-        if host := self._alive(pick):
-            self.world.tick(host)
+        if driver := self._alive(pick):
+            self.world.tick(driver)
 
     @rule(milliseconds=st.sampled_from([20, 60, 100, 200, 300]))
     def run(self, milliseconds: int) -> None:
-        """Time passes as it should, with a write every now and then; old leaders are looked at."""
+        """Time passes without faults, with a write from time to time; old leaders get reads of all kinds."""
         for _ in range(max(1, milliseconds // 50)):
             self.world.run(min(50, milliseconds))
             if leaders := self.world.leaders():
@@ -224,30 +223,30 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     # -- clients ---------------------------------------------------------------------------------
 
-    def _write(self, host: Host) -> None:
+    def _write(self, driver: Driver) -> None:
         self.written += 1
         command = json.dumps({"op": "set", "key": "x", "value": self.written})
-        self.world.request(host, "write", command)
+        self.world.request(driver, "write", command)
 
     @rule(pick=picks)
     def write(self, pick: int) -> None:
-        if host := self._alive(pick):
-            self._write(host)
+        if driver := self._alive(pick):
+            self._write(driver)
 
     @rule(kind=st.sampled_from(READS))
     def read_everywhere(self, kind: RequestKind) -> None:
-        for host in self.world.alive():
-            self.world.request(host, kind, GET)
+        for driver in self.world.alive():
+            self.world.request(driver, kind, GET)
 
     @rule(staleness_ms=st.sampled_from([30, 80, 150, 300, 700, 2000]))
     def read_stale_everywhere(self, staleness_ms: int) -> None:
-        for host in self.world.alive():
-            self.world.request(host, "stale_read", GET, staleness_ms)
+        for driver in self.world.alive():
+            self.world.request(driver, "stale_read", GET, staleness_ms)
 
     @rule(pick=picks, lifetime_ms=st.sampled_from([1000, 2000, 60_000]))
     def open_session(self, pick: int, lifetime_ms: int) -> None:
-        if host := self._alive(pick):
-            self.world.request(host, "session", open_session_payload(lifetime_ms))
+        if driver := self._alive(pick):
+            self.world.request(driver, "session", open_session_payload(lifetime_ms))
 
     def _session(self, pick: int) -> ClientSession | None:
         self.sessions = opened(self.world.checker, self.sessions)
@@ -255,60 +254,60 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, which=picks, acknowledge=st.booleans())
     def increment(self, pick: int, which: int, acknowledge: bool) -> None:
-        """A new command of a session."""
-        host, session = self._alive(pick), self._session(which)
-        if host and session:
+        """A new command in a session."""
+        driver, session = self._alive(pick), self._session(which)
+        if driver and session:
             session.last_sequence += 1
             up_to = session.acknowledgeable(self.world.checker) if acknowledge else 0
             payload = session.increment(session.last_sequence, up_to)
-            self.world.request(host, "session", payload)
+            self.world.request(driver, "session", payload)
 
     @rule(pick=picks, which=picks, back=st.integers(0, 3))
     def retry(self, pick: int, which: int, back: int) -> None:
-        """An old command again, perhaps at another node, whether or not it was answered."""
-        host, session = self._alive(pick), self._session(which)
-        if host and session and session.last_sequence:
+        """Repeat an old command, perhaps at another node, answered or not."""
+        driver, session = self._alive(pick), self._session(which)
+        if driver and session and session.last_sequence:
             sequence = max(1, session.last_sequence - back)
-            self.world.request(host, "session", session.increment(sequence, 0))
+            self.world.request(driver, "session", session.increment(sequence, 0))
 
     @rule(pick=picks, which=picks, close=st.booleans())
     def keep_or_close(self, pick: int, which: int, close: bool) -> None:
-        host, session = self._alive(pick), self._session(which)
-        if host and session:
+        driver, session = self._alive(pick), self._session(which)
+        if driver and session:
             payload = (close_session_payload if close else keep_session_payload)(session.session_id)
-            self.world.request(host, "session", payload)
+            self.world.request(driver, "session", payload)
 
     # -- disks and crashes -----------------------------------------------------------------------
 
     @rule(pick=picks, count=st.integers(1, 4))
     def some_writes_become_durable(self, pick: int, count: int) -> None:
-        if host := self._alive(pick):
-            self.world.persist(host, count)
+        if driver := self._alive(pick):
+            self.world.persist(driver, count)
 
     @rule(pick=picks)
     def a_disk_stalls_or_works_again(self, pick: int) -> None:
-        if host := self._alive(pick):
-            host.stalled = not host.stalled
+        if driver := self._alive(pick):
+            driver.stalled = not driver.stalled
 
     @rule(pick=picks, survive=st.integers(0, 5))
     def crash(self, pick: int, survive: int) -> None:
-        if host := self._alive(pick):
-            self.world.crash(host, min(survive, len(host.writes)))
+        if driver := self._alive(pick):
+            self.world.crash(driver, min(survive, len(driver.writes)))
 
     @rule()
     def restart_all(self) -> None:
-        for host in self.world.hosts.values():
-            if host.replica is None:
-                self.world.restart(host.node_id)
+        for driver in self.world.drivers.values():
+            if driver.replica is None:
+                self.world.restart(driver.node_id)
 
     @rule(pick=picks, keep=st.integers(0, 2))
     def take_a_snapshot(self, pick: int, keep: int) -> None:
-        if host := self._alive(pick):
-            self.world.step(host, TriggerSnapshot(keep))
+        if driver := self._alive(pick):
+            self.world.step(driver, TriggerSnapshot(keep))
 
     # -- operators -------------------------------------------------------------------------------
 
-    def _each_leader(self, act: Callable[[Host], None]) -> None:
+    def _each_leader(self, act: Callable[[Driver], None]) -> None:
         for leader in self.world.leaders():
             act(leader)
 
@@ -318,9 +317,9 @@ class ReplicaMachine(RuleBasedStateMachine):
         expected=st.sampled_from(["none", "right", "wrong"]),
     )
     def change_members(self, kind: ChangeKind, pick: int, expected: str) -> None:
-        def act(leader: Host) -> None:
+        def act(leader: Driver) -> None:
             core = leader.up.core
-            voters, learners = changed(core.membership, tuple(self.world.hosts), kind, pick)
+            voters, learners = changed(core.membership, tuple(self.world.drivers), kind, pick)
             index = {"none": None, "right": core.membership_index}.get(expected, 1 << 20)
             self.world.change(leader, voters, learners, index)
 
@@ -328,20 +327,20 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def add_a_learner(self, pick: int) -> None:
-        node_id = pick % len(self.world.hosts) + 1
+        node_id = pick % len(self.world.drivers) + 1
         self._each_leader(lambda leader: self.world.add_learner(leader, node_id))
 
     @rule(pick=picks, best=st.booleans())
     def transfer_leadership(self, pick: int, best: bool) -> None:
-        to = None if best else pick % len(self.world.hosts) + 1
+        to = None if best else pick % len(self.world.drivers) + 1
         self._each_leader(lambda leader: self.world.transfer(leader, to))
 
     @rule()
     def all_is_well_for_a_while(self) -> None:
         self.world.cut.clear()
         self.restart_all()
-        for host in self.world.hosts.values():
-            host.stalled = False
+        for driver in self.world.drivers.values():
+            driver.stalled = False
         self.run(600)
 
     def teardown(self) -> None:
@@ -349,7 +348,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
 
 class ReplicaMachineOfFive(ReplicaMachine):
-    """The same with five voters and a spare."""
+    """The same with five voters and a spare node."""
 
     voters: ClassVar[int] = 5
     spares: ClassVar[int] = 1
@@ -369,12 +368,12 @@ def run(machine: type[ReplicaMachine], profile: settings) -> None:
 
 
 @pytest.mark.parametrize("machine", [ReplicaMachine, ReplicaMachineOfFive])
-def test_clients_get_true_answers_whatever_happens(machine: type[ReplicaMachine]) -> None:
+def test_clients_get_correct_answers_under_faults(machine: type[ReplicaMachine]) -> None:
     run(machine, QUICK)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("machine", [ReplicaMachine, ReplicaMachineOfFive])
-def test_clients_get_true_answers_whatever_happens_for_long(machine: type[ReplicaMachine]) -> None:
+def test_clients_get_correct_answers_under_faults_for_long(machine: type[ReplicaMachine]) -> None:
     run(machine, LONG)

@@ -1,7 +1,7 @@
-"""What a replica answers between winning an election and its first commit in that term; docs/raft.md has the table.
+"""What a replica answers between an election and its first commit in that term; docs/raft.md has the table.
 
-It leads, and does not know what is committed: its log may end in entries that were acknowledged, and in entries
-that nobody was told of.
+It leads and does not know what is committed. Its log may end in acknowledged entries, and in entries that no client
+knows to be committed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from qcore.replica.leadership import Leadership
 from qcore.replica.messages import Forward, ReadIndex, RequestKind
 from qcore.replica.sessions.session_table import open_session_payload
 from qcore.storage.log_size import Footprint
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 GET = json.dumps({"op": "get", "key": "x"})
 SET = json.dumps({"op": "set", "key": "x", "value": "later"})
@@ -59,7 +59,7 @@ NODE_STATUS = NodeStatus(
 
 
 class Young:
-    """Node 1 acknowledged `x` = "new" and died; node 2 was elected, and its first entry waits on the links."""
+    """Node 1 acknowledged `x` = "new" and died. Node 2 was elected, and its first entry waits on the links."""
 
     def __init__(self, *, learner: bool = False) -> None:
         self.cluster = Cluster(raft=RaftConfig(1, lease_reads=True), rules=2)
@@ -75,10 +75,10 @@ class Young:
         self.cluster.cut = {1}
         self.win()
 
-    def put(self, host: Host, value: str) -> None:
-        host.request(1, json.dumps({"op": "set", "key": "x", "value": value}))
+    def put(self, driver: Driver, value: str) -> None:
+        driver.request(1, json.dumps({"op": "set", "key": "x", "value": value}))
         self.cluster.settle()
-        assert host.replies[-1].error is None
+        assert driver.replies[-1].error is None
 
     def win(self) -> None:
         self.cluster.now += 1_000_000
@@ -94,11 +94,11 @@ class Young:
         )
 
     @property
-    def leader(self) -> Host:
-        return self.cluster.hosts[2]
+    def leader(self) -> Driver:
+        return self.cluster.drivers[2]
 
     def deliver(self) -> None:
-        """All but entries of the new leader arrives."""
+        """Deliver all messages except the new leader's entries."""
         while self.cluster.mail:
             from_id, send = self.cluster.mail.popleft()
             if from_id == 1 or send.to == 1:
@@ -107,12 +107,12 @@ class Young:
             if isinstance(send.message, AppendEntries) and send.message.entries:
                 self.late.append((send.to, mail))
             else:
-                self.cluster.hosts[send.to].step(mail)
+                self.cluster.drivers[send.to].step(mail)
 
     def ask(self, event: ReplicaEvent, node_id: int = 2) -> object:
-        """The outcome of a request (its id is 50) while the entry waits: a result, an error, or None."""
-        host = self.cluster.hosts[node_id]
-        host.step(event)
+        """The outcome of a request, with id 50, while the entry waits: a result, an error, or None."""
+        driver = self.cluster.drivers[node_id]
+        driver.step(event)
         self.deliver()
         for _ in range(4):
             self.cluster.now += 50_000
@@ -121,16 +121,16 @@ class Young:
         return self.outcome(node_id)
 
     def outcome(self, node_id: int = 2) -> object:
-        replies = [r for r in self.cluster.hosts[node_id].replies if r.request_id == 50]
+        replies = [r for r in self.cluster.drivers[node_id].replies if r.request_id == 50]
         if not replies:
             return None
         (reply,) = replies
         return reply.error or reply.result
 
     def commit(self) -> None:
-        """The entry arrives."""
+        """Deliver the entry."""
         for to, mail in self.late:
-            self.cluster.hosts[to].step(mail)
+            self.cluster.drivers[to].step(mail)
         self.cluster.pass_time(200)
         assert self.leader.replica.core.has_committed_in_term
 
@@ -140,19 +140,19 @@ def value_of(outcome: object) -> object:
     return json.loads(outcome)["value"]
 
 
-def refused_as(outcome: object) -> str:
+def rejected_as(outcome: object) -> str:
     assert isinstance(outcome, ChangeRefused), outcome
     return outcome.name
 
 
-# -- what it tells about itself --------------------------------------------------------------------
+# -- what it reports about itself ------------------------------------------------------------------
 
 
-def test_metrics_say_that_it_leads_and_is_not_ready() -> None:
+def test_metrics_show_a_leader_that_is_not_ready() -> None:
     young = Young()
 
-    def metrics(host: Host) -> tuple[object, object]:
-        core = host.replica.core
+    def metrics(driver: Driver) -> tuple[object, object]:
+        core = driver.replica.core
         page = metrics_object(
             core, core.status(), LeaderHistory(), NODE_STATUS, "", young.cluster.now
         )
@@ -160,10 +160,10 @@ def test_metrics_say_that_it_leads_and_is_not_ready() -> None:
         return page["state"], page["qcore"]["leader_ready"]
 
     assert metrics(young.leader) == ("Leader", False)
-    assert metrics(young.cluster.hosts[3]) == ("Follower", None)
+    assert metrics(young.cluster.drivers[3]) == ("Follower", None)
     young.commit()
     assert metrics(young.leader) == ("Leader", True)
-    assert metrics(young.cluster.hosts[3]) == ("Follower", None)
+    assert metrics(young.cluster.drivers[3]) == ("Follower", None)
 
 
 def test_readyz_names_what_it_waits_for() -> None:
@@ -178,7 +178,7 @@ def test_readyz_names_what_it_waits_for() -> None:
     assert reason() is None
 
 
-def test_status_shows_no_entry_as_committed_that_is_not() -> None:
+def test_status_shows_no_uncommitted_entry_as_committed() -> None:
     young = Young()
     status = young.leader.replica.status().core
     assert young.leader.replica.applied_index == status.commit_index
@@ -193,13 +193,13 @@ def test_status_shows_no_entry_as_committed_that_is_not() -> None:
 @pytest.mark.parametrize(
     ("node_id", "then"),
     [(3, "is_voter"), (4, "Success"), (5, None)],
-    ids=["a voter", "a learner already", "a stranger"],
+    ids=["a voter", "a learner already", "no member yet"],
 )
 def test_adding_any_learner_is_rejected(node_id: int, then: str | None) -> None:
     young = Young(learner=True)
     young.cluster.join(5)
     event = AddLearner(50, node_id, ADDRESS.format(node_id), 5000)
-    assert refused_as(young.ask(event)) == "not_ready"
+    assert rejected_as(young.ask(event)) == "not_ready"
     young.commit()
     young.leader.replies.clear()
     young.leader.step(event)
@@ -207,11 +207,11 @@ def test_adding_any_learner_is_rejected(node_id: int, then: str | None) -> None:
     outcome = young.outcome()
     assert (outcome if then == "Success" else "Success") == "Success"
     if then == "is_voter":
-        assert refused_as(outcome) == "is_voter"
+        assert rejected_as(outcome) == "is_voter"
 
 
 def test_uncommitted_voter_is_not_a_voter_yet() -> None:
-    """Also later in a term: the configuration may be taken back."""
+    """Also later in a term: the configuration may be replaced."""
     cluster = Cluster(rules=2)
     leader = cluster.elect(1)
     cluster.join(4)
@@ -221,21 +221,21 @@ def test_uncommitted_voter_is_not_a_voter_yet() -> None:
     leader.step(ChangeMembers(2, (1, 2, 3, 4), (), (), 5000))
     assert leader.replica.core.membership.is_voter(4)
     leader.step(AddLearner(3, 4, ADDRESS.format(4), 5000))
-    assert refused_as(leader.replies[-1].error) == "pending"
+    assert rejected_as(leader.replies[-1].error) == "pending"
 
 
 @pytest.mark.parametrize("silent", [False, True])
 def test_change_is_rejected_before_its_voters_are_checked(silent: bool) -> None:
     young = Young()
     if silent:
-        young.cluster.now += 400_000  # nobody has answered for long
+        young.cluster.now += 400_000  # no node has answered for a long time
     event = ChangeMembers(50, (1, 2), (), (), 5000)
     young.leader.step(event)
-    assert refused_as(young.outcome()) == "not_ready"
+    assert rejected_as(young.outcome()) == "not_ready"
 
 
 def test_upgrade_of_the_machine_is_rejected() -> None:
-    assert refused_as(Young().ask(UpgradeMachine(50, 2, 5000))) == "not_ready"
+    assert rejected_as(Young().ask(UpgradeMachine(50, 2, 5000))) == "not_ready"
 
 
 # -- transfers -------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_transfer_to_itself_waits_for_confirmed_leadership() -> None:
 
 @pytest.mark.parametrize("deposed", [True, False])
 def test_a_transfer_to_itself_fails_at_a_leader_that_is_cut_off(deposed: bool) -> None:
-    """Also long after its first commit: it cannot know that nobody else leads."""
+    """Also long after its first commit: it cannot know that no other node leads."""
     cluster = Cluster(rules=2)
     old = cluster.elect(1)
     cluster.pass_time(100)
@@ -278,17 +278,17 @@ def test_leadership_confirmations_are_bounded() -> None:
 
 
 def test_transfer_to_a_learner_is_rejected_as_not_ready() -> None:
-    assert refused_as(Young(learner=True).ask(TransferLeader(50, 4, 5000))) == "not_ready"
+    assert rejected_as(Young(learner=True).ask(TransferLeader(50, 4, 5000))) == "not_ready"
 
 
 def test_a_transfer_to_another_voter_begins() -> None:
-    """It gives away what it has: nothing needs to be known for that. It succeeds once the other leads."""
+    """Giving leadership away needs no knowledge of commits. The transfer succeeds once the other node leads."""
     young = Young()
     young.leader.step(TransferLeader(50, 3, 5000))
     assert young.leader.replica.core.transferring
     assert young.outcome() is None
     for to, mail in young.late:
-        young.cluster.hosts[to].step(mail)
+        young.cluster.drivers[to].step(mail)
     young.cluster.settle()
     new = young.cluster.leader()
     assert new.node_id == 3
@@ -307,7 +307,9 @@ def test_a_linearizable_copy_waits() -> None:
         young.leader.step(Tick())
     assert young.outcome() == ""
     reply = next(reply for reply in young.leader.replies if reply.request_id == 50)
-    assert reply.index >= young.leader.replica.core.commit_index - 1, "with the acknowledged write"
+    assert reply.index >= young.leader.replica.core.commit_index - 1, (
+        "the copy holds the acknowledged write"
+    )
 
 
 def test_stale_copy_is_the_applied_state() -> None:
@@ -324,7 +326,7 @@ def test_stale_copy_is_the_applied_state() -> None:
 
 @pytest.mark.parametrize("kind", ["read", "lease_read", "follower_read"])
 @pytest.mark.parametrize("node_id", [2, 3], ids=["leader", "follower"])
-def test_a_linearizable_read_waits_wherever_it_is_asked(kind: RequestKind, node_id: int) -> None:
+def test_linearizable_read_waits_at_every_node(kind: RequestKind, node_id: int) -> None:
     young = Young()
     assert young.ask(ClientRequest(50, kind, GET, 5000), node_id) is None
     young.commit()
@@ -335,7 +337,7 @@ def test_stale_read_uses_what_it_knew_as_a_follower() -> None:
     young = Young()
     assert isinstance(young.ask(ClientRequest(50, "stale_read", GET, 5000, 1000)), TooStale)
     young.leader.replies.clear()
-    age_ms = 10_000  # the write is younger than that
+    age_ms = 10_000  # the write is more recent than that
     assert value_of(young.ask(ClientRequest(50, "stale_read", GET, 5000, age_ms))) == "old"
     young.commit()
     young.leader.replies.clear()
@@ -352,7 +354,7 @@ def test_stale_read_uses_what_it_knew_as_a_follower() -> None:
     ],
     ids=["write", "session"],
 )
-def test_a_write_is_taken_and_answered_once_it_is_committed(
+def test_write_is_accepted_and_answered_once_committed(
     kind: RequestKind, payload: str, fits: Callable[[object], bool], node_id: int
 ) -> None:
     young = Young()
@@ -362,7 +364,7 @@ def test_a_write_is_taken_and_answered_once_it_is_committed(
 
 
 def test_peer_requests_get_no_answer_before_first_commit() -> None:
-    """A follower's `ReadIndex` and `Forward`, as they come over the wire."""
+    """A follower's `ReadIndex` and `Forward`, as they arrive over the wire."""
     young = Young()
     young.leader.step(PeerMessageReceived(3, ReadIndex(7, 5000)))
     young.leader.step(PeerMessageReceived(3, Forward(8, "read", GET, 5000)))

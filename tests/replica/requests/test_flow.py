@@ -1,4 +1,4 @@
-"""Flow control: what is refused says when to come back, and nothing that waits grows without bound."""
+"""Flow control: a rejection names the time to retry, and no queue grows without bound."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qcore.replica.requests.admission import RequestAdmission
 from qcore.replica.requests.flow_control import DrainMeter, FlowControl, retry_after_ms
 from qcore.replica.requests.forwarded_errors import error_of_response, response_of_error
 from qcore.replica.requests.pending import PendingRequest
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 
 def put(key: str, size: int = 1) -> str:
@@ -28,8 +28,8 @@ def get(key: str) -> str:
     return json.dumps({"op": "get", "key": key})
 
 
-def rejections(host: Host) -> list[Overloaded]:
-    return [reply.error for reply in host.replies if isinstance(reply.error, Overloaded)]
+def rejections(driver: Driver) -> list[Overloaded]:
+    return [reply.error for reply in driver.replies if isinstance(reply.error, Overloaded)]
 
 
 # -- the hint ------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_a_hint_is_from_a_millisecond_to_an_election_timeout(
     assert 1 <= retry_after_ms(time_us, longest_us) <= -(-longest_us // 1000)
 
 
-def test_a_faster_queue_asks_to_come_back_sooner() -> None:
+def test_a_faster_queue_gives_a_shorter_hint() -> None:
     hints = []
     for pause_us in (1000, 10_000):
         flow = FlowControl(10, 1000, 1_000_000, 0)
@@ -80,7 +80,7 @@ def test_a_faster_queue_asks_to_come_back_sooner() -> None:
     assert hints == [5, 50], "half of ten requests, at one every 1 and every 10 ms"
 
 
-def test_a_queue_that_does_not_move_asks_for_an_election_timeout() -> None:
+def test_hint_of_a_stuck_queue_is_an_election_timeout() -> None:
     cluster = Cluster(max_pending_requests=5)
     leader = cluster.elect(1)
     cluster.now += 5_000_000
@@ -96,7 +96,7 @@ def test_a_queue_that_does_not_move_asks_for_an_election_timeout() -> None:
     assert rejection.detail()["retry_after_ms"] == rejection.retry_after_ms
 
 
-def test_during_a_transfer_the_hint_is_what_is_left_of_it() -> None:
+def test_hint_during_a_transfer_is_the_rest_of_its_time() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     cluster.cut = {2, 3}
@@ -111,12 +111,12 @@ def test_a_hint_travels_with_a_forwarded_request() -> None:
     cluster = Cluster(max_uncommitted_bytes=100)
     leader = cluster.elect(1)
     cluster.cut = {3}
-    leader.stalled = True  # and node 2 is never asked: nothing commits
+    leader.stalled = True  # and node 2 gets no messages: nothing commits
     cluster.cut = {2, 3}
     leader.request(1, put("x", 200), timeout_ms=60_000)
     cluster.cut = {3}
     cluster.mail.clear()
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     follower.request(2, put("y", 200), timeout_ms=60_000)
     cluster.settle()
     (rejection,) = rejections(follower)
@@ -144,7 +144,7 @@ def test_a_hint_survives_both_kinds_of_responses() -> None:
 def test_pending_requests_are_bounded_by_their_bytes() -> None:
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     config = replace(follower.replica.config, max_pending_bytes=5000)
     follower.replica._admission = RequestAdmission(config, cluster.now)
     for number in range(8):
@@ -154,7 +154,7 @@ def test_pending_requests_are_bounded_by_their_bytes() -> None:
     cluster.settle()
     follower.request(9, put("x", 1000))
     cluster.settle()
-    assert follower.replies[-1].error is None, "taken again once there is room"
+    assert follower.replies[-1].error is None, "accepted again once there is room"
 
 
 def test_admin_requests_are_bounded() -> None:
@@ -182,9 +182,9 @@ def test_stale_reads_leave_nothing_behind() -> None:
 def test_a_settled_request_does_not_keep_its_payload() -> None:
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     follower.request(0, put("x"), timeout_ms=50_000)
-    cluster.mail.clear()  # lost: its deadline stays the next one, before all that follow
+    cluster.mail.clear()  # lost: its deadline stays the earliest
     for number in range(1, 500):
         follower.request(number, put("x", 4000), timeout_ms=60_000)
         cluster.settle()
@@ -211,7 +211,7 @@ def test_follower_that_cannot_apply_forgets_expired_reads() -> None:
     patient = RaftConfig(1, election_timeout_min_ms=10**8, election_timeout_max_ms=10**8)
     cluster = Cluster(raft=patient)  # the follower keeps its leader all the while
     leader = cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     for number in range(1000):
         follower.request(number, get("x"), "follower_read", timeout_ms=10)
         for _, send in list(cluster.mail):

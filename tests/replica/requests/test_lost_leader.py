@@ -1,4 +1,4 @@
-"""Requests whose leader is lost: what may be repeated goes to the next leader, and nothing waits in vain for long."""
+"""Requests whose leader is lost: repeatable ones go to the next leader, and none waits long without success."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from qcore.errors import NotLeader, OutcomeUnknown, ProposalDropped, QcoreError
 from qcore.replica.events import PeerMessageReceived
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 PUT = json.dumps({"op": "set", "key": "x", "value": 1})
 GET = json.dumps({"op": "get", "key": "x"})
 ONCE, TWICE = '{"ok":true,"value":1}', '{"ok":true,"value":2}'
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 
-#: More than any of these requests needs here.
+#: Longer than any of these requests needs here.
 PATIENT_MS = 60_000
 
 
-def outcome(host: Host, request_id: int) -> str | QcoreError | None:
+def outcome(driver: Driver, request_id: int) -> str | QcoreError | None:
     """The result or the error of a request, or None if it has no outcome; there is never a second one."""
-    replies = [reply for reply in host.replies if reply.request_id == request_id]
+    replies = [reply for reply in driver.replies if reply.request_id == request_id]
     assert len(replies) <= 1
     if not replies:
         return None
     return replies[0].error or replies[0].result
 
 
-def abandoned() -> tuple[Cluster, Host]:
-    """A follower that has passed requests on to a leader which is silent from then on."""
+def abandoned() -> tuple[Cluster, Driver]:
+    """A follower that has forwarded requests to a leader which is silent from then on."""
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     follower.request(1, open_session_payload(60_000), "session", PATIENT_MS)
     cluster.settle()
     session = int(str(outcome(follower, 1)))
@@ -65,11 +65,11 @@ def test_write_waits_one_election_timeout_for_the_old_leader() -> None:
     follower.step()
     assert isinstance(outcome(follower, 5), OutcomeUnknown)
     cluster.cut = set()
-    cluster.pass_time(200)  # what comes late changes nothing
+    cluster.pass_time(200)  # a late response changes nothing
     assert isinstance(outcome(follower, 5), OutcomeUnknown)
 
 
-def test_the_old_leader_may_still_answer_in_that_time() -> None:
+def test_old_leader_may_still_answer_before_the_timeout() -> None:
     cluster, follower = abandoned()
     mail: list[Forward] = []
     follower.request(6, PUT, "write", PATIENT_MS)
@@ -83,18 +83,18 @@ def test_the_old_leader_may_still_answer_in_that_time() -> None:
 
 
 def test_a_repeated_session_command_counts_once() -> None:
-    """The old leader had it in its log, and the new one has it from there."""
+    """The command is in the old leader's log, and from there in the new leader's log."""
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     follower.request(1, open_session_payload(60_000), "session", PATIENT_MS)
     cluster.settle()
     session = int(str(outcome(follower, 1)))
     follower.request(2, session_command_payload(session, 1, 0, ADD), "session", PATIENT_MS)
-    while cluster.mail:  # everything gets through but the answer to the forward
+    while cluster.mail:  # only the response to the forward is lost
         from_id, send = cluster.mail.popleft()
         if not isinstance(send.message, ForwardResponse):
-            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+            cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.cut = {1}
     cluster.elect(2)
     cluster.settle()

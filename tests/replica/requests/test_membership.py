@@ -1,4 +1,4 @@
-"""Membership changes through replicas: learners, joint phases, removal of the leader, refusals."""
+"""Membership changes through replicas: learners, joint phases, removal of the leader, rejections."""
 
 from __future__ import annotations
 
@@ -26,37 +26,40 @@ from qcore.replica.events import (
     TriggerSnapshot,
 )
 from qcore.replica.leadership import Leadership
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 
 def put(key: str, value: int) -> str:
     return json.dumps({"op": "set", "key": key, "value": value})
 
 
-def last_reply(host: Host) -> Reply:
-    return host.replies[-1]
+def last_reply(driver: Driver) -> Reply:
+    return driver.replies[-1]
 
 
 def role_of(cluster: Cluster, node_id: int) -> str:
-    return cluster.hosts[node_id].replica.core.role
+    return cluster.drivers[node_id].replica.core.role
 
 
-def is_joint(host: Host) -> bool:
-    return host.replica.core.membership.is_joint
+def is_joint(driver: Driver) -> bool:
+    return driver.replica.core.membership.is_joint
 
 
 def change(
-    host: Host, voters: list[int], learners: list[int] | None = None, expected: int | None = None
+    driver: Driver,
+    voters: list[int],
+    learners: list[int] | None = None,
+    expected: int | None = None,
 ) -> None:
-    host.step(
+    driver.step(
         ChangeMembers(
-            len(host.replies) + 1000, tuple(voters), tuple(learners or ()), (), 5000, expected
+            len(driver.replies) + 1000, tuple(voters), tuple(learners or ()), (), 5000, expected
         )
     )
 
 
 def grown() -> Cluster:
-    """Three voters that hold some entries, and two pristine nodes."""
+    """Three voters with some entries, and two pristine nodes."""
     cluster = Cluster()
     leader = cluster.elect(1)
     for i in range(5):
@@ -74,26 +77,26 @@ def test_a_learner_is_added_and_answered_once_it_has_caught_up() -> None:
     assert last_reply(leader).request_id != 100
     cluster.pass_time(200)
     assert (last_reply(leader).request_id, last_reply(leader).result) == (100, "Success")
-    learner = cluster.hosts[4].replica
+    learner = cluster.drivers[4].replica
     assert learner.core.role == "learner"
     assert learner.machine.state_hash() == leader.replica.machine.state_hash()
     assert leader.replica.core.membership.voters == (1, 2, 3)
 
 
-def away(timeout_ms: int = 1000) -> tuple[Cluster, Host]:
-    """Node 4 is added, and never answers; the request's time is up."""
+def away(timeout_ms: int = 1000) -> tuple[Cluster, Driver]:
+    """Node 4 is added and never answers until the deadline of the request."""
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {4}
-    leader.replica.connection_problem = lambda peer: f"nobody listens at node {peer}"
+    leader.replica.connection_problem = lambda peer: f"no process listens at node {peer}"
     leader.step(AddLearner(100, 4, "10.0.0.4:80", timeout_ms))
     assert leader.replica.core.membership.learners == (4,)
     cluster.pass_time(timeout_ms - 50)
     return cluster, leader
 
 
-def failure_of(host: Host, request_id: int) -> str:
-    (error,) = [reply.error for reply in host.replies if reply.request_id == request_id]
+def failure_of(driver: Driver, request_id: int) -> str:
+    (error,) = [reply.error for reply in driver.replies if reply.request_id == request_id]
     assert isinstance(error, NotCaughtUp)
     return str(error)
 
@@ -102,7 +105,7 @@ def test_silent_new_learner_is_removed_with_the_reason() -> None:
     cluster, leader = away()
     cluster.pass_time(100)
     text = failure_of(leader, 100)
-    assert "nobody listens at node 4" in text
+    assert "no process listens at node 4" in text
     assert text.endswith("it was removed again")
     assert not leader.replica.core.membership.learners
     assert leader.replica.core.membership_index <= leader.replica.core.commit_index
@@ -145,7 +148,7 @@ def test_learner_that_answered_stays_and_error_names_its_lag() -> None:
 
 
 def test_learner_that_was_a_member_before_is_not_removed() -> None:
-    """It may hold the log, and be down for a moment: this leader has not heard it, another one may have."""
+    """It may hold a part of the log and be down for a moment. An earlier leader may have received its answers."""
     cluster = grown()
     cluster.leader().step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
@@ -193,8 +196,8 @@ def test_promoted_learner_is_not_reported_as_removed() -> None:
     assert leader.replica.core.membership.voters == (1, 2, 3, 4)
 
 
-def moved(*addresses: str) -> tuple[Cluster, Host]:
-    """Learner 4 has caught up, and is then given these addresses, one request after the other. Nobody is there."""
+def moved(*addresses: str) -> tuple[Cluster, Driver]:
+    """Learner 4 has caught up and then gets these addresses, one after the other. None of them answers."""
     cluster = grown()
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
@@ -225,12 +228,10 @@ def test_answer_from_the_old_address_does_not_confirm_the_new() -> None:
     cluster.pass_time(900)
     leader.step(AddLearner(300, 4, "10.0.0.7:80", 1000))
     before = core.last_log_index - 1
-    newest = (
-        core._server.reads.round
-    )  # what the leader sent last, to the address that is the old one now
+    newest = core._server.reads.round  # the last message of the leader to the old address
     late = AppendEntriesResponse(core.term, True, before, before, before, core.term, newest)
     leader.step(PeerMessageReceived(4, late))
-    assert core.match_index_of(4) == before, "it is taken"
+    assert core.match_index_of(4) == before, "its answer counts"
     cluster.pass_time(1200)
     assert core.membership.address_of(4) == "10.0.0.4:80"
 
@@ -276,13 +277,13 @@ def test_growing_from_three_to_five_uses_a_joint_phase() -> None:
     assert is_joint(leader)
     cluster.pass_time(200)
     assert last_reply(leader).result == "Success"
-    for host in cluster.hosts.values():
-        assert host.replica.core.membership.voters == (1, 2, 3, 4, 5)
-        assert not is_joint(host)
+    for driver in cluster.drivers.values():
+        assert driver.replica.core.membership.voters == (1, 2, 3, 4, 5)
+        assert not is_joint(driver)
     cluster.cut = {2, 3}
     leader.request(7, put("x", 7))
     cluster.pass_time(100)
-    assert last_reply(leader).result is not None, "four and five count now"
+    assert last_reply(leader).result is not None, "nodes 4 and 5 count now"
 
 
 def test_the_joint_phase_needs_a_majority_of_both() -> None:
@@ -301,7 +302,7 @@ def test_the_joint_phase_needs_a_majority_of_both() -> None:
     assert leader.replica.core.membership.voters == (1, 4, 5)
 
 
-def test_removing_the_leader_hands_over_to_a_caught_up_voter() -> None:
+def test_removed_leader_transfers_to_a_caught_up_voter() -> None:
     cluster = grown()
     leader = cluster.leader()
     change(leader, [2, 3])
@@ -362,7 +363,7 @@ def test_second_change_while_one_is_pending_is_rejected() -> None:
 
 def test_follower_rejects_changes_and_names_the_leader() -> None:
     cluster = grown()
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     change(follower, [1, 2])
     error = last_reply(follower).error
     assert isinstance(error, NotLeader)
@@ -388,18 +389,18 @@ def test_voters_with_a_silent_majority_are_rejected(
     assert isinstance(error, ChangeRefused)
     assert error.name == "unreachable"
     assert silent in str(error)
-    assert "does not answer" in str(error), "and the reason, as far as it is known"
+    assert "does not answer" in str(error), "with the reason, as far as it is known"
     leader.request(7, put("after", 1))
     cluster.settle()
-    assert last_reply(leader).error is None, "the cluster goes on"
-    change(leader, [1, 2])  # to leave the silent ones out is the way out
+    assert last_reply(leader).error is None, "the cluster works"
+    change(leader, [1, 2])  # the way out: leave out the silent nodes
     cluster.pass_time(200)
     assert leader.replica.core.membership.voters == (1, 2)
 
 
 def test_follower_refers_to_the_leader_for_a_known_voter() -> None:
-    """Such as a removed node: in the last configuration that it has heard of, the new one may be a voter."""
-    follower = grown().hosts[2]
+    """A removed node, for example: in the last configuration that it knows, the new learner may be a voter."""
+    follower = grown().drivers[2]
     follower.step(AddLearner(100, 3, "10.0.0.3:80", 1000))
     error = last_reply(follower).error
     assert isinstance(error, NotLeader)
@@ -423,7 +424,7 @@ def test_uncommitted_configuration_rolls_back_with_its_entry() -> None:
 
 
 def test_change_overtaken_by_a_snapshot_has_unknown_outcome() -> None:
-    """The entry at its index is another leader's, and compacted away before the old leader hears of it."""
+    """The entry at its index is another leader's, and is compacted before the old leader gets it."""
     cluster = Cluster(snapshot_entries=5)
     old = cluster.elect(1)
     cluster.cut = {1}
@@ -452,7 +453,7 @@ def test_committed_change_succeeds_though_entry_is_compacted() -> None:
     joint_index = old.replica.core.membership_index
     while old.replica.core.commit_index < joint_index:
         from_id, send = cluster.mail.popleft()
-        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.mail.clear()
     cluster.cut = {1}
     new = cluster.elect(2)
@@ -474,10 +475,10 @@ def test_new_leader_finishes_the_joint_phase_of_the_old_one() -> None:
         old.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
         cluster.pass_time(200)
     change(old, [1, 2, 3, 4, 5])
-    while cluster.mail:  # everybody stores the joint configuration; the leader hears of it no more
+    while cluster.mail:  # all nodes store the joint configuration, and the leader gets no response
         from_id, send = cluster.mail.popleft()
         if send.to != 1:
-            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+            cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.cut = {1}
     new = cluster.elect(2)
     cluster.pass_time(200)
@@ -512,13 +513,13 @@ def test_transfer_to_a_priority_zero_voter_is_rejected() -> None:
 
 
 def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
-    """The voter was asked: when it lives again it may still take over."""
+    """The voter was asked to campaign: after a restart it may still take over."""
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
     leader.step(TransferLeader(50, 3, 2000))
     leader.request(51, put("x", 1))
-    assert last_reply(leader).error is not None, "held back while leadership is on its way"
+    assert last_reply(leader).error is not None, "rejected during the transfer"
     assert last_reply(leader).error.retryable  # type: ignore[union-attr]  # asserted not None above
     cluster.pass_time(500)
     leader.request(52, put("x", 1))
@@ -527,11 +528,11 @@ def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
     assert last_reply(leader).result is not None
     cluster.pass_time(2000)
     assert isinstance(last_reply(leader).error, TransferUnknown)
-    assert "look who leads" in str(last_reply(leader).error)
+    assert "check which node leads" in str(last_reply(leader).error)
 
 
 def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
-    """Nothing would be sent to it, so that it cannot take over later."""
+    """No message would reach it, so it cannot take over later."""
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
@@ -559,7 +560,7 @@ def test_a_voter_that_takes_over_late_is_still_reported() -> None:
     assert len(late) == 1
     cluster.mail.clear()
     cluster.pass_time(600)
-    assert not cluster.leader().replica.core.transferring, "given up"
+    assert not cluster.leader().replica.core.transferring, "aborted"
     assert all(reply.request_id != 50 for reply in leader.replies)
     cluster.mail.extend(late)
     cluster.settle()
@@ -598,7 +599,7 @@ def test_transfer_whose_target_was_not_asked_has_failed() -> None:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
-    leader.request(51, put("x", 1))  # node 3 has not all of the log, and so is not asked
+    leader.request(51, put("x", 1))  # node 3 lacks a part of the log, so it is not asked
     leader.step(TransferLeader(50, 3, 2000))
     cluster.pass_time(600)
     error = next(reply.error for reply in leader.replies if reply.request_id == 50)

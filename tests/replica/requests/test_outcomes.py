@@ -1,4 +1,4 @@
-"""Every request ends in exactly one outcome: committed, refused, or unknown."""
+"""Every request ends in exactly one outcome: ok, rejected or unknown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qcore.errors import (
 )
 from qcore.machines.interface import ApplyContext
 from qcore.replica.events import ClientRequest, InitCluster, Reply, TriggerSnapshot
-from tests.replica.support.cluster import WALL_US, Cluster, Host
+from tests.replica.support.cluster import WALL_US, Cluster, Driver
 
 
 def put(key: str, value: int) -> str:
@@ -34,10 +34,10 @@ def get(key: str) -> str:
     return json.dumps({"op": "get", "key": key})
 
 
-def outcomes(host: Host) -> dict[int, Reply]:
+def outcomes(driver: Driver) -> dict[int, Reply]:
     """Replies by request; fails if a request has two."""
     found: dict[int, Reply] = {}
-    for reply in host.replies:
+    for reply in driver.replies:
         assert reply.request_id not in found, f"two outcomes for request {reply.request_id}"
         found[reply.request_id] = reply
     return found
@@ -79,7 +79,7 @@ def test_writes_that_arrive_together_share_one_append() -> None:
 def test_follower_forwards_requests_and_relays_the_answer() -> None:
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     follower.request(1, put("x", 9))
     cluster.settle()
     follower.request(2, get("x"), "read")
@@ -89,11 +89,11 @@ def test_follower_forwards_requests_and_relays_the_answer() -> None:
 
 
 def test_request_without_a_leader_is_rejected_as_retryable() -> None:
-    host = Cluster().hosts[1]
-    host.request(1, put("x", 1))
-    host.request(2, get("x"), "read")
+    driver = Cluster().drivers[1]
+    driver.request(1, put("x", 1))
+    driver.request(2, get("x"), "read")
     for request_id in (1, 2):
-        error = error_of(outcomes(host)[request_id])
+        error = error_of(outcomes(driver)[request_id])
         assert isinstance(error, NotLeader)
         assert error.leader_id is None
         assert error.retryable
@@ -105,7 +105,7 @@ def test_forward_to_a_deposed_leader_names_the_new_leader() -> None:
     cluster.cut = {3}
     cluster.elect(2)
     cluster.cut = set()
-    stale = cluster.hosts[3]  # still believes in node 1
+    stale = cluster.drivers[3]  # still believes in node 1
     stale.request(1, put("x", 1))
     cluster.settle()
     error = error_of(outcomes(stale)[1])
@@ -138,7 +138,7 @@ def test_overwritten_write_is_dropped_after_the_next_commit() -> None:
     new = cluster.elect(2)
     new.request(1, put("x", 2))
     cluster.settle()
-    assert outcomes(old) == {}, "still open: the entry might have survived elsewhere"
+    assert outcomes(old) == {}, "no outcome yet: the entry might have survived elsewhere"
     cluster.cut = set()
     cluster.pass_time(200)
     assert isinstance(error_of(outcomes(old)[1]), ProposalDropped)
@@ -154,7 +154,7 @@ def test_old_leader_answers_a_write_committed_by_a_later_one() -> None:
     )
     cluster.cut = {3}
     old.stalled = True
-    cluster.settle()  # node 2 has the entry; its answer reached node 1 or not, node 1 is stalled
+    cluster.settle()  # node 2 has the entry; node 1 is stalled, whether or not it has the response
     cluster.cut = {1}
     cluster.elect(2)
     cluster.cut = set()
@@ -182,7 +182,7 @@ def test_command_above_the_limit_is_rejected_unappended() -> None:
     leader = cluster.elect(1)
     before = len(leader.durable.entries)
     leader.request(1, json.dumps({"op": "set", "key": "x", "value": "y" * 5000}))
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     follower.request(2, "z" * 5000, "read")
     assert isinstance(error_of(outcomes(leader)[1]), TooLarge)
     assert isinstance(error_of(outcomes(follower)[2]), TooLarge)
@@ -213,32 +213,32 @@ def test_too_many_uncommitted_bytes_answer_overloaded() -> None:
         leader.request(request_id, json.dumps({"op": "set", "key": "x", "value": "y" * 900}))
     kinds = {i: type(reply.error) for i, reply in outcomes(leader).items()}
     assert set(kinds.values()) == {Overloaded}
-    assert kinds, "nothing was refused"
+    assert kinds, "no request was rejected"
     assert leader.replica.status().pending_writes == 5 - len(kinds)
 
 
 def test_lost_connection_leaves_forwarded_writes_unknown() -> None:
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     follower.request(1, put("x", 1))
     follower.request(2, get("x"), "read")
     follower.step(PeerUnreachable(1))
     assert isinstance(error_of(outcomes(follower)[1]), OutcomeUnknown)
     assert error_of(outcomes(follower)[2]).retryable
-    cluster.settle()  # the late answers change nothing
+    cluster.settle()  # the late responses change nothing
     assert len(outcomes(follower)) == 2
 
 
 def test_bad_query_is_the_same_error_when_forwarded() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     leader.request(1, "not json", "read")
     follower.request(1, "not json", "read")
     cluster.settle()
-    for host in (leader, follower):
-        assert isinstance(error_of(outcomes(host)[1]), StoreError)
+    for driver in (leader, follower):
+        assert isinstance(error_of(outcomes(driver)[1]), StoreError)
     assert str(outcomes(leader)[1].error) == str(outcomes(follower)[1].error)
 
 
@@ -286,9 +286,9 @@ def test_machine_that_raises_on_a_query_fails_only_that_query() -> None:
 
 def test_second_bootstrap_is_rejected() -> None:
     cluster = Cluster()
-    host = cluster.elect(1)
-    host.step(InitCluster(5, Membership(voters=(1,), cluster_id="other"), 1000))
-    assert isinstance(error_of(outcomes(host)[5]), ConfigError)
+    driver = cluster.elect(1)
+    driver.step(InitCluster(5, Membership(voters=(1,), cluster_id="other"), 1000))
+    assert isinstance(error_of(outcomes(driver)[5]), ConfigError)
 
 
 def test_a_restart_restores_the_machine_from_snapshot_and_log() -> None:
@@ -324,7 +324,7 @@ def test_a_follower_behind_the_compacted_log_gets_the_snapshot() -> None:
     leader.request(9, put("after", 1))
     cluster.settle()
     cluster.pass_time(100)
-    lagging = cluster.hosts[3]
+    lagging = cluster.drivers[3]
     assert lagging.durable.snapshot is not None
     assert lagging.replica.machine.state_hash() == leader.replica.machine.state_hash()
 
@@ -338,11 +338,11 @@ def test_entry_times_follow_the_leaders_clock_and_never_go_back() -> None:
     assert newest >= WALL_US
     second = cluster.elect(2)
     second.replica.step([ClientRequest(1, "write", put("x", 2), 1000)], cluster.now, 5)
-    assert cluster.hosts[2].replica.core.log_entries()[-1].time_us >= newest
+    assert cluster.drivers[2].replica.core.log_entries()[-1].time_us >= newest
 
 
 def test_single_node_that_campaigns_leads_immediately() -> None:
     cluster = Cluster(size=1)
-    cluster.hosts[1].step(Campaign())
-    cluster.hosts[1].request(1, put("x", 1))
-    assert value_of(outcomes(cluster.hosts[1])[1]) == 1
+    cluster.drivers[1].step(Campaign())
+    cluster.drivers[1].request(1, put("x", 1))
+    assert value_of(outcomes(cluster.drivers[1])[1]) == 1

@@ -1,4 +1,4 @@
-"""The four kinds of read, and when each may be answered."""
+"""The four kinds of read, and when each of them may be answered."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from qcore.core.config import RaftConfig
 from qcore.core.events import Campaign, Tick
 from qcore.errors import DeadlineExceeded, TooStale
 from qcore.replica.events import ClientRequest, TransferLeader
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 GET = json.dumps({"op": "get", "key": "x"})
 LEASE = RaftConfig(1, lease_reads=True)
 
 
-def put(cluster: Cluster, host: Host, value: int) -> None:
-    host.request(900 + value, json.dumps({"op": "set", "key": "x", "value": value}))
+def put(cluster: Cluster, driver: Driver, value: int) -> None:
+    driver.request(900 + value, json.dumps({"op": "set", "key": "x", "value": value}))
     cluster.settle()
 
 
-def value(host: Host, request_id: int) -> object:
-    reply = next(reply for reply in host.replies if reply.request_id == request_id)
+def value(driver: Driver, request_id: int) -> object:
+    reply = next(reply for reply in driver.replies if reply.request_id == request_id)
     assert reply.error is None, reply.error
     return json.loads(reply.result or "null")["value"]
 
 
 def role_of(cluster: Cluster, node_id: int) -> str:
-    return cluster.hosts[node_id].replica.core.role
+    return cluster.drivers[node_id].replica.core.role
 
 
-def answered(host: Host, request_id: int) -> bool:
-    return any(reply.request_id == request_id for reply in host.replies)
+def answered(driver: Driver, request_id: int) -> bool:
+    return any(reply.request_id == request_id for reply in driver.replies)
 
 
 def test_lease_read_needs_no_message_while_the_lease_holds() -> None:
@@ -46,7 +46,7 @@ def test_lease_read_needs_no_message_while_the_lease_holds() -> None:
     assert value(leader, 1) == 5
 
 
-def test_a_lease_runs_out_before_the_followers_promise_does() -> None:
+def test_lease_expires_before_the_followers_promise() -> None:
     cluster = Cluster(raft=LEASE)
     leader = cluster.elect(1)
     put(cluster, leader, 5)
@@ -54,7 +54,7 @@ def test_a_lease_runs_out_before_the_followers_promise_does() -> None:
     cluster.cut = {2, 3}
     cluster.now += LEASE.election_timeout_min_ms * 900  # 90 % of the promise, in µs
     leader.request(1, GET, "lease_read", timeout_ms=100)
-    assert not answered(leader, 1), "falls back to a round, which nobody answers"
+    assert not answered(leader, 1), "it falls back to a read round, which no node answers"
     cluster.now += 100_000
     leader.step(Tick())
     assert isinstance(leader.replies[-1].error, DeadlineExceeded)
@@ -77,11 +77,11 @@ def test_restarted_server_grants_no_vote_under_an_old_promise() -> None:
     cluster.restart(2)
     cluster.restart(3)
     cluster.cut = {1}
-    cluster.hosts[2].step(Campaign())
+    cluster.drivers[2].step(Campaign())
     cluster.settle()
     assert role_of(cluster, 2) != "leader"
     cluster.now += LEASE.election_timeout_min_ms * 1000
-    cluster.hosts[2].step(Campaign())
+    cluster.drivers[2].step(Campaign())
     cluster.settle()
     assert role_of(cluster, 2) == "leader"
 
@@ -99,7 +99,7 @@ def test_without_the_option_a_lease_read_is_confirmed_by_a_round() -> None:
 def test_follower_serves_a_read_at_the_leaders_read_index() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     put(cluster, leader, 5)
     assert follower.replica.applied_index < leader.replica.applied_index
     follower.request(1, GET, "follower_read")
@@ -110,11 +110,11 @@ def test_follower_serves_a_read_at_the_leaders_read_index() -> None:
     assert value(leader, 2) == 5
 
 
-def ask_stale(host: Host, request_id: int, staleness_ms: int) -> object:
-    """The value that a stale read gives, or the error."""
-    host.step(ClientRequest(request_id, "stale_read", GET, 1000, staleness_ms))
-    error = host.replies[-1].error
-    return error if error is not None else value(host, request_id)
+def ask_stale(driver: Driver, request_id: int, staleness_ms: int) -> object:
+    """The value of a stale read, or the error."""
+    driver.step(ClientRequest(request_id, "stale_read", GET, 1000, staleness_ms))
+    error = driver.replies[-1].error
+    return error if error is not None else value(driver, request_id)
 
 
 @pytest.mark.parametrize("check_quorum", [True, False])
@@ -125,7 +125,7 @@ def test_stale_read_is_answered_only_if_fresh_enough(
     leader = cluster.elect(1)
     put(cluster, leader, 5)
     cluster.pass_time(100)
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     cluster.cut = {3}
     assert ask_stale(follower, 1, 50) == 5, (
         "the leader's heartbeat echoed the answer to the last one"
@@ -133,7 +133,7 @@ def test_stale_read_is_answered_only_if_fresh_enough(
     assert isinstance(ask_stale(follower, 2, 49), TooStale)
     put(cluster, leader, 6)
     cluster.now += 500_000
-    assert ask_stale(follower, 3, 550) == 5, "old, and within what was allowed"
+    assert ask_stale(follower, 3, 550) == 5, "old, but within the bound"
     assert isinstance(ask_stale(follower, 4, 549), TooStale)
 
 
@@ -146,7 +146,7 @@ def test_leader_knows_how_stale_its_state_may_be() -> None:
     cluster.cut = {1}
     cluster.pass_time(500)
     assert ask_stale(leader, 2, 500) == 5
-    assert isinstance(ask_stale(leader, 3, 499), TooStale), "no quorum answers any more"
+    assert isinstance(ask_stale(leader, 3, 499), TooStale), "no quorum answers now"
 
 
 def test_a_single_voters_state_is_never_stale() -> None:
@@ -169,17 +169,17 @@ def test_deposed_leader_still_knows_the_age_of_its_state() -> None:
 
 
 def test_under_rules_1_a_follower_never_knows_its_staleness() -> None:
-    """Its answers may not carry its clock, because a leader of 0.1.0 would refuse them."""
+    """Its responses must not carry its clock, because a leader of 0.1.0 would reject them."""
     cluster = Cluster()
     put(cluster, cluster.elect(1), 5)
     cluster.pass_time(200)
-    assert isinstance(ask_stale(cluster.hosts[3], 1, 60_000), TooStale)
+    assert isinstance(ask_stale(cluster.drivers[3], 1, 60_000), TooStale)
 
 
 def test_node_that_never_heard_a_leader_rejects_stale_reads() -> None:
-    host = Cluster().hosts[1]
-    host.step(ClientRequest(1, "stale_read", GET, 1000, 1_000_000))
-    assert isinstance(host.replies[-1].error, TooStale)
+    driver = Cluster().drivers[1]
+    driver.step(ClientRequest(1, "stale_read", GET, 1000, 1_000_000))
+    assert isinstance(driver.replies[-1].error, TooStale)
 
 
 def test_higher_priority_takes_over_and_zero_never_leads() -> None:
@@ -194,5 +194,5 @@ def test_higher_priority_takes_over_and_zero_never_leads() -> None:
     assert cluster.leader().node_id == 3
     cluster.cut = {3, 1}
     cluster.now += 1_000_000
-    cluster.hosts[2].step(Campaign())
-    assert cluster.hosts[2].replica.core.role == "follower"
+    cluster.drivers[2].step(Campaign())
+    assert cluster.drivers[2].replica.core.role == "follower"

@@ -1,4 +1,4 @@
-"""What is replicated or held back stays bounded in bytes: recorded replies, sends that wait for the disk."""
+"""Recorded replies are bounded in bytes, and so are the messages that wait for the disk."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_recorded_replies_of_all_sessions_are_bounded(
     names = [log.open() for _ in range(20)]
     for name in names:
         assert log.apply(session_command_payload(name, 1, 0, "r" * 300)) == ("r" * 300, None)
-    assert len(log.table) == 3, "three replies of 300 fit"
+    assert len(log.table) == 3, "three replies of 300 bytes fit"
     assert isinstance(log.apply(session_command_payload(names[0], 1, 0, "r"))[1], SessionExpired)
     assert log.apply(session_command_payload(names[-1], 1, 0, "r" * 300)) == ("r" * 300, None), (
         "recorded"

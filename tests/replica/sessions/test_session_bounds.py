@@ -1,4 +1,4 @@
-"""The table of sessions in snapshots of both forms, in parts; what its bounds count; and that no entry looks at all."""
+"""The session table: both forms in snapshots, what its bounds count, and that no entry visits all sessions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qcore.replica.events import ClientRequest, PeerVersionSupport, TriggerSnaps
 from qcore.replica.sessions import session_table
 from qcore.replica.sessions.client_session import REPLY_OVERHEAD_BYTES, Session
 from qcore.replica.sessions.session_table import (
-    MAX_EXPIRED_AT_ONCE,
+    MAX_EXPIRED_PER_ENTRY,
     MAX_REPLIES,
     SESSION_TICK,
     SessionTable,
@@ -35,12 +35,12 @@ from qcore.replica.sessions.session_table import (
 from qcore.replica.sessions.session_text import PART_CHARS
 from tests.replica.sessions.test_byte_bounds import Echo
 from tests.replica.support.client_sessions import apply, restored, text_of
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction
 
-#: What 0.1.0 reads.
+#: The form that 0.1.0 reads.
 OLD_TABLE = TypeAdapter(list[tuple[int, int, int, int, list[tuple[int, str]]]])
 
 
@@ -49,7 +49,7 @@ def entry(index: int, data: str) -> Entry:
 
 
 class Log:
-    """Feeds a table with entries of these rules."""
+    """Applies entries of these rules to a table."""
 
     def __init__(self, rules: int = 3) -> None:
         self.table = SessionTable()
@@ -132,7 +132,7 @@ def test_a_table_is_restored_in_bounded_parts() -> None:
     drawn: list[tuple[int, dict[int, Result]]] = [
         (0, dict.fromkeys(range(1, 257), "r" * 1000))
     ] * 20
-    for rules, at_least in ((3, 60), (2, 15)):  # of 5 MB; rules 2: a session at a time
+    for rules, at_least in ((3, 60), (2, 15)):  # of 5 MB; under rules 2, one session at a time
         table, text = SessionTable(), text_of(table_with(drawn), rules)
         assert sum(1 for _ in table.load(text)) >= at_least
         assert len(table) == 20
@@ -162,7 +162,7 @@ def test_invalid_table_is_rejected(text: str) -> None:
 
 
 def test_lone_surrogate_recorded_by_0_1_0_becomes_an_error() -> None:
-    """Its own nodes cannot read such a snapshot. This program rescues it."""
+    """0.1.0 itself cannot read such a snapshot. This program can."""
     table = restored('[[5,60000,7,0,[[1,"a\\udc00"],[2,"b"]]]]\n', 2)
     result, error = apply(
         table, entry(9, session_command_payload(5, 1, 0, "again")), Echo(), rules=2
@@ -177,7 +177,7 @@ def test_lone_surrogate_recorded_by_0_1_0_becomes_an_error() -> None:
     restored(text_of(table, 3))
 
 
-def test_a_dump_is_of_its_call_while_sessions_go_on() -> None:
+def test_dump_shows_the_table_at_its_call() -> None:
     log = Log()
     names = [log.open() for _ in range(40)]
     for name in names:
@@ -208,7 +208,7 @@ def test_a_dump_is_of_its_call_while_sessions_go_on() -> None:
 
 
 def test_from_rules_3_on_the_bounds_count_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Characters that a snapshot escapes, or that have several bytes, count for what they are."""
+    """Escaped characters and those of several bytes count in bytes."""
     reply = "\x01" * 50  # 300 bytes as JSON, and quotes
     size = 302 + REPLY_OVERHEAD_BYTES
     left = {}
@@ -226,12 +226,12 @@ def test_from_rules_3_on_the_bounds_count_bytes(monkeypatch: pytest.MonkeyPatch)
     name = log.open()
     for number in (1, 2):
         log.apply(session_command_payload(name, number, 0, reply))
-    said = str(log.apply(session_command_payload(name, 3, 0, reply))[1])
-    assert f"2 replies of {2 * size} bytes" in said
+    text = str(log.apply(session_command_payload(name, 3, 0, reply))[1])
+    assert f"2 replies of {2 * size} bytes" in text
     assert log.apply(session_command_payload(name, 3, 1, reply))[0] == reply
 
 
-def test_counts_stay_exact_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_stay_exact_under_all_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_table, "MAX_REPLY_BYTES", 40_000)
     draw = random.Random(7)
     for rules in (1, 2, 3):
@@ -283,7 +283,7 @@ def test_from_rules_3_on_numbers_have_63_bits() -> None:
 
 
 def lines_run(action: Callable[[], object]) -> int:
-    """How many lines of Python the action runs: a measure of its work that no clock disturbs."""
+    """How many lines of Python the action runs: a measure of its work without a clock."""
     count = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> TraceFunction:
@@ -328,7 +328,7 @@ def costs_with(many: int, replies: int, monkeypatch: pytest.MonkeyPatch) -> dict
         "tick": cost(SESSION_TICK),
         "begin of a snapshot": lines_run(lambda: log.table.dump(3)),
     }
-    # The snapshot is not drawn yet: what changes is copied first.
+    # The snapshot has not been read: sessions are copied before they change.
     costs["run meanwhile"] = cost(session_command_payload(many - 4, replies + 1, 0, "r"))
     return costs
 
@@ -345,27 +345,27 @@ def test_an_entry_drops_a_bounded_number_of_expired_sessions() -> None:
     log = filled(1000, 1)
     log.index = 10**10
     assert log.apply(SESSION_TICK) == ("null", None)
-    assert len(log.table) == 1000 - MAX_EXPIRED_AT_ONCE
+    assert len(log.table) == 1000 - MAX_EXPIRED_PER_ENTRY
     refused = log.apply(session_command_payload(999, 2, 0, "x"))[1]
-    assert isinstance(refused, SessionExpired), "no entry uses one that has expired"
+    assert isinstance(refused, SessionExpired), "an expired session is not used"
     other = restored(text_of(log.table))
     for table in (log.table, other):
         apply(table, entry(log.index + 1, SESSION_TICK), Echo(), rules=3)
     assert text_of(other) == text_of(log.table), "a replica that restored a snapshot drops the same"
 
 
-def test_the_leader_ticks_until_all_that_has_expired_is_gone() -> None:
+def test_leader_ticks_until_all_expired_sessions_are_gone() -> None:
     cluster = Cluster(1, max_pending_requests=2000, rules=3)
-    host = cluster.elect(1)
-    many = 2 * MAX_EXPIRED_AT_ONCE + 10
-    host.step(
+    driver = cluster.elect(1)
+    many = 2 * MAX_EXPIRED_PER_ENTRY + 10
+    driver.step(
         *[ClientRequest(n, "session", open_session_payload(1000), 60_000) for n in range(many)]
     )
-    while host.replica.has_apply_backlog:
-        host.step(Tick())
-    assert len(host.replica.sessions) == many
+    while driver.replica.has_apply_backlog:
+        driver.step(Tick())
+    assert len(driver.replica.sessions) == many
     cluster.pass_time(2000)
-    assert len(host.replica.sessions) == 0
+    assert len(driver.replica.sessions) == 0
 
 
 # -- the raise to rules 3 ------------------------------------------------------------------------------
@@ -379,63 +379,63 @@ class EchoWithHash(Echo):
         return ["."]
 
 
-def test_data_of_rules_2_goes_on_and_is_raised_to_3() -> None:
+def test_data_of_rules_2_is_read_and_raised_to_rules_3() -> None:
     cluster = Cluster(3, EchoWithHash, rules=2)
     leader = cluster.elect(1)
 
-    def ask(host: Host, data: str) -> str | None:
-        host.step(ClientRequest(1, "session", data, 60_000))
+    def ask(driver: Driver, data: str) -> str | None:
+        driver.step(ClientRequest(1, "session", data, 60_000))
         cluster.settle()
-        return host.replies[-1].result
+        return driver.replies[-1].result
 
     session = int(ask(leader, open_session_payload(60_000)) or 0)
     assert ask(leader, session_command_payload(session, 1, 0, "é\x01")) == "é\x01"
-    for host in cluster.hosts.values():
+    for driver in cluster.drivers.values():
         cluster.pass_time(50)
-        host.step(TriggerSnapshot())
-        assert host.durable.snapshot is not None
-        assert host.durable.snapshot.data.startswith("[[")
+        driver.step(TriggerSnapshot())
+        assert driver.durable.snapshot is not None
+        assert driver.durable.snapshot.data.startswith("[[")
     cluster.max_rules = LATEST_RULES
-    for node_id in cluster.hosts:
+    for node_id in cluster.drivers:
         cluster.restart(node_id)
     leader = cluster.elect(2)
     assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01"
     support = VersionSupport(1, LATEST_RULES, "echo", 1, 1)
-    for host in cluster.hosts.values():
-        for node_id in cluster.hosts:
-            host.step(PeerVersionSupport(node_id, support))
+    for driver in cluster.drivers.values():
+        for node_id in cluster.drivers:
+            driver.step(PeerVersionSupport(node_id, support))
     cluster.settle()
     cluster.pass_time(100)
-    assert {host.replica.versions.active.rules for host in cluster.hosts.values()} == {3}
+    assert {driver.replica.versions.active.rules for driver in cluster.drivers.values()} == {3}
     assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01", (
         "no retry counts twice"
     )
     cluster.pass_time(100)
-    for node_id, host in [*cluster.hosts.items()]:
-        host.step(TriggerSnapshot())
-        assert host.durable.snapshot is not None
-        assert host.durable.snapshot.data.startswith('{"sessions":1}\n')
+    for node_id, driver in [*cluster.drivers.items()]:
+        driver.step(TriggerSnapshot())
+        assert driver.durable.snapshot is not None
+        assert driver.durable.snapshot.data.startswith('{"sessions":1}\n')
         cluster.restart(node_id)
-    tables = {text_of(host.replica.sessions) for host in cluster.hosts.values()}
+    tables = {text_of(driver.replica.sessions) for driver in cluster.drivers.values()}
     assert len(tables) == 1
     leader = cluster.elect(3)
     assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01"
 
 
-def test_parts_of_a_large_table_are_drawn_a_step_each() -> None:
+def test_each_step_reads_one_part_of_a_large_table() -> None:
     cluster = Cluster(1, EchoWithHash, rules=3)
-    host = cluster.elect(1)
+    driver = cluster.elect(1)
     table = table_with([(0, dict.fromkeys(range(1, MAX_REPLIES), "r" * 1000))] * 4)
-    host.replica.sessions = table
-    host.replica._session_ticks._sessions = table
-    capturing = host.replica._snapshot_builder
-    host.replica._begin_snapshot(0)
+    driver.replica.sessions = table
+    driver.replica._session_ticks._sessions = table
+    capturing = driver.replica._snapshot_builder
+    driver.replica._begin_snapshot(0)
     drawn: list[int] = []
     while capturing.capturing:
         before = capturing._built_bytes
         cluster.now += 1000
-        host.step(Tick())
+        driver.step(Tick())
         drawn.append(capturing._built_bytes - before)
-    assert host.durable.snapshot is not None
+    assert driver.durable.snapshot is not None
     assert len(drawn) >= 15
     assert max(drawn) < 2 * 64 * 1024

@@ -44,7 +44,7 @@ def entry(index: int, data: str, clock_us: int, kind: EntryKind = "session") -> 
 
 
 def open_sessions(table: SessionTable) -> dict[int, tuple[int, int]]:
-    """Lifetime in ms and last use, by session, as a snapshot would say."""
+    """Lifetime in ms and last use by session, as in a snapshot."""
     return {row[0]: (row[1], row[2]) for row in json.loads(text_of(table, 2))}
 
 
@@ -62,14 +62,14 @@ steps = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(steps)
-def test_the_table_equals_a_model_that_looks_at_every_session(
-    play: list[tuple[str, int, int]],
+def test_table_equals_a_model_that_checks_every_session(
+    actions: list[tuple[str, int, int]],
 ) -> None:
     table, machine = SessionTable(), KeyValueMachine()
     table.begin_rules_2(0)
     model: dict[int, tuple[int, int]] = {}
     clock_us = 0
-    for index, (what, which, passed) in enumerate(play, start=1):
+    for index, (what, which, passed) in enumerate(actions, start=1):
         if what == "reload":
             table = restored(text_of(table, 3), 2)
             continue
@@ -99,7 +99,7 @@ def test_the_table_equals_a_model_that_looks_at_every_session(
 
 
 def test_long_lived_session_shields_no_other() -> None:
-    """Under rules 1 it does, as in 0.1.0: sessions are looked at from the least recently used on."""
+    """Under rules 1 it does, as in 0.1.0: sessions are checked from the least recently used on."""
     left = {}
     for rules in (1, 2):
         table, machine = SessionTable(), KeyValueMachine()
@@ -204,17 +204,17 @@ def test_model_agrees_with_the_session_table_at_the_raise() -> None:
             rules = 2
         elif held.kind == "session":
             result, error = apply(table, held, machine, rules=rules)
-            told = model.outcomes[held.index]
+            expected_outcome = model.outcomes[held.index]
             assert (result or "", None if error is None else type(error)) == (
-                told.result,
-                told.error,
+                expected_outcome.result,
+                expected_outcome.error,
             )
         left = [key for key, session in model.sessions.items() if session.open]
         assert set(open_sessions(table)) <= set(left)
 
 
 def test_every_lifetime_restarts_when_the_rules_rise() -> None:
-    """Also that of session 4, which had expired behind one of longer life and was still in the table."""
+    """Also that of session 4, which had expired behind a longer-lived session and was still in the table."""
     replica = replica_with(DurableState(HardState(1, None, 7), None, history()[:7]))
     assert open_sessions(replica.sessions) == {
         2: (5_000, 0),
@@ -242,21 +242,21 @@ def ticks_in(cluster: Cluster) -> list[Entry]:
 
 def test_next_deadline_is_the_next_due_tick() -> None:
     cluster, _ = with_session(LIFETIME_MIN_MS)
-    host = cluster.hosts[1]
-    core = host.replica.core
+    driver = cluster.drivers[1]
+    core = driver.replica.core
     due_clock = core.clock_us + LIFETIME_MIN_MS * 1000 + 1
     due_clock = -(-due_clock // EXPIRY_GRANULARITY_US) * EXPIRY_GRANULARITY_US
-    while host.replica._session_ticks.next_deadline() > cluster.now:
+    while driver.replica._session_ticks.next_deadline() > cluster.now:
         expected = cluster.now + due_clock - core.clock_us
-        assert host.replica._session_ticks.next_deadline() == expected
-        assert host.replica.next_deadline() <= expected
+        assert driver.replica._session_ticks.next_deadline() == expected
+        assert driver.replica.next_deadline() <= expected
         cluster.pass_time(50)
         if ticks_in(cluster):
             break
     assert len(ticks_in(cluster)) == 1
     assert ticks_in(cluster)[0].clock_us >= due_clock
-    assert len(host.replica.sessions) == 0
-    assert cluster.hosts[2].replies == [], "a tick is nobody's request"
+    assert len(driver.replica.sessions) == 0
+    assert cluster.drivers[2].replies == [], "a tick is no client's request"
 
 
 def test_without_a_session_there_is_no_tick() -> None:
@@ -267,7 +267,7 @@ def test_without_a_session_there_is_no_tick() -> None:
     assert leader.replica.core.last_log_index == before
 
 
-def test_with_a_session_the_clock_is_logged_now_and_then() -> None:
+def test_clock_is_logged_regularly_while_a_session_is_open() -> None:
     cluster, _ = with_session(86_400_000)
     cluster.pass_time(60_000)
     assert len(ticks_in(cluster)) == 60_000_000 // MAX_CLOCK_GAP_US
@@ -282,8 +282,8 @@ def test_under_rules_1_there_is_no_tick() -> None:
     assert len(leader.replica.sessions) == 1
 
 
-def test_one_tick_at_a_time_is_under_way() -> None:
-    """The followers do not answer: a leader without check_quorum would else append one after the other."""
+def test_leader_appends_one_tick_at_a_time() -> None:
+    """The followers do not answer. A leader without check quorum would otherwise append tick after tick."""
     cluster, _ = with_session(1000, raft=RaftConfig(1, check_quorum=False))  # type: ignore[arg-type] # see there
     cluster.pass_time(900)
     cluster.cut = {1}
@@ -291,27 +291,27 @@ def test_one_tick_at_a_time_is_under_way() -> None:
     cluster.cut = set()
     cluster.pass_time(2_000)
     assert len(ticks_in(cluster)) == 1
-    assert len(cluster.hosts[1].replica.sessions) == 0
+    assert len(cluster.drivers[1].replica.sessions) == 0
 
 
 def test_tick_rejected_during_a_transfer_is_proposed_later() -> None:
     cluster, _ = with_session(1000)
     cluster.pass_time(950)
     cluster.cut = {2}
-    cluster.hosts[1].step(TransferLeader(7, 2, 1000))
-    assert cluster.hosts[1].replica.core.transferring
+    cluster.drivers[1].step(TransferLeader(7, 2, 1000))
+    assert cluster.drivers[1].replica.core.transferring
     cluster.now += 150_000
-    cluster.hosts[1].step()
+    cluster.drivers[1].step()
     assert ticks_in(cluster) == []
-    assert cluster.hosts[1].replica._session_ticks.next_deadline() > cluster.now, (
+    assert cluster.drivers[1].replica._session_ticks.next_deadline() > cluster.now, (
         "it does not try in a loop"
     )
     cluster.pass_time(1000)
     assert len(ticks_in(cluster)) == 1
 
 
-def test_a_session_that_is_used_before_the_tick_is_applied_stays() -> None:
-    """The tick is decided where it is applied, by its own clock."""
+def test_session_used_before_a_tick_is_applied_stays() -> None:
+    """Which sessions a tick ends is decided when it is applied, by its clock."""
     table, machine = SessionTable(), KeyValueMachine()
     apply(table, entry(1, open_session_payload(1000), 0), machine, rules=2)
     apply(table, entry(2, keep_session_payload(1), 900_000), machine, rules=2)
@@ -320,25 +320,25 @@ def test_a_session_that_is_used_before_the_tick_is_applied_stays() -> None:
 
 
 @pytest.mark.parametrize("payload", [SESSION_TICK, '[ "tick" ]'])
-def test_a_tick_from_outside_ends_nothing_early(payload: str) -> None:
-    """No client's request becomes one; if it did, it would do no harm."""
+def test_tick_from_a_client_ends_no_session_early(payload: str) -> None:
+    """A client's request cannot become a tick; if it did, it would do no harm."""
     cluster, session = with_session(1000)
-    cluster.hosts[1].step(ClientRequest(2, "session", payload, 1000))
+    cluster.drivers[1].step(ClientRequest(2, "session", payload, 1000))
     cluster.settle()
-    assert session in open_sessions(cluster.hosts[1].replica.sessions)
+    assert session in open_sessions(cluster.drivers[1].replica.sessions)
 
 
-def test_under_rules_1_no_message_is_one_that_0_1_0_rejects() -> None:
-    """A mixed cluster: an election, sessions, a change of leaders and a snapshot."""
+def test_messages_under_rules_1_are_valid_for_0_1_0() -> None:
+    """A mixed cluster: an election, sessions, a leader change and a snapshot."""
     cluster = Cluster(rules=1, snapshot_entries=5)
-    said: list[dict[str, object]] = []
+    sent_messages: list[dict[str, object]] = []
     post = cluster.post
 
     def listen(from_id: int, send: SendPeer) -> None:
-        said.append(TypeAdapter(type(send.message)).dump_python(send.message))
+        sent_messages.append(TypeAdapter(type(send.message)).dump_python(send.message))
         post(from_id, send)
 
-    cluster.post = listen  # type: ignore[method-assign] # to overhear it
+    cluster.post = listen  # type: ignore[method-assign] # to record the messages
     leader = cluster.elect(1)
     cluster.cut = {3}
     for number in range(1, 20):
@@ -348,18 +348,18 @@ def test_under_rules_1_no_message_is_one_that_0_1_0_rejects() -> None:
     cluster.pass_time(2000)
     cluster.elect(2)
     cluster.pass_time(2000)
-    assert cluster.hosts[3].durable.snapshot is not None, "sent to it"
+    assert cluster.drivers[3].durable.snapshot is not None, "sent to it"
     new = {"wall_us", "rules", "last_included_clock_us", "version", "clock_us"}
-    assert len(said) > 100
-    for message in said:
+    assert len(sent_messages) > 100
+    for message in sent_messages:
         assert new.isdisjoint(message), message
         for sent in message.get("entries", []):  # type: ignore[attr-defined] # a list, if it is there
             assert new.isdisjoint(sent), sent
 
 
 @pytest.mark.parametrize("phase_us", range(0, 100_000, 7_001))
-def test_one_expiry_is_one_tick_however_fast_the_disk(phase_us: int) -> None:
-    """Stamped with a clock that was not looked at since, a tick would end nothing, and the next be due at once."""
+def test_one_expiry_causes_one_tick_for_any_disk_speed(phase_us: int) -> None:
+    """A tick with an outdated clock would end no session, and the next tick would be due immediately."""
     version = Entry(2, 1, "version", VERSION_2.to_json(), 0)
     alone = Membership(voters=(3,), addresses=((3, "a:1"),), cluster_id="c")
     log = [Entry(1, 1, "membership", alone.to_json(), 0), version]
@@ -374,7 +374,7 @@ def test_one_expiry_is_one_tick_however_fast_the_disk(phase_us: int) -> None:
             if isinstance(effect, AppendLog):
                 ticks += sum(entry.data == SESSION_TICK for entry in effect.entries)
         if writes:
-            effects = replica.step([WriteDurable(max(writes))], now, now)  # at once
+            effects = replica.step([WriteDurable(max(writes))], now, now)  # immediately
         elif replica.core.has_committed_in_term and not asked:
             asked = True
             now += phase_us

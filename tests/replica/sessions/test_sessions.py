@@ -1,4 +1,4 @@
-"""Client sessions: once means once, across retries, failover, snapshots and restarts."""
+"""Client sessions: a command takes effect once, across retries, failover, snapshots and restarts."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from qcore.replica.sessions.session_table import (
     session_command_payload,
 )
 from tests.replica.support.client_sessions import apply, restored, text_of
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 GET = json.dumps({"op": "get", "key": "n"})
 
 
-def ask(cluster: Cluster, host: Host, payload: str, request_id: int = 1) -> Reply:
-    host.step(ClientRequest(request_id, "session", payload, 60_000))
+def ask(cluster: Cluster, driver: Driver, payload: str, request_id: int = 1) -> Reply:
+    driver.step(ClientRequest(request_id, "session", payload, 60_000))
     cluster.settle()
-    return host.replies[-1]
+    return driver.replies[-1]
 
 
-def opened(cluster: Cluster, host: Host, lifetime_ms: int = 60_000) -> int:
-    reply = ask(cluster, host, open_session_payload(lifetime_ms))
+def opened(cluster: Cluster, driver: Driver, lifetime_ms: int = 60_000) -> int:
+    reply = ask(cluster, driver, open_session_payload(lifetime_ms))
     assert reply.result is not None
     return int(reply.result)
 
 
-def count(host: Host) -> object:
-    return json.loads(host.replica.machine.query(GET))["value"]
+def count(driver: Driver) -> object:
+    return json.loads(driver.replica.machine.query(GET))["value"]
 
 
 def test_repeated_sequence_number_gets_the_recorded_reply() -> None:
@@ -58,13 +58,13 @@ def test_retry_after_failover_and_restart_is_applied_once() -> None:
     leader = cluster.elect(1)
     session = opened(cluster, leader)
     ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
-    for host in list(cluster.hosts.values()):
+    for driver in list(cluster.drivers.values()):
         cluster.pass_time(100)
-        host.step(TriggerSnapshot())
+        driver.step(TriggerSnapshot())
     for node_id in (1, 2, 3):
         cluster.restart(node_id)
     new = cluster.elect(2)
-    reply = ask(cluster, cluster.hosts[3], session_command_payload(session, 1, 0, ADD))
+    reply = ask(cluster, cluster.drivers[3], session_command_payload(session, 1, 0, ADD))
     assert reply.error is None
     assert count(new) == 1
 
@@ -78,7 +78,7 @@ def test_a_snapshot_sent_to_a_follower_carries_the_sessions() -> None:
     leader.step(TriggerSnapshot())
     cluster.cut = set()
     cluster.pass_time(600)
-    assert cluster.hosts[3].durable.snapshot is not None, "sent in chunks of 16 characters"
+    assert cluster.drivers[3].durable.snapshot is not None, "sent in chunks of 16 characters"
     cluster.cut = {1}
     third = cluster.elect(3)
     assert ask(cluster, third, session_command_payload(session, 1, 0, ADD)).error is None
@@ -97,22 +97,22 @@ def test_an_expired_session_is_an_explicit_error_by_log_time() -> None:
     reply = ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
     assert isinstance(reply.error, SessionExpired)
     assert count(leader) == 1
-    for host in cluster.hosts.values():
+    for driver in cluster.drivers.values():
         cluster.pass_time(100)
-        assert len(host.replica.sessions) == 0
+        assert len(driver.replica.sessions) == 0
 
 
-def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) -> Host:
-    """All that is left of the log is a snapshot, the leader restarts, and its wall clock goes back."""
-    cluster.hosts[1].step(TriggerSnapshot(keep_entries=0))
-    assert cluster.hosts[1].durable.entries == []
+def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) -> Driver:
+    """The log is compacted behind a snapshot, the leader restarts, and its wall clock goes back."""
+    cluster.drivers[1].step(TriggerSnapshot(keep_entries=0))
+    assert cluster.drivers[1].durable.entries == []
     cluster.restart(1)
     cluster.wall_us -= seconds * 1_000_000 + 1_000_000  # `elect` lets a second pass
     return cluster.elect(1)
 
 
 def test_session_survives_a_clock_set_back_behind_a_snapshot() -> None:
-    """Its use at an early time would otherwise be noted, and make it expire too soon."""
+    """Otherwise its last use would be recorded too early, and it would expire too soon."""
     cluster = Cluster(1, rules=1)
     session = opened(cluster, cluster.elect(1), lifetime_ms=2_000)
     leader = behind_a_snapshot_with_the_clock_set_back(cluster, 5)
@@ -127,7 +127,7 @@ def test_session_expired_before_a_snapshot_stays_expired() -> None:
     leader = cluster.elect(1)
     session = opened(cluster, leader, lifetime_ms=2_000)
     cluster.pass_time(4_000)
-    leader.request(2, ADD)  # log time passes the session's end, and nobody looks at the session
+    leader.request(2, ADD)  # log time passes the session's end, and no entry uses the session
     leader = behind_a_snapshot_with_the_clock_set_back(cluster, 4)
     reply = ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
     assert isinstance(reply.error, SessionExpired)
@@ -137,7 +137,7 @@ def test_session_expired_before_a_snapshot_stays_expired() -> None:
 def test_an_expired_session_is_the_same_error_through_a_follower() -> None:
     cluster = Cluster()
     cluster.elect(1)
-    reply = ask(cluster, cluster.hosts[2], session_command_payload(77, 1, 0, ADD))
+    reply = ask(cluster, cluster.drivers[2], session_command_payload(77, 1, 0, ADD))
     assert isinstance(reply.error, SessionExpired)
 
 

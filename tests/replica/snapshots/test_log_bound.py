@@ -1,4 +1,4 @@
-"""The log grows by a bounded amount between two snapshots, whatever is written and however large the state is."""
+"""The log grows by a bounded amount between two snapshots, for all writes and all sizes of the state."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from qcore.core.log.growing_text import TextBuilder
 from qcore.core.version import FIRST_VERSION
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
-from qcore.replica import replica as replica_module
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.disk_window import DISK_WINDOW_BYTES, DiskWindow
 from qcore.replica.events import ClientRequest
+from qcore.replica.requests import writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import SnapshotBuilder
 from tests.replica.support.cluster import Cluster
@@ -29,7 +29,7 @@ CHUNK = 1000
 
 
 class Sized:
-    """A machine whose state is so many chunks of text."""
+    """A machine whose state is a number of chunks of text."""
 
     name = "sized"
     versions = (1, 1)
@@ -63,8 +63,8 @@ class Sized:
 def test_log_since_the_last_snapshot_is_bounded_without_time(
     policy: int, sizes: list[int], states: list[int], letter: str
 ) -> None:
-    """Any sizes of entries and of the state: time stands still, so that only what is appended brings it on."""
-    snapshotting = SnapshotBuilder(ReplicaConfig(RaftConfig(1), snapshot_bytes=policy), 0)
+    """For all sizes of entries and of the state. Time stands still, so only appends make the snapshot progress."""
+    snapshotting = SnapshotBuilder(ReplicaConfig(RaftConfig(1), snapshot_bytes=policy))
     machine, sessions = Sized(0), SessionTable()
     log: list[int] = []  # bytes by entry
     covered = taken_count = 0
@@ -99,17 +99,19 @@ def put(key: str, size: int, letter: str = "v") -> str:
 
 
 def test_snapshot_is_built_as_the_log_grows_not_by_the_clock() -> None:
-    """The policy counts bytes: of the same number of characters, a text of four bytes each fills it sooner."""
+    """The policy counts bytes: a text of four-byte characters reaches it sooner."""
     first: list[int] = []
     for letter in "v🚀":
         cluster = Cluster(1, snapshot_bytes=25_000)
-        host = cluster.elect(1)
+        driver = cluster.elect(1)
         for number in range(400):
-            host.request(number, put(f"k{number % 40}", 900, letter))
-            bytes_in_log = sum(held.size_bytes() for held in host.replica.core.log_entries())
-            assert bytes_in_log < 25_000 + 4 * 40 * 3_700, "the policy, and a multiple of the state"
-        assert len(host.snapshots_stored) >= 4
-        first.append(host.snapshots_stored[0].snapshot.meta.last_included_index)
+            driver.request(number, put(f"k{number % 40}", 900, letter))
+            bytes_in_log = sum(held.size_bytes() for held in driver.replica.core.log_entries())
+            assert bytes_in_log < 25_000 + 4 * 40 * 3_700, (
+                "at most the policy and a multiple of the state"
+            )
+        assert len(driver.snapshots_stored) >= 4
+        first.append(driver.snapshots_stored[0].snapshot.meta.last_included_index)
     assert first[1] < first[0] / 2
 
 
@@ -118,42 +120,42 @@ def test_step_appends_bounded_bytes_and_the_next_continues() -> None:
     cluster = Cluster(1, max_pending_requests=count)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     cluster.restart(1)
-    host = cluster.elect(1)
-    host.stalled = True
+    driver = cluster.elect(1)
+    driver.stalled = True
     command = put("k", 4000)
-    steps = [host.step(*(ClientRequest(at, "write", command, 60_000) for at in range(count)))]
+    steps = [driver.step(*(ClientRequest(at, "write", command, 60_000) for at in range(count)))]
     while any(isinstance(effect, AppendLog) for effect in steps[-1]):
-        steps.append(host.step(Tick()))
+        steps.append(driver.step(Tick()))
     appended = [
         effect.entries for effects in steps for effect in effects if isinstance(effect, AppendLog)
     ]
-    at_once = replica_module.MAX_STEP_BYTES // len(command)
-    assert [len(entries) for entries in appended] == [at_once, count - at_once]
-    host.stalled = False
-    host.step(WriteDurable(host.unsynced[-1]))
-    while host.replica.has_apply_backlog:
-        host.step(Tick())
-    ids = [reply.request_id for reply in host.replies if reply.error is None]
+    per_step = writes.MAX_STEP_BYTES // len(command)
+    assert [len(entries) for entries in appended] == [per_step, count - per_step]
+    driver.stalled = False
+    driver.step(WriteDurable(driver.unsynced[-1]))
+    while driver.replica.has_apply_backlog:
+        driver.step(Tick())
+    ids = [reply.request_id for reply in driver.replies if reply.error is None]
     assert ids == list(range(count)), "in their order"
 
 
 def test_leader_stops_appending_while_the_disk_is_behind() -> None:
     cluster = Cluster(1, max_pending_requests=5000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
-    host = cluster.restart(1)
+    driver = cluster.restart(1)
     cluster.elect(1)
-    host.stalled = True
-    before = host.replica.core.last_log_index
+    driver.stalled = True
+    before = driver.replica.core.last_log_index
     for number in range(2000):
-        host.step(ClientRequest(number, "write", put("k", 4000), 60_000))
-    written = host.replica.core.log_entries()[-1].index - before
+        driver.step(ClientRequest(number, "write", put("k", 4000), 60_000))
+    written = driver.replica.core.log_entries()[-1].index - before
     bytes_written = written * (len(put("k", 4000)) + ENTRY_OVERHEAD_BYTES)
     assert DISK_WINDOW_BYTES <= bytes_written < DISK_WINDOW_BYTES + 10_000
-    assert host.replica.next_deadline() > cluster.now, "nothing to do until the disk answers"
-    host.stalled = False
-    while len(host.replies) < 2000:
-        host.step(WriteDurable(host.unsynced[-1]) if host.unsynced else Tick())
-    assert host.replica.core.last_log_index == before + 2000
+    assert driver.replica.next_deadline() > cluster.now, "nothing to do until the disk answers"
+    driver.stalled = False
+    while len(driver.replies) < 2000:
+        driver.step(WriteDurable(driver.unsynced[-1]) if driver.unsynced else Tick())
+    assert driver.replica.core.last_log_index == before + 2000
 
 
 def test_the_window_counts_what_is_not_durable() -> None:
@@ -178,23 +180,23 @@ def test_growing_text_equals_its_joined_parts() -> None:
 
 
 def test_fast_appending_follower_does_not_fall_behind() -> None:
-    """Of every message it takes in, it applies as much: else what it has to apply would grow with each."""
+    """With every message it also applies as much. Otherwise its backlog would grow with every message."""
     cluster = Cluster(3, KeyValueMachine, max_pending_requests=10_000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     for node_id in (1, 2, 3):
         cluster.restart(node_id)
     leader = cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     behind: list[int] = []
-    at_once = 3 * MAX_STEP_COST
+    per_message = 3 * MAX_STEP_COST
     for turn in range(12):
-        first = turn * at_once
+        first = turn * per_message
         leader.step(
-            *(ClientRequest(first + at, "write", put("k", 1), 60_000) for at in range(at_once))
+            *(ClientRequest(first + at, "write", put("k", 1), 60_000) for at in range(per_message))
         )
         cluster.settle()
         behind.append(follower.replica.core.commit_index - follower.replica.applied_index)
-    assert max(behind) <= 3 * at_once
+    assert max(behind) <= 3 * per_message
     assert max(behind[6:]) <= max(behind[:6])
 
 
@@ -202,35 +204,35 @@ def test_request_that_expires_in_the_queue_is_not_appended() -> None:
     cluster = Cluster(1, max_pending_requests=5000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     cluster.restart(1)
-    host = cluster.elect(1)
-    host.stalled = True
+    driver = cluster.elect(1)
+    driver.stalled = True
     count = DISK_WINDOW_BYTES // 4000 + 10
     for number in range(count):
-        host.step(ClientRequest(number, "write", put("k", 4000), 60_000))
-    late = host.replica.core.last_log_index
-    host.step(ClientRequest(count, "write", put("late", 1), 100))
+        driver.step(ClientRequest(number, "write", put("k", 4000), 60_000))
+    late = driver.replica.core.last_log_index
+    driver.step(ClientRequest(count, "write", put("late", 1), 100))
     cluster.now += 200_000
-    host.step(Tick())
-    assert [reply.request_id for reply in host.replies if reply.error is not None] == [count]
-    host.stalled = False
-    host.step(WriteDurable(host.unsynced[-1]))
-    while host.replica.has_apply_backlog or host.replica.core.last_log_index == late:
-        host.step(Tick())
-    written = [entry.data for entry in host.replica.core.log_entries() if entry.kind == "command"]
+    driver.step(Tick())
+    assert [reply.request_id for reply in driver.replies if reply.error is not None] == [count]
+    driver.stalled = False
+    driver.step(WriteDurable(driver.unsynced[-1]))
+    while driver.replica.has_apply_backlog or driver.replica.core.last_log_index == late:
+        driver.step(Tick())
+    written = [entry.data for entry in driver.replica.core.log_entries() if entry.kind == "command"]
     assert put("late", 1) not in written
     assert "" not in written
 
 
 def test_snapshot_is_due_after_much_work_on_few_bytes() -> None:
-    """A start applies again what came after the snapshot."""
+    """A restart applies the entries after the snapshot again."""
     config = ReplicaConfig(RaftConfig(1), snapshot_entries=50_000, snapshot_bytes=1 << 26)
-    snapshotting = SnapshotBuilder(config, 0)
+    snapshotting = SnapshotBuilder(config)
     entry = Entry(1, 1, "command", "x", 0)
     for index in range(1, 100):
         snapshotting.applied(entry, 2_000)
         assert not snapshotting.due(index)
     snapshotting.applied(entry, 2_000)
     assert snapshotting.due(100)
-    idle = SnapshotBuilder(ReplicaConfig(RaftConfig(1)), 0)
+    idle = SnapshotBuilder(ReplicaConfig(RaftConfig(1)))
     idle.applied(entry, 10**9)
     assert not idle.due(1), "no policy"

@@ -1,4 +1,4 @@
-"""A copy of the state on request: what it holds, whom it waits for, what bounds it."""
+"""A copy of the state on request: what it holds, what it waits for, and its limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qcore.replica.events import PeerMessageReceived, Reply, RequestSnapshot
 from qcore.replica.requests.state_copies import MAX_SNAPSHOT_REQUESTS
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 #: Enough keys for a snapshot of many chunks.
 WIDE = 40
@@ -27,7 +27,7 @@ def put(key: str, text: str = "") -> str:
 
 
 def filled(size: int = 3, keys: int = WIDE) -> Cluster:
-    """A cluster led by node 1 whose machine has a state that is captured in several steps."""
+    """A cluster with leader 1 and a state that is captured in several steps."""
     cluster = Cluster(size)
     leader = cluster.elect(1)
     for number in range(keys):
@@ -36,39 +36,39 @@ def filled(size: int = 3, keys: int = WIDE) -> Cluster:
     return cluster
 
 
-def write(cluster: Cluster, host: Host, key: str, text: str = "") -> None:
-    host.request(900, put(key, text))
+def write(cluster: Cluster, driver: Driver, key: str, text: str = "") -> None:
+    driver.request(900, put(key, text))
     cluster.settle()
-    assert host.replies.pop().error is None
+    assert driver.replies.pop().error is None
 
 
 def ask(
-    host: Host,
+    driver: Driver,
     request_id: int = 1,
     *,
     stale: bool = False,
     timeout_ms: int = 1000,
     confirm_ms: int = 1000,
 ) -> None:
-    host.step(RequestSnapshot(request_id, timeout_ms, confirm_ms, stale))
+    driver.step(RequestSnapshot(request_id, timeout_ms, confirm_ms, stale))
 
 
-def outcome(cluster: Cluster, host: Host, request_id: int = 1) -> Reply:
-    """Let small steps of time pass until the request has its outcome."""
+def outcome(cluster: Cluster, driver: Driver, request_id: int = 1) -> Reply:
+    """Advance time in small steps until the request has its outcome."""
     for _ in range(400):
-        for reply in host.replies:
+        for reply in driver.replies:
             if reply.request_id == request_id:
                 return reply
         cluster.now += 1000
-        host.step(Tick())
+        driver.step(Tick())
         cluster.settle()
     raise AssertionError("no outcome")
 
 
-def copied(host: Host, reply: Reply) -> KeyValueMachine:
-    """A fresh machine with the state of the snapshot that the reply names."""
+def copied(driver: Driver, reply: Reply) -> KeyValueMachine:
+    """A fresh machine, restored from the snapshot that the reply names."""
     assert reply.error is None
-    snapshot = host.replica.core.snapshot
+    snapshot = driver.replica.core.snapshot
     assert snapshot is not None
     assert snapshot.meta.last_included_index >= reply.index
     machine = KeyValueMachine()
@@ -77,31 +77,31 @@ def copied(host: Host, reply: Reply) -> KeyValueMachine:
     return machine
 
 
-def left_alone(cluster: Cluster, node_id: int) -> Host:
-    """Cut off for so long that it gave up its leader."""
+def left_alone(cluster: Cluster, node_id: int) -> Driver:
+    """Cut a node off until it has no leader."""
     cluster.cut = {1, 2, 3}
     cluster.now += 2_000_000
-    cluster.hosts[node_id].step(Tick())
+    cluster.drivers[node_id].step(Tick())
     cluster.settle()
-    return cluster.hosts[node_id]
+    return cluster.drivers[node_id]
 
 
 @pytest.mark.parametrize("node_id", [1, 2])
 def test_a_copy_holds_all_that_was_acknowledged_before_it(node_id: int) -> None:
     cluster = filled()
-    host = cluster.hosts[node_id]
+    driver = cluster.drivers[node_id]
     write(cluster, cluster.leader(), "last")
-    ask(host)
+    ask(driver)
     cluster.settle()
-    reply = outcome(cluster, host)
-    assert json.loads(copied(host, reply).query('{"op":"get","key":"last"}'))["value"] == "last"
+    reply = outcome(cluster, driver)
+    assert json.loads(copied(driver, reply).query('{"op":"get","key":"last"}'))["value"] == "last"
     assert reply.index == cluster.leader().replica.applied_index
 
 
 def test_lagging_follower_copies_only_the_confirmed_state() -> None:
-    """It has applied less than was acknowledged: it waits for that, and does not hand out the old state."""
+    """It has not applied everything that was acknowledged: it waits, and does not return the old state."""
     cluster = filled()
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     cluster.cut = {3}
     write(cluster, cluster.leader(), "unseen")
     before = follower.replica.applied_index
@@ -157,7 +157,7 @@ def test_a_capture_that_began_too_early_is_followed_by_another() -> None:
     assert len(leader.snapshots_stored) == 2
 
 
-def test_the_log_is_compacted_behind_it_as_the_policy_says() -> None:
+def test_log_is_compacted_behind_a_copy_by_the_policy() -> None:
     cluster = filled()
     leader = cluster.leader()
     ask(leader)
@@ -181,7 +181,7 @@ def test_without_a_leader_only_a_stale_copy_is_possible() -> None:
 def test_isolated_leader_reports_unconfirmed_copy_in_time() -> None:
     cluster = filled()
     cluster.cut = {1}
-    leader = cluster.hosts[1]
+    leader = cluster.drivers[1]
     ask(leader, timeout_ms=30)
     reply = outcome(cluster, leader)
     assert isinstance(reply.error, DeadlineExceeded)
@@ -199,11 +199,11 @@ def test_slow_capture_times_out_and_continues() -> None:
     ask(leader, 2)
     cluster.settle()
     assert outcome(cluster, leader, 2).error is None
-    assert len(leader.snapshots_stored) == 1, "the capture went on for the next who asks"
+    assert len(leader.snapshots_stored) == 1, "the capture continued for the next request"
 
 
 def test_confirmation_and_capture_have_separate_timeouts() -> None:
-    """A large state may take long; a leader that lost its majority should be left soon for another node."""
+    """A large state may take long, but a client should soon leave a leader that has lost its quorum."""
     cluster = filled(keys=200)
     leader = cluster.leader()
     ask(leader, 1, confirm_ms=3)
@@ -211,7 +211,7 @@ def test_confirmation_and_capture_have_separate_timeouts() -> None:
     assert leader.replica.next_deadline() <= cluster.now + 3000
     asked_at = cluster.now
     assert outcome(cluster, leader, 1).error is None
-    assert cluster.now - asked_at > 3000, "the capture went on when the time to confirm was over"
+    assert cluster.now - asked_at > 3000, "the capture continued after the time to confirm"
     cluster.cut = {1}
     ask(leader, 2, confirm_ms=3)
     asked_at = cluster.now
@@ -227,7 +227,7 @@ def test_node_without_state_rejects_a_copy() -> None:
 
 
 def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
-    """What is committed is applied later in the same step: until then there is nothing that a snapshot could hold."""
+    """Commits are applied later in the same step. Until then there is no state for a snapshot."""
     cluster = filled(keys=1)
     core = cluster.leader().replica.core
     joining = cluster.join(4)
@@ -242,9 +242,9 @@ def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
 
 
 def test_installed_snapshot_completes_a_pending_copy() -> None:
-    """It takes the place of the state that was being captured, and holds more."""
+    """It replaces the state that was being captured, and holds more."""
     cluster = filled(keys=200)
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     ask(follower, stale=True)
     cluster.cut = {3}
     for number in range(10):
@@ -263,7 +263,7 @@ def test_installed_snapshot_completes_a_pending_copy() -> None:
 def test_requests_are_bounded_and_all_get_their_outcome() -> None:
     cluster = filled()
     leader = cluster.leader()
-    cluster.cut = {1}  # nothing is confirmed
+    cluster.cut = {1}  # no quorum confirms anything
     for request_id in range(1, MAX_SNAPSHOT_REQUESTS + 2):
         ask(leader, request_id, timeout_ms=50)
     refused = outcome(cluster, leader, MAX_SNAPSHOT_REQUESTS + 1).error
@@ -275,7 +275,7 @@ def test_requests_are_bounded_and_all_get_their_outcome() -> None:
     cluster.pass_time(100)
     ask(leader, 99)
     cluster.settle()
-    assert outcome(cluster, leader, 99).error is None, "the places are free again"
+    assert outcome(cluster, leader, 99).error is None, "the slots are free again"
 
 
 def test_rejected_requests_free_their_slot() -> None:
@@ -295,28 +295,28 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS, st.integers(0, 2**31))
-def test_copy_holds_acknowledged_writes_whatever_happens(steps: list[str], seed: int) -> None:
+def test_copy_holds_acknowledged_writes_under_faults(steps: list[str], seed: int) -> None:
     cluster = filled(keys=8)
     acknowledged = 0
     promised: dict[tuple[int, int], int] = {}  # node and request -> number of acknowledged writes
     nodes = [1 + (seed >> shift) % 3 for shift in range(len(steps))]
     for number, (step, node_id) in enumerate(zip(steps, nodes, strict=True)):
-        host = cluster.hosts[node_id]
+        driver = cluster.drivers[node_id]
         match step:
             case "write":
-                host.request(1000 + number, '{"op":"add","key":"n","amount":1}')
+                driver.request(1000 + number, '{"op":"add","key":"n","amount":1}')
                 cluster.settle()
-                done = [r for r in host.replies if r.request_id == 1000 + number and not r.error]
+                done = [r for r in driver.replies if r.request_id == 1000 + number and not r.error]
                 acknowledged += len(done)
             case "copy":
                 promised[node_id, number] = acknowledged
-                ask(host, number, timeout_ms=300)
+                ask(driver, number, timeout_ms=300)
                 cluster.settle()
             case "stale copy":
-                ask(host, number, stale=True, timeout_ms=300)
+                ask(driver, number, stale=True, timeout_ms=300)
             case "time":
                 cluster.now += 1000
-                for other in cluster.hosts.values():
+                for other in cluster.drivers.values():
                     other.step(Tick())
                 cluster.settle()
             case "cut":
@@ -325,19 +325,19 @@ def test_copy_holds_acknowledged_writes_whatever_happens(steps: list[str], seed:
                 cluster.cut = set()
             case _:
                 cluster.now += 1_000_000
-                host.step(Campaign())
+                driver.step(Campaign())
                 cluster.settle()
         _check(cluster, promised)
     for node_id, number in list(promised):
-        outcome(cluster, cluster.hosts[node_id], number)
+        outcome(cluster, cluster.drivers[node_id], number)
 
 
 def _check(cluster: Cluster, promised: dict[tuple[int, int], int]) -> None:
-    """A request that has its snapshot by now: it holds at least as many writes as were promised."""
-    for node_id, host in cluster.hosts.items():
-        for reply in [reply for reply in host.replies if reply.request_id < 1000]:
+    """Check each request that has its snapshot: it holds at least as many writes as were acknowledged before."""
+    for node_id, driver in cluster.drivers.items():
+        for reply in [reply for reply in driver.replies if reply.request_id < 1000]:
             least = promised.get((node_id, reply.request_id))
             if least and not reply.error:
-                found = json.loads(copied(host, reply).query('{"op":"get","key":"n"}'))["value"]
+                found = json.loads(copied(driver, reply).query('{"op":"get","key":"n"}'))["value"]
                 assert found >= least
                 del promised[node_id, reply.request_id]

@@ -1,4 +1,4 @@
-"""The size of a snapshot is counted in bytes, whoever took it: the policy compares it with bytes of the log."""
+"""The size of a snapshot counts bytes, on every node: the policy compares it with bytes of the log."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def test_snapshot_size_counts_bytes_not_characters() -> None:
     size = utf8_length(snapshot.data)
     assert size > 2 * len(snapshot.data)
 
-    # Drawn, restored at a restart, and taken over from the leader.
+    # Taken, restored at a restart, and installed from the leader.
     cluster.cut = set()
     cluster.pass_time(500)
-    installed = cluster.hosts[3]
+    installed = cluster.drivers[3]
     while installed.replica.has_apply_backlog:
         installed.step()
     restarted = cluster.restart(2)
-    for host in (leader, installed, restarted):
-        stored = host.durable.snapshot
+    for driver in (leader, installed, restarted):
+        stored = driver.durable.snapshot
         assert stored is not None
-        assert host.replica.snapshot_size == utf8_length(stored.data) > 2 * len(stored.data)
+        assert driver.replica.snapshot_size == utf8_length(stored.data) > 2 * len(stored.data)
 
-    # The next one is due after half its own size of log, in bytes.
+    # The next one is due after as many bytes of log as half its size.
     begun = len(leader.snapshots_stored)
     written = 0
     while written < 0.4 * size:

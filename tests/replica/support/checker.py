@@ -1,4 +1,4 @@
-"""What clients were promised and told, compared with what was committed: outcomes, reads, sessions, changes."""
+"""Compares the replies to clients with what was committed: outcomes, reads, sessions, changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.replica.support.state_model import Model
 
 AskKind = RequestKind | str
 
-#: The errors that each kind of request may end in.
+#: The errors in which each kind of request may end.
 _READ_ERRORS: tuple[type[QcoreError], ...] = (NotLeader, DeadlineExceeded, Overloaded)
 _WRITE_ERRORS: tuple[type[QcoreError], ...] = (
     NotLeader,
@@ -56,10 +56,10 @@ class ClientOperation:
     """A request without an outcome.
 
     Attributes:
-        kind, payload: what was asked.
-        floor: the log index whose effect a linearizable read must see: everything that was answered by then.
+        kind, payload: what was requested.
+        floor: the log index that a linearizable read must see: the newest one answered before the request.
         stale_from: a stale read must see what was answered by this time, true µs.
-        wanted: a membership change's voters and learners.
+        wanted: the voters and learners of a membership change.
     """
 
     kind: AskKind
@@ -70,7 +70,7 @@ class ClientOperation:
 
 
 class ClientChecker:
-    """Hears of every request, outcome and applied entry, and raises `SafetyViolation` where they do not fit."""
+    """Receives every request, outcome and applied entry, and raises `SafetyViolation` if they contradict each other."""
 
     def __init__(self) -> None:
         self.model = Model()
@@ -136,18 +136,18 @@ class ClientChecker:
 
     @property
     def floor(self) -> int:
-        """The newest index whose effect some client was told of."""
+        """The newest index that a reply has revealed."""
         return self._floors[-1][1]
 
     def crashed(self, node_id: int) -> None:
-        """The node's clients hear nothing any more."""
+        """The node's clients get no more replies."""
         self.asks = {key: ask for key, ask in self.asks.items() if key[0] != node_id}
 
     def replied(self, key: tuple[int, int, int], reply: Reply, now: int) -> None:
         """A request's outcome."""
         ask = self.asks.pop(key, None)
         if ask is None:
-            require(False, f"one outcome: {reply} at node {key[0]} answers nothing that is open")
+            require(False, f"one outcome: {reply} at node {key[0]} answers no open request")
             return
         self.answered += 1
         if reply.error is not None:
@@ -174,10 +174,10 @@ class ClientChecker:
         self.counts[name] = self.counts.get(name, 0) + 1
         require(isinstance(error, allowed), f"outcome: a {ask.kind} ends in {error!r}")
         if isinstance(error, SessionExpired | SequenceRefused):
-            told = [self.model.outcomes[i].error for i in self._indexes_of(ask)]
+            recorded = [self.model.outcomes[i].error for i in self._indexes_of(ask)]
             require(
-                type(error) in told,
-                f"session: {ask.payload} ends in {error!r}, the log says {told}",
+                type(error) in recorded,
+                f"session: {ask.payload} ends in {error!r}, the log says {recorded}",
             )
         elif error.retryable and ask.kind == "write":
             require(
@@ -198,7 +198,7 @@ class ClientChecker:
             f"outcome: {ask.payload} gets {result} at index {index}, it should be {outcome.result}",
         )
         require(index > ask.floor, f"order: {ask.payload} is at {index}, asked after {ask.floor}")
-        self._told(index, now)
+        self._revealed(index, now)
         if ask.kind == "session":
             self._in_session(ask.payload, result)
 
@@ -222,14 +222,14 @@ class ClientChecker:
             f"{registers[least].get(key, 0)} and it never was {value} since",
         )
         if now is not None:
-            self._told(seen[0], now)
+            self._revealed(seen[0], now)
 
-    def _told(self, index: int, now: int) -> None:
+    def _revealed(self, index: int, now: int) -> None:
         if index > self.floor:
             self._floors.append((now, index))
 
     def _changed(self, ask: ClientOperation) -> None:
-        """A change that succeeded is a simple configuration in the committed log, newer than the request."""
+        """A successful change is a simple configuration in the committed log, newer than the request."""
         assert ask.wanted is not None
         newer = [
             Membership.from_json(entry.data)
@@ -245,7 +245,7 @@ class ClientChecker:
         return [entry.index for entry in self.model.entries if entry.data == ask.payload]
 
     def finish(self) -> None:
-        """At the end, all deadlines past: nothing is open, every increment counted once."""
+        """At the end, after all deadlines: no request is open, and every increment counts once."""
         require(not self.asks, f"one outcome: {len(self.asks)} requests never got one: {self.asks}")
         twice = {key: times for key, times in self.model.runs.items() if times != 1}
         require(not twice, f"exactly once: {twice}")

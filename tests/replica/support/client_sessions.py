@@ -1,4 +1,4 @@
-"""Clients with sessions, as a machine drives them: what they sent, what they may retry and acknowledge."""
+"""Clients with sessions: what they have sent, and what they may retry and acknowledge."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.replica.support.checker import ClientChecker
 
 @dataclass(slots=True)
 class ClientSession:
-    """One open session, and the sequence number of its newest increment (0: none yet)."""
+    """An open session, and the sequence number of its newest increment (0: none yet)."""
 
     session_id: int
     last_sequence: int = 0
 
     def increment(self, sequence: int, acknowledged: int) -> str:
-        """The command of this sequence number, the same each time but for what is acknowledged."""
+        """The command with this sequence number. Only the acknowledged number differs between retries."""
         command = json.dumps({"op": "add", "key": f"n{self.session_id}", "amount": 1})
         return session_command_payload(self.session_id, sequence, acknowledged, command)
 
     def acknowledgeable(self, checker: ClientChecker) -> int:
-        """Up to which sequence number the client has every reply."""
+        """The sequence number up to which the client has every reply."""
         number = 0
         while (self.session_id, number + 1) in checker.replies:
             number += 1
@@ -34,19 +34,19 @@ class ClientSession:
 
 
 def opened(checker: ClientChecker, known: list[ClientSession]) -> list[ClientSession]:
-    """Those `known`, and one for each session that a client was told of since."""
+    """The `known` sessions, and one for each session that a reply has opened since."""
     ids = {session.session_id for session in known}
     new = [number for number in checker.acknowledged_sessions if number not in ids]
     return [*known, *[ClientSession(number) for number in new]]
 
 
 def text_of(table: SessionTable, rules: int = LATEST_RULES) -> str:
-    """What a snapshot of these rules says of the table."""
+    """The text of the table in a snapshot of these rules."""
     return "".join(table.dump(rules))
 
 
 def restored(text: str, rules: int = LATEST_RULES) -> SessionTable:
-    """The table of a snapshot of these rules that is nothing but the table."""
+    """The table from a snapshot of these rules that holds only the table."""
     table = SessionTable()
     ends: list[int] = []
 
@@ -55,7 +55,7 @@ def restored(text: str, rules: int = LATEST_RULES) -> SessionTable:
 
     for _ in load():
         pass
-    assert ends == [len(text)], "nothing is left for the machine"
+    assert ends == [len(text)], "no text is left for the machine"
     table.on_restored(rules)
     return table
 

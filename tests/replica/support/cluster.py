@@ -1,4 +1,4 @@
-"""Replicas joined by a perfect or a cut network in one process, stepped by hand: no time passes by itself."""
+"""Replicas on a network without faults, except for cut nodes, stepped by hand: time passes only on request."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from qcore.replica.replica import Replica
 WALL_US = 1_700_000_000_000_000
 
 
-class Host:
-    """One replica with a disk that is durable at once, unless `stalled`."""
+class Driver:
+    """Drives one replica. Its writes are durable immediately, unless `stalled`."""
 
     def __init__(
         self, cluster: Cluster, node_id: int, durable: DurableState, machine: StateMachine
@@ -92,10 +92,10 @@ class Host:
 
 
 class Cluster:
-    """`size` replicas of a machine, already initialised, nobody elected.
+    """`size` replicas of a machine, initialised and without a leader.
 
     Args:
-        rules: the apply rules with which the log begins; with 1 they stay so, and None lets replicas raise them.
+        rules: the apply rules of the first entries; 1 keeps them, and None lets the replicas raise them.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Cluster:
     ) -> None:
         self.max_rules = rules or LATEST_RULES
         self.now = 0
-        self.wall_us = WALL_US  # when `now` was 0, by the wall clock, which may be set
+        self.wall_us = WALL_US  # the wall clock when `now` was 0; it may be set
         self.wall_ahead_us: dict[int, int] = {}  # of one node's wall clock
         self.machine = machine
 
@@ -130,59 +130,59 @@ class Cluster:
         if rules is not None and rules > 1:
             version = ClusterVersion(rules, machine().name, 1)
             begin.append(Entry(2, 1, "version", version.to_json(), 0))
-        self.hosts = {
-            i: Host(
+        self.drivers = {
+            i: Driver(
                 self, i, DurableState(HardState(1, None, len(begin)), None, list(begin)), machine()
             )
             for i in ids
         }
-        for host in self.hosts.values():
-            host.step()
+        for driver in self.drivers.values():
+            driver.step()
 
-    def join(self, node_id: int) -> Host:
-        """Start a pristine node; it belongs to nothing until the leader adds it."""
-        self.hosts[node_id] = Host(self, node_id, DurableState(), self.machine())
-        self.hosts[node_id].step()
-        return self.hosts[node_id]
+    def join(self, node_id: int) -> Driver:
+        """Start a pristine node; it belongs to no cluster until the leader adds it."""
+        self.drivers[node_id] = Driver(self, node_id, DurableState(), self.machine())
+        self.drivers[node_id].step()
+        return self.drivers[node_id]
 
     def wall_of(self, node_id: int) -> int:
-        """What a node's wall clock shows."""
+        """The wall clock of a node."""
         return self.wall_us + self.now + self.wall_ahead_us.get(node_id, 0)
 
-    def leader(self) -> Host:
-        leaders = [h for h in self.hosts.values() if h.replica.core.role == "leader"]
-        return max(leaders, key=lambda host: host.replica.core.term)
+    def leader(self) -> Driver:
+        leaders = [h for h in self.drivers.values() if h.replica.core.role == "leader"]
+        return max(leaders, key=lambda driver: driver.replica.core.term)
 
     def post(self, from_id: int, send: SendPeer) -> None:
         self.mail.append((from_id, send))
 
     def settle(self) -> None:
-        """Deliver everything, also what the deliveries cause; mail from and to cut nodes is lost."""
+        """Deliver all mail and what it causes; mail from and to cut nodes is lost."""
         while self.mail:
             from_id, send = self.mail.popleft()
-            if from_id not in self.cut and send.to not in self.cut and send.to in self.hosts:
-                self.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+            if from_id not in self.cut and send.to not in self.cut and send.to in self.drivers:
+                self.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
 
-    def elect(self, node_id: int) -> Host:
-        """Make `node_id` lead: let everyone forget the old leader, then let it campaign."""
+    def elect(self, node_id: int) -> Driver:
+        """Make `node_id` the leader: let all election timeouts pass, then let it campaign."""
         self.now += 1_000_000
-        self.hosts[node_id].step(Campaign())
+        self.drivers[node_id].step(Campaign())
         self.settle()
         self.pass_time(60)
-        assert self.hosts[node_id].replica.core.role == "leader"
-        return self.hosts[node_id]
+        assert self.drivers[node_id].replica.core.role == "leader"
+        return self.drivers[node_id]
 
     def pass_time(self, milliseconds: int) -> None:
-        """Let leaders send heartbeats and requests expire, in steps of a heartbeat, without elections."""
+        """Let time pass in steps of a heartbeat: leaders send heartbeats and requests expire, but no node campaigns."""
         for _ in range(max(1, milliseconds // 50)):
             self.now += 50_000
-            for host in self.hosts.values():
-                if host.replica.core.role == "leader":
-                    host.step(Tick())
+            for driver in self.drivers.values():
+                if driver.replica.core.role == "leader":
+                    driver.step(Tick())
             self.settle()
 
-    def restart(self, node_id: int) -> Host:
-        """Start the replica anew from what its disk holds."""
-        self.hosts[node_id] = Host(self, node_id, self.hosts[node_id].durable, self.machine())
-        self.hosts[node_id].step()
-        return self.hosts[node_id]
+    def restart(self, node_id: int) -> Driver:
+        """Restart the replica from its disk."""
+        self.drivers[node_id] = Driver(self, node_id, self.drivers[node_id].durable, self.machine())
+        self.drivers[node_id].step()
+        return self.drivers[node_id]

@@ -1,9 +1,8 @@
-"""Replicas in a world to be tampered with: clocks of different speeds, disks that lag, a network that loses.
+"""Replicas with faults: clocks of different speeds, disks that lag, a network that loses messages.
 
-Nothing happens by itself. After each step of a replica `tests.core.support.safety_checks` checks the paper's
-properties,
-`tests.core.support.brute_force` works out log, configuration and commit index anew, and `ClientChecker` compares what
-clients were told with what was committed.
+Everything happens only on request. After each step of a replica, `tests.core.support.safety_checks` checks the paper's
+properties, `tests.core.support.brute_force` recomputes log, configuration and commit index, and `ClientChecker`
+compares the replies to clients with what was committed.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ TIMEOUT_MS = 500
 
 @dataclass(slots=True)
 class Settings:
-    """What an example draws once. Speeds are local µs for each 1000 true ones, by node id."""
+    """The settings that an example draws once. Speeds are local µs for each 1000 true µs, by node id."""
 
     raft: RaftConfig
     voters: int = 3
@@ -88,8 +87,8 @@ class Envelope:
 
 
 @dataclass(slots=True)
-class Host:
-    """One server: its replica (None while it is down), disk, clock and clients."""
+class Driver:
+    """One node: its replica (None while it is down), disk, clock and clients."""
 
     node_id: int
     speed: int
@@ -110,7 +109,7 @@ class Host:
         return self.replica
 
     def local(self, true_us: int) -> int:
-        """What this node's monotonic clock shows."""
+        """The monotonic clock of this node."""
         since, shown = self.set_at
         return shown + (true_us - since) * self.speed // 1000
 
@@ -120,17 +119,17 @@ class Host:
         return local_us if local_us >= NEVER else since - (shown - local_us) * 1000 // self.speed
 
     def set_speed(self, speed: int, true_us: int) -> None:
-        """From now on so many local µs for each 1000 true ones."""
+        """Let the clock advance `speed` local µs for each 1000 true µs from now on."""
         self.set_at = (true_us, self.local(true_us))
         self.speed = speed
 
     def true_deadline(self) -> int:
-        """When, in true µs, this node's deadline has come."""
+        """This node's next deadline, in true µs."""
         return self.true_time(self.up.next_deadline())
 
 
 class World:
-    """The hosts, what is between them, and true time in µs."""
+    """The drivers, the network between them, and true time in µs."""
 
     def __init__(self, settings: Settings, *, seed: int = 0) -> None:
         self.settings = settings
@@ -146,24 +145,24 @@ class World:
         self.first = Membership(
             voters=voters, addresses=self.addresses[: settings.voters], cluster_id="c"
         )
-        self.hosts = {node_id: self._host(node_id) for node_id in everyone}
+        self.drivers = {node_id: self._driver(node_id) for node_id in everyone}
         for node_id in everyone:
             self.restart(node_id)
         if settings.bootstrap:
             self.initialise()
 
     def initialise(self) -> None:
-        """Begin the cluster at node 1, all being pristine."""
+        """Begin the cluster at node 1; all nodes are pristine."""
         self.ask(1, InitCluster(self._request_id(1), self.first, TIMEOUT_MS), "init")
 
-    def _host(self, node_id: int) -> Host:
+    def _driver(self, node_id: int) -> Driver:
         durable = DurableState()
         if node_id in self.first.voters and not self.settings.bootstrap:
             entry = Entry(1, 1, "membership", self.first.to_json(), 0)
             version = ClusterVersion(2, KeyValueMachine.name, 1)
             entries = [entry, Entry(2, 1, "version", version.to_json(), 0)]
             durable = DurableState(HardState(1, None, 0), None, entries)
-        return Host(
+        return Driver(
             node_id,
             self.settings.speeds.get(node_id, 1000),
             self.settings.wall_offsets_ms.get(node_id, 0) * 1000,
@@ -171,75 +170,75 @@ class World:
             durable,
         )
 
-    # -- looking ---------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------
 
-    def alive(self) -> list[Host]:
-        return [host for host in self.hosts.values() if host.replica is not None]
+    def alive(self) -> list[Driver]:
+        return [driver for driver in self.drivers.values() if driver.replica is not None]
 
-    def leaders(self) -> list[Host]:
-        """Who believes to lead, the one of the newest term last."""
-        leading = [host for host in self.alive() if host.up.core.role == "leader"]
-        return sorted(leading, key=lambda host: host.up.core.term)
+    def leaders(self) -> list[Driver]:
+        """The nodes in the role of leader, by term, the newest last."""
+        leading = [driver for driver in self.alive() if driver.up.core.role == "leader"]
+        return sorted(leading, key=lambda driver: driver.up.core.term)
 
     def _durable(self) -> dict[int, DurableState]:
-        return {node_id: host.durable for node_id, host in self.hosts.items()}
+        return {node_id: driver.durable for node_id, driver in self.drivers.items()}
 
     # -- steps -----------------------------------------------------------------------------------
 
-    def step(self, host: Host, *events: ReplicaEvent) -> None:
-        """Step one replica, carry out what it wants, and check everything."""
-        replica, now = host.up, host.local(self.now)
+    def step(self, driver: Driver, *events: ReplicaEvent) -> None:
+        """Step one replica, execute its effects, and check everything."""
+        replica, now = driver.up, driver.local(self.now)
         before = self.safety.before(replica.core)
-        effects = replica.step(list(events), now, WALL_US + self.now + host.wall_offset_us)
-        self._carry_out(host, effects)
+        effects = replica.step(list(events), now, WALL_US + self.now + driver.wall_offset_us)
+        self._carry_out(driver, effects)
         watched: list[Effect] = [effect for effect in effects if isinstance(effect, _WATCHED)]
-        self.safety.after(self._durable(), host.node_id, replica.core, before, watched)
-        check_leader(host.node_id, replica.core, self._durable())
+        self.safety.after(self._durable(), driver.node_id, replica.core, before, watched)
+        check_leader(driver.node_id, replica.core, self._durable())
         if watched or any(isinstance(effect, Applied | Restored) for effect in effects):
-            self._check(host)
+            self._check(driver)
 
-    def _carry_out(self, host: Host, effects: list[ReplicaEffect]) -> None:
+    def _carry_out(self, driver: Driver, effects: list[ReplicaEffect]) -> None:
         for effect in effects:
             match effect:
                 case SaveHardState() | AppendLog() | TruncateLog() | StoreSnapshot() | SaveCommit():
-                    host.writes.append(effect)
+                    driver.writes.append(effect)
                 case SendPeer():
-                    if host.gate.admit(effect):
-                        self._post(host, effect)
+                    if driver.gate.admit(effect):
+                        self._post(driver, effect)
                 case Applied(entry=entry):
-                    self.checker.applied(host.node_id, entry)
+                    self.checker.applied(driver.node_id, entry)
                 case Restored():
-                    pass  # the state is looked at after the step
+                    pass  # the state is checked after the step
                 case Reply():
-                    key = (host.node_id, host.incarnation, effect.request_id)
+                    key = (driver.node_id, driver.incarnation, effect.request_id)
                     self.checker.replied(key, effect, self.now)
                 case _:
                     pass
 
-    def _check(self, host: Host) -> None:
-        """Log, configuration and state follow from writes and applied entries: looked at when there were some."""
-        replica = host.up
-        check_node(host.node_id, replica.core, self._durable(), host.writes)
+    def _check(self, driver: Driver) -> None:
+        """Check log, configuration and state if this step wrote or applied something."""
+        replica = driver.up
+        check_node(driver.node_id, replica.core, self._durable(), driver.writes)
         if replica.readable_index < 0:
-            return  # a snapshot is being taken over: the state is that of no index
+            return  # a snapshot is being restored: the state is that of no index
         registers = {
             key: json.loads(replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
             for key in self.checker.model.registers[replica.applied_index]
         }
         digest = f"{replica.machine.state_hash()} {text_of(replica.sessions)}"
-        self.checker.state(host.node_id, replica.applied_index, digest, registers)
+        self.checker.state(driver.node_id, replica.applied_index, digest, registers)
 
-    def _post(self, host: Host, send: SendPeer) -> None:
+    def _post(self, driver: Driver, send: SendPeer) -> None:
         if isinstance(send.message, RequestVoteResponse):
-            self.safety.sent(host.node_id, Send(send.to, send.message, send.after))
-        self.network.append(Envelope(host.node_id, send.to, send.message))
+            self.safety.sent(driver.node_id, Send(send.to, send.message, send.after))
+        self.network.append(Envelope(driver.node_id, send.to, send.message))
 
     # -- clients ---------------------------------------------------------------------------------
 
     def _request_id(self, node_id: int) -> int:
-        host = self.hosts[node_id]
-        host.last_request += 1
-        return host.last_request
+        driver = self.drivers[node_id]
+        driver.last_request += 1
+        return driver.last_request
 
     def ask(
         self,
@@ -249,53 +248,57 @@ class World:
         stale_from: int = 0,
         wanted: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     ) -> None:
-        """A client of this node, which is up, asks; the checker waits for the outcome."""
-        host = self.hosts[node_id]
-        key = (node_id, host.incarnation, event.request_id)
+        """Send a request of a client of this node, which is up; the checker waits for the outcome."""
+        driver = self.drivers[node_id]
+        key = (node_id, driver.incarnation, event.request_id)
         payload = event.payload if isinstance(event, ClientRequest) else ""
         self.checker.asked(key, kind, payload, stale_from, wanted)
-        self.step(host, event)
+        self.step(driver, event)
 
     def request(
-        self, host: Host, kind: RequestKind, payload: str, max_staleness_ms: int = 0
+        self, driver: Driver, kind: RequestKind, payload: str, max_staleness_ms: int = 0
     ) -> None:
         event = ClientRequest(
-            self._request_id(host.node_id), kind, payload, TIMEOUT_MS, max_staleness_ms
+            self._request_id(driver.node_id), kind, payload, TIMEOUT_MS, max_staleness_ms
         )
-        # The node's own clock measures the bound. It may be slow; nothing else may make the answer older. The rest is
-        # for rounding.
-        stale_from = self.now - max_staleness_ms * 1_000_000 // host.speed - 10
-        self.ask(host.node_id, event, kind, stale_from)
+        # The clock of the node measures the bound. It may be slow, but nothing else may make the answer older. The
+        # remainder allows for rounding.
+        stale_from = self.now - max_staleness_ms * 1_000_000 // driver.speed - 10
+        self.ask(driver.node_id, event, kind, stale_from)
 
     def change(
-        self, host: Host, voters: tuple[int, ...], learners: tuple[int, ...], expected: int | None
+        self,
+        driver: Driver,
+        voters: tuple[int, ...],
+        learners: tuple[int, ...],
+        expected: int | None,
     ) -> None:
         event = ChangeMembers(
-            self._request_id(host.node_id), voters, learners, self.addresses, TIMEOUT_MS, expected
+            self._request_id(driver.node_id), voters, learners, self.addresses, TIMEOUT_MS, expected
         )
-        self.ask(host.node_id, event, "change", wanted=(voters, learners))
+        self.ask(driver.node_id, event, "change", wanted=(voters, learners))
 
-    def add_learner(self, host: Host, node_id: int) -> None:
+    def add_learner(self, driver: Driver, node_id: int) -> None:
         address = dict(self.addresses)[node_id]
-        event = AddLearner(self._request_id(host.node_id), node_id, address, TIMEOUT_MS)
-        self.ask(host.node_id, event, "learner")
+        event = AddLearner(self._request_id(driver.node_id), node_id, address, TIMEOUT_MS)
+        self.ask(driver.node_id, event, "learner")
 
-    def transfer(self, host: Host, to: int | None) -> None:
-        event = TransferLeader(self._request_id(host.node_id), to, TIMEOUT_MS)
-        self.ask(host.node_id, event, "transfer")
+    def transfer(self, driver: Driver, to: int | None) -> None:
+        event = TransferLeader(self._request_id(driver.node_id), to, TIMEOUT_MS)
+        self.ask(driver.node_id, event, "transfer")
 
     # -- the network -----------------------------------------------------------------------------
 
     def deliver(self, position: int = 0) -> None:
-        """Hand over the message at this position; it is lost on a cut link and at a node that is down."""
+        """Deliver the message at this position; it is lost on a cut link and at a node that is down."""
         envelope = self.network.pop(position)
-        host = self.hosts[envelope.to]
-        if (envelope.source, envelope.to) in self.cut or host.replica is None:
+        driver = self.drivers[envelope.to]
+        if (envelope.source, envelope.to) in self.cut or driver.replica is None:
             return
-        self.step(host, PeerMessageReceived(envelope.source, envelope.message))
+        self.step(driver, PeerMessageReceived(envelope.source, envelope.message))
 
     def duplicate(self, position: int) -> None:
-        """Send a message again. Requests between replicas go over one connection and never come twice."""
+        """Duplicate a message, but no request: requests between replicas use one connection and never arrive twice."""
         envelope = self.network[position]
         if not isinstance(
             envelope.message, Forward | ForwardResponse | ReadIndex | ReadIndexResponse
@@ -303,76 +306,76 @@ class World:
             self.network.append(replace(envelope))
 
     def isolate(self, node_id: int) -> None:
-        for peer in self.hosts:
+        for peer in self.drivers:
             if peer != node_id:
                 self.cut |= {(peer, node_id), (node_id, peer)}
 
     # -- disks and crashes -----------------------------------------------------------------------
 
-    def persist(self, host: Host, count: int | None = None) -> None:
-        """The oldest `count` pending writes (all by default) become durable, and the replica is told."""
-        write_id = self._sync(host, count)
-        if write_id is None or host.replica is None:
+    def persist(self, driver: Driver, count: int | None = None) -> None:
+        """Make the oldest `count` pending writes durable (all by default), and report that to the replica."""
+        write_id = self._sync(driver, count)
+        if write_id is None or driver.replica is None:
             return
-        for send in host.gate.release(write_id):
-            self._post(host, send)
-        self.step(host, WriteDurable(write_id))
+        for send in driver.gate.release(write_id):
+            self._post(driver, send)
+        self.step(driver, WriteDurable(write_id))
 
-    def _sync(self, host: Host, count: int | None) -> int | None:
+    def _sync(self, driver: Driver, count: int | None) -> int | None:
         last: int | None = None
         done = 0
-        while host.writes and (count is None or done < count):
-            write = host.writes.popleft()
+        while driver.writes and (count is None or done < count):
+            write = driver.writes.popleft()
             if isinstance(write, SaveCommit):
-                host.durable.hard_state.commit = write.commit
+                driver.durable.hard_state.commit = write.commit
                 continue
-            apply_write(host.durable, write)
+            apply_write(driver.durable, write)
             last = write.write_id
             done += 1
         return last
 
-    def crash(self, host: Host, survive: int = 0) -> None:
-        """Lose memory, clients, and all pending writes but the oldest `survive`."""
+    def crash(self, driver: Driver, survive: int = 0) -> None:
+        """Lose memory, clients, and all pending writes except the oldest `survive`."""
         if survive:
-            self._sync(host, survive)
-        host.replica = None
-        host.writes.clear()
-        host.gate = DurabilityGate()
-        self.checker.crashed(host.node_id)
+            self._sync(driver, survive)
+        driver.replica = None
+        driver.writes.clear()
+        driver.gate = DurabilityGate()
+        self.checker.crashed(driver.node_id)
 
     def restart(self, node_id: int) -> None:
-        """Start a replica from what its disk holds."""
-        host = self.hosts[node_id]
-        assert host.replica is None, f"node {node_id} is up"
-        host.incarnation += 1
-        state = host.durable
+        """Start a replica from its disk."""
+        driver = self.drivers[node_id]
+        assert driver.replica is None, f"node {node_id} is up"
+        driver.incarnation += 1
+        state = driver.durable
         copy = DurableState(replace(state.hard_state), state.snapshot, list(state.entries))
         config = ReplicaConfig(
-            replace(self.settings.raft, node_id=node_id, priority=host.priority),
+            replace(self.settings.raft, node_id=node_id, priority=driver.priority),
             snapshot_entries=self.settings.snapshot_entries,
             keep_entries=2,
         )
-        host.replica = Replica(
+        driver.replica = Replica(
             config,
             KeyValueMachine(),
             copy,
-            rng=random.Random(f"{self.seed}/{node_id}/{host.incarnation}"),
-            now=host.local(self.now),
+            rng=random.Random(f"{self.seed}/{node_id}/{driver.incarnation}"),
+            now=driver.local(self.now),
         )
-        self.step(host)
-        self._check(host)
-        self.safety.restarted(node_id, host.up.core)
+        self.step(driver)
+        self._check(driver)
+        self.safety.restarted(node_id, driver.up.core)
 
     # -- time ------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Disks that are not stalled catch up and all mail is delivered in order, until nothing moves."""
+        """Let disks that are not stalled catch up and deliver all mail in order, until nothing is left."""
         for _ in range(5000):
             busy = False
-            for host in self.alive():
-                if not host.stalled and any(not isinstance(w, SaveCommit) for w in host.writes):
+            for driver in self.alive():
+                if not driver.stalled and any(not isinstance(w, SaveCommit) for w in driver.writes):
                     busy = True
-                    self.persist(host)
+                    self.persist(driver)
             if self.network:
                 busy = True
                 self.deliver()
@@ -380,21 +383,21 @@ class World:
                 return
         raise AssertionError("the world did not settle")
 
-    def tick(self, host: Host) -> None:
-        """True time goes on to this node's deadline (within reason), and only this node is told."""
-        self.now = max(self.now, min(host.true_deadline(), self.now + 500_000))
-        self.step(host, Tick())
+    def tick(self, driver: Driver) -> None:
+        """Advance true time to this node's deadline, within a limit, and step only this node."""
+        self.now = max(self.now, min(driver.true_deadline(), self.now + 500_000))
+        self.step(driver, Tick())
 
     def run(self, milliseconds: int) -> None:
-        """So much time passes as it should: timers on time, links quick, disks working."""
+        """Let time pass without faults: timers on time, fast links, working disks."""
         end = self.now + milliseconds * 1000
         while True:
             self.settle()
-            due = min((host.true_deadline() for host in self.alive()), default=end)
+            due = min((driver.true_deadline() for driver in self.alive()), default=end)
             self.now = max(self.now, min(due, end))
-            for host in self.alive():
-                if host.true_deadline() <= self.now:
-                    self.step(host, Tick())
+            for driver in self.alive():
+                if driver.true_deadline() <= self.now:
+                    self.step(driver, Tick())
             if self.now >= end:
                 self.settle()
                 return

@@ -1,4 +1,4 @@
-"""After the trouble: everything up, nothing lost any more. The replicas must serve again and agree, soon."""
+"""After the faults: all nodes are up and no message is lost. The replicas must soon serve again and agree."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 from qcore.replica.sessions.session_table import open_session_payload
 from tests.core.support.safety_checks import require
 from tests.replica.support.client_sessions import ClientSession, opened
-from tests.replica.support.faulty_cluster import TIMEOUT_MS, Host, World
+from tests.replica.support.faulty_cluster import TIMEOUT_MS, Driver, World
 
-#: Elections may split, but not for ever.
+#: Elections may split, but not forever.
 PATIENCE = 60
 
 
@@ -17,8 +17,8 @@ def recover(world: World) -> None:
     """Heal the world, and require a leader, a commit, reads, one increment, and one state hash.
 
     Raises:
-        AssertionError: it does not come back to work.
-        SafetyViolation: what clients were told does not fit.
+        AssertionError: the cluster does not recover.
+        SafetyViolation: the replies to clients contradict what was committed.
     """
     _heal(world)
     for _ in range(PATIENCE):
@@ -26,51 +26,51 @@ def recover(world: World) -> None:
         if _one_leader(world) is not None and _serves(world):
             break
     else:
-        raise AssertionError([host.up.core.status() for host in world.alive()])
-    world.run(TIMEOUT_MS + 100)  # every request's deadline is past
+        raise AssertionError([driver.up.core.status() for driver in world.alive()])
+    world.run(TIMEOUT_MS + 100)  # longer than the deadline of every request
     for _ in range(PATIENCE):
         world.run(50)
         if _agreed(world):
             break
     else:
         raise AssertionError(
-            [(host.up.core.status(), host.up.applied_index) for host in world.alive()]
+            [(driver.up.core.status(), driver.up.applied_index) for driver in world.alive()]
         )
     world.checker.finish()
 
 
 def _heal(world: World) -> None:
     world.cut.clear()
-    for host in world.hosts.values():
-        host.stalled = False
-        host.set_speed(1000, world.now)
-        if host.priority == 0:
-            # Servers that may not lead can keep the others from leading, if only they hold the newest entries.
-            host.priority = 1
-            if host.replica is not None:
-                world.persist(host)
-                world.crash(host)
-        if host.replica is None:
-            world.restart(host.node_id)
-    if all(host.up.core.last_log_index == 0 for host in world.alive()):
-        # The first attempt was lost in a crash before anybody else heard of it: the operator tries again.
+    for driver in world.drivers.values():
+        driver.stalled = False
+        driver.set_speed(1000, world.now)
+        if driver.priority == 0:
+            # If only nodes of priority 0 hold the newest entries, they keep the others from leading.
+            driver.priority = 1
+            if driver.replica is not None:
+                world.persist(driver)
+                world.crash(driver)
+        if driver.replica is None:
+            world.restart(driver.node_id)
+    if all(driver.up.core.last_log_index == 0 for driver in world.alive()):
+        # The first attempt was lost in a crash before another node got it: the operator tries again.
         world.safety.known_entries.clear()
         world.initialise()
 
 
-def _one_leader(world: World) -> Host | None:
-    """The leader of the newest term among its members, once no change is pending."""
+def _one_leader(world: World) -> Driver | None:
+    """The leader of the newest term, once no membership change is pending."""
     leaders = world.leaders()
     if not leaders:
         return None
     leader, core = leaders[-1], leaders[-1].up.core
-    terms = [world.hosts[member].up.core.term for member in core.membership.members()]
+    terms = [world.drivers[member].up.core.term for member in core.membership.members()]
     settled = core.membership_index <= core.commit_index and not core.membership.is_joint
     return leader if settled and max(terms) <= core.term else None
 
 
 def _serves(world: World) -> bool:
-    """One round of work at every member: it may be held up by an election, so it is only counted."""
+    """One round of requests at every member. An election may delay it, so the caller tries again."""
     leader = _one_leader(world)
     assert leader is not None
     checker = world.checker
@@ -78,9 +78,9 @@ def _serves(world: World) -> bool:
     asked = {"write": 1, "session": 2, "read": 1, "lease_read": 1, "follower_read": 1}
     before = {kind: checker.counts.get(kind, 0) for kind in asked}
     for member in leader.up.core.membership.members():
-        host = world.hosts[member]
+        driver = world.drivers[member]
         for kind in ("read", "lease_read", "follower_read"):
-            world.request(host, kind, json.dumps({"op": "get", "key": "x"}))
+            world.request(driver, kind, json.dumps({"op": "get", "key": "x"}))
         world.settle()
     last = {"op": "set", "key": "x", "value": -world.now}
     world.request(leader, "write", json.dumps(last))
@@ -91,9 +91,9 @@ def _serves(world: World) -> bool:
     leader_now = _one_leader(world)
     if not new or leader_now is None:
         return False
-    for host in world.alive()[:2]:  # the second is a retry
-        if leader_now.up.core.membership.is_voter(host.node_id):
-            world.request(host, "session", ClientSession(new[-1].session_id).increment(1, 0))
+    for driver in world.alive()[:2]:  # the second is a retry
+        if leader_now.up.core.membership.is_voter(driver.node_id):
+            world.request(driver, "session", ClientSession(new[-1].session_id).increment(1, 0))
     world.request(leader_now, "session", ClientSession(new[-1].session_id).increment(1, 0))
     world.run(200)
     return all(checker.counts.get(kind, 0) >= before[kind] + n for kind, n in asked.items())
@@ -103,12 +103,12 @@ def _agreed(world: World) -> bool:
     """Every member has applied the whole log.
 
     Raises:
-        SafetyViolation: and yet their states differ.
+        SafetyViolation: their states differ although they have.
     """
     leader = _one_leader(world)
     if leader is None:
         return False
-    members = [world.hosts[member].up for member in leader.up.core.membership.members()]
+    members = [world.drivers[member].up for member in leader.up.core.membership.members()]
     if any(replica.applied_index < leader.up.core.last_log_index for replica in members):
         return False
     hashes = {replica.machine.state_hash() for replica in members}

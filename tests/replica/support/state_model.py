@@ -1,7 +1,7 @@
-"""What the replicated state should be, worked out from the committed log by the plainest means.
+"""A simple model of the replicated state, computed from the committed log.
 
-Written against the documentation of sessions and registers, not against their code: a session is a record that is
-looked at only when an entry names it, and nothing is ever cleaned up.
+It follows the documentation of sessions and registers, not their code. A session is a record that is checked only when
+an entry names it, and nothing is ever removed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qcore.errors import QcoreError, SequenceRefused, SessionExpired
 
 @dataclass(slots=True)
 class SessionRecord:
-    """One session as the log tells it; times in µs of log time, or of the cluster clock under rules 2."""
+    """One session according to the log; times in µs of log time, or of the cluster clock from rules 2 on."""
 
     lifetime_us: int
     last_used_us: int
@@ -30,7 +30,7 @@ class SessionRecord:
 
 @dataclass(slots=True, frozen=True)
 class Outcome:
-    """What the entry's client is told: a result, or this kind of error."""
+    """The reply to the entry's client: a result, or this kind of error."""
 
     result: str = ""
     error: type[QcoreError] | None = None
@@ -41,10 +41,10 @@ class Model:
 
     Attributes:
         entries: the committed log; `entries[0]` has index 1.
-        outcomes: what each entry's client is told, by index.
+        outcomes: the reply to each entry's client, by index.
         registers: the registers after each entry, by index; `registers[0]` is empty.
         runs: how often a command of (session, sequence) took effect.
-        rules: the apply rules in effect.
+        rules: the active apply rules.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Model:
         self.rules = 1
 
     def apply(self, entry: Entry) -> None:
-        """The next committed entry."""
+        """Apply the next committed entry."""
         assert entry.index == len(self.entries) + 1, "the committed log has no gaps"
         self.entries.append(entry)
         self.registers.append(dict(self.registers[-1]))
@@ -76,7 +76,7 @@ class Model:
         return f'{{"ok":true,"value":{now[key]}}}'
 
     def _raise(self, rules: int, clock_us: int) -> None:
-        """From rules 2 on, lifetimes run by the cluster clock; that of every session begins again there."""
+        """From rules 2 on, lifetimes run by the cluster clock, and every lifetime begins again there."""
         if self.rules < 2 <= rules:
             for session in self.sessions.values():
                 session.last_used_us = clock_us
@@ -84,9 +84,7 @@ class Model:
 
     def _session(self, entry: Entry) -> Outcome:
         now = entry.clock_us if self.rules >= 2 else entry.time_us
-        if (
-            self.rules < 2
-        ):  # a session that is dropped before the raise does not come back to life there
+        if self.rules < 2:  # a session that was dropped before the raise stays dropped
             for held in sorted(self.sessions.values(), key=lambda one: one.last_used_index):
                 if held.open and not held.expired(now):
                     break

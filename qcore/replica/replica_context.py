@@ -1,4 +1,4 @@
-"""What the parts of a replica (`admin`, `relay`) need of the replica that they belong to."""
+"""The replica as its parts see it: what they use of the replica that they belong to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from qcore.core.effects import Effect
 from qcore.core.events import Event
 from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
+from qcore.replica.events import ReplicaEffect
 from qcore.replica.messages import PeerMessage
 from qcore.replica.requests.pending import PendingRequest
 
@@ -17,18 +18,22 @@ class ReplicaContext(Protocol):
     """The replica, as its parts see it."""
 
     core: RaftCore
-    applied_index: int
-    #: What the host knows of a peer that it has no connection to; None if it has one, or does not say.
+    #: Why there is no connection to a peer; None if there is one, or if the driver does not know.
     connection_problem: Callable[[int], str | None]
 
     @property
+    def applied_index(self) -> int:
+        """The index of the last applied entry."""
+        ...
+
+    @property
     def has_apply_backlog(self) -> bool:
-        """True while something committed is not applied yet."""
+        """True while committed entries are not applied yet."""
         ...
 
     @property
     def readable_index(self) -> int:
-        """Up to which index reads may be served."""
+        """Reads up to this index may be served: `applied_index`, or -1 while a snapshot is being restored."""
         ...
 
     @property
@@ -37,31 +42,39 @@ class ReplicaContext(Protocol):
         ...
 
     def step_core(self, event: Event) -> list[Effect]:
-        """Step the core, carry out what follows, and return its effects."""
+        """Step the core, carry out its effects, and return them."""
+        ...
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        """Carry out effects of the core, or pass them to the driver."""
+        ...
+
+    def emit(self, effect: ReplicaEffect) -> None:
+        """Return this effect from the current step."""
         ...
 
     def send(self, to: int, message: PeerMessage) -> None:
-        """Send to a peer, at once."""
+        """Send a message to a peer without waiting for a write."""
         ...
 
     def start_request(self, request_id: int, timeout_ms: int) -> PendingRequest:
-        """A local request with its deadline armed."""
+        """Create a local admin request with a deadline."""
         ...
 
     def serve(self, request: PendingRequest) -> None:
-        """Answer a read from the state as it is now."""
+        """Answer a read from the current state."""
         ...
 
     def resubmit(self, request: PendingRequest) -> None:
-        """Treat it as if it had just come; its deadline stays."""
+        """Start the request again, with the same deadline."""
         ...
 
     def shorten_deadline(self, request: PendingRequest) -> None:
-        """Give up on it after one more election timeout, if not before."""
+        """Move the deadline to one election timeout from now, unless it is earlier."""
         ...
 
     def snapshot_confirmed(self, request: PendingRequest) -> None:
-        """Have the state as it is now captured; the request's reads are confirmed."""
+        """Capture the current state for this request: a quorum has confirmed that it is recent."""
         ...
 
     def confirm_leadership(self, request: PendingRequest) -> None:
@@ -69,17 +82,17 @@ class ReplicaContext(Protocol):
         ...
 
     def succeed(self, request: PendingRequest, result: str, index: int) -> None:
-        """Give the request its result as its one outcome."""
+        """End the request with a result."""
         ...
 
     def fail(self, request: PendingRequest, error: QcoreError) -> None:
-        """Give the request an error as its one outcome."""
+        """End the request with an error."""
         ...
 
     def silence_reason(self, peer_id: int) -> str:
-        """What the host knows of a peer that does not answer, in words."""
+        """Why a peer does not answer, as text."""
         ...
 
     def not_leader(self) -> NotLeader:
-        """The error that names the leader as this node knows it."""
+        """The error that names the leader, if this node knows one."""
         ...

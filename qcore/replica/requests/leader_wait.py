@@ -1,0 +1,54 @@
+"""How long commands wait for a leader before they fail."""
+
+from __future__ import annotations
+
+from qcore.core.raft_server import NEVER
+from qcore.replica.replica_context import ReplicaContext
+from qcore.replica.requests.forwarder import Forwarder
+from qcore.replica.requests.pending import PendingRequest
+from qcore.replica.requests.writes import Writes
+
+
+class LeaderWait:
+    """Watches which node leads. Commands wait for an election timeout without a leader, then they fail.
+
+    After that time this node is cut off, or there is no quorum.
+
+    Args:
+        replica: the replica.
+        writes, forwarder: the requests that wait for a leader.
+        longest_timeout_us: the longest election timeout.
+    """
+
+    def __init__(
+        self,
+        replica: ReplicaContext,
+        writes: Writes,
+        forwarder: Forwarder,
+        longest_timeout_us: int,
+    ) -> None:
+        self._replica = replica
+        self._writes = writes
+        self._forwarder = forwarder
+        self._longest_timeout_us = longest_timeout_us
+        self._leader_id: int | None = None
+        self._lost_at: int | None = None
+
+    def next_deadline(self) -> int:
+        """When the waiting requests fail, µs; NEVER if none waits, or if there is a leader."""
+        if self._lost_at is None or not (len(self._writes) or len(self._forwarder)):
+            return NEVER
+        return self._lost_at + self._longest_timeout_us
+
+    def advance(self) -> list[PendingRequest]:
+        """Notice a change of leader; return the requests that have waited too long."""
+        leader_id = self._replica.core.leader_id
+        if leader_id != self._leader_id:
+            self._leader_id = leader_id
+            self._lost_at = self._replica.now if leader_id is None else None
+            if leader_id is not None:
+                self._forwarder.leader_changed(leader_id)
+        if self.next_deadline() > self._replica.now:
+            return []
+        self._lost_at = None
+        return [*self._writes.appended(), *self._forwarder.waiting()]
