@@ -1,1 +1,1 @@
-"""The log: appended, replicated, committed, compacted, restored."""
+"""The log in memory: append, replicate, commit, compact, restore."""

@@ -287,5 +287,5 @@ def test_mismatched_log_and_snapshot_are_rejected_at_start(
 
 def test_report_of_an_unknown_write_is_a_driver_bug() -> None:
     core = core_of(started(THREE))
-    with pytest.raises(AssertionError, match="durable before it was asked for"):
+    with pytest.raises(AssertionError, match="durable before it was written"):
         core.step(WriteDurable(7), 0)
