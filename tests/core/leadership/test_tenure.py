@@ -1,4 +1,4 @@
-"""The memory of servers that took over and did not last: waits, proofs, and its bounds."""
+"""The memory of servers that became leader and did not last: waits, proofs and bounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNIT = 300_000
 
 
 def wait_of(memory: TransferBackoff, target: int, now: int) -> int:
-    """For how long the server may not be asked, in election timeouts."""
+    """How long the server may not be asked, in election timeouts."""
     units = 0
     while not memory.allows_transfer_to(target, now + units * UNIT):
         units += 1
@@ -31,7 +31,7 @@ def test_each_attempt_doubles_the_wait_up_to_a_limit() -> None:
         now += waits[-1] * UNIT
     assert waits[:4] == [FIRST_BACKOFF, 2 * FIRST_BACKOFF, 4 * FIRST_BACKOFF, 8 * FIRST_BACKOFF]
     assert waits[-1] == MAX_BACKOFF_US // UNIT
-    assert memory.allows_transfer_to(3, 0), "another server is none the worse for it"
+    assert memory.allows_transfer_to(3, 0), "another server is not affected"
 
 
 def test_request_pre_vote_and_vote_are_one_attempt() -> None:
@@ -42,7 +42,7 @@ def test_request_pre_vote_and_vote_are_one_attempt() -> None:
 
 
 def led(memory: TransferBackoff, units: int, *, by_transfer: bool, since: int = 0) -> int:
-    """RaftServer 2 leads for so many election timeouts; returns when it ended."""
+    """Server 2 leads for this many election timeouts; returns when its term ended."""
     memory.on_leader(2, 7, since)
     for unit in range(units + 1):
         memory.on_leader_message(since + unit * UNIT)
