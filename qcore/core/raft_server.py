@@ -26,7 +26,7 @@ from qcore.core.effects import (
     TruncateLog,
 )
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
-from qcore.core.leadership.tenure import TransferBackoff
+from qcore.core.leadership.transfer_backoff import TransferBackoff
 from qcore.core.log.growing_text import TextBuilder
 from qcore.core.log.progress import Progress
 from qcore.core.log.restore import (

@@ -7,7 +7,7 @@ anywhere if it cannot win. It campaigns only with a majority, and reports the de
 A transfer by priority must not only succeed, it must last. So the leader names the voters that it reaches itself
 (`TimeoutNow.must_reach`), and the target needs a pre-vote of each of them. A grant proves that messages reach this
 voter and come back at that moment; it proves nothing about the next. The target also rejects if its disk was
-slow recently. `qcore.core.leadership.tenure` bounds the harm of what both tests miss.
+slow recently. `qcore.core.leadership.transfer_backoff` bounds the harm of what both tests miss.
 
 Under apply rules 1 the flag does not exist, and the target campaigns immediately, as 0.1.0 does.
 """

@@ -11,7 +11,7 @@ By priority the leader transfers only to a voter that is likely to remain leader
 |---|---|
 | has the whole log and responded within the shortest election timeout | its responses |
 | was not silent for an election timeout within the last `STEADY_TIMEOUTS` of them | its responses |
-| did not fail recently, in this term or in earlier ones | `qcore.core.leadership.tenure` |
+| did not fail recently, in this term or in earlier ones | `qcore.core.leadership.transfer_backoff` |
 | reaches every voter that this leader reaches, at this moment | its pre-votes; see `qcore.core.leadership.takeover` |
 | has had a fast disk recently | its rejection |
 """

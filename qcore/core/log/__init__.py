@@ -1,1 +1,1 @@
-"""The log in memory: append, replicate, commit, compact, restore."""
+"""The replicated log of one server: append, replicate, commit, compact, restore; and how fast its disk is."""

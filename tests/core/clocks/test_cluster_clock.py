@@ -77,7 +77,7 @@ LIMIT_US = 300_000
         st.tuples(st.integers(0, 2_000_000), st.integers(0, 2_000_000)), min_size=1, max_size=50
     )
 )
-def test_a_clock_counts_no_more_than_a_model(steps: list[tuple[int, int]]) -> None:
+def test_clock_counts_at_most_what_a_model_counts(steps: list[tuple[int, int]]) -> None:
     """Each step comes some time after the last, and a quorum was in contact some time before it."""
     clock = ClusterClock(LIMIT_US)
     clock.begin(7, 100)
@@ -150,7 +150,7 @@ class Watch:
                 for _ in range(value):
                     self.pass_time(50_000)
                     for leader in cluster.leaders():
-                        cluster.timeout_now(leader)
+                        cluster.tick(leader)
                     cluster.settle()
             case "propose":
                 if cluster.core(value).role == "leader":
@@ -303,7 +303,7 @@ def test_votes_carry_the_time_to_the_first_leader() -> None:
     assert cluster.core(1).status().wall_skew_us == 50 * YEAR_US
 
 
-def test_single_node_uses_its_own_wall_clock() -> None:
+def test_single_node_uses_its_wall_clock() -> None:
     cluster = Cluster({1: DurableState()})
     cluster.nodes[1].wall_us = WALL_US
     cluster.step(1, Bootstrap(Membership(voters=(1,)), WALL_US, VERSION_2))
@@ -395,14 +395,14 @@ def test_rules_1_server_sends_its_clock_only_if_understood() -> None:
     assert [response_wall_us(server, request) for request in old_requests()] == [WALL_US] * 3
 
 
-def test_answers_and_votes_carry_the_clock() -> None:
+def test_responses_and_votes_carry_the_clock() -> None:
     core = restored()
     core._server.rules = 2
     core._server.wall_us = WALL_US
-    (answer,) = sent_messages(
+    (response,) = sent_messages(
         receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [])), AppendEntriesResponse
     )
-    assert answer.wall_us == WALL_US
+    assert response.wall_us == WALL_US
     vote = RequestVote(9, 3, 5, 5, leadership_transfer=True)
     (granted,) = sent_messages(receive(core, 3, vote), RequestVoteResponse)
     assert granted.vote_granted

@@ -68,7 +68,7 @@ def test_a_snapshot_carries_its_last_entrys_time_to_a_follower() -> None:
     assert snapshot.meta.last_included_time_us == EARLY
 
 
-def test_times_of_entries_that_were_removed_count_no_more() -> None:
+def test_times_of_truncated_entries_do_not_count() -> None:
     """A deposed leader's clock was far ahead; none of its entries was committed."""
     core = restored((1,), commit=1)
     wrong = Entry(2, 1, "command", "wrong", LATE, LATE)
@@ -82,7 +82,7 @@ def test_times_of_entries_that_were_removed_count_no_more() -> None:
     assert EARLY <= core.log_entries()[-1].clock_us < LATE
 
 
-def test_times_of_entries_that_a_snapshot_replaced_count_no_more() -> None:
+def test_times_of_entries_replaced_by_a_snapshot_do_not_count() -> None:
     core = restored((1,), commit=1)
     wrong = Entry(2, 1, "command", "wrong", LATE, LATE)
     receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [wrong]))

@@ -86,7 +86,7 @@ def test_pre_vote_is_granted_only_by_the_rules(
 
 
 @pytest.mark.parametrize("role", ["pre_candidate", "candidate", "leader"])
-def test_higher_term_wins_a_vote_where_no_leader_is_heard(role: str) -> None:
+def test_higher_term_wins_a_vote_if_no_leader_is_live(role: str) -> None:
     core = become(restored(config=RaftConfig(node_id=1, check_quorum=False)), role)
     term = core.term + 1
     effects = receive(core, 2, RequestVote(term, 2, 9, 9))
@@ -102,14 +102,14 @@ def test_server_that_voted_for_itself_rejects_others(role: str) -> None:
     assert core.status().role == role
 
 
-def test_a_leader_in_touch_with_a_quorum_ignores_a_higher_term() -> None:
+def test_leader_in_contact_with_a_quorum_ignores_a_higher_term() -> None:
     core = become(restored(), "leader")
     effects = receive(core, 2, RequestVote(core.term + 5, 2, 9, 9))
     assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(core.term, False)]
     assert core.status().role == "leader"
 
 
-def test_a_transfer_of_leadership_overrides_the_live_leader() -> None:
+def test_leadership_transfer_overrides_the_live_leader() -> None:
     core = restored()
     follow(core, 3, 5)
     effects = receive(core, 2, RequestVote(6, 2, 9, 9, leadership_transfer=True))
@@ -169,7 +169,7 @@ def test_server_without_a_configuration_may_vote() -> None:
 @pytest.mark.parametrize(
     ("granted", "role"), [(True, "leader"), (False, "candidate")], ids=["granted", "rejected"]
 )
-def test_the_first_answer_of_a_voter_counts(granted: bool, role: str) -> None:
+def test_the_first_response_of_a_voter_counts(granted: bool, role: str) -> None:
     core = become(restored(), "candidate")
     receive(core, 2, RequestVoteResponse(core.term, granted))
     receive(core, 2, RequestVoteResponse(core.term, not granted))

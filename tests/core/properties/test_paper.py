@@ -327,7 +327,7 @@ def test_6_2_a_leader_that_reaches_no_majority_steps_down() -> None:
     assert core.leader_id is None
 
 
-def test_6_2_a_leader_that_reaches_a_majority_does_not() -> None:
+def test_6_2_a_leader_that_reaches_a_majority_continues() -> None:
     core = become(restored(), "leader")
     core.step(WriteDurable(2), LATER)
     for _ in range(100):
@@ -337,11 +337,11 @@ def test_6_2_a_leader_that_reaches_a_majority_does_not() -> None:
     assert core.role == "leader"
 
 
-def test_6_4_read_needs_a_quorum_that_answered_after_it() -> None:
+def test_6_4_read_needs_a_quorum_that_responded_after_it() -> None:
     """P4: a response to an earlier round, late or repeated, confirms nothing."""
     cluster = Cluster.of(3)
     cluster.elect(1)
-    old = [e for e in _answers_to_read(cluster) if isinstance(e.message, AppendEntriesResponse)]
+    old = [e for e in _responses_to_read(cluster) if isinstance(e.message, AppendEntriesResponse)]
     assert len(old) == 2
     cluster.read(1)
     cluster.network.clear()
@@ -354,7 +354,7 @@ def test_6_4_read_needs_a_quorum_that_answered_after_it() -> None:
     assert len(cluster.nodes[1].reads_ready) == served + 1
 
 
-def _answers_to_read(cluster: Cluster) -> list[Envelope]:
+def _responses_to_read(cluster: Cluster) -> list[Envelope]:
     cluster.read(1)
     cluster.deliver()
     cluster.deliver()
@@ -393,7 +393,7 @@ def test_9_6_a_rejoining_server_does_not_disturb_the_leader() -> None:
     assert {node.up.term for node in cluster.alive()} == {term}
 
 
-def test_10_2_1_the_leader_sends_before_its_own_write_is_durable() -> None:
+def test_10_2_1_leader_sends_before_its_write_is_durable() -> None:
     core = become(restored(), "leader")
     effects = core.step(Propose(["x"], 0), LATER)
     assert all(effect.after == 0 for effect in effects if isinstance(effect, Send))

@@ -134,7 +134,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("rule", "script", "violation"), CASES, ids=[case[0] for case in CASES])
-def test_without_the_rule_a_property_breaks(rule: str, script: str, violation: str) -> None:
+def test_without_the_rule_a_property_is_violated(rule: str, script: str, violation: str) -> None:
     assert run(script, rule, on=True, watch_votes=False) == []
     (found, *_) = run(script, rule, on=False, watch_votes=False)
     assert found.startswith(f"VIOLATION {violation}")
@@ -150,7 +150,7 @@ def test_second_vote_is_detected_before_it_elects(rule: str, script: str) -> Non
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_without_a_noop_the_older_terms_entries_and_reads_wait(on: bool) -> None:
+def test_without_a_noop_older_entries_and_reads_wait(on: bool) -> None:
     """Dissertation, 6.4: this rule is for progress. Without it the cluster is safe but makes no progress."""
     script = Script()
     setting = "" if on else "noop_on_election=off"
@@ -198,7 +198,7 @@ def test_freshness_check_ignores_a_leader_without_commits(on: bool) -> None:
     assert (leader.fresh_as_of(LATER) is None) == on
 
 
-def test_every_safeguard_has_its_case() -> None:
+def test_every_safeguard_has_a_case() -> None:
     covered = {case[0] for case in CASES}
     covered |= {"noop_on_election", "lease_drift_margin", "freshness_check"}
     assert covered == {field.name for field in fields(Safeguards)}

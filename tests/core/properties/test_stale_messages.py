@@ -76,7 +76,7 @@ def test_rejection_never_points_before_committed_entries() -> None:
     assert (rejection.hint_index, rejection.hint_term) == (3, 2)
 
 
-def test_writes_of_a_replaced_log_leave_the_snapshot_undurable() -> None:
+def test_writes_of_a_replaced_log_do_not_make_snapshot_durable() -> None:
     """ABA across a snapshot: entries 2 to 9 are being written when a snapshot through 5 replaces them."""
     core = restored()
     effects = receive(core, 2, AppendEntries(2, 2, 1, 1, 0, entries(2, *[2] * 8)))
@@ -86,12 +86,12 @@ def test_writes_of_a_replaced_log_leave_the_snapshot_undurable() -> None:
     core.step(WriteDurable(old_write), LATER)
     assert core.status().durable_index == 0
     heartbeat = AppendEntries(3, 3, 5, 3, 5, [])
-    (answer,) = sent_messages(receive(core, 3, heartbeat), AppendEntriesResponse)
-    assert answer.match_index == 0
+    (response,) = sent_messages(receive(core, 3, heartbeat), AppendEntriesResponse)
+    assert response.match_index == 0
     core.step(WriteDurable(snapshot_write), LATER)
     assert core.status().durable_index == 5
-    (answer,) = sent_messages(receive(core, 3, heartbeat), AppendEntriesResponse)
-    assert answer.match_index == 5
+    (response,) = sent_messages(receive(core, 3, heartbeat), AppendEntriesResponse)
+    assert response.match_index == 5
 
 
 def test_old_or_unapplied_snapshot_is_not_stored() -> None:
@@ -113,7 +113,7 @@ def test_snapshot_keeps_newer_configurations_and_rollback() -> None:
     assert core.membership == THREE
 
 
-def test_answer_from_before_leader_restart_confirms_nothing() -> None:
+def test_response_from_before_a_restart_confirms_nothing() -> None:
     """The leader of term 2 restarts and must campaign: an old response belongs to an old term."""
     cluster = Cluster.of(3)
     cluster.elect(1)
@@ -160,4 +160,4 @@ def test_pre_votes_after_the_takeover_deadline_do_not_count() -> None:
     effects = receive(core, 3, PreVoteResponse(1, 2, True), late)
     effects += receive(core, 2, PreVoteResponse(1, 2, True), late)
     assert (core.role, core.term) == ("follower", 1)
-    assert [answer.accepted for answer in sent_messages(effects, TimeoutNowResponse)] == [False]
+    assert [response.accepted for response in sent_messages(effects, TimeoutNowResponse)] == [False]

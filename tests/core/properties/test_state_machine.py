@@ -338,7 +338,7 @@ def test_the_cluster_is_safe_whatever_happens(machine: type[RaftMachine]) -> Non
         (RaftMachineWithoutFreshness, "leader completeness|state machine safety"),
     ],
 )
-def test_the_machine_finds_a_core_that_is_not_safe(
+def test_state_machine_test_finds_an_unsafe_core(
     machine: type[RaftMachine], violation: str
 ) -> None:
     search = settings(

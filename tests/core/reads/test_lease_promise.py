@@ -54,16 +54,16 @@ def follower_that_learns_of_a_newer_term() -> RaftCore:
 def test_a_newer_term_does_not_end_the_promise(term: int) -> None:
     for at, granted in ((LATER + PROMISED - 1, False), (LATER + PROMISED, True)):
         core = follower_that_learns_of_a_newer_term()
-        (answer,) = sent_messages(
+        (response,) = sent_messages(
             receive(core, 3, RequestVote(term, 3, 9, 7), at), RequestVoteResponse
         )
-        assert answer.vote_granted == granted
+        assert response.vote_granted == granted
 
 
 def test_a_newer_term_does_not_end_the_promise_for_pre_votes() -> None:
     core = follower_that_learns_of_a_newer_term()
-    (answer,) = sent_messages(receive(core, 3, PreVote(7, 8, 3, 9, 7)), PreVoteResponse)
-    assert not answer.vote_granted
+    (response,) = sent_messages(receive(core, 3, PreVote(7, 8, 3, 9, 7)), PreVoteResponse)
+    assert not response.vote_granted
 
 
 @pytest.mark.parametrize("pre_vote", [True, False])
@@ -82,8 +82,8 @@ def test_promise_does_not_block_votes_for_a_transfer() -> None:
     """The leader itself voided the lease when it began the transfer."""
     core = follower_that_learns_of_a_newer_term()
     request = RequestVote(8, 3, 9, 7, leadership_transfer=True)
-    (answer,) = sent_messages(receive(core, 3, request), RequestVoteResponse)
-    assert answer.vote_granted
+    (response,) = sent_messages(receive(core, 3, request), RequestVoteResponse)
+    assert response.vote_granted
 
 
 @pytest.mark.parametrize(("term", "granted"), [(0, True), (5, False)])
@@ -92,21 +92,21 @@ def test_restarted_server_with_an_empty_log_keeps_a_promise(term: int, granted: 
     state = DurableState(HardState(term, None, 0), None, [])
     core = RaftCore(LEASES, state, rng=random.Random(1), now=LATER)
     effects = receive(core, 3, RequestVote(6, 3, 9, 5), LATER + 1)
-    (answer,) = sent_messages(effects, RequestVoteResponse)
-    assert answer.vote_granted == granted
+    (response,) = sent_messages(effects, RequestVoteResponse)
+    assert response.vote_granted == granted
 
 
 def test_restart_during_a_vote_keeps_the_promise() -> None:
     """The server knows term 7 from a candidate whose request it has not granted."""
     core = restored(term=7, config=LEASES)
-    (answer,) = sent_messages(
+    (response,) = sent_messages(
         receive(core, 3, RequestVote(7, 3, 9, 6), PROMISED - 1), RequestVoteResponse
     )
-    assert not answer.vote_granted
-    (answer,) = sent_messages(
+    assert not response.vote_granted
+    (response,) = sent_messages(
         receive(core, 3, RequestVote(7, 3, 9, 6), PROMISED), RequestVoteResponse
     )
-    assert answer.vote_granted
+    assert response.vote_granted
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_without_leases_nothing_is_promised() -> None:
     core = restored(term=7)
     effects = receive(core, 3, RequestVote(7, 3, 9, 6), 1)
     core.step(WriteDurable(1), 1)
-    (answer,) = sent_messages(effects, RequestVoteResponse)
-    assert answer.vote_granted
+    (response,) = sent_messages(effects, RequestVoteResponse)
+    assert response.vote_granted
 
 
 # -- the promise on disk ---------------------------------------------------------------------------
@@ -193,8 +193,8 @@ def test_a_longer_promise_is_stored_before_it_is_made() -> None:
     core = restart(replace(LEASES, election_timeout_min_ms=200), 150)
     effects = receive_heartbeat(core, LATER + 1)
     assert stored_promises(effects) == [200]
-    (answer,) = sent_messages(effects, AppendEntriesResponse)
-    assert answer.promise_ms == 200
+    (response,) = sent_messages(effects, AppendEntriesResponse)
+    assert response.promise_ms == 200
 
 
 def test_a_new_term_is_stored_with_the_promise() -> None:
@@ -205,7 +205,7 @@ def test_a_new_term_is_stored_with_the_promise() -> None:
 @pytest.mark.parametrize(
     ("config", "then"), [(RaftConfig(1), 0), (replace(LEASES, election_timeout_min_ms=60), 60)]
 )
-def test_a_stored_promise_is_lowered_once_it_has_passed(config: RaftConfig, then: int) -> None:
+def test_a_stored_promise_is_lowered_once_it_has_expired(config: RaftConfig, then: int) -> None:
     for at, promise_ms in ((LATER + PROMISED - 1, 150), (LATER + PROMISED, then)):
         assert stored_promises(receive_heartbeat(restart(config, 150), at, term=2)) == [promise_ms]
 
@@ -216,10 +216,10 @@ def test_a_stored_promise_holds_with_lease_reads_off(check_quorum: bool) -> None
     for at, granted in ((LATER + PROMISED - 1, False), (LATER + PROMISED, True)):
         core = restart(config, 150)
         (rejection,) = sent_messages(receive(core, 3, PreVote(1, 2, 3, 9, 1), at), PreVoteResponse)
-        (answer,) = sent_messages(
+        (response,) = sent_messages(
             receive(core, 3, RequestVote(2, 3, 9, 1), at), RequestVoteResponse
         )
-        assert (rejection.vote_granted, answer.vote_granted) == (granted, granted)
+        assert (rejection.vote_granted, response.vote_granted) == (granted, granted)
         assert core.term == (2 if granted else 1), "a rejected request must not change the term"
 
 

@@ -41,14 +41,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("prev", "terms", "leader_commit", "log", "commit", "answer"), CASES)
-def test_append_is_answered_by_figure_2(
+@pytest.mark.parametrize(("prev", "terms", "leader_commit", "log", "commit", "expected"), CASES)
+def test_append_is_handled_as_in_figure_2(
     prev: tuple[int, int],
     terms: tuple[int, ...],
     leader_commit: int,
     log: tuple[int, ...],
     commit: int,
-    answer: int | tuple[int, int],
+    expected: int | tuple[int, int],
 ) -> None:
     core = restored((1, 1, 2, 2), term=5, commit=2)
     message = AppendEntries(5, 2, *prev, leader_commit, entries(prev[0] + 1, *terms), 17)
@@ -58,12 +58,12 @@ def test_append_is_answered_by_figure_2(
     assert core.leader_id == 2
     (response,) = sent_messages(effects, AppendEntriesResponse)
     assert (response.term, response.prev_log_index, response.round) == (5, prev[0], 17)
-    if isinstance(answer, int):
+    if isinstance(expected, int):
         assert response.success
-        assert response.match_index == answer
+        assert response.match_index == expected
     else:
         assert not response.success
-        assert (response.hint_index, response.hint_term) == answer
+        assert (response.hint_index, response.hint_term) == expected
     writes = [e for e in effects if isinstance(e, AppendLog | TruncateLog)]
     # A response to new entries waits until they are durable; one without new entries needs no disk.
     assert only(effects, Send).after == max((write.write_id for write in writes), default=0)
@@ -134,7 +134,7 @@ def test_an_early_tick_does_nothing() -> None:
     assert core.step(Tick(), core.next_deadline()) != []
 
 
-def test_old_term_answer_is_ignored_and_later_term_deposes() -> None:
+def test_old_response_is_ignored_and_later_term_deposes() -> None:
     core = become(restored(), "leader")
     status = core.status()
     assert receive(core, 2, AppendEntriesResponse(core.term - 1, True, 2, 2, 0, 0)) == []
@@ -144,7 +144,7 @@ def test_old_term_answer_is_ignored_and_later_term_deposes() -> None:
 
 
 @pytest.mark.parametrize("outsider", [7, 99])
-def test_answer_of_a_non_member_commits_nothing(outsider: int) -> None:
+def test_response_of_a_non_member_commits_nothing(outsider: int) -> None:
     core = become(restored(), "leader")
     receive(core, outsider, AppendEntriesResponse(core.term, True, 2, 2, 0, 0))
     assert core.commit_index == 0

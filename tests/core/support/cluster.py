@@ -238,7 +238,7 @@ class Cluster:
             node.now = max(node.now, deadline)
         return self.step(node_id, Tick())
 
-    def timeout_now(self, node_id: int) -> list[Effect]:
+    def tick(self, node_id: int) -> list[Effect]:
         """Tick the node although its clock stays as it is."""
         return self.step(node_id, Tick())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.core.leadership.tenure import (
+from qcore.core.leadership.transfer_backoff import (
     FIRST_BACKOFF,
     MAX_BACKOFF_US,
     MIN_FAILURES_OF_LOST_TERM,
@@ -57,7 +57,7 @@ def test_lost_leadership_counts_more_than_an_attempt() -> None:
     assert wait_of(memory, 2, end) == FIRST_BACKOFF << (MIN_FAILURES_OF_LOST_TERM - 1)
 
 
-def test_early_handover_restarts_the_wait_without_doubling_it() -> None:
+def test_early_transfer_restarts_the_wait_without_doubling_it() -> None:
     memory = TransferBackoff(UNIT)
     memory.on_attempt(2, 0)
     end = led(memory, 8, by_transfer=True)
@@ -66,7 +66,7 @@ def test_early_handover_restarts_the_wait_without_doubling_it() -> None:
     assert wait_of(fresh, 2, led(fresh, 8, by_transfer=True)) == 0, "it was elected, not asked"
 
 
-def test_a_long_tenure_proves_a_server_good() -> None:
+def test_a_long_tenure_erases_all_failures() -> None:
     memory = TransferBackoff(UNIT)
     memory.on_attempt(2, 0)
     end = led(memory, PROOF_TIMEOUTS, by_transfer=False)
@@ -98,7 +98,7 @@ def test_the_same_leader_in_the_same_term_has_one_tenure() -> None:
     assert memory.allows_transfer_to(2, PROOF_TIMEOUTS * UNIT)
 
 
-def test_the_memory_holds_members_only() -> None:
+def test_the_memory_holds_only_members() -> None:
     memory = TransferBackoff(UNIT)
     for server in range(2, 1000):
         memory.on_attempt(server, 0)
