@@ -294,7 +294,7 @@ class RaftCore:
         return list(self._server.log.entries)
 
     def status(self) -> CoreStatus:
-        """An immutable picture of the server."""
+        """The current status of the server, as immutable values."""
         return status_of(self._server)
 
     # -- events ----------------------------------------------------------------------------------

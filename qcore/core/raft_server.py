@@ -307,8 +307,8 @@ class RaftServer:
         """The longest promise that may not have expired, ms: this run's, or that from before the restart."""
         if self.rules < PROMISES_STORED_SINCE_RULES and not self.stored_promise_ms:
             return 0  # 0.1.0 could not read it
-        former_lasts = self.now < self.started_at + self.previous_promise_ms * 1000
-        return max(self.promise_ms, self.previous_promise_ms if former_lasts else 0)
+        previous_active = self.now < self.started_at + self.previous_promise_ms * 1000
+        return max(self.promise_ms, self.previous_promise_ms if previous_active else 0)
 
     @property
     def after_hard_state(self) -> int:

@@ -42,7 +42,7 @@ def propose(server: RaftServer, event: Propose) -> None:
         return
     append_as_leader(server, event.kinds or "command", event.commands, event.wall_us)
     broadcast(server)
-    if server.durable_index == server.log.last_index:  # only with that safeguard off
+    if server.durable_index == server.log.last_index:  # only without `append_durable_before_ack`
         maybe_commit(server)
 
 

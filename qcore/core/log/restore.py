@@ -81,14 +81,14 @@ def _check_terms(durable: DurableState) -> None:
 
 def restored_time_us(durable: DurableState) -> int:
     """The newest time stamp that the log ever held, as far as log and snapshot show."""
-    behind = durable.snapshot.meta.last_included_time_us if durable.snapshot else 0
-    return max(behind, durable.entries[-1].time_us) if durable.entries else behind
+    covered = durable.snapshot.meta.last_included_time_us if durable.snapshot else 0
+    return max(covered, durable.entries[-1].time_us) if durable.entries else covered
 
 
 def restored_clock_us(durable: DurableState) -> int:
     """The newest value of the cluster clock that the log ever held, as far as log and snapshot show."""
-    behind = durable.snapshot.meta.last_included_clock_us if durable.snapshot else 0
-    return max(behind, durable.entries[-1].clock_us) if durable.entries else behind
+    covered = durable.snapshot.meta.last_included_clock_us if durable.snapshot else 0
+    return max(covered, durable.entries[-1].clock_us) if durable.entries else covered
 
 
 def restored_versions(durable: DurableState) -> list[tuple[int, ClusterVersion]]:
