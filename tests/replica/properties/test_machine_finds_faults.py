@@ -100,7 +100,7 @@ def followers_count_from_the_receipt(patch: pytest.MonkeyPatch) -> None:
         if request.is_current and server.commit_index >= request.leader_commit:
             server.fresh_as_of = server.now
 
-    patch.setattr(freshness, "heard", wrong)
+    patch.setattr(freshness, "on_append_entries", wrong)
 
 
 def commands_run_again(patch: pytest.MonkeyPatch) -> None:
