@@ -3,15 +3,15 @@
     core = RaftCore(config, durable_state, rng=random.Random(7), now=0)
     effects = core.step(event, now)
 
-The host's duties, all of them:
+The driver's duties, all of them:
 
-1. Carry out the effects of one step in the order in which they come.
+1. Execute the effects of one step in the order in which they are returned.
 2. Writes (`SaveHardState`, `AppendLog`, `TruncateLog`, `StoreSnapshot`) reach the disk in the order of
-   their `write_id`, and become durable in that order; several may share one sync. When all
+   their `write_id`, and become durable in that order. Several may share one sync. When all
    writes up to `n` are durable, step `WriteDurable(n)`.
-3. A `Send` goes out only once every write up to its `after` is durable.
+3. Send a `Send` only once every write up to its `after` is durable.
 4. Call `step(Tick(), now)` when `now` reaches `next_deadline()`. Early calls do no harm.
-5. Never call `step` from within the handling of its own effects.
+5. Never call `step` from within the handling of its effects.
 
 Times are integer microseconds on a monotonic clock; `wall_us` are microseconds since the Unix epoch.
 """

@@ -1,4 +1,4 @@
-"""Configuration of one Raft server. Durations carry their unit in the name."""
+"""The settings of one Raft server. Durations carry their unit in the name."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from typing import Final
 
 from qcore.errors import ConfigError
 
-#: Entries in one append. The bounds of what a node takes from its peers are made for it
-#: (`qcore.transport.codec.frame_bounds`).
+#: Entries in one append. `qcore.transport.codec.frame_bounds` derives from it how large a peer's message may be.
 MAX_BATCH_BYTES: Final = 256 * 1024
 
 
 @dataclass(slots=True, frozen=True)
 class Safeguards:
-    """The rules that carry the safety argument. For tests only: each can be switched off.
+    """The rules that the safety argument needs. For tests only: each can be switched off.
 
-    A scenario that switches one off must show that the checkers catch what follows.
+    A scenario that switches one off must show that the checkers catch the consequences.
 
     Attributes:
         vote_durable_before_reply: a vote is sent only after term and vote are durable (paper, figure 2).
         append_durable_before_ack: an append is acknowledged only after its entries are durable, and
             the leader counts itself only then (dissertation 10.2.1).
         log_freshness_check: votes go only to candidates whose log is up to date (paper, 5.4.1).
-        one_vote_per_term: a server that voted for one candidate refuses the others (paper, 5.2).
+        one_vote_per_term: a server that voted for one candidate rejects the others (paper, 5.2).
         commit_own_term_only: entries of older terms are never committed by counting (paper, 5.4.2).
         noop_on_election: a new leader appends a no-op (dissertation 6.4).
         lease_drift_margin: the lease is shorter than the followers' promise by the bound on clock drift.
-        read_confirmation: a linearizable read waits until a quorum has answered (dissertation 6.4).
-        freshness_check: a state is called fresh only by a leader that committed in its own term, and by a
+        read_confirmation: a linearizable read waits until a quorum has responded (dissertation 6.4).
+        freshness_check: a state counts as fresh only on a leader that has committed in its current term, and on a
             follower that holds what that leader had committed; see `qcore.core.reads.freshness`.
     """
 
@@ -50,22 +49,22 @@ class RaftConfig:
     Attributes:
         node_id: this server, a positive integer.
         election_timeout_min_ms, election_timeout_max_ms: each election timeout is drawn uniformly
-            from this range; the minimum is also the leader's lease in the eyes of followers.
+            from this range. For the minimum after each message a follower regards its leader as live.
         heartbeat_ms: the leader sends at least this often to each peer.
-        pre_vote: ask before raising the term (dissertation 9.6).
-        check_quorum: a leader that has not heard from a quorum for an election timeout steps down, and
-            servers that hear a live leader refuse votes (dissertation 6.2, 4.2.3).
-        max_inflight_messages, max_inflight_bytes: appends sent to one follower and not yet acknowledged;
-            what is said later waits behind them on the link (measured in benchmarks/README.md).
-        max_batch_bytes: entries in one append; a single larger entry still goes, alone.
-        max_uncommitted_bytes: appended and not yet committed; beyond it proposals are refused.
+        pre_vote: ask for pre-votes before raising the term (dissertation 9.6).
+        check_quorum: a leader without contact to a quorum for an election timeout steps down, and
+            servers in contact with a leader reject votes (dissertation 6.2, 4.2.3).
+        max_inflight_messages, max_inflight_bytes: appends sent to one follower and not yet acknowledged.
+            Later messages wait behind them on the link (measured in benchmarks/README.md).
+        max_batch_bytes: entries in one append. A single larger entry is sent alone.
+        max_uncommitted_bytes: appended and not yet committed. Beyond it the leader rejects proposals.
         max_snapshot_chunk: characters of a snapshot in one message.
-        max_snapshot_size: characters of a snapshot that a leader may send; a larger one is ignored.
-        priority: a caught-up voter of higher priority takes over; 0 never leads.
-        lease_reads: allow reads under the leader's lease (dissertation 6.4.1). All nodes must agree on it.
-            With it a server promises its votes to the leader for the minimum timeout; the promise outlives a restart.
+        max_snapshot_size: characters of a snapshot that a leader may send. A larger one is ignored.
+        priority: a caught-up voter of higher priority takes over; a server of priority 0 never leads.
+        lease_reads: allow reads under the leader's lease (dissertation 6.4.1). All nodes must agree on it. A server
+            then promises its vote to the leader for the minimum election timeout. The promise outlives a restart.
         max_clock_drift_percent: bound on how much any two clocks' speeds differ; shortens the lease.
-        max_wall_skew_ms: entries are stamped with the leader's wall clock only within this distance of a quorum's;
+        max_wall_skew_ms: the leader stamps entries with its wall clock only within this distance of a quorum's;
             a clock further away is reported. See `qcore.core.clocks.wall_time`.
 
     Raises:
@@ -113,7 +112,7 @@ class RaftConfig:
             )
         if self.lease_reads and not self.check_quorum:
             raise ConfigError(
-                "lease_reads needs check_quorum: without it nobody refuses votes while a leader lives, "
+                "lease_reads needs check_quorum: without it servers grant votes while a leader lives, "
                 "and the lease means nothing"
             )
         if self.election_timeout_max_ms < self.election_timeout_min_ms:

@@ -1,7 +1,7 @@
-"""What a `RaftCore` wants done: the effects that `step` returns, in order.
+"""The effects of a `RaftCore`: what `step` asks the driver to do, in order.
 
-Writes carry a `write_id` that grows by one with each write; sends name in `after` the write that
-must be durable first. See the package docstring for the host's duties.
+Writes carry a `write_id` that grows by one with each write. A send names in `after` the write that
+must be durable first. See the package docstring for the driver's duties.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Role = Literal["follower", "pre_candidate", "candidate", "leader", "learner"]
 
 @dataclass(slots=True)
 class SaveHardState:
-    """Store term, vote and commit index."""
+    """Store term, vote, commit index and promise."""
 
     write_id: int
     hard_state: HardState
@@ -25,7 +25,7 @@ class SaveHardState:
 
 @dataclass(slots=True)
 class AppendLog:
-    """Store entries after the log's present end."""
+    """Store entries after the current end of the log."""
 
     write_id: int
     entries: list[Entry]
@@ -43,8 +43,8 @@ class TruncateLog:
 class StoreSnapshot:
     """Store the snapshot, atomically with the removal of the log prefix that it replaces.
 
-    Entries up to `compact_through` go. With `reset_log` every entry goes (the snapshot came
-    from a leader, and the log conflicts with it or ends before it).
+    Remove the entries up to `compact_through`. With `reset_log` remove every entry: the snapshot came
+    from a leader, and the log conflicts with it or ends before it.
     """
 
     write_id: int
@@ -58,14 +58,14 @@ Write = SaveHardState | AppendLog | TruncateLog | StoreSnapshot
 
 @dataclass(slots=True)
 class SaveCommit:
-    """The commit index moved. May be stored with the next write; needs no sync of its own."""
+    """The commit index moved. May be stored with the next write; needs no separate sync."""
 
     commit: int
 
 
 @dataclass(slots=True)
 class Send:
-    """Send once every write up to `after` is durable (0: at once). May be lost."""
+    """Send once every write up to `after` is durable (0: immediately). The message may be lost."""
 
     to: int
     message: RaftMessage
@@ -74,21 +74,21 @@ class Send:
 
 @dataclass(slots=True)
 class Apply:
-    """These entries are committed: apply them, in order. Each index comes once, without a gap."""
+    """These entries are committed: apply them, in order. Each index comes exactly once, without gaps."""
 
     entries: list[Entry]
 
 
 @dataclass(slots=True)
 class RestoreMachine:
-    """Replace the state machine's state by the snapshot's. The next `Apply` follows it."""
+    """Replace the state machine's state by the snapshot's. The next `Apply` continues from there."""
 
     snapshot: Snapshot
 
 
 @dataclass(slots=True)
 class RoleChanged:
-    """Role, term or known leader differ from before."""
+    """Role, term or known leader changed."""
 
     role: Role
     term: int
@@ -97,7 +97,7 @@ class RoleChanged:
 
 @dataclass(slots=True)
 class VoteGranted:
-    """This server gave its vote (its own included). For traces and invariants."""
+    """This server granted a vote, or voted for itself. For traces and invariants."""
 
     term: int
     candidate_id: int
@@ -105,7 +105,7 @@ class VoteGranted:
 
 @dataclass(slots=True)
 class MembershipChanged:
-    """The configuration in force changed (appended, truncated away, or restored)."""
+    """The effective configuration changed: it was appended, truncated away, or restored."""
 
     membership: Membership
     index: int
@@ -122,14 +122,14 @@ class ProposalAccepted:
 
 @dataclass(slots=True)
 class ProposalRejected:
-    """Nothing of one `Propose` was appended."""
+    """No command of one `Propose` was appended."""
 
     reason: Literal["not_leader", "overloaded", "transferring"]
 
 
 @dataclass(slots=True)
 class ChangeAccepted:
-    """The change's first configuration was appended at `index`; the last one follows by itself, if it may."""
+    """The change's first configuration was appended at `index`. With `auto_leave` the last one follows by itself."""
 
     index: int
     term: int
@@ -137,7 +137,7 @@ class ChangeAccepted:
 
 @dataclass(slots=True)
 class ChangeRejected:
-    """The change was not begun. `name` is stable, `reason` is for people."""
+    """The change did not begin. `name` is stable, `reason` is for humans."""
 
     name: str
     reason: str
@@ -145,14 +145,14 @@ class ChangeRejected:
 
 @dataclass(slots=True)
 class TransferStarted:
-    """Leadership is being handed to `target`; proposals are refused meanwhile."""
+    """Leadership is being transferred to `target`; proposals are rejected meanwhile."""
 
     target: int
 
 
 @dataclass(slots=True)
 class TransferRejected:
-    """The transfer was not begun. `name` is stable, `reason` is for people."""
+    """The transfer did not begin. `name` is stable, `reason` is for humans."""
 
     name: str
     reason: str
@@ -160,7 +160,7 @@ class TransferRejected:
 
 @dataclass(slots=True)
 class ReadReady:
-    """The read may be answered from a state machine that has applied `index`."""
+    """The read may be served from a state machine that has applied `index`."""
 
     read_id: int
     index: int
@@ -168,14 +168,14 @@ class ReadReady:
 
 @dataclass(slots=True)
 class ReadRejected:
-    """This node is not (or no longer) the leader; the read may be tried elsewhere."""
+    """This node is not (or no longer) the leader. The client may try the read elsewhere."""
 
     read_id: int
 
 
 @dataclass(slots=True)
 class MessageDropped:
-    """A message was ignored as malformed or senseless; `reason` says why. For traces."""
+    """A malformed or invalid message was ignored; `reason` says why. For traces."""
 
     from_id: int
     message: RaftMessage

@@ -1,4 +1,4 @@
-"""Log entries, durable state and cluster membership: the values that reach the disk and the wire."""
+"""Log entries, durable state and configurations: the values that reach the disk and the wire."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ ENTRY_OVERHEAD_BYTES = 48
 
 @dataclass(slots=True)
 class Entry:
-    """One slot of the replicated log. Never mutated once made.
+    """One entry of the replicated log. Never mutated once made.
 
     Attributes:
         index: position in the log, from 1, without gaps.
         term: the leader's term when it appended the entry.
         kind: `command` goes to the state machine; `noop` is the new leader's first entry
-            (dissertation 6.4); `session` is a client session's (6.3); `membership` holds a
+            (dissertation 6.4); `session` belongs to a client session (6.3); `membership` holds a
             `Membership` as JSON (4.1); `version` holds a `ClusterVersion` as JSON.
-        data: the command as text (opaque to Raft), or the membership, or empty.
-        time_us: wall clock of the leader when it appended, microseconds since the Unix epoch,
-            never less than the previous entry's: for timestamps.
-        clock_us: the cluster clock when the leader appended, microseconds, never less than the previous
-            entry's: for sessions. It counts only while there is a leader; see `qcore.core.clocks.cluster_clock`. 0
+        data: the command as text (opaque to Raft), or the JSON, or empty.
+        time_us: the leader's wall clock when it appended the entry, microseconds since the Unix epoch,
+            never less than the previous entry's. For time stamps.
+        clock_us: the cluster clock when the leader appended the entry, microseconds, never less than the previous
+            entry's. For sessions. It runs only while there is a leader; see `qcore.core.clocks.cluster_clock`. 0
             under rules 1.
     """
 
@@ -44,7 +44,7 @@ class Entry:
     clock_us: Annotated[int, Field(exclude_if=not_)] = 0
 
     def size_bytes(self) -> int:
-        """Bytes of the data as UTF-8, and what an entry takes besides. JSON may escape some of it on the wire."""
+        """Bytes of the data as UTF-8 plus a fixed overhead. JSON may escape characters and take more on the wire."""
         data = self.data
         return (len(data) if data.isascii() else utf8_length(data)) + ENTRY_OVERHEAD_BYTES
 
@@ -53,8 +53,8 @@ class Entry:
 class HardState:
     """What a server must remember across restarts (paper, figure 2: persistent state).
 
-    `commit` need not be durable for safety; when it is stored, a restart applies sooner. `promise_ms` is the
-    longest promise to a leader's lease that this server's answers may have made; see `qcore.core.reads.read_index`.
+    `commit` need not be durable for safety. If it is stored, a restart applies entries sooner. `promise_ms` is the
+    longest promise to a leader's lease that this server's responses may have made; see `qcore.core.reads.read_index`.
     """
 
     term: int = 0
@@ -75,10 +75,10 @@ class Membership:
         learners_next: outgoing voters that become learners when the joint phase ends.
         addresses: `(id, "host:port")` of every member, sorted by id.
         cluster_id: names the cluster; chosen once, at initialisation.
-        joined: `(id, log index)` of every member that was added after the cluster began, sorted by id: the
-            configuration that made it a member. One that was removed and added again has another index.
-        auto_leave: while joint, the leader goes on to the simple configuration by itself; else it waits for
-            `LeaveJoint`. Part of the entry, because a later leader must know. Not written where it is true.
+        joined: `(id, log index)` of every member that was added after the cluster began, sorted by id: the index of
+            the configuration that made it a member. A member that was removed and added again has another index.
+        auto_leave: while joint, the leader moves on to the simple configuration by itself; if false, it waits for
+            `LeaveJoint`. It is part of the entry because a later leader must know it. True is not written.
     """
 
     voters: tuple[int, ...] = ()
@@ -96,14 +96,14 @@ class Membership:
 
     @property
     def is_empty(self) -> bool:
-        """True for a pristine node that has not been told of any cluster."""
+        """True for a pristine node that knows no cluster."""
         return not self.voters
 
     def is_voter(self, node_id: int) -> bool:
         return node_id in self.voters or node_id in self.voters_outgoing
 
     def members(self) -> tuple[int, ...]:
-        """Every id that receives the log, sorted, without repetition."""
+        """Every id that receives the log, sorted, without duplicates."""
         return tuple(
             sorted({*self.voters, *self.voters_outgoing, *self.learners, *self.learners_next})
         )
@@ -126,7 +126,7 @@ class Membership:
         return None
 
     def joined_at(self, node_id: int) -> int:
-        """Index of the configuration that made this node a member; 0 from the cluster's beginning."""
+        """Index of the configuration that made this node a member; 0 for a member of the first configuration."""
         return dict(self.joined).get(node_id, 0)
 
     def address_of(self, node_id: int) -> str | None:
@@ -158,11 +158,11 @@ class SnapshotMeta:
     Attributes:
         last_included_index: the last entry that it covers.
         last_included_term: that entry's term.
-        last_included_time_us: that entry's `time_us`. Log time must not go back behind a snapshot
+        last_included_time_us: that entry's `time_us`. Log time must not go back after a snapshot
             either, or a client session would expire later than it should (dissertation 6.3).
-        membership: the configuration in force at that entry.
+        membership: the effective configuration at that entry.
         last_included_clock_us: that entry's `clock_us`.
-        version: the version of the cluster as of that entry.
+        version: the version of the cluster at that entry.
     """
 
     last_included_index: int
@@ -175,10 +175,10 @@ class SnapshotMeta:
 
 @dataclass(slots=True, frozen=True)
 class Snapshot:
-    """A snapshot whole: what it covers, and the state machine's own text.
+    """A complete snapshot: what it covers, and the state machine's text.
 
-    `checksum` is the CRC-32 of the text as UTF-8, where whoever made the snapshot knows it: of a large text it
-    takes long.
+    `checksum` is the CRC-32 of the text as UTF-8, or None if the code that made the snapshot did not compute it: for
+    a large text that takes long.
     """
 
     meta: SnapshotMeta
@@ -188,7 +188,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class DurableState:
-    """All that a storage gives back at start; a fresh node has the default value.
+    """Everything that a storage returns at a start. A fresh node has the default value.
 
     `entries` begin right after `snapshot` (or at index 1) and have no gap.
     """

@@ -1,4 +1,4 @@
-"""What can happen to a `RaftCore`: the events that `step` takes."""
+"""The events that `RaftCore.step` takes."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class WriteDurable:
 
 @dataclass(slots=True)
 class Propose:
-    """Append these commands if this node leads. Answered by `ProposalAccepted` or `ProposalRejected`.
+    """Append these commands if this node leads. The result is `ProposalAccepted` or `ProposalRejected`.
 
-    All or none are appended. `wall_us` stamps the entries. `kinds`, if given, says of each whether it is
-    a `command` (the default), a `session` or a `version` entry.
+    Either all are appended or none. `wall_us` stamps the entries. `kinds`, if given, names for each command whether it
+    is a `command` (the default), a `session` or a `version` entry.
     """
 
     commands: list[str]
@@ -44,10 +44,10 @@ class Propose:
 
 @dataclass(slots=True)
 class ReadRequested:
-    """A linearizable read wants an index to wait for. Answered by `ReadReady` or `ReadRejected`.
+    """A linearizable read needs an index to wait for. The result is `ReadReady` or `ReadRejected`.
 
-    `read_id` must be new for each event: a retry is another read. With `lease` the leader's lease
-    answers at once while it holds; else, and without, a round of heartbeats confirms the read.
+    `read_id` must be new for each event: a retry is another read. With `lease` the read is ready immediately while the
+    leader holds its lease. Otherwise a round of heartbeats confirms the read.
     """
 
     read_id: int
@@ -56,21 +56,21 @@ class ReadRequested:
 
 @dataclass(slots=True)
 class ReadCancelled:
-    """Nobody waits for this read any more. It gets no answer; without this, it would be kept until it gets one."""
+    """No client waits for this read any more. It gets no result; without this event the core would keep it."""
 
     read_id: int
 
 
 @dataclass(slots=True)
 class ChangeMembership:
-    """Make these the voters and learners. Answered by `ChangeAccepted` or `ChangeRejected`.
+    """Make these the voters and learners. The result is `ChangeAccepted` or `ChangeRejected`.
 
     Attributes:
-        voters, learners: the whole sets that shall be in force in the end.
+        voters, learners: the complete sets of the final configuration.
         addresses: `(id, "host:port")` of members that the cluster does not know yet, or that moved.
         wall_us: stamps the entry.
-        expected_index: if given, refuse unless the configuration in force is that of this index.
-        auto_leave: leave the joint phase as soon as it is committed; else stay in it until `LeaveJoint`.
+        expected_index: if given, reject unless the effective configuration has this index.
+        auto_leave: leave the joint phase as soon as it is committed. If false, stay in it until `LeaveJoint`.
     """
 
     voters: tuple[int, ...]
@@ -83,9 +83,9 @@ class ChangeMembership:
 
 @dataclass(slots=True)
 class LeaveJoint:
-    """Leave the joint phase of a change that asked to stay in it. Answered by `ChangeAccepted` or `ChangeRejected`.
+    """Leave the joint phase of a change without `auto_leave`. The result is `ChangeAccepted` or `ChangeRejected`.
 
-    Any later leader can be told. `wall_us` stamps the entry.
+    Any later leader accepts it, too. `wall_us` stamps the entry.
     """
 
     wall_us: int
@@ -93,9 +93,9 @@ class LeaveJoint:
 
 @dataclass(slots=True)
 class TransferLeadership:
-    """Hand over to a voter (None: the best one). Answered by `TransferStarted` or `TransferRejected`.
+    """Transfer leadership to a voter (None: the best one). The result is `TransferStarted` or `TransferRejected`.
 
-    That it worked shows in a `RoleChanged` with another leader; it is given up after an election timeout.
+    A `RoleChanged` with another leader shows that it succeeded. The leader abandons it after an election timeout.
     """
 
     to: int | None
@@ -103,10 +103,10 @@ class TransferLeadership:
 
 @dataclass(slots=True)
 class Bootstrap:
-    """Begin a cluster with this configuration, and with this version if one is given. Valid on a pristine node only.
+    """Begin a cluster with this configuration, and with this version if given. Valid on a pristine node only.
 
     Raises from `step`:
-        ConfigError: the node already has a log or a configuration, or the membership is unusable.
+        ConfigError: the node already has a log or a configuration, or the configuration is unusable.
     """
 
     membership: Membership
@@ -116,23 +116,23 @@ class Bootstrap:
 
 @dataclass(slots=True)
 class Campaign:
-    """Behave as if the election timeout had just passed; ignored while the server's promise to a lease lasts."""
+    """Act as if the election timeout had just passed. Ignored while the server's promise to a lease lasts."""
 
 
 @dataclass(slots=True)
 class PeerUnreachable:
-    """What was in flight to the peer is probably lost: find out what it holds before sending more."""
+    """What was in flight to the peer is probably lost: probe its log before sending more."""
 
     peer_id: int
 
 
 @dataclass(slots=True)
 class SnapshotTaken:
-    """The state machine's state as of `index` (applied) was captured as `data`.
+    """The driver captured the state machine's state at `index` (applied) as `data`.
 
-    The core stores it and drops the log up to `index - keep_entries`, or further, so that what it keeps of
-    what the snapshot covers is at most `keep_bytes`. `checksum`: see `Snapshot`. `version` is the version of the
-    cluster as of `index`.
+    The core stores it and compacts the log up to `index - keep_entries`, or further: of the entries that the snapshot
+    covers it keeps at most `keep_bytes`. `checksum`: see `Snapshot`. `version` is the version of the cluster at
+    `index`.
     """
 
     index: int

@@ -1,15 +1,15 @@
 """Membership changes by joint consensus (paper section 6, dissertation 4.3).
 
-| configuration in force | committed? | the leader |
+| effective configuration | committed? | the leader |
 |---|---|---|
 | joint | no | waits: every decision needs both majorities |
 | joint | yes | appends the configuration that leaves the joint phase; without `auto_leave`, on `LeaveJoint` |
-| simple | no | waits; a second change is refused |
-| simple | yes | lets go of the removed servers; if it is one of them, hands over and steps down |
+| simple | no | waits and rejects a second change |
+| simple | yes | stops replicating to removed servers; if it is one of them, transfers leadership and steps down |
 
-A change that leaves the voters as they are (learners come or go) needs no joint phase: it moves no quorum.
-A server uses the newest configuration in its log, committed or not; one that is truncated away is
-rolled back by `RaftServer.truncate`.
+A change that keeps the voters (learners come or go) needs no joint phase: it moves no quorum.
+A server uses the newest configuration in its log, committed or not. If that one is truncated,
+`RaftServer.truncate` rolls back to the one before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def change(server: RaftServer, event: ChangeMembership) -> None:
-    """Begin the change, or refuse it by name."""
+    """Begin the change, or reject it."""
     rejection = _change_rejection(server, event)
     if rejection is not None:
         server.emit(ChangeRejected(*rejection))
@@ -38,7 +38,7 @@ def change(server: RaftServer, event: ChangeMembership) -> None:
 
 
 def leave(server: RaftServer, event: LeaveJoint) -> None:
-    """Leave a joint phase that does not end by itself, or refuse by name."""
+    """Leave a joint phase that does not end by itself, or reject the request."""
     rejection = _leader_rejection(server)
     if rejection is None and not server.membership.is_joint:
         rejection = "not_joint", "there is no joint configuration to leave"
@@ -111,7 +111,7 @@ def advance(server: RaftServer) -> None:
     members = server.membership.members()
     gone = [peer for peer in server.progress if peer not in members]
     for peer in gone:
-        # The last message tells a removed server, best effort, that its removal is committed.
+        # The last message informs a removed server, best effort, that its removal is committed.
         replication.send_heartbeat(server, peer, server.progress[peer])
         del server.progress[peer]
     if server.membership.is_voter(server.node_id):
@@ -130,7 +130,7 @@ def _change_rejection(server: RaftServer, event: ChangeMembership) -> tuple[str,
     """Name and reason of the rejection, or None."""
     current = server.membership
     known = {*dict(current.addresses), *dict(event.addresses)}
-    strangers = sorted({*event.voters, *event.learners} - known)
+    unknown = sorted({*event.voters, *event.learners} - known)
     both = sorted({*event.voters} & {*event.learners})
     if (rejection := _leader_rejection(server)) is not None:
         return rejection
@@ -142,14 +142,14 @@ def _change_rejection(server: RaftServer, event: ChangeMembership) -> tuple[str,
     if event.expected_index is not None and event.expected_index != server.membership_index:
         return "changed", (
             f"the configuration is now that of index {server.membership_index}, not {event.expected_index}: "
-            "look at it again before changing it"
+            "read it again before changing it"
         )
     if not event.voters:
         return "empty", "a cluster needs at least one voter"
-    if strangers:
-        return "unknown_member", f"no address is known for {strangers}: add them as learners first"
+    if unknown:
+        return "unknown_member", f"no address is known for {unknown}: add them as learners first"
     if both:
-        return "contradiction", f"{both} cannot be voters and learners at once"
+        return "contradiction", f"{both} cannot be both voters and learners"
     if (fault := priorities.change_rejection(server, event.voters)) is not None:
         return "priorities", fault
     if (
@@ -160,17 +160,17 @@ def _change_rejection(server: RaftServer, event: ChangeMembership) -> tuple[str,
 
 
 def _leader_rejection(server: RaftServer) -> tuple[str, str] | None:
-    """Why this server can begin nothing at all: name and reason, or None."""
+    """Why this server can begin no change: name and reason, or None."""
     if server.role != "leader":
         return "not_leader", "this node is not the leader"
     if server.transfer is not None:
         return "transferring", "leadership is being transferred: retry in a moment"
     if server.commit_index < server.term_start_index:
-        # Without this, two leaders could start different changes from one configuration, with
+        # Otherwise two leaders could start different changes from the same configuration, with
         # majorities that do not overlap.
         return (
             "not_ready",
-            "this leader has not committed an entry of its own term yet: retry in a moment",
+            "this leader has not committed an entry of its current term yet: retry in a moment",
         )
     return None
 

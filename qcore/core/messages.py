@@ -1,8 +1,8 @@
 """The messages of Raft: one class each, with the paper's field names.
 
 They are slotted dataclasses, cheap to make and never mutated. Validation and JSON happen once, at
-the wire boundary (`qcore.transport`). Every message names its `term`; who sent it is known to
-the host from the connection and is given to the core with the event.
+the wire boundary (`qcore.transport`). Every message names its `term`. The driver knows the sender from the connection
+and passes it to the core with the event.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IdsSinceRules2 = Annotated[tuple[int, ...], Field(exclude_if=not_)]
 
 
 def is_first_version(version: ClusterVersion) -> bool:
-    """Whether the version need not be written, because 0.1.0 would have had it too."""
+    """Whether the version need not be written, because it is the only one that 0.1.0 knew."""
     return version == FIRST_VERSION
 
 
@@ -34,9 +34,9 @@ VersionSinceRules2 = Annotated[ClusterVersion, Field(exclude_if=is_first_version
 class RequestVote:
     """A candidate asks for a vote (paper, section 5.2).
 
-    `leadership_transfer` lets the receiver ignore the live leader it knows (dissertation 4.2.3). `rules` are the newest
-    apply rules that the candidate's log names, if these are 2 or later: then the answer may tell the voter's clock,
-    also if the voter holds no entry yet (see `qcore.core.clocks.wall_time`).
+    `leadership_transfer` lets the receiver ignore the live leader that it knows (dissertation 4.2.3). `rules` are the
+    newest apply rules in the candidate's log if these are 2 or later, else 0. Then the response may carry the voter's
+    clock, even if the voter's log is empty (see `qcore.core.clocks.wall_time`).
     """
 
     term: int
@@ -49,7 +49,7 @@ class RequestVote:
 
 @dataclass(slots=True)
 class RequestVoteResponse:
-    """`wall_us` is the voter's wall clock when it answered; 0 if it does not say."""
+    """`wall_us` is the voter's wall clock when it responded; 0 if it does not report it."""
 
     term: int
     vote_granted: bool
@@ -60,8 +60,8 @@ class RequestVoteResponse:
 class PreVote:
     """Would you vote for me in `next_term`? Changes no state (dissertation 9.6).
 
-    `term` is the candidate's current term, which it has not left. With `leadership_transfer` the leader asked the
-    candidate to take over, and a voter that hears the leader may agree nevertheless.
+    `term` is the candidate's current term, which it has not left. With `leadership_transfer`, the leader asked the
+    candidate to take over, and a voter may agree although it is in contact with the leader.
     """
 
     term: int
@@ -74,7 +74,7 @@ class PreVote:
 
 @dataclass(slots=True)
 class PreVoteResponse:
-    """`next_term` echoes the request, so that a late answer cannot count for a later round."""
+    """`next_term` echoes the request, so that a late response cannot count for a later election."""
 
     term: int
     next_term: int
@@ -83,19 +83,19 @@ class PreVoteResponse:
 
 @dataclass(slots=True)
 class AppendEntries:
-    """Replicates entries; empty, it is a heartbeat (paper, section 5.3).
+    """Replicates entries; without entries it is a heartbeat (paper, section 5.3).
 
-    `round` numbers the leader's read rounds within its term; it is echoed by the response, and only a
-    response that echoes a round begun after a read arrived can confirm it (dissertation 6.4).
+    `round` numbers the leader's read rounds within its term. The response echoes it. A read is confirmed only by a
+    response that echoes a round that began after the read arrived (dissertation 6.4).
 
-    The last three fields tell how fresh the follower's state is (see `qcore.core.reads.freshness`).
+    The last three fields bound the age of the follower's state (see `qcore.core.reads.freshness`).
 
     Attributes:
-        echo_us: `sent_us` of the newest answer that the leader has from this follower; 0 if there is none.
-        is_current: the leader has committed an entry of its own term, so `leader_commit` covers all that was
-            acknowledged by earlier leaders.
-        confirmed_ago_us: how long before that answer arrived a quorum is known to have followed the leader, µs; 0 if
-            it is known for that moment or a later one.
+        echo_us: `sent_us` of the newest response that the leader has from this follower; 0 if there is none.
+        is_current: the leader has committed an entry of its current term, so `leader_commit` covers everything that
+            earlier leaders acknowledged.
+        confirmed_ago_us: how long before the arrival of that response a quorum is known to have followed the leader,
+            µs; 0 if this is known for that moment or a later one.
     """
 
     term: int
@@ -112,15 +112,19 @@ class AppendEntries:
 
 @dataclass(slots=True)
 class AppendEntriesResponse:
-    """Answer to `AppendEntries`.
+    """The response to `AppendEntries`.
 
-    On success `match_index` is the highest index up to which the follower's *durable* log is known to
-    equal the leader's. On failure `prev_log_index` echoes the request, and (`hint_index`,
-    `hint_term`) tell where the follower's log may agree, so that the leader skips whole terms at a
-    time (paper, end of section 5.3). `priority` is the follower's own, see `RaftConfig`; for
-    `promise_ms` it grants nobody a vote after this request, on which a leader's lease rests: 0 without
-    `lease_reads`. `sent_us` is the follower's monotonic clock when it answered, which the leader echoes;
-    `wall_us` its wall clock. Both are 0 if it does not say.
+    Attributes:
+        match_index: on success, the highest index up to which the follower's *durable* log is known to equal the
+            leader's.
+        prev_log_index: echoes the request.
+        hint_index, hint_term: on failure, where the follower's log may agree, so that the leader skips whole terms at
+            a time (paper, end of section 5.3).
+        priority: the follower's priority; see `RaftConfig`.
+        promise_ms: for this long after the request the follower grants no other node a vote. A leader's lease
+            rests on it. 0 without `lease_reads`.
+        sent_us: the follower's monotonic clock when it responded, which the leader echoes; 0 if not reported.
+        wall_us: its wall clock at that time; 0 if not reported.
     """
 
     term: int
@@ -140,8 +144,8 @@ class AppendEntriesResponse:
 class InstallSnapshot:
     """One chunk of a snapshot that replaces a follower's log prefix (paper, section 7).
 
-    `data` holds the characters from `offset` on, of `total` in all; `checksum` is the CRC-32 of the
-    whole text as UTF-8. A follower that holds a part of the same snapshot answers where to go on.
+    `data` holds the characters from `offset` on, out of `total`. `checksum` is the CRC-32 of the whole text as UTF-8.
+    A follower that already holds a part of the same snapshot responds with the offset to continue at.
     """
 
     term: int
@@ -161,12 +165,12 @@ class InstallSnapshot:
 
 @dataclass(slots=True)
 class InstallSnapshotResponse:
-    """Answer to a chunk: where to go on, or what the durable log holds once nothing is missing.
+    """The response to a chunk: the offset to continue at, or what the durable log holds once nothing is missing.
 
     Attributes:
         last_included_index: echoes the request.
-        next_offset: the characters held so far; the next chunk begins there.
-        match_index: above 0 when the snapshot is installed or was not needed.
+        next_offset: how many characters the follower holds; the next chunk begins there.
+        match_index: above 0 once the snapshot is installed, or if it was not needed.
     """
 
     term: int
@@ -182,9 +186,9 @@ class InstallSnapshotResponse:
 
 @dataclass(slots=True)
 class TimeoutNow:
-    """The leader asks the receiver to campaign at once (dissertation 3.10).
+    """The leader asks the receiver to campaign now (dissertation 3.10).
 
-    `must_reach` are voters that must agree to a pre-vote of the receiver first; see `qcore.core.leadership.transfer`.
+    `must_reach` are voters whose pre-votes the receiver needs first; see `qcore.core.leadership.transfer`.
     """
 
     term: int
@@ -194,9 +198,9 @@ class TimeoutNow:
 
 @dataclass(slots=True)
 class TimeoutNowResponse:
-    """Whether the receiver campaigns; tells an old leader of a newer term.
+    """Whether the receiver campaigns. Its term also informs an old leader of a newer term.
 
-    A receiver that asks for pre-votes first answers when these have decided.
+    A receiver that asks for pre-votes first responds when these have decided.
     """
 
     term: int

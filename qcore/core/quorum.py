@@ -1,8 +1,8 @@
-"""Majorities, simple and joint: what a set of voters has agreed on (dissertation 4.3).
+"""Majorities, simple and joint: the value or vote on which a set of voters agrees (dissertation 4.3).
 
 While the configuration is joint, every decision needs a majority of the incoming and of the outgoing
-voters. The functions take the voters' values by id and never cache an order (the quorum index of
-a cached order goes stale when acknowledgements arrive out of order).
+voters. The functions take the voters' values by id and never cache an order: the quorum index of
+a cached order goes stale when acknowledgements arrive out of order.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ VoteResult = Literal["won", "lost", "pending"]
 def quorum_value(membership: Membership, values: Mapping[int, int]) -> int:
     """The highest value that a quorum has reached or passed.
 
-    Serves for the commit index (values: durable match indexes), for read rounds (values: rounds
-    acknowledged) and for the time of the last quorum contact (values: times of the last answers).
+    Used for the commit index (values: durable match indexes), for read rounds (values: rounds
+    acknowledged) and for the time of the last quorum contact (values: times of the last responses).
 
     Args:
         membership: the configuration; must have voters.
@@ -32,7 +32,7 @@ def quorum_value(membership: Membership, values: Mapping[int, int]) -> int:
 
 
 def vote_result(membership: Membership, votes: Mapping[int, bool]) -> VoteResult:
-    """Whether the votes received so far win, lose, or decide nothing yet."""
+    """Whether the votes received until now win, lose, or decide nothing yet."""
     results = [_majority_vote(membership.voters, votes)]
     if membership.voters_outgoing:
         results.append(_majority_vote(membership.voters_outgoing, votes))

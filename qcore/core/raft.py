@@ -1,13 +1,13 @@
-"""The door to the core: one event in, a list of effects out.
+"""The only entry point of the core: `RaftCore.step` takes one event and returns effects.
 
-What each message does to the term is decided here, before the parts of the algorithm see it
+This module decides what each message does to the term, before the parts of the algorithm see it
 (paper, figure 2, "rules for servers"):
 
 | message's term | RequestVote | PreVote | append, snapshot | responses |
 |---|---|---|---|---|
-| above ours | adopt it, unless we hear a live leader | never adopted | adopt it and follow | adopt it |
+| above ours | adopt it, unless a leader is live | never adopted | adopt it and follow | adopt it |
 | ours | to its handler | to its handler | follow, to its handler | to its handler |
-| below ours | refused with our term | refused with our term | refused with our term | ignored |
+| below ours | rejected with our term | rejected with our term | rejected with our term | ignored |
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ from qcore.errors import ConfigError
 
 
 class RaftCore:
-    """One Raft server, pure. See the package docstring for the host's duties.
+    """One Raft server, pure. See the package docstring for the driver's duties.
 
     Args:
         config: settings.
-        durable: what the storage gave back; it is not kept, its entries are shared.
+        durable: what the storage holds at the start. The core does not keep it, but shares its entries.
         rng: draws the election timeouts; nothing else is random.
         now: µs on the clock that later events will use.
 
@@ -79,17 +79,17 @@ class RaftCore:
         self._initial_effects: list[Effect] = self._server.effects
 
     def initial_effects(self) -> list[Effect]:
-        """What a restart gives to do before the first event: applying what was known committed. Once."""
+        """The effects to execute before the first event: apply the committed entries. Empty after the first call."""
         effects, self._initial_effects = self._initial_effects, []
         return effects
 
     def step(self, event: Event, now: int, wall_us: int = 0) -> list[Effect]:
-        """Take one event at time `now` and return what must be done.
+        """Take one event at time `now` and return the effects to execute.
 
         Args:
             event: what happened.
             now: µs on the monotonic clock.
-            wall_us: µs since the Unix epoch, which answers tell the leader; 0 if the host does not say.
+            wall_us: µs since the Unix epoch, which responses report to the leader; 0 if the driver has no wall clock.
 
         Raises:
             ConfigError: a `Bootstrap` was refused; nothing changed. No other event raises.
@@ -158,25 +158,25 @@ class RaftCore:
 
     @property
     def newest_version(self) -> ClusterVersion:
-        """The version that will be active once all that the log holds is applied, committed or not."""
+        """The version that is active once the whole log is applied, committed or not."""
         return activated_versions(version for _, version in self._server.versions)[-1]
 
     @property
     def rules(self) -> int:
-        """The newest apply rules that log or snapshot name, committed or not; every member supports them."""
+        """The newest apply rules in log or snapshot, committed or not; every member supports them."""
         return self._server.rules
 
     @property
     def is_pristine(self) -> bool:
-        """Whether this server may begin a cluster: it holds no entry and has taken part in no election."""
+        """Whether this server may begin a cluster: its log is empty, and it has taken part in no election."""
         server = self._server
-        # Term 1 without a vote is what a crash amid an earlier attempt leaves: nobody else speaks in it.
+        # A crash during an earlier attempt leaves term 1 without a vote. No other node sends messages in that term.
         touched = server.term > 1 or server.voted_for is not None
         return not (server.log.last_index or touched) and server.membership.is_empty
 
     @property
     def has_committed_in_term(self) -> bool:
-        """True on a leader that has committed an entry of its own term: only then it knows what is committed."""
+        """True on a leader that has committed an entry of its current term: only then it knows what is committed."""
         server = self._server
         return server.role == "leader" and server.commit_index >= server.term_start_index
 
@@ -196,55 +196,53 @@ class RaftCore:
         return self._server.max_wall_skew_us
 
     def time_when_clock_shows(self, clock_us: int) -> int:
-        """On a leader: when the cluster clock will show this if it goes on in office, µs on the monotonic clock."""
+        """On a leader: when the cluster clock reaches this value if it continues to lead, µs on the monotonic clock."""
         return self._server.clock.time_when(clock_us)
 
     @property
     def transferring(self) -> bool:
-        """True on a leader that is handing over."""
+        """True on a leader that is transferring its leadership."""
         return self._server.transfer is not None
 
     @property
     def has_unanswered_timeout_now(self) -> bool:
-        """True on a leader that asked a voter to take over which has not refused: it may do so at any later time."""
+        """True on a leader that asked a voter to take over and got no rejection: the voter may win later."""
         return bool(self._server.unanswered_timeout_now)
 
     @property
     def last_transfer_failure(self) -> str:
-        """How the last transfer of this server ended, if not with another leader; for people."""
+        """Why the last transfer of this server ended without another leader; for humans."""
         return self._server.last_transfer_failure
 
     @property
     def transfer_deadline(self) -> int | None:
-        """On a leader that is handing over: when it gives up and takes proposals again, µs."""
+        """On a leader that is transferring: when it stops trying and accepts proposals again, µs."""
         transfer = self._server.transfer
         return None if transfer is None else transfer.deadline
 
     def match_index_of(self, peer_id: int) -> int | None:
-        """On a leader, how far the peer's durable log is known to agree; None for a stranger."""
+        """On a leader, how far the peer's durable log is known to agree; None for an unknown node."""
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.match
 
     def last_answer_at(self, peer_id: int) -> int | None:
-        """On a leader, when the peer last answered (or the leader came to know it), µs; None for a stranger."""
+        """On a leader, when the peer last responded (or was added), µs; None for an unknown node."""
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.last_answer_at
 
     def has_answered(self, peer_id: int) -> bool:
-        """On a leader, whether the peer has answered it, at the address that it has now; False for a stranger.
+        """On a leader, whether the peer has responded from its current address; False for an unknown node.
 
-        An answer to the round in which the address was changed does not count: the old one may have sent it.
+        A response to the round in which the address changed does not count: the old address may have sent it.
         """
         progress = self._server.progress.get(peer_id)
         return progress is not None and progress.acked_round > progress.address_changed_in_round
 
     def fresh_as_of(self, now: int) -> int | None:
-        """As of which moment on this server's clock the committed state is known to be, µs; None if not at all.
+        """The moment on this server's clock at which its committed state is known to be fresh, µs; None if unknown.
 
-        `now` is what that clock shows.
-
-        Whatever was acknowledged to anybody before that moment is covered by the commit index; see
-        `qcore.core.reads.freshness`.
+        The commit index covers every write that any node acknowledged before that moment; see
+        `qcore.core.reads.freshness`. `now` is the current time on that clock.
         """
         return freshness.fresh_as_of(self._server, now)
 
@@ -266,7 +264,7 @@ class RaftCore:
 
     @property
     def last_leader_contact(self) -> int | None:
-        """When a follower last heard the present leader, µs; does not move on the leader."""
+        """When a follower last heard from the current leader, µs; on a leader, when it was elected."""
         return self._server.last_leader_contact
 
     @property
@@ -275,7 +273,7 @@ class RaftCore:
 
     @property
     def committed_membership(self) -> tuple[int, Membership]:
-        """The newest committed configuration, with its index: unlike the one in force it is never taken back."""
+        """The newest committed configuration, with its index. Unlike the effective one it is never rolled back."""
         server = self._server
         return next(
             (held for held in reversed(server.memberships) if held[0] <= server.commit_index),
@@ -284,11 +282,11 @@ class RaftCore:
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The newest snapshot, which stands for the log up to its index."""
+        """The newest snapshot, which replaces the log up to its index."""
         return self._server.snapshot
 
     def term_at(self, index: int) -> int | None:
-        """The term of the entry at `index`; None if the log does not hold it (any more)."""
+        """The term of the entry at `index`; None if the log does not hold the entry (any more)."""
         return self._server.log.term(index)
 
     def log_entries(self) -> list[Entry]:
@@ -296,7 +294,7 @@ class RaftCore:
         return list(self._server.log.entries)
 
     def status(self) -> CoreStatus:
-        """An immutable picture of the server."""
+        """The current status of the server, as immutable values."""
         return status_of(self._server)
 
     # -- events ----------------------------------------------------------------------------------
@@ -311,7 +309,7 @@ class RaftCore:
     def _quorum_active_at(self) -> int:
         """When a quorum was last known to follow this leader, µs.
 
-        To answer heartbeats is not enough: where disks hang, a quorum answers, and no client gets anything done.
+        Responses to heartbeats are not enough: while disks stall, a quorum responds, but nothing commits.
         """
         server = self._server
         contact = election.quorum_contact_at(server)
@@ -371,8 +369,8 @@ class RaftCore:
         if event.version is not None:
             kinds.append("version")
             data.append(event.version.to_json())
-        # With other voters, this clock is as good as any other one. A stamp cannot be taken back, so these entries
-        # get none, and the leader's first one comes when the votes have told the others' clocks.
+        # With other voters, this clock may be the wrong one, and a stamp cannot be taken back. So these entries get no
+        # stamp. The leader's first stamp comes once the votes have reported the other clocks.
         alone = len(initial.voters) == 1
         unstamped = event.version is not None and event.version.rules >= 2 and not alone
         replication.append_as_leader(server, kinds, data, 0 if unstamped else event.wall_us)
@@ -401,7 +399,7 @@ class RaftCore:
                 else:
                     self._on_request_vote(from_id, message)
             case PreVoteResponse():
-                # A grant speaks of the next term and carries the voter's own, which may lag behind.
+                # A grant is about the next term and carries the voter's current term, which may lag behind.
                 if message.term <= server.term or self._is_current_term(from_id, message):
                     if server.incoming_transfer is not None:
                         takeover.on_pre_vote_response(server, from_id, message)
@@ -424,7 +422,7 @@ class RaftCore:
         if message.leader_id != from_id:
             server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
         elif message.term < 1:
-            server.emit(MessageDropped(from_id, message, "nobody leads before term 1"))
+            server.emit(MessageDropped(from_id, message, "no node leads before term 1"))
         elif message.term < server.term:
             self._reject_stale_leader(from_id, message)
         elif message.term == server.term and server.role == "leader":
@@ -435,11 +433,11 @@ class RaftCore:
     def _on_request_vote(self, from_id: int, request: RequestVote) -> None:
         server = self._server
         if request.term < 1:
-            server.emit(MessageDropped(from_id, request, "nobody campaigns before term 1"))
+            server.emit(MessageDropped(from_id, request, "no node campaigns before term 1"))
             return
         if request.term > server.term:
             if not request.leadership_transfer and election.hears_live_leader(server):
-                # Not even the term is adopted, or one isolated server could depose a leader that works.
+                # Do not even adopt the term: otherwise one isolated server could depose a working leader.
                 server.send(
                     from_id, RequestVoteResponse(server.term, False), server.after_hard_state
                 )
@@ -468,7 +466,7 @@ class RaftCore:
             compaction.on_install_snapshot(server, from_id, message)
 
     def _reject_stale_leader(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
-        """Tell a leader of an older term that its time is over; it steps down when it sees our term."""
+        """Inform a leader of an older term of the current term, so that it steps down."""
         server = self._server
         response: AppendEntriesResponse | InstallSnapshotResponse
         if isinstance(message, AppendEntries):
@@ -490,7 +488,7 @@ class RaftCore:
         | RequestVoteResponse
         | TimeoutNowResponse,
     ) -> bool:
-        """Adopt a newer term; True if the response belongs to the term we were and are in."""
+        """Adopt a newer term. True if the response belongs to the term that this server was already in."""
         server = self._server
         if response.term > server.term:
             election.become_follower(server, response.term, None)

@@ -1,7 +1,7 @@
 """The state of one Raft server, and the primitives that every part of the algorithm shares.
 
-The parts (`election`, `replication`, `reads`, `snapshots`) are functions over a `RaftServer`. They change it and
-emit effects through the primitives here, which keep the durability rules in one place.
+The parts (`election`, `replication`, `read_index`, `compaction`, ...) are functions over a `RaftServer`. They change
+it and emit effects through the primitives here, which keep the durability rules in one place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from qcore.core.effects import (
     TruncateLog,
 )
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
-from qcore.core.leadership.tenure import TransferBackoff
+from qcore.core.leadership.transfer_backoff import TransferBackoff
 from qcore.core.log.growing_text import TextBuilder
 from qcore.core.log.progress import Progress
 from qcore.core.log.restore import (
@@ -43,22 +43,23 @@ from qcore.core.version import ClusterVersion
 #: A deadline that never comes, µs.
 NEVER = 1 << 62
 
-#: Since these rules a promise to a leader's lease is durable before it is made.
+#: From these apply rules on, a promise to a leader's lease is durable before it is made.
 PROMISES_STORED_SINCE_RULES = 2
 
 
 @dataclass(slots=True)
 class ReadRounds:
-    """Linearizable reads on their way (see `qcore.core.reads.read_index`).
+    """The linearizable reads in progress (see `qcore.core.reads.read_index`).
+
+    `in_flight`, `queued` and `awaiting_commit` hold dictionaries as ordered sets, so that a read can be removed.
 
     Attributes:
         round: number of the newest round in this term.
         in_flight: the round that waits for a quorum: (round, commit index when it began, read ids).
-        queued: reads that go with the next round.
-        awaiting_commit: reads that came before this leader's first commit in its own term.
-        All three are dictionaries as ordered sets, so that a read can be forgotten.
+        queued: reads for the next round.
+        awaiting_commit: reads that arrived before this leader's first commit in its current term.
         round_times: (number, when it began, µs) of rounds, oldest first; see `qcore.core.reads.freshness`.
-        confirmed: index of the configuration, and what `freshness.confirmed_at` worked out under it; None if that may
+        confirmed: index of the configuration, and the result of `freshness.confirmed_at` under it; None if that may
             have changed since.
     """
 
@@ -70,19 +71,19 @@ class ReadRounds:
     confirmed: tuple[int, int] | None = None
 
     def pending(self) -> bool:
-        """Whether any read is on its way."""
+        """Whether any read is in progress."""
         return self.in_flight is not None or bool(self.queued or self.awaiting_commit)
 
 
 @dataclass(slots=True)
 class OutgoingTransfer:
-    """Leadership on its way to `target`, given up at `deadline` (µs).
+    """A leadership transfer to `target`, abandoned at `deadline` (µs).
 
     Attributes:
-        by_priority: it was not asked for; the target has a higher priority.
-        may_retarget: no target was named, so that another one may be asked if this one refuses.
+        by_priority: no one requested it; the target has a higher priority.
+        may_retarget: the request named no target, so another one may be asked if this one rejects.
         timeout_now_sent: the target was asked to take over.
-        rejected_by: targets that could not.
+        rejected_by: targets that could not win.
     """
 
     target: int
@@ -98,10 +99,10 @@ class IncomingTransfer:
     """This follower was asked to take over and finds out whether it could win (see `qcore.core.leadership.takeover`).
 
     Attributes:
-        leader_id: who asked.
+        leader_id: the leader that asked.
         must_reach: voters whose pre-votes it needs, besides a majority.
-        deadline: when it gives up, µs.
-        votes: the pre-votes so far.
+        deadline: when it stops trying, µs.
+        votes: the pre-votes received.
     """
 
     leader_id: int
@@ -112,7 +113,7 @@ class IncomingTransfer:
 
 @dataclass(slots=True)
 class IncomingSnapshot:
-    """What this follower holds so far of a snapshot that is sent to it."""
+    """The part of a snapshot that this follower has received."""
 
     meta: SnapshotMeta
     total: int
@@ -123,26 +124,27 @@ class IncomingSnapshot:
 
 
 class RaftServer:
-    """All that one server knows. `term`, `voted_for`, the log and the snapshot are durable; the rest is not.
+    """The whole state of one server. `term`, `voted_for`, the log and the snapshot are durable; the rest is not.
 
     Attributes:
-        commit_index, applying_index: highest index known committed; highest index emitted in an `Apply`.
-        durable_index: highest index up to which the own log is on stable storage.
-        memberships: the configurations in the log as (index, membership), oldest first; the last one is in
-            force from the moment it is appended (dissertation 4.1), and returns to the one before if truncated away.
-        last_leader_contact: when the present leader was last heard, µs; None while no leader is known.
-        last_time_us: the newest time stamp in the log, also when its entry was compacted since.
+        commit_index, applying_index: highest index known to be committed; highest index emitted in an `Apply`.
+        durable_index: highest index up to which this server's log is on stable storage.
+        memberships: the configurations in the log as (index, membership), oldest first. The last one is effective
+            from the moment it is appended (dissertation 4.1). If it is truncated, the one before is effective again.
+        last_leader_contact: when the current leader was last heard, µs; None while no leader is known.
+        last_time_us: the newest time stamp in the log, even if its entry was compacted since.
         last_clock_us: likewise the newest value of the cluster clock.
-        clock: on a leader, the cluster clock as it goes on from there.
-        stamped_at: on a leader, when it last appended an entry of its own, or was elected, µs on its clock.
-        voter_wall_offset_us: on a candidate, how far each voter's wall clock is ahead of the own monotonic clock, µs.
+        clock: on a leader, the running cluster clock.
+        stamped_at: on a leader, when it last appended an entry itself, or was elected, µs on its clock.
+        voter_wall_offset_us: on a candidate, how far each voter's wall clock is ahead of this server's monotonic
+            clock, µs.
         commit_advanced_at: when the commit index last rose, or when the first entry beyond it was appended, µs.
-        versions: the versions of the cluster that log and snapshot name, committed or not, as (index, version), oldest
-            first; never empty. Those of removed entries are taken back.
-        rules: the newest apply rules among them: every member supports them, so message fields and formats that
+        versions: the versions of the cluster in log and snapshot, committed or not, as (index, version), oldest
+            first; never empty. Those of truncated entries are removed.
+        rules: the newest apply rules among them. Every member supports them, so message fields and formats that
             came with them may be used.
-        wall_us: this server's wall clock at the last step, µs since the Unix epoch; 0 if the host does not say.
-        started_at: when this life of the server began, µs on its clock.
+        wall_us: this server's wall clock at the last step, µs since the Unix epoch; 0 if the driver has none.
+        started_at: when this server last started, µs on its clock.
     """
 
     def __init__(
@@ -190,24 +192,24 @@ class RaftServer:
         self.term_start_index = 0
         self.reads = ReadRounds()
         self.transfer: OutgoingTransfer | None = None
-        #: On a leader: voters that were asked to take over in this term and have not refused, and how often.
+        #: On a leader: voters that were asked to take over in this term and have not rejected, and how often.
         self.unanswered_timeout_now: dict[int, int] = {}
-        #: How its last transfer ended, for people.
+        #: How its last transfer ended, for humans.
         self.last_transfer_failure = ""
         self.incoming_transfer: IncomingTransfer | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
-        #: On a leader: the configuration of this index is committed and nothing is left to do for it.
+        #: On a leader: the configuration of this index is committed, and no step of its change is left.
         self.settled_membership_index = -1
-        #: As of which moment the committed state is known to be, and (commit index, moment) that would renew it.
+        #: The moment at which the committed state is known to be fresh, and (commit index, moment) that would renew it.
         self.fresh_as_of: int | None = None
         self.pending_freshness: tuple[int, int] | None = None
         self.next_priority_transfer_at = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
-        #: What this server's answers promise to a leader's lease: see `AppendEntriesResponse`.
+        #: What this server's responses promise to a leader's lease: see `AppendEntriesResponse`.
         self.promise_ms = config.election_timeout_min_ms if config.lease_reads else 0
-        #: What the disk is told of promises: those of the life before, and those of the newest `SaveHardState`.
+        #: The promises on disk: those from before the restart, and those of the newest `SaveHardState`.
         self.previous_promise_ms = self.stored_promise_ms = durable.hard_state.promise_ms
         self.heartbeat_us = config.heartbeat_ms * 1000
         self.election_timeout_min_us = config.election_timeout_min_ms * 1000
@@ -218,9 +220,9 @@ class RaftServer:
         self.transfer_backoff = TransferBackoff(self.election_timeout_max_us)
         self._syncs = RecentSyncs(self.election_timeout_max_us)
         self.heartbeat_deadline = NEVER
-        # A lease counts on promises of the life before, whatever the settings are now: give no vote until they have
-        # run out. Under rules 1 they were not stored, so that only the present settings tell how long they are. A new
-        # voter answers heartbeats before it holds any entry, so a term is enough to have promised.
+        # A lease may rest on promises from before the restart, whatever the settings are now: grant no vote until
+        # they have expired. Under rules 1 they were not stored, so only the current settings show how long they are.
+        # A new voter responds to heartbeats before it holds any entry, so a term is enough to have promised.
         promised_ms = self.previous_promise_ms
         if self.log.last_index > 0 or self.term > 0:
             promised_ms = max(promised_ms, self.promise_ms)
@@ -233,7 +235,7 @@ class RaftServer:
 
     @property
     def membership(self) -> Membership:
-        """The configuration in force: the newest in the log, committed or not."""
+        """The effective configuration: the newest in the log, committed or not."""
         return self.memberships[-1][1]
 
     @property
@@ -241,7 +243,7 @@ class RaftServer:
         return self.memberships[-1][0]
 
     def membership_at(self, index: int) -> Membership:
-        """The configuration that was in force when the entry at `index` was the last."""
+        """The configuration that was effective when the entry at `index` was the last."""
         return next(
             (membership for at, membership in reversed(self.memberships) if at <= index),
             self.memberships[0][1],
@@ -250,8 +252,8 @@ class RaftServer:
     def is_electable(self) -> bool:
         """Whether this server takes part in elections.
 
-        A voter does. So does one that an uncommitted configuration removes: only its log may hold what
-        commits the removal, and until then nobody else could win (dissertation 4.2.2).
+        A voter does. So does a server that an uncommitted configuration removes: only its log may hold what
+        commits the removal, and until then no other server could win (dissertation 4.2.2).
         """
         if self.membership.is_voter(self.node_id):
             return True
@@ -259,7 +261,7 @@ class RaftServer:
         return removed and self.memberships[-2][1].is_voter(self.node_id)
 
     def passive_role(self) -> Role:
-        """What this server is when it neither campaigns nor leads."""
+        """This server's role when it neither campaigns nor leads."""
         return "follower" if self.is_electable() else "learner"
 
     @property
@@ -285,16 +287,16 @@ class RaftServer:
         self.effects.append(Send(to, message, after))
 
     def save_hard_state(self) -> None:
-        """Term or vote changed: what is said in the new term waits until that is durable."""
+        """Term or vote changed: messages of the new term wait until that is durable."""
         self.hard_state_write_id = self.next_write_id()
         self.stored_promise_ms = self._promise_to_store()
         hard_state = HardState(self.term, self.voted_for, self.commit_index, self.stored_promise_ms)
         self.emit(SaveHardState(self.hard_state_write_id, hard_state))
 
     def make_lease_promise(self) -> int:
-        """What an answer to the leader promises its lease, ms. Call it before the answer's `after` is determined.
+        """The promise of a response to the leader, ms. Call this before the response's `after` is determined.
 
-        The promise is durable before the answer leaves, so that it outlives a restart with any settings
+        The promise is durable before the response is sent, so it outlives a restart with any settings
         (dissertation 6.4.1 leaves that to the implementation).
         """
         if self.promise_ms > self.stored_promise_ms and self.rules >= PROMISES_STORED_SINCE_RULES:
@@ -302,28 +304,28 @@ class RaftServer:
         return self.promise_ms
 
     def _promise_to_store(self) -> int:
-        """The longest promise that may still run, ms: this life's, and until that has passed, the former one's."""
+        """The longest promise that may not have expired, ms: this run's, or that from before the restart."""
         if self.rules < PROMISES_STORED_SINCE_RULES and not self.stored_promise_ms:
             return 0  # 0.1.0 could not read it
-        former_runs = self.now < self.started_at + self.previous_promise_ms * 1000
-        return max(self.promise_ms, self.previous_promise_ms if former_runs else 0)
+        previous_active = self.now < self.started_at + self.previous_promise_ms * 1000
+        return max(self.promise_ms, self.previous_promise_ms if previous_active else 0)
 
     @property
     def after_hard_state(self) -> int:
-        """The write that must be durable before anything is said in the present term."""
+        """The write that must be durable before any message of the current term is sent."""
         return self.hard_state_write_id if self.config.safeguards.vote_durable_before_reply else 0
 
     def emit_role_change(self) -> None:
-        """Tell the host if role, term or known leader changed since the last time."""
-        present = (self.role, self.term, self.leader_id)
-        if present != self._emitted_role:
-            self._emitted_role = present
-            self.emit(RoleChanged(*present))
+        """Report role, term and known leader to the driver if they changed since the last report."""
+        current = (self.role, self.term, self.leader_id)
+        if current != self._emitted_role:
+            self._emitted_role = current
+            self.emit(RoleChanged(*current))
 
     # -- the log ---------------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Add entries to the log; they count as durable once the host says so."""
+        """Add entries to the log. They count as durable once the driver reports it."""
         held = list(entries)
         if self.commit_index == self.log.last_index:
             self.commit_advanced_at = self.now
@@ -344,7 +346,7 @@ class RaftServer:
                 self._update_rules()
 
     def truncate(self, from_index: int) -> None:
-        """Remove uncommitted entries; a configuration among them is rolled back."""
+        """Remove uncommitted entries. A configuration among them is rolled back."""
         assert from_index > self.commit_index, "truncation of committed entries"
         self.log.truncate(from_index)
         self.emit(TruncateLog(self.next_write_id(), from_index))
@@ -367,9 +369,9 @@ class RaftServer:
             self._refresh_passive_role()
 
     def _reset_log_times(self) -> None:
-        """Entries were removed that were not committed.
+        """Take the times of the last entry again, after uncommitted entries were removed.
 
-        Their times count no more: else a wrong clock of a deposed leader would stay.
+        Otherwise a wrong clock of a deposed leader would remain.
         """
         last = self.log.entry(self.log.last_index)
         meta = self.snapshot.meta if self.snapshot is not None else None
@@ -382,7 +384,7 @@ class RaftServer:
             self.last_time_us = self.last_clock_us = 0
 
     def reset_log(self, snapshot: Snapshot) -> None:
-        """The snapshot takes the place of the whole log and of the state applied so far."""
+        """Replace the whole log and the applied state by the snapshot."""
         index = snapshot.meta.last_included_index
         self.snapshot = snapshot
         self.log.reset(index, snapshot.meta.last_included_term)
@@ -398,7 +400,7 @@ class RaftServer:
 
     def mark_durable(self, write_id: int) -> None:
         """Every write up to `write_id` is on stable storage."""
-        assert write_id <= self.last_write_id, "durable before it was asked for"
+        assert write_id <= self.last_write_id, "durable before it was written"
         self.durable_write_id = max(self.durable_write_id, write_id)
         while self._unsynced and self._unsynced[0][0] <= write_id:
             self._syncs.record(self.now - self._unsynced.popleft()[1], self.now)
@@ -412,12 +414,12 @@ class RaftServer:
         )
 
     def slowest_sync_us(self) -> int:
-        """How long the slowest write of the recent past took, or has taken so far, until it was durable; µs."""
+        """How long the slowest recent write took, or has taken until now, to become durable; µs."""
         waiting = self.now - self._unsynced[0][1] if self._unsynced else 0
         return max(waiting, self._syncs.slowest_us(self.now))
 
     def commit_to(self, index: int) -> None:
-        """Everything up to `index` is committed: hand it out to be applied."""
+        """Everything up to `index` is committed: emit it to be applied."""
         if index <= self.commit_index:
             return
         assert index <= self.log.last_index, "commit beyond the log"
@@ -426,7 +428,7 @@ class RaftServer:
         self.commit_advanced_at = self.now
         incoming = self.incoming_snapshot
         if incoming is not None and incoming.meta.last_included_index <= index:
-            self.incoming_snapshot = None  # entries from elsewhere overtook it
+            self.incoming_snapshot = None  # appended entries made it unnecessary
         self.emit(SaveCommit(index))
         self.apply_committed()
         if removal:
@@ -452,7 +454,7 @@ class RaftServer:
                 elif membership.address_of(peer) != self.memberships[-2][1].address_of(peer):
                     self.progress[peer].address_changed_in_round = self.reads.round
             # Removed peers stay until the change is committed (see `membership.advance`): one
-            # of them may be needed to get there, and all should hear of it.
+            # of them may be needed to commit it, and all should learn of it.
 
     def _refresh_passive_role(self) -> None:
         if self.role in ("follower", "learner"):
@@ -462,9 +464,9 @@ class RaftServer:
     # -- deadlines -------------------------------------------------------------------------------
 
     def reset_election_deadline(self) -> None:
-        """Draw a fresh election timeout, uniform over the configured range (paper, 5.2).
+        """Draw a new election timeout, uniformly from the configured range (paper, 5.2).
 
-        It does not end before the promises of the life before have.
+        The deadline is not before the promises from before the restart expire.
         """
         low, high = self.election_timeout_min_us, self.election_timeout_max_us
         drawn = self.now + low + int(self.rng.random() * (high - low + 1))

@@ -1,4 +1,4 @@
-"""What a server looks like from outside: immutable pictures for status pages, metrics and tests."""
+"""The status of a server as immutable values, for status pages, metrics and tests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from qcore.core.raft_server import RaftServer
 
 @dataclass(slots=True, frozen=True)
 class SnapshotProgress:
-    """How far a snapshot on its way to a follower is.
+    """How much of a snapshot has reached a follower.
 
     Attributes:
         index: the last entry that it covers.
         offset: characters that the follower is known to hold (on the follower: that it holds).
-        total: characters in all.
+        total: characters of the whole snapshot.
     """
 
     index: int
@@ -32,8 +32,8 @@ class SnapshotProgress:
 class PeerStatus:
     """What a leader knows of one follower; see `qcore.core.log.progress`.
 
-    `priority` is 1 until the follower tells it. `wall_offset_us` is how far its wall clock is ahead of the leader's,
-    µs; None while it has not told.
+    `priority` is 1 until the follower reports it. `wall_offset_us` is how far its wall clock is ahead of the leader's,
+    µs; None while unreported.
     """
 
     state: ProgressState
@@ -48,15 +48,14 @@ class PeerStatus:
 
 @dataclass(slots=True, frozen=True)
 class CoreStatus:
-    """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only.
-
-    `priority` is the server's own. `never_lead` are the voters that it knows to have priority 0; a leader knows most.
-    `priority_problem` says that these are too many, and what to do (see `qcore.core.leadership.priorities`).
+    """The status of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only.
 
     Attributes:
+        priority: this server's priority.
+        never_lead: the voters that it knows to have priority 0. A leader knows the most.
+        priority_problem: why these are too many, and what to do (see `qcore.core.leadership.priorities`), or None.
         clock_us: on a leader the cluster clock, elsewhere its newest value in log or snapshot; 0 under rules 1.
-        wall_skew_us: on a leader, how far its wall clock is ahead of a quorum's (negative: behind); None where this
-            is not known.
+        wall_skew_us: on a leader, how far its wall clock is ahead of a quorum's (negative: behind); None if unknown.
         log_time_ahead_us: on a leader, how far the newest time stamp is ahead of a quorum's wall clocks, if that is
             more than `RaftConfig.max_wall_skew_ms`; else None.
     """
@@ -88,7 +87,7 @@ class CoreStatus:
 
 
 def status_of(server: RaftServer) -> CoreStatus:
-    """An immutable picture of the server."""
+    """The current status of the server."""
     meta = server.snapshot.meta if server.snapshot else None
     leads = server.role == "leader"
     return CoreStatus(

@@ -1,10 +1,10 @@
-"""How many bytes a text has: as UTF-8, and as a JSON string. Limits count these, and never characters."""
+"""The size of a text in bytes: as UTF-8, and as a JSON string. Limits count these, and never characters."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: What a JSON writer escapes with two bytes, and with six (`\\u001f`); everything else stays as it is in UTF-8.
+#: What a JSON writer escapes with two bytes, and with six (`\\u001f`). Everything else is written as UTF-8.
 _TWO_BYTES: Final = b'"\\\b\f\n\r\t'
 _SIX_BYTES: Final = bytes(code for code in range(0x20) if code not in _TWO_BYTES)
 
@@ -13,14 +13,14 @@ MAX_JSON_BYTES_PER_CHARACTER: Final = 6
 
 
 def utf8_length(text: str) -> int:
-    """Bytes of the text as UTF-8. Constant in time for ASCII. A lone surrogate counts for three bytes."""
+    """Bytes of the text as UTF-8. Takes constant time for ASCII. A lone surrogate counts as three bytes."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def json_length(text: str) -> int:
-    """Bytes of the text as a JSON string in UTF-8, quotes included; only what must be escaped is escaped.
+    """Bytes of the text as a JSON string in UTF-8, quotes included. Only what must be escaped is escaped.
 
-    A lone surrogate, which no JSON in UTF-8 can hold, counts for three bytes.
+    A lone surrogate, which no JSON in UTF-8 can hold, counts as three bytes.
     """
     if text.isascii() and text.isprintable():  # the usual case
         return len(text) + text.count('"') + text.count("\\") + 2
@@ -31,7 +31,7 @@ def json_length(text: str) -> int:
 
 
 def lone_surrogate(text: str) -> int | None:
-    """Where the first lone surrogate stands, or None. Such a text can be neither stored nor sent."""
+    """The position of the first lone surrogate, or None. A text with one can be neither stored nor sent."""
     if text.isascii():
         return None
     try:

@@ -1,16 +1,16 @@
-"""The cluster's version: which rules give log entries their meaning, and which state machine applies them.
+"""The cluster version: the rules that give log entries their meaning, and the state machine that applies them.
 
-The version is replicated state. A log entry of kind `version` raises it; every older entry keeps its older
-meaning, also when a newer program applies it again. Snapshots carry the version as of their last entry.
+The version is replicated state. A log entry of kind `version` raises it. Every older entry keeps its older
+meaning, even when a newer program applies it again. A snapshot carries the version at its last entry.
 
 | rules | since | what an entry of these rules means |
 |---|---|---|
 | 1 | 0.1.0 | sessions expire by the log time of later session entries; the state machine is not recorded |
 | 2 | 0.2.0 | sessions expire by the cluster clock (`Entry.clock_us`), idle or not; the state machine is recorded |
-| 3 | 0.2.0 | what one entry may make a replica do is bounded; results are checked; sessions are counted in bytes |
+| 3 | 0.2.0 | the work of a replica for one entry is bounded; results are checked; sessions are counted in bytes |
 
-Message fields and storage formats that older programs refuse are used from the moment when an entry that raises the
-rules is in the log: the leader appends it only once every member has said that it supports those rules.
+Message fields and storage formats that older programs refuse are used once an entry that raises the rules is in the
+log. The leader appends it only after every member has reported that it supports those rules.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class ClusterVersion:
         return _adapter().validate_json(text)
 
     def takes_effect_after(self, active: ClusterVersion) -> bool:
-        """Whether an entry with this version changes a cluster of the version `active`.
+        """Whether an entry with this version changes a cluster whose version is `active`.
 
-        One for another machine, or one that goes back, changes nothing: two leaders may have appended one step.
+        A version for another machine, or a lower one, changes nothing: two leaders may have appended the same step.
         """
         other_machine = bool(active.machine) and self.machine != active.machine
         back = self.rules < active.rules or self.machine_version < active.machine_version
@@ -69,7 +69,7 @@ class ClusterVersion:
 
 
 def activated_versions(versions: Iterable[ClusterVersion]) -> list[ClusterVersion]:
-    """Those versions of a log, oldest first, that are active one after the other when it is applied."""
+    """The versions of a log, oldest first, that become active one after the other when it is applied."""
     found: list[ClusterVersion] = []
     for version in versions:
         if not found or version.takes_effect_after(found[-1]):
@@ -83,11 +83,11 @@ FIRST_VERSION = ClusterVersion()
 
 @dataclass(slots=True, frozen=True)
 class VersionSupport:
-    """What one program can apply, as its `Hello` says. Each range includes both ends.
+    """What one program can apply, as its `Hello` reports it. Each range includes both ends.
 
     Attributes:
         rules_min, rules_max: apply rules.
-        machine: name of its state machine; empty for a program that does not say (0.1.0).
+        machine: name of its state machine; empty for a program that does not report it (0.1.0).
         machine_min, machine_max: versions of that machine.
     """
 
@@ -98,7 +98,7 @@ class VersionSupport:
     machine_max: int = 1
 
     def incompatibility_with(self, active: ClusterVersion) -> str | None:
-        """Why this program cannot be a member of a cluster of that version, or None if it can."""
+        """Why this program cannot be a member of a cluster with the version `active`, or None if it can."""
         if not self.rules_min <= active.rules <= self.rules_max:
             return (
                 f"the cluster's apply rules are version {active.rules}, this program supports "
@@ -109,7 +109,7 @@ class VersionSupport:
         if self.machine != active.machine:
             return (
                 f"the cluster's state machine is {active.machine!r}, this program runs "
-                f"{self.machine or 'one that does not say its name'!r}"
+                f"{self.machine or 'one that does not report its name'!r}"
             )
         if not self.machine_min <= active.machine_version <= self.machine_max:
             return (

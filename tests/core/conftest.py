@@ -1,4 +1,4 @@
-"""`--rewrite-scripts`: write what the command scripts print now into their files."""
+"""The pytest option `--rewrite-scripts`: write the current output of the command scripts into their files."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rewrite-scripts",
         action="store_true",
         default=False,
-        help="tests/core: replace the expected output of the command scripts by the present one",
+        help="tests/core: replace the expected output of the command scripts by the current output",
     )

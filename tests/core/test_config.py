@@ -1,4 +1,4 @@
-"""Settings that cannot work are refused, by name."""
+"""A `RaftConfig` whose settings cannot work is refused, and the error names the field."""
 
 from __future__ import annotations
 
@@ -49,4 +49,4 @@ def test_limit_values_are_allowed() -> None:
 def test_a_configuration_cannot_change_under_a_running_server() -> None:
     config = RaftConfig(node_id=1)
     with pytest.raises(FrozenInstanceError):
-        config.pre_vote = False  # type: ignore[misc] # that it is refused is the point
+        config.pre_vote = False  # type: ignore[misc] # the test needs the forbidden assignment

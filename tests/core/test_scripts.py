@@ -1,4 +1,4 @@
-"""The command scripts in `scripts/`; see `tests.core.support.script_language` for the language."""
+"""Runs the command scripts in `scripts/`; see `tests.core.support.script_language` for the language."""
 
 from __future__ import annotations
 

@@ -1,25 +1,25 @@
-"""The time stamps of entries: the leader's wall clock, held within a bound of a quorum's.
+"""The time stamps of entries: the leader's wall clock, kept within a bound of a quorum's wall clocks.
 
-Under rules 2 the answers to a leader or candidate tell the wall clock of the server that answers. The leader keeps how
-far each is from its own *monotonic* clock, so that its estimate runs on when its wall clock is set. From these and its
-own it knows two bounds:
+Under rules 2, responses to a leader or candidate carry the responder's wall clock. The leader stores each as an offset
+from its *monotonic* clock, so that its estimates remain valid when its wall clock is set. Together with its wall clock
+they give two bounds:
 
 | bound | meaning |
 |---|---|
 | low | the latest time that the clocks of a quorum have reached |
 | high | the earliest time that the clocks of a quorum have not passed |
 
-With the clocks of all voters known, and an odd number of voters, both are the median. A voter that has not answered
-counts as one that may have any time. The leader stamps an entry with its own clock, but never outside `low - B` to
-`high + B`, B being `RaftConfig.max_wall_skew_ms`.
+If the clocks of all voters are known and the number of voters is odd, both bounds are the median. A voter that has not
+responded may have any time. The leader stamps an entry with its wall clock, but never outside `low - B` to `high + B`,
+where B is `RaftConfig.max_wall_skew_ms`.
 
-Where low and high differ (a voter is silent, and the others disagree) it cannot be known whose clock is wrong. A stamp
-that is too late cannot be taken back, so the leader then goes no further than `low + B`, or than its last stamp plus
-the time that passed since. The same holds in the only case in which a leader does not know low: the rules have been
-raised in its term, and a quorum has not answered since. At any later election the votes tell the clocks.
+If low and high differ (a voter is silent, and the others disagree), the leader cannot know whose clock is wrong. A
+stamp that is too late cannot be taken back. So the leader then stamps no later than `low + B`, or than its last stamp
+plus the time since then. The same holds in the only case in which a leader does not know low: the rules were raised in
+its term, and no quorum has responded since. After any later election the votes have reported the clocks.
 
-A stamp is never earlier than the one before it. Under rules 1 entries are stamped with the leader's clock as it is.
-An estimate is late by the time that the answer was under way: B must be well above that.
+A stamp is never earlier than the one before it. Under rules 1 the leader stamps entries with its clock as it is.
+An estimate is late by the transit time of the response, so B must be well above that time.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from qcore.core import quorum
 from qcore.core.messages import AppendEntries, InstallSnapshot, RequestVote
 from qcore.core.raft_server import RaftServer
 
-#: Further away than any clock, µs.
+#: Beyond any clock, µs.
 _FAR = 1 << 62
 
 
-# -- what a server says of its clock --------------------------------------------------------------
+# -- the clock in responses -----------------------------------------------------------------------
 
 
 def response_wall_us(
     server: RaftServer, request: AppendEntries | InstallSnapshot | RequestVote
 ) -> int:
-    """This server's wall clock for its answer; 0 if the sender would refuse an answer with that field.
+    """This server's wall clock for its response; 0 if the sender would refuse a response with that field.
 
-    A server that holds no entry yet does not know the cluster's rules. It answers with its clock if the request
-    has something that only servers with rules 2 send.
+    A server whose log is empty does not know the cluster's rules. It reports its clock if the request contains
+    something that only servers with rules 2 send.
     """
     if server.rules >= 2:
         return server.wall_us
@@ -57,18 +57,18 @@ def response_wall_us(
 
 
 def offset_from_monotonic(server: RaftServer, wall_us: int) -> int | None:
-    """How far a wall clock that was told just now is ahead of the own monotonic clock, µs; None if it was not told."""
+    """How far a wall clock reported just now is ahead of this server's monotonic clock, µs; None if unreported (0)."""
     return wall_us - server.now if wall_us > 0 else None
 
 
-# -- what the leader knows of the others' clocks ----------------------------------------------------
+# -- what the leader knows of the other clocks ------------------------------------------------------
 
 
 def bounds(server: RaftServer, own_us: int) -> tuple[int | None, int | None]:
-    """The bounds low and high at this moment, µs since the Unix epoch; None where a quorum has not told.
+    """The bounds low and high at this moment, µs since the Unix epoch; None where no quorum has reported its clocks.
 
     Args:
-        own_us: the own wall clock.
+        own_us: this server's wall clock.
     """
     offsets = _offsets(server, own_us)
     membership = server.membership
@@ -82,9 +82,9 @@ def bounds(server: RaftServer, own_us: int) -> tuple[int | None, int | None]:
 
 
 def leader_skew_us(server: RaftServer) -> int | None:
-    """How far a leader's wall clock is ahead of the quorum's, µs: of `low`, or behind `high` if it is not ahead.
+    """How far a leader's wall clock is ahead of `low`, µs, or behind `high` (negative) if it is not ahead.
 
-    None on others, under rules 1, and while a quorum's clocks are not known.
+    None if this server does not lead, under rules 1, and while a quorum's clocks are unknown.
     """
     own = server.wall_us
     if server.role != "leader" or server.rules < 2 or not own:
@@ -100,12 +100,12 @@ def quorum_within(
 ) -> bool:
     """Whether the clocks of a quorum are known and within the bound of one another.
 
-    Then `low` and `high` both lie among them, and a clock that is far from these is the wrong one. Otherwise it
-    cannot be known which clock is wrong.
+    Then `low` and `high` both lie among them, and a clock far from these is wrong. Otherwise it is unknown which clock
+    is wrong.
 
     Args:
-        configs: the voters in force, two lists in a joint phase.
-        clocks: the known ones by node id, all relative to the same one, µs.
+        configs: the effective voters; two lists in a joint configuration.
+        clocks: the known clocks by node id, all relative to the same clock, µs.
         bound_us: how far apart they may be.
     """
     majorities = [voters for voters in configs if voters]
@@ -122,7 +122,7 @@ def quorum_within(
 def log_time_ahead_us(server: RaftServer) -> int | None:
     """How far the newest time stamp is ahead of a quorum's clocks, µs, if that is more than the bound; else None.
 
-    A leader of 0.1.0 stamped with its own clock, however wrong. Time stamps stand still until the clocks come up.
+    A leader of 0.1.0 stamped with its wall clock, however wrong. Time stamps stand still until the clocks catch up.
     """
     own = server.wall_us
     if server.role != "leader" or server.rules < 2 or not own:
@@ -151,7 +151,7 @@ def stamp(server: RaftServer, wall_us: int) -> int:
     """The time stamp of an entry that this leader appends now, µs since the Unix epoch.
 
     Args:
-        wall_us: the own wall clock; 0 for an entry that the core makes by itself.
+        wall_us: this server's wall clock; 0 for an entry that the core appends without a request.
     """
     last = server.last_time_us
     if server.rules < 2:
@@ -173,7 +173,7 @@ def stamp(server: RaftServer, wall_us: int) -> int:
 
 
 def _quorum_agrees(server: RaftServer, own_us: int) -> bool:
-    """Whether the clocks of a quorum are known and within the bound of the own one. Then no clamp would change it.
+    """Whether the clocks of a quorum are known and within the bound of this server's. Then no clamp applies.
 
     This is the usual case, and cheaper than the bounds.
     """
@@ -191,7 +191,7 @@ def _majority_agrees(server: RaftServer, voters: tuple[int, ...], own_offset: in
             missing -= 1
             continue
         progress = server.progress.get(voter)
-        told = progress.wall_offset_us if progress is not None else None
-        if told is not None and -bound <= told - own_offset <= bound:
+        offset = progress.wall_offset_us if progress is not None else None
+        if offset is not None and -bound <= offset - own_offset <= bound:
             missing -= 1
     return missing <= 0

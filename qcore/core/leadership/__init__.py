@@ -1,1 +1,1 @@
-"""Who leads: elections, leadership transfers, priorities."""
+"""Which server leads: elections, leadership transfers, priorities."""

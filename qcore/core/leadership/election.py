@@ -1,9 +1,9 @@
 """Elections: timeouts, PreVote, RequestVote, CheckQuorum (paper 5.2, 5.4.1; dissertation 4.2.3, 9.6).
 
-A server that hears nothing first asks whether it *could* win (PreVote), which changes no state anywhere; only then
-does it raise its term. So a server that was cut off, or hears nobody, cannot disturb a working
-cluster. Servers that hear a live leader refuse both kinds of request, and a leader that no longer hears a
-quorum steps down: together that makes one-way and partial partitions harmless.
+A server that hears from no leader first asks whether it *could* win (PreVote). This changes no state on any server.
+Only if it could win does it raise its term. So a server that was cut off, or hears from no other, cannot disturb a
+working cluster. Servers in contact with a leader reject both kinds of request, and a leader without contact to a
+quorum steps down. Together, these rules make one-way and partial partitions harmless.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from qcore.core.reads import freshness, read_index
 
 
 def campaign(server: RaftServer, *, transfer: bool = False) -> None:
-    """The election timeout passed: seek leadership, with or without a pre-vote first.
+    """The election timeout passed: campaign, with or without pre-votes first.
 
-    With `transfer` the leader itself asked for it: pre-votes were asked for before, and voters need not wait
-    for the leader's silence (dissertation 3.10, 4.2.3).
+    With `transfer` the leader itself asked for it: this server already has the pre-votes, and voters need not wait
+    until the leader is silent (dissertation 3.10, 4.2.3).
     """
     server.incoming_transfer = None
     server.reset_election_deadline()
@@ -31,7 +31,7 @@ def campaign(server: RaftServer, *, transfer: bool = False) -> None:
     server.leader_id = None
     server.last_leader_contact = None
     if not may_campaign(server):
-        server.emit_role_change()  # the leader is gone for this server, too
+        server.emit_role_change()  # it no longer knows a leader
         return
     if server.config.pre_vote and not transfer:
         _ask_pre_votes(server)
@@ -40,7 +40,7 @@ def campaign(server: RaftServer, *, transfer: bool = False) -> None:
 
 
 def may_campaign(server: RaftServer) -> bool:
-    """A voter of positive priority whose disk works."""
+    """Whether this server is electable, has a positive priority, and has a working disk."""
     return server.is_electable() and server.config.priority > 0 and not server.disk_stalled()
 
 
@@ -53,7 +53,7 @@ def _ask_pre_votes(server: RaftServer) -> None:
 
 
 def send_pre_votes(server: RaftServer, *, transfer: bool = False) -> None:
-    """Ask every voter whether it would vote for this server; with `transfer`, because the leader wants it."""
+    """Ask every voter whether it would vote for this server; with `transfer`, because the leader asked for it."""
     _send_to_voters(
         server,
         PreVote(
@@ -99,7 +99,7 @@ def _send_to_voters(server: RaftServer, request: PreVote | RequestVote) -> None:
 
 
 def count_own_vote(server: RaftServer) -> None:
-    """The candidate's own vote counts, like any other, once it is durable."""
+    """The candidate's vote for itself counts, like any other, once it is durable."""
     if server.role == "candidate" and server.durable_write_id >= server.own_vote_write_id:
         server.votes[server.node_id] = True
         _count_votes(server)
@@ -116,7 +116,7 @@ def _count_votes(server: RaftServer) -> None:
 
 
 def become_follower(server: RaftServer, term: int, leader_id: int | None) -> None:
-    """Follow `leader_id` (None: whoever wins) in `term`, which is the present one or a later one."""
+    """Follow `leader_id` (None: no leader is known yet) in `term`, which is the current term or a later one."""
     assert term >= server.term, "terms never go back"
     was_leader = server.role == "leader"
     server.incoming_transfer = None
@@ -126,7 +126,7 @@ def become_follower(server: RaftServer, term: int, leader_id: int | None) -> Non
         server.voted_for = None
         server.save_hard_state()
     if not was_leader and server.config.lease_reads and server.last_leader_contact is not None:
-        # The leader heard last may go on reading under its lease, whatever newer term we learn of.
+        # The last known leader may continue to read under its lease, whatever newer term this server learns of.
         promised = server.last_leader_contact + server.election_timeout_min_us
         server.no_vote_before = max(server.no_vote_before, promised)
     if was_leader:
@@ -181,10 +181,10 @@ def _become_leader(server: RaftServer) -> None:
 
 
 def hears_live_leader(server: RaftServer) -> bool:
-    """True while a vote for anybody else would only disturb a leader that works (dissertation 4.2.3).
+    """True while a vote for another server would only disturb a working leader (dissertation 4.2.3).
 
-    Being heard counts only with CheckQuorum: without it, a leader that lost its quorum would stay protected for ever.
-    A promise that was made counts in any case.
+    Contact with a leader counts only with CheckQuorum. Without it, a leader that lost its quorum would be protected
+    for ever. A promise counts in any case.
     """
     if server.now < server.no_vote_before:
         return True
@@ -198,16 +198,16 @@ def hears_live_leader(server: RaftServer) -> bool:
 
 
 def is_bound_by_lease(server: RaftServer) -> bool:
-    """True while a leader may read under a lease that rests on this server: not even its own vote is free."""
+    """True while a leader may read under a lease that rests on this server: it may not even vote for itself."""
     if server.now < server.no_vote_before:
         return True
     return server.config.lease_reads and hears_live_leader(server)
 
 
 def agrees_to_transfer(server: RaftServer, request: PreVote) -> bool:
-    """True if a pre-vote may be granted although a leader lives, because the leader wants it.
+    """True if a pre-vote may be granted despite a live leader, because that leader asked for the transfer.
 
-    The leader knows best: it agrees while it is handing over to this candidate. A voter takes the candidate's word.
+    The leader agrees only while it is transferring to this candidate. Any other voter relies on the candidate's claim.
     """
     if not request.leadership_transfer:
         return False
@@ -217,7 +217,7 @@ def agrees_to_transfer(server: RaftServer, request: PreVote) -> bool:
 
 
 def on_pre_vote(server: RaftServer, from_id: int, request: PreVote) -> None:
-    """Say whether the candidate would get this server's vote; changes no term, vote or role."""
+    """Respond whether the candidate would get this server's vote. Changes no term, vote or role."""
     if request.leadership_transfer and server.membership.is_voter(from_id):
         server.transfer_backoff.on_attempt(from_id, server.now)
     granted = (
@@ -225,8 +225,8 @@ def on_pre_vote(server: RaftServer, from_id: int, request: PreVote) -> None:
         and _log_is_up_to_date(server, request.last_log_index, request.last_log_term)
         and (agrees_to_transfer(server, request) or not hears_live_leader(server))
     )
-    # A rejection carries our term: a candidate that lags behind adopts it and can win the next
-    # time. Without that, a server with the freshest log and an old term could never be elected.
+    # A rejection carries our term. A candidate that lags behind adopts it and can win the next
+    # time. Otherwise a server with the newest log and an old term could never be elected.
     server.send(
         from_id,
         PreVoteResponse(server.term, request.next_term, granted),
@@ -235,7 +235,7 @@ def on_pre_vote(server: RaftServer, from_id: int, request: PreVote) -> None:
 
 
 def on_request_vote(server: RaftServer, from_id: int, request: RequestVote) -> None:
-    """A request for the present term; newer and older terms were dealt with before."""
+    """A request for the current term. The caller has handled newer and older terms."""
     safeguards = server.config.safeguards
     free = server.voted_for in (None, request.candidate_id)
     granted = (
@@ -251,7 +251,7 @@ def on_request_vote(server: RaftServer, from_id: int, request: RequestVote) -> N
         server.save_hard_state()
         server.emit(VoteGranted(server.term, request.candidate_id))
     if granted and server.role == "pre_candidate":
-        become_follower(server, server.term, None)  # gives way to one that is a step further
+        become_follower(server, server.term, None)  # the other is already a candidate: yield to it
     if granted:
         server.reset_election_deadline()
     server.send(
@@ -268,7 +268,7 @@ def _log_is_up_to_date(server: RaftServer, last_index: int, last_term: int) -> b
     return (last_term, last_index) >= (server.log.last_term, server.log.last_index)
 
 
-# -- answers -------------------------------------------------------------------------------------
+# -- responses -----------------------------------------------------------------------------------
 
 
 def on_pre_vote_response(server: RaftServer, from_id: int, response: PreVoteResponse) -> None:
@@ -294,7 +294,7 @@ def on_request_vote_response(
 def quorum_contact_at(server: RaftServer) -> int:
     """When this leader was last known to be in contact with a quorum, µs.
 
-    The newest time at or after which a quorum, itself included, had answered.
+    The newest time at or after which a quorum, itself included, had responded.
     """
     contacts = {peer: progress.last_answer_at for peer, progress in server.progress.items()}
     contacts[server.node_id] = server.now
@@ -302,7 +302,7 @@ def quorum_contact_at(server: RaftServer) -> int:
 
 
 def check_quorum(server: RaftServer) -> bool:
-    """Step down if no quorum answered, or the own disk hung, for a whole election timeout (6.2).
+    """Step down if no quorum responded, or this server's disk stalled, for a whole election timeout (6.2).
 
     Returns:
         True if this server still leads.
@@ -312,8 +312,8 @@ def check_quorum(server: RaftServer) -> bool:
         become_follower(server, server.term, None)
         return False
     if server.config.check_quorum and server.disk_stalled():
-        # Its followers could go on without this disk, but nothing that this leader appends is safe here,
-        # and a healthy one serves better.
+        # The followers could continue without this disk, but nothing that this leader appends is safe on it,
+        # and a healthy leader serves better.
         become_follower(server, server.term, None)
         return False
     return True

@@ -1,10 +1,11 @@
-"""How many voters may have priority 0: fewer than half, and so none of one or two.
+"""How many voters may have priority 0: fewer than half, so none if there are one or two voters.
 
-A server of priority 0 never leads. If there is no other voter left, the cluster never has a leader again. If half of
-the voters are of this kind, one crash can leave a majority that works and cannot elect a leader.
+A server of priority 0 never leads. If all voters have priority 0, the cluster never has a leader again. If half of
+them do, one crash can leave a majority that works and cannot elect a leader.
 
-A priority is a server's own setting. It may change at any restart, and the leader knows it from answers only. So the
-rule is checked as far as priorities are known (an unknown one counts as 1), and a server that sees it broken says so.
+Each server sets its own priority. It may change at any restart, and the leader learns it from responses only. So the
+rule is checked as far as priorities are known (an unknown one counts as 1), and a server that sees it broken reports
+it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from qcore.core.raft_server import RaftServer
 
 
 def never_lead(server: RaftServer, voters: Iterable[int]) -> list[int]:
-    """Those of the voters that are known to have priority 0, sorted; a leader knows most."""
+    """Those of the voters that are known to have priority 0, sorted. A leader knows the most."""
     found: list[int] = []
     for voter in sorted({*voters}):
         progress = server.progress.get(voter)
@@ -26,15 +27,15 @@ def never_lead(server: RaftServer, voters: Iterable[int]) -> list[int]:
 
 
 def too_many_zero_priorities(zeros: int, voters: int) -> bool:
-    """Whether so many voters of priority 0 are half of all voters or more."""
+    """Whether this number of voters of priority 0 is half of all voters or more."""
     return 2 * zeros >= voters > 0
 
 
 def change_rejection(server: RaftServer, wanted: Sequence[int]) -> str | None:
-    """Why the leader must not make these the voters, or None.
+    """Why the leader must not make `wanted` the voters, or None.
 
-    A change that lowers the share of such voters is allowed while the rule is broken: it may be the way out. One that
-    leaves the voters as they are is no change.
+    While the rule is broken, a change that lowers the share of such voters is allowed: it may repair the cluster. A
+    change that keeps the voters is always allowed.
     """
     voters = sorted({*wanted})
     current = server.membership.voters
@@ -43,7 +44,7 @@ def change_rejection(server: RaftServer, wanted: Sequence[int]) -> str | None:
         return None
     if len(zeros) == len(voters):
         return (
-            f"all of the voters {voters} have priority 0, so that no node could ever lead again: keep a voter of "
+            f"all of the voters {voters} have priority 0, and no node could ever lead again: keep a voter of "
             "another priority, or restart one of them with another --priority first"
         )
     before = never_lead(server, current)
@@ -53,9 +54,9 @@ def change_rejection(server: RaftServer, wanted: Sequence[int]) -> str | None:
 
 
 def effective_fault(server: RaftServer) -> str | None:
-    """Why the voters in force are no good choice, as far as known here, or None. Each majority of a joint phase counts.
+    """Why the effective voters break the rule, as far as known here, or None. Both voter sets of a joint phase count.
 
-    A server that does not lead knows its own priority only: that is enough for one or two voters.
+    A server that does not lead knows only its own priority. That is enough for one or two voters.
     """
     membership = server.membership
     for voters in (membership.voters, membership.voters_outgoing):
@@ -68,7 +69,7 @@ def effective_fault(server: RaftServer) -> str | None:
 def _fault(zeros: list[int], voters: list[int]) -> str:
     if zeros == voters:
         return (
-            f"all of the voters {voters} have priority 0, so that nobody may lead: restart one of them with another "
+            f"all of the voters {voters} have priority 0, and no node may lead: restart one of them with another "
             "--priority"
         )
     return (

@@ -1,15 +1,15 @@
-"""The target's side of a transfer: could this server win, and could it stay? (dissertation 3.10, 9.6)
+"""The target's side of a transfer: could this server win, and would it remain leader? (dissertation 3.10, 9.6)
 
-A server that is asked to take over first asks for pre-votes. These say that the leader wants it, so that voters
-agree although they hear the leader. The server stays a follower of its leader meanwhile, and nothing changes
-anywhere if it cannot win. It campaigns only with a majority, and tells the leader once that is decided.
+A server that is asked to take over first asks for pre-votes. These state that the leader asked for it, so voters
+agree although they are in contact with the leader. Meanwhile the server follows its leader, and nothing changes
+anywhere if it cannot win. It campaigns only with a majority, and reports the decision to the leader.
 
 A transfer by priority must not only succeed, it must last. So the leader names the voters that it reaches itself
 (`TimeoutNow.must_reach`), and the target needs a pre-vote of each of them. A grant proves that messages reach this
-voter and come back at that moment; it proves nothing about the next. The target also refuses if its own disk was
-slow lately. `qcore.core.leadership.tenure` bounds the harm of what both tests miss.
+voter and come back at that moment; it proves nothing about the next. The target also rejects if its disk was
+slow recently. `qcore.core.leadership.transfer_backoff` bounds the harm of what both tests miss.
 
-Under apply rules 1 the flag does not exist, and the target campaigns at once, as 0.1.0 does.
+Under apply rules 1 the flag does not exist, and the target campaigns immediately, as 0.1.0 does.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def on_timeout_now(server: RaftServer, from_id: int, request: TimeoutNow) -> Non
     leads = request.term == server.term and server.leader_id == from_id
     able = leads and election.may_campaign(server)
     if not able or (request.must_reach and not has_fast_disk(server)):
-        _answer(server, from_id, accepted=False)
+        _respond(server, from_id, accepted=False)
     elif server.rules < 2:
-        # The answer comes first: it belongs to the term in which it was asked.
-        _answer(server, from_id, accepted=True)
+        # Respond first: the response belongs to the term of the request.
+        _respond(server, from_id, accepted=True)
         election.campaign(server, transfer=True)
     else:
         server.incoming_transfer = IncomingTransfer(
@@ -42,31 +42,31 @@ def on_timeout_now(server: RaftServer, from_id: int, request: TimeoutNow) -> Non
 
 
 def has_fast_disk(server: RaftServer) -> bool:
-    """Whether this server's disk was quick lately: no sync took as long as the shortest election timeout.
+    """Whether this server's disk was fast recently: no sync took as long as the shortest election timeout.
 
-    A sync is counted from when the write was issued, so that the wait for the one before is part of it.
+    A sync is counted from when its write was issued, so it includes the wait for the sync before.
     """
     return server.slowest_sync_us() < server.election_timeout_min_us
 
 
 def on_pre_vote_response(server: RaftServer, from_id: int, response: PreVoteResponse) -> None:
-    """A voter's answer, in the current term."""
+    """A voter's response, in the current term."""
     takeover = server.incoming_transfer
     if takeover is None or response.next_term != server.term + 1:
         return
     if server.now >= takeover.deadline:
-        reject_transfer(server)  # this process was paused: what the answer says is old
+        reject_transfer(server)  # this process was paused, and the response is out of date
         return
     takeover.votes.setdefault(from_id, response.vote_granted)
     _decide(server)
 
 
 def reject_transfer(server: RaftServer) -> None:
-    """The deadline passed, or the leader fell silent, before enough voters answered."""
+    """The deadline passed, the leader fell silent, or the votes decided against this server."""
     takeover = server.incoming_transfer
-    assert takeover is not None, "there is a takeover to give up"
+    assert takeover is not None, "there is a takeover to reject"
     server.incoming_transfer = None
-    _answer(server, takeover.leader_id, accepted=False)
+    _respond(server, takeover.leader_id, accepted=False)
 
 
 def _decide(server: RaftServer) -> None:
@@ -81,9 +81,9 @@ def _decide(server: RaftServer) -> None:
     if result == "lost" or False in needed:
         reject_transfer(server)
     elif result == "won" and None not in needed:
-        _answer(server, takeover.leader_id, accepted=True)
+        _respond(server, takeover.leader_id, accepted=True)
         election.campaign(server, transfer=True)
 
 
-def _answer(server: RaftServer, leader_id: int, *, accepted: bool) -> None:
+def _respond(server: RaftServer, leader_id: int, *, accepted: bool) -> None:
     server.send(leader_id, TimeoutNowResponse(server.term, accepted), server.after_hard_state)

@@ -1,24 +1,24 @@
-"""Handing leadership over (dissertation 3.10): on request, by priority, and on leaving the cluster.
+"""Leadership transfer (dissertation 3.10): on request, by priority, and when the leader leaves the cluster.
 
-The leader stops taking proposals, brings the target up to date, and asks it to take over. The target finds out whether
-it could win and then campaigns (see `qcore.core.leadership.takeover`). Its requests for votes say why, and are
-granted although
-a live leader is known. From the moment a `TimeoutNow` was sent, the leader's lease is void for the rest of
-its term: delayed, it may let the target win at any later time.
+The leader stops accepting proposals, brings the target up to date, and asks it to take over. The target finds out
+whether it could win and then campaigns (see `qcore.core.leadership.takeover`). Its vote requests give the reason, and
+voters grant them although they know a live leader. Once a `TimeoutNow` was sent, the leader's lease is void for the
+rest of its term: a delayed `TimeoutNow` may let the target win at any later time.
 
-By priority the leader hands over only to a voter that is likely to stay:
+By priority the leader transfers only to a voter that is likely to remain leader:
 
 | the target | known from |
 |---|---|
-| has the whole log and answered within the shortest election timeout | its answers |
-| was not silent for an election timeout within the last `STEADY_TIMEOUTS` of them | its answers |
-| did not fail lately, in this term or in earlier ones | `qcore.core.leadership.tenure` |
+| has the whole log and responded within the shortest election timeout | its responses |
+| was not silent for an election timeout within the last `STEADY_TIMEOUTS` of them | its responses |
+| did not fail recently, in this term or in earlier ones | `qcore.core.leadership.transfer_backoff` |
 | reaches every voter that this leader reaches, at this moment | its pre-votes; see `qcore.core.leadership.takeover` |
-| has a disk that was quick lately | its own rejection |
+| has had a fast disk recently | its rejection |
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from qcore.core.effects import TransferRejected, TransferStarted
@@ -28,12 +28,14 @@ from qcore.core.log.progress import Progress
 from qcore.core.messages import TimeoutNow, TimeoutNowResponse
 from qcore.core.raft_server import OutgoingTransfer, RaftServer
 
-#: A voter that was silent must have answered for so many of the longest election timeouts to take over by priority.
+#: For this many of the longest election timeouts a voter must have responded without a break to take over by priority.
 STEADY_TIMEOUTS: Final = 20
+
+_REJECTED_TRANSFER: Final = "rejected the transfer: it could not win an election now"
 
 
 def begin(server: RaftServer, to: int | None) -> None:
-    """Start to hand over to `to`, or to the best of the voters."""
+    """Start to transfer leadership to `to`, or to the best voter if `to` is None."""
     target = _best_voter(server) if to is None else to
     if server.role != "leader":
         server.emit(TransferRejected("not_leader", "this node is not the leader"))
@@ -41,9 +43,9 @@ def begin(server: RaftServer, to: int | None) -> None:
         server.emit(TransferStarted(server.node_id))
     elif target is None or not server.membership.is_voter(target):
         whom = "there is no other voter" if to is None else f"node {to} is not a voter"
-        server.emit(TransferRejected("unknown_member", f"{whom}: nobody can take over"))
+        server.emit(TransferRejected("unknown_member", f"{whom}: no node can take over"))
     elif target in priorities.never_lead(server, (target,)):
-        # It would not even ask for votes, and writes would wait for it in vain.
+        # It would not even ask for votes, and writes would wait for it without success.
         server.emit(
             TransferRejected(
                 "priorities",
@@ -64,12 +66,12 @@ def _start(
 
 
 def advance(server: RaftServer) -> None:
-    """On a leader, after each event: go on with a transfer, or give up a late one."""
+    """On a leader, after each event: continue a transfer, or end one whose deadline has passed."""
     transfer = server.transfer
     if transfer is None:
         return
     if server.now >= transfer.deadline:
-        # Proposals are taken again. The target may still win if it was asked, and that is safe.
+        # The leader accepts proposals again. A target that was asked may still win, and that is safe.
         _end(
             server,
             f"node {transfer.target} did not take over in time"
@@ -88,13 +90,13 @@ def advance(server: RaftServer) -> None:
 
 
 def _end(server: RaftServer, why: str) -> None:
-    """The transfer is over, and this server leads on."""
+    """End the transfer: this server continues to lead."""
     server.transfer = None
     server.last_transfer_failure = why
 
 
 def _ask(server: RaftServer, target: int, *, by_priority: bool) -> None:
-    """Ask the target to take over. From here on it may win at any later time, unless it refuses."""
+    """Ask the target to take over. From now on it may win at any later time, unless it rejects."""
     server.lease_void = True
     asked = server.unanswered_timeout_now
     asked[target] = asked.get(target, 0) + 1
@@ -104,14 +106,14 @@ def _ask(server: RaftServer, target: int, *, by_priority: bool) -> None:
 
 
 def _reached(server: RaftServer) -> tuple[int, ...]:
-    """The voters that this leader reaches: they answered within the shortest election timeout. It is one itself."""
+    """The voters that responded within the shortest election timeout, and this leader if it is a voter."""
     answered = [peer for peer, progress in server.progress.items() if _is_recent(server, progress)]
     reached = [server.node_id, *answered]
     return tuple(sorted(member for member in reached if server.membership.is_voter(member)))
 
 
 def transfer_by_priority(server: RaftServer) -> None:
-    """At a heartbeat: hand over to a voter of higher priority, if one is likely to stay (see the module's table)."""
+    """At a heartbeat: transfer to a voter of higher priority that is likely to remain leader (see the table above)."""
     if server.transfer is not None or server.now < server.next_priority_transfer_at:
         return
     better = [
@@ -125,13 +127,13 @@ def transfer_by_priority(server: RaftServer) -> None:
         and server.transfer_backoff.allows_transfer_to(peer, server.now)
     ]
     if better:
-        # If this one does not manage to win, let some proposals through before the next one is tried.
+        # If this target does not win, let some proposals through before the next one is tried.
         server.next_priority_transfer_at = server.now + 2 * server.election_timeout_max_us
         _start(server, -max(better)[1], by_priority=True)
 
 
 def transfer_on_removal(server: RaftServer) -> None:
-    """This leader left the cluster: let the best voter campaign, and step down."""
+    """This leader left the cluster: ask the best voter to campaign, and step down."""
     target = _best_voter(server)
     if target is not None:
         _ask(server, target, by_priority=False)
@@ -139,9 +141,9 @@ def transfer_on_removal(server: RaftServer) -> None:
 
 
 def on_timeout_now_response(server: RaftServer, from_id: int, response: TimeoutNowResponse) -> None:
-    """A target that cannot win ends the transfer at once, not only at its deadline.
+    """A target that cannot win ends the transfer immediately, before its deadline.
 
-    If no target was named, the next best voter is asked within the same deadline.
+    If the request named no target, the next best voter is asked within the same deadline.
     """
     transfer, asked = server.transfer, server.unanswered_timeout_now
     if response.accepted or from_id not in asked:
@@ -150,25 +152,23 @@ def on_timeout_now_response(server: RaftServer, from_id: int, response: TimeoutN
     if not asked[from_id]:
         del asked[from_id]
     if transfer is None or transfer.target != from_id:
-        server.last_transfer_failure = f"node {from_id} refused to take over: it could not win now"
+        server.last_transfer_failure = f"node {from_id} {_REJECTED_TRANSFER}"
         return
     transfer.rejected_by.append(from_id)
     target = _best_voter(server, transfer.rejected_by) if transfer.may_retarget else None
     if target is None:
-        nodes = " and ".join(f"node {refused}" for refused in transfer.rejected_by)
-        _end(server, f"{nodes} refused to take over: it could not win now")
+        nodes = " and ".join(f"node {rejecting}" for rejecting in transfer.rejected_by)
+        _end(server, f"{nodes} {_REJECTED_TRANSFER}")
     else:
         transfer.target = target
         transfer.timeout_now_sent = False
 
 
-def _best_voter(server: RaftServer, refused: list[int] | None = None) -> int | None:
+def _best_voter(server: RaftServer, rejected_by: Collection[int] = ()) -> int | None:
     able = [
         (_is_recent(server, progress), progress.match, progress.priority, -peer)
         for peer, progress in server.progress.items()
-        if peer in server.membership.voters
-        and progress.priority > 0
-        and peer not in (refused or ())
+        if peer in server.membership.voters and progress.priority > 0 and peer not in rejected_by
     ]
     return -max(able)[3] if able else None
 
@@ -178,6 +178,6 @@ def _is_recent(server: RaftServer, progress: Progress) -> bool:
 
 
 def _is_steady(server: RaftServer, progress: Progress) -> bool:
-    """Whether the voter was not silent lately: one that crashes again and again would not stay."""
+    """Whether the voter was not silent recently: one that crashes again and again would not remain leader."""
     since = progress.answering_since
     return since is None or server.now - since >= STEADY_TIMEOUTS * server.election_timeout_max_us

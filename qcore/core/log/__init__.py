@@ -1,1 +1,1 @@
-"""The log: appended, replicated, committed, compacted, restored."""
+"""The replicated log of one server: append, replicate, commit, compact, restore; and how fast its disk is."""

@@ -1,4 +1,4 @@
-"""Snapshots in place of log prefixes (paper, section 7)."""
+"""Snapshots in place of log prefixes: take, send, install (paper, section 7)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def on_snapshot_taken(server: RaftServer, event: SnapshotTaken) -> None:
-    """The own state machine was captured: store that and drop the log behind it."""
+    """The driver took a snapshot of this server's state machine: store it, and compact the log."""
     known = server.snapshot.meta.last_included_index if server.snapshot else 0
     last = server.log.entry(event.index)
     if event.index <= known or event.index > server.applying_index or last is None:
@@ -32,32 +32,32 @@ def on_snapshot_taken(server: RaftServer, event: SnapshotTaken) -> None:
     through = max(server.log.offset, event.index - keep)
     server.emit(StoreSnapshot(server.next_write_id(), server.snapshot, through, reset_log=False))
     server.log.compact(through)
-    # The configuration in force keeps its own index, by which a change may name it.
+    # The effective configuration keeps its index, because a change may name it.
     _forget_before(server.memberships, event.index)
     _forget_before(server.versions, event.index)
     for progress in server.progress.values():
-        # What a silent follower was being sent must not stay in memory beside the new one, for each such follower.
+        # A silent follower must not keep an old snapshot in memory beside the new one: there may be many of them.
         if progress.snapshot is not None and not _is_active(server, progress):
             progress.become_probe(progress.match + 1)
 
 
 def _forget_before(history: list[tuple[int, T]], index: int) -> None:
-    """Keep what is in force at `index`, and all behind it."""
+    """Keep the value that is effective at `index`, and all later ones."""
     covered = sum(1 for at, _ in history if at <= index)
     del history[: covered - 1]
 
 
 def send_to_active(server: RaftServer, peer: int, progress: Progress) -> None:
-    """Send the snapshot if the follower answered lately: to a dead one it would go again and again.
+    """Send the snapshot if the follower responded recently: to a dead one it would be sent again and again.
 
-    A follower that is silent still gets heartbeats, and its first answer brings us back here.
+    A silent follower still gets heartbeats, and its first response leads here again.
     """
     if _is_active(server, progress):
         send_snapshot(server, peer, progress)
 
 
 def send_snapshot(server: RaftServer, peer: int, progress: Progress) -> None:
-    """The follower needs entries that are gone: begin to send the snapshot that replaced them."""
+    """The follower needs entries that were compacted: begin to send the snapshot that replaced them."""
     snapshot = server.snapshot
     assert snapshot is not None, "entries are missing and no snapshot replaces them"
     checksum = snapshot.checksum
@@ -69,10 +69,10 @@ def send_snapshot(server: RaftServer, peer: int, progress: Progress) -> None:
 
 
 def resend_if_due(server: RaftServer, peer: int, progress: Progress) -> None:
-    """A chunk that was not answered for an election timeout is taken as lost.
+    """Send a chunk again if it got no response for an election timeout.
 
-    So is a snapshot that a newer one superseded and behind which the log cannot go on. A follower
-    that is silent altogether is sent heartbeats only.
+    If the log no longer continues the snapshot that is being sent, begin with the newer one. A silent follower gets
+    heartbeats only.
     """
     transfer = progress.snapshot
     assert transfer is not None, "the snapshot state always has a snapshot"
@@ -146,9 +146,9 @@ def _send_chunk(
 
 
 def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapshot) -> None:
-    """A chunk from the present term's leader, who was noted as such before."""
+    """A chunk from the leader of the current term; the caller has already recorded the sender as leader."""
     index, term = request.last_included_index, request.last_included_term
-    senseless = (
+    invalid = (
         not 1 <= term <= request.term
         or request.last_included_time_us < 0
         or request.last_included_clock_us < 0
@@ -157,23 +157,23 @@ def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapsh
         or request.offset + len(request.data) > request.total
         or request.total > server.config.max_snapshot_size
     )
-    if senseless:
+    if invalid:
         server.emit(MessageDropped(from_id, request, "the snapshot chunk is senseless"))
         return
     if index <= server.commit_index or server.log.matches(index, term):
-        # The log already holds what the snapshot replaces: it only proves that this is committed.
+        # The log already holds what the snapshot covers. The snapshot only proves that it is committed.
         server.incoming_snapshot = None
         server.commit_to(index)
-        _answer(server, from_id, request, request.total, server.commit_index)
+        _respond(server, from_id, request, request.total, server.commit_index)
         return
     incoming = _collect(server, request)
     if incoming.received < incoming.total:
-        _answer(server, from_id, request, incoming.received, 0)
+        _respond(server, from_id, request, incoming.received, 0)
         return
     server.incoming_snapshot = None
     if incoming.received_checksum != incoming.checksum:
         server.emit(MessageDropped(from_id, request, "the snapshot's checksum is wrong"))
-        _answer(server, from_id, request, 0, 0)
+        _respond(server, from_id, request, 0, 0)
         return
     snapshot = Snapshot(incoming.meta, incoming.text.build(), incoming.checksum)
     server.emit(
@@ -181,11 +181,11 @@ def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapsh
     )
     server.reset_log(snapshot)
     server.emit(RestoreMachine(snapshot))
-    _answer(server, from_id, request, request.total, index)
+    _respond(server, from_id, request, request.total, index)
 
 
 def _collect(server: RaftServer, request: InstallSnapshot) -> IncomingSnapshot:
-    """Keep the chunk if it is the next one. A chunk of another snapshot supersedes what is held."""
+    """Keep the chunk if it is the next one. A chunk of another snapshot replaces what is held."""
     meta = SnapshotMeta(
         request.last_included_index,
         request.last_included_term,
@@ -205,15 +205,15 @@ def _collect(server: RaftServer, request: InstallSnapshot) -> IncomingSnapshot:
     if request.offset == incoming.received:
         incoming.text.add(request.data)
         incoming.received += len(request.data)
-        # Chunk by chunk: over a large text at once it would keep the server from everything else.
+        # Chunk by chunk: a checksum over a large text in one step would block the server.
         incoming.received_checksum = crc32(request.data.encode(), incoming.received_checksum)
     return incoming
 
 
-def _answer(
+def _respond(
     server: RaftServer, from_id: int, request: InstallSnapshot, next_offset: int, match_index: int
 ) -> None:
-    """Say how far the snapshot or the log is; a claim about the log waits until it is durable."""
+    """Report how far the snapshot or the log is. A claim about the log waits until it is durable."""
     durable = match_index <= server.durable_index
     promise_ms = server.make_lease_promise()
     server.send(

@@ -1,4 +1,4 @@
-"""What a write does to the durable state: the one definition that every storage must agree with."""
+"""What a write does to the durable state: the one definition that every storage must follow."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from qcore.core.entry import DurableState
 
 
 def apply_write(state: DurableState, write: Write) -> None:
-    """Carry out one write on an in-memory image of the durable state.
+    """Execute one write on an in-memory image of the durable state.
 
     Raises:
-        ValueError: the write does not fit the state (a gap, or a truncation into the snapshot):
-            a bug in whoever made or ordered the writes.
+        ValueError: the write does not fit the state (a gap, or a truncation into the snapshot): a bug in the code
+            that made or ordered the writes.
     """
     match write:
         case SaveHardState(hard_state=hard_state):
@@ -48,7 +48,7 @@ def first_index(state: DurableState) -> int:
 
 
 def last_index(state: DurableState) -> int:
-    """Index of the last entry, or of the snapshot's last, or 0."""
+    """Index of the last entry, or of the last entry that the snapshot covers, or 0."""
     if state.entries:
         return state.entries[-1].index
     return state.snapshot.meta.last_included_index if state.snapshot else 0

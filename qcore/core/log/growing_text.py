@@ -1,4 +1,4 @@
-"""How to put a large text together without ever holding it twice."""
+"""A large text that grows from parts and is never held twice."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Generator
 
 
 class TextBuilder:
-    """A text that is put together from parts, in steps of bounded cost.
+    """Builds a text from parts, in steps of bounded cost.
 
-    `"".join(parts)` holds everything twice, and for a large text takes long. Here the text grows in place: CPython
+    `"".join(parts)` holds everything twice, and takes long for a large text. Here the text grows in place: CPython
     extends a string that only one local variable refers to (`unicode_concatenate`), and the system moves
-    its pages rather than copy them. On another interpreter the result is the same, and slower.
+    its pages rather than copy them. Another interpreter gives the same result more slowly.
     """
 
     __slots__ = ("_grow", "length")
 
     def __init__(self) -> None:
-        self.length = 0  # characters so far
+        self.length = 0  # in characters
         self._grow = _grow()
         next(self._grow)
 
@@ -32,11 +32,11 @@ class TextBuilder:
         except StopIteration as end:
             text: str = end.value
             return text
-        raise AssertionError("the generator ends when it is told to")
+        raise AssertionError("the generator ends when it receives None")
 
 
 def _grow() -> Generator[None, str | None, str]:
-    text = ""  # in a local variable, and there alone: else every part would copy all that came before it
+    text = ""  # only in this local variable: a second reference would make every part copy the whole text
     while True:
         part = yield
         if part is None:

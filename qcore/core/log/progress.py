@@ -1,8 +1,8 @@
-"""What a leader knows of each follower: how far it is, and what is in flight to it.
+"""What a leader knows of each follower: its log, and what is in flight to it.
 
 | state | sends | leaves when |
 |---|---|---|
-| probe | one append, then waits for an answer to it or to a heartbeat | one succeeds: replicate |
+| probe | one append, then waits for a response to it or to a heartbeat | one succeeds: replicate |
 | replicate | a window of appends, optimistically | one is rejected, or the peer is unreachable: probe |
 | snapshot | one chunk, then waits; heartbeats | the follower reports an index that the log can continue: replicate |
 """
@@ -17,19 +17,19 @@ from qcore.core.entry import Snapshot
 
 ProgressState = Literal["probe", "replicate", "snapshot"]
 
-#: A moment before all others, µs: something has not happened yet.
+#: A moment before all others, µs: the event has not happened yet.
 NOT_YET: Final = -(1 << 62)
 
 
 @dataclass(slots=True)
 class OutgoingSnapshot:
-    """A snapshot on its way to one follower, a chunk at a time.
+    """A snapshot that is being sent to one follower, a chunk at a time.
 
     Attributes:
-        snapshot: what is sent; stays the same while the log can go on behind it.
+        snapshot: what is sent. It stays the same while the log can continue after it.
         checksum: CRC-32 of its text.
-        offset: the characters that the follower is known to hold.
-        sent_at: when the newest chunk went out, µs.
+        offset: how many characters the follower is known to hold.
+        sent_at: when the newest chunk was sent, µs.
     """
 
     snapshot: Snapshot
@@ -44,20 +44,20 @@ class Progress:
     Attributes:
         match: highest index known to be durable in the follower's log.
         next: the next index to send.
-        acked_round: the newest read round that the follower has answered; -1 if none in this term.
-        address_changed_in_round: the round in which its address was changed; -1 if it was not since this leader began.
-        acked_round_started_at: when that round began, µs; `NOT_YET` if there is none.
-        echo_us: the follower's clock as its newest answer told it; 0 if it did not.
-        echo_arrived_at: when that answer arrived, µs.
-        last_answer_at: when the follower last answered, µs (or when this leader began).
-        answering_since: since when it answers without a break of an election timeout, µs; None if there was no break
+        acked_round: the newest read round to which the follower has responded; -1 if none in this term.
+        address_changed_in_round: the round in which its address changed; -1 if it did not since this leader began.
+        acked_round_started_at: when the round `acked_round` began, µs; `NOT_YET` if there is none.
+        echo_us: the follower's clock as its newest response reported it; 0 if it did not.
+        echo_arrived_at: when that response arrived, µs.
+        last_answer_at: when the follower last responded, µs (or when this leader began).
+        answering_since: since when it responds without a break of an election timeout, µs; None if there was no break
             since this leader began.
-        unanswered_heartbeats: heartbeats of the leader since it last answered.
-        last_sent_at: when an append last went out, µs.
-        priority: the follower's, as it told with its last answer.
-        promise_ms: for how long the follower grants nobody else a vote, as it told with its last answer.
-        wall_offset_us: how far its wall clock is ahead of the leader's monotonic clock, as of its last answer or
-            its vote; None while it has not told.
+        unanswered_heartbeats: heartbeats of the leader since the last response.
+        last_sent_at: when an append was last sent, µs.
+        priority: the follower's priority, as its last response reported it.
+        promise_ms: for how long the follower grants no other node a vote, as its last response reported it.
+        wall_offset_us: how far its wall clock is ahead of the leader's monotonic clock, as its last response or
+            its vote reported it; None while unreported.
     """
 
     __slots__ = (
@@ -104,9 +104,10 @@ class Progress:
         self.wall_offset_us: int | None = None
 
     def record_answer(self, now: int, longest_silence_us: int) -> None:
-        """The follower answered, whatever it said.
+        """The follower responded, in whatever way.
 
-        A break counts only if the leader was at work meanwhile: after its own pause everyone seems to have been silent.
+        A break counts only if the leader was running meanwhile: after a pause of the leader every follower seems to
+        have been silent.
         """
         if self.unanswered_heartbeats >= 3 and now - self.last_answer_at >= longest_silence_us:
             self.answering_since = now
@@ -114,13 +115,13 @@ class Progress:
         self.last_answer_at = now
 
     def paused(self, max_messages: int, max_bytes: int) -> bool:
-        """True while nothing but heartbeats may go out."""
+        """True while nothing but heartbeats may be sent."""
         if self.state == "replicate":
             return len(self.inflight) >= max_messages or self.inflight_bytes >= max_bytes
         return self.state == "snapshot" or self.probe_sent
 
     def record_sent(self, last_index: int, size: int) -> None:
-        """An append that ends at `last_index` went out."""
+        """An append that ends at `last_index` was sent."""
         if self.state == "replicate":
             self.next = last_index + 1
             self.inflight.append((last_index, size))
@@ -129,7 +130,7 @@ class Progress:
             self.probe_sent = True
 
     def update_match(self, match_index: int) -> bool:
-        """The follower durably holds everything up to `match_index`. True if that is news."""
+        """The follower durably holds everything up to `match_index`. True if that was not known."""
         while self.inflight and self.inflight[0][0] <= match_index:
             self.inflight_bytes -= self.inflight.popleft()[1]
         if match_index <= self.match:

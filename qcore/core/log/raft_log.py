@@ -10,8 +10,8 @@ from qcore.core.entry import Entry
 class RaftLog:
     """A run of entries that may begin after a snapshot.
 
-    `offset` is the index just before the first entry held (0 for a log from the beginning), and
-    `offset_term` its term, or None where a restart cannot know it.
+    `offset` is the index just before the first entry held (0 for a log from the beginning).
+    `offset_term` is its term, or None if unknown after a restart.
     """
 
     __slots__ = ("entries", "last_index", "offset", "offset_term")
@@ -32,14 +32,14 @@ class RaftLog:
         return term
 
     def term(self, index: int) -> int | None:
-        """The term of the entry at `index`; None if it lies beyond the end or was compacted away."""
+        """The term of the entry at `index`; None if it lies beyond the end or was compacted."""
         position = index - self.offset - 1
         if 0 <= position < len(self.entries):
             return self.entries[position].term
         return self.offset_term if position == -1 else None
 
     def entry(self, index: int) -> Entry | None:
-        """The entry at `index`; None if it lies beyond the end or was compacted away."""
+        """The entry at `index`; None if it lies beyond the end or was compacted."""
         position = index - self.offset - 1
         return self.entries[position] if 0 <= position < len(self.entries) else None
 
@@ -49,12 +49,12 @@ class RaftLog:
 
     def between(self, first: int, last: int) -> list[Entry]:
         """The entries from `first` to `last`, both included; all must be held."""
-        assert self.offset < first, "entries compacted away"
+        assert self.offset < first, "entries are compacted"
         assert last <= self.last_index, "entries beyond the end"
         return self.entries[first - self.offset - 1 : last - self.offset]
 
     def batch(self, first: int, max_bytes: int) -> list[Entry]:
-        """Entries from `first` on, as many as fit into `max_bytes`, at least one if there is one."""
+        """As many entries from `first` on as fit into `max_bytes`, but at least one if there is one."""
         position = first - self.offset - 1
         entries = self.entries
         total = 0
@@ -67,9 +67,9 @@ class RaftLog:
         return entries[position:end]
 
     def count_within(self, last: int, max_bytes: int, max_count: int) -> int:
-        """How many of the newest entries up to `last`, which must be held, are at most `max_bytes` on disk together.
+        """How many of the newest entries up to `last` take at most `max_bytes` on disk together.
 
-        At most `max_count`, and no more are looked at.
+        `last` must be held. The result is at most `max_count`, and no more entries are looked at.
         """
         count = total = 0
         end = last - self.offset
@@ -92,7 +92,7 @@ class RaftLog:
         self.last_index = self.offset + len(self.entries)
 
     def compact(self, through: int) -> None:
-        """Forget the entries up to `through`, which must be held, but remember its term."""
+        """Remove the entries up to `through`, which must be held, but remember its term."""
         if through <= self.offset:
             return
         self.offset_term = self.term(through)
@@ -100,7 +100,7 @@ class RaftLog:
         self.offset = through
 
     def reset(self, index: int, term: int) -> None:
-        """Forget everything: the log now ends at a snapshot's last entry."""
+        """Remove everything: the log now ends at a snapshot's last entry."""
         self.entries.clear()
         self.offset = self.last_index = index
         self.offset_term = term
@@ -108,9 +108,8 @@ class RaftLog:
     def find_conflict_by_term(self, index: int, term: int) -> int:
         """The largest index up to `index` whose entry's term is not above `term`.
 
-        Two logs that disagree at a place can agree only at or before such an index, so a
-        whole term is skipped with each rejected append (paper, end of section 5.3). Stops at the
-        compaction point.
+        Two logs that disagree at an index can agree only at or before the result. So each rejected append skips a
+        whole term (paper, end of section 5.3). The search stops at the compaction point.
         """
         index = min(index, self.last_index)
         while index > self.offset:

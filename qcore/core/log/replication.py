@@ -33,7 +33,7 @@ def propose(server: RaftServer, event: Propose) -> None:
     if server.uncommitted_bytes and (
         server.uncommitted_bytes + size > server.config.max_uncommitted_bytes
     ):
-        # An idle leader takes even one oversized batch: otherwise it could never be proposed.
+        # An idle leader accepts even one oversized batch: otherwise it could never be proposed.
         server.emit(ProposalRejected("overloaded"))
         return
     first = server.log.last_index + 1
@@ -42,18 +42,18 @@ def propose(server: RaftServer, event: Propose) -> None:
         return
     append_as_leader(server, event.kinds or "command", event.commands, event.wall_us)
     broadcast(server)
-    if server.durable_index == server.log.last_index:  # only with that safeguard off
+    if server.durable_index == server.log.last_index:  # only without `append_durable_before_ack`
         maybe_commit(server)
 
 
 def append_as_leader(
     server: RaftServer, kinds: EntryKind | list[EntryKind], data: list[str], wall_us: int
 ) -> None:
-    """Append entries of the current term to the leader's log; their times never go back.
+    """Append entries of the current term to the leader's log. Their times never go back.
 
     Args:
         kinds: one for all, or one for each.
-        wall_us: the own wall clock; 0 for entries that the core makes by itself.
+        wall_us: this server's wall clock; 0 for entries that the core appends without a request.
     """
     if isinstance(kinds, str):
         kinds = [kinds] * len(data)
@@ -72,7 +72,7 @@ def append_as_leader(
 
 
 def broadcast(server: RaftServer, *, allow_empty: bool = False) -> None:
-    """Send every follower what it may be sent now."""
+    """Send every follower what may be sent to it now."""
     for peer, progress in server.progress.items():
         send_appends(server, peer, progress, allow_empty=allow_empty)
 
@@ -98,12 +98,12 @@ def send_appends(
 
 
 def heartbeat(server: RaftServer) -> None:
-    """The heartbeat interval passed: nobody is left without a message for longer than that.
+    """The heartbeat interval passed: send to each peer that got no message recently.
 
     A peer that was sent an append in the last half interval is skipped, and the next heartbeat comes
-    correspondingly sooner. The heartbeat goes out whatever the window's state and names the entry before
-    the next to send, so a follower that lost appends rejects it and is probed again, and one whose
-    acknowledgement was lost acknowledges anew.
+    correspondingly sooner. A heartbeat is sent whatever the state of the window. It names the entry before
+    the next one to send. So a follower that lost appends rejects it and is probed again, and a follower whose
+    acknowledgement was lost acknowledges again.
     """
     recently = server.now - server.heartbeat_us // 2
     oldest = server.now
@@ -123,9 +123,9 @@ def send_heartbeat(server: RaftServer, peer: int, progress: Progress) -> None:
         prev_log_index = progress.next - 1
     prev_log_term = server.log.term(prev_log_index)
     if prev_log_term is None:
-        # Compacted here: the beginning of the log is the one place on which every log agrees. The
-        # entry to send next is gone, so a window that waits for lost appends would wait for ever:
-        # the answer to this finds a probe, and a snapshot goes out.
+        # The entry was compacted. All logs agree on their beginning, so name that. A window that waits for lost
+        # appends would wait for ever, because the entry to send next is gone. So the state becomes probe, and
+        # the response to this heartbeat leads to a snapshot.
         if progress.state == "replicate":
             progress.become_probe(progress.match + 1)
         prev_log_index = prev_log_term = 0
@@ -160,7 +160,7 @@ def _send_append(
 
 
 def on_unreachable(server: RaftServer, peer: int) -> None:
-    """What is in flight to the peer is probably lost: probe, or send the present chunk of its snapshot again."""
+    """What is in flight to the peer is probably lost: probe, or send the current chunk of its snapshot again."""
     progress = server.progress.get(peer)
     if progress is None:
         return
@@ -173,7 +173,7 @@ def on_unreachable(server: RaftServer, peer: int) -> None:
 def on_response(
     server: RaftServer, from_id: int, response: AppendEntriesResponse | InstallSnapshotResponse
 ) -> None:
-    """An answer in the present term."""
+    """A response in the current term."""
     progress = server.progress.get(from_id)
     if server.role != "leader" or progress is None:
         return
@@ -200,9 +200,9 @@ def on_response(
 def _lasting_promise(
     server: RaftServer, response: AppendEntriesResponse | InstallSnapshotResponse
 ) -> int:
-    """The promise that a lease may rest on: once the rules have promises stored, only one that is.
+    """The promise that a lease may rest on. Under rules that store promises, only a stored promise counts.
 
-    An answer without its sender's clock is of a server that does not know these rules yet.
+    A response without its sender's clock comes from a server that does not know these rules yet.
     """
     stored = response.sent_us > 0
     return response.promise_ms if stored or server.rules < PROMISES_STORED_SINCE_RULES else 0
@@ -211,7 +211,7 @@ def _lasting_promise(
 def _on_accepted(
     server: RaftServer, from_id: int, progress: Progress, response: AppendEntriesResponse
 ) -> None:
-    news = progress.update_match(response.match_index)
+    advanced = progress.update_match(response.match_index)
     if progress.state == "probe":
         # The follower's log agrees at least up to where the append began.
         agreed = min(max(response.match_index, response.prev_log_index), server.log.last_index)
@@ -220,7 +220,7 @@ def _on_accepted(
         progress.match >= progress.snapshot.snapshot.meta.last_included_index
     ):
         progress.become_replicate(progress.match + 1)
-    if news:
+    if advanced:
         maybe_commit(server)
     send_appends(server, from_id, progress)
 
@@ -243,7 +243,7 @@ def _on_rejected(
 
 
 def maybe_commit(server: RaftServer) -> None:
-    """Commit what a quorum holds durably, if it is of the current term (paper, 5.4.2 and figure 8)."""
+    """Commit what a quorum holds durably, if it belongs to the current term (paper, 5.4.2 and figure 8)."""
     if server.commit_index == server.log.last_index:
         return
     matches = {peer: progress.match for peer, progress in server.progress.items()}
@@ -263,14 +263,14 @@ def maybe_commit(server: RaftServer) -> None:
 
 
 def on_append_entries(server: RaftServer, from_id: int, request: AppendEntries) -> None:
-    """An append or heartbeat of the current term's leader, who was noted as such before."""
+    """An append or heartbeat of the current term's leader; the caller has already recorded the sender as leader."""
     fault = _malformed_reason(request)
     if fault is not None:
         server.emit(MessageDropped(from_id, request, fault))
         return
     prev_log_index, entries = request.prev_log_index, request.entries
     if prev_log_index < server.commit_index:
-        # What is committed here agrees with any leader's log (leader completeness), also where
+        # What is committed here agrees with any leader's log (leader completeness), even where
         # a snapshot already replaced the entries.
         known = server.commit_index - prev_log_index
         if len(entries) >= known and not server.log.matches(
@@ -288,13 +288,13 @@ def on_append_entries(server: RaftServer, from_id: int, request: AppendEntries) 
     agreed = prev_log_index + len(entries)
     server.commit_to(min(request.leader_commit, agreed))
     freshness.on_append_entries(server, request)
-    # Whatever is committed agrees too (leader completeness). So a heartbeat's answer also makes up for
+    # Everything committed agrees, too (leader completeness). So the response to a heartbeat also replaces
     # the lost acknowledgement of a snapshot, which then need not be sent again.
     _accept(server, from_id, request, max(agreed, server.commit_index))
 
 
 def _malformed_reason(request: AppendEntries) -> str | None:
-    """Why no leader would send this, or None."""
+    """Why no correct leader would send this, or None."""
     index, term = request.prev_log_index, request.prev_log_term
     if index < 0 or term < 0:
         return f"prev_log_index {index} and prev_log_term {term}: neither may be negative"
@@ -322,9 +322,9 @@ def _malformed_reason(request: AppendEntries) -> str | None:
 
 
 def _store(server: RaftServer, entries: list[Entry]) -> None:
-    """Append what is new, after removing what conflicts (paper, figure 2, AppendEntries 3 and 4).
+    """Append the new entries, after removing those that conflict (paper, figure 2, AppendEntries 3 and 4).
 
-    All entries lie after the commit index, so nothing committed is ever removed.
+    All entries lie after the commit index, so no committed entry is ever removed.
     """
     for position, entry in enumerate(entries):
         held_term = server.log.term(entry.index)
@@ -342,8 +342,8 @@ def _accept(server: RaftServer, from_id: int, request: AppendEntries, agreed: in
     if request.entries and agreed > server.durable_index:
         match_index, after = agreed, server.last_write_id if durable else 0
     else:
-        # A heartbeat does not wait for the disk: it acknowledges what is durable by now, and
-        # keeps the leader in office while our disk is slow.
+        # A heartbeat does not wait for the disk. It acknowledges what is durable by now, and
+        # keeps the leader in contact while our disk is slow.
         match_index, after = min(agreed, server.durable_index), server.after_hard_state
     server.send(
         from_id,

@@ -1,6 +1,6 @@
-"""What a server makes of the durable state that its storage gave back: log, times, versions, configurations.
+"""Restores the volatile state of a server from its durable state: log, times, versions, configurations.
 
-A state that cannot be whole is refused here, before the server takes part in anything.
+An incomplete state is refused here, before the server takes part in anything.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from qcore.errors import LogCorrupt
 
 T = TypeVar("T")
 
-#: What to do about a damaged log: how the text of every `LogCorrupt` ends. An older copy is no repair, since it
-#: forgets votes and entries; and nothing is to be deleted that somebody may still want to look at.
+#: What to do about a damaged log: the end of every `LogCorrupt` text. An older copy is no repair, because it
+#: forgets votes and entries. Nothing is deleted, because someone may still want to inspect it.
 RECOVERY_ADVICE: Final = (
     "Do not restore an older copy (it would take back acknowledged writes and votes): remove this node from the "
-    "cluster, move its data directory aside, and add the node again with an empty one"
+    "cluster, move its data directory away, and add the node again with an empty one"
 )
 
 
@@ -66,7 +66,7 @@ def restored_log(durable: DurableState) -> RaftLog:
 
 
 def _check_terms(durable: DurableState) -> None:
-    """Terms never decrease along the log, and the server's own is at least the last one's."""
+    """Terms never decrease along the log, and the server's current term is at least the last one."""
     terms = [entry.term for entry in durable.entries]
     meta = durable.snapshot.meta if durable.snapshot else None
     if meta is not None and (not terms or durable.entries[0].index > meta.last_included_index):
@@ -74,28 +74,28 @@ def _check_terms(durable: DurableState) -> None:
     for before, after in pairwise([0, *terms, durable.hard_state.term]):
         if after < before:
             raise LogCorrupt(
-                f"term {after} comes after term {before} in the log or as the server's own: something was lost. "
+                f"term {after} comes after term {before} in the log or as the current term: something was lost. "
                 f"{RECOVERY_ADVICE}"
             )
 
 
 def restored_time_us(durable: DurableState) -> int:
-    """The newest time stamp that the log ever held, as far as log and snapshot tell."""
-    behind = durable.snapshot.meta.last_included_time_us if durable.snapshot else 0
-    return max(behind, durable.entries[-1].time_us) if durable.entries else behind
+    """The newest time stamp that the log ever held, as far as log and snapshot show."""
+    covered = durable.snapshot.meta.last_included_time_us if durable.snapshot else 0
+    return max(covered, durable.entries[-1].time_us) if durable.entries else covered
 
 
 def restored_clock_us(durable: DurableState) -> int:
-    """The newest value of the cluster clock that the log ever held, as far as log and snapshot tell."""
-    behind = durable.snapshot.meta.last_included_clock_us if durable.snapshot else 0
-    return max(behind, durable.entries[-1].clock_us) if durable.entries else behind
+    """The newest value of the cluster clock that the log ever held, as far as log and snapshot show."""
+    covered = durable.snapshot.meta.last_included_clock_us if durable.snapshot else 0
+    return max(covered, durable.entries[-1].clock_us) if durable.entries else covered
 
 
 def restored_versions(durable: DurableState) -> list[tuple[int, ClusterVersion]]:
-    """The versions of the cluster that log and snapshot name, as (index, version), oldest first; never empty.
+    """The versions of the cluster in log and snapshot, as (index, version), oldest first; never empty.
 
     Raises:
-        LogCorrupt: an entry of kind `version` holds none.
+        LogCorrupt: an entry of kind `version` holds no version.
     """
     first = (0, FIRST_VERSION)
     if durable.snapshot is not None:
@@ -104,10 +104,10 @@ def restored_versions(durable: DurableState) -> list[tuple[int, ClusterVersion]]
 
 
 def restored_memberships(durable: DurableState) -> list[tuple[int, Membership]]:
-    """The configurations that log and snapshot name, as (index, membership), oldest first; never empty.
+    """The configurations in log and snapshot, as (index, membership), oldest first; never empty.
 
     Raises:
-        LogCorrupt: an entry of kind `membership` holds none.
+        LogCorrupt: an entry of kind `membership` holds no configuration.
     """
     first = (0, Membership())
     if durable.snapshot is not None:
@@ -122,7 +122,7 @@ def _history(
     parse: Callable[[str], T],
     what: str,
 ) -> list[tuple[int, T]]:
-    """`first`, then what the entries of this kind behind it hold, each with its index."""
+    """`first`, then the values of the later entries of this kind, each with its index."""
     found = [first]
     for entry in durable.entries:
         if entry.kind == kind and entry.index > first[0]:

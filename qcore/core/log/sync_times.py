@@ -1,14 +1,14 @@
-"""How slow this server's disk was lately.
+"""How slow this server's disk was recently.
 
-A server whose disk is slow can follow and cannot lead for long: `RaftServer.disk_stalled` deposes it. So a server does
-not take over by priority while it remembers a slow sync (see `qcore.core.leadership.takeover`).
+A server with a slow disk can follow, but it cannot lead for long: `RaftServer.disk_stalled` deposes it. So a server
+does not take over by priority while it remembers a slow sync (see `qcore.core.leadership.takeover`).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: For how many of the longest election timeouts a sync is remembered at least; twice as long at most.
+#: A sync is remembered for at least this many of the longest election timeouts, and for at most twice as many.
 REMEMBERED_TIMEOUTS: Final = 15
 
 
@@ -28,17 +28,17 @@ class RecentSyncs:
         self._previous_us = 0  # the slowest of the span before that
 
     def record(self, took_us: int, now: int) -> None:
-        """A write became durable, so long after it was issued."""
-        self._turn(now)
+        """A write became durable `took_us` after it was issued."""
+        self._rotate(now)
         if took_us > self._current_us:
             self._current_us = took_us
 
     def slowest_us(self, now: int) -> int:
-        """How long the slowest of the syncs took that are remembered, µs; 0 if there was none."""
-        self._turn(now)
+        """How long the slowest remembered sync took, µs; 0 if there was none."""
+        self._rotate(now)
         return max(self._current_us, self._previous_us)
 
-    def _turn(self, now: int) -> None:
+    def _rotate(self, now: int) -> None:
         elapsed = now - self._began
         if elapsed >= self._span_us:
             self._previous_us = self._current_us if elapsed < 2 * self._span_us else 0

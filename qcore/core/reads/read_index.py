@@ -1,12 +1,12 @@
 """Linearizable reads without log entries: ReadIndex (dissertation 6.4).
 
-A read is safe at the leader's commit index of the moment it arrived, once two things hold: the leader has committed in
-its own term (before that its commit index may lag behind what clients were told), and a quorum has
-answered a message that was sent *after* the read arrived (so nobody else led at that moment).
+A read is safe at the commit index that the leader had when the read arrived, once two things hold. First, the leader
+has committed in its current term (before that its commit index may lag behind what was acknowledged to clients).
+Second, a quorum has responded to a message that was sent *after* the read arrived (so no other node led then).
 
-The second is counted in rounds. Each round has a number, new in the term, which travels with every
-append and comes back with its answer; an answer confirms the reads of that round and of no later
-one, however late or often it arrives. Reads that come while a round is in flight share the next one.
+The second condition is tracked in rounds. Each round has a number that is new in the term. Every append carries it,
+and the response echoes it. A response confirms the reads of that round and of earlier ones, and never those of later
+rounds, however late or often it arrives. Reads that arrive while a round is in flight share the next one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qcore.core.reads import freshness
 
 
 def begin_term(server: RaftServer) -> None:
-    """A new leader starts counting its rounds again: its first messages belong to round 0."""
+    """A new leader counts its rounds from 0: its first messages belong to round 0."""
     server.reads.round = 0
     server.reads.round_times = []
     server.reads.confirmed = None
@@ -32,7 +32,7 @@ def on_read_requested(server: RaftServer, read_id: int, *, lease: bool = False) 
         server.emit(ReadRejected(read_id))
     elif lease and holds_lease(server):
         server.emit(ReadReady(read_id, server.commit_index))
-    elif not _committed_in_own_term(server):
+    elif not _has_committed_in_term(server):
         server.reads.awaiting_commit[read_id] = None
     else:
         server.reads.queued[read_id] = None
@@ -40,7 +40,7 @@ def on_read_requested(server: RaftServer, read_id: int, *, lease: bool = False) 
 
 
 def cancel(server: RaftServer, read_id: int) -> None:
-    """Forget a read that nobody waits for. A leader that cannot commit would keep all that ever came."""
+    """Forget a read that no client waits for. Otherwise a leader that cannot commit would keep every read."""
     reads = server.reads
     reads.awaiting_commit.pop(read_id, None)
     reads.queued.pop(read_id, None)
@@ -49,9 +49,9 @@ def cancel(server: RaftServer, read_id: int) -> None:
 
 
 def advance(server: RaftServer) -> None:
-    """Something happened on a leader that may let reads go on: a commit, an answer, a new read."""
+    """Continue reads after an event on a leader: a commit, a response, a new read."""
     reads = server.reads
-    if reads.awaiting_commit and _committed_in_own_term(server):
+    if reads.awaiting_commit and _has_committed_in_term(server):
         reads.queued.update(reads.awaiting_commit)
         reads.awaiting_commit = {}
     _finish_round(server)
@@ -61,20 +61,20 @@ def advance(server: RaftServer) -> None:
 
 
 def begin_heartbeat_round(server: RaftServer) -> None:
-    """At each heartbeat: a round whose confirmation renews the lease, and tells how fresh the state is."""
+    """At each heartbeat: begin a round whose confirmation renews the lease and shows how fresh the state is."""
     _number_round(server)
 
 
 def holds_lease(server: RaftServer) -> bool:
     """True while no other server can have been elected (dissertation 6.4.1).
 
-    A quorum answered a message sent at a known time; from then on each of them refuses votes for the minimum
-    election timeout of its own clock, so the lease is shorter by the bound on clock drift. Whoever promised
-    less than that, because its settings differ, does not count. The lease never holds before the own term's
-    first commit, nor once a transfer began.
+    A quorum responded to a message sent at a known time. From then on each of its voters rejects votes for the minimum
+    election timeout of its clock, so the lease is shorter than that by the bound on clock drift. A voter that promised
+    less than that, because its settings differ, does not count. The lease never holds before the first commit of the
+    current term, nor once a transfer began.
     """
     config = server.config
-    if not config.lease_reads or server.lease_void or not _committed_in_own_term(server):
+    if not config.lease_reads or server.lease_void or not _has_committed_in_term(server):
         return False
     begun_at = quorum.quorum_value(server.membership, _promised_since(server))
     length = server.election_timeout_min_us
@@ -84,7 +84,7 @@ def holds_lease(server: RaftServer) -> bool:
 
 
 def reject_all(server: RaftServer) -> None:
-    """Leadership is lost: no read on its way can be confirmed here."""
+    """This server no longer leads: it can confirm no read in progress."""
     reads = server.reads
     in_flight = reads.in_flight[2] if reads.in_flight else {}
     for read_id in [*in_flight, *reads.queued, *reads.awaiting_commit]:
@@ -95,7 +95,7 @@ def reject_all(server: RaftServer) -> None:
 
 
 def _finish_round(server: RaftServer) -> None:
-    """If a quorum has answered the round in flight, its reads may be served."""
+    """If a quorum has responded to the round in flight, its reads are ready."""
     if server.reads.in_flight is None:
         return
     round_number, commit, read_ids = server.reads.in_flight
@@ -113,7 +113,7 @@ def _begin_round(server: RaftServer) -> None:
     reads.in_flight = (reads.round, server.commit_index, reads.queued)
     reads.queued = {}
     for peer, progress in server.progress.items():
-        if server.membership.is_voter(peer):  # nobody else's answer confirms anything
+        if server.membership.is_voter(peer):  # only voters' responses confirm anything
             replication.send_heartbeat(server, peer, progress)
 
 
@@ -129,7 +129,7 @@ def _acknowledged_rounds(server: RaftServer) -> dict[int, int]:
 
 
 def _promised_since(server: RaftServer) -> dict[int, int]:
-    """When the newest round began that each voter answered, if its promise lasts as long as the lease counts on."""
+    """When the newest round began to which each voter responded, if its promise lasts as long as the lease needs."""
     needed = server.config.election_timeout_min_ms
     since = {
         peer: progress.acked_round_started_at if progress.promise_ms >= needed else NOT_YET
@@ -139,5 +139,5 @@ def _promised_since(server: RaftServer) -> dict[int, int]:
     return since
 
 
-def _committed_in_own_term(server: RaftServer) -> bool:
+def _has_committed_in_term(server: RaftServer) -> bool:
     return server.commit_index >= server.term_start_index

@@ -22,7 +22,7 @@ from qcore.core.messages import (
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError
 from tests.core.support.cluster import Cluster, membership_entry
-from tests.core.support.single_core import THREE, answers, receive, restored
+from tests.core.support.single_core import THREE, receive, restored, sent_messages
 
 WALL_US = 1_700_000_000_000_000
 SECOND_US = 1_000_000
@@ -34,7 +34,7 @@ VERSION_2 = ClusterVersion(2, "kv", 1)
 def cluster_of(
     size: int, config: RaftConfig | None = None, ahead: dict[int, int] | None = None
 ) -> Cluster:
-    """A cluster of rules 2 whose wall clocks are that much ahead of the time."""
+    """A cluster of rules 2 whose wall clocks are ahead of true time by these offsets."""
     membership = Membership(voters=tuple(range(1, size + 1)))
     log = [membership_entry(membership), Entry(2, 1, "version", VERSION_2.to_json(), 0)]
     durable = {
@@ -47,7 +47,7 @@ def cluster_of(
 
 
 def pass_time(cluster: Cluster, microseconds: int) -> None:
-    """True time: every clock goes on, monotonic and wall."""
+    """True time passes: every clock advances, monotonic and wall."""
     for node in cluster.nodes.values():
         node.now += microseconds
         node.wall_us += microseconds
@@ -77,7 +77,7 @@ LIMIT_US = 300_000
         st.tuples(st.integers(0, 2_000_000), st.integers(0, 2_000_000)), min_size=1, max_size=50
     )
 )
-def test_a_clock_counts_no_more_than_a_model(steps: list[tuple[int, int]]) -> None:
+def test_clock_counts_at_most_what_a_model_counts(steps: list[tuple[int, int]]) -> None:
     """Each step comes some time after the last, and a quorum was in contact some time before it."""
     clock = ClusterClock(LIMIT_US)
     clock.begin(7, 100)
@@ -98,8 +98,8 @@ def test_clock_predicts_when_it_reaches_a_value() -> None:
     clock = ClusterClock(LIMIT_US)
     clock.begin(1000, 50)
     assert clock.time_when(9000) == 8050
-    assert clock.time_when(900) == 50, "it has passed that already"
-    assert clock.time_when(1400) == 50 + CLOCK_GRANULARITY_US, "not before it is next looked at"
+    assert clock.time_when(900) == 50, "it is already past that value"
+    assert clock.time_when(1400) == 50 + CLOCK_GRANULARITY_US, "not before the next update"
     clock.advance(1150, lambda: 1150)
     assert clock.time_when(9000) == 8050
 
@@ -123,9 +123,9 @@ trouble = st.one_of(
 
 
 class Watch:
-    """Plays trouble on three servers and holds what the log says to what the true time allows.
+    """Disturbs three servers and compares the times in the log with what true time allows.
 
-    Clocks run at full, double or no speed; `led_us` is the most that leaders' clocks can have counted.
+    Clocks run at full, double or no speed. `led_us` is the most that leaders' clocks can have counted.
     """
 
     def __init__(self, config: RaftConfig) -> None:
@@ -141,7 +141,7 @@ class Watch:
             node.now += self.speed[node_id] * microseconds
             node.wall_us = max(1, node.wall_us + self.speed[node_id] * microseconds)
 
-    def play(self, what: str, value: int) -> None:
+    def run_action(self, what: str, value: int) -> None:
         cluster = self.cluster
         match what:
             case "pass":
@@ -150,7 +150,7 @@ class Watch:
                 for _ in range(value):
                     self.pass_time(50_000)
                     for leader in cluster.leaders():
-                        cluster.timeout_now(leader)
+                        cluster.tick(leader)
                     cluster.settle()
             case "propose":
                 if cluster.core(value).role == "leader":
@@ -199,9 +199,9 @@ def test_logged_clock_is_monotonic_and_counts_only_leading(
     check_quorum: bool, steps: list[tuple[str, int]]
 ) -> None:
     watch = Watch(RaftConfig(1, check_quorum=check_quorum))
-    watch.play("elect", 1)
+    watch.run_action("elect", 1)
     for what, value in steps:
-        watch.play(what, value)
+        watch.run_action(what, value)
         watch.check()
 
 
@@ -224,7 +224,7 @@ def test_clock_starts_when_rules_2_take_effect() -> None:
     cluster.step(1, Propose([VERSION_2.to_json()], 5, ["version"]))
     cluster.settle()
     assert cluster.core(1).log_entries()[-1].clock_us == 0, "appended under the old rules"
-    assert propose(cluster, 1).clock_us == 1, "what passed under the old rules does not count"
+    assert propose(cluster, 1).clock_us == 1, "time under the old rules does not count"
     heartbeats(cluster, 10)
     assert propose(cluster, 1).clock_us == 500_000
 
@@ -262,7 +262,7 @@ offsets = st.one_of(
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([1, 2, 3, 4, 5]), st.data())
 def test_a_stamp_lies_within_the_bound_of_a_quorums_clocks(size: int, data: st.DataObject) -> None:
-    """Clocks are wrong, some voters are down, and the leader's clock is set once it leads."""
+    """Clocks are wrong, some voters are down, and the leader's clock is set while it leads."""
     ahead = {node: data.draw(offsets) for node in range(1, size + 1)}
     down = data.draw(st.integers(0, (size - 1) // 2))
     cluster = cluster_of(size, ahead=ahead)
@@ -279,7 +279,7 @@ def test_a_stamp_lies_within_the_bound_of_a_quorums_clocks(size: int, data: st.D
         assert stamped >= last
         assert stamped == last or low - BOUND_US <= stamped <= high + BOUND_US
         if low - BOUND_US <= known[1] <= low + BOUND_US:
-            assert stamped == max(last, known[1]), "a good clock is left as it is"
+            assert stamped == max(last, known[1]), "a correct clock is not adjusted"
         status = cluster.core(1).status()
         assert status.wall_skew_us is not None
         if known[1] > low:
@@ -290,7 +290,7 @@ def test_a_stamp_lies_within_the_bound_of_a_quorums_clocks(size: int, data: st.D
 
 
 def test_votes_carry_the_time_to_the_first_leader() -> None:
-    """The node that is initialised is 50 years ahead; the others hold nothing that names the rules."""
+    """The initialised node is 50 years ahead; the logs of the others are empty, so they do not know the rules."""
     cluster = Cluster({node: DurableState() for node in THREE.voters})
     for node_id, node in cluster.nodes.items():
         node.wall_us = WALL_US + (50 * YEAR_US if node_id == 1 else 0)
@@ -303,7 +303,7 @@ def test_votes_carry_the_time_to_the_first_leader() -> None:
     assert cluster.core(1).status().wall_skew_us == 50 * YEAR_US
 
 
-def test_single_node_uses_its_own_wall_clock() -> None:
+def test_single_node_uses_its_wall_clock() -> None:
     cluster = Cluster({1: DurableState()})
     cluster.nodes[1].wall_us = WALL_US
     cluster.step(1, Bootstrap(Membership(voters=(1,)), WALL_US, VERSION_2))
@@ -314,7 +314,7 @@ def test_single_node_uses_its_own_wall_clock() -> None:
 
 
 def test_unknown_clocks_do_not_extend_the_time_stamp() -> None:
-    """The rules were raised in this term, and nobody answered since; the leader's clock jumps a year ahead."""
+    """The rules were raised in this term, and no voter has responded since; the leader's clock jumps a year ahead."""
     cluster = Cluster.of(3)
     for node in cluster.nodes.values():
         node.wall_us = WALL_US
@@ -332,7 +332,7 @@ def test_unknown_clocks_do_not_extend_the_time_stamp() -> None:
 
 
 def test_log_time_left_ahead_by_a_wrong_clock_is_reported() -> None:
-    """Left by 0.1.0. Time stamps stand still, and the status says by how much they are ahead."""
+    """A leader of 0.1.0 left it. Time stamps stand still, and the status reports how far they are ahead."""
     log = [
         membership_entry(THREE),
         Entry(2, 1, "command", "c", WALL_US + YEAR_US),
@@ -350,7 +350,7 @@ def test_log_time_left_ahead_by_a_wrong_clock_is_reported() -> None:
 
 
 def test_a_joint_configuration_needs_both_majorities() -> None:
-    """The incoming voters' clocks are right, the outgoing ones' an hour behind: neither majority is passed over."""
+    """The incoming voters' clocks are right, the outgoing ones' an hour behind: neither majority is ignored."""
     hour = 3600 * SECOND_US
     joint = Membership(voters=(1, 2, 3), voters_outgoing=(1, 4, 5))
     log = [membership_entry(joint), Entry(2, 1, "version", VERSION_2.to_json(), 0)]
@@ -365,7 +365,7 @@ def test_a_joint_configuration_needs_both_majorities() -> None:
     assert cluster.core(1).log_entries()[2].time_us == WALL_US - hour + BOUND_US
 
 
-# -- what is told to whom ---------------------------------------------------------------------------
+# -- which messages carry clocks ------------------------------------------------------------------
 
 
 def old_requests() -> list[AppendEntries | InstallSnapshot | RequestVote]:
@@ -395,14 +395,16 @@ def test_rules_1_server_sends_its_clock_only_if_understood() -> None:
     assert [response_wall_us(server, request) for request in old_requests()] == [WALL_US] * 3
 
 
-def test_answers_and_votes_carry_the_clock() -> None:
+def test_responses_and_votes_carry_the_clock() -> None:
     core = restored()
     core._server.rules = 2
     core._server.wall_us = WALL_US
-    (answer,) = answers(receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [])), AppendEntriesResponse)
-    assert answer.wall_us == WALL_US
+    (response,) = sent_messages(
+        receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [])), AppendEntriesResponse
+    )
+    assert response.wall_us == WALL_US
     vote = RequestVote(9, 3, 5, 5, leadership_transfer=True)
-    (granted,) = answers(receive(core, 3, vote), RequestVoteResponse)
+    (granted,) = sent_messages(receive(core, 3, vote), RequestVoteResponse)
     assert granted.vote_granted
     assert granted.wall_us == WALL_US
 

@@ -1,4 +1,4 @@
-"""Log time never goes back, also where a snapshot is all that is left of the log."""
+"""Log time never goes back, even if a snapshot is all that is left of the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATE, EARLY = 9_000_000, 1_000_000
 
 
 def compacted(late: int = LATE) -> Cluster:
-    """A cluster of one whose only trace of the time `late` is a snapshot."""
+    """A single-node cluster that knows the time `late` only from a snapshot."""
     cluster = Cluster.of(1)
     cluster.elect(1)
     cluster.step(1, Propose(["late"], late))
@@ -48,7 +48,7 @@ def test_leader_continues_from_the_installed_snapshot_time() -> None:
 
 
 def test_a_snapshot_carries_its_last_entrys_time_to_a_follower() -> None:
-    """Not the newest entry's: the log after the snapshot has times of its own."""
+    """Not the newest entry's time: the entries after the snapshot carry their times themselves."""
     cluster = Cluster.of(3, RaftConfig(1, max_snapshot_chunk=4))
     cluster.isolate(3)
     cluster.elect(1)
@@ -68,8 +68,8 @@ def test_a_snapshot_carries_its_last_entrys_time_to_a_follower() -> None:
     assert snapshot.meta.last_included_time_us == EARLY
 
 
-def test_times_of_entries_that_were_removed_count_no_more() -> None:
-    """A deposed leader's clock was far ahead; nothing that it wrote was committed."""
+def test_times_of_truncated_entries_do_not_count() -> None:
+    """A deposed leader's clock was far ahead; none of its entries was committed."""
     core = restored((1,), commit=1)
     wrong = Entry(2, 1, "command", "wrong", LATE, LATE)
     receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [wrong]))
@@ -82,7 +82,7 @@ def test_times_of_entries_that_were_removed_count_no_more() -> None:
     assert EARLY <= core.log_entries()[-1].clock_us < LATE
 
 
-def test_times_of_entries_that_a_snapshot_replaced_count_no_more() -> None:
+def test_times_of_entries_replaced_by_a_snapshot_do_not_count() -> None:
     core = restored((1,), commit=1)
     wrong = Entry(2, 1, "command", "wrong", LATE, LATE)
     receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [wrong]))
@@ -98,7 +98,7 @@ def test_snapshot_from_before_1970_is_invalid() -> None:
 
 
 def test_safety_checks_detect_log_time_that_goes_back() -> None:
-    """`Safety` checks it in every random walk; here a snapshot's time is taken away from a server."""
+    """`Safety` checks it in every random walk. This test removes a snapshot's time from a server."""
     cluster = compacted()
     cluster.crash(1)
     cluster.restart(1)

@@ -1,4 +1,4 @@
-"""Liveness with PreVote and CheckQuorum while links are down in part or in one direction (P10, P16)."""
+"""Liveness with PreVote and CheckQuorum while some links are down, or down in one direction (P10, P16)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def running(size: int, leader: int, *, check_quorum: bool = True) -> Cluster:
 
 
 def test_p16_a_chain_of_three_keeps_its_leader() -> None:
-    """1-2 and 1-3 are linked, 2-3 are not, and 2 leads."""
+    """Links 1-2 and 1-3 are up, 2-3 is down, and 2 leads."""
     cluster = running(3, 2)
     cluster.cut = both((2, 3))
     course = run_for(cluster, 20_000)
@@ -36,10 +36,10 @@ def test_p16_a_chain_of_three_keeps_its_leader() -> None:
 
 
 def test_p16_chain_of_three_in_basic_raft_deposes_its_leader() -> None:
-    """That the scenario bites: in the basic protocol the end that hears no leader deposes it.
+    """Control: in the basic protocol the end of the chain that hears no leader deposes it.
 
-    The no-op makes the log of the middle fresher than the ends', so the middle wins in time; a core
-    without it goes on for ever.
+    The no-op makes the log of the middle node newer than those of the ends, so in time the middle node wins. Without
+    a no-op the ends would depose each other for ever.
     """
     safeguards = Safeguards(noop_on_election=False)
     for rule, least in ((Safeguards(), 1), (safeguards, 20)):
@@ -78,10 +78,10 @@ def test_a_leader_that_can_only_receive_is_replaced() -> None:
 
 @pytest.mark.parametrize("check_quorum", [True, False])
 def test_p10_minority_leader_does_not_block_the_majority(check_quorum: bool) -> None:
-    """2, 3 and the bridge 4 are fully linked; the leader 1 sees the bridge only.
+    """Nodes 2, 3 and the bridge 4 are fully linked; the leader 1 reaches only the bridge.
 
-    Without CheckQuorum it does: the bridge follows the leader, whose uncommitted entries make its log
-    fresher than those of 2 and 3, so that they cannot win and the bridge does not try.
+    Without CheckQuorum the leader blocks them. The bridge follows it, and the leader's uncommitted entries make the
+    bridge's log newer than those of 2 and 3. So they cannot win, and the bridge does not campaign.
     """
     cluster = running(4, 1, check_quorum=check_quorum)
     cluster.cut = both((1, 2), (1, 3))
@@ -92,7 +92,7 @@ def test_p10_minority_leader_does_not_block_the_majority(check_quorum: bool) -> 
 
 
 def test_rejoining_server_with_higher_term_costs_one_election() -> None:
-    """It cannot be led before the others have its term; then there is peace."""
+    """It follows no leader until the others have its term; then one election ends the disturbance."""
     cluster = running(3, 1)
     cluster.nodes[3].durable.hard_state.term = 40
     cluster.crash(3)
@@ -104,7 +104,7 @@ def test_rejoining_server_with_higher_term_costs_one_election() -> None:
 
 @pytest.mark.parametrize("first", range(0, 120, 30))
 def test_fully_linked_majority_elects_a_lasting_leader(first: int) -> None:
-    """Whatever happened before and whatever the other links do, as long as they do not change."""
+    """Whatever happened before, and whatever the state of the other links, as long as they do not change."""
     for seed in range(first, first + 30):
         walk = Walk(seed, pre_vote=True, check_quorum=True, size=3 + 2 * (seed % 2))
         walk.run(400)

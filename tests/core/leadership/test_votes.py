@@ -1,4 +1,4 @@
-"""Who gets a vote: term x log x earlier vote x live leader x role (paper, 5.2, 5.4.1; dissertation, 4.2.3, 9.6)."""
+"""Which request gets a vote: term x log x earlier vote x live leader x role (paper 5.2, 5.4.1; diss. 4.2.3, 9.6)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from qcore.core.messages import (
 )
 from tests.core.support.single_core import (
     LATER,
-    answers,
     become,
     follow,
     make_durable,
@@ -25,6 +24,7 @@ from tests.core.support.single_core import (
     pristine,
     receive,
     restored,
+    sent_messages,
 )
 
 LOGS = {
@@ -44,13 +44,13 @@ FRESH = {"same", "longer", "newer term"}
 def test_vote_is_granted_only_by_the_rules(
     term: int, log: str, voted_for: int | None, live_leader: bool
 ) -> None:
-    """RaftServer 1 in term 5, log ending at 3.2; server 2 asks."""
+    """Server 1 is in term 5, its log ends at 3.2; server 2 asks."""
     core = restored((1, 1, 2), term=5, vote=voted_for)
     if live_leader:
         follow(core, 3, 5)
     index, last_term = LOGS[log]
     effects = receive(core, 2, RequestVote(term, 2, index, last_term))
-    (response,) = answers(effects, RequestVoteResponse)
+    (response,) = sent_messages(effects, RequestVoteResponse)
 
     adopted = term > 5 and not live_leader
     free = voted_for in (None, 2) if term == 5 else True
@@ -72,7 +72,7 @@ def test_vote_is_granted_only_by_the_rules(
 def test_pre_vote_is_granted_only_by_the_rules(
     next_term: int, log: str, voted_for: int | None, live_leader: bool
 ) -> None:
-    """The same server; nothing changes, whatever the answer."""
+    """The same server. The request changes nothing, whatever the response."""
     core = restored((1, 1, 2), term=5, vote=voted_for)
     if live_leader:
         follow(core, 3, 5)
@@ -80,17 +80,17 @@ def test_pre_vote_is_granted_only_by_the_rules(
     index, last_term = LOGS[log]
     effects = receive(core, 2, PreVote(next_term - 1, next_term, 2, index, last_term))
     granted = next_term > 5 and log in FRESH and not live_leader
-    assert answers(effects, PreVoteResponse) == [PreVoteResponse(5, next_term, granted)]
+    assert sent_messages(effects, PreVoteResponse) == [PreVoteResponse(5, next_term, granted)]
     assert len(effects) == 1
     assert core.status() == before
 
 
 @pytest.mark.parametrize("role", ["pre_candidate", "candidate", "leader"])
-def test_higher_term_wins_a_vote_where_no_leader_is_heard(role: str) -> None:
+def test_higher_term_wins_a_vote_if_no_leader_is_live(role: str) -> None:
     core = become(restored(config=RaftConfig(node_id=1, check_quorum=False)), role)
     term = core.term + 1
     effects = receive(core, 2, RequestVote(term, 2, 9, 9))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(term, True)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(term, True)]
     assert core.status().role == "follower"
 
 
@@ -98,22 +98,22 @@ def test_higher_term_wins_a_vote_where_no_leader_is_heard(role: str) -> None:
 def test_server_that_voted_for_itself_rejects_others(role: str) -> None:
     core = become(restored(), role)
     effects = receive(core, 2, RequestVote(core.term, 2, 9, 9))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(core.term, False)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(core.term, False)]
     assert core.status().role == role
 
 
-def test_a_leader_in_touch_with_a_quorum_ignores_a_higher_term() -> None:
+def test_leader_in_contact_with_a_quorum_ignores_a_higher_term() -> None:
     core = become(restored(), "leader")
     effects = receive(core, 2, RequestVote(core.term + 5, 2, 9, 9))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(core.term, False)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(core.term, False)]
     assert core.status().role == "leader"
 
 
-def test_a_transfer_of_leadership_overrides_the_live_leader() -> None:
+def test_leadership_transfer_overrides_the_live_leader() -> None:
     core = restored()
     follow(core, 3, 5)
     effects = receive(core, 2, RequestVote(6, 2, 9, 9, leadership_transfer=True))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(6, True)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(6, True)]
 
 
 @pytest.mark.parametrize(("waited_ms", "granted"), [(149, False), (150, True)])
@@ -122,32 +122,32 @@ def test_leader_is_live_for_the_shortest_election_timeout(waited_ms: int, grante
     follow(core, 3, 1)
     now = LATER + waited_ms * 1000
     effects = receive(core, 2, PreVote(1, 2, 2, 9, 9), now)
-    assert answers(effects, PreVoteResponse) == [PreVoteResponse(1, 2, granted)]
+    assert sent_messages(effects, PreVoteResponse) == [PreVoteResponse(1, 2, granted)]
 
 
 def test_without_check_quorum_no_leader_is_protected() -> None:
     core = restored(config=RaftConfig(node_id=1, check_quorum=False))
     follow(core, 3, 1)
     effects = receive(core, 2, RequestVote(2, 2, 9, 9))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(2, True)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(2, True)]
 
 
 def test_adopting_a_term_is_not_granting_a_vote() -> None:
-    """P3: a stale candidate raises the term, is refused, and asks again in the same term."""
+    """P3: a stale candidate raises the term, is rejected, and asks again in the same term."""
     core = restored((1, 1, 2))
     for _ in range(2):
         effects = receive(core, 2, RequestVote(7, 2, 1, 1))
-        assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(7, False)]
+        assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(7, False)]
         assert core.status().voted_for is None
     effects = receive(core, 3, RequestVote(7, 3, 3, 2))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(7, True)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(7, True)]
 
 
 def test_repeated_request_gets_the_same_vote_without_a_write() -> None:
     core = restored()
     receive(core, 2, RequestVote(4, 2, 9, 9))
     effects = receive(core, 2, RequestVote(4, 2, 9, 9))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(4, True)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(4, True)]
     assert [type(effect) for effect in effects] == [Send]
 
 
@@ -161,25 +161,25 @@ def test_only_a_granted_vote_resets_the_election_timeout() -> None:
 
 
 def test_server_without_a_configuration_may_vote() -> None:
-    """It cannot know who the voters are; whoever asks it does (dissertation, 4.2.2)."""
+    """It cannot know the voters, but the candidate does (dissertation, 4.2.2)."""
     effects = receive(pristine(), 2, RequestVote(4, 2, 9, 9))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(4, True)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(4, True)]
 
 
 @pytest.mark.parametrize(
-    ("granted", "role"), [(True, "leader"), (False, "candidate")], ids=["granted", "refused"]
+    ("granted", "role"), [(True, "leader"), (False, "candidate")], ids=["granted", "rejected"]
 )
-def test_the_first_answer_of_a_voter_counts(granted: bool, role: str) -> None:
+def test_the_first_response_of_a_voter_counts(granted: bool, role: str) -> None:
     core = become(restored(), "candidate")
     receive(core, 2, RequestVoteResponse(core.term, granted))
     receive(core, 2, RequestVoteResponse(core.term, not granted))
     assert core.role == role
 
 
-@pytest.mark.parametrize("stranger", [1, 7])
-def test_vote_of_a_non_member_does_not_count(stranger: int) -> None:
+@pytest.mark.parametrize("outsider", [1, 7])
+def test_vote_of_a_non_member_does_not_count(outsider: int) -> None:
     core = become(restored(), "candidate")
-    receive(core, stranger, RequestVoteResponse(core.term, True))
+    receive(core, outsider, RequestVoteResponse(core.term, True))
     assert core.role == "candidate"
 
 

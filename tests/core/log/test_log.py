@@ -1,4 +1,4 @@
-"""The log against a naive model: a dictionary of terms by index."""
+"""The log compared with a naive model: a dictionary of terms by index."""
 
 from __future__ import annotations
 

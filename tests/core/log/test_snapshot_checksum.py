@@ -1,4 +1,4 @@
-"""A snapshot's checksum is known chunk by chunk: nobody runs over a large text at once, and damage is noticed."""
+"""The checksum of a snapshot is computed chunk by chunk, so no step processes a large text, and damage is detected."""
 
 from __future__ import annotations
 

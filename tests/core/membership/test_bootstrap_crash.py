@@ -1,4 +1,4 @@
-"""A crash amid the initialisation of a cluster: what reached the disk must not stand in the way of another attempt."""
+"""A crash during the initialisation of a cluster: whatever reached the disk, another attempt must be possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALONE = Membership(voters=(1,))
 
 @pytest.mark.parametrize("survive", [0, 1, 2, 3])
 def test_bootstrap_after_a_crash_succeeds_or_already_happened(survive: int) -> None:
-    """However many of the writes reached the disk, the node has its configuration or takes one."""
+    """However many writes reached the disk, the node either has its configuration or accepts one."""
     durable = DurableState()
     core = RaftCore(RaftConfig(1), durable, rng=random.Random(1), now=0)
     effects = core.step(Bootstrap(ALONE, 0), 0)

@@ -1,4 +1,4 @@
-"""Every configuration says since when each member is one: so a member added again is told from the old one."""
+"""Every configuration records since when each member belongs to it, so a member added again differs from before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ members = st.frozensets(st.integers(1, 7), min_size=1)
 def test_joined_index_is_the_start_of_the_membership(
     changes: list[tuple[frozenset[int], frozenset[int]]],
 ) -> None:
-    """Whatever comes and goes, by one entry or by two: compared with a book kept beside."""
+    """Members come and go, by one entry or by two; the result is compared with a separate record."""
     now = Membership(voters=(1, 2, 3))
     since = {1: 0, 2: 0, 3: 0}
     index = 1

@@ -42,7 +42,7 @@ def test_agreed_value_is_the_highest_a_quorum_has_reached(
 def test_acknowledgements_in_any_order_give_the_same_value(
     membership: Membership, reports: list[tuple[int, int]]
 ) -> None:
-    """P2: a cached order of the voters went stale. Here a mapping filled in any order says the same."""
+    """P2: a cached order of the voters went stale. Here the order in which a mapping is filled does not matter."""
     forward: dict[int, int] = {}
     backward: dict[int, int] = {}
     for node, value in reports:

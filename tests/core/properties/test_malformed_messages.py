@@ -1,4 +1,4 @@
-"""Peers may send anything: no message raises out of `step`, and none moves the term but by a rule."""
+"""Peers may send anything: no message raises out of `step`, and the term moves only by the rules."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ messages: st.SearchStrategy[RaftMessage] = st.one_of(
 
 
 def sender_of(message: RaftMessage, otherwise: int) -> int:
-    """Whom the message says it comes from, so that it is not dropped for that alone."""
+    """The sender that the message itself names, so that it is not dropped for a wrong sender alone."""
     for name in ("leader_id", "candidate_id"):
         if hasattr(message, name):
             found: int = getattr(message, name)
@@ -114,7 +114,7 @@ def sender_of(message: RaftMessage, otherwise: int) -> int:
 
 
 def allowed_terms(term: int, role: str, message: RaftMessage) -> set[int]:
-    """Where the rules for servers (figure 2) may take the term."""
+    """The terms that the rules for servers (figure 2) allow after the message."""
     allowed = {term}
     if message.term > term and not isinstance(message, PreVote):
         allowed.add(message.term)
@@ -123,7 +123,7 @@ def allowed_terms(term: int, role: str, message: RaftMessage) -> set[int]:
 
 
 class Disk:
-    """Carries out the writes as a storage does, and demands that their ids have no gap."""
+    """Executes the writes as a storage does, and requires that their ids have no gap."""
 
     def __init__(self, core: RaftCore) -> None:
         """A disk that holds what the core holds now."""
@@ -170,7 +170,7 @@ def test_no_message_raises_or_moves_the_term_illegally(
             assert after.last_log_index == before.last_log_index
         if sender == 1:
             assert after == before
-    # It still works: takes events, restarts from what it wrote.
+    # The core still works: it takes events and restarts from what it wrote.
     for event in (Tick(), Propose(["x"], 0), ReadRequested(1), Campaign(), Tick()):
         disk.store(core.step(event, LATER + 10_000_000))
     assert disk.state.entries == core.log_entries()
@@ -179,7 +179,7 @@ def test_no_message_raises_or_moves_the_term_illegally(
 
 
 def test_append_over_a_committed_entry_is_dropped() -> None:
-    """It cannot come from a leader; stored, it would leave a log whose terms go back."""
+    """It cannot come from a leader. If it were stored, the terms in the log would go back."""
     core = restored((1, 1, 2), term=3, commit=3)
     wrong = [Entry(2, 1, "noop", "", 0), Entry(3, 1, "noop", "", 0), Entry(4, 1, "noop", "", 0)]
     effects = receive(core, 2, AppendEntries(3, 2, 1, 1, 4, wrong))

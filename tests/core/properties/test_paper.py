@@ -1,4 +1,4 @@
-"""What the Raft paper and the dissertation say, section by section, as tests named after the sections."""
+"""The Raft paper and the dissertation, section by section, as tests named after the sections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from tests.core.support.cluster import Cluster, Envelope, started, whole_snapsho
 from tests.core.support.single_core import (
     LATER,
     THREE,
-    answers,
     become,
     entries,
     follow,
@@ -40,6 +39,7 @@ from tests.core.support.single_core import (
     pristine,
     receive,
     restored,
+    sent_messages,
 )
 
 BASIC = RaftConfig(node_id=1, pre_vote=False, check_quorum=False)
@@ -125,9 +125,9 @@ def test_figure_2_candidate_timeout_starts_a_new_election() -> None:
 def test_figure_2_leader_sends_heartbeats_from_the_start() -> None:
     core = become(restored(), "candidate")
     effects = receive(core, 2, RequestVoteResponse(core.term, True))
-    assert len(answers(effects, AppendEntries)) == 2
+    assert len(sent_messages(effects, AppendEntries)) == 2
     effects = core.step(Tick(), core.next_deadline())
-    assert len(answers(effects, AppendEntries)) == 2
+    assert len(sent_messages(effects, AppendEntries)) == 2
 
 
 def test_figure_2_only_the_leader_appends_proposals() -> None:
@@ -146,9 +146,9 @@ def test_figure_2_only_the_leader_appends_proposals() -> None:
 def test_5_1_terms_only_grow_and_old_requests_are_rejected() -> None:
     core = restored((1, 4), term=4)
     effects = receive(core, 2, RequestVote(3, 2, 9, 9))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(4, False)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(4, False)]
     effects = receive(core, 2, AppendEntries(3, 2, 0, 0, 0, []))
-    assert not answers(effects, AppendEntriesResponse)[0].success
+    assert not sent_messages(effects, AppendEntriesResponse)[0].success
     assert core.term == 4
 
 
@@ -156,12 +156,12 @@ def test_5_2_first_candidate_of_a_term_gets_the_only_vote() -> None:
     core = restored()
     first = receive(core, 3, RequestVote(2, 3, 1, 1))
     second = receive(core, 2, RequestVote(2, 2, 9, 9))
-    assert answers(first, RequestVoteResponse)[0].vote_granted
-    assert not answers(second, RequestVoteResponse)[0].vote_granted
+    assert sent_messages(first, RequestVoteResponse)[0].vote_granted
+    assert not sent_messages(second, RequestVoteResponse)[0].vote_granted
 
 
 def test_5_2_split_votes_are_resolved_by_random_timeouts() -> None:
-    """Two candidates of one term; nobody wins; the one that times out first wins the next term."""
+    """Two candidates of one term, and neither wins. The first to time out wins the next term."""
     cluster = Cluster.of(4, RaftConfig(node_id=1, pre_vote=False))
     cluster.campaign(1)
     cluster.campaign(2)
@@ -195,28 +195,30 @@ def test_5_3_an_entry_is_committed_once_a_majority_holds_it() -> None:
 def test_5_3_append_is_rejected_on_previous_entry_mismatch() -> None:
     core = restored((1, 1, 2))
     effects = receive(core, 2, AppendEntries(4, 2, 3, 3, 0, []))
-    assert not answers(effects, AppendEntriesResponse)[0].success
-    assert core.status().last_log_index == 3  # nothing goes before the leader proves a conflict
+    assert not sent_messages(effects, AppendEntriesResponse)[0].success
+    assert (
+        core.status().last_log_index == 3
+    )  # no entry is removed before the leader proves a conflict
 
 
 def test_5_3_each_rejection_skips_a_whole_conflicting_term() -> None:
     """A thousand entries of one wrong term cost one probe, not a thousand."""
     wrong, right = [1] + [2] * 1000, [1] + [3] * 1000
     logs = {1: wrong, 2: right, 3: right}
-    cluster = RefusalCounter({node: started(THREE, terms, 3) for node, terms in logs.items()})
+    cluster = RejectionCounter({node: started(THREE, terms, 3) for node, terms in logs.items()})
     cluster.elect(2)
-    assert 1 <= cluster.refusals <= 2
+    assert 1 <= cluster.rejections <= 2
     assert cluster.core(1).log_entries() == cluster.core(2).log_entries()
 
 
-class RefusalCounter(Cluster):
-    """Counts refused appends."""
+class RejectionCounter(Cluster):
+    """Counts rejected appends."""
 
-    refusals = 0
+    rejections = 0
 
     def deliver_envelope(self, envelope: Envelope) -> list[Effect]:
         message = envelope.message
-        self.refusals += isinstance(message, AppendEntriesResponse) and not message.success
+        self.rejections += isinstance(message, AppendEntriesResponse) and not message.success
         return super().deliver_envelope(envelope)
 
 
@@ -228,7 +230,7 @@ def test_5_4_1_only_an_up_to_date_candidate_gets_the_vote(
     candidate: tuple[int, int], granted: bool
 ) -> None:
     effects = receive(restored((1, 1, 2)), 2, RequestVote(5, 2, *candidate))
-    assert answers(effects, RequestVoteResponse)[0].vote_granted == granted
+    assert sent_messages(effects, RequestVoteResponse)[0].vote_granted == granted
 
 
 def test_5_4_2_older_entries_commit_only_with_a_current_one() -> None:
@@ -274,7 +276,7 @@ def test_7_a_snapshot_of_a_prefix_keeps_what_follows() -> None:
 
 
 def test_8_a_new_leader_commits_a_noop_and_serves_no_read_before() -> None:
-    """Also dissertation 6.4, and P5: not even when all it holds is known to be committed."""
+    """Also dissertation 6.4, and P5: not even if everything in its log is known to be committed."""
     core = become(restored(commit=1), "candidate")
     effects = receive(core, 2, RequestVoteResponse(core.term, True))
     assert [entry.kind for entry in only(effects, AppendLog).entries] == ["noop"]
@@ -282,7 +284,7 @@ def test_8_a_new_leader_commits_a_noop_and_serves_no_read_before() -> None:
     make_durable(core, effects)
     effects = receive(core, 2, AppendEntriesResponse(core.term, True, 2, 2, 0, 0))
     assert not any(isinstance(effect, ReadReady) for effect in effects)
-    (round_number,) = {append.round for append in answers(effects, AppendEntries)}
+    (round_number,) = {append.round for append in sent_messages(effects, AppendEntries)}
     effects = receive(core, 3, AppendEntriesResponse(core.term, True, 0, 0, 0, 0, round_number))
     assert only(effects, ReadReady) == ReadReady(1, 2)
 
@@ -301,7 +303,7 @@ def test_4_2_3_follower_of_a_live_leader_ignores_candidates() -> None:
     core = restored()
     follow(core, 3, 2)
     effects = receive(core, 2, RequestVote(50, 2, 9, 9))
-    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(2, False)]
+    assert sent_messages(effects, RequestVoteResponse) == [RequestVoteResponse(2, False)]
     assert core.term == 2
 
 
@@ -325,7 +327,7 @@ def test_6_2_a_leader_that_reaches_no_majority_steps_down() -> None:
     assert core.leader_id is None
 
 
-def test_6_2_a_leader_that_reaches_a_majority_does_not() -> None:
+def test_6_2_a_leader_that_reaches_a_majority_continues() -> None:
     core = become(restored(), "leader")
     core.step(WriteDurable(2), LATER)
     for _ in range(100):
@@ -335,11 +337,11 @@ def test_6_2_a_leader_that_reaches_a_majority_does_not() -> None:
     assert core.role == "leader"
 
 
-def test_6_4_read_needs_a_quorum_that_answered_after_it() -> None:
-    """P4: an answer to an earlier round, late or repeated, confirms nothing."""
+def test_6_4_read_needs_a_quorum_that_responded_after_it() -> None:
+    """P4: a response to an earlier round, late or repeated, confirms nothing."""
     cluster = Cluster.of(3)
     cluster.elect(1)
-    old = [e for e in _answers_to_read(cluster) if isinstance(e.message, AppendEntriesResponse)]
+    old = [e for e in _responses_to_read(cluster) if isinstance(e.message, AppendEntriesResponse)]
     assert len(old) == 2
     cluster.read(1)
     cluster.network.clear()
@@ -352,7 +354,7 @@ def test_6_4_read_needs_a_quorum_that_answered_after_it() -> None:
     assert len(cluster.nodes[1].reads_ready) == served + 1
 
 
-def _answers_to_read(cluster: Cluster) -> list[Envelope]:
+def _responses_to_read(cluster: Cluster) -> list[Envelope]:
     cluster.read(1)
     cluster.deliver()
     cluster.deliver()
@@ -365,7 +367,7 @@ def test_9_6_pre_vote_keeps_the_term_of_a_cut_off_server() -> None:
     core = restored()
     for _ in range(20):
         effects = core.step(Tick(), core.next_deadline())
-        assert len(answers(effects, PreVote)) == 2
+        assert len(sent_messages(effects, PreVote)) == 2
         assert not any(isinstance(effect, SaveHardState) for effect in effects)
     assert core.term == 1
 
@@ -391,7 +393,7 @@ def test_9_6_a_rejoining_server_does_not_disturb_the_leader() -> None:
     assert {node.up.term for node in cluster.alive()} == {term}
 
 
-def test_10_2_1_the_leader_sends_before_its_own_write_is_durable() -> None:
+def test_10_2_1_leader_sends_before_its_write_is_durable() -> None:
     core = become(restored(), "leader")
     effects = core.step(Propose(["x"], 0), LATER)
     assert all(effect.after == 0 for effect in effects if isinstance(effect, Send))

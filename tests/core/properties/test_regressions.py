@@ -1,4 +1,4 @@
-"""Faults that a hostile reading of the core, or a random walk over it, brought to light. Each stays fixed."""
+"""Faults that a hostile review of the core, or a random walk over it, found. Each stays fixed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def core_of(state: DurableState, node_id: int = 1) -> RaftCore:
 
 
 def test_full_window_of_compacted_appends_ends_in_a_snapshot() -> None:
-    """The window waits for appends that are lost and can never be sent again: heartbeats must end the wait."""
+    """The window waits for lost appends that can never be sent again: heartbeats must end the wait."""
     cluster = Cluster.of(3, RaftConfig(node_id=1, max_inflight_messages=2))
     cluster.elect(1)
     cluster.isolate(3)
@@ -92,7 +92,7 @@ def test_snapshot_is_not_resent_forever_to_a_dead_follower() -> None:
         snapshots += sum(isinstance(sent.message, InstallSnapshot) for sent in cluster.network)
         cluster.settle()
     assert cluster.nodes[1].now > 4_000_000
-    assert snapshots <= 10  # in the first election timeout, while it may only be slow
+    assert snapshots <= 10  # in the first election timeout, while the follower may only be slow
     cluster.nodes[3].now = cluster.nodes[1].now
     cluster.restart(3)
     for _ in range(3):
@@ -280,12 +280,12 @@ SNAPSHOT = Snapshot(SnapshotMeta(5, 3, 0, THREE), "state")
 def test_mismatched_log_and_snapshot_are_rejected_at_start(
     state: DurableState, reason: str
 ) -> None:
-    """P11: never a gap unnoticed."""
+    """P11: a gap is never ignored."""
     with pytest.raises(LogCorrupt, match=reason):
         core_of(state)
 
 
 def test_report_of_an_unknown_write_is_a_driver_bug() -> None:
     core = core_of(started(THREE))
-    with pytest.raises(AssertionError, match="durable before it was asked for"):
+    with pytest.raises(AssertionError, match="durable before it was written"):
         core.step(WriteDurable(7), 0)

@@ -1,7 +1,7 @@
-"""Each rule that carries the safety argument, switched off, is missed: the checkers here see it happen.
+"""Switching off any rule of the safety argument breaks a property, and the checkers here detect it.
 
-A checker that never complains proves nothing (P19). Every script below runs twice: with the rule nothing
-happens, without it the property named is violated.
+A checker that never complains proves nothing (P19). Every script below runs twice. With the rule nothing
+happens; without it the named property is violated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UNSYNCED_VOTE = """
     deliver 2->3
 """
 
-#: Servers 1 and 3 campaign in one term, and 2 hears of both.
+#: Servers 1 and 3 campaign in one term, and 2 hears from both.
 TWO_CANDIDATES = """
     nodes 3 pre_vote=off {rule}
     campaign 1
@@ -51,7 +51,7 @@ TWO_CANDIDATES = """
     deliver 2->3
 """
 
-#: What 1 and 2 committed is not in the log of 3, which campaigns.
+#: Nodes 1 and 2 committed entries that node 3 lacks. Node 3 campaigns.
 STALE_LOG = """
     nodes 3 pre_vote=off {rule}
     campaign 1
@@ -63,7 +63,7 @@ STALE_LOG = """
     stabilize 2 3
 """
 
-#: P9, P17: the entry is acknowledged, and on no disk.
+#: P9, P17: the entry is acknowledged, but on no disk.
 UNSYNCED_APPEND = """
     nodes 3 {rule}
     campaign 1
@@ -96,7 +96,7 @@ FIGURE_8 = """
     stabilize 3 4 5
 """
 
-#: RaftServer 1 is cut off, 2 and 3 elect another leader and commit, and 1 is asked for a linearizable read.
+#: Server 1 is cut off, 2 and 3 elect another leader and commit, and 1 gets a linearizable read.
 UNCONFIRMED_READ = """
     nodes 3 {rule}
     lead 1
@@ -112,7 +112,7 @@ UNCONFIRMED_READ = """
 
 
 def run(script: str, rule: str, *, on: bool, watch_votes: bool = True) -> list[str]:
-    """The violations that the script's steps are found to commit."""
+    """The violations that the checkers find in the script."""
     interpreter = Script()
     found: list[str] = []
     for line in script.format(rule="" if on else f"{rule}=off").strip().splitlines():
@@ -134,7 +134,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("rule", "script", "violation"), CASES, ids=[case[0] for case in CASES])
-def test_without_the_rule_a_property_breaks(rule: str, script: str, violation: str) -> None:
+def test_without_the_rule_a_property_is_violated(rule: str, script: str, violation: str) -> None:
     assert run(script, rule, on=True, watch_votes=False) == []
     (found, *_) = run(script, rule, on=False, watch_votes=False)
     assert found.startswith(f"VIOLATION {violation}")
@@ -146,12 +146,12 @@ def test_without_the_rule_a_property_breaks(rule: str, script: str, violation: s
 )
 def test_second_vote_is_detected_before_it_elects(rule: str, script: str) -> None:
     (found, *_) = run(script, rule, on=False)
-    assert found.startswith("VIOLATION one vote a term: node 2 votes for 1 and 3 in term 2")
+    assert found.startswith("VIOLATION one vote per term: node 2 votes for 1 and 3 in term 2")
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_without_a_noop_the_older_terms_entries_and_reads_wait(on: bool) -> None:
-    """Dissertation, 6.4: this rule is for progress; without it safety holds, and nothing moves."""
+def test_without_a_noop_older_entries_and_reads_wait(on: bool) -> None:
+    """Dissertation, 6.4: this rule is for progress. Without it the cluster is safe but makes no progress."""
     script = Script()
     setting = "" if on else "noop_on_election=off"
     for line in (
@@ -171,7 +171,7 @@ def test_without_a_noop_the_older_terms_entries_and_reads_wait(on: bool) -> None
 
 @pytest.mark.parametrize("on", [True, False])
 def test_drift_margin_rejects_a_lease_that_is_almost_over(on: bool) -> None:
-    """Dissertation, 6.4.1: just before the followers' promise runs out, a slow clock may err."""
+    """Dissertation, 6.4.1: just before the followers' promise expires, a slow clock may be wrong."""
     config = RaftConfig(1, lease_reads=True, safeguards=Safeguards(lease_drift_margin=on))
     core = become(restored(config=config), "leader")
     core.step(WriteDurable(2), LATER)
@@ -187,7 +187,7 @@ def test_drift_margin_rejects_a_lease_that_is_almost_over(on: bool) -> None:
 
 @pytest.mark.parametrize("on", [True, False])
 def test_freshness_check_ignores_a_leader_without_commits(on: bool) -> None:
-    """What a leader says that has not committed in its term makes nobody's state fresh, its own neither."""
+    """Until a leader has committed in its current term, its messages make no state fresh, not even its own state."""
     config = RaftConfig(1, safeguards=Safeguards(freshness_check=on))
     follower = restored((1, 1), config=config)
     receive(follower, 2, AppendEntries(2, 2, 2, 1, 0, []))
@@ -198,7 +198,7 @@ def test_freshness_check_ignores_a_leader_without_commits(on: bool) -> None:
     assert (leader.fresh_as_of(LATER) is None) == on
 
 
-def test_every_safeguard_has_its_case() -> None:
+def test_every_safeguard_has_a_case() -> None:
     covered = {case[0] for case in CASES}
     covered |= {"noop_on_election", "lease_drift_margin", "freshness_check"}
     assert covered == {field.name for field in fields(Safeguards)}
@@ -209,7 +209,7 @@ def test_every_safeguard_has_its_case() -> None:
     [
         ("append_durable_before_ack", 20, "commit rule"),
         ("log_freshness_check", 60, "leader completeness"),
-        ("one_vote_per_term", 20, "one vote a term"),
+        ("one_vote_per_term", 20, "one vote per term"),
     ],
 )
 def test_random_walks_find_a_missing_safeguard(rule: str, seeds: int, violation: str) -> None:

@@ -1,4 +1,4 @@
-"""News that is old, repeated or about something that is gone: it must do no harm."""
+"""Messages and reports that are old, repeated, or about something that no longer exists do no harm."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tests.core.support.cluster import Cluster, whole_snapshot
 from tests.core.support.single_core import (
     LATER,
     THREE,
-    answers,
     become,
     entries,
     only,
     receive,
     restored,
+    sent_messages,
 )
 
 
 def leading(*, acknowledged: int) -> RaftCore:
-    """A leader with entries up to 6, of which server 2 acknowledged some; 2 is in `replicate`."""
+    """A leader with entries up to 6, some of them acknowledged by server 2, whose state is `replicate`."""
     core = become(restored((1, 1)), "leader")  # 3 is the no-op
     for command in ("a", "b", "c"):
         core.step(Propose([command], 0), LATER)
@@ -46,11 +46,11 @@ def test_late_rejection_of_acknowledged_entries_is_ignored() -> None:
 
 def test_rejection_of_anything_but_the_probe_is_ignored() -> None:
     core = leading(acknowledged=2)
-    refusal = AppendEntriesResponse(core.term, False, 0, 6, 4, 1)
-    (probe,) = answers(receive(core, 2, refusal), AppendEntries)
+    rejection = AppendEntriesResponse(core.term, False, 0, 6, 4, 1)
+    (probe,) = sent_messages(receive(core, 2, rejection), AppendEntries)
     before = core.status()
     assert (before.peers[2].state, probe.prev_log_index) == ("probe", before.peers[2].next - 1)
-    assert receive(core, 2, refusal) == []
+    assert receive(core, 2, rejection) == []
     assert core.status() == before
 
 
@@ -62,22 +62,22 @@ def test_rejection_does_not_resend_a_snapshot_in_flight() -> None:
     cluster.settle()
     cluster.take_snapshot(1)
     core, term = cluster.core(1), cluster.core(1).term
-    refusal = AppendEntriesResponse(term, False, 0, 4, 2, 2)
+    rejection = AppendEntriesResponse(term, False, 0, 4, 2, 2)
     now = cluster.nodes[1].now
-    assert len(answers(receive(core, 3, refusal, now), InstallSnapshot)) == 1
-    assert receive(core, 3, refusal, now) == []
+    assert len(sent_messages(receive(core, 3, rejection, now), InstallSnapshot)) == 1
+    assert receive(core, 3, rejection, now) == []
     assert core.status().peers[3].state == "snapshot"
 
 
 def test_rejection_never_points_before_committed_entries() -> None:
     core = restored((1, 1, 2, 2), term=5, commit=3)
     effects = receive(core, 2, AppendEntries(5, 2, 9, 1, 0, []))
-    (refusal,) = answers(effects, AppendEntriesResponse)
-    assert (refusal.hint_index, refusal.hint_term) == (3, 2)
+    (rejection,) = sent_messages(effects, AppendEntriesResponse)
+    assert (rejection.hint_index, rejection.hint_term) == (3, 2)
 
 
-def test_writes_of_a_replaced_log_leave_the_snapshot_undurable() -> None:
-    """ABA across a snapshot: entries 2 to 9 are being written when a snapshot through 5 takes their place."""
+def test_writes_of_a_replaced_log_do_not_make_snapshot_durable() -> None:
+    """ABA across a snapshot: entries 2 to 9 are being written when a snapshot through 5 replaces them."""
     core = restored()
     effects = receive(core, 2, AppendEntries(2, 2, 1, 1, 0, entries(2, *[2] * 8)))
     old_write = only(effects, AppendLog).write_id
@@ -86,12 +86,12 @@ def test_writes_of_a_replaced_log_leave_the_snapshot_undurable() -> None:
     core.step(WriteDurable(old_write), LATER)
     assert core.status().durable_index == 0
     heartbeat = AppendEntries(3, 3, 5, 3, 5, [])
-    (answer,) = answers(receive(core, 3, heartbeat), AppendEntriesResponse)
-    assert answer.match_index == 0
+    (response,) = sent_messages(receive(core, 3, heartbeat), AppendEntriesResponse)
+    assert response.match_index == 0
     core.step(WriteDurable(snapshot_write), LATER)
     assert core.status().durable_index == 5
-    (answer,) = answers(receive(core, 3, heartbeat), AppendEntriesResponse)
-    assert answer.match_index == 5
+    (response,) = sent_messages(receive(core, 3, heartbeat), AppendEntriesResponse)
+    assert response.match_index == 5
 
 
 def test_old_or_unapplied_snapshot_is_not_stored() -> None:
@@ -113,8 +113,8 @@ def test_snapshot_keeps_newer_configurations_and_rollback() -> None:
     assert core.membership == THREE
 
 
-def test_answer_from_before_leader_restart_confirms_nothing() -> None:
-    """The leader of term 2 comes back, and must campaign: an old answer belongs to an old term."""
+def test_response_from_before_a_restart_confirms_nothing() -> None:
+    """The leader of term 2 restarts and must campaign: an old response belongs to an old term."""
     cluster = Cluster.of(3)
     cluster.elect(1)
     term = cluster.core(1).term
@@ -130,13 +130,13 @@ def test_answer_from_before_leader_restart_confirms_nothing() -> None:
 def test_unreachable_peer_in_probe_is_not_probed_again() -> None:
     core = leading(acknowledged=4)
     core.step(PeerUnreachable(2), LATER)
-    assert len(answers(core.step(Propose(["d"], 0), LATER), AppendEntries)) == 1
+    assert len(sent_messages(core.step(Propose(["d"], 0), LATER), AppendEntries)) == 1
     core.step(PeerUnreachable(2), LATER)
-    assert answers(core.step(Propose(["e"], 0), LATER), AppendEntries) == []
+    assert sent_messages(core.step(Propose(["e"], 0), LATER), AppendEntries) == []
 
 
 def test_a_clock_that_goes_back_is_not_followed() -> None:
-    """Hosts read a monotonic clock; should one not be, no lease gets longer and no deadline nearer."""
+    """Drivers read a monotonic clock. If it is not monotonic, no lease gets longer and no deadline nearer."""
     core = become(restored(), "leader")
     start = core.next_deadline()
     core.step(Tick(), start)
@@ -149,7 +149,7 @@ def test_a_clock_that_goes_back_is_not_followed() -> None:
 
 
 def test_pre_votes_after_the_takeover_deadline_do_not_count() -> None:
-    """The target's process was paused: that the voters were reachable then says nothing of now."""
+    """The target's process was paused: that the voters were reachable then proves nothing about now."""
     version = Entry(2, 1, "version", ClusterVersion(2, "kv", 1).to_json(), 0)
     core = restored((1,), commit=1)
     receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [version]))
@@ -160,4 +160,4 @@ def test_pre_votes_after_the_takeover_deadline_do_not_count() -> None:
     effects = receive(core, 3, PreVoteResponse(1, 2, True), late)
     effects += receive(core, 2, PreVoteResponse(1, 2, True), late)
     assert (core.role, core.term) == ("follower", 1)
-    assert [answer.accepted for answer in answers(effects, TimeoutNowResponse)] == [False]
+    assert [response.accepted for response in sent_messages(effects, TimeoutNowResponse)] == [False]

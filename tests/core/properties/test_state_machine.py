@@ -1,9 +1,9 @@
-"""Hypothesis plays the network, the disks, the clocks and the clients of a cluster of pure cores.
+"""Hypothesis tests drive the network, the disks, the clocks and the clients of a cluster of pure cores.
 
-After every step `tests.core.support.safety_checks` has checked the five properties of the paper's figure 3, that the
-commit index never goes back and is durable at a quorum (by brute force over all majorities), one vote a term,
-and that no read is older than what was committed when it was asked for. At the end of each example the
-trouble stops, and the cluster must elect, commit and serve.
+After every step `tests.core.support.safety_checks` checks the five properties of the paper's figure 3. It also checks
+that the commit index never goes back and is durable at a quorum (by brute force over all majorities), that a server
+gives one vote per term, and that no read is older than what was committed when it was requested. At the end of each
+example the faults end, and the cluster must elect a leader, commit and serve.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ picks = st.integers(0, 10_000)
 
 
 class RaftMachine(RuleBasedStateMachine):
-    """Rules name servers and messages by number modulo how many there are, so that all examples shrink.
+    """Rules name servers and messages by a number modulo their count, so that all examples shrink.
 
-    With `lease` the clocks run together and nobody campaigns before its time: a lease rests on that
-    (`tests/replica/properties/test_state_machine.py` has clocks of different speeds). Without, safety owes nothing to
-    clocks.
+    With `lease` the clocks run together and no server campaigns early, because a lease relies on that
+    (`tests/replica/properties/test_state_machine.py` has clocks of different speeds). Without it, safety does not
+    depend on clocks.
     """
 
     voters: ClassVar[int] = 3
@@ -178,7 +178,7 @@ class RaftMachine(RuleBasedStateMachine):
             self.cluster.propose(node.node_id, *commands)
 
     @rule(count=st.integers(1, 4))
-    def propose_to_whoever_leads(self, count: int) -> None:
+    def propose_to_the_leader(self, count: int) -> None:
         for leader in self.cluster.leaders():
             self.cluster.propose(leader, *[f"l{self.commands + n}" for n in range(count)])
         self.commands += count
@@ -189,7 +189,7 @@ class RaftMachine(RuleBasedStateMachine):
             self.cluster.read(node.node_id, lease=lease)
 
     @rule(lease=st.booleans())
-    def read_at_whoever_leads(self, lease: bool) -> None:
+    def read_at_the_leader(self, lease: bool) -> None:
         for leader in self.cluster.leaders():
             self.cluster.read(leader, lease=lease)
 
@@ -204,7 +204,7 @@ class RaftMachine(RuleBasedStateMachine):
     def change_membership(
         self, kind: ChangeKind, pick: int, expected: str, auto_leave: bool
     ) -> None:
-        """Whoever believes to lead is told to; also while a change is pending, which must be refused."""
+        """Each server that believes to lead gets the change, also while one is pending: then it must reject."""
         for leader in self.cluster.leaders():
             core = self.cluster.core(leader)
             voters, learners = changed(core.membership, tuple(self.cluster.nodes), kind, pick)
@@ -224,7 +224,7 @@ class RaftMachine(RuleBasedStateMachine):
             )
             require(
                 may or isinstance(verdict, ChangeRejected),
-                f"leader {leader} must refuse the change",
+                f"leader {leader} must reject the change",
             )
 
     @rule()
@@ -278,18 +278,18 @@ class RaftMachine(RuleBasedStateMachine):
         if node := self._alive(pick):
             self.cluster.step(node.node_id, PeerUnreachable(peer))
 
-    # -- calm stretches, so that examples get somewhere --------------------------------------------
+    # -- calm periods, so that examples make progress ----------------------------------------------
 
     @rule(pick=picks)
     def all_is_well_for_a_while(self, pick: int) -> None:
-        """Everybody's leases run out, one campaigns, and nothing is lost meanwhile."""
+        """All leases expire, one server campaigns, and nothing is lost meanwhile."""
         if node := self._alive(pick):
             self.cluster.advance(400)
             self.cluster.campaign(node.node_id)
             self.cluster.settle()
 
     def teardown(self) -> None:
-        # Servers that may not lead can keep all others from leading, if only they hold the newest entries.
+        # Servers that may not lead can keep all others from leading if only they hold the newest entries.
         for node in self.cluster.nodes.values():
             if node.config.priority == 0:
                 self.cluster.persist(node.node_id)
@@ -306,13 +306,13 @@ class RaftMachineOfFive(RaftMachine):
 
 
 class RaftMachineWithoutDurableAppends(RaftMachine):
-    """Followers acknowledge what may still be lost."""
+    """Followers acknowledge entries that a crash may still lose."""
 
     safeguards: ClassVar[Safeguards] = Safeguards(append_durable_before_ack=False)
 
 
 class RaftMachineWithoutFreshness(RaftMachine):
-    """Anybody may be elected."""
+    """Any candidate may be elected."""
 
     safeguards: ClassVar[Safeguards] = Safeguards(log_freshness_check=False)
 
@@ -338,7 +338,7 @@ def test_the_cluster_is_safe_whatever_happens(machine: type[RaftMachine]) -> Non
         (RaftMachineWithoutFreshness, "leader completeness|state machine safety"),
     ],
 )
-def test_the_machine_finds_a_core_that_is_not_safe(
+def test_state_machine_test_finds_an_unsafe_core(
     machine: type[RaftMachine], violation: str
 ) -> None:
     search = settings(

@@ -1,4 +1,4 @@
-"""A leader must not remember every round that nobody asked about."""
+"""A leader does not remember every read round: for a lease a few suffice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_few_round_times_suffice_for_a_lease() -> None:
         receive(
             core, 2, AppendEntriesResponse(core.term, True, 2, 2, 0, 0, number, promise_ms=150), now
         )
-    rounds = core._server.reads.round_times  # the memory itself is what is tested
+    rounds = core._server.reads.round_times  # this memory is what the test measures
     assert len(rounds) <= MAX_ROUND_TIMES
     effects = core.step(ReadRequested(1, lease=True), now + 1)
     assert any(isinstance(effect, ReadReady) for effect in effects)

@@ -1,4 +1,4 @@
-"""What a follower makes of an append, case by case (paper, figure 2, AppendEntries)."""
+"""How a follower handles an append, case by case (paper, figure 2, AppendEntries)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from qcore.core.events import Tick
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from tests.core.support.single_core import (
     LATER,
-    answers,
     become,
     entries,
     follow,
     only,
     receive,
     restored,
+    sent_messages,
 )
 
 # The follower: term 5, log 1.1 2.1 3.2 4.2, commit 2.
 CASES = [
-    # prev, terms of the entries, leader's commit -> log's terms, commit, answer
+    # prev, terms of the entries, leader's commit -> log's terms, commit, response
     pytest.param((4, 2), (), 0, (1, 1, 2, 2), 2, 4, id="heartbeat"),
     pytest.param((4, 2), (), 9, (1, 1, 2, 2), 4, 4, id="heartbeat that commits"),
     pytest.param((3, 2), (), 9, (1, 1, 2, 2), 3, 3, id="commits only what is known to agree"),
@@ -32,8 +32,8 @@ CASES = [
     pytest.param((2, 1), (5,), 3, (1, 1, 5), 3, 3, id="conflict removes what follows"),
     pytest.param((0, 0), (1, 1, 2, 2), 0, (1, 1, 2, 2), 2, 4, id="from the start"),
     pytest.param((0, 0), (), 0, (1, 1, 2, 2), 2, 2, id="all logs agree at the start"),
-    pytest.param((1, 1), (1,), 0, (1, 1, 2, 2), 2, 2, id="within the committed"),
-    pytest.param((1, 9), (), 0, (1, 1, 2, 2), 2, 2, id="the committed is not compared"),
+    pytest.param((1, 1), (1,), 0, (1, 1, 2, 2), 2, 2, id="within the committed prefix"),
+    pytest.param((1, 9), (), 0, (1, 1, 2, 2), 2, 2, id="the committed prefix is not compared"),
     pytest.param((5, 5), (5,), 9, (1, 1, 2, 2), 2, (4, 2), id="gap"),
     pytest.param((9, 1), (), 9, (1, 1, 2, 2), 2, (2, 1), id="gap, and our tail is too new"),
     pytest.param((4, 5), (5,), 9, (1, 1, 2, 2), 2, (4, 2), id="other term, newer"),
@@ -41,14 +41,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("prev", "terms", "leader_commit", "log", "commit", "answer"), CASES)
-def test_append_is_answered_by_figure_2(
+@pytest.mark.parametrize(("prev", "terms", "leader_commit", "log", "commit", "expected"), CASES)
+def test_append_is_handled_as_in_figure_2(
     prev: tuple[int, int],
     terms: tuple[int, ...],
     leader_commit: int,
     log: tuple[int, ...],
     commit: int,
-    answer: int | tuple[int, int],
+    expected: int | tuple[int, int],
 ) -> None:
     core = restored((1, 1, 2, 2), term=5, commit=2)
     message = AppendEntries(5, 2, *prev, leader_commit, entries(prev[0] + 1, *terms), 17)
@@ -56,16 +56,16 @@ def test_append_is_answered_by_figure_2(
     assert tuple(entry.term for entry in core.log_entries()) == log
     assert core.commit_index == commit
     assert core.leader_id == 2
-    (response,) = answers(effects, AppendEntriesResponse)
+    (response,) = sent_messages(effects, AppendEntriesResponse)
     assert (response.term, response.prev_log_index, response.round) == (5, prev[0], 17)
-    if isinstance(answer, int):
+    if isinstance(expected, int):
         assert response.success
-        assert response.match_index == answer
+        assert response.match_index == expected
     else:
         assert not response.success
-        assert (response.hint_index, response.hint_term) == answer
+        assert (response.hint_index, response.hint_term) == expected
     writes = [e for e in effects if isinstance(e, AppendLog | TruncateLog)]
-    # What adds entries is acknowledged when they are durable; what does not needs no disk.
+    # A response to new entries waits until they are durable; one without new entries needs no disk.
     assert only(effects, Send).after == max((write.write_id for write in writes), default=0)
     applied = [entry.index for e in effects if isinstance(e, Apply) for entry in e.entries]
     assert applied == list(range(3, commit + 1))
@@ -76,7 +76,7 @@ def test_a_heartbeat_does_not_acknowledge_what_is_not_durable() -> None:
     receive(core, 2, AppendEntries(1, 2, 1, 1, 0, entries(2, 1)))
     effects = receive(core, 2, AppendEntries(1, 2, 2, 1, 0, []))
     assert only(effects, Send).after == 0
-    assert answers(effects, AppendEntriesResponse)[0].match_index == 1
+    assert sent_messages(effects, AppendEntriesResponse)[0].match_index == 1
 
 
 def test_repeated_append_waits_for_the_disk_like_the_first() -> None:
@@ -108,7 +108,7 @@ def test_leader_of_an_older_term_is_rejected(role: str) -> None:
     before = core.status()
     effects = receive(core, 3, AppendEntries(4, 3, 7, 4, 9, [], 2))
     expected = AppendEntriesResponse(core.term, False, 0, 7, 0, 0, 2)
-    assert answers(effects, AppendEntriesResponse) == [expected]
+    assert sent_messages(effects, AppendEntriesResponse) == [expected]
     assert core.status() == before
 
 
@@ -134,7 +134,7 @@ def test_an_early_tick_does_nothing() -> None:
     assert core.step(Tick(), core.next_deadline()) != []
 
 
-def test_old_term_answer_is_ignored_and_later_term_deposes() -> None:
+def test_old_response_is_ignored_and_later_term_deposes() -> None:
     core = become(restored(), "leader")
     status = core.status()
     assert receive(core, 2, AppendEntriesResponse(core.term - 1, True, 2, 2, 0, 0)) == []
@@ -143,12 +143,12 @@ def test_old_term_answer_is_ignored_and_later_term_deposes() -> None:
     assert (core.status().role, core.term) == ("follower", status.term + 1)
 
 
-@pytest.mark.parametrize("stranger", [7, 99])
-def test_answer_of_a_non_member_commits_nothing(stranger: int) -> None:
+@pytest.mark.parametrize("outsider", [7, 99])
+def test_response_of_a_non_member_commits_nothing(outsider: int) -> None:
     core = become(restored(), "leader")
-    receive(core, stranger, AppendEntriesResponse(core.term, True, 2, 2, 0, 0))
+    receive(core, outsider, AppendEntriesResponse(core.term, True, 2, 2, 0, 0))
     assert core.commit_index == 0
-    assert stranger not in core.status().peers
+    assert outsider not in core.status().peers
 
 
 def test_an_acknowledgement_beyond_the_log_is_dropped() -> None:

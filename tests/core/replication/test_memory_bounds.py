@@ -1,4 +1,4 @@
-"""What one server holds stays bounded, whatever its peers do or do not do."""
+"""The memory of one server is bounded, whatever its peers do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_log_kept_after_a_snapshot_is_bounded_in_bytes() -> None:
     core = restored([1] * 100, term=1, commit=90)
     ten = sum(entry.size_bytes() for entry in core.log_entries()[70:80])
     core.step(SnapshotTaken(80, "x", keep_entries=50, keep_bytes=ten), 1)
-    assert core.status().first_log_index == 71, "ten of the fifty entries have that many bytes"
+    assert core.status().first_log_index == 71, "the bytes allow ten of the fifty entries"
     assert core.last_log_index == 100
 
 

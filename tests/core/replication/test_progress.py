@@ -1,4 +1,4 @@
-"""State transitions of a follower's progress, in the eyes of the leader."""
+"""The leader's record of a follower's progress: its state transitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_probe_sends_one_append_and_waits() -> None:
     assert not progress.paused(16, BIG)
     progress.record_sent(7, 100)
     assert progress.paused(16, BIG)
-    assert progress.next == 5  # whether it arrives is to be seen
+    assert progress.next == 5  # it may not have arrived
     progress.become_probe(3)
     assert not progress.paused(16, BIG)
     assert progress.next == 3

@@ -21,7 +21,7 @@ def test_chunks_are_dropped_once_the_log_passes_the_snapshot() -> None:
 
     cluster.isolate(1)
     cluster.network.clear()
-    cluster.elect(2)  # it compacted nothing, and sends entries
+    cluster.elect(2)  # it has compacted nothing, so it sends entries
     cluster.timeout(2)
     cluster.settle()
 

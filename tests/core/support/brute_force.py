@@ -1,7 +1,7 @@
-"""What a core believes, worked out again from scratch and by enumeration, without the core's own shortcuts.
+"""The state of a core, computed again from scratch and by enumeration, without the core's shortcuts.
 
-Slow and simple on purpose. Nothing here sorts, caches an order or remembers the step before: the log, the
-configuration and the commit index follow from what was handed to the disk and from the definition of a majority.
+Slow and simple on purpose. This module does not sort, cache an order or remember the step before. The log, the
+configuration and the commit index follow from the writes to the disk and from the definition of a majority.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _membership_of = lru_cache(maxsize=None)(Membership.from_json)
 
 
 def written(durable: DurableState, pending: Iterable[Write | SaveCommit]) -> DurableState:
-    """What the disk will hold once every write that was handed to it is durable; `durable` is not changed."""
+    """What the disk will hold once all pending writes are durable; `durable` is not changed."""
     image = DurableState(replace(durable.hard_state), durable.snapshot, list(durable.entries))
     for write in pending:
         if not isinstance(write, SaveCommit):
@@ -34,7 +34,7 @@ def written(durable: DurableState, pending: Iterable[Write | SaveCommit]) -> Dur
 
 
 def configuration_of(state: DurableState) -> tuple[int, Membership]:
-    """The newest configuration of snapshot and log, replayed from the start: its index, and itself."""
+    """The newest configuration of snapshot and log, replayed from the start, with its index."""
     index, membership = 0, Membership()
     if state.snapshot is not None:
         meta = state.snapshot.meta
@@ -63,7 +63,7 @@ def check_node(
     durable: Mapping[int, DurableState],
     pending: Iterable[Write | SaveCommit],
 ) -> None:
-    """Compare one core with its own disk, and a leader with the disks of all.
+    """Compare a core with its disk, and a leader with the disks of all nodes.
 
     Raises:
         SafetyViolation: they differ.
@@ -72,42 +72,42 @@ def check_node(
     _check_log(node_id, core, image)
     index, membership = configuration_of(image)
     covered = image.snapshot.meta.last_included_index if image.snapshot else 0
-    # One that a snapshot covers may be known by its entry, if that was held once, or by the snapshot.
+    # A configuration that a snapshot covers may be known by its entry, if that was held once, or by the snapshot.
     same_place = core.membership_index == index or core.membership_index <= index <= covered
     if not same_place or core.membership != membership:
         raise SafetyViolation(
-            f"configuration: node {node_id} goes by {core.membership_index}, {core.membership}; "
-            f"its log and snapshot say {index}, {membership}"
+            f"configuration: node {node_id} uses {core.membership_index}, {core.membership}; "
+            f"its log and snapshot hold {index}, {membership}"
         )
     check_leader(node_id, core, durable)
 
 
 def _check_log(node_id: int, core: RaftCore, image: DurableState) -> None:
     status = core.status()
-    said = (image.hard_state.term, image.hard_state.voted_for)
+    stored = (image.hard_state.term, image.hard_state.voted_for)
     require(
-        said == (status.term, status.voted_for),
-        f"hard state: node {node_id} is at {(status.term, status.voted_for)}, its disk is told {said}",
+        stored == (status.term, status.voted_for),
+        f"hard state: node {node_id} is at {(status.term, status.voted_for)}, its writes store {stored}",
     )
     require(
         core.log_entries() == image.entries,
-        f"durable log: node {node_id} holds entries that differ from those its disk is told to hold",
+        f"durable log: node {node_id} holds entries that differ from those that its writes store",
     )
     covered = image.snapshot.meta.last_included_index if image.snapshot else 0
     require(
         status.snapshot_index == covered,
-        f"snapshot: node {node_id} has one through {status.snapshot_index}, its disk one through {covered}",
+        f"snapshot: node {node_id} has one through {status.snapshot_index}, its writes store one through {covered}",
     )
 
 
 def check_leader(node_id: int, core: RaftCore, durable: Mapping[int, DurableState]) -> None:
-    """A leader counts only what is on its followers' disks, and commits all that a quorum holds.
+    """Check that a leader counts only what is on its followers' disks, and commits all that a quorum holds.
 
     Raises:
         SafetyViolation: it does not.
     """
     if core.role != "leader" or core.commit_index == core.last_log_index:
-        return  # with everything committed there is nothing to count
+        return  # everything is committed: there is nothing to count
     status = core.status()
     matches = {peer: progress.match for peer, progress in status.peers.items()}
     for peer, match in matches.items():

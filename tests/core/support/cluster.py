@@ -1,7 +1,7 @@
-"""A cluster of pure cores for tests: a network to be tampered with, disks that lose what is not durable.
+"""A cluster of pure cores for tests: a network under the test's control, and disks that lose what is not durable.
 
-Nothing happens by itself. Every test, script or random walk says which message is delivered, dropped or
-duplicated, which writes become durable and who crashes. `Safety` looks on after each step.
+Nothing happens by itself. Each test, script or random walk decides which message is delivered, dropped or
+duplicated, which writes become durable and which node crashes. `Safety` checks each step.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def whole_snapshot(
 
 @dataclass(slots=True)
 class Envelope:
-    """A message on its way."""
+    """A message in the network."""
 
     source: int
     to: int
@@ -81,14 +81,14 @@ class Envelope:
 
 @dataclass(slots=True)
 class Node:
-    """One server and what its host holds. `core` is None while it is down."""
+    """One server and the state of its driver. `core` is None while it is down."""
 
     node_id: int
     config: RaftConfig
     durable: DurableState
     core: RaftCore | None = None
     now: int = 0
-    wall_us: int = 0  # what its wall clock shows; 0: it has none
+    wall_us: int = 0  # its wall clock; 0: it has none
     writes: deque[Write | SaveCommit] = field(default_factory=deque)  # not durable yet
     held: list[Send] = field(default_factory=list)  # waiting for their write
     durable_write_id: int = 0
@@ -110,7 +110,7 @@ def membership_entry(membership: Membership, term: int = 1) -> Entry:
 
 
 def started(membership: Membership, terms: Sequence[int] = (1,), term: int = 0) -> DurableState:
-    """What a server holds whose log has entries of these terms, the first being the membership."""
+    """The durable state of a server whose log has entries of these terms; the first is the membership."""
     entries = [membership_entry(membership, terms[0])]
     entries += [
         Entry(index, entry_term, "command", f"{entry_term}-{index}", 0)
@@ -120,7 +120,7 @@ def started(membership: Membership, terms: Sequence[int] = (1,), term: int = 0) 
 
 
 def begun(membership: Membership, rules: int) -> DurableState:
-    """As `started`, of a cluster that begins at these apply rules: from 2 on the log says so in its second entry."""
+    """Like `started`, for a cluster that begins at these apply rules: from 2 on, the second entry raises them."""
     state = started(membership)
     if rules > 1:
         state.entries.append(Entry(2, 1, "version", ClusterVersion(rules).to_json(), 0))
@@ -131,11 +131,11 @@ class Cluster:
     """Cores, their disks and the messages between them.
 
     Args:
-        durable: by node id, what each server's storage gives back at the start.
+        durable: by node id, what each server's storage holds at the start.
         settings: passed to each `RaftConfig`.
         seed: of the generators that draw the election timeouts.
-        check_safety: let `Safety` check every step; False to look at a core without it.
-        brute_force: also work out log, configuration and commit index from scratch after every step.
+        check_safety: let `Safety` check every step; False to examine a core without it.
+        brute_force: also compute log, configuration and commit index from scratch after every step.
         priorities: by node id, where they differ from the settings'.
     """
 
@@ -180,7 +180,7 @@ class Cluster:
         check_safety: bool = True,
         rules: int = 1,
     ) -> Self:
-        """A cluster of voters 1 to `size` whose logs hold the configuration and the apply rules, if above 1."""
+        """A cluster of voters 1 to `size` whose logs hold the configuration and, if above 1, the apply rules."""
         membership = Membership(voters=tuple(range(1, size + 1)))
         durable = {node_id: started(membership) for node_id in membership.voters}
         if rules > 1:
@@ -189,7 +189,7 @@ class Cluster:
                 state.entries.append(version)
         return cls(durable, settings, seed=seed, check_safety=check_safety)
 
-    # -- looking ---------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------
 
     def core(self, node_id: int) -> RaftCore:
         return self.nodes[node_id].up
@@ -203,11 +203,11 @@ class Cluster:
     # -- events ----------------------------------------------------------------------------------
 
     def step(self, node_id: int, event: Event) -> list[Effect]:
-        """Step one core and carry out the effects. Returns them."""
+        """Step one core and execute the effects. Returns them."""
         node = self.nodes[node_id]
         before = self.safety.before(node.up) if self.safety else None
         effects = node.up.step(event, node.now, node.wall_us)
-        self._carry_out(node, effects)
+        self._execute(node, effects)
         if self.safety and before is not None:
             self.safety.after(self.nodes_durable(), node_id, node.up, before, effects)
         if self.brute_force:
@@ -221,7 +221,7 @@ class Cluster:
         return self.step(node_id, Propose(list(commands), self.nodes[node_id].now))
 
     def read(self, node_id: int, *, lease: bool = False) -> int:
-        """Ask for a linearizable read; returns its id."""
+        """Request a linearizable read; returns its id."""
         node = self.nodes[node_id]
         node.next_read_id += 1
         read_id = node.next_read_id
@@ -238,28 +238,28 @@ class Cluster:
             node.now = max(node.now, deadline)
         return self.step(node_id, Tick())
 
-    def timeout_now(self, node_id: int) -> list[Effect]:
-        """The node is told that its clock may have passed its deadline; the clock stays as it is."""
+    def tick(self, node_id: int) -> list[Effect]:
+        """Tick the node although its clock stays as it is."""
         return self.step(node_id, Tick())
 
     def campaign(self, node_id: int) -> list[Effect]:
         return self.step(node_id, Campaign())
 
     def advance(self, milliseconds: int) -> None:
-        """Every clock moves on; nobody is told."""
+        """Advance every clock, without a tick."""
         for node in self.nodes.values():
             node.now += milliseconds * 1000
 
     def take_snapshot(self, node_id: int, keep_entries: int = 0) -> list[Effect]:
-        """Capture the state machine as it is."""
+        """Take a snapshot of the state machine."""
         node = self.nodes[node_id]
-        data = f"{node.machine_index}:{node.machine_digest:010}"  # one length whatever the state
+        data = f"{node.machine_index}:{node.machine_digest:010}"  # the same length for every state
         return self.step(node_id, SnapshotTaken(node.machine_index, data, keep_entries))
 
     # -- the network -----------------------------------------------------------------------------
 
     def deliver(self, position: int = 0) -> list[Effect]:
-        """Hand over the message at this position of the network; it is lost if the receiver is down."""
+        """Deliver the message at this position of the network; it is lost if the receiver is down."""
         envelope = self.network.pop(position)
         return self.deliver_envelope(envelope)
 
@@ -279,7 +279,7 @@ class Cluster:
     # -- the disks -------------------------------------------------------------------------------
 
     def persist(self, node_id: int, count: int | None = None) -> list[Effect]:
-        """The oldest `count` pending writes (all by default) become durable, and the core is told."""
+        """Make the oldest `count` pending writes (all by default) durable, and report it to the core."""
         node = self.nodes[node_id]
         write_id = self._sync(node, count)
         if write_id is None or node.core is None:
@@ -292,7 +292,7 @@ class Cluster:
         return self.step(node_id, WriteDurable(write_id))
 
     def _sync(self, node: Node, count: int | None) -> int | None:
-        """Move pending writes to the durable image; the id of the last of them."""
+        """Move pending writes to the durable image. Returns the id of the last one."""
         last: int | None = None
         commit: int | None = None
         done = 0
@@ -309,7 +309,7 @@ class Cluster:
         return last
 
     def crash(self, node_id: int, survive: int = 0) -> None:
-        """Lose memory and all pending writes but the oldest `survive`, which reached the disk in time."""
+        """Lose memory and all pending writes except the oldest `survive`, which reached the disk in time."""
         node = self.nodes[node_id]
         if survive:
             self._sync(node, survive)
@@ -331,7 +331,7 @@ class Cluster:
         copy = DurableState(replace(state.hard_state), state.snapshot, list(state.entries))
         node.core = RaftCore(node.config, copy, rng=rng, now=node.now)
         effects = node.core.initial_effects()
-        self._carry_out(node, effects)
+        self._execute(node, effects)
         if self.safety:
             self.safety.restarted(node_id, node.core)
         if self.brute_force:
@@ -340,7 +340,7 @@ class Cluster:
 
     # -- effects ---------------------------------------------------------------------------------
 
-    def _carry_out(self, node: Node, effects: list[Effect]) -> None:
+    def _execute(self, node: Node, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case SaveHardState() | AppendLog() | TruncateLog() | StoreSnapshot() | SaveCommit():
@@ -384,7 +384,7 @@ class Cluster:
     # -- convenience -----------------------------------------------------------------------------
 
     def settle(self, limit: int = 20_000) -> None:
-        """Persist and deliver everything, in order, until nothing is on its way."""
+        """Persist and deliver everything, in order, until no message and no write is pending."""
         for _ in range(limit):
             busy = False
             for node in self.alive():
@@ -399,7 +399,7 @@ class Cluster:
         raise AssertionError(f"the cluster did not settle within {limit} rounds")
 
     def elect(self, node_id: int) -> None:
-        """Make this node the leader, all leases having run out."""
+        """Make this node the leader, after all leases have expired."""
         self.advance(1000)
         self.campaign(node_id)
         self.settle()

@@ -1,4 +1,4 @@
-"""Membership changes of every shape, chosen by a number, for the machines that explore them."""
+"""Membership changes of every kind, chosen by a number, for the state machine tests."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 def changed(
     current: Membership, everyone: tuple[int, ...], kind: ChangeKind, pick: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The voters and learners after a change of this kind to the configuration in force.
+    """The voters and learners after a change of this kind to the effective configuration.
 
-    A kind for which there is nobody leaves everything as it is, which is a change, too.
+    If no node fits the kind, everything stays as it is, which is a change, too.
 
     Args:
-        current: the configuration in force.
-        everyone: all servers there are, members or not.
-        kind: `several` makes any voters and learners of all servers.
-        pick: says who.
+        current: the effective configuration.
+        everyone: all servers, members or not.
+        kind: `several` makes any servers voters and learners.
+        pick: chooses the servers.
     """
     voters, learners = [*current.voters], [*current.learners]
     spare = [node_id for node_id in everyone if node_id not in current.members()]

@@ -1,8 +1,8 @@
-"""A seeded random walk over a `Cluster`: fast, blind, and merciless.
+"""A seeded random walk over a `Cluster`: fast, and without knowledge of the state.
 
-Each seed draws its own cluster size, settings and appetite for each kind of trouble, so that some
-walks are nearly calm (and get far) and others are all chaos. `Safety` looks on; at the end the network heals
-and the cluster must agree, elect a leader and serve.
+Each seed draws a cluster size, settings and a rate for each kind of fault. So some walks are nearly calm
+(and make much progress), while others have faults all the time. `Safety` checks each step. At the end the network
+heals, and the cluster must agree, elect a leader and serve.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Walk:
 
     Args:
         seed: decides everything.
-        safeguards: switched off ones must be noticed by some seed.
-        pre_vote, check_quorum: left to the seed if None.
-        size: that many voters; left to the seed, and learners and joint configurations too, if None.
+        safeguards: if one is switched off, some seed must detect it.
+        pre_vote, check_quorum: the seed decides if None.
+        size: the number of voters. If None, the seed decides, also about learners and joint configurations.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Walk:
         }
         self.actions = rng.choices(
             ACTIONS, [weights[action] for action in ACTIONS], k=4096
-        )  # drawn at once: much faster
+        )  # drawn together, which is much faster
         self.commands = 0
         self.steps = 0
 
@@ -110,7 +110,7 @@ class Walk:
                 del self.cluster.network[:50]
 
     def heal_and_check(self) -> None:
-        """The trouble stops: the cluster must work again."""
+        """End all faults: the cluster must work again."""
         recover(self.cluster)
 
     # -- actions ---------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class Walk:
             cut.add((self._node(), self._node()))
 
     def _change(self) -> None:
-        """Any voters and learners among all servers, or leaving a joint phase; most are refused, as they should be."""
+        """Any servers become voters and learners, or the joint phase ends; most changes are rejected, as required."""
         node_id = self._node()
         if self.cluster.nodes[node_id].core is None:
             return
@@ -229,7 +229,7 @@ class Walk:
 
 
 def _membership(rng: random.Random, size: int) -> Membership:
-    """Mostly simple; sometimes with a learner, sometimes joint, as a restart in mid-change finds it."""
+    """Mostly simple; sometimes with a learner, sometimes joint, as after a restart during a change."""
     everyone = tuple(range(1, size + 1))
     kind = rng.random()
     if size >= 3 and kind < 0.15:

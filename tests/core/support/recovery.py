@@ -1,19 +1,19 @@
-"""After the trouble: everything up, nothing lost any more. The cluster must work again, soon."""
+"""Recovery after faults: all nodes are up, and no message is lost any more. The cluster must soon work again."""
 
 from __future__ import annotations
 
 from qcore.core.events import LeaveJoint
 from tests.core.support.cluster import Cluster
 
-#: More deadlines than this must not pass before the cluster works: elections may split, but not for ever.
+#: The cluster must work within this many deadlines: elections may split, but not for ever.
 MAX_DEADLINES = 400
 
 
 def recover(cluster: Cluster) -> None:
-    """Heal the cluster, let time pass, and demand a leader that commits and serves everywhere.
+    """Heal the cluster, let time pass, and require a leader that commits and serves on every member.
 
     Raises:
-        AssertionError: it does not come back to work.
+        AssertionError: the cluster does not recover.
     """
     cluster.cut.clear()
     for node in cluster.nodes.values():
@@ -39,9 +39,9 @@ def _set_clocks(cluster: Cluster, now: int) -> None:
 
 
 def _works(cluster: Cluster) -> bool:
-    """The newest leader takes a command and a read, and every member keeps up.
+    """Whether the newest leader serves a command and a read, and every member keeps up.
 
-    A joint configuration must have been left by then, and the servers that are not in the new one may
+    By then a joint configuration must have been left. Servers that are not in the new configuration may
     not even know it.
     """
     leaders = sorted(cluster.leaders(), key=lambda n: cluster.core(n).term)
@@ -49,7 +49,7 @@ def _works(cluster: Cluster) -> bool:
         return False
     leader = cluster.nodes[leaders[-1]]
     if leader.up.membership.is_joint and not leader.up.membership.auto_leave:
-        cluster.step(leader.node_id, LeaveJoint(leader.now))  # nobody else tells it
+        cluster.step(leader.node_id, LeaveJoint(leader.now))  # no other node asks for it
     members = [n for n in cluster.alive() if n.node_id in leader.up.membership.members()]
     if max(node.up.term for node in members) > leader.up.term or leader.up.membership.is_joint:
         return False

@@ -1,4 +1,4 @@
-"""The safety argument as code that looks on: figure 3 of the paper, and what clients may rely on.
+"""The safety argument as an observer: figure 3 of the paper, and the guarantees to clients.
 
 Each check is incremental, so that it can run after every single step of a long random walk.
 """
@@ -43,7 +43,7 @@ def require(holds: bool, text: str) -> None:
 
 @dataclass(slots=True)
 class Before:
-    """What a step is compared with."""
+    """The state before a step, for comparison."""
 
     role: Role
     term: int
@@ -53,18 +53,18 @@ class Before:
 
 @dataclass(slots=True)
 class Committed:
-    """The term of a committed entry, and the term of the leader that first said so."""
+    """The term of a committed entry, and the term of the server that first committed it."""
 
     entry_term: int
     leader_term: int
 
 
 class Safety:
-    """Observer of every step of every core; raises `SafetyViolation`.
+    """Observes every step of every core; raises `SafetyViolation`.
 
     Args:
-        watch_votes: also require one vote a term of each server, which is not a property of figure 3 but
-            how election safety comes about. Without it a broken vote is seen only once it elects.
+        watch_votes: also require one vote per term from each server. This is not a property of figure 3, but
+            election safety relies on it. Without this check a broken vote is detected only once it elects a leader.
     """
 
     def __init__(self, *, watch_votes: bool = True) -> None:
@@ -138,14 +138,14 @@ class Safety:
 
     def _holds(self, node_id: int, core: RaftCore, index: int, term: int) -> None:
         if index < core.status().first_log_index:
-            return  # compacted: the digest of the state speaks for it
+            return  # compacted: the digest of the state covers it
         require(
             core.term_at(index) == term,
             f"leader completeness: leader {node_id} of term {core.term} lacks committed entry {index}.{term}",
         )
 
     def _log_matching(self, node_id: int, core: RaftCore, entries: list[Entry]) -> None:
-        """An index and term name one entry and one predecessor, so by induction one whole log."""
+        """An index and term identify one entry and one predecessor, so by induction one whole log."""
         for entry in entries:
             # Later effects of the same step may have removed it again.
             if core.term_at(entry.index) == entry.term:
@@ -191,7 +191,7 @@ class Safety:
         """Brute force: some majority of each voter set holds each newly committed entry on disk.
 
         Args:
-            membership: in force when the step began. One step may commit a joint configuration by both
+            membership: effective when the step began. One step may commit a joint configuration by both
                 majorities, leave it, and commit more by the new majority alone.
         """
         for effect in effects:
@@ -241,7 +241,7 @@ class Safety:
             other = self.vote_sent.setdefault((node_id, message.term), send.to)
             require(
                 other == send.to,
-                f"one vote a term: node {node_id} votes for {other} and {send.to} in term {message.term}",
+                f"one vote per term: node {node_id} votes for {other} and {send.to} in term {message.term}",
             )
 
     def read_requested(self, node_id: int, incarnation: int, read_id: int) -> None:
@@ -253,7 +253,7 @@ class Safety:
             raise SafetyViolation(f"read {ready.read_id} of node {node_id} was answered twice")
         require(
             ready.index >= least,
-            f"stale read: node {node_id} serves index {ready.index}, {least} was committed when it was asked",
+            f"stale read: node {node_id} serves index {ready.index}, but {least} was committed at the request",
         )
 
 

@@ -1,33 +1,33 @@
 """Command scripts: text in, text out (in the manner of datadriven tests).
 
-A script is a list of blocks, divided by blank lines. A block is commands, a line `----`, and what they must
-print. Lines that begin with `#` are comments. `pytest --rewrite-scripts tests/core` writes what the
-commands print now into the files: read the difference before you commit it.
+A script is a list of blocks, separated by blank lines. A block consists of commands, a line `----`, and their
+expected output. Lines that begin with `#` are comments. `pytest --rewrite-scripts tests/core` writes the
+current output into the files: read the difference before you commit it.
 
-Election timeouts are all `election` ms (default 150), so that scripts are predictable, and there is one
-clock. Any command may end in `quiet`: then writes, sends and applications are left out.
+All election timeouts are `election` ms (default 150), so that scripts are predictable, and there is one
+clock. Any command may end in `quiet`, which hides writes, sends and applied entries.
 
-| command | |
+| command | meaning |
 |---|---|
 | `nodes 3 [pristine] [voters=1,2 outgoing=.. learners=..] [priorities=1,5] [rules=2] [setting=value ..]` | a cluster |
 | `restore 1 term=3 log=1,1,3 [vote=2] [commit=2]` | node 1 restarts with a log of these terms |
 | `bootstrap 1` | initialise a pristine node with all nodes as voters |
-| `lead 1` | node 1 is elected and its no-op committed everywhere: prints nothing |
-| `campaign 1`, `timeout 1` | act; move the clock to 1's deadline and tick it |
-| `advance MS` | just the clock |
-| `run MS` | time passes: whoever has a deadline is ticked then, and all is delivered and made durable at once |
+| `lead 1` | elect node 1 and commit its no-op everywhere; prints nothing |
+| `campaign 1`, `timeout 1` | campaign; move the clock to 1's deadline and tick 1 |
+| `advance MS` | move only the clock |
+| `run MS` | time passes: each node is ticked at its deadlines; every message and write completes immediately |
 | `propose 1 x y`, `read 1 [lease]`, `snapshot 1 [keep=2]`, `unreachable 1 2` | events |
 | `change 1 voters=1,2 [learners=3] [expect=INDEX] [known=9] [explicit]` | known: has an address; explicit: stay joint |
-| `leave 1`, `transfer 1 [2]` | leave the joint phase; hand leadership over, to the best if not said to whom |
+| `leave 1`, `transfer 1 [2]` | leave the joint phase; transfer leadership, to the best voter if no target is named |
 | `durable 1 [n]` | the n oldest pending writes (default all) become durable |
-| `stall 1`, `unstall 1` | whether `stabilize` leaves the node's disk alone |
+| `stall 1`, `unstall 1` | whether `stabilize` skips the node's disk |
 | `deliver 1->2 [n]`, `drop 1->2 [n]` | the n oldest messages (default all) |
-| `duplicate 1->2`, `late 1->2` | repeat the oldest; deliver the newest |
-| `hold 1->2 [n]`, `release 1->2` | set messages aside, also from `stabilize`; put them back as the newest |
+| `duplicate 1->2`, `deliver_newest 1->2` | repeat the oldest message; deliver the newest |
+| `hold 1->2 [n]`, `release 1->2` | keep messages back, also from `stabilize`; put them back as the newest |
 | `isolate 1`, `cut 1->2`, `heal` | links; what arrives over a cut link is lost |
 | `crash 1 [keep=n]`, `restart 1` | keep: how many pending writes survive |
-| `stabilize [1 2 ..]` | deliver and make durable until nothing is on its way [among these] |
-| `status [1 ..]`, `log [1 ..]`, `progress 1`, `messages`, `members [1 ..]` | look |
+| `stabilize [1 2 ..]` | deliver messages and make writes durable until none is pending [among these nodes] |
+| `status [1 ..]`, `log [1 ..]`, `progress 1`, `messages`, `members [1 ..]` | print state |
 """
 
 from __future__ import annotations
@@ -66,22 +66,22 @@ class ScriptError(Exception):
 
 
 class NoSuchMessageError(Exception):
-    """There is no such message: printed, so that the script shows where."""
+    """There is no such message. It is printed, so that the script shows where."""
 
 
 class ScriptCluster(Cluster):
-    """A cluster that notes what every step did."""
+    """A cluster that records the effects of every step."""
 
     quiet = False
     lines: list[str]
 
-    def _carry_out(self, node: Node, effects: list[Effect]) -> None:
+    def _execute(self, node: Node, effects: list[Effect]) -> None:
         if not hasattr(self, "lines"):
             self.lines = []
         for effect in effects:
             if not self.quiet or isinstance(effect, SHOWN_WHEN_QUIET):
                 self.lines.append(f"{node.node_id}: {effect_text(effect)}")
-        super()._carry_out(node, effects)
+        super()._execute(node, effects)
 
 
 def ids(text: str | None) -> tuple[int, ...]:
@@ -109,7 +109,7 @@ class Script:
         return self._cluster
 
     def run(self, line: str) -> list[str]:
-        """Run one command; what it prints, line by line."""
+        """Run one command. Returns its output, line by line."""
         name, *words = line.split()
         if name not in self.commands:
             raise ScriptError(f"unknown command {name!r}")
@@ -266,7 +266,7 @@ class Script:
     # -- the network -----------------------------------------------------------------------------
 
     def _on_link(self, words: list[str]) -> list[int]:
-        """Positions of the messages on `a->b`, oldest first, as many as wanted."""
+        """Positions of the messages on `a->b`, oldest first, at most as many as requested."""
         source, to = map(int, words[0].split("->"))
         found = [
             position
@@ -274,7 +274,7 @@ class Script:
             if (envelope.source, envelope.to) == (source, to)
         ]
         if not found:
-            raise NoSuchMessageError(f"nothing is on its way {words[0]}")
+            raise NoSuchMessageError(f"no message {words[0]}")
         return found[: int(words[1])] if len(words) > 1 else found
 
     def do_deliver(self, words: list[str], options: dict[str, str]) -> None:
@@ -294,11 +294,11 @@ class Script:
         source, to = map(int, words[0].split("->"))
         chosen = [e for e in self.held if (e.source, e.to) == (source, to)]
         if not chosen:
-            raise NoSuchMessageError(f"nothing is held {words[0]}")
+            raise NoSuchMessageError(f"no held message {words[0]}")
         self.held = [e for e in self.held if (e.source, e.to) != (source, to)]
         self.cluster.network += chosen
 
-    def do_late(self, words: list[str], options: dict[str, str]) -> None:
+    def do_deliver_newest(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.deliver(self._on_link(words)[-1])
 
     def do_drop(self, words: list[str], options: dict[str, str]) -> list[str]:
@@ -307,7 +307,7 @@ class Script:
         gone = [network[position] for position in chosen]
         for position in reversed(chosen):
             del network[position]
-        return [f"lost {e.source}->{e.to} {message_text(e.message)}" for e in gone]
+        return [f"dropped {e.source}->{e.to} {message_text(e.message)}" for e in gone]
 
     def do_duplicate(self, words: list[str], options: dict[str, str]) -> None:
         network = self.cluster.network
@@ -347,7 +347,7 @@ class Script:
                 return True
         return False
 
-    # -- looking ---------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------
 
     def _chosen(self, words: list[str]) -> list[Node]:
         wanted = set(map(int, words))
@@ -381,7 +381,7 @@ class Script:
 
 
 def _settings(options: dict[str, str]) -> RaftConfig:
-    """`election` and any setting or safeguard by name; `off` and `on` for switches."""
+    """`election`, and any setting or safeguard by name; `off` and `on` for switches."""
     election = int(options.pop("election", "150"))
     values: dict[str, int | bool] = {
         "election_timeout_min_ms": election,
@@ -400,7 +400,7 @@ def _settings(options: dict[str, str]) -> RaftConfig:
 
 
 def run_script(text: str) -> str:
-    """The script with what its commands print now. Unchanged if all is as written."""
+    """The script with the current output of its commands. Unchanged if the output is as expected."""
     script = Script()
     blocks = []
     for block in text.strip("\n").split("\n\n"):

@@ -42,8 +42,8 @@ from qcore.core.messages import (
 
 
 def entry_text(entry: Entry) -> str:
-    """`index.term` and what it holds: a command, `noop`, `members` or `version`."""
-    what = {"noop": "noop", "membership": "members", "version": "version"}.get(
+    """`index.term` and the content: a command, `noop`, `configuration` or `version`."""
+    what = {"noop": "noop", "membership": "configuration", "version": "version"}.get(
         entry.kind, entry.data
     )
     return f"{entry.index}.{entry.term}:{what}"
@@ -77,8 +77,8 @@ def message_text(message: RaftMessage) -> str:
             why = " transfer" if message.leadership_transfer else ""
             return f"PreVote t{message.term} for t{message.next_term} last {last}{why}"
         case PreVoteResponse():
-            answer = _granted(message.vote_granted)
-            return f"PreVoteResponse t{message.term} for t{message.next_term} {answer}"
+            granted = _granted(message.vote_granted)
+            return f"PreVoteResponse t{message.term} for t{message.next_term} {granted}"
         case AppendEntries():
             prev = f"{message.prev_log_index}.{message.prev_log_term}"
             entries = entries_text(message.entries)
@@ -97,8 +97,8 @@ def message_text(message: RaftMessage) -> str:
                 f"InstallSnapshot t{message.term} through {last}{_part(message)}{_round(message)}"
             )
         case InstallSnapshotResponse():
-            so_far = "" if message.match_index else f" next {message.next_offset}"
-            return f"InstallSnapshotResponse t{message.term} match {message.match_index}{so_far}{_round(message)}"
+            offset = "" if message.match_index else f" next {message.next_offset}"
+            return f"InstallSnapshotResponse t{message.term} match {message.match_index}{offset}{_round(message)}"
         case TimeoutNow():
             reach = ",".join(map(str, message.must_reach))
             return f"TimeoutNow t{message.term}" + (f" must reach {reach}" if reach else "")
@@ -115,7 +115,7 @@ def _granted(granted: bool) -> str:
 
 
 def _part(message: InstallSnapshot) -> str:
-    """Which characters a chunk holds, if it is not the whole snapshot."""
+    """The characters in a chunk, if it is not the whole snapshot."""
     if len(message.data) == message.total:
         return ""
     return f" part {message.offset}..{message.offset + len(message.data)} of {message.total}"
@@ -128,7 +128,7 @@ def _round(
 
 
 def effect_text(effect: Effect) -> str:
-    """One effect. Writes are numbered `w`; a send that waits for a write says so."""
+    """One effect. Writes are numbered `w`; a send that waits for a write names it."""
     match effect:
         case SaveHardState(write_id=write_id, hard_state=hard_state):
             return f"w{write_id} save t{hard_state.term} vote {hard_state.voted_for or '-'}"
@@ -138,7 +138,7 @@ def effect_text(effect: Effect) -> str:
             return f"w{write_id} truncate from {from_index}"
         case StoreSnapshot(write_id=write_id, snapshot=snapshot, compact_through=through):
             meta = snapshot.meta
-            rest = ", forget the log" if effect.reset_log else f", compact through {through}"
+            rest = ", reset the log" if effect.reset_log else f", compact through {through}"
             last = f"{meta.last_included_index}.{meta.last_included_term}"
             return f"w{write_id} snapshot through {last}{rest}"
         case SaveCommit(commit=commit):
@@ -154,7 +154,7 @@ def effect_text(effect: Effect) -> str:
         case VoteGranted(term=term, candidate_id=candidate_id):
             return f"votes for {candidate_id} in t{term}"
         case MembershipChanged(membership=membership, index=index):
-            return f"members at {index}: {membership_text(membership)}"
+            return f"configuration at {index}: {membership_text(membership)}"
         case ProposalAccepted(first_index=first, count=count, term=term):
             return f"accepted {first}..{first + count - 1} in t{term}"
         case ProposalRejected(reason=reason):
@@ -175,7 +175,7 @@ def effect_text(effect: Effect) -> str:
             return f"ignored from {from_id}: {reason}"
 
 
-#: What a script shows when it asks to be `quiet`.
+#: What a `quiet` command shows.
 SHOWN_WHEN_QUIET = (
     RoleChanged,
     TruncateLog,

@@ -1,4 +1,4 @@
-"""One core alone on the bench: put it into a state, give it an event, look at what comes out."""
+"""A single core: put it into a state, give it an event, examine the effects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qcore.core.messages import (
 )
 from tests.core.support.cluster import started
 
-#: Long after every lease of a restarted server; µs.
+#: Long after every promise of a restarted server, µs.
 LATER = 10_000_000
 
 THREE = Membership(voters=(1, 2, 3))
@@ -34,7 +34,7 @@ def restored(
     config: RaftConfig | None = None,
     membership: Membership = THREE,
 ) -> RaftCore:
-    """RaftServer 1 of three with a log of these terms, just started, long ago enough."""
+    """Server 1 of three with a log of these terms, started long ago."""
     state = started(membership, terms, term)
     state.hard_state = HardState(state.hard_state.term, vote, commit)
     core = RaftCore(config or RaftConfig(node_id=1), state, rng=random.Random(3), now=0)
@@ -63,8 +63,8 @@ def make_durable(core: RaftCore, effects: list[Effect]) -> list[Effect]:
     return core.step(WriteDurable(max(ids, default=0)), LATER)
 
 
-def answers(effects: list[Effect], kind: type[T]) -> list[T]:
-    """The messages of this kind that are sent."""
+def sent_messages(effects: list[Effect], kind: type[T]) -> list[T]:
+    """The messages of this kind among the effects."""
     return [
         effect.message
         for effect in effects
@@ -73,18 +73,18 @@ def answers(effects: list[Effect], kind: type[T]) -> list[T]:
 
 
 def only(effects: list[Effect], kind: type[T]) -> T:
-    """The one effect of this kind."""
+    """The only effect of this kind."""
     (found,) = [effect for effect in effects if isinstance(effect, kind)]
     return found
 
 
 def follow(core: RaftCore, leader: int, term: int, now: int = LATER) -> None:
-    """Let the leader of `term` be heard."""
+    """Deliver a heartbeat of the leader of `term`."""
     receive(core, leader, AppendEntries(term, leader, 0, 0, 0, []), now)
 
 
 def become(core: RaftCore, role: str) -> RaftCore:
-    """Bring server 1 of three into this role, in a term above its present one."""
+    """Bring server 1 of three into this role, in a term above its current one."""
     if role in ("follower", "learner"):
         return core
     core.step(Campaign(), LATER)

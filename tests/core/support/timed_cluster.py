@@ -1,4 +1,4 @@
-"""Let time pass over a `Cluster` with instant delivery: deadlines come due one after the other."""
+"""Lets time pass over a `Cluster` with instant delivery: deadlines expire one after the other."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class RunSummary:
     """What happened while time passed.
 
     Attributes:
-        changes: how often some server became leader.
+        changes: how often a server became leader.
         committed: how far the commit index of any server moved.
-        highest_term: at the end.
+        highest_term: the highest term at the end.
     """
 
     changes: int
@@ -23,7 +23,7 @@ class RunSummary:
 
 
 def run_for(cluster: Cluster, milliseconds: int, *, propose_every_ms: int = 20) -> RunSummary:
-    """Run all clocks together for so long, a client proposing to whoever leads."""
+    """Run all clocks together for this long, while a client proposes to every leader."""
     now = max(node.now for node in cluster.nodes.values())
     end = now + milliseconds * 1000
     next_proposal = now + propose_every_ms * 1000

@@ -52,7 +52,7 @@ def test_a_sole_voter_of_priority_0_warns_at_startup(
     (own,) = lines(log, logging.INFO)
     assert "has priority 0 and never leads" in own
     (why,) = lines(log, logging.WARNING)
-    assert "all of the voters [1] have priority 0" in why
+    assert "all of the voters [1] have priority 0, and no node may lead" in why
 
 
 def test_priority_0_on_one_of_two_voters_causes_a_warning(

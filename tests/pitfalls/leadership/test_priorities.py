@@ -7,7 +7,7 @@ import pytest
 from qcore.core import Membership, RaftConfig
 from qcore.core.events import TransferLeadership
 from qcore.core.leadership import election, takeover, transfer
-from qcore.core.leadership.tenure import TransferBackoff
+from qcore.core.leadership.transfer_backoff import TransferBackoff
 from qcore.core.messages import PreVote, TimeoutNow, TimeoutNowResponse
 from qcore.core.raft_server import RaftServer
 from qcore.sim import parse_scenario, run_scenario

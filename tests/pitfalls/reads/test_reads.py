@@ -228,7 +228,7 @@ def test_new_leader_reads_only_after_its_own_commit() -> None:
 
 
 def test_without_own_commit_new_leader_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_index, "_committed_in_own_term", lambda _server: True)
+    monkeypatch.setattr(read_index, "_has_committed_in_term", lambda _server: True)
     with pytest.raises(SafetyViolation, match="stale read: node 2"):
         a_new_leader_is_read_immediately()
 

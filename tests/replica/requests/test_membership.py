@@ -579,7 +579,7 @@ def test_transfer_rejected_by_its_target_has_failed() -> None:
     leader.step(PeerMessageReceived(3, TimeoutNowResponse(term, False)))
     error = last_reply(leader).error
     assert isinstance(error, TransferFailed)
-    assert str(error).startswith("node 3 refused to take over")
+    assert str(error).startswith("node 3 rejected the transfer")
     assert (error.leader_id, error.term) == (1, term)
     assert not leader.replica.core.has_unanswered_timeout_now
 

@@ -1,8 +1,8 @@
-"""The memory of servers that took over and did not last: waits, proofs, and its bounds."""
+"""The memory of servers that became leader and did not last: waits, proofs and bounds."""
 
 from __future__ import annotations
 
-from qcore.core.leadership.tenure import (
+from qcore.core.leadership.transfer_backoff import (
     FIRST_BACKOFF,
     MAX_BACKOFF_US,
     MIN_FAILURES_OF_LOST_TERM,
@@ -15,7 +15,7 @@ UNIT = 300_000
 
 
 def wait_of(memory: TransferBackoff, target: int, now: int) -> int:
-    """For how long the server may not be asked, in election timeouts."""
+    """How long the server may not be asked, in election timeouts."""
     units = 0
     while not memory.allows_transfer_to(target, now + units * UNIT):
         units += 1
@@ -31,7 +31,7 @@ def test_each_attempt_doubles_the_wait_up_to_a_limit() -> None:
         now += waits[-1] * UNIT
     assert waits[:4] == [FIRST_BACKOFF, 2 * FIRST_BACKOFF, 4 * FIRST_BACKOFF, 8 * FIRST_BACKOFF]
     assert waits[-1] == MAX_BACKOFF_US // UNIT
-    assert memory.allows_transfer_to(3, 0), "another server is none the worse for it"
+    assert memory.allows_transfer_to(3, 0), "another server is not affected"
 
 
 def test_request_pre_vote_and_vote_are_one_attempt() -> None:
@@ -42,7 +42,7 @@ def test_request_pre_vote_and_vote_are_one_attempt() -> None:
 
 
 def led(memory: TransferBackoff, units: int, *, by_transfer: bool, since: int = 0) -> int:
-    """RaftServer 2 leads for so many election timeouts; returns when it ended."""
+    """Server 2 leads for this many election timeouts; returns when its term ended."""
     memory.on_leader(2, 7, since)
     for unit in range(units + 1):
         memory.on_leader_message(since + unit * UNIT)
@@ -57,7 +57,7 @@ def test_lost_leadership_counts_more_than_an_attempt() -> None:
     assert wait_of(memory, 2, end) == FIRST_BACKOFF << (MIN_FAILURES_OF_LOST_TERM - 1)
 
 
-def test_early_handover_restarts_the_wait_without_doubling_it() -> None:
+def test_early_transfer_restarts_the_wait_without_doubling_it() -> None:
     memory = TransferBackoff(UNIT)
     memory.on_attempt(2, 0)
     end = led(memory, 8, by_transfer=True)
@@ -66,7 +66,7 @@ def test_early_handover_restarts_the_wait_without_doubling_it() -> None:
     assert wait_of(fresh, 2, led(fresh, 8, by_transfer=True)) == 0, "it was elected, not asked"
 
 
-def test_a_long_tenure_proves_a_server_good() -> None:
+def test_a_long_tenure_erases_all_failures() -> None:
     memory = TransferBackoff(UNIT)
     memory.on_attempt(2, 0)
     end = led(memory, PROOF_TIMEOUTS, by_transfer=False)
@@ -98,7 +98,7 @@ def test_the_same_leader_in_the_same_term_has_one_tenure() -> None:
     assert memory.allows_transfer_to(2, PROOF_TIMEOUTS * UNIT)
 
 
-def test_the_memory_holds_members_only() -> None:
+def test_the_memory_holds_only_members() -> None:
     memory = TransferBackoff(UNIT)
     for server in range(2, 1000):
         memory.on_attempt(server, 0)

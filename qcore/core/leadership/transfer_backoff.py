@@ -1,23 +1,23 @@
-"""Which servers took over lately and did not last: the memory behind transfers by priority.
+"""Which servers recently became leader and did not last: the memory behind transfers by priority.
 
-A transfer by priority is worth nothing if the new leader soon loses its office: the cluster pays two elections, and
-the next leader would try again at once. So every server remembers, for each other member, what it saw of it:
+A transfer by priority is useless if the new leader soon loses its leadership: the cluster pays two elections, and the
+next leader would immediately try again. So every server remembers what it saw of each other member:
 
 | what | seen by | counts as |
 |---|---|---|
 | it was asked to take over | the leader that asked | one failure, until the opposite is proved |
 | it asks for votes because a leader asked it to | every voter | the same attempt |
-| it led and lost its office soon | every server that heard it lead | three failures, four in all at least |
-| it led and handed over soon | every server that heard it lead | the attempt stays a failure; the wait begins again |
-| it led for long | every server that heard it lead | proof: all is forgotten |
+| it led and soon lost its leadership | every server that followed it | three failures, and at least four in total |
+| it led and soon handed leadership over | every server that followed it | the attempt stays a failure; a new wait |
+| it led for long | every server that followed it | proof: everything is forgotten |
 
-A server with failures is not asked by priority again before a wait is over. The wait is `FIRST_BACKOFF` election
-timeouts
-after one failure and doubles with each further one, up to `MAX_BACKOFF_US`. To prove itself a server must lead for
-`PROOF_TIMEOUTS` election timeouts, and for as long as its present wait. "Election timeout" is the longest one here.
+A server with failures is not asked by priority again before a wait has passed. The wait is `FIRST_BACKOFF` election
+timeouts after one failure. It doubles with each further failure, up to `MAX_BACKOFF_US`. To prove itself a server must
+lead for `PROOF_TIMEOUTS` election timeouts, and for as long as its current wait. "Election timeout" is the longest one
+here.
 
-The memory is volatile, and no two servers need the same: it decides only when a leader tries, never who may win.
-A transfer that an operator asks for does not consult it.
+The memory is volatile, and it may differ between servers: it decides only when a leader tries, never which server may
+win. A transfer that an operator requests does not consult it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from typing import Final
 FIRST_BACKOFF: Final = 10
 #: No wait is longer than this, µs.
 MAX_BACKOFF_US: Final = 600_000_000
-#: A server that led for so many election timeouts has proved itself.
+#: A server that led for this many election timeouts has proved itself.
 PROOF_TIMEOUTS: Final = 100
-#: How many failures a lost office adds, and how many there are then at least.
+#: How many failures a lost leadership adds, and the least total after it.
 FAILURES_OF_LOST_TERM: Final = 3
 MIN_FAILURES_OF_LOST_TERM: Final = 4
-#: Within so many election timeouts, two signs of an attempt are signs of one attempt.
+#: Two signs of an attempt within this many election timeouts belong to the same attempt.
 _SAME_ATTEMPT: Final = 2
 
 
 @dataclass(slots=True)
 class _Failures:
-    """What counts against one server: how many failures, when the newest was seen, and until when to wait (µs)."""
+    """The failures of one server: their number, when the newest was seen, and until when to wait (µs)."""
 
     count: int
     seen_at: int
@@ -50,7 +50,7 @@ class _Failures:
 
 @dataclass(slots=True)
 class _Tenure:
-    """A leader that this server hears: of which term, since when, and when it was heard last (µs)."""
+    """A leader that this server follows: its term, since when, and when its last message arrived (µs)."""
 
     leader_id: int
     term: int
@@ -59,7 +59,7 @@ class _Tenure:
 
 
 class TransferBackoff:
-    """One server's memory of the others' attempts to lead.
+    """One server's memory of the attempts of others to lead.
 
     Args:
         election_timeout_us: the longest election timeout.
@@ -73,12 +73,12 @@ class TransferBackoff:
         self._tenure: _Tenure | None = None
 
     def allows_transfer_to(self, target: int, now: int) -> bool:
-        """Whether a leader may ask this server to take over because of its priority."""
+        """Whether a leader may ask `target` to take over because of its priority."""
         failures = self._failures.get(target)
         return failures is None or now >= failures.retry_at
 
     def on_attempt(self, target: int, now: int) -> None:
-        """The server was asked to take over, or asks for votes because it was."""
+        """The target was asked to take over, or asks for votes because it was."""
         failures = self._failures.get(target)
         if failures is None:
             failures = self._failures[target] = _Failures(0, now, now)
@@ -87,13 +87,13 @@ class TransferBackoff:
         self._fail(failures, failures.count + 1, now)
 
     def on_leader(self, leader_id: int, term: int, now: int) -> None:
-        """This server learns who leads in a term."""
+        """This server learns which server leads in a term."""
         tenure = self._tenure
         if tenure is None or (tenure.leader_id, tenure.term) != (leader_id, term):
             self._tenure = _Tenure(leader_id, term, now, now)
 
     def on_leader_message(self, now: int) -> None:
-        """The leader said something."""
+        """A message of the leader arrived."""
         tenure = self._tenure
         if tenure is None:
             return
@@ -102,7 +102,7 @@ class TransferBackoff:
             self._failures.pop(tenure.leader_id, None)
 
     def on_term_ended(self, now: int, *, by_transfer: bool) -> None:
-        """The term of the leader that was heard last is over.
+        """The term of the last known leader is over.
 
         Args:
             now: µs.
@@ -123,7 +123,7 @@ class TransferBackoff:
         )
 
     def retain(self, members: Collection[int]) -> None:
-        """Forget servers that are no members: the memory is no larger than the configuration."""
+        """Forget servers that are not members, so that the memory is no larger than the configuration."""
         for server_id in [known for known in self._failures if known not in members]:
             del self._failures[server_id]
 
@@ -133,11 +133,11 @@ class TransferBackoff:
         failures.retry_at = now + self._wait_us(count)
 
     def _wait_us(self, count: int) -> int:
-        # The shift is bounded: beyond it the longest wait holds anyway.
+        # The shift is bounded: beyond it the maximum applies anyway.
         return min(MAX_BACKOFF_US, FIRST_BACKOFF * self._unit_us << min(count - 1, 40))
 
     def _proof_us(self, leader_id: int) -> int:
-        """For how long a server must lead to be trusted again."""
+        """How long a server must lead to be trusted again, µs."""
         failures = self._failures.get(leader_id)
         wait_us = 0 if failures is None else self._wait_us(failures.count)
         return max(PROOF_TIMEOUTS * self._unit_us, wait_us)
