@@ -256,7 +256,7 @@ class Scenario(Spec):
             name, _, number = str(term).partition("_")
             if name in ("clients", "client") and not clients:
                 raise ValueError(
-                    f"{where}: {term}: a client is no node; only cuts and links name clients"
+                    f"{where}: {term}: a client is not a node; only cuts and links name clients"
                 )
             if name in ("random", "follower") and number:
                 followers = name == "follower" or selector.pool == "followers"

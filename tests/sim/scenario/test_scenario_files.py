@@ -160,7 +160,7 @@ BAD = [
         "timeline:\n  - {at_ms: 1, transfer: {to: 2, outcome: okk}}",
         "no outcome is called 'okk'; there are ok, not_ok, NotLeader",
     ),
-    ("expect: {elections: many}", "'many' is no count"),
+    ("expect: {elections: many}", "'many' is not a count"),
     ("expect: {no_commits_between: [5, 3]}", "ends before it begins"),
     (
         "expect: {final_voters: [a, 1]}",
