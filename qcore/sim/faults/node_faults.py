@@ -28,8 +28,8 @@ from qcore.sim.scenario.actions.node_actions import (
     Wipe,
 )
 from qcore.sim.scenario.actions.operation_actions import OperationAction
-from qcore.sim.scenario.cluster import ClusterSpec
-from qcore.sim.scenario.settings import NO_SETTINGS, NodeSettings
+from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
+from qcore.sim.scenario.specs.node_settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.sim_client import Client, ReadMix

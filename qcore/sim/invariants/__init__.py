@@ -41,9 +41,9 @@ from qcore.sim.invariants.election_safety import ElectionSafety
 from qcore.sim.invariants.leader_append_only import LeaderAppendOnly
 from qcore.sim.invariants.leader_completeness import LeaderCompleteness
 from qcore.sim.invariants.log_matching import LogMatching
+from qcore.sim.invariants.node_view import NodeView, Report
 from qcore.sim.invariants.state_hash import StateHash
 from qcore.sim.invariants.state_machine_safety import StateMachineSafety
-from qcore.sim.invariants.view import NodeView, Report
 
 __all__ = ["CHECKS", "Invariants", "Report"]
 

@@ -14,8 +14,8 @@ from heapq import heapify, heappop, heappush
 
 from qcore.errors import ConfigError
 from qcore.sim.scenario.actions.node_actions import Restart, StopAction, Wipe
-from qcore.sim.scenario.cluster import ClusterSpec
-from qcore.sim.scenario.settings import NodeSettings
+from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
+from qcore.sim.scenario.specs.node_settings import NodeSettings
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import microseconds
 
