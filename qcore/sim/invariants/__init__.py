@@ -11,7 +11,7 @@ what a server believes, not only what its disk holds. Each costs amortised const
 
 | check | property |
 |---|---|
-| election_safety | at most one leader in a term; one vote per server and term, also across restarts |
+| election_safety | at most one leader in a term; one vote per server and term, even across restarts |
 | leader_append_only | a leader never overwrites or removes entries of its log |
 | log_matching | same index and term mean the same entry and the same prefix |
 | leader_completeness | a new leader has every entry committed in earlier terms |

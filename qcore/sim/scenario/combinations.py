@@ -110,7 +110,7 @@ def _reachable(
 ) -> Iterator[tuple[int, set[_State]]]:
     """After each firing: the number of the item that fired, and all states that one node can have."""
     states: set[_State] = {(None,) * len(_TIED)}
-    ends: dict[int, int] = {}  # item that may act at any moment -> time at which that ends
+    ends: dict[int, int] = {}  # item that may act at any moment -> until when
     first = {one.number for one in mine}
     again = {one.number for one in mine if not one.may_name_any}
     for time, number in _firings(timeline, first, again, until_us):

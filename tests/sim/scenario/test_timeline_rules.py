@@ -182,7 +182,7 @@ AGAIN = """
 
 
 def joined_again(before: str, seed: int) -> tuple[World, list[DurableState]]:
-    """The world, and the contents of the disk of node 4 directly before and after it joins again."""
+    """The world, and the contents of the disk of node 4 just before and after it joins again."""
     world = World(scenario(AGAIN % before, until_ms=4000), seed, TraceWriter())
     held: list[DurableState] = []
     for time in (2_099_999, 2_100_001):
