@@ -9,7 +9,7 @@ from random import Random
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.faults.selection import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
-from qcore.sim.scenario.actions.cluster_actions import (
+from qcore.sim.scenario.actions.network_actions import (
     Cut,
     Deaf,
     Heal,
@@ -18,7 +18,7 @@ from qcore.sim.scenario.actions.cluster_actions import (
     Mute,
     Partition,
 )
-from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.specs.network_spec import QualitySpec
 from qcore.sim.scenario.values import Selector
 from qcore.sim.world.network import Link, LinkQuality
 from qcore.sim.world.services import Services

@@ -1,4 +1,4 @@
-"""A scenario as a whole."""
+"""The whole scenario, and the rules that span its parts."""
 
 from __future__ import annotations
 
@@ -8,33 +8,36 @@ from pydantic import Field, field_validator, model_validator
 
 from qcore.errors import ConfigError
 from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
-from qcore.sim.scenario.actions.cluster_actions import HEALABLE, LINK_ACTIONS, Heal, OperationAction
 from qcore.sim.scenario.actions.message_actions import Hold, Release
-from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
+from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, Heal
+from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.scenario.combinations import check_combinations
-from qcore.sim.scenario.expect import ExpectSpec
+from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
+from qcore.sim.scenario.specs.expect_spec import ExpectSpec
+from qcore.sim.scenario.specs.network_spec import NetworkSpec
+from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, Spec, microseconds
 
-#: At the end of a run the clients fall silent for this long, so that answers and followers catch up.
+#: The clients stop this long before the end of a run, so that responses arrive and followers catch up.
 _QUIET_MS = 1000.0
 
 
 class RegistersNeeded(ConfigError, ValueError):
-    """A scenario asks a machine of the user's own for what only registers have."""
+    """A scenario with a custom state machine uses a feature that needs registers."""
 
 
 class Scenario(Spec):
-    """What a scenario file says, validated.
+    """A validated scenario.
 
     Attributes:
         name: an identifier; the file's name if left out.
         summary: one sentence.
-        cluster, network, workload: the standing parts.
-        timeline: what happens.
-        until_ms: how long the run lasts, in simulated milliseconds.
-        expect: what must come of it.
-        source: where it was read from; empty when made in code.
+        cluster, network, workload: the parts that hold for the whole run.
+        timeline: what happens, and when.
+        until_ms: the end of the run, in simulated milliseconds.
+        expect: what the run must show.
+        source: the file that it was read from; empty for a scenario made in code.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "scenario"
@@ -74,7 +77,7 @@ class Scenario(Spec):
 
     @field_validator("cluster", "network", "workload", "expect", mode="before")
     @classmethod
-    def _nothing_said(cls, value: object) -> object:
+    def _empty_means_defaults(cls, value: object) -> object:
         return {} if value is None else value
 
     @model_validator(mode="after")
@@ -84,8 +87,8 @@ class Scenario(Spec):
             self._check_item(number, item, known)
         if (":" in self.cluster.machine) != bool(self.workload.requests):
             raise ValueError(
-                "workload.requests and a cluster.machine of your own (file.py:Class) belong together: "
-                "the one says what clients ask of the other"
+                "workload.requests and a custom cluster.machine (file.py:Class) belong together: "
+                "clients send the requests to that machine"
             )
         if ":" in self.cluster.machine:
             self.reject_registers()
@@ -108,28 +111,28 @@ class Scenario(Spec):
         return self
 
     def reject_registers(self) -> None:
-        """What a scenario cannot ask of a machine of the user's own, which has no registers.
+        """Check that the scenario needs no registers, because a custom state machine has none.
 
         Raises:
-            ConfigError: it does; a ValueError too, as pydantic wants of a validator.
+            RegistersNeeded: it needs them. This is a ConfigError, and a ValueError because pydantic needs one.
         """
         for number, operation in self._operations():
             raise RegistersNeeded(
-                f"timeline[{number}]: {operation.op} goes to a register, and the machine is your own; leave such "
+                f"timeline[{number}]: {operation.op} goes to a register, and a custom machine has none; leave such "
                 "lines out"
             )
         if self.workload.sessions:
             raise RegistersNeeded(
-                "workload.sessions adds to registers: it needs the machine kv, and the machine is your own"
+                "workload.sessions adds to registers: it needs the machine kv, not a custom machine"
             )
         if self.expect.linearizable is not None:
             raise RegistersNeeded(
-                "expect.linearizable is judged by what registers held, and a machine of your own has none: it would "
+                "expect.linearizable is judged by the values of registers, and a custom machine has none: it would "
                 "always hold; leave it out"
             )
 
     def _check_keys(self) -> None:
-        """The entity store has the registers of the workload and no others."""
+        """With the machine entity, only the registers of the workload exist."""
         keys = [f"k{number}" for number in range(self.workload.keys)]
         for number, operation in self._operations():
             if operation.key is not None and operation.key not in keys:
@@ -139,7 +142,7 @@ class Scenario(Spec):
                 )
 
     def _check_counters(self) -> None:
-        """A write to a counter would be taken for increments that went wrong: nobody could judge the count."""
+        """Reject writes to counters: they would look like failed increments, and no check could judge the count."""
         counters = self.counters
         for number, operation in self._operations():
             key = operation.key or "k0"
@@ -151,7 +154,7 @@ class Scenario(Spec):
 
     @property
     def counters(self) -> frozenset[str]:
-        """The keys that the clients count in: no registers, which hold what was written last."""
+        """The keys that the clients increment. A counter is not a register, which holds the value written last."""
         workload = self.workload
         if not (workload.sessions and workload.clients):
             return frozenset()
@@ -203,7 +206,7 @@ class Scenario(Spec):
             self._check_ids(where, item.when.node, known, clients=False)
 
     def _check_label(self, where: str, action: Heal | Release, label: str) -> None:
-        """A label must be that of something which the action can take back."""
+        """A label must belong to an action that `heal` or `release` can end."""
         labelled = [item for item in self.timeline if item.label == label]
         if not labelled:
             names = ", and it names no nodes" if isinstance(action, Heal) else ""
@@ -211,9 +214,9 @@ class Scenario(Spec):
         meant = HEALABLE if isinstance(action, Heal) else (Hold,)
         if not any(isinstance(one, meant) for item in labelled for one in item.actions):
             kinds = ", ".join(sorted({one.kind for item in labelled for one in item.actions}))
-            says = "mends cuts and links" if isinstance(action, Heal) else "ends `hold`"
+            what = "cuts and link changes" if isinstance(action, Heal) else "`hold`"
             raise ValueError(
-                f"{where}: {action.kind} {says}, and the label {label!r} is that of {kinds}"
+                f"{where}: {action.kind} ends {what}, and the label {label!r} is that of {kinds}"
             )
 
     def _check_read(self, where: str, read: OperationAction) -> None:
@@ -225,7 +228,7 @@ class Scenario(Spec):
             )
 
     def _check_expectations(self, known: set[int]) -> None:
-        """Expectations that could not fail, or could not hold."""
+        """Reject expectations that could not fail, or could not hold."""
         expect = self.expect
         if not self.workload.sessions:
             for name in ("sessions_expired", "exactly_once"):
@@ -255,7 +258,7 @@ class Scenario(Spec):
             name, _, number = str(term).partition("_")
             if name in ("clients", "client") and not clients:
                 raise ValueError(
-                    f"{where}: {term}: a client is no node; only cuts and links name clients"
+                    f"{where}: {term}: a client is not a node; only cuts and links name clients"
                 )
             if name in ("random", "follower") and number:
                 followers = name == "follower" or selector.pool == "followers"
@@ -284,7 +287,7 @@ class Scenario(Spec):
 
     @property
     def workload_ends_us(self) -> int:
-        """When the clients stop: `workload.stop_ms`, or some time before the end."""
+        """The time at which the clients stop: `workload.stop_ms`, or a short time before the end."""
         if self.workload.stop_ms is not None:
             return min(self.until_us, microseconds(self.workload.stop_ms))
         return self.until_us - microseconds(min(_QUIET_MS, self.until_ms / 5))

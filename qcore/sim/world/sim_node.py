@@ -42,7 +42,7 @@ from qcore.replica.replica import Replica
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
-from qcore.sim.verdict.node_watch import NodeObserver
+from qcore.sim.verdict.node_observer import NodeObserver
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.workload.callers import PendingRequests
 from qcore.sim.workload.sim_client import ClientCall
