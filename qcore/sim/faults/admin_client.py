@@ -19,8 +19,8 @@ from qcore.sim.scenario.actions.admin_actions import (
     RemoveAction,
     TransferAction,
 )
+from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.services import Services
-from qcore.sim.world.sim_node import SimNode
 
 _PAUSE_US = 50_000
 _NEVER_US = 1 << 60

@@ -30,10 +30,10 @@ from qcore.sim.scenario.cluster import ClusterSpec
 from qcore.sim.scenario.settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.workload.sim_client import Client, ReadMix
+from qcore.sim.workload.sim_client import ReadMix, SimClient
+from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
-from qcore.sim.world.sim_node import SimNode
 
 #: Takes the effect of an action back.
 Undo = Callable[[], object]
@@ -76,7 +76,7 @@ class NodeActions:
         services: Services,
         resolver: SelectorResolver,
         nodes: Mapping[int, SimNode],
-        timeline_client: Client,
+        timeline_client: SimClient,
         streams: Streams,
         cluster: ClusterSpec,
     ) -> None:

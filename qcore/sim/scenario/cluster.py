@@ -12,6 +12,7 @@ from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions.session_table import LIFETIME_MAX_MS, LIFETIME_MIN_MS
+from qcore.sim.scenario.distributions import Distribution, LatencySpec, fixed, uniform
 from qcore.sim.scenario.settings import (
     NO_SETTINGS,
     Natural,
@@ -31,7 +32,6 @@ from qcore.sim.scenario.values import (
     Selector,
     Spec,
 )
-from qcore.sim.world.latency import Distribution, LatencySpec, fixed, uniform
 
 #: Settings that are called in a scenario as they are in `RaftConfig` and in `ReplicaConfig`.
 _RAFT_SETTINGS = (

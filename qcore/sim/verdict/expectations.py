@@ -18,7 +18,7 @@ from qcore.sim.verdict.monitor import Interval
 from qcore.sim.verdict.result import Expectation
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.workload import SessionWorkload
-from qcore.sim.world.sim_node import SimNode
+from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.world import World
 
 #: How a machine of the user's own answers what it does not understand, and what it answers against its contract.

@@ -13,8 +13,8 @@ from qcore.sim import World
 from qcore.sim.faults.node_faults import _survivors
 from qcore.sim.invariants import Invariants
 from qcore.sim.scenario.actions.cluster_actions import PowerLoss
-from qcore.sim.world.disk import SimDisk
 from qcore.sim.world.engine import Engine
+from qcore.sim.world.node.disk import SimDisk
 from qcore.trace import TraceWriter, parse_trace
 from tests.sim.support.scenario_texts import failures, run, scenario
 

@@ -8,9 +8,9 @@ from random import Random
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
 from qcore.errors import StorageError
-from qcore.sim.world.disk import SimDisk, run_until_synced
+from qcore.sim.scenario.distributions import uniform
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.latency import uniform
+from qcore.sim.world.node.disk import SimDisk, run_until_synced
 from qcore.storage.interface import Identity
 from qcore.storage.log_outline import LogOutline
 from qcore.storage.memory import check_cluster

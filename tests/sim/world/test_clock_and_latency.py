@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from qcore.sim.world.latency import LatencySpec, fixed, uniform
-from qcore.sim.world.node_clock import WALL_EPOCH_US, NodeClock
+from qcore.sim.scenario.distributions import LatencySpec, fixed, uniform
+from qcore.sim.world.node.node_clock import WALL_EPOCH_US, NodeClock
 
 DRIFTS = st.integers(-900_000, 5_000_000)
 TIMES = st.integers(0, 10**12)

@@ -11,9 +11,9 @@ from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import DurableState, Entry, HardState
 from qcore.core.log.durable_state import apply_write
 from qcore.sim.faults.ledger import Fault, Firing
-from qcore.sim.world.disk import SimDisk
+from qcore.sim.scenario.distributions import fixed
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.latency import fixed
+from qcore.sim.world.node.disk import SimDisk
 from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
 from tests.sim.support.disk_storage import SimDiskStorage
 

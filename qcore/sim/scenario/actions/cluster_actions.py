@@ -16,6 +16,7 @@ from qcore.sim.scenario.actions.admin_actions import (
 )
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, Release
 from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.distributions import LatencySpec
 from qcore.sim.scenario.settings import Natural, NodeSettings
 from qcore.sim.scenario.values import (
     Flag,
@@ -28,7 +29,6 @@ from qcore.sim.scenario.values import (
     one_or_several,
     parse_selector,
 )
-from qcore.sim.world.latency import LatencySpec
 
 #: What can become of one operation: in general, or the name of the error that it ended with.
 OUTCOMES = (
