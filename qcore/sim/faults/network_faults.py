@@ -9,7 +9,7 @@ from random import Random
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.faults.selection import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
-from qcore.sim.scenario.actions.cluster_actions import (
+from qcore.sim.scenario.actions.network_actions import (
     Cut,
     Deaf,
     Heal,

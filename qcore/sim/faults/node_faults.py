@@ -11,14 +11,15 @@ from qcore.replica.events import ReplicaEvent, TriggerSnapshot
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
 from qcore.sim.scenario.actions.admin_actions import Join
-from qcore.sim.scenario.actions.cluster_actions import (
-    CampaignAction,
+from qcore.sim.scenario.actions.disk_clock_actions import (
     ClockAction,
-    Crash,
     DiskRecover,
     DiskSlow,
     DiskStall,
-    OperationAction,
+)
+from qcore.sim.scenario.actions.node_actions import (
+    CampaignAction,
+    Crash,
     Pause,
     PowerLoss,
     Restart,
@@ -26,6 +27,7 @@ from qcore.sim.scenario.actions.cluster_actions import (
     TakeSnapshotAction,
     Wipe,
 )
+from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.scenario.cluster import ClusterSpec
 from qcore.sim.scenario.settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.values import microseconds

@@ -14,23 +14,25 @@ from qcore.sim.faults.node_faults import NodeActions
 from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
 from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers
 from qcore.sim.scenario.actions.admin_actions import AdminAction, Join
-from qcore.sim.scenario.actions.cluster_actions import (
-    REPAIRS,
-    Action,
-    CampaignAction,
+from qcore.sim.scenario.actions.disk_clock_actions import (
     ClockAction,
-    Crash,
-    Cut,
-    Deaf,
     DiskRecover,
     DiskSlow,
     DiskStall,
+)
+from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
+from qcore.sim.scenario.actions.network_actions import (
+    Cut,
+    Deaf,
     Heal,
     Isolate,
     LinkChange,
     Mute,
-    OperationAction,
     Partition,
+)
+from qcore.sim.scenario.actions.node_actions import (
+    CampaignAction,
+    Crash,
     Pause,
     PowerLoss,
     Restart,
@@ -38,7 +40,8 @@ from qcore.sim.scenario.actions.cluster_actions import (
     TakeSnapshotAction,
     Wipe,
 )
-from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
+from qcore.sim.scenario.actions.operation_actions import OperationAction
+from qcore.sim.scenario.actions.registry import REPAIRS, Action
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.world.engine import Engine

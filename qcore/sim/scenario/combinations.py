@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from qcore.errors import ConfigError
-from qcore.sim.scenario.actions.cluster_actions import Restart, StopAction, Wipe
+from qcore.sim.scenario.actions.node_actions import Restart, StopAction, Wipe
 from qcore.sim.scenario.cluster import ClusterSpec
 from qcore.sim.scenario.settings import NodeSettings
 from qcore.sim.scenario.timeline import Item

@@ -8,8 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from qcore.errors import ConfigError
 from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
-from qcore.sim.scenario.actions.cluster_actions import HEALABLE, LINK_ACTIONS, Heal, OperationAction
 from qcore.sim.scenario.actions.message_actions import Hold, Release
+from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, Heal
+from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.combinations import check_combinations
 from qcore.sim.scenario.expect import ExpectSpec

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from qcore.sim.scenario.actions.cluster_actions import ACTIONS, REVERSIBLE, Action, read_action
 from qcore.sim.scenario.actions.message_actions import known_message
+from qcore.sim.scenario.actions.registry import ACTIONS, REVERSIBLE, Action, read_action
 from qcore.sim.scenario.values import Milliseconds, NodeId, Nodes, Spec
 
 EventKind = Literal["send", "receive", "role", "vote", "commit", "apply", "durable"]

@@ -12,7 +12,7 @@ from qcore.errors import ConfigError
 from qcore.sim import World
 from qcore.sim.faults.node_faults import _survivors
 from qcore.sim.invariants import Invariants
-from qcore.sim.scenario.actions.cluster_actions import PowerLoss
+from qcore.sim.scenario.actions.node_actions import PowerLoss
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.node.disk import SimDisk
 from qcore.trace import TraceWriter, parse_trace

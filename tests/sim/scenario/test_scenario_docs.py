@@ -8,8 +8,10 @@ import pytest
 
 from qcore.core.config import Safeguards
 from qcore.sim import parse_scenario, run_scenario
-from qcore.sim.scenario.actions.cluster_actions import ACTIONS, OUTCOMES, OperationAction, PowerLoss
 from qcore.sim.scenario.actions.message_actions import MessageAction
+from qcore.sim.scenario.actions.node_actions import PowerLoss
+from qcore.sim.scenario.actions.operation_actions import OPERATION_OUTCOMES, OperationAction
+from qcore.sim.scenario.actions.registry import ACTIONS
 from qcore.sim.scenario.cluster import ClientLinkSpec, ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.expect import VIOLATIONS, ExpectSpec
 from qcore.sim.scenario.timeline import Item, Trigger
@@ -51,4 +53,4 @@ def test_every_key_is_documented() -> None:
         keys |= {field.alias or name for name, field in model.model_fields.items()}
     missing = keys - words - {"actions", "reorder_extra_ms", "kind", "op"}
     assert not missing
-    assert all(f"`{outcome}`" in TEXT for outcome in OUTCOMES)
+    assert all(f"`{outcome}`" in TEXT for outcome in OPERATION_OUTCOMES)

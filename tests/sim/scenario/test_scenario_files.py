@@ -8,14 +8,9 @@ import pytest
 
 from qcore.errors import ConfigError
 from qcore.sim import load_scenario, parse_scenario
-from qcore.sim.scenario.actions.cluster_actions import (
-    Cut,
-    Heal,
-    LinkChange,
-    OperationAction,
-    Partition,
-    Restart,
-)
+from qcore.sim.scenario.actions.network_actions import Cut, Heal, LinkChange, Partition
+from qcore.sim.scenario.actions.node_actions import Restart
+from qcore.sim.scenario.actions.operation_actions import OperationAction
 from tests.sim.support.scenario_texts import DESIGN_EXAMPLE, scenario
 
 

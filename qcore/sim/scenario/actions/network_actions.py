@@ -1,0 +1,163 @@
+"""Timeline actions on the network: partitions and cuts, heal, and changes of link quality."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from qcore.sim.scenario.actions.node_actions import NodeAction
+from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.values import Flag, Nodes, Spec, distinct_ends, parse_selector
+
+
+class Partition(Spec):
+    """Split the nodes into groups; links between groups are cut, both ways.
+
+    Nodes that no group names form one more group. A node named in two groups bridges them. Clients
+    reach every node unless a group names them.
+    """
+
+    kind: Literal["partition"] = "partition"
+    groups: tuple[Nodes, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _just_groups(cls, value: object) -> object:
+        if isinstance(value, dict) and "groups" in value:
+            groups = value["groups"]
+            rest = {key: item for key, item in value.items() if key != "groups"}
+            return {**rest, "groups": tuple(groups) if isinstance(groups, list) else groups}
+        if isinstance(value, list):
+            return {"groups": tuple(value)}
+        return {"groups": (value,)}
+
+
+class Isolate(NodeAction):
+    """Cut every link between these nodes and all other nodes; with `clients`, the clients' links too."""
+
+    kind: Literal["isolate"] = "isolate"
+    clients: Flag = False
+
+
+class Cut(Spec):
+    """Cut links: `{from: x, to: y}` one way, `{between: [x, y]}` or just `[x, y]` both ways."""
+
+    kind: Literal["cut"] = "cut"
+    source: Nodes = Field(alias="from")
+    target: Nodes = Field(alias="to")
+    both: Flag = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        return _ends(value)
+
+    @model_validator(mode="after")
+    def _distinct_ends(self) -> Cut:
+        distinct_ends(self.source, self.target)
+        if self.source.names_rest and self.target.names_rest:
+            raise ValueError("`rest` on both ends: name one of them")
+        return self
+
+
+class Deaf(NodeAction):
+    """These nodes receive nothing from other nodes; they can still send."""
+
+    kind: Literal["deaf"] = "deaf"
+
+
+class Mute(NodeAction):
+    """Nothing that these nodes send reaches other nodes; they still receive."""
+
+    kind: Literal["mute"] = "mute"
+
+
+class Heal(Spec):
+    """Mend cuts and link changes: `all`, those of one `label`, or those that touch some nodes."""
+
+    kind: Literal["heal"] = "heal"
+    label: str | None = None
+    nodes: Nodes | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if value is None or value is True or value in ("all", "everything", "network"):
+            return {}
+        if isinstance(value, dict):
+            return value
+        try:
+            return {"nodes": parse_selector(value)}
+        except ValueError:
+            if isinstance(value, str):
+                return {"label": value}
+            raise
+
+
+class LinkChange(QualitySpec):
+    """Change how links behave from now on: all node links, or those `from` ... `to` / `between`."""
+
+    kind: Literal["links"] = "links"
+    source: Nodes | None = Field(default=None, alias="from")
+    target: Nodes | None = Field(default=None, alias="to")
+    both: Flag = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if isinstance(value, dict) and ("between" in value or "node" in value or "nodes" in value):
+            return _ends(value)
+        return value
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> LinkChange:
+        if not self.changes():
+            raise ValueError("nothing to change; give latency_ms, loss, duplicate, reorder, ...")
+        distinct_ends(self.source, self.target)
+        return self
+
+    def changes(self) -> list[str]:
+        """The names of the settings that it changes."""
+        return [name for name in QualitySpec.model_fields if getattr(self, name) is not None]
+
+    @property
+    def only_removes_impairments(self) -> bool:
+        """Whether it only takes trouble away, and so can never do anything visible."""
+        return all(getattr(self, name) in (0, 0.0) for name in self.changes())
+
+
+#: What `heal` mends.
+HEALABLE = (Partition, Isolate, Cut, Deaf, Mute, LinkChange)
+
+#: Actions on links, which clients have too.
+LINK_ACTIONS = (Partition, Isolate, Cut, Deaf, Mute, Heal, LinkChange)
+
+
+def link_change_of(key: str, value: object) -> object:
+    """`loss: 0.3`, or `loss: {rate: 0.3, from: 1, to: 2}` for some links."""
+    ends = ("from", "to", "between", "both", "node", "nodes")
+    if not isinstance(value, dict) or not any(end in value for end in ends):
+        return {key: value}
+    where = {end: item for end, item in value.items() if end in ends}
+    what = {name: item for name, item in value.items() if name not in ends}
+    if len(what) == 1 and set(what) <= {"rate", "value", "probability"}:
+        return {key: next(iter(what.values())), **where}
+    return {key: what, **where}
+
+
+def _ends(value: object) -> object:
+    """`{between: [a, b]}` and `[a, b]` as both directions; `{nodes: x}` as x and the rest."""
+    if isinstance(value, list):
+        value = {"between": value}
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r}: write {{from: 1, to: 2}} (one way) or [1, 2] (both ways)")
+    rest = {key: item for key, item in value.items() if key not in ("between", "node", "nodes")}
+    if "between" in value:
+        pair = value["between"]
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"between: {pair!r}; give two ends, such as [1, 2] or [[1, 2], rest]")
+        return {"from": pair[0], "to": pair[1], "both": True, **rest}
+    if "node" in value or "nodes" in value:
+        return {"from": value.get("nodes", value.get("node")), "to": "rest", "both": True, **rest}
+    return value

@@ -1,0 +1,147 @@
+"""All actions of a timeline: the key that a scenario file uses for each, and the properties that some share."""
+
+from __future__ import annotations
+
+from qcore.sim.scenario.actions.admin_actions import (
+    AddLearnerAction,
+    ChangeMembersAction,
+    Join,
+    RemoveAction,
+    TransferAction,
+)
+from qcore.sim.scenario.actions.disk_clock_actions import (
+    ClockAction,
+    DiskRecover,
+    DiskSlow,
+    DiskStall,
+)
+from qcore.sim.scenario.actions.message_actions import Drop, Hold, Release
+from qcore.sim.scenario.actions.network_actions import (
+    Cut,
+    Deaf,
+    Heal,
+    Isolate,
+    LinkChange,
+    Mute,
+    Partition,
+    link_change_of,
+)
+from qcore.sim.scenario.actions.node_actions import (
+    CampaignAction,
+    Crash,
+    Pause,
+    PowerLoss,
+    Restart,
+    Resume,
+    TakeSnapshotAction,
+    Wipe,
+)
+from qcore.sim.scenario.actions.operation_actions import OperationAction
+
+Action = (
+    Partition
+    | Isolate
+    | Cut
+    | Deaf
+    | Mute
+    | Heal
+    | LinkChange
+    | Crash
+    | PowerLoss
+    | Wipe
+    | Restart
+    | Pause
+    | Resume
+    | DiskStall
+    | DiskSlow
+    | DiskRecover
+    | ClockAction
+    | CampaignAction
+    | TakeSnapshotAction
+    | OperationAction
+    | Drop
+    | Hold
+    | Release
+    | Join
+    | AddLearnerAction
+    | ChangeMembersAction
+    | RemoveAction
+    | TransferAction
+)
+
+#: What a timeline item may say -> the model that reads it.
+ACTIONS: dict[str, type[Action]] = {
+    "partition": Partition,
+    "isolate": Isolate,
+    "cut": Cut,
+    "deaf": Deaf,
+    "mute": Mute,
+    "heal": Heal,
+    "links": LinkChange,
+    "network": LinkChange,
+    "latency_ms": LinkChange,
+    "loss": LinkChange,
+    "duplicate": LinkChange,
+    "reorder": LinkChange,
+    "crash": Crash,
+    "kill": Crash,
+    "power_loss": PowerLoss,
+    "wipe": Wipe,
+    "restart": Restart,
+    "start": Restart,
+    "pause": Pause,
+    "resume": Resume,
+    "disk_stall": DiskStall,
+    "disk_slow": DiskSlow,
+    "disk_recover": DiskRecover,
+    "clock": ClockAction,
+    "campaign": CampaignAction,
+    "snapshot": TakeSnapshotAction,
+    "write": OperationAction,
+    "read": OperationAction,
+    "drop": Drop,
+    "hold": Hold,
+    "release": Release,
+    "join": Join,
+    "add_learner": AddLearnerAction,
+    "change_members": ChangeMembersAction,
+    "members": ChangeMembersAction,
+    "remove": RemoveAction,
+    "transfer": TransferAction,
+}
+
+#: Actions that can end by themselves, with `for_ms`.
+REVERSIBLE = (
+    Partition,
+    Isolate,
+    Cut,
+    Deaf,
+    Mute,
+    LinkChange,
+    Crash,
+    PowerLoss,
+    Wipe,
+    Pause,
+    DiskStall,
+    DiskSlow,
+    ClockAction,
+    Drop,
+    Hold,
+)
+
+#: Actions that take faults back; they may find nothing to do, so they are no faults themselves.
+REPAIRS = (Heal, Restart, Resume, DiskRecover, Release)
+
+
+def read_action(key: str, value: object) -> Action:
+    """The model of one action.
+
+    Raises:
+        pydantic.ValidationError: the value does not fit the action.
+    """
+    if key in ("latency_ms", "loss", "duplicate", "reorder"):
+        return LinkChange.model_validate(link_change_of(key, value))
+    if key in ("write", "read"):
+        fields = value if isinstance(value, dict) else {"node": value}
+        return OperationAction.model_validate({"op": key, **fields})
+    return ACTIONS[key].model_validate(value)
