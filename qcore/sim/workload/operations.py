@@ -26,7 +26,7 @@ class ClientOperation:
         deadline_us: when the client stops waiting.
         request, payload: the kind and the text of the request. A checker looks for the payload of a write in the log.
         only_node: the operation is sent to this node only, and only once.
-        is_raw: the payload was given as it is, and `output` is the response as it is: a request to a user-defined
+        is_raw: the payload was given as it is, and `output` is the response as it is: a request to a custom
             machine, an increment, or a setup command. The checkers of registers skip it.
         attempt_us: if set, the operation is sent again, to another node, when no response came for this long. Only
             requests in a session may be repeated.
@@ -100,7 +100,7 @@ class ClientOperation:
         )
 
 
-#: Draws the next request to a user-defined machine: a write or a read, and its payload.
+#: Draws the next request to a custom machine: a write or a read, and its payload.
 RequestSource = Callable[[Random], tuple[RequestKind, str]]
 
 
@@ -245,21 +245,19 @@ class EntityCodec:
 
 
 class UserMachineCodec:
-    """Stands for the codec of a user-defined machine, which has no registers to encode."""
+    """Stands for the codec of a custom machine, which has no registers to encode."""
 
     has_cas = False
     setup: Sequence[str] = ()
 
     def take_setup_result(self, number: int, result: str) -> None:
-        raise AssertionError("a user-defined machine needs no setup")
+        raise AssertionError("a custom machine needs no setup")
 
     def can_encode(self, key: str) -> bool:
         return False
 
     def encode(self, op: ClientOperation) -> tuple[RequestKind, str]:
-        raise AssertionError(
-            "World refuses scenarios that need registers of a user-defined machine"
-        )
+        raise AssertionError("World refuses scenarios that need registers of a custom machine")
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
         raise AssertionError("results of raw requests are not decoded")

@@ -1,4 +1,4 @@
-"""User-defined state machines in the simulator: how they are loaded, and which requests their clients send."""
+"""Custom state machines in the simulator: how they are loaded, and which requests their clients send."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qcore.sim.workload.operations import RequestSource
 
 @dataclass(slots=True, frozen=True)
 class UserMachine:
-    """A user-defined state machine.
+    """A custom state machine.
 
     Attributes:
         make: makes a fresh machine, for each node and each of its lives.
@@ -31,7 +31,7 @@ class UserMachine:
 
 
 def load_user_machine(scenario: Scenario) -> UserMachine | None:
-    """The user-defined machine that a scenario names, with the requests of its clients; None for a built-in one.
+    """The custom machine that a scenario names, with the requests of its clients; None for a built-in one.
 
     Raises:
         ConfigError: it cannot be loaded, or is not a state machine.

@@ -25,7 +25,7 @@ class ClientWorkload:
         spec: rates, mix and keys.
         rng: draws times, kinds and keys.
         stop_us: no operation begins at this time or later.
-        requests: draws the requests to a user-defined machine; None for a built-in one.
+        requests: draws the requests to a custom machine; None for a built-in one.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
 from qcore.sim.faults.admin_client import AdminActions, address_of
+from qcore.sim.faults.disk_clock_faults import DiskClockActions
 from qcore.sim.faults.ledger import FaultLedger
 from qcore.sim.faults.message_faults import MessageActions
 from qcore.sim.faults.network_faults import (
@@ -22,7 +23,8 @@ from qcore.sim.faults.network_faults import (
 from qcore.sim.faults.node_faults import NodeActions
 from qcore.sim.faults.selection import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
-from qcore.sim.faults.timeline_runner import TimelineRunner
+from qcore.sim.faults.timeline_operations import OperationActions
+from qcore.sim.faults.timeline_runner import TimelineActions, TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.scenario.cluster import QualitySpec
@@ -59,11 +61,11 @@ class World:
         scenario: a scenario, its path, or the name of a shipped one.
         seed: decides every random choice.
         trace: receives the trace.
-        user_machine: a user-defined state machine, for a scenario that names none.
+        user_machine: a custom state machine, for a scenario that names none.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
-            `user_machine`, or needs registers although the machine is user-defined.
+            `user_machine`, or needs registers although the machine is custom.
     """
 
     def __init__(
@@ -122,24 +124,21 @@ class World:
         )
         network_actions = NetworkActions(self.services, resolver, self._standing_faults)
         network_actions.remember_base_quality()
-        self.node_actions = NodeActions(
-            self.services,
-            resolver,
-            self.nodes,
-            self.timeline_client,
-            self.streams,
-            scenario.cluster,
-        )
+        self.operation_actions = OperationActions(resolver, self.nodes, self.timeline_client)
         self.admin_actions = AdminActions(self.services, resolver, self.nodes)
         self.timeline_runner = TimelineRunner(
             scenario.timeline,
             self.engine,
             self.services.triggers,
             resolver,
-            network_actions,
-            self.node_actions,
-            MessageActions(self.services, resolver),
-            self.admin_actions,
+            TimelineActions(
+                network_actions,
+                NodeActions(self.services, resolver, self.nodes, scenario.cluster),
+                DiskClockActions(self.services, resolver, self.nodes, self.streams),
+                MessageActions(self.services, resolver),
+                self.operation_actions,
+                self.admin_actions,
+            ),
             self.ledger,
             self.streams,
         )
