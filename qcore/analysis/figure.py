@@ -1,4 +1,4 @@
-"""One picture of one run: who led when, what was committed, and the network while it was broken."""
+"""One picture of one run: the leaders over time, the commits, and the network during a fault."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
 from qcore.shown import truncate
 
-#: A longer name of a run does not fit above the picture, characters.
+#: Longer names of runs, in characters, do not fit above the picture.
 _LONGEST_NAME = 80
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def run_figure(table: TraceTables, *, at_ms: float | None = None) -> Figure:
     """The picture as a figure, independent of pyplot and of any display.
 
     Args:
-        at_ms: the moment of the network's drawing; by default the middle of the first fault that cuts
-            links, or of the run.
+        table: the tables of the run.
+        at_ms: the moment at which to draw the network; by default the middle of the first fault that cuts links, or of
+            the run.
     """
     from matplotlib.figure import Figure
 
@@ -45,7 +46,7 @@ def run_figure(table: TraceTables, *, at_ms: float | None = None) -> Figure:
 
 
 def save_run_figure(trace: TraceSource, path: Path | str, *, at_ms: float | None = None) -> Path:
-    """Draw a trace and save the picture; the file's ending says the format (png, svg, pdf).
+    """Draw a trace and save the picture. The suffix of the file selects the format (png, svg, pdf).
 
     Raises:
         ConfigError: the trace cannot be read or is empty, or the picture cannot be written.
@@ -62,7 +63,7 @@ def save_run_figure(trace: TraceSource, path: Path | str, *, at_ms: float | None
 
 
 def _interesting_ms(table: TraceTables) -> float:
-    """When to draw the network: in the middle of the first cut, when its consequences show, or of the run."""
+    """The moment at which to draw the network: the middle of the first cut, whose effects then show, or of the run."""
     cuts = [window for window in table.faults if window.cuts]
     if cuts:
         return (cuts[0].start_us + cuts[0].end_us) / 2 / MS

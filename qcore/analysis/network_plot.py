@@ -1,4 +1,4 @@
-"""The network as it was at one moment of a run, drawn with networkx."""
+"""Draws the network at one moment of a run, with networkx."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _DARK_ROLES = ("leader", "candidate")
 _RADIUS = 0.31
 _MIN_FONT_SIZE = 4.5  # points
-#: Moments are given in milliseconds, and traces in microseconds.
+#: Tolerance for moments, which callers give in milliseconds; traces use microseconds.
 _ROUNDING_MS = 0.001
 
 
@@ -38,10 +38,11 @@ class NetworkState:
     """The servers and the cut links at one moment.
 
     Attributes:
-        t_us: the moment, since the beginning.
-        servers: what each server was; a server that had not started yet is missing, and is drawn as absent.
-        cut: the directed links, between servers, that carried nothing.
-        is_known: False if records of that moment are missing: it is shown as it was before.
+        t_us: the moment, since the beginning of the trace.
+        nodes: all nodes of the run.
+        servers: the role of each server. A server that had not started yet is missing, and is drawn as absent.
+        cut: the directed links between servers that carried no messages.
+        is_known: False if records of that moment are missing; then this is the last known state.
     """
 
     t_us: int
@@ -66,7 +67,7 @@ class NetworkState:
         return graph
 
     def groups(self) -> list[tuple[int, ...]]:
-        """The parts of the network whose members can talk both ways, directly or through others."""
+        """The parts of the network whose members can exchange messages in both directions, perhaps through others."""
         import networkx
 
         parts = networkx.strongly_connected_components(self.graph())
@@ -74,7 +75,7 @@ class NetworkState:
 
 
 def network_at(table: TraceTables, at_ms: float) -> NetworkState:
-    """Who was what and which links were cut, `at_ms` after the beginning.
+    """The roles of the servers and the cut links, `at_ms` after the beginning of the trace.
 
     Raises:
         ConfigError: the moment is not in the run.
@@ -100,11 +101,11 @@ def network_at(table: TraceTables, at_ms: float) -> NetworkState:
 def draw_network(
     records: Sequence[TraceRecord] | TraceTables, at_ms: float, ax: Axes | None = None
 ) -> Axes:
-    """Draw servers and links at a moment: colour is the role, the label names node and term.
+    """Draw the servers and links at one moment. The colour shows the role; the label names node and term.
 
-    Grey lines carry messages both ways. Red dashed lines carry none; where only one direction is
-    cut, a grey arrow shows the direction that still works and a red dashed arrow the one that does not.
-    Links of a server that is down are pale. Parts that cannot talk to each other stand apart.
+    Grey lines carry messages in both directions, red dashed lines carry none. Where only one direction is cut, a grey
+    arrow shows the direction that works and a red dashed arrow the one that is cut. Links of a server that is down are
+    pale. Parts that cannot exchange messages are drawn apart.
 
     Raises:
         ConfigError: the moment is not in the run.
@@ -139,7 +140,7 @@ def _draw_links(moment: NetworkState, positions: Positions, ax: Axes, radius_pt:
     dead = {node for node in moment.nodes if not moment.is_up(node)}
     idle = [link for link in both if dead.intersection(link)]
     busy = [link for link in both if not dead.intersection(link)]
-    thin = min(1.0, 8 / max(1, len(moment.nodes)))  # of many nodes the lines would fill the picture
+    thin = min(1.0, 8 / max(1, len(moment.nodes)))  # the lines of many nodes would fill the picture
     for links, colour, style, width in (
         (idle, ROLE_COLOURS["follower"], "solid", 1.0),
         (busy, MUTED_COLOUR, "solid", 1.5),
@@ -180,7 +181,7 @@ Positions = dict[int, tuple[float, float]]
 
 
 def _positions(moment: NetworkState) -> Positions:
-    """All on one circle; parts of the network keep a gap between them, and step outwards a little."""
+    """Positions on one circle. Parts of the network have gaps between them and are moved outwards a little."""
     from math import cos, pi, sin
 
     groups = sorted(moment.groups(), key=len, reverse=True)
@@ -208,7 +209,7 @@ def _positions(moment: NetworkState) -> Positions:
 def _sort_links(
     moment: NetworkState,
 ) -> tuple[list[DirectedLink], list[DirectedLink], list[DirectedLink], list[DirectedLink]]:
-    """Pairs by what works: both ways, one way (and its cut counterpart), neither."""
+    """Sort pairs of nodes: both directions work, one works (and its cut counterpart), neither works."""
     both, one_way, cut_one_way, cut_both = [], [], [], []
     for position, a in enumerate(moment.nodes):
         for b in moment.nodes[position + 1 :]:
@@ -243,7 +244,7 @@ def _draw_servers(moment: NetworkState, positions: Positions, ax: Axes, radius_p
         state = "absent" if span is None else "down" if role == "down" else f"term {span.term}"
         lines = [f"{node}", state]
         size = _font_size(lines, radius_pt)
-        if size < _MIN_FONT_SIZE:  # the colour says the rest
+        if size < _MIN_FONT_SIZE:  # leave out the state: the colour shows the role
             lines = lines[:1]
             size = max(_MIN_FONT_SIZE - 1, _font_size(lines, radius_pt))
         ax.text(
@@ -265,15 +266,15 @@ def _font_size(lines: Sequence[str], radius_pt: float) -> float:
 
 
 def _explain(moment: NetworkState, ax: Axes) -> None:
-    """What colours and lines mean, below the picture: beside the circles it would run into others."""
+    """Draw the legend of colours and lines below the picture. Beside the circles it would overlap other plots."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    present = {span.role for span in moment.servers.values()}
+    shown = {span.role for span in moment.servers.values()}
     handles: list[Patch | Line2D] = [
         Patch(facecolor=colour, edgecolor=MUTED_COLOUR, linewidth=0.5, label=ROLE_LABELS[role])
         for role, colour in ROLE_COLOURS.items()
-        if role in present
+        if role in shown
     ]
     if moment.cut:
         handles += [

@@ -1,6 +1,6 @@
-"""Plots of one run or of many. Each takes axes (or makes some) and returns them.
+"""Plots of one run or of many. Each function draws on the given axes, or on new ones, and returns them.
 
-matplotlib is imported when a plot is drawn, not before, so that tables stay cheap.
+matplotlib is imported only when a plot is drawn, so that tables stay cheap.
 """
 
 from __future__ import annotations
@@ -44,11 +44,10 @@ _DASHES = ("-", (0, (4, 1)), (0, (1, 1)))
 
 
 def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = True) -> Axes:
-    """Who led when: a row a node, coloured by role; terms written on leaders; faults shaded; crashes marked.
+    """Plot roles over time: one row for each node, coloured by role, with the terms of leaders.
 
-    Where records are missing in the trace the shade is grey, in all plots.
-
-    The x axis is time in seconds since the beginning.
+    Faults are shaded and crashes are marked. In all plots, a grey shade shows where the trace lacks records. The x
+    axis is time in seconds since the beginning of the trace.
     """
     count = len(table.nodes)
     ax = axes(ax, height=1.2 + min(0.5 * count, 3 + 0.2 * count))
@@ -70,7 +69,7 @@ def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = 
             markeredgewidth=2,
             color=TEXT_COLOUR,
             label="crash",
-            clip_on=False,  # also at the very end of a run
+            clip_on=False,  # shows the mark also at the end of a run
             zorder=2.5,
         )
     _shade(ax, table)
@@ -86,7 +85,7 @@ def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = 
 
 
 def _draw_role(ax: Axes, row: int, spans: Sequence[RoleSpan]) -> None:
-    """The stretches in which one node had one role. A thin edge shows also those that are shorter than a pixel."""
+    """Draw the stretches in which a node had one role. A thin edge also shows those that are shorter than a pixel."""
     if not spans:
         return
     role = spans[0].role
@@ -98,13 +97,13 @@ def _draw_role(ax: Axes, row: int, spans: Sequence[RoleSpan]) -> None:
         edgecolor=MUTED_COLOUR if down else "none" if quiet else ROLE_COLOURS[role],
         hatch="////" if down else None,
         linewidth=0.5 if down else 0 if quiet else 0.8,
-        zorder=_LAYERS[role],  # the shorter a role lasts, the further in front
+        zorder=_LAYERS[role],  # roles that usually last a shorter time are further in front
         gid=role,
     )
 
 
 def _write_terms(table: TraceTables, ax: Axes, rows: dict[int, int]) -> None:
-    """The term of each leader on its bar, in as many words as fit."""
+    """Write the term of each leader on its bar, in the longest form that fits."""
     width, height = points(ax)
     size = min(8.0, 0.7 * _BAR * height / max(1, len(rows)))
     if size < _MIN_FONT_SIZE:
@@ -132,7 +131,7 @@ def _role_legend(ax: Axes, table: TraceTables) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    present = {span.role for span in table.role_spans}
+    shown = {span.role for span in table.role_spans}
     handles: list[Patch | Line2D] = [
         Patch(
             facecolor=colour,
@@ -142,7 +141,7 @@ def _role_legend(ax: Axes, table: TraceTables) -> None:
             label=ROLE_LABELS[role],
         )
         for role, colour in ROLE_COLOURS.items()
-        if role in present
+        if role in shown
     ]
     handles += [line for line in ax.get_lines() if line.get_label() == "crash"]
     ax.legend(
@@ -156,7 +155,7 @@ def _role_legend(ax: Axes, table: TraceTables) -> None:
 
 
 def plot_terms(table: TraceTables, ax: Axes | None = None) -> Axes:
-    """The highest term in the cluster over time, as steps; every step is an election that someone began."""
+    """Plot the highest term of the cluster over time. Every step is the begin of an election."""
     from matplotlib.ticker import MaxNLocator
 
     ax = axes(ax, height=2.2)
@@ -173,12 +172,14 @@ def plot_terms(table: TraceTables, ax: Axes | None = None) -> Axes:
 
 
 def plot_commits(table: TraceTables, ax: Axes | None = None, *, name_faults: bool = True) -> Axes:
-    """The commit index of each node over time: where a line is flat, that node learns of no commit.
+    """Plot the commit index of each node over time. While a line is flat, the node learns of no commit.
 
     Lines that coincide stay visible, because each is thinner than the one below it.
 
     Args:
-        name_faults: write what the shaded faults are above the axes; False where another plot above says it.
+        table: the tables of the run.
+        ax: the axes; new ones if left out.
+        name_faults: whether to write the names of the faults above the axes. False if another plot above does.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -187,10 +188,14 @@ def plot_commits(table: TraceTables, ax: Axes | None = None, *, name_faults: boo
     thinner = min(1.1, 4.4 / max(1, len(table.nodes) - 1))
     top = 1
     for number, node in enumerate(table.nodes):
-        own = [row for row in table.commits if row.node == node]
+        rows_of_node = [row for row in table.commits if row.node == node]
         begin = next((span.start_us for span in table.role_spans if span.node == node), 0)
-        times = [begin / SECOND, *(row.t_us / SECOND for row in own), table.end_us / SECOND]
-        indexes = [0, *(row.index for row in own)]
+        times = [
+            begin / SECOND,
+            *(row.t_us / SECOND for row in rows_of_node),
+            table.end_us / SECOND,
+        ]
+        indexes = [0, *(row.index for row in rows_of_node)]
         top = max(top, *indexes)
         ax.step(
             times,
@@ -214,7 +219,7 @@ def plot_commits(table: TraceTables, ax: Axes | None = None, *, name_faults: boo
 
 
 def _legend(ax: Axes, columns: int = 1) -> Legend:
-    """Right of the axes, where it covers nothing."""
+    """Draw a legend right of the axes, where it covers nothing."""
     return ax.legend(
         loc="upper left",
         bbox_to_anchor=(1.0, 1.0),
@@ -229,15 +234,15 @@ def _legend(ax: Axes, columns: int = 1) -> Legend:
 def plot_leaderless_distribution(
     values_ms: Sequence[float], ax: Axes | None = None, *, label: str | None = None
 ) -> Axes:
-    """How long clusters were without a leader: the share of runs (%) in which it took at most x milliseconds.
+    """Plot the distribution of the time without a leader: the share of runs (%) with at most x milliseconds.
 
-    Several curves may be drawn on the same axes; the x axis shows all of them whole.
+    A single curve shows the median and the 99th percentile. To compare several curves, draw them on the same axes
+    with labels; the x axis covers all of them.
 
     Args:
-        values_ms: one duration a run, in milliseconds.
-        label: names the curve, to compare several on the same axes.
-
-    The median and the 99th percentile are marked on a lone curve.
+        values_ms: one duration for each run, in milliseconds.
+        ax: the axes; new ones if left out.
+        label: the name of the curve.
     """
     ax = axes(ax, width=6.0, height=3.4)
     ordered = sorted(values_ms)
@@ -268,7 +273,9 @@ def plot_leaderless_distribution(
                 linestyle=":",
                 zorder=0,
             )
-            far = value > 0.4 * ordered[-1]  # beside the curve there is room on its longer side
+            far = (
+                value > 0.4 * ordered[-1]
+            )  # write on the longer side of the curve, where there is room
             ax.annotate(
                 f"{name}: {value:.0f} ms",
                 (0 if far else value, share),
@@ -277,7 +284,7 @@ def plot_leaderless_distribution(
                 fontsize=8,
                 color=TEXT_COLOUR,
             )
-    # All curves, also those that were there before: setting the left limit alone would freeze the right one.
+    # Cover all curves, also earlier ones. To set only the left limit would freeze the right one.
     ax.set_xlim(0, 1.05 * ax.dataLim.x1 if ax.dataLim.x1 > 0 else 1.0)
     ax.set_ylim(0, 101)
     ax.set_xlabel("time without a leader, ms")
@@ -290,10 +297,10 @@ def plot_leaderless_distribution(
 def plot_commit_latency(
     table: TraceTables | Sequence[TraceTables], ax: Axes | None = None, *, op: str = "write"
 ) -> Axes:
-    """How long clients waited for a committed answer, over time: a dot an operation, on a logarithmic scale.
+    """Plot the latency of operations over time: one dot for each operation with outcome ok, on a logarithmic scale.
 
-    Operations without a good answer are drawn as crosses at the time that passed before the client
-    gave up or was refused. Several tables are laid over each other; faults are those of the first.
+    A cross shows an operation that was rejected or that timed out, at the time until then. Several tables share the
+    axes; the faults are those of the first table.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -323,7 +330,7 @@ def plot_commit_latency(
         _shade(ax, tables[0])
     shortest, longest = ax.dataLim.y0, ax.dataLim.y1
     low, high = (shortest / 1.3, longest * 1.3) if longest > 0 else (1.0, 1000.0)
-    middle = (low * high) ** 0.5  # at least a decade: fewer have no ticks
+    middle = (low * high) ** 0.5  # at least one decade, because less would show no ticks
     ax.set_ylim(min(low, middle / 10**0.5), max(high, middle * 10**0.5))
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 30 * low else (1.0,)))
     ax.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
@@ -337,7 +344,7 @@ def plot_commit_latency(
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` percent of the sorted values do not exceed.
+    """The smallest of the sorted values that at least `share` percent of them do not exceed.
 
     Raises:
         ConfigError: there are no values.
@@ -349,20 +356,20 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def _span_s(table: TraceTables) -> float:
-    """How much time an axis shows, seconds; a trace of a single moment gets a second."""
+    """The length of the time axis in seconds; one second for a trace of a single moment."""
     return (table.end_us or SECOND) / SECOND
 
 
 def _shade(ax: Axes, table: TraceTables, *, label: bool = True) -> None:
-    """Faults, and where records are missing: what is drawn there is only what was known before."""
+    """Shade the faults, and the gaps in the trace, in which a plot shows only the last known state."""
     gaps = [(gap.start_us / SECOND, gap.end_us / SECOND, gap.label) for gap in table.gaps]
     shade_faults(ax, _windows(table), gaps=gaps, label=label)
 
 
 def _windows(table: TraceTables) -> list[tuple[float, float, str]]:
-    """The faults to shade. Servers that are down are drawn as such, so faults that only stop servers need no shade.
+    """The faults to shade. A fault that only stops servers needs no shade, because the plot shows that they are down.
 
-    A fault may strike a server that is down already: it is known by its name then.
+    Such a fault is recognised by a server that it stopped or, if its servers were already down, by its name.
     """
     stopped = {(span.node, span.start_us) for span in table.role_spans if span.role == "down"}
     return [

@@ -1,4 +1,4 @@
-"""Traces as input: from a file, from lines or from records, one or several, whole or only some kinds."""
+"""Reads traces: from a file, lines or records; one or several; all records or only some kinds."""
 
 from __future__ import annotations
 
@@ -22,26 +22,25 @@ from qcore.trace import (
 #: A trace file's path, the lines of a trace, or its records.
 TraceSource = Path | str | Iterable[str] | Iterable[TraceRecord]
 
-#: What tells who led when, and under which faults: a small part of a trace.
+#: The kinds of records that show leaders and faults over time: a small part of a trace.
 LEADERSHIP_KINDS: Final = frozenset({"run", "up", "down", "role", "config", "fault", "violation"})
 
 _KIND_KEY: Final = '"kind":"'
-#: What stands before the end of a record: that of a text, a list, a number or `null`.
+#: The possible characters before the closing brace of a record: the last one of a text, a list, a number or `null`.
 _LAST: Final = frozenset('"]l0123456789')
 _TIME: Final = re.compile(r'\{"t_us":(\d+),')
 
 
 def load(source: TraceSource, *, kinds: Collection[str] | None = None) -> list[TraceRecord]:
-    """The records of a trace, in time.
+    """The records of a trace, in the order of time.
 
-    Where records are missing, because their file took them too slowly or a line was cut short, a fault
-    `RECORDS_MISSING_FAULT`
-    begins with the last record before, and ends with the first one after.
+    Records can be missing because the file was too slow or a line was truncated. There a fault
+    `RECORDS_MISSING_FAULT` begins at the last record before the gap and ends at the first one after it.
 
     Args:
-        source: a path, lines (as `TraceWriter.lines()` gives them), or records.
-        kinds: keep these kinds only. Other lines are not even parsed: of a simulated run
-            nine tenths are messages, so this is much faster.
+        source: a path, lines (as returned by `TraceWriter.lines()`), or records.
+        kinds: keep only these kinds. Other lines are not parsed. Nine tenths of a simulated run are messages, so this
+            is much faster.
 
     Raises:
         ConfigError: the file cannot be read, a line is not a record, or a kind does not exist.
@@ -52,7 +51,7 @@ def load(source: TraceSource, *, kinds: Collection[str] | None = None) -> list[T
             raise ConfigError(f"no such kind of trace record: {', '.join(unknown)}")
     if isinstance(source, Path | str):
         try:
-            # What is not UTF-8 is no record either: the parser says in which line.
+            # A line that is not UTF-8 is not a record, either; the parser reports its number.
             with open(source, encoding="utf-8", errors="replace") as stream:
                 records = _parse(stream, kinds)
         except OSError as error:
@@ -70,7 +69,7 @@ def load(source: TraceSource, *, kinds: Collection[str] | None = None) -> list[T
 
 
 def merge(*sources: TraceSource, kinds: Collection[str] | None = None) -> list[TraceRecord]:
-    """One trace from several, for example one a node, in the order of time."""
+    """Merge several traces, for example one from each node, in the order of time."""
     records = [record for source in sources for record in load(source, kinds=kinds)]
     return sorted(records, key=attrgetter("t_us"))
 
@@ -83,14 +82,15 @@ def _parse(lines: Iterable[str], kinds: Collection[str] | None) -> list[TraceRec
 def _with_gaps(
     records: Iterable[TraceRecord], time_before: Callable[[], int | None] = lambda: None
 ) -> Iterator[TraceRecord]:
-    """The records, with stretches in the place of the notes that some are missing.
+    """Replace each note that records are missing by the begin and end of a fault.
 
     Args:
-        records: of one trace, in its order.
-        time_before: the time of the line before the record just read, which may be of a kind that is not read.
+        records: the records of one trace, in its order.
+        time_before: returns the time of the line before the record just read; that line may be of a kind that is not
+            read.
     """
     last_us: int | None = None
-    nodes: list[int] = []  # that wrote the trace, if a real one did
+    nodes: list[int] = []  # the node that wrote the trace, if it is a real one
     unended: TraceRecord | None = None
     for record in records:
         if unended is not None:
@@ -98,7 +98,7 @@ def _with_gaps(
             unended = None
         if record.kind == "run":
             nodes = record.fields["nodes"] if len(record.fields["nodes"]) == 1 else []
-        if not _says_missing(record.kind, record.fields):
+        if not _is_gap_note(record.kind, record.fields):
             last_us = record.t_us
             yield record
             continue
@@ -109,21 +109,21 @@ def _with_gaps(
         yield replace(record, t_us=begin_us, fields={**cells, "phase": "begin"})
         end = replace(record, fields={**cells, "phase": "end"})
         if is_cut:
-            unended = end  # nobody wrote down when that was
+            unended = end  # no record shows its time; it ends at the next record
         else:
             yield end
 
 
-def _says_missing(kind: str, cells: Mapping[str, Any]) -> bool:
+def _is_gap_note(kind: str, cells: Mapping[str, Any]) -> bool:
     return kind == "fault" and cells["fault"] == RECORDS_MISSING_FAULT and cells["phase"] == "act"
 
 
 class _Lines:
-    """Lines for the parser. Those of other kinds become empty, which it skips, so that line numbers stay right.
+    """The lines for the parser. Lines of other kinds become empty: it skips those, and line numbers stay correct.
 
     Args:
-        lines: of a trace.
-        kinds: what to read; None: all.
+        lines: the lines of a trace.
+        kinds: the kinds to read; None means all.
     """
 
     def __init__(self, lines: Iterable[str], kinds: Collection[str] | None) -> None:
@@ -132,7 +132,7 @@ class _Lines:
         self._before = self._now = ""
 
     def time_before(self) -> int | None:
-        """The time in the line before the one that was read last, if it has any."""
+        """The time in the line before the line read last; None if it has no time."""
         found = _TIME.match(self._before)
         return None if found is None else int(found[1])
 
@@ -146,13 +146,13 @@ class _Lines:
                 continue
             start = line.find(_KIND_KEY)
             kind = line[start + len(_KIND_KEY) : start + 24].partition('"')[0]
-            # A line without the key, or with a kind that does not exist, is for the parser to refuse, and one that
-            # was cut short for it to say so.
+            # The parser rejects a line without the key or with a kind that does not exist, and reports a truncated
+            # line. So it must see them.
             is_other = start >= 0 and kind in RECORD_FIELDS and kind not in kinds
             yield "" if is_other and _is_whole(line) else line
 
 
 def _is_whole(line: str) -> bool:
-    """Whether a line ends as records do: without parsing it, which would take as long as to read it."""
+    """Whether a line ends like a record. This does not parse the line, which would take as long as to read it."""
     last = line.rstrip()[-2:]
     return last[1:] == "}" and last[0] in _LAST and next_record_start(line) < 0

@@ -1,4 +1,4 @@
-"""Rows of a table: a list that knows what its rows are, also when it is empty, and prints itself in a few lines."""
+"""The rows of a table: a list that knows the class of its rows, even if it is empty, and has a short repr."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def columns(
 
     Args:
         rows: a table, or some of its rows.
-        row_type: the class of the rows, for a plain list that may be empty; tables know theirs.
+        row_type: the class of the rows, for a plain list that may be empty. Tables know their class.
 
     Raises:
-        ConfigError: a plain list is empty and nothing says what its rows would be.
+        ConfigError: a plain list is empty and `row_type` is missing.
     """
     if rows:
         kind: type[DataclassInstance] | DataclassInstance = rows[0]
@@ -69,7 +69,7 @@ def columns(
         kind = rows.row_type
     else:
         raise ConfigError(
-            "an empty list does not say which columns it has: give the class of its rows, for example "
+            "an empty list does not show which columns it has: give the class of its rows, for example "
             "columns(rows, OperationRow)"
         )
     cells = [asdict(row) for row in rows]

@@ -1,4 +1,4 @@
-"""Stretches of time: who played which role, which fault acted, when nobody could lead.
+"""Stretches of time in a trace: roles, leaderships, faults, and time without a leader.
 
 All times are microseconds since the trace's first record.
 """
@@ -14,18 +14,18 @@ from qcore.trace import TraceRecord
 #: The roles of a trace, and `down` for a server that does not run.
 ROLES = ("leader", "candidate", "pre_candidate", "follower", "learner", "down")
 
-#: The `why` of a process that is frozen and will go on where it was.
+#: The `why` of a process that is frozen and will continue.
 PAUSE = "pause"
 
-#: The `why` of a process that was asked to stop and did.
+#: The `why` of a process that stopped on request.
 STOPPED = "stopped"
 
-#: The `why` of a process that stopped without a word.
+#: The `why` of a process that stopped without a record.
 SILENT = "silent"
 
-#: Servers talk several times a second: every heartbeat, and every attempt at an election.
+#: A server that writes nothing for this long has stopped. Heartbeats and elections cause several records a second.
 _SILENCE_US = 1_000_000
-#: Records about a node that it does not write itself.
+#: Kinds of records about a node that the node itself does not write.
 _KINDS_FROM_OTHERS = ("drop", "op", "fault", "violation", "run")
 
 DirectedLink = tuple[int, int]
@@ -42,9 +42,9 @@ _LINK_SETTINGS = (
 
 @dataclass(slots=True, frozen=True)
 class RoleSpan:
-    """A server kept role, term and known leader from `start_us` to `end_us`.
+    """A server kept its role, term and known leader from `start_us` to `end_us`.
 
-    `why` says, for the role `down`, what stopped it.
+    For the role `down`, `why` names the reason.
     """
 
     node: int
@@ -58,7 +58,7 @@ class RoleSpan:
 
 @dataclass(slots=True, frozen=True)
 class Leadership:
-    """A server led a term from `start_us` to `end_us`, as far as it knew itself."""
+    """A server believed to lead a term from `start_us` to `end_us`."""
 
     node: int
     term: int
@@ -80,13 +80,14 @@ class Span:
 
 @dataclass(slots=True, frozen=True)
 class FaultWindow:
-    """A fault was in force from `start_us` to `end_us`.
+    """A fault was active from `start_us` to `end_us`.
 
     Attributes:
-        nodes: the servers it concerns.
-        links: the directed links it concerns.
-        note: what the trace says about it.
-        acts: how often it was seen to act.
+        fault: its name.
+        nodes: the servers that it affects.
+        links: the directed links that it affects.
+        note: its note in the trace.
+        acts: how many records show that it acted.
     """
 
     fault: str
@@ -102,15 +103,15 @@ class FaultWindow:
 
     @property
     def cuts(self) -> bool:
-        """Whether it cuts links, in contrast to faults that make links worse or strike servers.
+        """Whether the fault cuts links. Other faults make links worse or affect servers.
 
-        The trace tells them apart by the note: a change of links lists the settings that it changes.
+        Only the note distinguishes a cut from a change of links, which lists the settings that it changes.
         """
         return bool(self.links) and not self.note.startswith(_LINK_SETTINGS)
 
     @property
     def label(self) -> str:
-        """A few words for a plot, for example `partition 1,2 | 3,4,5` or `disk_stall node 4`."""
+        """A short text for a plot, for example `partition 1,2 | 3,4,5` or `disk_stall node 4`."""
         what = self.fault.partition("] ")[2] or self.fault
         if self.links and not self.cuts:
             return self.note if what in ("links", "network") else f"{what} {self.note}"
@@ -123,12 +124,12 @@ class FaultWindow:
 
 
 def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> list[RoleSpan]:
-    """What each server was when, sorted by node and time; stretches of no length are left out.
+    """The roles of each server over time, sorted by node and time, without empty stretches.
 
-    A real process that is killed cannot write that it stops. One that starts again without having stopped, or
-    from which the trace hears nothing for the last second though it took part before, counts as down
-    (`why` is `silent`) from its last record on. A simulated process never stops without a record: one that says
-    nothing, for example because it was removed from the cluster, still runs.
+    A real process that is killed cannot record that it stops. It counts as down from its last record on, with `silent`
+    as `why`, in two cases: it starts again without a stop, or it sent messages before and has no record in the last
+    second of the trace. A simulated process never stops without a record. If it writes nothing, for example because
+    it was removed from the cluster, it still runs.
     """
     open_spans: dict[int, RoleSpan] = {}
     before_pause: dict[int, RoleSpan] = {}
@@ -145,7 +146,7 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
         open_spans[node] = RoleSpan(node, t_us, end_us, role, term, leader, why)
 
     last_seen: dict[int, int] = {}
-    talks: set[int] = set()
+    senders: set[int] = set()
 
     def fall_silent(node: int) -> None:
         if node in open_spans and open_spans[node].role != "down":
@@ -154,31 +155,31 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
     may_be_killed = True
     for record in records:
         t_us, fields = record.t_us - origin_us, record.fields
-        if record.kind == "run" and len(fields["nodes"]) > 1:  # a real node writes of itself only
+        if record.kind == "run" and len(fields["nodes"]) > 1:  # a real node names only itself
             may_be_killed = False
         if record.kind == "up" and record.node not in before_pause:
             fall_silent(record.node)
         if record.kind not in _KINDS_FROM_OTHERS:
             last_seen[record.node] = t_us
         if record.kind == "send":
-            talks.add(record.node)
+            senders.add(record.node)
         if record.kind == "role":
             change(record.node, t_us, fields["role"], fields["term"], fields["leader"], "")
         elif record.kind == "up":
-            # A process that was only paused goes on as what it was, without saying so.
+            # A paused process continues in its old role without another record.
             was = before_pause.pop(record.node, None)
             if was is None:
                 change(record.node, t_us, "follower", fields["term"], None, "")
             else:
                 change(record.node, t_us, was.role, was.term, was.leader, "")
         elif record.kind == "down":
-            present = open_spans.get(record.node)
+            current = open_spans.get(record.node)
             before_pause.pop(record.node, None)
-            if present is not None and fields["why"] == PAUSE:
-                before_pause[record.node] = present
-            term = present.term if present is not None else 0
+            if current is not None and fields["why"] == PAUSE:
+                before_pause[record.node] = current
+            term = current.term if current is not None else 0
             change(record.node, t_us, "down", term, None, fields["why"])
-    for node in sorted(talks) if may_be_killed else ():
+    for node in sorted(senders) if may_be_killed else ():
         if last_seen[node] < end_us - _SILENCE_US:
             fall_silent(node)
     spans += [span for span in open_spans.values() if span.start_us < span.end_us]
@@ -186,7 +187,7 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
 
 
 def leaderships(spans: Iterable[RoleSpan]) -> list[Leadership]:
-    """Who led which term when, in time; spans of one leadership are joined."""
+    """The leaderships in the order of time. Spans of one leadership are joined."""
     found: list[Leadership] = []
     for span in spans:
         if span.role != "leader":
@@ -214,7 +215,7 @@ class _OpenFault:
 
 
 def fault_windows(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> list[FaultWindow]:
-    """Faults from their beginning to their end; one without an end lasts as long as the trace."""
+    """The faults with their begin and end. A fault without an end lasts until the end of the trace."""
     faults: dict[str, list[_OpenFault]] = {}
     for record in records:
         if record.kind != "fault":
@@ -225,14 +226,14 @@ def fault_windows(records: Iterable[TraceRecord], origin_us: int, end_us: int) -
             links = tuple((int(a), int(b)) for a, b in fields["links"])
             history.append(_OpenFault(t_us, tuple(fields["nodes"]), links, fields["note"]))
             continue
-        present = _matching_fault(
+        open_fault = _matching_fault(
             [f for f in history if f.ended_at is None], tuple(fields["nodes"])
         )
         if fields["phase"] == "act":
-            if present is not None:
-                present.acts += 1
-        elif present is not None:
-            present.ended_at = t_us
+            if open_fault is not None:
+                open_fault.acts += 1
+        elif open_fault is not None:
+            open_fault.ended_at = t_us
     windows = [
         FaultWindow(
             name,
@@ -250,7 +251,8 @@ def fault_windows(records: Iterable[TraceRecord], origin_us: int, end_us: int) -
 
 
 def _matching_fault(candidates: list[_OpenFault], nodes: tuple[int, ...]) -> _OpenFault | None:
-    """The open fault that a later record about `nodes` belongs to: same nodes, or some of them, or any."""
+    """The open fault to which a later record about `nodes` belongs: one with the same nodes, else a common node, else
+    the first."""
     for candidate in candidates:
         if candidate.nodes == nodes:
             return candidate
@@ -262,7 +264,7 @@ def _matching_fault(candidates: list[_OpenFault], nodes: tuple[int, ...]) -> _Op
 
 @dataclass(slots=True)
 class _Moment:
-    """Who is what between two changes."""
+    """The roles and the cut links between two changes."""
 
     roles: dict[int, RoleSpan] = field(default_factory=dict)
     cut: set[DirectedLink] = field(default_factory=set)
@@ -274,10 +276,10 @@ def leaderless_spans(
     voters: Sequence[int],
     end_us: int,
 ) -> list[Span]:
-    """When no server led that could reach a majority of running voters both ways.
+    """The stretches without a leader that could exchange messages with a majority of the voters.
 
-    A leader that is cut off from the majority does not count, although it still thinks that it leads:
-    nothing can be committed through it.
+    A leader that is cut off from the majority does not count, even though it still believes to lead: it cannot commit
+    anything.
     """
     times = {0, end_us}
     for span in spans:
@@ -292,13 +294,13 @@ def leaderless_spans(
     found: list[Span] = []
     for start, end in itertools.pairwise(boundaries):
         moment = _Moment()
-        for node, own in by_node.items():
+        for node, roles in by_node.items():
             position = positions[node]
-            while position < len(own) and own[position].end_us <= start:
+            while position < len(roles) and roles[position].end_us <= start:
                 position += 1
             positions[node] = position
-            if position < len(own) and own[position].start_us <= start:
-                moment.roles[node] = own[position]
+            if position < len(roles) and roles[position].start_us <= start:
+                moment.roles[node] = roles[position]
         for window in cuts:
             if window.covers(start):
                 moment.cut.update(window.links)
@@ -331,7 +333,7 @@ def _has_leader(moment: _Moment, voters: Sequence[int]) -> bool:
 
 
 def at_moment(spans: Iterable[RoleSpan], t_us: int) -> Mapping[int, RoleSpan]:
-    """The span of each server that covers `t_us`; the end of the trace belongs to the last one."""
+    """The span of each server that covers `t_us`, ends included; at a boundary, the later span."""
     found: dict[int, RoleSpan] = {}
     for span in spans:
         if span.start_us <= t_us <= span.end_us:

@@ -1,7 +1,7 @@
-"""Colours and the small things that all plots share.
+"""Colours and helpers that all plots share.
 
-The colours are those of Okabe and Ito, which people with any common colour blindness can tell apart;
-roles also differ in lightness, so that they survive a grey print.
+The colours are those of Okabe and Ito, which people with any common colour blindness can distinguish. Roles also
+differ in lightness, so that they survive a grey print.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROLE_LABELS: Final = {
     "down": "down",
 }
 
-#: A line a node, in turn.
+#: The colours of lines, one for each node in turn.
 SERIES_COLOURS: Final = (
     "#0072B2",
     "#E69F00",
@@ -50,21 +50,21 @@ MUTED_COLOUR: Final = "#8A9299"
 MS: Final = 1_000
 SECOND: Final = 1_000_000
 
-#: The id of the shades of faults among an axes' collections.
+#: The id of the shades of faults among the collections of axes.
 FAULT_GID: Final = "faults"
-#: And of those of missing records.
+#: The id of the shades of missing records.
 GAP_GID: Final = "gaps"
 
 _NAME_SIZE: Final = 8
 _NAME_LINES: Final = 3
 _NAME_CHARS: Final = 56
 _MARKED_STARTS: Final = 60
-#: What legends and labels may take from the width of axes when the layout is made.
+#: The share of the width of axes that legends and labels leave when the layout is made.
 _LAYOUT_SHARE: Final = 0.95
 
 
 def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:
-    """The given axes, or those of a new figure; plain, without the box around them."""
+    """The given axes, or those of a new figure, without the box around them."""
     if ax is None:
         from matplotlib import pyplot  # heavy, and not needed to read tables
 
@@ -77,13 +77,13 @@ def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:
 
 
 def points(ax: Axes) -> tuple[float, float]:
-    """Width and height of the axes in points, as far as they are known before the layout is made."""
+    """The width and height of the axes in points; an estimate until the layout is made."""
     box, dpi = ax.bbox, ax.get_figure(root=True).dpi  # type: ignore[union-attr]  # axes have a figure
     return box.width * 72 / dpi, box.height * 72 / dpi
 
 
 def text_width(text: str, size: float) -> float:
-    """How wide a line of text is, in points."""
+    """The width of a line of text, in points."""
     from matplotlib.textpath import TextPath
 
     return float(TextPath((0, 0), text, size=size).get_extents().width) if text.strip() else 0.0
@@ -95,19 +95,21 @@ Window = tuple[float, float, str]
 def shade_faults(
     ax: Axes, windows: Sequence[Window], *, gaps: Sequence[Window] = (), label: bool = True
 ) -> None:
-    """Shade time windows (start, end, text; in the axis' units), with their names above the axes.
+    """Shade time windows (start, end, text; in the units of the axis) and write their names above the axes.
 
-    A name that comes several times is written once, with how often. Names that would run into each other go on
-    different lines, at most four; where more were needed, the last one says how many found no place.
+    A name that occurs several times is written once, with the count. Names that would overlap go on different lines,
+    at most four. If more lines are needed, the last one shows how many names found no place.
 
     Args:
-        gaps: the same, of missing records; grey.
-        label: write the names.
+        ax: the axes.
+        windows: the faults.
+        gaps: windows of missing records, shaded in grey.
+        label: whether to write the names.
     """
     _shade(ax, gaps, MUTED_COLOUR, 0.3, GAP_GID)
     _shade(ax, windows, FAULT_COLOUR, 0.16, FAULT_GID)
     if label:
-        _name_faults(ax, [*gaps, *windows])  # gaps first: they must find a place
+        _name_faults(ax, [*gaps, *windows])  # gaps first, because they must find a place
 
 
 def _shade(ax: Axes, windows: Sequence[Window], colour: str, alpha: float, gid: str) -> None:
@@ -139,7 +141,7 @@ def _name_faults(ax: Axes, windows: Sequence[Window]) -> None:
     for (start, _, _), text in zip(windows, names, strict=True):
         first.setdefault(text, start)
     often = Counter(names)
-    lines: list[list[tuple[float, float]]] = []  # the stretches that are taken, a list a line
+    lines: list[list[tuple[float, float]]] = []  # for each line, the stretches that are taken
     unnamed: list[tuple[str, float]] = []
     for text, start in first.items():
         shown = text if often[text] == 1 else f"{text} ({often[text]} times)"

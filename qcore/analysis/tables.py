@@ -1,9 +1,9 @@
-"""A trace as tables: plain lists of small records, made for `pandas.DataFrame(columns(rows))` or a loop.
+"""Makes tables from a trace: plain lists of small records, for `pandas.DataFrame(columns(rows))` or a loop.
 
     tables = read_tables("run.jsonl")
     for leadership in tables.leaderships: ...
 
-Each real node writes its own trace; `merge` makes one of several:
+Each real node writes its own trace; `merge` merges several into one:
 
     tables = read_tables(merge("node1.jsonl", "node2.jsonl", "node3.jsonl"))
 
@@ -31,13 +31,13 @@ from qcore.trace import RECORDS_MISSING_FAULT, TraceRecord
 
 Scalar = str | int | None
 
-#: Kinds of records that a node's own process causes.
+#: Kinds of records that the process of a node causes.
 _SIGNS_OF_LIFE = frozenset({"up", "down", "role", "vote", "commit", "config", "apply", "send"})
 
 
 @dataclass(slots=True, frozen=True)
 class TermRow:
-    """A term began: `node` was the first to be in it."""
+    """A term began: `node` was the first node in it."""
 
     t_us: int
     node: int
@@ -70,7 +70,7 @@ class OperationRow:
 
     @property
     def latency_us(self) -> int | None:
-        """From invocation to a good answer; None without one."""
+        """The time from invocation to outcome ok; None for any other outcome."""
         if self.outcome != "ok" or self.end_us is None:
             return None
         return self.end_us - self.invoke_us
@@ -108,11 +108,11 @@ class ViolationRow:
 
 @dataclass(slots=True, frozen=True)
 class GapRow:
-    """Records are missing in a trace, from the last one before to the first one after.
+    """Records are missing in a trace, between the last one before and the first one after the gap.
 
     Attributes:
-        nodes: those that wrote this trace; empty if that is not known.
-        note: how many are missing, and why.
+        nodes: the nodes that wrote this trace; empty if they are not known.
+        note: how many records are missing, and why.
     """
 
     start_us: int
@@ -122,7 +122,7 @@ class GapRow:
 
     @property
     def label(self) -> str:
-        """A few words for a plot."""
+        """A short text for a plot."""
         of = f", node {', '.join(map(str, self.nodes))}" if self.nodes else ""
         return f"records missing{of}"
 
@@ -132,12 +132,12 @@ class TraceTables:
     """All tables of one trace.
 
     Attributes:
-        name, seed: from the header, or the headers of merged traces.
-        nodes: those in the headers, and those that joined later; without a header, all that the records name.
-        origin_us: the time of the first record, in the trace's own clock.
+        name, seed: from the header, or from the headers of merged traces.
+        nodes: the nodes in the headers and the nodes that joined later; without a header, all nodes in the records.
+        origin_us: the time of the first record, by the clock of the trace.
         end_us: the time of the last record, since the first.
         voters: the voters of the newest configuration, or all nodes.
-        gaps: where records are missing: the other tables do not know what happened there.
+        gaps: the stretches with missing records; the other tables do not show what happened there.
     """
 
     name: str
@@ -158,9 +158,9 @@ class TraceTables:
     violations: Rows[ViolationRow]
 
     def commit_lags(self) -> Rows[LagRow]:
-        """How long each server took to learn that an index, or a later one, is committed.
+        """The time that each server took to learn that an index, or a later one, is committed.
 
-        What a server learns again after a restart does not count.
+        An index that a server learns again after a restart does not count.
         """
         first: dict[int, int] = {}
         known: dict[int, int] = {}
@@ -177,7 +177,7 @@ class TraceTables:
         return lags
 
     def operation_latencies_us(self, *ops: str) -> list[int]:
-        """Latencies of the answered operations, of these kinds or of all."""
+        """The latencies of operations with outcome ok, of these kinds or of all."""
         return [
             row.latency_us
             for row in self.operations
@@ -185,7 +185,7 @@ class TraceTables:
         ]
 
     def leaderless_after(self, t_us: int) -> Span | None:
-        """The first stretch without a leader that begins, or goes on, at `t_us` or later."""
+        """The first stretch without a leader that begins or continues at `t_us` or later."""
         return next((span for span in self.leaderless if span.end_us > t_us), None)
 
 
@@ -194,11 +194,11 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
 
     Args:
         source: a path, lines, or records in the order of time.
-        kinds: read only these kinds of records, faster; `LEADERSHIP_KINDS` suffice for everything
-            but operations, commits and messages.
+        kinds: read only these kinds of records, which is faster. `LEADERSHIP_KINDS` are enough for everything except
+            operations, commits and messages.
 
     Raises:
-        ConfigError: the trace cannot be read or holds a bad line.
+        ConfigError: the trace cannot be read or contains an invalid line.
     """
     records = load(source, kinds=kinds)
     times = [record.t_us for record in records]  # a real clock may step back
@@ -206,7 +206,7 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
     end = max(times, default=0) - origin
     headers = [record.fields for record in records if record.kind == "run"]
     named = {node for header in headers for node in header["nodes"]}
-    # What a message says of a node is no sign of it: it may have been sent to nobody.
+    # A message to a node does not show that the node exists: it may have been sent to an address without a node.
     acting = {r.node for r in records if r.node > 0 and (not named or r.kind in _SIGNS_OF_LIFE)}
     nodes = tuple(sorted(named | acting))
     voters = _voters(records) or nodes

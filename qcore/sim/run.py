@@ -1,4 +1,4 @@
-"""Running one scenario with one seed, from start to verdict."""
+"""Runs one scenario with one seed, from start to verdict."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ def run_scenario(
 
     Args:
         scenario: a scenario, the path of its file, or the name of a shipped one.
-        seed: where all randomness comes from; the same seed gives the same run.
+        seed: the number that decides every random choice; the same seed gives the same run.
         trace: where to write the trace: a file to create, a text stream, or a `TraceWriter`
             (`TraceWriter(keep=True)` keeps the lines in memory).
-        machine: makes a fresh state machine of your own, for each node and each of its lives; for a scenario that
-            names none.
-        requests: with `machine`, draws what a client asks next: `("write", command)` or
-            `("read", query)`, with nothing but the generator that it is given. Answers are not
-            checked for linearizability (the checker knows registers); all else is.
+        machine: makes a new custom state machine, for each node and each of its lives; for a scenario that names
+            none.
+        requests: with `machine`, draws the next request of a client: `("write", command)` or `("read", query)`. It
+            must use no randomness except the generator that it is given. The results are not checked for
+            linearizability, because the checker knows only registers; every other check applies.
 
     Raises:
-        ConfigError: the scenario or the trace file is unusable, the seed is no integer, only one of `machine` and
-            `requests` is given, the scenario names a machine too or asks for what only registers have, `machine`
-            makes no state machine, or `requests` raises or returns something else.
+        ConfigError: the scenario or the trace file is unusable, the seed is not an integer, only one of `machine` and
+            `requests` is given, the scenario also names a machine or needs registers, `machine` makes no state
+            machine, or `requests` raises an error or returns something else.
     """
     given: object = seed
     if not isinstance(given, int) or isinstance(given, bool):
         raise ConfigError(f"a seed is an integer, not {given!r:.100}")
     if (machine is None) != (requests is None):
-        raise ConfigError("give both a machine of your own and what clients ask of it, or neither")
+        raise ConfigError("give both a custom machine and its requests, or neither")
     user_machine = None
     if machine is not None and requests is not None:
         name = getattr(machine, "__qualname__", f"{machine!r:.100}")
         user_machine = UserMachine(checked_factory(machine, name), checked_requests(requests))
     scenario = as_scenario(scenario)
     with _writer(trace) as writer:
-        # Nothing in a run needs the cycle collector, and its pauses cost a tenth of the speed.
+        # A run does not need the cycle collector, whose pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -112,7 +112,7 @@ def replay_command(scenario: Scenario, seed: int) -> str:
 
 @contextmanager
 def _writer(trace: TraceWriter | Path | str | IO[str] | None) -> Iterator[TraceWriter]:
-    """A writer for whatever the caller gave; a file is closed at the end."""
+    """A writer for any of the forms that `run_scenario` accepts. A file is closed at the end."""
     if isinstance(trace, TraceWriter):
         yield trace
     elif isinstance(trace, Path | str):

@@ -220,7 +220,7 @@ def test_columns_are_ready_for_a_data_frame(tables: TraceTables) -> None:
     assert list(columns(empty.operations)) == list(columns(tables.operations))
     assert columns([], TermRow) == columns(empty.terms)
     assert columns(empty.terms[:3]) == columns(empty.terms)
-    with pytest.raises(ConfigError, match="does not say which columns it has"):
+    with pytest.raises(ConfigError, match="does not show which columns it has"):
         columns([])
 
 

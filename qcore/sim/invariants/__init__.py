@@ -1,4 +1,4 @@
-"""The safety properties of Raft, checked as a run goes. One file each; each cites its source.
+"""The safety properties of Raft, checked during a run. Each has its own file, which cites the source.
 
     invariants = Invariants(report)             # report(check, node, note)
     invariants.on_start(node, durable_state)    # before the first step of each life
@@ -6,17 +6,17 @@
         invariants.on_effect(node, effect, now)
     invariants.on_stop(node)
 
-The checks see the effects in the order in which the replica gave them, at the moment of the step: what
-a server believes, not only what its disk holds. Each costs amortised constant time per effect.
+The checks see the effects in the order in which the replica returned them, at the moment of the step. So they judge
+what a server believes, not only what its disk holds. Each costs amortised constant time per effect.
 
-| check | says |
+| check | property |
 |---|---|
-| election_safety | at most one leader a term; one vote a server and term, also across restarts |
-| leader_append_only | a leader never overwrites or removes its own entries |
-| log_matching | same index and term, same entry and same prefix |
+| election_safety | at most one leader in a term; one vote per server and term, also across restarts |
+| leader_append_only | a leader never overwrites or removes entries of its log |
+| log_matching | same index and term mean the same entry and the same prefix |
 | leader_completeness | a new leader has every entry committed in earlier terms |
-| state_machine_safety | nobody applies another entry at an index, nor out of order, nor uncommitted |
-| commit_monotonic | commit never goes back within a life, nor beyond the log, nor is it cut away |
+| state_machine_safety | servers apply the same entry at an index, in order, and only committed entries |
+| commit_monotonic | the commit index never goes back within a life, nor beyond the log; committed entries stay |
 | state_hash | equal index, equal state |
 """
 
@@ -58,7 +58,7 @@ CHECKS: Final = (
     "state_hash",
 )
 
-#: Once a cluster is broken, nearly every step breaks a rule: more reports say nothing new.
+#: Once a cluster is broken, nearly every step violates a rule, so more reports would add nothing.
 _REPORTS_PER_CHECK: Final = 20
 
 
@@ -66,7 +66,7 @@ class Invariants:
     """Watches all servers of one run.
 
     Args:
-        report: called with (check, node, note) for each violation, at most 20 times a check.
+        report: called with (check, node, note) for each violation, at most 20 times for each check.
     """
 
     def __init__(self, report: Report) -> None:
@@ -96,7 +96,7 @@ class Invariants:
         }
 
     def on_start(self, node: int, state: DurableState) -> None:
-        """The server starts, for the first time or again, from `state` (which is not kept)."""
+        """The server starts, for the first time or again, from `state`, which this object does not keep."""
         view = self._view(node)
         view.start(state)
         self._election.on_start(view, state.hard_state)
@@ -105,24 +105,24 @@ class Invariants:
         self._completeness.on_commit(view)
 
     def on_effect(self, node: int, effect: ReplicaEffect, now: int) -> None:
-        """One effect of a step of the server, in the order of the step's list."""
+        """The server's step returned this effect; call it in the order of the step's list."""
         handler = self._handlers.get(type(effect))
         if handler is not None:
             handler(self._view(node), effect)
 
     def on_wipe(self, node: int, state: DurableState) -> None:
-        """The server is down and loses its disk, which held `state`; its votes were cast all the same."""
+        """The server is down and loses its disk, which held `state`. Its votes still count as cast."""
         self._election.on_start(self._view(node), state.hard_state)
 
     def on_stop(self, node: int) -> None:
-        """The server stopped or crashed: it leads no more."""
+        """The server stopped or crashed, so it no longer leads."""
         self._view(node).role = "follower"
 
     def on_state_hash(self, node: int, index: int, digest: str) -> bool:
-        """The server's state machine has this digest after it applied `index`, or restored a snapshot of it.
+        """The server's state machine has this digest after it applied `index` or restored a snapshot of that index.
 
         Returns:
-            Whether it is the digest that the first server had there.
+            Whether the digest equals that of the first server at this index.
         """
         return self._hash.on_state_hash(node, index, digest)
 

@@ -1,8 +1,8 @@
-"""Commit never goes back, never passes the log's end, and what it covers is never removed.
+"""Commit is monotonic: the commit index never goes back or beyond the log, and no entry that it covers is removed.
 
-Source: Raft paper (extended version), figure 2: commitIndex "increases monotonically"; a follower
-takes min(leaderCommit, index of last new entry). Holds within one life of a server: the commit
-index need not be durable, so a restart may lower it.
+Source: Raft paper (extended version), figure 2: commitIndex "increases monotonically"; a follower takes
+min(leaderCommit, index of last new entry). This holds within one life of a server: the commit index need not be
+durable, so a restart may lower it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class CommitMonotonic:
         self._report = report
 
     def on_start(self, view: NodeView) -> None:
-        """A stored commit index must not be ahead of the stored log: other entries may be there."""
+        """A stored commit index must not be beyond the stored log, because other entries may come there."""
         self._within_log(view, view.commit)
 
     def on_commit(self, view: NodeView, effect: SaveCommit) -> None:
-        """Called before the view takes the new commit index."""
+        """Called before the view is updated with the new commit index."""
         if effect.commit < view.commit:
             self._report(
                 CHECK,

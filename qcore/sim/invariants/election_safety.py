@@ -1,8 +1,8 @@
 """Election safety: at most one leader can be elected in a given term.
 
 Source: Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm" (extended
-version), figure 3 and section 5.2; what it rests on, one vote per server and term, is rule 2 of
-"RequestVote RPC" in figure 2, and votes must survive a restart ("persistent state on all servers").
+version), figure 3 and section 5.2. It rests on one vote per server and term, which is rule 2 of "RequestVote RPC" in
+figure 2. Votes must survive a restart ("persistent state on all servers").
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ CHECK = "election_safety"
 
 
 class _Vote:
-    """A vote of one server in one term of its present life.
+    """A vote of one server in one term of its current life.
 
-    A vote counts once its answer may have left. If the server crashes before the vote is durable
-    and the answer waits for that, the vote was never cast, and the server may vote anew.
+    A vote counts once its response may have been sent. If the response waits for the vote to be durable, and the
+    server crashes before, the vote was never cast, and the server may vote again.
     """
 
     __slots__ = ("candidate", "saved_by", "sent_after")
@@ -28,7 +28,7 @@ class _Vote:
     def __init__(self) -> None:
         self.candidate: int | None = None
         self.saved_by: int | None = None  # id of the first write that holds the vote
-        self.sent_after: int | None = None  # smallest `after` of an answer that grants it
+        self.sent_after: int | None = None  # smallest `after` of a response that grants it
 
 
 class ElectionSafety:
@@ -41,7 +41,7 @@ class ElectionSafety:
         self._votes: dict[int, dict[int, _Vote]] = {}  # node -> term -> vote of this life
 
     def on_start(self, view: NodeView, restored: HardState) -> None:
-        """Settle the votes of the life that ended: which of them may have been heard?"""
+        """Decide which votes of the previous life count: those whose response may have been sent."""
         for term, vote in self._votes.pop(view.node, {}).items():
             if vote.candidate is None:
                 continue

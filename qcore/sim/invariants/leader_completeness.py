@@ -1,10 +1,10 @@
-"""Leader completeness: what was committed in a term is in the logs of the leaders of all higher terms.
+"""Leader completeness: an entry committed in a term is in the logs of the leaders of all higher terms.
 
 Source: Raft paper (extended version), figure 3 and section 5.4.3.
 
-The commit term of an entry is the term of the first server that was seen to commit it. That is
-never less than the term in which a quorum held it, so demanding the entry from leaders of higher
-terms only never blames a leader who was elected late, by votes that were long under way.
+The commit term of an entry is the term of the first server that committed it. It is never lower than the term in
+which a quorum held the entry. The check demands the entry only from leaders of higher terms, so it never blames a
+leader that was elected late, by votes that were in transit for a long time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CHECK = "leader_completeness"
 
 
 class LeaderCompleteness:
-    """Remembers what was committed when, and inspects each new leader."""
+    """Records committed entries with their commit terms, and inspects each new leader."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -27,7 +27,7 @@ class LeaderCompleteness:
         self._inspected: dict[int, int] = {}  # node -> the term in which it was found complete
 
     def on_commit(self, view: NodeView) -> None:
-        """Called after the view has taken the new commit index."""
+        """Called after the view was updated with the new commit index."""
         commit = min(view.commit, view.last_index)
         if commit <= self._highest:
             return
@@ -50,7 +50,7 @@ class LeaderCompleteness:
             self._report_missing(view, effect.term, through)
 
     def _holds(self, view: NodeView, index: int) -> bool:
-        """By log matching, the right term at `index` means the right entries up to it."""
+        """Whether the log holds all committed entries up to `index`: by log matching, the term at `index` shows it."""
         entry = self._committed.get(index)
         if entry is None or index < view.first_index - 1:
             return True  # covered by a snapshot

@@ -2,11 +2,11 @@
 
 Source: Raft paper (extended version), figure 3 and section 5.3.
 
-Checked step by step, as the paper proves it. Every pair (index, term) that any log ever held is
-remembered with the entry and with the term of the entry before it. If two logs agree on all pairs
-that they share, then by induction they agree on everything before. This is a little stricter than
-the paper, which compares logs at one moment: an entry of a term is made once, by the one leader of
-that term, so no two versions of it may ever have existed, whether or not they met.
+The check works step by step, like the proof in the paper. It records every pair (index, term) that any log ever held,
+with the entry and the term of the entry before it. If two logs agree on all pairs that they share, then by induction
+they agree on everything before. This is a little stricter than the paper, which compares logs at one moment. But the
+one leader of a term makes each entry of that term once, so two versions of it may never exist, not even at different
+times.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ CHECK = "log_matching"
 
 
 class LogMatching:
-    """Compares each entry, when a server appends it, with what was ever seen at its place."""
+    """Compares each appended entry with every earlier entry of the same index and term."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        #: (index, term) -> (the entry, the term before it if known, the server that had it first)
+        #: (index, term) -> (the entry, the term of the entry before it if known, the first server that had it)
         self._seen: dict[tuple[int, int], tuple[Entry, int | None, int]] = {}
 
     def on_start(self, view: NodeView) -> None:
-        """Check the whole restored log: a disk may have changed it."""
+        """Check the whole restored log, because the disk may have changed it."""
         self._check(view, view.entries, view.first_index, view.base_term)
 
     def on_append(self, view: NodeView, effect: AppendLog) -> None:
-        """Called before the view takes the entries."""
+        """Called before the view appends the entries."""
         if not effect.entries:
             return
         start = effect.entries[0].index

@@ -1,8 +1,8 @@
-"""Equal state hashes at equal indexes: replicas that applied the same log have the same state.
+"""Equal state hashes at equal indexes: servers that applied the same log have the same state.
 
 Source: Schneider, "Implementing Fault-Tolerant Services Using the State Machine Approach" (1990),
-section 2: the machine is deterministic. State-machine safety speaks of the entries; this speaks of
-what the state machine made of them.
+section 2: the machine is deterministic. State-machine safety compares the applied entries; this check compares the
+states that they produced.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ CHECK = "state_hash"
 
 
 class StateHash:
-    """Compares each digest with the first that was given for its index."""
+    """Compares each digest with the first one reported for its index."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._digests: dict[int, tuple[str, int]] = {}  # index -> (digest, first server)
 
     def on_state_hash(self, node: int, index: int, digest: str) -> bool:
-        """Returns whether it is the digest that is known for the index."""
+        """Return whether the digest equals the first one for the index."""
         first, owner = self._digests.setdefault(index, (digest, node))
         if first != digest:
             self._report(

@@ -1,8 +1,8 @@
 """State-machine safety: no two servers apply different entries at one index.
 
-Source: Raft paper (extended version), figure 3 and section 5.4.3. "Servers" includes one server
-before and after a restart. A server also applies in order, without a gap, and committed entries
-only (figure 2, "all servers": if commitIndex > lastApplied, apply log[lastApplied]).
+Source: Raft paper (extended version), figure 3 and section 5.4.3. One server before and after a restart counts as two.
+A server also applies entries in order, without a gap, and only committed ones (figure 2, "all servers": if
+commitIndex > lastApplied, apply log[lastApplied]).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CHECK = "state_machine_safety"
 
 
 class StateMachineSafety:
-    """Compares each applied entry with the first that was applied at its index."""
+    """Compares each applied entry with the first one applied at its index."""
 
     def __init__(self, report: Report) -> None:
         self._report = report

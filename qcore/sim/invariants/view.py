@@ -1,7 +1,7 @@
-"""What the invariants know of one server: its log, term, role, commit and applied index.
+"""The view that the invariants have of one server: its log, term, role, commit index and apply index.
 
-The view follows the effects of the replica's steps, so it shows the server's memory; at a restart it
-is replaced by what the disk gave back.
+The view follows the effects of the replica's steps, so it shows the server's memory. At a restart it starts again
+from the contents of the disk.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from qcore.core.effects import AppendLog, Role, StoreSnapshot
 from qcore.core.entry import DurableState, Entry
 
-#: Called with the name of the check, the server concerned (0: none), and what was seen.
+#: Called with the name of the check, the server (0: none), and a description of the violation.
 Report = Callable[[str, int, str], None]
 
 
 def same_entry(one: Entry, other: Entry) -> bool:
-    """True when two entries of equal index are the same entry: term, kind, data and time agree."""
+    """Whether two entries of equal index are the same entry: term, kind, data and time agree."""
     return one is other or (
         one.term == other.term
         and one.data == other.data
@@ -26,22 +26,22 @@ def same_entry(one: Entry, other: Entry) -> bool:
 
 
 def describe(entry: Entry) -> str:
-    """A short text of an entry for a violation's note."""
+    """A short description of an entry, for the note of a violation."""
     data = entry.data if len(entry.data) <= 60 else entry.data[:57] + "..."
     return f"(index {entry.index}, term {entry.term}, {entry.kind} {data!r}, {entry.time_us} us)"
 
 
 class NodeView:
-    """One server as seen from its effects.
+    """The state of one server, derived from its effects.
 
     Attributes:
-        node: its id.
-        life: counts its starts.
+        node: the id of the server.
+        life: the number of its starts.
         entries: its log from `first_index` on.
-        first_index: index of the first entry that `entries` holds or would hold.
-        base_term: term of the entry just before `first_index`, None when unknown.
-        term, role: as last heard.
-        commit, applied: highest index known to be committed, and applied, in this life.
+        first_index: the index of the first item of `entries`, or of the next one if there is none.
+        base_term: the term of the entry before `first_index`; None if unknown.
+        term, role: from the last effect that names them.
+        commit, applied: the commit index and the apply index, in this life.
     """
 
     __slots__ = (
@@ -68,7 +68,7 @@ class NodeView:
         self.applied = 0
 
     def start(self, state: DurableState) -> None:
-        """A new life begins from what the disk holds."""
+        """A new life starts from the contents of the disk."""
         self.life += 1
         self.role = "follower"
         self.term = state.hard_state.term
@@ -82,7 +82,7 @@ class NodeView:
             self.applied = meta.last_included_index
             self.commit = max(self.commit, meta.last_included_index)
         if state.entries and state.entries[0].index != self.first_index:
-            # Entries kept from before the snapshot: what precedes them is not known here.
+            # The log keeps entries from before the snapshot. The entry before the first of them is not known here.
             self.first_index = state.entries[0].index
             self.base_term = 0 if self.first_index == 1 else None
         self.entries = list(state.entries)
@@ -92,12 +92,12 @@ class NodeView:
         return self.first_index + len(self.entries) - 1
 
     def entry_at(self, index: int) -> Entry | None:
-        """The entry at `index`, or None when the log does not hold it."""
+        """The entry at `index`, or None if the log does not hold it."""
         offset = index - self.first_index
         return self.entries[offset] if 0 <= offset < len(self.entries) else None
 
     def term_at(self, index: int) -> int | None:
-        """The term of the entry at `index`, or None when it is not known."""
+        """The term of the entry at `index`, or None if it is not known."""
         offset = index - self.first_index
         if 0 <= offset < len(self.entries):
             return self.entries[offset].term
@@ -108,7 +108,7 @@ class NodeView:
             return
         start = effect.entries[0].index
         if start != self.last_index + 1:
-            # Reported as a broken log by then; follow it as well as can be.
+            # log_matching has already reported this broken log. Follow it as well as possible.
             self.truncate(start)
             if start != self.last_index + 1:
                 self.entries, self.first_index, self.base_term = [], start, None
@@ -119,9 +119,8 @@ class NodeView:
 
     def store_snapshot(self, effect: StoreSnapshot) -> None:
         meta = effect.snapshot.meta
-        self.commit = max(
-            self.commit, meta.last_included_index
-        )  # a snapshot holds committed entries
+        # A snapshot contains only committed entries.
+        self.commit = max(self.commit, meta.last_included_index)
         if effect.reset_log or effect.compact_through >= self.last_index:
             self.entries = []
             self.first_index = meta.last_included_index + 1

@@ -1,4 +1,4 @@
-"""Is a history of client operations linearizable? Pure: for simulated and for real clusters alike.
+"""Checks whether a history of client operations is linearizable: a pure checker for simulated and real clusters.
 
     verdict = check_history(operations)
     if verdict.result != "ok": print(verdict.explanation)

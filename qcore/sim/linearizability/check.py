@@ -1,4 +1,4 @@
-"""`check_history`: partition by key, choose the method, share the budget, explain."""
+"""The entry point `check_history`: divides a history by key, chooses the method, shares the budget and explains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qcore.sim.linearizability.history import KeyHistory
 from qcore.sim.linearizability.operation import LinearizabilityVerdict, Operation
 from qcore.sim.linearizability.search import SearchOutcome, search
 
-#: Placements tried before the checker gives up; well under a microsecond each.
+#: Placements to try before the checker stops undecided; each takes well under a microsecond.
 DEFAULT_BUDGET: Final = 5_000_000
 
 _SHOWN: Final = 5
@@ -19,15 +19,14 @@ _SHOWN: Final = 5
 def check_history(
     operations: Iterable[Operation], *, budget: int = DEFAULT_BUDGET
 ) -> LinearizabilityVerdict:
-    """Is there one order of the operations, true to real time, in which every answer is right?
+    """Check whether one order of the operations, consistent with real time, explains every output.
 
-    Herlihy and Wing, "Linearizability" (1990). Registers are independent (locality, their theorem 1),
-    so each key is checked alone. The work is bounded by counting, not by a clock, so the same
-    history gives the same verdict everywhere.
+    Herlihy and Wing, "Linearizability" (1990). Registers are independent (locality, their theorem 1), so each key is
+    checked alone. A count, not a clock, bounds the work, so the same history gives the same verdict everywhere.
 
     Args:
-        operations: in any order; see `Operation` for what belongs into it.
-        budget: how many placements may be tried over all keys together.
+        operations: in any order; `Operation` says which belong to a history.
+        budget: the number of placements to try, over all keys together.
 
     Raises:
         ValueError: an operation returns before it was invoked, or its input does not fit its kind.
@@ -39,7 +38,7 @@ def check_history(
         by_key.setdefault(operation.key, []).append(operation)
         total += 1
     histories = [KeyHistory.of(key, by_key[key]) for key in sorted(by_key)]
-    # Small ones first: what they leave of their share goes to the larger ones.
+    # Small histories first: the larger ones get what is left of their shares.
     histories.sort(key=lambda history: len(history.known) + len(history.unknown))
     undecided: LinearizabilityVerdict | None = None
     steps = 0
@@ -59,7 +58,7 @@ def _check_key(history: KeyHistory, budget: int) -> LinearizabilityVerdict:
         conflict = zones.find_conflict(history)
         if conflict is None:
             return LinearizabilityVerdict("ok")
-        # The verdict stands; the search only finds how far an order can go.
+        # The verdict is final. The search only shows how far an order can go.
         outcome = search(history, budget)
         assert outcome.result != "ok", "the two methods contradict each other"
         return _violation(history, outcome, conflict)

@@ -1,4 +1,4 @@
-"""One register's history, made ready for the checkers: sorted, ties settled, useless operations dropped."""
+"""Prepares the history of one register for the methods: sorts it, breaks ties, drops operations that cannot matter."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class KeyHistory:
 
     Attributes:
         key: the register.
-        known: operations with an answer, sorted by invocation.
-        unknown: operations without, that could matter, sorted by invocation.
-        predecessor: for each of `known`, the position of the operation of the same client that
-            returned in the very microsecond of its invocation, or -1.
+        known: operations with a known outcome, sorted by invocation.
+        unknown: operations of unknown outcome that could matter, sorted by invocation.
+        predecessor: for each of `known`, the position of the operation of the same client that returned in the
+            microsecond of its invocation, or -1.
         unknown_predecessor: the same for `unknown`; positions are in `known`.
     """
 
@@ -36,7 +36,7 @@ class KeyHistory:
         unknown = [
             replace(o, output=None)
             for o in operations
-            if o.return_us is None and o.kind != "read"  # an unanswered read says nothing
+            if o.return_us is None and o.kind != "read"  # a read without output shows nothing
         ]
         unknown = sorted(
             _observable(unknown, known), key=attrgetter("invoke_us", "client", "op_id")
@@ -52,7 +52,7 @@ class KeyHistory:
 
 
 def _touching(known: list[Operation]) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """(client, return time) -> (op_id, position in `known`) of what returned then."""
+    """(client, return time) -> (op_id, position in `known`) of the operations that returned then."""
     ends: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for position, operation in enumerate(known):
         assert operation.return_us is not None
@@ -72,11 +72,11 @@ def _previous(operation: Operation, ends: dict[tuple[int, int], list[tuple[int, 
 
 
 def _observable(unknown: list[Operation], known: list[Operation]) -> list[Operation]:
-    """Drop unknown writes whose value no answer depends on.
+    """Drop unknown writes whose value no output depends on.
 
-    Such a write can be left out of any order: until the next write, only operations whose answer says
-    nothing could follow it. A failed cas depends on every value (that it differs from the
-    expected one), an addition on every number.
+    Such a write can be left out of any order: between it and the next write, only operations whose output shows
+    nothing could follow. A failed cas depends on every value, which must differ from the expected one; an addition
+    depends on every number.
     """
     everything = known + unknown
     if any(o.kind == "cas" and o.output is False for o in known):

@@ -1,11 +1,11 @@
-"""The vocabulary of the checker: operations in, a verdict out."""
+"""The input and output of the checker: operations and a verdict."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-#: A register's value, and what an operation was given or answered. Compared with `==`.
+#: The value of a register, and the input or output of an operation. Compared with `==`.
 Value = str | int | float | bool | None
 Argument = Value | tuple[Value, Value]
 
@@ -15,24 +15,24 @@ Result = Literal["ok", "violation", "unknown"]
 
 @dataclass(slots=True, frozen=True)
 class Operation:
-    """One operation of a client on one register, as the client saw it.
+    """One operation of a client on one register, from the client's point of view.
 
     | kind | input | output | meaning |
     |---|---|---|---|
     | write | the new value | ignored | the register holds `input` |
     | read | ignored | the value read | the register holds `output` |
-    | cas | (expected, new) | True, False, or None if not told | if it holds `expected`, it holds `new` |
-    | add | an integer | the sum, or None if not told | a counter, from 0 when it holds None |
+    | cas | (expected, new) | True, False, or None if unknown | if it holds `expected`, it holds `new` |
+    | add | an integer | the sum, or None if unknown | a counter, which starts at 0 if it holds None |
 
     Attributes:
-        client, op_id: who did what; `op_id` grows within a client.
+        client, op_id: the client, and the number of the operation, which grows within a client.
         key: the register. Each starts with the value None.
-        invoke_us: when the client asked.
-        return_us: when it had the answer; None when the outcome is unknown: the operation may
+        invoke_us: when the client sent the request.
+        return_us: when the client received the response. None means that the outcome is unknown: the operation may
             take effect at any time after `invoke_us`, or never.
 
-    An operation that certainly had no effect (refused) does not belong into a history.
-    Two operations that touch in one microsecond count as concurrent, unless one client did both.
+    An operation that certainly had no effect (rejected) does not belong in a history. If one operation returns in the
+    microsecond in which another begins, they count as concurrent, unless one client did both.
     """
 
     client: int
@@ -45,7 +45,7 @@ class Operation:
     return_us: int | None
 
     def describe(self) -> str:
-        """A short text for explanations."""
+        """A short description for explanations."""
         if self.kind == "read":
             what = f"read {self.output!r}"
         elif self.kind == "cas":
@@ -61,15 +61,15 @@ class Operation:
 
 @dataclass(slots=True, frozen=True)
 class LinearizabilityVerdict:
-    """What the checker found.
+    """The verdict of the checker.
 
     Attributes:
-        result: `ok`: some order of the operations explains all answers. `violation`: none does.
-            `unknown`: the budget ran out first.
-        key: the register that is violated or undecided, None when ok.
-        explanation: for people; empty when ok.
-        prefix: the longest explained beginning that was found for `key`, in its order.
-        stuck: the operations under way where it ended, which could not be placed.
+        result: `ok`: some order of the operations explains all outputs. `violation`: no order does. `unknown`: the
+            budget was used up before a decision.
+        key: the register with the violation or without a decision; None if ok.
+        explanation: for humans; empty if ok.
+        prefix: the longest order found for `key` that explains its operations.
+        stuck: the operations in progress after `prefix`, none of which can come next.
         steps: how much of the budget was used.
         operations: how many operations were checked.
     """

@@ -1,19 +1,18 @@
-"""The search for an order that explains a register's history.
+"""Searches for an order that explains the history of one register.
 
-Wing and Gong, "Testing and Verifying Concurrent Objects" (1993), with the memoisation of Lowe, "Testing
-for Linearizability" (2017): depth first, each configuration (what is placed, what the register holds)
-visited once. A configuration is kept small: a window of bits from the first operation
-that is not yet placed, and for unknown operations the count of those used, by what they do.
+Wing and Gong, "Testing and Verifying Concurrent Objects" (1993), with the memoisation of Lowe, "Testing for
+Linearizability" (2017): a depth-first search that visits each configuration once. A configuration is the set of
+placed operations and the value of the register. It is stored compactly: a window of bits from the first operation
+that is not yet placed and, for each group of unknown operations with the same effect, the number used.
 
-Four things that are sound and save most of the work:
+Four sound rules save most of the work:
 
-- A read (or failed cas) that fits the present value is placed at once, with no alternative: placed
-  later in some order, it could be moved here.
+- A read (or failed cas) that fits the current value is placed immediately, without an alternative: from any later
+  place in some order, it could be moved here.
 - An unknown operation that would not change the value is not placed.
-- An unknown write is placed only directly before an operation that is not itself a write: else it
-  could be left out.
-- Unknown operations that do the same are used in the order of their invocation; and a configuration
-  that has used more of them than one visited before, all else equal, is not visited.
+- An unknown write is placed only directly before an operation that is not a write: otherwise it could be left out.
+- Unknown operations with the same effect are used in the order of their invocation. A configuration that differs from
+  a visited one only by using more of them is not visited.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from qcore.sim.linearizability.sequential_register import INITIAL, leaves_value_
 
 @dataclass(slots=True)
 class SearchOutcome:
-    """What the search found.
+    """The outcome of the search.
 
     Attributes:
-        result: `unknown` when the budget ran out.
-        prefix: an order of all known operations (when ok) or the longest beginning that was found.
-        value: what the register holds after `prefix`.
-        stuck: known operations under way after `prefix`.
+        result: `unknown` if the budget was used up.
+        prefix: an order of all known operations (if ok), or the longest order that was found.
+        value: the value of the register after `prefix`.
+        stuck: known operations in progress after `prefix`.
         steps: how many placements were tried.
     """
 
@@ -48,7 +47,10 @@ class SearchOutcome:
 
 @dataclass(slots=True)
 class _Group:
-    """Unknown operations that do the same, in the order of invocation."""
+    """Unknown operations with the same effect, in the order of invocation.
+
+    `shift` and `mask` locate the number of used operations in the bits of a configuration.
+    """
 
     operations: list[Operation]
     predecessor: int
@@ -71,10 +73,10 @@ class _Frame(NamedTuple):
 
 
 class _Events:
-    """Invocations and returns of the known operations, in time, as a linked list.
+    """Invocations and returns of the known operations in the order of time, as a linked list.
 
-    Operation i has the nodes 2i (invocation) and 2i+1 (return). In one microsecond invocations come
-    first. Taking an operation out and putting it back costs constant time.
+    Operation i has the list nodes 2i (invocation) and 2i+1 (return). Within one microsecond, invocations come first.
+    To take an operation out and to put it back costs constant time.
     """
 
     def __init__(self, known: list[Operation]) -> None:
@@ -108,7 +110,7 @@ class _Events:
             preceding[following[node]] = node
 
     def under_way(self) -> list[int]:
-        """Positions of the operations that could come next: invoked before the first return."""
+        """The positions of the operations that could come next: those invoked before the first return."""
         found = []
         node = self.next[self.head]
         while node != self.tail and not node & 1:
@@ -118,10 +120,11 @@ class _Events:
 
 
 def search(history: KeyHistory, budget: int) -> SearchOutcome:
-    """Look for an order of all known operations, some unknown ones among them, that explains every answer.
+    """Search for an order of all known and some unknown operations that explains every output.
 
     Args:
-        budget: how many placements may be tried.
+        history: the history of one register.
+        budget: the number of placements to try.
     """
     return _Search(history).run(budget)
 
@@ -142,7 +145,7 @@ class _Search:
     def run(self, budget: int) -> SearchOutcome:
         events, groups, stack = self.events, self.groups, self.stack
         following, head, tail = events.next, events.head, events.tail
-        first_group, give_up = tail + 1, tail + 1 + len(groups)
+        first_group, exhausted = tail + 1, tail + 1 + len(groups)
         guards = sum((group.mask + 1) << group.shift for group in groups)
         # The configuration: every operation before `frontier` is placed, and those in `window`.
         frontier, window, used, value, awaits_reader = 0, 0, 0, INITIAL, False
@@ -152,18 +155,18 @@ class _Search:
             if steps >= budget:
                 self._keep_best(value)
                 return self._outcome("unknown", steps)
-            if cursor == give_up:
+            if cursor == exhausted:
                 self._keep_best(value)
                 if not stack:
                     return self._outcome("violation", steps)
                 cursor, frontier, window, used, value, awaits_reader, limit, forced = stack.pop()
                 if cursor < head:
                     events.put_back(cursor)
-                cursor = give_up if forced else self._after(cursor)
+                cursor = exhausted if forced else self._after(cursor)
                 continue
             steps += 1
             if cursor < head and cursor & 1:
-                # A return: what was invoked later must wait. Now the unknown operations.
+                # A return: operations invoked later must wait. Continue with the unknown operations.
                 limit, cursor = events.time[cursor], first_group
                 continue
             if cursor < head:
@@ -194,7 +197,7 @@ class _Search:
             tried = seen.setdefault(key, [])
             if tried and _no_better(new_used | guards, tried, guards):
                 steps += len(tried)
-                cursor = give_up if forced else self._after(cursor)
+                cursor = exhausted if forced else self._after(cursor)
                 continue
             tried.append(new_used)
             stack.append(
@@ -215,7 +218,7 @@ class _Search:
     def _try_known(
         self, i: int, frontier: int, window: int, value: Value, awaits_reader: bool
     ) -> tuple[bool, Value]:
-        """Whether known operation `i` may come next, and what the register holds then."""
+        """Whether known operation `i` can come next, and the value of the register after it."""
         before = self.predecessor[i]
         if before >= frontier and not window >> (before - frontier) & 1:
             return False, value
@@ -224,7 +227,7 @@ class _Search:
         return step(value, self.known[i])
 
     def _keep_best(self, value: Value) -> None:
-        """Remember the present placement if it is the longest so far."""
+        """Keep the current placement if it is the longest until now."""
         if len(self.stack) > len(self.best) or not self.best_stuck:
             self.best = self.stack.copy()
             self.best_value = value
@@ -244,16 +247,16 @@ class _Search:
 
 
 def _no_better(used: int, tried: list[int], guards: int) -> bool:
-    """Whether a configuration that differs in the unknown operations used only was tried with fewer.
+    """Whether the same configuration was tried with fewer or equally many unknown operations used.
 
-    Unknown operations are optional, so what can be done with fewer left can be done with more.
-    `used` has all guard bits set; a guard bit is lost where its count is below the other's.
+    Unknown operations are optional, so every order that is possible with fewer left is possible with more. `used` has
+    all guard bits set. The subtraction clears a guard bit where the count is below the other one.
     """
     return any(used - less & guards == guards for less in tried)
 
 
 def _usable(group: _Group, count: int, limit: int, frontier: int, window: int) -> bool:
-    """Whether the group's next operation exists, was invoked by then, and follows its predecessor."""
+    """Whether the group's next operation exists, was invoked by `limit`, and has its predecessor placed before it."""
     if count >= len(group.operations) or group.operations[count].invoke_us > limit:
         return False
     before = group.predecessor
@@ -261,7 +264,7 @@ def _usable(group: _Group, count: int, limit: int, frontier: int, window: int) -
 
 
 def _groups(history: KeyHistory) -> list[_Group]:
-    """Unknown operations by what they do; one that touches its client's previous one stays alone."""
+    """Group unknown operations by their effect and by their predecessor, if they have one."""
     by_effect: dict[tuple[str, object, int], list[Operation]] = {}
     for operation, before in zip(history.unknown, history.unknown_predecessor, strict=True):
         by_effect.setdefault((operation.kind, operation.input, before), []).append(operation)
@@ -270,5 +273,5 @@ def _groups(history: KeyHistory) -> list[_Group]:
     for (kind, _, before), operations in by_effect.items():
         bits = len(operations).bit_length()
         groups.append(_Group(operations, before, shift, (1 << bits) - 1, kind == "write"))
-        shift += bits + 1  # one bit to catch the borrow when two counts are compared
+        shift += bits + 1  # the guard bit catches the borrow when two counts are compared
     return groups

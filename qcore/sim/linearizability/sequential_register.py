@@ -1,4 +1,4 @@
-"""The sequential register: what each operation does to its value, and which answers it allows."""
+"""The sequential register: the effect of each operation on its value, and the outputs that it allows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ INITIAL: Value = None
 
 
 def step(state: Value, operation: Operation) -> tuple[bool, Value]:
-    """Whether the register, holding `state`, could give the operation's answer, and what it holds then."""
+    """Whether a register that holds `state` allows the operation's output, and its value after the operation."""
     kind = operation.kind
     if kind == "write":
         return True, _scalar(operation)
@@ -29,7 +29,7 @@ def step(state: Value, operation: Operation) -> tuple[bool, Value]:
 
 
 def leaves_value_unchanged(operation: Operation) -> bool:
-    """True for operations that leave every value as it is: reads and failed cas."""
+    """Whether the operation leaves every value unchanged: a read or a failed cas."""
     return operation.kind == "read" or (operation.kind == "cas" and operation.output is False)
 
 

@@ -1,11 +1,11 @@
-"""A fast, complete check for registers whose written values are all different.
+"""A fast and complete check for registers whose written values are all different.
 
-Gibbons and Korach, "Testing Shared Memories" (1997), section 4.2: with a known dictating write for each
-read, group each write with its reads (a cluster). Its zone reaches from the earliest return in the
-cluster to the latest invocation. If the return comes first (a forward zone), the value must hold all
-the way; else (a backward zone) one instant between is enough. The history is linearizable
-exactly if no read returns before its write is invoked, no two forward zones overlap, and no
-backward zone lies within a forward one. Time n log n, however many operations are unknown.
+Gibbons and Korach, "Testing Shared Memories" (1997), section 4.2: if the write that each read saw is known, group each
+write with its reads (a cluster). The zone of a cluster reaches from its earliest return to its latest invocation. If
+the return comes first (a forward zone), the register must hold the value during the whole zone. Otherwise (a backward
+zone) one instant between is enough. The history is linearizable exactly if no read returns before its write is
+invoked, no two forward zones overlap, and no backward zone lies within a forward zone. This takes time n log n, for
+any number of unknown operations.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Zone:
 
 
 def applies_to(history: KeyHistory) -> bool:
-    """Whether the history has reads and writes only, and no value (None included) is written twice."""
+    """Whether the history has only reads and writes, and no value (None included) is written twice."""
     written: set[Value] = {None}
     for operation in (*history.known, *history.unknown):
         if operation.kind == "read":
@@ -49,7 +49,7 @@ def applies_to(history: KeyHistory) -> bool:
 
 
 def find_conflict(history: KeyHistory) -> str | None:
-    """Why the history is not linearizable, or None when it is. Only if `applies_to(history)`."""
+    """Why the history is not linearizable; None if it is. Call it only if `applies_to(history)`."""
     spans = _spans(history)
     assert spans is not None, "call applies_to first"
     zones = _zones(history, spans)
@@ -76,7 +76,7 @@ def find_conflict(history: KeyHistory) -> str | None:
 
 
 def _zones(history: KeyHistory, spans: list[_Span]) -> list[_Zone] | str:
-    """The zone of each value that was written or is there at the beginning, or a read that cannot be."""
+    """The zone of each written value and of the initial one; or, as text, a read that no order explains."""
     operations = (*history.known, *history.unknown)
     zones: dict[Value, _Zone] = {None: _Zone(None, _BEFORE_ALL, _BEFORE_ALL)}
     invoked: dict[Value, float] = {None: _BEFORE_ALL}
@@ -99,11 +99,11 @@ def _zones(history: KeyHistory, spans: list[_Span]) -> list[_Zone] | str:
 
 
 def _spans(history: KeyHistory) -> list[_Span] | None:
-    """When each operation (known, then unknown) begins and ends, in half microseconds.
+    """The begin and end of each operation (known, then unknown), in half microseconds.
 
-    One ends before another begins exactly if its end is the smaller number. In one microsecond, what
-    begins comes before what ends, except that a client's next operation begins after its previous one.
-    None when numbers cannot say that: two clients did so in the same microsecond.
+    One operation ends before another begins exactly if its end is the smaller number. Within one microsecond, begins
+    come before ends, except that a client's next operation begins after its previous one ends. The result is None if
+    numbers cannot express that, because two clients did so in the same microsecond.
     """
     known, unknown = history.known, history.unknown
     before = (*history.predecessor, *history.unknown_predecessor)

@@ -1,4 +1,4 @@
-"""Where scenario files are found: by path, or by name in the shipped directory."""
+"""Finds scenario files: by path, or by name in the shipped directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 def scenario_directories() -> list[Path]:
-    """Where names are looked up: `scenarios/` below the working directory, then the one beside the package."""
+    """The directories to search for names: `scenarios/` in the working directory, then the one beside the package."""
     candidates = [Path("scenarios"), Path(qcore.__file__).parent.parent / "scenarios"]
     found: list[Path] = []
     for candidate in candidates:
@@ -40,7 +40,7 @@ def scenario_files(directory: Path | None = None) -> list[Path]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name too long for the file system, or with a NUL in it
+    except (OSError, ValueError):  # a name that is too long for the file system or contains a NUL
         return False
 
 
@@ -48,7 +48,7 @@ def find_scenario(text: str) -> Path:
     """The file that a user means: a path, or the name of a shipped scenario.
 
     Raises:
-        ConfigError: neither exists; says where it was looked for, and which names are near.
+        ConfigError: neither exists. The error names the directories searched and similar names.
     """
     if "\n" in text:
         raise ConfigError(
@@ -56,7 +56,7 @@ def find_scenario(text: str) -> Path:
         )
     path = Path(text)
     if _is_file(path) or path.suffix in _SUFFIXES or path.name != text:
-        return path  # a path, also one that does not exist: the reader says so
+        return path  # a path; if it does not exist, the reader reports it
     directories = scenario_directories()
     for directory in directories:
         for suffix in _SUFFIXES:

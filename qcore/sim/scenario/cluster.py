@@ -1,4 +1,4 @@
-"""The standing parts of a scenario: the cluster, its network, and the clients' load."""
+"""The parts of a scenario that hold for the whole run: cluster, network and workload."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from qcore.sim.scenario.values import (
     Spec,
 )
 
-#: Settings that are called in a scenario as they are in `RaftConfig` and in `ReplicaConfig`.
+#: Settings that have the same name in a scenario and in `RaftConfig`, and the same for `ReplicaConfig`.
 _RAFT_SETTINGS = (
     "heartbeat_ms",
     "pre_vote",
@@ -50,24 +50,23 @@ _REPLICA_SETTINGS = ("snapshot_entries", "snapshot_bytes", "keep_entries", "max_
 
 
 class DiskSpec(Spec):
-    """The disk of every node. `latency_ms` is how long one sync takes (any number of writes share it)."""
+    """The disk of every node. `latency_ms` is the time of one sync, which any number of writes share."""
 
     latency_ms: LatencySpec = uniform(0.3, 0.6)
 
 
 class ClockSpec(Spec):
-    """How far a node's clocks are from the truth: wall clock ahead by `offset_ms`, all run fast by
-    `drift_ppm`."""
+    """The errors of a node's clocks: the wall clock is ahead by `offset_ms`, and all clocks run fast by `drift_ppm`."""
 
     offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
     drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] = 0
 
 
 class ClusterSpec(Spec):
-    """The servers and their settings. `nodes` is a number, or a list of ids.
+    """The nodes and their settings. `nodes` is a number or a list of ids.
 
-    `machine` is `kv`, `entity`, or one of the user's own: `file.py:Class` or `module:Class`. `rules` are the apply
-    rules that the cluster begins with (`qcore.core.version`); its leader raises them once all members support more.
+    `machine` is `kv`, `entity`, or a custom state machine: `file.py:Class` or `module:Class`. `rules` are the apply
+    rules that the cluster begins with (`qcore.core.version`). Its leader raises them once all members support more.
     """
 
     nodes: tuple[NodeId, ...] = (1, 2, 3)
@@ -122,7 +121,7 @@ class ClusterSpec(Spec):
     def _known_machine(cls, value: str) -> str:
         if value not in ("kv", "entity") and not re.fullmatch(r".+:[A-Za-z_]\w*", value):
             raise ValueError(
-                f"no machine is called {value!r}; write kv, entity, or your own as file.py:Class"
+                f"no machine is called {value!r}; write kv, entity, or a custom one as file.py:Class"
             )
         return value
 
@@ -156,23 +155,25 @@ class ClusterSpec(Spec):
 
     def priority_of(self, node_id: int) -> int:
         """The priority that a node begins with."""
-        own = self.settings.get(node_id, NO_SETTINGS).priority
-        return self.priorities.get(node_id, 1) if own is None else own
+        priority = self.settings.get(node_id, NO_SETTINGS).priority
+        return self.priorities.get(node_id, 1) if priority is None else priority
 
     def replica_config(self, node_id: int, changed: NodeSettings = NO_SETTINGS) -> ReplicaConfig:
         """All settings of one node.
 
         Args:
-            node_id: which.
-            changed: settings that it was given since, at a restart.
+            node_id: the node.
+            changed: settings that a later restart gave it.
 
         Raises:
-            ConfigError: they do not go together.
+            ConfigError: the settings contradict each other.
         """
-        own = self.settings.get(node_id, NO_SETTINGS).changed(changed)
+        node_settings = self.settings.get(node_id, NO_SETTINGS).changed(changed)
 
-        def of(name: str) -> Any:  # Any: as many types as settings; the configurations check them
-            value = getattr(own, name)
+        def of(
+            name: str,
+        ) -> Any:  # Any: the settings have many types; the configurations check them
+            value = getattr(node_settings, name)
             return getattr(self, name) if value is None else value
 
         low, high = of("election_timeout_ms")
@@ -180,15 +181,17 @@ class ClusterSpec(Spec):
             node_id=node_id,
             election_timeout_min_ms=low,
             election_timeout_max_ms=high,
-            priority=self.priority_of(node_id) if own.priority is None else own.priority,
-            safeguards=Safeguards(**{**self.safeguards, **(own.safeguards or {})}),
+            priority=self.priority_of(node_id)
+            if node_settings.priority is None
+            else node_settings.priority,
+            safeguards=Safeguards(**{**self.safeguards, **(node_settings.safeguards or {})}),
             **{name: of(name) for name in _RAFT_SETTINGS},
         )
         return ReplicaConfig(raft, **{name: of(name) for name in _REPLICA_SETTINGS})
 
 
 class QualitySpec(Spec):
-    """How links treat messages; what is left out stays as it was."""
+    """How links treat messages. A setting that is left out stays as it was."""
 
     latency_ms: LatencySpec | None = None
     loss: Probability | None = None
@@ -222,7 +225,7 @@ class QualitySpec(Spec):
 
 
 class LinkSpec(QualitySpec):
-    """Links that differ from the others: from `from` to `to`, both ways with `both`."""
+    """Links that differ from the others: from `from` to `to`; in both directions with `both`."""
 
     source: Nodes = Field(alias="from")
     target: Nodes = Field(alias="to")
@@ -240,10 +243,10 @@ class LinkSpec(QualitySpec):
 
 
 class NetworkSpec(QualitySpec):
-    """All links between nodes; `links` lists exceptions; `clients` are the links of the clients.
+    """All links between nodes. `links` lists exceptions; `clients` describes the links of the clients.
 
-    Links of clients have the same latency unless `clients` says otherwise, and lose nothing unless it
-    says so. They never duplicate or reorder: each stands for one connection.
+    By default the links of clients have the same latency and lose nothing. They never duplicate or reorder messages,
+    because each of them stands for one connection.
     """
 
     latency_ms: LatencySpec = uniform(1, 5)
@@ -264,7 +267,7 @@ class ClientLinkSpec(Spec):
 
 
 class RequestSpec(Spec):
-    """What a client may ask of a machine of the user's own: `{write: text}` or `{read: text}`."""
+    """A request that clients send to a custom state machine: `{write: text}` or `{read: text}`."""
 
     write: str | None = None
     read: str | None = None
@@ -273,7 +276,7 @@ class RequestSpec(Spec):
     @model_validator(mode="after")
     def _one_of_both(self) -> RequestSpec:
         if (self.write is None) == (self.read is None):
-            raise ValueError("give either `write` or `read`, with the text that the machine takes")
+            raise ValueError("give either `write` or `read`, with the text of the request")
         return self
 
     @property
@@ -290,15 +293,19 @@ class RequestSpec(Spec):
 class WorkloadSpec(Spec):
     """What the clients do.
 
-    Open loop: `rate_per_s` operations a second over all clients, at random moments, whatever the answers.
-    Closed loop (`mode: closed`, or `think_ms`): each client has one operation at a time, and thinks
-    between two. Operations go to `keys` registers; what is neither a read nor a cas is a write of a
-    value that no other operation writes. Each read is of one of the kinds in `read_kind`; a stale one may be
-    answered from a state that is up to `max_staleness_ms` old. With `sessions` every operation adds 1 to a
-    register, once, in a client session, and is sent again (elsewhere) after `attempt_ms` without an answer; a
-    session that was idle for `session_lifetime_ms` is gone, and the client opens another. With a machine
-    of the user's own, `requests` are what the clients ask, by weight, and keys and fractions mean
-    nothing.
+    Open loop: all clients together begin `rate_per_s` operations a second, at random moments, without waiting for
+    responses. Closed loop (`mode: closed`, or `think_ms`): each client has one operation at a time and thinks before
+    the next.
+
+    Operations go to `keys` registers. An operation that is neither a read nor a cas writes a value that no other
+    operation writes. Each read is of one of the kinds in `read_kind`. A stale read may see a state that is up to
+    `max_staleness_ms` old.
+
+    With `sessions`, every operation adds 1 to a register, once, in a client session. After `attempt_ms` without a
+    response the client repeats it at another node. A session that was idle for `session_lifetime_ms` expires, and
+    the client opens another.
+
+    With a custom state machine, the clients draw from `requests` by weight; keys and fractions have no meaning.
     """
 
     clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3

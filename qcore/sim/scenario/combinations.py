@@ -1,8 +1,9 @@
-"""Which settings a node may have at the same time, as restarts change them one after the other.
+"""Rejects scenarios whose restarts can give a node settings that contradict each other.
 
-Settings of one item meet those that earlier items gave. The order is that of the run: by time, with repetitions. Where
-the run decides whether or when an item changes a node (a name, an event, a crash of a node that may be down), each
-possibility counts. So a few combinations are refused that no run would reach, and none is missed.
+The settings of one item combine with those that earlier items gave. Items take effect in the order of the run: by
+time, with repetitions. Sometimes only the run decides whether or when an item changes a node: with a name, an event,
+or a crash of a node that may be down. Then every possibility counts. So the check misses no combination that a run
+can reach, and rejects a few that no run would reach.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from qcore.sim.scenario.settings import NodeSettings
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import microseconds
 
-#: Settings that restrict each other. Every other one is good or bad by itself.
+#: Settings that restrict each other. Every other setting is valid or invalid by itself.
 _TIED = ("election_timeout_ms", "heartbeat_ms", "check_quorum", "lease_reads")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _SettingsChange:
-    """An action that gives settings to `ids`; to any node if `may_name_any`, to all if `names_all`."""
+    """An action that gives settings to `ids`, perhaps to any node (`may_name_any`), or to all (`names_all`).
+
+    `certain` means that it changes the node in every run.
+    """
 
     number: int
     settings: NodeSettings
@@ -40,17 +44,17 @@ class _SettingsChange:
         )
 
 
-#: For each tied setting, what gave the present value; None for the cluster's.
+#: For each tied setting, the change that gave its current value; None for the value of the cluster.
 _State = tuple[_SettingsChange | None, ...]
 
 
 def check_combinations(
     cluster: ClusterSpec, timeline: tuple[Item, ...], nodes: Collection[int], until_us: int
 ) -> None:
-    """Refuse settings that a node may come to have, and that do not go together.
+    """Check every combination of settings that a node can have during the run.
 
     Raises:
-        ValueError: there are some; names the items that gave them.
+        ValueError: a combination contradicts itself. The error names the items that gave the settings.
     """
     changes = _settings_changes(timeline)
     _check_priorities(cluster, changes, nodes)
@@ -68,7 +72,7 @@ def check_combinations(
 def _check_priorities(
     cluster: ClusterSpec, changes: list[_SettingsChange], nodes: Collection[int]
 ) -> None:
-    """Refuse items that together leave nobody who may lead: each node gets priority 0, and none gets another one."""
+    """Reject items that together leave no node that may lead: they give every node priority 0 and no node another."""
     giving = [one for one in changes if one.settings.priority is not None]
     if any(one.settings.priority for one in giving):
         return
@@ -90,7 +94,7 @@ def _settings_changes(timeline: tuple[Item, ...]) -> list[_SettingsChange]:
                 terms = action.nodes.terms
                 ids = frozenset(term for term in terms if isinstance(term, int))
                 may_name_any = item.when is not None or any(isinstance(term, str) for term in terms)
-                # A restart of several nodes starts only those that are down, if some are.
+                # A restart of several nodes starts only the nodes that are down, if some are down.
                 sure = isinstance(action, Wipe) or (isinstance(action, Restart) and len(ids) == 1)
                 certain = sure and not may_name_any
                 found.append(
@@ -104,9 +108,9 @@ def _settings_changes(timeline: tuple[Item, ...]) -> list[_SettingsChange]:
 def _reachable(
     timeline: tuple[Item, ...], mine: list[_SettingsChange], until_us: int
 ) -> Iterator[tuple[int, set[_State]]]:
-    """What one node may have after each firing, with the number of the item that fired."""
+    """After each firing: the number of the item that fired, and all states that one node can have."""
     states: set[_State] = {(None,) * len(_TIED)}
-    ends: dict[int, int] = {}  # items that may act at any moment until then
+    ends: dict[int, int] = {}  # item that may act at any moment -> time at which that ends
     first = {one.number for one in mine}
     again = {one.number for one in mine if not one.may_name_any}
     for time, number in _firings(timeline, first, again, until_us):
@@ -128,9 +132,9 @@ def _reachable(
 def _firings(
     timeline: tuple[Item, ...], wanted: set[int], repeated: set[int], until_us: int
 ) -> Iterator[tuple[int, int]]:
-    """The times (microseconds) and numbers of items, in the order in which the run takes them.
+    """The times (microseconds) and numbers of the `wanted` items, in the order of the run.
 
-    Those that are not `repeated` only begin: from then on they may act at any moment.
+    An item that is not in `repeated` comes once: from then on it may act at any moment.
     """
     queue: list[tuple[int, int, int, int]] = []
     before = 0.0
@@ -170,7 +174,7 @@ def _check_state(cluster: ClusterSpec, node: int, number: int, state: _State) ->
     if len({giver.number for _, giver in givers}) > 1:
         places = ", ".join(f"{name} by timeline[{giver.number}]" for name, giver in givers)
         together = f" (it may be given {places}; give settings that go together in the same item)"
-    # Not validated again: each value comes from settings that were.
+    # No need to validate again: each value comes from validated settings.
     _check(cluster, node, number, NodeSettings.model_construct(**values), together)
 
 

@@ -1,4 +1,4 @@
-"""What a scenario expects. Each key asserts one thing; `qcore.sim.verdict.expectations` judges them."""
+"""The expectations of a scenario. Each key asserts one thing; `qcore.sim.verdict.expectations` judges them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OTHER_NAMES = {
 }
 
 
-#: What `violation` can name: the invariants, the checks at the end of a run, and `any`.
+#: The values of `violation`: the invariants, the checks at the end of a run, and `any`.
 VIOLATIONS = (
     *CHECKS,
     "linearizability",
@@ -41,15 +41,15 @@ VIOLATIONS = (
 
 
 def _plain(name: str) -> str:
-    """`StateMachineSafety`, `state-machine safety` and `state_machine_safety` are one name."""
+    """Normalise a name: `StateMachineSafety` and `state-machine safety` become `state_machine_safety`."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())
     return re.sub(r"[\s-]+", "_", words).lower()
 
 
 class ExpectSpec(Spec):
-    """The expectations of a scenario; see docs/scenarios.md for what each means.
+    """The expectations of a scenario; docs/scenarios.md explains each.
 
-    `safe` is expected unless a `violation` is expected or `safe: false`, which expects any violation.
+    Every scenario expects `safe`, unless it expects a `violation`, or any violation with `safe: false`.
     """
 
     safe: Flag | None = None
@@ -99,7 +99,7 @@ class ExpectSpec(Spec):
         for key, item in value.items():
             name = _OTHER_NAMES.get(key, key) if isinstance(key, str) else key
             if name in renamed:
-                raise ValueError(f"{key} says again what another key says")
+                raise ValueError(f"{key} repeats another key under a different name")
             renamed[name] = item
         for key in renamed:
             if key not in cls.model_fields:

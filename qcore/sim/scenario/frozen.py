@@ -1,4 +1,4 @@
-"""What all parts of a scenario have in common: unknown names are refused, also in a copy, and nothing changes later."""
+"""The base of all parts of a scenario: a model that rejects unknown names, also in a copy, and never changes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from qcore.errors import ConfigError
 
 
 class FrozenModel(BaseModel):
-    """A model that cannot be changed, and that is always what its checks allow."""
+    """A model that cannot change and that always satisfies its checks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some values changed, checked as if it were made for the first time.
+        """A copy with some values changed, checked like a new model.
 
-        pydantic's own takes any name and any value, so that a typo changes nothing without a word.
+        The method of pydantic accepts any name and any value, so a typo would silently change nothing.
 
         Raises:
-            ConfigError: a name does not exist, or the values may not be so; names them.
+            ConfigError: a name does not exist, or a check rejects the values. The error names them.
         """
         if not update:
             return super().model_copy(deep=deep)
@@ -42,9 +42,9 @@ class FrozenModel(BaseModel):
         return copy.model_copy(deep=True) if deep else copy
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """What was said; what was left out has the value that the documents name."""
-        said = self.model_fields_set
-        return ((name, value) for name, value in super().__repr_args__() if name in said)
+        """The values that the scenario gives; all others have their documented defaults."""
+        given = self.model_fields_set
+        return ((name, value) for name, value in super().__repr_args__() if name in given)
 
 
 def _error_text(error: ValidationError) -> str:

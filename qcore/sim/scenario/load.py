@@ -1,4 +1,4 @@
-"""Reading scenario files, with errors that name the file, the line and the key."""
+"""Reads and validates scenario files, with errors that name the file, the line and the key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qcore.shown import printable
 from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.model import Scenario
 
-#: A larger file is no scenario.
+#: No scenario is larger than this.
 MAX_FILE_BYTES: Final = 16 << 20
 
 Path_ = tuple[str | int, ...]
@@ -29,8 +29,8 @@ def load_scenario(path: Path | str) -> Scenario:
         path: a YAML file, or the name of a shipped scenario.
 
     Raises:
-        ConfigError: there is no such scenario; or the file cannot be read, is no YAML, or says something that no
-            scenario may say: names the file, the line, the key and what is allowed.
+        ConfigError: there is no such scenario, the file cannot be read, it is not YAML, or it is not a valid
+            scenario. The error names the file, the line, the key and what is allowed.
     """
     given: object = path
     if not isinstance(given, Path | str):
@@ -49,7 +49,7 @@ def load_scenario(path: Path | str) -> Scenario:
 
 
 def as_scenario(scenario: Scenario | Path | str) -> Scenario:
-    """A scenario as it is, or read by name or path as `load_scenario` does.
+    """Return a scenario unchanged; read a name or path with `load_scenario`.
 
     Raises:
         ConfigError: as `load_scenario`.
@@ -62,7 +62,7 @@ def parse_scenario(text: str, source: str = "<text>") -> Scenario:
 
     Args:
         text: YAML.
-        source: what to call it in errors; also the replay command's file.
+        source: the name for errors and for the replay command.
 
     Raises:
         ConfigError: as `load_scenario`.
@@ -101,7 +101,7 @@ def _name_from(source: str) -> str:
 
 
 def _note_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], source: str) -> None:
-    """Remember the line of every key and item; refuse a key that comes twice."""
+    """Record the line of every key and item; reject a key that comes twice."""
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[Hashable] = set()
@@ -120,7 +120,7 @@ def _note_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], source: s
 
 
 def _explain(error: ValidationError, lines: dict[Path_, int], source: str) -> str:
-    """All problems, one a line: file:line: key: what is wrong."""
+    """All problems, one on each line, as `file:line: key: problem`."""
     texts: list[str] = []
     for problem in error.errors(include_url=False):
         location = problem["loc"]
@@ -137,9 +137,9 @@ def _explain(error: ValidationError, lines: dict[Path_, int], source: str) -> st
 
 
 def _line_of(location: Sequence[str | int], message: str, lines: dict[Path_, int]) -> int:
-    """The line of the longest part of the location that is in the file."""
+    """The line of the longest part of the location that the file contains."""
     path = tuple(location)
-    if not path:  # a check of the whole scenario: its message begins with the place
+    if not path:  # a check of the whole scenario: its message begins with the location
         if match := re.match(r"timeline\[(\d+)\]", message):
             path = ("timeline", int(match[1]))
         elif match := re.match(r"(\w+)\.(\w+)", message):
@@ -157,7 +157,7 @@ def _key_text(location: Sequence[str | int]) -> str:
 
 
 def _known_keys(location: Sequence[str | int]) -> str:
-    """What would be allowed in place of an unknown key, where that is easy to tell."""
+    """The keys that are allowed in place of an unknown one; empty where they are hard to determine."""
     model: object = Scenario
     for part in location[:-1]:
         fields = getattr(model, "model_fields", None)

@@ -1,4 +1,4 @@
-"""A scenario as a whole."""
+"""The whole scenario, and the rules that span its parts."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from qcore.sim.scenario.expect import ExpectSpec
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, Spec, microseconds
 
-#: At the end of a run the clients fall silent for this long, so that answers and followers catch up.
+#: The clients stop this long before the end of a run, so that responses arrive and followers catch up.
 _QUIET_MS = 1000.0
 
 
 class RegistersNeeded(ConfigError, ValueError):
-    """A scenario asks a machine of the user's own for what only registers have."""
+    """A scenario with a custom state machine uses a feature that needs registers."""
 
 
 class Scenario(Spec):
-    """What a scenario file says, validated.
+    """A validated scenario.
 
     Attributes:
         name: an identifier; the file's name if left out.
         summary: one sentence.
-        cluster, network, workload: the standing parts.
-        timeline: what happens.
-        until_ms: how long the run lasts, in simulated milliseconds.
-        expect: what must come of it.
-        source: where it was read from; empty when made in code.
+        cluster, network, workload: the parts that hold for the whole run.
+        timeline: what happens, and when.
+        until_ms: the end of the run, in simulated milliseconds.
+        expect: what the run must show.
+        source: the file that it was read from; empty for a scenario made in code.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "scenario"
@@ -75,7 +75,7 @@ class Scenario(Spec):
 
     @field_validator("cluster", "network", "workload", "expect", mode="before")
     @classmethod
-    def _nothing_said(cls, value: object) -> object:
+    def _empty_means_defaults(cls, value: object) -> object:
         return {} if value is None else value
 
     @model_validator(mode="after")
@@ -85,8 +85,8 @@ class Scenario(Spec):
             self._check_item(number, item, known)
         if (":" in self.cluster.machine) != bool(self.workload.requests):
             raise ValueError(
-                "workload.requests and a cluster.machine of your own (file.py:Class) belong together: "
-                "the one says what clients ask of the other"
+                "workload.requests and a custom cluster.machine (file.py:Class) belong together: "
+                "clients send the requests to that machine"
             )
         if ":" in self.cluster.machine:
             self.reject_registers()
@@ -109,28 +109,28 @@ class Scenario(Spec):
         return self
 
     def reject_registers(self) -> None:
-        """What a scenario cannot ask of a machine of the user's own, which has no registers.
+        """Check that the scenario needs no registers, because a custom state machine has none.
 
         Raises:
-            ConfigError: it does; a ValueError too, as pydantic wants of a validator.
+            RegistersNeeded: it needs them. This is a ConfigError, and a ValueError because pydantic needs one.
         """
         for number, operation in self._operations():
             raise RegistersNeeded(
-                f"timeline[{number}]: {operation.op} goes to a register, and the machine is your own; leave such "
+                f"timeline[{number}]: {operation.op} goes to a register, and a custom machine has none; leave such "
                 "lines out"
             )
         if self.workload.sessions:
             raise RegistersNeeded(
-                "workload.sessions adds to registers: it needs the machine kv, and the machine is your own"
+                "workload.sessions adds to registers: it needs the machine kv, not a custom machine"
             )
         if self.expect.linearizable is not None:
             raise RegistersNeeded(
-                "expect.linearizable is judged by what registers held, and a machine of your own has none: it would "
+                "expect.linearizable is judged by the values of registers, and a custom machine has none: it would "
                 "always hold; leave it out"
             )
 
     def _check_keys(self) -> None:
-        """The entity store has the registers of the workload and no others."""
+        """With the machine entity, only the registers of the workload exist."""
         keys = [f"k{number}" for number in range(self.workload.keys)]
         for number, operation in self._operations():
             if operation.key is not None and operation.key not in keys:
@@ -140,7 +140,7 @@ class Scenario(Spec):
                 )
 
     def _check_counters(self) -> None:
-        """A write to a counter would be taken for increments that went wrong: nobody could judge the count."""
+        """Reject writes to counters: they would look like failed increments, and no check could judge the count."""
         counters = self.counters
         for number, operation in self._operations():
             key = operation.key or "k0"
@@ -152,7 +152,7 @@ class Scenario(Spec):
 
     @property
     def counters(self) -> frozenset[str]:
-        """The keys that the clients count in: no registers, which hold what was written last."""
+        """The keys that the clients increment. A counter is not a register, which holds the value written last."""
         workload = self.workload
         if not (workload.sessions and workload.clients):
             return frozenset()
@@ -204,7 +204,7 @@ class Scenario(Spec):
             self._check_ids(where, item.when.node, known, clients=False)
 
     def _check_label(self, where: str, action: Heal | Release, label: str) -> None:
-        """A label must be that of something which the action can take back."""
+        """A label must belong to an action that `heal` or `release` can end."""
         labelled = [item for item in self.timeline if item.label == label]
         if not labelled:
             names = ", and it names no nodes" if isinstance(action, Heal) else ""
@@ -212,9 +212,9 @@ class Scenario(Spec):
         meant = HEALABLE if isinstance(action, Heal) else (Hold,)
         if not any(isinstance(one, meant) for item in labelled for one in item.actions):
             kinds = ", ".join(sorted({one.kind for item in labelled for one in item.actions}))
-            says = "mends cuts and links" if isinstance(action, Heal) else "ends `hold`"
+            what = "cuts and link changes" if isinstance(action, Heal) else "`hold`"
             raise ValueError(
-                f"{where}: {action.kind} {says}, and the label {label!r} is that of {kinds}"
+                f"{where}: {action.kind} ends {what}, and the label {label!r} is that of {kinds}"
             )
 
     def _check_read(self, where: str, read: OperationAction) -> None:
@@ -226,7 +226,7 @@ class Scenario(Spec):
             )
 
     def _check_expectations(self, known: set[int]) -> None:
-        """Expectations that could not fail, or could not hold."""
+        """Reject expectations that could not fail, or could not hold."""
         expect = self.expect
         if not self.workload.sessions:
             for name in ("sessions_expired", "exactly_once"):
@@ -285,7 +285,7 @@ class Scenario(Spec):
 
     @property
     def workload_ends_us(self) -> int:
-        """When the clients stop: `workload.stop_ms`, or some time before the end."""
+        """The time at which the clients stop: `workload.stop_ms`, or a short time before the end."""
         if self.workload.stop_ms is not None:
             return min(self.until_us, microseconds(self.workload.stop_ms))
         return self.until_us - microseconds(min(_QUIET_MS, self.until_ms / 5))

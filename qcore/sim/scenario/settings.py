@@ -1,4 +1,4 @@
-"""Settings of single nodes: what differs from the cluster's, from the start or from a restart on."""
+"""Settings of a single node that differ from those of the cluster, from the start or after a restart."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Rules = Annotated[int, Field(ge=1, le=LATEST_RULES, strict=True)]
 
 
 def timeout_range(value: object) -> object:
-    """`[min, max]`; one number n means `[n, 2n]`."""
+    """Accept `[min, max]`, or one number n, which means `[n, 2n]`."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value, 2 * value)
     return tuple(value) if isinstance(value, list) else value
 
 
 def known_safeguards(value: dict[str, bool]) -> dict[str, bool]:
-    """The names of the safeguards are those of `qcore.core.config.Safeguards`.
+    """Check that every name is a field of `qcore.core.config.Safeguards`.
 
     Raises:
-        ValueError: one is not.
+        ValueError: a name is not.
     """
     known = [field.name for field in fields(Safeguards)]
     for name in value:
@@ -37,9 +37,9 @@ def known_safeguards(value: dict[str, bool]) -> dict[str, bool]:
 
 
 class NodeSettings(Spec):
-    """Settings that a node has of its own; what is left out stays as it was.
+    """Settings of one node. A setting that is left out stays as it was.
 
-    They mean what they mean in `ClusterSpec`; `priority` is the node's line of `priorities`.
+    Each means the same as in `ClusterSpec`; `priority` is the node's entry in `priorities`.
     """
 
     election_timeout_ms: tuple[Positive, Positive] | None = None
@@ -71,14 +71,14 @@ class NodeSettings(Spec):
         return None if value is None else known_safeguards(value)
 
     def changed(self, by: NodeSettings | None) -> NodeSettings:
-        """These settings, and where `by` says something, what it says."""
+        """These settings, replaced by those of `by` that are given."""
         if by is None:
             return self
-        said = {name: getattr(by, name) for name in type(self).model_fields}
+        values = {name: getattr(by, name) for name in type(self).model_fields}
         return self.model_copy(
-            update={name: value for name, value in said.items() if value is not None}
+            update={name: value for name, value in values.items() if value is not None}
         )
 
 
-#: A node that has no settings of its own.
+#: The settings of a node that does not differ from its cluster.
 NO_SETTINGS = NodeSettings()

@@ -1,4 +1,4 @@
-"""Timeline items: when something happens, what happens, and how long or how often."""
+"""The items of a timeline: what happens, when, and for how long or how often."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _TIMING = (
 
 
 class Trigger(Spec):
-    """An event that sets off an item, the first time after `at_ms` that it is seen.
+    """An event that fires an item when it first happens after `at_ms`.
 
-    `send` and `receive` can name the `message` and the peer (`to` or `from`), `role` the role that is
-    taken; `term` and `index` narrow the event further (`index` as a minimum).
+    `send` and `receive` can name the `message` and the peer (`to` or `from`); `role` can name the new role. `term`
+    and `index` narrow the event further (`index` is a minimum).
     """
 
     event: EventKind
@@ -68,13 +68,14 @@ class Item(Spec):
     """One line of a timeline.
 
     Attributes:
-        at_ms: when; with `when`, from when on the trigger is armed.
-        after_ms: time since the line before, instead of `at_ms`; with `when`, delay after the trigger.
-        for_ms: how long; then it is taken back.
-        every_ms, times: repeat it; with `when`, `times` is how often it may be set off (1).
-        until_ms: disarms it: what has not fired by then does not fire any more.
+        at_ms: the time of the item; with `when`, the time from which the trigger is armed.
+        after_ms: the time since the previous item, instead of `at_ms`; with `when`, the delay after the trigger.
+        for_ms: how long the actions last; then they end.
+        every_ms, times: the period and number of repetitions; with `when`, `times` is how often the trigger may fire
+            (1 if left out).
+        until_ms: the time after which the item does not fire any more.
         label: a name, for `heal: <label>` and for messages.
-        when: the event that sets it off.
+        when: the event that fires the item.
         actions: what happens, in this order.
     """
 
@@ -127,7 +128,7 @@ class Item(Spec):
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """The name for messages: the label, or the kinds of the actions."""
         return self.label or "+".join(action.kind for action in self.actions)
 
 

@@ -1,4 +1,4 @@
-"""Values that scenario files are made of: numbers with units, counts, and ways to name nodes."""
+"""The values in scenario files: numbers with units, counts, and selectors of nodes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
 NodeId = Annotated[int, Field(ge=1, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
-#: How a read is served; see `qcore.replica.messages.RequestKind`.
+#: The kinds of reads; see `qcore.replica.messages.RequestKind`.
 ReadKind = Literal["read", "lease_read", "follower_read", "stale_read"]
 
 
 def one_or_several(value: object) -> object:
-    """One value where several may stand."""
+    """Accept one value where a list is allowed."""
     if value is None or isinstance(value, tuple):
         return value
     return tuple(value) if isinstance(value, list) else (value,)
 
 
 def known_outcomes(value: tuple[str, ...] | None, known: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The outcomes that an item allows; None if it says nothing about them.
+    """Check the outcomes that an item allows; None allows all.
 
     Raises:
-        ValueError: it allows none, or one that does not exist.
+        ValueError: the list is empty, or names an outcome that does not exist.
     """
     if value == ():
         raise ValueError(
@@ -41,16 +41,16 @@ def known_outcomes(value: tuple[str, ...] | None, known: tuple[str, ...]) -> tup
     return value
 
 
-#: One kind of read, or several, of which one is drawn for each read.
+#: One kind of read, or several, from which each read draws one.
 ReadKinds = Annotated[tuple[ReadKind, ...], BeforeValidator(one_or_several), Field(min_length=1)]
 
 
 class Spec(FrozenModel):
-    """Base of all parts of a scenario: unknown keys are refused, nothing changes after loading."""
+    """Base of all parts of a scenario. It rejects unknown keys, and nothing changes after loading."""
 
 
 def microseconds(milliseconds: float) -> int:
-    """The simulator's unit."""
+    """Convert to microseconds, the time unit of the simulator."""
     return round(milliseconds * 1000)
 
 
@@ -60,7 +60,7 @@ _COMPARISON = re.compile(r"(>=|<=|==?|>|<)\s*(\d+)")
 
 
 class Count(Spec):
-    """What a number may be: `3` exactly, `{at_least: 1, at_most: 5}`, or a text such as `">= 3"`."""
+    """The allowed values of a number: `3` exactly, `{at_least: 1, at_most: 5}`, or a text such as `">= 3"`."""
 
     at_least: Annotated[int, Field(ge=0, strict=True)] = 0
     at_most: Annotated[int, Field(ge=0, strict=True)] | None = None
@@ -119,7 +119,7 @@ def _comparison(text: str) -> dict[str, int]:
     return {"at_least": number, "at_most": number}
 
 
-# -- naming nodes ---------------------------------------------------------------------------------
+# -- selectors of nodes ---------------------------------------------------------------------------
 
 _NAMES = {
     "leader": "leader",
@@ -153,9 +153,9 @@ NAME_HELP = (
 
 
 class Selector(Spec):
-    """Which nodes (or clients) an action is about; symbolic names are resolved when it fires.
+    """The nodes (or clients) that an action acts on. Symbolic names are resolved when the action fires.
 
-    `terms` are node ids and canonical names; `random_k` is k nodes drawn from `pool`.
+    `terms` are node ids and canonical names. `random_k` means k nodes drawn from `pool`.
     """
 
     terms: tuple[int | str, ...]
@@ -172,7 +172,7 @@ class Selector(Spec):
 
 
 def parse_selector(value: object) -> object:
-    """Accept what a scenario file may say for nodes."""
+    """Read a selector from one of the forms that a scenario file may use."""
     if isinstance(value, Selector):
         return value
     if isinstance(value, dict):
@@ -222,10 +222,10 @@ Nodes = Annotated[Selector, BeforeValidator(parse_selector)]
 
 
 def distinct_ends(source: Selector | None, target: Selector | None) -> None:
-    """Refuse two ends that are one and the same node.
+    """Check that the two ends are not the same node.
 
     Raises:
-        ValueError: no link is between them.
+        ValueError: they are the same node.
     """
     if source is None or target is None or not isinstance(source.terms[0], int):
         return

@@ -1,1 +1,1 @@
-"""Judges a run: expectations, lost writes, stale reads, metrics."""
+"""Judges a run: the monitor that watches it, its expectations, lost writes, stale reads and metrics."""

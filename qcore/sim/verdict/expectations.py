@@ -1,4 +1,4 @@
-"""Judges a finished run by what its scenario expects: one function for each key of `expect`."""
+"""Judges a finished run by the expectations of its scenario: one function for each group of keys of `expect`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from qcore.sim.workload.workload import SessionWorkload
 from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.world import World
 
-#: How a machine of the user's own answers what it does not understand, and what it answers against its contract.
+#: The errors of a custom state machine: for a request that it does not understand, and for a result that breaks its
+#: contract.
 _ERRORS_OF_MACHINES = ("StoreError", "ResultInvalid", "ResultTooLarge")
 
 _Judge = Callable[["RunFacts"], Iterator[Expectation]]
 
 
 def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) -> list[Expectation]:
-    """Every expectation of the scenario, and that every declared fault acted.
+    """Judge every expectation of the scenario, and that every declared fault acted.
 
     Args:
-        world: the run, which is over.
-        verdict: what the linearizability checker found.
+        world: the finished run.
+        verdict: the verdict of the linearizability checker.
         lost: the acknowledged writes that are lost; see `qcore.sim.verdict.log_queries.lost_writes`.
     """
     run_facts = RunFacts(world, verdict, lost)
@@ -40,27 +41,28 @@ def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) ->
     idle = world.ledger.idle()
     seen = "; ".join(f"{fault.name} never acted" for fault in idle) or "all did"
     found.append(Expectation("every_fault_acted", not idle, "each at least once", seen))
-    found += _answers_of_own_machine(world.history)
+    found += _custom_machine_answers(world.history)
     return found
 
 
-def _answers_of_own_machine(history: Sequence[ClientOperation]) -> Iterator[Expectation]:
-    """That of each kind of request one at least is answered by something else than an error of the machine.
+def _custom_machine_answers(history: Sequence[ClientOperation]) -> Iterator[Expectation]:
+    """Expect for each kind of request that the machine answers at least one without an error.
 
-    Else the requests are not this machine's, or it breaks its contract, and the run shows nothing.
+    Otherwise the requests do not fit the machine, or it breaks its contract, and the run shows nothing.
     """
     for kind in ("write", "read"):
         asked = [op for op in history if op.is_raw and op.kind == kind]
         errors = Counter(op.note for op in asked if op.note in _ERRORS_OF_MACHINES)
         if errors:
             useful = any(op.outcome == "ok" and op.note not in _ERRORS_OF_MACHINES for op in asked)
-            said = ", ".join(f"{number} {code}" for code, number in sorted(errors.items()))
-            seen = f"{said} of {len(asked)}" if useful else f"only errors: {said} of {len(asked)}"
+            counts = ", ".join(f"{number} {code}" for code, number in sorted(errors.items()))
+            counts += f" of {len(asked)}"
+            seen = counts if useful else f"only errors: {counts}"
             yield Expectation(f"machine_answers_{kind}s", useful, "not only errors", seen)
 
 
 class RunFacts:
-    """The facts that the expectations are judged by. Times in microseconds."""
+    """The facts by which the expectations are judged. Times in microseconds."""
 
     def __init__(self, world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) -> None:
         self.world = world
@@ -70,7 +72,7 @@ class RunFacts:
         self.now = world.engine.now
         self.record = world.services.monitor.record
         self.violations = world.services.violations
-        #: When the cluster was last helped: the last repair, else the last action, else the start.
+        #: The time of the last repair; without a repair, of the last action; without an action, of the start.
         action_times = world.timeline_runner.action_times
         self.healed_at = (
             action_times.repairs[-1] if action_times.repairs else action_times.last or 0
@@ -84,7 +86,7 @@ class RunFacts:
 
 
 def equal_register_values(one: object, other: object) -> bool:
-    """Equality of register values as JSON has it: 1 and true differ."""
+    """Equality of register values by the rules of JSON: 1 and true differ."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
@@ -148,9 +150,9 @@ def _convergence(run: RunFacts) -> Iterator[Expectation]:
 
 
 def _index_without_ticks(world: World, index: int) -> int:
-    """That index, without the ticks right before it.
+    """The index of the last entry up to `index` that is not a tick.
 
-    A leader appends ticks by itself, at any time, so the last may still be on its way when a run ends.
+    A leader appends ticks by itself, at any time, so the last ones may not have reached every node when a run ends.
     """
     best = most_advanced_node(world)
     entries = (
@@ -163,7 +165,7 @@ def _index_without_ticks(world: World, index: int) -> int:
 
 
 def most_advanced_node(world: World) -> SimNode | None:
-    """The running node that has applied most; None if no node runs."""
+    """The running node with the highest apply index; None if no node runs."""
     running = [node for node in world.nodes.values() if node.replica is not None]
     if not running:
         return None
@@ -171,7 +173,7 @@ def most_advanced_node(world: World) -> SimNode | None:
 
 
 def members_at_end(world: World) -> tuple[int, ...]:
-    """The members in the configuration of the node that has applied most; the first ones if none runs."""
+    """The members in the configuration of the most advanced node; the first members if no node runs."""
     best = most_advanced_node(world)
     if best is None or best.replica is None:
         return world.scenario.cluster.nodes
@@ -222,7 +224,10 @@ def _leadership(run: RunFacts) -> Iterator[Expectation]:
 
 
 def _new_leader(run: RunFacts, limit_ms: float, intervals: Sequence[Interval]) -> Expectation:
-    """Time in which no node reaches a quorum does not count, unless it lasts to the end of the run."""
+    """Judge `new_leader_within_ms`.
+
+    Time in which no node reaches a quorum does not count, unless it lasts until the end of the run.
+    """
     judged = _within("new_leader_within_ms", limit_ms, intervals, run.now, "no leader was lost")
     if any(facts.connected for facts in run.world.services.monitor.facts.values()):
         return judged
@@ -361,7 +366,7 @@ def _commits(run: RunFacts) -> Iterator[Expectation]:
 # -- membership, snapshots, sessions ---------------------------------------------------------------
 
 
-def _administration(run: RunFacts) -> Iterator[Expectation]:
+def _outcomes_and_members(run: RunFacts) -> Iterator[Expectation]:
     for op in run.world.admin_actions.ops:
         if op.action.outcome is not None:
             seen = f"{op.outcome or op.last} after {op.attempts} attempts, last at node {op.node}"
@@ -379,7 +384,7 @@ def _administration(run: RunFacts) -> Iterator[Expectation]:
 
 
 def _one_operation(asked: TimelineOperation) -> Iterator[Expectation]:
-    """What the timeline says of one of its own operations: the value that a read finds, and the outcome."""
+    """Judge one operation of the timeline: its outcome, and the value that a read finds."""
     action, op = asked.action, asked.op
     ended = f"{op.outcome}{f' ({op.note})' if op.note else ''}" if op.outcome else "no outcome yet"
     who = f"{op.request} of {op.key} at node {op.only_node}"
@@ -393,7 +398,7 @@ def _one_operation(asked: TimelineOperation) -> Iterator[Expectation]:
 
 
 def _final_voters(run: RunFacts, wanted: tuple[int, ...]) -> Expectation:
-    """Every running member uses the same configuration: these voters, and no joint phase."""
+    """Expect that every running member uses the same configuration, with these voters, and that it is not joint."""
     found: dict[str, list[int]] = {}
     for node in members_at_end(run.world):
         replica = run.world.nodes[node].replica
@@ -411,7 +416,7 @@ def _final_voters(run: RunFacts, wanted: tuple[int, ...]) -> Expectation:
 
 
 def _final_rules(run: RunFacts, wanted: int) -> Expectation:
-    """Every running member applies entries by these rules."""
+    """Expect that every running member applies entries by these rules."""
     found: dict[int, list[int]] = {}
     for node in members_at_end(run.world):
         replica = run.world.nodes[node].replica
@@ -422,8 +427,8 @@ def _final_rules(run: RunFacts, wanted: int) -> Expectation:
 
 
 def _exactly_once(run: RunFacts) -> Iterator[Expectation]:
-    """Each acknowledged increment took its register to a value that no other did, and the final values
-    are the numbers of increments."""
+    """Expect that each acknowledged increment produced a value that no other did, and that the final value of each
+    register is its number of increments."""
     if run.expect.exactly_once is None:
         return
     ops = [op for op in run.world.history if op.request == "session"]
@@ -439,6 +444,7 @@ def _exactly_once(run: RunFacts) -> Iterator[Expectation]:
 
 
 def _counts(run: RunFacts, key: str) -> Iterator[str]:
+    """The problems with the increments of one register."""
     ops = [op for op in run.world.history if op.request == "session" and op.key == key]
     values = [json.loads(str(op.output)).get("value") for op in ops if op.outcome == "ok"]
     may_have_applied = sum(op.outcome in (None, "unknown") for op in ops)
@@ -461,6 +467,6 @@ _PARTS: tuple[_Judge, ...] = (
     _elections,
     _availability,
     _commits,
-    _administration,
+    _outcomes_and_members,
     _exactly_once,
 )

@@ -1,8 +1,8 @@
-"""Questions about the logs of a run's nodes: who holds an entry, and which acknowledged writes are lost.
+"""Answers questions about the logs of all nodes: which nodes hold an entry, and which acknowledged writes are lost.
 
-A node's log is what it would take part in an election with: the memory of a process that runs (also a paused
-one), and of one that is down what its disk would give back. What lies behind a snapshot is told by the snapshot's
-history. What the words mean is written in docs/scenarios.md, "What the words mean".
+A node's log is the one with which it would enter an election: the log in memory of a running process (also a paused
+one), and the log that the disk would return for a node that is down. For the entries behind a snapshot, the history
+of the snapshot answers. docs/scenarios.md, "What the words mean", defines the terms.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SHOWN_CHARS = 80
 
 
 class NodeLogs:
-    """Answers from the nodes as they are at the moment of the question."""
+    """Answers questions about the current logs of the nodes."""
 
     def __init__(self, nodes: Mapping[int, SimNode], histories: SnapshotHistories) -> None:
         self._nodes = nodes
@@ -39,7 +39,7 @@ class NodeLogs:
         return None if entry is None else entry.term
 
     def is_held_by(self, quorums: Iterable[tuple[int, ...]], index: int, node: int) -> bool:
-        """Whether majorities of all these voters hold the entry that `node` holds at `index`."""
+        """Whether a majority of each set of voters holds the entry that `node` holds at `index`."""
         term_at = self.term_at
         term = term_at(node, index)
         for voters in quorums:
@@ -60,7 +60,7 @@ class NodeLogs:
         return replica.core.committed_membership[1]
 
     def log_of(self, node: int) -> LogContents:
-        """The node's log, to be asked many times: as it is now."""
+        """The node's current log, for many questions."""
         machine = self._nodes[node]
         if machine.replica is None:
             state = machine.disk.durable
@@ -79,7 +79,7 @@ class NodeLogs:
 
 @dataclass(slots=True, frozen=True)
 class LogContents:
-    """A log: `entries` from `first` on, and before them what the snapshot is made of."""
+    """A log: `entries` from index `first` on, the history behind its snapshot, and (term, index) of its last entry."""
 
     entries: Sequence[Entry] = field(repr=False)
     first: int
@@ -97,15 +97,15 @@ class LogContents:
 def _log_contents(
     entries: Sequence[Entry], first: int, history: EntryHistory, base_term: int
 ) -> LogContents:
-    """`last` is (last term, last index): by these logs are compared (paper, section 5.4.1)."""
+    """Build the contents. Elections compare logs by `last`, which is (last term, last index): paper, section 5.4.1."""
     last = (entries[-1].term, entries[-1].index) if entries else (base_term, first - 1)
     return LogContents(entries, first, history, last)
 
 
 def electable(logs: Mapping[int, LogContents], membership: Membership) -> list[int]:
-    """The voters whose logs would win them an election: at least as up to date as those of a quorum's.
+    """The voters that could win an election: their logs are at least as up to date as the logs of a quorum.
 
-    Both majorities count while the configuration is joint.
+    In a joint configuration, a quorum needs both majorities.
     """
     quorums = [voters for voters in (membership.voters, membership.voters_outgoing) if voters]
 
@@ -122,7 +122,7 @@ def electable(logs: Mapping[int, LogContents], membership: Membership) -> list[i
 def lost_writes(
     logs: NodeLogs, membership: Membership, history: Iterable[ClientOperation]
 ) -> list[str]:
-    """The acknowledged writes that some voter could be elected without, each with who and what.
+    """The acknowledged writes that the log of some electable voter lacks, each described in one text.
 
     Args:
         logs: the nodes' logs, at the end of the run.
@@ -142,7 +142,7 @@ def lost_writes(
 
 
 def _missing(op: ClientOperation, node: int, log: LogContents) -> str:
-    """What to say if the log does not hold the write; empty if it does."""
+    """The description of a write that the log does not hold; empty if it holds the write."""
     entry = log.entry_at(op.index)
     if entry is not None and entry.data == op.payload and op.term in (0, entry.term):
         return ""

@@ -1,7 +1,7 @@
-"""Watches a run from above: who leads, who can reach a quorum, what was committed when.
+"""Watches a run from outside: which nodes lead, which can reach a quorum, and what was committed when.
 
-It knows what no node can know (which links are cut, who is down), so it can tell a leader from one
-who only thinks so, and time without a leader from time in which no leader was possible.
+The monitor knows what no node can know: which links are cut and which nodes are down. So it can distinguish a leader
+from a node that only believes to lead, and time without a leader from time in which no leader was possible.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from qcore.sim.world.network import Network
 
 @dataclass(slots=True)
 class NodeFacts:
-    """What is true of a node now.
+    """The current state of a node.
 
-    `joined` once it has run; `quorums` are the sets of voters, two while joint, in the configuration that it
-    uses: it reaches a quorum if it reaches a majority of each.
+    `joined` is true once the node has run. `quorums` are the sets of voters of its effective configuration, two while
+    it is joint: the node reaches a quorum if it reaches a majority of each.
     """
 
     up: bool = False
@@ -44,7 +44,7 @@ class NodeFacts:
 
 @dataclass(slots=True)
 class Interval:
-    """A stretch of simulated time; `end` is None while it lasts. `node` is 0 where none is meant."""
+    """A stretch of simulated time. `end` is None while it lasts; `node` is 0 if it belongs to no node."""
 
     start: int
     end: int | None = None
@@ -66,13 +66,13 @@ class ElectionEvent:
 
 @dataclass(slots=True)
 class RunRecord:
-    """What the monitor has seen, for expectations and metrics. Times in microseconds.
+    """The observations of the monitor, for expectations and metrics. Times in microseconds.
 
     Attributes:
-        elections: the first candidacy in each term.
+        elections: the first candidate of each term.
         leaders: each time that a node became leader.
-        leaderless: stretches in which some node could reach a quorum and no leader did; the first begins
-            at the start of the run.
+        leaderless: stretches in which some node could reach a quorum and no leader did. The first begins at the start
+            of the run.
         stale_leaders: stretches in which a running node led without a quorum, or below another leader.
         commits: (time, index) each time that the highest commit index of all nodes grew.
         minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
@@ -90,10 +90,10 @@ class RunRecord:
 
 
 class LogQueries(Protocol):
-    """What the monitor asks about the nodes' logs; see `qcore.sim.verdict.log_queries`."""
+    """The questions that the monitor asks about logs; `qcore.sim.verdict.log_queries` answers them."""
 
     def is_held_by(self, quorums: Iterable[tuple[int, ...]], index: int, node: int) -> bool:
-        """Whether majorities of all these voters hold the entry that `node` holds at `index`."""
+        """Whether a majority of each set of voters holds the entry that `node` holds at `index`."""
         ...
 
     def committed_membership(self, node: int) -> Membership:
@@ -102,7 +102,7 @@ class LogQueries(Protocol):
 
 
 class Monitor:
-    """Keeps `facts` and `record` up to date; its owner tells it what happens."""
+    """Keeps `facts` and `record` up to date. The simulator reports to it what happens."""
 
     def __init__(
         self, nodes: tuple[int, ...], network: Network, later: tuple[int, ...] = ()
@@ -110,7 +110,7 @@ class Monitor:
         self.facts = {node: NodeFacts(joined=True) for node in nodes}
         self.facts.update((node, NodeFacts()) for node in later)
         self.record = RunRecord()
-        #: The newest committed configuration, as the first node knew that committed it.
+        #: The newest committed configuration, from the node that committed it first.
         self.committed_membership = Membership(voters=nodes)
         self._membership_moves = True
         self._logs: LogQueries | None = None
@@ -121,10 +121,10 @@ class Monitor:
         self._leaderless: Interval | None = None
         self._stale_leaders: dict[int, Interval] = {}
 
-    # -- what happens -----------------------------------------------------------------------------
+    # -- reports of what happens ------------------------------------------------------------------
 
     def set_logs(self, logs: LogQueries) -> None:
-        """Whom to ask about logs."""
+        """Set the source of answers about logs."""
         self._logs = logs
 
     def start(self, now: int) -> None:
@@ -134,7 +134,7 @@ class Monitor:
         self.links_changed(now)
 
     def links_changed(self, now: int) -> None:
-        """Some link was cut or mended."""
+        """Some link was cut or healed."""
         network = self._network
         for node in self.facts:
             self._linked[node] = [
@@ -206,10 +206,10 @@ class Monitor:
             self.record.commits.append((now, commit))
 
     def _judge_commits(self, node: int, indexes: range) -> None:
-        """Count the newly committed entries that the logs of no quorum hold at this moment.
+        """Count the newly committed entries that no quorum of logs holds at this moment.
 
-        Whom the node reaches says nothing about that: what it counts may have been on its way when the
-        links were cut, and a planted fault may let it commit what it never sent.
+        The links of the node do not answer this question. The responses that it counts may have been in transit when
+        the links were cut, and a bug under test may let it commit an entry that it never sent.
         """
         logs, quorums = self._logs, self.facts[node].quorums
         if logs is None:
@@ -226,7 +226,7 @@ class Monitor:
 
     @property
     def leader(self) -> int | None:
-        """The running leader with the highest term, whether it reaches a quorum or not."""
+        """The running leader with the highest term, even if it does not reach a quorum."""
         leaders = [node for node, facts in self.facts.items() if facts.leads]
         return max(leaders, key=lambda node: self.facts[node].term, default=None)
 
@@ -245,7 +245,10 @@ class Monitor:
         self._evaluate_stale(now)
 
     def _reaches_quorum(self, node: int, facts: NodeFacts) -> bool:
-        """A node that is no voter can lead for a moment only, while it removes itself."""
+        """Whether the node reaches a majority of each set of voters.
+
+        A node that is not a voter leads only for a short time: while it commits its own removal.
+        """
         if not (facts.leads or any(node in voters for voters in facts.quorums)):
             return False
         reached = [peer for peer in self._linked[node] if self.facts[peer].running]

@@ -1,4 +1,4 @@
-"""What comes out of a run."""
+"""The result of a run: the verdict, its expectations, violations and metrics."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TypeAlias
 
 from qcore.sim.world.services import Violation
 
-#: What `json.dumps` takes.
+#: The values that `json.dumps` accepts.
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 
 @dataclass(slots=True, frozen=True)
 class Expectation:
-    """One expectation, judged. `expected` and `seen` are short texts for people."""
+    """One judged expectation. `expected` and `seen` are short texts for humans."""
 
     name: str
     ok: bool
@@ -27,10 +27,10 @@ class RunResult:
     """The verdict on one run of one scenario.
 
     Attributes:
-        scenario, seed: what ran.
-        ok: every expectation holds.
-        violations: broken safety properties, in the order in which they were found.
-        expectations: all that were judged; `every fault acted` is always one of them.
+        scenario, seed: the scenario and seed of the run.
+        ok: whether every expectation holds.
+        violations: violated safety properties, in the order in which they were found.
+        expectations: all that were judged; `every_fault_acted` is always one of them.
         metrics: numbers about the run; see docs/scenarios.md.
         trace_sha256: the hash of the trace, the same for the same scenario and seed everywhere.
         replay: the command that repeats the run.

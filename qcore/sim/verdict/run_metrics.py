@@ -1,4 +1,4 @@
-"""Numbers about a run, for people and for comparisons between runs."""
+"""Measures a finished run, for humans and for comparisons between runs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _sessions(world: World) -> Json:
 
 
 def _reads_by_kind(world: World) -> Json:
-    """What came of the reads of each kind that there were; `TooStale` counts those that ended with it."""
+    """The outcomes of the reads of each kind that occurred. `too_stale` counts reads that ended with `TooStale`."""
     reads = [op for op in world.history if op.kind == "read"]
     counts: dict[str, Json] = {}
     for kind in sorted({op.request for op in reads}):
@@ -96,7 +96,7 @@ def _operations(ops: Sequence[ClientOperation]) -> Json:
 
 
 def percentile_ms(ordered_us: Sequence[int], percent: int) -> float | None:
-    """The nearest-rank percentile of sorted microseconds, in milliseconds; None of nothing."""
+    """The nearest-rank percentile of sorted microseconds, in milliseconds; None if there are no values."""
     if not ordered_us:
         return None
     rank = max(1, -(-len(ordered_us) * percent // 100))

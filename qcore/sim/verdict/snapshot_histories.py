@@ -1,11 +1,12 @@
-"""What snapshots are made of: the entries behind each, for the question whether a log holds a given entry.
+"""Keeps the entries behind every snapshot of a run, to answer whether a log holds a given entry.
 
-A log begins after its snapshot, so the log alone cannot say which entries the state behind it was made of. Here
-every snapshot of a run keeps them: a snapshot's history is what the node that captured it had applied up to
-its index. A node that installs the snapshot, or restarts from it, continues that history.
+A log begins after its snapshot, so the log alone cannot show which entries produced the state of the snapshot. The
+history of a snapshot can: it is the list of entries that the node had applied when it took the snapshot. A node that
+installs the snapshot, or restarts from it, continues that history.
 
-Histories share their segments, which only grow at the end; one that goes on in another way begins a segment of its
-own, with a pointer to the place. So keeping them costs nothing until a snapshot is stored, and then one list slice.
+Histories share segments, which grow only at the end. A history that continues differently begins a new segment with a
+pointer to the place where it branches off. So histories cost nothing until a node stores a snapshot, and then one
+list slice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from qcore.sim.invariants import Invariants
 
 @dataclass(slots=True, eq=False)
 class _Segment:
-    """A run of entries after `parent`; the first has index `base + 1`. It grows only at its end."""
+    """Consecutive entries after `parent`; the first has index `base + 1`. A segment grows only at its end."""
 
     parent: EntryHistory | None
     base: int
@@ -34,20 +35,20 @@ class _Segment:
 
 @dataclass(slots=True, frozen=True, eq=False)
 class EntryHistory:
-    """The entries up to `through` that a state is made of."""
+    """The entries up to index `through` that produced a state."""
 
     _segment: _Segment = field(repr=False)
     through: int
 
     @classmethod
     def unknown(cls, through: int = 0) -> EntryHistory:
-        """A state that is made of nothing that is known; with 0 the empty state."""
+        """The history of a state whose entries are not known; with 0, of the empty state."""
         return cls(_Segment(None, through), through)
 
     def extended(self, entries: Sequence[Entry]) -> EntryHistory:
-        """This history and the entries right after it."""
+        """This history and the entries directly after it."""
         segment = self._segment
-        if segment.end != self.through:  # another history went on from here
+        if segment.end != self.through:  # another history already continues from here
             segment = _Segment(self, self.through)
         segment.entries.extend(entries)
         return EntryHistory(segment, segment.end)
@@ -64,12 +65,12 @@ class EntryHistory:
         return None
 
 
-#: Which snapshot it is: last index and term, length and checksum of the text.
+#: Identifies a snapshot: last index, last term, length and checksum of the text.
 _Key = tuple[int, int, int, int]
 
 
 class SnapshotHistories:
-    """The histories of all snapshots of a run, by node and snapshot, and what was applied last at each index."""
+    """The histories of all snapshots of a run, by node and snapshot, and the entry applied last at each index."""
 
     def __init__(self) -> None:
         self._known: dict[_Key, dict[int, EntryHistory]] = {}
@@ -80,21 +81,21 @@ class SnapshotHistories:
         self._applied[entry.index] = entry
 
     def term_of(self, index: int, data: str) -> int:
-        """The term of the entry with this text that was applied last at this index; 0 if it was another text's.
+        """The term of the entry applied last at this index; 0 if its text is not `data`.
 
-        For an answer that a node gives now: the node that it comes from has just applied the entry.
+        For a response that a node sends now: the node has just applied the entry.
         """
         entry = self._applied.get(index)
         return entry.term if entry is not None and entry.data == data else 0
 
     def captured(self, node: int, snapshot: Snapshot, history: EntryHistory) -> None:
-        """The node captured this snapshot when its state had this history."""
+        """The node took this snapshot when its state had this history."""
         self._known.setdefault(_key(snapshot), {})[node] = history
 
     def installed(self, node: int, snapshot: Snapshot, source: int) -> EntryHistory:
-        """The node installs a snapshot that `source` sent: its history is the one that it has there.
+        """The node installs a snapshot from `source`; the snapshot has the same history here as there.
 
-        A text that no node captured has no history: it may hold anything.
+        A text that no node captured has no known history: it may hold anything.
         """
         held = self._known.setdefault(_key(snapshot), {})
         origin = held.get(source) or next(iter(held.values()), None)
@@ -110,19 +111,20 @@ class SnapshotHistories:
         return held.get(node) or EntryHistory.unknown(snapshot.meta.last_included_index)
 
     def mark_unknown(self, node: int, snapshot: Snapshot) -> None:
-        """What the node restored from this snapshot is not the state that its history gives."""
+        """The state that the node restored from this snapshot is not the one that the history produces."""
         unknown = EntryHistory.unknown(snapshot.meta.last_included_index)
         self._known.setdefault(_key(snapshot), {})[node] = unknown
 
 
 class NodeHistory:
-    """What the state of one node is made of; the node tells what happens to it.
+    """The entries that produced the state of one node. The node reports what happens to it.
 
     Attributes:
-        history: the entries up to the newest snapshot of the present life, captured or installed; empty without one.
-        applied: the entries that this life has applied after the snapshot that it began with or installed, in order.
+        history: the entries up to the newest snapshot of the current life, taken or installed; empty without one.
+        applied: the entries that this life has applied after the snapshot from which it started or that it installed
+            last, in order.
         restored_through: the last index of that snapshot; 0 without one.
-        captures: how many snapshots of its own the node stored, over all its lives.
+        captures: how many snapshots the node took and stored, over all its lives.
     """
 
     def __init__(self, node: int, histories: SnapshotHistories, invariants: Invariants) -> None:
@@ -135,15 +137,15 @@ class NodeHistory:
         self.captures = 0
 
     def start(self, snapshot: Snapshot | None) -> None:
-        """A life begins from this snapshot."""
+        """A new life starts from this snapshot."""
         self.history = self._histories.of(self._node, snapshot)
         self.applied = []
         self.restored_through = self.history.through
 
     def stored(self, write: StoreSnapshot, source: int) -> None:
-        """The node stores a snapshot, its own or one that `source` sent."""
+        """The node stores a snapshot that it took, or one that `source` sent."""
         snapshot = write.snapshot
-        if write.reset_log:  # only one that a leader sent takes the place of the whole log
+        if write.reset_log:  # only a snapshot from a leader replaces the whole log
             self.history = self._histories.installed(self._node, snapshot, source)
             return
         self.captures += 1
@@ -158,11 +160,11 @@ class NodeHistory:
         self._histories.applied(entry)
 
     def on_state_hash(self, index: int, digest: str) -> bool:
-        """The node's state has this digest at this index; returns whether others had the same."""
+        """Report the digest of the node's state at this index; return whether other nodes had the same."""
         return self._invariants.on_state_hash(self._node, index, digest)
 
     def restored(self, snapshot: Snapshot, digest: str) -> None:
-        """The machine was restored: to the state that others had there, or it is made of something else."""
+        """The machine was restored from a snapshot. If other nodes had another state there, the history is unknown."""
         index = snapshot.meta.last_included_index
         self.applied = []
         self.restored_through = index

@@ -1,4 +1,4 @@
-"""The stale reads of a simulated run, put to the checker of `qcore.sim.verdict.staleness`."""
+"""Checks the stale reads of a simulated run with the checker in `qcore.sim.verdict.staleness`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from qcore.sim.world.world import World
 
 
 def check_stale_reads(world: World) -> list[StalenessViolation]:
-    """Judge every stale read of a finished run, and report the first that is too old on each register.
+    """Judge every stale read of a finished run, and report the first violation on each register.
 
-    Once a register is behind, its reads miss one write after the other: more reports say nothing new.
+    Once a register is behind, its reads miss one write after the other, so more reports would add nothing.
     """
     ops = world.register_history
     reads = [_read(world, op) for op in ops if op.request == "stale_read" and op.outcome == "ok"]
@@ -30,7 +30,7 @@ def check_stale_reads(world: World) -> list[StalenessViolation]:
 
 
 def _read(world: World, op: ClientOperation) -> StaleRead:
-    """The bound is measured by the clock of the node that answers: a slow one allows more true time."""
+    """A read for the checker. The clock of the answering node measures the bound: a slow one allows more true time."""
     clock = world.nodes[op.served_by].clock
     bound_us = clock.max_true_duration(op.max_staleness_ms * 1000)
     label = f"the stale read op {op.op_id} of client {op.client}, answered by node {op.served_by},"
@@ -39,7 +39,7 @@ def _read(world: World, op: ClientOperation) -> StaleRead:
 
 def _writes(op: ClientOperation) -> list[RegisterWrite]:
     if op.kind == "read" or op.outcome == "refused" or op.output is False:
-        return []  # without effect for certain
+        return []  # certainly without effect
     acknowledged = op.return_us if op.outcome == "ok" else None
     label = f"op {op.op_id} of client {op.client}"
     return [RegisterWrite(op.key, op.value, op.invoke_us, acknowledged, op.index, label)]

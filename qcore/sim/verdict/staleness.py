@@ -1,12 +1,12 @@
-"""Are stale reads fresh enough? Pure: for histories of simulated and of real clusters alike.
+"""Checks whether stale reads are fresh enough: a pure checker for histories of simulated and of real clusters.
 
-A stale read with a bound promises less than linearizability: it may see an old state, but it must not miss a write
-that was acknowledged longer ago than the bound. Registers only; each starts with the value None.
+A stale read with a bound promises less than linearizability. It may see an old state, but it must not miss a write
+that was acknowledged longer ago than the bound. The checker knows registers only; each starts with the value None.
 
-The checker knows of the cluster what clients know (what was asked and answered, and when), and in what
-order it put writes, as far as the answers name log indexes. So it never blames a read for a write whose place in
-that order is open: of two writes, one certainly follows the other only if its index is higher, or, where an index is
-not known, if it began after the other had been acknowledged.
+The checker knows what clients know: the requests and responses with their times, and the log indexes in the
+responses, which order the writes. It never blames a read for a write whose place in that order is open. One write
+certainly follows another only if its index is higher or, where an index is not known, if it began after the other was
+acknowledged.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class RegisterWrite:
     """A write that took effect, or may have. Times in µs.
 
     Attributes:
-        key, value: the register, and what it held from then on.
-        invoke_us: when the client asked.
-        return_us: when it was told that the write took effect; None if it never was.
+        key, value: the register, and its value after the write.
+        invoke_us: when the client sent the request.
+        return_us: when the client learned that the write took effect; None if it never did.
         index: the log index of the write; 0 while it is not known.
         label: a name for messages.
     """
@@ -40,14 +40,14 @@ class RegisterWrite:
 
 @dataclass(slots=True, frozen=True)
 class StaleRead:
-    """A stale read that was answered. Times in µs.
+    """A stale read with a response. Times in µs.
 
     Attributes:
-        key, value: what was read, and what was found.
-        served_us: when the node answered, or, where that is not known, when the client asked: a time before
-            which nothing may be missed is then only earlier.
-        bound_us: how old the state was allowed to be.
-        return_us: when the client had the answer: nothing that was asked for later can be in it.
+        key, value: the register, and the value that the read found.
+        served_us: when the node answered. If that is not known, when the client asked; this makes the check only more
+            lenient.
+        bound_us: the allowed age of the state.
+        return_us: when the client received the response, which cannot contain a write that began later.
         label: a name for messages.
         served_by: the node that answered; 0 while it is not known.
     """
@@ -63,11 +63,11 @@ class StaleRead:
 
 @dataclass(slots=True, frozen=True)
 class StalenessViolation:
-    """A stale read that broke its promise.
+    """A stale read that exceeded its bound.
 
     Attributes:
         read: the read.
-        missed: the first write that it misses; None if it found what was never written.
+        missed: the first write that it misses; None if it found a value that was never written.
         excess_us: by how much the state was older than allowed.
     """
 
@@ -76,7 +76,7 @@ class StalenessViolation:
     excess_us: int
 
     def describe(self) -> str:
-        """One sentence for people."""
+        """One sentence for humans."""
         read = self.read
         found = f"{read.label} found {read.value!r} in {read.key}"
         if self.missed is None:
@@ -93,11 +93,11 @@ class StalenessViolation:
 def check_staleness(
     reads: Iterable[StaleRead], writes: Iterable[RegisterWrite]
 ) -> list[StalenessViolation]:
-    """The reads that missed a write which was acknowledged before their bound, in the order given.
+    """The reads that missed a write acknowledged longer ago than their bound, in the given order.
 
     Args:
-        reads: stale reads with an answer.
-        writes: all that took effect or may have; those that certainly had none do not belong here.
+        reads: stale reads with a response.
+        writes: all writes that took effect or may have; exclude those that certainly had no effect.
     """
     by_key: dict[str, _Register] = {}
     for write in writes:
@@ -108,17 +108,17 @@ def check_staleness(
 
 
 class _Register:
-    """The writes of one register, and for each which acknowledged write follows it first."""
+    """The writes of one register, and for each write the first acknowledged one that follows it."""
 
     def __init__(self) -> None:
-        #: The first one stands for the register before all writes.
+        #: The first item stands for the register before all writes.
         self._writes = [RegisterWrite("", None, -1, -1)]
         self._by_value: dict[tuple[type, Value], list[int]] = {}
         self._next_acknowledged_of: dict[int, RegisterWrite | None] = {}
         self._indexed: list[RegisterWrite] = []
         self._unindexed: list[RegisterWrite] = []
         self._invoked: list[RegisterWrite] = []
-        #: For each position of these lists, the write from there on that was acknowledged first.
+        #: For each position of these lists, the first acknowledged write from that position on.
         self._first_indexed: list[RegisterWrite] = []
         self._first_unindexed: list[RegisterWrite] = []
         self._first_invoked: list[RegisterWrite] = []
@@ -127,7 +127,7 @@ class _Register:
         self._writes.append(write)
 
     def judge(self, read: StaleRead) -> StalenessViolation | None:
-        """None if some write of the value that was found may have been the newest within the bound."""
+        """Judge one read. None if some write of the value that it found may have been the newest within the bound."""
         horizon = read.served_us - read.bound_us
         latest: RegisterWrite | None = None
         known = False
@@ -135,7 +135,7 @@ class _Register:
             self._prepare()
         for position in self._by_value.get(_kind_of(read.value), ()):
             if self._writes[position].invoke_us > read.return_us:
-                continue  # from the future of this read
+                continue  # this write began after the read ended
             known = True
             missed = self._next_acknowledged(position)
             if missed is None:
@@ -154,7 +154,7 @@ class _Register:
     def _prepare(self) -> None:
         for position, write in enumerate(self._writes):
             self._by_value.setdefault(_kind_of(write.value), []).append(position)
-        # The one that stands for no write has been "acknowledged" before all, so nothing misses it.
+        # The first item, which stands for no write, counts as acknowledged before all others: no read misses it.
         known = [write for write in self._writes[1:] if write.return_us is not None]
         self._invoked = sorted(known, key=lambda write: write.invoke_us)
         self._unindexed = [write for write in self._invoked if not write.index]
@@ -166,7 +166,7 @@ class _Register:
         self._first_indexed = _suffix_first(self._indexed)
 
     def _next_acknowledged(self, position: int) -> RegisterWrite | None:
-        """The write that was acknowledged first among those that certainly follow the one at `position`."""
+        """Of the writes that certainly follow the one at `position`, the one that was acknowledged first."""
         if position not in self._next_acknowledged_of:
             self._next_acknowledged_of[position] = self._find_next_acknowledged(
                 self._writes[position]
@@ -187,7 +187,7 @@ class _Register:
 
 
 def _kind_of(value: Value) -> tuple[type, Value]:
-    """Equality as JSON has it: 1, 1.0 and true differ."""
+    """A key under which 1, 1.0 and true differ, as in JSON."""
     return type(value), value
 
 
@@ -197,7 +197,7 @@ def _when_acknowledged(write: RegisterWrite) -> int:
 
 
 def _suffix_first(writes: Sequence[RegisterWrite]) -> list[RegisterWrite]:
-    """For each position, the write from there on that was acknowledged first."""
+    """For each position, the first acknowledged write from that position on."""
     first: list[RegisterWrite] = []
     for write in reversed(writes):
         first.append(min(write, first[-1], key=_when_acknowledged) if first else write)

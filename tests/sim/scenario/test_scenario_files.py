@@ -97,7 +97,7 @@ BAD = [
     ("cluster: {election_timeout_ms: [300, 150]}", "election_timeout_max_ms (150) is below"),
     ("cluster: {safeguards: {no_op: false}}", "no safeguard is called 'no_op'"),
     ("cluster: {safeguards: {noop_on_election: 0}}", "valid boolean"),
-    ("cluster: {machine: sql}", "no machine is called 'sql'; write kv, entity, or your own"),
+    ("cluster: {machine: sql}", "no machine is called 'sql'; write kv, entity, or a custom one"),
     ("cluster: {machine: 'a.py:A'}", "belong together"),
     ("workload: {requests: [{read: x}]}", "belong together"),
     ("workload: {requests: [{read: x, write: y}]}", "either `write` or `read`"),
@@ -183,15 +183,15 @@ BAD = [
     ),
     (
         "timeline:\n  - {at_ms: 1, write: {node: 1, value: null}}",
-        "write.value: null is nothing to write",
+        "write.value: null cannot be written",
     ),
     (
         "timeline:\n  - {at_ms: 1, write: {node: 1, value: true}}",
-        "write.value: true is nothing to write",
+        "write.value: true cannot be written",
     ),
     (
         "timeline:\n  - {at_ms: 1, write: {node: 1, value: [1]}}",
-        "write.value: [1] is nothing to write; give a text or a whole number",
+        "write.value: [1] cannot be written; give a text or a whole number",
     ),
     (
         "timeline:\n  - {at_ms: 1, read: {node: 1, expect: 5, outcome: refused}}",
@@ -228,7 +228,7 @@ BAD = [
     ("timeline:\n  - {at_ms: 1, power_loss: {nodes: 1, survives: -1}}", "power_loss.survives"),
     (
         "timeline:\n  - {at_ms: 1, hold: PreVote, label: a}\n  - {at_ms: 2, heal: a}",
-        "3: timeline[1]: heal mends cuts and links, and the label 'a' is that of hold",
+        "3: timeline[1]: heal ends cuts and link changes, and the label 'a' is that of hold",
     ),
     (
         "timeline:\n  - {at_ms: 1, isolate: 1, label: a}\n  - {at_ms: 2, release: a}",

@@ -117,7 +117,7 @@ def test_a_too_stale_read_is_retried_at_another_node() -> None:
         ("read: {node: 1, read_kind: fresh_read}", "read_kind"),
         ("read: {node: 1, read_kind: []}", "read_kind"),
         ("read: {node: 1, outcome: good}", "no outcome is called 'good'"),
-        ("read: {node: 1, value: 5}", "`expect` says what it must find"),
+        ("read: {node: 1, value: 5}", "give what it must find as `expect`"),
         ("write: {node: 1, expect: 5}", "expect goes with a read"),
         ("write: {node: 1, read_kind: read}", "read_kind goes with a read"),
         ("read: {node: 1, max_staleness_ms: -1}", "max_staleness_ms"),

@@ -121,7 +121,7 @@ def test_a_machine_that_cannot_hash_its_state_fails_the_run() -> None:
 
 
 def test_machine_and_requests_must_be_given_together() -> None:
-    with pytest.raises(ConfigError, match="both a machine of your own"):
+    with pytest.raises(ConfigError, match="both a custom machine"):
         run_scenario(scenario(), 1, machine=KeyValueMachine)
 
 
@@ -130,12 +130,12 @@ def test_machine_and_requests_must_be_given_together() -> None:
     [
         (
             {"workload": "{sessions: true}"},
-            "workload.sessions adds to registers: it needs .* your own",
+            "workload.sessions adds to registers: it needs .* custom machine",
         ),
         ({"cluster": "{nodes: 3, machine: entity}"}, "two machines: .* cluster.machine entity"),
         (
             {"expect": "{linearizable: true}"},
-            "expect.linearizable is judged by what registers held",
+            "expect.linearizable is judged by the values of registers",
         ),
         ({"timeline": "[{at_ms: 1000, read: leader}]"}, "read goes to a register"),
     ],
@@ -154,7 +154,9 @@ def test_a_second_machine_beside_a_user_defined_one_is_rejected(tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"two machines: .*CounterMachine, and the caller gives"):
         run_scenario(path, 1, machine=KeyValueMachine, requests=set_visits)
     path.write_text(path.read_text().replace("converges: true", "linearizable: true"))
-    with pytest.raises(ConfigError, match=r"expect\.linearizable is judged by what registers held"):
+    with pytest.raises(
+        ConfigError, match=r"expect\.linearizable is judged by the values of registers"
+    ):
         load_scenario(path)
 
 

@@ -1,1 +1,1 @@
-"""The actions of a timeline."""
+"""The actions of a timeline, grouped by what they act on; `registry` lists them all."""

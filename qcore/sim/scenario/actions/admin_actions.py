@@ -1,4 +1,4 @@
-"""Timeline actions on the cluster itself: nodes that join, membership changes, transfers of leadership."""
+"""Timeline actions on the cluster: nodes that join, membership changes and leadership transfers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from qcore.sim.scenario.values import Flag, NodeId, Nodes, Selector, Spec, known
 _LEADER = Selector(terms=("leader",))
 Ids = tuple[NodeId, ...]
 
-#: What can become of a request: in general, the name of an error, or that of a refusal.
-OUTCOMES = (
+#: The outcomes of an admin request: ok or not_ok, the name of an error, or the reason of a rejection.
+ADMIN_OUTCOMES = (
     "ok",
     "not_ok",
     "NotLeader",
@@ -49,7 +49,7 @@ def _as_tuple(value: object) -> object:
 
 
 class Join(Spec):
-    """Start pristine nodes that are not members of the cluster yet. Short form: their ids."""
+    """Start pristine nodes that are not yet members of the cluster. Short form: their ids."""
 
     kind: Literal["join"] = "join"
     ids: Ids = Field(alias="nodes", min_length=1)
@@ -65,13 +65,14 @@ class Join(Spec):
 
 
 class AdminAction(Spec):
-    """A request of the cluster's operator.
+    """Base of the admin requests.
 
     Attributes:
-        at: the node that is asked; the leader of the moment if left out.
-        retry: ask again, at the leader of then, until it succeeds or the time is up.
-        timeout_ms: when to give up.
-        outcome: what must come of it: `ok`, the name of an error or refusal, `not_ok`; or a list of these.
+        at: the node that receives the request; the current leader if left out.
+        retry: whether to repeat the request, each time at the current leader, until it succeeds or times out.
+        timeout_ms: the timeout of the request with all its repetitions.
+        outcome: the outcome that it must have: `ok`, `not_ok`, the name of an error or the reason of a rejection, or
+            a list of these.
     """
 
     at: Nodes = _LEADER
@@ -87,11 +88,11 @@ class AdminAction(Spec):
     @field_validator("outcome")
     @classmethod
     def _known_outcome(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return known_outcomes(value, OUTCOMES)
+        return known_outcomes(value, ADMIN_OUTCOMES)
 
 
 class AddLearnerAction(AdminAction):
-    """Make a node a learner; done when it has caught up. Short form: its id."""
+    """Make a node a learner. The request ends when the node has caught up. Short form: its id."""
 
     kind: Literal["add_learner"] = "add_learner"
     node: NodeId
@@ -105,8 +106,8 @@ class AddLearnerAction(AdminAction):
 class ChangeMembersAction(AdminAction):
     """Change the voters and learners. Short form: the voters.
 
-    Either `voters` says who shall be one, or `add` and `remove` say what is to differ. `learners` are
-    the present ones if left out, without those who become voters or go.
+    Give either `voters`, the new set of voters, or the difference as `add` and `remove`. Without `learners`, the
+    current learners stay, except for those that become voters or are removed.
     """
 
     kind: Literal["change_members"] = "change_members"
@@ -137,7 +138,7 @@ class ChangeMembersAction(AdminAction):
 
 
 class RemoveAction(AdminAction):
-    """Take nodes out of the cluster. Short form: the nodes."""
+    """Remove nodes from the cluster. Short form: the nodes."""
 
     kind: Literal["remove"] = "remove"
     nodes: Nodes
@@ -151,7 +152,7 @@ class RemoveAction(AdminAction):
 
 
 class TransferAction(AdminAction):
-    """Hand leadership to a voter, or to the best one (null). Short form: the voter."""
+    """Transfer leadership to a voter, or to the best one (null). Short form: the voter."""
 
     kind: Literal["transfer"] = "transfer"
     to: NodeId | None = None

@@ -39,7 +39,7 @@ class DiskRecover(NodeAction):
 
 
 class ClockAction(NodeAction):
-    """Set the clocks wrong: `offset_ms` moves the wall clock, `drift_ppm` makes all clocks run fast."""
+    """Set clocks wrong: `offset_ms` moves the wall clock, `drift_ppm` makes all clocks of the node run fast."""
 
     kind: Literal["clock"] = "clock"
     offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from qcore.sim.scenario.values import Flag, Nodes, Spec, distinct_ends
 
-#: What nodes send to each other.
+#: The messages that nodes send to each other.
 MESSAGES = (
     "RequestVote",
     "RequestVoteResponse",
@@ -28,7 +28,7 @@ MESSAGES = (
 
 
 def known_message(name: str) -> str:
-    """A name of `MESSAGES`.
+    """Return `name` if it is in `MESSAGES`.
 
     Raises:
         ValueError: there is no such message.
@@ -48,11 +48,11 @@ Times = Annotated[int, Field(ge=1, strict=True)] | Literal["all"]
 
 
 class MessageAction(Spec):
-    """Acts on messages that are sent from now on. Short form: the message's name.
+    """Base of the actions on messages that are sent from now on. Short form: the message's name.
 
     Attributes:
         message: names of messages, as in `MESSAGES`.
-        source, target: who sends, and to whom; anybody if left out.
+        source, target: the sender and the receiver; any node if left out.
         entries: for AppendEntries, only those with entries (True), or only heartbeats (False).
         times: how many messages, or `all`.
     """
@@ -72,24 +72,24 @@ class MessageAction(Spec):
     def _goes_together(self) -> MessageAction:
         distinct_ends(self.source, self.target)
         if self.entries is not None and self.message != ("AppendEntries",):
-            raise ValueError("`entries` tells appends apart: it goes with message: AppendEntries")
+            raise ValueError("`entries` goes with message: AppendEntries only")
         return self
 
 
 class Drop(MessageAction):
-    """The next such message is lost, or the next `times`."""
+    """Lose the next such message, or the next `times`."""
 
     kind: Literal["drop"] = "drop"
 
 
 class Hold(MessageAction):
-    """The next such message, or the next `times`, waits until it is released."""
+    """Hold the next such message, or the next `times`, until `release`."""
 
     kind: Literal["hold"] = "hold"
 
 
 class Release(Spec):
-    """Deliver what is held, and hold nothing more: all, or what one labelled item holds."""
+    """Deliver held messages and end the hold: of all items, or of the item with this label."""
 
     kind: Literal["release"] = "release"
     label: str | None = None

@@ -12,10 +12,10 @@ from qcore.sim.scenario.values import Flag, Nodes, Spec, distinct_ends, parse_se
 
 
 class Partition(Spec):
-    """Split the nodes into groups; links between groups are cut, both ways.
+    """Split the nodes into groups. Links between groups are cut, in both directions.
 
-    Nodes that no group names form one more group. A node named in two groups bridges them. Clients
-    reach every node unless a group names them.
+    Nodes that no group names form one more group. A node named in two groups bridges them. Clients reach every node
+    unless a group names them.
     """
 
     kind: Literal["partition"] = "partition"
@@ -74,7 +74,7 @@ class Mute(NodeAction):
 
 
 class Heal(Spec):
-    """Mend cuts and link changes: `all`, those of one `label`, or those that touch some nodes."""
+    """Heal cuts and link changes: `all`, those of one `label`, or those that touch some nodes."""
 
     kind: Literal["heal"] = "heal"
     label: str | None = None
@@ -96,7 +96,7 @@ class Heal(Spec):
 
 
 class LinkChange(QualitySpec):
-    """Change how links behave from now on: all node links, or those `from` ... `to` / `between`."""
+    """Change the quality of links from now on: of all links between nodes, or of those `from`, `to` or `between`."""
 
     kind: Literal["links"] = "links"
     source: Nodes | None = Field(default=None, alias="from")
@@ -118,24 +118,24 @@ class LinkChange(QualitySpec):
         return self
 
     def changes(self) -> list[str]:
-        """The names of the settings that it changes."""
+        """The names of the settings that the action changes."""
         return [name for name in QualitySpec.model_fields if getattr(self, name) is not None]
 
     @property
     def only_removes_impairments(self) -> bool:
-        """Whether it only takes trouble away, and so can never do anything visible."""
+        """Whether every change sets an impairment to zero. Such an action can never have a visible effect."""
         return all(getattr(self, name) in (0, 0.0) for name in self.changes())
 
 
-#: What `heal` mends.
+#: Actions that `heal` ends.
 HEALABLE = (Partition, Isolate, Cut, Deaf, Mute, LinkChange)
 
-#: Actions on links, which clients have too.
+#: Actions on links. Clients have links, too, so these actions may name clients.
 LINK_ACTIONS = (Partition, Isolate, Cut, Deaf, Mute, Heal, LinkChange)
 
 
 def link_change_of(key: str, value: object) -> object:
-    """`loss: 0.3`, or `loss: {rate: 0.3, from: 1, to: 2}` for some links."""
+    """The fields of a `LinkChange`, from `loss: 0.3`, or from `loss: {rate: 0.3, from: 1, to: 2}` for some links."""
     ends = ("from", "to", "between", "both", "node", "nodes")
     if not isinstance(value, dict) or not any(end in value for end in ends):
         return {key: value}
@@ -147,7 +147,10 @@ def link_change_of(key: str, value: object) -> object:
 
 
 def _ends(value: object) -> object:
-    """`{between: [a, b]}` and `[a, b]` as both directions; `{nodes: x}` as x and the rest."""
+    """The fields `from`, `to` and `both`.
+
+    `{between: [a, b]}` and `[a, b]` mean both directions; `{nodes: x}` means the links between x and the rest.
+    """
     if isinstance(value, list):
         value = {"between": value}
     if not isinstance(value, dict):

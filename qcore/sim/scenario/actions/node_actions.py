@@ -11,7 +11,7 @@ from qcore.sim.scenario.values import Milliseconds, Nodes, Spec
 
 
 class NodeAction(Spec):
-    """An action on nodes. Short form: just the nodes."""
+    """Base of the actions on nodes. Short form: only the nodes."""
 
     nodes: Nodes
 
@@ -26,22 +26,22 @@ class NodeAction(Spec):
 
 
 class StopAction(NodeAction):
-    """Something that ends the process; with `settings` it starts again with these changed."""
+    """Base of the actions that end the process. With `settings`, it starts again with these settings changed."""
 
     settings: NodeSettings | None = None
 
 
 class Crash(StopAction):
-    """Kill the process (kill -9): memory is lost, what was handed to the operating system stays."""
+    """Kill the process (kill -9). Its memory is lost; what it wrote to the operating system stays."""
 
     kind: Literal["crash"] = "crash"
 
 
 class PowerLoss(StopAction):
-    """The machine loses power: of the writes that the operating system had not synced, only `survives` are kept.
+    """The machine loses power. Of the writes that were not synced, only `survives` are kept.
 
-    They were handed over in order, and a torn tail is cut by its checksum: so the first ones survive. `survives`
-    is their number at each node, `none`, `all`, or `random`, drawn for each node.
+    The process wrote them in order, and a checksum cuts a torn tail, so the first ones survive. `survives` is their
+    number at each node, `none`, `all`, or `random`, drawn for each node.
     """
 
     kind: Literal["power_loss"] = "power_loss"
@@ -56,38 +56,38 @@ class PowerLoss(StopAction):
 
 
 class Wipe(StopAction):
-    """The process dies and its disk is blank: it starts as a machine that never ran."""
+    """The process dies and its disk is blank: it starts like a machine that never ran."""
 
     kind: Literal["wipe"] = "wipe"
 
 
 class Restart(StopAction):
-    """Start nodes that are down; if none of those named is, stop and start each, `down_ms` apart."""
+    """Start nodes that are down. If none of the named nodes is down, stop and start each one, `down_ms` apart."""
 
     kind: Literal["restart"] = "restart"
     down_ms: Milliseconds = 100.0
 
 
 class Pause(NodeAction):
-    """Freeze the process (SIGSTOP): nothing runs, messages queue up, timers will fire late."""
+    """Freeze the process (SIGSTOP): nothing runs, messages queue up, and timers fire late."""
 
     kind: Literal["pause"] = "pause"
 
 
 class Resume(NodeAction):
-    """Let paused processes go on (SIGCONT)."""
+    """Continue paused processes (SIGCONT)."""
 
     kind: Literal["resume"] = "resume"
 
 
 class CampaignAction(NodeAction):
-    """Behave as if the election timeout had just passed."""
+    """Campaign as if the election timeout had just passed."""
 
     kind: Literal["campaign"] = "campaign"
 
 
 class TakeSnapshotAction(NodeAction):
-    """Capture the state machine and compact the log, keeping `keep_entries`."""
+    """Take a snapshot and compact the log, except for the last `keep_entries` entries."""
 
     kind: Literal["snapshot"] = "snapshot"
     keep_entries: Annotated[int, Field(ge=0, strict=True)] = 0

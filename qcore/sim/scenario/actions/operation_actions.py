@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from qcore.sim.scenario.settings import Natural
 from qcore.sim.scenario.values import Nodes, ReadKinds, Spec, known_outcomes, one_or_several
 
-#: What can become of one operation: in general, or the name of the error that it ended with.
+#: The outcomes of an operation: ok, refused or unknown, or the name of the error that it ended with.
 OPERATION_OUTCOMES = (
     "ok",
     "refused",
@@ -35,9 +35,10 @@ class OperationAction(Spec):
     """One client operation at a given node. `write: leader`, `read: {node: 2, key: k0}`.
 
     Attributes:
-        read_kind, max_staleness_ms: for a read; the workload's if left out.
+        read_kind, max_staleness_ms: for a read; those of the workload if left out.
         expect: the value that the read must find; null for a register that was never written.
-        outcome: what must come of it: `ok`, `refused`, `unknown`, or the name of an error; or a list of these.
+        outcome: the outcome that it must have: `ok`, `refused`, `unknown` or the name of an error, or a list of
+            these.
     """
 
     kind: Literal["operation"] = "operation"
@@ -53,7 +54,7 @@ class OperationAction(Spec):
 
     @property
     def expects_a_value(self) -> bool:
-        """Whether `expect` was said: null is a value too."""
+        """Whether the scenario gives `expect`. Null is a value, too, so the value alone does not show it."""
         return "expect" in self.model_fields_set
 
     @field_validator("outcome", mode="before")
@@ -73,7 +74,7 @@ class OperationAction(Spec):
                 if name in self.model_fields_set:
                     raise ValueError(f"{name} goes with a read, not with a write")
         elif "value" in self.model_fields_set:
-            raise ValueError("a read has no value; `expect` says what it must find")
+            raise ValueError("a read has no value; give what it must find as `expect`")
         elif self.expects_a_value and self.outcome is not None and "ok" not in self.outcome:
             raise ValueError(
                 f"expect: a read that ends with {' or '.join(self.outcome)} finds nothing; leave out `expect` or "
@@ -86,8 +87,8 @@ class OperationAction(Spec):
     def _text_or_number(cls, value: object) -> object:
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise ValueError(
-                f"{json.dumps(value, default=str)} is nothing to write; give a text or a whole number, or leave "
-                "`value` out for one that nobody else writes"
+                f"{json.dumps(value, default=str)} cannot be written; give a text or a whole number, or leave "
+                "`value` out for one that no other operation writes"
             )
         return value
 

@@ -69,7 +69,7 @@ Action = (
     | TransferAction
 )
 
-#: What a timeline item may say -> the model that reads it.
+#: Key of a timeline item -> the model that reads its value.
 ACTIONS: dict[str, type[Action]] = {
     "partition": Partition,
     "isolate": Isolate,
@@ -110,7 +110,7 @@ ACTIONS: dict[str, type[Action]] = {
     "transfer": TransferAction,
 }
 
-#: Actions that can end by themselves, with `for_ms`.
+#: Actions that `for_ms` can end.
 REVERSIBLE = (
     Partition,
     Isolate,
@@ -129,12 +129,16 @@ REVERSIBLE = (
     Hold,
 )
 
-#: Actions that take faults back; they may find nothing to do, so they are no faults themselves.
+#: Actions that end faults. They are not faults themselves, so a run may pass in which they find nothing to do.
 REPAIRS = (Heal, Restart, Resume, DiskRecover, Release)
 
 
 def read_action(key: str, value: object) -> Action:
-    """The model of one action.
+    """Read one action.
+
+    Args:
+        key: a key of `ACTIONS`.
+        value: what the scenario file gives for it.
 
     Raises:
         pydantic.ValidationError: the value does not fit the action.

@@ -21,7 +21,7 @@ from qcore.replica.events import Applied, ReplicaEffect, Reply, Restored, SendPe
 from qcore.replica.messages import PeerMessage
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
-from qcore.sim.verdict.node_watch import NodeObserver
+from qcore.sim.verdict.node_observer import NodeObserver
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk

@@ -1,4 +1,4 @@
-"""Tells the monitor and the timeline's triggers what one node becomes, promises and commits."""
+"""Reports the roles, votes, commits and configurations of one node to the monitor and to the timeline's triggers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from qcore.sim.world.services import Services
 
 
 class NodeObserver:
-    """The onlookers of one node: the monitor always, triggers while any is armed.
+    """Reports the events of one node: to the monitor always, to triggers while any is armed.
 
     Args:
-        node: its id.
+        node: the id of the node.
         services: the shared parts of the run.
     """
 
@@ -23,7 +23,7 @@ class NodeObserver:
         self._triggers = services.triggers
 
     def on_role(self, effect: RoleChanged) -> None:
-        """Role, term or known leader differ from before."""
+        """The role, term or known leader of the node changed."""
         self._monitor.role_changed(self._engine.now, self._node, effect.role, effect.term)
         if self._triggers.role:
             fire_matching(
@@ -31,7 +31,7 @@ class NodeObserver:
             )
 
     def on_vote(self, effect: VoteGranted) -> None:
-        """It gave its vote."""
+        """The node gave its vote."""
         if self._triggers.vote:
             fire_matching(
                 self._triggers.vote,
@@ -39,13 +39,13 @@ class NodeObserver:
             )
 
     def committed(self, commit: int) -> None:
-        """Its commit index moved."""
+        """The commit index of the node advanced."""
         self._monitor.committed(self._engine.now, self._node, commit)
         if self._triggers.commit:
             fire_matching(self._triggers.commit, NodeEvent(self._node, index=commit))
 
     def membership(self, membership: Membership) -> None:
-        """It uses this configuration from now on."""
+        """The effective configuration of the node changed."""
         self._monitor.membership_changed(
             self._engine.now, self._node, membership.voters, membership.voters_outgoing
         )
