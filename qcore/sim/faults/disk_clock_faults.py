@@ -28,7 +28,9 @@ class _ClockSetting:
 
 
 class DiskClockActions:
-    """Disturbs and repairs disks and clocks, and traces it.
+    """Disturbs and repairs disks and clocks, and traces it. Each public method carries out one kind of action.
+
+    A method that begins a fault returns a function that ends it.
 
     Args:
         services: the shared parts of the run.

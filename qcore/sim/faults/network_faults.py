@@ -77,6 +77,8 @@ class _ActiveChange:
 class NetworkActions:
     """Cuts, changes and heals links, and reports it to the trace and the monitor.
 
+    Each public method carries out one kind of action. One that begins a fault returns a function that ends it.
+
     Args:
         services: the shared parts of the run.
         resolver: resolves symbolic names.

@@ -28,7 +28,9 @@ from qcore.sim.world.services import Services
 
 
 class NodeActions:
-    """Stops, starts and drives nodes, and traces it.
+    """Stops, starts and drives nodes, and traces it. Each public method carries out one kind of action.
+
+    A method that begins a fault returns a function that ends it.
 
     Args:
         services: the shared parts of the run.

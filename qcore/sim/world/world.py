@@ -179,7 +179,7 @@ class World:
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            self._make_machine(),
+            self._machine_factory(),
         )
         if spec is not None:
             fault = self.ledger.declare(f"clocks[{node}]")
@@ -203,12 +203,12 @@ class World:
         entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
         rules = self.scenario.cluster.rules
         if rules > FIRST_VERSION.rules:
-            support = version_support(self._make_machine()())
+            support = version_support(self._machine_factory()())
             version = ClusterVersion(rules, support.machine, support.machine_max)
             entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
 
-    def _make_machine(self) -> Callable[[], StateMachine]:
+    def _machine_factory(self) -> Callable[[], StateMachine]:
         if self._user_machine is not None:
             return self._user_machine.make
         return machine_factory(self.scenario.cluster.machine)

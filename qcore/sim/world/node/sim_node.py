@@ -102,7 +102,7 @@ class SimNode:
 
     @property
     def applied(self) -> list[Entry]:
-        """The entries that the current life has applied after the last snapshot that it restored, in order."""
+        """The entries that this life has applied after the snapshot that it started with or installed, in order."""
         return self.state_history.applied
 
     @property
@@ -245,8 +245,8 @@ class SimNode:
             self.deliver_event(payload)
         elif self.replica is None:
             self._trace.drop(now, self.node_id, source, message_id, name, "node is down")
-        elif (rejection := self.connect(source, is_response=name.endswith("Response"))) is not None:
-            self._trace.drop(now, self.node_id, source, message_id, name, rejection)
+        elif (refusal := self.connect(source, is_response=name.endswith("Response"))) is not None:
+            self._trace.drop(now, self.node_id, source, message_id, name, refusal)
         else:
             self._trace.recv(now, self.node_id, source, message_id, name)
             if type(payload) is InstallSnapshot:
@@ -279,11 +279,11 @@ class SimNode:
             return "its connection is gone"
         if self.peer_connections.is_connected(peer.peer_connections):
             return None
-        rejection = self.peer_connections.connect(peer.peer_connections)
-        if rejection is None:
+        refusal = self.peer_connections.connect(peer.peer_connections)
+        if refusal is None:
             self.deliver_event(PeerVersionSupport(source, peer.peer_connections.support))
             peer.deliver_event(PeerVersionSupport(self.node_id, self.peer_connections.support))
-        return rejection
+        return refusal
 
     def deliver_event(self, event: ReplicaEvent, fault: Fault | None = None) -> bool:
         """Give the replica one event: now, or when its paused process continues.
