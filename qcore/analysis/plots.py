@@ -155,7 +155,7 @@ def _role_legend(ax: Axes, table: TraceTables) -> None:
 
 
 def plot_terms(table: TraceTables, ax: Axes | None = None) -> Axes:
-    """Plot the highest term of the cluster over time. Every step is the begin of an election."""
+    """Plot the highest term of the cluster over time. Every step is the start of an election."""
     from matplotlib.ticker import MaxNLocator
 
     ax = axes(ax, height=2.2)

@@ -82,7 +82,7 @@ def _parse(lines: Iterable[str], kinds: Collection[str] | None) -> list[TraceRec
 def _with_gaps(
     records: Iterable[TraceRecord], time_before: Callable[[], int | None] = lambda: None
 ) -> Iterator[TraceRecord]:
-    """Replace each note that records are missing by the begin and end of a fault.
+    """Replace each note that records are missing by the start and end of a fault.
 
     Args:
         records: the records of one trace, in its order.

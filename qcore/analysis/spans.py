@@ -58,7 +58,7 @@ class RoleSpan:
 
 @dataclass(slots=True, frozen=True)
 class Leadership:
-    """A server believed to lead a term from `start_us` to `end_us`."""
+    """A server believed that it led a term from `start_us` to `end_us`."""
 
     node: int
     term: int
@@ -215,7 +215,7 @@ class _OpenFault:
 
 
 def fault_windows(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> list[FaultWindow]:
-    """The faults with their begin and end. A fault without an end lasts until the end of the trace."""
+    """The faults with their start and end. A fault without an end lasts until the end of the trace."""
     faults: dict[str, list[_OpenFault]] = {}
     for record in records:
         if record.kind != "fault":
@@ -278,8 +278,8 @@ def leaderless_spans(
 ) -> list[Span]:
     """The stretches without a leader that could exchange messages with a majority of the voters.
 
-    A leader that is cut off from the majority does not count, even though it still believes to lead: it cannot commit
-    anything.
+    A leader that is cut off from the majority does not count, even though it still believes that it leads, because it
+    cannot commit anything.
     """
     times = {0, end_us}
     for span in spans:

@@ -1,4 +1,4 @@
-"""What must be true of every picture: drawn without a warning, nothing clipped, nothing on top of something else."""
+"""Checks for every picture: it is drawn without a warning, nothing is clipped, and nothing overlaps."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from qcore.analysis.style import FAULT_GID, ROLE_COLOURS, SECOND
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.trace import TraceRecord, parse_trace
 
-#: Boxes may touch by so many pixels: hinting moves glyphs.
+#: Boxes may overlap by this many pixels, because hinting moves glyphs.
 _TOUCH = 1.5
 #: Faults that are drawn as nodes that are down.
 _STOPS = ("crash", "power_loss", "wipe", "pause", "restart")
 
 
 def check_all_figures(lines: Sequence[str]) -> None:
-    """Draw a trace in every way and look at what was drawn."""
+    """Draw every figure of a trace and check it."""
     mpl.use("Agg")
     tables = read_tables(lines)
     records = list(parse_trace(line for line in lines if '"kind":"fault"' in line))
@@ -56,13 +56,13 @@ def check_all_figures(lines: Sequence[str]) -> None:
 
 
 def check_figure(figure: Figure) -> None:
-    """No text runs into another or out of the figure, no legend covers data, and axes show all that was drawn."""
+    """No text overlaps another or leaves the figure, no legend covers data, and the axes show everything drawn."""
     page = figure.bbox
     shown = [(text, box) for text, box in texts_of(figure)]
     for text, box in shown:
         assert _contains(page, box), f"{text!r} leaves the figure"
     for (one, a), (other, b) in combinations(shown, 2):
-        assert not _overlap(a, b), f"{one!r} and {other!r} run into each other"
+        assert not _overlap(a, b), f"{one!r} and {other!r} overlap"
     for ax in figure.axes:
         check_limits(ax)
         legend = ax.get_legend()
@@ -71,9 +71,9 @@ def check_figure(figure: Figure) -> None:
 
 
 def check_limits(ax: Axes) -> None:
-    """Everything that has data lies within the limits."""
+    """All data lies within the limits of the axes."""
     data = ax.dataLim
-    if not ax.axison:  # networkx adds margins of its own: the circles count
+    if not ax.axison:  # networkx adds margins, so only the circles count
         data = Bbox.union(
             [patch.get_path().get_extents(patch.get_patch_transform()) for patch in ax.patches]
             or [Bbox.unit()]
@@ -90,7 +90,7 @@ def check_limits(ax: Axes) -> None:
 
 
 def check_shades(ax: Axes, tables: TraceTables, records: Sequence[TraceRecord]) -> None:
-    """The shaded stretches begin and end when the trace says that faults did."""
+    """The shaded stretches begin and end at the times of the faults in the trace."""
     shades = [c for c in ax.collections if c.get_gid() == FAULT_GID]
     drawn = [_stretch(path.vertices) for shade in shades for path in shade.get_paths()]
     begun = Counter(
@@ -105,7 +105,7 @@ def check_shades(ax: Axes, tables: TraceTables, records: Sequence[TraceRecord]) 
 
 
 def check_timeline(ax: Axes, tables: TraceTables) -> None:
-    """A row a node, covered from its first start to the end of the run."""
+    """Each node has one row, covered from its first start to the end of the run."""
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         f"node {node}" for node in tables.nodes
     ]
@@ -124,12 +124,12 @@ def check_timeline(ax: Axes, tables: TraceTables) -> None:
 
 
 def check_whole_numbers(ax: Axes) -> None:
-    """An index or a term is no fraction."""
+    """The ticks of an axis of indexes or terms are whole numbers."""
     assert all(float(tick).is_integer() for tick in ax.get_yticks())
 
 
 def texts_of(figure: Figure) -> Iterator[tuple[str, Bbox]]:
-    """All texts that can be seen, each with its box in pixels."""
+    """All visible texts, each with its box in pixels."""
     for ax in figure.axes:
         texts: list[Text] = [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label]
         legend = ax.get_legend()

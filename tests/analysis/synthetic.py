@@ -1,4 +1,4 @@
-"""A small trace, written by hand: node 1 leads, is cut off, node 2 takes over, node 3 crashes and returns."""
+"""A small trace, written by hand: node 1 leads and is isolated, node 2 becomes leader, node 3 crashes and restarts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ MS = 1_000
 
 
 def cut_off(node: int, others: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Every link between a node and the others, both ways."""
+    """Every link between a node and the others, in both directions."""
     return [link for other in others for link in ((node, other), (other, node))]
 
 
 def small_trace(origin_us: int = 0) -> list[str]:
-    """Three nodes, one second. `origin_us` shifts the clock, as on real nodes."""
+    """A trace of three nodes over one second. `origin_us` shifts the clock, as on real nodes."""
     trace = TraceWriter(keep=True)
 
     def at(ms: float) -> int:
@@ -61,7 +61,7 @@ def small_trace(origin_us: int = 0) -> list[str]:
 
 
 def trace_with_gap(node: int = 1, origin_us: int = 0) -> list[str]:
-    """Of a real node whose trace lost records between 100 and 400 ms, which it says at 400 ms."""
+    """The trace of a real node that lost records between 100 and 400 ms and notes that at 400 ms."""
     trace = TraceWriter(keep=True)
     trace.run(origin_us, f"node {node}", 0, [node])
     trace.up(origin_us, node, 0, 0, 0)
@@ -69,7 +69,7 @@ def trace_with_gap(node: int = 1, origin_us: int = 0) -> list[str]:
     trace.commit(origin_us + 100 * MS, node, 3)
     note = "7 records are missing here: the file took them too slowly"
     trace.fault(origin_us + 400 * MS, "act", "trace", [node], note=note)
-    # Records are written some time after they were made.
+    # A node writes records some time after the event.
     trace.commit(origin_us + 399 * MS, node, 9)
     trace.commit(origin_us + 500 * MS, node, 10)
     return trace.lines()

@@ -1,4 +1,4 @@
-"""The notebooks: valid, committed without outputs or paths of somebody's machine, and they run."""
+"""The notebooks are valid, committed without outputs and without paths of a developer's machine, and they run."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ class ThisInterpreter(AsyncKernelManager):
 
 
 def read(path: Path) -> NotebookNode:
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat's own lack
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
     assert isinstance(notebook, NotebookNode)
     return notebook
 
 
 def execute(path: Path, folder: Path, seeds: int) -> NotebookNode:
-    """Run a notebook as a reader would who opened it in its own folder.
+    """Run a notebook like a reader who opens it in its folder.
 
     Args:
-        folder: the kernel's private folder, for its settings.
+        path: the notebook.
+        folder: a private folder for the settings of the kernel.
+        seeds: the number of runs for the statistics.
     """
     notebook = read(path)
     environment = {
@@ -98,4 +100,4 @@ def test_the_elections_notebook_runs(seeds: int, tmp_path: Path) -> None:
     assert pictures(notebook) == 5
     median = re.search(r"median (\d+) ms", seen)
     assert median is not None
-    assert 150 <= int(median[1]) <= 250  # see the notebook for where it comes from
+    assert 150 <= int(median[1]) <= 250  # the notebook derives this value

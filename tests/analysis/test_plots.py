@@ -1,4 +1,4 @@
-"""Plots draw on the axes they are given, what they should, and save to real files."""
+"""Plots draw the right things on the given axes, and save to real files."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ def test_a_plot_returns_the_axes_it_was_given_or_makes_some(
     plot: Callable[[TraceTables, Axes | None], Axes], tables: TraceTables, ax: Axes
 ) -> None:
     assert plot(tables, ax) is ax
-    own = plot(tables, None)
-    assert own is not ax
-    pyplot.close(own.get_figure(root=True))
+    new = plot(tables, None)
+    assert new is not ax
+    pyplot.close(new.get_figure(root=True))
 
 
 def test_the_timeline_shows_each_span_terms_faults_and_crashes(
@@ -94,8 +94,8 @@ def test_the_timeline_shows_each_span_terms_faults_and_crashes(
     bars = [c for c in ax.collections if c.get_gid() in ROLE_COLOURS]
     assert sum(len(bar.get_paths()) for bar in bars) == len(tables.role_spans)
     drawn = {colour(collection) for collection in bars}
-    present = {span.role for span in tables.role_spans}
-    assert drawn == {ROLE_COLOURS[role] for role in present}
+    roles = {span.role for span in tables.role_spans}
+    assert drawn == {ROLE_COLOURS[role] for role in roles}
     assert [label.get_text() for label in ax.get_yticklabels()] == ["node 1", "node 2", "node 3"]
     assert "term 1" in texts(ax)
     assert "term 2" in texts(ax)
@@ -251,16 +251,16 @@ def test_many_fault_names_are_cut_to_a_few_lines_and_a_count(ax: Axes) -> None:
     trace = TraceWriter(keep=True)
     trace.run(0, "x", 1, [1, 2])
     for number in range(12):
-        trace.fault(100 * number, "begin", f"timeline[{number}] mishap number {number}", [1])
-        trace.fault(100 * number + 50, "end", f"timeline[{number}] mishap number {number}")
+        trace.fault(100 * number, "begin", f"timeline[{number}] failure number {number}", [1])
+        trace.fault(100 * number + 50, "end", f"timeline[{number}] failure number {number}")
     for start in (200, 400, 600):
         trace.fault(start, "begin", "timeline[12] again", [2])
         trace.fault(start + 10, "end", "timeline[12] again")
     trace.violation(100_000, 0, "x", "")
     plot_terms(read_tables(trace.lines()), ax)
     assert texts(ax) == [
-        "mishap number 0 node 1",
-        "mishap number 1 node 1",
+        "failure number 0 node 1",
+        "failure number 1 node 1",
         "again node 2 (3 times)",
         "and 10 more faults",
     ]

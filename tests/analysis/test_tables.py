@@ -1,4 +1,4 @@
-"""Tables of a trace written by hand, with exact values."""
+"""The tables of a hand-written trace have the exact values."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_paused_leader_resumes_as_leader() -> None:
 
 
 def real_node_trace(node: int, *, until_ms: int, restart_ms: int | None = None) -> list[str]:
-    """What a real node writes: its own header, heartbeats every 50 ms, and no word when it is killed."""
+    """The trace of a real node: its header, heartbeats every 50 ms, and no record when it is killed."""
     trace = TraceWriter(keep=True)
     for begin, end in [(0, until_ms)] + ([(restart_ms, 3_000)] if restart_ms is not None else []):
         trace.run(begin * MS, f"node {node}", 0, [node])
@@ -285,7 +285,7 @@ def test_a_gap_without_a_node_belongs_to_the_writer_of_the_trace() -> None:
 def test_a_line_that_was_cut_short_is_a_gap(
     torn: str, kinds: Collection[str] | None, tmp_path: Path
 ) -> None:
-    """At the end of a trace; before a restart; and where 0.1.0 appended to it at a restart."""
+    """At the end of a trace, before a restart, and where qcore 0.1.0 appended to the line at a restart."""
     life, later = trace_with_gap()[:4], trace_with_gap(origin_us=1000 * MS)[:4]
     path = tmp_path / "trace.jsonl"
     path.write_text("\n".join([*life, torn]))
@@ -328,7 +328,7 @@ def test_only_nodes_that_were_started_are_listed() -> None:
 
 
 def test_a_simulated_node_that_falls_silent_still_runs() -> None:
-    """It was removed, for example. A real process cannot say that it was killed: see above."""
+    """For example because it was removed. A real process, in contrast, cannot record that it was killed."""
     for nodes, role in (([1, 2], "follower"), ([1], "down")):
         trace = TraceWriter(keep=True)
         trace.run(0, "x", 1, nodes)

@@ -18,7 +18,7 @@ from qcore.sim.scenario.actions.network_actions import (
     Mute,
     Partition,
 )
-from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.specs.network_spec import QualitySpec
 from qcore.sim.scenario.values import Selector
 from qcore.sim.world.network import Link, LinkQuality
 from qcore.sim.world.services import Services

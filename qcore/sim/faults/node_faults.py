@@ -20,8 +20,8 @@ from qcore.sim.scenario.actions.node_actions import (
     TakeSnapshotAction,
     Wipe,
 )
-from qcore.sim.scenario.cluster import ClusterSpec
-from qcore.sim.scenario.settings import NO_SETTINGS, NodeSettings
+from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
+from qcore.sim.scenario.specs.node_settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.services import Services

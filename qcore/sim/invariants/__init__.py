@@ -11,7 +11,7 @@ what a server believes, not only what its disk holds. Each costs amortised const
 
 | check | property |
 |---|---|
-| election_safety | at most one leader in a term; one vote per server and term, also across restarts |
+| election_safety | at most one leader in a term; one vote per server and term, even across restarts |
 | leader_append_only | a leader never overwrites or removes entries of its log |
 | log_matching | same index and term mean the same entry and the same prefix |
 | leader_completeness | a new leader has every entry committed in earlier terms |
@@ -41,9 +41,9 @@ from qcore.sim.invariants.election_safety import ElectionSafety
 from qcore.sim.invariants.leader_append_only import LeaderAppendOnly
 from qcore.sim.invariants.leader_completeness import LeaderCompleteness
 from qcore.sim.invariants.log_matching import LogMatching
+from qcore.sim.invariants.node_view import NodeView, Report
 from qcore.sim.invariants.state_hash import StateHash
 from qcore.sim.invariants.state_machine_safety import StateMachineSafety
-from qcore.sim.invariants.view import NodeView, Report
 
 __all__ = ["CHECKS", "Invariants", "Report"]
 

@@ -8,7 +8,7 @@ durable, so a restart may lower it.
 from __future__ import annotations
 
 from qcore.core.effects import SaveCommit, TruncateLog
-from qcore.sim.invariants.view import NodeView, Report
+from qcore.sim.invariants.node_view import NodeView, Report
 
 CHECK = "commit_monotonic"
 

@@ -11,7 +11,7 @@ from qcore.core.effects import RoleChanged, SaveHardState, VoteGranted
 from qcore.core.entry import HardState
 from qcore.core.messages import RequestVoteResponse
 from qcore.replica.events import SendPeer
-from qcore.sim.invariants.view import NodeView, Report
+from qcore.sim.invariants.node_view import NodeView, Report
 
 CHECK = "election_safety"
 

@@ -6,7 +6,7 @@ Source: Raft paper (extended version), figure 3 and section 5.3.
 from __future__ import annotations
 
 from qcore.core.effects import AppendLog, StoreSnapshot, TruncateLog
-from qcore.sim.invariants.view import NodeView, Report
+from qcore.sim.invariants.node_view import NodeView, Report
 
 CHECK = "leader_append_only"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from qcore.core.effects import RoleChanged
 from qcore.core.entry import Entry
-from qcore.sim.invariants.view import NodeView, Report, describe
+from qcore.sim.invariants.node_view import NodeView, Report, describe
 
 CHECK = "leader_completeness"
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from qcore.core.effects import AppendLog
 from qcore.core.entry import Entry
-from qcore.sim.invariants.view import NodeView, Report, describe, same_entry
+from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
 
 CHECK = "log_matching"
 

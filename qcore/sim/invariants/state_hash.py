@@ -7,7 +7,7 @@ states that they produced.
 
 from __future__ import annotations
 
-from qcore.sim.invariants.view import Report
+from qcore.sim.invariants.node_view import Report
 
 CHECK = "state_hash"
 

@@ -8,7 +8,7 @@ commitIndex > lastApplied, apply log[lastApplied]).
 from __future__ import annotations
 
 from qcore.core.entry import Entry, Snapshot
-from qcore.sim.invariants.view import NodeView, Report, describe, same_entry
+from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
 
 CHECK = "state_machine_safety"
 

@@ -10,7 +10,7 @@ Four sound rules save most of the work:
 - A read (or failed cas) that fits the current value is placed immediately, without an alternative: from any later
   place in some order, it could be moved here.
 - An unknown operation that would not change the value is not placed.
-- An unknown write is placed only directly before an operation that is not a write: otherwise it could be left out.
+- An unknown write is placed only immediately before an operation that is not a write: otherwise it could be left out.
 - Unknown operations with the same effect are used in the order of their invocation. A configuration that differs from
   a visited one only by using more of them is not visited.
 """

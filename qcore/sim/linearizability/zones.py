@@ -99,9 +99,9 @@ def _zones(history: KeyHistory, spans: list[_Span]) -> list[_Zone] | str:
 
 
 def _spans(history: KeyHistory) -> list[_Span] | None:
-    """The begin and end of each operation (known, then unknown), in half microseconds.
+    """The start and end of each operation (known, then unknown), in half microseconds.
 
-    One operation ends before another begins exactly if its end is the smaller number. Within one microsecond, begins
+    One operation ends before another begins exactly if its end is the smaller number. Within one microsecond, starts
     come before ends, except that a client's next operation begins after its previous one ends. The result is None if
     numbers cannot express that, because two clients did so in the same microsecond.
     """

@@ -14,8 +14,8 @@ from heapq import heapify, heappop, heappush
 
 from qcore.errors import ConfigError
 from qcore.sim.scenario.actions.node_actions import Restart, StopAction, Wipe
-from qcore.sim.scenario.cluster import ClusterSpec
-from qcore.sim.scenario.settings import NodeSettings
+from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
+from qcore.sim.scenario.specs.node_settings import NodeSettings
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import microseconds
 
@@ -110,7 +110,7 @@ def _reachable(
 ) -> Iterator[tuple[int, set[_State]]]:
     """After each firing: the number of the item that fired, and all states that one node can have."""
     states: set[_State] = {(None,) * len(_TIED)}
-    ends: dict[int, int] = {}  # item that may act at any moment -> time at which that ends
+    ends: dict[int, int] = {}  # item that may act at any moment -> until when
     first = {one.number for one in mine}
     again = {one.number for one in mine if not one.may_name_any}
     for time, number in _firings(timeline, first, again, until_us):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from qcore.errors import ConfigError
-from qcore.sim.scenario.frozen import FrozenModel
+from qcore.sim.scenario.frozen_model import FrozenModel
 
 #: Draws one duration in microseconds, never negative.
 Sampler = Callable[[], int]

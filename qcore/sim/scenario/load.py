@@ -19,7 +19,7 @@ from qcore.sim.scenario.model import Scenario
 #: No scenario is larger than this.
 MAX_FILE_BYTES: Final = 16 << 20
 
-Path_ = tuple[str | int, ...]
+Location = tuple[str | int, ...]
 
 
 def load_scenario(path: Path | str) -> Scenario:
@@ -69,7 +69,7 @@ def parse_scenario(text: str, source: str = "<text>") -> Scenario:
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Path_, int] = {}
+        lines: dict[Location, int] = {}
         if node is not None:
             _note_lines(node, (), lines, source)
         raw = yaml.safe_load(text)
@@ -100,7 +100,7 @@ def _name_from(source: str) -> str:
     return name.strip("_.-") or "scenario"
 
 
-def _note_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], source: str) -> None:
+def _note_lines(node: yaml.Node, path: Location, lines: dict[Location, int], source: str) -> None:
     """Record the line of every key and item; reject a key that comes twice."""
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
@@ -119,7 +119,7 @@ def _note_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], source: s
             _note_lines(value, (*path, number), lines, source)
 
 
-def _explain(error: ValidationError, lines: dict[Path_, int], source: str) -> str:
+def _explain(error: ValidationError, lines: dict[Location, int], source: str) -> str:
     """All problems, one on each line, as `file:line: key: problem`."""
     texts: list[str] = []
     for problem in error.errors(include_url=False):
@@ -136,7 +136,7 @@ def _explain(error: ValidationError, lines: dict[Path_, int], source: str) -> st
     return "\n".join(texts)
 
 
-def _line_of(location: Sequence[str | int], message: str, lines: dict[Path_, int]) -> int:
+def _line_of(location: Sequence[str | int], message: str, lines: dict[Location, int]) -> int:
     """The line of the longest part of the location that the file contains."""
     path = tuple(location)
     if not path:  # a check of the whole scenario: its message begins with the location

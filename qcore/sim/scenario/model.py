@@ -11,9 +11,11 @@ from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
 from qcore.sim.scenario.actions.message_actions import Hold, Release
 from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, Heal
 from qcore.sim.scenario.actions.operation_actions import OperationAction
-from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.combinations import check_combinations
-from qcore.sim.scenario.expect import ExpectSpec
+from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
+from qcore.sim.scenario.specs.expect_spec import ExpectSpec
+from qcore.sim.scenario.specs.network_spec import NetworkSpec
+from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, Spec, microseconds
 
@@ -256,7 +258,7 @@ class Scenario(Spec):
             name, _, number = str(term).partition("_")
             if name in ("clients", "client") and not clients:
                 raise ValueError(
-                    f"{where}: {term}: a client is no node; only cuts and links name clients"
+                    f"{where}: {term}: a client is not a node; only cuts and links name clients"
                 )
             if name in ("random", "follower") and number:
                 followers = name == "follower" or selector.pool == "followers"

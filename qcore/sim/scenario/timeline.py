@@ -139,7 +139,7 @@ def _blocks(value: object) -> list[dict[str, object]]:
     checked: list[dict[str, object]] = []
     for block in blocks:
         if not isinstance(block, dict):
-            raise ValueError(f"do: {block!r} is no action; write for example {{crash: leader}}")
+            raise ValueError(f"do: {block!r} is not an action; write for example {{crash: leader}}")
         checked.append(block)
     return checked
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from qcore.sim.scenario.frozen import FrozenModel
+from qcore.sim.scenario.frozen_model import FrozenModel
 
 Milliseconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -32,9 +32,7 @@ def known_outcomes(value: tuple[str, ...] | None, known: tuple[str, ...]) -> tup
         ValueError: the list is empty, or names an outcome that does not exist.
     """
     if value == ():
-        raise ValueError(
-            "an empty list allows no outcome; name those that are right, or leave it out"
-        )
+        raise ValueError("an empty list allows no outcome; name the allowed ones, or leave it out")
     for name in value or ():
         if name not in known:
             raise ValueError(f"no outcome is called {name!r}; there are {', '.join(known)}")
@@ -77,7 +75,9 @@ class Count(Spec):
         if isinstance(value, dict):
             names = {"min": "at_least", "max": "at_most"}
             return {names.get(key, key): item for key, item in value.items()}
-        raise ValueError(f"{value!r} is no count; write 3, {{at_least: 1, at_most: 5}} or '>= 3'")
+        raise ValueError(
+            f"{value!r} is not a count; write 3, {{at_least: 1, at_most: 5}} or '>= 3'"
+        )
 
     @model_validator(mode="after")
     def _some_number(self) -> Count:
@@ -103,7 +103,7 @@ class Count(Spec):
 def _comparison(text: str) -> dict[str, int]:
     match = _COMPARISON.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no count; write 3, {{at_least: 1, at_most: 5}} or '>= 3'")
+        raise ValueError(f"{text!r} is not a count; write 3, {{at_least: 1, at_most: 5}} or '>= 3'")
     operator, number = match[1], int(match[2])
     match operator:
         case ">=":
@@ -203,7 +203,7 @@ def parse_selector(value: object) -> object:
 def _term(item: object) -> int | str:
     if isinstance(item, int) and not isinstance(item, bool):
         if item < 1:
-            raise ValueError(f"{item} is no node id; ids start at 1")
+            raise ValueError(f"{item} is not a node id; ids start at 1")
         return item
     if isinstance(item, str):
         text = item.strip().lower()

@@ -12,7 +12,7 @@ from qcore.errors import StateMachineFailed
 from qcore.replica.sessions.session_table import SESSION_TICK
 from qcore.sim.faults.timeline_operations import TimelineOperation
 from qcore.sim.linearizability import LinearizabilityVerdict
-from qcore.sim.scenario.expect import ExpectSpec
+from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.values import Count, microseconds
 from qcore.sim.verdict.monitor import Interval
 from qcore.sim.verdict.result import Expectation

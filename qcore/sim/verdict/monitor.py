@@ -1,7 +1,7 @@
 """Watches a run from outside: which nodes lead, which can reach a quorum, and what was committed when.
 
 The monitor knows what no node can know: which links are cut and which nodes are down. So it can distinguish a leader
-from a node that only believes to lead, and time without a leader from time in which no leader was possible.
+from a node that only believes it leads, and time without a leader from time in which no leader was possible.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class RunRecord:
         leaders: each time that a node became leader.
         leaderless: stretches in which some node could reach a quorum and no leader did. The first begins at the start
             of the run.
-        stale_leaders: stretches in which a running node led without a quorum, or below another leader.
+        stale_leaders: stretches in which a running node led without a quorum, or while another node led a higher
+            term.
         commits: (time, index) each time that the highest commit index of all nodes grew.
         minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
         truncated: entries removed from the ends of logs.

@@ -46,7 +46,7 @@ class EntryHistory:
         return cls(_Segment(None, through), through)
 
     def extended(self, entries: Sequence[Entry]) -> EntryHistory:
-        """This history and the entries directly after it."""
+        """This history and the entries that follow it."""
         segment = self._segment
         if segment.end != self.through:  # another history already continues from here
             segment = _Segment(self, self.through)

@@ -12,8 +12,8 @@ from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import load_machine
 from qcore.replica.messages import RequestKind
-from qcore.sim.scenario.cluster import RequestSpec
 from qcore.sim.scenario.model import Scenario
+from qcore.sim.scenario.specs.workload_spec import RequestSpec
 from qcore.sim.workload.operations import RequestSource
 
 

@@ -8,8 +8,8 @@ from random import Random
 
 from qcore.errors import SessionExpired
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
-from qcore.sim.scenario.cluster import WorkloadSpec
 from qcore.sim.scenario.distributions import Sampler
+from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.workload.operations import ClientOperation, RequestSource
 from qcore.sim.workload.sim_client import SimClient
 from qcore.sim.world.engine import Engine

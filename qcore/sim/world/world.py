@@ -27,9 +27,9 @@ from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.timeline_runner import TimelineActions, TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
-from qcore.sim.scenario.cluster import QualitySpec
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
+from qcore.sim.scenario.specs.network_spec import QualitySpec
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor

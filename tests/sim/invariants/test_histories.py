@@ -1,4 +1,4 @@
-"""What snapshots are made of: histories against a plain model, and where a snapshot's history comes from."""
+"""Snapshot histories agree with a plain model, and a snapshot has the history of its source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def snapshot(index: int, data: str = "state", term: int = 1) -> Snapshot:
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 4)), max_size=40))
 def test_histories_that_share_segments_equal_copies(steps: list[tuple[int, int]]) -> None:
-    """Each step goes on from some earlier history, so that they branch in every way."""
+    """Each step continues some earlier history, so that histories branch in every way."""
     known: list[tuple[EntryHistory, list[Entry]]] = [(EntryHistory.unknown(), [])]
     for term, (which, count) in enumerate(steps, 1):
         history, model = known[which % len(known)]
@@ -45,10 +45,10 @@ def test_a_snapshot_continues_the_history_of_its_sender() -> None:
     one = EntryHistory.unknown().extended(entries(1, 3, 1))
     other = EntryHistory.unknown().extended(entries(1, 3, 2))
     histories.captured(1, snapshot(3), one)
-    histories.captured(2, snapshot(3), other)  # equal to the last bit, and made of other entries
+    histories.captured(2, snapshot(3), other)  # the same snapshot, made from different entries
     assert histories.installed(3, snapshot(3), source=2) is other
-    assert histories.of(3, snapshot(3)) is other, "also after a restart"
-    assert histories.installed(4, snapshot(3), source=3) is other, "and when it is passed on"
+    assert histories.of(3, snapshot(3)) is other, "a restart keeps the history"
+    assert histories.installed(4, snapshot(3), source=3) is other, "sending it on keeps the history"
     assert histories.installed(5, snapshot(3), source=1) is one
 
 

@@ -1,4 +1,4 @@
-"""Each invariant catches a planted bug, and stays silent on what only looks like one."""
+"""Each invariant catches a planted bug, and reports nothing where a run only looks wrong."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def snapshot(index: int, term: int) -> Snapshot:
 
 
 class Cluster:
-    """Feeds effects to the invariants and collects what they report."""
+    """Feeds effects to the invariants and collects their reports."""
 
     def __init__(self, *nodes: int) -> None:
         self.reports: list[tuple[str, int, str]] = []
@@ -74,7 +74,7 @@ class Cluster:
         self.feed(node, *(Applied(e) for e in entries))
 
     def vote(self, node: int, term: int, candidate: int, *, waits: bool = True) -> None:
-        """A vote as a core gives it; without `waits` the answer leaves before it is durable."""
+        """The effects of a vote. Without `waits`, the response does not wait for the vote to be durable."""
         write = self.next_write()
         response = RequestVoteResponse(term, vote_granted=True)
         self.feed(
@@ -431,7 +431,7 @@ def test_different_states_at_one_index_are_reported() -> None:
     assert cluster.checks == ["state_hash"]
 
 
-# -- the whole -----------------------------------------------------------------------------------
+# -- number of reports ---------------------------------------------------------------------------
 
 
 def test_a_broken_cluster_does_not_flood_the_trace() -> None:

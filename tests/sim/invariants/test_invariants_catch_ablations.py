@@ -1,7 +1,7 @@
-"""Whole simulated clusters with one safeguard switched off: the checks see what follows.
+"""The invariants catch violations in whole simulated clusters with one safeguard off.
 
-Each setup makes trouble likely, not certain, so several seeds are tried until one shows it. With the
-safeguard on, the same seeds must be clean, or the setup would prove nothing.
+Each setup makes a violation likely, not certain, so the test tries seeds until one shows it. With the safeguard on,
+the same seeds must be clean, or the setup would prove nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from qcore.sim import Scenario, parse_scenario, run_scenario
 
 SEEDS = range(1, 21)
 
-#: Every vote is contested, because all timeouts are nearly equal and nobody asks first.
+#: Every election is contested, because all timeouts are nearly equal and there is no pre-vote.
 CONTESTED = """
 cluster: {nodes: 5, election_timeout_ms: [150, 152], pre_vote: false}
 network: {latency_ms: {uniform: [1, 5]}}
@@ -23,7 +23,7 @@ timeline:
 until_ms: 2000
 """
 
-#: A follower misses some writes; when it is back, the leader dies at once.
+#: A follower misses some writes. The leader crashes as soon as the follower is back.
 STALE_CANDIDATE = """
 cluster: {nodes: 3, election_timeout_ms: [150, 300]}
 network: {latency_ms: {uniform: [1, 5]}}
@@ -79,4 +79,4 @@ def test_a_run_breaks_only_without_the_safeguard(
         assert checks(whole, seed) == set()
         if expected & checks(broken, seed):
             return
-    pytest.fail(f"{len(SEEDS)} runs without {safeguard}, and none of {sorted(expected)} was seen")
+    pytest.fail(f"{len(SEEDS)} runs without {safeguard} showed none of {sorted(expected)}")

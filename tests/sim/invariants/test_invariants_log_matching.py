@@ -1,4 +1,4 @@
-"""Log matching, checked step by step, against the definition applied to every pair of logs."""
+"""The step-by-step check of log matching agrees with the definition, applied to every pair of logs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def test_the_incremental_check_equals_comparing_all_logs(
         entries: list[Entry] = []
         term = log[-1].term if log else 1
         for at_least, data in new:
-            term = max(term, at_least)  # terms never fall along a log; that is another check
+            term = max(
+                term, at_least
+            )  # keep terms from falling along a log, which another check reports
             index = len(log) + len(entries) + 1
             fresh = Entry(index, term, "command", data, index)
             entries.append(made.setdefault((index, term, data), fresh))

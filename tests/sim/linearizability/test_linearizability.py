@@ -1,4 +1,4 @@
-"""The checker's verdicts: known histories, random ones, and agreement with brute force."""
+"""The verdicts of the checker on known and on random histories, compared with brute force."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_history_of_atomic_registers_is_linearizable(
     seed: int, clients: int, kinds: tuple[OperationKind, ...], unknown: float, unique: bool
 ) -> None:
     if "add" in kinds and "write" in kinds:
-        unique = False  # a text cannot be added to
+        unique = False  # unique values are texts, to which nothing can be added
     history = atomic_history(
         Random(seed),
         clients=clients,

@@ -1,6 +1,6 @@
-"""The checker under load: long histories, many unknown outcomes, and an honest end of the budget.
+"""The checker under load: long histories, many unknown outcomes, and the end of the budget.
 
-Work is counted in steps, so these tests bound steps, not seconds.
+The checker counts its work in steps, so these tests bound steps, not seconds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def test_ten_thousand_operations_on_one_key_are_decided(
 
 
 def test_a_history_with_a_tenth_unknown_is_decided() -> None:
-    """The shortcuts of the search pay: without them this takes twice the steps, or many more."""
+    """Without the shortcuts of the search this takes at least twice the steps."""
     history = atomic_history(
         Random(7), clients=5, operations=10_000, kinds=("write", "read", "cas"), unknown=0.1
     )
@@ -58,7 +58,7 @@ def test_one_wrong_read_late_in_a_long_history_is_found(unique: bool) -> None:
 
 
 def unknown_writes(count: int) -> list[Operation]:
-    """Many trailing unknown writes that nobody read: 2**count subsets for a naive search."""
+    """Many trailing unknown writes that no read saw: 2**count subsets for a naive search."""
     return [op(100 + n, 1, "write", f"lost {n}", 5 + n, None) for n in range(count)]
 
 
@@ -82,7 +82,7 @@ def test_equal_unknown_writes_are_tried_once() -> None:
         op(1, 2 + n, "read", 1 if n % 2 else 2, 1_000 + 10 * n, 1_005 + 10 * n) for n in range(2)
     ]
     verdict = check_history(history)
-    assert verdict.result == "violation"  # nobody wrote 1 again
+    assert verdict.result == "violation"  # no operation wrote 1 again
     assert verdict.steps < 5_000
 
 
@@ -126,7 +126,7 @@ def test_an_undecided_key_does_not_hide_a_violation_in_another() -> None:
 
 
 def test_a_long_open_operation_does_not_slow_the_search() -> None:
-    """One operation that stays open must not make each step scan all that passes it by."""
+    """An operation that stays open must not make each step scan all operations that pass it."""
     history = atomic_history(Random(2), clients=4, operations=4_000, kinds=("write", "read"))
     end = max(o.return_us or 0 for o in history)
     history.append(op(50, 1, "read", None, 0, end))

@@ -1,4 +1,4 @@
-"""Settings of single nodes, from the start or from a restart on; and the clocks of nodes that join."""
+"""Settings of single nodes, from the start or after a restart, and the clocks of nodes that join."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def test_a_restart_changes_only_the_settings_it_names() -> None:
     world = world_of(timeline, cluster="{nodes: 3, settings: {2: {snapshot_entries: 50}}}")
     two, three = (world.nodes[node]._config for node in (2, 3))
     assert (two.keep_entries, two.raft.priority, two.snapshot_entries) == (5, 0, 50)
-    assert three.raft.heartbeat_ms == 30, (
-        "what the power loss said holds for the start that follows"
-    )
+    assert three.raft.heartbeat_ms == 30, "settings of a power loss hold for the next start"
 
 
 def test_a_restart_overtaken_by_another_still_changes_settings() -> None:
@@ -100,7 +98,7 @@ def test_the_clock_of_a_node_that_joins_later_may_be_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "error"),
     [
         (
             "{settings: {2: {heartbeat: 5}}}",
@@ -123,13 +121,13 @@ def test_the_clock_of_a_node_that_joins_later_may_be_wrong() -> None:
         ("{clocks: {4: {drift_ppm: 1}}}", r"cluster.clocks: node 4 is not in the cluster"),
     ],
 )
-def test_invalid_cluster_settings_are_rejected(text: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_invalid_cluster_settings_are_rejected(text: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
         scenario(cluster=text)
 
 
 @pytest.mark.parametrize(
-    ("timeline", "says"),
+    ("timeline", "error"),
     [
         (
             "[{at_ms: 1, restart: {nodes: 2, settings: {heartbeat_ms: 200}}}]",
@@ -174,25 +172,25 @@ def test_invalid_cluster_settings_are_rejected(text: str, says: str) -> None:
         ("[{at_ms: 1, restart: {nodes: 2, settings: {nodes: 3}}}]", "restart.settings.nodes"),
     ],
 )
-def test_invalid_restart_settings_are_rejected(timeline: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_invalid_restart_settings_are_rejected(timeline: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
         scenario(timeline)
 
 
 @pytest.mark.parametrize(
     "timeline",
     [
-        # What was given in between takes the place of what would not go together.
+        # A setting given in between replaces the one that would contradict.
         "[{at_ms: 1000, restart: {nodes: 2, settings: {lease_reads: true}}},"
         " {at_ms: 1500, restart: {nodes: 2, settings: {lease_reads: false}}},"
         " {at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}}]",
         # In the order of the run, not of the file.
         "[{at_ms: 2000, restart: {nodes: 2, settings: {heartbeat_ms: 30, election_timeout_ms: [60, 90]}}},"
         " {at_ms: 1000, restart: {nodes: 2, settings: {heartbeat_ms: 100}}}]",
-        # There is a voter again that may lead.
+        # A voter may lead again.
         "[{at_ms: 900, restart: {nodes: all, settings: {priority: 0}}},"
         " {at_ms: 1900, restart: {nodes: 2, settings: {priority: 1}}}]",
-        # Other nodes.
+        # The settings are those of different nodes.
         "[{at_ms: 1000, restart: {nodes: 1, settings: {lease_reads: true}}},"
         " {at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}}]",
     ],

@@ -1,4 +1,4 @@
-"""Reading scenarios: the design's example, the forms that are understood, and what is refused and how."""
+"""Scenario files: the design's example, the accepted forms, and the errors for everything that is rejected."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ BAD = [
         "timeline:\n  - {at_ms: 1, transfer: {to: 2, outcome: okk}}",
         "no outcome is called 'okk'; there are ok, not_ok, NotLeader",
     ),
-    ("expect: {elections: many}", "'many' is no count"),
+    ("expect: {elections: many}", "'many' is not a count"),
     ("expect: {no_commits_between: [5, 3]}", "ends before it begins"),
     (
         "expect: {final_voters: [a, 1]}",
@@ -252,13 +252,13 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("text", "says"), BAD, ids=[text[:40] for text, _ in BAD])
-def test_a_bad_scenario_is_rejected_with_file_line_and_key(text: str, says: str) -> None:
+@pytest.mark.parametrize(("text", "error"), BAD, ids=[text[:40] for text, _ in BAD])
+def test_a_bad_scenario_is_rejected_with_file_line_and_key(text: str, error: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_scenario(text, "f.yaml")
     message = str(caught.value)
     assert message.startswith("f.yaml")
-    assert says in message
+    assert error in message
 
 
 def test_all_problems_are_reported_together() -> None:

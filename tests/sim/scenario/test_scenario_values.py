@@ -1,4 +1,4 @@
-"""Scenarios as values in Python: by name, by path or as they are; copied, and printed."""
+"""Scenarios as Python values: given by name, path or object, copied, and printed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_name_path_and_scenario_give_the_same_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "error"),
     [
         (
             "leader_isolatd",
@@ -44,10 +44,10 @@ def test_name_path_and_scenario_give_the_same_run() -> None:
         ({"cluster": {}}, "not as dict"),
     ],
 )
-def test_an_invalid_scenario_argument_is_rejected(given: Any, says: str) -> None:
-    """Any: some break the type on purpose."""
+def test_an_invalid_scenario_argument_is_rejected(given: Any, error: str) -> None:
+    """Any: some arguments have the wrong type on purpose."""
     for take in (load_scenario, run_scenario, lambda one: World(one, 1, TraceWriter())):
-        with pytest.raises(ConfigError, match=says):
+        with pytest.raises(ConfigError, match=error):
             take(given)
 
 
@@ -55,7 +55,7 @@ def test_a_copy_is_checked_like_a_new_scenario() -> None:
     spec = scenario("[{at_ms: 100, cut: {from: 1, to: 2}}]")
     assert spec.model_copy() == spec
     assert spec.model_copy(update={"until_ms": 500.0}).until_ms == 500
-    # What was left out is left out in the copy, and names that YAML gives other names are kept.
+    # The copy leaves out the same values, and keeps fields that have another name in YAML.
     item = spec.timeline[0].model_copy(update={"for_ms": 10.0})
     assert (item.actions, item.for_ms) == (spec.timeline[0].actions, 10)
     assert spec.model_copy(update={"timeline": [{"at_ms": 100, "crash": 1}]}).timeline == (
@@ -67,7 +67,7 @@ def test_a_copy_is_checked_like_a_new_scenario() -> None:
 
 
 def copied(part: Any, **update: object) -> object:
-    """Any: every kind of part."""
+    """Copy a part of a scenario. Any: parts have many types."""
     return part.model_copy(update=update)
 
 

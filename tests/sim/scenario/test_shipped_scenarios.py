@@ -1,4 +1,4 @@
-"""Every shipped scenario shows what it says, over several seeds; and the design's example, verbatim."""
+"""Every shipped scenario passes with several seeds, and so does the design's example, verbatim."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.sim.support.scenario_texts import DESIGN_EXAMPLE, failures
 DIRECTORY = SCENARIOS
 FILES = sorted(DIRECTORY.glob("*.yaml"))
 
-#: What this version must ship; some with a safeguard off and on.
+#: The scenarios that this version must ship; some exist with a safeguard off and on.
 REQUIRED = {
     "chained_3",
     "chained_3_basic",

@@ -1,4 +1,4 @@
-"""Rules of the timeline: whom random picks name, what disarms an item, who can join, and which keys there are."""
+"""Rules of the timeline: random choices, `until_ms`, which nodes can join, and which keys exist."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def acted(world: World) -> list[int]:
     return [fault.acted for fault in world.ledger]
 
 
-# -- random picks ---------------------------------------------------------------------------------
+# -- random choices -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_fault_waits_for_a_leader_until_it_is_disarmed() -> None:
         world, records = trace(timeline, until_ms="4000")
         found = [r.t_us for r in records if r.kind == "down"]
         assert len(found) == downs
-        assert all(time > 2_500_000 for time in found), "long after it was meant to strike"
+        assert all(time > 2_500_000 for time in found), "the crash waits for the heal"
         assert acted(world)[2] == downs
 
 
@@ -182,7 +182,7 @@ AGAIN = """
 
 
 def joined_again(before: str, seed: int) -> tuple[World, list[DurableState]]:
-    """The world, and what the disk of node 4 gives back just before it joins again, and just after."""
+    """The world, and the contents of the disk of node 4 just before and after it joins again."""
     world = World(scenario(AGAIN % before, until_ms=4000), seed, TraceWriter())
     held: list[DurableState] = []
     for time in (2_099_999, 2_100_001):
@@ -206,7 +206,7 @@ def test_a_node_that_joins_again_starts_with_a_blank_disk(before: str) -> None:
 
 
 def test_an_operation_waits_until_the_entity_store_is_prepared() -> None:
-    """Clients begin when the registers exist; so do the operations of the timeline."""
+    """Clients begin when the registers exist, and so do the operations of the timeline."""
     for seed in range(1, 11):
         result = run(
             "[{at_ms: 0, write: random}, {at_ms: 1, read: {node: random, key: k3}}]",
@@ -219,7 +219,7 @@ def test_an_operation_waits_until_the_entity_store_is_prepared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "error"),
     [
         (
             "write: {node: 1, key: x}",
@@ -229,14 +229,14 @@ def test_an_operation_waits_until_the_entity_store_is_prepared() -> None:
         ("read: {node: 1, key: 1}", "read: there is no key '1'"),
     ],
 )
-def test_a_key_outside_the_workload_is_rejected(text: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=r"test\.yaml:5: timeline\[0\]: " + says):
+def test_a_key_outside_the_workload_is_rejected(text: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=r"test\.yaml:5: timeline\[0\]: " + error):
         scenario(
             f"[{{at_ms: 500, {text}}}]",
             cluster="{nodes: 3, machine: entity}",
             workload="{keys: 3}",
         )
-    scenario(f"[{{at_ms: 500, {text}}}]", workload="{keys: 3}")  # the other machine has any
+    scenario(f"[{{at_ms: 500, {text}}}]", workload="{keys: 3}")  # the machine kv has every key
 
 
 def ask(_rng: Random) -> tuple[Literal["write"], str]:
@@ -244,7 +244,7 @@ def ask(_rng: Random) -> tuple[Literal["write"], str]:
 
 
 @pytest.mark.parametrize(
-    ("parts", "says"),
+    ("parts", "error"),
     [
         ({"timeline": "[{at_ms: 1000, write: leader}]"}, "write goes to a register"),
         ({"timeline": "[{at_ms: 1000, read: leader}]"}, "read goes to a register"),
@@ -252,21 +252,21 @@ def ask(_rng: Random) -> tuple[Literal["write"], str]:
     ],
 )
 def test_register_operations_are_rejected_for_user_machines(
-    parts: dict[str, str], says: str
+    parts: dict[str, str], error: str
 ) -> None:
-    """Before the run, wherever the machine comes from."""
+    """The error comes before the run, for a machine in Python and for one in the scenario."""
     spec = scenario(**parts)  # type: ignore[arg-type]  # the texts among its parameters
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=error):
         run_scenario(spec, 1, machine=KeyValueMachine, requests=ask)
     if "workload" in parts:
-        return  # refused for sessions, whatever the machine
+        return  # a scenario file rejects sessions with any custom machine
     workload = "{requests: [{read: x}]}"
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=error):
         scenario(**parts, cluster="{nodes: 3, machine: 'x.py:X'}", workload=workload)  # type: ignore[arg-type]  # as above
 
 
 class Fragile(KeyValueMachine):
-    """It can be made until clients have asked for something."""
+    """A machine that cannot be made any more after the first client request."""
 
     is_broken = False
 
@@ -289,27 +289,27 @@ def test_a_machine_that_cannot_restart_fails_only_its_node() -> None:
     assert "another one cannot be made" in violation.note
 
 
-# -- what is refused before the run ---------------------------------------------------------------
+# -- rejected before the run ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("item", "says"),
+    ("item", "error"),
     [
-        ("{at_ms: 9, crash: clients}", "clients: a client is no node"),
-        ("{at_ms: 9, pause: client_1}", "client_1: a client is no node"),
-        ("{at_ms: 9, write: client_1}", "a client is no node"),
-        ("{at_ms: 9, clock: {nodes: clients, offset_ms: 1}}", "a client is no node"),
-        ("{at_ms: 9, remove: clients}", "a client is no node"),
-        ("{at_ms: 9, transfer: {to: 1, at: clients}}", "a client is no node"),
-        ("{when: {event: commit, node: clients}, crash: 1}", "a client is no node"),
+        ("{at_ms: 9, crash: clients}", "clients: a client is not a node"),
+        ("{at_ms: 9, pause: client_1}", "client_1: a client is not a node"),
+        ("{at_ms: 9, write: client_1}", "a client is not a node"),
+        ("{at_ms: 9, clock: {nodes: clients, offset_ms: 1}}", "a client is not a node"),
+        ("{at_ms: 9, remove: clients}", "a client is not a node"),
+        ("{at_ms: 9, transfer: {to: 1, at: clients}}", "a client is not a node"),
+        ("{when: {event: commit, node: clients}, crash: 1}", "a client is not a node"),
         ("{when: {event: commit, node: 7}, crash: 1}", "node 7 is not in the cluster"),
         ("{at_ms: 9, partition: [[1, client_3], [rest]]}", "client_3: there are 2 clients"),
         ("{at_ms: 9, cut: [client_3, 1]}", "client_3: there are 2 clients"),
         ("{at_ms: 9, crash: 1, until_ms: 8}", "it would never act"),
     ],
 )
-def test_an_item_that_breaks_the_run_or_does_nothing_is_rejected(item: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=r"test\.yaml:5: .*" + says):
+def test_an_item_that_breaks_the_run_or_does_nothing_is_rejected(item: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=r"test\.yaml:5: .*" + error):
         scenario(f"[{item}]")
 
 

@@ -1,4 +1,4 @@
-"""With a safeguard off, the checkers must find what follows; with it on, the same runs are clean."""
+"""With a safeguard off, the checkers must find a violation; with it on, the same runs are clean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from qcore.sim import RunResult, parse_scenario, run_scenario
 
-#: Crashes, power losses and partitions at a rate that gives every missing safeguard its chance.
+#: Crashes, power losses and partitions, frequent enough to expose every missing safeguard.
 STORM = """
 name: storm
 cluster:
@@ -43,4 +43,4 @@ def test_the_storm_catches_a_missing_safeguard(safeguard: str) -> None:
     for seed in range(1, 25):
         if storm(f"{safeguard}: false", seed).violations:
             return
-    pytest.fail(f"24 seeds without {safeguard} and nothing was caught")
+    pytest.fail(f"24 seeds without {safeguard}, and no violation was caught")

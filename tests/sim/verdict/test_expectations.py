@@ -96,7 +96,7 @@ def test_each_expectation_can_hold_and_fail(
 
 
 def test_every_expectation_is_judged_and_has_a_case() -> None:
-    from qcore.sim.scenario.expect import ExpectSpec
+    from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 
     assert {case[0] for case in CASES} == set(ExpectSpec.model_fields)
 

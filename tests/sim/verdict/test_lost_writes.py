@@ -1,7 +1,7 @@
-"""`acknowledged_write_lost`: who could be elected decides, not what was applied nor who runs at the end.
+"""`acknowledged_write_lost`: the logs of electable nodes decide, not what was applied or which nodes run at the end.
 
-In each direction a naive check errs: the check of 0.1.0 looked at what the furthest running node had applied,
-and at nothing behind a snapshot that it had installed.
+A naive check errs in both directions: the check of qcore 0.1.0 looked at what the most advanced running node had
+applied, and at nothing behind a snapshot that it had installed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FIRST_TWO_LEAD = "{nodes: 3, priorities: {3: 0}}"
 
 
 def naive(world: World) -> list[int]:
-    """The check of 0.1.0: the indexes of the acknowledged writes that it takes for lost."""
+    """The check of qcore 0.1.0: the indexes of the acknowledged writes that it reports as lost."""
     best = most_advanced_node(world)
     if best is None:
         return []
@@ -57,12 +57,12 @@ def lost(world: World) -> list[str]:
 
 
 def checks() -> set[str]:
-    """What a run finds in which node 3 installs a snapshot, and begins again from one of its own."""
+    """The violations in a run in which node 3 installs a snapshot and later restarts from a snapshot that it took."""
     result = run(BEHIND, cluster=FIRST_TWO_LEAD, workload=WRITES)
     return {violation.check for violation in result.violations}
 
 
-# -- what the naive check takes for lost, and is not ----------------------------------------------
+# -- writes that only the naive check reports as lost ---------------------------------------------
 
 
 def test_an_unapplied_write_in_two_logs_is_not_lost() -> None:
@@ -83,7 +83,7 @@ def test_acknowledged_writes_are_found_on_stopped_nodes() -> None:
 
 
 class Raising(KeyValueMachine):
-    """It breaks the protocol's promise not to raise, on every node at the same entry."""
+    """Breaks the contract of a state machine: it raises, on every node at the same entry."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
         if context.index > 40:
@@ -107,7 +107,7 @@ def test_a_machine_that_raises_loses_no_logged_write() -> None:
 
 
 def test_loss_is_judged_by_the_newest_committed_configuration() -> None:
-    """The first voters are gone and their logs ended long ago: they elect nobody any more."""
+    """The first voters are removed and their logs ended long ago, so they can no longer elect a leader."""
     timeline = """
       - {at_ms: 500, join: [4, 5, 6]}
       - {at_ms: 600, change_members: {voters: [4, 5, 6], outcome: ok}}
@@ -117,7 +117,7 @@ def test_loss_is_judged_by_the_newest_committed_configuration() -> None:
     assert result.ok, seen(result)
 
 
-# -- what the naive check misses ------------------------------------------------------------------
+# -- lost writes that the naive check misses ------------------------------------------------------
 
 
 def test_a_write_is_lost_if_blank_nodes_can_be_elected() -> None:
@@ -131,8 +131,8 @@ def test_a_write_is_lost_if_blank_nodes_can_be_elected() -> None:
     world.run()
     acknowledged = [op for op in world.history if op.is_acknowledged_write]
     assert naive(world) == []
-    assert len(lost(world)) == 2 * len(acknowledged) > 50, "two candidates lack each"
-    assert acknowledged[0].payload in lost(world)[0], "it names the command"
+    assert len(lost(world)) == 2 * len(acknowledged) > 50, "two electable nodes lack each write"
+    assert acknowledged[0].payload in lost(world)[0], "the text names the command"
     assert "node 2 can be elected (its log ends at index 0, term 0)" in lost(world)[0]
 
 
@@ -142,10 +142,10 @@ def test_installed_snapshots_keep_the_history_behind_them() -> None:
             scenario(BEHIND, cluster=FIRST_TWO_LEAD, workload=WRITES), seed, TraceWriter()
         )
         world.run()
-        assert world.nodes[3].snapshots_installed, "the play depends on it"
+        assert world.nodes[3].snapshots_installed, "the test depends on it"
         assert lost(world) == []
         log = world.logs.log_of(3)
-        assert log.first > log.history.through - 50 > 1, "most of it lies behind the snapshot"
+        assert log.first > log.history.through - 50 > 1, "most entries lie behind the snapshot"
         for op in world.history:
             entry = log.entry_at(op.index)
             assert not op.is_acknowledged_write or (entry and entry.data == op.payload)
@@ -154,7 +154,7 @@ def test_installed_snapshots_keep_the_history_behind_them() -> None:
 def test_an_entry_missing_from_an_installed_snapshot_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The leader labels its snapshot three entries too far: a node that installs it never sees those."""
+    """The leader labels its snapshot with an index three too high. A node that installs it misses these entries."""
     assert checks() == set()
     send = RaftServer.send
 
@@ -169,7 +169,7 @@ def test_an_entry_missing_from_an_installed_snapshot_is_lost(
 
 
 class Forgetting(KeyValueMachine):
-    """Its snapshots lack a register."""
+    """A machine whose snapshots lack a register."""
 
     def snapshot(self) -> Iterable[str]:
         other = KeyValueMachine()
@@ -199,8 +199,8 @@ def test_a_restore_that_drops_a_key_is_caught(
     assert {"state_hash", "acknowledged_write_lost"} <= checks()
 
 
-class Refusing(KeyValueMachine):
-    """It refuses every third command with an error result: that is an answer too."""
+class Rejecting(KeyValueMachine):
+    """A machine that rejects every third command. An error is a result, too."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
         if context.index % 3 == 0:
@@ -211,20 +211,20 @@ class Refusing(KeyValueMachine):
 def test_a_write_rejected_by_the_machine_is_acknowledged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.sim.world.world.machine_factory", lambda _name: Refusing)
+    monkeypatch.setattr("qcore.sim.world.world.machine_factory", lambda _name: Rejecting)
     world = World(scenario(workload=WRITES), 1, TraceWriter())
     world.run()
-    refused = [op for op in world.history if op.outcome == "refused" and op.is_acknowledged_write]
-    assert len(refused) > 10
+    rejected = [op for op in world.history if op.outcome == "refused" and op.is_acknowledged_write]
+    assert len(rejected) > 10
     assert lost(world) == []
     for node in world.nodes.values():
         node.crash()
         node.disk.wipe()
-    assert any(refused[0].payload in text for text in lost(world))
+    assert any(rejected[0].payload in text for text in lost(world))
 
 
 def test_an_equal_command_does_not_replace_a_lost_entry() -> None:
-    """Every command is the same; the power loss takes acknowledged ones, and later ones take their indexes."""
+    """All commands are equal. The power loss destroys acknowledged ones, and later ones get their indexes."""
     spec = scenario(
         "[{at_ms: 2000, power_loss: all, for_ms: 100}]",
         cluster="{nodes: 3, safeguards: {append_durable_before_ack: false, noop_on_election: false},"
@@ -240,11 +240,11 @@ def test_an_equal_command_does_not_replace_a_lost_entry() -> None:
     acknowledged = [op for op in world.history if op.is_acknowledged_write]
     for log in map(world.logs.log_of, world.nodes):
         held = [log.entry_at(op.index) for op in acknowledged]
-        assert {entry and entry.data for entry in held} == {same}, "by their text, all are there"
+        assert {entry and entry.data for entry in held} == {same}, "judged by text, none is missing"
     assert "of term" in lost(world)[0]
 
 
-# -- who can be elected ---------------------------------------------------------------------------
+# -- electable nodes ------------------------------------------------------------------------------
 
 
 def logs(*ends: tuple[int, int]) -> dict[int, LogContents]:

@@ -1,6 +1,7 @@
-"""`commits_in_minority`: whose logs hold an entry when it is first committed, not whom the leader reaches.
+"""`commits_in_minority`: the logs that hold an entry at its first commit decide, not the nodes that the leader reaches.
 
-The naive check of 0.1.0 counts what a node appended and committed while links or pauses kept it from a quorum.
+The naive check of qcore 0.1.0 counts entries that a node appended and committed while cuts or pauses separated it from
+a quorum.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tests.sim.support.scenario_texts import scenario
 
 
 class Naive:
-    """The check of 0.1.0, put beside the monitor's own."""
+    """The check of qcore 0.1.0, which runs beside that of the monitor."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -65,19 +66,19 @@ def test_an_entry_held_by_a_quorum_is_no_minority_commit(
 def test_a_commit_not_stored_by_a_quorum_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def whoever_has_most(_membership: Membership, values: Mapping[int, int]) -> int:
+    def highest_of_all(_membership: Membership, values: Mapping[int, int]) -> int:
         return max(values.values(), default=0)
 
     spec = scenario(workload="{clients: 2, rate_per_s: 40, read_fraction: 0}")
     assert counted(spec) == 0
     naive = Naive(monkeypatch)
-    monkeypatch.setattr(quorum, "quorum_value", whoever_has_most)
+    monkeypatch.setattr(quorum, "quorum_value", highest_of_all)
     assert counted(spec) > 20
     assert naive.count == 0
 
 
 def test_joint_configurations_need_both_majorities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A core that forgets the outgoing voters commits what only the incoming ones hold."""
+    """A core that ignores the outgoing voters commits entries that only the incoming voters hold."""
     timeline = """
       - {at_ms: 500, join: [4, 5]}
       - {at_ms: 600, add_learner: 4}
@@ -97,7 +98,7 @@ def test_joint_configurations_need_both_majorities(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_wiped_disk_does_not_count_toward_the_quorum() -> None:
-    """A follower acknowledges and loses its disk while the answer is under way."""
+    """A follower acknowledges and loses its disk while the response is in transit."""
     spec = scenario(
         "[{at_ms: 900, crash: 3}, {at_ms: 1000, write: 1}]",
         cluster="{nodes: 3, priorities: {2: 0, 3: 0}}",

@@ -1,4 +1,4 @@
-"""The chaos that ships finds planted faults, and nothing where there are none (the table: benchmarks/potency.py)."""
+"""The shipped chaos finds planted bugs, and nothing where there is none (benchmarks/potency.py has the full table)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHAOS = SCENARIOS / "chaos.yaml"
     ],
 )
 def test_general_chaos_finds_a_planted_fault_within_four_seeds(safeguard: str, check: str) -> None:
-    """Each of these is found on well over half of all seeds."""
+    """Well over half of all seeds find each of these bugs."""
     found, by_check = find(load_scenario(CHAOS), safeguard, range(1, 5))
     assert len(found) >= 2
     assert by_check[check]

@@ -1,4 +1,4 @@
-"""The staleness checker errs in neither direction, and finds planted faults in whole runs."""
+"""The staleness checker errs in neither direction, and finds planted bugs in whole runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qcore.sim.verdict.staleness import RegisterWrite, StaleRead, check_stalenes
 from qcore.trace import TraceWriter
 from tests.sim.support.scenario_texts import failures, run, scenario
 
-#: 1 is acknowledged at 20, 2 at 40, 3 at 60; then nothing more happens.
+#: The writes of 1, 2 and 3 are acknowledged at 20, 40 and 60. There are no others.
 WRITES = [
     RegisterWrite("k", 1, 10, 20, 5, "first"),
     RegisterWrite("k", 2, 30, 40, 7, "second"),
@@ -30,7 +30,7 @@ def read(value: str | int | None, served_us: int, bound_us: int) -> StaleRead:
 
 
 def excess(value: str | int | None, served_us: int, bound_us: int) -> int | None:
-    """By how much the read is too old; None if it is not."""
+    """By how much the read exceeds its bound; None if it does not."""
     found = check_staleness([read(value, served_us, bound_us)], WRITES)
     return found[0].excess_us if found else None
 
@@ -39,11 +39,11 @@ def excess(value: str | int | None, served_us: int, bound_us: int) -> int | None
     ("value", "served_us", "bound_us", "too_old_us"),
     [
         (3, 100, 0, None),  # the newest value is never too old
-        (2, 60, 0, None),  # the third write is acknowledged at this very moment
+        (2, 60, 0, None),  # the third write is acknowledged at the same microsecond
         (2, 61, 0, 1),
-        (2, 100, 40, None),  # it was current until 60 at the latest, which is just within the bound
+        (2, 100, 40, None),  # current until 60 at the latest, which is just within the bound
         (2, 101, 40, 1),
-        (1, 101, 60, 1),  # what counts is the first write that it misses
+        (1, 101, 60, 1),  # the first write that the read misses counts
         (1, 101, 61, None),
         (None, 20, 0, None),
         (None, 100, 79, 1),
@@ -70,7 +70,7 @@ def test_a_value_read_before_it_is_written_is_reported() -> None:
 def test_an_unanswered_write_may_take_effect_at_any_later_time() -> None:
     late = [*WRITES, RegisterWrite("k", 4, 15, None)]
     assert not check_staleness([read(4, 5000, 0)], late)
-    # And it is never missed, for no client knows of it.
+    # No read misses it, because no client knows of it.
     assert not check_staleness([read(3, 5000, 0)], late)
 
 
@@ -104,7 +104,7 @@ def test_the_message_names_read_value_write_and_excess() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[RegisterWrite], StaleRead]:
-    """A few writes in an order that really was, of which some were not answered; and a read."""
+    """A few writes in a possible order, some without a response, and a read."""
     amount = draw(st.integers(0, 5))
     indexed = draw(st.booleans())
     writes: list[RegisterWrite] = []
@@ -221,15 +221,14 @@ def test_a_node_that_ignores_the_bound_is_caught(
 
 
 def test_a_slow_clock_makes_the_bound_longer_in_true_time() -> None:
-    """A node whose clock runs at half speed allows twice the age; the checker knows, and blames it for no more."""
+    """A node whose clock runs at half speed allows twice the age, and the checker accepts exactly that."""
     slow = "{nodes: 3, clocks: {1: {drift_ppm: -500000}}, max_clock_drift_percent: 60}"
     cut = (
         "[{at_ms: 1000, write: {node: 2, key: k0, value: 1}}, {at_ms: 1400, isolate: 1},"
         " {at_ms: 1450, write: {node: 2, key: k0, value: 2, outcome: ok}},"
         " {at_ms: 1800, read: {node: 1, key: k0, read_kind: stale_read, max_staleness_ms: 300, expect: 1}}]"
     )
-    campaign = "{clients: 0}"
-    parts = scenario(cut, "{safe: true}", cluster=slow, workload=campaign)
+    parts = scenario(cut, "{safe: true}", cluster=slow, workload="{clients: 0}")
     oks = [run_scenario(parts, seed) for seed in range(1, 6)]
     served = [r for r in oks if not [e for e in r.failed() if "operation" in e.name]]
     assert served, "the slow node leads in none of these runs"

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from qcore.sim.scenario.actions.node_actions import NodeAction
-from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.specs.network_spec import QualitySpec
 from qcore.sim.scenario.values import Flag, Nodes, Spec, distinct_ends, parse_selector
 
 

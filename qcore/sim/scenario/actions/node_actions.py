@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from qcore.sim.scenario.settings import Natural, NodeSettings
+from qcore.sim.scenario.specs.node_settings import Natural, NodeSettings
 from qcore.sim.scenario.values import Milliseconds, Nodes, Spec
 
 

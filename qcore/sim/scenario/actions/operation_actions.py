@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from qcore.sim.scenario.settings import Natural
+from qcore.sim.scenario.specs.node_settings import Natural
 from qcore.sim.scenario.values import Nodes, ReadKinds, Spec, known_outcomes, one_or_several
 
 #: The outcomes of an operation: ok, refused or unknown, or the name of the error that it ended with.

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.sim.invariants import CHECKS
-from qcore.sim.scenario.settings import Rules
+from qcore.sim.scenario.specs.node_settings import Rules
 from qcore.sim.scenario.values import Count, Flag, Milliseconds, Spec
 
 Number = Annotated[int, Field(ge=0, strict=True)]

@@ -1,0 +1,1 @@
+"""The parts of a scenario file except its timeline: cluster, node settings, network, workload, expectations."""

@@ -1,0 +1,184 @@
+"""The cluster of a scenario: its nodes with their settings, disks, clocks and state machine."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from qcore.core.config import RaftConfig, Safeguards
+from qcore.core.version import LATEST_RULES
+from qcore.errors import ConfigError
+from qcore.replica.config import ReplicaConfig
+from qcore.sim.scenario.distributions import LatencySpec, uniform
+from qcore.sim.scenario.specs.node_settings import (
+    NO_SETTINGS,
+    Natural,
+    NodeSettings,
+    Positive,
+    Rules,
+    known_safeguards,
+    timeout_range,
+)
+from qcore.sim.scenario.values import (
+    Flag,
+    NodeId,
+    Spec,
+)
+
+#: Settings that have the same name in a scenario and in `RaftConfig`, and the same for `ReplicaConfig`.
+_RAFT_SETTINGS = (
+    "heartbeat_ms",
+    "pre_vote",
+    "check_quorum",
+    "max_inflight_messages",
+    "max_inflight_bytes",
+    "max_batch_bytes",
+    "max_uncommitted_bytes",
+    "max_snapshot_chunk",
+    "lease_reads",
+    "max_clock_drift_percent",
+)
+_REPLICA_SETTINGS = ("snapshot_entries", "snapshot_bytes", "keep_entries", "max_rules")
+
+
+class DiskSpec(Spec):
+    """The disk of every node. `latency_ms` is the time of one sync, which any number of writes share."""
+
+    latency_ms: LatencySpec = uniform(0.3, 0.6)
+
+
+class ClockSpec(Spec):
+    """The errors of a node's clocks: the wall clock is ahead by `offset_ms`, and all clocks run fast by `drift_ppm`."""
+
+    offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
+    drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] = 0
+
+
+class ClusterSpec(Spec):
+    """The nodes and their settings. `nodes` is a number or a list of ids.
+
+    `machine` is `kv`, `entity`, or a custom state machine: `file.py:Class` or `module:Class`. `rules` are the apply
+    rules that the cluster begins with (`qcore.core.version`). Its leader raises them once all members support more.
+    """
+
+    nodes: tuple[NodeId, ...] = (1, 2, 3)
+    election_timeout_ms: tuple[Positive, Positive] = (150, 300)
+    heartbeat_ms: Positive = 50
+    pre_vote: Flag = True
+    check_quorum: Flag = True
+    max_inflight_messages: Positive = 16
+    max_inflight_bytes: Positive = 1024 * 1024
+    max_batch_bytes: Positive = 256 * 1024
+    max_uncommitted_bytes: Positive = 64 * 1024 * 1024
+    max_snapshot_chunk: Positive = 256 * 1024
+    snapshot_entries: Natural = 0
+    snapshot_bytes: Natural = 0
+    keep_entries: Natural = 1000
+    priorities: dict[NodeId, Natural] = Field(default_factory=dict)
+    lease_reads: Flag = False
+    max_clock_drift_percent: Natural = 10
+    max_rules: Rules = LATEST_RULES
+    safeguards: dict[str, Flag] = Field(default_factory=dict)
+    settings: dict[NodeId, NodeSettings] = Field(default_factory=dict)
+    rules: Rules = LATEST_RULES
+    machine: str = "kv"
+    disk: DiskSpec = DiskSpec()
+    clocks: dict[NodeId, ClockSpec] = Field(default_factory=dict)
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _number_of_nodes(cls, value: object) -> object:
+        if isinstance(value, int) and not isinstance(value, bool):
+            if not 1 <= value <= 99:
+                raise ValueError(f"{value} nodes; give 1 to 99")
+            return tuple(range(1, value + 1))
+        if isinstance(value, list):
+            return tuple(value)
+        return value
+
+    @field_validator("nodes")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError(f"{list(value)}: give at least one id, and each id once")
+        return tuple(sorted(value))
+
+    @field_validator("election_timeout_ms", mode="before")
+    @classmethod
+    def _range(cls, value: object) -> object:
+        return timeout_range(value)
+
+    @field_validator("machine")
+    @classmethod
+    def _known_machine(cls, value: str) -> str:
+        if value not in ("kv", "entity") and not re.fullmatch(r".+:[A-Za-z_]\w*", value):
+            raise ValueError(
+                f"no machine is called {value!r}; write kv, entity, or a custom one as file.py:Class"
+            )
+        return value
+
+    @field_validator("safeguards")
+    @classmethod
+    def _known_safeguards(cls, value: dict[str, bool]) -> dict[str, bool]:
+        return known_safeguards(value)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ClusterSpec:
+        for node, settings in self.settings.items():
+            if settings.priority is not None and node in self.priorities:
+                raise ValueError(f"settings and priorities both give node {node} a priority")
+        if not any(self.priority_of(node) for node in self.nodes):
+            raise ValueError(
+                f"all of the voters {list(self.nodes)} have priority 0, so that no node could ever lead: give one of "
+                "them another priority"
+            )
+        for node in (self.nodes[0], *self.settings):
+            try:
+                rules = self.replica_config(node).max_rules
+            except ConfigError as error:
+                where = f"settings: node {node}: " if node in self.settings else ""
+                raise ValueError(f"{where}{error}") from None
+            if rules < self.rules:
+                raise ValueError(
+                    f"node {node} has max_rules {rules} and cannot apply the rules {self.rules} that the cluster "
+                    "begins with: lower `rules`, or raise max_rules"
+                )
+        return self
+
+    def priority_of(self, node_id: int) -> int:
+        """The priority that a node begins with."""
+        priority = self.settings.get(node_id, NO_SETTINGS).priority
+        return self.priorities.get(node_id, 1) if priority is None else priority
+
+    def replica_config(self, node_id: int, changed: NodeSettings = NO_SETTINGS) -> ReplicaConfig:
+        """All settings of one node.
+
+        Args:
+            node_id: the node.
+            changed: settings that a later restart gave it.
+
+        Raises:
+            ConfigError: the settings contradict each other.
+        """
+        node_settings = self.settings.get(node_id, NO_SETTINGS).changed(changed)
+
+        def of(
+            name: str,
+        ) -> Any:  # Any: the settings have many types; the configurations check them
+            value = getattr(node_settings, name)
+            return getattr(self, name) if value is None else value
+
+        low, high = of("election_timeout_ms")
+        raft = RaftConfig(
+            node_id=node_id,
+            election_timeout_min_ms=low,
+            election_timeout_max_ms=high,
+            priority=self.priority_of(node_id)
+            if node_settings.priority is None
+            else node_settings.priority,
+            safeguards=Safeguards(**{**self.safeguards, **(node_settings.safeguards or {})}),
+            **{name: of(name) for name in _RAFT_SETTINGS},
+        )
+        return ReplicaConfig(raft, **{name: of(name) for name in _REPLICA_SETTINGS})
