@@ -1,9 +1,9 @@
-"""All figures of benchmarks/README.md: `make bench`, or a taste of them with `--quick`.
+"""Measures the figures of benchmarks/README.md: all with `make bench`, rough ones with `--quick`.
 
     python -m benchmarks [--quick] [NAME ...]
 
-Each benchmark runs in a process of its own, so that none inherits the heap and caches of another. etcd is
-measured beside qcore when it is installed.
+Each benchmark runs in a separate process, so that none inherits the heap and caches of another. etcd is measured in the
+same run if it is installed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Benchmark:
     Attributes:
         title: what it measures.
         normal: its arguments in a full run.
-        quick: its arguments in a quick run; the figures are rougher, what is measured is the same.
+        quick: its arguments in a quick run, which measures the same with rougher figures.
     """
 
     title: str
@@ -56,7 +56,7 @@ BENCHMARKS = {
         "what each feature costs",
         quick=("--seconds", "0.5", "--rounds", "1", "--commands", "2000"),
     ),
-    "pipeline_depth": Benchmark("waiting against depth and width of the pipeline, simulated"),
+    "pipeline_depth": Benchmark("latency against the depth and width of the pipeline, simulated"),
     "growth": Benchmark(
         "what each operation costs with 1,000 to 1,000,000 entities or registers",
         quick=("--sizes", "1000", "10000"),
@@ -66,7 +66,7 @@ BENCHMARKS = {
         quick=("--entities", "10000", "--seconds", "8"),
     ),
     "log_growth": Benchmark(
-        "the log on disk and a restart, with small and large values at full speed",
+        "the log on disk, and a restart, after writes of small and large values at full speed",
         normal=("--seconds", "20"),
         quick=("--seconds", "4", "--sizes", "10000"),
     ),
@@ -74,7 +74,7 @@ BENCHMARKS = {
 
 
 def run(name: str, benchmark: Benchmark, *, quick: bool) -> bool:
-    """Run one benchmark and say how long it took; False if it failed."""
+    """Run one benchmark and print how long it took. False if it failed."""
     print(f"\n== {name}: {benchmark.title}", flush=True)
     arguments = benchmark.quick if quick else benchmark.normal
     began = time.perf_counter()
@@ -87,7 +87,7 @@ def run(name: str, benchmark: Benchmark, *, quick: bool) -> bool:
 
 
 def main() -> None:
-    """Run the named benchmarks, or all; exit with 1 if any failed."""
+    """Run the named benchmarks, or all. The exit code is 1 if any failed."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0]
     )

@@ -1,4 +1,4 @@
-"""What checking costs: linearizability of long histories, and the invariants for each effect."""
+"""The cost of checking: linearizability of long histories, and the invariants after each effect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLIENTS = 5
 
 
 def atomic_register_history(kinds: tuple[OperationKind, ...], *, unique: bool) -> list[Operation]:
-    """What five clients of one atomic register would see; one answer in a hundred is lost."""
+    """A history of five clients of one atomic register. One response in a hundred is lost."""
     random = Random(7)
     planned: list[tuple[int, Operation]] = []
     for client in range(_CLIENTS):
@@ -52,7 +52,7 @@ def atomic_register_history(kinds: tuple[OperationKind, ...], *, unique: bool) -
 
 
 def step_effects(index: int) -> list[tuple[int, ReplicaEffect]]:
-    """What one committed write costs three replicas: append, acknowledge, commit, apply."""
+    """The effects of one committed write on three replicas: append, acknowledge, commit, apply."""
     entry = Entry(index, 1, "command", f"set x {index}", index)
     acknowledgement = AppendEntriesResponse(1, True, index, index - 1, 0, 0)
     effects: list[tuple[int, ReplicaEffect]] = [

@@ -1,13 +1,13 @@
 """Durable writes on a three-node cluster of real processes on the loopback interface.
 
-Each write sets a 60-byte field over WebSocket at the leader, and is acknowledged when a majority has it
-on stable storage. The client is a process of its own. The cost of one synced append to a file is
-measured in the same run, because everything else rests on it.
+Each write sets a 60-byte field over WebSocket at the leader, and is acknowledged when a majority has it on stable
+storage. The client is a separate process. The same run measures the cost of one synced append to a file, on which all
+other figures depend.
 
     python -m benchmarks.bench_cluster [--seconds 5] [--profile DIR] [--etcd PROGRAM] [--no-etcd]
 
-With etcd installed (or named) the same load goes to it, in the same run. QCORE_BENCH_DIR says on which
-file system the data goes.
+If etcd is installed or named, it gets the same load in the same run. QCORE_BENCH_DIR is the directory for the data, and
+so decides the file system.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Row:
     """One measurement.
 
     Attributes:
-        what: which system and where the requests went.
+        what: the system, and the node that got the requests.
         concurrency: requests in flight.
         per_s: acknowledged writes per second.
-        p50_ms, p99_ms: latency seen by the client.
+        p50_ms, p99_ms: latency as seen by the client.
         errors: requests that did not succeed.
     """
 
@@ -79,13 +79,13 @@ def summarise(
 async def run_load(
     endpoint: str, entity: dict[str, object], concurrency: int, seconds: float
 ) -> Row:
-    """Keep `concurrency` writes in flight for a while."""
+    """Keep `concurrency` writes in flight for this time."""
     host, _, port = endpoint.rpartition(":")
     number = min(CONNECTIONS, concurrency)
     connections = [await ClientConnection.connect(host, int(port)) for _ in range(number)]
     latencies: list[float] = []
     errors = 0
-    begin = time.perf_counter() + 1.0  # the first second warms up and does not count
+    begin = time.perf_counter() + 1.0  # the first second is a warm-up and does not count
     end = begin + seconds
 
     async def worker(position: int) -> None:
@@ -121,7 +121,7 @@ async def run_load(
 
 
 def client_main(arguments: Sequence[str]) -> None:
-    """Entry point of the client process; prints one row as JSON."""
+    """The entry point of the client process. Prints one row as JSON."""
     endpoint, entity_text, concurrency_text, seconds_text = arguments
     concurrency, seconds = int(concurrency_text), float(seconds_text)
     entity = json.loads(entity_text)
@@ -133,11 +133,11 @@ def client_main(arguments: Sequence[str]) -> None:
     print(json.dumps(asdict(row)))
 
 
-# --- the driver -----------------------------------------------------------------------------------
+# --- the benchmark --------------------------------------------------------------------------------
 
 
 async def prepare(cluster: LocalCluster) -> dict[str, object]:
-    """Begin the cluster and create the entity that the writes go to."""
+    """Initialise the cluster and create the entity that the writes set."""
     schema = {
         "entity_type": "Item",
         "inherit": None,
@@ -160,7 +160,7 @@ async def prepare(cluster: LocalCluster) -> dict[str, object]:
 
 
 def bench_qcore(seconds: float, profile: Path | None) -> list[Row]:
-    """All concurrencies against the leader, then one against a follower."""
+    """Measure all concurrencies at the leader, then one at a follower."""
     environment = {} if profile is None else {"QCORE_PROFILE": str(profile)}
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
@@ -184,7 +184,7 @@ def bench_qcore(seconds: float, profile: Path | None) -> list[Row]:
 
 
 def bench_etcd(program: str, seconds: float) -> list[Row]:
-    """All concurrencies against etcd's leader."""
+    """Measure all concurrencies at the leader of etcd."""
     with etcd_cluster(program) as endpoints:
         leader = leader_of(endpoints)
         rows: list[Row] = []
@@ -197,7 +197,7 @@ def bench_etcd(program: str, seconds: float) -> list[Row]:
 def run_client(
     endpoint: str, entity: dict[str, object] | None, concurrency: int, seconds: float
 ) -> Row:
-    """Drive the load from a process of its own; without an entity, against etcd."""
+    """Generate the load in a separate process. Without an entity it goes to etcd."""
     command = [sys.executable, "-m", "benchmarks.bench_cluster", "--client"]
     arguments = [endpoint, json.dumps(entity), str(concurrency), str(seconds)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
@@ -205,7 +205,7 @@ def run_client(
 
 
 def raw_fsync_us(directory: Path, number: int = 500) -> float:
-    """Median time of a 200-byte append with fdatasync, µs."""
+    """The median time of a 200-byte append with fdatasync, in µs."""
     path = directory / "fsync.probe"
     times: list[float] = []
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -222,7 +222,7 @@ def raw_fsync_us(directory: Path, number: int = 500) -> float:
 
 
 def report(row: Row) -> None:
-    """Print one row, with the reference beside it."""
+    """Print one row and the reference figure."""
     reference = ETCD_REFERENCE.get(row.concurrency) if row.what == "qcore" else None
     beside = f"   etcd's figure: {reference:,}/s" if reference else ""
     print(

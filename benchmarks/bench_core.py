@@ -1,9 +1,9 @@
-"""How fast the pure core is: three servers in one process, no disk, no network, no JSON.
+"""The speed of the pure core: three servers in one process, without disk, network or JSON.
 
     python -m benchmarks.bench_core [--commands 20000] [--json]
 
-Every step of every server counts; a write is durable as soon as it is made, but the
-core is told so by a `WriteDurable` event of its own, as by a real host.
+Every step of every server counts. A write is durable immediately, but the core still gets a separate `WriteDurable`
+event, as from a real driver.
 
 | figure | what is replicated |
 |---|---|
@@ -33,7 +33,7 @@ MEMBERSHIP = Membership(voters=(1, 2, 3))
 
 
 class Cluster:
-    """Cores joined by one queue of events, server 1 their leader.
+    """Cores that share one queue of events. Server 1 leads.
 
     Args:
         membership: the configuration; by default three voters.
@@ -74,7 +74,7 @@ class Cluster:
         assert self.cores[1].role == "leader"
 
     def step(self, node_id: int, event: Event) -> None:
-        """One step, and its effects into the queue: the write's completion first, then what is sent."""
+        """Make one step and queue its effects: the completion of the write first, then the messages."""
         self.steps += 1
         effects = self.cores[node_id].step(event, self.now)
         write_id = last_write(effects)
@@ -142,7 +142,7 @@ def measure(
     repeats: int = 5,
     make: Callable[[], Cluster] = Cluster,
 ) -> dict[str, float]:
-    """The best of some runs, in CPU time: whatever else the machine does only adds."""
+    """The best of several runs, in CPU time, because other work on the machine only adds time."""
     best: dict[str, float] = {}
     for _ in range(repeats):
         cluster = make()
@@ -154,7 +154,7 @@ def measure(
             done += work(cluster)
         seconds = time.process_time() - start
         if work not in (reads, lease_reads):
-            assert cluster.committed == done + 2, "every command is committed"
+            assert cluster.committed == done + 2, "every command must be committed"
         figures = {
             "operations_per_s": round(done / seconds),
             "steps_per_s": round(cluster.steps / seconds),
@@ -175,7 +175,7 @@ def run(commands: int = 20_000) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--commands", type=int, default=20_000, help="operations a figure")
+    parser.add_argument("--commands", type=int, default=20_000, help="operations for each figure")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     figures = run(arguments.commands)

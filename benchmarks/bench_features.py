@@ -1,9 +1,9 @@
-"""What each feature costs: the same load with and without it, in turns, in the same run.
+"""The cost of each feature: the same load with it and without it, in turns, in the same run.
 
     python -m benchmarks.bench_features [--seconds 2] [--rounds 3] [--json]
 
 First the pure core (CPU time), then real clusters of three processes (durable writes and reads, 64 in flight).
-A ratio is the median over the rounds of the rate with the feature through the rate without it.
+A ratio is the rate with the feature divided by the rate without it: the median of all rounds.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ FIVE = Membership(voters=(1, 2, 3, 4, 5))
 
 @dataclass(slots=True, frozen=True)
 class Cost:
-    """One feature against its absence.
+    """The rates without and with one feature.
 
     Attributes:
-        feature: what was added, and against what.
+        feature: the feature, and what it is compared to.
         without, with_it: operations per second, medians of the rounds.
-        ratio: the median of the rounds' own ratios: below 1, the feature costs; above, it saves.
+        ratio: the median of the ratios of the rounds. Below 1 the feature costs, above 1 it saves.
     """
 
     feature: str
@@ -51,7 +51,7 @@ class Cost:
 
 
 def cost(feature: str, without: Sequence[float], with_it: Sequence[float]) -> Cost:
-    """Rates measured in turns, so that the n-th of each belong together."""
+    """Compare rates that were measured in turns: the n-th rates of both belong together."""
     ratios = [after / before for before, after in zip(without, with_it, strict=True)]
     return Cost(
         feature, statistics.median(without), statistics.median(with_it), statistics.median(ratios)
@@ -62,7 +62,7 @@ def cost(feature: str, without: Sequence[float], with_it: Sequence[float]) -> Co
 
 
 def core_costs(rounds: int, commands: int) -> list[Cost]:
-    """Features of the core: the same commands or reads through three or five cores."""
+    """Measure features of the core, with the same commands or reads on three or five cores."""
     one, reads = bench_core.one_at_a_time, bench_core.reads
 
     def rate(work: Callable[[bench_core.Cluster], int], **settings: object) -> Callable[[], float]:
@@ -113,7 +113,7 @@ def core_costs(rounds: int, commands: int) -> list[Cost]:
 
 
 async def run_load(endpoint: str, load: Json, seconds: float) -> Row:
-    """Keep 64 requests in flight for a while. `load` says which: see `cluster_costs`."""
+    """Keep 64 requests in flight for this time. `Running.load` describes them in `load`."""
     host, _, port = endpoint.rpartition(":")
     connections = [await ClientConnection.connect(host, int(port)) for _ in range(CONNECTIONS)]
     request = {
@@ -133,13 +133,13 @@ async def run_load(endpoint: str, load: Json, seconds: float) -> Row:
         fields["consistency"] = load["consistency"]
     latencies: list[float] = []
     errors = 0
-    begin = time.perf_counter() + 0.5  # the first half second warms up and does not count
+    begin = time.perf_counter() + 0.5  # the first half second is a warm-up and does not count
     end = begin + seconds
 
     async def worker(position: int) -> None:
         nonlocal errors
         connection = connections[position % CONNECTIONS]
-        own = dict(fields)
+        mine = dict(fields)
         session = sequence = 0
         if load["kind"] == "session":
             opened: Json = await connection.request("OpenSession", {"lifetime_ms": 60_000})
@@ -147,8 +147,12 @@ async def run_load(endpoint: str, load: Json, seconds: float) -> Row:
         while (sent := time.perf_counter()) < end:
             if session:
                 sequence += 1
-                own["session"] = {"id": session, "sequence": sequence, "acknowledged": sequence - 1}
-            reply: Json = await connection.request("Perform", own)
+                mine["session"] = {
+                    "id": session,
+                    "sequence": sequence,
+                    "acknowledged": sequence - 1,
+                }
+            reply: Json = await connection.request("Perform", mine)
             done = time.perf_counter()
             if begin <= done <= end:
                 if reply["response"]["UpdateEntity"]["error"] is None:
@@ -165,13 +169,13 @@ async def run_load(endpoint: str, load: Json, seconds: float) -> Row:
 
 
 def run_client(endpoint: str, load: dict[str, Json], seconds: float) -> float:
-    """Drive the load from a process of its own; requests per second that succeeded."""
+    """Generate the load in a separate process. Returns the successful requests per second."""
     command = [sys.executable, "-m", "benchmarks.bench_features", "--client"]
     arguments = [endpoint, json.dumps(load), str(seconds)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
     row = Row(**json.loads(done.stdout))
     if row.errors:
-        raise SystemExit(f"{row.errors} requests of {load} failed: the figure means nothing")
+        raise SystemExit(f"{row.errors} requests of {load} failed, so the figure is meaningless")
     return row.per_s
 
 
@@ -179,7 +183,7 @@ def run_client(endpoint: str, load: dict[str, Json], seconds: float) -> float:
 
 
 class Running:
-    """A cluster of three processes with one entity to write to."""
+    """A running cluster of three processes with one entity."""
 
     def __init__(self, stack: ExitStack, *arguments: str) -> None:
         directory = stack.enter_context(
@@ -202,7 +206,7 @@ class Running:
         return run_client(node.address, load, seconds)
 
     def with_learner(self, seconds: float) -> float:
-        """Writes while a fourth process follows as a learner."""
+        """Writes per second while a fourth process is a learner."""
         with ExitStack() as stack:
             learner = NodeProcess(4, free_ports(1)[0], self.directory, ["--log-level", "warning"])
             stack.callback(learner.kill)
@@ -222,7 +226,7 @@ class Running:
 
 
 def cluster_costs(rounds: int, seconds: float) -> list[Cost]:
-    """Features of the whole: one plain cluster, one with leases, one that takes a snapshot every 5,000 entries."""
+    """Measure features of real clusters: a plain one, one with leases, one with a snapshot every 5,000 entries."""
     measured: dict[str, list[float]] = {}
 
     def note(name: str, rate: float) -> None:
@@ -243,7 +247,7 @@ def cluster_costs(rounds: int, seconds: float) -> list[Cost]:
             ("read", ("--lease-reads",)),
         ):
             with ExitStack() as stack:
-                # Both clusters stand side by side, idle while the other is measured.
+                # Both clusters run all the time. Each is idle while the other is measured.
                 other = Running(stack, *extra)
                 consistency = "lease" if kind == "read" else None
                 for _ in range(rounds):
@@ -283,9 +287,9 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each pair")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each pair is measured")
     parser.add_argument(
-        "--commands", type=int, default=10_000, help="operations of the core a turn"
+        "--commands", type=int, default=10_000, help="operations of the core in each turn"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()

@@ -1,11 +1,11 @@
-"""What each operation of the state machines costs as the state grows, in process, without nodes.
+"""The cost of each operation of the state machines as the state grows, in one process, without nodes.
 
-A cost that grows in step with the number of entities or registers is a structure that has no bound. Times are of one
-operation, on the processor: the median of many; a longest step is the longest of all.
+A cost that is proportional to the number of entities or registers shows a structure without a bound. Times are CPU
+times of one operation: the median of many, or for a longest step the maximum.
 
     python -m benchmarks.bench_growth [--sizes 1000 10000 100000 1000000] [--machines entity kv]
 
-The collector is off and what is there is frozen, as in a node (`qcore.node.runtime.garbage_collection`).
+The garbage collector is off and existing objects are frozen, as in a node (`qcore.node.runtime.garbage_collection`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 
 Json: TypeAlias = dict[str, Any]
-#: Times by operation, seconds; bytes where the name says so.
+#: By operation: a time in seconds, or a number of bytes if the name begins with "bytes".
 Figures: TypeAlias = dict[str, float]
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -37,30 +37,30 @@ _STEP = " (longest step)"
 
 
 class MachineRunner:
-    """A machine that gets commands one after the other."""
+    """Applies commands to a state machine one after the other."""
 
     def __init__(self, machine: EntityStore | KeyValueMachine) -> None:
         self.machine = machine
         self._index = 0
 
     def apply(self, command: str) -> str:
-        """Carry out the next command."""
+        """Apply the next command."""
         self._index += 1
         return self.machine.apply(command, ApplyContext(self._index, 1000 * self._index))
 
     def command(self, request: Json) -> Callable[[], str]:
-        """A function that applies the request; its text is made before."""
+        """A function that applies the request, which is encoded now."""
         text = json.dumps(request)
         return lambda: self.apply(text)
 
     def query(self, request: Json) -> Callable[[], str]:
-        """A function that asks."""
+        """A function that queries, with the request encoded now."""
         text = json.dumps(request)
         return lambda: self.machine.query(text)
 
 
 def median_of(operations: Iterator[Callable[[], str]], rounds: int = ROUNDS) -> float:
-    """Seconds; each operation must succeed."""
+    """The median time in seconds. Each operation must succeed."""
     times = []
     for _, operation in zip(range(rounds), operations, strict=False):
         began = time.thread_time()
@@ -76,22 +76,22 @@ def repeated(operation: Callable[[], str]) -> Iterator[Callable[[], str]]:
         yield operation
 
 
-def hash_after(driver: MachineRunner, changes: Iterator[Callable[[], str]]) -> float:
-    """Median of the hash after one change each."""
-    driver.machine.state_hash()
+def hash_after(runner: MachineRunner, changes: Iterator[Callable[[], str]]) -> float:
+    """The median time of a state hash, after one change each."""
+    runner.machine.state_hash()
     times = []
     for _, change in zip(range(ROUNDS), changes, strict=False):
         change()
         began = time.thread_time()
-        driver.machine.state_hash()
+        runner.machine.state_hash()
         times.append(time.thread_time() - began)
     return statistics.median(times)
 
 
-def copying(
+def snapshot_figures(
     machine: EntityStore | KeyValueMachine, empty: EntityStore | KeyValueMachine
 ) -> Figures:
-    """A snapshot, drawn chunk by chunk, and its restore in parts, into another machine."""
+    """Measure a snapshot chunk by chunk, and its restore in parts into another machine."""
     began = time.thread_time()
     snapshot = machine.snapshot()
     figures = {"`snapshot()`": time.thread_time() - began}
@@ -117,12 +117,12 @@ def copying(
         if done:
             break
     figures[f"`restore_gradually`{_STEP}"] = longest
-    assert empty.state_hash() == machine.state_hash(), "the copy differs"
+    assert empty.state_hash() == machine.state_hash(), "the restored state differs"
     return figures
 
 
 def resident_bytes() -> int:
-    """Of this process."""
+    """The resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -131,13 +131,13 @@ def resident_bytes() -> int:
 
 
 def field(kind: str, name: str, default: object) -> Json:
-    """A field's schema."""
+    """The schema of a field."""
     rest = {"rank": 0, "read_permission": None, "write_permission": None}
     return {name: {kind: {"field_type": name, "default_value": default, **rest}}}
 
 
 def schema(entity_type: str, inherit: str | None, *fields: Json) -> Json:
-    """`SetSchema`."""
+    """A `SetSchema` request."""
     merged = {name: body for one in fields for name, body in one.items()}
     return {
         "SetSchema": {
@@ -147,7 +147,7 @@ def schema(entity_type: str, inherit: str | None, *fields: Json) -> Json:
 
 
 def update(kind: str, entity: Json, path: str, value: object) -> Json:
-    """`UpdateEntity` with one read or write."""
+    """An `UpdateEntity` request with one read or write."""
     body: Json = {"entity_id": entity, "field_type": path, "value": value}
     if kind == "Write":
         body |= {"push_condition": "Always", "adjust_behavior": "Set"}
@@ -155,18 +155,18 @@ def update(kind: str, entity: Json, path: str, value: object) -> Json:
 
 
 def entity_figures(size: int) -> Figures:
-    """All children of one parent."""
+    """Measure the entity store. All entities are children of one parent."""
     gc.disable()
     gc.freeze()
-    driver = MachineRunner(EntityStore())
+    runner = MachineRunner(EntityStore())
     name, parent = field("String", "Name", ""), field("EntityReference", "Parent", None)
     children = field("EntityList", "Children", [])
 
     def base(count: int) -> Json:
         return schema("Base", None, name, parent, children, field("Int", "Count", count))
 
-    driver.command(base(0))()
-    driver.command(schema("Item", "Base", field("Float", "Reading", 0.0)))()
+    runner.command(base(0))()
+    runner.command(schema("Item", "Base", field("Float", "Reading", 0.0)))()
 
     def create(parent_id: Json | None, number: int) -> Json:
         return {
@@ -177,23 +177,23 @@ def entity_figures(size: int) -> Figures:
             }
         }
 
-    root: Json = json.loads(driver.command(create(None, 0))())["CreateEntity"]["response"]
+    root: Json = json.loads(runner.command(create(None, 0))())["CreateEntity"]["response"]
     before = resident_bytes()
     for number in range(size):
-        driver.command(create(root, number))()
+        runner.command(create(root, number))()
         if number % 1000 == 0:
-            driver.machine.state_hash()
-    driver.machine.state_hash()
+            runner.machine.state_hash()
+    runner.machine.state_hash()
     figures: Figures = {"bytes an entity": (resident_bytes() - before) / size}
     gc.freeze()
     figures["create under one parent"] = median_of(
-        driver.command(create(root, n)) for n in range(ROUNDS)
+        runner.command(create(root, n)) for n in range(ROUNDS)
     )
     places = [size * n // ROUNDS for n in range(ROUNDS)]
     page = min(100, size // 2)
 
     def reads(path: str) -> Iterator[Callable[[], str]]:
-        return (driver.query(update("Read", root, path.format(n, n + page), None)) for n in places)
+        return (runner.query(update("Read", root, path.format(n, n + page), None)) for n in places)
 
     figures["read `Children->n->Name`"] = median_of(reads("Children->{0}->Name"))
     figures["read `Children->n:n+100`"] = median_of(reads("Children->{0}:{1}"))
@@ -201,35 +201,35 @@ def entity_figures(size: int) -> Figures:
         reads("Children->{0}->Parent->Children->5->Parent->Name")
     )
     item = json.loads(
-        driver.query(update("Read", root, f"Children->{size // 2}:{size // 2 + 1}", None))()
+        runner.query(update("Read", root, f"Children->{size // 2}:{size // 2 + 1}", None))()
     )
     (one,) = item["UpdateEntity"]["response"][0]["Read"]["value"]["EntityList"]
     writes = [
-        driver.command(update("Write", one, "Reading", {"Float": n / 8})) for n in range(ROUNDS)
+        runner.command(update("Write", one, "Reading", {"Float": n / 8})) for n in range(ROUNDS)
     ]
     figures["read a field"] = median_of(
-        repeated(driver.query(update("Read", one, "Reading", None)))
+        repeated(runner.query(update("Read", one, "Reading", None)))
     )
     figures["write a field"] = median_of(iter(writes))
-    figures["hash after a write"] = hash_after(driver, iter(writes))
+    figures["hash after a write"] = hash_after(runner, iter(writes))
     figures["hash after a create"] = hash_after(
-        driver, (driver.command(create(root, n)) for n in range(ROUNDS))
+        runner, (runner.command(create(root, n)) for n in range(ROUNDS))
     )
     figures["`SetSchema` of a new type"] = median_of(
-        driver.command(schema(f"T{n}", "Base")) for n in range(ROUNDS)
+        runner.command(schema(f"T{n}", "Base")) for n in range(ROUNDS)
     )
     figures["`SetSchema` of the base of all"] = median_of(
-        (driver.command(base(n)) for n in range(1, 22)), rounds=21
+        (runner.command(base(n)) for n in range(1, 22)), rounds=21
     )
     figures["delete a child"] = median_of(
-        driver.command(
+        runner.command(
             {"DeleteEntity": {"entity_id": {"typ": "Item", "id": one["id"] + n - ROUNDS // 2}}}
         )
         for n in range(ROUNDS)
     )
-    figures |= copying(driver.machine, EntityStore())
+    figures |= snapshot_figures(runner.machine, EntityStore())
     figures["write an empty list of all children"] = median_of(
-        iter([driver.command(update("Write", root, "Children", {"EntityList": []}))])
+        iter([runner.command(update("Write", root, "Children", {"EntityList": []}))])
     )
     return figures
 
@@ -238,52 +238,52 @@ def entity_figures(size: int) -> Figures:
 
 
 def kv_figures(size: int) -> Figures:
-    """Registers with small values."""
+    """Measure registers with small values."""
     gc.disable()
     gc.freeze()
-    driver = MachineRunner(KeyValueMachine())
+    runner = MachineRunner(KeyValueMachine())
 
     def operation(op: str, number: int, **fields: object) -> Json:
         return {"op": op, "key": f"key {number}", **fields}
 
     before = resident_bytes()
     for number in range(size):
-        driver.command(operation("set", number, value=f"value {number}"))()
+        runner.command(operation("set", number, value=f"value {number}"))()
         if number % 1000 == 0:
-            driver.machine.state_hash()
-    driver.machine.state_hash()
+            runner.machine.state_hash()
+    runner.machine.state_hash()
     figures: Figures = {"bytes a register": (resident_bytes() - before) / size}
     gc.freeze()
     places = [size * n // ROUNDS for n in range(ROUNDS)]
 
     def sets() -> Iterator[Callable[[], str]]:
-        return (driver.command(operation("set", n, value="x")) for n in places)
+        return (runner.command(operation("set", n, value="x")) for n in places)
 
     new = range(size, size + ROUNDS)
     figures["set a new register"] = median_of(
-        driver.command(operation("set", n, value=1)) for n in new
+        runner.command(operation("set", n, value=1)) for n in new
     )
     figures["set"] = median_of(sets())
-    figures["get"] = median_of(driver.query(operation("get", n)) for n in places)
-    figures["add"] = median_of(driver.command(operation("add", n, amount=1)) for n in new)
-    figures["cas"] = median_of(driver.command(operation("cas", n, old="x", new=2)) for n in places)
-    figures["hash after a set"] = hash_after(driver, sets())
-    figures["delete"] = median_of(driver.command(operation("delete", n)) for n in new)
-    return figures | copying(driver.machine, KeyValueMachine())
+    figures["get"] = median_of(runner.query(operation("get", n)) for n in places)
+    figures["add"] = median_of(runner.command(operation("add", n, amount=1)) for n in new)
+    figures["cas"] = median_of(runner.command(operation("cas", n, old="x", new=2)) for n in places)
+    figures["hash after a set"] = hash_after(runner, sets())
+    figures["delete"] = median_of(runner.command(operation("delete", n)) for n in new)
+    return figures | snapshot_figures(runner.machine, KeyValueMachine())
 
 
 MACHINES: dict[str, Callable[[int], Figures]] = {"entity": entity_figures, "kv": kv_figures}
 
 
-def in_own_process(function: Callable[[int], Figures], size: int) -> Figures:
-    """Measured with a heap of its own."""
+def in_new_process(function: Callable[[int], Figures], size: int) -> Figures:
+    """Measure in a new process, so with a fresh heap."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, size).result()
 
 
 def shown(name: str, value: float) -> str:
-    """Bytes, microseconds, or milliseconds."""
+    """A figure as text: bytes, microseconds or milliseconds."""
     if name.startswith("bytes"):
         return f"{value:,.0f}"
     micros = 1e6 * value
@@ -291,13 +291,13 @@ def shown(name: str, value: float) -> str:
 
 
 def main() -> None:
-    """Print one table a machine."""
+    """Print one table for each machine."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--machines", nargs="+", choices=MACHINES, default=list(MACHINES))
     options = parser.parse_args()
     for machine in options.machines:
-        columns = [in_own_process(MACHINES[machine], size) for size in options.sizes]
+        columns = [in_new_process(MACHINES[machine], size) for size in options.sizes]
         print(f"| {machine} | " + " | ".join(f"{size:,}" for size in options.sizes) + " |")
         print("|---|" + "---|" * len(columns))
         for name in columns[0]:

@@ -1,15 +1,15 @@
-"""How much log a node keeps on disk under full load, and what a restart then costs.
+"""How much log a node keeps on disk under full load, and how long a restart then takes.
 
-Real processes with the key-value machine and the default snapshot policy (a snapshot after 64 MiB of log). Clients
-keep a number of writes in flight for a while; each sets one of some keys to a fresh value, so that the state has about
-60 MB (`--state`), or less if that would take too many keys. Meanwhile the files are looked at ten times a second. Then
-one node, a follower if there is one, is killed, its log is counted, and it is started again.
+Real processes run the key-value machine with the default snapshot policy (a snapshot after 64 MiB of log). Clients keep
+many writes in flight. Each write sets one of a number of keys to a new value, so that the state has about 60 MB
+(`--state`), or less if that would need too many keys. Meanwhile the size of the files is read ten times a second. Then
+one node, a follower if there is one, is killed, the entries in its log are counted, and it starts again.
 
     python -m benchmarks.bench_log_growth [--seconds 60] [--nodes 1,3] [--sizes 100,10000,300000]
 
-A run stops early once the data of one node has grown to `--ceiling` bytes (6 GB): that is an answer, too. Versions
-without the metrics that this reads (0.1.0) are measured by their files. QCORE_BENCH_DIR says on which file system the
-data goes.
+A run stops early once the `log.db` of one node exceeds `--ceiling` bytes (6 GB): that is a result, too. Versions
+without the necessary metrics (0.1.0) are measured by their files. QCORE_BENCH_DIR is the directory for the data, and so
+decides the file system.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from qcore.client.client import Json, QcoreClient
 from qcore.errors import QcoreError
 from qcore.transport.connection.client_connection import ClientConnection
 
-#: The state has about so many bytes by default, and at most so many keys.
+#: The default size of the state, and the largest number of keys.
 STATE_BYTES = 60_000_000
 MOST_KEYS = 50_000
 CONNECTIONS = 8
-#: Bytes of values in flight, at most; and requests.
+#: The most bytes of values in flight, and the most requests.
 IN_FLIGHT_BYTES = 16_000_000
 IN_FLIGHT = 256
 _SAMPLE = re.compile(r"^(\w+) (\S+)$", re.MULTILINE)
@@ -49,7 +49,7 @@ _SAMPLE = re.compile(r"^(\w+) (\S+)$", re.MULTILINE)
 
 
 async def run_load(endpoint: str, size: int, seconds: float, state: int) -> tuple[int, int]:
-    """Write at full speed for a while; returns how many writes succeeded and how many did not."""
+    """Write at full speed for this time. Returns how many writes succeeded and how many failed."""
     host, _, port = endpoint.rpartition(":")
     connections = [await ClientConnection.connect(host, int(port)) for _ in range(CONNECTIONS)]
     keys = max(1, min(MOST_KEYS, state // size))
@@ -83,12 +83,12 @@ async def run_load(endpoint: str, size: int, seconds: float, state: int) -> tupl
 
 
 def client_main(arguments: Sequence[str]) -> None:
-    """Entry point of the client process."""
+    """The entry point of the client process."""
     endpoint, size, seconds, state = arguments
     print(json.dumps(asyncio.run(run_load(endpoint, int(size), float(seconds), int(state)))))
 
 
-# --- the driver -----------------------------------------------------------------------------------
+# --- the benchmark --------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -96,16 +96,18 @@ class Row:
     """One run.
 
     Attributes:
-        nodes, size: of the cluster, and bytes of a value.
-        writes, failed: of the client; seconds: how long it wrote.
-        data_bytes, wal_bytes: the most that `log.db` and its write-ahead file had on any node.
-        log_bytes: the most bytes of entries that any node said to have on disk; 0 if it does not say.
-        entries, entry_bytes: in the log when a node was killed, and their data.
-        restart_s: from starting it until it listens.
-        captured, stored: snapshots on all nodes; stored as far as the log says (0.1.0 does not).
-        behind: how many entries the snapshot on the disk of the killed node was behind its log.
-        changes: of role, term or leader on any node, while writing.
-        stall_s: the longest stall of an event loop that was its own doing.
+        nodes: size of the cluster.
+        size: bytes of a value.
+        writes, failed: the client's writes.
+        seconds: how long the client wrote.
+        data_bytes, wal_bytes: the largest `log.db` and write-ahead file on any node.
+        log_bytes: the most bytes of entries on disk that any node reported; 0 without that metric.
+        entries, entry_bytes: the entries in the log when a node was killed, and the bytes of their data.
+        restart_s: from the start of the process until it listens.
+        captured, stored: snapshots on all nodes, by the log lines (0.1.0 has none for stored ones).
+        behind: how many entries the snapshot on the killed node's disk was behind its log.
+        changes: changes of role, term or leader on any node, during the writes.
+        stall_s: the longest stall of an event loop, without the time that it waited for a processor.
     """
 
     nodes: int
@@ -126,7 +128,7 @@ class Row:
     stall_s: float = 0.0
 
     def watch(self, nodes: Sequence[NodeProcess]) -> None:
-        """Look at the files, and ask the nodes."""
+        """Read the sizes of the files and the metrics of the nodes."""
         for node in nodes:
             self.data_bytes = max(self.data_bytes, size_of(node.data_dir / "log.db"))
             self.wal_bytes = max(self.wal_bytes, size_of(node.data_dir / "log.db-wal"))
@@ -134,18 +136,18 @@ class Row:
 
 
 def size_of(path: Path) -> int:
-    """0 if there is no such file."""
+    """The size of a file; 0 if there is none."""
     return path.stat().st_size if path.exists() else 0
 
 
 def scrape(node: NodeProcess) -> dict[str, float]:
-    """The samples without labels of a node's `/metrics`; empty while it does not answer."""
+    """The samples without labels of a node's `/metrics`; empty while it does not respond."""
     status, body = node.get("/metrics")
     return {name: float(value) for name, value in _SAMPLE.findall(body)} if status == 200 else {}
 
 
 def count_log(node: NodeProcess) -> tuple[int, int, int]:
-    """Of a node that does not run: entries in its log, bytes of their data, and those that no snapshot covers."""
+    """For a stopped node: the entries in its log, the bytes of their data, and the entries after its snapshot."""
     uri = f"{(node.data_dir / 'log.db').as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True)) as connection:
         found = connection.execute(
@@ -157,7 +159,7 @@ def count_log(node: NodeProcess) -> tuple[int, int, int]:
 
 
 def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy: int | None) -> Row:
-    """One cluster, one size of values."""
+    """Measure one cluster with one size of values."""
     row = Row(nodes, size)
     arguments = ["--machine", "kv"]
     if policy is not None:
@@ -168,7 +170,7 @@ def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy:
         LocalCluster(Path(directory), nodes, arguments) as cluster,
     ):
         cluster.start()
-        asyncio.run(begin(cluster))
+        asyncio.run(initialise(cluster))
         leader = cluster.wait_leader()
         before = {node.node_id: scrape(node) for node in cluster.running()}
         command = [sys.executable, "-m", "benchmarks.bench_log_growth", "--client"]
@@ -184,15 +186,15 @@ def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy:
             if row.data_bytes > ceiling:
                 client.kill()
         row.seconds = min(seconds, time.perf_counter() - began)
-        said = client.communicate()[0]
-        if said:
-            row.writes, row.failed = json.loads(said)
+        output = client.communicate()[0]
+        if output:
+            row.writes, row.failed = json.loads(output)
         for node in cluster.running():
             later = scrape(node)
             changes = "qcore_raft_role_changes_total"
             row.changes += round(later[changes] - before[node.node_id][changes])
             row.stall_s = max(row.stall_s, later["qcore_event_loop_stall_own_seconds_max"])
-            if not said:
+            if not output:
                 row.writes = max(row.writes, round(later["qcore_raft_applied_index"]))
             text = node.log_text()
             row.captured += text.count("snapshot taken") + text.count("snapshot installed")
@@ -206,8 +208,8 @@ def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy:
     return row
 
 
-async def begin(cluster: LocalCluster) -> None:
-    """Begin the cluster."""
+async def initialise(cluster: LocalCluster) -> None:
+    """Initialise the cluster."""
     async with QcoreClient(cluster.endpoints) as client:
         await client.init(cluster.members)
 

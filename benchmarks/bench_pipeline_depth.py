@@ -1,4 +1,4 @@
-"""How long commands and reads wait, against the depth and the width of the pipeline to a follower.
+"""The latency of commands and reads against the depth and the width of the pipeline to a follower.
 
     python -m benchmarks.bench_pipeline_depth [--real SECONDS] [--json]
 
@@ -7,10 +7,10 @@ The first tables are in simulated time (see `benchmarks.support.pipeline_model`)
 | table | question |
 |---|---|
 | depth | commit latency against appends in flight, when syncs are shared and when each append is synced alone |
-| width | how long a read waits behind a window of big batches, and what the window costs in throughput |
+| width | how long a read waits behind a window of big batches, and how the window affects throughput |
 
-With `--real`, three real processes on loopback are loaded for so many seconds at each depth, the depths in turns;
-what counts is the ratio within one run.
+With `--real`, three real processes on loopback get the load for this many seconds at each depth, the depths in turns.
+Only the ratio within one run counts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WIDTHS = (256 * KIB, 512 * KIB, 1024 * KIB, 2048 * KIB, 4096 * KIB, 16384 * KIB)
 REAL_DEPTHS = (1, 2, 16, 256)
 REAL_CONCURRENCY = 256
 
-#: No election disturbs what is measured, and no limit but the one that is measured.
+#: No election and no other limit disturbs the measurement.
 UNLIMITED = RaftConfig(
     1,
     election_timeout_min_ms=3000,
@@ -54,7 +54,7 @@ UNLIMITED = RaftConfig(
 SMALL = steady(5000, 100, 0.4)
 BIG = steady(800, 64 * KIB, 0.4)
 BURST = burst_and_reads(256, 64 * KIB, reads=20, every_us=5000)
-MACHINES = {
+HARDWARE = {
     "1 Gbit/s, 0.5 ms": Hardware(),
     "100 Mbit/s, 0.5 ms": Hardware(link_bytes_per_s=12_500_000),
     "1 Gbit/s, 20 ms": Hardware(link_us=10_000),
@@ -62,19 +62,19 @@ MACHINES = {
 
 
 def at_depth(depth: int, load: Load, *, shared_syncs: bool) -> Latencies:
-    """Run a load with so many appends in flight to a follower."""
+    """Run a load with at most `depth` appends in flight to a follower."""
     config = replace(UNLIMITED, max_inflight_messages=depth)
     return PipelineModel(config, Hardware(shared_syncs=shared_syncs)).run(load)
 
 
-def at_width(width: int, machine: Hardware) -> Latencies:
-    """Run a burst of big commands, and reads beside it, with so many bytes in flight to a follower."""
+def at_width(width: int, hardware: Hardware) -> Latencies:
+    """Run a burst of big commands and some reads, with at most `width` bytes in flight to a follower."""
     config = replace(UNLIMITED, max_inflight_messages=16, max_inflight_bytes=width)
-    return PipelineModel(config, machine).run(BURST)
+    return PipelineModel(config, hardware).run(BURST)
 
 
 def depth_rows() -> list[dict[str, float]]:
-    """Commit latency, ms, by depth."""
+    """The commit latency in ms, by depth."""
     rows: list[dict[str, float]] = []
     for depth in DEPTHS:
         row: dict[str, float] = {"depth": depth}
@@ -88,11 +88,11 @@ def depth_rows() -> list[dict[str, float]]:
 
 
 def width_rows() -> list[dict[str, float | str]]:
-    """Longest wait of a read, ms, and throughput, MB/s, by width and link."""
+    """The longest wait of a read in ms, and the throughput in MB/s, by width and link."""
     rows: list[dict[str, float | str]] = []
-    for name, machine in MACHINES.items():
+    for name, hardware in HARDWARE.items():
         for width in WIDTHS:
-            seen = at_width(width, machine)
+            seen = at_width(width, hardware)
             sent = len(seen.commands) * 64 * KIB
             rows.append(
                 {
@@ -106,7 +106,7 @@ def width_rows() -> list[dict[str, float | str]]:
 
 
 def real_rows(seconds: float, rounds: int = 3) -> list[dict[str, float]]:
-    """Medians of a few rounds on real processes, by depth."""
+    """The medians of a few rounds on real processes, by depth."""
     taken: dict[int, list[tuple[float, float, float]]] = {depth: [] for depth in REAL_DEPTHS}
     for _ in range(rounds):
         for depth in REAL_DEPTHS:
@@ -123,7 +123,7 @@ def real_rows(seconds: float, rounds: int = 3) -> list[dict[str, float]]:
 
 
 def real(depth: int, seconds: float) -> tuple[float, float, float]:
-    """Writes per second, p50 and p99 in ms of one run on three processes."""
+    """Writes per second, and p50 and p99 in ms, of one run on three processes."""
     environment = {"QCORE_BENCH_DEPTH": str(depth)}
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
@@ -140,7 +140,10 @@ def real(depth: int, seconds: float) -> tuple[float, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--real", type=float, metavar="SECONDS", help="real processes, too: seconds at each depth"
+        "--real",
+        type=float,
+        metavar="SECONDS",
+        help="also measure real processes, for this time at each depth",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How fast the simulator is: simulated seconds and messages per wall second, and where the time goes."""
+"""The speed of the simulator: simulated seconds and messages per second of real time, and where the time goes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from simpy.events import NORMAL
 from qcore.sim import Scenario, parse_scenario, run_scenario
 from qcore.sim.world.engine import Call
 
-#: A peer's Raft demo, 5 nodes and a client proposing: simulated seconds per wall second.
+#: The Raft demo of another simulator, with 5 nodes and a client: simulated seconds per second of real time.
 REFERENCE_SIMULATED_S_PER_S = 43
 
 _PARTS = {
     "/qcore/core/": "Raft core",
     "/qcore/replica/": "replica",
-    "/qcore/store/": "state machine",
+    "/qcore/machines/": "state machine",
     "/qcore/sim/invariants/": "invariants",
     "/qcore/sim/linearizability/": "linearizability",
-    "/qcore/sim/": "simulated host",
+    "/qcore/sim/": "simulator",
     "/qcore/trace": "trace",
     "/json/": "trace",
     "/simpy/": "SimPy",
@@ -31,7 +31,7 @@ _PARTS = {
 
 
 def scenario(nodes: int, writes_per_s: int, seconds: int) -> Scenario:
-    """A cluster that takes writes; with 0 writes a second it only sends heartbeats."""
+    """A cluster that gets writes. With 0 writes a second it sends only heartbeats."""
     clients = 3 if writes_per_s else 0
     return parse_scenario(
         f"""
@@ -46,7 +46,7 @@ def scenario(nodes: int, writes_per_s: int, seconds: int) -> Scenario:
 
 
 def measure(nodes: int, writes_per_s: int, seconds: int, rounds: int) -> dict[str, float]:
-    """The best of several rounds: the machine's other work only ever slows it down."""
+    """The best of several rounds, because other work on the machine only slows them down."""
     spec = scenario(nodes, writes_per_s, seconds)
     best = float("inf")
     messages = 0
@@ -72,7 +72,7 @@ def measure(nodes: int, writes_per_s: int, seconds: int, rounds: int) -> dict[st
 
 
 def simpy_events_per_s(events: int = 300_000) -> float:
-    """SimPy alone, with the callback event that the simulator uses: the ceiling."""
+    """The upper limit: SimPy alone, with the callback event that the simulator uses."""
     env = Environment(initial_time=0)
     left = events
 
@@ -89,7 +89,7 @@ def simpy_events_per_s(events: int = 300_000) -> float:
 
 
 def shares(nodes: int, writes_per_s: int, seconds: int) -> dict[str, float]:
-    """Percent of the time, by part; a profiler weighs small functions too heavily, so it is a rough picture."""
+    """Percent of the time, by part. It is rough, because a profiler overrates small functions."""
     profiler = cProfile.Profile()
     spec = scenario(nodes, writes_per_s, seconds)
     profiler.enable()
@@ -108,7 +108,9 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="simulated seconds of each run")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each kind; the best counts")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="runs of each kind, of which the best counts"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments, _ = parser.parse_known_args()
     rows = [
@@ -127,7 +129,7 @@ def main() -> None:
             f"{row['nodes']:>6.0f} {row['writes_per_s']:>9.0f} "
             f"{row['simulated_s_per_s']:>14.0f} {row['messages_per_s']:>11.0f}"
         )
-    print(f"a peer's demo with 5 nodes: {REFERENCE_SIMULATED_S_PER_S} simulated s/s")
+    print(f"another simulator's demo with 5 nodes: {REFERENCE_SIMULATED_S_PER_S} simulated s/s")
     print(f"SimPy alone: {events:.0f} callback events/s")
     print("where the time goes, 5 nodes and 50 writes/s (profiled, percent):")
     for name, percent in parts.items():

@@ -1,19 +1,19 @@
-"""What snapshots of a large store cost a running cluster: stalls, heartbeats, latency.
+"""The cost of snapshots of a large store for a running cluster: stalls, heartbeats, latency.
 
-Three real processes with the entity store, 100,000 entities, and a steady load of paced writes. Each row is a
-phase of it, measured by the nodes themselves (`/metrics`):
+Three real processes run the entity store with 100,000 entities under a steady load of paced writes. Each row is one
+phase, measured by the nodes themselves (`/metrics`):
 
-- the longest time that any node's event loop stood still, and the longest that was its own doing: on a machine with
-  fewer processors than processes it also waits for its turn, which the kernel tells apart (on Linux);
-- the longest silence of the leader that a follower saw, and elections;
-- latency of the writes, seen by the client.
+- the longest stall of any event loop, and the longest *own* stall: without the time that the loop waited for a
+  processor, which the Linux kernel reports (a machine may have fewer processors than processes);
+- the longest silence of the leader that a follower saw, and changes of role;
+- the latency of the writes, as seen by the client.
 
-The copy is `qcore snapshot save` at the leader. The install is that of a follower that was away: its store is
-replaced by the leader's snapshot.
+The copy is `qcore snapshot save` at the leader. The install is by a follower that was down: the leader's snapshot
+replaces its state.
 
     python -m benchmarks.bench_snapshot_stall [--entities 100000] [--seconds 40] [--rate 700]
 
-QCORE_BENCH_DIR says on which file system the data goes.
+QCORE_BENCH_DIR is the directory for the data, and so decides the file system.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from qcore.client.client import Json, QcoreClient
 from qcore.errors import QcoreError
 from qcore.transport.connection.client_connection import ClientConnection
 
-#: A snapshot is due after so many entries; fewer are kept, so that a follower that was away needs one.
+#: A snapshot is due after this many entries. Fewer are kept, so that a follower that was down needs a snapshot.
 SNAPSHOT_ENTRIES = 10_000
 KEEP_ENTRIES = 2_000
-#: What no stall may exceed, seconds, and what two heartbeats are apart.
+#: The longest acceptable stall, and the time between two heartbeats, in seconds.
 LIMIT_S = 0.05
 HEARTBEAT_S = 0.1
 
@@ -48,23 +48,23 @@ LOADING_IN_FLIGHT = 64
 _SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
-# --- what the nodes say -----------------------------------------------------------------------------
+# --- metrics of the nodes ---------------------------------------------------------------------------
 
 Samples = dict[str, float]
 
 
 def scrape(node: NodeProcess) -> Samples:
-    """The samples of `/metrics` by name and labels."""
+    """The samples of `/metrics`, by name and labels."""
     status, body = node.get("/metrics", timeout_s=10)
     if status != 200:
-        raise ProcessError(f"node {node.node_id} does not show its metrics: {body}")
+        raise ProcessError(f"node {node.node_id} does not serve its metrics: {body}")
     return {name: float(value) for name, value in _SAMPLE.findall(body)}
 
 
 def longest(before: Samples, after: Samples, name: str) -> float:
-    """The largest observation of a histogram between two scrapes, seconds.
+    """The largest observation of a histogram between two scrapes, in seconds.
 
-    Exact when it is the largest since the node's start; else the bound of its bucket.
+    It is exact if it is the largest since the start of the node. Otherwise it is the bound of its bucket.
     """
     if after[f"{name}_max"] > before.get(f"{name}_max", 0.0):
         return after[f"{name}_max"]
@@ -88,13 +88,13 @@ def beyond(before: Samples, after: Samples, name: str, limit_s: float) -> int:
 
 @dataclass(slots=True)
 class Load:
-    """Writes sent at a steady pace, whether or not the ones before were answered."""
+    """The writes of a phase, sent at a steady pace whether or not earlier ones have been answered."""
 
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
 
     def percentile(self, share: float) -> float:
-        """Of the latencies, seconds."""
+        """A percentile of the latencies, in seconds."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
@@ -149,7 +149,7 @@ def update(entity: Json, number: int) -> Json:
 
 
 def schema() -> Json:
-    """Seven fields of several kinds: about 600 characters an entity in a snapshot."""
+    """Seven fields of several kinds. An entity takes about 600 characters in a snapshot."""
 
     def a_field(rank: int, name: str, kind: str, default: object) -> Json:
         rest = {"rank": rank, "read_permission": None, "write_permission": None}
@@ -162,7 +162,7 @@ def schema() -> Json:
         ("Count", "Int", 0),
         ("Enabled", "Bool", True),
         ("Serial", "String", "SN-0000-0000-0000"),
-        ("Remarks", "String", "none so far"),
+        ("Remarks", "String", "none"),
     ]
     fields = {
         name: a_field(rank, name, kind, default) for rank, (name, kind, default) in enumerate(kinds)
@@ -171,7 +171,7 @@ def schema() -> Json:
 
 
 async def fill(cluster: LocalCluster, count: int) -> list[Json]:
-    """Begin the cluster and create the entities; returns their ids."""
+    """Initialise the cluster and create the entities. Returns their ids."""
     async with QcoreClient(cluster.endpoints, timeout_s=60) as client:
         await client.init(cluster.members)
         await client.set_schema(schema())
@@ -192,13 +192,13 @@ async def fill(cluster: LocalCluster, count: int) -> list[Json]:
 
 @dataclass(slots=True)
 class Phase:
-    """What one phase cost.
+    """The figures of one phase.
 
     Attributes:
-        snapshots: taken or installed, over all nodes.
-        stall_s, stall_own_s: the longest stall of any event loop, and the longest without the wait for a processor.
-        stalls: stalls longer than `LIMIT_S`; stalls_own: of those parts.
-        silence_s: the longest that a follower did not hear the leader.
+        snapshots: snapshots taken or installed, on all nodes.
+        stall_s, stall_own_s: the longest stall of any event loop, and the longest own stall.
+        stalls, stalls_own: how many were longer than `LIMIT_S`.
+        silence_s: the longest time without a message from the leader at a follower.
         collector_s: the longest run of Python's garbage collector on any node.
         role_changes: changes of role, term or leader on any node.
     """
@@ -217,7 +217,7 @@ class Phase:
 
 @contextmanager
 def phase(name: str, cluster: LocalCluster) -> Iterator[Phase]:
-    """Measure what happens meanwhile on the nodes that run; print it at the end."""
+    """Measure a phase on the nodes that run, and print its row at the end."""
     result = Phase(name)
     before = {node.node_id: scrape(node) for node in cluster.running()}
     lines = {node.node_id: len(snapshot_lines(node)) for node in cluster.nodes.values()}
@@ -226,7 +226,7 @@ def phase(name: str, cluster: LocalCluster) -> Iterator[Phase]:
     collector = "qcore_gc_pause_seconds"
     gap, changes = "qcore_raft_leader_gap_seconds", "qcore_raft_role_changes_total"
     for node in cluster.running():
-        # A node that was started meanwhile counts from its start.
+        # A node that started during the phase counts from its start.
         earlier, later = before.get(node.node_id, {}), scrape(node)
         result.stall_s = max(result.stall_s, longest(earlier, later, stall))
         result.stall_own_s = max(result.stall_own_s, longest(earlier, later, own))
@@ -241,7 +241,7 @@ def phase(name: str, cluster: LocalCluster) -> Iterator[Phase]:
 
 
 def snapshot_lines(node: NodeProcess) -> list[str]:
-    """The lines of the log that tell of a snapshot."""
+    """The log lines about snapshots."""
     return [
         line
         for line in node.log_text().splitlines()
@@ -270,7 +270,7 @@ def report(result: Phase) -> None:
 async def under_load(
     result: Phase, cluster: LocalCluster, entities: list[Json], rate: int, seconds: float
 ) -> None:
-    """Write for a while."""
+    """Write for this time."""
     done = asyncio.Event()
     leader = cluster.wait_leader().address
     writer = asyncio.create_task(write_paced(leader, entities, rate, done, result.load))
@@ -280,18 +280,18 @@ async def under_load(
 
 
 async def catch_up(
-    result: Phase, cluster: LocalCluster, entities: list[Json], rate: int, away: NodeProcess
+    result: Phase, cluster: LocalCluster, entities: list[Json], rate: int, follower: NodeProcess
 ) -> float:
-    """Start the node under load and wait until it has installed the leader's snapshot and caught up; seconds."""
+    """Start the node under load, and wait until it has caught up from the leader's snapshot. Returns seconds."""
     done = asyncio.Event()
     leader = cluster.wait_leader()
     writer = asyncio.create_task(write_paced(leader.address, entities, rate, done, result.load))
     began = time.perf_counter()
-    await asyncio.to_thread(away.start, 120.0)
+    await asyncio.to_thread(follower.start, 120.0)
     goal = leader.status()["last_log_index"]
 
     def caught_up() -> bool:
-        status = away.status()
+        status = follower.status()
         return bool(status) and status["qcore"]["applied_index"] >= goal
 
     await asyncio.to_thread(wait_for, caught_up, 300.0, "the follower to catch up")
@@ -304,7 +304,7 @@ async def catch_up(
 async def save(
     result: Phase, cluster: LocalCluster, entities: list[Json], rate: int, file: Path
 ) -> float:
-    """`qcore snapshot save` under load; returns how long it took, seconds."""
+    """Run `qcore snapshot save` under load. Returns seconds."""
     done = asyncio.Event()
     leader = cluster.wait_leader().address
     writer = asyncio.create_task(write_paced(leader, entities, rate, done, result.load))
@@ -322,7 +322,7 @@ async def save(
 
 
 def bench(entities_count: int, seconds: float, rate: int) -> None:
-    """All phases."""
+    """Run all phases."""
     policy = ["--snapshot-entries", str(SNAPSHOT_ENTRIES), "--keep-entries", str(KEEP_ENTRIES)]
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
@@ -335,13 +335,13 @@ def bench(entities_count: int, seconds: float, rate: int) -> None:
         with phase("snapshots by policy", cluster) as result:
             asyncio.run(under_load(result, cluster, entities, rate, seconds))
         leader = cluster.wait_leader()
-        away = next(node for node in cluster.running() if node is not leader)
-        away.kill()
-        with phase("one follower away", cluster) as result:
+        follower = next(node for node in cluster.running() if node is not leader)
+        follower.kill()
+        with phase("one follower down", cluster) as result:
             enough = 1.3 * (SNAPSHOT_ENTRIES + KEEP_ENTRIES) / rate
             asyncio.run(under_load(result, cluster, entities, rate, enough))
         with phase("it installs a snapshot", cluster) as result:
-            took = asyncio.run(catch_up(result, cluster, entities, rate, away))
+            took = asyncio.run(catch_up(result, cluster, entities, rate, follower))
         print(f"   the follower was back after {took:.1f} s", flush=True)
         for node in cluster.running():
             node.stop()
@@ -358,7 +358,7 @@ def bench(entities_count: int, seconds: float, rate: int) -> None:
 
 
 def print_logs(cluster: LocalCluster) -> None:
-    """What the nodes logged of snapshots, and of stalls the longest that were their own doing."""
+    """Print the size of the largest snapshot, and the log lines of the longest own stalls."""
     lines = [
         line
         for node in cluster.nodes.values()
@@ -381,7 +381,7 @@ def main() -> None:
     """Run and print everything."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--entities", type=int, default=100_000)
-    parser.add_argument("--seconds", type=float, default=40.0, help="duration of the phase")
+    parser.add_argument("--seconds", type=float, default=40.0, help="duration of each phase")
     parser.add_argument("--rate", type=int, default=700, help="writes a second")
     options = parser.parse_args()
     bench(options.entities, options.seconds, options.rate)

@@ -1,8 +1,8 @@
 """Durable writes: `SqliteStorage` and `GroupCommitWriter` against a raw append and fdatasync.
 
-Every figure of the storage stands beside a raw file that appends the same bytes (data and the 40
-bytes that an entry has besides) and syncs them once, on the same file system. The two are measured in
-turns, so that a disk that other programs use hits both; the ratio is what travels between machines.
+Each figure of the storage is compared to a raw append of the same bytes (the data and 40 bytes more for each entry)
+with one sync, on the same file system. The two are measured in turns, so that other users of the disk affect both. Only
+the ratio is comparable between machines.
 
     python -m benchmarks.bench_storage [--directory DIR] [--scale 1.0] [--json]
 """
@@ -34,7 +34,7 @@ ENTRY_BYTES = len(DATA) + 40
 
 @dataclass(slots=True, frozen=True)
 class Figure:
-    """One row: how long one commit of `batch` entries takes, seconds."""
+    """One row: the time of one commit of `batch` entries, in seconds."""
 
     name: str
     batch: int
@@ -45,7 +45,7 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        """Time of one commit over the time of the raw append of the same bytes."""
+        """The time of one commit divided by the time of the raw append of the same bytes."""
         return self.p50 / self.raw_p50
 
 
@@ -90,7 +90,7 @@ def timed(action: Callable[[], None], count: int) -> list[float]:
 
 
 def measure_batches(directory: Path, batch: int, count: int) -> Figure:
-    """Alternate rounds of commits and of raw appends."""
+    """Measure rounds of commits and raw appends in turns."""
     path = directory / f"sqlite-{batch}"
     storage = SqliteStorage.open(path, 1)
     storage.load()
@@ -116,7 +116,7 @@ def figure(name: str, batch: int, took: list[float], raw: list[float]) -> Figure
 
 
 async def write_through(storage: LogStorage, count: int, first: int) -> list[float]:
-    """Submit to a `GroupCommitWriter` and await, one after the other, on an asyncio loop."""
+    """Submit writes to a `GroupCommitWriter` and await each before the next, on an asyncio loop."""
     loop = asyncio.get_running_loop()
     waiting: dict[int, asyncio.Future[None]] = {}
     writer = GroupCommitWriter(
@@ -139,7 +139,7 @@ async def write_through(storage: LogStorage, count: int, first: int) -> list[flo
 
 
 def measure_writer(directory: Path, count: int) -> list[Figure]:
-    """One write at a time, through the thread and back: on disk, and on memory for the hand-off alone."""
+    """Measure one write at a time through the thread and back: on disk, and in memory for the hand-off alone."""
     storage, memory = SqliteStorage.open(directory / "writer", 1), MemoryStorage(1)
     storage.load()
     append = raw_appends(directory, 1)
@@ -158,7 +158,7 @@ def measure_writer(directory: Path, count: int) -> list[Figure]:
 
 
 def measure_start(directory: Path, count: int) -> tuple[float, float]:
-    """Seconds to open, and to load and verify, a log of `count` entries."""
+    """The seconds to open a log of `count` entries, and to load and verify it."""
     path = directory / "start"
     storage = SqliteStorage.open(path, 1)
     for first in range(1, count, 1000):
@@ -178,7 +178,9 @@ def main() -> None:
     parser.add_argument(
         "--directory", type=Path, help="where to write (default: the temp directory)"
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="how many times the usual work")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor for the number of measurements"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     scale: float = arguments.scale

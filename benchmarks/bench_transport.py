@@ -1,9 +1,9 @@
 """Round trips of small requests: qcore's transport against the `websockets` coroutine API.
 
-Both ends live in one process and one event loop, one connection between them, 1, 64 and 256 requests in
-flight; the reply echoes the request's id. The two are measured alternately, so that a noisy
-machine hits both. qcore's side validates every request strictly and matches replies by id; the other side
-does the least that a program on the library's coroutine API can: parse, reply, match by id.
+Both ends are in one process and one event loop, with one connection between them and 1, 64 or 256 requests in flight.
+The reply echoes the request's id. The two are measured in turns, so that other work on the machine affects both. The
+qcore side validates every request strictly and matches replies by id. The other side does the minimum of a program on
+the library's coroutine API: parse, reply, match by id.
 
     python -m benchmarks.bench_transport [--seconds 1] [--rounds 3] [--json] [--profile]
 """
@@ -71,7 +71,7 @@ Ask = Callable[[], Awaitable[object]]
 
 @dataclass(slots=True, frozen=True)
 class Row:
-    """Round trips per second, medians over the rounds; `ratio` is qcore's over the library's."""
+    """Round trips per second, as medians of the rounds. `ratio` is qcore's rate divided by the library's."""
 
     concurrency: int
     qcore_per_s: float
@@ -80,13 +80,13 @@ class Row:
 
 
 class Echo:
-    """A handler that answers at once."""
+    """A handler that replies immediately."""
 
     def on_open(self, connection: ServerConnection) -> None:
         return
 
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
-        raise RemoteProtocolError("this server takes no peers")
+        raise RemoteProtocolError("this server accepts no peers")
 
     def on_message(self, connection: ServerConnection, message: object) -> None:
         assert isinstance(message, Perform)
@@ -100,7 +100,7 @@ class Echo:
 
 
 async def with_qcore(body: Callable[[Ask], Awaitable[float]]) -> float:
-    """Run `body` with a way to ask over qcore's transport."""
+    """Run `body` with a function that sends a request over qcore's transport."""
     server = Server(CODEC, Echo())
     client = await ClientConnection.connect(*parse_address(await server.start("127.0.0.1", 0)))
     try:
@@ -111,14 +111,14 @@ async def with_qcore(body: Callable[[Ask], Awaitable[float]]) -> float:
 
 
 async def with_library(body: Callable[[Ask], Awaitable[float]]) -> float:
-    """The same over the coroutine API, without compression."""
+    """Run `body` with a function that sends a request over the coroutine API, without compression."""
 
-    async def answer(ws: LibraryConnection) -> None:
+    async def reply_to_all(ws: LibraryConnection) -> None:
         async for text in ws:
             request_id = from_json(text)["Perform"]["id"]
             await ws.send(encode_reply("PerformResponse", request_id, RESPONSE), text=True)
 
-    async with serve(answer, "127.0.0.1", 0, compression=None) as server:
+    async with serve(reply_to_all, "127.0.0.1", 0, compression=None) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         async with connect(f"ws://127.0.0.1:{port}/", proxy=None, compression=None) as ws:
             waiting: dict[str, asyncio.Future[object]] = {}
@@ -144,7 +144,7 @@ async def with_library(body: Callable[[Ask], Awaitable[float]]) -> float:
 
 
 def load(concurrency: int, seconds: float) -> Callable[[Ask], Awaitable[float]]:
-    """A load with so many requests in flight; its result is round trips per second."""
+    """A load with `concurrency` requests in flight. Its result is round trips per second."""
 
     async def body(ask: Ask) -> float:
         done = 0
@@ -164,7 +164,7 @@ def load(concurrency: int, seconds: float) -> Callable[[Ask], Awaitable[float]]:
 
 
 def measure(seconds: float, rounds: int) -> list[Row]:
-    """Both transports at each concurrency, alternately."""
+    """Measure both transports at each concurrency, in turns."""
     rows = []
     for concurrency in CONCURRENCY:
         body = load(concurrency, seconds)
@@ -178,7 +178,7 @@ def measure(seconds: float, rounds: int) -> list[Row]:
 
 
 def codec_costs() -> dict[str, float]:
-    """Microseconds to decode and encode typical messages (best of several runs)."""
+    """The microseconds to decode and encode typical messages: the best of several runs."""
     entry = Entry(11, 3, "command", json.dumps({"CreateEntity": {"name": "x" * 60}}), 17)
     messages = {
         "append with one entry": wrap_request("12", AppendEntries(3, 1, 10, 3, 9, [entry], 7)),

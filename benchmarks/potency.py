@@ -1,9 +1,9 @@
-"""How often general chaos finds a planted fault: `python benchmarks/potency.py`.
+"""How often a scenario finds a planted fault: `python -m benchmarks.potency`.
 
-A scenario that passes says little unless it fails when something is broken. This runs one scenario with each
-safeguard of the core switched off in turn (`qcore.core.config.Safeguards`), with nothing else changed, and counts the
-seeds on which the checkers notice, and which of them did. The last line has all safeguards on: there, nothing may be
-found.
+A scenario that passes proves little unless it fails when something is broken. This program runs one scenario with each
+safeguard of the core (`qcore.core.config.Safeguards`) switched off in turn and nothing else changed. It counts the
+seeds on which a checker reports a violation, and names the checkers. In the last line all safeguards are on: there, no
+checker may report anything.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import fields
 from qcore.core.config import Safeguards
 from qcore.sim import Scenario, load_scenario, run_scenario
 
-#: What the table says where nothing is switched off.
+#: In the table: no safeguard is switched off.
 NONE = "(all on)"
 
 

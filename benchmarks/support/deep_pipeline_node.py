@@ -1,4 +1,4 @@
-"""Run as a process in place of `qcore`: a node whose pipeline is as deep as `QCORE_BENCH_DEPTH` says."""
+"""A program in place of `qcore`: a node with up to `QCORE_BENCH_DEPTH` appends in flight to each follower."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from qcore.replica.config import ReplicaConfig
 
 
 def deepen(depth: int) -> None:
-    """Replace the limit of appends in flight to one follower; there is no option for it."""
+    """Replace the limit of appends in flight to one follower, for which nodes have no option."""
     configured = NodeConfig.replica_config
 
     def deep(config: NodeConfig) -> ReplicaConfig:
         whole = configured(config)
         return replace(whole, raft=replace(whole.raft, max_inflight_messages=depth))
 
-    NodeConfig.replica_config = deep  # type: ignore[method-assign,assignment]  # not a setting of nodes
+    NodeConfig.replica_config = deep  # type: ignore[method-assign,assignment]  # nodes have no such setting
 
 
 if __name__ == "__main__":

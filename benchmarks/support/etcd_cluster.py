@@ -1,7 +1,7 @@
-"""The same load against etcd, when it is installed: three members on the loopback interface, synced.
+"""Runs etcd, if it is installed, under the load of `bench_cluster`: three members on the loopback interface.
 
-Requests go to the leader as JSON over HTTP with one connection for each request in flight, as in the
-reference figures of `bench_cluster`.
+Writes are synced. Requests go to the leader as JSON over HTTP, with one connection for each request in flight, as in
+the reference figures of `bench_cluster`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from qcore.cli.demo.processes import free_ports, wait_for
 
 
 def find_etcd(given: str | None) -> str | None:
-    """The path of the etcd program: as given, or on the PATH; None when there is none."""
+    """The path of the etcd program: as given, or from the PATH; None if there is none."""
     return given or shutil.which("etcd")
 
 
 @contextmanager
 def etcd_cluster(program: str) -> Iterator[list[str]]:
-    """Three running members; gives the `host:port` of each one's client side."""
+    """Run three members. Yields the `host:port` where each one serves clients."""
     clients, peers = free_ports(3), free_ports(3)
     initial = ",".join(f"m{n}=http://127.0.0.1:{port}" for n, port in enumerate(peers))
     processes: list[subprocess.Popen[bytes]] = []
@@ -69,7 +69,7 @@ def leader_of(endpoints: list[str]) -> str:
 async def run_etcd_load(
     endpoint: str, value: str, concurrency: int, seconds: float
 ) -> tuple[list[float], int]:
-    """Keep `concurrency` puts in flight; latencies in seconds of those that succeeded, and errors."""
+    """Keep `concurrency` puts in flight. Returns the latencies of successful puts in seconds, and the errors."""
     body = {"key": _base64("key"), "value": _base64(value)}
     request = _request(endpoint, "/v3/kv/put", body)
     host, _, port = endpoint.rpartition(":")
@@ -113,8 +113,8 @@ async def _ask_once(endpoint: str, path: str, body: dict[str, str]) -> dict[str,
         writer.close()
     if status != 200:
         return None
-    answer: dict[str, Any] = json.loads(content)
-    return answer
+    decoded: dict[str, Any] = json.loads(content)
+    return decoded
 
 
 async def _response(reader: asyncio.StreamReader) -> tuple[int, bytes]:

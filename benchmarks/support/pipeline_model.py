@@ -1,8 +1,8 @@
-"""Three cores on simulated links and disks: how long commands wait, and behind what.
+"""A model of the pipeline: three cores on simulated links and disks, to measure how long commands and reads wait.
 
-Everything is counted in simulated µs, so that the figures are the same on every machine. What is modelled is what
-a deep pipeline can spoil: a link carries its messages one after the other, and a disk makes one sync at a time,
-which takes all writes that wait (as qcore's writer does) or one append each.
+Times are simulated µs, so the figures are the same on every machine. The model contains what a deep pipeline can slow
+down. A link carries its messages one after the other. A disk makes one sync at a time, which takes all waiting writes
+(as qcore's writer does) or a single append.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ MEMBERSHIP = Membership(voters=(1, 2, 3))
 LEADER = 1
 MESSAGE_OVERHEAD_BYTES = 100
 
-#: When and what the leader is asked, in order of time.
+#: The requests to the leader, with their times in µs, in order of time.
 Load = Iterable[tuple[int, Propose | ReadRequested]]
 
 
 @dataclass(slots=True, frozen=True)
 class Hardware:
-    """What three equal machines and the links between them can do.
+    """The speed of three equal computers and the links between them.
 
     Attributes:
-        link_us: one way.
-        link_bytes_per_s: of each link.
-        sync_us: one sync, besides its bytes.
-        disk_bytes_per_s: what a sync adds for its bytes.
-        shared_syncs: a sync takes all that waits; else one append.
+        link_us: one-way delay of a link.
+        link_bytes_per_s: bandwidth of a link.
+        sync_us: time of one sync, without its bytes.
+        disk_bytes_per_s: how fast a sync writes its bytes.
+        shared_syncs: whether a sync takes all waiting writes, or a single append.
     """
 
     link_us: int = 250
@@ -56,7 +56,7 @@ class Hardware:
 
 @dataclass(slots=True)
 class Latencies:
-    """Of every command and every read, µs, in the order in which they were settled."""
+    """The latencies of all commands and reads in µs, in the order in which they completed."""
 
     commands: list[int]
     reads: list[int]
@@ -66,7 +66,7 @@ class Latencies:
 
 
 class _Disk:
-    """One sync at a time."""
+    """The disk of one server. It makes one sync at a time."""
 
     def __init__(self, model: PipelineModel, node_id: int) -> None:
         self._model = model
@@ -81,13 +81,13 @@ class _Disk:
             self._sync()
 
     def _sync(self) -> None:
-        machine = self._model.machine
-        taken = list(self._waiting) if machine.shared_syncs else [self._waiting[0]]
+        hardware = self._model.hardware
+        taken = list(self._waiting) if hardware.shared_syncs else [self._waiting[0]]
         for _ in taken:
             self._waiting.popleft()
         self._busy = True
         size = sum(one[1] for one in taken)
-        took = machine.sync_us + size * 1_000_000 // machine.disk_bytes_per_s
+        took = hardware.sync_us + size * 1_000_000 // hardware.disk_bytes_per_s
         self._model.after(took, lambda: self._ended(taken[-1][0]))
 
     def _ended(self, write_id: int) -> None:
@@ -102,19 +102,19 @@ class PipelineModel:
     """A cluster that is led by server 1.
 
     Args:
-        config: of every server; the windows are what matters.
-        machine: what the hardware can do.
+        config: the configuration of every server; its windows are under test.
+        hardware: the links and disks.
     """
 
-    def __init__(self, config: RaftConfig, machine: Hardware) -> None:
-        self.machine = machine
+    def __init__(self, config: RaftConfig, hardware: Hardware) -> None:
+        self.hardware = hardware
         self.now = 0
         self._sequence = 0
         self._due: list[tuple[int, int, Callable[[], None]]] = []
         self._disks = {node: _Disk(self, node) for node in MEMBERSHIP.voters}
         self._held: dict[int, list[Send]] = {node: [] for node in MEMBERSHIP.voters}
         self._busy_until = {(a, b): 0 for a in MEMBERSHIP.voters for b in MEMBERSHIP.voters}
-        self._asked: dict[int, int] = {}
+        self._proposed: dict[int, int] = {}
         self._reads: dict[int, int] = {}
         self._open = 0
         self.seen = Latencies([], [])
@@ -135,11 +135,11 @@ class PipelineModel:
             self._next()
 
     def run(self, load: Load) -> Latencies:
-        """Ask all that the load says, and go on until everything is settled."""
+        """Send the requests of the load, and run until all have completed."""
         start = self.now
         for at, event in load:
             self._open += 1
-            self.after(start + at - self.now, partial(self._ask, event))
+            self.after(start + at - self.now, partial(self._request, event))
         self._tick()
         while self._open:
             self._next()
@@ -149,7 +149,7 @@ class PipelineModel:
     # -- time ------------------------------------------------------------------------------------
 
     def after(self, delay_us: int, action: Callable[[], None]) -> None:
-        """Do something later."""
+        """Run `action` in `delay_us` µs."""
         self._sequence += 1
         heapq.heappush(self._due, (self.now + delay_us, self._sequence, action))
 
@@ -159,20 +159,22 @@ class PipelineModel:
 
     def _tick(self) -> None:
         self._step(LEADER, Tick())
-        assert self._cores[LEADER].role == "leader", "the load must not depose it"
+        assert self._cores[LEADER].role == "leader", (
+            "the leader must keep its leadership under the load"
+        )
         self.after(max(1, self._cores[LEADER].next_deadline() - self.now), self._tick)
 
     # -- events ----------------------------------------------------------------------------------
 
-    def _ask(self, event: Propose | ReadRequested) -> None:
+    def _request(self, event: Propose | ReadRequested) -> None:
         if isinstance(event, Propose):
-            self._asked[self._cores[LEADER].last_log_index + 1] = self.now
+            self._proposed[self._cores[LEADER].last_log_index + 1] = self.now
         else:
             self._reads[event.read_id] = self.now
         self._step(LEADER, event)
 
     def synced(self, node_id: int, write_id: int) -> None:
-        """A disk made writes durable: say what waited for that, and tell the core."""
+        """Send the messages that waited for this durable write, and report it to the core."""
         ready = [send for send in self._held[node_id] if send.after <= write_id]
         self._held[node_id] = [send for send in self._held[node_id] if send.after > write_id]
         for send in ready:
@@ -196,8 +198,8 @@ class PipelineModel:
                 self._send(node_id, to, message)
             case Apply(entries=entries) if node_id == LEADER:
                 for entry in entries:
-                    if (asked := self._asked.pop(entry.index, None)) is not None:
-                        self.seen.commands.append(self.now - asked)
+                    if (proposed := self._proposed.pop(entry.index, None)) is not None:
+                        self.seen.commands.append(self.now - proposed)
                         self._open -= 1
             case ReadReady(read_id=read_id):
                 self.seen.reads.append(self.now - self._reads.pop(read_id))
@@ -214,30 +216,30 @@ class PipelineModel:
                 window = self._cores[LEADER].status().peers[to].inflight_bytes
                 self.seen.largest_window_bytes = max(self.seen.largest_window_bytes, window)
         begins = max(self.now, self._busy_until[source, to])
-        ends = begins + size * 1_000_000 // self.machine.link_bytes_per_s
+        ends = begins + size * 1_000_000 // self.hardware.link_bytes_per_s
         self._busy_until[source, to] = ends
-        arrives = ends + self.machine.link_us - self.now
+        arrives = ends + self.hardware.link_us - self.now
         self.after(arrives, lambda: self._step(to, MessageReceived(source, message)))
 
 
 def steady(per_s: int, size: int, seconds: float) -> Load:
-    """Commands of `size` bytes at equal distances."""
+    """Commands of `size` bytes at equal intervals."""
     text = "x" * size
     every = 1_000_000 // per_s
     return [(number * every, Propose([text], 0)) for number in range(int(per_s * seconds))]
 
 
 def burst_and_reads(commands: int, size: int, reads: int, every_us: int) -> Load:
-    """Many commands at once, and linearizable reads at equal distances."""
+    """Many commands at the same time, and linearizable reads at equal intervals."""
     text = "x" * size
-    asked: list[tuple[int, Propose | ReadRequested]] = [
+    load: list[tuple[int, Propose | ReadRequested]] = [
         (0, Propose([text], 0)) for _ in range(commands)
     ]
-    asked += [((number + 1) * every_us, ReadRequested(number)) for number in range(reads)]
-    return asked
+    load += [((number + 1) * every_us, ReadRequested(number)) for number in range(reads)]
+    return load
 
 
 def percentile(values: list[int], percent: int) -> int:
-    """Nearest rank."""
+    """The percentile, by nearest rank."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]

@@ -1,11 +1,20 @@
-"""The deterministic simulator: scenarios in, verdicts and traces out.
+"""The deterministic simulator: runs a scenario with a seed, and gives a verdict and a trace.
 
-    from qcore.sim import load_scenario, run_scenario
+    from qcore.sim import run_scenario
 
     result = run_scenario("scenarios/leader_isolated.yaml", seed=7)
     print(result.ok, result.trace_sha256)
 
 `World` gives access to every part of a run, for notebooks and tests.
+
+| package | holds |
+|---|---|
+| `scenario` | scenario files: their models and rules |
+| `world` | the simulated cluster: clock, network and nodes |
+| `workload` | the clients and their operations |
+| `faults` | the timeline: faults, repairs, admin requests |
+| `invariants`, `linearizability` | checkers for safety |
+| `verdict` | the judgement of a run: expectations and metrics |
 """
 
 from __future__ import annotations
@@ -28,7 +37,7 @@ __all__ = [
     "run_scenario",
 ]
 
-_HOMES = {
+_MODULES = {
     "Expectation": "qcore.sim.verdict.result",
     "RunResult": "qcore.sim.verdict.result",
     "Scenario": "qcore.sim.scenario",
@@ -40,9 +49,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import on first use: SimPy, networkx and pydantic are only paid for by those who simulate."""
-    if name in _HOMES:
+    """Import a public name on first use. Programs that do not simulate then load no SimPy, networkx or pydantic."""
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,8 +22,7 @@ from qcore.sim.verdict.result import RunResult
 from qcore.sim.verdict.run_metrics import measure
 from qcore.sim.verdict.stale_reads import check_stale_reads
 from qcore.sim.workload.operations import RequestSource
-from qcore.sim.workload.user_machine import checked_requests
-from qcore.sim.world.hashed_machine import UserMachine
+from qcore.sim.workload.user_machine import UserMachine, checked_requests
 from qcore.sim.world.world import World
 from qcore.trace import TraceWriter
 

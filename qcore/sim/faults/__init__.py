@@ -1,1 +1,1 @@
-"""What a timeline does to the simulated cluster."""
+"""Carries out the timeline of a scenario: faults, repairs, admin requests and single operations."""

@@ -1,8 +1,8 @@
-"""The operator of a simulated cluster: asks for membership changes and transfers, and tries again."""
+"""Sends the admin requests of a timeline: membership changes and leadership transfers, with retries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -19,14 +19,14 @@ from qcore.sim.scenario.actions.admin_actions import (
     RemoveAction,
     TransferAction,
 )
+from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.services import Services
-from qcore.sim.world.sim_node import SimNode
 
 _PAUSE_US = 50_000
 _NEVER_US = 1 << 60
-#: One attempt waits no longer than this, when there may be another.
+#: How long one attempt may take if there may be another one.
 _ATTEMPT_MS = 1500
-#: Refusals that stay what they are, however often one asks.
+#: Outcomes that another attempt would not change.
 _FINAL_REJECTIONS = (
     "empty",
     "unknown_member",
@@ -44,13 +44,15 @@ def address_of(node: int) -> str:
 
 @dataclass(slots=True)
 class AdminOperation:
-    """One request of the operator, over all its attempts.
+    """One admin request, over all its attempts.
 
     Attributes:
-        action: what the timeline says.
-        removed: the nodes that it takes out, as resolved when it fired.
-        attempts: how often it was handed to a node; `node` is the last of them.
-        outcome: `ok`, an error's name, `lost` (the node died), `timeout`; None while it is under way.
+        action: the action of the timeline.
+        removed: the nodes to remove, as resolved when the action fired.
+        attempts: how often it was sent to a node.
+        node: the node of the last attempt.
+        outcome: `ok`, an error's name, `lost` (the node died) or `timeout`; None while it is in progress.
+        last, detail: the outcome and error text of the last attempt.
     """
 
     name: str
@@ -67,7 +69,7 @@ class AdminOperation:
 
     @property
     def has_expected_outcome(self) -> bool:
-        """Whether the outcome is one that the timeline asks for; true if it asks for none."""
+        """Whether the outcome is one that the timeline demands; true if it demands none."""
         wanted = self.action.outcome
         if wanted is None or self.outcome in wanted:
             return True
@@ -75,10 +77,15 @@ class AdminOperation:
 
 
 class AdminActions:
-    """Carries out the administrative actions of a timeline.
+    """Carries out the admin actions of a timeline.
+
+    Args:
+        services: the shared parts of the run.
+        resolver: resolves symbolic names.
+        nodes: the simulated nodes, by id.
 
     Attributes:
-        ops: all that were begun, in order.
+        ops: the requests in the order in which they began.
     """
 
     def __init__(
@@ -93,10 +100,10 @@ class AdminActions:
     def begin(
         self, action: AdminAction, fault: Fault, rng: Random, until_us: int = _NEVER_US
     ) -> None:
-        """Start on an action, and give up at `until_us` at the latest.
+        """Begin an action. It ends at `until_us` at the latest.
 
         Raises:
-            ActionNotReady: it names nodes that cannot be told at this moment.
+            ActionNotReady: it names nodes to remove that cannot be resolved now.
         """
         removed: tuple[int, ...] = ()
         if isinstance(action, RemoveAction):
@@ -110,7 +117,7 @@ class AdminActions:
         self._try(op)
 
     def _members(self) -> tuple[int, ...]:
-        """The members as the leader knows them: who else could be taken out?"""
+        """The members in the leader's configuration: those that can be removed."""
         leader = self._services.monitor.leader
         replica = self._nodes[leader].replica if leader is not None else None
         return () if replica is None else replica.core.membership.members()
@@ -119,14 +126,14 @@ class AdminActions:
         if op.outcome is not None:
             return
         try:
-            running = [node for node, machine in self._nodes.items() if machine.up]
-            asked = self._resolver.resolve(op.action.at, op.rng, among=running)
+            running = [node for node, sim_node in self._nodes.items() if sim_node.up]
+            targets = self._resolver.resolve(op.action.at, op.rng, among=running)
         except ActionNotReady:
-            asked = ()
-        if not asked:
+            targets = ()
+        if not targets:
             self._finish_or_retry(op, "no_leader", "")
             return
-        op.node = asked[0]
+        op.node = targets[0]
         left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
         timeout_ms = min(left_ms, _ATTEMPT_MS) if op.action.retry else left_ms
         op.attempts += 1
@@ -135,17 +142,17 @@ class AdminActions:
         def make(request_id: int, membership: Membership) -> ReplicaEvent:
             return _event(op, request_id, membership, timeout_ms)
 
-        def answered(reply: Reply | None) -> None:
+        def on_reply(reply: Reply | None) -> None:
             if attempt == op.attempts and op.outcome is None:
-                self._answered(op, reply)
+                self._on_reply(op, reply)
 
-        if self._nodes[op.node].receive_admin_request(make, answered):
+        if self._nodes[op.node].receive_admin_request(make, on_reply):
             op.fault.acted += 1
             self._services.trace.fault(self._engine.now, "act", op.name, [op.node])
         else:
             self._finish_or_retry(op, "lost", "the node is down")
 
-    def _answered(self, op: AdminOperation, reply: Reply | None) -> None:
+    def _on_reply(self, op: AdminOperation, reply: Reply | None) -> None:
         if reply is None:
             self._finish_or_retry(op, "lost", "the node died")
         elif reply.error is None:
@@ -156,7 +163,7 @@ class AdminActions:
             self._finish_or_retry(op, reply.error.code, str(reply.error))
 
     def _finish_or_retry(self, op: AdminOperation, outcome: str, detail: str) -> None:
-        """End with this outcome, or try again."""
+        """End with this outcome, or make another attempt."""
         op.last, op.detail = outcome, detail
         again = op.action.retry and outcome != "ok" and outcome not in _FINAL_REJECTIONS
         if again and self._engine.now + _PAUSE_US < op.deadline_us:
@@ -169,8 +176,10 @@ class AdminActions:
             op.outcome = op.last
 
 
-def _event(op: AdminOperation, request_id: int, now: Membership, timeout_ms: int) -> ReplicaEvent:
-    """What the node is asked, given the membership that it knows."""
+def _event(
+    op: AdminOperation, request_id: int, membership: Membership, timeout_ms: int
+) -> ReplicaEvent:
+    """The request, given the effective configuration of the node that receives it."""
     action = op.action
     match action:
         case AddLearnerAction():
@@ -178,30 +187,26 @@ def _event(op: AdminOperation, request_id: int, now: Membership, timeout_ms: int
         case TransferAction():
             return TransferLeader(request_id, action.to, timeout_ms)
         case ChangeMembersAction():
-            return _change(action, op.removed, request_id, now, timeout_ms)
+            return _change(action, op.removed, request_id, membership, timeout_ms)
         case RemoveAction():
             relative = ChangeMembersAction(learners=None, remove=action.nodes)
-            return _change(relative, op.removed, request_id, now, timeout_ms)
-    raise AssertionError(f"{action.kind} is no request")  # type: ignore[attr-defined]  # each action has one
+            return _change(relative, op.removed, request_id, membership, timeout_ms)
+    raise AssertionError(f"{action.kind} is not an admin request")  # type: ignore[attr-defined]  # each action has a kind
 
 
 def _change(
     action: ChangeMembersAction,
     removed: tuple[int, ...],
     request_id: int,
-    now: Membership,
+    membership: Membership,
     timeout_ms: int,
 ) -> ChangeMembers:
     voters = action.voters
     if voters is None:
-        voters = tuple(sorted({*now.voters, *action.add} - {*removed}))
+        voters = tuple(sorted({*membership.voters, *action.add} - {*removed}))
     learners = action.learners
     if learners is None:
-        learners = tuple(sorted({*now.learners} - {*voters} - {*removed}))
-    strangers = sorted({*voters, *learners} - {*dict(now.addresses)})
-    addresses = tuple((node, address_of(node)) for node in strangers)
+        learners = tuple(sorted({*membership.learners} - {*voters} - {*removed}))
+    added = sorted({*voters, *learners} - {*dict(membership.addresses)})
+    addresses = tuple((node, address_of(node)) for node in added)
     return ChangeMembers(request_id, voters, learners, addresses, timeout_ms, action.expected_index)
-
-
-#: Hands a request with this id to a node that knows this membership.
-MakeRequest = Callable[[int, Membership], ReplicaEvent]

@@ -1,14 +1,13 @@
-"""The ledger of faults: which were declared, and how often each acted.
+"""The ledger of faults: which were declared, and how often each one acted.
 
-What counts for each kind is written in docs/scenarios.md, "What the words mean".
-
-A fault that silently does nothing makes a run green for the wrong reason. So every declared
-fault has a line here, everything that it does is counted, and a run with an idle line fails.
+A fault that silently does nothing makes a run green for the wrong reason. So every declared fault has a line here,
+everything that it does is counted, and a run with an idle line fails. docs/scenarios.md defines what counts for each
+kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 
@@ -16,9 +15,9 @@ class Fault:
     """One declared fault.
 
     Attributes:
-        name: what the user wrote and where, e.g. `timeline[0] partition`.
+        name: its place in the scenario and its kind or label, e.g. `timeline[0] partition`.
         acted: how often it did something: messages cut, nodes crashed, writes delayed, ...
-        required: an idle fault fails the run unless this is False.
+        required: whether the run fails if the fault never acts.
     """
 
     __slots__ = ("acted", "name", "required")
@@ -34,13 +33,17 @@ class Fault:
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Firing:
-    """One firing of a fault, which may fire again while this one is in force.
+    """One firing of a fault. The fault may fire again while this firing is active.
 
-    Whatever a fault changes remembers the firings that hold it so, in the order in which they began. The end of a
-    firing takes that one away, and what is left stays in force.
+    A node, disk, clock or link keeps its active firings in the order in which they began. The end of one firing leaves
+    the others active.
     """
 
     fault: Fault
+
+
+#: Ends the effect of one firing.
+Undo = Callable[[], object]
 
 
 class FaultLedger:
@@ -50,7 +53,7 @@ class FaultLedger:
         self._faults: list[Fault] = []
 
     def declare(self, name: str, *, required: bool = True) -> Fault:
-        """Open a line for a fault."""
+        """Add a fault to the ledger."""
         fault = Fault(name, required=required)
         self._faults.append(fault)
         return fault
@@ -59,5 +62,5 @@ class FaultLedger:
         return iter(self._faults)
 
     def idle(self) -> list[Fault]:
-        """Declared faults that never acted though they had to."""
+        """The required faults that never acted."""
         return [fault for fault in self._faults if fault.required and not fault.acted]

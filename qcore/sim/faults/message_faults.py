@@ -1,19 +1,18 @@
-"""Timeline actions on single messages: the next ones that match are lost, or held until they are released.
+"""Timeline actions on single messages: the next matching ones are dropped, or held until they are released.
 
-A held message waits outside its link: a cut that begins and ends meanwhile does not touch it, nor does a
-crash of its sender. What is released arrives at once, in the order in which it was sent; on a link that is cut
-at that moment it is lost, as everything that is under way on a cut link. Later messages overtake a held one.
-What would not arrive anyway (see `Network.send`) is neither dropped nor held.
+A held message waits outside its link. Neither a cut that begins and ends meanwhile nor a crash of its sender affects
+it, and later messages overtake it. Released messages arrive immediately, in the order in which they were sent. If their
+link is cut at that time they are lost, like every message in transit on a cut link. A message that would make no
+difference at its end (see `Network.send`) is neither dropped nor held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
 from qcore.core.messages import AppendEntries
-from qcore.sim.faults.ledger import Fault
+from qcore.sim.faults.ledger import Fault, Undo
 from qcore.sim.faults.selection import SelectorResolver
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
 from qcore.sim.scenario.values import Selector
@@ -23,12 +22,12 @@ from qcore.sim.world.services import Services
 
 @dataclass(slots=True, eq=False)
 class _ArmedMessageAction:
-    """An armed action.
+    """An action that waits for messages.
 
     Attributes:
-        sources, targets: whose messages it takes; None for anybody's.
-        left: how many more; None for all.
-        held: what it holds, in the order of sending.
+        sources, targets: takes messages between these nodes; None for all.
+        left: how many more messages it takes; None for all.
+        held: the messages that it holds, in the order of sending.
     """
 
     action: MessageAction
@@ -39,7 +38,7 @@ class _ArmedMessageAction:
     left: int | None
     held: list[tuple[Link, object, str]] = field(default_factory=list)
 
-    def wants(self, link: Link, payload: object) -> bool:
+    def matches(self, link: Link, payload: object) -> bool:
         action = self.action
         if type(payload).__name__ not in action.message or self.left == 0:
             return False
@@ -53,11 +52,11 @@ class _ArmedMessageAction:
 
 
 class MessageActions:
-    """Sets traps for messages, and lets go what they hold.
+    """Drops, holds and releases messages.
 
     Args:
         services: the shared parts of the run.
-        resolver: resolves symbolic names, once, when the action fires.
+        resolver: resolves symbolic names when an action fires.
     """
 
     def __init__(self, services: Services, resolver: SelectorResolver) -> None:
@@ -66,16 +65,14 @@ class MessageActions:
         self._resolver = resolver
         self._armed_actions: list[_ArmedMessageAction] = []
 
-    def arm(
-        self, action: Drop | Hold, fault: Fault, label: str, rng: Random
-    ) -> Callable[[], object]:
-        """Drop or hold matching messages that are sent from now on.
+    def arm(self, action: Drop | Hold, fault: Fault, label: str, rng: Random) -> Undo:
+        """Drop or hold the matching messages that are sent from now on.
 
         Returns:
-            What disarms it, and releases what it holds.
+            Disarms the action and releases what it holds.
 
         Raises:
-            ActionNotReady: it names nodes that cannot be told at this moment.
+            ActionNotReady: it names nodes that cannot be resolved now.
         """
         left = None if action.times == "all" else action.times
         sources, targets = self._ends(action, rng)
@@ -87,7 +84,7 @@ class MessageActions:
         return lambda: self._disarm(armed)
 
     def release(self, action: Release, fault: Fault) -> None:
-        """Disarm the traps that hold messages, all or those with a label, and deliver what they hold."""
+        """Disarm the actions that hold messages, all or those with a label, and deliver the messages."""
         self._trace("act", fault, [], action.label or "")
         for armed in list(self._armed_actions):
             if isinstance(armed.action, Hold) and action.label in (None, armed.label):
@@ -97,7 +94,7 @@ class MessageActions:
     def _ends(
         self, action: MessageAction, rng: Random
     ) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
-        """Whose messages, and to whom; None for anybody."""
+        """The sources and targets of the messages; None for all nodes."""
         if action.source is not None and action.target is not None:
             sources, targets = self._resolver.resolve_groups((action.source, action.target), rng)
             return sources, targets
@@ -107,9 +104,9 @@ class MessageActions:
         return None if selector is None else self._resolver.resolve(selector, rng)
 
     def _take(self, link: Link, payload: object, message_id: str) -> str | None:
-        """Whether a trap keeps the message from its link; the first one that was armed goes first."""
+        """Take the message from its link for the first armed action that matches. See `Interceptor`."""
         for armed in self._armed_actions:
-            if not armed.wants(link, payload):
+            if not armed.matches(link, payload):
                 continue
             if armed.left is not None:
                 armed.left -= 1

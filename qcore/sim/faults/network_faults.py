@@ -1,12 +1,12 @@
-"""Timeline actions on the network: partitions, cuts, changed links, and their healing."""
+"""Timeline actions on the network: partitions, cuts, changes of links, and healing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from qcore.sim.faults.ledger import Fault, Firing
+from qcore.sim.faults.ledger import Fault, Firing, Undo
 from qcore.sim.faults.selection import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
 from qcore.sim.scenario.actions.network_actions import (
@@ -23,10 +23,7 @@ from qcore.sim.scenario.values import Selector
 from qcore.sim.world.network import Link, LinkQuality
 from qcore.sim.world.services import Services
 
-#: Takes the effect of an action back.
-Undo = Callable[[], object]
-
-#: Setting in a scenario -> attribute of `LinkQuality`.
+#: Setting of a scenario -> attribute of `LinkQuality`.
 _SETTINGS = {
     "latency_ms": "latency",
     "loss": "loss",
@@ -38,29 +35,29 @@ _SETTINGS = {
 
 
 def with_spec(quality: LinkQuality, spec: QualitySpec) -> LinkQuality:
-    """`quality` with what `spec` says, and unchanged where it says nothing."""
-    said = {
+    """`quality` with the settings that `spec` has."""
+    settings = {
         name: getattr(spec, setting)
         for setting, name in _SETTINGS.items()
         if getattr(spec, setting) is not None
     }
-    return replace(quality, **said)
+    return replace(quality, **settings)
 
 
 def impairments_of(spec: QualitySpec) -> list[str]:
-    """The settings of `spec` that will do harm now and then, and so can be counted when they do."""
+    """The settings of `spec` that harm some messages, so that each harmed message can be counted."""
     names = ("loss", "duplicate", "reorder", "bandwidth_bytes_per_s")
     return [name.removesuffix("_bytes_per_s") for name in names if getattr(spec, name)]
 
 
 def impairment_text(spec: QualitySpec, impairment: str) -> str:
-    """One of `impairments_of(spec)` with its value, as the trace says it."""
+    """One of `impairments_of(spec)` with its value, as in the trace."""
     setting = f"{impairment}_bytes_per_s" if impairment == "bandwidth" else impairment
     return f"{setting} {getattr(spec, setting)}"
 
 
 def _differing(one: LinkQuality, other: LinkQuality) -> list[str]:
-    """The settings in which they differ, by the names under which links book faults."""
+    """The settings in which the two differ, as keys of `Link.faults_by_setting`."""
     return [
         name.removesuffix("_bytes_per_s")
         for name in _SETTINGS.values()
@@ -70,7 +67,7 @@ def _differing(one: LinkQuality, other: LinkQuality) -> list[str]:
 
 @dataclass(slots=True)
 class _ActiveChange:
-    """What one firing changes, and where (the keys of `links`)."""
+    """A change of links by one firing. The keys of `links` are the changed links."""
 
     label: str
     action: LinkChange
@@ -78,12 +75,14 @@ class _ActiveChange:
 
 
 class NetworkActions:
-    """Cuts, changes and mends links, and keeps the trace and the monitor informed.
+    """Cuts, changes and heals links, and reports it to the trace and the monitor.
+
+    Each public method carries out one kind of action. One that begins a fault returns a function that ends it.
 
     Args:
         services: the shared parts of the run.
         resolver: resolves symbolic names.
-        standing_faults: hears of every change of links.
+        standing_faults: informed of every change of links.
     """
 
     def __init__(
@@ -93,12 +92,12 @@ class NetworkActions:
         self._standing_faults = standing_faults
         self._network = services.network
         self._resolver = resolver
-        self._active_cuts: dict[Firing, str] = {}  # those with links cut now -> label
+        self._active_cuts: dict[Firing, str] = {}  # firing with cut links -> label
         self._active_changes: dict[Firing, _ActiveChange] = {}
         self._base_quality: dict[tuple[int, int], tuple[LinkQuality, dict[str, Fault]]] = {}
 
     def remember_base_quality(self) -> None:
-        """Links as they are now are what `heal` restores."""
+        """Remember the links as they are now: `heal` restores this state."""
         for link in self._network.links():
             self._base_quality[link.source, link.target] = (
                 link.quality,
@@ -160,7 +159,7 @@ class NetworkActions:
             self._apply_quality(link)
         note = ", ".join(f"{name} {getattr(action, name)}" for name in action.changes())
         ends = [(link.source, link.target) for link in links]
-        # What only takes trouble away is no fault that begins: nothing is wrong from then on.
+        # A change that only removes impairments begins no fault.
         phase = "act" if action.only_removes_impairments else "begin"
         self._services.trace.fault(self._now, phase, fault.name, [], ends, note)
         self._standing_faults.links_changed()
@@ -169,7 +168,7 @@ class NetworkActions:
     # -- repairs --------------------------------------------------------------------------------
 
     def heal(self, action: Heal, fault: Fault, rng: Random) -> None:
-        """Mend everything, one labelled fault, or the links that touch some nodes."""
+        """Heal everything, one labelled fault, or the links that touch some nodes."""
         self._services.trace.fault(self._now, "act", fault.name, [], [], action.label or "")
         if action.nodes is not None:
             nodes = self._resolver.resolve_as_before(
@@ -177,17 +176,13 @@ class NetworkActions:
             )
             self._heal_nodes(frozenset(nodes), fault)
             return
-        chosen = [
-            (cause, None)
-            for cause, label in self._active_cuts.items()
-            if action.label in (None, label)
-        ]
-        for cause, _ in chosen:
-            self._heal_cut(cause)
-            fault.acted += 1
-        for cause, change in list(self._active_changes.items()):
+        for firing, label in list(self._active_cuts.items()):
+            if action.label in (None, label):
+                self._heal_cut(firing)
+                fault.acted += 1
+        for firing, change in list(self._active_changes.items()):
             if action.label in (None, change.label):
-                self._end_link_change(cause)
+                self._end_link_change(firing)
                 fault.acted += 1
 
     def _heal_nodes(self, nodes: frozenset[int], fault: Fault) -> None:
@@ -200,19 +195,19 @@ class NetworkActions:
         for link in touching:
             self._apply_quality(link)
         self._standing_faults.links_changed()
-        still = {cut for link in self._network.links() for cut in link.cuts}
-        for cause in [cause for cause in self._active_cuts if cause not in still]:
-            self._end_cut(cause)
+        still_cutting = {cut for link in self._network.links() for cut in link.cuts}
+        for firing in [firing for firing in self._active_cuts if firing not in still_cutting]:
+            self._end_cut(firing)
         self._services.monitor.links_changed(self._now)
 
-    # -- cutting and mending ----------------------------------------------------------------------
+    # -- cutting and healing ----------------------------------------------------------------------
 
     @property
     def _now(self) -> int:
         return self._services.engine.now
 
     def _up(self) -> tuple[int, ...]:
-        """Whose links random picks prefer: to cut off a node that is down changes nothing while it is."""
+        """The nodes that random picks prefer. To cut off a node that is down makes no difference."""
         return tuple(node for node, facts in self._services.monitor.facts.items() if facts.up)
 
     def _pairs(
@@ -248,7 +243,7 @@ class NetworkActions:
         self._services.trace.fault(self._now, "end", firing.fault.name)
 
     def _end_link_change(self, firing: Firing) -> None:
-        """End one change of links; those that other firings made stay in force."""
+        """End the change of links by one firing. The changes by other firings stay active."""
         change = self._active_changes.pop(firing, None)
         if change is not None:
             for link in change.links:
@@ -258,9 +253,9 @@ class NetworkActions:
             self._standing_faults.links_changed()
 
     def _apply_quality(self, link: Link) -> None:
-        """Give a link its normal quality, changed by every firing in force, in their order."""
-        quality, normal = self._base_quality[link.source, link.target]
-        faults_by_setting = dict(normal)
+        """Give a link its base quality, changed by each active firing in their order."""
+        quality, base_faults = self._base_quality[link.source, link.target]
+        faults_by_setting = dict(base_faults)
         for firing, change in self._active_changes.items():
             if link in change.links:
                 before, quality = quality, with_spec(quality, change.action)

@@ -1,4 +1,4 @@
-"""From symbolic names in a scenario to node ids, at the moment when an action fires."""
+"""Resolves the symbolic names of a scenario, such as `leader`, to node ids when an action fires."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from qcore.sim.verdict.monitor import Monitor
 
 
 class ActionNotReady(Exception):
-    """A name cannot be resolved at this moment, e.g. `leader` while there is none: look again later."""
+    """An action cannot fire yet, e.g. because it names `leader` and there is none. Try again later."""
 
 
 @dataclass(slots=True, frozen=True)
 class _Choice:
-    """How random picks choose; see `SelectorResolver.resolve`."""
+    """The rules for random picks; see `SelectorResolver.resolve`."""
 
     rng: Random
     taken: Collection[int]
@@ -31,13 +31,13 @@ class _Choice:
 
 
 class SelectorResolver:
-    """Resolves selectors against the state of the run, and remembers what names meant.
+    """Resolves selectors against the state of the run, and remembers the results.
 
-    What `leader` meant when a fault struck is what it means when the fault is taken back: after
-    `crash: leader`, `restart: leader` starts that very node.
+    A repair means the same nodes as the fault that it repairs: after `crash: leader`, `restart: leader` starts the node
+    that crashed.
 
     Args:
-        monitor: knows who leads and who runs.
+        monitor: knows which node leads and which nodes run.
         clients: the ids of the clients, as network vertices (negative).
     """
 
@@ -55,17 +55,17 @@ class SelectorResolver:
         among: Collection[int] | None = None,
         preferred: Collection[int] | None = None,
     ) -> tuple[int, ...]:
-        """Node ids (and clients, negative), without repetition, in ascending order.
+        """The node ids (and clients, negative) that a selector names, each once, in ascending order.
 
         Args:
-            selector: what the scenario says.
+            selector: the names.
             rng: draws random picks.
-            taken: nodes already named in the same action: `rest` and random picks leave them out.
-            among: random picks (`random`, `majority`, `minority`) are of these only: on which the action can act.
-            preferred: random picks are of these as long as there are enough.
+            taken: nodes that the same action names already. `rest` and random picks leave them out.
+            among: random picks (`random`, `majority`, `minority`) are limited to these, on which the action can act.
+            preferred: random picks take these first.
 
         Raises:
-            ActionNotReady: there is no leader, no such follower, or too few to pick from now.
+            ActionNotReady: there is currently no leader, no such follower, or too few nodes to pick from.
         """
         found: list[int] = []
         for term in sorted(selector.terms, key=_phase):
@@ -81,7 +81,7 @@ class SelectorResolver:
     def resolve_groups(
         self, groups: Sequence[Selector], rng: Random, preferred: Collection[int] | None = None
     ) -> list[tuple[int, ...]]:
-        """Several selectors that share `rest` and random picks: the definite ones are settled first.
+        """Resolve several selectors that share `rest` and random picks. Definite names come first.
 
         Raises:
             ActionNotReady: as `resolve`.
@@ -99,9 +99,9 @@ class SelectorResolver:
     def resolve_as_before(
         self, selector: Selector, rng: Random, among: Collection[int]
     ) -> tuple[int, ...]:
-        """As `resolve`, but a name that meant nodes of `among` when it was last used means them again.
+        """As `resolve`, but a name that last meant nodes in `among` means them again.
 
-        Random picks are of `among` as long as there are enough.
+        Random picks take nodes in `among` first.
 
         Raises:
             ActionNotReady: as `resolve`.
@@ -119,7 +119,7 @@ class SelectorResolver:
     def _term(self, term: int | str, pool: str, choice: _Choice) -> tuple[int, ...]:
         if isinstance(term, int):
             return (term,)
-        everyone = tuple(node for node, facts in self._monitor.facts.items() if facts.joined)
+        joined = tuple(node for node, facts in self._monitor.facts.items() if facts.joined)
         taken = choice.taken
         name, _, number = term.partition("_")
         match name:
@@ -129,29 +129,29 @@ class SelectorResolver:
                 return self._old_leader()
             case "followers":
                 leader = self._leader()
-                return tuple(n for n in everyone if n != leader and n not in taken)
+                return tuple(n for n in joined if n != leader and n not in taken)
             case "follower":
                 return (self._follower(int(number)),)
             case "rest":
-                left_out = taken or (self._leader(),)
-                return tuple(node for node in everyone if node not in left_out)
+                excluded = taken or (self._leader(),)
+                return tuple(node for node in joined if node not in excluded)
             case "all":
-                return everyone
+                return joined
             case "down":
-                return tuple(n for n in everyone if not self._monitor.facts[n].up)
+                return tuple(n for n in joined if not self._monitor.facts[n].up)
             case "paused":
                 return tuple(n for n, facts in self._monitor.facts.items() if facts.paused)
             case "majority":
-                return self._pick(len(everyone) // 2 + 1, "all", choice)
+                return self._pick(len(joined) // 2 + 1, "all", choice)
             case "minority":
-                return self._pick((len(everyone) - 1) // 2, "all", choice)
+                return self._pick((len(joined) - 1) // 2, "all", choice)
             case "random":
                 return self._pick(int(number or 1), pool, choice)
             case "clients":
                 return tuple(self._clients)
             case "client":
                 return (-int(number),)
-        raise AssertionError(f"selector term {term!r} is not known")  # values.py lets none through
+        raise AssertionError(f"selector term {term!r} is not known")  # values.py rejects it
 
     def _leader(self) -> int:
         leader = self._monitor.leader
@@ -193,7 +193,7 @@ class SelectorResolver:
 
 
 def _phase(term: int | str) -> int:
-    """Definite names first, then random picks, then whatever is left."""
+    """The order of resolution: definite names, then random picks, then names for the remaining nodes."""
     if isinstance(term, int):
         return 0
     name = term.partition("_")[0]

@@ -1,6 +1,6 @@
-"""What a scenario's standing network does wrong, told to the trace: a fault from the beginning on.
+"""Traces the impairments that a scenario's `network` declares: faults that are active from the start.
 
-It is in force on a link while nothing in the timeline overrules it there.
+Such a fault is active on a link unless the timeline overrides it there.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from qcore.sim.world.services import Services
 
 @dataclass(slots=True)
 class _StandingImpairments:
-    """The impairments that one part of `network` declares: name on the links -> setting and value.
+    """The impairments that one part of `network` declares.
 
-    `traced` is what the trace says now; empty while none is in force.
+    Attributes:
+        impairments: fault and text, by key of `Link.faults_by_setting`.
+        traced: the active impairments, as in the trace; empty while none is active.
     """
 
     name: str
@@ -27,7 +29,7 @@ class _StandingImpairments:
 
 
 class StandingFaults:
-    """Begins and ends the faults of the standing network in the trace."""
+    """Traces the begin and end of standing faults."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -36,18 +38,18 @@ class StandingFaults:
     def add(
         self, name: str, impairments: Mapping[str, tuple[Fault, str]], links: Iterable[Link]
     ) -> None:
-        """These links have impairments of their own.
+        """Add the impairments of some links.
 
         Args:
-            name: which part of the scenario says so, for example `network`.
-            impairments: fault and text, for example `loss 0.3`, by the name under which links book it.
-            links: where.
+            name: the part of the scenario that declares them, for example `network`.
+            impairments: fault and text, for example `loss 0.3`, by key of `Link.faults_by_setting`.
+            links: the impaired links.
         """
         if impairments:
             self._parts.append(_StandingImpairments(name, impairments, tuple(links)))
 
     def links_changed(self) -> None:
-        """Links may have changed: tell the trace what that means for the standing faults."""
+        """Trace what a change of links means for the standing faults."""
         trace, now = self._services.trace, self._services.engine.now
         for part in self._parts:
             links = [

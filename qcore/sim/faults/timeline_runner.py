@@ -1,4 +1,4 @@
-"""Carries out a scenario's timeline: when actions fire, how often, and what takes them back."""
+"""Schedules a scenario's timeline: when each action fires, how often, and when its effect ends."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from functools import partial
 from random import Random
 
 from qcore.sim.faults.admin_client import AdminActions
-from qcore.sim.faults.ledger import Fault, FaultLedger
+from qcore.sim.faults.disk_clock_faults import DiskClockActions
+from qcore.sim.faults.ledger import Fault, FaultLedger, Undo
 from qcore.sim.faults.message_faults import MessageActions
-from qcore.sim.faults.network_faults import NetworkActions, Undo
+from qcore.sim.faults.network_faults import NetworkActions
 from qcore.sim.faults.node_faults import NodeActions
 from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
+from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers
 from qcore.sim.scenario.actions.admin_actions import AdminAction, Join
 from qcore.sim.scenario.actions.disk_clock_actions import (
@@ -47,14 +49,14 @@ from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.random_streams import Streams
 
-#: A name that means nobody at the moment is looked up again after so long.
+#: How long to wait before an action that is not ready is tried again.
 _LOOK_AGAIN_US = 1000
 _NEVER_US = 1 << 60
 
 
 @dataclass(slots=True)
 class _ScheduledItem:
-    """A timeline item in execution."""
+    """A timeline item, its faults, and how often it has fired."""
 
     item: Item
     faults: list[Fault]
@@ -63,28 +65,44 @@ class _ScheduledItem:
 
     @property
     def until_us(self) -> int:
-        """After this moment the item does nothing more."""
+        """After this time the item does nothing more."""
         return _NEVER_US if self.item.until_ms is None else microseconds(self.item.until_ms)
 
 
 @dataclass(slots=True)
 class ActionTimes:
-    """When repairs acted and when the last action of any kind did, for expectations. Microseconds."""
+    """When repairs were made, and when the last action of any kind was, in microseconds. For the expectations."""
 
     repairs: list[int] = field(default_factory=list)
     last: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class TimelineActions:
+    """The parts that carry out actions, by what they act on."""
+
+    network: NetworkActions
+    nodes: NodeActions
+    disks_clocks: DiskClockActions
+    messages: MessageActions
+    operations: OperationActions
+    admin: AdminActions
 
 
 class TimelineRunner:
     """Schedules and fires all items of a timeline.
 
     Args:
-        items: what the scenario says.
-        ledger: each action gets its line.
-        streams: each item draws from a stream of its own.
+        items: the timeline.
+        engine: the simulated clock.
+        triggers: the armed triggers, to which items with `when` are added.
+        resolver: resolves symbolic names.
+        actions: carry out the actions.
+        ledger: gets a line for each action.
+        streams: gives each item a separate random stream.
 
     Attributes:
-        action_times: what has acted when.
+        action_times: the times of repairs and of the last action.
     """
 
     def __init__(
@@ -93,20 +111,14 @@ class TimelineRunner:
         engine: Engine,
         triggers: ArmedTriggers,
         resolver: SelectorResolver,
-        network: NetworkActions,
-        nodes: NodeActions,
-        messages: MessageActions,
-        admin: AdminActions,
+        actions: TimelineActions,
         ledger: FaultLedger,
         streams: Streams,
     ) -> None:
         self._engine = engine
         self._triggers = triggers
         self._resolver = resolver
-        self._network = network
-        self._nodes = nodes
-        self._messages = messages
-        self._admin = admin
+        self._actions = actions
         self.action_times = ActionTimes()
         self._scheduled_items = [
             _ScheduledItem(
@@ -204,11 +216,11 @@ class TimelineRunner:
         undo()
 
     def _perform(self, action: Action, fault: Fault, scheduled: _ScheduledItem) -> Undo | None:
-        label, rng, network, nodes = (
-            scheduled.item.label or "",
-            scheduled.rng,
-            self._network,
-            self._nodes,
+        label, rng = scheduled.item.label or "", scheduled.rng
+        network, nodes, disks_clocks = (
+            self._actions.network,
+            self._actions.nodes,
+            self._actions.disks_clocks,
         )
         match action:
             case Partition():
@@ -228,37 +240,40 @@ class TimelineRunner:
             case Wipe():
                 return nodes.wipe(action, fault, rng)
             case Drop() | Hold():
-                return self._messages.arm(action, fault, label, rng)
+                return self._actions.messages.arm(action, fault, label, rng)
             case Pause():
                 return nodes.pause(action, fault, rng)
             case DiskStall() | DiskSlow():
-                return nodes.disk(action, fault, rng)
+                return disks_clocks.disk(action, fault, rng)
             case ClockAction():
-                return nodes.clock(action, fault, rng)
+                return disks_clocks.clock(action, fault, rng)
             case _:
-                self._perform_at_once(action, fault, rng, scheduled.until_us)
+                self._perform_irreversible(action, fault, rng, scheduled.until_us)
                 return None
 
-    def _perform_at_once(self, action: Action, fault: Fault, rng: Random, until_us: int) -> None:
-        """Actions that nothing takes back."""
+    def _perform_irreversible(
+        self, action: Action, fault: Fault, rng: Random, until_us: int
+    ) -> None:
+        """Perform an action that has no end."""
+        actions = self._actions
         match action:
             case Heal():
-                self._network.heal(action, fault, rng)
+                actions.network.heal(action, fault, rng)
             case Release():
-                self._messages.release(action, fault)
+                actions.messages.release(action, fault)
             case Restart():
-                self._nodes.restart(action, fault, rng)
+                actions.nodes.restart(action, fault, rng)
             case Resume():
-                self._nodes.resume(action, fault, rng)
+                actions.nodes.resume(action, fault, rng)
             case DiskRecover():
-                self._nodes.disk_recover(action, fault, rng)
+                actions.disks_clocks.disk_recover(action, fault, rng)
             case CampaignAction():
-                self._nodes.campaign(action, fault, rng)
+                actions.nodes.campaign(action, fault, rng)
             case TakeSnapshotAction():
-                self._nodes.snapshot(action, fault, rng)
+                actions.nodes.snapshot(action, fault, rng)
             case OperationAction():
-                self._nodes.operation(action, fault, rng)
+                actions.operations.send(action, fault, rng)
             case Join():
-                self._nodes.join(action, fault)
+                actions.nodes.join(action, fault)
             case AdminAction():
-                self._admin.begin(action, fault, rng, until_us)
+                actions.admin.begin(action, fault, rng, until_us)

@@ -1,4 +1,4 @@
-"""Where a run can be interrupted: the events that a timeline's `when` listens to."""
+"""The triggers of a timeline (`when`): the events that they wait for, and how nodes fire them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from qcore.sim.scenario.timeline import EventKind, Trigger
 
 @dataclass(slots=True, frozen=True)
 class NodeEvent:
-    """One event at a node, as far as triggers can tell events apart.
+    """One event at a node, with the properties by which triggers select events.
 
     Attributes:
-        node: where.
-        message, peer: for send and receive, the message's type, and whom it goes to or comes from.
-        role: for role, the role taken; for vote unused.
-        term: of the message, role or vote; 0 where none is known.
-        index: for commit and apply; for durable the log's last durable entry.
+        node: the node.
+        message: for send and receive, the type of the message.
+        peer: for send and receive, the other node; for vote, the candidate.
+        role: for role, the new role.
+        term: of the message, role, vote or applied entry; 0 if there is none.
+        index: for commit and apply, the index; for durable, the last durable index of the log.
     """
 
     node: int
@@ -28,7 +29,7 @@ class NodeEvent:
     index: int = 0
 
 
-#: Says whether a node is among those that a trigger names.
+#: Whether a node is among those that a trigger names.
 NodeFilter = Callable[[int], bool]
 
 
@@ -44,7 +45,7 @@ class ArmedTrigger:
         self.left = times
 
     def fire_if_matching(self, node_event: NodeEvent) -> None:
-        """Act if this is what the trigger waits for."""
+        """Act if the trigger waits for this event."""
         if self.left and self._matches(node_event):
             self.left -= 1
             self._action()
@@ -63,7 +64,7 @@ class ArmedTrigger:
 
 
 class ArmedTriggers:
-    """The armed triggers by kind of event. Nodes look at the lists, which are empty in most runs."""
+    """The armed triggers by kind of event. Nodes check the lists first, which are empty in most runs."""
 
     __slots__ = ("apply", "commit", "durable", "receive", "role", "send", "vote")
 
@@ -77,13 +78,13 @@ class ArmedTriggers:
         self.durable: list[ArmedTrigger] = []
 
     def arm(self, kind: EventKind, armed_trigger: ArmedTrigger) -> None:
-        """Let a trigger wait for events of a kind."""
+        """Add a trigger that waits for events of a kind."""
         waiting: list[ArmedTrigger] = getattr(self, kind)
         waiting.append(armed_trigger)
 
 
 def fire_matching(waiting: list[ArmedTrigger], node_event: NodeEvent) -> None:
-    """Show an event to all triggers that wait for its kind."""
+    """Fire the triggers that wait for this event. `waiting` holds those of its kind."""
     for armed_trigger in list(waiting):
         armed_trigger.fire_if_matching(node_event)
         if not armed_trigger.left:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from qcore.errors import StateMachineFailed
 from qcore.replica.sessions.session_table import SESSION_TICK
-from qcore.sim.faults.node_faults import TimelineOperation
+from qcore.sim.faults.timeline_operations import TimelineOperation
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.values import Count, microseconds
@@ -18,7 +18,7 @@ from qcore.sim.verdict.monitor import Interval
 from qcore.sim.verdict.result import Expectation
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.workload import SessionWorkload
-from qcore.sim.world.sim_node import SimNode
+from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.world import World
 
 #: The errors of a custom state machine: for a request that it does not understand, and for a result that breaks its
@@ -372,7 +372,7 @@ def _outcomes_and_members(run: RunFacts) -> Iterator[Expectation]:
             seen = f"{op.outcome or op.last} after {op.attempts} attempts, last at node {op.node}"
             wanted = " or ".join(op.action.outcome)
             yield Expectation(op.name, op.has_expected_outcome, wanted, seen)
-    for asked in run.world.node_actions.timeline_operations:
+    for asked in run.world.operation_actions.operations:
         yield from _one_operation(asked)
     if run.expect.final_voters is not None:
         yield _final_voters(run, run.expect.final_voters)

@@ -14,7 +14,7 @@ from qcore.core.entry import Entry, Membership
 from qcore.core.log.durable_state import first_index
 from qcore.sim.verdict.snapshot_histories import EntryHistory, SnapshotHistories
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.world.sim_node import SimNode
+from qcore.sim.world.node.sim_node import SimNode
 
 _SHOWN_CHARS = 80
 

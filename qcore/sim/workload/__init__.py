@@ -1,1 +1,1 @@
-"""Simulated clients and what they ask."""
+"""The workload of a run: simulated clients, the operations that they choose, and how machines encode them."""

@@ -1,4 +1,4 @@
-"""Client operations: what is asked, how it is put to the state machine, and what came of it."""
+"""Client operations and their outcomes, and the codecs that translate them for each kind of state machine."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ class ClientOperation:
 
     Attributes:
         kind: write, read or cas.
-        value: what is written; for a cas the new value.
-        expected: for a cas, the value it wants to replace.
-        outcome: None while it is under way.
-        output: what a read found; whether a cas succeeded.
-        index: the log index that it took effect at, 0 while unknown.
-        term: for the checkers, the term of the entry at this index, 0 while unknown: it tells the entry from another
-            with the same text.
-        payload: the command, for a check that it is still in the log at the end.
-        only_node: sent to this node and to no other, once.
-        is_raw: a request to a machine of the user's own, an increment, or one that prepares the run: `output` is
-            the answer as it is, and the checkers of registers do not see it.
-        attempt_us: if set, send it again elsewhere when no answer came for so long: only for what a session
-            makes harmless to repeat.
-        max_staleness_ms: how old the state may be that a stale read sees.
-        served_by, served_us: for the checkers, which node gave the last answer, and when.
-        note: why it ended so: an error's name, or what happened to the connection; empty if it went well.
-        may_have_applied: some attempt may have taken effect though its answer never came.
-        then: called when it has an outcome.
+        value: the value to write; for a cas, the new value.
+        expected: for a cas, the value to replace.
+        deadline_us: when the client stops waiting.
+        request, payload: the kind and the text of the request. A checker looks for the payload of a write in the log.
+        only_node: the operation is sent to this node only, and only once.
+        is_raw: the payload was given as it is, and `output` is the response as it is: a request to a custom
+            machine, an increment, or a setup command. The checkers of registers skip it.
+        attempt_us: if set, the operation is sent again, to another node, when no response came for this long. Only
+            requests in a session may be repeated.
+        max_staleness_ms: the bound of a stale read.
+        served_by, served_us: for the checkers: the node that sent the last response, and when.
+        note: the reason for the outcome: an error's name, or what happened to the connection; empty after success.
+        may_have_applied: some attempt may have taken effect although its response never came.
+        then: called when the operation has an outcome.
+        attempt: how often it was sent.
+        in_flight: whether the client waits for a response.
+        outcome: None while the operation is in progress.
+        output: the value that a read found; whether a cas succeeded.
+        index: the log index at which it took effect; 0 while unknown.
+        term: for the checkers: the term of the entry at this index; 0 while unknown. It distinguishes the entry from
+            another one with the same text.
     """
 
     client: int
@@ -70,18 +73,18 @@ class ClientOperation:
 
     @property
     def writes(self) -> bool:
-        """Whether it goes through the log."""
+        """Whether the request goes through the log."""
         return self.request in ("write", "session")
 
     @property
     def is_acknowledged_write(self) -> bool:
-        """True once the client was told that the command was applied, also if the machine refused it."""
+        """True once the client knows that the command was applied, even if the result is an error."""
         return self.index > 0 and self.writes
 
     def as_operation(self) -> Operation | None:
-        """For the linearizability checker; None if it certainly had no effect.
+        """The operation for the linearizability checker; None for one that certainly had no effect.
 
-        Nor does it get stale reads, which promise less: `qcore.sim.verdict.staleness` judges them.
+        None for stale reads, too. They promise less, and `qcore.sim.verdict.staleness` judges them.
         """
         if self.outcome == "refused" or self.request == "stale_read":
             return None
@@ -97,12 +100,12 @@ class ClientOperation:
         )
 
 
-#: Draws what a client asks next of a machine of the user's own: a write or a read, and its payload.
+#: Draws the next request to a custom machine: a write or a read, and its payload.
 RequestSource = Callable[[Random], tuple[RequestKind, str]]
 
 
 class OperationCodec(Protocol):
-    """How operations are said to one kind of state machine."""
+    """Translates operations into requests to one kind of state machine, and results back."""
 
     @property
     def has_cas(self) -> bool:
@@ -111,34 +114,34 @@ class OperationCodec(Protocol):
 
     @property
     def setup(self) -> Sequence[str]:
-        """Commands to commit, in this order, before the clients begin."""
+        """The setup commands, to commit in this order before the clients begin."""
         ...
 
     def take_setup_result(self, number: int, result: str) -> None:
-        """The result of `setup[number]`."""
+        """Receive the result of `setup[number]`."""
         ...
 
     def can_encode(self, key: str) -> bool:
-        """Whether `encode` can speak of this register now."""
+        """Whether `encode` knows this register. Some machines need the setup first."""
         ...
 
     def encode(self, op: ClientOperation) -> tuple[RequestKind, str]:
-        """The kind of request and its payload, for a key that it knows."""
+        """The kind and payload of the request, for a register that the codec knows."""
         ...
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
-        """Put the result into `op.output`; returns an error's text if the machine refused."""
+        """Set `op.output` from the result. Returns the text of the error if the result is one, or None."""
         ...
 
 
 class KeyValueCodec:
-    """Speaks to `qcore.machines.register.KeyValueMachine`."""
+    """Encodes operations for `qcore.machines.register.KeyValueMachine`."""
 
     has_cas = True
     setup: Sequence[str] = ()
 
     def __init__(self) -> None:
-        self._keys: dict[str, str] = {}  # key -> as JSON; there are few keys and many operations
+        self._keys: dict[str, str] = {}  # key -> JSON text, because few keys serve many operations
 
     def take_setup_result(self, number: int, result: str) -> None:
         raise AssertionError("the key-value machine needs no setup")
@@ -160,22 +163,25 @@ class KeyValueCodec:
                 return "write", f'{{"op":"set","key":{key},"value":{json.dumps(op.value)}}}'
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
-        answer = json.loads(result)
-        if op.kind == "cas" and (answer["ok"] or "value" in answer):
-            op.output = bool(answer["ok"])
+        decoded = json.loads(result)
+        if op.kind == "cas" and (decoded["ok"] or "value" in decoded):
+            op.output = bool(decoded["ok"])
             return None
-        if not answer["ok"]:
-            return str(answer["error"])
+        if not decoded["ok"]:
+            return str(decoded["error"])
         if op.kind == "read":
-            op.output = answer["value"]
+            op.output = decoded["value"]
         return None
 
 
 class EntityCodec:
-    """Speaks to `qcore.machines.entity.entity_store.EntityStore`: register k is a text field of an entity of its own.
+    """Encodes operations for `qcore.machines.entity.entity_store.EntityStore`. Each register is a field of one entity.
 
-    The text is the value as JSON; the schema's default, an empty text, stands for a register that was
-    never written.
+    The text of the field is the value as JSON. The schema's default, an empty text, means that the register was never
+    written.
+
+    Args:
+        keys: how many registers the workload uses.
     """
 
     has_cas = False
@@ -206,10 +212,10 @@ class EntityCodec:
         ]
 
     def take_setup_result(self, number: int, result: str) -> None:
-        answer = next(iter(json.loads(result).values()))
-        assert answer["error"] is None, f"the store refuses no set-up: {answer['error']}"
+        decoded = next(iter(json.loads(result).values()))
+        assert decoded["error"] is None, f"the store rejects no setup command: {decoded['error']}"
         if number:
-            self._ids[self._keys[number - 1]] = answer["response"]
+            self._ids[self._keys[number - 1]] = decoded["response"]
 
     def can_encode(self, key: str) -> bool:
         return key in self._ids
@@ -229,31 +235,39 @@ class EntityCodec:
         return "read" if read else "write", json.dumps({"UpdateEntity": {"request": requests}})
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
-        answer = next(iter(json.loads(result).values()))
-        if answer["error"] is not None:
-            return str(answer["error"])
+        decoded = next(iter(json.loads(result).values()))
+        if decoded["error"] is not None:
+            return str(decoded["error"])
         if op.kind == "read":
-            text = answer["response"][0]["Read"]["value"]["String"]
+            text = decoded["response"][0]["Read"]["value"]["String"]
             op.output = json.loads(text) if text else None
         return None
 
 
 class UserMachineCodec:
-    """For a machine of the user's own: there are no registers to speak of."""
+    """Stands for the codec of a custom machine, which has no registers to encode."""
 
     has_cas = False
     setup: Sequence[str] = ()
 
     def take_setup_result(self, number: int, result: str) -> None:
-        raise AssertionError("a machine of the user's own needs no setup")
+        raise AssertionError("a custom machine needs no setup")
 
     def can_encode(self, key: str) -> bool:
         return False
 
     def encode(self, op: ClientOperation) -> tuple[RequestKind, str]:
-        raise AssertionError(
-            "World refuses scenarios that ask a machine of the user's own for registers"
-        )
+        raise AssertionError("World refuses scenarios that need registers of a custom machine")
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
-        raise AssertionError("plain requests are understood as they are")
+        raise AssertionError("results of raw requests are not decoded")
+
+
+def codec_for(name: str, keys: int) -> OperationCodec:
+    """The codec for a built-in state machine.
+
+    Args:
+        name: `kv` or `entity`.
+        keys: how many registers the workload uses.
+    """
+    return EntityCodec(keys) if name == "entity" else KeyValueCodec()

@@ -1,8 +1,8 @@
-"""The clients of a simulated cluster: they send, follow redirects, retry refusals, and time out.
+"""The clients of a simulated cluster: they send requests, follow redirects, retry after rejections, and time out.
 
-What a client may do again is decided by what it was told: a rejection that certainly had no effect is
-tried elsewhere until the time is up; a write whose answer did not come is *unknown*, and never
-blindly repeated, unless a session makes that harmless.
+The response decides whether a client may retry. A rejected request certainly had no effect, so the client tries another
+node until the deadline. A write without a response has the outcome *unknown*. It is never repeated blindly, unless a
+session makes that harmless.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _RETRY_PAUSE_US = 10_000
 
 
 @dataclass(slots=True)
-class ClientCall:
-    """A request on its way to a node."""
+class RequestMessage:
+    """One attempt at an operation, on its way to a node."""
 
     op: ClientOperation
     attempt: int
@@ -37,12 +37,15 @@ class ClientCall:
 
 
 @dataclass(slots=True)
-class ClientAnswer:
-    """What came back: the machine's result, or an error.
+class ResponseMessage:
+    """The response to one attempt: a result or an error.
 
-    Without either, the connection broke: before the request was taken (`connection_refused`), or after, so that
-    nobody knows what became of it. For the checkers it says what no client could know: the `term` of the entry at
-    `index` (0 while it is not known), and which node answered, and when, in simulated time.
+    Without either, the connection broke: before the node accepted the request (`connection_refused`), or afterwards, so
+    that its outcome is unknown.
+
+    Attributes:
+        term: for the checkers: the term of the entry at `index`; 0 while unknown.
+        served_by, served_us: for the checkers: the node that responded, and when, in simulated time.
     """
 
     op: ClientOperation
@@ -58,20 +61,25 @@ class ClientAnswer:
 
 @dataclass(slots=True, frozen=True)
 class ReadMix:
-    """How a client's reads are served: one of `kinds`, drawn for each read; stale ones with this bound."""
+    """How reads are served: by one of `kinds`, drawn for each read. The bound applies to stale reads."""
 
     kinds: tuple[ReadKind, ...] = ("read",)
     max_staleness_ms: int = 1000
 
 
-class Client:
+class SimClient:
     """One client: a vertex of the network, with links to and from the nodes.
 
     Args:
         number: from 1; its vertex is `-number`.
-        nodes: whom it may ask; it begins with one of them, by its number.
-        history: where its operations go, in the order of invocation.
+        nodes: the nodes that it may send to. Its number decides which one it begins with.
+        codec: encodes its operations on registers.
+        history: receives its operations, in the order of invocation.
         rng: draws the kind of each read.
+
+    Attributes:
+        reads: how its reads are served, unless an operation overrides it.
+        last_values: the last value that it wrote or read, by key: what a cas expects.
     """
 
     def __init__(
@@ -98,17 +106,15 @@ class Client:
         self._rng = rng
         self._ops = 0
         self._target = self._nodes[(number - 1) % len(self._nodes)]
-        #: How its reads are served, unless an operation says otherwise.
         self.reads = ReadMix()
-        #: The last value that it wrote or read, by key: what a cas expects.
         self.last_values: dict[str, Value] = {}
 
     def attach(self) -> None:
-        """All links are in place."""
+        """Learn the client's links, which are complete now."""
         self._links = self._network.links_from(self.vertex)
 
     def can_encode(self, key: str) -> bool:
-        """Whether operations on this register can be phrased now: some machines are prepared first."""
+        """Whether operations on this register are possible yet. Some machines need the setup first."""
         return self._codec.can_encode(key)
 
     def begin(
@@ -123,13 +129,13 @@ class Client:
         then: Callable[[ClientOperation], None] | None = None,
         reads: ReadMix | None = None,
     ) -> ClientOperation:
-        """Invoke an operation.
+        """Begin an operation on a register.
 
         Args:
             kind: write, read or cas.
             key, value, expected: see `ClientOperation`.
-            timeout_ms: how long to wait before the outcome is unknown.
-            node: send it to this node and to no other, once.
+            timeout_ms: how long to wait for an outcome.
+            node: send it to this node only, and only once.
             then: called with the operation when it has an outcome.
             reads: for a read, how it is served.
         """
@@ -147,7 +153,7 @@ class Client:
         self._env.schedule(Call(lambda _event: self._on_timeout(op)), NORMAL, timeout_ms * 1000)
         return op
 
-    def ask(
+    def begin_raw(
         self,
         kind: RequestKind,
         payload: str,
@@ -158,14 +164,14 @@ class Client:
         key: str = "",
         attempt_ms: int = 0,
     ) -> None:
-        """Invoke a request whose payload is given as it is.
+        """Begin a request with this payload, without the codec.
 
         Args:
-            kind, payload: what to ask.
+            kind, payload: the request.
             timeout_ms, then: as for `begin`.
-            hidden: it only prepares the run, and is no part of the history.
-            key: what it is about, for the history.
-            attempt_ms: if set, repeat it elsewhere when no answer came for so long; for sessions only.
+            hidden: leave it out of the history and the trace, because it only prepares the run.
+            key: the register that it concerns, for the history.
+            attempt_ms: if set, send it again, to another node, when no response came for this long. For sessions only.
         """
         now = self._engine.now
         if not hidden:
@@ -189,8 +195,8 @@ class Client:
         self._env.schedule(Call(lambda _event: self._on_timeout(op)), NORMAL, timeout_ms * 1000)
 
     def receive(self, _source: int, payload: object, _message_id: str) -> None:
-        """An answer arrived."""
-        assert isinstance(payload, ClientAnswer)
+        """Receive a response."""
+        assert isinstance(payload, ResponseMessage)
         op = payload.op
         if op.outcome is not None or not op.in_flight or payload.attempt != op.attempt:
             return
@@ -198,7 +204,7 @@ class Client:
         op.served_by, op.served_us = payload.served_by, payload.served_us
         if payload.result is not None:
             op.term = payload.term
-            self._understand(op, payload.result, payload.index)
+            self._take_result(op, payload.result, payload.index)
         elif payload.connection_refused:
             self._try_elsewhere(op, None, "connection refused")
         elif payload.error is None:
@@ -209,9 +215,8 @@ class Client:
             leader = payload.error.leader_id if isinstance(payload.error, NotLeader) else None
             self._try_elsewhere(op, leader, payload.error.code)
         elif isinstance(payload.error, ResultInvalid | ResultTooLarge) and op.writes:
-            self._finish(
-                op, "ok", payload.error.code
-            )  # it took effect: only the result cannot be given
+            # The command took effect. Only its result cannot be returned.
+            self._finish(op, "ok", payload.error.code)
         else:
             self._finish(op, "refused", payload.error.code)
 
@@ -228,26 +233,25 @@ class Client:
         op.attempt += 1
         op.in_flight = True
         link = self._links[op.only_node or self._target]
-        self._network.send(link, ClientCall(op, op.attempt, left_ms, op.max_staleness_ms), "")
+        self._network.send(link, RequestMessage(op, op.attempt, left_ms, op.max_staleness_ms), "")
         if op.attempt_us:
-            self._engine.after(op.attempt_us, partial(self._no_answer, op, op.attempt))
+            self._engine.after(op.attempt_us, partial(self._on_attempt_timeout, op, op.attempt))
 
-    def _no_answer(self, op: ClientOperation, attempt: int) -> None:
-        """The time for one attempt is up."""
+    def _on_attempt_timeout(self, op: ClientOperation, attempt: int) -> None:
         if op.outcome is None and op.in_flight and op.attempt == attempt:
             op.in_flight = False
             op.may_have_applied = True
             self._try_elsewhere(op, None, "no answer")
 
-    def _understand(self, op: ClientOperation, result: str, index: int) -> None:
+    def _take_result(self, op: ClientOperation, result: str, index: int) -> None:
         if op.is_raw:
             op.output, op.index = result, index
             self._finish(op, "ok", "")
             return
         op.index = index
-        rejection = self._codec.decode_result(op, result)
-        if rejection is not None:
-            self._finish(op, "refused", rejection)
+        error = self._codec.decode_result(op, result)
+        if error is not None:
+            self._finish(op, "refused", error)
             return
         if op.kind == "read":
             self.last_values[op.key] = op.output
@@ -256,7 +260,7 @@ class Client:
         self._finish(op, "ok", "" if op.output is not False else "did not match")
 
     def _outcome_unknown(self, op: ClientOperation, why: str) -> None:
-        """Nobody knows whether the request took effect: fatal for a write, no matter for a read."""
+        """Deal with a request that may have taken effect: a write may not be repeated, a read may."""
         if not op.writes:
             self._try_elsewhere(op, None, why)
         elif op.attempt_us:
@@ -287,7 +291,7 @@ class Client:
             self._send(op)
 
     def _move_on(self) -> None:
-        """Ask another node from now on."""
+        """Send to another node from now on."""
         position = self._nodes.index(self._target)
         self._target = self._nodes[(position + 1) % len(self._nodes)]
 
@@ -299,7 +303,7 @@ class Client:
 
     def _finish(self, op: ClientOperation, outcome: Outcome, note: str) -> None:
         if outcome == "refused" and op.may_have_applied:
-            outcome = "unknown"  # this attempt had no effect, an earlier one may have had
+            outcome = "unknown"  # this attempt had no effect, but an earlier one may have had
         op.outcome, op.note = outcome, note
         op.return_us = self._engine.now
         if op.op_id:
@@ -323,7 +327,7 @@ class Client:
 
 
 def _note_of(op: ClientOperation) -> str:
-    """What the trace says of an operation that begins, beside its key and value."""
+    """The note in the trace about an operation that begins, beside its key and value."""
     if op.kind == "cas":
         return f"expects {op.expected}"
     if op.request == "stale_read":

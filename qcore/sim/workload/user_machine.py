@@ -1,25 +1,40 @@
-"""A scenario's user-defined machine, and what its clients ask."""
+"""Custom state machines in the simulator: how they are loaded, and which requests their clients send."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from random import Random
 
 from qcore.errors import ConfigError
+from qcore.machines.interface import StateMachine
 from qcore.machines.loader import load_machine
 from qcore.replica.messages import RequestKind
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.specs.workload_spec import RequestSpec
 from qcore.sim.workload.operations import RequestSource
-from qcore.sim.world.hashed_machine import UserMachine
+
+
+@dataclass(slots=True, frozen=True)
+class UserMachine:
+    """A custom state machine.
+
+    Attributes:
+        make: makes a fresh machine, for each node and each of its lives.
+        requests: draws the next request of a client. It must use only the generator that it is given.
+    """
+
+    make: Callable[[], StateMachine]
+    requests: RequestSource
 
 
 def load_user_machine(scenario: Scenario) -> UserMachine | None:
-    """The machine that a scenario brings along, with what its clients ask; None for the built-in ones.
+    """The custom machine that a scenario names, with the requests of its clients; None for a built-in one.
 
     Raises:
-        ConfigError: it cannot be loaded, or is no state machine.
+        ConfigError: it cannot be loaded, or is not a state machine.
     """
     name = scenario.cluster.machine
     if ":" not in name:
@@ -29,7 +44,7 @@ def load_user_machine(scenario: Scenario) -> UserMachine | None:
 
 
 def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:
-    """Draws one of the requests, by weight."""
+    """A source that draws one of the requests, by weight."""
     sums = list(accumulate(request.weight for request in requests))
 
     def draw(rng: Random) -> tuple[RequestKind, str]:
@@ -41,15 +56,15 @@ def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:
 
 
 def checked_requests(requests: RequestSource) -> RequestSource:
-    """The same requests, but what no client could ask is an error that names the function."""
+    """The same source, except that a request which no client can send raises an error that names the function."""
     name = getattr(requests, "__qualname__", repr(requests))
 
     def draw(rng: Random) -> tuple[RequestKind, str]:
         try:
-            asked: object = requests(rng)
-        except Exception as error:  # the boundary to the user's own code, which may raise anything
+            drawn: object = requests(rng)
+        except Exception as error:  # user code may raise anything
             raise ConfigError(f"requests: {name} raised {type(error).__name__}: {error}") from error
-        match asked:
+        match drawn:
             case (
                 ("write" | "read" | "lease_read" | "follower_read" | "stale_read") as kind,
                 str(payload),
@@ -58,7 +73,7 @@ def checked_requests(requests: RequestSource) -> RequestSource:
                     _require_unicode(payload, name)
                 return kind, payload
         raise ConfigError(
-            f'requests: {name} returned {asked!r:.200}; it must return ("write", command) or ("read", query), where '
+            f'requests: {name} returned {drawn!r:.200}; it must return ("write", command) or ("read", query), where '
             "the command or query is a text"
         )
 

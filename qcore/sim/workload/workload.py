@@ -1,4 +1,4 @@
-"""The load that clients make: operations at random moments on random keys."""
+"""The workload of each client: operations at random times on random keys."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from random import Random
 
 from qcore.errors import SessionExpired
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
+from qcore.sim.scenario.distributions import Sampler
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.workload.operations import ClientOperation, RequestSource
-from qcore.sim.workload.sim_client import Client
+from qcore.sim.workload.sim_client import SimClient
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.latency import Sampler
 
 _REOPEN_US = 50_000
 
 
 class ClientWorkload:
-    """What one client does of its own accord.
+    """The operations of one client.
 
     Args:
-        client: who does it.
+        client: the client.
         spec: rates, mix and keys.
-        rng: draws moments, kinds, keys.
-        stop_us: nothing new begins from this moment on.
-        requests: draws what to ask of a machine of the user's own.
+        rng: draws times, kinds and keys.
+        stop_us: no operation begins at this time or later.
+        requests: draws the requests to a custom machine; None for a built-in one.
     """
 
     def __init__(
         self,
-        client: Client,
+        client: SimClient,
         engine: Engine,
         spec: WorkloadSpec,
         rng: Random,
@@ -48,13 +48,13 @@ class ClientWorkload:
         self._mean_gap_us = spec.clients * 1_000_000 / spec.rate_per_s if spec.rate_per_s else 0.0
 
     def start(self, start_us: int) -> None:
-        """Begin at this moment."""
+        """Begin at this time."""
         if self._spec.mode == "closed":
             self._engine.at(start_us + self._think(), self._next_in_closed_loop)
         elif self._mean_gap_us:
             self._schedule_arrival(max(start_us, self._engine.now))
 
-    # Open loop: a Poisson process, whatever becomes of the operations.
+    # Open loop: a Poisson process, independent of the outcomes.
 
     def _schedule_arrival(self, now: int) -> None:
         due = now + 1 + int(-math.log(1.0 - self._rng.random()) * self._mean_gap_us)
@@ -79,7 +79,7 @@ class ClientWorkload:
         then = self._think_then_next if closed else None
         if self._requests is not None:
             kind, payload = self._requests(self._rng)
-            self._client.ask(kind, payload, timeout_ms=spec.timeout_ms, then=then)
+            self._client.begin_raw(kind, payload, timeout_ms=spec.timeout_ms, then=then)
             return
         key = f"k{int(draw() * spec.keys)}"
         dice = draw()
@@ -98,12 +98,13 @@ class ClientWorkload:
 
 
 class SessionWorkload(ClientWorkload):
-    """A client that counts: it opens a session, and then each operation adds 1 to a register, once.
+    """Increments in a session: each operation adds 1 to a register, exactly once.
 
-    When it hears that its session expired it opens another one; until that is open it begins nothing.
+    When a response reports that the session has expired, the client opens another one. Until that is open, no operation
+    begins.
 
     Attributes:
-        opened, expired: how many sessions it opened, and how many of them it found expired.
+        opened, expired: how many sessions the client opened, and how many of them it found expired.
     """
 
     _session = 0
@@ -112,12 +113,12 @@ class SessionWorkload(ClientWorkload):
     expired = 0
 
     def start(self, start_us: int) -> None:
-        """Open the session at this moment, and begin when it is open."""
+        """Open the session at this time, and begin when it is open."""
         self._outstanding: dict[int, None] = {}
         self._engine.at(max(start_us, self._engine.now), self._open)
 
     def _open(self) -> None:
-        self._client.ask(
+        self._client.begin_raw(
             "session",
             open_session_payload(self._spec.session_lifetime_ms),
             timeout_ms=self._spec.timeout_ms,
@@ -135,7 +136,7 @@ class SessionWorkload(ClientWorkload):
             self._outstanding = {}
             if first:
                 super().start(self._engine.now)
-        elif self._engine.now < self._stop_us:  # opened twice is one session too many, and no harm
+        elif self._engine.now < self._stop_us:  # a second session does no harm
             self._engine.after(_REOPEN_US, self._open)
 
     def _begin(self, *, closed: bool = False) -> None:
@@ -160,7 +161,7 @@ class SessionWorkload(ClientWorkload):
                 self._think_then_next(op)
 
         command = json.dumps({"op": "add", "key": key, "amount": 1})
-        self._client.ask(
+        self._client.begin_raw(
             "session",
             session_command_payload(session, sequence, acknowledged, command),
             timeout_ms=self._spec.timeout_ms,

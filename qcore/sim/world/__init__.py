@@ -1,1 +1,1 @@
-"""The simulated cluster: nodes, network, disks, clocks."""
+"""The simulated cluster: its clock, its network, its random streams, and its nodes (`node`)."""

@@ -1,6 +1,6 @@
-"""Keeps simulated nodes connected as real ones are: each dials every other member, also if it has nothing to say.
+"""Connects the simulated nodes as real nodes do: each node dials every other member, even without a message to send.
 
-So members meet each other before they need each other's votes, and a node knows a wiped one when it returns.
+So members meet before they need each other's votes, and a node recognises a wiped member when it returns.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from typing import Final
 
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.network import Network
-from qcore.sim.world.sim_node import SimNode
+from qcore.sim.world.node.sim_node import SimNode
 
-#: How long a real node waits between two attempts, about, microseconds.
+#: About how long a real node waits between two attempts, in microseconds.
 _RETRY_US: Final = 500_000
 
 
 class Dialer:
-    """Connects the nodes of one run, whenever the links between them are open both ways.
+    """Connects the nodes of one run whenever the links between them are open in both directions.
 
     Args:
-        engine, network: of the run.
+        engine: the simulated clock.
+        network: the network of the run.
         nodes: all nodes, by id.
     """
 
@@ -30,7 +31,7 @@ class Dialer:
         self._nodes = nodes
 
     def dial(self) -> None:
-        """Let every node try to reach every member that it is not connected with; and again, later."""
+        """Let every node dial the members that it is not connected to, now and regularly."""
         for caller in self._nodes.values():
             if caller.replica is None or caller.paused:
                 continue

@@ -1,8 +1,7 @@
-"""SimPy as clock and event queue, used by plain callbacks.
+"""The simulated clock and event queue: SimPy, used through plain callbacks.
 
-Simulated time is an integer number of microseconds. A message, a disk completion or a timer is one
-light SimPy event with one callback; nothing on the hot path is a SimPy process (a process costs a
-generator and three events).
+Simulated time is an integer number of microseconds. A message, a finished sync or a timer is one light SimPy event with
+one callback. Nothing on the hot path is a SimPy process, because a process costs a generator and three events.
 """
 
 from __future__ import annotations
@@ -12,26 +11,27 @@ from collections.abc import Callable
 from simpy.core import Environment
 from simpy.events import NORMAL, URGENT, Event
 
-#: Events of one moment run in the order in which they were scheduled, urgent ones first.
+#: Events of the same time run in the order in which they were scheduled, urgent ones first.
 __all__ = ["NORMAL", "URGENT", "Call", "Engine"]
 
 
 class Call(Event):
-    """A SimPy event that runs one callback. Slots instead of a dict: it is made for every message."""
+    """A SimPy event that runs one callback. It has slots, because one is created for every message."""
 
     __slots__ = ("_ok", "_value", "callbacks")
 
     def __init__(self, callback: Callable[[Event], object]) -> None:
-        # `Event.__init__` is left out on purpose: it would only store the environment and an empty list.
+        # Without `Event.__init__`, which would only store the environment and an empty list.
         self.callbacks = [callback]  # type: ignore[list-item]  # SimPy ignores what it returns
         self._ok = True
         self._value = None
 
 
 class Engine:
-    """The simulated clock, and what happens when.
+    """The simulated clock and its events.
 
-    `env` is the SimPy environment, for whoever wants to add processes of their own.
+    Attributes:
+        env: the SimPy environment, to which tests and notebooks may add processes.
     """
 
     def __init__(self) -> None:
@@ -43,18 +43,18 @@ class Engine:
         return self.env._now  # type: ignore[return-value]  # only integers are ever scheduled
 
     def at(self, time_us: int, action: Callable[[], object]) -> None:
-        """Run `action` at `time_us`, or now when that has passed."""
+        """Run `action` at `time_us`, or now if that time has passed."""
         self.after(max(0, time_us - self.now), action)
 
     def after(self, delay_us: int, action: Callable[[], object]) -> None:
-        """Run `action` in `delay_us` microseconds; 0 means after everything already due now."""
+        """Run `action` in `delay_us` microseconds; 0 means after everything that is already due now."""
         self.env.schedule(Call(lambda _event: action()), NORMAL, delay_us)
 
     def immediately(self, action: Callable[[], object]) -> None:
-        """Run `action` at this very moment, before anything else that is due."""
+        """Run `action` now, before anything else that is due, but after the current event."""
         self.env.schedule(Call(lambda _event: action()), URGENT, 0)
 
     def run(self, until_us: int) -> None:
-        """Let everything happen that is due before `until_us`."""
+        """Run all events that are due before `until_us`."""
         if until_us > self.now:
             self.env.run(until=until_us)

@@ -2,9 +2,9 @@
 
 Vertices are integers: nodes are positive, client k is -k. Each edge carries a `Link`.
 
-A link keeps the order of its messages, as a TCP connection does, unless it reorders: a reordered message
-takes an extra delay and may be overtaken. A cut link loses what is sent into it and what is under way.
-Each link draws latencies from one stream and its impairments from another.
+A link keeps the order of its messages, as a TCP connection does, unless it is set to reorder. A reordered message takes
+an extra delay and may be overtaken. A cut link loses the messages that are sent into it and those in transit.
+Each link draws its latencies from one random stream and its impairments from another.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.sim.faults.ledger import Fault, Firing
+from qcore.sim.scenario.distributions import Distribution, Sampler, fixed, uniform
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.latency import Distribution, Sampler, fixed, uniform
 from qcore.sim.world.random_streams import Streams
 
-#: Takes (source, payload, message id) at the link's end.
+#: Receives (source, payload, message id) at the end of a link.
 Receiver = Callable[[int, object, str], None]
-#: Takes a message from its link, or does not (None); says what it does with it: `held` or `dropped`.
+#: May take a message from its link. Returns what it does with the message, `held` or `dropped`, or None.
 Interceptor = Callable[["Link", object, str], str | None]
-#: Says whether what a link delivers would be taken at its end.
+#: Whether a message on this link would make a difference at its end.
 HasReceiver = Callable[["Link"], bool]
-#: Told of each message that will not arrive: (link, payload, message id, why).
+#: Called for each lost message: (link, payload, message id, why).
 DropListener = Callable[["Link", object, str, str], None]
 
 _MESSAGE_OVERHEAD_BYTES = 160
-#: Requests between replicas go over one connection and are not sent again by it: never duplicated.
+#: Never duplicated: forwarded requests go over one connection, which does not send them twice.
 _SENT_ONCE = (Forward, ForwardResponse)
 _ONE_MS = fixed(1)
 _REORDER_EXTRA = uniform(0, 20)
@@ -46,9 +46,9 @@ class LinkQuality:
     Attributes:
         latency: one-way delay.
         loss: probability that a message vanishes.
-        duplicate: probability that it arrives twice, the copy after a delay of its own.
+        duplicate: probability that it arrives twice, the copy after a separate delay.
         reorder: probability that it takes `reorder_extra` more time, and may be overtaken.
-        bandwidth_bytes_per_s: messages queue for the link's capacity; None: unlimited.
+        bandwidth_bytes_per_s: capacity, for which messages queue; None for unlimited.
     """
 
     latency: Distribution = _ONE_MS
@@ -60,12 +60,14 @@ class LinkQuality:
 
 
 class Link:
-    """One direction between two vertices.
+    """The connection from one vertex to another, in one direction.
 
     Attributes:
         source, target: the ends.
-        cuts: the firings of faults that cut it now; it carries messages while this is empty.
-        faults_by_setting: the fault that answers for each setting (see `LinkQuality`, in short), for the ledger.
+        cuts: the firings of faults that currently cut it. It carries messages while this is empty.
+        faults_by_setting: for the ledger, the fault that set each attribute of `quality` (`bandwidth` for short). A
+            setting that no fault changed is not listed.
+        is_unimpaired: whether messages only take their latency, for which no fault is responsible.
     """
 
     __slots__ = (
@@ -97,31 +99,30 @@ class Link:
         self.set_quality(LinkQuality())
 
     def set_quality(self, quality: LinkQuality) -> None:
-        """Treat messages sent from now on this way."""
+        """Treat the messages that are sent from now on this way."""
         self.quality = quality
         self._update_is_unimpaired()
         self.sample: Sampler = quality.latency.sampler(self._delay_rng)
         self.extra: Sampler = quality.reorder_extra.sampler(self._impairment_rng)
 
     def _update_is_unimpaired(self) -> None:
-        """Whether messages take the short way: nothing but latency, for which no fault answers."""
         quality = self.quality
         self.is_unimpaired = "latency" not in self.faults_by_setting and not (
             quality.loss or quality.duplicate or quality.reorder or quality.bandwidth_bytes_per_s
         )
 
     def set_faults(self, faults_by_setting: dict[str, Fault]) -> None:
-        """These faults answer for these settings from now on, and no others."""
+        """Replace the faults that are responsible for settings."""
         self.faults_by_setting = faults_by_setting
         self._update_is_unimpaired()
 
     def impairs(self, probability: float) -> bool:
-        """Whether an impairment of this probability happens to the message at hand."""
+        """Draw whether an impairment of this probability hits a message."""
         return self._impairment_rng.random() < probability
 
 
 class Delivery(Event):
-    """A message under way: the SimPy event of its arrival."""
+    """A message in transit: the SimPy event of its arrival."""
 
     __slots__ = ("_ok", "_value", "callbacks", "link", "message_id", "payload")
 
@@ -132,7 +133,7 @@ class Delivery(Event):
         payload: object,
         message_id: str,
     ) -> None:
-        # `Event.__init__` is left out on purpose: this is made for every message.
+        # Without `Event.__init__`, because one of these is created for every message.
         self.callbacks = callbacks
         self._ok = True
         self._value = None
@@ -142,16 +143,18 @@ class Delivery(Event):
 
 
 class Network:
-    """All links, and the carrying of messages over them.
+    """All links, and the messages on them.
 
     Args:
         engine: the simulated clock.
-        streams: where each link gets its random streams.
-        on_drop: told of each lost message.
+        streams: gives each link its random streams.
+        on_drop: called for each lost message.
 
     Attributes:
         graph: `networkx.DiGraph`; `graph.edges[a, b]["link"]` is the `Link` from a to b.
-        has_receiver: whether what a link delivers would be taken; else no fault of the link makes a difference.
+        has_receiver: whether a message on a link would make a difference at its end. If not, no fault of the link
+            has acted.
+        intercept: sees each message that enters a link, while an action of the timeline waits for messages.
         sent, delivered, dropped, duplicated: counts of messages.
     """
 
@@ -162,19 +165,22 @@ class Network:
         self._on_drop = on_drop
         self.has_receiver: HasReceiver = lambda _link: True
         self._on_arrival: list[Callable[[Event], None]] = [self._arrive]
-        #: Sees each message that enters a link, while some timeline action waits for messages.
         self.intercept: Interceptor | None = None
         self.sent = self.delivered = self.dropped = self.duplicated = 0
 
     def connect(self, source: int, target: int, receive: Receiver, quality: LinkQuality) -> Link:
-        """Make the link from `source` to `target`; `receive` gets what arrives."""
+        """Create the link from `source` to `target`. `receive` gets the messages that arrive."""
         link = Link(source, target, receive, self._streams)
         link.set_quality(quality)
         self.graph.add_edge(source, target, link=link)
         return link
 
     def link(self, source: int, target: int) -> Link:
-        """The link from `source` to `target`; KeyError when there is none."""
+        """The link from `source` to `target`.
+
+        Raises:
+            KeyError: there is none.
+        """
         link: Link = self.graph.edges[source, target]["link"]
         return link
 
@@ -187,7 +193,7 @@ class Network:
         return {target: self.link(source, target) for target in self.graph.successors(source)}
 
     def cut(self, pairs: Iterable[tuple[int, int]], firing: Firing) -> list[tuple[int, int]]:
-        """Cut these links on account of `firing`; returns those that exist."""
+        """Cut these links, by this firing. Returns those that exist."""
         cut = [pair for pair in pairs if self.graph.has_edge(*pair)]
         for source, target in cut:
             cuts = self.link(source, target).cuts
@@ -198,7 +204,11 @@ class Network:
     def heal(
         self, firing: Firing | None = None, touching: frozenset[int] | None = None
     ) -> list[tuple[int, int]]:
-        """Take back cuts: of one firing or of all, on all links or on those that touch some vertices."""
+        """End cuts: of one firing or of all, on all links or on those that touch these vertices.
+
+        Returns:
+            The links that had such a cut. Another firing may still cut them.
+        """
         healed = []
         for link in self.links():
             if touching is not None and not {link.source, link.target} & touching:
@@ -210,7 +220,7 @@ class Network:
         return healed
 
     def send(self, link: Link, payload: object, message_id: str) -> None:
-        """Send a message; it arrives later, or `on_drop` hears why not."""
+        """Send a message. It arrives later, or `on_drop` is called."""
         self.sent += 1
         delay = link.sample()
         if link.cuts:
@@ -221,7 +231,7 @@ class Network:
             self._count_fault(link, "loss")
             self._on_drop(link, payload, message_id, "lost")
             return
-        # What arrives in no case is nobody's to take: a fault that takes it would make no difference.
+        # No fault takes a message that would make no difference, because the fault would make none either.
         if self.intercept is not None and self.has_receiver(link):
             interception = self.intercept(link, payload, message_id)
             if interception is not None:
@@ -240,11 +250,11 @@ class Network:
         self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, due - now)
 
     def deliver_now(self, link: Link, payload: object, message_id: str) -> None:
-        """Let a message arrive at this very moment that was kept from its link; a cut loses it."""
+        """Deliver a held message immediately. A cut loses it."""
         self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, 0)
 
     def signal(self, link: Link, payload: object) -> None:
-        """Tell the other end something that is no message (a connection broke); a cut loses it."""
+        """Send a signal that is not a message, such as a broken connection. A cut loses it."""
         if link.cuts:
             self._count_cuts(link)
         else:
@@ -253,7 +263,7 @@ class Network:
     def _impaired_arrival(
         self, link: Link, payload: object, message_id: str, now: int, delay: int
     ) -> int:
-        """When the message arrives on a troubled link that did not lose it. Sends the duplicate."""
+        """When the message arrives, on an impaired link that did not lose it. Also sends the duplicate, if any."""
         quality = link.quality
         due = now + delay
         self._count_fault(link, "latency")
@@ -277,7 +287,7 @@ class Network:
         if quality.reorder and link.impairs(quality.reorder):
             self._count_fault(link, "reorder")
             self._count_fault(link, "reorder_extra")
-            return due + link.extra()  # not in line: later messages may overtake it
+            return due + link.extra()  # `last_due` stays, so later messages may overtake this one
         link.last_due = max(link.last_due, due)
         return link.last_due
 
@@ -301,14 +311,14 @@ class Network:
                 fault.acted += 1
 
     def _count_fault(self, link: Link, setting: str) -> None:
-        """Book one message on the fault that answers for a setting, if it makes a difference."""
+        """Count one message for the fault that is responsible for a setting, if it makes a difference."""
         fault = link.faults_by_setting.get(setting)
         if fault is not None and self.has_receiver(link):
             fault.acted += 1
 
 
 def size_bytes(payload: object) -> int:
-    """About what a message takes on the wire."""
+    """The approximate size of a message on the wire."""
     size = _MESSAGE_OVERHEAD_BYTES
     if isinstance(payload, AppendEntries):
         size += sum(map(Entry.size_bytes, payload.entries))

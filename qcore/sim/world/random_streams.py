@@ -1,7 +1,7 @@
 """Independent random streams from one seed, each with a name.
 
-A stream's numbers depend on the seed and on its own name only, so a new fault, client or link
-draws from its own stream and leaves all others as they were.
+The numbers of a stream depend only on the seed and its name. So a new fault, client or link draws from a new stream and
+leaves all others unchanged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 
 
 class Streams:
-    """Hands out one `random.Random` a name.
+    """Makes a `random.Random` for each name.
 
     Args:
         seed: the run's seed, any integer.
@@ -21,6 +21,6 @@ class Streams:
         self._seed = seed
 
     def get(self, name: str) -> random.Random:
-        """A fresh generator for `name`; the same name gives the same numbers again."""
+        """A fresh generator for `name`. The same name gives the same numbers again."""
         digest = hashlib.sha256(f"{self._seed}/{name}".encode()).digest()
         return random.Random(int.from_bytes(digest, "big"))

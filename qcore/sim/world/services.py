@@ -1,4 +1,4 @@
-"""What every simulated node and client shares in one run."""
+"""The parts of a run that all simulated nodes and faults share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qcore.trace import TraceWriter
 
 @dataclass(slots=True, frozen=True)
 class Violation:
-    """A safety property that did not hold. `node` is 0 where none is meant."""
+    """A safety property that did not hold. `node` is 0 if the violation belongs to no single node."""
 
     check: str
     node: int
@@ -25,7 +25,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Services:
-    """The shared parts of a run, and the list of what went wrong."""
+    """The shared parts of one run, and its violations."""
 
     engine: Engine
     network: Network
@@ -37,7 +37,7 @@ class Services:
     histories: SnapshotHistories = field(default_factory=SnapshotHistories)
 
     def report(self, check: str, node: int, note: str) -> None:
-        """A safety property does not hold."""
+        """Record a violation of a safety property."""
         now = self.engine.now
         self.violations.append(Violation(check, node, now, note))
         self.trace.violation(now, node, check, note)

@@ -1,4 +1,4 @@
-"""Builds everything that one run consists of, from a scenario and a seed."""
+"""Builds a run from a scenario and a seed: the nodes, the network, the clients and the timeline."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
 from qcore.sim.faults.admin_client import AdminActions, address_of
+from qcore.sim.faults.disk_clock_faults import DiskClockActions
 from qcore.sim.faults.ledger import FaultLedger
 from qcore.sim.faults.message_faults import MessageActions
 from qcore.sim.faults.network_faults import (
@@ -22,7 +23,8 @@ from qcore.sim.faults.network_faults import (
 from qcore.sim.faults.node_faults import NodeActions
 from qcore.sim.faults.selection import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
-from qcore.sim.faults.timeline_runner import TimelineRunner
+from qcore.sim.faults.timeline_operations import OperationActions
+from qcore.sim.faults.timeline_runner import TimelineActions, TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.scenario.load import as_scenario
@@ -31,35 +33,39 @@ from qcore.sim.scenario.specs.network_spec import QualitySpec
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
-from qcore.sim.workload.operations import ClientOperation, OperationCodec, UserMachineCodec
-from qcore.sim.workload.sim_client import Client, ClientAnswer, ClientCall, ReadMix
-from qcore.sim.workload.user_machine import load_user_machine
+from qcore.sim.workload.operations import (
+    ClientOperation,
+    OperationCodec,
+    UserMachineCodec,
+    codec_for,
+)
+from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
+from qcore.sim.workload.user_machine import UserMachine, load_user_machine
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.dialer import Dialer
-from qcore.sim.world.disk import SimDisk
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.hashed_machine import UserMachine, codec_for, machine_factory
 from qcore.sim.world.network import Link, LinkQuality, Network
-from qcore.sim.world.node_clock import WALL_EPOCH_US, NodeClock
+from qcore.sim.world.node.disk import SimDisk
+from qcore.sim.world.node.node_clock import WALL_EPOCH_US, NodeClock
+from qcore.sim.world.node.node_machine import machine_factory
+from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
-from qcore.sim.world.sim_node import SimNode
 from qcore.trace import TraceWriter
 
 
 class World:
-    """One run, ready to go: `run()` lets it happen, then look at its parts.
+    """One run. Call `run()`, then look at its parts.
 
     Args:
-        scenario: what is simulated; a scenario, its path, or the name of a shipped one.
-        seed: where all randomness comes from.
-        trace: where everything that happens is written.
-        user_machine: a machine of the user's own, and what clients ask of it, for a scenario that names none.
+        scenario: a scenario, its path, or the name of a shipped one.
+        seed: decides every random choice.
+        trace: receives the trace.
+        user_machine: a custom state machine, for a scenario that names none.
 
     Raises:
-        ConfigError: the scenario names a machine that cannot be loaded, or one besides `user_machine`, or asks a
-        machine of
-            the user's own for registers.
+        ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
+            `user_machine`, or needs registers although the machine is custom.
     """
 
     def __init__(
@@ -73,8 +79,8 @@ class World:
         self.scenario = scenario
         if user_machine is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
-                f"two machines: the scenario says cluster.machine {scenario.cluster.machine}, and the caller gives one "
-                "of their own; leave one of them out"
+                f"two machines: the scenario names cluster.machine {scenario.cluster.machine}, and the caller gives "
+                "another one; leave one of them out"
             )
         self._user_machine = (
             user_machine if user_machine is not None else load_user_machine(scenario)
@@ -89,18 +95,17 @@ class World:
         self.history: list[ClientOperation] = []
         self.workloads: list[ClientWorkload] = []
         ids = scenario.cluster.nodes
-        everyone = scenario.all_nodes
-        later = tuple(node for node in everyone if node not in ids)
+        joining = tuple(node for node in scenario.all_nodes if node not in ids)
         self.services = Services(
             self.engine,
             self.network,
             trace,
-            Monitor(ids, self.network, later),
+            Monitor(ids, self.network, joining),
             ArmedTriggers(),
             Invariants(lambda check, node, note: self.services.report(check, node, note)),
             [],
         )
-        self.nodes = {node: self._make_node(node) for node in everyone}
+        self.nodes = {node: self._make_node(node) for node in scenario.all_nodes}
         self.logs = NodeLogs(self.nodes, self.services.histories)
         self.services.monitor.set_logs(self.logs)
         self.codec: OperationCodec = (
@@ -119,30 +124,27 @@ class World:
         )
         network_actions = NetworkActions(self.services, resolver, self._standing_faults)
         network_actions.remember_base_quality()
-        self.node_actions = NodeActions(
-            self.services,
-            resolver,
-            self.nodes,
-            self.timeline_client,
-            self.streams,
-            scenario.cluster,
-        )
+        self.operation_actions = OperationActions(resolver, self.nodes, self.timeline_client)
         self.admin_actions = AdminActions(self.services, resolver, self.nodes)
         self.timeline_runner = TimelineRunner(
             scenario.timeline,
             self.engine,
             self.services.triggers,
             resolver,
-            network_actions,
-            self.node_actions,
-            MessageActions(self.services, resolver),
-            self.admin_actions,
+            TimelineActions(
+                network_actions,
+                NodeActions(self.services, resolver, self.nodes, scenario.cluster),
+                DiskClockActions(self.services, resolver, self.nodes, self.streams),
+                MessageActions(self.services, resolver),
+                self.operation_actions,
+                self.admin_actions,
+            ),
             self.ledger,
             self.streams,
         )
 
     def run(self) -> None:
-        """Let all of it happen, from 0 to the scenario's end."""
+        """Simulate from time 0 to the end of the scenario."""
         scenario, trace = self.scenario, self.services.trace
         trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
         self._standing_faults.links_changed()
@@ -156,7 +158,7 @@ class World:
 
     @property
     def register_history(self) -> list[ClientOperation]:
-        """The operations on registers: no request to a machine of the user's own, and none of a counter."""
+        """The operations on registers: without raw requests, and without operations on counters."""
         counters = self.scenario.counters
         return [op for op in self.history if not op.is_raw and op.key not in counters]
 
@@ -171,24 +173,24 @@ class World:
         clock = NodeClock(base)
         if spec is not None:
             clock = NodeClock(base, spec.drift_ppm, round(spec.offset_ms * 1000))
-        machine = SimNode(
+        sim_node = SimNode(
             cluster.replica_config(node),
             self.services,
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            self._make_machine(),
+            self._machine_factory(),
         )
         if spec is not None:
             fault = self.ledger.declare(f"clocks[{node}]")
             if clock.drift_ppm or clock.wall_offset_us:
-                machine.clock_faults["all"] = fault
-        return machine
+                sim_node.clock_faults["all"] = fault
+        return sim_node
 
     def _first_state(self, node: int) -> DurableState:
-        """A cluster that has just been initialised: every log holds the configuration, nothing else.
+        """The state in a cluster that has just been initialised: the log holds the configuration and cluster version.
 
-        Nodes that join later are pristine.
+        A node that joins later is pristine.
         """
         ids = self.scenario.cluster.nodes
         if node not in ids:
@@ -201,18 +203,18 @@ class World:
         entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
         rules = self.scenario.cluster.rules
         if rules > FIRST_VERSION.rules:
-            support = version_support(self._make_machine()())
+            support = version_support(self._machine_factory()())
             version = ClusterVersion(rules, support.machine, support.machine_max)
             entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
 
-    def _make_machine(self) -> Callable[[], StateMachine]:
+    def _machine_factory(self) -> Callable[[], StateMachine]:
         if self._user_machine is not None:
             return self._user_machine.make
         return machine_factory(self.scenario.cluster.machine)
 
-    def _make_client(self, number: int) -> Client:
-        client = Client(
+    def _make_client(self, number: int) -> SimClient:
+        client = SimClient(
             number,
             self.engine,
             self.network,
@@ -244,20 +246,25 @@ class World:
 
     def _connect_clients(self) -> None:
         spec = self.scenario.network
-        own = spec.clients
-        latency = own.latency_ms if own is not None and own.latency_ms else spec.latency_ms
-        quality = LinkQuality(latency=latency, loss=own.loss if own is not None else 0.0)
+        override = spec.clients
+        latency = spec.latency_ms
+        if override is not None and override.latency_ms:
+            latency = override.latency_ms
+        loss = override.loss if override is not None else 0.0
+        quality = LinkQuality(latency=latency, loss=loss)
         lossy: list[Link] = []
         for client in (*self.clients, self.timeline_client):
             for node in self.nodes.values():
                 lossless = replace(quality, loss=0.0) if client is self.timeline_client else quality
                 links = (
-                    self.network.connect(client.vertex, node.node_id, node.receive_call, lossless),
+                    self.network.connect(
+                        client.vertex, node.node_id, node.receive_request, lossless
+                    ),
                     self.network.connect(node.node_id, client.vertex, client.receive, lossless),
                 )
                 lossy += links
-        if own is not None:
-            self._declare_impairments("network.clients", QualitySpec(loss=own.loss), lossy)
+        if override is not None:
+            self._declare_impairments("network.clients", QualitySpec(loss=override.loss), lossy)
 
     def _apply_link_overrides(self) -> None:
         for number, spec in enumerate(self.scenario.network.links):
@@ -306,7 +313,7 @@ class World:
             self._start_load(start_us)
 
     def _set_up(self, number: int, start_us: int) -> None:
-        """Commit the setup commands one after the other, then let the clients begin."""
+        """Commit the setup commands one after the other from `number` on, then let the clients begin."""
         if number == len(self.codec.setup):
             self._start_load(max(start_us, self.engine.now))
             return
@@ -315,11 +322,11 @@ class World:
             if op.outcome == "ok":
                 self.codec.take_setup_result(number, str(op.output))
                 self._set_up(number + 1, start_us)
-            else:  # no leader yet, or the answer was lost: setup commands may be repeated
+            else:  # no leader yet, or the response was lost; setup commands may be repeated
                 self._set_up(number, start_us)
 
         command = self.codec.setup[number]
-        self.timeline_client.ask("write", command, timeout_ms=1000, then=done, hidden=True)
+        self.timeline_client.begin_raw("write", command, timeout_ms=1000, then=done, hidden=True)
 
     def _start_load(self, start_us: int) -> None:
         spec = self.scenario.workload
@@ -339,16 +346,19 @@ class World:
             load.start(start_us)
 
     def _has_receiver(self, link: Link) -> bool:
-        """Whether anything comes of what the link delivers: a client is even told that a process is down."""
+        """Whether a message on the link makes a difference at its end.
+
+        A request to a dead process does: the node refuses the connection, unless it has no power.
+        """
         if link.target < 0:
             return True
         node = self.nodes[link.target]
         return node.up or (link.source < 0 and node.powered)
 
-    # -- the network's losses --------------------------------------------------------------------
+    # -- lost messages ---------------------------------------------------------------------------
 
     def _on_drop(self, link: Link, payload: object, message_id: str, why: str) -> None:
-        if message_id and not isinstance(payload, ClientCall | ClientAnswer):
+        if message_id and not isinstance(payload, RequestMessage | ResponseMessage):
             name = type(payload).__name__
             self.services.trace.drop(
                 self.engine.now, link.target, link.source, message_id, name, why

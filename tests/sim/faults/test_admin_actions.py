@@ -1,4 +1,4 @@
-"""Membership, transfers, priorities and snapshots as scenarios ask for them, and what comes of it."""
+"""Admin requests in scenarios, and their outcomes: membership, transfers, priorities and snapshots."""
 
 from __future__ import annotations
 
@@ -98,20 +98,20 @@ def test_final_voters_can_fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeline", "what"),
+    ("timeline", "message"),
     [
         ("[{at_ms: 1, add_learner: 4}]", "node 4 is not among"),
         ("[{at_ms: 1, change_members: [1, 4]}]", "neither nodes nor do they join"),
         ("[{at_ms: 1, change_members: {voters: [1], add: [2]}}]", "either `voters`"),
         ("[{at_ms: 1, change_members: {}}]", "nothing to change"),
         ("[{at_ms: 1, transfer: {to: 7}}]", "node 7 is not among"),
-        ("[{at_ms: 1, remove: nobody}]", "names no node"),
+        ("[{at_ms: 1, remove: strangers}]", "names no node"),
     ],
 )
-def test_an_invalid_request_is_rejected_with_its_line(timeline: str, what: str) -> None:
+def test_an_invalid_request_is_rejected_with_its_line(timeline: str, message: str) -> None:
     with pytest.raises(ConfigError, match=r"test\.yaml:5") as caught:
         scenario(timeline)
-    assert what in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_the_policy_takes_snapshots_and_bounds_the_logs() -> None:

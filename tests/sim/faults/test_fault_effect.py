@@ -1,4 +1,4 @@
-"""A fault acted when the run differed because of it: what counts for each kind, and what does not."""
+"""A fault has acted if the run differed because of it: what counts for each kind of fault, and what does not."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def acted(timeline: str, seed: int = 1, **parts: str) -> list[int]:
 @pytest.mark.parametrize(
     ("change", "down"),
     [
-        # Nothing passes on the changed link before the end.
+        # No message uses the changed link before the end.
         ("{at_ms: 2999.999, latency_ms: 40}", "[]"),
         ("{at_ms: 2999.999, links: {from: 1, to: 2, bandwidth_bytes_per_s: 1000}}", "[]"),
-        # What passes there would not have been taken anyway.
+        # No process would have received the messages anyway.
         ("{at_ms: 1000, isolate: 3}", "[3]"),
         ("{at_ms: 1000, cut: {from: rest, to: 3}}", "[3]"),
         ("{at_ms: 1000, deaf: 3}", "[3]"),
         ("{at_ms: 1000, loss: {rate: 1.0, between: [3, rest]}}", "[3]"),
         ("{at_ms: 1000, duplicate: {rate: 1.0, between: [3, rest]}}", "[3]"),
         ("{at_ms: 1000, links: {between: [3, rest], latency_ms: 40}}", "[3]"),
-        # The links are as they were.
+        # The links stay as they were.
         ("{at_ms: 1000, latency_ms: {uniform: [1, 5]}}", "[]"),
-        # Extra delays of reordered messages, and none is reordered.
+        # An extra delay of reordered messages, but no message is reordered.
         ("{at_ms: 1000, links: {reorder_extra_ms: 50}}", "[]"),
-        # Clocks that no process reads, or that are as they were.
+        # Clocks that no process reads, or that stay as they were.
         ("{at_ms: 1000, clock: {nodes: 3, offset_ms: 1000}}", "[3]"),
         ("{at_ms: 1000, clock: {nodes: 3, drift_ppm: 1000}}", "[3]"),
         ("{at_ms: 1000, clock: {nodes: 2, offset_ms: 0, drift_ppm: 0}}", "[]"),
@@ -48,11 +48,11 @@ def acted(timeline: str, seed: int = 1, **parts: str) -> list[int]:
         ("{at_ms: 1000, crash: 3}", "[3]"),
         ("{at_ms: 1000, power_loss: 3}", "[3]"),
         ("{at_ms: 1000, pause: 3}", "[3]"),
-        # A leader does not campaign; there is nothing new to take a snapshot of.
+        # A leader does not campaign. A stopped process neither campaigns nor takes a snapshot.
         ("{at_ms: 1000, campaign: leader}", "[]"),
         ("{at_ms: 1000, campaign: 3}", "[3]"),
         ("{at_ms: 1000, snapshot: 3}", "[3]"),
-        # Messages that would not have arrived, and a disk that is blank already.
+        # Messages that would not have arrived. A disk that is blank already.
         ("{at_ms: 1000, drop: {message: AppendEntries, to: 3}}", "[3]"),
         ("{at_ms: 1000, hold: {message: AppendEntries, to: 3, times: all}, for_ms: 500}", "[3]"),
         ("{at_ms: 500, do: [{loss: 1.0}, {drop: {message: PreVote, times: all}}]}", "[]"),
@@ -109,7 +109,7 @@ def test_messages_on_slowed_links_are_counted_one_by_one() -> None:
             sent.append(message_id)
         send(on, payload, message_id)  # type: ignore[arg-type]  # a link, as in the original
 
-    world.network.send = counting  # type: ignore[assignment, method-assign]  # to look at what passes
+    world.network.send = counting  # type: ignore[assignment, method-assign]  # observes the messages
     world.run()
     assert [fault.acted for fault in world.ledger] == [len(sent)]
     assert len(sent) > 5
@@ -120,7 +120,7 @@ def test_a_clock_set_on_a_stopped_node_acts_when_it_runs() -> None:
         "[{at_ms: 500, crash: 3, for_ms: 1000}, {at_ms: 1000, clock: {nodes: 3, offset_ms: 9}%s}]"
     )
     assert acted(late % "")[1] > 0
-    assert acted(late % ", for_ms: 400")[1] == 0, "it was right again before the node ran"
+    assert acted(late % ", for_ms: 400")[1] == 0, "the clock was correct again before the node ran"
 
 
 def test_a_clock_replaced_before_its_node_runs_has_not_acted() -> None:
@@ -138,9 +138,9 @@ def test_a_declared_clock_acts_when_it_is_wrong() -> None:
 
 
 def test_an_action_on_a_paused_process_acts_when_it_resumes() -> None:
-    told = "[{at_ms: 1000, pause: follower_1, for_ms: %d}, {at_ms: 1100, campaign: %s}]"
-    assert acted(told % (500, "paused"))[1] == 1
-    assert acted(told % (5000, "paused"))[1] == 0, "it never does"
+    timeline = "[{at_ms: 1000, pause: follower_1, for_ms: %d}, {at_ms: 1100, campaign: %s}]"
+    assert acted(timeline % (500, "paused"))[1] == 1
+    assert acted(timeline % (5000, "paused"))[1] == 0, "the process never resumes"
 
 
 def test_a_join_acts_once_and_wipes_only_a_former_member() -> None:
@@ -159,7 +159,7 @@ def test_a_drop_waits_for_a_message_that_would_have_arrived() -> None:
 
 
 def test_a_cut_that_hides_a_refused_connection_has_acted() -> None:
-    """A dead process refuses connections; behind a cut a client waits instead."""
+    """A dead process refuses connections. Behind a cut, a client waits instead."""
     timeline = "[{at_ms: 500, %s: 3}, {at_ms: 600, isolate: {nodes: 3, clients: true}}, {at_ms: 700, read: 3}]"
     assert acted(timeline % "crash")[1] > 0
     assert acted(timeline % "power_loss")[1] == 0

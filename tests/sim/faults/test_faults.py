@@ -1,4 +1,4 @@
-"""Timeline actions: whom they hit, what takes them back, and that idle ones fail the run."""
+"""Timeline actions: the nodes and links that they affect, how they end, and that idle faults fail the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.sim.support.scenario_texts import failures, run, scenario, seen
 
 
 def trace(timeline: str, seed: int = 1, **parts: str) -> tuple[World, list[TraceRecord]]:
-    """Run a small scenario and give its world and trace."""
+    """Run a small scenario and return its world and trace."""
     writer = TraceWriter(keep=True)
     until_ms = int(parts.pop("until_ms", "3000"))
     world = World(scenario(timeline, until_ms=until_ms, **parts), seed, writer)
@@ -23,7 +23,7 @@ def roles(records: list[TraceRecord], node: int) -> list[tuple[int, str]]:
 
 
 def leader_at(records: list[TraceRecord], time_us: int) -> int:
-    """Who took the leadership last before that moment."""
+    """The node that became leader last, up to this time."""
     leaders = [
         r.node
         for r in records
@@ -51,7 +51,7 @@ def test_a_fault_that_never_acts_fails_the_run(action: str) -> None:
     if action.startswith("when"):
         timeline = f"[{{{action}, crash: 1}}]"
     if action.startswith(("loss", "duplicate", "disk", "cut")):
-        # Nobody sends or writes in the very last moment before the end.
+        # No node sends or writes in the last microsecond before the end.
         timeline = timeline.replace("2900", "2999.999")
     result = run(timeline, workload="{clients: 0}")
     assert not result.ok
@@ -178,11 +178,11 @@ def test_wall_clock_jumps_of_an_hour_do_no_harm() -> None:
 
 
 def test_a_fast_clock_campaigns_against_a_live_leader() -> None:
-    slow_heart = "{nodes: 3, heartbeat_ms: 100, check_quorum: false, pre_vote: false}"
+    slow_heartbeat = "{nodes: 3, heartbeat_ms: 100, check_quorum: false, pre_vote: false}"
     timeline = "[{at_ms: 1000, clock: {nodes: follower_1, drift_ppm: 4000000}}]"
     for line, elections in ((timeline, 2), ("[]", 1)):
         expect = f"{{elections: {elections}}}"
-        result = run(line, expect, cluster=slow_heart, workload="{clients: 0}")
+        result = run(line, expect, cluster=slow_heartbeat, workload="{clients: 0}")
         assert result.ok, failures(result)
 
 

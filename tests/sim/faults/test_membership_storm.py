@@ -1,4 +1,4 @@
-"""Membership changes of all kinds among power losses and partitions: safe; and not without the joint phase."""
+"""Membership changes during power losses and partitions are safe, but not without the joint configuration."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_many_storms_of_membership_changes_are_safe(seed: int) -> None:
     assert not [text for text in failures(result) if not text.startswith("every_fault_acted")]
 
 
-#: The leader of three is on one side with the voters to be, the other two old voters are on the other side.
+#: The partition puts the leader and the future voters on one side, and the other two old voters on the other side.
 TORN = """
 name: torn
 cluster: {nodes: 3}
@@ -75,17 +75,17 @@ expect: {safe: true, final_voters: [1, 2, 3], converges: true}
 
 
 def test_a_change_needs_the_old_majority_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dissertation 4.3: without the joint phase two majorities decide apart, and that is noticed."""
+    """Dissertation 4.3: without the joint configuration, two disjoint majorities decide, and a check fails."""
     scenario = parse_scenario(TORN)
     for seed in (1, 2, 3):
         result = run_scenario(scenario, seed)
         assert result.ok, failures(result)
     planned = membership.first_configuration
 
-    def at_once(current: Membership, event: ChangeMembership, index: int) -> Membership:
+    def skip_joint(current: Membership, event: ChangeMembership, index: int) -> Membership:
         joint = planned(current, event, index)
         return membership.configuration_after_joint(joint) if joint.is_joint else joint
 
-    monkeypatch.setattr(membership, "first_configuration", at_once)
+    monkeypatch.setattr(membership, "first_configuration", skip_joint)
     checks = {violation.check for violation in run_scenario(scenario, 1).violations}
     assert "state_machine_safety" in checks, checks

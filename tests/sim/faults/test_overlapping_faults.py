@@ -1,4 +1,4 @@
-"""The end of a fault takes back its own effect only: what other firings hold stays in force."""
+"""The end of one fault ends only its effect: the effects of other firings stay active."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.sim.support.scenario_texts import scenario
 
 
 def watched(timeline: str, look: Callable[[World], object], *at_ms: int) -> list[object]:
-    """What is seen at these moments of a run."""
+    """The results of `look` at these times of a run."""
     world = World(scenario(timeline, until_ms=4000), 1, TraceWriter())
     found: list[object] = []
-    for moment in at_ms:
-        world.engine.at(moment * 1000, lambda: found.append(look(world)))
+    for time_ms in at_ms:
+        world.engine.at(time_ms * 1000, lambda: found.append(look(world)))
     world.run()
     return found
 
@@ -79,7 +79,9 @@ def test_a_fault_that_outlasts_another_has_acted() -> None:
     two = "[{at_ms: 1000, %s: 3, for_ms: 500}, {at_ms: 1200, %s: 3, for_ms: %d}]"
     assert acted(two % ("crash", "power_loss", 1500)) == [1, 1]
     assert acted(two % ("pause", "pause", 1500)) == [1, 1]
-    assert acted(two % ("crash", "power_loss", 100)) == [1, 0], "it was down all the time anyway"
+    assert acted(two % ("crash", "power_loss", 100)) == [1, 0], (
+        "the first fault kept it down all the time"
+    )
     assert acted(two % ("pause", "pause", 100)) == [1, 0]
 
 
@@ -112,8 +114,8 @@ def test_a_stalled_disk_waits_for_the_end_of_every_stall() -> None:
         " {at_ms: 1300, disk_slow: {nodes: 3, latency_ms: 5}, for_ms: 100}]"
     )
     syncs = watched(timeline, lambda world: world.nodes[3].disk.syncs, 1190, 1600, 3190, 3900)
-    assert syncs[0] == syncs[1] == syncs[2] < syncs[3]  # type: ignore[operator]  # all are numbers
+    assert syncs[0] == syncs[1] == syncs[2] < syncs[3]  # type: ignore[operator]  # numbers
     assert acted(timeline) == [1, 1, 0]
     recovered = timeline.replace("]", ", {at_ms: 1500, disk_recover: 3}]")
     before, after = watched(recovered, lambda world: world.nodes[3].disk.syncs, 1400, 1600)
-    assert before < after  # type: ignore[operator]  # as above
+    assert before < after  # type: ignore[operator]  # numbers

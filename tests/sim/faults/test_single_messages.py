@@ -13,15 +13,15 @@ SILENT = "{clients: 0}"
 
 
 def trace(timeline: str, **parts: str) -> tuple[World, list[TraceRecord]]:
-    """Run a small scenario without load, and give its world and trace."""
+    """Run a small scenario without clients, and return its world and trace."""
     writer = TraceWriter(keep=True)
     world = World(scenario(timeline, workload=SILENT, **parts), 1, writer)  # type: ignore[arg-type]  # texts only
     world.run()
     return world, list(parse_trace(writer.lines()))
 
 
-def fates(records: list[TraceRecord], message: str, after_us: int) -> list[tuple[str, int, str]]:
-    """(what became of it, when, its id) for each message of a name that was sent after a moment."""
+def outcomes(records: list[TraceRecord], message: str, after_us: int) -> list[tuple[str, int, str]]:
+    """(`recv` or `drop`, when, message id) of each message of this type that was sent after a time."""
     ids = [
         r.fields["id"]
         for r in records
@@ -40,7 +40,7 @@ def test_exactly_the_next_message_is_dropped() -> None:
     assert [r.fields["note"] for r in drops] == ["dropped by the timeline"]
     assert drops[0].t_us >= 1_000_000
     assert [fault.acted for fault in world.ledger] == [1]
-    kinds = {kind for kind, _, _ in fates(records, "AppendEntries", drops[0].t_us + 1)}
+    kinds = {kind for kind, _, _ in outcomes(records, "AppendEntries", drops[0].t_us + 1)}
     assert kinds == {"recv"}
 
 
@@ -80,7 +80,7 @@ def test_held_messages_arrive_in_order_when_released() -> None:
         "[{at_ms: 1000, hold: {message: AppendEntries, from: leader, to: follower_1, times: 3}, label: late},"
         " {at_ms: 1250, release: late}]"
     )
-    at_release = [f for f in fates(records, "AppendEntries", 1_000_000) if f[1] == 1_250_000]
+    at_release = [f for f in outcomes(records, "AppendEntries", 1_000_000) if f[1] == 1_250_000]
     held = [
         r.fields["note"].removeprefix("holds ")
         for r in records
@@ -89,8 +89,8 @@ def test_held_messages_arrive_in_order_when_released() -> None:
     assert len(held) == 3
     assert [f[2] for f in at_release if f[2] in held] == held
     assert {f[0] for f in at_release} == {"recv"}
-    # The fourth overtook them.
-    assert [f for f in fates(records, "AppendEntries", 1_150_000) if f[1] < 1_250_000]
+    # A later message overtook them.
+    assert [f for f in outcomes(records, "AppendEntries", 1_150_000) if f[1] < 1_250_000]
     assert [fault.acted for fault in world.ledger] == [3, 3]
 
 
@@ -99,15 +99,15 @@ def test_a_cut_that_ends_before_release_spares_a_held_message() -> None:
         "[{at_ms: 1000, hold: {message: AppendEntries, to: follower_1}, for_ms: 200},"
         " {at_ms: 1100, isolate: follower_1, for_ms: CUT}]"
     )
-    for cut_ms, fate in (("50", "recv"), ("400", "drop")):
+    for cut_ms, outcome in (("50", "recv"), ("400", "drop")):
         _, records = trace(timeline.replace("CUT", cut_ms))
         (held,) = [
             r.fields["note"].removeprefix("holds ")
             for r in records
             if r.kind == "fault" and r.fields["note"].startswith("holds ")
         ]
-        found = [f for f in fates(records, "AppendEntries", 1_000_000) if f[2] == held]
-        assert found == [(fate, 1_200_000, held)]
+        found = [f for f in outcomes(records, "AppendEntries", 1_000_000) if f[2] == held]
+        assert found == [(outcome, 1_200_000, held)]
 
 
 def test_messages_lost_to_a_cut_are_neither_held_nor_dropped() -> None:
@@ -138,7 +138,7 @@ def test_a_drop_without_a_matching_message_fails_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "says"),
+    ("action", "message"),
     [
         ("drop: Vote", "no message is called 'Vote'"),
         ("drop: {message: PreVote, entries: true}", "goes with message: AppendEntries"),
@@ -148,18 +148,18 @@ def test_a_drop_without_a_matching_message_fails_the_run() -> None:
         ("drop: {}", "Field required"),
     ],
 )
-def test_invalid_message_actions_are_rejected(action: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_invalid_message_actions_are_rejected(action: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         scenario(f"[{{at_ms: 1, {action}}}]")
 
 
 def test_a_held_answer_of_a_wiped_sender_is_dropped() -> None:
-    """The members refuse what was wiped, so there is no connection on which its answer could return."""
+    """The members refuse a wiped node, so no connection is left for its response."""
     timeline = (
         "[{at_ms: 1000, hold: {message: AppendEntriesResponse, from: 3, to: leader}, for_ms: 1000},"
         " {at_ms: 1500, %s: 3, for_ms: 100}]"
     )
-    for fault, fate, note in (
+    for fault, outcome, note in (
         ("wipe", "drop", "its connection is gone"),
         ("crash", "recv", None),
     ):
@@ -169,7 +169,7 @@ def test_a_held_answer_of_a_wiped_sender_is_dropped() -> None:
             for r in records
             if r.kind == "fault" and r.fields["note"].startswith("holds ")
         ]
-        found = [f for f in fates(records, "AppendEntriesResponse", 900_000) if f[2] == held]
-        assert found == [(fate, 2_000_000, held)]
-        (end,) = [r for r in records if r.kind == fate and r.fields["id"] == held]
+        found = [f for f in outcomes(records, "AppendEntriesResponse", 900_000) if f[2] == held]
+        assert found == [(outcome, 2_000_000, held)]
+        (end,) = [r for r in records if r.kind == outcome and r.fields["id"] == held]
         assert end.fields.get("note") == note

@@ -1,4 +1,4 @@
-"""What is wrong with the network from the beginning is in the trace, from when to when."""
+"""The trace shows the impairments that a scenario's network has from the start, with their begin and end."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_a_standing_fault_lasts_until_the_timeline_ends_it() -> None:
     end = windows("[]")[0][2]
     clients = ("network.clients loss 0.05", 0, end)
     assert windows("[]") == [("loss 0.1, duplicate 0.2", 0, end), clients]
-    calm = windows("[{at_ms: 2000, network: {loss: 0, duplicate: 0}}]")
-    assert calm[0] == ("loss 0.1, duplicate 0.2", 0, 2000)
-    assert [label for label, _, _ in calm] == ["loss 0.1, duplicate 0.2", clients[0]]
+    ended = windows("[{at_ms: 2000, network: {loss: 0, duplicate: 0}}]")
+    assert ended[0] == ("loss 0.1, duplicate 0.2", 0, 2000)
+    assert [label for label, _, _ in ended] == ["loss 0.1, duplicate 0.2", clients[0]]
 
 
 def test_part_of_a_standing_fault_can_end_and_return() -> None:

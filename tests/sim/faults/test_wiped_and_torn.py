@@ -1,4 +1,4 @@
-"""Disks that are wiped, and disks that keep some of what was not synced."""
+"""Disks that are wiped, and disks that keep some unsynced writes after a power loss."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from qcore.sim import World
 from qcore.sim.faults.node_faults import _survivors
 from qcore.sim.invariants import Invariants
 from qcore.sim.scenario.actions.node_actions import PowerLoss
-from qcore.sim.world.disk import SimDisk
 from qcore.sim.world.engine import Engine
+from qcore.sim.world.node.disk import SimDisk
 from qcore.trace import TraceWriter, parse_trace
 from tests.sim.support.scenario_texts import failures, run, scenario
 
@@ -23,7 +23,7 @@ SLOW = "{nodes: 3, disk: {latency_ms: 20}}"
 
 
 def disk_with(writes: int) -> SimDisk:
-    """A disk to which this many writes are under way, and one more waits in the process."""
+    """A disk that syncs this many writes, while one more waits in the process."""
     disk = SimDisk(Engine(), lambda: 1000, DurableState())
     for index in range(1, writes + 1):
         disk.submit(AppendLog(index, [Entry(index, 1, "command", "", index)]))
@@ -41,7 +41,7 @@ def test_a_power_loss_may_keep_a_prefix_of_unsynced_writes(survivors: int, held:
     state = disk.load()
     assert [entry.index for entry in state.entries] == list(range(1, held + 1))
     assert (disk.writes_survived, disk.writes_lost) == (held, 4 - held)
-    # The commit index goes with the last write of the sync.
+    # The commit index is stored with the last write of the sync.
     assert state.hard_state.commit == (3 if held == 3 else 0)
 
 
@@ -52,7 +52,7 @@ def test_random_survivors_range_from_none_to_all() -> None:
 
 @pytest.mark.parametrize("survives", ["none", "all", "random", 1])
 def test_no_acknowledged_write_is_lost_whatever_survives(survives: str | int) -> None:
-    """Also when the first of the writes that one leader sent survive at one node, and others at another."""
+    """Different nodes may keep different prefixes of the writes of one leader."""
     wanted = {"none": 0, "all": "'> 3'", "random": "'> 0'", 1: "'> 0'"}[survives]
     result = run(
         f"[{{at_ms: 1005, power_loss: {{nodes: all, survives: {survives}}}, for_ms: 60, every_ms: 311, times: 5}}]",
@@ -88,23 +88,23 @@ def test_a_stopped_node_can_be_wiped_and_for_ms_starts_it() -> None:
     assert world.nodes[3].up
     assert world.nodes[3].disk.wipes == 1
     assert [fault.acted for fault in world.ledger] == [1, 2], (
-        "it wiped the disk and kept the node down"
+        "the wipe blanked the disk, and kept the node down"
     )
 
 
 def test_members_reject_a_known_node_after_it_is_wiped() -> None:
-    """What forgot its votes has none (`qcore.replica.peers.peer_admission`)."""
+    """A node that forgot its votes gets no vote (`qcore.replica.peers.peer_admission`)."""
     writer = TraceWriter(keep=True)
     world = World(scenario("[{at_ms: 1500, wipe: follower_1, for_ms: 200}]"), 1, writer)
     world.run()
     notes = [r.fields["note"] for r in parse_trace(writer.lines()) if r.kind == "drop"]
     assert sum("was wiped" in note for note in notes) > 10
     (wiped,) = [node for node in world.nodes.values() if node.disk.wipes]
-    assert not wiped.applied, "its leader sends it nothing"
+    assert not wiped.applied, "the leader must send it nothing"
 
 
 def test_a_wiped_majority_commits_nothing_and_loss_is_reported() -> None:
-    """What it had acknowledged is on one node of three; the other two have no vote any more, so nothing goes on."""
+    """One node of three holds the acknowledged writes. The other two have lost their votes, so nothing commits."""
     for seed in (1, 2):
         result = run(
             "[{at_ms: 1500, wipe: [1, 2], for_ms: 200}]",
@@ -117,7 +117,7 @@ def test_a_wiped_majority_commits_nothing_and_loss_is_reported() -> None:
 
 
 def test_a_vote_cast_before_a_wipe_still_counts() -> None:
-    """A blank disk that votes in the same term again has voted twice, although its disk knows nothing of it."""
+    """A node that votes again in the same term has voted twice, although its wiped disk does not show it."""
     from qcore.core.effects import SaveHardState, VoteGranted
     from qcore.core.entry import HardState
 
@@ -136,7 +136,7 @@ def test_a_vote_cast_before_a_wipe_still_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "says"),
+    ("action", "message"),
     [
         ("power_loss: {nodes: all, survives: some}", "survives"),
         ("power_loss: {nodes: all, survives: -1}", "survives"),
@@ -144,6 +144,6 @@ def test_a_vote_cast_before_a_wipe_still_counts() -> None:
         ("wipe: 9", "node 9 is not in the cluster"),
     ],
 )
-def test_invalid_disk_actions_are_rejected(action: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_invalid_disk_actions_are_rejected(action: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         scenario(f"[{{at_ms: 1, {action}}}]")

@@ -9,8 +9,8 @@ import pytest
 
 from qcore.errors import ConfigError
 from qcore.sim import World, load_scenario, run_scenario
+from qcore.sim.scenario.distributions import uniform
 from qcore.sim.scenario.timeline import Item
-from qcore.sim.world.latency import uniform
 from qcore.trace import TraceWriter
 from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import scenario

@@ -1,4 +1,4 @@
-"""The simulated disk as a `LogStorage`, so that the storage conformance suite can judge it."""
+"""The simulated disk as a `LogStorage`, for the storage conformance suite."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from random import Random
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
 from qcore.errors import StorageError
-from qcore.sim.world.disk import SimDisk, run_until_synced
+from qcore.sim.scenario.distributions import uniform
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.latency import uniform
+from qcore.sim.world.node.disk import SimDisk, run_until_synced
 from qcore.storage.interface import Identity
 from qcore.storage.log_outline import LogOutline
 
 
 class SimDiskStorage:
-    """Synchronous: `write` lets simulated time pass until the disk has synced.
+    """A synchronous storage: `write` lets simulated time pass until the disk has synced.
 
-    `close` is a power loss: whatever the suite finds after `reopen` was durable.
+    `close` is a power loss, so everything that the suite finds after `reopen` was durable.
     """
 
     def __init__(self, node_id: int) -> None:
@@ -43,9 +43,8 @@ class SimDiskStorage:
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         self._require_open()
-        LogOutline.of(self._disk.load()).after(
-            writes
-        )  # refuses what does not fit, before anything is submitted
+        # Rejects writes that do not fit, before any is submitted.
+        LogOutline.of(self._disk.load()).after(writes)
         for write in writes:
             self._disk.submit(write)
         if commit is not None:

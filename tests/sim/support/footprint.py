@@ -1,4 +1,4 @@
-"""How much memory a replica holds, in a simulated run: everything that its objects refer to."""
+"""Measures the memory of a replica in a simulated run: all objects that it refers to."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from qcore.sim import World
 from qcore.trace import TraceWriter
 from tests.sim.support.scenario_texts import scenario
 
-_NOT_ITS_OWN = (type, ModuleType, FunctionType, MethodType, Random)
+_SHARED = (type, ModuleType, FunctionType, MethodType, Random)
 
 
 def deep_size(root: object) -> int:
-    """Bytes of an object and all that it refers to, each object once."""
+    """The bytes of an object and of all objects that it refers to, each counted once."""
     seen: set[int] = set()
     stack: list[object] = [root]
     total = 0
     while stack:
         item = stack.pop()
-        if id(item) in seen or isinstance(item, _NOT_ITS_OWN):
+        if id(item) in seen or isinstance(item, _SHARED):
             continue
         seen.add(id(item))
         total += sys.getsizeof(item)
@@ -47,7 +47,7 @@ def _parts(item: object) -> Iterator[object]:
 
 
 def leader_sizes(seconds: int, *, snapshot_entries: int, rate_per_s: int) -> list[int]:
-    """Bytes that the leader's replica holds, at forty moments of a run in which one follower is down.
+    """The bytes of the leader's replica at forty times of a run in which one follower is down.
 
     Args:
         seconds: simulated length of the run.

@@ -1,4 +1,4 @@
-"""Histories for the tests of the checker: a brute-force judge, and strategies that make histories."""
+"""Histories for the tests of the linearizability checker: a brute-force checker, and generators of histories."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def op(
     output: Value = None,
     key: str = "x",
 ) -> Operation:
-    """An operation; for a read `value` is what was read."""
+    """An operation. For a read, `value` is the value that it found."""
     if kind == "read":
         assert not isinstance(value, tuple)
         return Operation(client, op_id, key, kind, None, value, invoke_us, return_us)
@@ -29,7 +29,7 @@ def op(
 
 
 def precedes(one: Operation, other: Operation) -> bool:
-    """Real-time order as `Operation` defines it."""
+    """The real-time order, as `Operation` defines it."""
     if one.return_us is None:
         return False
     if one.return_us < other.invoke_us:
@@ -39,7 +39,7 @@ def precedes(one: Operation, other: Operation) -> bool:
 
 
 def sequential_step(state: Value, operation: Operation) -> tuple[bool, Value]:
-    """The register again, written independently of the checker's own."""
+    """A second implementation of the register, independent of the checker's."""
     output = None if operation.return_us is None else operation.output
     if operation.kind == "read":
         return output == state, state
@@ -57,7 +57,7 @@ def sequential_step(state: Value, operation: Operation) -> tuple[bool, Value]:
 
 
 def brute_force(operations: list[Operation]) -> bool:
-    """Whether any order of one key's operations works: tries them all, without any cleverness."""
+    """Whether any order of one key's operations is legal. Tries all orders."""
     operations = [o for o in operations if o.kind != "read" or o.return_us is not None]
 
     def place(rest: list[Operation], state: Value) -> bool:
@@ -86,10 +86,10 @@ def atomic_history(
     unique: bool = False,
     think_us: int = 20,
 ) -> list[Operation]:
-    """What clients of truly atomic registers would see: each operation takes effect at a random instant.
+    """A history of atomic registers: each operation takes effect at a random instant between begin and end.
 
-    With probability `unknown` an answer is lost, and with it, half of the time, the effect. That
-    effect may come long after.
+    With probability `unknown` the response is lost. Half of these operations have no effect, and the effect of the
+    others may come long after.
     """
     planned: list[tuple[int, Operation]] = []
     for client in range(1, clients + 1):
@@ -114,12 +114,12 @@ def atomic_history(
             else:
                 planned.append((-1, operation))
             now = end
-    # Effects in the order of their instants; a client's own order settles ties.
+    # Effects in the order of their instants. Ties are in the order of each client.
     planned.sort(key=lambda item: (item[0], item[1].client, item[1].op_id))
-    return _answer(planned)
+    return _with_outputs(planned)
 
 
-def _answer(planned: list[tuple[int, Operation]]) -> list[Operation]:
+def _with_outputs(planned: list[tuple[int, Operation]]) -> list[Operation]:
     registers: dict[str, Value] = {}
     history = []
     for effect, operation in planned:
@@ -127,13 +127,13 @@ def _answer(planned: list[tuple[int, Operation]]) -> list[Operation]:
             history.append(operation)
             continue
         before = registers.get(operation.key)
-        answer: Value = None
+        output: Value = None
         if operation.kind == "read":
-            answer = before
+            output = before
         elif operation.kind == "cas":
             assert isinstance(operation.input, tuple)
-            answer = operation.input[0] == before
-            if answer:
+            output = operation.input[0] == before
+            if output:
                 registers[operation.key] = operation.input[1]
         else:
             assert not isinstance(operation.input, tuple)
@@ -141,9 +141,9 @@ def _answer(planned: list[tuple[int, Operation]]) -> list[Operation]:
                 before, replace(operation, return_us=None)
             )
             if operation.kind == "add":
-                answer = registers[operation.key]
+                output = registers[operation.key]
         history.append(
-            replace(operation, output=answer if operation.return_us is not None else None)
+            replace(operation, output=output if operation.return_us is not None else None)
         )
     return history
 
@@ -152,7 +152,7 @@ def _answer(planned: list[tuple[int, Operation]]) -> list[Operation]:
 def small_histories(
     draw: st.DrawFn, *, kinds: tuple[OperationKind, ...], unique: bool = False
 ) -> list[Operation]:
-    """Any history of at most 7 operations on one key, sensible or not, with many ties in time."""
+    """Any history of at most 7 operations on one key, possible or not, with many ties in time."""
     history = []
     clock: dict[int, int] = {}
     for number in range(draw(st.integers(1, 7))):

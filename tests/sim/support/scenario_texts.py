@@ -1,10 +1,10 @@
-"""Scenario texts that several tests share."""
+"""Builds, runs and reports small scenarios for tests."""
 
 from __future__ import annotations
 
 from qcore.sim import RunResult, Scenario, parse_scenario, run_scenario
 
-#: The example of the design, to the letter.
+#: The example of the design document, unchanged.
 DESIGN_EXAMPLE = """
 name: leader_isolated
 summary: The leader loses every link; the others elect a new one, the old one steps down.
@@ -41,12 +41,12 @@ def scenario(
 
 
 def seen(result: RunResult) -> dict[str, str]:
-    """What each expectation saw."""
+    """What each expectation saw, by its name."""
     return {expectation.name: expectation.seen for expectation in result.expectations}
 
 
 def failures(result: RunResult) -> list[str]:
-    """The failed expectations, for assertions that should show why."""
+    """The failed expectations as texts, for assertion messages."""
     return [f"{e.name}: expected {e.expected}, seen {e.seen}" for e in result.failed()]
 
 

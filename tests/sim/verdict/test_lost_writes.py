@@ -23,7 +23,7 @@ from qcore.sim import World, load_scenario, run_scenario
 from qcore.sim.verdict.expectations import most_advanced_node
 from qcore.sim.verdict.log_queries import LogContents, electable, lost_writes
 from qcore.sim.verdict.snapshot_histories import EntryHistory
-from qcore.sim.world.hashed_machine import UserMachine
+from qcore.sim.workload.user_machine import UserMachine
 from qcore.trace import TraceWriter
 from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import run, scenario, seen

@@ -1,4 +1,4 @@
-"""Lease and follower reads in scenarios; each scenario about leases fails when its guard is taken away."""
+"""Lease and follower reads in scenarios. Each scenario about leases fails without the safeguard that it tests."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def test_reads_of_every_kind_are_linearizable_across_failover(kind: str, seed: i
 
 
 def test_a_lease_that_outlives_a_transfer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P6: without voiding the lease, the source of a transfer answers a stale read."""
+    """P6: if a transfer does not void the lease, its source serves a stale read."""
     path = SCENARIOS / "lease_after_transfer.yaml"
     assert run_scenario(path, 1).ok
     ask = transfer._ask
 
-    def forgetful(server: RaftServer, target: int, *, by_priority: bool) -> None:
+    def without_void(server: RaftServer, target: int, *, by_priority: bool) -> None:
         ask(server, target, by_priority=by_priority)
         server.lease_void = False
 
-    monkeypatch.setattr(transfer, "_ask", forgetful)
+    monkeypatch.setattr(transfer, "_ask", without_void)
     checks = {violation.check for violation in run_scenario(path, 1).violations}
     assert checks == {"linearizability"}
 
 
 def test_the_skewed_clock_is_what_makes_lease_reads_stale() -> None:
-    """The scenario with the skew and the one with confirmed reads differ in nothing else."""
+    """The two scenarios differ only in how reads are served."""
     stale, confirmed = (
         load_scenario(SCENARIOS / f"{name}.yaml")
         for name in ("lease_read_skew", "lease_read_skew_read_index")

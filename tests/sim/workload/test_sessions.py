@@ -1,4 +1,4 @@
-"""Increments in client sessions: repeated after every doubt, counted once; and counted twice without the guard."""
+"""Increments in client sessions count exactly once, however often they are sent, but twice without the safeguard."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def test_retries_after_lost_answers_count_nothing_twice() -> None:
     world = World(scenario(network=LOSSY, workload=COUNTING, until_ms=5000), 1, TraceWriter())
     world.run()
     entries = [entry.data for entry in world.nodes[1].applied if entry.kind == "session"]
-    assert len(entries) - len(set(entries)) > 10, "some increments are in the log twice"
+    assert len(entries) - len(set(entries)) > 10, (
+        "some increments must be in the log twice, or the test shows nothing"
+    )
     result = run(
         "[]",
         "{exactly_once: true, every_write_succeeds: true}",
@@ -39,15 +41,15 @@ def test_retries_after_lost_answers_count_nothing_twice() -> None:
 def test_double_counting_without_recorded_replies_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """P12: the guard is the table of replies."""
+    """P12: the safeguard is the table of replies."""
     run_once = session_table._run
 
-    def forgetful(session: Session, *rest: object) -> object:
-        outcome = run_once(session, *rest)  # type: ignore[arg-type]  # passed on as they came
+    def without_replies(session: Session, *rest: object) -> object:
+        outcome = run_once(session, *rest)  # type: ignore[arg-type]  # passed on unchanged
         session.replies.clear()
         return outcome
 
-    monkeypatch.setattr(session_table, "_run", forgetful)
+    monkeypatch.setattr(session_table, "_run", without_replies)
     result = run_scenario(PATH, 1)
     assert [e.name for e in result.failed()] == ["exactly_once"]
 
@@ -55,7 +57,7 @@ def test_double_counting_without_recorded_replies_is_caught(
 def test_a_snapshot_without_the_session_table_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """P12 across a snapshot: a table that does not travel with it makes replicas differ."""
+    """P12 across a snapshot: if the table is not in it, replicas diverge."""
     monkeypatch.setattr(SessionTable, "dump", lambda _table, _rules: iter(["[]\n"]))
     result = run_scenario(PATH, 1)
     assert not result.ok
@@ -73,7 +75,7 @@ def test_sessions_need_the_key_value_machine() -> None:
 
 
 def test_an_increment_in_an_expired_session_is_rejected() -> None:
-    """Between two operations lie 0.4 to 1.4 s, and a session may be idle for 1 s."""
+    """0.4 to 1.4 s pass between two operations, and a session may be idle for 1 s."""
     idle = "{clients: 1, sessions: true, session_lifetime_ms: 1000, think_ms: [400, 1400]}"
     result = run(
         "[]",
@@ -84,11 +86,11 @@ def test_an_increment_in_an_expired_session_is_rejected() -> None:
     assert result.ok, failures(result)
     world = World(scenario(workload=idle, until_ms=20_000), 1, TraceWriter())
     world.run()
-    refused = [op for op in world.history if op.note == "SessionExpired"]
+    rejected = [op for op in world.history if op.note == "SessionExpired"]
     (load,) = world.workloads
     assert isinstance(load, SessionWorkload)
-    assert len(refused) == load.expired == load.opened - 1 >= 2
-    assert all(op.outcome == "refused" for op in refused)
+    assert len(rejected) == load.expired == load.opened - 1 >= 2
+    assert all(op.outcome == "refused" for op in rejected)
 
 
 def test_the_session_lifetime_has_a_default_and_bounds() -> None:
@@ -103,7 +105,7 @@ def test_the_session_lifetime_has_a_default_and_bounds() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_session_expires_while_nothing_is_committed(seed: int) -> None:
-    """Followers whose disks hang answer heartbeats, and the leader refuses more: no client can use its session."""
+    """Followers with stalled disks still answer heartbeats, and the leader rejects new commands: sessions are idle."""
     spec = parse_scenario(
         "name: x\nsummary: x\ncluster: {nodes: 3, max_uncommitted_bytes: 6000}\n"
         "workload: {clients: 6, rate_per_s: 15, keys: 2, sessions: true, session_lifetime_ms: 2500,"
@@ -117,7 +119,7 @@ def test_no_session_expires_while_nothing_is_committed(seed: int) -> None:
 
 @pytest.mark.parametrize("kind", ["read", "stale_read"])
 def test_a_counter_read_is_not_judged_as_a_register_read(kind: str) -> None:
-    """It finds a number that nobody asked to write: the increments made it."""
+    """It finds a number that no client wrote: the sum of increments."""
     result = run(
         f"[{{at_ms: 1500, read: {{node: leader, key: k1, read_kind: {kind}, outcome: ok}}}}]",
         "{safe: true, exactly_once: true}",
@@ -143,14 +145,13 @@ def test_a_write_to_a_counter_is_rejected(write: str) -> None:
     timeline = f"[{{at_ms: 1000, write: {write}}}]"
     with pytest.raises(ConfigError, match=r"timeline\[0\]: write: k\d is a counter"):
         scenario(timeline, workload=COUNTING)
-    scenario(
-        timeline, workload="{clients: 0, sessions: true}"
-    )  # where nobody counts, it is allowed
+    # Without clients there are no counters, so the write is allowed.
+    scenario(timeline, workload="{clients: 0, sessions: true}")
 
 
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_a_tick_in_flight_at_the_end_is_no_divergence(seed: int) -> None:
-    """Of the first seeds, half end while a tick is not applied everywhere."""
+    """With half of these seeds, the run ends while a tick is not yet applied on all nodes."""
     spec = parse_scenario(
         "name: x\nsummary: x\nworkload: {sessions: true, session_lifetime_ms: 1000, clients: 5, rate_per_s: 60}\n"
         "until_ms: 5000\nexpect: {converges: true}\n"

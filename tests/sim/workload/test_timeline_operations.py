@@ -1,4 +1,4 @@
-"""Operations of the timeline that are expectations of their own, and reads of several kinds."""
+"""Operations of the timeline with an expected outcome, and reads of several kinds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WRITE = "{at_ms: 1000, write: {node: leader, key: x, value: 5}}"
 
 
 def judged(line: str) -> tuple[bool, str]:
-    """What came of the last line's own expectation: whether it holds, and what was seen."""
+    """Whether the expectation of the last line holds, and what it saw."""
     result: RunResult = run(f"[{WRITE}, {line}]", workload=SILENT)
     expectation = [e for e in result.expectations if e.name.startswith("timeline[")][-1]
     assert result.ok == expectation.ok, failures(result)
@@ -91,11 +91,9 @@ def test_timeline_reads_default_to_the_workloads_kind() -> None:
     mix = "{clients: 0, read_kind: stale_read, max_staleness_ms: 400}"
     world = World(scenario(timeline, workload=mix), 1, TraceWriter())
     world.run()
-    asked = [
-        (one.op.request, one.op.max_staleness_ms) for one in world.node_actions.timeline_operations
-    ]
-    assert asked[:2] == [("stale_read", 400), ("stale_read", 77)]
-    assert asked[2] in (("read", 0), ("follower_read", 0))
+    sent = [(one.op.request, one.op.max_staleness_ms) for one in world.operation_actions.operations]
+    assert sent[:2] == [("stale_read", 400), ("stale_read", 77)]
+    assert sent[2] in (("read", 0), ("follower_read", 0))
 
 
 def test_a_too_stale_read_is_retried_at_another_node() -> None:
@@ -114,7 +112,7 @@ def test_a_too_stale_read_is_retried_at_another_node() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("read: {node: 1, read_kind: fresh_read}", "read_kind"),
         ("read: {node: 1, read_kind: []}", "read_kind"),
@@ -125,6 +123,6 @@ def test_a_too_stale_read_is_retried_at_another_node() -> None:
         ("read: {node: 1, max_staleness_ms: -1}", "max_staleness_ms"),
     ],
 )
-def test_invalid_operations_are_rejected(line: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_invalid_operations_are_rejected(line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         scenario(f"[{{at_ms: 1, {line}}}]")

@@ -1,4 +1,4 @@
-"""Clients: redirects, retries of definite refusals, unknown outcomes, closed loops, the entity store."""
+"""Clients: redirects, retries after rejections, unknown outcomes, closed loops, and the entity store."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_fractions_and_keys_are_respected() -> None:
 
 
 def test_writes_with_an_unknown_outcome_are_never_retried() -> None:
-    """Client links that lose messages: without an answer the outcome is unknown, and nothing is applied twice."""
+    """On client links that lose messages. Without a response the outcome is unknown, and nothing is applied twice."""
     world = World(
         scenario(
             network="{latency_ms: 2, clients: {loss: 0.2}}",
@@ -71,8 +71,10 @@ def test_writes_with_an_unknown_outcome_are_never_retried() -> None:
     commands = [entry.data for entry in node.applied if entry.kind == "command"]
     assert len(set(commands)) == len(commands)
     applied = set(commands)
-    assert any(op.payload in applied for op in unknown), "an answer was lost, not the write"
-    assert any(op.payload not in applied for op in unknown), "a write was lost"
+    assert any(op.payload in applied for op in unknown), (
+        "some responses were lost, but not the write"
+    )
+    assert any(op.payload not in applied for op in unknown), "some writes were lost"
 
 
 def test_a_client_finds_the_leader_when_its_node_is_down() -> None:

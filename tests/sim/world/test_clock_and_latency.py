@@ -1,4 +1,4 @@
-"""Clocks that drift and jump, and the distributions of durations."""
+"""Clocks that drift and jump, and distributions of durations."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from qcore.sim.world.latency import LatencySpec, fixed, uniform
-from qcore.sim.world.node_clock import WALL_EPOCH_US, NodeClock
+from qcore.sim.scenario.distributions import LatencySpec, fixed, uniform
+from qcore.sim.world.node.node_clock import WALL_EPOCH_US, NodeClock
 
 DRIFTS = st.integers(-900_000, 5_000_000)
 TIMES = st.integers(0, 10**12)
@@ -46,7 +46,9 @@ def test_drift_moves_both_clocks_and_a_jump_only_the_wall_clock() -> None:
     assert clock.wall(1_000_000) == WALL_EPOCH_US + 1_100_000
     clock.wall_offset_us = -3_600_000_000
     assert clock.wall(1_000_000) == WALL_EPOCH_US + 1_100_000 - 3_600_000_000
-    assert clock.local(1_000_000) == 500 + 1_100_000, "a jump of the wall clock moves no deadline"
+    assert clock.local(1_000_000) == 500 + 1_100_000, (
+        "a jump of the wall clock must not move deadlines"
+    )
 
 
 class Holder(BaseModel):
@@ -74,7 +76,7 @@ def test_each_distribution_has_its_shape() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "message"),
     [
         ("fast", "no distribution"),
         (True, "no distribution"),
@@ -88,8 +90,8 @@ def test_each_distribution_has_its_shape() -> None:
         (-1, "greater than or equal to 0"),
     ],
 )
-def test_a_bad_distribution_is_rejected(spec: object, says: str) -> None:
-    with pytest.raises(ValidationError, match=says):
+def test_a_bad_distribution_is_rejected(spec: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Holder.model_validate({"latency": spec})
 
 

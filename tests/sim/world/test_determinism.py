@@ -1,4 +1,4 @@
-"""The same scenario and seed give the same run: everywhere, and whatever is added later in time."""
+"""The same scenario and seed give the same run, in every process, and unaffected by later faults."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def run_in_process(path: Path, hash_seed: str, *options: str) -> dict[str, objec
         check=False,
     )
     assert done.stdout, done.stderr
-    answer: dict[str, object] = json.loads(done.stdout)
-    return answer
+    result: dict[str, object] = json.loads(done.stdout)
+    return result
 
 
 def test_two_processes_with_two_hash_seeds_give_one_trace(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The simulated disk: what survives what, how writes share syncs, and the storage conformance suite."""
+"""The simulated disk: what survives a crash, how writes share syncs, and the storage conformance suite."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import DurableState, Entry, HardState
 from qcore.core.log.durable_state import apply_write
 from qcore.sim.faults.ledger import Fault, Firing
-from qcore.sim.world.disk import SimDisk
+from qcore.sim.scenario.distributions import fixed
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.latency import fixed
+from qcore.sim.world.node.disk import SimDisk
 from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
 from tests.sim.support.disk_storage import SimDiskStorage
 
@@ -66,7 +66,7 @@ def test_a_process_crash_keeps_writes_the_system_already_has() -> None:
     assert disk.crash(power_loss=False) == 1
     assert indexes(disk.load()) == [1]
     engine.run(10 * SYNC_US)
-    assert durable == [], "nobody lives to hear of the sync"
+    assert durable == [], "the sync must not be reported to a dead process"
 
 
 def test_a_power_loss_loses_every_unsynced_write() -> None:
@@ -92,7 +92,7 @@ def test_the_disk_works_again_after_a_crash_during_a_sync() -> None:
     disk.submit(append(1))
     disk.start_sync()
     engine.run(SYNC_US + 1)
-    assert durable == [], "the old sync's end must not speak for the new write"
+    assert durable == [], "the end of the old sync must not make the new write durable"
     engine.run(2 * SYNC_US)
     assert durable == [1]
 
@@ -163,7 +163,7 @@ def test_a_crash_keeps_a_prefix_with_all_durable_writes(
 
     for number, gap in enumerate(gaps, start=1):
         due += gap
-        engine.at(due, lambda number=number: write(number))  # type: ignore[misc]  # binds the loop's value
+        engine.at(due, lambda number=number: write(number))  # type: ignore[misc]  # binds the value of the loop
     engine.run(crash_after + 1)
     reported = durable[-1] if durable else 0
     disk.crash(power_loss=power_loss)
@@ -201,7 +201,7 @@ def test_wiping_a_disk_blanks_it_and_returns_the_old_state() -> None:
     assert (lost.hard_state.term, indexes(lost)) == (3, [1])
     assert disk.load() == DurableState()
     engine.run(5 * SYNC_US)
-    assert disk.load() == DurableState(), "what was under way does not arrive afterwards"
+    assert disk.load() == DurableState(), "writes in progress must not reach the new disk"
     assert durable == [1]
     disk.submit(append(1))
     disk.start_sync()

@@ -1,4 +1,4 @@
-"""The rules for peers that real nodes follow hold in the simulator too: wiped members, older programs."""
+"""The simulator follows the rules of real nodes for peers: for wiped members and for older programs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from qcore.sim import run_scenario
 from qcore.sim.scenario.load import parse_scenario
 from qcore.sim.verdict.result import RunResult
 
-#: What only the leader and one follower hold is committed. Then that follower's disk is blank, the leader is gone, and
-#: the follower that was cut off asks for votes.
+#: Only the leader and one follower hold the latest committed entries. Then that follower's disk is wiped, the leader
+#: crashes, and the follower that was cut off campaigns.
 WIPED: Final = """
 cluster: {nodes: 3}
 workload: {clients: 3, rate_per_s: 100, stop_ms: 1900}

@@ -1,4 +1,4 @@
-"""A dead follower costs bounded memory: with a snapshot policy the leader's stays flat under load."""
+"""With a snapshot policy, the memory of a leader with a dead follower stays flat under load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.sim.support.footprint import leader_sizes
 
 
 def growth(sizes: list[int]) -> float:
-    """The largest of the second half by the largest of the first: between two snapshots it rises and falls."""
+    """The maximum of the second half, relative to that of the first. Between snapshots the size rises and falls."""
     half = len(sizes) // 2
     return max(sizes[half:]) / max(sizes[:half])
 
@@ -18,7 +18,9 @@ def test_memory_stays_flat_only_with_a_snapshot_policy() -> None:
     assert growth(flat) < 1.2, flat
     growing = leader_sizes(12, snapshot_entries=0, rate_per_s=100)
     assert growth(growing) > 1.6, growing
-    assert max(growing) > 3 * max(flat), "the policy is what keeps it flat"
+    assert max(growing) > 3 * max(flat), (
+        "without the policy memory must grow, or the test shows nothing"
+    )
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""The simulated network: order, impairments, cuts, and that every impairment is booked."""
+"""The simulated network: order, impairments and cuts, and that every impairment is counted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from qcore.core.messages import RequestVoteResponse
 from qcore.replica.messages import Forward
 from qcore.sim.faults.ledger import Fault, Firing
+from qcore.sim.scenario.distributions import fixed, uniform
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.latency import fixed, uniform
 from qcore.sim.world.network import Link, LinkQuality, Network
 from qcore.sim.world.random_streams import Streams
 
@@ -19,7 +19,7 @@ MESSAGE = RequestVoteResponse(1, True)
 
 
 class Pair:
-    """Two vertices, 1 and 2, linked both ways, and what happens between them."""
+    """Two vertices, 1 and 2, with links in both directions, and the messages between them."""
 
     def __init__(self, quality: LinkQuality, seed: int = 1) -> None:
         self.engine = Engine()
@@ -41,7 +41,7 @@ class Pair:
             message_id = str(number)
             self.engine.at(
                 number * gap_us,
-                lambda message_id=message_id: self.network.send(  # type: ignore[misc]  # binds it
+                lambda message_id=message_id: self.network.send(  # type: ignore[misc]  # binds the value of the loop
                     self.link, payload, message_id
                 ),
             )
@@ -137,11 +137,11 @@ def test_bandwidth_makes_messages_queue() -> None:
     pair.send(3, gap_us=0)
     pair.engine.run(1_000_000)
     assert [time for time, _ in pair.arrivals] == [11_000, 21_000, 31_000]
-    assert fault.acted == 3, "each takes longer, also the one that need not queue"
+    assert fault.acted == 3, "each message takes longer, even the one that does not queue"
 
 
 def test_loss_and_latency_draw_from_separate_streams() -> None:
-    """Loss must not reshuffle the latencies of the messages that get through."""
+    """Loss must not change the latencies of the messages that arrive."""
 
     def arrivals(quality: LinkQuality) -> dict[str, int]:
         pair = Pair(quality)
@@ -149,8 +149,8 @@ def test_loss_and_latency_draw_from_separate_streams() -> None:
         pair.engine.run(20_000_000)
         return {message_id: time for time, message_id in pair.arrivals}
 
-    calm = LinkQuality(latency=uniform(1, 30))
-    undisturbed, lossy = arrivals(calm), arrivals(replace(calm, loss=0.4))
+    lossless = LinkQuality(latency=uniform(1, 30))
+    undisturbed, lossy = arrivals(lossless), arrivals(replace(lossless, loss=0.4))
     assert 0 < len(lossy) < 200
     assert lossy == {message_id: undisturbed[message_id] for message_id in lossy}
 

@@ -1,7 +1,7 @@
-"""The simulator reproduces published figures: time until a leader is elected over a wide area.
+"""The simulator reproduces published figures: the time to elect a leader in a wide area network.
 
 Ongaro's dissertation, chapter 9 (AvailSim): 5 servers, one-way latency 30 to 40 ms, election timeouts
-300 to 600 ms, all timers fresh at the start, no disk and no CPU cost, equal logs.
+300 to 600 ms, all timers start at time 0, no disk and no CPU cost, equal logs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PUBLISHED = {0: (430.0, 410.0, 489.0, 834.0), 1: (468.7, 423.0, 563.0, 1007.0)}
 
 
 def first_leader_ms(failed: int, trials: int, until_ms: int) -> list[float]:
-    """Sorted times to the first leader, of runs that end after so long."""
+    """The sorted times to the first leader, over runs of length `until_ms`."""
     timeline = "[]" if not failed else "[{at_ms: 0, crash: 1}]"
     scenario = parse_scenario(
         f"""

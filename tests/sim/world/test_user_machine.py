@@ -1,4 +1,4 @@
-"""A state machine of the user's own, simulated: the example of the README, and machines that break the rules."""
+"""Custom state machines in the simulator: the README's example, and machines that break the contract."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EXAMPLE = EXAMPLES / "counter_machine.py"
 FAULTS = "[{at_ms: 1000, crash: leader, for_ms: 400}, {at_ms: 2000, isolate: leader, for_ms: 400}]"
 
 
-def ask(rng: Random) -> tuple[Literal["write", "read"], str]:
+def increment_or_read(rng: Random) -> tuple[Literal["write", "read"], str]:
     if rng.random() < 0.3:
         return "read", "visits"
     return "write", json.dumps({"name": "visits", "by": rng.randrange(1, 5)})
 
 
 def test_the_readme_machine_works_under_faults() -> None:
-    # Any: an example is loaded as a script, by its path.
+    # Any: the example is loaded as a script, by its path.
     machine: Any = run_path(str(EXAMPLE))["CounterMachine"]
     spec = scenario(
         FAULTS,
@@ -40,13 +40,13 @@ def test_the_readme_machine_works_under_faults() -> None:
         " min_ok_reads: 5}",
         until_ms=4000,
     )
-    one = run_scenario(spec, 3, machine=machine, requests=ask)
+    one = run_scenario(spec, 3, machine=machine, requests=increment_or_read)
     assert one.ok, failures(one)
-    assert one == run_scenario(spec, 3, machine=machine, requests=ask)
+    assert one == run_scenario(spec, 3, machine=machine, requests=increment_or_read)
 
 
-class Forgetful(KeyValueMachine):
-    """Its state depends on which replica it is: the mistake that replicated machines must not make."""
+class NotDeterministic(KeyValueMachine):
+    """Breaks the contract: its state differs from replica to replica."""
 
     _numbers = count()
 
@@ -59,7 +59,7 @@ class Forgetful(KeyValueMachine):
 
 
 class Raising(KeyValueMachine):
-    """It breaks the protocol's promise not to raise."""
+    """Breaks the contract: `apply` raises."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
         if context.index > 12:
@@ -73,7 +73,7 @@ def set_visits(rng: Random) -> tuple[Literal["write", "read"], str]:
 
 
 @pytest.mark.parametrize(
-    ("machine", "check"), [(Forgetful, "state_hash"), (Raising, "node_failed")]
+    ("machine", "check"), [(NotDeterministic, "state_hash"), (Raising, "node_failed")]
 )
 def test_a_machine_that_breaks_the_rules_is_caught(machine: type[StateMachine], check: str) -> None:
     result = run_scenario(scenario(), 1, machine=machine, requests=set_visits)
@@ -83,7 +83,7 @@ def test_a_machine_that_breaks_the_rules_is_caught(machine: type[StateMachine], 
 
 
 def test_an_apply_error_loses_no_write_and_names_the_command() -> None:
-    """What was acknowledged is in the logs, though nobody can apply what follows it."""
+    """The acknowledged writes are in the logs, although no node can apply the entry after them."""
     result = run_scenario(
         scenario("[]", "{acknowledged_writes_present: true}"),
         1,
@@ -98,7 +98,7 @@ def test_an_apply_error_loses_no_write_and_names_the_command() -> None:
 
 
 class NoHash(KeyValueMachine):
-    """It cannot be compared with the others."""
+    """Breaks the contract: it has no state hash."""
 
     def state_hash(self) -> str:
         raise ValueError("no hash today")
@@ -108,15 +108,15 @@ def test_a_machine_that_cannot_hash_its_state_fails_the_run() -> None:
     result = run_scenario(
         scenario("[]", "{converges: true}"), 1, machine=NoHash, requests=set_visits
     )
-    says = "state_hash() of the state machine 'kv' raised ValueError: no hash today"
-    assert says in result.violations[0].note
+    message = "state_hash() of the state machine 'kv' raised ValueError: no hash today"
+    assert message in result.violations[0].note
     assert "applying" not in result.violations[0].note
     assert [e.name for e in result.failed()] == ["safe", "converges"]
-    # Too short a run to compare anything: at the end no node can say what its state is.
+    # A run that is too short to compare hashes: at the end no node can give its state hash.
     short = run_scenario(
         scenario("[]", "{converges: true}", until_ms=100), 1, machine=NoHash, requests=set_visits
     )
-    assert says in seen(short)["converges"]
+    assert message in seen(short)["converges"]
     assert not short.ok
 
 
@@ -126,7 +126,7 @@ def test_machine_and_requests_must_be_given_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "says"),
+    ("parts", "message"),
     [
         (
             {"workload": "{sessions: true}"},
@@ -140,15 +140,17 @@ def test_machine_and_requests_must_be_given_together() -> None:
         ({"timeline": "[{at_ms: 1000, read: leader}]"}, "read goes to a register"),
     ],
 )
-def test_scenario_parts_that_need_registers_are_rejected(parts: dict[str, str], says: str) -> None:
+def test_scenario_parts_that_need_registers_are_rejected(
+    parts: dict[str, str], message: str
+) -> None:
     spec = scenario(**parts)  # type: ignore[arg-type]  # texts only
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         run_scenario(spec, 1, machine=KeyValueMachine, requests=set_visits)
 
 
 def test_a_second_machine_beside_a_user_defined_one_is_rejected(tmp_path: Path) -> None:
-    path = tmp_path / "own.yaml"
-    path.write_text(OWN.format(machine=f"{EXAMPLE}:CounterMachine"))
+    path = tmp_path / "test.yaml"
+    path.write_text(NAMING_A_MACHINE.format(machine=f"{EXAMPLE}:CounterMachine"))
     with pytest.raises(ConfigError, match=r"two machines: .*CounterMachine, and the caller gives"):
         run_scenario(path, 1, machine=KeyValueMachine, requests=set_visits)
     path.write_text(path.read_text().replace("converges: true", "linearizable: true"))
@@ -159,21 +161,21 @@ def test_a_second_machine_beside_a_user_defined_one_is_rejected(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("machine", "says"),
+    ("machine", "message"),
     [
         (KeyValueMachine(), "is not a class but a KeyValueMachine: each node makes"),
         (dict, "machine dict lacks name, versions, apply"),
         (lambda: 1 / 0, "making one raised ZeroDivisionError"),
     ],
 )
-def test_an_invalid_machine_is_rejected_before_the_run(machine: Any, says: str) -> None:
-    """Any: they break the type on purpose."""
-    with pytest.raises(ConfigError, match=says):
+def test_an_invalid_machine_is_rejected_before_the_run(machine: Any, message: str) -> None:
+    """Any: the machines break the type on purpose."""
+    with pytest.raises(ConfigError, match=message):
         run_scenario(scenario(), 1, machine=machine, requests=set_visits)
 
 
 def test_a_seed_must_be_an_integer() -> None:
-    seeds: list[Any] = ["1", 1.0, True, None]  # they break the type on purpose
+    seeds: list[Any] = ["1", 1.0, True, None]  # Any: the seeds break the type on purpose
     for seed in seeds:
         with pytest.raises(ConfigError, match="a seed is an integer, not"):
             run_scenario(scenario(), seed)
@@ -190,13 +192,13 @@ def test_requested_stale_reads_use_the_workloads_bound() -> None:
 
 
 def raises(_rng: Random) -> object:
-    raise ValueError("nothing to ask")
+    raise ValueError("no request left")
 
 
 @pytest.mark.parametrize(
-    ("requests", "says"),
+    ("requests", "message"),
     [
-        (raises, "requests: raises raised ValueError: nothing to ask"),
+        (raises, "requests: raises raised ValueError: no request left"),
         (lambda _rng: None, r"returned None; it must return \(.write., command\) or"),
         (lambda _rng: "write", r"returned 'write'; it must return"),
         (lambda _rng: ("write", "\ud800"), "which no client can send: it is no Unicode text"),
@@ -209,20 +211,23 @@ def raises(_rng: Random) -> object:
         (7, "requests: 7 raised TypeError: 'int' object is not callable"),
     ],
 )
-def test_an_invalid_requests_function_is_rejected(requests: Any, says: str) -> None:
+def test_an_invalid_requests_function_is_rejected(requests: Any, message: str) -> None:
     """Any: the functions break the type on purpose."""
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         run_scenario(scenario(), 1, machine=KeyValueMachine, requests=requests)
 
 
 def test_a_directed_write_needs_registers() -> None:
     with pytest.raises(ConfigError, match="goes to a register"):
         run_scenario(
-            scenario("[{at_ms: 1000, write: leader}]"), 1, machine=KeyValueMachine, requests=ask
+            scenario("[{at_ms: 1000, write: leader}]"),
+            1,
+            machine=KeyValueMachine,
+            requests=increment_or_read,
         )
 
 
-OWN = """
+NAMING_A_MACHINE = """
 cluster: {{nodes: 3, machine: {machine}}}
 workload: {{requests: [{{write: '{{"name": "visits", "by": 1}}', weight: 3}}, {{read: visits}}]}}
 timeline: [{{at_ms: 1000, isolate: leader, for_ms: 500}}]
@@ -231,23 +236,25 @@ expect: {{converges: true, min_ok_writes: 20, min_ok_reads: 5}}
 """
 
 
-def run_own(tmp_path: Path, machine: str) -> RunResult:
-    path = tmp_path / "own.yaml"
-    path.write_text(OWN.format(machine=machine))
+def run_naming(tmp_path: Path, machine: str) -> RunResult:
+    path = tmp_path / "test.yaml"
+    path.write_text(NAMING_A_MACHINE.format(machine=machine))
     return run_scenario(path, 1)
 
 
 def test_a_scenario_names_a_machine_by_file_or_module(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(EXAMPLE.read_text())
-    by_name = run_own(tmp_path, "mine.py:CounterMachine")
+    by_name = run_naming(tmp_path, "mine.py:CounterMachine")
     assert by_name.ok, failures(by_name)
-    by_path = run_own(tmp_path, f"{EXAMPLE}:CounterMachine")
+    by_path = run_naming(tmp_path, f"{EXAMPLE}:CounterMachine")
     assert by_path == by_name
-    assert run_own(tmp_path, "qcore.machines.register:KeyValueMachine").metrics["committed_index"]
+    assert run_naming(tmp_path, "qcore.machines.register:KeyValueMachine").metrics[
+        "committed_index"
+    ]
 
 
 @pytest.mark.parametrize(
-    ("machine", "says"),
+    ("machine", "message"),
     [
         ("none.py:Machine", "there is no file"),
         ("no_such_module:Machine", "there is no module no_such_module"),
@@ -257,13 +264,13 @@ def test_a_scenario_names_a_machine_by_file_or_module(tmp_path: Path) -> None:
         ("broken.py:Machine", "importing it raised ZeroDivisionError"),
     ],
 )
-def test_an_unusable_machine_is_rejected(tmp_path: Path, machine: str, says: str) -> None:
+def test_an_unusable_machine_is_rejected(tmp_path: Path, machine: str, message: str) -> None:
     (tmp_path / "mine.py").write_text(
         "class Number: pass\nclass Fails:\n    def __init__(self):\n        raise ValueError('no')\n"
     )
     (tmp_path / "broken.py").write_text("1 / 0\n")
-    with pytest.raises(ConfigError, match=says):
-        run_own(tmp_path, machine)
+    with pytest.raises(ConfigError, match=message):
+        run_naming(tmp_path, machine)
 
 
 def test_the_readme_scenario_passes() -> None:
@@ -277,47 +284,51 @@ def test_stale_reads_of_user_machines_are_not_register_reads(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "stale.yaml"
-    text = OWN.format(machine=f"{EXAMPLE}:CounterMachine")
+    text = NAMING_A_MACHINE.format(machine=f"{EXAMPLE}:CounterMachine")
     path.write_text(text.replace("workload: {", "workload: {read_kind: stale_read, "))
     result = run_scenario(path, 1)
     assert result.ok, failures(result)
 
 
-class Deaf(KeyValueMachine):
-    """It understands no query."""
+class NoQueries(KeyValueMachine):
+    """Breaks the contract: `query` raises."""
 
     def query(self, query: str) -> str:
         raise ValueError(f"what is {query}?")
 
 
-class Mute(KeyValueMachine):
-    """It breaks the contract: a result is a text."""
+class NoResults(KeyValueMachine):
+    """Breaks the contract: a result is not a text."""
 
-    def apply(self, command: str, context: ApplyContext) -> Any:  # Any: not what the protocol says
+    def apply(
+        self, command: str, context: ApplyContext
+    ) -> Any:  # Any: not what the protocol message
         super().apply(command, context)
         return None
 
 
 @pytest.mark.parametrize(
     ("machine", "kind", "code"),
-    [(Deaf, "reads", "StoreError"), (Mute, "writes", "ResultInvalid")],
+    [(NoQueries, "reads", "StoreError"), (NoResults, "writes", "ResultInvalid")],
 )
 def test_a_run_fails_if_all_requests_of_one_kind_get_errors(
     machine: type[StateMachine], kind: str, code: str
 ) -> None:
     def requests(rng: Random) -> tuple[Literal["write", "read"], str]:
-        return ("read", "visits") if machine is Deaf and rng.random() < 0.3 else set_visits(rng)
+        return (
+            ("read", "visits") if machine is NoQueries and rng.random() < 0.3 else set_visits(rng)
+        )
 
     spec = scenario("[]", until_ms=2000)
     result = run_scenario(spec, 1, machine=machine, requests=requests)
     assert [each.name for each in result.expectations if not each.ok] == [f"machine_answers_{kind}"]
-    said = seen(result)[f"machine_answers_{kind}"]
-    number = said.split()[-1]
-    assert said == f"only errors: {number} {code} of {number}"
+    shown = seen(result)[f"machine_answers_{kind}"]
+    number = shown.split()[-1]
+    assert shown == f"only errors: {number} {code} of {number}"
 
 
 def test_a_second_machine_beside_a_built_in_one_is_rejected() -> None:
     spec = scenario("[]", until_ms=500)
     named = spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"machine": "kv"})})
     with pytest.raises(ConfigError, match="two machines"):
-        run_scenario(named, 1, machine=Mute, requests=set_visits)
+        run_scenario(named, 1, machine=NoResults, requests=set_visits)

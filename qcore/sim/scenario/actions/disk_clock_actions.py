@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from qcore.sim.scenario.actions.node_actions import NodeAction
-from qcore.sim.world.latency import LatencySpec
+from qcore.sim.scenario.distributions import LatencySpec
 
 
 class DiskStall(NodeAction):

@@ -11,6 +11,7 @@ from qcore.core.config import RaftConfig, Safeguards
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
+from qcore.sim.scenario.distributions import LatencySpec, uniform
 from qcore.sim.scenario.specs.node_settings import (
     NO_SETTINGS,
     Natural,
@@ -25,7 +26,6 @@ from qcore.sim.scenario.values import (
     NodeId,
     Spec,
 )
-from qcore.sim.world.latency import LatencySpec, uniform
 
 #: Settings that have the same name in a scenario and in `RaftConfig`, and the same for `ReplicaConfig`.
 _RAFT_SETTINGS = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from qcore.sim.scenario.distributions import LatencySpec, uniform
 from qcore.sim.scenario.specs.node_settings import Positive
 from qcore.sim.scenario.values import Flag, Nodes, Probability, Selector, Spec
-from qcore.sim.world.latency import LatencySpec, uniform
 
 
 class QualitySpec(Spec):

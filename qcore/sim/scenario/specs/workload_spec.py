@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from qcore.replica.sessions.session_table import LIFETIME_MAX_MS, LIFETIME_MIN_MS
+from qcore.sim.scenario.distributions import Distribution, LatencySpec, fixed
 from qcore.sim.scenario.specs.node_settings import Natural, Positive
 from qcore.sim.scenario.values import Flag, Milliseconds, Probability, ReadKinds, Spec
-from qcore.sim.world.latency import Distribution, LatencySpec, fixed
 
 
 class RequestSpec(Spec):

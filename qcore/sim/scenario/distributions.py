@@ -1,4 +1,4 @@
-"""Distributions of durations: latencies of links and disks."""
+"""Distributions of durations, for the latencies of links and disks, as scenarios write them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SHAPES = ("fixed", "uniform", "normal", "lognormal", "exponential")
 class Distribution(FrozenModel):
     """A distribution of durations in milliseconds.
 
-    Written as a number (always the same), `[low, high]` (uniform), or one of
-    `{fixed: 5}`, `{uniform: [1, 5]}`, `{normal: [mean, deviation]}`, `{lognormal: [median, sigma]}`,
-    `{exponential: mean}`; the last three take `min_ms` and `max_ms` as limits.
+    A scenario writes it as a number (always the same), `[low, high]` (uniform), or one of `{fixed: 5}`,
+    `{uniform: [1, 5]}`, `{normal: [mean, deviation]}`, `{lognormal: [median, sigma]}`, `{exponential: mean}`. The last
+    three take `min_ms` and `max_ms` as limits.
     """
 
     shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential"]
@@ -62,7 +62,7 @@ class Distribution(FrozenModel):
                 return self._limited(lambda: -math.log(1.0 - draw()) * first)
 
     def mean_ms(self) -> float:
-        """Roughly the mean, for messages to people; limits are ignored."""
+        """Roughly the mean, for messages to humans. It ignores the limits."""
         if self.shape == "uniform":
             return (self.first + self.second) / 2
         return self.first
@@ -74,7 +74,7 @@ class Distribution(FrozenModel):
 
 
 def _from_yaml(value: object) -> object:
-    """Accept the short forms; whatever else goes to pydantic as it is, or is refused with the forms."""
+    """Expand the short forms. pydantic validates the rest."""
     if isinstance(value, Distribution):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -127,7 +127,7 @@ def fixed(milliseconds: float) -> Distribution:
     """Always the same duration.
 
     Raises:
-        ConfigError: it is negative.
+        ConfigError: the duration is negative.
     """
     if milliseconds < 0:
         raise ConfigError(f"a duration of {milliseconds} ms is negative")
@@ -138,7 +138,7 @@ def uniform(low_ms: float, high_ms: float) -> Distribution:
     """Uniform between two durations in milliseconds.
 
     Raises:
-        ConfigError: they are negative or in the wrong order.
+        ConfigError: a duration is negative, or the order is wrong.
     """
     if not 0 <= low_ms <= high_ms:
         raise ConfigError(f"uniform({low_ms}, {high_ms}): give 0 <= low <= high")

@@ -1,24 +1,24 @@
-"""A node's clocks: a monotonic one that may run fast or slow, and a wall clock that may also jump."""
+"""The clocks of a simulated node: a monotonic one that may drift, and a wall clock that may also jump."""
 
 from __future__ import annotations
 
-#: What wall clocks show at simulated time 0, microseconds since the Unix epoch (2023-11-14, arbitrary).
+#: Wall clocks show this at simulated time 0, in microseconds since the Unix epoch (2023-11-14, arbitrary).
 WALL_EPOCH_US = 1_700_000_000_000_000
 
 _MILLION = 1_000_000
 
 
 class NodeClock:
-    """Translates simulated time into what one machine believes.
+    """Translates simulated time, the true time, into what the clocks of one node show.
 
     Args:
-        base_us: what the monotonic clock shows at simulated time 0. It differs from node to node, so that a
-            comparison of two nodes' monotonic clocks cannot go unnoticed.
+        base_us: what the monotonic clock shows at simulated time 0. It differs from node to node, so that code which
+            compares the monotonic clocks of two nodes fails visibly.
         drift_ppm: how much faster than true time the clocks run, in parts per million.
         wall_offset_us: how far the wall clock is ahead.
 
     Attributes:
-        slowest_ppm: the lowest drift that it ever had.
+        slowest_ppm: the lowest drift since the start of the run.
     """
 
     __slots__ = (
@@ -52,7 +52,7 @@ class NodeClock:
         return self._anchor_true + elapsed
 
     def wall(self, true_us: int) -> int:
-        """What the wall clock shows, microseconds since the Unix epoch."""
+        """What the wall clock shows, in microseconds since the Unix epoch."""
         return self.wall_of(self.local(true_us))
 
     def wall_of(self, local_us: int) -> int:
@@ -67,5 +67,5 @@ class NodeClock:
         self.slowest_ppm = min(self.slowest_ppm, drift_ppm)
 
     def max_true_duration(self, local_us: int) -> int:
-        """How much true time may have passed at most while the monotonic clock counted `local_us`."""
+        """The most true time that can have passed while the monotonic clock counted `local_us`."""
         return -(-local_us * _MILLION // (_MILLION + min(0, self.slowest_ppm)))

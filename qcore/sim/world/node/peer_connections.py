@@ -1,9 +1,9 @@
-"""Connections between simulated nodes: what their `Hello` would say, judged by the rules of real nodes.
+"""Connections between simulated nodes: which peers a node accepts, by the rules of real nodes.
 
-A simulated link carries single messages. Each of them stands for a connection that was opened before it: when one
-arrives that is the first between two lives of two nodes, both judge each other
-(`qcore.replica.peers.peer_admission`). A
-message between nodes that refuse each other is dropped, and the next one is judged again.
+A simulated link carries single messages. Each message stands for a connection that was opened before it. The first
+message between two lives of two nodes makes both sides check each other's `Hello`
+(`qcore.replica.peers.peer_admission`). A message between nodes that refuse each other is dropped, and the next message
+is checked again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from qcore.replica.replica import Replica
 
 @dataclass(slots=True)
 class StoredIdentity:
-    """What the data directory of a simulated node says of itself, beside the log.
+    """The identity in the data directory of a simulated node, beside the log.
 
     Attributes:
-        incarnation: counts the directories that the node has had.
-        cluster_id: the cluster that it joined, or None.
-        known: the members that it has met.
+        incarnation: counts the data directories that the node has had.
+        cluster_id: the cluster that the node joined, or None.
+        known: the members that the node has met.
     """
 
     incarnation: int = 1
@@ -33,19 +33,19 @@ class StoredIdentity:
     known: dict[int, KnownMember] = field(default_factory=dict)
 
     def wipe(self) -> None:
-        """The directory is gone; the next one is another."""
+        """Become the identity of a new, blank data directory."""
         self.incarnation += 1
         self.cluster_id = None
         self.known = {}
 
 
 class PeerConnections:
-    """The peers that one life of a simulated node is connected with.
+    """The connections of one life of a simulated node.
 
     Args:
         replica: the node's replica.
-        stored: what its disk says; changed in place.
-        life: tells this life of the node from its others.
+        stored: the identity on the node's disk; changed in place.
+        life: the number of this life of the node.
     """
 
     def __init__(self, replica: Replica, stored: StoredIdentity, life: int) -> None:
@@ -61,7 +61,7 @@ class PeerConnections:
 
     @property
     def support(self) -> VersionSupport:
-        """What this node's program can apply."""
+        """The versions that this node's program supports."""
         return self.admission.hello().support
 
     def is_connected(self, peer: PeerConnections) -> bool:
@@ -69,7 +69,11 @@ class PeerConnections:
         return self._accepted.get(peer._node_id) == peer.life
 
     def connect(self, peer: PeerConnections) -> str | None:
-        """Judge the peer that opens a connection, and let it judge this node; returns why one refuses, or None."""
+        """Accept a connection that the peer opens, if both sides agree.
+
+        Returns:
+            Why one side refuses, or None.
+        """
         try:
             self.admission.admit(peer.admission.hello())
             peer.admission.admit_dialled(self.admission.hello())
@@ -79,13 +83,13 @@ class PeerConnections:
         return None
 
     def disconnect(self, peer_id: int) -> None:
-        """The peer's process died: the next message begins another connection."""
+        """Close the connections of a peer whose process died. Its next message opens another one."""
         self.admission.on_all_closed(peer_id)
         if self._accepted.pop(peer_id, None) is not None:
             self.admission.identity.release(self.admission.identity.joining_cluster_id or "")
 
-    def joined(self, cluster_id: str) -> None:
-        """The node's log names its cluster."""
+    def join_cluster(self, cluster_id: str) -> None:
+        """Store the cluster id that the node's log names."""
         if cluster_id:
             self.admission.identity.join(cluster_id)
             self._stored.cluster_id = cluster_id

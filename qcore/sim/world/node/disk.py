@@ -1,12 +1,12 @@
 """The simulated disk of one node: writes take time, share syncs, and are lost until they are synced.
 
-It works as the real writer does: one sync is under way at a time; all writes that come meanwhile wait
-in the process and go into the next sync together. So there are three places where a write can be:
+It behaves like the writer of a real node. One sync runs at a time. Writes that arrive meanwhile wait in the process and
+share the next sync. So a write is in one of three places:
 
 | where | process crash (kill -9) | power loss |
 |---|---|---|
 | waiting in the process | lost | lost |
-| handed to the operating system, sync under way | kept | lost, but for as many of the first as are said to survive |
+| passed to the operating system, sync in progress | kept | lost, except for the first `survivors` |
 | synced | kept | kept |
 """
 
@@ -21,13 +21,13 @@ from qcore.core.effects import Write
 from qcore.core.entry import DurableState
 from qcore.core.log.durable_state import apply_write, last_index
 from qcore.sim.faults.ledger import Fault, Firing
+from qcore.sim.scenario.distributions import Sampler
 from qcore.sim.world.engine import Call, Engine
-from qcore.sim.world.latency import Sampler
-from qcore.sim.world.peer_sessions import StoredIdentity
+from qcore.sim.world.node.peer_connections import StoredIdentity
 
 
 class SimDisk:
-    """The durable state of one node, and the way there.
+    """The durable state of one node, and the writes on their way to it.
 
     Args:
         engine: the simulated clock.
@@ -35,10 +35,10 @@ class SimDisk:
         state: what the disk holds at first.
 
     Attributes:
-        identity: what the data directory says beside the log; written at once.
+        identity: what the data directory holds beside the log. Changes of it are durable immediately.
         on_durable: called with a write id when all writes up to it are synced.
-        syncs, writes_lost, writes_survived: counts; those survived that a power loss could have taken.
-        wipes: how often a blank disk took the place of one that was not.
+        syncs, writes_lost, writes_survived: counts. A write survives if it was not synced and a power loss spared it.
+        wipes: how often a blank disk replaced one that was not blank.
     """
 
     def __init__(self, engine: Engine, sync_latency: Sampler, state: DurableState) -> None:
@@ -46,7 +46,7 @@ class SimDisk:
         self._sync_latency = sync_latency
         self._slow: dict[Firing, Sampler] = {}
         self._stalls: list[Firing] = []
-        self._late_by: set[Fault] = set()  # what is booked for the sync that waits
+        self._counted_stalls: set[Fault] = set()  # that have acted on the current sync
         self._state = state
         self._waiting: list[Write] = []
         self._syncing: list[Write] = []
@@ -64,12 +64,12 @@ class SimDisk:
 
     @property
     def durable(self) -> DurableState:
-        """What would survive a power loss now. Look, do not touch."""
+        """What would survive a power loss now. Read it, do not change it."""
         return self._state
 
     @property
     def unsynced_writes(self) -> int:
-        """How many writes the operating system has and did not sync yet."""
+        """How many writes the operating system has and has not synced yet."""
         return len(self._syncing)
 
     @property
@@ -79,12 +79,12 @@ class SimDisk:
 
     @property
     def is_blank(self) -> bool:
-        """True when there is nothing on it that a blank disk would not have, and nothing on its way there."""
+        """True when the disk is like a new one, and no write is on its way to it."""
         nothing = self._state == DurableState() and not self._syncing and not self._waiting
         return nothing and self.identity.cluster_id is None and not self.identity.known
 
     def load(self) -> DurableState:
-        """What a process finds when it starts: a copy, its own to change."""
+        """What a process finds when it starts: a copy, which the caller may change."""
         state = self._state
         commit = min(state.hard_state.commit, last_index(state))
         return DurableState(
@@ -92,18 +92,18 @@ class SimDisk:
         )
 
     def submit(self, write: Write) -> None:
-        """Take a write; it is on its way once `start_sync` is called."""
+        """Queue a write for the next `start_sync`."""
         self._waiting.append(write)
 
     def save_commit(self, commit: int) -> None:
-        """Remember the commit index; it is stored with the next write."""
+        """Remember the commit index. The next sync stores it."""
         self._commit = commit
 
     def start_sync(self, *, commit_alone: bool = False) -> None:
-        """Begin a sync of everything that waits, unless one is under way.
+        """Begin a sync of all queued writes, unless one is in progress.
 
         Args:
-            commit_alone: sync also if nothing but the commit index is to be stored.
+            commit_alone: sync even if only the commit index is to be stored.
         """
         if self._busy or not (self._waiting or commit_alone):
             return
@@ -121,15 +121,15 @@ class SimDisk:
         self._env.schedule(Call(lambda _event: self._sync_ends(epoch)), NORMAL, latency)
 
     def stall(self, firing: Firing) -> None:
-        """No sync ends until `recover`."""
+        """Let no sync end until `recover`."""
         self._stalls.append(firing)
 
     def slow_down(self, extra_latency: Sampler, firing: Firing) -> None:
-        """Every sync that begins from now on takes so much longer, until `recover`; the latest one counts."""
+        """Let every sync that begins from now on take longer, until `recover`. The latest slow-down counts."""
         self._slow[firing] = extra_latency
 
     def recover(self, firing: Firing | None = None) -> None:
-        """End one stall or slowness, or all; a sync that waited ends when no stall is left."""
+        """End the stall or slow-down of one firing, or all. A sync that is due ends when no stall is left."""
         self._stalls = [other for other in self._stalls if firing not in (None, other)]
         self._slow = {
             other: extra for other, extra in self._slow.items() if firing not in (None, other)
@@ -138,14 +138,17 @@ class SimDisk:
             self._sync_ends(self._epoch)
 
     def crash(self, *, power_loss: bool, survivors: int = 0) -> int:
-        """The process, or the machine, dies; returns how many writes that lost.
+        """Lose what a crash of the process, or a power loss, loses.
 
-        A process that starts again finds what the operating system kept, and syncs it before use: what
-        `load` gives is durable.
+        A process that starts again finds what the operating system kept, and syncs it before use. So everything that
+        `load` returns is durable.
 
         Args:
-            power_loss: the machine dies.
-            survivors: how many of the writes under way to the disk had reached it, in their order.
+            power_loss: the whole computer stops, not only the process.
+            survivors: how many of the unsynced writes, in their order, had reached the disk.
+
+        Returns:
+            How many writes were lost.
         """
         if power_loss:
             kept = self._syncing[:survivors]
@@ -160,16 +163,16 @@ class SimDisk:
         self._waiting, self._syncing = [], []
         self._commit = self._syncing_commit = 0
         self._busy = self._sync_is_due = False
-        self._late_by.clear()
+        self._counted_stalls.clear()
         self._epoch += 1
         self.writes_lost += lost
         return lost
 
     def wipe(self) -> DurableState:
-        """Make the disk blank, as a new one would be: no term, vote, log, snapshot or identity.
+        """Make the disk blank, like a new one: no term, vote, log, snapshot or identity.
 
-        For a node whose process does not run. What is still on its way to the disk is lost too, and a stall or
-        slowness stays: it is the device's.
+        The node's process must not run. Writes on their way to the disk are lost too. A stall or slow-down stays,
+        because it belongs to the device.
 
         Returns:
             What the disk held.
@@ -185,13 +188,13 @@ class SimDisk:
             return
         if self._stalls:
             for firing in self._stalls:
-                if firing.fault not in self._late_by:
+                if firing.fault not in self._counted_stalls:
                     firing.fault.acted += 1
-                    self._late_by.add(firing.fault)
+                    self._counted_stalls.add(firing.fault)
             self._sync_is_due = True
             return
         self._busy = self._sync_is_due = False
-        self._late_by.clear()
+        self._counted_stalls.clear()
         writes, self._syncing = self._syncing, []
         self._make_durable(writes, self._syncing_commit)
         self.syncs += 1
@@ -207,6 +210,6 @@ class SimDisk:
 
 
 def run_until_synced(engine: Engine, disk: SimDisk) -> None:
-    """Let simulated time pass until every write is synced (for synchronous users of a disk)."""
+    """Let simulated time pass until every write is synced, for synchronous users of a disk."""
     while not disk.is_idle:
         engine.env.step()

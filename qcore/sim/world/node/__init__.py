@@ -1,0 +1,1 @@
+"""One simulated node: its process, disk, clock, state machine and connections."""
