@@ -25,7 +25,8 @@ from pathlib import Path
 from benchmarks import bench_core
 from benchmarks.bench_cluster import CONNECTIONS, VALUE, Row, prepare, summarise
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, free_ports
-from qcore.client.client import Json, QcoreClient
+from qcore.client.client import QcoreClient
+from qcore.client.request_sender import Json
 from qcore.core import Membership
 from qcore.transport.connection.client_connection import ClientConnection
 

@@ -33,7 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
-from qcore.client.client import Json, QcoreClient
+from qcore.client.client import QcoreClient
+from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
 from qcore.transport.connection.client_connection import ClientConnection
 
