@@ -35,7 +35,7 @@ from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import CollectorControl
 from qcore.replica.apply.active_version import check_supported
 from qcore.replica.sessions.session_table import command_in
-from qcore.replica.snapshotting import check_restorable
+from qcore.replica.snapshot_builder import check_restorable
 from qcore.storage.files.synced_files import readable_by_others
 from qcore.storage.interface import LogStorage
 from qcore.storage.sqlite.inspection import first_entries, stored_snapshot, stored_version

@@ -71,7 +71,7 @@ from qcore.replica.requests.state_copies import SnapshotRequests
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.sessions.ticks import SessionTicks
-from qcore.replica.snapshotting import SnapshotBuilder
+from qcore.replica.snapshot_builder import SnapshotBuilder
 
 _NO_CLUSTER = (
     "this node belongs to no cluster yet: begin one with Init (`qcore cluster init`), or add this node to one "

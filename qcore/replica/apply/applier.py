@@ -16,7 +16,7 @@ from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.reads import Reads
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
-from qcore.replica.snapshotting import SnapshotBuilder, restore_all, restore_snapshot
+from qcore.replica.snapshot_builder import SnapshotBuilder, restore_all, restore_snapshot
 
 
 class Applier:

@@ -32,7 +32,7 @@ from qcore.machines.register import KeyValueMachine
 from qcore.node.api.snapshot_requests import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PINS, READ_CHARS
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.replica.sessions.session_table import SessionTable
-from qcore.replica.snapshotting import restore_snapshot
+from qcore.replica.snapshot_builder import restore_snapshot
 from qcore.storage.files.snapshot_file import verify
 from tests.checkout import DOCS
 from tests.node.test_node import PATIENT_MS, Running, eventually, running

@@ -21,7 +21,7 @@ from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.loader import load_machine
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.sessions.session_table import SessionTable
-from qcore.replica.snapshotting import restore_snapshot
+from qcore.replica.snapshot_builder import restore_snapshot
 from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.conftest import assert_no_traceback

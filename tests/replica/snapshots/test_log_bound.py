@@ -22,7 +22,7 @@ from qcore.replica.disk_window import DISK_WINDOW_BYTES, DiskWindow
 from qcore.replica.events import ClientRequest
 from qcore.replica.requests import writes
 from qcore.replica.sessions.session_table import SessionTable
-from qcore.replica.snapshotting import SnapshotBuilder
+from qcore.replica.snapshot_builder import SnapshotBuilder
 from tests.replica.support.cluster import Cluster
 
 CHUNK = 1000

@@ -15,7 +15,7 @@ from qcore.machines.register import KeyValueMachine
 from qcore.replica.events import PeerMessageReceived, Reply, RequestSnapshot
 from qcore.replica.requests.state_copies import MAX_SNAPSHOT_REQUESTS
 from qcore.replica.sessions.session_table import SessionTable
-from qcore.replica.snapshotting import restore_snapshot
+from qcore.replica.snapshot_builder import restore_snapshot
 from tests.replica.support.cluster import Cluster, Driver
 
 #: Enough keys for a snapshot of many chunks.
