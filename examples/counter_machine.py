@@ -10,8 +10,8 @@ from qcore.machines.interface import ApplyContext
 class CounterMachine:
     """`{"name": n, "by": k}` adds k to counter n; the query is a counter's name."""
 
-    name = "counter"  # what the cluster's log calls it
-    versions = (1, 1)  # of its behaviour: the first and the last that this code can apply
+    name = "counter"  # its name in the cluster's log
+    versions = (1, 1)  # the first and the last version that this code can apply
 
     def __init__(self) -> None:
         self.counters: dict[str, int] = {}
@@ -21,7 +21,9 @@ class CounterMachine:
             request = loads(command)
             name, by = str(request["name"]), int(request["by"])
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            return f"bad command: {error}"  # a value, never an exception: see StateMachine.apply
+            return (
+                f"bad command: {error}"  # return errors, never raise them: see StateMachine.apply
+            )
         self.counters[name] = self.counters.get(name, 0) + by
         return str(self.counters[name])
 

@@ -112,7 +112,7 @@ class ChangeRefused(ProposalError):
 
 
 class IncompatibleVersion(QcoreError):
-    """The program runs another state machine than the cluster, or does not support the active version."""
+    """The program runs a different state machine from the cluster's, or does not support the active version."""
 
 
 class NotCaughtUp(ProposalError):
@@ -149,7 +149,7 @@ class SessionExpired(ProposalError):
 
 
 class SequenceRefused(ProposalError):
-    """The client has already acknowledged this sequence number, or too many results await acknowledgement."""
+    """The client has already acknowledged this sequence number, or too many recorded replies await acknowledgement."""
 
 
 class TooStale(ProposalError):

@@ -100,7 +100,7 @@ def test_the_leader_reports_the_priority_of_a_silent_node() -> None:
     assert priority_warnings([leader, follower, TransportError("refused")]) == []
 
 
-def test_no_electable_voter_differs_from_a_lost_leader() -> None:
+def test_no_voter_that_may_lead_differs_from_a_lost_leader() -> None:
     members = {"a:1": 1, "b:1": 2, "c:1": 3}
     one, two, three = with_priorities(1, 0, 0, leader=None)
     assert member_problems(members, [one, two, three]) == ["no member leads"]

@@ -103,7 +103,7 @@ def member_problems(members: dict[str, int], responses: list[MetricsOrError]) ->
     problems += _disagreements(metrics)
     if not any(each["state"] == "Leader" for each in metrics.values()):
         problems.append("no member leads")
-        problems += _no_electable_voter(list(metrics.values()))
+        problems += _no_voter_may_lead(list(metrics.values()))
     end = max((each["qcore"]["commit_index"] for each in metrics.values()), default=0)
     for address, each in metrics.items():
         problems += _problems_of(address, each, end)
@@ -126,7 +126,7 @@ def _disagreements(metrics: dict[str, Metrics]) -> list[str]:
 
 
 def _problems_of(address: str, metrics: Metrics, end: int) -> list[str]:
-    """The problems of one member; `end` is the highest commit index of all members."""
+    """The problems of one member. `end` is the highest commit index of all members."""
     problems: list[str] = []
     extra = metrics["qcore"]
     lag = end - extra["applied_index"]
@@ -200,7 +200,7 @@ def priority_warnings(responses: list[MetricsOrError]) -> list[str]:
     """Warn if too many voters have priority 0 (the rule of `qcore.core.leadership.priorities`).
 
     A member reports its priority. The leader may also report the priority of a member that does not respond. A voter
-    of unknown priority counts as electable.
+    of unknown priority counts as one that may lead.
     """
     from qcore.core.leadership.priorities import too_many_zero_priorities
 
@@ -219,8 +219,8 @@ def priority_warnings(responses: list[MetricsOrError]) -> list[str]:
     return []
 
 
-def _no_electable_voter(metrics: list[Metrics]) -> list[str]:
-    """The problem that no responding voter may ever lead.
+def _no_voter_may_lead(metrics: list[Metrics]) -> list[str]:
+    """Report that no voter that responds may ever lead.
 
     Call it only without a leader: a leader proves the opposite.
     """
