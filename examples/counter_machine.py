@@ -21,9 +21,7 @@ class CounterMachine:
             request = loads(command)
             name, by = str(request["name"]), int(request["by"])
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            return (
-                f"bad command: {error}"  # return errors, never raise them: see StateMachine.apply
-            )
+            return f"bad command: {error}"  # return errors, never raise: see StateMachine.apply
         self.counters[name] = self.counters.get(name, 0) + by
         return str(self.counters[name])
 

@@ -34,34 +34,36 @@ class TransportLimits:
     """Limits of one server, pool or client.
 
     Attributes:
-        max_frame_bytes: a larger incoming frame closes the connection with 1009.
-        max_client_frame_bytes: the same for a client, and for a peer before its `Hello` is accepted. Such a frame must
-            be able to carry a command of `max_command_bytes` at six bytes for each. Above `max_frame_bytes` the value
-            has no effect.
-        max_queue_bytes: bytes sent and not accepted by the socket; beyond it the connection is dropped.
-        ping_interval_s: after this long without a byte from the other end, ping.
-        dead_after_s: after this long without a byte from the other end, drop the connection.
-        probe_after_s: of a client: with a request outstanding and nothing received for this long, ping.
-        silent_after_s: of a client: with such a ping unanswered for this long, drop the connection.
-        send_stall_s: after this long in which the other end accepted none of the waiting bytes, drop the connection.
+        max_frame_bytes: the largest incoming frame; a larger one closes the connection with 1009.
+        max_client_frame_bytes: the same for a frame of a client, and of a peer before its `Hello` is accepted. It must
+            hold a command of `max_command_bytes` in which every byte takes six. A value above `max_frame_bytes` has no
+            effect.
+        max_queue_bytes: bytes sent that the socket has not accepted; above this the connection is dropped.
+        ping_interval_s: ping the other end after this long without a byte from it.
+        dead_after_s: drop the connection after this long without a byte from the other end.
+        probe_after_s: of a client: while a request waits, ping the node after this long without a byte from it.
+        silent_after_s: of a client: drop the connection if such a ping is unanswered for this long.
+        send_stall_s: drop the connection if the other end accepts none of the waiting bytes for this long.
         close_timeout_s: how long a closing handshake may take.
-        handshake_timeout_s: how long the opening of a connection may take (TCP, HTTP).
+        handshake_timeout_s: how long opening a connection may take (TCP, HTTP).
         hello_timeout_s: how long a peer may take to send or answer `Hello`.
-        max_clients: connections of clients; a further one gets HTTP 503.
-        max_handshakes: connections that have not finished their HTTP request; beyond it the oldest is dropped.
+        max_clients: the most connections of clients; a further one gets HTTP 503.
+        max_handshakes: the most connections that have not finished their HTTP request; beyond this the oldest is
+            dropped.
         reserved_for_peers: connections beyond `max_clients` that announce themselves as peers.
-        reserved_for_admin: connections beyond `max_clients` that announce themselves as admin connections; beyond it,
+        reserved_for_admin: connections beyond `max_clients` that announce themselves as admin connections; beyond this,
             the one without a request for the longest time is dropped.
-        idle_timeout_s: a client that has no request in progress and has sent none for this long is closed with 1001;
+        idle_timeout_s: close a client's connection with 1001 after this long without a request, sent or in progress;
             0 for never.
-        backoff_min_s, backoff_max_s: the pause before reconnecting to a peer; it doubles from one to the other, with
-            jitter.
-        refused_backoff_s: the same pause after a peer refused our `Hello`.
-        max_peer_queue_messages: messages to one peer in one turn of the event loop or while its socket is full; beyond
-            it messages are dropped.
-        max_clients_bytes: memory held for all clients of a server together: replies that they do not read, frames that
-            they do not finish, and frames that wait. Beyond it, the connections that hold most are dropped.
-        max_client_requests: of a client: requests of one connection that wait for replies; beyond it `Overloaded`.
+        backoff_min_s, backoff_max_s: the shortest and the longest pause before reconnecting to a peer. The pause
+            doubles after each failure, with jitter.
+        refused_backoff_s: the pause, with jitter, after a peer refused this node's `Hello`.
+        max_peer_queue_messages: the most messages that wait for one peer, in one turn of the event loop or while its
+            socket is full; further ones are dropped.
+        max_clients_bytes: the most memory held for all clients together: responses that they have not read, frames that
+            they have not finished, and frames that wait. Above this, the connections that hold most are dropped.
+        max_client_requests: of a client: the most requests of one connection that wait for responses; beyond this
+            `Overloaded`.
 
     Raises:
         ConfigError: a value is not positive or not finite, `dead_after_s` leaves no time to answer a ping, or

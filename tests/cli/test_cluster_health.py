@@ -122,7 +122,7 @@ def removed_node(nodes: dict[str, Any]) -> dict[str, Any]:
     ("nodes", "expected"),
     [
         ({"1": {"addr": "a:1"}, "2": {"addr": "b:1"}}, "a:1  -  unreachable"),
-        ({"1": {"addr": "a:1"}, "3": {"addr": "c:1"}}, "c:1  -  it answers, and names no index"),
+        ({"1": {"addr": "a:1"}, "3": {"addr": "c:1"}}, "c:1  -  it answers, but reports no index"),
         ({}, "the node belongs to no cluster"),
     ],
 )

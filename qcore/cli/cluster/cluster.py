@@ -48,7 +48,7 @@ def init(
         typer.Option(
             "--init-token",
             envvar="QCORE_INIT_TOKEN",
-            help="Any text, unique to this cluster. It makes it safe to send the same command to several nodes.",
+            help="Any text that is unique to this cluster. With it, the same command may be sent to several nodes.",
         ),
     ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,

@@ -194,7 +194,7 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
                 if by_index
                 else "unreachable"
                 if address in silent
-                else "it answers, and names no index"
+                else "it answers, but reports no index"
                 for address, by_index in digests.items()
             }
         await asyncio.sleep(_POLL_S)

@@ -168,7 +168,7 @@ def start(
             "--keep-bytes",
             envvar="QCORE_KEEP_BYTES",
             min=0,
-            help="Maximum size of these entries.",
+            help="Maximum size of these entries, in bytes.",
         ),
     ] = 64 * 1024 * 1024,
     priority: Annotated[
@@ -177,7 +177,7 @@ def start(
             "--priority",
             envvar="QCORE_PRIORITY",
             min=0,
-            help="A node of higher priority takes over the leadership; with 0 it never leads.",
+            help="A node of higher priority takes over the leadership. A node of priority 0 never leads.",
         ),
     ] = 1,
     lease_reads: Annotated[
@@ -194,7 +194,7 @@ def start(
             "--max-rules",
             envvar="QCORE_MAX_RULES",
             min=1,
-            help="Highest apply rules that this node supports. A lower number keeps a way back to an older qcore.",
+            help="Newest apply rules that this node supports. A lower number allows a return to an older qcore.",
         ),
     ] = None,
     max_wall_skew_ms: Annotated[
