@@ -23,21 +23,21 @@ class Scripted(QcoreClient):
     """A client that responds from a script, without any node.
 
     Args:
-        answer: the response to the transfer.
+        response: the response to the transfer.
         seen: the leaders that successive queries see, or their errors; the last one repeats.
     """
 
     def __init__(
-        self, answer: Leadership | QcoreError | None, *seen: Leadership | QcoreError
+        self, response: Leadership | QcoreError | None, *seen: Leadership | QcoreError
     ) -> None:
         super().__init__(["127.0.0.1:1"])
-        self._answer = answer
+        self._response = response
         self._seen = list(seen)
 
     async def transfer_leader(self, to: int | None = None) -> Leadership | None:
-        if isinstance(self._answer, QcoreError):
-            raise self._answer
-        return self._answer
+        if isinstance(self._response, QcoreError):
+            raise self._response
+        return self._response
 
     async def leader_metrics(self) -> dict[str, Any]:
         seen = self._seen.pop(0) if len(self._seen) > 1 else self._seen[0]
@@ -50,17 +50,17 @@ def ask(client: QcoreClient, to: int | None = 3, timeout_s: float = 20.0) -> Lea
     return asyncio.run(_transfer_and_confirm(client, to, TERM, time.monotonic() + timeout_s))
 
 
-def test_an_answer_that_names_the_leader_is_enough() -> None:
+def test_a_response_that_names_the_leader_is_enough() -> None:
     moved = Leadership(3, TERM + 1)
     assert ask(Scripted(moved, NotLeader())) == moved
 
 
-@pytest.mark.parametrize("answer", [TransferUnknown("?"), OutcomeUnknown("lost"), None])
+@pytest.mark.parametrize("response", [TransferUnknown("?"), OutcomeUnknown("lost"), None])
 def test_a_transfer_polls_until_a_later_term_has_a_leader(
-    answer: QcoreError | None,
+    response: QcoreError | None,
 ) -> None:
     seen = (Leadership(1, TERM), NotLeader(), Leadership(3, TERM + 2))
-    assert ask(Scripted(answer, *seen)) == Leadership(3, TERM + 2)
+    assert ask(Scripted(response, *seen)) == Leadership(3, TERM + 2)
 
 
 def test_a_leader_other_than_the_target_is_a_failure() -> None:
