@@ -65,7 +65,7 @@ EXTERNAL: dict[str, set[str]] = {
     "replica": {"pydantic"},
     "sim": {"pydantic", "simpy", "networkx", "yaml"},
     "client": {"pydantic"},
-    "node": {"pydantic", "yaml", "uvloop", "websockets"},
+    "node": {"pydantic", "uvloop"},
     "analysis": {"matplotlib", "networkx", "numpy"},
     "cli": {"typer", "rich", "click"},
     "testing": {"hypothesis", "pytest"},

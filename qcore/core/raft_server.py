@@ -80,7 +80,7 @@ class OutgoingTransfer:
     """A leadership transfer to `target`, abandoned at `deadline` (µs).
 
     Attributes:
-        by_priority: no one requested it; the target has a higher priority.
+        by_priority: set if no request asked for it: the target has a higher priority.
         may_retarget: the request named no target, so another one may be asked if this one rejects.
         timeout_now_sent: the target was asked to take over.
         rejected_by: targets that could not win.

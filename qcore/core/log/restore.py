@@ -17,7 +17,7 @@ from qcore.errors import LogCorrupt
 T = TypeVar("T")
 
 #: What to do about a damaged log: the end of every `LogCorrupt` text. An older copy is no repair, because it
-#: forgets votes and entries. Nothing is deleted, because someone may still want to inspect it.
+#: forgets votes and entries. Nothing is deleted, because an operator may want to inspect it.
 RECOVERY_ADVICE: Final = (
     "Do not restore an older copy (it would take back acknowledged writes and votes): remove this node from the "
     "cluster, move its data directory away, and add the node again with an empty one"
