@@ -20,6 +20,7 @@ from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.member_addresses import advertised_address_problem
 from qcore.node.application import Application
 from qcore.node.config import NodeConfig
+from qcore.node.joining_storage import JoiningStorage
 from qcore.node.observability import metrics_object
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
@@ -28,16 +29,15 @@ from qcore.node.observability.metrics_page import metrics_page
 from qcore.node.observability.node_state_hash import StateHash
 from qcore.node.observability.node_status import NodeStatus, unready_reason
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.node.peers.divergence import DivergenceWatch
-from qcore.node.peers.joining_storage import JoiningStorage
 from qcore.node.peers.known_members_file import load_known_members
-from qcore.node.peers.peer_messages import PeerRouter
+from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.runtime.clock import now_us
 from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
 from qcore.node.topology_loader import TopologyLoader, read_topology
-from qcore.node.watches import NodeWatches
+from qcore.node.watches.divergence import DivergenceWatch
+from qcore.node.watches.node_watches import NodeWatches
 from qcore.replica.events import ReplicaEffect, Reply, VersionRaised
 from qcore.replica.messages import PeerMessage
 from qcore.replica.peers.identity import ClusterIdentity

@@ -34,7 +34,7 @@ from qcore.node.api.submit import MakeEvent
 from qcore.node.application import Application
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.peers.peer_messages import PeerRouter
+from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.runtime.clock import now_us
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind

@@ -22,7 +22,7 @@ from qcore.core.version import ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
 from qcore.node.api.member_addresses import member_address, same_address
 from qcore.node.api.new_cluster import NewCluster, new_cluster
-from qcore.node.peers.peer_messages import ConnectionStatus
+from qcore.node.peers.peer_router import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import (
     DUPLICATE_NODE_ID,
@@ -68,7 +68,7 @@ def _list_is_wrong(rejections: Mapping[int, str]) -> bool:
 
 
 class PeerConnections(Protocol):
-    """What `Initialiser` needs from `qcore.node.peers.peer_messages.PeerRouter`."""
+    """What `Initialiser` needs from `qcore.node.peers.peer_router.PeerRouter`."""
 
     def connect_to(self, nodes: Mapping[int, str]) -> None:
         """Connect to these nodes; an empty mapping ends the connections."""

@@ -9,8 +9,8 @@ from typing import Final
 from qcore.core.effects import Role
 from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
-from qcore.node.peers.divergence import Comparison
-from qcore.node.peers.peer_messages import first_rejection
+from qcore.node.peers.peer_router import first_rejection
+from qcore.node.watches.divergence import Comparison
 from qcore.storage.log_size import Footprint
 
 #: The states of the wire protocol by role. A pre-candidate has not left its term: still a follower.

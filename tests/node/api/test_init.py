@@ -19,7 +19,7 @@ from qcore.errors import (
 )
 from qcore.node.api.init_request import Initialiser
 from qcore.node.api.new_cluster import new_cluster
-from qcore.node.peers.peer_messages import ConnectionStatus
+from qcore.node.peers.peer_router import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import ClusterIdentity, PeerHello
 from qcore.replica.peers.known_members import WAS_WIPED

@@ -7,12 +7,12 @@ from typing import Final
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.observability.wall_clock_watch import WallClockWatch
-from qcore.node.peers.peer_messages import PeerRouter
-from qcore.node.peers.priority_watch import PriorityWatch
-from qcore.node.peers.removal_watch import RemovalWatch
+from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.runtime.loop_lag import LoopLag
 from qcore.node.runtime.periodic import PeriodicTask
+from qcore.node.watches.priority_watch import PriorityWatch
+from qcore.node.watches.removal_watch import RemovalWatch
+from qcore.node.watches.wall_clock_watch import WallClockWatch
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 
