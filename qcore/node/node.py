@@ -1,4 +1,4 @@
-"""`Node`: one running node. It creates the parts (driver, storage, peers, request handler, pages) and connects them."""
+"""`Node`: creates the parts of one running node (driver, peers, request handler, pages) and connects them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Node:
         config: settings.
         application: the state machine and its requests.
         storage: already open. Close it after `stop_writer` has returned, or at any time if `start` was not called.
-        log: already installed.
+        log: its `install` has been called.
         trace: takes the lines of the trace and never blocks; None for no trace.
 
     Raises:
@@ -90,10 +90,10 @@ class Node:
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
-        #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must not be touched any more.
+        #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must no longer be used.
         self.disk_hung = False
 
-        # Seeded by the system: nodes must not draw the same election timeouts.
+        # Seeded by the system, because nodes must not draw the same election timeouts.
         rng = random.Random()
         self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
         durable_storage = JoiningStorage(storage)
@@ -244,12 +244,12 @@ class Node:
         self._log.info("stopped")
 
     async def stop_writer(self) -> None:
-        """End the disk thread. Only then may the storage be closed, however the node ends. Idempotent."""
+        """End the disk thread. The storage may be closed only after this, however the node ends. Idempotent."""
         self.disk_hung = self.disk_hung or not await drain_writer(self._writer, self._log)
 
     async def _await_requests(self) -> None:
         """Wait for the requests in progress, at most for the grace period."""
-        # Polled: an event would add work to every reply for something that happens once.
+        # Polled, because an event would add work to every request for something that happens once.
         for _ in range(self._config.shutdown_grace_ms // 10):
             if not self._requests.in_progress:
                 return
@@ -270,7 +270,7 @@ class Node:
 
     @property
     def failure(self) -> BaseException | None:
-        """Why the node cannot go on, once `failed` is set."""
+        """The error that stopped the node, once `failed` is set."""
         return self._failure
 
     @property
@@ -332,11 +332,11 @@ class Node:
         )
 
     def _end_requests_if_removed(self) -> None:
-        """If this leader has removed itself, end its requests: it will not learn the outcome of its writes."""
+        """If this leader has removed itself, end its requests, because it will not learn their outcomes."""
         if self._config.node_id in self._replica.core.membership.members():
             return  # only demoted
         why = "this node led and left the cluster: the request may or may not take effect"
-        # Not now: this step's reply to the membership change itself is still to come.
+        # Later: this step has yet to report the outcome of the membership change itself.
         asyncio.get_running_loop().call_soon(self._requests.abandon, why)
 
     def membership_changed(self, change: MembershipChanged) -> None:
@@ -356,7 +356,7 @@ class Node:
         self._failure = error
         self._log.error("fatal: nothing is acknowledged any more", why=str(error))
         if not isinstance(error, QcoreError):
-            # A bug, not something that a peer or client sent: the traceback is needed to fix it.
+            # A bug, not bad input: the traceback is needed to fix it.
             self._log.bug("internal error", error)
         self._driver.stop()
         self.failed.set()
@@ -453,7 +453,7 @@ class Node:
         )
 
     def _status(self) -> CoreStatus:
-        """The core's status, with the index that the state machine has really applied."""
+        """The core's status, with the apply index of the state machine, which may lag behind the core's."""
         return replace(self._replica.core.status(), applied_index=self._replica.applied_index)
 
     def _node_status(self) -> NodeStatus:

@@ -1,1 +1,1 @@
-"""Checks that a running node repeats, and logs: the states of all members, priorities, wall clocks, its removal."""
+"""What a node checks continuously and logs: the members' states, priorities, wall clocks, its own removal."""

@@ -1,4 +1,4 @@
-"""`NodeWatches`: what a node checks all the time and logs: event loop, wall clock, priorities, its removal."""
+"""`NodeWatches`: starts and stops the watches of a node, except the comparison of states."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from qcore.replica.replica import Replica
 
 #: How often priorities and removal are checked.
 _CHECK_INTERVAL_S: Final = 1.0
-#: How often the log reports lines that it left out because they repeated.
+#: How often the log reports how many repeated lines it left out.
 _REPORT_SUPPRESSED_S: Final = 10.0
 
 
 class NodeWatches:
-    """The watches of one node.
+    """The watches of one node: event loop, wall clock, priorities and removal. It also reports suppressed log lines.
 
     Args:
         config: settings.
-        replica, identity, peers: what the watches look at.
+        replica, identity, peers: what the watches check.
         metrics: stalls of the event loop are counted there.
         log: takes the lines.
 
@@ -56,11 +56,11 @@ class NodeWatches:
         )
 
     def start(self) -> None:
-        """Begin to watch, on the running event loop."""
+        """Start the watches, on the running event loop."""
         for watch in self._watches:
             watch.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop the watches."""
         for watch in self._watches:
             watch.stop()
