@@ -1,4 +1,4 @@
-"""The limits of connections: times, sizes and numbers. Every wait ends, and every queue is bounded."""
+"""`TransportLimits`: the times, sizes and numbers by which every wait ends and every queue is bounded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_COMMAND_BYTES = MIB
 def frame_bytes_for(max_command_bytes: int) -> int:
     """The size of a client's frame that can carry any command of at most this many bytes.
 
-    Every byte of a text may be written as an escape of six bytes, and the envelope needs some bytes, too.
+    Every byte of a text may be written as an escape of six bytes, and the envelope needs some bytes as well.
     """
     return 6 * max_command_bytes + 64 * KIB
 
@@ -36,32 +36,32 @@ class TransportLimits:
     Attributes:
         max_frame_bytes: a larger incoming frame closes the connection with 1009.
         max_client_frame_bytes: the same for a client, and for a peer before its `Hello` is accepted. Such a frame must
-            be able to carry a command of `max_command_bytes` at six bytes for each. Above `max_frame_bytes` the value
-            has no effect.
+            be able to carry a command of `max_command_bytes` with six bytes for each byte. A value above
+            `max_frame_bytes` has no effect.
         max_queue_bytes: bytes sent and not accepted by the socket; beyond it the connection is dropped.
-        ping_interval_s: after this long without a byte from the other end, ping.
-        dead_after_s: after this long without a byte from the other end, drop the connection.
-        probe_after_s: of a client: with a request outstanding and nothing received for this long, ping.
-        silent_after_s: of a client: with such a ping unanswered for this long, drop the connection.
-        send_stall_s: after this long in which the other end accepted none of the waiting bytes, drop the connection.
+        ping_interval_s: time without a byte from the other end after which to ping it.
+        dead_after_s: time without a byte from the other end after which to drop the connection.
+        probe_after_s: for a client: time without a byte from the node, while a request waits, after which to ping it.
+        silent_after_s: for a client: time for which such a ping may be unanswered before the connection is dropped.
+        send_stall_s: time in which the other end accepts none of the waiting bytes, after which to drop the connection.
         close_timeout_s: how long a closing handshake may take.
         handshake_timeout_s: how long the opening of a connection may take (TCP, HTTP).
         hello_timeout_s: how long a peer may take to send or answer `Hello`.
-        max_clients: connections of clients; a further one gets HTTP 503.
+        max_clients: connections of clients; beyond it a new one gets HTTP 503.
         max_handshakes: connections that have not finished their HTTP request; beyond it the oldest is dropped.
-        reserved_for_peers: connections beyond `max_clients` that announce themselves as peers.
-        reserved_for_admin: connections beyond `max_clients` that announce themselves as admin connections; beyond it,
-            the one without a request for the longest time is dropped.
-        idle_timeout_s: a client that has no request in progress and has sent none for this long is closed with 1001;
-            0 for never.
+        reserved_for_peers: connections that announce themselves as peers, in addition to `max_clients`.
+        reserved_for_admin: connections that announce themselves as admin connections, in addition to `max_clients`;
+            beyond it the one that has been idle for longest is dropped.
+        idle_timeout_s: the connection of a client that has no request in progress and has sent none for this long is
+            closed with 1001; 0 for never.
         backoff_min_s, backoff_max_s: the pause before reconnecting to a peer; it doubles from one to the other, with
             jitter.
         refused_backoff_s: the same pause after a peer refused our `Hello`.
         max_peer_queue_messages: messages to one peer in one turn of the event loop or while its socket is full; beyond
             it messages are dropped.
-        max_clients_bytes: memory held for all clients of a server together: replies that they do not read, frames that
-            they do not finish, and frames that wait. Beyond it, the connections that hold most are dropped.
-        max_client_requests: of a client: requests of one connection that wait for replies; beyond it `Overloaded`.
+        max_clients_bytes: memory held for all clients of a server together: responses that they do not read, frames
+            that they do not finish, and frames that wait. Beyond it the connections that hold most are dropped.
+        max_client_requests: for a client: requests of one connection that wait for responses; beyond it `Overloaded`.
 
     Raises:
         ConfigError: a value is not positive or not finite, `dead_after_s` leaves no time to answer a ping, or

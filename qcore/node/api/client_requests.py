@@ -41,7 +41,7 @@ from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import FlowControl
-from qcore.transport.codec.codec import encode_reply
+from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
@@ -143,7 +143,7 @@ class RequestHandler:
         match message:
             case GetMetrics(id=message_id):
                 connection.send_encoded(
-                    encode_reply(GetMetricsResponse.__name__, message_id, self._metrics_text())
+                    encode_response(GetMetricsResponse.__name__, message_id, self._metrics_text())
                 )
             case Init():
                 self._init(connection, message)
@@ -310,11 +310,11 @@ class RequestHandler:
         self, connection: ServerConnection, message_id: str, name: str, response: str
     ) -> None:
         try:
-            connection.send_encoded(encode_reply("PerformResponse", message_id, response))
+            connection.send_encoded(encode_response("PerformResponse", message_id, response))
         except LocalProtocolError as error:
             # The request was executed, but its result does not fit into a frame.
             error_response = self._application.failure(name, StoreError(str(error)))
-            connection.send_encoded(encode_reply("PerformResponse", message_id, error_response))
+            connection.send_encoded(encode_response("PerformResponse", message_id, error_response))
 
     # -- state -----------------------------------------------------------------------------------
 
