@@ -168,7 +168,7 @@ def test_retries_end_at_the_deadline_with_the_last_reason() -> None:
 
 
 def test_a_rejected_retry_keeps_the_outcome_unknown() -> None:
-    """A lost reply in a session is requested again. Without a leader until the timeout, its outcome stays unknown."""
+    """A lost response in a session is requested again. Without a leader the outcome stays unknown."""
 
     async def scenario() -> None:
         rejects = rejection(NotLeader(None))

@@ -1,4 +1,4 @@
-"""The client and silent nodes: it leaves those, and no other nodes."""
+"""The client leaves silent nodes, and only those."""
 
 from __future__ import annotations
 

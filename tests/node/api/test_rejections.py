@@ -1,4 +1,4 @@
-"""Rejections by a node and its inbox, and the texts of errors that help to correct a request."""
+"""What a node and its inbox reject, and how the error texts help to correct a request."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_node_without_a_cluster_says_how_to_begin_one(tmp_path: Path) -> None:
 
 
 def test_a_cluster_cannot_begin_at_a_node_that_never_leads(tmp_path: Path) -> None:
-    """It would wait for a leader for ever, and its data directory would be useless."""
+    """It would wait for a leader forever, and its data directory would be useless."""
 
     async def scenario() -> None:
         async with running(tmp_path, begin=False, priority=0) as world:

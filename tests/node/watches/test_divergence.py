@@ -1,4 +1,4 @@
-"""Comparing the members' states, at the newest index that two of them share."""
+"""Members' states are compared at the newest index for which two members have a digest."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_the_shapes_on_the_wire_are_those_of_the_protocol() -> None:
         assert json.loads(CODEC.encode(message)) == shape
 
 
-def test_reply_around_encoded_json_is_an_envelope() -> None:
+def test_response_around_encoded_json_is_an_envelope() -> None:
     encoded = encode_response("PerformResponse", 'a"b', '{"SetSchema":{"error":null}}')
     assert json.loads(encoded) == {
         "PerformResponse": {"id": 'a"b', "response": {"SetSchema": {"error": None}}}
