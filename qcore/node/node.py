@@ -66,7 +66,7 @@ class Node:
         application: the state machine and its requests.
         storage: already open. Close it after `stop_writer` has returned, or at any time if `start` was not called.
         log: its `install` has been called.
-        trace: takes the lines of the trace and never blocks; None for no trace.
+        trace: gets the lines of the trace, and never blocks; None for no trace.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.

@@ -203,7 +203,7 @@ def test_the_client_moves_on_when_a_node_is_gone() -> None:
 
 
 def test_an_answer_outranks_a_connection_error() -> None:
-    """Two of three nodes are down: that the cluster has no leader says more than that two nodes cannot be reached."""
+    """Two of three nodes are down. The missing leader is a more useful error than an unreachable node."""
 
     async def scenario() -> None:
         gone = [f"127.0.0.1:{port}" for port in free_ports(2)]

@@ -167,7 +167,7 @@ class Initialiser:
 
         Args:
             nodes: id and `host:port` of every voter; none for a cluster of this node alone.
-            token: determines the cluster id, so that the same `Init` may be sent to several nodes.
+            token: determines the cluster id, so the same `Init` may be sent to several nodes; None for a random id.
             now: µs on the monotonic clock, as for `advance`.
             done: called with None once the first configuration is committed here, or with the error.
         """

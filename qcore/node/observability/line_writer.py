@@ -1,4 +1,4 @@
-"""`LineWriter`: writes lines to a file in a separate thread, so that the caller never waits for a slow file.
+"""`LineWriter`: writes lines to a file in a separate thread. The caller never waits for a slow file.
 
 A pipe without a reader, a slow disk or a stopped terminal could block the event loop for any time. So lines wait in a
 bounded queue, in order. While the queue is full, lines are dropped and counted. Once there is room again, one line

@@ -155,7 +155,7 @@ class LineHandler(logging.Handler):
     """Formats records and gives them to the writer, except those that repeat.
 
     Args:
-        writer: takes the lines.
+        writer: gets the lines.
         formatter: makes them.
         clock: returns the time, seconds.
     """

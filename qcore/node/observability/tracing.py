@@ -55,7 +55,7 @@ class NodeTrace:
     """Writes the trace of one node.
 
     Args:
-        stream: takes the lines and never blocks: see `trace_lines`.
+        stream: gets the lines, and never blocks; see `trace_lines`.
         node_id: this node.
     """
 

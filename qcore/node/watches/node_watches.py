@@ -29,7 +29,7 @@ class NodeWatches:
         config: settings.
         replica, identity, peers: what the watches check.
         metrics: stalls of the event loop are counted there.
-        log: takes the lines.
+        log: gets the lines.
 
     Attributes:
         removal: knows whether the node was removed.

@@ -32,7 +32,7 @@ TIMEOUT_MS = 1000
 
 @dataclass
 class Log:
-    """A node's log as `Initialiser` sees it."""
+    """A node's log, with what `Initialiser` reads of it."""
 
     first: str = ""
     commit_index: int = 0
@@ -293,7 +293,7 @@ def answered(
 
 
 def test_a_wiped_member_writes_nothing_on_a_repeated_init() -> None:
-    """Otherwise it would hold a log that looks like a member's, without its earlier votes."""
+    """Otherwise the node would hold a log like a member's, without its earlier votes."""
     plain = PeerHello(3, "", support=SUPPORT)
     machine, (error,) = answered({2: f"refused by h:1: node 1 {WAS_WIPED}; ..."}, {3: plain}, "red")
     assert isinstance(error, ConfigError)
