@@ -31,7 +31,7 @@ from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.errors import RemoteProtocolError, TransportError
 from qcore.transport.address import parse_address
-from qcore.transport.codec.codec import Codec, encode_reply
+from qcore.transport.codec.codec import Codec, encode_response
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.server.handler import HttpResponse
 from qcore.transport.server.server import Server, ServerConnection
@@ -90,7 +90,7 @@ class Echo:
 
     def on_message(self, connection: ServerConnection, message: object) -> None:
         assert isinstance(message, Perform)
-        connection.send_encoded(encode_reply("PerformResponse", message.id, RESPONSE))
+        connection.send_encoded(encode_response("PerformResponse", message.id, RESPONSE))
 
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         return
@@ -116,7 +116,7 @@ async def with_library(body: Callable[[Ask], Awaitable[float]]) -> float:
     async def reply_to_all(ws: LibraryConnection) -> None:
         async for text in ws:
             request_id = from_json(text)["Perform"]["id"]
-            await ws.send(encode_reply("PerformResponse", request_id, RESPONSE), text=True)
+            await ws.send(encode_response("PerformResponse", request_id, RESPONSE), text=True)
 
     async with serve(reply_to_all, "127.0.0.1", 0, compression=None) as server:
         port = next(iter(server.sockets)).getsockname()[1]

@@ -1,1 +1,1 @@
-"""The client library: requests to a cluster, with retries, sessions, and the choice of the node to send to."""
+"""The client library: sends requests to a cluster, chooses the node, retries, and keeps sessions."""

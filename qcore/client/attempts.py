@@ -1,4 +1,4 @@
-"""One attempt of each kind of request. It raises retryable errors only where a retry is harmless."""
+"""One attempt of each kind of request. An attempt raises a retryable error only if a retry is harmless."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def try_perform(
     Args:
         send: sends a message.
         endpoint: the node.
-        fields: of the message.
+        fields: the fields of the message.
         timeout_s: how long the attempt may take.
         repeatable: whether the request may be sent again although its outcome is unknown.
     """
@@ -48,7 +48,7 @@ async def try_perform(
 async def try_session_request(
     send: SendOnce, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float
 ) -> Json:
-    """Send a session request, which is always harmless to repeat; returns the `Ok` of the reply."""
+    """Send a session request, which is always harmless to repeat; returns the `Ok` of the response."""
     try:
         reply = await send(endpoint, name, fields, timeout_s)
     except (ConnectionLost, OutcomeUnknown) as error:
@@ -65,7 +65,7 @@ async def try_session_request(
 async def try_admin_request(
     send: SendOnce, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float
 ) -> dict[str, Json]:
-    """Send a request that only the leader executes; returns the whole reply."""
+    """Send a request that only the leader executes; returns the whole response."""
     try:
         reply = await send(endpoint, name, fields, timeout_s)
     except ConnectionLost as error:
@@ -81,22 +81,22 @@ async def try_metrics(send: SendOnce, endpoint: str, timeout_s: float) -> dict[s
     try:
         reply = await send(endpoint, "GetMetrics", {}, timeout_s)
     except (ConnectionLost, OutcomeUnknown) as error:
-        raise TransportError(str(error)) from None  # only a read: it may be repeated
+        raise TransportError(str(error)) from None  # it only reads, so it may be repeated
     metrics: dict[str, Json] = reply["response"]
     return metrics
 
 
 async def try_leader_metrics(send: SendOnce, endpoint: str, timeout_s: float) -> dict[str, Json]:
-    """The metrics object of the node at this endpoint if it leads, and has committed an entry in its term.
+    """The metrics object of the node at this endpoint, if it leads and has committed an entry of its term.
 
     Raises:
-        NotLeader: it does not lead; names the leader that it knows.
-        ChangeRefused: `not_ready`.
+        NotLeader: it does not lead; the error names the leader that it knows.
+        ChangeRefused: it leads, and has committed no entry of its term yet (`not_ready`).
     """
     metrics = await try_metrics(send, endpoint, timeout_s)
     leader = metrics["current_leader"]
     if metrics["state"] == "Leader":
-        # A leader that runs 0.1.0 does not report whether it is ready.
+        # A leader that runs 0.1.0 does not report whether it is ready, and counts as ready.
         if metrics["qcore"].get("leader_ready") is False:
             raise ChangeRefused(
                 "not_ready", "the leader has not committed an entry of its current term yet"

@@ -1,4 +1,4 @@
-"""`QcoreClient`: one object for a whole cluster, with a method for each request.
+"""`QcoreClient`: the client of a cluster, with a method for each request.
 
     async with QcoreClient(["127.0.0.1:8080", "127.0.0.1:8081"]) as client:
         await client.set_schema(schema)
@@ -7,12 +7,12 @@
         value = await client.read(user, "Email")
 
 The client keeps one connection to each node that it uses, shared by all requests in progress, and follows the leader.
-It repeats a request only if that cannot apply it twice: a read, or after a definite rejection (`NotLeader`, or
-`Overloaded`, after which it waits as long as the node asks). If it cannot know whether a write took effect, it raises
-`OutcomeUnknown`, and the caller decides.
+It repeats a request only if a repetition cannot apply it twice: if it is a read, or after a definite rejection
+(`NotLeader`, or `Overloaded`, after which it waits as long as the node asks). If it cannot know whether a write took
+effect, it raises `OutcomeUnknown`, and the caller decides.
 
-It leaves a node that is silent: one that does not answer a ping while a request waits, or does not accept a connection.
-A node that is only slow answers pings, and the client waits for it. See `qcore.client.endpoints`.
+It leaves a silent node: one that does not answer a ping while a request waits, or does not accept a connection. A slow
+node answers pings, and the client waits for it. See `qcore.client.endpoints`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from qcore.replica.leadership import Leadership
 from qcore.storage.files.snapshot_file import SnapshotHeader
 
 EntityId: TypeAlias = Mapping[str, str | int]
-#: A tagged value, `{"String": "x"}`, or None for the schema's default.
+#: A tagged value such as `{"String": "x"}`, or None for the schema's default.
 Value: TypeAlias = Mapping[str, Json] | None
 
 
@@ -54,13 +54,13 @@ class QcoreClient:
     """A client of a cluster. Use it as an async context manager, or call `close`.
 
     Args:
-        endpoints: `host:port` of some nodes; others are found when a node names the leader.
+        endpoints: `host:port` of some nodes. The client learns others when a node names the leader.
         timeout_s: how long one operation may take, with all its retries.
-        attempt_timeout_s: how long one attempt waits for the reply of a node that answers pings.
+        attempt_timeout_s: how long one attempt waits for the response of a node that answers pings.
         silent_after_s: how long a node may leave a ping unanswered while a request waits. After that the client leaves
             the node. The requests that wait there are repeated elsewhere if that is harmless, or else end in
             `OutcomeUnknown`.
-        admin: whether this is an operator's program, for which nodes reserve connections.
+        admin: whether to open admin connections, which nodes reserve for operators.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -121,7 +121,7 @@ class QcoreClient:
         await self._value("SetSchema", {"entity_schema": dict(schema)})
 
     async def get_schema(self, entity_type: str, *, complete: bool = False) -> Json:
-        """The schema of an entity type; with `complete`, the fields that it inherits included."""
+        """The schema of an entity type; with `complete`, including the fields that it inherits."""
         command = "GetCompleteSchema" if complete else "GetSchema"
         return await self._value(command, {"entity_type": entity_type})
 
@@ -175,7 +175,7 @@ class QcoreClient:
     async def update(
         self, requests: Sequence[Mapping[str, Json]], *, consistency: Json = None
     ) -> list[Json]:
-        """Execute reads and writes together, all or none; returns the list with the results filled in."""
+        """Execute reads and writes together, all or none; returns the list with their results."""
         response: list[Json] = await self._value(
             "UpdateEntity", {"request": list(requests)}, consistency
         )
@@ -197,7 +197,7 @@ class QcoreClient:
 
         Raises:
             OutcomeUnknown: a write may or may not take effect.
-            ProposalError: every attempt was rejected until the timeout; certainly without effect.
+            ProposalError: every attempt was rejected until the timeout; the request had no effect.
             RemoteProtocolError: the request is malformed; the text names the field.
             TransportError: no node could be reached.
         """
@@ -213,7 +213,7 @@ class QcoreClient:
                 self._sender.send, endpoint, fields, left_s, repeatable=repeatable
             )
 
-        # A mapping is a stale read.
+        # A mapping asks for a stale read.
         any_node = isinstance(consistency, Mapping)
         return await self._sender.send_with_retries(ask, repeatable=repeatable, any_node=any_node)
 
@@ -230,10 +230,10 @@ class QcoreClient:
     # -- a custom state machine ------------------------------------------------------------------
 
     async def execute(self, command: str, *, read: bool = False) -> str:
-        """Send a command, or with `read` a query, to a node that runs another state machine than the entity store.
+        """Send a command (with `read`, a query) to a cluster whose state machine is not the entity store.
 
         Returns:
-            the state machine's result.
+            The state machine's result.
 
         Raises:
             QcoreError: as `perform`; `StoreError` if the state machine rejects the query.
@@ -252,15 +252,15 @@ class QcoreClient:
     ) -> None:
         """Initialise a cluster of these nodes.
 
-        The `Init` is repeated after random pauses while the nodes cannot accept it yet: because one does not answer, or
-        another `Init` is in progress. It is not repeated if too little time is left for an answer: cut short, it would
-        leave open whether the cluster begins. The client waits for a node that is not up yet.
+        The client waits for a node that is not up yet. While the nodes cannot accept the `Init`, because one does not
+        answer or another `Init` is in progress, the client repeats it after random pauses. It does not repeat it if too
+        little time is left for a response, because then it could not know whether the cluster begins.
 
         Args:
             nodes: id and `host:port` of each voter; none for a cluster of the one node at `endpoint`.
             endpoint: the node to send `Init` to; by default the first endpoint of this client.
             token: any text, a different one for each cluster. An `Init` with the same nodes and token may be sent to
-                several nodes, and again: they form one cluster.
+                several nodes, and repeatedly: they form one cluster.
 
         Raises:
             ChangeRefused: the nodes did not accept it in time; nothing was written.
@@ -280,12 +280,12 @@ class QcoreClient:
         """Add a learner; returns once it has caught up.
 
         Raises:
-            NotCaughtUp: the node is a learner, and the text says how far behind; or it never answered, and was removed
-                again, or got its previous address back.
-            ChangeRefused: not begun; the text gives the reason.
+            NotCaughtUp: the node is a learner, and the text gives how far it is behind. Or it never answered: then it
+                was removed again, or got its previous address back.
+            ChangeRefused: the change was rejected; the text gives the reason.
         """
         fields: dict[str, Json] = {"node_id": node_id, "node_addr": address}
-        # A repetition changes nothing: it waits for a learner that is already there.
+        # A repetition changes nothing: it waits for the learner that the first request added.
         fields["timeout_ms"] = self._node_timeout_ms()
         await self._request_leader("AddLearner", fields, repeatable=True)
 
@@ -300,12 +300,13 @@ class QcoreClient:
 
         Args:
             voters: ids of current members; voters that are not named leave the cluster.
-            learners: exactly these stay as learners; None for all current learners that do not become voters.
+            learners: ids of the members that are learners afterwards; None for all current learners that do not become
+                voters.
             expected_index: if given, the change is made only if the effective configuration has this log index.
 
         Raises:
-            ChangeRefused: not begun; the text gives the reason.
-            OutcomeUnknown: begun, and may finish later: look at the members.
+            ChangeRefused: the change was rejected; the text gives the reason.
+            OutcomeUnknown: the change has begun, and may finish later: look at the members.
         """
         fields: dict[str, Json] = {"members": list(voters), "timeout_ms": self._node_timeout_ms()}
         if learners is not None:
@@ -318,21 +319,21 @@ class QcoreClient:
         """Transfer the leadership to a voter, by default to the most suitable one.
 
         Returns:
-            the new leader and its term; None if the node runs 0.1.0, which does not report them.
+            The new leader and its term; None if the node runs 0.1.0, which does not report them.
 
         Raises:
             TransferFailed: the target does not lead, and will not because of this request; the text gives the reason
                 and the leader.
-            OutcomeUnknown: the leadership may still move, or has moved: look which node leads. It is a
-                `TransferUnknown` if the leader reported it.
+            OutcomeUnknown: the leadership may have moved, or may still move: look which node leads. If the leader
+                reported it, the error is a `TransferUnknown`.
             ChangeRefused: there is no suitable voter.
         """
-        detail = (await self._leader_reply("TransferLeader", {"to": to})).get("detail") or {}
+        detail = (await self._leader_response("TransferLeader", {"to": to})).get("detail") or {}
         leader_id, term = detail.get("leader_id"), detail.get("term")
         return None if leader_id is None or term is None else Leadership(leader_id, term)
 
     async def upgrade_machine(self, version: int | None = None) -> ClusterVersion:
-        """Raise the state machine's active version, by default to the newest; returns once that is applied.
+        """Raise the active version of the state machine, by default to the newest; returns once this is applied.
 
         Raises:
             ChangeRefused: a member does not support it, or is not connected; the text names it.
@@ -353,11 +354,11 @@ class QcoreClient:
         """Copy the state of the cluster into a file while the cluster goes on; returns the file's header.
 
         Args:
-            path: the file; it appears whole or not at all. Its format: `qcore.storage.files.snapshot_file`.
-            stale: take whatever state a node has applied. Otherwise the copy holds every write acknowledged before,
-                which needs a leader and a quorum.
+            path: the file. It appears whole or not at all. See `qcore.storage.files.snapshot_file` for its format.
+            stale: copy the state that a node has applied, even if it is old. Otherwise the copy holds every write
+                acknowledged before, which needs a leader and a quorum.
             force: replace the file if it exists.
-            timeout_s: how long all of it may take.
+            timeout_s: how long the whole copy may take.
 
         Raises:
             SnapshotFileError: the file cannot be written.
@@ -375,7 +376,7 @@ class QcoreClient:
         )
 
     def _node_timeout_ms(self) -> int:
-        """The timeout to give a node for a change, so that its answer comes before this client's timeout."""
+        """The timeout of a change at a node: shorter than this client's, so that the response arrives in time."""
         return max(1, int(self._attempt_timeout_s * 900))
 
     async def leader_metrics(self) -> dict[str, Json]:
@@ -394,10 +395,10 @@ class QcoreClient:
     async def session_request(self, name: str, fields: Mapping[str, Json]) -> Json:
         """Send `OpenSession`, `KeepSession` or `CloseSession`, and repeat it until a node answers.
 
-        An `OpenSession` whose reply was lost leaves a session that no client uses; it expires.
+        An `OpenSession` whose response was lost leaves a session that no client uses and that expires.
 
         Raises:
-            SessionExpired: the session is gone. A `CloseSession` that was repeated may have closed it itself.
+            SessionExpired: the session is gone. If a `CloseSession` was repeated, its first attempt may have closed it.
             QcoreError: every attempt was rejected until the timeout.
         """
 
@@ -409,14 +410,14 @@ class QcoreClient:
     async def _request_leader(
         self, name: str, fields: Mapping[str, Json], *, repeatable: bool = False
     ) -> Json:
-        """Send a request that only the leader executes; returns the `Ok` of its reply."""
-        reply = await self._leader_reply(name, fields, repeatable=repeatable)
+        """Send a request that only the leader executes; returns the `Ok` of its response."""
+        reply = await self._leader_response(name, fields, repeatable=repeatable)
         return reply["response"]["Ok"]
 
-    async def _leader_reply(
+    async def _leader_response(
         self, name: str, fields: Mapping[str, Json], *, repeatable: bool = False
     ) -> dict[str, Json]:
-        """Send a request that only the leader executes; returns the whole reply."""
+        """Send a request that only the leader executes; returns the whole response."""
 
         async def ask(endpoint: str, left_s: float) -> dict[str, Json]:
             return await try_admin_request(self._sender.send, endpoint, name, fields, left_s)
@@ -436,7 +437,7 @@ class QcoreClient:
     async def request(
         self, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float | None = None
     ) -> dict[str, Json]:
-        """Send one message to one node, once; returns the reply's value.
+        """Send one message to one node, once; returns the content of the response.
 
         Raises:
             TransportError: the node cannot be reached.

@@ -1,4 +1,4 @@
-"""Sends an `Init` to a node and repeats it as long as that is harmless: what `QcoreClient.init` does."""
+"""`initialise`: sends an `Init` to a node, and repeats it while that is harmless; for `QcoreClient.init`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from qcore.client.request_sender import MIN_ATTEMPT_S, Json, SendOnce
 from qcore.errors import ChangeRefused, OutcomeUnknown, TransportError
 from qcore.transport.connection.client_connection import ConnectionLost, ErrorReply
 
-#: The pause before the node is dialled again.
+#: The pause before the node is dialled again, seconds.
 _RECONNECT_PAUSE_S: Final = 0.5
-#: Rejections of an `Init` that pass by themselves. The node has written nothing then.
+#: The rejections of an `Init` whose reason passes by itself. The node has written nothing.
 _TRANSIENT: Final = ("initialising", "unreachable")
-#: About the longest pause before an `Init` that was rejected is repeated.
+#: About the longest pause before a rejected `Init` is repeated, seconds.
 _PAUSE_S: Final = 1.0
 
 
@@ -45,7 +45,7 @@ async def initialise(
         except ChangeRefused as rejection:
             pause_s = _PAUSE_S * (0.2 + random.random())
             now = time.monotonic()
-            # The node takes about as long the next time.
+            # The next attempt takes about as long as this one.
             if rejection.name not in _TRANSIENT or now + pause_s + now - sent_at >= deadline:
                 raise
         except ConnectionLost as error:

@@ -1,8 +1,8 @@
-"""`ConcurrencyLimit`: how many requests of one client are in progress at a time, and the clock for their timeouts.
+"""`ConcurrencyLimit`: bounds the requests of one client that are in progress, and is the clock for their timeouts.
 
-The other requests wait here, in order, and not at a node. The limit is halved when nodes reject requests, and rises
-with each request that succeeds. So thousands of requests are not all repeated while no node accepts them, and go on
-soon after.
+The other requests wait here, in order, instead of at a node. The limit is halved when nodes reject requests, and rises
+with each request that succeeds. So a client does not repeat thousands of requests while no node accepts them, and sends
+them soon after a node does.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Final
 
 from qcore.transport.connection.running_time import RunningTime
 
-#: The most requests in progress; and the most while no node accepts any. A node accepts 8,192 by default.
+#: The most requests in progress, and the most while no node accepts any. A node accepts 8,192 by default.
 MAX_IN_FLIGHT: Final = 4096
 MIN_IN_FLIGHT: Final = 64
 
-#: How often the clock is read.
+#: How often the clock is read, seconds.
 _POLL_INTERVAL_S: Final = 0.02
 
 
 class ConcurrencyLimit:
-    """Limits the requests in progress, and is their common clock, which stands still while this process does."""
+    """Limits the requests in progress, and is their common clock. The clock stands still while this process does."""
 
     def __init__(self) -> None:
         self._time = RunningTime()
@@ -33,14 +33,14 @@ class ConcurrencyLimit:
         self._in_flight = 0
         #: How often the limit was halved.
         self.generation = 0
-        #: The requests that wait, with their deadlines. The future of one that has left is done.
+        #: The waiting requests, with their deadlines. If a future is done, its request waits no more.
         self._queue: deque[tuple[asyncio.Future[bool], float]] = deque()
         self._next_end = math.inf
 
     # -- the clock -----------------------------------------------------------------------------------
 
     def begin(self) -> float:
-        """An operation begins; returns the time, seconds. Call `end` when it is over."""
+        """Begin an operation; returns the time, seconds. Call `end` when the operation is over."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._operations == 0:
@@ -50,7 +50,7 @@ class ConcurrencyLimit:
         return self._time.at(now)
 
     def end(self) -> None:
-        """An operation is over."""
+        """End an operation."""
         self._operations -= 1
         if self._operations == 0 and self._timer is not None:
             self._timer.cancel()
@@ -79,11 +79,11 @@ class ConcurrencyLimit:
         return self._in_flight > self._size
 
     async def acquire(self, deadline: float, *, again: bool = False) -> bool:
-        """Wait until the request may be sent; False if it may not before the deadline.
+        """Wait until the request may be sent; returns False if it may not be sent before the deadline.
 
         Args:
             deadline: by the clock of this object.
-            again: whether it was sent before; then it goes first.
+            again: whether the request was sent before. If so, it goes first.
         """
         if not self._queue and self._in_flight < self._size:
             self._in_flight += 1
@@ -95,11 +95,11 @@ class ConcurrencyLimit:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.result():
-                self.release()  # it was admitted in the same turn
+                self.release()  # it was admitted in this turn, too
             raise
 
     def release(self) -> None:
-        """A request is no longer in progress: the next may be sent."""
+        """End a request. The next one may be sent."""
         self._in_flight -= 1
         while self._queue and self._in_flight < self._size:
             waiter, _ = self._queue.popleft()
@@ -108,11 +108,11 @@ class ConcurrencyLimit:
                 waiter.set_result(True)
 
     def succeeded(self) -> None:
-        """A node accepted a request: raise the limit by one."""
+        """Note that a node accepted a request: raise the limit by one."""
         self._size = min(MAX_IN_FLIGHT, self._size + 1)
 
     def failed(self, generation: int) -> None:
-        """No node accepted a request that was sent in this generation. One generation halves the limit once."""
+        """Note that no node accepted a request of this generation. Each generation halves the limit at most once."""
         if generation == self.generation:
             self.generation += 1
             self._size = max(MIN_IN_FLIGHT, min(self._size, self._in_flight) // 2)

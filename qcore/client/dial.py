@@ -1,4 +1,4 @@
-"""`Dial`: one attempt to connect to a node, shared by all requests that wait for the connection."""
+"""`Dial`: one attempt to connect to a node, which all requests that wait for the connection share."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
 from qcore.transport.resolver import resolver
 
-#: How often the waiting requests are checked, and the most time that one check counts. A dial needs several turns of
-#: the event loop: if they are slow because this process is busy, that must not count against the node.
+#: How often the waiting requests are checked, and the most time that one check counts, seconds. A dial needs several
+#: turns of the event loop. If this process is busy and makes them slow, that must not count against the node.
 _POLL_INTERVAL_S: Final = 0.02
 _COUNTED_S: Final = 0.05
 
-#: How long an attempt may take.
+#: How long an attempt may take, seconds.
 _CONNECT_TIMEOUT_S: Final = 5.0
 
 
 class Dial:
     """A connection that is being opened.
 
-    Patience counts from the beginning of the attempt, by one timer for all requests, and only while this process runs.
+    A request's patience is how long the attempt may take. It counts from the beginning of the attempt, and only while
+    this process runs. One timer serves all requests.
 
     Args:
         endpoint: the node.
         connect: opens the connection; takes the endpoint and a timeout in seconds.
-        on_silent: called when the patience of a request has ended.
-        ended: called at the end of the attempt, with any outcome.
+        on_silent: called when a request's patience ends.
+        ended: called when the attempt ends, whatever its outcome.
     """
 
     def __init__(
@@ -49,9 +50,9 @@ class Dial:
         self._counted_s = 0.0
         self._began = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        #: The requests that wait: the patience of each, and the counted time at which its timeout ends.
+        #: The waiting requests: the patience of each, and the counted time at which its timeout ends.
         self._waiting: dict[asyncio.Future[ClientConnection], tuple[float, float]] = {}
-        # A separate task: it goes on even if no request waits any more.
+        # A separate task, because it continues even if no request waits.
         self._task = asyncio.ensure_future(self._run())
         self._task.add_done_callback(self._done)
 
@@ -69,7 +70,7 @@ class Dial:
         Raises:
             TransportError: the node cannot be reached, or has not answered in this time.
         """
-        # Not `shield`: to leave it costs a search among all waiters.
+        # Not `asyncio.shield`: leaving it costs a search among all waiters.
         waiter: asyncio.Future[ClientConnection] = self._loop.create_future()
         self._waiting[waiter] = (patience_s, self._counted_s + left_s)
         try:
@@ -89,7 +90,7 @@ class Dial:
                 stood_still_s = now - began - self._time.at(now)
                 if stood_still_s < _CONNECT_TIMEOUT_S / 2:
                     raise
-                began += stood_still_s  # the attempt had no running time: try again
+                began += stood_still_s  # this process was paused, not the node: try again
 
     def _poll(self) -> None:
         now = self._loop.time()
@@ -128,7 +129,7 @@ class Dial:
             elif isinstance(error, TransportError):
                 waiter.set_exception(
                     TransportError(str(error))
-                )  # one for each, because callers extend it
+                )  # a separate error for each request, because callers extend it
             elif error is not None:
                 waiter.set_exception(error)
             else:

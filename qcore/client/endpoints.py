@@ -1,8 +1,8 @@
 """`Endpoints`: the nodes that a client knows, the connection to each, and the choice of the node to send to.
 
-A silent node is suspected: the client sends to it only if there is no other node, even if others still name it as the
-leader. Each time the client would have chosen it, it dials the node in the background. The suspicion ends when the node
-answers.
+A silent node is suspected: the client sends to it only if there is no other node, even if other nodes still name it as
+the leader. Whenever the client would have chosen a suspected node, it dials that node in the background instead. The
+suspicion ends when the node answers.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from qcore.transport.address import parse_address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits
 
-#: How long requests wait for an attempt to connect: if there is another node to send to, and if there is none. The
-#: attempt goes on after that.
+#: How long requests wait for an attempt to connect, if there is another node to send to and if there is none, seconds.
+#: The attempt continues after that.
 _SHORT_PATIENCE_S: Final = 0.5
 PATIENCE_S: Final = 2.0
-#: The pause between two attempts to reach a suspected node.
+#: The pause between two attempts to reach a suspected node, seconds.
 _PROBE_PAUSE_S: Final = 0.25
-#: How long `close` waits for the nodes to close their side.
+#: How long `close` waits for the nodes to close their side, seconds.
 _CLOSE_S: Final = 0.25
 
 
 class Endpoints:
-    """Connections that are opened when they are needed, and shared by all requests in flight.
+    """Knows the nodes, opens connections to them when they are needed, and chooses the node to send to.
 
     Args:
-        configured: `host:port` of some nodes; others are found when a node names the leader.
-        rng: chooses among them.
+        configured: `host:port` of some nodes. Others are added when a node names the leader.
+        rng: for the choice of a node.
         silent_after_s: how long a node may leave a ping unanswered while a request waits.
-        admin: use the connections that nodes reserve for operators.
+        admin: whether to open admin connections, which nodes reserve for operators.
 
     Attributes:
-        configured: the same, in their canonical spelling.
+        configured: the configured endpoints, in canonical spelling.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -55,7 +55,7 @@ class Endpoints:
         admin: bool = False,
     ) -> None:
         if isinstance(configured, str) or not isinstance(configured, Iterable):
-            # A string is a sequence, too: of its characters.
+            # A string would pass as a sequence of its characters.
             raise ConfigError(
                 f"endpoints: {truncate(repr(configured))} is not a list: give several host:port, ['127.0.0.1:8080']"
             )
@@ -105,7 +105,7 @@ class Endpoints:
         return [each for each in self.configured if each != than and not self._is_suspected(each)]
 
     def _is_suspected(self, endpoint: str) -> bool:
-        """Whether the node was silent when last used. If so, it is dialled again in the background."""
+        """Whether the node was silent when last used. If so, dial it again in the background."""
         again_at = self._suspected.get(endpoint)
         if again_at is None:
             return False
@@ -171,7 +171,7 @@ class Endpoints:
                 self._suspect(endpoint)
 
         connection.on_close = ended
-        # Leaders come and go, and with them the addresses that nodes name: closed connections are dropped.
+        # Leaders change, and with them the addresses that nodes name, so closed connections must not pile up.
         self._connections = {
             known: held for known, held in self._connections.items() if held.is_open
         }

@@ -1,4 +1,4 @@
-"""Errors in replies: turns text and `detail` back into an exception, and says when to retry after one."""
+"""Errors in responses: `decode_error` turns them into exceptions, `retry_delay` chooses the pause before a retry."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def decode_error(text: str, detail: Mapping[str, DetailValue] | None) -> QcoreEr
     """The exception for an error text and its `detail`.
 
     Subclasses of `StoreError` that only the entity store knows become a plain `StoreError`. A node's `ConfigError`
-    becomes `Refused`, because it is not about this program's configuration. Without a detail the error is a
-    `RemoteProtocolError`: a node of this version always sends one.
+    becomes `Refused`, because it is not about this program's configuration. An error without a detail becomes a
+    `RemoteProtocolError`, because nodes always send one.
     """
     if detail is None:
         return RemoteProtocolError(text)
@@ -66,13 +66,13 @@ def decode_error(text: str, detail: Mapping[str, DetailValue] | None) -> QcoreEr
 def retry_delay(error: QcoreError, pause_s: float, rng: random.Random) -> float:
     """How long to wait, seconds, before a request that ended in `error` is repeated.
 
-    The delay is random, so that clients spread out. An overloaded node names a delay after which a retry is worth its
-    cost; the delay is then at least that, and at most one and a half times that.
+    The delay is random, so clients spread out. If an overloaded node suggests a delay, the result is between that delay
+    and one and a half times that.
 
     Args:
-        error: of the last attempt.
+        error: the error of the last attempt.
         pause_s: the longest delay if the error names none.
-        rng: of the caller.
+        rng: the source of randomness.
     """
     if isinstance(error, Overloaded):
         return max(pause_s, error.retry_after_ms / 1000) * (1 + rng.random() / 2)

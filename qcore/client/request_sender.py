@@ -1,4 +1,4 @@
-"""`RequestSender`: sends a request to one node once, or to one node after the other until one answers."""
+"""`RequestSender`: sends a request to one node, or to one node after the other until one answers."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ from qcore.transport.connection.client_connection import ErrorReply, RequestNotR
 
 #: JSON from the wire; its shape depends on the message.
 Json: TypeAlias = Any
-#: Sends one message to one node, once: endpoint, name, fields, timeout in seconds; returns the reply's value.
+#: Sends one message to one node, once: endpoint, name, fields, timeout in seconds; returns the content
+#: of the response.
 SendOnce: TypeAlias = Callable[[str, str, Mapping[str, Json], float], Awaitable[dict[str, Json]]]
 
 _BACKOFF_FIRST_S: Final = 0.02
 _BACKOFF_LAST_S: Final = 0.5
 
-#: An attempt gets at least this time, even if less is left.
+#: The least time that an attempt gets, even if less is left, seconds.
 MIN_ATTEMPT_S: Final = 0.05
 
-#: How often a message is sent to a node that closes every connection as idle.
+#: The most times that a message is sent to a node that closes every connection as idle.
 _ATTEMPTS_WHEN_IDLE: Final = 2
 
-#: When to retry a request that was never sent.
+#: The retry hint for a request that was never sent, ms.
 _NEVER_SENT_HINT_MS: Final = 1000
 
-#: Rejections of a change that pass by themselves after a moment.
+#: The rejections of a change whose reason soon passes by itself.
 _TRANSIENT: Final = ("not_ready", "transferring", "pending")
 
 _T = TypeVar("_T")
 
 
 class RequestSender:
-    """Knows the nodes, and the rules by which a request is repeated.
+    """Sends requests, and decides whether and where to repeat them.
 
     Args:
         endpoints: `host:port` of some nodes.
@@ -54,7 +55,7 @@ class RequestSender:
         silent_after_s, admin: see `Endpoints`.
 
     Attributes:
-        endpoints: choose the node to send to.
+        endpoints: the nodes, and the choice among them.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -85,12 +86,13 @@ class RequestSender:
         repeatable: bool = False,
         any_node: bool = False,
     ) -> _T:
-        """Send to one node after the other until one answers, or rejects for a reason that does not pass.
+        """Send to one node after the other, until one answers or rejects the request for a reason that does not pass.
 
         Args:
             ask: sends the request to a node; takes the endpoint and the seconds left.
-            any_node: whether any node can answer. Then the request does not wait behind those that need the leader.
-            repeatable: whether to go on after an unknown outcome, because a repetition cannot apply the request twice.
+            any_node: whether any node can answer. If so, the request does not wait behind those that need the leader.
+            repeatable: whether to continue after an unknown outcome, because a repetition cannot apply the request
+                twice.
         """
         limit = self._any_node_limit if any_node else self._limit
         began = limit.begin()
@@ -118,12 +120,12 @@ class RequestSender:
                     transient = isinstance(error, ChangeRefused) and error.name in _TRANSIENT
                     is_unknown = isinstance(error, OutcomeUnknown)
                     if not transient and (error.retryable or is_unknown):
-                        self.endpoints.prefer_another(endpoint, error)  # also for the next request
+                        self.endpoints.prefer_another(
+                            endpoint, error
+                        )  # the next request prefers it, too
                         self._last_failure = (type(error), str(error))
                     if isinstance(error, NotLeader | Overloaded | TransportError):
-                        limit.failed(
-                            generation
-                        )  # it failed quickly, and would do so again and again
+                        limit.failed(generation)  # it failed quickly: do not retry in a tight loop
                     if repeatable and isinstance(error, OutcomeUnknown):
                         unknown = error
                     elif not (error.retryable or transient):
@@ -132,10 +134,10 @@ class RequestSender:
                     pause = min(pause * 2, _BACKOFF_LAST_S)
                     delay = retry_delay(error, pause, self._rng)
                     if limit.now() + delay >= deadline:
-                        # A rejection of the last attempt says nothing about the earlier ones.
+                        # The rejection of the last attempt does not settle the outcome of earlier ones.
                         raise _tried(unknown or answered or error, limit.now() - began) from None
                 if limit.is_over_limit():
-                    # Too many requests to repeat all together: this one waits until others succeed.
+                    # Too many to repeat all together: this request waits until others succeed.
                     limit.release()
                     has_slot = False
                 else:
@@ -165,9 +167,9 @@ class RequestSender:
         *,
         patience_s: float | None = None,
     ) -> dict[str, Json]:
-        """Send one message to one node, and wait for the reply no longer than `left_s`.
+        """Send one message to one node, and wait for the response at most for `left_s`.
 
-        The message is sent again only if the node closed the idle connection before it received the message.
+        The message is sent again only if the node closed the idle connection before the message reached it.
 
         `patience_s`: see `Endpoints.connect`.
 
@@ -200,11 +202,11 @@ class RequestSender:
 
 
 def _answer(error: QcoreError, before: QcoreError | None) -> QcoreError | None:
-    """The last error that a node answered: it says more than that another node cannot be reached."""
+    """The last error that a node answered. It is more useful than the error that another node cannot be reached."""
     return before if isinstance(error, TransportError) else error
 
 
 def _tried(error: QcoreError, tried_s: float) -> QcoreError:
-    """The final error, with the time spent on all attempts."""
+    """The error, with the time spent on all attempts in its text."""
     error.args = (f"{error} (tried for {tried_s:.3g} s)",)
     return error

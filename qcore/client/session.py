@@ -1,10 +1,10 @@
-"""`ClientSession`: writes that take effect exactly once, even if replies get lost and leaders die.
+"""`ClientSession`: writes that take effect exactly once, even if responses are lost and leaders crash.
 
     async with QcoreClient(endpoints) as client, await ClientSession.open(client) as session:
         await session.perform({"UpdateEntity": {"request": [...]}})
 
 Every command has a sequence number in the session, and the cluster remembers the results. So a command may be sent
-again until its reply arrives, whichever node leads by then.
+again until its response arrives, whichever node leads by then.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from qcore.errors import QcoreError
 class ClientSession:
     """One session. Commands may overlap; keep fewer than 256 of them in progress.
 
-    Create one with `open`. Its commands keep it alive; call `keep` if there are none for a long time.
+    Create a session with `open`. Commands keep it alive; call `keep` if there are none for a long time.
 
     Attributes:
-        id: names the session within the cluster.
+        id: the session's id within the cluster.
     """
 
     def __init__(self, client: QcoreClient, session_id: int) -> None:
@@ -51,7 +51,7 @@ class ClientSession:
 
         Raises:
             SessionExpired: the session is gone; whether its last commands took effect is not known.
-            OutcomeUnknown: no reply came in time.
+            OutcomeUnknown: no response arrived in time.
             QcoreError: every attempt was rejected until the timeout.
         """
         self._last_sequence += 1
@@ -92,4 +92,4 @@ class ClientSession:
             async with asyncio.timeout(1):
                 await self.close()
         except (QcoreError, TimeoutError):
-            pass  # it will expire; the error that ends the block matters more
+            pass  # the session will expire; the error that ended the block matters more

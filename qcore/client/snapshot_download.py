@@ -1,4 +1,4 @@
-"""Copies a cluster's state into a file while the cluster goes on: what `QcoreClient.save_snapshot` does."""
+"""`save_snapshot`: copies a cluster's state into a file while the cluster runs; for `QcoreClient.save_snapshot`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ATTEMPT_S: Final = 5.0
 #: How long one chunk of the text may take, seconds.
 _READ_S: Final = 10.0
 _PAUSE_S: Final = 0.2
-#: How long nodes may be unreachable, or without a leader, before the first of them has a snapshot ready.
+#: How long nodes may be unreachable, or without a leader, until the first of them has a snapshot ready, seconds.
 _PATIENCE_S: Final = 15.0
 
 _INFO: Final = TypeAdapter(SnapshotInfo)
@@ -52,8 +52,8 @@ async def save_snapshot(
 ) -> SnapshotHeader:
     """Try one node after the other until the state of one is in the file. See `QcoreClient.save_snapshot`.
 
-    A copy comes from one node as a whole, because another node's text may differ in the order of its parts. If the node
-    goes away during the copy, it begins again.
+    The whole copy comes from one node, because another node's text may differ in the order of its parts. If that node
+    fails during the copy, the copy begins again.
     """
     check_target(path, force=force)
     started = time.monotonic()
@@ -93,7 +93,7 @@ async def _save_from(
         info.last_included_clock_us,
         info.version,
     )
-    # A thread writes the file: other requests of this program go on.
+    # A thread writes the file, so other requests of this program continue.
     with contextlib.ExitStack() as stack:
 
         def begin() -> SnapshotFileWriter:
@@ -107,10 +107,10 @@ async def _save_from(
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Run it in a thread, and wait for its end in any case.
+    """Run `work` in a thread, and wait for its end even if the caller is cancelled.
 
-    A caller that is cancelled must not remove the file while the thread still writes it, nor leave behind a file that
-    the thread has only just created.
+    Otherwise a cancelled caller could remove the file while the thread still writes it, or leave behind a file that the
+    thread has just created.
     """
     job = asyncio.ensure_future(asyncio.to_thread(work))
     try:
@@ -118,17 +118,17 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([job])
         if not job.cancelled():
-            job.exception()  # retrieved, because no other code will
+            job.exception()  # retrieve it, because no other code does
         raise
 
 
 class _SnapshotSource:
-    """The node that the copy comes from.
+    """The node from which the copy comes.
 
     Args:
         send: sends a message.
         endpoint: the node.
-        take_s: how long it may take until its snapshot is ready.
+        take_s: how long the node may take until its snapshot is ready.
         deadline: when the copy must be complete, by `time.monotonic`.
 
     Attributes:
@@ -148,7 +148,7 @@ class _SnapshotSource:
         Raises:
             QcoreError: the node rejected it, or did not answer.
         """
-        # A little less than this client waits, so that the node's answer gives the reason.
+        # A little less than this client waits, so the node's response arrives and gives the reason.
         fields = {"timeout_ms": max(1, int(self._take_s * 900)), "stale": stale}
         described = await self._ask("TakeSnapshot", fields, self._take_s)
         try:
@@ -178,7 +178,7 @@ class _SnapshotSource:
             yield data
 
     async def _chunk(self, index: int, offset: int) -> str:
-        """Read a chunk, and try once more if the connection broke: the node keeps the snapshot for a while."""
+        """Read a chunk. If the connection breaks, try once more, because the node keeps the snapshot for a while."""
         fields = {"last_included_index": index, "offset": offset}
         may_retry = True
         while True:

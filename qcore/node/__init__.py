@@ -1,1 +1,1 @@
-"""A real node: assembles replica, storage and transport into a process, and answers clients, peers and HTTP."""
+"""The node: the process that runs one replica with storage and transport, and serves clients, peers and HTTP."""

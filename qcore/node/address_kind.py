@@ -1,4 +1,4 @@
-"""The kind of a host in an address (unspecified, loopback, other), in any spelling."""
+"""Normalises the host of an address, and recognises unspecified and loopback hosts in any spelling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def canonical_host(host: str) -> str:
-    """The normal spelling of a host: IP addresses in their usual form, names in lower case.
+    """The canonical spelling of a host: IP addresses in their usual form, names in lower case.
 
     An IPv4 address within an IPv6 one (`::ffff:10.0.0.1`) is dialled as IPv4, and is written as IPv4.
     """
@@ -20,13 +20,13 @@ def canonical_host(host: str) -> str:
 
 
 def is_unspecified(host: str) -> bool:
-    """Whether the host means all addresses of a machine (`0.0.0.0`, `::`): a node can listen on it, not dial it."""
+    """Whether the host means all addresses of a machine (`0.0.0.0`, `::`). A node can listen on it, but not dial it."""
     ip = _ip(host)
     return ip is not None and int(ip) == 0
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the host means the machine itself, on every machine: `127.0.0.0/8`, `::1`, `localhost`."""
+    """Whether the host is a loopback address or name: `127.0.0.0/8`, `::1`, `localhost`."""
     ip = _ip(host)
     if ip is not None:
         return ip.is_loopback
@@ -40,7 +40,7 @@ def _ip(host: str) -> _Ip | None:
         ip: _Ip = ipaddress.ip_address(host)
     except ValueError:
         try:
-            # Short, octal and hexadecimal forms (`0`, `127.1`, `0x7f.1`), which the system dials as well.
+            # The system also dials short, octal and hexadecimal forms (`0`, `127.1`, `0x7f.1`).
             ip = ipaddress.IPv4Address(socket.inet_aton(host))
         except (OSError, ValueError):
             return None

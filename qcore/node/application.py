@@ -1,4 +1,4 @@
-"""`Application`: what a node replicates, a state machine together with the `Perform` requests for it.
+"""`Application`: what a node replicates: a state machine and the `Perform` requests for it.
 
 `EntityApplication` is the entity store of the wire protocol. `TextApplication` lets a node run any state machine: its
 commands and queries are texts that the state machine understands.
@@ -31,7 +31,7 @@ class Operation:
     """A client's request, ready for the replica.
 
     Attributes:
-        name: the request's name on the wire, for the reply to a request that failed.
+        name: the request's name on the wire; the response to a failed request needs it.
         kind: `write` or `read`.
         payload: the command or query for the state machine.
     """
@@ -61,7 +61,7 @@ class Application(Protocol):
         """The operation for a `Perform.request` that was validated as `perform_type`.
 
         Raises:
-            StoreError: the request makes no sense; the text goes to the client.
+            StoreError: the request is not valid; the client gets the text.
         """
         ...
 
@@ -82,7 +82,7 @@ class Application(Protocol):
         ...
 
     def is_pristine(self) -> bool:
-        """Whether nothing was written to the state machine, so that a topology may be loaded."""
+        """Whether nothing was written to the state machine yet. Only then may a topology be loaded."""
         ...
 
 

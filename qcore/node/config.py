@@ -16,7 +16,7 @@ from qcore.transport.limits import TransportLimits, frame_bytes_for
 
 LogFormat = Literal["text", "json"]
 
-#: The largest topology, in bytes of its command. The command is one entry, and a frame (16 MiB) must hold the entry as
+#: The largest topology, in bytes of its command. The command is one entry. A frame (16 MiB) must hold that entry as a
 #: JSON text within JSON, which is at most twice as long.
 MAX_TOPOLOGY_BYTES: Final = 6 * 1024 * 1024
 
@@ -32,27 +32,27 @@ class NodeConfig:
         data_dir: the data directory; created if missing; used by one process at a time.
         config_file: the topology to load when the cluster is first initialised, or None.
         trace_file: the file to write the trace to, or None.
-        log_format, log_level: of the log lines on stderr.
+        log_format, log_level: format and lowest level of the log lines on stderr.
         heartbeat_ms, election_timeout_min_ms, election_timeout_max_ms: see `RaftConfig`.
         use_uvloop: None uses uvloop if it is installed.
-        request_timeout_ms: a client's request without an outcome after this time is answered as unknown.
-        max_pending_requests, max_pending_bytes: client requests in progress, and the size of their payloads; beyond
-            either they are rejected as overloaded.
+        request_timeout_ms: a client's request that has no outcome after this time ends as unknown.
+        max_pending_requests, max_pending_bytes: the most client requests in progress, and the most bytes of their
+            payloads; beyond either, requests are rejected as overloaded.
         max_command_bytes: a client's larger command is rejected. The topology may be larger: see
             `MAX_TOPOLOGY_BYTES`.
-        max_session_requests: requests to open, keep and close sessions in progress at this node.
-        max_admin_requests: membership changes, catch-ups and transfers that wait; a quarter of them is reserved for
+        max_session_requests: the most requests in progress at this node that open, keep or close sessions.
+        max_admin_requests: the most membership changes, catch-ups and transfers in progress; a quarter is reserved for
             operators.
-        max_uncommitted_bytes: entries that are not committed; beyond it writes are rejected as overloaded.
+        max_uncommitted_bytes: size of the entries that are not committed; beyond it writes are rejected as overloaded.
         max_inflight_messages, max_inflight_bytes: appends on their way to one follower; beyond either the leader waits.
-        max_snapshot_size: characters of a leader's snapshot; a larger one is ignored.
+        max_snapshot_size: the most characters of a snapshot from a leader; a larger one is ignored.
         snapshot_entries, snapshot_bytes, keep_entries, keep_bytes: when to take a snapshot, and which entries it leaves
             in the log; see `ReplicaConfig`.
         priority, lease_reads, max_wall_skew_ms: see `RaftConfig`.
         max_rules: the newest apply rules that this node supports. A lower number than the program's newest holds the
             cluster back, so that an older program can still replace this one.
         shutdown_grace_ms: how long to wait for requests in progress after SIGTERM.
-        limits: of connections. A client's frame must be able to hold a command of `max_command_bytes`.
+        limits: of connections. The frame limits must allow a command of `max_command_bytes`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.

@@ -46,16 +46,16 @@ EXIT_DONE: Final = 0
 EXIT_UNHEALTHY: Final = 5
 EXIT_FORCED: Final = 130
 
-#: How long the disk thread may wait for the interpreter after each sync while the event loop runs.
+#: How long the disk thread may wait for the interpreter lock after each sync while the event loop runs, seconds.
 _SWITCH_INTERVAL_S: Final = 0.0005
 
-#: If a log does not name its state machine: how many of its first entries are searched for a command of this one.
+#: How many of the first entries of a log that names no state machine are searched for a command of this one.
 _MAX_ENTRIES_CHECKED: Final = 1000
 
 #: How long the process waits for a slow trace file before it ends, seconds.
 _FINAL_TRACE_FLUSH_S: Final = 2.0
 
-#: The same signal within this time counts as the first one sent twice, seconds.
+#: A signal repeated within this time counts as one signal, seconds.
 _REPEAT_S: Final = 0.2
 
 _T = TypeVar("_T")
@@ -72,13 +72,13 @@ def run_node(
 ) -> int:
     """Run a node until SIGTERM, SIGINT or SIGHUP, or until it fails; returns the exit code.
 
-    The exit code of a node that was removed from its cluster is not 0, however it ends.
+    If the node was removed from its cluster, the exit code is never 0.
 
-    From now on separate threads write stdout and stderr, log lines included: see `qcore.node.observability.logs`.
+    This function redirects stdout and stderr to separate threads: see `qcore.node.observability.logs`.
 
     Args:
         config: settings.
-        application: what to replicate; the entity store by default.
+        application: the state machine and its requests; the entity store by default.
         on_listening: called with the address once the node listens.
         open_storage: opens the storage of a data directory for a node id.
 
@@ -127,7 +127,7 @@ def run_node(
                 await serve(node, stop)
                 await node.stop()
             except BaseException as error:
-                # The storage is closed after this, and the disk thread may still use it.
+                # The storage is closed next, so the disk thread must have ended.
                 await node.stop_writer()
                 if node.disk_hung:
                     log.error("the node ends", why=str(error))
@@ -136,7 +136,7 @@ def run_node(
                 if node.disk_hung:
                     log.report_suppressed(all_of_them=True)
                     log.flush(FINAL_FLUSH_S)
-                    os._exit(EXIT_UNHEALTHY)  # closing the storage would wait for the disk, too
+                    os._exit(EXIT_UNHEALTHY)  # closing the storage would hang, too
             garbage.stop()
             return node.failure
 
@@ -166,7 +166,7 @@ def run_node(
 
 
 def _warn_of_readers(directory: Path, log: NodeLog) -> None:
-    """Warn of files that other users can read. Their modes stay: an operator may want them so, or 0.1.0 made them."""
+    """Warn of files that other users can read. Their modes stay, because an operator may have chosen them."""
     names = readable_by_others(directory)
     if names:
         log.warning(
@@ -179,11 +179,11 @@ def _warn_of_readers(directory: Path, log: NodeLog) -> None:
 def _require_data_of_machine(directory: Path, machine: StateMachine) -> None:
     """Refuse data that names no state machine (apply rules 1) and clearly belongs to another one.
 
-    If there is a snapshot, it decides: if this state machine can read it, the data belongs to it, even if all later
-    commands are malformed. Without a snapshot the log holds every command, and decides.
+    If there is a snapshot, only the snapshot counts: the data belongs to the state machine that can read it, even if
+    all later commands are malformed. Without a snapshot the log holds every command, so the commands are checked.
 
     Raises:
-        IncompatibleVersion: the text describes what was found; nothing was written.
+        IncompatibleVersion: the data belongs to another state machine; nothing was written.
     """
     found: str | None = None
     try:
@@ -203,9 +203,9 @@ def _require_data_of_machine(directory: Path, machine: StateMachine) -> None:
 
 
 def _unreadable(snapshot: Snapshot, machine: StateMachine) -> str | None:
-    """Why this state machine cannot read the snapshot, or None. The start of the node replaces what it has read."""
+    """Why this state machine cannot read the snapshot, or None. The node restores the machine again later."""
     try:
-        check_restorable(snapshot.data, machine)  # the node restores all of it later
+        check_restorable(snapshot.data, machine)
     except StateMachineFailed as error:
         through = snapshot.meta.last_included_index
         return (
@@ -282,16 +282,16 @@ def _ends_within_a_line(file: int, path: Path) -> bool:
         with open_regular(path) as trace:
             trace.seek(-1, os.SEEK_END)
             return trace.read() != b"\n"
-    except OSError:  # it may be writable but not readable: an empty line does no harm
+    except OSError:  # the file may be write-only; an extra empty line does no harm
         return True
 
 
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
-    """An event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process immediately.
+    """Return an event that the first SIGTERM, SIGINT or SIGHUP sets. A second SIGTERM or SIGINT exits immediately.
 
-    `timeout` of coreutils signals the process and then its group, so the same signal within `_REPEAT_S` counts as the
-    first one. A terminal that closes sends SIGHUP, often twice: once by the kernel and once by the shell. So SIGHUP
-    never counts as the second signal. If SIGHUP is ignored at the start, as under `nohup`, it stays ignored.
+    `timeout` of coreutils signals the process and then its group, so a repetition within `_REPEAT_S` does not count. A
+    terminal that closes often sends SIGHUP twice, once from the kernel and once from the shell, so SIGHUP never counts
+    as the second signal. If SIGHUP is ignored at the start, as under `nohup`, it stays ignored.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""`Node`: one running node. It creates the parts (driver, storage, peers, request handler, pages) and connects them."""
+"""`Node`: creates the parts of one running node (driver, peers, request handler, pages) and connects them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.member_addresses import advertised_address_problem
 from qcore.node.application import Application
 from qcore.node.config import NodeConfig
+from qcore.node.joining_storage import JoiningStorage
 from qcore.node.observability import metrics_object
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
@@ -28,16 +29,15 @@ from qcore.node.observability.metrics_page import metrics_page
 from qcore.node.observability.node_state_hash import StateHash
 from qcore.node.observability.node_status import NodeStatus, unready_reason
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.node.peers.divergence import DivergenceWatch
-from qcore.node.peers.joining_storage import JoiningStorage
 from qcore.node.peers.known_members_file import load_known_members
-from qcore.node.peers.peer_messages import PeerRouter
+from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.runtime.clock import now_us
 from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
 from qcore.node.topology_loader import TopologyLoader, read_topology
-from qcore.node.watches import NodeWatches
+from qcore.node.watches.divergence import DivergenceWatch
+from qcore.node.watches.node_watches import NodeWatches
 from qcore.replica.events import ReplicaEffect, Reply, VersionRaised
 from qcore.replica.messages import PeerMessage
 from qcore.replica.peers.identity import ClusterIdentity
@@ -65,8 +65,8 @@ class Node:
         config: settings.
         application: the state machine and its requests.
         storage: already open. Close it after `stop_writer` has returned, or at any time if `start` was not called.
-        log: already installed.
-        trace: takes the lines of the trace and never blocks; None for no trace.
+        log: its `install` has been called.
+        trace: gets the lines of the trace, and never blocks; None for no trace.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -90,10 +90,10 @@ class Node:
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
-        #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must not be touched any more.
+        #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must no longer be used.
         self.disk_hung = False
 
-        # Seeded by the system: nodes must not draw the same election timeouts.
+        # Seeded by the system, because nodes must not draw the same election timeouts.
         rng = random.Random()
         self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
         durable_storage = JoiningStorage(storage)
@@ -244,12 +244,12 @@ class Node:
         self._log.info("stopped")
 
     async def stop_writer(self) -> None:
-        """End the disk thread. Only then may the storage be closed, however the node ends. Idempotent."""
+        """End the disk thread. The storage may be closed only after this, however the node ends. Idempotent."""
         self.disk_hung = self.disk_hung or not await drain_writer(self._writer, self._log)
 
     async def _await_requests(self) -> None:
         """Wait for the requests in progress, at most for the grace period."""
-        # Polled: an event would add work to every reply for something that happens once.
+        # Polled, because an event would add work to every request for something that happens once.
         for _ in range(self._config.shutdown_grace_ms // 10):
             if not self._requests.in_progress:
                 return
@@ -270,7 +270,7 @@ class Node:
 
     @property
     def failure(self) -> BaseException | None:
-        """Why the node cannot go on, once `failed` is set."""
+        """The error that stopped the node, once `failed` is set."""
         return self._failure
 
     @property
@@ -332,11 +332,11 @@ class Node:
         )
 
     def _end_requests_if_removed(self) -> None:
-        """If this leader has removed itself, end its requests: it will not learn the outcome of its writes."""
+        """If this leader has removed itself, end its requests, because it will not learn their outcomes."""
         if self._config.node_id in self._replica.core.membership.members():
             return  # only demoted
         why = "this node led and left the cluster: the request may or may not take effect"
-        # Not now: this step's reply to the membership change itself is still to come.
+        # Later: this step has yet to report the outcome of the membership change itself.
         asyncio.get_running_loop().call_soon(self._requests.abandon, why)
 
     def membership_changed(self, change: MembershipChanged) -> None:
@@ -356,7 +356,7 @@ class Node:
         self._failure = error
         self._log.error("fatal: nothing is acknowledged any more", why=str(error))
         if not isinstance(error, QcoreError):
-            # A bug, not something that a peer or client sent: the traceback is needed to fix it.
+            # A bug, not bad input: the traceback is needed to fix it.
             self._log.bug("internal error", error)
         self._driver.stop()
         self.failed.set()
@@ -453,7 +453,7 @@ class Node:
         )
 
     def _status(self) -> CoreStatus:
-        """The core's status, with the index that the state machine has really applied."""
+        """The core's status, with the apply index of the state machine, which may lag behind the core's."""
         return replace(self._replica.core.status(), applied_index=self._replica.applied_index)
 
     def _node_status(self) -> NodeStatus:

@@ -1,10 +1,10 @@
-"""Loads the topology file: reads it at the start, and proposes it through the log once in the life of a cluster.
+"""`TopologyLoader`: proposes the topology once in the life of a cluster. `read_topology`: reads the topology file.
 
-Every node checks its file when it starts. Later, a node that has a file, knows a leader and finds the store pristine
-proposes the topology. The leader and the node that received `Init` propose it immediately; the others wait a little, in
-case those two are gone. The command changes nothing if a topology was loaded before, so it does not matter how many
-nodes propose it. If the node crashes between `Init` and the proposal, another node proposes it. A node that restarts or
-joins later finds a store that is not pristine, and does nothing.
+Every node that has a topology file checks it at the start. Once such a node knows a leader, and its store is pristine,
+it proposes the topology. The leader and the node that received `Init` propose it immediately. The others wait a little,
+and propose it only if those two did not, for example because they crashed. The command changes nothing if a topology
+was loaded before, so several nodes may propose it. A node that restarts or joins later finds a store that is not
+pristine, and does nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from qcore.node.observability.logs import NodeLog
 from qcore.replica.events import Reply
 from qcore.replica.messages import RequestKind
 
-#: A larger topology file is not read. With white space and comments a file may be several times as long as its command.
+#: A larger topology file is rejected. White space and comments make a file several times as long as its command.
 _MAX_TOPOLOGY_FILE_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
 _FOLLOWER_DELAY_S: Final = 2.0
 _RETRY_DELAY_S: Final = 0.5
@@ -52,7 +52,7 @@ def read_topology(path: Path, application: Application) -> str:
     if size > MAX_TOPOLOGY_BYTES:
         raise ConfigError(
             f"{path}: the topology is a command of {size} bytes, the limit is {MAX_TOPOLOGY_BYTES}: "
-            "take out a part of the tree and create it with `Perform` once the cluster runs"
+            "remove a part of the tree from the file, and create it with `Perform` once the cluster runs"
         )
     return command
 
@@ -61,10 +61,10 @@ class TopologyLoader:
     """Proposes the topology until the store is no longer pristine.
 
     Args:
-        command: the log command that loads it.
+        command: the command that loads the topology.
         is_pristine: whether nothing has been written to the store.
         submit: proposes a command and calls back with the outcome.
-        log: takes a line for each outcome.
+        log: gets a line for each outcome.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class TopologyLoader:
         self._stopped = False
 
     def stop(self) -> None:
-        """Propose no more."""
+        """Stop proposing."""
         self._stopped = True
         self._disarm()
 
@@ -92,10 +92,10 @@ class TopologyLoader:
             self._arm(_FOLLOWER_DELAY_S)
 
     def after_init(self, done: Callable[[], None]) -> None:
-        """This node has initialised a cluster: propose immediately, and call `done` when the topology is loaded.
+        """This node has initialised a cluster: propose immediately, and call `done` once the topology is loaded.
 
-        `done` is called after a timeout in any case: the cluster has begun even if its quorum is lost meanwhile, and
-        the sender of `Init` must not wait for ever.
+        After a timeout `done` is called in any case, because the sender of `Init` must not wait forever if the quorum
+        is lost. The cluster has begun even then.
         """
         self._waiting.append(done)
         asyncio.get_running_loop().call_later(_INIT_TIMEOUT_S, self._finish)

@@ -1,1 +1,1 @@
-"""Everything that carries messages between processes: wire format, connections, server, and pool of peers."""
+"""Carries messages between processes: their wire format, connections, the server, and the connections to peers."""

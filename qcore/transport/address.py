@@ -1,4 +1,4 @@
-"""Addresses as `host:port` texts. One rule for the command line, configurations of a cluster, and clients."""
+"""Reads and writes `host:port` addresses, by one rule for the command line, cluster configurations and clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from qcore.display import truncate
 from qcore.errors import ConfigError
 
-#: The longest host, characters: that of a name in DNS.
+#: The longest host, characters: the longest DNS name.
 _MAX_HOST: Final = 253
 
 
@@ -26,13 +26,13 @@ def parse_address(text: str, where: str = "address", *, allow_port_zero: bool = 
 
     Args:
         text: the address.
-        where: what the address is for, for the error message (`--ws-addr`, `nodes[1]`).
-        allow_port_zero: port 0 asks the system for a free port.
+        where: what the address is for (`--ws-addr`, `nodes[1]`); begins the error message.
+        allow_port_zero: whether to allow port 0, which asks the system for a free port.
 
     Raises:
-        ConfigError: the text is not an address; the error states what is expected.
+        ConfigError: the text is not an address; the error gives the expected form.
     """
-    if not isinstance(text, str):  # a program without types may give anything
+    if not isinstance(text, str):  # callers without a type checker may pass anything
         raise ConfigError(
             f"{where}: {truncate(repr(text))} is not a text; give host:port, '127.0.0.1:8080'"
         )

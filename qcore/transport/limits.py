@@ -1,4 +1,4 @@
-"""The limits of connections: times, sizes and numbers. Every wait ends, and every queue is bounded."""
+"""`TransportLimits`: the times, sizes and numbers by which every wait ends and every queue is bounded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_COMMAND_BYTES = MIB
 def frame_bytes_for(max_command_bytes: int) -> int:
     """The size of a client's frame that can carry any command of at most this many bytes.
 
-    Every byte of a text may be written as an escape of six bytes, and the envelope needs some bytes, too.
+    Every byte of a text may be written as an escape of six bytes, and the envelope needs some bytes as well.
     """
     return 6 * max_command_bytes + 64 * KIB
 

@@ -1,4 +1,4 @@
-"""The optional fields of `Perform` that every application has: consistency and session."""
+"""The optional fields of `Perform` in every application: `consistency` and `session`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stale:
 #: How a read is served:
 #:
 #: - `linearizable`: the read reflects every write acknowledged before it began; a quorum confirms the leader.
-#: - `lease`: the same without asking a quorum, as long as the clocks keep their bound (`--lease-reads`).
+#: - `lease`: also linearizable, without asking a quorum, if the clocks keep their bound (`--lease-reads`).
 #: - `follower`: also linearizable; from this node's state, at an index that the leader confirms.
 #: - `{"stale": MS}`: from this node's state, immediately.
 Consistency = Literal["linearizable", "lease", "follower"] | Stale
@@ -34,8 +34,8 @@ class SessionUse:
 
     Attributes:
         id: the session's id.
-        sequence: the command's number in the session. A repeated command gets the reply of the first one.
-        acknowledged: the client has received the replies up to this number, so they may be forgotten.
+        sequence: the command's number in the session. A repeated command gets the result of the first one.
+        acknowledged: the client has received the results up to this number, so the cluster may forget them.
     """
 
     id: SessionId

@@ -1,4 +1,4 @@
-"""Turns errors that arrive in replies into exceptions."""
+"""Turns errors that arrive in responses into exceptions, for users of `ClientConnection`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def error_from_wire(text: str, detail: object = None) -> QcoreError:
 
 
 def raise_for_error(reply: Mapping[str, object]) -> object:
-    """The value in `response` of a reply: the one in `Ok`, or the response itself if it has no `Ok` around it.
+    """The value in the `response` field of a reply: the content of `Ok`, or the whole field if it has no `Ok`.
 
     Raises:
         QcoreError: the response is an `Err`; `detail` names the class of the exception.

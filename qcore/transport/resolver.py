@@ -1,7 +1,7 @@
-"""Looks up host names in daemon threads, so that a hanging name server blocks neither the event loop nor an exit.
+"""`Resolver`: looks up host names in daemon threads. A hanging name server blocks neither the event loop nor an exit.
 
-asyncio looks names up in its default executor. Its threads are joined when the event loop ends, so a look-up that hangs
-keeps the process alive. IP addresses need no look-up and never wait.
+asyncio looks names up in its default executor. The end of the event loop joins the executor's threads, so a look-up
+that hangs keeps the process alive. IP addresses need no look-up and never wait.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from qcore.errors import TransportError
 
-#: Look-ups that run at the same time, at most; others wait for their turn.
+#: The most look-ups that run at the same time; others wait.
 MAX_THREADS: Final = 8
 
 #: The addresses of a host, or why there are none.
@@ -25,7 +25,7 @@ LookupResult = list[str] | OSError | UnicodeError
 
 
 class _Lookup:
-    """One look-up of a host, shared by all callers that ask for it meanwhile."""
+    """One look-up of a host, shared by all callers that need this host meanwhile."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -38,7 +38,7 @@ class Resolver:
     Any event loop of the process may use it.
 
     Args:
-        max_threads: look-ups that run at the same time.
+        max_threads: the most look-ups that run at the same time.
     """
 
     def __init__(self, max_threads: int = MAX_THREADS) -> None:
@@ -49,7 +49,7 @@ class Resolver:
         self._threads = 0
 
     async def addresses(self, host: str, timeout_s: float) -> list[str]:
-        """The IP addresses of a host, in order of preference; an IP address gives itself.
+        """The IP addresses of a host, in order of preference. For an IP address it is that address.
 
         Raises:
             TransportError: there is no such host, or no answer in time; the text names the host.
@@ -64,9 +64,7 @@ class Resolver:
                 answer.set_result(found)
 
         def deliver(found: LookupResult) -> None:
-            with contextlib.suppress(
-                RuntimeError
-            ):  # the event loop is closed: no caller waits any more
+            with contextlib.suppress(RuntimeError):  # the event loop is closed, so no caller waits
                 loop.call_soon_threadsafe(settle, found)
 
         self._ask(host, deliver)
@@ -84,7 +82,7 @@ class Resolver:
         raise TransportError(f"cannot look up the host {host!r}: {found}") from None
 
     def is_resolving(self, host: str) -> bool:
-        """Whether a look-up of this host runs or waits for its turn."""
+        """Whether a look-up of this host runs or is queued."""
         with self._lock:
             return host in self._running
 
@@ -100,7 +98,7 @@ class Resolver:
             look_up.waiting.append(deliver)
 
     def _stop_waiting(self, host: str, deliver: Callable[[LookupResult], None]) -> None:
-        """One caller stops waiting. A look-up that has not begun and has no callers left is dropped."""
+        """Forget one waiting caller. A look-up that has not begun and has no callers left is dropped."""
         with self._lock:
             look_up = self._running.get(host)
             if look_up is None or deliver not in look_up.waiting:

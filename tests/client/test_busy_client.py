@@ -1,4 +1,4 @@
-"""A client with thousands of requests whose event loop stalls: it suspects no node, and loses no request."""
+"""A client with thousands of requests suspects no node and loses no request when its event loop stalls."""
 
 from __future__ import annotations
 

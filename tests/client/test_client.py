@@ -168,7 +168,7 @@ def test_retries_end_at_the_deadline_with_the_last_reason() -> None:
 
 
 def test_a_rejected_retry_keeps_the_outcome_unknown() -> None:
-    """A lost reply in a session is requested again. Without a leader until the timeout, its outcome stays unknown."""
+    """A lost response in a session is requested again. Without a leader the outcome stays unknown."""
 
     async def scenario() -> None:
         rejects = rejection(NotLeader(None))
@@ -203,7 +203,7 @@ def test_the_client_moves_on_when_a_node_is_gone() -> None:
 
 
 def test_an_answer_outranks_a_connection_error() -> None:
-    """Two of three nodes are down: that the cluster has no leader says more than that two nodes cannot be reached."""
+    """Two of three nodes are down. The missing leader is a more useful error than an unreachable node."""
 
     async def scenario() -> None:
         gone = [f"127.0.0.1:{port}" for port in free_ports(2)]

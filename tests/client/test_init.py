@@ -37,7 +37,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock for `cluster_init`, whose pauses last half a second then."""
+    """A clock for `cluster_init`, and pauses of half a second."""
     made = Clock()
     monkeypatch.setattr(cluster_init, "time", SimpleNamespace(monotonic=made.monotonic))
     monkeypatch.setattr(cluster_init, "asyncio", SimpleNamespace(sleep=made.sleep))
@@ -102,7 +102,7 @@ async def client_of_node(
 
 
 def rejected_inits(clock: Clock, takes_s: float) -> list[float]:
-    """The timeouts of all `Init`s of a client with 60 s, if the node takes this long to reject each."""
+    """The timeout of each `Init` of a client that has 60 s, if the node takes this long to reject each one."""
 
     def answer_takes_time() -> None:
         clock.now_s += takes_s
@@ -122,7 +122,7 @@ def test_a_retried_init_gets_the_remaining_time(clock: Clock) -> None:
 
 
 def test_an_init_is_not_retried_without_time_for_an_answer(clock: Clock) -> None:
-    """Cut short, it would leave open whether the cluster begins, and the reason would be lost."""
+    """An `Init` with too little time would leave open whether the cluster begins, and hide the reason."""
     assert rejected_inits(clock, 35) == [60]
     assert rejected_inits(clock, 29) == pytest.approx([60, 30.5])
 

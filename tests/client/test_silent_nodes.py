@@ -1,4 +1,4 @@
-"""The client and silent nodes: it leaves those, and no other nodes."""
+"""The client leaves silent nodes, and only those."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_writes_at_a_silent_node_get_an_unknown_outcome() -> None:
 
 
 def test_the_client_waits_for_a_slow_live_node() -> None:
-    """Much longer than until it would leave a dead node."""
+    """The node stays slow for much longer than the client waits for a dead one."""
 
     async def scenario() -> None:
         async with (

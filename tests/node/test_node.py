@@ -205,7 +205,7 @@ def test_a_follower_acknowledges_nothing_before_it_is_durable(tmp_path: Path) ->
                     return bool(metrics["last_log_index"] == 1)
 
                 await eventually(appended)
-                # The reply to a later request overtakes the response: it was not merely slow.
+                # The response to a later request arrives first, so the awaited one is not merely slow.
                 await leader.send(json.dumps({"GetMetrics": {"id": "m"}}))
                 assert "GetMetricsResponse" in json.loads(await leader.recv())
                 world.disk.failure = None

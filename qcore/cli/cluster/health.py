@@ -148,7 +148,7 @@ def _collect_digests(
     digests: dict[str, dict[int, str]], members: dict[str, int], responses: list[MetricsOrError]
 ) -> None:
     """Add the reported digests to `digests`: by index, by address. Every member that responds gets an item."""
-    from qcore.node.peers.divergence import digests_in
+    from qcore.node.watches.divergence import digests_in
 
     for (address, node_id), response in zip(members.items(), responses, strict=True):
         if isinstance(response, QcoreError) or response["qcore"].get("removed"):

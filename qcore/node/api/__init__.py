@@ -1,1 +1,1 @@
-"""Request handlers of a node: clients' requests, admin requests, snapshots, `Init`, HTTP pages."""
+"""What a node answers: the handlers of clients' requests, admin requests, snapshot requests, `Init` and HTTP pages."""

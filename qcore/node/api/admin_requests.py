@@ -1,7 +1,8 @@
-"""Admin requests and session requests: membership changes, leadership transfers, upgrades, snapshots, sessions.
+"""`AdminRequestHandler`: executes admin requests and session requests.
 
-Each becomes one event of the replica and gets one reply. Only the leader executes membership changes and transfers:
-other nodes reject them as `NotLeader`, with the leader's address.
+Admin requests are membership changes, leadership transfers, upgrades and snapshot requests. Session requests open, keep
+and close sessions. Each becomes one event of the replica, and gets one response. Only the leader executes
+membership changes and transfers: other nodes reject them as `NotLeader`, with the leader's address.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ from qcore.transport.wire import (
 #: The timeout of a membership change that names none: a learner may need a snapshot first.
 DEFAULT_CHANGE_TIMEOUT_MS: Final = 10_000
 
-#: Makes the reply on the wire from the replica's result or error.
-MakeReply = Callable[[str | None, QcoreError | None], object]
+#: Makes the response on the wire from the replica's result or error.
+MakeResponse = Callable[[str | None, QcoreError | None], object]
 
 
 class AdminRequestHandler:
@@ -55,7 +56,7 @@ class AdminRequestHandler:
 
     Args:
         core: read for the effective configuration.
-        timeout_ms: of requests other than membership changes.
+        timeout_ms: the timeout of transfers and session requests.
     """
 
     def __init__(self, core: RaftCore, timeout_ms: int) -> None:
@@ -71,11 +72,11 @@ class AdminRequestHandler:
         reject_writes: QcoreError | None,
         submit_event: SubmitEvent,
     ) -> bool:
-        """Execute a request of these kinds and return True; return False for any other message.
+        """Execute an admin or session request and return True; return False for any other message.
 
         Args:
-            connection: the connection of the request and of its reply.
-            message: any message of the wire.
+            connection: where the request came from and its response goes.
+            message: any message.
             reject_all: if not None, the error to reject every request with (shutting down).
             reject_writes: if not None, the error to reject requests with that write to the log (disk full).
             submit_event: see `SubmitEvent`.
@@ -86,26 +87,30 @@ class AdminRequestHandler:
         match message:
             case TransferLeader():
                 rejection = reject_all
-                event, reply = self._transfer(message)
+                event, respond = self._transfer(message)
             case AddLearner():
-                event, reply, problem = self._add_learner(message)
+                event, respond, problem = self._add_learner(message)
                 rejection = rejection or problem
             case ChangeMembership():
                 rejection = rejection or _invalid_change(message)
-                event, reply = self._change(message)
+                event, respond = self._change(message)
             case UpgradeMachine():
-                event, reply = _upgrade(message)
+                event, respond = _upgrade(message)
             case OpenSession() | KeepSession() | CloseSession():
-                event, reply = self._session(message)
+                event, respond = self._session(message)
             case _:
                 return False
         if rejection is not None:
-            connection.send(reply(None, rejection))
+            connection.send(respond(None, rejection))
         else:
-            submit_event(event, lambda done: connection.send(reply(done.result, done.error)))
+            submit_event(
+                event, lambda outcome: connection.send(respond(outcome.result, outcome.error))
+            )
         return True
 
-    def _add_learner(self, message: AddLearner) -> tuple[MakeEvent, MakeReply, ConfigError | None]:
+    def _add_learner(
+        self, message: AddLearner
+    ) -> tuple[MakeEvent, MakeResponse, ConfigError | None]:
         problem: ConfigError | None = None
         try:
             address = _checked_address(message, self._core.membership)
@@ -118,18 +123,18 @@ class AdminRequestHandler:
             timeout_ms=_timeout_ms(message),
         )
 
-        def reply(result: str | None, error: QcoreError | None) -> AddLearnerResponse:
+        def respond(result: str | None, error: QcoreError | None) -> AddLearnerResponse:
             if error is not None:
                 return AddLearnerResponse(message.id, *failure(error))
             return AddLearnerResponse(message.id, Ok("Success"))
 
-        return event, reply, problem
+        return event, respond, problem
 
-    def _change(self, message: ChangeMembership) -> tuple[MakeEvent, MakeReply]:
-        """Without `learners` in the request, the current learners stay.
+    def _change(self, message: ChangeMembership) -> tuple[MakeEvent, MakeResponse]:
+        """Build a membership change. If the request names no `learners`, the current learners stay.
 
-        They are those of the effective configuration at this node. It must still be effective when the change is
-        proposed.
+        The current learners are those of the effective configuration at this node. Then the change is rejected if that
+        configuration is no longer effective when it is proposed.
         """
         members, learners = tuple(message.members), message.learners
         expected = message.expected_index
@@ -146,28 +151,28 @@ class AdminRequestHandler:
             expected_index=expected,
         )
 
-        def reply(result: str | None, error: QcoreError | None) -> ChangeMembershipResponse:
+        def respond(result: str | None, error: QcoreError | None) -> ChangeMembershipResponse:
             if error is not None:
                 return ChangeMembershipResponse(message.id, *failure(error))
             return ChangeMembershipResponse(message.id, Ok("Success"))
 
-        return event, reply
+        return event, respond
 
-    def _transfer(self, message: TransferLeader) -> tuple[MakeEvent, MakeReply]:
-        def reply(result: str | None, error: QcoreError | None) -> TransferLeaderResponse:
+    def _transfer(self, message: TransferLeader) -> tuple[MakeEvent, MakeResponse]:
+        def respond(result: str | None, error: QcoreError | None) -> TransferLeaderResponse:
             if error is not None:
                 return TransferLeaderResponse(message.id, *failure(error))
-            assert result is not None, "a reply has a result or an error"
+            assert result is not None, "an outcome is a result or an error"
             led = Leadership.from_json(result)
             detail: Detail = {"leader_id": led.leader_id, "term": led.term}
             return TransferLeaderResponse(message.id, Ok("Success"), detail)
 
         event = partial(events.TransferLeader, to=message.to, timeout_ms=self._timeout_ms)
-        return event, reply
+        return event, respond
 
     def _session(
         self, message: OpenSession | KeepSession | CloseSession
-    ) -> tuple[MakeEvent, MakeReply]:
+    ) -> tuple[MakeEvent, MakeResponse]:
         if isinstance(message, OpenSession):
             payload = session_table.open_session_payload(message.lifetime_ms)
         elif isinstance(message, KeepSession):
@@ -175,11 +180,11 @@ class AdminRequestHandler:
         else:
             payload = session_table.close_session_payload(message.session)
 
-        def reply(result: str | None, error: QcoreError | None) -> object:
+        def respond(result: str | None, error: QcoreError | None) -> object:
             if isinstance(message, OpenSession):
                 if error is not None:
                     return OpenSessionResponse(message.id, *failure(error))
-                assert result is not None, "a reply has a result or an error"
+                assert result is not None, "an outcome is a result or an error"
                 return OpenSessionResponse(message.id, Ok(int(result)))
             made = KeepSessionResponse if isinstance(message, KeepSession) else CloseSessionResponse
             if error is not None:
@@ -189,22 +194,22 @@ class AdminRequestHandler:
         event = partial(
             events.ClientRequest, kind="session", payload=payload, timeout_ms=self._timeout_ms
         )
-        return event, reply
+        return event, respond
 
 
-def _upgrade(message: UpgradeMachine) -> tuple[MakeEvent, MakeReply]:
+def _upgrade(message: UpgradeMachine) -> tuple[MakeEvent, MakeResponse]:
     event = partial(events.UpgradeMachine, version=message.version, timeout_ms=_timeout_ms(message))
 
-    def reply(result: str | None, error: QcoreError | None) -> UpgradeMachineResponse:
+    def respond(result: str | None, error: QcoreError | None) -> UpgradeMachineResponse:
         if error is not None:
             return UpgradeMachineResponse(message.id, *failure(error))
-        assert result is not None, "a reply has a result or an error"
+        assert result is not None, "an outcome is a result or an error"
         active = ClusterVersion.from_json(result)
         return UpgradeMachineResponse(
             message.id, Ok(ActiveVersion(active.rules, active.machine, active.machine_version))
         )
 
-    return event, reply
+    return event, respond
 
 
 def _timeout_ms(message: AddLearner | ChangeMembership | UpgradeMachine) -> int:
@@ -213,9 +218,9 @@ def _timeout_ms(message: AddLearner | ChangeMembership | UpgradeMachine) -> int:
 
 
 def _invalid_change(message: ChangeMembership) -> ConfigError | None:
-    """Why this change cannot be what the operator meant, or None.
+    """Why this change cannot be intended, or None.
 
-    A node named twice is a typing error: the change meant may name another node in its place.
+    A node that is named twice is a typing error: the operator may have meant another node.
     """
     for name, ids in (("members", message.members), ("learners", message.learners or [])):
         if len(ids) > MAX_MEMBERS:
@@ -229,7 +234,7 @@ def _invalid_change(message: ChangeMembership) -> ConfigError | None:
 
 
 def _checked_address(message: AddLearner, membership: Membership) -> str:
-    """The new member's address in its normal spelling, or in the configuration's spelling if it is in there already.
+    """The new member's address in canonical spelling, or as the configuration spells it if it is there already.
 
     Raises:
         ConfigError: the node cannot become a member, or cannot have this address.

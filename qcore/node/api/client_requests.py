@@ -1,6 +1,6 @@
-"""`RequestHandler`: takes clients' requests from the connection to the replica, and their outcomes back as replies.
+"""`RequestHandler`: passes clients' requests to the replica, and sends their outcomes back as responses.
 
-Every request gets exactly one reply on the connection that it came over, unless the connection is closed.
+Every request gets exactly one response on the connection that it came over, unless the connection is closed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from qcore.node.api.submit import MakeEvent
 from qcore.node.application import Application
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.peers.peer_messages import PeerRouter
+from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.runtime.clock import now_us
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import FlowControl
-from qcore.transport.codec.codec import encode_reply
+from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
@@ -68,21 +68,22 @@ class PerformEnvelope(Protocol):
 
 
 class RequestHandler:
-    """Executes clients' requests, and keeps those in progress.
+    """Executes clients' requests, and tracks those in progress.
 
     Args:
-        application: the state machine's requests.
+        application: understands the `Perform` requests of the state machine.
         identity: this node and its cluster.
-        post: gives an event to the replica.
+        post: passes an event to the replica.
         metrics_object: makes the metrics object for `GetMetrics`.
         metrics: counts the requests.
-        config: how long a request may take, how large it may be, and how many requests and bytes may be in progress:
-            more are rejected before they wait anywhere.
+        config: how long a request may take, how large it may be, and how many requests and bytes may be in progress.
+            Requests beyond these bounds are rejected before they wait anywhere.
         replica: read for the effective configuration and the version.
         peers: the other nodes, for `Init`.
 
     Attributes:
-        after_init: called when this node's `Init` has committed, with a function to call when the reply may be sent.
+        after_init: called once this node's `Init` is committed, with a function that sends the response. It must call
+            that function when the topology is loaded.
         initialiser: executes `Init`.
     """
 
@@ -142,12 +143,12 @@ class RequestHandler:
         match message:
             case GetMetrics(id=message_id):
                 connection.send_encoded(
-                    encode_reply(GetMetricsResponse.__name__, message_id, self._metrics_text())
+                    encode_response(GetMetricsResponse.__name__, message_id, self._metrics_text())
                 )
             case Init():
                 self._init(connection, message)
             case Error():
-                pass  # the client could not read a reply; there is nothing to answer
+                pass  # the client could not read a response; there is nothing to answer
             case _:
                 flow = self._quotas.flow_for(connection, message)
                 rejections = (self._reject_all or flow.rejection(0, now_us()), self._reject_writes)
@@ -156,7 +157,7 @@ class RequestHandler:
                     self._not_a_request(connection, message)
 
     def _metrics_text(self) -> str:
-        """The metrics object as JSON. Made once for all requests in one turn of the event loop."""
+        """The metrics object as JSON, built once for all requests in one turn of the event loop."""
         if self._metrics_json is None:
             self._metrics_json = json.dumps(self._metrics_object())
             asyncio.get_running_loop().call_soon(self._forget_metrics)
@@ -166,7 +167,7 @@ class RequestHandler:
         self._metrics_json = None
 
     def submit(self, kind: RequestKind, payload: str, done: Callable[[Reply], None]) -> None:
-        """Submit a request of this node itself, forwarded like any other. `done` is called with its outcome."""
+        """Submit a request of the node itself, forwarded like a client's. `done` is called with its outcome."""
         self.submit_event(
             lambda number: ClientRequest(number, kind, payload, self._timeout_ms), done
         )
@@ -246,11 +247,11 @@ class RequestHandler:
         self._schedule_init_check()
 
     def advance_init(self) -> None:
-        """Advance an `Init` in progress: a connection to another node has changed, or time has passed."""
+        """Advance an `Init` in progress after a connection to another node has changed, or time has passed."""
         self.initialiser.advance(now_us())
 
     def _schedule_init_check(self) -> None:
-        """Advance an `Init` in progress at intervals: for its deadline, and for changes that no connection reports."""
+        """Advance an `Init` in progress at intervals, for its deadline and for changes that no connection reports."""
         if self._init_timer is not None:
             self._init_timer.cancel()
             self._init_timer = None
@@ -282,7 +283,7 @@ class RequestHandler:
     # -- outgoing --------------------------------------------------------------------------------
 
     def on_reply(self, reply: Reply) -> None:
-        """The replica reports the outcome of a request."""
+        """Handle the outcome of a request, which the replica reports."""
         perform = self._client_requests.pop(reply.request_id, None)
         if perform is None:
             submitted = self._callbacks.pop(reply.request_id, None)
@@ -297,7 +298,7 @@ class RequestHandler:
         self._flow.release(size, now)
         error = reply.error
         if error is None:
-            assert reply.result is not None, "a reply has a result or an error"
+            assert reply.result is not None, "an outcome is a result or an error"
             response, outcome = self._application.success(name, reply.result), "ok"
         else:
             response = self._application.failure(name, error)
@@ -309,17 +310,17 @@ class RequestHandler:
         self, connection: ServerConnection, message_id: str, name: str, response: str
     ) -> None:
         try:
-            connection.send_encoded(encode_reply("PerformResponse", message_id, response))
+            connection.send_encoded(encode_response("PerformResponse", message_id, response))
         except LocalProtocolError as error:
             # The request was executed, but its result does not fit into a frame.
             error_response = self._application.failure(name, StoreError(str(error)))
-            connection.send_encoded(encode_reply("PerformResponse", message_id, error_response))
+            connection.send_encoded(encode_response("PerformResponse", message_id, error_response))
 
     # -- state -----------------------------------------------------------------------------------
 
     @property
     def in_progress(self) -> int:
-        """Requests without an outcome."""
+        """The number of requests without an outcome."""
         return len(self._client_requests) + len(self._callbacks) + self.initialiser.waiting
 
     @property

@@ -1,6 +1,6 @@
-"""The HTTP endpoints on the node's port: `/livez`, `/readyz`, `/status` and `/metrics`.
+"""The HTTP pages on the node's port: `/livez`, `/readyz`, `/status` and `/metrics`.
 
-They only read. Every client that reaches the port may request them.
+They change nothing, so any client that reaches the port may request them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _JSON: Final = "application/json"
 
 
 class NodeView(Protocol):
-    """What the endpoints need from the node."""
+    """What the pages need from the node."""
 
     def unready_reason(self) -> str | None:
         """Why the node cannot serve requests now; None when it can."""
         ...
 
     def metrics_object(self) -> dict[str, JsonValue]:
-        """The object of `GetMetricsResponse`."""
+        """The metrics object, as in `GetMetricsResponse`."""
         ...
 
     def exposition(self) -> str:
@@ -35,11 +35,11 @@ class NodeView(Protocol):
 
 
 def respond(view: NodeView, path: str) -> HttpResponse:
-    """Answer a GET of `path` (the query is ignored).
+    """The response to a GET of `path`, whose query is ignored.
 
-    - `/livez`: 200 while the process serves its event loop.
-    - `/readyz`: 200 when requests can be served here, else 503 and the reason.
-    - `/status`: the object of `GetMetrics` as JSON.
+    - `/livez`: 200 while the process runs its event loop.
+    - `/readyz`: 200 if this node can serve requests, else 503 and the reason.
+    - `/status`: the metrics object as JSON.
     - `/metrics`: Prometheus text exposition.
     """
     match path.partition("?")[0]:

@@ -1,14 +1,14 @@
-"""`Init`: initialises one cluster, even if several nodes receive an `Init` at the same time.
+"""`Initialiser`: executes `Init`. One cluster results even if several nodes receive an `Init` at the same time.
 
 | step | what the node does |
 |---|---|
-| offer | it offers the id of the new cluster to the other nodes in `Hello`, and accepts no other cluster meanwhile |
-| write | a majority, itself included, has accepted (with a token: all): it writes the first entries and campaigns |
-| wait | another node has initialised the same cluster (by a token): it writes nothing and waits to become a member |
-| answer | the first configuration is committed here |
+| offer | it offers the new cluster's id to the other nodes in `Hello`, and accepts no other cluster meanwhile |
+| write | once a majority with itself (by a token: all) has accepted, it writes the first entries and campaigns |
+| wait | if another node has initialised the same cluster (by a token), it writes nothing and waits to become a member |
+| respond | once the first configuration is committed here, it reports success |
 
 A node accepts one cluster at a time. So if two clusters are offered at the same time, a majority accepts at most one,
-and the other node writes nothing. This module has no timers and no random numbers: the caller calls `advance`.
+and the other node writes nothing. This module has no timers: its owner calls `advance`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qcore.core.version import ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
 from qcore.node.api.member_addresses import member_address, same_address
 from qcore.node.api.new_cluster import NewCluster, new_cluster
-from qcore.node.peers.peer_messages import ConnectionStatus
+from qcore.node.peers.peer_router import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import (
     DUPLICATE_NODE_ID,
@@ -35,14 +35,14 @@ from qcore.transport.peers.peer_connector import WRONG_NODE_HINT
 
 #: Called with the outcome: None, or the error.
 Done = Callable[[QcoreError | None], None]
-#: Writes the first entries. The flag: several nodes may write them, so they must be the same everywhere.
+#: Writes the first entries: configuration, whether they must be the same on all nodes, timeout (ms), callback.
 WriteFirstEntries = Callable[[Membership, bool, int, Callable[[Reply], None]], None]
 
-#: The first commit gets at least this time, ms.
+#: The least time that the first commit gets, ms.
 _MIN_COMMIT_MS: Final = 1000
-#: How long a node with a majority waits for the other nodes: they may belong to a cluster already, µs.
+#: How long a node that has a majority waits for the other nodes, which may belong to a cluster already, µs.
 _WAIT_FOR_ALL_US: Final = 1_000_000
-#: Parts of rejections that show that the list of nodes is wrong: the node that answers so would never join.
+#: Parts of rejections that show a wrong list of nodes: the node that rejects would never join.
 _WRONG_LIST: Final = (IN_OTHER_CLUSTER, DUPLICATE_NODE_ID, WRONG_NODE_HINT)
 _ADVICE: Final = (
     "If another Init is in progress, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
@@ -54,10 +54,9 @@ _ADVICE: Final = (
 def _required_acceptances(plan: NewCluster) -> int:
     """How many nodes, this one included, must accept the cluster before this node writes the first entries.
 
-    With a token it is all of them, because the same `Init` may be sent to a member that was wiped. A majority that
-    accepts does not prove that there is no such cluster yet: a silent node may belong to it, under the same id, and
-    with other entries at the same index and term. Without a token the id is new, and a majority excludes a second
-    cluster.
+    Without a token the cluster id is new, and a majority excludes a second cluster. With a token all nodes must accept,
+    because the same `Init` may be sent to a member that was wiped. Then a majority does not prove that the cluster is
+    new: a silent node may belong to it, under the same id, with other entries at the same index and term.
     """
     members = len(plan.membership.voters)
     return members if plan.by_token else members // 2 + 1
@@ -68,14 +67,14 @@ def _list_is_wrong(rejections: Mapping[int, str]) -> bool:
 
 
 class PeerConnections(Protocol):
-    """What `Initialiser` needs from `qcore.node.peers.peer_messages.PeerRouter`."""
+    """What `Initialiser` needs from `qcore.node.peers.peer_router.PeerRouter`."""
 
     def connect_to(self, nodes: Mapping[int, str]) -> None:
         """Connect to these nodes; an empty mapping ends the connections."""
         ...
 
     def connection_statuses(self) -> dict[int, ConnectionStatus]:
-        """The status of the connection to each."""
+        """The status of the connection to each node."""
         ...
 
 
@@ -84,7 +83,7 @@ class LogState(Protocol):
 
     @property
     def is_pristine(self) -> bool:
-        """Whether the node may initialise a cluster."""
+        """Whether the log is empty and the node took part in no election. Only then may it initialise a cluster."""
         ...
 
     @property
@@ -119,7 +118,7 @@ class Initialiser:
         identity: of this node.
         core: the state of the log.
         peers: connections to the other nodes.
-        write: see `WriteFirstEntries`.
+        write: writes the first entries; see `WriteFirstEntries`.
         first_version: the version that a log begins with at this node.
         timeout_ms: how long one `Init` may take.
         never_leads: whether this node has priority 0.
@@ -168,7 +167,7 @@ class Initialiser:
 
         Args:
             nodes: id and `host:port` of every voter; none for a cluster of this node alone.
-            token: determines the cluster id, so that the same `Init` may be sent to several nodes.
+            token: determines the cluster id, so the same `Init` may be sent to several nodes; None for a random id.
             now: µs on the monotonic clock, as for `advance`.
             done: called with None once the first configuration is committed here, or with the error.
         """
@@ -191,7 +190,7 @@ class Initialiser:
         self.advance(now)
 
     def advance(self, now: int) -> None:
-        """Go on as far as possible. To be called when a connection has changed, and at intervals."""
+        """Go on as far as possible. Call it when a connection has changed, and at intervals."""
         pending = self._pending
         if pending is None or pending.wrote:
             return  # the replica will report the outcome
@@ -276,7 +275,7 @@ class Initialiser:
         """Why this node cannot initialise a cluster, or None if it can."""
         node_id = self._identity.node_id
         if self._never_leads:
-            # Only this node would hold the first configuration, and it would have to lead in order to commit it.
+            # Only this node holds the first configuration at first, so it must lead to commit it.
             return f"node {node_id} has priority 0 and never leads"
         if not self._core.is_pristine:
             return f"node {node_id} has taken part in an election of a cluster before, and can only join one"
@@ -327,7 +326,7 @@ class Initialiser:
             exists = exists or connection.introduction.membership_index > 0
         needed = _required_acceptances(pending.plan)
         if exists:
-            # Never write if the cluster exists: this node may have been a member of it, and wiped.
+            # Never write if the cluster exists: this node may be a member of it that was wiped.
             if now >= pending.deadline:
                 self._finish(
                     OutcomeUnknown(
@@ -344,8 +343,7 @@ class Initialiser:
                 )
             )
         elif _list_is_wrong(rejections):
-            # A majority may accept, but the node that rejects would never join. It may belong to a cluster of listed
-            # nodes.
+            # Even if a majority accepts, the node that rejects would never join.
             self._finish(self._not_accepted(pending.plan, rejections))
         elif accepted >= needed:
             if all_answered or now >= pending.began_at + _WAIT_FOR_ALL_US:
@@ -415,7 +413,7 @@ class Initialiser:
         )
 
     def _report(self, plan: NewCluster, rejections: Mapping[int, str]) -> str:
-        """What is known of each of the other nodes."""
+        """What this node knows of each of the other nodes."""
         connection_statuses = self._peers.connection_statuses()
         reports: list[str] = []
         for node, address in plan.membership.addresses:

@@ -3,8 +3,8 @@
 | rejected | because |
 |---|---|
 | `0.0.0.0`, `::`, port 0, in any spelling | a node can listen on it, but a node that dials it reaches itself |
-| one address for two members, in any spelling | one of them could not be reached |
-| a loopback address beside one that is not | on every other machine it means that machine itself |
+| one address for two members, in any spelling | one of them cannot be reached |
+| a loopback address beside one that is not | on another machine it means that other machine |
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HINT: Final = (
 
 
 def member_address(text: str, where: str) -> str:
-    """Check an address that other members dial; returns it in its normal spelling.
+    """Check an address that other members dial; returns it in canonical spelling.
 
     Args:
         text: `host:port`.
@@ -75,7 +75,7 @@ def new_member_problem(node_id: int, address: str, members: Mapping[int, str]) -
 
 
 def advertised_address_problem(node_id: int, membership: Membership, advertised: str) -> str | None:
-    """Why the configured address of this node differs from its advertised one, as a sentence; None if it does not."""
+    """A warning if the configuration has another address for this node than its advertised one, else None."""
     configured = membership.address_of(node_id)
     if configured is None or same_address(configured, advertised):
         return None

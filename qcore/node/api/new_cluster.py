@@ -1,4 +1,4 @@
-"""`NewCluster`: what an `Init` asks for, the first configuration and the cluster id; and the checks of both."""
+"""`NewCluster`: the first configuration and the cluster id that an `Init` asks for; and the checks of both."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError
 from qcore.node.api.member_addresses import member_address, members_problem
 
-#: The most voters and learners of one cluster. The bound is there because many messages carry a configuration.
+#: The most members (voters and learners) of a cluster. The bound exists because many messages carry a configuration.
 MAX_MEMBERS: Final = 255
 
-#: In a cluster id made from a token, this many characters digest token and members; the others digest the version.
+#: In a cluster id made from a token, this many characters digest token and members; the rest digests the version.
 _TOKEN_PART_LENGTH: Final = 24
 
 
 @dataclass(slots=True, frozen=True)
 class NewCluster:
-    """A cluster that is to be initialised.
+    """A cluster that an `Init` asks for.
 
-    Without a token the cluster id is random. With a token it is a digest of everything in the first entries: the token,
-    the members, and the version that the log begins with. So nodes that write the first entries independently of each
-    other write the same bytes if they have the same cluster id.
+    Without a token the cluster id is random. With a token it is a digest of the token and of everything in the first
+    entries: the members, and the version that the log begins with. So nodes that independently write first entries with
+    the same cluster id write the same bytes.
 
     Attributes:
         membership: the first configuration.
@@ -47,7 +47,7 @@ class NewCluster:
         return self.cluster_id[:_TOKEN_PART_LENGTH]
 
     def is_cluster(self, cluster_id: str) -> bool:
-        """Whether this very `Init` initialised that cluster, maybe on a node with another program version."""
+        """Whether the same `Init` initialised that cluster, perhaps on a node with another program version."""
         return self.by_token and cluster_id[:_TOKEN_PART_LENGTH] == self.token_part
 
 

@@ -1,4 +1,4 @@
-"""Chooses the replica's kind of request for an operation and the options of its `Perform`."""
+"""Turns a `Perform` (an operation and its options) into a request for the replica."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class ReplicaRequest:
 def replica_request(
     operation: Operation, consistency: Consistency, session: SessionUse | None
 ) -> ReplicaRequest:
-    """The replica's request for the operation.
+    """The replica's request for an operation with these options of its `Perform`.
 
     Raises:
-        RemoteProtocolError: an option makes no sense for this operation.
+        RemoteProtocolError: an option does not apply to this operation.
     """
     if operation.kind == "write":
         if consistency != "linearizable":

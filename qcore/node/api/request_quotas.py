@@ -1,4 +1,4 @@
-"""Quotas of admin and session requests in progress, by kind. Operators have room left when other clients send many."""
+"""`RequestQuotas`: bounds the admin, session and snapshot requests in progress, and reserves room for operators."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from qcore.transport.wire import CloseSession, KeepSession, OpenSession, TakeSna
 class RequestQuotas:
     """Counts the requests in progress other than clients' reads and writes.
 
-    The replica bounds membership changes and snapshot requests from all clients together. Here, clients that are
-    not operators get three quarters of that.
+    The replica bounds the membership changes and snapshot requests of all clients together. This class gives clients
+    that are not operators three quarters of those bounds.
 
     Args:
         config: `max_session_requests`, `max_admin_requests`.

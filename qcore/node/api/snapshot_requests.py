@@ -1,7 +1,7 @@
-"""Snapshots for clients (backups): `TakeSnapshot` takes one and keeps it, `ReadSnapshot` returns it in chunks.
+"""`SnapshotRequestHandler`: executes `TakeSnapshot`, which takes and pins a snapshot, and `ReadSnapshot` (backups).
 
-A snapshot that is being read is pinned: it stays readable after a newer one has replaced it. Pins are few, because each
-may keep a whole state in memory, and an unused pin is released after a while.
+A pinned snapshot stays readable after a newer one has replaced it. Pins are few, because each may keep a whole state in
+memory. An unused pin is released after a while.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from qcore.transport.wire import (
 
 #: The timeout of a `TakeSnapshot` that names none.
 DEFAULT_TIMEOUT_MS: Final = 60_000
-#: Snapshots that are kept for readers; more requests are rejected as `Overloaded`.
+#: The most snapshots that are kept for readers; beyond it requests are rejected as `Overloaded`.
 MAX_PINS: Final = 4
 #: A snapshot that was not read for this long is released.
 IDLE_S: Final = 60.0
-#: Characters in one reply. JSON may encode one as six bytes, and the reply must fit into a frame.
+#: Characters in one response. JSON may encode one as six bytes, and the response must fit into a frame.
 READ_CHARS: Final = 128 * 1024
 #: Characters that are digested in one turn of the event loop: about a millisecond's work.
 DIGEST_CHARS: Final = 256 * 1024
-#: When to retry if all pins are in use: readers need about this long, or longer.
+#: The retry hint if all pins are in use: readers need at least about this long.
 _RETRY_AFTER_MS: Final = 1000
 
 
@@ -49,7 +49,7 @@ class _Pin:
     """A snapshot kept for readers.
 
     Attributes:
-        readers: how many requested it and have not read its end.
+        readers: how many requests for it succeeded and have not read its end.
         used_at: when it was last requested or read, by the loop's clock.
         size, sha256: of the text as UTF-8; `sha256` is empty until the whole text is digested.
         waiting: callbacks for the requests that wait for the digest.
@@ -101,11 +101,11 @@ class SnapshotRequestHandler:
         rejection: QcoreError | None,
         submit_event: SubmitEvent,
     ) -> bool:
-        """Execute a request of these kinds and return True; return False for any other message.
+        """Execute a snapshot request and return True; return False for any other message.
 
         Args:
-            connection: the connection of the request and of its reply.
-            message: any message of the wire.
+            connection: where the request came from and its response goes.
+            message: any message.
             rejection: if not None, the error to reject a `TakeSnapshot` with.
             submit_event: see `SubmitEvent`.
         """
@@ -149,7 +149,7 @@ class SnapshotRequestHandler:
         reply: Reply,
         answer: Callable[[SnapshotInfo | QcoreError], None],
     ) -> None:
-        """The request ended. If it succeeded, the core holds the snapshot, or a newer one."""
+        """Handle the outcome of a `TakeSnapshot`. After a success the core holds that snapshot, or a newer one."""
         snapshot = self._core.snapshot
         if reply.error is not None:
             answer(reply.error)
@@ -205,7 +205,7 @@ class SnapshotRequestHandler:
             self._loop.call_soon(self._digest, pin, digest, offset)
             return
         pin.sha256 = digest.hexdigest()
-        # Not now: the caller that created the pin has not yet added its callback.
+        # Later: the caller that created the pin has not added its callback yet.
         self._loop.call_soon(self._digested, pin)
 
     def _digested(self, pin: _Pin) -> None:
@@ -240,7 +240,7 @@ class SnapshotRequestHandler:
             pin.readers = max(0, pin.readers - 1)
 
     def _sweep(self) -> None:
-        """Release pins that were not used for a while."""
+        """Release the pins that were unused for `idle_s`."""
         oldest = self._loop.time() - self._idle_s
         self._pins = {index: pin for index, pin in self._pins.items() if pin.used_at > oldest}
         if self._pins:

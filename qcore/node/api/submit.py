@@ -1,4 +1,4 @@
-"""How request handlers give events to the replica, and how long an admin request may take."""
+"""The types by which request handlers submit events to the replica, and the longest timeout of an admin request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qcore.replica.events import ReplicaEvent, Reply
 
 #: Makes the event for a request id.
 MakeEvent = Callable[[int], ReplicaEvent]
-#: Gives the replica the event made for a fresh request id, and calls back with the outcome.
+#: Makes the event with a new request id, passes it to the replica, and calls back with the outcome.
 SubmitEvent = Callable[[MakeEvent, Callable[[Reply], None]], None]
 
 #: The longest timeout that an admin request may ask for.

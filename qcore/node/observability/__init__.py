@@ -1,1 +1,1 @@
-"""What a node reports about itself: log lines, metrics, its status and the trace."""
+"""What a node reports about itself: log lines, metrics, status and trace."""

@@ -1,8 +1,8 @@
-"""`LineWriter`: writes lines to a file in a separate thread, so that the caller never waits for a slow file.
+"""`LineWriter`: writes lines to a file in a separate thread. The caller never waits for a slow file.
 
-A pipe whose reader stands still, a slow disk or a stopped terminal could block the event loop for any time. So lines
-wait in a bounded queue. If it is full, lines are dropped and counted. Once there is room again, one line gives the
-number of missing lines. The order is kept.
+A pipe without a reader, a slow disk or a stopped terminal could block the event loop for any time. So lines wait in a
+bounded queue, in order. While the queue is full, lines are dropped and counted. Once there is room again, one line
+gives the number of missing lines.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class LineWriter:
     Args:
         file: the descriptor; this class does not close it.
         limit_bytes: the most bytes that may wait.
-        missing: makes the line that reports how many lines were dropped; may be replaced later.
-        failed: called once, in the thread, when a write fails; nothing is written after that. If None, lines that could
-            not be written are dropped, and writing goes on with later lines.
-        is_torn: whether the file ends within a line; then the first write begins a new line.
+        missing: makes the line that reports how many lines were dropped. It may be replaced later.
+        failed: called once, in the thread, when a write fails; nothing is written after that. If it is None, the lines
+            that could not be written are dropped, and writing continues with later lines.
+        is_torn: whether the file ends within a line. Then the first write begins a new line.
 
     Attributes:
-        dropped: lines that were not written, since the start.
+        dropped: the number of lines dropped since the start.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LineWriter:
         self._file = file
         self._limit = limit_bytes
         self._failed = failed
-        self._unreported = 0  # dropped lines that were not reported yet
+        self._unreported = 0  # dropped lines not reported yet
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._torn = is_torn  # the last write ended within a line
@@ -68,7 +68,7 @@ class LineWriter:
     def put(self, lines: bytes) -> None:
         """Queue one or several lines, each with its newline; drop all of them if there is no room."""
         with self._changed:
-            # After a drop, wait until half of the room is free: else every other line would be missing.
+            # After a drop, wait until half of the queue is free; else every other line would be missing.
             limit = self._limit // 2 if self._unreported else self._limit
             if self._ended or self._queued_bytes + len(lines) > limit:
                 self._drop(lines)
@@ -193,7 +193,7 @@ class _LineStream(io.RawIOBase):
         size = len(piece)
         end = piece.rfind(b"\n") + 1
         if not end and len(self._partial_line) + len(piece) > _CHUNK_BYTES:
-            # A line must end somewhere: this one ends here.
+            # This line is too long: end it here.
             piece, end = piece + b"\n", len(piece) + 1
         if end:
             self.writer.put(self._partial_line + piece[:end])

@@ -4,8 +4,8 @@
     log.info("listening", addr="127.0.0.1:8080")
     # 2026-01-31T12:00:00.123Z INFO  node=1 term=3 role=leader listening addr=127.0.0.1:8080
 
-The text of an event is constant, and variable parts go into fields, so that logs can be searched. An event that a peer
-or client caused is one line without a traceback. Texts are truncated and their control characters escaped
+The text of an event is constant and variable parts go into fields, so logs can be searched. An event that a peer or
+client caused is one line without a traceback. Texts are truncated and their control characters escaped
 (`qcore.display`). Lines that repeat are counted (`qcore.node.observability.repeated_lines`). Logging never waits for a
 slow reader (`qcore.node.observability.line_writer`).
 """
@@ -28,9 +28,9 @@ from qcore.node.observability.repeated_lines import RepeatLimiter
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 _FIELDS: Final = "qcore_fields"
-#: The most bytes of lines that wait to be written, for each of stdout and stderr.
+#: The most bytes of lines that wait to be written, for stdout and stderr each.
 _MAX_QUEUED_BYTES: Final = 1024 * 1024
-#: The most lines of a traceback, from its end, which is the most useful part.
+#: The most lines of a traceback. Its end is kept, which is the most useful part.
 _MAX_TRACEBACK_LINES: Final = 100
 #: How long the process waits for its last lines before it ends, seconds.
 FINAL_FLUSH_S: Final = 0.5
@@ -73,9 +73,9 @@ class NodeLog:
             self._logger.log(level, event, extra={_FIELDS: fields})
 
     def install(self, log_format: LogFormat, level: str) -> None:
-        """Send all logging and warnings of the process to stderr in this format.
+        """Send all log records and warnings of the process to stderr in this format.
 
-        From now on writing to stdout and stderr never blocks: see `redirect_output`.
+        After this call, writing to stdout and stderr never blocks: see `redirect_output`.
 
         Raises:
             ConfigError: the level is unknown.
@@ -91,7 +91,7 @@ class NodeLog:
         root.setLevel(logging.WARNING)
         logging.getLogger("qcore").setLevel(level.upper())
         logging.captureWarnings(True)
-        # The WebSocket library logs errors of peers with tracebacks; the transport logs them itself.
+        # The WebSocket library logs the errors of peers with tracebacks. The transport logs them as well, without.
         logging.getLogger("websockets").setLevel(logging.CRITICAL + 1)
 
     def dropped(self) -> int:
@@ -99,7 +99,7 @@ class NodeLog:
         return 0 if self._handler is None else self._handler.writer.dropped
 
     def report_suppressed(self, *, all_of_them: bool = False) -> None:
-        """Log how many lines were left out, for kinds that have ended; or for all kinds, at the end of the process."""
+        """Log how many lines were left out of each kind that has ended, or of all kinds (at the end of the process)."""
         if self._handler is not None:
             self._handler.report_suppressed(all_of_them=all_of_them)
 
@@ -110,10 +110,10 @@ class NodeLog:
 
 
 def redirect_output() -> LineWriter:
-    """Have separate threads write stdout and stderr of this process; returns the writer of stderr.
+    """Let separate threads write stdout and stderr of this process; returns the writer of stderr.
 
-    This covers everything that the process prints, tracebacks and the last error of a command included. Printing never
-    blocks, and the process waits only `FINAL_FLUSH_S` before it ends. A second call does nothing.
+    This covers everything that the process prints, including tracebacks and the last error of a command. Printing never
+    blocks, and at its end the process waits at most `FINAL_FLUSH_S` for the threads. A second call does nothing.
     """
     out = _redirected(sys.stdout)
     err = _redirected(sys.stderr)
@@ -124,7 +124,7 @@ def redirect_output() -> LineWriter:
     return _writers[id(sys.stderr)]
 
 
-#: By `id` of the stream. `_streams` keeps the streams alive, so that ids stay unique.
+#: By `id` of the stream. `_streams` keeps the streams alive, so the ids stay unique.
 _writers: Final[dict[int, LineWriter]] = {}
 _streams: Final[list[TextIO]] = []
 
@@ -135,7 +135,7 @@ def _redirected(stream: TextIO | None) -> TextIO | None:
         return None
     try:
         file = -1 if stream is None else stream.fileno()
-    except OSError:  # not a file: the program runs inside another one
+    except OSError:  # not a file: another program embeds this one
         file = -1
     if stream is not None:
         stream.flush()
@@ -155,7 +155,7 @@ class LineHandler(logging.Handler):
     """Formats records and gives them to the writer, except those that repeat.
 
     Args:
-        writer: takes the lines.
+        writer: gets the lines.
         formatter: makes them.
         clock: returns the time, seconds.
     """
@@ -173,7 +173,7 @@ class LineHandler(logging.Handler):
         self._repeats: RepeatLimiter[_Kind] = RepeatLimiter()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record, or count it. Debug lines are all written."""
+        """Write one record, or only count it. Debug lines are always written."""
         try:
             more = 0
             if record.levelno > logging.DEBUG:
@@ -286,7 +286,7 @@ def _value(value: DetailValue) -> str:
 
 
 def _traceback(text: str) -> list[str]:
-    """Its lines, escaped: the text of an exception may come from outside."""
+    """The lines of a traceback, escaped because the text of an exception may come from outside."""
     lines = text.split("\n")
     left_out = len(lines) - _MAX_TRACEBACK_LINES
     if left_out > 0:

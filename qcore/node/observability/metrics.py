@@ -17,7 +17,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 KINDS: Final = ("write", "read")
 OUTCOMES: Final = ("ok", "refused", "unknown")
 
-#: Upper bounds in seconds.
+#: Upper bounds of buckets, in seconds.
 LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 #: Upper bounds in seconds, close together around the heartbeat interval and the stalls allowed below it.
 STALL_BUCKETS: Final = (
@@ -56,26 +56,26 @@ class NodeMetrics:
 
     Attributes:
         requests: outcomes by (kind, outcome), see `KINDS` and `OUTCOMES`.
-        request_seconds: time from a request's arrival to its reply, by kind.
-        step_events: how many events each step of the replica took together.
+        request_seconds: time from a request's arrival to its response, by kind.
+        step_events: the number of events in each step of the replica.
         commit_seconds: time from the submission of writes until they are durable.
         role_changes: changes of role, term or known leader.
         entries_applied: entries applied to the state machine.
-        peer_messages_sent, peer_messages_received, peer_messages_dropped: messages between nodes; dropped because there
-            was no usable connection, or a queue was full.
+        peer_messages_sent, peer_messages_received, peer_messages_dropped: messages to and from peers. A message is
+            dropped if there is no usable connection, or a queue is full.
         rejected_peers: peers whose `Hello` was rejected.
         stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.runtime.loop_lag`.
-        stall_own_seconds: the same without the time in which the node waited for a processor.
+        stall_own_seconds: the same, less the time in which the node waited for a processor.
         gc_pause_seconds: computing time of each run of Python's cyclic garbage collector.
         leader_gap_seconds: time between two messages of the leader, on a follower.
         snapshots_stored: snapshots stored on disk, both taken and installed.
         snapshot_stored_at: when the last one was stored, seconds since the Unix epoch; 0 before that.
-        lines_dropped: by the purpose of the lines (`log`, `trace`): returns how many were dropped because the reader
-            was too slow.
+        lines_dropped: by the purpose of the lines (`log`, `trace`): a function that returns how many were dropped
+            because the reader was too slow.
     """
 
     requests: dict[tuple[str, str], int] = field(
-        # All of them from the start: a rate needs the 0 before the first request.
+        # All outcomes exist from the start, because a rate needs the 0 before the first request.
         default_factory=lambda: dict.fromkeys(itertools.product(KINDS, OUTCOMES), 0)
     )
     request_seconds: dict[str, Histogram] = field(
@@ -140,7 +140,7 @@ class Exposition:
             self._lines.append(f"{name}_count{_labels(labels)} {running}")
 
     def text(self) -> str:
-        """The text."""
+        """The page built until now."""
         return "\n".join(self._lines) + "\n"
 
 

@@ -16,7 +16,7 @@ from qcore.node.observability.node_status import STATES, NodeStatus
 
 
 class LeaderHistory:
-    """The leader of each term, as far as this node has seen it: log ids on the wire name term and leader.
+    """The leader of each term, if this node knew it. A log id on the wire names the term and its leader.
 
     Only the newest terms are kept. For an older term the leader's id is 0, which no node has.
     """
@@ -49,7 +49,7 @@ def metrics_object(
     state_hash: str,
     now: int,
 ) -> dict[str, JsonValue]:
-    """The object of `GetMetricsResponse`; `now` in µs on the core's clock."""
+    """The metrics object, as in `GetMetricsResponse`. `now` is in µs on the core's clock."""
     leads = status.role == "leader"
     voted_for = status.leader_id or status.voted_for or 0
     running: JsonValue = (

@@ -9,7 +9,7 @@ import qcore
 from qcore.core.status import CoreStatus
 from qcore.node.observability.metrics import Exposition, NodeMetrics
 from qcore.node.observability.node_status import STATES, NodeStatus
-from qcore.node.peers import divergence
+from qcore.node.watches import divergence
 from qcore.transport.peers.peer_pool import PeerState
 from qcore.transport.server.server import ServerStats
 
@@ -67,7 +67,7 @@ def metrics_page(
     )
     page.histogram(
         "qcore_request_duration_seconds",
-        "From a request's arrival to its reply.",
+        "From a request's arrival to its response.",
         [({"kind": kind}, histogram) for kind, histogram in metrics.request_seconds.items()],
     )
     page.histogram(
@@ -126,7 +126,7 @@ def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
 
 
 def _stored(page: Exposition, status: CoreStatus, node_status: NodeStatus) -> None:
-    """Log and snapshot on disk and in memory: a large snapshot is stored some time after it was captured."""
+    """Add what is on disk and in memory of log and snapshot. A large snapshot is stored some time after its capture."""
     stored = node_status.stored
     gauges = {
         "qcore_log_bytes": ("Bytes of the entries that are on disk.", stored.log_bytes),
@@ -184,7 +184,7 @@ def _clocks(page: Exposition, status: CoreStatus) -> None:
         "The cluster clock, by which sessions expire: on the leader its current time, elsewhere the newest in the log.",
         status.clock_us / 1e6,
     )
-    # Only a leader knows the others' clocks: on other nodes, and until they are known, there is no sample.
+    # Only a leader knows the others' clocks. There is no sample on other nodes, or while the clocks are not known.
     skew = status.wall_skew_us
     skews: list[tuple[dict[str, str], float]] = [] if skew is None else [({}, skew / 1e6)]
     page.family(

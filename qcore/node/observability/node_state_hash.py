@@ -1,4 +1,4 @@
-"""The digest of this node's state: for the metrics object, and for the comparison with other members."""
+"""`StateHash`: the digest of this node's state, for the metrics object and for the comparison with other members."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class StateHash:
     """Digests the state machine's state.
 
     Args:
-        replica: its applied index and whether it is restoring.
+        replica: read for its apply index, and for whether it is restoring from a snapshot.
         machine: the replica's state machine.
         metrics: the number of entries applied shows whether the state has changed.
-        has_failed: whether the node has failed. Its state machine is not used any more then.
+        has_failed: whether the node has failed. After that its state machine is not used.
         on_failure: called if the state machine raises.
     """
 
@@ -36,18 +36,20 @@ class StateHash:
         self._has_failed = has_failed
         self._on_failure = on_failure
         self._hashed_entries = -1
-        digest_of(machine)  # else the first refresh would digest the whole restored state in one go
+        digest_of(
+            machine
+        )  # now, because the first refresh would otherwise digest the whole restored state
 
     def refresh(self) -> None:
-        """Digest recent changes. Done often and in small parts, so that the next reader does not stall the loop."""
+        """Digest recent changes. If it is called often, each call is short, and no reader stalls the event loop."""
         if self._metrics.entries_applied != self._hashed_entries and self.current():
             self._hashed_entries = self._metrics.entries_applied
 
     def current(self) -> str:
         """The digest of the current state.
 
-        Empty while the replica restores from a snapshot: the state belongs to no index then, and the state machine
-        must not be asked (see `SupportsGradualRestore`). Empty, too, once the node has failed.
+        Empty while the replica restores from a snapshot: until it ends, the state belongs to no index, and the state
+        machine must not be queried (see `SupportsGradualRestore`). Also empty once the node has failed.
         """
         if self._replica.restoring or self._has_failed():
             return ""
@@ -58,7 +60,7 @@ class StateHash:
             return ""
 
     def by_index(self) -> dict[int, str]:
-        """Digest by index: of the indexes that all members record, and of the current state if it is known."""
+        """Digest by index: those at the indexes that all members record, and that of the current state if known."""
         digests = dict(self._replica.digests.kept)
         digest = self.current()
         if digest:

@@ -1,4 +1,4 @@
-"""`NodeStatus`: what a node knows of itself besides its Raft status, and whether it can serve requests."""
+"""`NodeStatus`: what a node knows of itself besides its Raft status; and the reason why it cannot serve requests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 from qcore.core.effects import Role
 from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
-from qcore.node.peers.divergence import Comparison
-from qcore.node.peers.peer_messages import first_rejection
+from qcore.node.peers.peer_router import first_rejection
+from qcore.node.watches.divergence import Comparison
 from qcore.storage.log_size import Footprint
 
-#: The states of the wire protocol by role. A pre-candidate has not left its term: still a follower.
+#: The states of the wire protocol by role. A pre-candidate counts as a follower: it has not raised its term.
 STATES: Final[dict[Role, str]] = {
     "follower": "Follower",
     "pre_candidate": "Follower",
@@ -30,12 +30,12 @@ class NodeStatus:
     Attributes:
         cluster_id: the cluster that it belongs to, or None.
         stopping: whether the node is shutting down.
-        failure: why the node has stopped working, or None.
-        rejections: by id of each member that was reached: why it rejects this node, or this node rejects it.
+        failure: the error that stopped the node, or None.
+        rejections: by id of each member that this node reached: why one of the two rejects the other.
         removal_reason: why this node is no longer a member of its cluster, or None.
         address: the address at which others reach this node; empty before the node listens.
         disk_full: whether writes are rejected for lack of space.
-        stored: the part of the log and the snapshot that is on disk.
+        stored: what is on disk of the log and the snapshot.
         snapshot_stored_at: when this process last stored a snapshot, seconds since the Unix epoch, or 0.
         longest_stall_s: the longest stall of the event loop since the start, seconds.
         queues: length of each queue by name.
@@ -43,8 +43,8 @@ class NodeStatus:
         started_at: monotonic clock at the start, seconds.
         version: the cluster version at the last applied entry.
         support: the versions that this program can apply.
-        digests: of the state at the newest indexes that all members record.
-        comparison: of the members' states, on a leader; None before the first comparison, and on other nodes.
+        digests: digests of the state at the newest indexes that all members record.
+        comparison: the comparison of the members' states, on a leader; None before the first one, and on other nodes.
     """
 
     cluster_id: str | None

@@ -1,4 +1,4 @@
-"""`RepeatLimiter`: lets the first log lines of a kind pass, then one a minute with the number of the others."""
+"""`RepeatLimiter`: passes the first log lines of a kind, then one a minute that gives the number of the others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-#: Lines of one kind that are written before any is left out.
+#: The lines of one kind that are written before any is left out.
 BURST: Final = 20
-#: After this time one more may be written, seconds.
+#: The time after which one more line may be written, seconds.
 INTERVAL_S: Final = 60.0
-#: Kinds that are remembered. The one not seen for the longest time is dropped.
+#: The most kinds that are remembered. Beyond it the one not seen for the longest time is dropped.
 MAX_KINDS: Final = 256
 
 
@@ -34,7 +34,7 @@ class RepeatLimiter(Generic[K]):
         self._forgotten: list[tuple[K, int]] = []
 
     def admit(self, key: K, now: float) -> int | None:
-        """How many lines of this kind were left out before this one; None if this one is to be left out, too."""
+        """How many lines of this kind were left out before this one; None if this one must be left out, too."""
         kind = self._kinds.pop(key, None)
         if kind is None:
             kind = _Kind(BURST, now, now)
@@ -52,7 +52,7 @@ class RepeatLimiter(Generic[K]):
         return suppressed
 
     def ended_kinds(self, now: float) -> list[tuple[K, int]]:
-        """Kinds that have ended: lines were left out, and none was written for longer than the interval."""
+        """The kinds that have ended, with the number of lines left out: no line came for longer than the interval."""
         reported, self._forgotten = self._forgotten, []
         for key, kind in self._kinds.items():
             if kind.suppressed and now - kind.written_at >= INTERVAL_S + 1:
@@ -61,7 +61,7 @@ class RepeatLimiter(Generic[K]):
         return reported
 
     def all_suppressed(self) -> list[tuple[K, int]]:
-        """The numbers of all lines left out and not reported, for the end of the process."""
+        """All kinds with lines left out and not reported, and their number; for the end of the process."""
         reported = self._forgotten + [
             (key, kind.suppressed) for key, kind in self._kinds.items() if kind.suppressed
         ]

@@ -1,4 +1,4 @@
-"""`NodeTrace`: the trace of a real node, with the same records as the simulator's and Unix time."""
+"""`NodeTrace`: writes the trace of a real node. Its records are those of the simulator, with Unix time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.trace import RECORDS_MISSING_FAULT, TextSink, TraceWriter
 from qcore.transport.wire import is_peer_response
 
-#: How often the node calls `flush`, seconds: a kill -9 loses at most this much of the trace.
+#: How often the node calls `flush`, seconds. A kill -9 loses at most the records of this time.
 FLUSH_INTERVAL_S: Final = 0.2
-#: Bytes of records that wait for a slow file.
+#: The most bytes of records that wait for a slow file.
 _MAX_QUEUED_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -32,7 +32,7 @@ def trace_lines(
 ) -> LineWriter:
     """A writer of trace lines to an open file, in a separate thread.
 
-    If the file is too slow, records are dropped. A record of kind `fault` in their place gives their number.
+    If the file is too slow, records are dropped, and one record of kind `fault` gives their number.
 
     Args:
         file: its descriptor.
@@ -55,7 +55,7 @@ class NodeTrace:
     """Writes the trace of one node.
 
     Args:
-        stream: takes the lines and never blocks: see `trace_lines`.
+        stream: gets the lines, and never blocks; see `trace_lines`.
         node_id: this node.
     """
 
@@ -65,7 +65,7 @@ class NodeTrace:
         self._node_id = node_id
         self._operation_base = (
             wall_us()
-        )  # so that no other process of this node uses the same numbers
+        )  # random, because other processes of this node must not use the same numbers
         self._operations: dict[int, str] = {}  # request id -> write or read
 
     def started(self, status: CoreStatus) -> None:
@@ -93,10 +93,10 @@ class NodeTrace:
         return post_traced
 
     def request_began(self, event: ReplicaEvent) -> None:
-        """A client's request is on its way to the replica. The trace holds only the length of its content.
+        """Write the begin of a client's request, with the length of its content.
 
-        The record names this node as the client: clients are known by connections, which the trace does not
-        distinguish.
+        The record names this node as the client. The node knows clients only by their connections, which are not in the
+        trace.
         """
         if not isinstance(event, ClientRequest):
             return
@@ -106,7 +106,7 @@ class NodeTrace:
         self._op(event.request_id, "invoke", op, note)
 
     def request_ended(self, reply: Reply) -> None:
-        """A request ended. If its error leaves open whether it took effect, its outcome is unknown."""
+        """Write the end of a request. If its error leaves open whether it took effect, the outcome is unknown."""
         op = self._operations.pop(reply.request_id, None)
         if op is None:
             return  # not a client's request
@@ -114,7 +114,7 @@ class NodeTrace:
         if error is None:
             phase = "ok"
         elif isinstance(error, ResultInvalid | ResultTooLarge) and op == "write":
-            phase = "ok"  # it took effect: only the result cannot be returned
+            phase = "ok"  # it took effect, but its result cannot be returned
         else:
             phase = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
         self._op(reply.request_id, phase, op, "" if error is None else error.code)
@@ -124,21 +124,21 @@ class NodeTrace:
         self._writer.op(wall_us(), node, phase, node, number, op, "", None, note)
 
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
-        """A message was sent."""
+        """Write that a message was sent."""
         name, term, note = trace_fields(message)
         requester = to if is_peer_response(message) else self._node_id
         trace_id = _trace_id(requester, message_id, message)
         self._writer.send(wall_us(), self._node_id, to, trace_id, name, term, note)
 
     def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
-        """A message was received."""
+        """Write that a message was received."""
         name, _, _ = trace_fields(message)
         requester = self._node_id if is_peer_response(message) else from_id
         trace_id = _trace_id(requester, message_id, message)
         self._writer.recv(wall_us(), self._node_id, from_id, trace_id, name)
 
     def dropped(self, to: int, message: PeerMessage) -> None:
-        """A message could not be sent."""
+        """Write that a message could not be sent."""
         name, _, _ = trace_fields(message)
         self._writer.drop(wall_us(), to, self._node_id, "", name, "no connection or a full queue")
 
@@ -148,6 +148,6 @@ class NodeTrace:
 
 
 def _trace_id(requester: int, message_id: str, message: PeerMessage) -> str:
-    """An id that is unique in the cluster, and harmless inside JSON whatever id a peer has chosen."""
+    """An id that is unique in the cluster. It is safe inside JSON, whatever id a peer has chosen."""
     plain = "".join(c for c in message_id[:64] if c.isalnum() or c in "-_.:")
     return f"{requester}-{plain}{'r' if is_peer_response(message) else ''}"

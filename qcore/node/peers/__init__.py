@@ -1,1 +1,1 @@
-"""The other members: messages to and from them, what this node remembers of them, and checks of the membership."""
+"""Messages to and from the other members, and the file in which this node remembers them."""

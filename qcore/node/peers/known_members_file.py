@@ -1,13 +1,13 @@
 """Reads and writes `peers.json` in the data directory: the `KnownMembers` of a node, with a checksum.
 
-The file is JSON: the id of each known member, with its incarnation and more. Version 0.1.0 reads and writes the file
-too, without a checksum, as long as it can use the directory. So the checksum is stored where 0.1.0 takes it for one
-more member, with id 0, which no node has. 0.1.0 forgets that member with the next configuration:
+The file is JSON: the id of each known member, with its incarnation and more. Version 0.1.0 reads and writes the same
+file, without a checksum. So the checksum is stored where 0.1.0 takes it for one more member, with id 0, which no node
+has. 0.1.0 forgets that member with the next configuration:
 
     {"0":"sha256:...","2":{"incarnation":"...","joined":5},"3":{"incarnation":"...","joined":5}}
 
 The SHA-256 is that of the file without the checksum's pair. A file is intact only if its bytes are exactly those that
-this module would write for its members. A file that 0.1.0 wrote has no checksum, and gets one as soon as it is read.
+this module would write for its members. A file that 0.1.0 wrote has no checksum; reading it adds one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from qcore.replica.peers.known_members import KnownMember, KnownMembers
 from qcore.storage.files.synced_files import create_private_file, sync_path
 
 FILE_NAME: Final = "peers.json"
-#: A larger file is not read. A member takes about 80 bytes, and `KnownMembers` bounds their number.
+#: The most bytes of the file. A member takes about 80 bytes, and `KnownMembers` bounds their number.
 MAX_FILE_BYTES: Final = 4 << 20
 
 #: The checksum is stored under this id, which no node has.
 _CHECKSUM_ID: Final = 0
 _CHECKSUM: Final = "sha256:"
-#: A string is an incarnation alone, as version 0.1 wrote it at first; or the checksum.
+#: A string is an incarnation alone, as early versions wrote it, or the checksum.
 _FILE: Final = TypeAdapter(dict[int, KnownMember | str])
 
 
@@ -47,9 +47,9 @@ def load_known_members(
 
     Args:
         directory: the data directory.
-        others: the other members of the node's cluster, from its log.
-        warn: called if the file is missing and there are others: their incarnations are forgotten. Also called if the
-            file was missing, or had no checksum, and could not be written.
+        others: the ids of the other members, from the node's log.
+        warn: called if the file is missing although there are others, whose incarnations are then forgotten. Also
+            called if the file was missing or had no checksum, and cannot be written.
 
     Raises:
         StorageError: the file cannot be read, or is damaged.
@@ -75,7 +75,7 @@ def load_known_members(
         except StorageError as error:
             warn(
                 str(error)
-            )  # a full disk, for example: the next change is saved, or reports a failure
+            )  # for example a full disk: the next change is saved, or reports the failure
     return KnownMembers(known, save)
 
 
@@ -97,14 +97,14 @@ def _decode(path: Path, content: bytes) -> tuple[dict[int, KnownMember], bool]:
         if content != _encode(known):
             raise _damaged(path, "its checksum is wrong")
         return known, True
-    # Without a checksum, or with one that 0.1.0 read and wrote back as if it were a member.
+    # The file has no checksum, or one that 0.1.0 read and wrote back as if it were a member.
     if any(member.incarnation.startswith(_CHECKSUM) for member in known.values()):
         raise _damaged(path, "its checksum is not where it should be")
     return known, False
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object without duplicate names. A duplicate shows damage: one changed bit turns "0" into "2".
+    """Build a JSON object; reject duplicate names. A duplicate shows damage: one changed bit turns "0" into "2".
 
     Raises:
         ValueError: a name occurs twice.

@@ -1,1 +1,1 @@
-"""What runs a node in its process: driver, inbox, clocks, event loop, garbage collector, file limits, shutdown."""
+"""How a node runs as a process: driver, inbox, clocks, event loop, garbage collector, file descriptors, shutdown."""

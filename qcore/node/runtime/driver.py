@@ -1,10 +1,10 @@
-"""`ReplicaDriver`: the asyncio driver of one replica, with an inbox, a disk thread and a timer.
+"""`ReplicaDriver`: the asyncio driver of one replica. It connects the replica with inbox, disk thread and timer.
 
-Events that arrive within one turn of the event loop go into the replica as one step, so that concurrent requests share
-appends, syncs and frames. A flood is cut into steps of bounded size, and the events that the cluster itself needs
-(heartbeats, acknowledgements, the clock, the disk) do not wait behind it. Otherwise the leader would be silent while it
-serves thousands of requests, and be deposed. Nothing here blocks: writes go to the disk thread, and the
-`DurabilityGate` holds back messages that must wait for them.
+Events that arrive within one turn of the event loop form one step of the replica, so concurrent requests share appends,
+syncs and frames. A flood of requests is cut into steps of bounded size, and the events that the cluster itself needs
+(heartbeats, acknowledgements, the clock, the disk) do not wait behind it. Otherwise a leader that serves thousands of
+requests would be silent, and its followers would elect another one. Nothing here blocks: writes go to the disk thread,
+and the `DurabilityGate` holds back the messages that must wait for them.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class WriteQueue(Protocol):
     """What the driver needs from the disk thread (`qcore.storage.group_commit.GroupCommitWriter`)."""
 
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
-        """Make the writes durable in order; `ReplicaDriver.on_durable` is called later."""
+        """Make the writes durable in order. Their durability is reported to `ReplicaDriver.on_durable`."""
         ...
 
 
 class EffectHandler(Protocol):
-    """Executes effects for the driver. Called on the event loop; must be quick."""
+    """Executes effects for the driver. Its methods are called on the event loop, and must be quick."""
 
     def send_peer(self, to: int, message: PeerMessage) -> None:
         """Send a message to a peer; it may be lost."""
@@ -91,7 +91,7 @@ class EffectHandler(Protocol):
         ...
 
     def fatal(self, error: BaseException) -> None:
-        """The node cannot go on: a failed sync, or a bug."""
+        """The node cannot continue, because of a failed sync or a bug."""
         ...
 
 
@@ -101,7 +101,7 @@ class ReplicaDriver:
     Args:
         replica: only this driver may step it.
         writer: makes writes durable.
-        handler: executes all other effects.
+        handler: executes the other effects.
         metrics: counts steps, writes and entries.
     """
 
@@ -143,19 +143,19 @@ class ReplicaDriver:
 
     @property
     def inbox_length(self) -> int:
-        """Events that wait for the next step."""
+        """The number of events that wait for the next step."""
         return len(self._inbox)
 
     @property
     def writes_in_flight(self) -> int:
-        """Batches given to the disk thread and not yet durable."""
+        """The number of batches of writes at the disk thread that are not durable yet."""
         return len(self._writes_in_flight)
 
     def post(self, event: ReplicaEvent) -> None:
-        """Give the replica an event in one of the next steps, which follow soon.
+        """Queue an event for one of the next steps, which follow soon.
 
-        Order is kept among requests, and among all other events. Beyond the limits of the `Inbox` a peer's message is
-        lost, or rejected as overloaded if it is a request.
+        Requests keep their order, and so do all other events. Beyond the limits of the `Inbox`, a peer's Raft message
+        is lost, and a peer's request is rejected as overloaded.
         """
         try:
             if not self._inbox.offer(event, now_us()):
@@ -172,7 +172,7 @@ class ReplicaDriver:
             self._loop.call_soon(self._step)
 
     def on_durable(self, write_id: int) -> None:
-        """Every write up to `write_id` is durable. To be called on the event loop."""
+        """Report that every write up to `write_id` is durable. Call it on the event loop."""
         in_flight = self._writes_in_flight
         now = now_us()
         while in_flight and in_flight[0][0] <= write_id:
@@ -204,7 +204,7 @@ class ReplicaDriver:
         self._arm(now)
 
     def _note_leader_contact(self) -> None:
-        """On each message of the leader, measure how long it was silent."""
+        """At each message of the leader, measure how long the leader was silent."""
         contact, before = self._replica.core.last_leader_contact, self._leader_contact
         if contact != before:
             self._leader_contact = contact
@@ -257,10 +257,10 @@ class ReplicaDriver:
     # -- timer -----------------------------------------------------------------------------------
 
     def _arm(self, now: int) -> None:
-        """Have the timer fire at the replica's deadline or before.
+        """Set the timer so that it fires no later than the replica's deadline.
 
-        A deadline that moves further away, as with every message, costs nothing: the timer fires early once and is set
-        again.
+        A deadline that moves further away, as it does with every message, costs nothing: the timer stays, fires early
+        once, and is set again.
         """
         deadline = self._replica.next_deadline()
         if self._timer is not None:

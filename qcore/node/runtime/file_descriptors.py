@@ -1,4 +1,4 @@
-"""Fits the limits of connections to the number of files that the system lets the process open."""
+"""Lowers the limits of connections if the system lets the process open too few files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qcore.transport.limits import TransportLimits
 #: name lookups, and the connections accepted in one turn of the event loop.
 BASE_FILES: Final = 32
 
-#: Kind of connection -> the fewest that a node needs. Peers: to and from the other members, three for each member.
+#: Kind of connection -> the fewest that a node needs. Peers are connections to and from members, three for each.
 _MINIMA: Final = {
     "peers": 12,
     "max_handshakes": 4,
@@ -31,10 +31,10 @@ _MEMBER_CONNECTIONS: Final = 45
 def fit_to_open_files(limits: TransportLimits, log: NodeLog) -> TransportLimits:
     """The limits, lowered if the system's limit of open files (`ulimit -n`) requires it.
 
-    That limit is raised first if the system permits it. Limits that had to be lowered are logged.
+    First that limit is raised, if the system permits it. Each lowered limit is logged.
 
     Raises:
-        ConfigError: not even the fewest connections that a node needs fit.
+        ConfigError: the process may open fewer files than a node needs.
     """
     needed = (
         BASE_FILES
@@ -60,7 +60,7 @@ def fit_to_open_files(limits: TransportLimits, log: NodeLog) -> TransportLimits:
 
 
 def fitting_limits(limits: TransportLimits, allowed: int) -> TransportLimits:
-    """The limits, lowered so that at most `allowed` files are open; clients get what the others leave.
+    """The limits, lowered until at most `allowed` files are open. Clients get what the other connections leave.
 
     Raises:
         ConfigError: see `fit_to_open_files`.
@@ -84,7 +84,7 @@ def fitting_limits(limits: TransportLimits, allowed: int) -> TransportLimits:
 
 
 def _raise_to(needed: int) -> int:
-    """Try to raise the number of files that this process may open; returns the number that it may open."""
+    """Try to raise the number of files that this process may open; returns the number that results."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     if soft == unlimited:

@@ -1,13 +1,12 @@
 """`CollectorControl`: keeps Python's cyclic garbage collector from stalling a node that holds a large state.
 
-A full collection visits every object that survived earlier ones. With 100,000 entities in the store that takes 0.3 s of
-computing, in which the node sends no heartbeat, and it happens whenever the state has grown by a quarter. But a state
-machine's records are freed by their reference counts and need no collector. So objects that survived a collection that
-took long are frozen (`gc.freeze`): they are still freed when nothing refers to them any more, and no collection visits
-them again.
+A full collection visits every object that survived earlier ones. With 100,000 entities in the store it computes for
+0.3 s, in which the node sends no heartbeat. It happens whenever the state has grown by a quarter. But reference counts
+free a state machine's records without the collector. So after a collection that took long, the survivors are frozen
+(`gc.freeze`): no collection visits them again, and they are still freed once nothing refers to them.
 
 The price: a *cycle* that was frozen and becomes garbage later stays in memory. A closed connection leaves a cycle of
-some kilobytes (in asyncio's transports). So after many closed connections one thorough collection visits everything.
+some kilobytes (in asyncio's transports). So after many connections one thorough collection visits everything.
 """
 
 from __future__ import annotations
@@ -20,12 +19,11 @@ from typing import Final, Literal
 
 from qcore.node.observability.metrics import NodeMetrics
 
-#: After a collection that computed for this long, the survivors are frozen, seconds. The next takes little longer at
-#: most.
+#: After a collection that computed for this long, the survivors are frozen, seconds. So no later collection takes much
+#: longer.
 FREEZE_AFTER_S: Final = 0.002
-#: A full collection follows after this many of the middle generation (Python's default: 10), each of some thousand
-#: objects: the fewer objects it visits, the sooner it is over. It also touches the many old records that an updated
-#: record refers to.
+#: A full collection follows after this many collections of the middle generation (Python's default: 10). A low number
+#: keeps it short: it visits fewer new objects, and fewer of the old records that they refer to.
 FULL_AFTER: Final = 2
 #: A thorough collection follows after this many connections.
 THOROUGH_AFTER_CONNECTIONS: Final = 20_000
@@ -36,9 +34,9 @@ class CollectorControl:
     """Controls the collector of this process, from `start` to `stop`.
 
     Args:
-        metrics: `gc_pause_seconds` is counted there.
-        connections: how many connections were accepted since the start.
-        may_pause: whether a thorough collection, which takes long, may run now.
+        metrics: its `gc_pause_seconds` counts the collections.
+        connections: returns how many connections were accepted since the start.
+        may_pause: returns whether a thorough collection, which takes long, may run now.
     """
 
     def __init__(
@@ -56,7 +54,7 @@ class CollectorControl:
         self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
-        """Freeze all current objects (modules, the restored state), and control the collector from now on."""
+        """Freeze all current objects (modules, the restored state), and begin to control the collector."""
         self.collect_all()
         gc.set_threshold(*self._thresholds[:2], FULL_AFTER)
         gc.callbacks.append(self._on_collection)
@@ -73,9 +71,10 @@ class CollectorControl:
             gc.unfreeze()
 
     def freeze(self) -> None:
-        """Freeze all objects without a collection: a captured state is one new table that refers to every old record.
+        """Freeze all objects without a collection.
 
-        Until the table is old, each collection would touch all the records, for tens of milliseconds.
+        A captured state is one new table that refers to every old record. Until that table is old, each collection
+        would touch all the records, for tens of milliseconds.
         """
         gc.freeze()
 
@@ -84,8 +83,8 @@ class CollectorControl:
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        # The next full collection follows when there is a quarter more than at the last one. Collect again, so that it
-        # is a quarter of little; otherwise it would take a quarter as long as this one.
+        # Python makes the next full collection once a quarter more objects exist than survived the last one. Collect
+        # again, now that few are left, or the next one would take a quarter as long as this one.
         gc.collect()
 
     def _on_collection(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
@@ -99,7 +98,7 @@ class CollectorControl:
             gc.freeze()
 
     def _look(self) -> None:
-        """At intervals: make a thorough collection if it is due."""
+        """Make a thorough collection if it is due. Called at intervals."""
         connections = self._connections()
         if connections - self._seen_connections >= THOROUGH_AFTER_CONNECTIONS and self._may_pause():
             self._seen_connections = connections

@@ -1,4 +1,4 @@
-"""`Inbox`: the events that wait for the next steps of the replica, bounded. Floods of requests delay nothing else."""
+"""`Inbox`: the bounded queues of events that wait for the next steps of the replica. Requests delay no other events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qcore.replica.requests.flow_control import FlowControl
 _MAX_STEP_REQUESTS: Final = 256
 _MAX_STEP_EVENTS: Final = 64
 
-#: The most Raft messages that wait, by number and by bytes. Beyond either they are lost, as any message may be.
+#: The most Raft messages that wait, by number and by bytes. Beyond either a message is lost, as any message may be.
 MAX_MESSAGES: Final = 4096
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
@@ -23,11 +23,11 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 class Inbox:
     """Events in two queues: requests, and all other events, which the cluster itself needs.
 
-    Order is kept within each queue. Events of the node itself and requests of its clients are always accepted: the
-    latter were counted before (`qcore.node.api.client_requests`).
+    Each queue keeps its order. Events of the node itself and requests of its clients are always accepted, because
+    `qcore.node.api.client_requests` has bounded the latter already.
 
     Args:
-        forwards: bounds the requests of peers that may wait.
+        forwards: bounds the waiting requests of peers.
     """
 
     def __init__(self, forwards: FlowControl) -> None:
@@ -38,14 +38,14 @@ class Inbox:
         self._message_bytes = 0
 
     def __len__(self) -> int:
-        """Events that wait."""
+        """The number of events that wait."""
         return len(self._requests) + len(self._events)
 
     def offer(self, event: ReplicaEvent, now: int) -> bool:
-        """Queue an event; False if it is a Raft message that is lost because too many wait.
+        """Queue an event; returns False if it is a Raft message, which is lost because too many wait.
 
         Raises:
-            Overloaded: it is a peer's request, and too many wait. The peer is to be informed.
+            Overloaded: the event is a peer's request, and too many wait. The caller must send a rejection.
         """
         if isinstance(event, ClientRequest):
             self._requests.append((event, 0))
@@ -89,7 +89,7 @@ class Inbox:
 
 
 def _size(message: PeerMessage) -> int:
-    """The approximate size of its payload, bytes."""
+    """The approximate size of the message's payload, bytes."""
     if isinstance(message, AppendEntries):
         return sum(entry.size_bytes() for entry in message.entries)
     if isinstance(message, InstallSnapshot):

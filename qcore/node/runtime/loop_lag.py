@@ -14,17 +14,17 @@ from typing import Final
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 
-#: How often the timer fires, seconds. A stall is measured too short by up to this much.
+#: How often the timer fires, seconds. A measured stall is too short by up to this time.
 PROBE_INTERVAL_S: Final = 0.01
 
-#: Linux: time on a processor and time in the queue for one, of the thread that reads it, in ns.
+#: Linux: for the thread that reads it, the time on a processor and the time waiting for one, in ns.
 _SCHEDULER_STATISTICS: Final = Path("/proc/thread-self/schedstat")
 
 
 class RunQueue:
     """How long the current thread has waited for a processor while other programs used it.
 
-    Always 0 on systems that do not report it (all but Linux). Create it in the thread to measure.
+    Always 0 on systems that do not report it (all but Linux). Create it in the thread that it measures.
     """
 
     def __init__(self) -> None:
@@ -40,22 +40,22 @@ class RunQueue:
         return int(os.pread(self._file, 80, 0).split()[1]) / 1e9
 
     def close(self) -> None:
-        """Release the file. Idempotent."""
+        """Close the file. Idempotent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
 
 class LoopLag:
-    """A timer that measures by how much it is late.
+    """Runs a timer, and measures how late it fires.
 
-    Two numbers distinguish stalls caused by the node from those of a busy machine: how late the timer was, and the part
-    of it that the node has caused. That part excludes the time that the thread waited for a processor, and the time for
-    which the process was stopped (SIGSTOP), except for what it computed meanwhile.
+    Two numbers distinguish stalls caused by the node from those of a busy machine: how late the timer fired, and the
+    part of that time that the node caused. That part excludes the time in which the thread waited for a processor or
+    the process was stopped (SIGSTOP), except for the time in which it computed.
 
     Args:
-        metrics: `stall_seconds` and `stall_own_seconds` are counted there.
-        log: takes a line for each stall of at least `warn_after_s`.
+        metrics: its `stall_seconds` and `stall_own_seconds` count the stalls.
+        log: gets a line for each stall of at least `warn_after_s`.
         warn_after_s: seconds; half a heartbeat interval is a sensible value.
     """
 
@@ -71,18 +71,18 @@ class LoopLag:
         self._was_stopped = False
 
     def start(self) -> None:
-        """Begin to watch the running event loop."""
+        """Start measuring the running event loop."""
         self._run_queue = RunQueue()
         self._waited_s, self._computed_s = self._run_queue.waited_s(), time.thread_time()
         if (
             threading.current_thread() is threading.main_thread()
-        ):  # no other thread may handle signals
+        ):  # only the main thread may handle signals
             # Not through the event loop, which would call the late timer first.
             signal.signal(signal.SIGCONT, self._continued)
         self._arm()
 
     def stop(self) -> None:
-        """Stop watching."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -107,7 +107,7 @@ class LoopLag:
         self._metrics.stall_seconds.observe(late_s)
         self._metrics.stall_own_seconds.observe(own_s)
         if late_s >= self._warn_after_s:
-            # Time that is neither waiting for a processor nor computing is waiting for another thread, or the system.
+            # The part of `own_seconds` beyond `computed_seconds` is waiting for another thread, or for the system.
             self._log.warning(
                 "event loop stalled",
                 seconds=late_s,
@@ -120,5 +120,5 @@ class LoopLag:
         self._arm()
 
     def _continued(self, number: int, frame: FrameType | None) -> None:
-        """SIGCONT: the process may have been stopped."""
+        """Handle SIGCONT: the process may have been stopped."""
         self._was_stopped = True

@@ -1,4 +1,4 @@
-"""Two steps of stopping a node: transfer the leadership, and let the disk thread finish."""
+"""Two steps by which a node stops: transfer the leadership, and let the disk thread finish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qcore.replica.leadership import Leadership
 from qcore.storage.group_commit import GroupCommitWriter, PendingWrites
 from qcore.storage.log_size import Footprint
 
-#: A stopping node ends without the disk if the disk makes no progress for this long.
+#: A stopping node stops waiting for a disk that makes no progress for this long, seconds.
 DISK_HANG_TIMEOUT_S: Final = 10.0
 _DISK_POLL_S: Final = 0.005
 
@@ -23,13 +23,13 @@ _DISK_POLL_S: Final = 0.005
 async def transfer_before_stop(
     core: RaftCore, submit_event: SubmitEvent, timeout_ms: int, log: NodeLog
 ) -> None:
-    """On a leader: transfer the leadership, so that clients need not wait for an election timeout.
+    """On a leader, transfer the leadership, so clients need not wait for an election timeout.
 
     Args:
-        core: of this node.
+        core: this node's core.
         submit_event: see `SubmitEvent`.
         timeout_ms: how long to wait for the outcome.
-        log: takes a line about the outcome.
+        log: gets a line about the outcome.
     """
     if core.role != "leader" or len(core.membership.voters) == 1:
         return
@@ -59,10 +59,10 @@ async def transfer_before_stop(
 async def drain_writer(
     writer: GroupCommitWriter, log: NodeLog, timeout_s: float = DISK_HANG_TIMEOUT_S
 ) -> bool:
-    """Let the disk thread write what is queued; False if the disk makes no progress for `timeout_s`.
+    """Let the disk thread write what is queued; returns False if the disk makes no progress for `timeout_s`.
 
-    The thread is polled, not awaited in an executor: asyncio joins an executor's threads at exit, however long they
-    hang. After False the storage must not be touched any more.
+    The thread is polled, not awaited in an executor, because asyncio joins an executor's threads at exit, however long
+    they hang. After False the storage must no longer be used.
     """
     seen: tuple[PendingWrites, Footprint] | None = None
     since = 0.0

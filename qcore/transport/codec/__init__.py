@@ -1,1 +1,1 @@
-"""Frames to messages and back: validated strictly, bounded, and with errors that name the field."""
+"""Decodes frames into messages and encodes messages, with strict validation, bounds, and errors that name the field."""

@@ -1,4 +1,4 @@
-"""The codec: frames to messages and back, with one strict validation where a frame arrives."""
+"""`Codec`: decodes and strictly validates frames, and encodes messages."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Malformed:
     """An envelope that is not valid.
 
     Attributes:
-        reply: the answer to it, with the sender's id if that could be read, else a new one, and a text that names the
-            field.
+        reply: the `Error` to send back. Its id is the sender's if that could be read, else a new one; its text names
+            the field.
         type_name: the envelope's key if it names a known type, else None.
     """
 
@@ -48,7 +48,7 @@ class Malformed:
 
 @dataclass(slots=True, frozen=True)
 class _Encoder:
-    """How to encode one message class: `prefix`, the fields, a closing brace."""
+    """How to encode one message class: `prefix`, the fields, and a closing brace."""
 
     prefix: bytes
     serializer: SchemaSerializer
@@ -63,7 +63,7 @@ class Codec:
         bounds: what one frame of a client may hold.
 
     Attributes:
-        registry, bounds: the same.
+        registry, bounds: the arguments.
         peer_bounds: what one frame of a peer may hold.
 
     Raises:
@@ -96,14 +96,14 @@ class Codec:
     # --- decoding ---------------------------------------------------------------------------------
 
     def decode(self, data: bytes | bytearray, *, from_peer: bool = False) -> list[object]:
-        """The messages of one text frame, in order, with a `Malformed` in the place of each invalid envelope.
+        """The messages of one text frame, in order. A `Malformed` replaces each invalid envelope.
 
         Never raises, whatever `data` is.
 
         Args:
             data: the frame's payload.
-            from_peer: whether a peer sent it. Then `peer_bounds` hold, and duplicate keys in an object are not rejected
-                (the last one counts): the check for them costs as much as the validation.
+            from_peer: whether a peer sent the frame. If so, `peer_bounds` apply, and duplicate keys in an object are
+                not rejected (the last one counts), because their check costs as much as the validation.
         """
         one, many = self._one, self._many
         if len(data) > (self._harmless_peer_bytes if from_peer else self._harmless_bytes):
@@ -159,7 +159,7 @@ class Codec:
         return self._malformed(head, Problem(next(iter(head)), "unknown message type"))
 
     def _diagnose(self, data: bytes | bytearray, messages: list[object]) -> None:
-        """Put a `Malformed` in the place of each None."""
+        """Replace each None by a `Malformed`."""
         if not _is_array(data):
             messages[0] = self._malformed(self._id_of_one(data), _NOT_ONE_KEY)
             return
@@ -183,7 +183,7 @@ class Codec:
                 messages[index] = self._malformed(heads[index], problem)
 
     def _reject_duplicates(self, data: bytes | bytearray, messages: list[object]) -> None:
-        """Put a `Malformed` in the place of each message that has an object with a duplicate key."""
+        """Replace each message that has an object with a duplicate key by a `Malformed`."""
         tree = self._duplicates.scan(data)
         if tree is None:
             return
@@ -199,18 +199,18 @@ class Codec:
     def _id_of_one(self, data: bytes | bytearray) -> object:
         """The id in a frame that is one envelope, as `_malformed` takes it."""
         if _is_array(data):
-            return None  # the validator's error would hold a copy of the array
+            return None  # the error of the validator would hold a copy of the array
         if len(data) > self._harmless_bytes:
             head = _cheap_head(data)
             if head is not None and None not in [body["id"] for body in head.values()]:
-                return head  # parsing such a frame again takes long
+                return head  # large: do not parse the frame again
         try:
             return self._validators.id_of_one.validate_json(data)
         except ValidationError:
             return None
 
     def _malformed(self, head: object, problem: Problem) -> Malformed:
-        """Build the answer.
+        """Build the `Malformed` for an envelope.
 
         Args:
             head: the readable part of the envelope: `{type name: {"id": ...} or None}`, or None.
@@ -264,9 +264,9 @@ def _cheap_head(data: bytes | bytearray) -> dict[str, dict[str, str | None]] | N
     return None if head is None else {head[0]: {"id": head[1]}}
 
 
-def encode_reply(name: str, message_id: str, response_json: str) -> bytes:
+def encode_response(name: str, message_id: str, response_json: str) -> bytes:
     """The envelope `{name: {"id": message_id, "response": ...}}` for a response that is JSON text already."""
     return f'{{"{name}":{{"id":{json.dumps(message_id)},"response":{response_json}}}}}'.encode()
 
 
-__all__ = ["MAX_ENVELOPES", "Codec", "Malformed", "encode_reply"]
+__all__ = ["MAX_ENVELOPES", "Codec", "Malformed", "encode_response"]

@@ -1,4 +1,4 @@
-"""Describes what is wrong with an invalid frame, with the path of the field."""
+"""Describes what is wrong with an invalid frame: the path of the field, and the reason."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
-#: Error texts are clipped to this many characters: they quote texts of the sender.
+#: Error texts are clipped to this many characters, because they quote texts of the sender.
 MAX_ERROR_LENGTH = 400
 _MAX_FIELD_LENGTH = 200
 _MAX_KEY_LENGTH = 60
 
-#: Errors that the wrong branches of a union cause, too.
+#: Errors that come also from the wrong branches of a union.
 _WRONG_BRANCH = ("missing", "unexpected_keyword_argument", "extra_forbidden")
 
 
 @dataclass(slots=True, frozen=True)
 class Problem:
-    """One problem: the path of the field (empty: the whole envelope), and what is wrong with it."""
+    """One problem: the path of the field (empty for the whole envelope), and what is wrong with it."""
 
     field: str
     reason: str
@@ -32,7 +32,7 @@ class Problem:
         return f"{self.field}: {self.reason}" if self.field else self.reason
 
 
-#: With more problems in one frame, none is described: pydantic gives them only all together, at a microsecond each.
+#: If one frame has more problems, none is described, because pydantic lists all or none, at a microsecond each.
 MAX_PROBLEMS = 10_000
 TOO_MANY_PROBLEMS = Problem(
     "",
@@ -76,7 +76,7 @@ def commands_of(registry: Mapping[str, type]) -> tuple[str, ...]:
 
 
 def name_command(problem: Problem, commands: tuple[str, ...]) -> Problem:
-    """Describe an unknown key in the place of a command as an unknown command, with a list of the known ones."""
+    """Describe an unknown key where a command belongs as an unknown command, with a list of the known ones."""
     parent, _, _ = problem.field.rpartition(".")
     if parent != "Perform.request" or problem.reason != "unknown field" or not commands:
         return problem
@@ -84,7 +84,7 @@ def name_command(problem: Problem, commands: tuple[str, ...]) -> Problem:
 
 
 def _most_informative(lines: Iterable[Any], skip: int) -> Problem:
-    """The first of the deepest errors: in a union, the sender probably meant the branch that got furthest."""
+    """The first of the deepest errors. In a union, the sender probably meant the branch that matched furthest."""
     line = max(lines, key=lambda each: (len(each["loc"]), each["type"] not in _WRONG_BRANCH))
     path = _path(line["loc"][skip:])
     return Problem(
@@ -134,11 +134,11 @@ class DuplicateScanner:
 
     def __init__(self) -> None:
         self._found = False
-        # Kept: making a decoder costs as much as scanning a small message.
+        # Reused, because making a decoder costs as much as scanning a small message.
         self._decoder = json.JSONDecoder(object_pairs_hook=self._object_of)
 
     def scan(self, data: bytes | bytearray) -> object:
-        """The value, for `duplicate_key`, if any object is marked; else None."""
+        """The value, for `duplicate_key`, if it has a marked object; else None."""
         self._found = False
         value: object = self._decoder.decode(data.decode())
         return value if self._found else None

@@ -1,8 +1,9 @@
-"""Counts what a large frame holds before it is parsed.
+"""Counts what a large frame holds, before the frame is parsed.
 
 Parsing costs time and memory for each value, not for each byte: 6 MiB of `[{},{},...]` cost a hundred times as much as
-a text of 6 MiB. So a large frame is counted first. Counting bytes is cheap and gives an upper bound, because what looks
-like a value may be part of a text. Texts are left out only if the upper bound is too large.
+a text of 6 MiB. So the values in a large frame are counted first. Counting bytes is cheap and gives an upper bound,
+because a byte that looks like a value may be part of a text. A second, exact count excludes the texts, and is needed
+only if the upper bound is too large.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from qcore.core.entry import ENTRY_OVERHEAD_BYTES
 from qcore.transport.limits import KIB
 from qcore.transport.wire import MAX_ID_LENGTH
 
-#: Bytes that are counted by deleting them with `bytes.translate`.
+#: The bytes that `bytes.translate` counts by deleting them.
 _VALUES = b",[{"
 _DIGITS = b"0123456789"
 _STRUCTURE = _VALUES + b':"'
 
-#: What an object or list adds to `FrameBounds.total`, besides counting as a value: an empty object costs a parser 500
-#: bytes, an empty list as much time as three texts.
+#: What an object or list adds to `FrameBounds.total`, in addition to its value: an empty object costs a parser 500
+#: bytes, and an empty list costs as much time as three texts.
 _CONTAINER = 3
-#: The same for a text: each becomes a Python object, and finding its end takes time, too.
+#: What a text adds: it becomes a Python object, and finding its end takes time.
 _TEXT = 2
 
-#: The number of entries in an append if all are empty.
+#: The most entries in an append, if all are empty.
 _ENTRIES = MAX_BATCH_BYTES // ENTRY_OVERHEAD_BYTES
 
-#: Texts are left out of a frame in parts of this size, bytes, which bounds the memory for it.
+#: Texts are removed from a frame in parts of this size, bytes, which bounds the memory for it.
 _PART_BYTES = 64 * KIB
 
 #: The first key of the first envelope, and the envelope's id if it is the first field. Both without escapes.
@@ -41,7 +42,7 @@ _HEAD = re.compile(
     rb'(?:[ \t\r\n]*+\{[ \t\r\n]*+"id"[ \t\r\n]*+:[ \t\r\n]*+"([^"\\\x00-\x1f]{0,%d})")?+'
     % (4 * MAX_ID_LENGTH)
 )
-#: Bytes of a frame that are searched for it.
+#: The bytes of a frame that are searched for this head.
 _HEAD_BYTES = 8 * KIB
 
 
@@ -55,8 +56,8 @@ class FrameBounds:
         keys: colons.
         escapes: backslashes.
         digits: digits of numbers.
-        total: values, keys, two for each text (a key is a text, too), and three for each object or list. A frame that
-            reached the bounds of all of them would cost several times as much as any command.
+        total: the sum of values, keys, two for each text (a key is a text, too), and three for each object or list.
+            Without this bound, a frame that reaches all the others would cost several times as much as any command.
     """
 
     values: int
@@ -68,10 +69,10 @@ class FrameBounds:
 
     @classmethod
     def for_commands(cls, max_command_bytes: int) -> Self:
-        """Bounds that the largest command and a batch of many small ones satisfy.
+        """Bounds within which the largest command fits, and a batch of many small ones.
 
         Args:
-            max_command_bytes: the size of the largest command as it is stored: JSON without spaces.
+            max_command_bytes: the size of the largest command as stored, which is JSON without spaces.
         """
         return cls(
             # `0,` is the shortest value in a list.
@@ -103,7 +104,7 @@ class FrameBounds:
 
     @property
     def harmless_bytes(self) -> int:
-        """A frame of at most this size cannot exceed any of the bounds."""
+        """The largest size, in bytes, at which no frame can exceed any bound."""
         # The shortest key is `"":0`.
         most = self.total // (1 + _CONTAINER)
         return min(self.values, self.containers, 4 * self.keys, self.escapes, self.digits, most)
@@ -111,7 +112,7 @@ class FrameBounds:
 
 @dataclass(slots=True, frozen=True)
 class Excess:
-    """A frame holds more than the allowed `limit` of `what`."""
+    """A frame holds more than `limit` of `what`."""
 
     what: str
     limit: int
@@ -122,9 +123,9 @@ class Excess:
 
 
 def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
-    """What the frame holds too much of, or None.
+    """The bound that the frame exceeds, or None.
 
-    The answer is exact for JSON. Other data is counted correctly up to the point where it stops being JSON, which is
+    The result is exact for JSON. Other data is counted correctly up to the point where it stops being JSON, which is
     where a parser stops. Depth is not counted: the parser stops at the first value that is too deep, at no extra cost.
     """
     if len(data) <= bounds.harmless_bytes:
@@ -149,7 +150,7 @@ def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
         if excess is not None:
             return excess
         if quotes // 2 > totals.values + totals.keys + 1:
-            return None  # not JSON: in JSON, a byte that is counted precedes each text
+            return None  # not JSON: in JSON, a counted byte precedes each text
     return None
 
 
@@ -180,9 +181,9 @@ class _Counts(NamedTuple):
 
 
 def _is_sparse(data: bytes | bytearray, bounds: FrameBounds) -> bool:
-    """Whether the frame exceeds no bound except perhaps those of escapes and digits, even if texts are counted.
+    """Whether the frame is within all bounds except perhaps those of escapes and digits, even if texts are counted.
 
-    This is true for nearly all honest frames, and needs one or two passes over the data.
+    This is true for nearly all honest frames, and needs only one or two passes over the data.
     """
     least = min(bounds.values, bounds.containers, bounds.keys)
     most = _number_of(data, _STRUCTURE)

@@ -1,10 +1,11 @@
 """Builds pydantic-core validators of whole frames from the message classes.
 
-A frame is validated in one pass. An envelope is a typed dictionary with one optional key for each message type, so no
-Python object is made for the content of the wrapper before it is checked. To pydantic's schema of each class, this
-module adds strictness, rejection of unknown fields, bounds for integers, and early ends of a validation: a sequence
-stops at its first error, and a frame at a number of unknown fields. Otherwise a hostile list of a million wrong
-elements would cost a million error objects.
+A frame is validated in one pass. An envelope is a typed dictionary with one optional key for each message type, so its
+content is checked before any Python object is made for it.
+
+This module adds to pydantic's schema of each class: strictness, rejection of unknown fields, bounds for integers, and
+early ends of a validation. A sequence stops at its first error, and a frame at a number of unknown fields. Otherwise a
+hostile list of a million wrong elements would cost a million error objects.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_
 
 from qcore.transport.wire import INT_LIMIT, MAX_ID_LENGTH, PEER_REQUESTS
 
-#: An array frame with more envelopes is rejected: each envelope costs a reply.
+#: The most envelopes in an array frame, because each costs a response.
 MAX_ENVELOPES = 4096
 
-#: The validation of a frame stops at this many unknown fields. Honest mistakes make fewer than two for each envelope.
+#: The validation of a frame stops at this many unknown fields. Honest mistakes cause fewer than two in each envelope.
 MAX_UNKNOWN_FIELDS = 2 * MAX_ENVELOPES
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -51,9 +52,10 @@ class UnknownFields:
         raise PydanticKnownError("extra_forbidden")
 
     def replaced(self, node: dict[str, Any]) -> CoreSchema:
-        """Replace a dataclass's core schema by one that calls `reject`: a typed dictionary, then the object.
+        """Replace a dataclass's core schema by one that calls `reject`: a typed dictionary that then becomes the
+        object.
 
-        It is a little slower for a valid value.
+        For a valid value it is a little slower.
         """
         fields = {
             each["name"]: core_schema.typed_dict_field(
@@ -80,17 +82,17 @@ class UnknownFields:
 
 @dataclass(slots=True, frozen=True)
 class FrameValidators:
-    """What a codec needs to read frames.
+    """The validators that a codec needs to read frames.
 
     Attributes:
         one: a frame that is one envelope -> `{type name: message}`.
-        many: a frame that is an array -> a list of those, with None in the place of each invalid one.
-        one_request, many_requests: the same for large frames of clients. Messages that only a peer may send, and
-            replies, are unknown types here: replies have unions of whole objects, in which unknown fields cost most.
-        diagnose_many: like `many`, but raises a `ValidationError` that names the index of each invalid one.
+        many: a frame that is an array -> a list of such dictionaries, with None for each invalid envelope.
+        one_request, many_requests: the same for large frames of clients. Messages of peers and responses are unknown
+            types here. Responses have unions of whole objects, in which unknown fields cost most.
+        diagnose_many: like `many`, but raises a `ValidationError` that names the index of each invalid envelope.
         id_of_one, ids_of_many: only the ids: `{any name: {"id": ...} or None}`.
-        unknown: counts unknown fields during all validations except the last two, which may therefore raise
-            `TooManyUnknownFields`. Set its count to 0 before each.
+        unknown: counts the unknown fields during all validations except `id_of_one` and `ids_of_many`. The others may
+            therefore raise `TooManyUnknownFields`. Set the count to 0 before each.
     """
 
     one: SchemaValidator
@@ -109,7 +111,7 @@ def build_validators(registry: Mapping[str, type]) -> FrameValidators:
     unknown = UnknownFields()
     fields = {
         name: core_schema.typed_dict_field(
-            _strict_schema(cls, definitions, unknown, union=not _is_reply(name)), required=False
+            _strict_schema(cls, definitions, unknown, union=not _is_response(name)), required=False
         )
         for name, cls in registry.items()
     }
@@ -118,7 +120,7 @@ def build_validators(registry: Mapping[str, type]) -> FrameValidators:
         {
             name: field
             for name, field in fields.items()
-            if not _is_reply(name) and registry[name] not in PEER_REQUESTS
+            if not _is_response(name) and registry[name] not in PEER_REQUESTS
         },
         unknown,
     )
@@ -157,7 +159,7 @@ def build_validators(registry: Mapping[str, type]) -> FrameValidators:
     )
 
 
-def _is_reply(name: str) -> bool:
+def _is_response(name: str) -> bool:
     return name.endswith("Response")
 
 
@@ -174,7 +176,7 @@ def _many(envelope: CoreSchema) -> CoreSchema:
 
 
 def _or_none(schema: CoreSchema) -> CoreSchema:
-    """`schema`, with None in the place of an invalid value."""
+    """`schema`, but an invalid value becomes None."""
     return core_schema.with_default_schema(schema, default=None, on_error="default")
 
 
@@ -182,8 +184,8 @@ def _strict_schema(
     cls: type, definitions: dict[str, CoreSchema], unknown: UnknownFields, *, union: bool
 ) -> CoreSchema:
     """pydantic's schema of a message class, hardened. Shared definitions are added to `definitions`."""
-    # A list, because TypeAdapter accepts no config for a dataclass itself, while a dataclass without a config inherits
-    # that of the type around it.
+    # A list, because TypeAdapter accepts no config for a dataclass. A dataclass without a config inherits that of the
+    # type around it.
     adapter: TypeAdapter[Any] = TypeAdapter(list[cls], config=_STRICT)  # type: ignore[valid-type]  # made at run time
     schema: Any = adapter.core_schema
     if schema["type"] == "definitions":
@@ -202,14 +204,14 @@ def _is_from_qcore(node: dict[str, Any]) -> bool:
 
 
 def _harden(node: Any, unknown: UnknownFields, in_qcore: bool, *, union: bool) -> None:
-    """Bound integers, errors and unknown fields, in place, all the way down a core schema.
+    """Bound integers, errors and unknown fields everywhere in a core schema, in place.
 
     Args:
         node: a part of a core schema: nested dictionaries and lists of many kinds.
         unknown: counts the unknown fields of typed dictionaries. A dataclass cannot count them.
         in_qcore: whether the node is inside a class of qcore's protocol, where no integer is negative.
-        union: whether to count the unknown fields of the dataclasses of unions, too, in which they cost more. Not for
-            replies: there, the wrong branch of a union always has an unknown field.
+        union: whether to count also the unknown fields of dataclasses in unions, where they cost more. Not for
+            responses, because there the wrong branch of a union always has an unknown field.
     """
     if isinstance(node, list | tuple):
         for part in node:
@@ -231,7 +233,7 @@ def _harden(node: Any, unknown: UnknownFields, in_qcore: bool, *, union: bool) -
         unknown.replace_forbid(node)
     elif kind == "union" and union:
         for position, choice in enumerate(node["choices"]):
-            # A pair has a label: it was replaced before.
+            # A pair of choice and label: the choice is replaced already.
             if isinstance(choice, dict) and choice["type"] == "dataclass":
                 _harden(choice, unknown, in_qcore, union=union)
                 node["choices"][position] = (unknown.replaced(choice), choice["cls"].__name__)

@@ -1,1 +1,1 @@
-"""One WebSocket connection: its frames, its liveness, and the end that opens it."""
+"""One WebSocket connection: framing, liveness, and the end that opens it (the other end is in `server`)."""

@@ -1,4 +1,4 @@
-"""A client's connection: many requests in flight, matched with their replies by id; values are plain JSON."""
+"""`ClientConnection`: sends requests to a node, many at a time, and matches responses by id. Values are plain JSON."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ logger = logging.getLogger("qcore.transport")
 
 Fields = Mapping[str, JsonValue]
 
-#: How often the deadlines of the waiting requests are checked, seconds.
+#: How often the deadlines of waiting requests are checked, seconds.
 DEADLINE_CHECK_S = 0.02
 
-#: The longest pause that a full connection suggests to its caller, milliseconds.
+#: The longest retry hint of a full connection, milliseconds.
 _LONGEST_HINT_MS = 1000
 
 
 class ConnectionLost(TransportError):
-    """The connection ended before the reply arrived: the request may or may not have had effect."""
+    """The connection ended before the response arrived: the request may or may not have taken effect."""
 
     retryable = False
 
 
 class RequestNotReceived(TransportError):
-    """The node closed the idle connection before the request reached it: it certainly had no effect."""
+    """The node closed the idle connection before the request reached it: the request certainly had no effect."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A request that waits for its reply. `deadline` is in seconds of `RunningTime`."""
+    """A request that waits for its response. `deadline` is in seconds of `RunningTime`."""
 
-    reply: asyncio.Future[dict[str, JsonValue]]
+    response: asyncio.Future[dict[str, JsonValue]]
     began: float
     deadline: float
     type_name: str
@@ -68,7 +68,8 @@ class ClientConnection:
     Attributes:
         on_push: called with (type name, value) for an envelope that answers no request.
         on_close: called once with the reason (None after an orderly close).
-        was_unresponsive: the connection was dropped because the node gave no sign of life while a request waited.
+        was_unresponsive: whether the connection was dropped because the node gave no sign of life while a request
+            waited.
     """
 
     def __init__(self, wire: _ClientWire) -> None:
@@ -83,7 +84,7 @@ class ClientConnection:
         self._time = RunningTime()
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
-        self._last_reply_s = 0.0
+        self._last_response_s = 0.0
         wire.owner = self
 
     @classmethod
@@ -99,7 +100,8 @@ class ClientConnection:
         """Open a connection. With `admin`, it is an admin connection, for which a node reserves a place.
 
         Raises:
-            TransportError: no answer in time, refused, or not a qcore node; the text states which.
+            TransportError: the node did not answer in time, refused the connection, or is not a qcore node; the text
+                states which.
         """
         chosen = limits or TransportLimits()
         role = ADMIN if admin else None
@@ -121,22 +123,22 @@ class ClientConnection:
     async def request(
         self, type_name: str, fields: Fields | None = None, *, timeout_s: float = 10.0
     ) -> dict[str, JsonValue]:
-        """Send `{type_name: {"id": ..., **fields}}` and return the reply's value.
+        """Send `{type_name: {"id": ..., **fields}}` and return the content of the response.
 
         Pauses of this process hardly count towards `timeout_s`.
 
-        The value holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not raised:
+        The content holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not raised:
         `qcore.transport.reply_errors.raise_for_error` raises it.
 
         Raises:
             ErrorReply: the node answered with an `Error` envelope (a `RemoteProtocolError`).
             LocalProtocolError: the fields cannot be sent as JSON.
-            OutcomeUnknown: no reply in time; the request may or may not have had effect.
-            Overloaded: too many requests of this connection wait for replies, or too many bytes wait to be sent; this
+            OutcomeUnknown: no response in time; the request may or may not have taken effect.
+            Overloaded: too many requests of this connection wait for responses, or too many bytes wait to be sent; this
                 request was not sent.
-            ConnectionLost: the connection ended before the reply arrived, or the node gave no sign of life; the request
-                may or may not have had effect (a `TransportError`).
-            RequestNotReceived: the node closed the idle connection before the request reached it: send it again.
+            ConnectionLost: the connection ended before the response arrived, or the node gave no sign of life; the
+                request may or may not have taken effect (a `TransportError`).
+            RequestNotReceived: the node closed the idle connection before the request reached it; it may be sent again.
             TransportError: the connection was closed already; nothing was sent.
         """
         if not self._wire.is_open:
@@ -145,35 +147,36 @@ class ClientConnection:
         data = _encode(type_name, request_id, fields or {})
         self._reject_if_full(len(data))
         self._wire.send_encoded(data)
-        reply: asyncio.Future[dict[str, JsonValue]] = self._loop.create_future()
+        response: asyncio.Future[dict[str, JsonValue]] = self._loop.create_future()
         now = self._loop.time()
         if self._deadline_timer is None:
             self._time.begin(now)
             self._liveness.begin(now)
             self._deadline_timer = self._loop.call_later(DEADLINE_CHECK_S, self._check_deadlines)
         deadline = self._time.at(now) + timeout_s
-        self._waiting[request_id] = _Waiting(reply, now, deadline, type_name)
+        self._waiting[request_id] = _Waiting(response, now, deadline, type_name)
         try:
-            return await reply
+            return await response
         finally:
             self._waiting.pop(request_id, None)
 
     def _reject_if_full(self, size: int) -> None:
-        """Bound the bytes that wait to be sent and the requests that wait for replies."""
+        """Reject a request if too many bytes wait to be sent, or too many requests wait for responses."""
         limits, unsent = self._wire.limits, self._wire.unsent_bytes()
         waiting = len(self._waiting)
         if unsent and unsent + size > limits.max_queue_bytes:
             why = f"{unsent} bytes wait to be sent to {self.remote}"
         elif waiting >= limits.max_client_requests:
-            why = f"{waiting} requests wait for replies from {self.remote}"
+            why = f"{waiting} requests wait for responses from {self.remote}"
         else:
             return
-        # The last reply needed this long with as many requests before it: half of them are done in half the time.
-        hint_ms = int(self._last_reply_s * 500)
+        # The last response took this long, behind about as many requests. In half the time, about half of them are
+        # done.
+        hint_ms = int(self._last_response_s * 500)
         raise Overloaded.because(why, min(max(1, hint_ms), _LONGEST_HINT_MS))
 
     async def close(self, timeout_s: float | None = None) -> None:
-        """Close the connection. Requests that still wait fail with `ConnectionLost`.
+        """Close the connection. Waiting requests fail with `ConnectionLost`.
 
         Args:
             timeout_s: how long to wait for the node's close frame; None: as long as the connection's limits allow.
@@ -186,7 +189,7 @@ class ClientConnection:
     # --- called by the wire -----------------------------------------------------------------------
 
     def received(self, envelope: object) -> bool:
-        """Handle one envelope, a reply or a pushed one. Returns False if the value is not an envelope."""
+        """Handle one envelope, a response or a push. Returns False if the value is not an envelope."""
         if not (isinstance(envelope, dict) and len(envelope) == 1):
             return False
         ((name, value),) = envelope.items()
@@ -195,25 +198,25 @@ class ClientConnection:
         request_id = value.get("id")
         waiting = self._waiting.get(request_id) if isinstance(request_id, str) else None
         if waiting is None:
-            # A late reply to a request that timed out is dropped.
+            # A late response to a request that timed out is dropped.
             if self.on_push is not None and not name.endswith("Response"):
                 self.on_push(name, value)
-        elif not waiting.reply.done():
-            self._last_reply_s = self._loop.time() - waiting.began
+        elif not waiting.response.done():
+            self._last_response_s = self._loop.time() - waiting.began
             if name == "Error":
                 error = ErrorReply(value.get("error"), value.get("detail"))
-                waiting.reply.set_exception(error)
+                waiting.response.set_exception(error)
             else:
-                waiting.reply.set_result(value)
+                waiting.response.set_result(value)
         return True
 
     def ended(self, error: TransportError | None) -> None:
-        """The connection is gone: all waiting requests fail."""
+        """Fail all waiting requests, because the connection is gone."""
         reason = str(error) if error is not None else f"the connection to {self.remote} was closed"
         idle = self._wire.close_received == (GOING_AWAY, IDLE_REASON)
         for waiting in self._waiting.values():
-            if not waiting.reply.done():
-                waiting.reply.set_exception(
+            if not waiting.response.done():
+                waiting.response.set_exception(
                     RequestNotReceived(f"{reason}; the request was not received: send it again")
                     if idle
                     else ConnectionLost(f"{reason}; the request may or may not have had effect")
@@ -224,13 +227,13 @@ class ClientConnection:
             self.on_close(error)
 
     def _check_deadlines(self) -> None:
-        """Fail the requests whose deadline has passed. One timer serves all: one for each would cost more."""
+        """Fail the requests whose deadline has passed. One timer serves all, because one for each would cost more."""
         self._deadline_timer = None
         now = self._loop.time()
         running_s = self._time.look(now)
         for waiting in self._waiting.values():
-            if waiting.deadline <= running_s and not waiting.reply.done():
-                waiting.reply.set_exception(
+            if waiting.deadline <= running_s and not waiting.response.done():
+                waiting.response.set_exception(
                     OutcomeUnknown(
                         f"{self.remote} did not reply to {waiting.type_name} in time: it may or may not "
                         "have had effect"
@@ -265,7 +268,7 @@ class _ClientWire(OutgoingConnection):
         invalid = 0
         for envelope in value if isinstance(value, list) else (value,):
             invalid += not self.owner.received(envelope)
-        if invalid:  # one log line, however many there are
+        if invalid:  # one log line for all of them
             logger.warning("%s sent %d invalid envelopes: ignored", self.remote, invalid)
 
     def _closed(self, error: TransportError | None) -> None:

@@ -1,4 +1,4 @@
-"""One end of a WebSocket connection over an asyncio transport; every wait and every queue is bounded.
+"""`Connection`: one end of a WebSocket connection on an asyncio transport. Every wait and every queue is bounded.
 
 The WebSocket protocol itself is the sans-I/O layer of the library `websockets`. This module drives it from an
 `asyncio.Protocol`, which costs a fraction of the library's coroutine API per message.
@@ -27,12 +27,12 @@ from qcore.transport.limits import TransportLimits
 
 logger = logging.getLogger("qcore.transport")
 
-#: The library logs a line for each connection, and a traceback for each error of the other end. Both are switched off:
-#: the owner of a connection knows what it is for, and logs what matters.
+#: The library logs a line for each connection, and a traceback for each error of the other end. This logger drops both:
+#: the owner of a connection logs what matters.
 library_logger = logging.getLogger("qcore.transport.websockets")
 library_logger.setLevel(logging.CRITICAL)
 
-#: A queue of more than this does not wait for the end of the turn.
+#: A larger queue does not wait for the end of the turn, bytes.
 FLUSH_BYTES = 256 * 1024
 
 #: The memory of a queued envelope besides its text, at most, bytes.
@@ -49,8 +49,8 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         remote: `host:port` of the other end, once connected.
-        batches: whether the other end understands array frames. If so, envelopes queued in one turn of the event loop
-            are sent in one frame.
+        batches: whether the other end understands array frames. If so, the envelopes of one turn of the event loop
+            share a frame.
     """
 
     def __init__(self, ws: WebSocketProtocol, limits: TransportLimits) -> None:
@@ -93,13 +93,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def last_received(self) -> float:
-        """When the last bytes arrived, or else when the connection was opened; by the event loop's clock."""
+        """When the last bytes arrived or, if none did, when the connection was opened; by the event loop's clock."""
         return self._last_received
 
     def send_encoded(self, envelope: bytes) -> None:
         """Send an envelope (JSON), now or together with others at the end of this turn of the event loop.
 
-        On a closed connection this does nothing.
+        Does nothing on a closed connection.
 
         Raises:
             qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
@@ -127,8 +127,8 @@ class Connection(asyncio.Protocol):
         elif not self._flush_expected:
             now = self._loop.time()
             if now - self._last_flush > SAME_BURST_S:
-                # The first message of a possible burst does not wait for the rest: a single message takes the
-                # shortest way, and a burst costs one more frame.
+                # The first message of a possible burst does not wait for the rest. So a single message is sent
+                # immediately, and a burst costs one more frame.
                 self._last_flush = now
                 self._flush()
             else:
@@ -141,16 +141,13 @@ class Connection(asyncio.Protocol):
         return self._limits
 
     def unsent_bytes(self) -> int:
-        """Bytes that the owner has sent and the operating system has not accepted yet."""
+        """The bytes that the owner has sent and the operating system has not accepted yet."""
         if self._transport is None:
             return 0
         return self._queue_bytes + self._transport.get_write_buffer_size()
 
     def held_bytes(self) -> int:
-        """The memory of what is sent but not accepted by the system, and of what is received but not handled.
-
-        This is allocated memory, not only the bytes in use.
-        """
+        """The allocated memory of bytes sent but not accepted by the system, and of data received but not handled."""
         return (
             self.unsent_bytes()
             + _ENVELOPE_BYTES * len(self._queue)
@@ -164,9 +161,9 @@ class Connection(asyncio.Protocol):
         return len(self._queue)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what is queued, then close. The reason is clipped to the size of a close frame.
+        """Send all queued messages, then close. The reason is clipped to the size of a close frame.
 
-        A second call does nothing. The connection is dropped if the other end does not answer in time.
+        A second call does nothing. If the other end does not answer in time, the connection is dropped.
         """
         if not self._can_send():
             return
@@ -230,7 +227,7 @@ class Connection(asyncio.Protocol):
         if self._open:
             self._receive(data)
         elif self._ws.state >= OPEN or self._error is not None:
-            # Closing: the library waits for the close frame or the end of the stream; other frames are ignored.
+            # Closing: the library waits for the close frame or the end of the stream, and ignores other frames.
             if self._error is None:
                 self._ws.receive_data(data)
                 self._ws.events_received()
@@ -243,7 +240,7 @@ class Connection(asyncio.Protocol):
         self._ws.receive_eof()
         self._after_protocol_step()
         self._open = False
-        # asyncio closes the transport now, but only after it has written everything that waits.
+        # asyncio now closes the transport, after it has written everything that waits.
         self._expect_end()
 
     def pause_writing(self) -> None:
@@ -278,10 +275,10 @@ class Connection(asyncio.Protocol):
         for timer in (self._timer, self._close_timer):
             if timer is not None:
                 timer.cancel()
-        # The library's objects form a reference cycle and are freed late: release the buffer now.
+        # The library's objects form a reference cycle and are freed late, so release the buffer now.
         self._ws.reader.discard()
         self._closed(self._reason_of_end(exc))
-        # The traceback refers back to the protocol: break this cycle, so that both are freed now.
+        # The traceback refers to the protocol. Break this cycle, so both are freed now.
         self._ws.parser_exc = None
 
     # --- receiving --------------------------------------------------------------------------------
@@ -307,7 +304,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _deliver_and_flush(self) -> None:
-        """Deliver the received frames, then send together whatever was sent meanwhile."""
+        """Deliver the received frames, then flush all messages sent meanwhile together."""
         self._flush_expected = True
         self._deliver_frames()
         self._flush()
@@ -355,8 +352,8 @@ class Connection(asyncio.Protocol):
     def _can_send(self) -> bool:
         """Whether the protocol accepts another frame.
 
-        It may not while the connection is still open for its owner: frames that arrived together with the other end's
-        close frame are still being delivered.
+        Sometimes it does not, although the connection is still open for its owner: while frames are delivered that
+        arrived together with the other end's close frame.
         """
         return self._open and self._ws.state is OPEN and self._transport is not None
 
@@ -386,7 +383,7 @@ class Connection(asyncio.Protocol):
             if not transport.get_write_buffer_size():
                 self._half_close()
             else:
-                # No `write_eof` yet: its error would be an exception in the event loop that no caller sees.
+                # Do not call `write_eof` yet: its error would be an exception in the event loop that no caller sees.
                 self._eof_due = True
                 # `resume_writing` is then called once everything is written.
                 transport.set_write_buffer_limits(high=0)
@@ -412,8 +409,8 @@ class Connection(asyncio.Protocol):
     def _after_protocol_step(self) -> None:
         """Write the protocol's output, and prepare for the end if the protocol is closing."""
         if self._ws.state is not OPEN:
-            # Before writing: the end then comes in time even if the write fails. It is noticed by reading, so reading
-            # must not be paused.
+            # Before writing, so the connection ends in time even if the write fails. Only reading shows the end, so
+            # reading must not be paused.
             self._open = False
             self._discard_queue()
             self._read_paused = self._waits = False
@@ -464,7 +461,7 @@ class Connection(asyncio.Protocol):
         limits = self._limits
         now = self._loop.time()
         if not self._reading:
-            self._last_received = now  # its signs of life are not read
+            self._last_received = now  # signs of life may wait unread
         if self._write_paused:
             unsent = self._transport.get_write_buffer_size()
             if unsent < self._unsent_bytes:
@@ -474,7 +471,7 @@ class Connection(asyncio.Protocol):
                 self.abort(f"{self.remote} has read nothing for {limits.send_stall_s:g} s")
                 return
         elif self._pinged_at > self._last_received:
-            # Counted from the ping: if this process itself was suspended, silence before the ping proves nothing.
+            # Counted from the ping, because silence before it proves nothing if this process was suspended.
             if now - self._pinged_at >= limits.dead_after_s - limits.ping_interval_s:
                 self.abort(f"no sign of life from {self.remote} for {limits.dead_after_s:g} s")
                 return

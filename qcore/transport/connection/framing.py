@@ -1,4 +1,4 @@
-"""How envelopes are batched into frames, and what a frame may hold."""
+"""Batches envelopes into frames, and gives the sizes of frames and their memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from websockets.frames import Frame
 from websockets.protocol import Event
 
-#: Envelopes are batched into array frames of about this size: large enough that the cost per frame does not matter,
-#: small enough that a ping behind such a frame is not delayed.
+#: The approximate size of an array frame, bytes: large enough that the cost of a frame does not matter, and small
+#: enough that it does not delay a ping behind it.
 BATCH_BYTES = 64 * 1024
 BATCH_MESSAGES = 256
 
@@ -43,13 +43,13 @@ def clip_reason(reason: str) -> str:
 
 
 def allocated(buffer: bytearray | None) -> int:
-    """The memory of a growing buffer: up to an eighth more than its content."""
+    """The memory of a growing buffer, which is up to an eighth more than its content."""
     return buffer.__alloc__() if buffer else 0
 
 
 def payload(frame: Frame) -> bytes | bytearray:
     """The data of a received frame."""
-    # A memoryview occurs only in compressed frames that are sent.
+    # Only compressed frames that are sent hold a memoryview.
     return frame.data if isinstance(frame.data, bytes | bytearray) else bytes(frame.data)
 
 

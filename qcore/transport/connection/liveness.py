@@ -1,4 +1,4 @@
-"""Distinguishes a slow node from a dead one while requests wait for its replies."""
+"""`Liveness`: distinguishes a slow node from a dead one while requests wait for its responses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from qcore.transport.connection.running_time import STALL_THRESHOLD_S
 
-#: The kernel of the other machine accepts fewer bytes than this even if no process reads them: no sign of life.
+#: The other machine's kernel accepts fewer bytes than this even if no process reads them: no sign of life.
 _MUCH_UNACKNOWLEDGED: Final = 64 * 1024
 
 
@@ -23,20 +23,20 @@ class MonitoredConnection(Protocol):
         ...
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
+        """Send a ping."""
         ...
 
 
 class Liveness:
     """Watches one connection. Even a node that works long on a request answers a ping immediately.
 
-    Every byte received is a sign of life. So is it when the other machine keeps acknowledging a large amount of data: a
-    ping behind a large request waits for it on a slow network. Pauses of this process do not count.
+    Every received byte is a sign of life. So are acknowledgements of a large amount of data by the other machine,
+    because on a slow network a ping waits behind a large request. Pauses of this process do not count as silence.
 
     Args:
         connection: what to watch.
         probe_after_s: silence after which the node is pinged.
-        silent_after_s: silence after the ping that proves the node dead.
+        silent_after_s: silence after the ping, after which the node counts as dead.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Liveness:
         self._pinged = False
 
     def is_dead(self, now: float) -> bool:
-        """Whether the node is dead. Pings it when due. Call it every few milliseconds while a request waits."""
+        """Whether the node is dead; pings it when due. Call it every few milliseconds while a request waits."""
         connection = self._connection
         late, self._looked_at = now - self._looked_at > STALL_THRESHOLD_S, now
         if late or connection.last_received >= self._counts_from:

@@ -1,4 +1,4 @@
-"""The end that opens a connection: look-up, connect, opening handshake."""
+"""`OutgoingConnection`: the end that opens a connection, with look-up, connect and opening handshake."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from qcore.transport.resolver import resolver
 #: The HTTP header that announces a connection's role.
 ROLE_HEADER = "Qcore-Role"
 
-#: Its values: a node that will send `Hello`, or an admin connection.
+#: The values of this header: a node that will send `Hello`, and an admin connection.
 PEER, ADMIN = "peer", "admin"
 
-#: The code of a close frame from an end that goes away.
+#: The code of the close frame of an end that goes away.
 GOING_AWAY = 1001
 
-#: A server closes a connection with this reason and code 1001 when no request has been in progress for long. It has not
-#: handled any request that it did not answer.
+#: The reason, with code 1001, when a server closes a connection that had no request in progress for long. The server
+#: has handled no request that it did not answer.
 IDLE_REASON = "idle: no request for too long; connect again"
 
 
@@ -54,7 +54,7 @@ class OutgoingConnection(Connection):
             self._write(self._client.data_to_send())
 
     def unacknowledged_bytes(self) -> int:
-        """Bytes sent by the owner and not yet acknowledged by the other machine, as far as the system reports it."""
+        """The bytes that the owner sent and the other machine has not acknowledged, if the system reports them."""
         transport = self._transport
         if transport is None:
             return 0
@@ -66,7 +66,7 @@ class OutgoingConnection(Connection):
         return self.unsent_bytes() + int.from_bytes(unacknowledged, sys.byteorder)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        address = self.remote  # the name that was asked for is clearer than its IP address
+        address = self.remote  # a host name is clearer than its IP address
         super().connection_made(transport)
         self.remote = address
         request = self._client.connect()
@@ -88,7 +88,7 @@ class OutgoingConnection(Connection):
     def _closed(self, error: TransportError | None) -> None:
         if not self.opened.done():
             self.opened.set_exception(error or TransportError(f"{self.remote} hung up"))
-            self.opened.exception()  # marks it as read: the caller may have stopped waiting
+            self.opened.exception()  # mark it as retrieved: the caller may have stopped waiting
         if not self.ended.done():
             self.ended.set_result(error)
 
@@ -100,7 +100,7 @@ async def open_connection(factory: Callable[[], C], host: str, port: int, timeou
     """Look up the host, connect, and do the opening handshake. Of several addresses, use the first that answers.
 
     Raises:
-        TransportError: no such host, refused, unreachable, no WebSocket server, or not in time; the text states which.
+        TransportError: no such host, refused, unreachable, not a WebSocket server, or too slow; the text states which.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
@@ -112,7 +112,7 @@ async def open_connection(factory: Callable[[], C], host: str, port: int, timeou
         address = addresses.pop(0)
         left_s = max(0.0, deadline - loop.time())
         try:
-            # Each address gets its share of the time, so that a silent one leaves some for the next.
+            # Each address gets a share of the time, so a silent address leaves time for the next.
             return await _open(factory, host, address, port, left_s / (len(addresses) + 1))
         except TransportError:
             if not addresses:

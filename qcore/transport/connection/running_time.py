@@ -1,10 +1,10 @@
-"""A clock for waiting that hardly counts the pauses of this process itself."""
+"""`RunningTime`: a clock for timeouts that hardly counts the pauses of this process."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: A look at the clock this long after the previous one shows that this process itself was paused, seconds.
+#: A longer time between two looks at the clock shows that this process was paused, seconds.
 STALL_THRESHOLD_S: Final = 0.25
 
 
@@ -12,7 +12,7 @@ class RunningTime:
     """Counts seconds by regular looks at the clock. A long time between two looks is a pause of this process.
 
     Args:
-        most_s: the most that the time between two looks counts.
+        most_s: the most that the time between two looks counts, seconds.
     """
 
     def __init__(self, most_s: float = STALL_THRESHOLD_S) -> None:

@@ -1,1 +1,1 @@
-"""The persistent outgoing connections to the peers."""
+"""The outgoing connections of a node: one persistent connection to each peer."""

@@ -1,4 +1,4 @@
-"""The connector of one peer: it keeps one connection open, and connects again when it is lost."""
+"""`PeerConnector`: keeps one connection to a peer open, and reconnects when it is lost."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ logger = logging.getLogger("qcore.transport")
 
 _POLICY_VIOLATION = 1008
 
-#: Part of the error about an address at which another node listens than the expected one.
+#: Part of the error about an address at which another node listens than expected.
 WRONG_NODE_HINT: Final = "check the addresses of the members"
 
-#: Messages that a peer may send only on a connection that it has opened itself.
+#: The messages that a peer may send only on a connection that it opened.
 _NOT_FOR_US = (Hello, *PEER_REQUESTS)
 
 
@@ -44,17 +44,17 @@ class PeerHandler(Protocol):
         """A peer has answered our `Hello`, and it is the expected node.
 
         Raises:
-            RemoteProtocolError: to refuse the peer; the connection is closed.
+            RemoteProtocolError: to reject the peer; the connection is closed.
         """
 
     def on_peer_message(self, peer_id: int, message: object) -> None:
         """A message (usually a response) arrived on the connection to `peer_id`."""
 
     def on_unreachable(self, peer_id: int) -> None:
-        """The peer cannot be reached. Called once until it is connected again."""
+        """The peer cannot be reached. Called once, and again only after a connection in between."""
 
     def on_connected(self, peer_id: int) -> None:
-        """The peer has accepted our `Hello`: messages can be sent."""
+        """The peer has accepted our `Hello`, so messages can be sent."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,10 +63,10 @@ class PeerContext:
 
     Attributes:
         codec: the messages that the connections understand.
-        handler: receives what arrives.
+        handler: handles messages and changes of the connections.
         hello: makes the `Hello` of this node with the given id; called for each connection.
-        rng: for the jitter.
-        limits: times and sizes.
+        rng: for the jitter of pauses.
+        limits: times and sizes of connections.
         next_id: a new message id, unique within the pool.
     """
 
@@ -85,12 +85,12 @@ class PeerState:
     Attributes:
         peer_id: the peer's node id.
         address: its `host:port`.
-        connected: the peer has accepted our `Hello`.
+        connected: whether the peer has accepted our `Hello`.
         last_error: why the last attempt or connection ended, or None.
         retry_in_s: pause before the next attempt, or None while connected or connecting.
-        queued_bytes: sent and not yet accepted by the operating system.
-        sent, received, dropped: messages since the peer was added.
-        refused: the last attempt reached a node, and one side does not accept the other.
+        queued_bytes: bytes sent and not yet accepted by the operating system.
+        sent, received, dropped: numbers of messages since the peer was added.
+        refused: whether the last attempt reached a node, and one of the two nodes rejected the other.
     """
 
     peer_id: int
@@ -106,7 +106,7 @@ class PeerState:
 
 
 class HelloRejected(RemoteProtocolError):
-    """The peer does not accept this node, or is not the expected node."""
+    """The peer rejected this node, or is not the expected node."""
 
 
 class PeerConnection(OutgoingConnection):
@@ -203,13 +203,11 @@ class PeerConnector:
             self.received += 1
             try:
                 self.context.handler.on_peer_message(self.peer_id, message)
-            except (
-                Exception
-            ):  # boundary to the application: a bug in it must not stop the connector
+            except Exception:  # boundary to the handler: a bug in it must not stop the connector
                 logger.exception("handling a message of node %d failed", self.peer_id)
 
     def state(self) -> PeerState:
-        """The current state, for the metrics."""
+        """The state of the connection, for the metrics."""
         connection = self._connection
         return PeerState(
             peer_id=self.peer_id,
@@ -236,7 +234,7 @@ class PeerConnector:
         self._wake.set()
 
     def stop(self) -> None:
-        """Close the connection and end the task. The handler is not called any more."""
+        """Close the connection and end the task. After this the handler is no longer called."""
         self._stopped = True
         if self._connection is not None:
             self._connection.close()
@@ -269,7 +267,7 @@ class PeerConnector:
                 return
             self._report_unreachable()
             if loop.time() - started > limits.backoff_max_s:
-                backoff = limits.backoff_min_s  # there was a connection, or the attempt was slow
+                backoff = limits.backoff_min_s  # there was a connection, or the attempt took long
             await self._pause(limits.refused_backoff_s if refused else backoff)
             backoff = min(2 * backoff, limits.backoff_max_s)
 
@@ -278,7 +276,7 @@ class PeerConnector:
 
         Raises:
             TransportError: the peer is not reachable, or the connection was lost.
-            HelloRejected: one side does not accept the other.
+            HelloRejected: one of the two nodes rejected the other.
             ConfigError: the address is not valid.
         """
         host, port = parse_address(self.address)
@@ -322,7 +320,7 @@ class PeerConnector:
         """Check that the expected node of this cluster answered.
 
         Raises:
-            HelloRejected: it did not, or one side does not accept the other.
+            HelloRejected: another node answered, or one of the two nodes rejected the other.
         """
         if isinstance(answer.response, Err):
             raise HelloRejected(

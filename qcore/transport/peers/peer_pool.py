@@ -1,4 +1,4 @@
-"""The pool of connectors: one persistent outgoing connection to each peer."""
+"""`PeerPool`: all peer connectors of a node, and sending through them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("qcore.transport")
 
 
 class PeerPool:
-    """Keeps a connection to every peer, and sends to them without ever waiting.
+    """Keeps a connection to every peer, and sends messages without waiting.
 
     Args:
         codec, handler, hello, rng, limits: see `PeerContext`.
@@ -50,16 +50,16 @@ class PeerPool:
                 self._connectors[peer_id] = PeerConnector(self._context, peer_id, address)
 
     def send(self, peer_id: int, message: PeerRequest) -> bool:
-        """Queue a message. Returns False if it is dropped: not connected, unknown peer, or a full queue.
+        """Queue a message; returns False if it is dropped: unknown peer, no connection, or a full queue.
 
-        A lost message is normal for Raft. `on_unreachable` was or will be called, unless the queue is full or the
-        message cannot be sent at all (which is logged).
+        Raft tolerates lost messages. The handler learns of a missing connection by `on_unreachable`. A message that can
+        never be sent, for example because it is too large, is logged.
         """
         connector = self._connectors.get(peer_id)
         if connector is None:
             return False
         if not connector.connected:
-            connector.dropped += 1  # checked first, to save the cost of encoding
+            connector.dropped += 1  # checked first, which saves encoding the message
             return False
         try:
             return connector.try_send(self._codec.encode(message))
@@ -70,7 +70,7 @@ class PeerPool:
             return False
 
     def wake(self, peer_id: int) -> None:
-        """End the pause before the next attempt to connect: the peer has shown that it is alive."""
+        """End the pause before the next attempt to connect, because the peer has shown that it is alive."""
         connector = self._connectors.get(peer_id)
         if connector is not None:
             connector.wake()
@@ -93,7 +93,7 @@ class PeerPool:
 
     def _end(self, connector: PeerConnector) -> None:
         connector.stop()
-        # Keep the task until it is done: the event loop holds tasks only weakly.
+        # Keep the task until it is done, because the event loop holds tasks only weakly.
         self._ending.add(connector.task)
         connector.task.add_done_callback(self._ending.discard)
 

@@ -1,4 +1,4 @@
-"""The server's end of a connection: its role, the messages that it may send, and its turns on the event loop."""
+"""`AcceptedConnection`: the server's end of a connection. It knows its role, what it may send, and its turns."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from qcore.transport.wire import (
 
 logger = logging.getLogger("qcore.transport")
 
-#: Bytes of a client that are parsed before the clock is read: 680 of the smallest frames. More if the bytes before them
-#: did not end with the end of a frame.
+#: The bytes of a client that are parsed before the clock is read: 680 of the smallest frames. The
+#: second number applies if the bytes before them ended within a frame.
 _PARSED_PER_STEP_BYTES = 4 * 1024
 _PARSED_AFTER_PART_BYTES = 16 * 1024
 
-#: The memory of a message of a partly handled frame: this much for each byte of the frame, and for the message itself.
+#: The memory of each message of a partly handled frame: this factor for its bytes, and this much for the message.
 _PARSED_BYTES = 4
 _MESSAGE_BYTES = 512
 
-#: Less memory than this is not counted.
+#: A smaller amount of memory is not counted, bytes.
 _COUNTED_FROM_BYTES = 16 * 1024
 
 #: Messages of one frame that are handled before the clock is read.
@@ -63,13 +63,13 @@ _connection_ids = itertools.count(1)
 
 
 class ConnectionOwner(Protocol):
-    """What a connection needs of its server.
+    """What a connection needs from its server.
 
     Attributes:
         codec, handler, limits: the server's.
         requests: classes of messages that any client may send.
-        counts: the server's counters, which its connections increment.
-        turns: share the event loop between the clients.
+        counts: the server's counters, which the connections increment.
+        turns: shares the event loop among the clients.
     """
 
     codec: Codec
@@ -80,37 +80,39 @@ class ConnectionOwner(Protocol):
     turns: TurnScheduler
 
     def connection_made(self, connection: AcceptedConnection) -> None:
-        """A TCP connection was accepted."""
+        """Add an accepted TCP connection."""
 
     def admit(self, connection: AcceptedConnection) -> bool:
         """Whether one more WebSocket connection is allowed."""
         ...
 
     def connection_opened(self, connection: AcceptedConnection) -> None:
-        """The WebSocket handshake is complete."""
+        """Note that the WebSocket handshake is complete."""
 
     def peer_accepted(self, connection: AcceptedConnection, node_id: int) -> None:
-        """The connection's `Hello` was accepted."""
+        """Note that the connection's `Hello` was accepted."""
 
     def update_held_bytes(self, connection: AcceptedConnection, held_bytes: int) -> None:
-        """A client's connection now holds this much memory."""
+        """Note how much memory a client's connection holds."""
 
     def connection_closed(self, connection: AcceptedConnection) -> None:
-        """The TCP connection is gone."""
+        """Forget a TCP connection that has ended."""
 
 
 class AcceptedConnection(Connection):
-    """One accepted connection. A handler sees it as a `ServerConnection`.
+    """One accepted connection. The handler sees it as a `ServerConnection`.
 
     Attributes:
         connection_id: unique within this process.
         remote: `host:port` of the other end.
         peer: the node at the other end, once its `Hello` is accepted; None for a client.
-        announced_as_peer: its HTTP request announced a peer.
-        admin: its HTTP request announced an admin connection.
-        unanswered: the number of requests received and not answered yet.
-        last_request: when the last request arrived, or else when it was opened; by the event loop's clock.
-        used_s, used_since: the time that its frames used of the event loop since then, seconds; see `TurnScheduler`.
+        announced_as_peer: whether its HTTP request announced a peer.
+        admin: whether its HTTP request announced an admin connection.
+        unanswered: the number of requests without a response.
+        last_request: when the last request arrived or, if none did, when the connection was opened; by the event loop's
+            clock.
+        used_s, used_since: how long its frames occupied the event loop since `used_since`, seconds; see
+            `TurnScheduler`.
     """
 
     def __init__(self, server: ConnectionOwner) -> None:
@@ -134,7 +136,7 @@ class AcceptedConnection(Connection):
         self._was_opened = False
         #: Bytes received and not yet parsed, while the connection waits for its turn.
         self._unread = bytearray()
-        #: Messages left of a partly handled frame.
+        #: The remaining messages of a partly handled frame.
         self._rest: list[object] = []
         self._rest_bytes = 0
         self._message_bytes = 0
@@ -147,7 +149,7 @@ class AcceptedConnection(Connection):
         self.send_encoded(self._server.codec.encode(message))
 
     def send_encoded(self, envelope: bytes) -> None:
-        if self.unanswered:  # to a client, a server sends nothing but responses
+        if self.unanswered:  # a server sends only responses to a client
             self.unanswered -= 1
         super().send_encoded(envelope)
 
@@ -161,7 +163,7 @@ class AcceptedConnection(Connection):
     def _handshake_received(self, data: bytes) -> None:
         reader = self._request_reader
         if reader is None:
-            return  # answered: later bytes are ignored until the connection ends
+            return  # the request was answered: ignore later bytes until the connection ends
         request = reader.receive(data)
         if request is not None:
             self._request_reader = None
@@ -271,7 +273,7 @@ class AcceptedConnection(Connection):
         turns.end(self, self._loop.time())
 
     def resume_frames(self, *, heavy: bool) -> None:
-        """Handle frames that waited. Called by the server's `TurnScheduler`."""
+        """Handle waiting frames. Called by the server's `TurnScheduler`."""
         self._waits = False
         self._may_handle_heavy = heavy
         rest, self._rest, self._rest_bytes = self._rest, [], 0
@@ -347,7 +349,7 @@ class AcceptedConnection(Connection):
                 self._server.update_held_bytes(self, held)
 
     def _pauses_reading(self) -> bool:
-        # Not for peers: two nodes that each wait for the other to read would wait forever.
+        # Not for peers, because two nodes that each wait for the other to read would wait forever.
         return self.peer is None
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
@@ -360,7 +362,7 @@ class AcceptedConnection(Connection):
         if is_text:
             messages = server.codec.decode(data, from_peer=self.peer is not None)
             if data[:1] == b"[":
-                self.batches = True  # a client that sends arrays can read them
+                self.batches = True  # a client that sends array frames can read them
         else:
             messages = [server.codec.decode_binary(data)]
         self._message_bytes = _PARSED_BYTES * len(data) // (len(messages) or 1) + _MESSAGE_BYTES
@@ -370,7 +372,7 @@ class AcceptedConnection(Connection):
         server = self._server
         for number, message in enumerate(messages):
             if not self._open:
-                return  # messages behind a violation are ignored
+                return  # ignore the messages after a violation
             if (
                 number % _MESSAGES_PER_STEP == _MESSAGES_PER_STEP - 1
                 and self.peer is None
@@ -391,7 +393,7 @@ class AcceptedConnection(Connection):
                 self._handle_malformed(message)
             elif isinstance(message, Hello):
                 self._handle_hello(message)
-            elif not isinstance(message, Error):  # to answer an Error could go on forever
+            elif not isinstance(message, Error):  # answering an Error could go on forever
                 self._reject_message(
                     message, f"{kind.__name__}: a server accepts requests, not responses"
                 )
@@ -419,7 +421,7 @@ class AcceptedConnection(Connection):
         self.send(Error(str(getattr(message, "id", "")), text, error.detail()))
 
     def _violation(self, type_name: str) -> None:
-        """Close a connection without an accepted `Hello` that sent a message of a peer."""
+        """Close a connection that sent a message of a peer without an accepted `Hello`."""
         self._server.counts.policy_violations += 1
         logger.warning("%s sent %s without an accepted Hello: closed", self.remote, type_name)
         self.close(_POLICY_VIOLATION, f"{type_name} needs an accepted Hello first")

@@ -1,4 +1,4 @@
-"""The interface between a server and the program behind it: the handler, the connection that it sees, the counters."""
+"""The interface between a server and its program: the handler, the connection as the handler sees it, the counters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qcore.transport.wire import Hello, HelloReply
 
 @dataclass(slots=True, frozen=True)
 class PeerIdentity:
-    """The node at the other end, as given by its accepted `Hello`."""
+    """The node at the other end, as its accepted `Hello` names it."""
 
     node_id: int
     cluster_id: str
@@ -23,7 +23,7 @@ class ServerConnection(Protocol):
     Attributes:
         connection_id: unique within this process.
         remote: `host:port` of the other end.
-        admin: the other end announced an admin connection.
+        admin: whether the other end announced an admin connection.
     """
 
     connection_id: int
@@ -43,14 +43,14 @@ class ServerConnection(Protocol):
     def send(self, message: object) -> None:
         """Queue a message of the codec. It is sent at the end of this turn of the event loop.
 
-        On a closed connection this does nothing.
+        Does nothing on a closed connection.
 
         Raises:
             qcore.errors.LocalProtocolError: the message cannot be encoded, or is too large.
         """
 
     def send_encoded(self, envelope: bytes) -> None:
-        """Queue a message that is encoded already.
+        """Queue an encoded message.
 
         Raises:
             qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
@@ -74,7 +74,7 @@ class HttpResponse:
 
 @dataclass(slots=True)
 class ServerStats:
-    """Counts since the start, and three current numbers (the last fields), for `/metrics`."""
+    """Counters since the start, and three current numbers (the last fields), for `/metrics`."""
 
     connections_accepted: int = 0
     connections_refused: int = 0
@@ -89,7 +89,7 @@ class ServerStats:
 
 
 class ServerHandler(Protocol):
-    """What a `Server` calls on the event loop. Every method must be quick: it must neither persist nor apply."""
+    """What a `Server` calls on the event loop. Every method must be quick: it must neither write to disk nor apply."""
 
     def on_open(self, connection: ServerConnection) -> None:
         """A WebSocket connection was opened."""
@@ -98,7 +98,7 @@ class ServerHandler(Protocol):
         """A peer introduces itself. The server has checked the protocol version.
 
         Raises:
-            QcoreError: to refuse the peer. It gets the text, and the connection is closed with 1008.
+            QcoreError: to reject the peer. The peer gets the text, and the connection is closed with 1008.
         """
 
     def on_message(self, connection: ServerConnection, message: object) -> None:
@@ -108,4 +108,4 @@ class ServerHandler(Protocol):
         """The connection ended; `error` is None after an orderly close."""
 
     def on_http(self, path: str) -> HttpResponse | None:
-        """Answer `GET path` (without its query); None: 404."""
+        """The response to `GET path` (without the query); None for 404."""

@@ -17,19 +17,20 @@ logger = logging.getLogger("qcore.transport")
 #: The paths that accept WebSocket connections.
 WEBSOCKET_PATHS = ("/", "/ws")
 
-#: A longer HTTP request head is refused.
+#: The longest head of an HTTP request, bytes.
 _MAX_HEAD_BYTES = 32 * 1024
 
 _END_OF_HEAD = b"\r\n\r\n"
 
 
 class RequestReader:
-    """Reads the request of one connection. Nothing behind the request may reach the parser before the response.
+    """Reads the request of one connection. Bytes after the request must not reach the parser before the response is
+    sent.
 
     Attributes:
-        rest: the bytes behind the request.
-        head_only: it is a HEAD request, whose response has no body.
-        refusal: the response, as chunks to write, to a request that the library's parser rejects or must not see.
+        rest: the bytes after the request.
+        head_only: whether it is a HEAD request, whose response has no body.
+        refusal: the response, as chunks to write, to a request that the library's parser rejects or must not get.
     """
 
     def __init__(self, protocol: ServerProtocol) -> None:
@@ -52,7 +53,7 @@ class RequestReader:
             return None
         self.head_only = head.startswith(b"HEAD ")
         if not self.head_only and not head.startswith(b"GET "):
-            # Before the library sees it: it does not answer a request with a body.
+            # Before the library gets it, because the library does not answer a request with a body.
             self._refuse(405, "only GET and HEAD are supported here")
             return None
         # The library does not know HEAD, which load balancers send: treat it as a GET whose response has no body.
@@ -81,11 +82,11 @@ def path_of(request: Request) -> str:
 def plain_response(
     protocol: ServerProtocol, path: str, on_http: Callable[[str], HttpResponse | None]
 ) -> Response:
-    """The response to a plain GET or HEAD. `on_http` is the handler's."""
+    """The response to a plain GET or HEAD. `on_http` is the method of the handler."""
     reject = protocol.reject
     try:
         answer = on_http(path)
-    except Exception:  # boundary: a bug of the application must not end the server
+    except Exception:  # boundary to the application: a bug in it must not end the server
         logger.exception("the handler of GET %r failed", path)
         return reject(500, "internal error: see the server's log\n")
     if answer is None:

@@ -1,6 +1,6 @@
-"""The listener: it accepts TCP connections, and keeps working when the system has no file descriptor left.
+"""`Listener`: accepts TCP connections, and keeps working when the system has no file descriptor left.
 
-The servers of the event loops do not: asyncio's tries again hundreds of times in a row, each time with a traceback.
+The servers of the event loops do not: that of asyncio retries hundreds of times in a row, each time with a traceback.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Final
 
 logger = logging.getLogger("qcore.transport")
 
-#: Connections that the operating system holds until they are accepted.
+#: The most connections that the operating system holds until they are accepted.
 _BACKLOG: Final = 256
-#: Attempts to find a port that is free on all addresses of a host.
+#: The number of attempts to find a port that is free on all addresses of a host.
 _FREE_PORT_ATTEMPTS: Final = 20
-#: Connections accepted in one turn of the event loop, and at most waiting for their protocol.
+#: The most connections accepted in one turn of the event loop, and the most that wait for their protocol.
 ACCEPTS_PER_TURN: Final = 8
 #: Errors that mean that descriptors (of the process or the system) or memory are exhausted.
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 #: The pause after such an error if waiting connections cannot even be closed, seconds.
 _PAUSE_S: Final = 1.0
-#: The time between two log lines about it, seconds.
+#: The time between two log lines about such errors, seconds.
 _LOG_INTERVAL_S: Final = 60.0
 
 
 class Listener:
-    """Listens on the addresses of a host. Make it inside the event loop.
+    """Listens on the addresses of a host. Create it inside the event loop.
 
     Args:
         factory: makes the protocol of a connection.
@@ -73,13 +73,13 @@ class Listener:
     def _bind(self, addresses: Sequence[str], port: int) -> int:
         """Listen on one port of all addresses, and return it.
 
-        With port 0, the system chooses one that is free on the first address, and perhaps not on the others.
+        With port 0, the system chooses a port that is free on the first address, but perhaps not on the others.
         """
         for host in dict.fromkeys(addresses):
             family, _, _, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
             )[0]
-            # With IPPROTO_TCP given, the event loops recognise TCP and switch Nagle's algorithm off.
+            # IPPROTO_TCP lets the event loops recognise TCP and switch off Nagle's algorithm.
             listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             self._sockets.append(listening)
             listening.setblocking(False)
@@ -138,12 +138,12 @@ class Listener:
             )
             self._logged_at, self._failures = now, 0
         if not (error.errno in _EXHAUSTED and self._accept_and_close(listening)):
-            # Otherwise the socket would stay readable, and the event loop would only repeat the attempt.
+            # Otherwise the socket would stay readable, and the event loop would repeat the attempt without end.
             self._loop.remove_reader(listening)
             self._paused[listening] = self._loop.call_later(_PAUSE_S, self._resume, listening)
 
     def _accept_and_close(self, listening: socket.socket) -> bool:
-        """Accept one connection with the spare descriptor and close it, so that its client does not wait."""
+        """Accept one connection with the spare descriptor and close it, so its client does not wait."""
         self._keep_spare()
         if self._spare < 0:
             return False

@@ -1,4 +1,4 @@
-"""The server: WebSocket and HTTP on one port, and limits on how many connections of each kind there are."""
+"""`Server`: serves WebSocket and HTTP on one port, and bounds the number of connections of each kind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
 
 logger = logging.getLogger("qcore.transport")
 
-#: Connections kept for one peer. A node needs one, and has two for a moment while it reconnects.
+#: The most connections kept for one peer. A node needs one, and has two briefly while it reconnects.
 _CONNECTIONS_PER_PEER = 4
 
 _TRY_AGAIN_LATER = 1013
@@ -35,8 +35,7 @@ _TRY_AGAIN_LATER = 1013
 class Server:
     """Listens for WebSocket connections (on `/` and `/ws`) and plain HTTP GETs.
 
-    The number of connections is bounded by kind, so that a flood of one kind does not shut out the others. Beyond its
-    bound, each kind has its rule:
+    Each kind of connection has a bound, so a flood of one kind does not shut out the others. Beyond the bounds:
 
     - unfinished HTTP requests: the oldest is dropped;
     - clients: the new one gets HTTP 503;
@@ -52,7 +51,7 @@ class Server:
     Attributes:
         requests: classes of messages that any client may send.
         counts: the counters behind `stats`.
-        turns: share the event loop between the clients.
+        turns: shares the event loop among the clients.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Server:
         self._admins: dict[AcceptedConnection, None] = {}
         self._announced: dict[AcceptedConnection, None] = {}
         self._peers: dict[int, dict[AcceptedConnection, None]] = {}
-        #: The memory that each client's connection holds, as last reported by it, and the sum.
+        #: The memory that each client's connection has last reported to hold, and the sum.
         self._held: dict[AcceptedConnection, int] = {}
         self._held_bytes = 0
         self._stopping = False
@@ -84,14 +83,14 @@ class Server:
 
     @property
     def stats(self) -> ServerStats:
-        """Counts since the start, and current numbers."""
+        """The counters since the start, and the current numbers."""
         self.counts.clients = len(self._clients) + len(self._admins) + len(self._announced)
         self.counts.peers = sum(map(len, self._peers.values()))
         self.counts.handshaking = len(self._handshaking)
         return self.counts
 
     async def start(self, host: str, port: int) -> str:
-        """Listen. Returns the address `host:port`, with the chosen port if 0 was given.
+        """Listen. Returns the address `host:port`, with the chosen port if the port was 0.
 
         Raises:
             TransportError: there is no such host, or the address cannot be bound; the text states which.
@@ -120,7 +119,7 @@ class Server:
         for connection in [*self._handshaking]:
             connection.abort("the server stops")
         self._check_all_gone()
-        # Each connection has its own deadline for the closing handshake, so this ends.
+        # Each connection has a deadline for the closing handshake, so this ends.
         await self._all_gone.wait()
 
     def connections(self) -> list[AcceptedConnection]:
@@ -133,7 +132,7 @@ class Server:
     # --- called by the connections ----------------------------------------------------------------
 
     def connection_made(self, connection: AcceptedConnection) -> None:
-        """A TCP connection was accepted."""
+        """Add an accepted TCP connection."""
         self.counts.connections_accepted += 1
         self._handshaking[connection] = None
         if self._stopping:
@@ -148,7 +147,7 @@ class Server:
         """Whether one more WebSocket connection is allowed. Makes room among admin connections and announced peers."""
         if connection.admin:
             while len(self._admins) >= self.limits.reserved_for_admin:
-                # One with a request in progress is dropped only if all have one.
+                # A connection with a request in progress is dropped only if all have one.
                 idlest = min(
                     self._admins, key=lambda each: (each.unanswered > 0, each.last_request)
                 )
@@ -169,14 +168,14 @@ class Server:
         return True
 
     def update_held_bytes(self, connection: AcceptedConnection, held_bytes: int) -> None:
-        """A client's connection now holds this much memory."""
+        """Note how much memory a client's connection holds."""
         self._held_bytes += held_bytes - self._held.get(connection, 0)
         self._held[connection] = held_bytes
         if self._held_bytes > self.limits.max_clients_bytes:
             self._shed()
 
     def _shed(self) -> None:
-        """Drop the connections that hold most, until the rest is within the limit."""
+        """Drop the connections that hold the most memory, until the rest is within the limit."""
         limit = self.limits.max_clients_bytes
         held = {each: each.held_bytes() for each in self._held}
         total = sum(held.values())
@@ -186,7 +185,7 @@ class Server:
             total -= held[heaviest]
             self.counts.connections_refused += 1
             heaviest.abort(
-                f"{heaviest.remote} holds {held[heaviest]} bytes in unread replies and unfinished messages, the "
+                f"{heaviest.remote} holds {held[heaviest]} bytes in unread responses and unfinished messages, the "
                 f"most of all clients; the limit for all of them together is {limit}"
             )
             held[heaviest] = 0
@@ -196,7 +195,7 @@ class Server:
         self._held_bytes -= self._held.pop(connection, 0)
 
     def connection_opened(self, connection: AcceptedConnection) -> None:
-        """The WebSocket handshake is complete."""
+        """Note that the WebSocket handshake is complete."""
         self._handshaking.pop(connection, None)
         self._group_of(connection)[connection] = None
 
@@ -206,7 +205,7 @@ class Server:
         return self._admins if connection.admin else self._clients
 
     def peer_accepted(self, connection: AcceptedConnection, node_id: int) -> None:
-        """The connection's `Hello` was accepted. The memory that it holds no longer counts as a client's."""
+        """Note that the connection's `Hello` was accepted. Its memory no longer counts as a client's."""
         self._forget_held(connection)
         self._group_of(connection).pop(connection, None)
         connections = self._peers.setdefault(node_id, {})
@@ -217,7 +216,7 @@ class Server:
             oldest.close(_TRY_AGAIN_LATER, "superseded by newer connections of the same node")
 
     def connection_closed(self, connection: AcceptedConnection) -> None:
-        """The TCP connection is gone."""
+        """Forget a TCP connection that has ended."""
         self._forget_held(connection)
         for group in (self._handshaking, self._clients, self._admins, self._announced):
             group.pop(connection, None)

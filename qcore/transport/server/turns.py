@@ -1,10 +1,10 @@
-"""The turn scheduler: it shares the event loop between a server's clients, and leaves most of it to everything else.
+"""`TurnScheduler`: shares a part of the event loop among a server's clients, and leaves the rest to everything else.
 
 Heartbeats, messages of peers, the disk and clients' frames share one event loop. All clients together get one slice of
-each turn of the loop, whatever they send. The frames of a connection that are left over wait for a later turn, in
-order, and meanwhile the connection is not read. A connection that has recently used little goes before one that has
-used much (as in the packet scheduler fq_codel), so that one small request does not wait behind the frames of hundreds
-of clients that never pause.
+each turn of the loop, whatever they send. The remaining frames of a connection wait for a later turn, in order, and
+meanwhile the server does not read from the connection. A connection that has recently used little time goes before one
+that has used much (as in the packet scheduler fq_codel). So one small request does not wait behind the frames of
+hundreds of clients that never pause.
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ from qcore.transport.connection.framing import BATCH_BYTES
 
 logger = logging.getLogger("qcore.transport")
 
-#: The slice: how long clients' frames may occupy one turn of the event loop, together, seconds. It ends between frames.
+#: The slice: how long all clients' frames together may occupy one turn of the event loop, seconds. It ends between
+#: frames.
 SLICE_S: Final = 0.01
 
 #: The part of the slice that a connection with light use gets in one turn, seconds.
 LIGHT_SLICE_S: Final = 0.001
 
-#: A connection is busy once it has used a whole slice, or once `LIGHT_SLICE_S` was not enough for its waiting frames.
-#: For this long it then waits behind those that are not busy, seconds.
+#: How long a busy connection waits behind those that are not busy, seconds. A connection is busy once it has used a
+#: whole slice, or once `LIGHT_SLICE_S` was not enough for its waiting frames.
 BUSY_WINDOW_S: Final = 1.0
 
-#: The time used is counted over several turns until it is this much, seconds: a callback in every turn would cost more
+#: The time used is summed over several turns up to this much, seconds, because a callback in every turn would cost more
 #: than small frames do.
 _COUNT_FROM_S: Final = 0.001
 
-#: A larger frame is heavy and gets a separate turn, bytes. The client library batches small requests up to
+#: A larger frame is heavy, and gets a separate turn, bytes. The client library batches small requests up to
 #: `BATCH_BYTES`.
 HEAVY_BYTES: Final = BATCH_BYTES + 4096
 
 #: After a heavy frame that took longer than this, the next one waits for as long as that one took, seconds. A request
-#: of another client needs several turns at several nodes; it then finds one without a heavy frame at each.
+#: of another client needs several turns at several nodes. Each node then has turns without a heavy frame for it.
 _REST_FROM_S: Final = 0.005
 
-#: Busy connections are passed over in this many turns at most, so that they progress however many others there are.
+#: The most turns in which busy connections are passed over, so they progress however many others there are.
 _MAX_PASSED_OVER: Final = 3
 
 
@@ -47,8 +48,8 @@ class WaitingConnection(Protocol):
     """A connection with frames that wait.
 
     Attributes:
-        admin: it is an admin connection.
-        used_s, used_since: the time that it used of the event loop since then, seconds; kept by `TurnScheduler`.
+        admin: whether it is an admin connection.
+        used_s, used_since: how long it occupied the event loop since `used_since`, seconds; set by `TurnScheduler`.
     """
 
     admin: bool
@@ -56,17 +57,17 @@ class WaitingConnection(Protocol):
     used_since: float
 
     def resume_frames(self, *, heavy: bool) -> None:
-        """Handle frames until `TurnScheduler.slice_used`. With `heavy`, handle the first one whatever its size."""
+        """Handle frames until `TurnScheduler.slice_used`. With `heavy`, handle the first frame even if it is heavy."""
 
     def abort(self, reason: str) -> None:
         """Drop the connection."""
 
 
 class ConnectionQueue:
-    """Connections that wait: admin connections first, then those with light use, then busy ones."""
+    """The waiting connections: admin connections first, then connections with light use, then busy ones."""
 
     def __init__(self) -> None:
-        # Dictionaries as ordered sets: first come, first served.
+        # Dictionaries as ordered sets, oldest first.
         self._admins: dict[WaitingConnection, None] = {}
         self._light_use: dict[WaitingConnection, None] = {}
         self._busy: dict[WaitingConnection, None] = {}
@@ -88,7 +89,7 @@ class ConnectionQueue:
             queue.pop(connection, None)
 
     def begin_turn(self) -> None:
-        """Note that connections are taken now. If busy ones were passed over too often, one of them comes first."""
+        """Begin a turn. If busy connections were passed over too often, one of them comes first."""
         self._passed_over += bool(self._busy)
 
     def pop(self) -> WaitingConnection:
@@ -102,7 +103,7 @@ class ConnectionQueue:
 
 
 class TurnScheduler:
-    """The turns of one server. It can be made before the event loop runs, and is used within it."""
+    """Schedules the turns of one server's clients. Create it anywhere; use it on the event loop."""
 
     def __init__(self) -> None:
         self._light = ConnectionQueue()
@@ -121,7 +122,7 @@ class TurnScheduler:
         return len(self._light) + len(self._heavy)
 
     def begin(self, now: float) -> bool:
-        """A connection is about to handle frames. False if it must wait for the next turn instead."""
+        """Begin to handle a connection's frames. Returns False if the connection must wait for the next turn."""
         self._began = now
         self._until_s = SLICE_S
         return self._spent_s < SLICE_S
@@ -131,7 +132,7 @@ class TurnScheduler:
         return self._spent_s + now - self._began >= self._until_s
 
     def end(self, connection: WaitingConnection, now: float) -> None:
-        """The connection handles no more frames in this turn."""
+        """End the handling of a connection's frames in this turn."""
         self._spent_s += now - self._began
         if self._spent_s >= _COUNT_FROM_S:
             self._note_use(connection, now)
@@ -142,12 +143,15 @@ class TurnScheduler:
         """Call the connection's `resume_frames` in a later turn."""
         now = asyncio.get_running_loop().time()
         if connection is self._served and not heavy:
-            connection.used_s, connection.used_since = SLICE_S, now  # its slice was not enough
+            connection.used_s, connection.used_since = (
+                SLICE_S,
+                now,
+            )  # its share was not enough: busy
         (self._heavy if heavy else self._light).add(connection, busy=_is_busy(connection, now))
         self._expect_turn()
 
     def forget(self, connection: WaitingConnection) -> None:
-        """The connection is gone."""
+        """Forget a connection that has ended."""
         self._light.discard(connection)
         self._heavy.discard(connection)
 

@@ -1,7 +1,7 @@
-"""The messages of the wire: each is a slotted dataclass with its name on the wire; one module for each kind.
+"""The messages of the wire, each a slotted dataclass with its name on the wire. Each kind has a module.
 
-Every message has an `id`. The sender of a request chooses it, and the reply repeats it. A reply holds its result as
-`Ok` or `Err`. The structured form of an error is in `detail`, beside the key of the text.
+Every message has an `id`. The sender of a request chooses it, and the response repeats it. In a response, `response`
+holds the result as `Ok` or an error text as `Err`. The structured form of the error is in `detail`.
 
 `REGISTRY` maps the name on the wire to the class, for `qcore.transport.codec.codec.Codec`. An application adds its
 messages: `Codec({**REGISTRY, "Perform": Perform})`, where `Perform` is a dataclass with an `id: str` and any other

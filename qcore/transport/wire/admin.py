@@ -1,4 +1,4 @@
-"""Admin requests and `GetMetrics`: messages about the members, the leader and the version of a cluster."""
+"""The messages of admin requests and `GetMetrics`: about members, leader and version of a cluster."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def _absent(value: object) -> bool:
 
 @dataclass(slots=True)
 class Init:
-    """Initialise a cluster of `nodes`, pairs of id and `host:port`; if empty, of this node alone.
+    """Initialise a cluster of `nodes` (pairs of id and `host:port`), or of this node alone if there are none.
 
     Attributes:
-        token: names the cluster, so that the same `Init` may be sent to several nodes. Left out if there is none: 0.1.0
-            does not know it.
+        token: identifies the cluster, so the same `Init` may be sent to several nodes. Left out if there is none,
+            because 0.1.0 does not know it.
     """
 
     id: MessageId
@@ -50,7 +50,7 @@ class InitResponse:
 
 @dataclass(slots=True)
 class AddLearner:
-    """Add a member that receives the log and does not vote. The reply comes once it has caught up.
+    """Add a member that receives the log and does not vote. The response comes once it has caught up.
 
     Attributes:
         timeout_ms: how long to wait for that; None: the node's limit.

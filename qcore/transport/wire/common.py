@@ -1,4 +1,4 @@
-"""The parts that messages of the wire share: ids, numbers, results and errors."""
+"""The parts that the messages of the wire share: ids, numbers, results and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qcore.errors import DetailValue, QcoreError
 #: The version of this protocol, as sent in `Hello`.
 PROTOCOL_VERSION = 1
 
-#: Integers on the wire are below this, so that 64-bit JSON parsers can read them.
+#: Integers on the wire are below this, so 64-bit JSON parsers can read them.
 INT_LIMIT = 2**63
 
 #: The longest `id`, in characters.
@@ -46,7 +46,7 @@ class Err:
 
 @dataclass(slots=True)
 class Error:
-    """The answer to an invalid envelope. The connection stays open."""
+    """The response to an invalid envelope. The connection stays open."""
 
     id: MessageId
     error: str
@@ -54,7 +54,8 @@ class Error:
 
 
 def failure(error: QcoreError) -> tuple[Err, Detail]:
-    """`response` and `detail` of a reply that reports `error`. The text is truncated: it may quote the request.
+    """`response` and `detail` of a response that reports `error`. The text is truncated, because it may quote the
+    request.
 
     Use: `InitResponse(request.id, *failure(error))`.
     """

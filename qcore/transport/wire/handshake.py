@@ -22,7 +22,7 @@ VersionRange = tuple[VersionNumber, VersionNumber]
 Name = Annotated[str, Field(max_length=256)]
 MachineName = Annotated[str, Field(max_length=64)]
 
-#: For the messages of the handshake: an older node must accept fields that it does not know.
+#: For the messages of the handshake, because an older node must accept fields that it does not know.
 _EXTENSIBLE = ConfigDict(strict=True, extra="ignore")
 
 
@@ -30,7 +30,7 @@ _EXTENSIBLE = ConfigDict(strict=True, extra="ignore")
 class Hello:
     """A node's first message on a connection that it opens to a peer.
 
-    Fields that a later protocol adds are ignored, so that an old node can answer that it does not support that version.
+    A node ignores fields that a later protocol adds, so an old node can answer that it does not support that version.
 
     Attributes:
         protocol: `PROTOCOL_VERSION` of the sender.
@@ -38,7 +38,7 @@ class Hello:
         node_id: the sender.
         role: `peer`.
         version: the sender's software version, for humans.
-        incarnation: names the sender's data directory. A new one means that the node was wiped.
+        incarnation: identifies the sender's data directory. A new one means that the node was wiped.
         membership_index: log index of the sender's effective configuration. A node that is not a member of the
             receiver's configuration is accepted only with a newer one: it may have been added meanwhile.
         rules: first and last apply rules that the sender supports (`qcore.core.version`).

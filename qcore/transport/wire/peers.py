@@ -1,4 +1,4 @@
-"""Messages between peers: each carries one message of a replica."""
+"""The messages between peers. Each carries one message of a replica."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def unwrap(message: object) -> PeerMessage | None:
     return None
 
 
-# Separate tuples besides `PEER_REQUESTS`, so that the type checker knows their members.
+# Separate tuples besides `PEER_REQUESTS`, because the type checker must know their members.
 _REQUEST_TYPES = (
     RaftAppend,
     RaftVote,

@@ -1,4 +1,4 @@
-"""Messages that open, keep and close client sessions. `Perform` itself belongs to the application."""
+"""The messages that open, keep and close client sessions. (The application defines `Perform`.)"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class OpenSessionResponse:
 
 @dataclass(slots=True)
 class KeepSession:
-    """Keep the session alive: it is still in use."""
+    """Keep a session alive that is still in use."""
 
     id: MessageId
     session: SessionId
@@ -39,7 +39,7 @@ class KeepSessionResponse:
 
 @dataclass(slots=True)
 class CloseSession:
-    """Close the session: it is not needed any more."""
+    """Close a session that is no longer needed."""
 
     id: MessageId
     session: SessionId

@@ -1,4 +1,4 @@
-"""Messages that copy a node's state: take a snapshot, then read it chunk by chunk."""
+"""The messages that copy a node's state: take a snapshot, then read it chunk by chunk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TakeSnapshot:
 
     Attributes:
         timeout_ms: how long to wait for the snapshot; None: the node's limit.
-        stale: whether the state that the node has applied is recent enough. Then neither leader nor quorum is needed.
+        stale: whether the state that the node has applied suffices. If so, neither leader nor quorum is needed.
     """
 
     id: MessageId
@@ -78,7 +78,7 @@ class ReadSnapshot:
 
 @dataclass(slots=True)
 class SnapshotChunk:
-    """The characters from `offset` on, as many as fit into one chunk; none at the end."""
+    """The characters from `offset` on, as many as fit into one chunk. It is empty at the end of the snapshot."""
 
     offset: int
     data: str

@@ -19,7 +19,7 @@ from qcore.errors import (
 )
 from qcore.node.api.init_request import Initialiser
 from qcore.node.api.new_cluster import new_cluster
-from qcore.node.peers.peer_messages import ConnectionStatus
+from qcore.node.peers.peer_router import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import ClusterIdentity, PeerHello
 from qcore.replica.peers.known_members import WAS_WIPED
@@ -32,7 +32,7 @@ TIMEOUT_MS = 1000
 
 @dataclass
 class Log:
-    """A node's log as `Initialiser` sees it."""
+    """A node's log, with what `Initialiser` reads of it."""
 
     first: str = ""
     commit_index: int = 0
@@ -293,7 +293,7 @@ def answered(
 
 
 def test_a_wiped_member_writes_nothing_on_a_repeated_init() -> None:
-    """Otherwise it would hold a log that looks like a member's, without its earlier votes."""
+    """Otherwise the node would hold a log like a member's, without its earlier votes."""
     plain = PeerHello(3, "", support=SUPPORT)
     machine, (error,) = answered({2: f"refused by h:1: node 1 {WAS_WIPED}; ..."}, {3: plain}, "red")
     assert isinstance(error, ConfigError)

@@ -1,4 +1,4 @@
-"""Rejections by a node and its inbox, and the texts of errors that help to correct a request."""
+"""What a node and its inbox reject, and how the error texts help to correct a request."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_node_without_a_cluster_says_how_to_begin_one(tmp_path: Path) -> None:
 
 
 def test_a_cluster_cannot_begin_at_a_node_that_never_leads(tmp_path: Path) -> None:
-    """It would wait for a leader for ever, and its data directory would be useless."""
+    """A node of priority 0 would wait for a leader forever, and its data directory would be useless."""
 
     async def scenario() -> None:
         async with running(tmp_path, begin=False, priority=0) as world:
@@ -128,7 +128,7 @@ def test_a_cluster_cannot_begin_at_a_node_that_never_leads(tmp_path: Path) -> No
 
 
 def test_a_change_that_names_a_node_twice_is_rejected(tmp_path: Path) -> None:
-    """`[1, 1]` may be meant as `[1, 2]`: to read it as `[1]` would shrink the cluster."""
+    """`[1, 1]` may be a typing error for `[1, 2]`. To read it as `[1]` would shrink the cluster."""
 
     async def scenario() -> None:
         async with running(tmp_path) as world:

@@ -1,4 +1,4 @@
-"""The replica's kind of request for each operation and each option of `Perform`."""
+"""`Perform` becomes the right kind of request for the replica, for each operation and each option."""
 
 from __future__ import annotations
 

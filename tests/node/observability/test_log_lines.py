@@ -1,4 +1,4 @@
-"""The content of log lines: truncated, escaped, and not repeated for ever."""
+"""The content of log lines: truncated, escaped, and with repetitions limited."""
 
 from __future__ import annotations
 

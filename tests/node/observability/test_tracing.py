@@ -1,4 +1,4 @@
-"""The trace of a real node holds its clients' requests, in the same records as the simulator's."""
+"""The trace of a real node records its clients' requests in the same form as the simulator."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def pristine(directory: Path) -> tuple[ClusterIdentity, PeerAdmission]:
     )
 
 
-def test_only_a_leader_that_committed_in_its_term_says_removed(tmp_path: Path) -> None:
+def test_only_a_leader_that_committed_in_its_term_names_removed(tmp_path: Path) -> None:
     core, admission = make(tmp_path)
     admission.check(
         PeerHello(2, "red", "two")

@@ -1,4 +1,4 @@
-"""Limits of connections are fitted to the number of files that the system allows."""
+"""The limits of connections fit the number of files that the system allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collector does not visit a large state again and again, and cycles do not accumulate for ever."""
+"""The collector does not visit a large state repeatedly, and garbage cycles do not accumulate."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class AttackContext:
                     self.replies["not taken"] += 1
 
     def count(self, replies: Iterable[Json]) -> None:
-        """Count the replies by their error codes."""
+        """Count the responses by their error codes."""
         for reply in replies:
             for name, body in reply.items():
                 self.replies[_code(name, body)] += 1
@@ -167,7 +167,7 @@ Attack: TypeAlias = Callable[[AttackContext], None]
 
 
 def _code(name: str, body: Json) -> str:
-    """The error code of a reply, `error` or `ok`."""
+    """The error code of a response, `error` or `ok`."""
     response = body.get("response")
     candidates = [body]
     if isinstance(response, dict):

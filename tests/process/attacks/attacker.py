@@ -1,4 +1,4 @@
-"""A hostile client: it sends frames without waiting, and reads replies only on demand.
+"""A hostile client: it sends frames without waiting, and reads responses only on demand.
 
 It implements just enough of WebSocket. Every call ends: a server that accepts nothing more or drops the connection is a
 result, not an error.

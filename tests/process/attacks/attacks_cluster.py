@@ -1,4 +1,4 @@
-"""Attacks on everything around the state machine: reads, sessions, snapshots, members.
+"""Attacks on everything except the state machine: reads, sessions, snapshots, members.
 
 They run with the entity store, which can return large values.
 """
@@ -49,7 +49,7 @@ def large_reads_by_the_hundred(context: AttackContext) -> None:
 
 
 def large_reads_taken_by_the_client(context: AttackContext) -> None:
-    """The same, but the client reads all replies."""
+    """The same, but the client reads all responses."""
     entity = _large_entity(context, "\\" * 450_000)
     one = update(*[read(entity, "Text")] * context.scale(3, 7))
     for node in (context.leader, context.follower):
@@ -88,8 +88,8 @@ def errors_that_repeat_what_was_sent(context: AttackContext) -> None:
 # --- sessions ---------------------------------------------------------------------------------------
 
 
-def sessions_with_replies_that_grow(context: AttackContext) -> None:
-    """Many sessions keep replies of astral characters, each of which an escape may turn into 12 bytes."""
+def sessions_with_responses_that_grow(context: AttackContext) -> None:
+    """Many sessions keep responses of astral characters, each of which an escape may turn into 12 bytes."""
     entity = _large_entity(context, "\U0001d518" * 200_000)
     one = update(*[read(entity, "Text")] * 7, write(entity, "Count", {"Int": 1}, "Add"))
     for _ in range(context.scale(2, 40)):
@@ -104,7 +104,7 @@ def sessions_with_replies_that_grow(context: AttackContext) -> None:
 
 
 def sessions_by_the_thousand(context: AttackContext) -> None:
-    """More sessions than fit, each with a reply; the largest valid numbers; repeated commands."""
+    """More sessions than fit, each with a response; the largest valid numbers; repeated commands."""
     entity = _large_entity(context, "\0" * 10_000)
     one = update(read(entity, "Text"), write(entity, "Count", {"Int": 1}, "Add"))
     count = context.scale(100, 12_000)
@@ -187,7 +187,7 @@ ATTACKS: tuple[Attack, ...] = (
     large_writes_by_the_hundred,
     large_commands_by_the_hundred,
     errors_that_repeat_what_was_sent,
-    sessions_with_replies_that_grow,
+    sessions_with_responses_that_grow,
     sessions_by_the_thousand,
     snapshots_by_the_hundred,
     members_by_the_thousand,

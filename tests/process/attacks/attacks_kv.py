@@ -62,8 +62,8 @@ def commands_of_any_form(context: AttackContext) -> None:
     context.perform(raw('{"op":"' + "o" * 900_000 + '"}'), raw("x" * 990_000), raw("\0" * 160_000))
 
 
-def replies_of_sessions(context: AttackContext) -> None:
-    """Many sessions keep large replies that grow when escaped; then clients take snapshots."""
+def responses_of_sessions(context: AttackContext) -> None:
+    """Many sessions keep large results that grow when escaped; then clients take snapshots."""
     context.perform(command("set", value="\U0001d518" * 80_000))
     large_set = command("set", value="\0" * 150_000)
     for _ in range(context.scale(4, 100)):
@@ -93,5 +93,5 @@ ATTACKS: tuple[Attack, ...] = (
     large_registers,
     numbers_that_grow,
     commands_of_any_form,
-    replies_of_sessions,
+    responses_of_sessions,
 )

@@ -1,4 +1,4 @@
-"""One client can end no node, depose no leader, and prevent no node from restarting.
+"""One client cannot stop a node, depose a leader, or prevent a node from restarting.
 
 Every attack hits three real nodes with limited address space (`amplification`). The short run uses small sizes. The
 long run uses the full sizes, which stopped version 0.1.0.

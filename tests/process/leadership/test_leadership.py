@@ -54,7 +54,7 @@ def transfer(cluster: LocalCluster) -> None:
 
 
 def test_sigterm_gives_requests_in_flight_a_result_or_unknown(tmp_path: Path) -> None:
-    """Every proposal gets a reply, and the counter agrees with the replies."""
+    """Every proposal gets a response, and the counter agrees with the responses."""
     with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         with WireClient(cluster.wait_leader().address) as client:
             client.perform("SetSchema", entity_schema=schema_of_item())
@@ -112,7 +112,7 @@ def stop_with_work_in_flight(
 
 
 def outcomes_and_counts(replies: list[dict[str, Any]]) -> tuple[Counter[str], set[int]]:
-    """The number of replies of each outcome, and the counts in the successful replies."""
+    """The number of responses of each outcome, and the counts in the successful responses."""
     outcomes: Counter[str] = Counter()
     values: set[int] = set()
     for reply in replies:

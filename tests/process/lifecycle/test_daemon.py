@@ -1,4 +1,4 @@
-"""A node as a daemon: SIGHUP stops it unless ignored, and it warns if other users can read its data."""
+"""A node as a daemon: SIGHUP stops it unless it ignores SIGHUP, and it warns if other users can read its data."""
 
 from __future__ import annotations
 

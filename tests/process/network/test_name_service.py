@@ -1,4 +1,4 @@
-"""A name service that hangs: no process waits for it beyond a deadline."""
+"""If the name service hangs, no process waits for it beyond a deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 hits leaders between a session's command and its reply. Sessions also survive snapshots and restarts."""
+"""kill -9 hits leaders between a session's command and its response. Sessions also survive snapshots and restarts."""
 
 from __future__ import annotations
 
@@ -113,12 +113,12 @@ def value_of(body: dict[str, Any]) -> int:
     return value
 
 
-def test_the_next_leader_gives_a_reply_lost_with_the_old_one(tmp_path: Path) -> None:
+def test_the_next_leader_repeats_the_result_of_a_lost_response(tmp_path: Path) -> None:
     with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         counting = Counting(cluster)
 
         def committed() -> None:
-            """The reply may be on its way or lost: the client has not read it."""
+            """The response may be on its way or lost: the client has not read it."""
             leader = cluster.wait_leader()
             goal = leader.status()["last_log_index"]
             others = [node for node in cluster.running() if node is not leader]

@@ -80,7 +80,7 @@ def test_session_increments_count_once_when_leaders_are_killed(
     assert read["response"][0]["Read"]["value"] == {"Int": wanted * clients}
 
 
-def test_repeats_get_the_first_reply_closed_sessions_an_error(
+def test_a_repeat_gets_the_first_result_a_closed_session_fails(
     shared_cluster: LocalCluster,
 ) -> None:
     leader = shared_cluster.wait_leader()

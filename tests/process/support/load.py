@@ -26,7 +26,7 @@ from tests.process.support.wire_client import read_field, string_schema, write_f
 
 #: The timeout of an operation, longer than any outage in a test.
 OPERATION_TIMEOUT_S = 20.0
-#: How long an increment in a session is repeated. Without a reply by then, the test fails.
+#: How long an increment in a session is repeated. Without a response by then, the test fails.
 INCREMENT_TIMEOUT_S = 60.0
 _ATTEMPT_TIMEOUT_S = 2.0
 
@@ -96,7 +96,7 @@ class Load:
         self._endpoints = list(endpoints)
         self._clients = clients
         self._sessions = sessions
-        #: The replies to the increments, in order, by client.
+        #: The responses to the increments, in order, by client.
         self.counted: list[list[int]] = [[] for _ in range(sessions)]
         self._counter: EntityId = {}
         self._final_count: int | None = None
@@ -204,7 +204,7 @@ class Load:
                 await asyncio.sleep(self._pause_s)
 
     async def _count(self, number: int) -> None:
-        """Increment until the clients are stopped. Each reply is the counter after the increment."""
+        """Increment until the clients are stopped. Each response is the counter after the increment."""
         turned = self._endpoints[number % len(self._endpoints) :] + self._endpoints
         endpoints = list(dict.fromkeys(turned))
         request = {"UpdateEntity": {"request": increment(self._counter)}}

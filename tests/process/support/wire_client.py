@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 
 
 class WireClient:
-    """One connection that sends frames verbatim and reads replies.
+    """One connection that sends frames verbatim and reads responses.
 
     Args:
         address: `host:port`.
@@ -67,7 +67,7 @@ class WireClient:
         return name, value
 
     def ask(self, name: str, /, **fields: object) -> Any:
-        """Send a request, and return `response` of its reply, which must carry the same id."""
+        """Send a request, and return `response` of its response, which must carry the same id."""
         request_id = f"test-{next(self._ids)}"
         reply, value = self.exchange({name: {"id": request_id, **fields}})
         assert (reply, value["id"]) == (f"{name}Response", request_id), (reply, value)

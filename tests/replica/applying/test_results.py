@@ -28,7 +28,7 @@ from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.reads import MAX_READ_COST
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from qcore.transport import wire
-from qcore.transport.codec.codec import Codec, encode_reply
+from qcore.transport.codec.codec import Codec, encode_response
 from qcore.transport.limits import TransportLimits
 from tests.replica.support.client_sessions import text_of
 from tests.replica.support.cluster import Cluster, Driver
@@ -146,7 +146,7 @@ def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> No
     )
     assert len(Codec(wire.REGISTRY).encode(message)) <= FRAME
     response = TextApplication(machine).success("Write", result)
-    assert len(encode_reply("PerformResponse", "i" * 1024, response)) <= FRAME
+    assert len(encode_response("PerformResponse", "i" * 1024, response)) <= FRAME
     for kind in ("write", "read"):
         error = ask(driver, f"{room + 1}{letter}", kind).error
         assert "cannot be sent" in of_kind(error, ResultTooLarge)

@@ -13,7 +13,7 @@ from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Write
 from qcore.core.entry import Entry, HardState, Membership, Snapshot
 from qcore.core.log.durable_state import last_index
 from qcore.errors import DiskFull, StorageError
-from qcore.node.peers.joining_storage import JoiningStorage
+from qcore.node.joining_storage import JoiningStorage
 from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
 from qcore.storage.interface import LogStorage
 from qcore.storage.sqlite.inspection import first_entries, stored_snapshot, stored_version

@@ -62,7 +62,7 @@ async def library_server(
 
 
 @async_test
-async def test_replies_in_random_order_match_their_requests() -> None:
+async def test_responses_in_random_order_match_their_requests() -> None:
     handler = RecordingHandler(hold=True)
     async with running_server(handler) as (_, _, address), connected(address) as client:
         requests = [
@@ -114,7 +114,7 @@ async def test_fields_that_cannot_be_sent_are_rejected_locally(
 
 
 @async_test
-async def test_timed_out_request_is_unknown_and_late_reply_is_dropped() -> None:
+async def test_timed_out_request_is_unknown_late_response_dropped() -> None:
     handler = RecordingHandler(hold=True)
     pushed: list[str] = []
     async with running_server(handler) as (_, _, address), connected(address) as client:
@@ -342,7 +342,7 @@ def test_not_leader_with_invalid_detail_is_still_not_leader() -> None:
     assert (error.leader_id, error.leader_addr, str(error)) == (None, None, "text")
 
 
-def test_replies_without_an_error_give_their_value() -> None:
+def test_responses_without_an_error_give_their_value() -> None:
     assert raise_for_error({"response": {"Ok": None}}) is None
     assert raise_for_error({"response": {"Ok": [1]}}) == [1]
     assert raise_for_error({"response": True}) is True

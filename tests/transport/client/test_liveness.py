@@ -1,4 +1,4 @@
-"""Liveness: a slow node is distinguished from a dead one. The tests simulate the time, so none of them waits."""
+"""`Liveness` distinguishes a slow node from a dead one. The tests simulate time, so none of them waits."""
 
 from __future__ import annotations
 

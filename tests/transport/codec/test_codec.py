@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, RequestVote
 from qcore.errors import LocalProtocolError, NotLeader
-from qcore.transport.codec.codec import MAX_ENVELOPES, Codec, Malformed, encode_reply
+from qcore.transport.codec.codec import MAX_ENVELOPES, Codec, Malformed, encode_response
 from qcore.transport.wire import (
     REGISTRY,
     GetMetrics,
@@ -116,8 +116,8 @@ def test_the_shapes_on_the_wire_are_those_of_the_protocol() -> None:
         assert json.loads(CODEC.encode(message)) == shape
 
 
-def test_reply_around_encoded_json_is_an_envelope() -> None:
-    encoded = encode_reply("PerformResponse", 'a"b', '{"SetSchema":{"error":null}}')
+def test_response_around_encoded_json_is_an_envelope() -> None:
+    encoded = encode_response("PerformResponse", 'a"b', '{"SetSchema":{"error":null}}')
     assert json.loads(encoded) == {
         "PerformResponse": {"id": 'a"b', "response": {"SetSchema": {"error": None}}}
     }

@@ -1,4 +1,4 @@
-"""Whatever a frame holds, the codec returns messages or errors that name the field, and never raises."""
+"""For any frame the codec returns messages or errors that name the field, and never raises."""
 
 from __future__ import annotations
 

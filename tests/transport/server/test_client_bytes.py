@@ -104,7 +104,7 @@ async def test_unhandled_messages_of_a_partly_read_frame_count() -> None:
 
 
 @async_test
-async def test_unread_small_replies_count_until_the_connection_ends() -> None:
+async def test_unread_small_responses_count_until_the_connection_end() -> None:
     async with running_server() as (server, handler, address):
         deaf = await open_deaf(address)
         await until(lambda: handler.opened, "the connection is open")

@@ -75,7 +75,7 @@ async def test_idlest_admin_connection_gives_way_to_a_new_one() -> None:
         waiting, idle = plain(address, **AS_ADMIN), plain(address, **AS_ADMIN)
         async with waiting as first, idle as second:
             await first.send(json.dumps(HOLD))
-            await ask(second, METRICS)  # later than the first, which waits for its reply
+            await ask(second, METRICS)  # later than the first, which waits for its response
             await until(lambda: handler.held, "the request arrived")
             admin = await connect(address, admin=True)
             with pytest.raises(ConnectionClosed):

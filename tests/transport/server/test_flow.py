@@ -337,7 +337,7 @@ async def test_a_close_that_is_never_answered_ends_in_time() -> None:
 
 
 @async_test
-async def test_queued_replies_are_sent_before_the_close() -> None:
+async def test_queued_responses_are_sent_before_the_close() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         await until(lambda: handler.opened, "the connection is open")
         for number in range(3):
@@ -390,7 +390,7 @@ async def test_half_closed_connection_is_closed() -> None:
 
 
 @async_test
-async def test_no_reply_is_lost_with_many_concurrent_clients() -> None:
+async def test_no_response_is_lost_with_many_concurrent_clients() -> None:
     async def client(address: str) -> None:
         async with plain(address) as ws:
             for number in range(20):

@@ -32,7 +32,7 @@ from tests.transport.support.endpoints import (
     until,
 )
 
-# --- requests and replies -------------------------------------------------------------------------
+# --- requests and responses -------------------------------------------------------------------------
 
 
 @async_test
@@ -46,7 +46,7 @@ async def test_a_request_of_another_library_is_answered() -> None:
 
 
 @async_test
-async def test_replies_may_arrive_in_any_order_and_match_by_id() -> None:
+async def test_responses_match_by_id_in_any_order() -> None:
     handler = RecordingHandler(hold=True)
     async with running_server(handler) as (_, _, address), plain(address) as ws:
         for number in range(20):
@@ -219,7 +219,7 @@ async def test_a_malformed_hello_makes_no_peer() -> None:
 
 
 @async_test
-async def test_server_rejects_replies_and_does_not_answer_errors() -> None:
+async def test_server_rejects_responses_and_answers_no_errors() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         reply = await ask(ws, {"InitResponse": {"id": "1", "response": {"Ok": None}}})
         assert reply["Error"]["id"] == "1"

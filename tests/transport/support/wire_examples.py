@@ -1,4 +1,4 @@
-"""Reads the examples of `docs/wire.md`: what is sent, on which connection, and what reply is expected."""
+"""Reads the examples of `docs/wire.md`: what is sent, on which connection, and what response is expected."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Reader:
         self._names: dict[str, object] = {}
 
     def follow(self, block: Block) -> None:
-        """Send the block, or receive a reply and compare it."""
+        """Send the block, or receive a response and compare it."""
         if block.connection not in self._connections:
             connecting = connect(f"ws://{self._address}/", proxy=None)
             self._connections[block.connection] = self._stack.enter_context(connecting)

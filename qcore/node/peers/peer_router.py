@@ -1,4 +1,4 @@
-"""`PeerRouter`: carries messages between the replica and its peers, and answers their `Hello`."""
+"""`PeerRouter`: passes messages between the replica and its peers, and answers their `Hello`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _RESPONSE_TYPES: Final[dict[type, type]] = {
     RaftReadIndex: ReadIndexResponse,
 }
 
-#: Unanswered Raft requests remembered for each peer and kind. The core may leave a request unanswered.
+#: The most unanswered Raft requests remembered for each peer and kind. The core may never answer some.
 _MAX_UNANSWERED: Final = 64
 
 #: How long the connection to a peer is kept after it left the configuration.
@@ -80,7 +80,7 @@ class ConnectionStatus:
         address: the peer's address.
         introduction: the content of the peer's `HelloReply`; None while there is no connection.
         problem: why there is no connection; None while there is one, or before the first attempt has ended.
-        rejected: whether the peer was reached and one side does not accept the other.
+        rejected: whether the peer was reached, and one of the two nodes rejected the other.
     """
 
     address: str
@@ -115,17 +115,16 @@ def introduction_of(message: Hello | HelloReply) -> PeerHello:
 class PeerRouter:
     """Routes messages between the replica and its peers.
 
-    A response goes back on the connection that its request came over, with the request's id. The core matches responses
-    to requests without the id; it is for humans who read the wire. If the connection is closed, the response is lost,
-    as any message may be.
+    A response goes back on the connection that its request came over, with the request's id. The core does not use the
+    id; it is for humans who read the wire. If the connection is closed, the response is lost, as any message may be.
 
     Args:
         admission: decides which peers are accepted.
-        post: gives an event to the replica.
-        log, metrics, trace: record what happens.
+        post: passes an event to the replica.
+        log, metrics, trace: record messages, connections and rejections.
 
     Attributes:
-        on_connection_change: called when a connection to a peer was made, or could not be made.
+        on_connection_change: called when an attempt to connect to a peer has succeeded or failed.
     """
 
     def __init__(
@@ -144,7 +143,7 @@ class PeerRouter:
         self._trace = trace
         self._pool: PeerPool | None = None
         self._members: dict[int, str] = {}  # id -> address, without this node
-        self._departed: dict[int, str] = {}  # members that left a moment ago
+        self._departed: dict[int, str] = {}  # members that left recently
         #: The nodes that an `Init` at this node names, before the cluster has begun.
         self._init_nodes: dict[int, str] = {}
         self._introduced: dict[
@@ -152,7 +151,7 @@ class PeerRouter:
         ] = {}  # by peer, from the connections that this node opened
         self.on_connection_change: Callable[[], None] = lambda: None
         self._unanswered: dict[tuple[int, type], deque[_RequestOrigin]] = {}
-        #: By peer and forward id. Every forward is answered once, so this is as long as the replica's queues.
+        #: By peer and forward id. Every forward gets one response, so this is no longer than the replica's queues.
         self._forwards: dict[tuple[int, int], tuple[_RequestOrigin, RequestKind]] = {}
 
     # -- outgoing --------------------------------------------------------------------------------
@@ -180,7 +179,7 @@ class PeerRouter:
     def set_membership(self, membership: Membership) -> None:
         """Keep connections to the other members of this configuration.
 
-        The connection to a member that left is kept a little longer, so that it learns of its removal.
+        The connection to a member that left is kept a little longer, so the member learns of its removal.
         """
         own_id = self._identity.node_id
         members = {
@@ -224,14 +223,14 @@ class PeerRouter:
         }
 
     def connection_problem(self, peer_id: int) -> str | None:
-        """Why there is no connection to this peer; None if there is one, or if none is wanted."""
+        """Why there is no connection to this peer; None if there is one, or if the node needs none."""
         connection = self.connection_statuses().get(peer_id)
         if connection is None or connection.introduction is not None:
             return None
         return connection.problem or "there is no connection to it yet"
 
     def rejections(self) -> dict[int, str]:
-        """By id of each member that was reached: why it rejects this node, or this node rejects it."""
+        """By id of each member that this node reached: why one of the two rejects the other."""
         return {
             peer: connection.problem
             for peer, connection in self.connection_statuses().items()
@@ -243,7 +242,7 @@ class PeerRouter:
         return first_rejection(self.rejections())
 
     def stop(self) -> None:
-        """Make no more connections; the pool may be closed."""
+        """Make no more connections. After this the pool may be closed."""
         self._departed.clear()
 
     def _forget(self, peer: int, address: str) -> None:
@@ -255,7 +254,7 @@ class PeerRouter:
         assert self._pool is not None, "use_pool comes first"
         self._pool.set_peers({**self._departed, **self._init_nodes, **self._members})
         for peer in new:
-            self._pool.wake(peer)  # it may have been a peer before, and rejected
+            self._pool.wake(peer)  # it may be a former peer that waits long after a rejection
 
     def send(self, to: int, message: PeerMessage) -> None:
         """Send a request on the connection that this node opened, or a response on the connection of its request."""
@@ -267,7 +266,7 @@ class PeerRouter:
             if not self._pool.send(to, wrap_request(message_id, message)):
                 message_id = None
                 if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):
-                    # It was certainly not sent: the client may retry immediately, instead of waiting for its timeout.
+                    # It was certainly not sent, so the client may retry immediately instead of waiting for its timeout.
                     self._post(PeerMessageReceived(to, rejection_response(message, NotLeader())))
         if message_id is None:
             self._metrics.peer_messages_dropped += 1
@@ -319,7 +318,7 @@ class PeerRouter:
     # -- incoming: connections that this node opened (PeerHandler) ---------------------------------------------
 
     def on_hello_reply(self, reply: HelloReply) -> None:
-        """A peer has answered our `Hello`: accept or refuse it."""
+        """A peer has answered our `Hello`: accept or reject it."""
         peer = introduction_of(reply)
         self._admission.admit_dialled(peer)
         self._introduced[peer.node_id] = peer
@@ -338,7 +337,7 @@ class PeerRouter:
         self._post(PeerMessageReceived(peer_id, inner))
 
     def on_unreachable(self, peer_id: int) -> None:
-        """The messages in flight to the peer are lost."""
+        """Report to the replica that the messages in flight to the peer are lost."""
         self._log.warning("peer unreachable", peer=peer_id, why=self.connection_problem(peer_id))
         self._admission.on_closed(peer_id, answered=True)
         self._post(PeerVersionSupport(peer_id, None))
@@ -380,9 +379,9 @@ class PeerRouter:
         )
 
     def on_message(self, connection: ServerConnection, message: object) -> bool:
-        """Take a message between nodes; False for any other message.
+        """Handle a message of a peer and return True; return False for any other message.
 
-        The server passes these on only from connections whose `Hello` was accepted.
+        The server passes messages of peers on only from connections whose `Hello` was accepted.
         """
         inner = unwrap(message)
         peer = connection.peer

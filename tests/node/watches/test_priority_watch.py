@@ -10,7 +10,7 @@ import pytest
 from qcore.core import Membership, RaftConfig
 from qcore.core.status import CoreStatus
 from qcore.node.observability.logs import NodeLog
-from qcore.node.peers.priority_watch import CONSECUTIVE_CHECKS, PriorityWatch
+from qcore.node.watches.priority_watch import CONSECUTIVE_CHECKS, PriorityWatch
 from tests.core.support.single_core import restored
 
 

@@ -1,4 +1,4 @@
-"""`WallClockWatch`: logs when the leader's wall clock, or the time in the log, is far from a quorum's clocks."""
+"""`WallClockWatch`: on a leader, logs when its wall clock or the time in the log is far from a quorum's clocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qcore.node.observability.logs import NodeLog
 
 #: How often the clocks are compared, seconds.
 CHECK_INTERVAL_S: Final = 1.0
-#: A clock must be wrong at this many checks in a row: one response that took long does not show a wrong clock.
+#: A clock must be wrong at this many checks in a row, because a single slow response does not prove a wrong clock.
 CONSECUTIVE_CHECKS: Final = 3
 _CLOCK_WRONG: Final = (
     "the wall clock of this leader is far from a quorum's: time stamps are held within the bound"
@@ -27,8 +27,8 @@ class WallClockWatch:
     """On a leader, compares clocks once a second; logs one line when they differ and one when they agree again.
 
     Args:
-        status: the core's.
-        log: takes the lines.
+        status: returns the core's status.
+        log: gets the lines.
         bound_us: how far a clock may be from a quorum's (`RaftConfig.max_wall_skew_ms`).
     """
 
@@ -42,7 +42,7 @@ class WallClockWatch:
         self._logged_ahead = False
 
     def start(self) -> None:
-        """Begin to compare, on the running event loop."""
+        """Start comparing, on the running event loop."""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(CHECK_INTERVAL_S, self._check_again)
 
@@ -53,7 +53,7 @@ class WallClockWatch:
             self._timer = None
 
     def check(self) -> None:
-        """Compare once."""
+        """Compare the clocks once, and log a change."""
         status = self._status()
         if status.role != "leader":
             self._checks_beyond_bound, self._logged_skew, self._logged_ahead = 0, "", False

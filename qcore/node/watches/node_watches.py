@@ -1,4 +1,4 @@
-"""`NodeWatches`: what a node checks all the time and logs: event loop, wall clock, priorities, its removal."""
+"""`NodeWatches`: starts and stops the watches of a node, except the comparison of states."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Final
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.observability.wall_clock_watch import WallClockWatch
-from qcore.node.peers.peer_messages import PeerRouter
-from qcore.node.peers.priority_watch import PriorityWatch
-from qcore.node.peers.removal_watch import RemovalWatch
+from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.runtime.loop_lag import LoopLag
 from qcore.node.runtime.periodic import PeriodicTask
+from qcore.node.watches.priority_watch import PriorityWatch
+from qcore.node.watches.removal_watch import RemovalWatch
+from qcore.node.watches.wall_clock_watch import WallClockWatch
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 
 #: How often priorities and removal are checked.
 _CHECK_INTERVAL_S: Final = 1.0
-#: How often the log reports lines that it left out because they repeated.
+#: How often the log reports how many repeated lines it left out.
 _REPORT_SUPPRESSED_S: Final = 10.0
 
 
 class NodeWatches:
-    """The watches of one node.
+    """The watches of one node: event loop, wall clock, priorities and removal. It also reports suppressed log lines.
 
     Args:
         config: settings.
-        replica, identity, peers: what the watches look at.
+        replica, identity, peers: what the watches check.
         metrics: stalls of the event loop are counted there.
-        log: takes the lines.
+        log: gets the lines.
 
     Attributes:
         removal: knows whether the node was removed.
@@ -56,11 +56,11 @@ class NodeWatches:
         )
 
     def start(self) -> None:
-        """Begin to watch, on the running event loop."""
+        """Start the watches, on the running event loop."""
         for watch in self._watches:
             watch.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop the watches."""
         for watch in self._watches:
             watch.stop()

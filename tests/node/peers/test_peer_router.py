@@ -12,7 +12,7 @@ from qcore.errors import LocalProtocolError
 from qcore.machines.register import KeyValueMachine
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.peers.peer_messages import PeerRouter
+from qcore.node.peers.peer_router import PeerRouter
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
 from qcore.replica.messages import (

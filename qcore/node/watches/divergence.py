@@ -1,8 +1,8 @@
-"""Compares the members' states: on a leader every few seconds (`DivergenceWatch`), and for `qcore cluster health`.
+"""Compares the members' states, to find divergence: on a leader (`DivergenceWatch`), and for `qcore cluster health`.
 
-Each member has digests in its metrics object: of its current state (`state_hash` at `applied_index`), and of its state
-at the newest indexes that all members record (`state_digests`; see `qcore.replica.apply.state_digests`). Two members
-are compared at the newest index for which both have a digest.
+A member's metrics object holds digests: of its current state (`state_hash` at `applied_index`), and of its state at the
+newest indexes that all members record (`state_digests`; see `qcore.replica.apply.state_digests`). Two members are
+compared at the newest index for which both have a digest.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ CHECK_INTERVAL_S: Final = 2.0
 _ANSWER_S: Final = 2.0
 #: A difference that lasts is logged again after this time, seconds.
 LOG_AGAIN_S: Final = 60.0
-#: The most digests of one member that are read: several times the number that a member sends.
+#: The most digests that are read from one member, several times the number that a member sends.
 _MAX_DIGESTS: Final = 64
 
-#: The name of a member: its id or its address.
+#: What identifies a member: its id or its address.
 M = TypeVar("M", int, str)
 
 
 @dataclass(slots=True, frozen=True)
 class Comparison(Generic[M]):
-    """The result of a comparison of the members.
+    """The result of a comparison.
 
     Attributes:
         compared: the largest group of members that could be compared with each other.
         index: the newest index at which members were compared, or 0.
-        differs_at: an index at which two members differ that are not known to be equal later; None if there is none. Of
-            several such indexes, the newest of those for which most members have a digest.
-        digests: by member, those known at `differs_at`; empty if that is None.
+        differs_at: an index at which two members differ and after which they are not known to be equal; None if there
+            is none. Of several such indexes, those for which most members have a digest count, and of these the newest.
+        digests: by member, the digests known at `differs_at`; empty if that is None.
     """
 
     compared: tuple[M, ...]
@@ -54,7 +54,7 @@ class Comparison(Generic[M]):
 
     @property
     def different(self) -> int:
-        """How many members are outside the largest group that agrees: above 0 exactly when members differ."""
+        """How many members are outside the largest group that agrees. It is above 0 exactly if members differ."""
         if not self.digests:
             return 0
         return len(self.digests) - max(Counter(self.digests.values()).values())
@@ -73,7 +73,7 @@ def compare(seen: Mapping[M, Mapping[int, str]]) -> Comparison[M]:
     """Compare every two members at the newest index for which both have a digest.
 
     Args:
-        seen: by member, the digests by index.
+        seen: by member, its digests by index.
     """
     newest = 0
     odd: set[int] = (
@@ -101,7 +101,7 @@ def compare(seen: Mapping[M, Mapping[int, str]]) -> Comparison[M]:
 
 
 def digests_in(metrics: Mapping[str, JsonValue]) -> dict[int, str]:
-    """The digests by index in a member's metrics object. Version 0.1.0 has only that of the current state."""
+    """The digests by index in a member's metrics object. Version 0.1.0 sends only that of the current state."""
     found: dict[int, str] = {}
     extra = metrics.get("qcore")
     if not isinstance(extra, dict):
@@ -112,14 +112,14 @@ def digests_in(metrics: Mapping[str, JsonValue]) -> dict[int, str]:
             if index.isascii() and index.isdigit() and len(index) <= 20 and isinstance(digest, str):
                 found[int(index)] = digest
     applied, digest = extra.get("applied_index"), extra.get("state_hash")
-    # There is no digest while the member restores from a snapshot. Before the first entry there is nothing to compare.
+    # A member has no digest while it restores from a snapshot, and before the first entry there is nothing to compare.
     if isinstance(applied, int) and applied and isinstance(digest, str) and digest:
         found[applied] = digest
     return found
 
 
 def add_gauges(page: Exposition, found: Comparison[int] | None) -> None:
-    """Add the gauges of the comparison. They have no sample before the first one, and on nodes that do not lead."""
+    """Add the gauges of the comparison. They have no sample before the first one, nor on nodes that do not lead."""
     values = (
         (0, 0, 0, 0)
         if found is None
@@ -138,13 +138,13 @@ def add_gauges(page: Exposition, found: Comparison[int] | None) -> None:
 
 
 class DivergenceWatch:
-    """On a leader, compares the members' states every few seconds; logs when they differ, and when that is over.
+    """On a leader, compares the members' states every few seconds; logs when they differ and when they agree again.
 
     Args:
-        status: the core's.
-        own: this node's current digests by index.
-        log: takes the lines.
-        cluster_id: of the cluster that this node belongs to.
+        status: returns the core's status.
+        own: returns this node's digests by index.
+        log: gets the lines.
+        cluster_id: returns the id of the cluster that this node belongs to.
     """
 
     def __init__(
@@ -166,11 +166,11 @@ class DivergenceWatch:
 
     @property
     def found(self) -> Comparison[int] | None:
-        """The result of the last comparison; None if this node does not lead, or has only just become leader."""
+        """The result of the last comparison; None before the first one, and while this node does not lead."""
         return self._found if self._status().role == "leader" else None
 
     def start(self) -> None:
-        """Begin to compare, on the running event loop."""
+        """Start comparing, on the running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -179,14 +179,14 @@ class DivergenceWatch:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
-        await self._forget()
+        await self._close_client()
 
     async def check(self) -> None:
-        """Compare once."""
+        """Compare the states once, and log a change."""
         status = self._status()
         if status.role != "leader":
             self._found, self._logged_at = None, None
-            await self._forget()
+            await self._close_client()
             return
         others = {
             member: address
@@ -194,7 +194,7 @@ class DivergenceWatch:
             if member != status.node_id
         }
         if others != self._addresses:
-            await self._forget()
+            await self._close_client()
         if not others:
             self._found = None
             return
@@ -203,17 +203,17 @@ class DivergenceWatch:
             self._client = QcoreClient([*others.values()], attempt_timeout_s=_ANSWER_S)
         own = dict(self._own())
         answers = await asyncio.gather(
-            *(self._ask(self._client, member, address) for member, address in others.items())
+            *(self._digests_of(self._client, member, address) for member, address in others.items())
         )
         own.update(
             self._own()
-        )  # this node may have applied more since; a member may have no older digest
+        )  # again: this node may have applied more meanwhile, and a member may have no older digest
         seen = {status.node_id: own, **dict(zip(others, answers, strict=True))}
         self._found = self._newest(compare(seen))
         self._log_difference(self._found)
 
     def _newest(self, found: Comparison[int]) -> Comparison[int]:
-        """The result to keep: a difference does not end because one of its members is silent."""
+        """The result to keep. A known difference does not end only because one of its members is silent."""
         before = self._found
         if found.differs_at is not None or before is None or before.differs_at is None:
             return found
@@ -221,12 +221,12 @@ class DivergenceWatch:
         members = {member for member, _ in self._status().membership.addresses}
         return before if silent & members else found
 
-    async def _ask(self, client: QcoreClient, member: int, address: str) -> dict[int, str]:
+    async def _digests_of(self, client: QcoreClient, member: int, address: str) -> dict[int, str]:
         try:
             async with asyncio.timeout(2 * _ANSWER_S):
                 metrics = await client.get_metrics(address)
         except (QcoreError, TimeoutError) as error:
-            # Other parts report that a member does not answer; here it only cannot be compared.
+            # Only at debug: other parts of the node report that a member does not answer.
             self._log.debug("a member's state could not be read", member=member, why=str(error))
             return {}
         extra = metrics.get("qcore")
@@ -249,7 +249,7 @@ class DivergenceWatch:
                 **{f"node_{member}": digest for member, digest in found.digests.items()},
             )
 
-    async def _forget(self) -> None:
+    async def _close_client(self) -> None:
         client, self._client, self._addresses = self._client, None, {}
         if client is not None:
             await client.close()

@@ -1,4 +1,4 @@
-"""`JoiningStorage`: stores which cluster the node belongs to, together with its first configuration."""
+"""`JoiningStorage`: wraps a storage, and stores which cluster the node belongs to when the log names it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qcore.storage.interface import Identity, LogStorage
 
 
 class JoiningStorage:
-    """A storage that joins the cluster named by the first configuration written to it.
+    """Wraps a storage; joins the cluster that the first configuration written to it names.
 
     The configuration is written first. A crash in between leaves a log that names the cluster, and `load` then joins
-    it. The other order could leave a node that belongs to a cluster which never began.
+    it. In the other order a crash could leave a node that belongs to a cluster that never began.
 
-    If the disk has no room for joining, the write itself is done all the same. Joining is then put off until there is
-    room, as after a crash. The write is not reported as `DiskFull`, because it would then be done twice.
+    If the disk has no room for joining, the write itself still succeeds, and joining is postponed until there is room.
+    The write is not reported as `DiskFull`, because the caller would then repeat it.
 
     Args:
         inner: an open storage.
@@ -45,15 +45,15 @@ class JoiningStorage:
         """See `LogStorage`. Joins the cluster that the log names, if a crash or a full disk prevented that before."""
         state = self._inner.load()
         if state.snapshot is not None:
-            self._find([state.snapshot.meta.membership])
-        self._find(_memberships([AppendLog(0, state.entries)]))
+            self._note_cluster([state.snapshot.meta.membership])
+        self._note_cluster(_memberships([AppendLog(0, state.entries)]))
         self._join()
         return state
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         """See `LogStorage`."""
         self._inner.write(writes, commit)
-        self._find(_memberships(writes))
+        self._note_cluster(_memberships(writes))
         self._join()
 
     def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
@@ -76,8 +76,8 @@ class JoiningStorage:
         """See `LogStorage`."""
         self._inner.close()
 
-    def _find(self, memberships: Sequence[Membership] | Iterator[Membership]) -> None:
-        """Remember the cluster to join."""
+    def _note_cluster(self, memberships: Sequence[Membership] | Iterator[Membership]) -> None:
+        """Remember the cluster that these configurations name, so that `_join` joins it."""
         if self._joined or self._named is not None:
             return
         for membership in memberships:
@@ -88,7 +88,7 @@ class JoiningStorage:
     def _join(self) -> None:
         if self._named is None:
             return
-        # On a full disk: the log that names the cluster is durable, and a restart needs no more.
+        # A full disk prevents joining. That is safe: the durable log names the cluster, and `load` joins it.
         with suppress(DiskFull):
             self.join_cluster(self._named)
 

@@ -1,6 +1,6 @@
-"""`RemovalWatch`: notices and logs that this node was removed from its cluster.
+"""`RemovalWatch`: finds out and logs that this node was removed from its cluster.
 
-A removed node goes on running, because it may be added again, and a supervisor would only restart it. It takes part in
+A removed node keeps running, because it may be added again, and a supervisor would only restart it. It takes part in
 nothing. Its HTTP pages and its exit code report the removal, too.
 """
 
@@ -14,7 +14,7 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.runtime.clock import now_us
 from qcore.replica.peers.identity import ClusterIdentity
 
-#: Part of the text with which a member rejects a node that was removed.
+#: A part of the text with which a member rejects a removed node.
 REMOVED: Final = "was removed from cluster"
 _WHAT_TO_DO: Final = "stop it, or give it an empty data directory and add it again"
 
@@ -23,11 +23,11 @@ class RemovalWatch:
     """Knows whether the node was removed, and logs when that changes.
 
     Args:
-        core: this node's.
+        core: this node's core.
         identity: this node and the cluster that it belongs to, or belonged to.
-        rejection: why a member rejects this node, or None.
-        silence_us: a leader that was heard within this time counts as one that sends more entries.
-        log: takes the lines.
+        rejection: returns why a member rejects this node, or None.
+        silence_us: if a leader was heard within this time, this node still receives entries.
+        log: gets the lines.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class RemovalWatch:
         self._was_logged = False
 
     def reason(self) -> str | None:
-        """Why this node is known to be no longer a member of its cluster; None while it is one, or may be.
+        """Why this node is certainly no longer a member of its cluster; None if it is a member or may be one.
 
-        A node that is being added has a log whose newest configuration is an older one, without it. But then a leader
-        sends it more entries. A leader that removes itself stays leader until another one is elected.
+        The log of a node that is being added may end with an older configuration that does not name it. Such a node
+        hears from a leader. A leader that removes itself stays leader until another one is elected.
         """
         rejection = self._rejection()
         if rejection is not None and REMOVED in rejection:
@@ -70,7 +70,7 @@ class RemovalWatch:
         return f"node {node_id} is no member of cluster {self._identity.cluster_id} any more: {_WHAT_TO_DO}"
 
     def check(self) -> None:
-        """Log a line if something has changed. To be called every second or so."""
+        """Log a change. Call it about once a second."""
         why = self.reason()
         if why is not None and not self._was_logged:
             self._log.error("this node was removed: it takes part in nothing", why=why)

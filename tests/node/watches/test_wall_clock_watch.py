@@ -11,7 +11,7 @@ import pytest
 from qcore.core import DurableState, Membership, RaftConfig, RaftCore
 from qcore.core.status import CoreStatus, PeerStatus
 from qcore.node.observability.logs import NodeLog
-from qcore.node.observability.wall_clock_watch import CONSECUTIVE_CHECKS, WallClockWatch
+from qcore.node.watches.wall_clock_watch import CONSECUTIVE_CHECKS, WallClockWatch
 
 BOUND_US = 1_000_000
 

@@ -7,7 +7,7 @@ import pytest
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
 from qcore.core.entry import Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.errors import DiskFull, StorageError
-from qcore.node.peers.joining_storage import JoiningStorage
+from qcore.node.joining_storage import JoiningStorage
 from qcore.storage.memory import MemoryStorage
 
 RED = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")

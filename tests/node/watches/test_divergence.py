@@ -1,4 +1,4 @@
-"""Comparing the members' states, at the newest index that two of them share."""
+"""Members' states are compared at the newest index for which two members have a digest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from qcore.cli.cluster.health_checks import state_problems
 from qcore.node.observability.metrics import Exposition
-from qcore.node.peers.divergence import Comparison, add_gauges, compare, digests_in
+from qcore.node.watches.divergence import Comparison, add_gauges, compare, digests_in
 
 
 def test_members_are_compared_at_their_newest_common_index() -> None:

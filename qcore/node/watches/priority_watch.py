@@ -1,4 +1,4 @@
-"""`PriorityWatch`: logs problems with priorities (voters that never lead), and when they are over.
+"""`PriorityWatch`: logs when voters that never lead (priority 0) are a problem, and when the problem is over.
 
 | line | logged by |
 |---|---|
@@ -6,10 +6,10 @@
 | too many voters never lead | the leader, which knows all priorities; also a voter whose priority alone suffices |
 | there is no leader, and this node cannot become one | a voter of priority 0 without a leader for a while |
 
-The last line is for a cluster in which no voter may lead: none of them ever learns the others' priorities.
+The last line is for a cluster in which no voter may lead, because then no voter learns the others' priorities.
 
-Priorities are settings of the nodes. A restart may change them, and the leader learns that from the next response. No
-event marks the moment, so the watch checks once a second.
+Priorities are settings of the nodes, so a restart may change them. The leader learns them from responses, and no event
+marks the change, so the watch checks once a second.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Final
 from qcore.core.status import CoreStatus
 from qcore.node.observability.logs import NodeLog
 
-#: There must be no leader at this many checks in a row: an election takes some time.
+#: There must be no leader at this many checks in a row, because an election takes some time.
 CONSECUTIVE_CHECKS: Final = 5
 
 
 class PriorityWatch:
-    """Compares the core's status with that of the last check.
+    """Compares the core's status with that of the previous check.
 
     Args:
-        status: the core's.
-        log: takes a line for each change.
+        status: returns the core's status.
+        log: gets a line for each change.
     """
 
     def __init__(self, status: Callable[[], CoreStatus], log: NodeLog) -> None:
@@ -41,7 +41,7 @@ class PriorityWatch:
         self._checks_without_leader = 0
 
     def check(self) -> None:
-        """Log a line for each thing that has changed. To be called once a second."""
+        """Log each change. Call it once a second."""
         status = self._status()
         never_leads = status.priority == 0 and status.node_id in status.never_lead
         self._check_own_priority(status, never_leads)
