@@ -19,22 +19,22 @@ from qcore.node.api import http_pages
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.member_addresses import advertised_address_problem
 from qcore.node.application import Application
+from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
 from qcore.node.joining_storage import JoiningStorage
-from qcore.node.observability import metrics_object
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.observability.metrics_object import LeaderHistory
-from qcore.node.observability.metrics_page import metrics_page
-from qcore.node.observability.node_state_hash import StateHash
-from qcore.node.observability.node_status import NodeStatus, unready_reason
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.node.peers.peer_router import PeerRouter
-from qcore.node.runtime.clock import now_us
 from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
+from qcore.node.status import metrics_object
+from qcore.node.status.metrics_object import LeaderHistory
+from qcore.node.status.metrics_page import metrics_page
+from qcore.node.status.node_state_hash import StateHash
+from qcore.node.status.node_status import NodeStatus, unready_reason
 from qcore.node.topology_loader import TopologyLoader, read_topology
 from qcore.node.watches.divergence import DivergenceWatch
 from qcore.node.watches.node_watches import NodeWatches

@@ -30,8 +30,8 @@ from qcore.core.text_size import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import StateMachine, SupportsGradualRestore
-from qcore.replica.apply.machine_results import exception_text
 from qcore.replica.config import ReplicaConfig
+from qcore.replica.machine_results import exception_text
 from qcore.replica.sessions.session_table import SessionTable
 
 #: A snapshot is due after this much work: seconds of it, in units of a small entry's work. A large state comes later,

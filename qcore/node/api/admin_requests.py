@@ -18,7 +18,7 @@ from qcore.errors import ConfigError, QcoreError
 from qcore.node.api.member_addresses import member_address, new_member_problem, same_address
 from qcore.node.api.new_cluster import MAX_MEMBERS
 from qcore.node.api.snapshot_requests import SnapshotRequestHandler
-from qcore.node.api.submit import MAX_TIMEOUT_MS, MakeEvent, SubmitEvent
+from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, MakeEvent, SubmitEvent
 from qcore.replica import events
 from qcore.replica.leadership import Leadership
 from qcore.replica.sessions import session_table

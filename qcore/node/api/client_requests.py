@@ -30,12 +30,12 @@ from qcore.node.api.admin_requests import AdminRequestHandler
 from qcore.node.api.init_request import Initialiser
 from qcore.node.api.perform_routing import metric_kind, replica_request
 from qcore.node.api.request_quotas import RequestQuotas
-from qcore.node.api.submit import MakeEvent
 from qcore.node.application import Application
+from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_router import PeerRouter
-from qcore.node.runtime.clock import now_us
+from qcore.node.runtime.submit_event import MakeEvent
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity

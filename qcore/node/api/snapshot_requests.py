@@ -16,7 +16,7 @@ from typing import Final
 from qcore.core.entry import Snapshot
 from qcore.core.raft import RaftCore
 from qcore.errors import Overloaded, QcoreError, Refused, SnapshotGone
-from qcore.node.api.submit import MAX_TIMEOUT_MS, MakeEvent, SubmitEvent
+from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, MakeEvent, SubmitEvent
 from qcore.replica.events import Reply, RequestSnapshot
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (

@@ -1,1 +1,1 @@
-"""What a node reports about itself: log lines, metrics, status and trace."""
+"""How a node can be watched from outside: log lines, metrics, traces."""

@@ -8,8 +8,8 @@ from typing import Final
 
 from qcore.core.status import CoreStatus
 from qcore.errors import OutcomeUnknown, ResultInvalid, ResultTooLarge
+from qcore.node.clock import wall_us
 from qcore.node.observability.line_writer import LineWriter
-from qcore.node.runtime.clock import wall_us
 from qcore.replica.events import ClientRequest, ReplicaEffect, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields

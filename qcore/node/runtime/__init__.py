@@ -1,1 +1,1 @@
-"""How a node runs as a process: driver, inbox, clocks, event loop, garbage collector, file descriptors, shutdown."""
+"""How a node runs as a process: driver, inbox, event loop, garbage collector, file descriptors, shutdown."""

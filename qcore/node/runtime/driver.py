@@ -28,8 +28,8 @@ from qcore.core.effects import (
 )
 from qcore.core.events import Tick, WriteDurable
 from qcore.errors import Overloaded, StorageError
+from qcore.node.clock import now_us, wall_us
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.runtime.clock import now_us, wall_us
 from qcore.node.runtime.inbox import Inbox
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (

@@ -8,8 +8,8 @@ from typing import Final
 
 from qcore.core.raft import RaftCore
 from qcore.errors import OutcomeUnknown
-from qcore.node.api.submit import SubmitEvent
 from qcore.node.observability.logs import NodeLog
+from qcore.node.runtime.submit_event import SubmitEvent
 from qcore.replica.events import Reply, TransferLeader
 from qcore.replica.leadership import Leadership
 from qcore.storage.group_commit import GroupCommitWriter, PendingWrites

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.core.raft import RaftCore
+from qcore.node.clock import now_us
 from qcore.node.observability.logs import NodeLog
-from qcore.node.runtime.clock import now_us
 from qcore.replica.peers.identity import ClusterIdentity
 
 #: A part of the text with which a member rejects a removed node.

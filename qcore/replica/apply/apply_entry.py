@@ -8,7 +8,7 @@ from qcore.core.entry import Entry
 from qcore.errors import IncompatibleVersion, StateMachineFailed
 from qcore.machines.interface import StateMachine
 from qcore.replica.apply.active_version import Versions
-from qcore.replica.apply.machine_results import (
+from qcore.replica.machine_results import (
     Result,
     exception_text,
     result_of_command,

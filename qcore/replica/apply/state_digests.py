@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from qcore.machines.interface import StateMachine
-from qcore.replica.apply.machine_results import digest_of
+from qcore.replica.machine_results import digest_of
 
 #: Entries between two digests. The work for one is bounded by what this many entries change.
 DIGEST_INTERVAL: Final = 1024

@@ -9,9 +9,9 @@ from qcore.core.events import ReadCancelled, ReadRequested
 from qcore.errors import DeadlineExceeded, StoreError, TooStale
 from qcore.machines.interface import StateMachine
 from qcore.replica.apply.apply_backlog import cost_of, work_counter
-from qcore.replica.apply.machine_results import answer_to_query, exception_text
 from qcore.replica.events import ClientRequest
 from qcore.replica.leadership import Leadership
+from qcore.replica.machine_results import answer_to_query, exception_text
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qcore.core.text_size import json_length
-from qcore.replica.apply.machine_results import Result
+from qcore.replica.machine_results import Result
 
 #: The size of a recorded reply in addition to its text: its number, and the JSON around both in a snapshot.
 REPLY_OVERHEAD_BYTES: Final = 32

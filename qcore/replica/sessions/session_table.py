@@ -20,7 +20,7 @@ From rules 3 on:
 
 - The bounds on replies count bytes, as a snapshot holds them. Before, they count characters.
 - A result that is too large to be sent is recorded as the error that replaces it
-  (`qcore.replica.apply.machine_results`).
+  (`qcore.replica.machine_results`).
 - Numbers have at most 63 bits.
 - One entry drops at most `MAX_EXPIRED_PER_ENTRY` expired sessions, in the order of their expiry. The next entries drop
   the rest, and a command of one of these is rejected until then. The leader's ticks continue until all are dropped.
@@ -56,7 +56,7 @@ from qcore.core.entry import Entry
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.replica.apply.machine_results import Result, result_of_command, within_bound
+from qcore.replica.machine_results import Result, result_of_command, within_bound
 from qcore.replica.sessions.client_session import Session
 from qcore.replica.sessions.session_text import read_table, table_text
 

@@ -7,7 +7,7 @@ The table comes first, the state machine's text follows. There are two forms, wh
 - From rules 3 on: a line `{"sessions": N}`. Then for each session a line
   `[id, lifetime_ms, last_used_us, acknowledged_through, R]`, and lines with lists of replies until there are R.
 
-A reply is `[number, text]`. An error that replaces a result (`qcore.replica.apply.machine_results`) is
+A reply is `[number, text]`. An error that replaces a result (`qcore.replica.machine_results`) is
 `[number, text, code]` in the new form. The old form has no room for the code, and 0.1.0 must be able to read it, so
 `[-number, code]` follows there. No command has a number below 1, and 0.1.0 forgets such replies at the session's next
 command.
@@ -22,7 +22,7 @@ from typing import Final
 from pydantic_core import from_json
 
 from qcore.errors import ResultInvalid, ResultTooLarge
-from qcore.replica.apply.machine_results import Result, result_of_command
+from qcore.replica.machine_results import Result, result_of_command
 from qcore.replica.sessions.client_session import Session
 
 #: How many characters one part has, approximately. A single reply may be longer.

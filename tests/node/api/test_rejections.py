@@ -17,9 +17,9 @@ from qcore.core.messages import AppendEntries
 from qcore.errors import NotLeader, Overloaded, Refused
 from qcore.node.api.new_cluster import MAX_MEMBERS
 from qcore.node.application import EntityPerform
-from qcore.node.observability import metrics_object
 from qcore.node.runtime import inbox as inbox_module
 from qcore.node.runtime.inbox import Inbox
+from qcore.node.status import metrics_object
 from qcore.replica.events import ClientRequest, PeerMessageReceived
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.replica.requests.flow_control import FlowControl

@@ -9,9 +9,9 @@ import pytest
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.apply.machine_results import digest_of
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL, DIGESTS_KEPT, StateDigests
 from qcore.replica.events import ClientRequest, TriggerSnapshot
+from qcore.replica.machine_results import digest_of
 from tests.replica.support.cluster import Cluster
 
 

@@ -20,8 +20,8 @@ from qcore.errors import (
 from qcore.machines.interface import MAX_RESULT_BYTES, ApplyContext
 from qcore.node.application import TextApplication
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
-from qcore.replica.apply.machine_results import digest_of
 from qcore.replica.events import Applied, ClientRequest, Reply, TriggerSnapshot
+from qcore.replica.machine_results import digest_of
 from qcore.replica.messages import ForwardResponse, RequestKind
 from qcore.replica.requests.forwarded_errors import error_of_response, response_of_error
 from qcore.replica.requests.pending import PendingRequest

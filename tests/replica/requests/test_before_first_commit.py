@@ -16,8 +16,8 @@ from qcore.core.events import Campaign, Tick
 from qcore.core.messages import AppendEntries
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferUnknown
-from qcore.node.observability.metrics_object import LeaderHistory, metrics_object
-from qcore.node.observability.node_status import NodeStatus, unready_reason
+from qcore.node.status.metrics_object import LeaderHistory, metrics_object
+from qcore.node.status.node_status import NodeStatus, unready_reason
 from qcore.replica.events import (
     AddLearner,
     ChangeMembers,

@@ -18,8 +18,8 @@ from qcore.core.entry import Entry
 from qcore.core.events import Tick
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import ResultInvalid, ResultTooLarge, SequenceRefused, SessionExpired, StoreError
-from qcore.replica.apply.machine_results import Result
 from qcore.replica.events import ClientRequest, PeerVersionSupport, TriggerSnapshot
+from qcore.replica.machine_results import Result
 from qcore.replica.sessions import session_table
 from qcore.replica.sessions.client_session import REPLY_OVERHEAD_BYTES, Session
 from qcore.replica.sessions.session_table import (

@@ -9,7 +9,7 @@ from qcore.errors import StateMachineFailed
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, StateMachine, SupportsGradualRestore
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.apply.machine_results import digest_of, exception_text
+from qcore.replica.machine_results import digest_of, exception_text
 
 #: Every node takes its state hash at the multiples of this index, so that the hashes can be compared.
 HASH_EVERY: Final = 8

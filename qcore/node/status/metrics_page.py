@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import qcore
 from qcore.core.status import CoreStatus
 from qcore.node.observability.metrics import Exposition, NodeMetrics
-from qcore.node.observability.node_status import STATES, NodeStatus
+from qcore.node.status.node_status import STATES, NodeStatus
 from qcore.node.watches import divergence
 from qcore.transport.peers.peer_pool import PeerState
 from qcore.transport.server.server import ServerStats

@@ -12,7 +12,7 @@ from qcore.core.effects import RoleChanged
 from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus, SnapshotProgress
-from qcore.node.observability.node_status import STATES, NodeStatus
+from qcore.node.status.node_status import STATES, NodeStatus
 
 
 class LeaderHistory:

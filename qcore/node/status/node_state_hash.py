@@ -7,7 +7,7 @@ from collections.abc import Callable
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import StateMachine
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.replica.apply.machine_results import digest_of
+from qcore.replica.machine_results import digest_of
 from qcore.replica.replica import Replica
 
 
