@@ -1,4 +1,4 @@
-"""The size of a text in bytes: as UTF-8, and as a JSON string. Limits count these, and never characters."""
+"""The size of a text in bytes: as UTF-8, and as a JSON string. Limits count bytes, never characters."""
 
 from __future__ import annotations
 

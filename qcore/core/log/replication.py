@@ -177,12 +177,12 @@ def on_response(
     progress = server.progress.get(from_id)
     if server.role != "leader" or progress is None:
         return
-    progress.record_answer(server.now, server.election_timeout_max_us)
+    progress.record_response(server.now, server.election_timeout_max_us)
     progress.priority = response.priority
     progress.promise_ms = _lasting_promise(server, response)
     if response.wall_us:
         progress.wall_offset_us = response.wall_us - server.now
-    freshness.on_answer(server, progress, response.round, response.sent_us)
+    freshness.on_response(server, progress, response.round, response.sent_us)
     if isinstance(response, InstallSnapshotResponse):
         before = progress.match
         compaction.on_install_snapshot_response(server, from_id, progress, response)

@@ -117,7 +117,7 @@ class LearnerRequests:
         if not is_learner or address != event.address:
             made = _LearnerChange(replica.core.term, address if is_learner else None)
             earlier = self._changes.get(event.node_id)
-            if is_learner and earlier is not None and not replica.core.has_answered(event.node_id):
+            if is_learner and earlier is not None and not replica.core.has_responded(event.node_id):
                 made = (
                     earlier  # it never answered there either: a rollback restores what was before
                 )
@@ -202,7 +202,7 @@ class LearnerRequests:
         replica, core, node = self._replica, self._replica.core, item.node_id
         if core.membership_index > core.commit_index:
             return change_not_committed(replica, self._longest_timeout_us)
-        if core.has_answered(node):
+        if core.has_responded(node):
             return self._behind(item, "in time")
         membership = core.membership
         why = (

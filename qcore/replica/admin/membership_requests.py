@@ -79,7 +79,9 @@ class MembershipRequests:
         """
         core = self._replica.core
         voters = sorted({*event.voters})
-        answered = {voter: core.last_answer_at(voter) for voter in voters if voter != core.node_id}
+        answered = {
+            voter: core.last_response_at(voter) for voter in voters if voter != core.node_id
+        }
         if (
             not core.has_committed_in_term
             or core.membership_index > core.commit_index
@@ -165,7 +167,7 @@ def change_not_committed(replica: ReplicaContext, longest_timeout_us: int) -> Ou
     """The error for a change that was not committed in time. It names the members that do not answer."""
     core = replica.core
     since = replica.now - longest_timeout_us
-    answered = {peer: core.last_answer_at(peer) for peer in core.membership.members()}
+    answered = {peer: core.last_response_at(peer) for peer in core.membership.members()}
     silent = [peer for peer, at in answered.items() if at is not None and at < since]
     why = f" ({_reasons(replica, silent)})" if silent else ""
     return OutcomeUnknown(

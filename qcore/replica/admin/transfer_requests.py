@@ -90,7 +90,7 @@ class TransferRequests:
         core = self._replica.core
         if voter is None or core.role != "leader" or not core.membership.is_voter(voter):
             return None
-        at, problem = core.last_answer_at(voter), self._replica.connection_problem(voter)
+        at, problem = core.last_response_at(voter), self._replica.connection_problem(voter)
         if at is None or problem is None or at >= self._replica.now - self._longest_timeout_us:
             return None
         return ChangeRefused(

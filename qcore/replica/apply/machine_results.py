@@ -38,7 +38,7 @@ def within_bound(result: Result) -> Result:
     return _bounded(result, _COMMAND, "look at the state for what it did")
 
 
-def answer_to_query(answer: object) -> Result:
+def result_of_query(answer: object) -> Result:
     """The answer to a read, or the error that replaces it."""
     return _bounded(_valid(answer, _QUERY), _QUERY, "ask for less at a time")
 

@@ -133,14 +133,14 @@ class PeerAdmission:
         except StorageError as error:
             self._on_unsaved(error)
 
-    def on_closed(self, node_id: int, *, answered: bool = False) -> None:
+    def on_closed(self, node_id: int, *, dialled: bool = False) -> None:
         """A connection with a peer has ended. While it has another connection, its data cannot have been wiped.
 
         Args:
             node_id: the peer.
-            answered: this node opened the connection, or tried to; otherwise the peer did.
+            dialled: this node opened the connection, or tried to; otherwise the peer did.
         """
-        if answered:
+        if dialled:
             self._early_answered.discard(node_id)
         elif self._early_opened[node_id] > 1:
             self._early_opened[node_id] -= 1

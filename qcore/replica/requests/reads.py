@@ -9,7 +9,7 @@ from qcore.core.events import ReadCancelled, ReadRequested
 from qcore.errors import DeadlineExceeded, StoreError, TooStale
 from qcore.machines.interface import StateMachine
 from qcore.replica.apply.apply_backlog import cost_of, work_counter
-from qcore.replica.apply.machine_results import answer_to_query, exception_text
+from qcore.replica.apply.machine_results import exception_text, result_of_query
 from qcore.replica.events import ClientRequest
 from qcore.replica.leadership import Leadership
 from qcore.replica.replica_context import ReplicaContext
@@ -58,9 +58,9 @@ class Reads:
         while self._due and self._left > 0 and self._replica.readable_index >= 0:
             due, deadline = self._due.popleft()
             if isinstance(due, ClientRequest):
-                self._answer_stale(due, late=deadline <= self._replica.now)
+                self._serve_stale(due, late=deadline <= self._replica.now)
             elif not due.done:
-                self._answer(due)
+                self._serve_now(due)
 
     def begin(self, request: PendingRequest) -> None:
         """Ask the core when the read may be served; as a follower, ask the leader."""
@@ -94,11 +94,11 @@ class Reads:
     def begin_stale(self, event: ClientRequest) -> None:
         """Answer from the state of this node, if that is known to be fresh enough."""
         if self._left > 0:
-            self._answer_stale(event)
+            self._serve_stale(event)
         else:
             self._due.append((event, self._replica.now + event.timeout_ms * 1000))
 
-    def _answer_stale(self, event: ClientRequest, *, late: bool = False) -> None:
+    def _serve_stale(self, event: ClientRequest, *, late: bool = False) -> None:
         replica = self._replica
         # It waits for no other node, so it needs no deadline and does not count against the limits.
         request = PendingRequest(event.request_id, None, "read", event.payload, replica.now)
@@ -110,7 +110,7 @@ class Reads:
         fresh_as_of = self._fresh_as_of()
         age_us = None if fresh_as_of is None else replica.now - fresh_as_of
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:
-            self._answer(request)
+            self._serve_now(request)
         else:
             age = "of unknown age" if age_us is None else f"up to {age_us // 1000} ms old"
             replica.fail(
@@ -142,15 +142,15 @@ class Reads:
             replica.succeed(request, "", replica.applied_index)
             return
         if self._left > 0:
-            self._answer(request)
+            self._serve_now(request)
         else:
             self._due.append((request, request.deadline))
 
-    def _answer(self, request: PendingRequest) -> None:
+    def _serve_now(self, request: PendingRequest) -> None:
         replica = self._replica
         self._left -= 1
         try:
-            result = answer_to_query(self._machine.query(request.payload))
+            result = result_of_query(self._machine.query(request.payload))
         except StoreError as error:
             result = (
                 error if exception_text(error) == str(error) else StoreError(exception_text(error))
