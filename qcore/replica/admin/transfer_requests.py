@@ -1,4 +1,4 @@
-"""Leadership transfers: a request ends when it is known which node leads."""
+"""Requests to transfer leadership: each ends when it is known which node leads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Transfer:
     """A transfer that began in `term`.
 
     Attributes:
-        to: the voter that is to lead; None if any will do.
+        to: the voter that is to lead; None if any voter may.
     """
 
     request: PendingRequest
@@ -31,7 +31,7 @@ class TransferRequests:
 
     Args:
         replica: the replica.
-        longest_timeout_us: the longest election timeout. A voter that has not answered for this long is silent.
+        longest_timeout_us: the longest election timeout. A voter that has not responded for this long is silent.
     """
 
     def __init__(self, replica: ReplicaContext, longest_timeout_us: int) -> None:
@@ -82,7 +82,7 @@ class TransferRequests:
         return None
 
     def _unreachable_target(self, voter: int | None) -> ChangeRefused | None:
-        """The rejection of a transfer to a voter that is silent and not connected; None if it can be asked.
+        """The rejection if this voter is silent and not connected; None if it can be asked.
 
         A message to such a voter would be dropped. If it counted as sent, the outcome would stay unknown until the
         deadline.

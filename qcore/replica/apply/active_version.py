@@ -1,4 +1,4 @@
-"""The active version of the cluster, as one replica has applied it, and when to raise it (`qcore.core.version`).
+"""The active version of the cluster at one replica, and when to raise it (see `qcore.core.version`).
 
 | step | requested by | appended once |
 |---|---|---|
@@ -6,7 +6,7 @@
 | next version of the state machine | the operator: `UpgradeMachine` | likewise |
 
 An entry has no effect if its version is already active, or if it names another machine than the recorded one. Every
-replica decides this alike: two leaders may have appended the same step.
+replica decides this in the same way. Two leaders may have appended the same step.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Versions:
         self.support = support
         self.active = FIRST_VERSION
         self.members: dict[int, VersionSupport] = {}
-        self._appended_term = 0  # the term of this leader's raise that is not applied yet
+        self._appended_term = 0  # in which this leader appended a raise that is not applied yet
         self._upgrades: list[tuple[PendingRequest, int]] = []
 
     @property
@@ -70,7 +70,7 @@ class Versions:
         return ClusterVersion(support.rules_max, support.machine, support.machine_max)
 
     def apply_context(self, entry: Entry) -> ApplyContext:
-        """What the state machine gets with the command of an entry."""
+        """The context that the state machine receives with the command of an entry."""
         active = self.active
         return ApplyContext(
             entry.index, entry.time_us, active.machine_version, entry.clock_us, active.rules

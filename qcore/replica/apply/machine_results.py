@@ -39,7 +39,7 @@ def within_bound(result: Result) -> Result:
 
 
 def result_of_query(answer: object) -> Result:
-    """The answer to a read, or the error that replaces it."""
+    """The result of a read if it is valid text and not too large, else the error that replaces it."""
     return _bounded(_valid(answer, _QUERY), _QUERY, "ask for less at a time")
 
 
@@ -66,7 +66,7 @@ def digest_of(machine: StateMachine) -> str:
 
 
 def exception_text(raised: BaseException) -> str:
-    """The text of a machine's exception, of bounded length and fit to be sent."""
+    """The text of a machine's exception, shortened and valid, so it can be sent."""
     try:
         text = str(raised)[:_MAX_TEXT]
     except Exception:  # noqa: BLE001 - user code again

@@ -3,7 +3,7 @@
 A data directory gets a random incarnation when it is created. A member that returns with another incarnation has
 forgotten its votes and its log, and could help to elect two leaders in one term or to lose a committed entry. So it is
 refused until it is removed from the cluster and added again. That makes it a new member, with another index in
-`Membership.joined`. A node that knows only a snapshot recognises that, too.
+`Membership.joined`. Even a node that has only a snapshot recognises the new member by that index.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qcore.errors import RemoteProtocolError
 MAX_INCARNATION: Final = 128
 #: Part of the refusal of a wiped member. 0.1.0 uses the same text.
 WAS_WIPED: Final = "was wiped: its data directory is not the one that this node has met before"
-#: How many nodes are remembered that the configuration does not name, or not yet.
+#: How many nodes are remembered that the configuration does not name (yet).
 MAX_KNOWN_NON_MEMBERS: Final = 1000
 
 
@@ -99,8 +99,8 @@ class KnownMembers:
 
         Args:
             membership: a committed configuration.
-            index: the log index up to which it is the newest; None if there is no later one. Members that joined after
-                it are kept: after a restart, a node may know fewer entries to be committed than before.
+            index: the log index up to which it is the newest; None if there is no later configuration. Members that
+                joined after it are kept, because after a restart a node may know fewer committed entries than before.
 
         Raises:
             StorageError: the change is not durable, as for `remember`.

@@ -30,7 +30,7 @@ class PeerAdmission:
         replica: gives role, configuration and version.
         identity: the identity of this node.
         known: the members that it has met.
-        on_unsaved: called when a change of `known` could not be made durable.
+        on_unsaved: called when a change of `known` could not be saved.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PeerAdmission:
         self._followed_index = 0  # there is no configuration at 0
         #: Connected peers that named a cluster before this node belonged to one.
         self._early: dict[int, PeerHello] = {}
-        #: How many connections each of these opened, and the ones to which this node opened a connection.
+        #: How many connections each of these opened, and the peers to which this node opened a connection.
         self._early_opened: Counter[int] = Counter()
         self._early_answered: set[int] = set()
 
@@ -77,7 +77,7 @@ class PeerAdmission:
         self._meet(peer)
 
     def admit_dialled(self, peer: PeerHello) -> None:
-        """Accept or refuse a peer that answered on a connection which this node opened.
+        """Accept or refuse a peer on a connection that this node opened.
 
         Raises:
             RemoteProtocolError: the peer is refused.
@@ -107,7 +107,7 @@ class PeerAdmission:
     def on_committed_membership(self) -> None:
         """Forget removed members once another configuration is committed.
 
-        An uncommitted configuration may be replaced, and with it a removal: the member is then still the one that this
+        An uncommitted configuration may be replaced, and a removal with it. The member is then still the one that this
         node has met. Also remember the peers that introduced themselves before this node belonged to their cluster.
         """
         if self._early and self.identity.cluster_id is not None:
@@ -127,7 +127,7 @@ class PeerAdmission:
                 self._on_unsaved(error)
 
     def retry_save(self) -> None:
-        """Save again if the last attempt failed. To be called from time to time."""
+        """Save again if the last attempt failed. Call this from time to time."""
         try:
             self._known.retry_save()
         except StorageError as error:

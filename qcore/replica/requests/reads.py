@@ -1,4 +1,4 @@
-"""Reads: linearizable, through the core's read rounds or at a follower, and stale; and the state machine's answers."""
+"""Reads of all kinds: they wait until the state is recent enough, and are then served by the state machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest
 
-#: The most that one step answers. A read costs 1, and 1 more for each KiB of its answer. The last read may exceed the
-#: limit. The next steps answer the others, in order.
+#: The most that one step serves. A read costs 1, and 1 more for each KiB of its result. The last read may exceed the
+#: limit. The next steps serve the others, in order.
 MAX_READ_COST: Final = 512
 
 
@@ -27,7 +27,7 @@ class Reads:
     Args:
         replica: the replica.
         forwarder: takes the reads that need the leader at another node.
-        machine: answers the reads.
+        machine: executes the queries.
     """
 
     def __init__(
@@ -38,22 +38,23 @@ class Reads:
         self._machine = machine
         self._waiting: dict[int, PendingRequest] = {}
         self._last_ticket = 0
-        #: Reads that may be answered and wait for a step with room. The age of a stale read is judged in that step.
+        #: Reads that may be served and wait for a step with budget left. The age of a stale read is judged in that
+        #: step.
         self._due: deque[tuple[PendingRequest | ClientRequest, int]] = deque()  # and its deadline
         self._work = work_counter(machine)
         self._left = MAX_READ_COST
 
     def __len__(self) -> int:
-        """How many reads wait for the core, or for a step that answers them."""
+        """How many reads wait for the core, or for a step that serves them."""
         return len(self._waiting) + len(self._due)
 
     @property
     def busy(self) -> bool:
-        """True if the next step has reads to answer, unless a snapshot is being restored."""
+        """True if the next step has reads to serve, unless a snapshot is being restored."""
         return bool(self._due)
 
     def begin_step(self) -> None:
-        """A new step begins, with the full budget: answer the reads that are due."""
+        """A new step begins, with the full budget: serve the reads that are due."""
         self._left = MAX_READ_COST
         while self._due and self._left > 0 and self._replica.readable_index >= 0:
             due, deadline = self._due.popleft()
@@ -80,7 +81,7 @@ class Reads:
             self.serve(request)
 
     def rejected(self, ticket: int) -> None:
-        """This node does not lead, or no longer: the leader may serve the read."""
+        """This node does not lead, or no longer does: the leader may serve the read."""
         request = self._waiting.pop(ticket, None)
         if request is not None:
             self._forwarder.forward(request)
@@ -92,7 +93,7 @@ class Reads:
             self._replica.step_core(ReadCancelled(request.ticket))
 
     def begin_stale(self, event: ClientRequest) -> None:
-        """Answer from the state of this node, if that is known to be fresh enough."""
+        """Serve the read from the state of this node, if that is known to be fresh enough."""
         if self._left > 0:
             self._serve_stale(event)
         else:
@@ -128,7 +129,7 @@ class Reads:
         return None if replica.has_apply_backlog else replica.core.fresh_as_of(replica.now)
 
     def serve(self, request: PendingRequest) -> None:
-        """Answer a read from the current state; without budget, from a later state in one of the next steps."""
+        """Serve a read from the current state; without budget, from a later state in one of the next steps."""
         replica = self._replica
         if request.kind == "snapshot":
             replica.snapshot_confirmed(request)

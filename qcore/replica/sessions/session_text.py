@@ -156,7 +156,7 @@ def _reply(row: object) -> tuple[int, Result]:
 
 
 def _old_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
-    """Written in parts, too, although it is one line: only 0.1.0 must read it as a whole."""
+    """This one line is also written in parts. Only 0.1.0 reads it as a whole."""
     yield "["
     for position, (key, held) in enumerate(rows):
         before = "," if position else ""
