@@ -43,7 +43,7 @@ def load_machine(name: str, directory: Path) -> Callable[[], StateMachine]:
 
 
 def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
-    """Return the factory after a test: it must make an object with all parts of a state machine.
+    """Check that a factory makes an object with all parts of a state machine, and return the factory.
 
     Args:
         factory: a class, or a function without arguments.

@@ -1,4 +1,4 @@
-"""The key-value state machine: small and fast. Simulations and examples use it."""
+"""The register machine (`kv`): a small, fast key-value state machine for simulations and examples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _FIELDS = {
     "delete": {"op", "key"},
     "get": {"op", "key"},
 }
-#: Limits of the work before each item of a gradual restore, some milliseconds: registers, and roughly their characters.
+#: Limits of the work before each item of a gradual restore (some milliseconds): registers, and roughly their
+#: characters.
 REGISTERS_PER_STEP = 1000
 CHARS_PER_STEP = 256 * 1024
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
@@ -83,7 +84,7 @@ class KeyValueMachine:
         return True
 
     def query(self, query: str) -> str:
-        """Answer a `get`.
+        """Execute a `get`.
 
         Raises:
             StoreError: the query is not a well-formed `get`.

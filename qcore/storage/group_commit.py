@@ -122,13 +122,13 @@ class GroupCommitWriter:
 
     @property
     def pending(self) -> PendingWrites:
-        """What is submitted and not yet durable."""
+        """The writes that are submitted and not yet durable."""
         with self._counts:
             return PendingWrites(self._pending_writes, self._pending_bytes)
 
     @property
     def footprint(self) -> Footprint:
-        """What the disk holds."""
+        """What the disk holds of the log."""
         return self._footprint
 
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
@@ -252,7 +252,7 @@ class GroupCommitWriter:
         return self._queue.get()
 
     def _gather(self, first: _Submission) -> tuple[_Submission, _Submission | None, bool]:
-        """Merge what is queued. Returns the batch, a submission that no longer fits, and whether the end was seen."""
+        """Merge the queued submissions. Returns the batch, one that no longer fits, and whether this is the end."""
         batch = first
         while True:
             try:
@@ -277,7 +277,7 @@ class GroupCommitWriter:
             writes = self._background.defer_snapshots(writes)
             for write in writes:
                 if isinstance(write, StoreSnapshot) and write.reset_log:
-                    # All later writes rest on this snapshot, so they wait for it. Its transactions stay bounded.
+                    # All later writes depend on this snapshot, so they wait for it. Its transactions stay bounded.
                     while self._until_space(partial(storage.write_snapshot_parts, write.snapshot)):
                         pass
         if writes or batch.commit is not None:
@@ -312,7 +312,7 @@ class GroupCommitWriter:
 
     def _fail(self, error: StorageError) -> None:
         self._failure = error
-        # A closed loop raises RuntimeError: then no caller is left to notify.
+        # A closed loop raises RuntimeError: no caller is left to notify.
         with suppress(RuntimeError):
             self._notify(partial(self._on_error, error))
 

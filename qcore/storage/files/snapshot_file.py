@@ -9,8 +9,7 @@ The header's keys are the fields of `SnapshotHeader`, after `format` and `versio
 is the SHA-256 of the line without it, so every flipped bit is detected. `head -1 FILE` shows the header, and
 `tail -n +2 FILE | sha256sum` computes its `sha256`.
 
-A file appears when it is whole (`qcore.storage.files.atomic_file`): the target either stays as it was or holds
-everything.
+A file appears only when it is complete (`qcore.storage.files.atomic_file`): until then the target stays as it was.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ FORMAT: Final = "qcore-snapshot"
 #: Version 2 adds the cluster clock and the cluster version. A backup of a cluster with the rules of 0.1.0 has neither
 #: and is written as version 1.
 VERSION: Final = 2
-#: A header has a few hundred bytes. A longer line than this is no header.
+#: A header has a few hundred bytes. A longer line than this is not a header.
 MAX_HEADER_BYTES: Final = 1 << 20
 #: Bytes to read at a time.
 READ_BYTES: Final = 1 << 20
@@ -91,7 +90,7 @@ def _header_adapter() -> TypeAdapter[SnapshotHeader]:
 
 
 def _encode(fields: dict[str, object]) -> bytes:
-    """The one way to write a header. A header that reads differently was changed."""
+    """The only way to write a header. A header that differs from it was changed."""
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
@@ -249,7 +248,7 @@ def verify(path: Path) -> SnapshotHeader:
         header = _header(path, file)
         try:
             _check_size(path, os.fstat(file.fileno()).st_size - file.tell(), header.size)
-            # Do not read to the end of the file: it may never come if another process appends to it.
+            # Do not read up to the end of the file: if another process appends to it, that may never come.
             size, digest = 0, hashlib.sha256()
             while part := file.read(min(READ_BYTES, header.size - size)):
                 size += len(part)
