@@ -1,4 +1,4 @@
-"""The settings of one Raft server. Durations carry their unit in the name."""
+"""`RaftConfig`: the settings of one Raft server. Durations carry their unit in the name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only entry point of the core: `RaftCore.step` takes one event and returns effects.
+"""`RaftCore`: the only entry point of the core. Its `step` takes one event and returns effects.
 
 This module decides what each message does to the term, before the parts of the algorithm see it
 (paper, figure 2, "rules for servers"):

@@ -1,4 +1,4 @@
-"""The state of one Raft server, and the primitives that every part of the algorithm shares.
+"""`RaftServer`: the state of one Raft server, and the primitives that every part of the algorithm shares.
 
 The parts (`election`, `replication`, `read_index`, `compaction`, ...) are functions over a `RaftServer`. They change
 it and emit effects through the primitives here, which keep the durability rules in one place.

@@ -1,4 +1,4 @@
-"""The settings of a replica."""
+"""`ReplicaConfig`: the settings of a replica."""
 
 from __future__ import annotations
 

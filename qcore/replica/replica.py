@@ -1,4 +1,4 @@
-"""A replica: the Raft core, the state machine and the requests, as one pure object."""
+"""`Replica`: the Raft core, the state machine and the requests, as one pure object."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def _captured(machine: StateMachine) -> Iterator[str]:
     try:
         chunks = machine.snapshot()
     except Exception as raised:  # the boundary to user code
-        raise _no_snapshot(raised) from raised
+        raise _snapshot_failed(raised) from raised
     # A text is an iterable of characters, which would be read one by one.
     return _checked(_guarded([chunks] if isinstance(chunks, str) else chunks))
 
@@ -205,16 +205,16 @@ def _checked(chunks: Iterable[object]) -> Iterator[str]:
     """The chunks, each as text that can be stored and sent."""
     for number, chunk in enumerate(chunks, start=1):
         if not isinstance(chunk, str):
-            raise _bad_snapshot(f"is no text but of the type {type(chunk).__name__}", number)
+            raise _invalid_chunk(f"is not text but of the type {type(chunk).__name__}", number)
         at = lone_surrogate(chunk)
         if at is not None:
-            raise _bad_snapshot(
+            raise _invalid_chunk(
                 f"has a lone surrogate, U+{ord(chunk[at]):04X}, at character {at}", number
             )
         yield chunk
 
 
-def _bad_snapshot(fault: str, number: int) -> StateMachineFailed:
+def _invalid_chunk(fault: str, number: int) -> StateMachineFailed:
     return StateMachineFailed(
         f"chunk {number} of the state machine's snapshot {fault}; this node stops, and nothing of the snapshot was "
         "stored: a snapshot must be text that can be written as UTF-8"
@@ -225,10 +225,10 @@ def _guarded(chunks: Iterable[str]) -> Iterator[str]:
     try:
         yield from chunks
     except Exception as raised:  # the boundary to user code
-        raise _no_snapshot(raised) from raised
+        raise _snapshot_failed(raised) from raised
 
 
-def _no_snapshot(raised: Exception) -> StateMachineFailed:
+def _snapshot_failed(raised: Exception) -> StateMachineFailed:
     return StateMachineFailed(
         f"taking a snapshot raised {type(raised).__name__}: {exception_text(raised)}; this node stops: the state "
         "machine must give its state whenever it is asked to"

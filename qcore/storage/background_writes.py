@@ -5,7 +5,7 @@ older snapshot and the log entries after it are still there. But if it waited fo
 without a bound. So:
 
 - **A snapshot that has been begun is finished.** Meanwhile only the newest other snapshot waits; older ones are
-dropped. A snapshot that must be stored immediately (the leader's, or a small one) supersedes all of them.
+  dropped. A snapshot that must be stored immediately (the leader's, or a small one) supersedes all of them.
 - **Storing keeps pace with the log**: for every `ASSIST_BYTES` appended, one transaction's worth is done before the
   next entries are written, like the assists of an incremental garbage collector. While a snapshot is stored, the log
   grows by at most as many bytes as the snapshot has characters, and by a third of that during the clean-up after it.

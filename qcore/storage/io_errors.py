@@ -132,8 +132,8 @@ def error_from_sqlite(
             return StorageError(f"{text}: an I/O error: {DISK_ADVICE}")
         case _:
             return StorageError(
-                f"{text}: nothing says that the data is damaged; leave it as it is, check the disk, and report this "
-                "with the message"
+                f"{text}: nothing indicates that the data is damaged; leave it as it is, check the disk, and report "
+                "this with the message"
             )
 
 

@@ -1,4 +1,4 @@
-"""How many voters may have priority 0: fewer than half, so none if there are one or two voters.
+"""The rule on priority 0: fewer than half of the voters may have it, so none if there are one or two voters.
 
 A server of priority 0 never leads. If all voters have priority 0, the cluster never has a leader again. If half of
 them do, one crash can leave a majority that works and cannot elect a leader.

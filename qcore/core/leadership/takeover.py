@@ -1,4 +1,4 @@
-"""The target's side of a transfer: could this server win, and would it remain leader? (dissertation 3.10, 9.6)
+"""The target's side of a transfer: it checks that it could win and would remain leader (dissertation 3.10, 9.6).
 
 A server that is asked to take over first asks for pre-votes. These state that the leader asked for it, so voters
 agree although they are in contact with the leader. Meanwhile the server follows its leader, and nothing changes

@@ -1,4 +1,4 @@
-"""A large text that grows from parts and is never held twice."""
+"""`TextBuilder`: builds a large text from parts and never holds it twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a leader knows of each follower: its log, and what is in flight to it.
+"""`Progress`: what a leader knows of each follower: its log, and what is in flight to it.
 
 | state | sends | leaves when |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""The log in memory: the entries after the last compaction, and terms by index."""
+"""`RaftLog`: the log in memory: the entries after the last compaction, and terms by index."""
 
 from __future__ import annotations
 

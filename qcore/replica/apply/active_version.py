@@ -33,7 +33,7 @@ ADVICE_STOPPED: Final = (
 )
 ADVICE_UNTOUCHED: Final = (
     "start this node with the state machine and the program that the cluster runs; "
-    "its data is as it was"
+    "its data is unchanged"
 )
 
 
@@ -249,7 +249,7 @@ def check_all_supported(durable: DurableState, support: VersionSupport) -> None:
         and support.machine_min > versions[-1].machine_version
     ):
         raise IncompatibleVersion(
-            f"the cluster's apply rules are version {versions[-1].rules}: they know version "
-            f"{versions[-1].machine_version} of a state machine only, and this program's {support.machine!r} does not "
-            f"support it: {ADVICE_UNTOUCHED}"
+            f"the cluster's apply rules are version {versions[-1].rules}, which allow only version "
+            f"{versions[-1].machine_version} of a state machine, and this program's {support.machine!r} does not "
+            f"support that version: {ADVICE_UNTOUCHED}"
         )

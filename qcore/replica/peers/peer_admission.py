@@ -50,7 +50,7 @@ class PeerAdmission:
         self._early: dict[int, PeerHello] = {}
         #: How many connections each of these opened, and the peers to which this node opened a connection.
         self._early_opened: Counter[int] = Counter()
-        self._early_answered: set[int] = set()
+        self._early_dialled: set[int] = set()
 
     def hello(self) -> PeerHello:
         """The current introduction of this node."""
@@ -84,7 +84,7 @@ class PeerAdmission:
         """
         self.check(peer)
         if self.identity.cluster_id is None:
-            self._early_answered.add(peer.node_id)
+            self._early_dialled.add(peer.node_id)
         self._meet(peer)
 
     def check(self, peer: PeerHello) -> None:
@@ -113,7 +113,7 @@ class PeerAdmission:
         if self._early and self.identity.cluster_id is not None:
             early, self._early = self._early, {}
             self._early_opened.clear()
-            self._early_answered.clear()
+            self._early_dialled.clear()
             for peer in early.values():
                 self._meet(peer)
         if self._core.membership_index == self._followed_index:
@@ -141,19 +141,19 @@ class PeerAdmission:
             dialled: this node opened the connection, or tried to; otherwise the peer did.
         """
         if dialled:
-            self._early_answered.discard(node_id)
+            self._early_dialled.discard(node_id)
         elif self._early_opened[node_id] > 1:
             self._early_opened[node_id] -= 1
         else:
             del self._early_opened[node_id]
-        if node_id not in self._early_answered and node_id not in self._early_opened:
+        if node_id not in self._early_dialled and node_id not in self._early_opened:
             self.on_all_closed(node_id)
 
     def on_all_closed(self, node_id: int) -> None:
         """All connections with this peer have ended: its data may be wiped before the next one."""
         self._early.pop(node_id, None)
         del self._early_opened[node_id]
-        self._early_answered.discard(node_id)
+        self._early_dialled.discard(node_id)
 
     def _meet(self, peer: PeerHello) -> None:
         if (

@@ -1,4 +1,4 @@
-"""The session table: a retried command is applied once and gets the reply of the first time (dissertation 6.3).
+"""The session table: a retried command is applied once and gets the recorded reply (dissertation 6.3).
 
 The table is part of the replicated state. Only log entries change it, by their index and their times, so it is the same
 on every replica, and snapshots contain it. A client opens a session through the log; the index of that entry is the

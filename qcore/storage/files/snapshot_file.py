@@ -120,13 +120,13 @@ class SnapshotFileWriter:
         try:
             self._new = AtomicFile(check_target(target, force=force))
         except OSError as error:
-            raise _cannot("write", target, error) from error
+            raise _file_error("write", target, error) from error
         try:
             self._new.file.write(header.line())
         except BaseException as error:
             self._new.discard()
             if isinstance(error, OSError):
-                raise _cannot("write", target, error) from error
+                raise _file_error("write", target, error) from error
             raise
 
     def __enter__(self) -> Self:
@@ -153,7 +153,7 @@ class SnapshotFileWriter:
         try:
             self._new.file.write(data)
         except OSError as error:
-            raise _cannot("write", self._target, error) from error
+            raise _file_error("write", self._target, error) from error
 
     def finish(self) -> None:
         """Make the file durable and give it its name.
@@ -168,7 +168,7 @@ class SnapshotFileWriter:
         except FileExistsError:
             raise _exists(self._target) from None
         except OSError as error:
-            raise _cannot("write", self._target, error) from error
+            raise _file_error("write", self._target, error) from error
 
     def _check(self) -> None:
         if self._size != self._header.size:
@@ -204,7 +204,7 @@ def check_target(target: Path, *, force: bool) -> Path:
         if not force and os.path.lexists(target):
             raise _exists(target)
     except OSError as error:
-        raise _cannot("write", target, error) from error
+        raise _file_error("write", target, error) from error
     return file
 
 
@@ -255,7 +255,7 @@ def verify(path: Path) -> SnapshotHeader:
                 digest.update(part)
             _check_size(path, os.fstat(file.fileno()).st_size - file.tell() + size, header.size)
         except OSError as error:
-            raise _cannot("read", path, error) from error
+            raise _file_error("read", path, error) from error
     if digest.hexdigest() != header.sha256:
         raise SnapshotFileError(
             f"{path}: the state was changed: its sha256 is {digest.hexdigest()}, it was {header.sha256} when it "
@@ -281,7 +281,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         file = open_regular(path)
     except OSError as error:
-        raise _cannot("read", path, error) from error
+        raise _file_error("read", path, error) from error
     with file:
         yield file
 
@@ -291,7 +291,7 @@ def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
     try:
         line = file.readline(MAX_HEADER_BYTES)
     except OSError as error:
-        raise _cannot("read", path, error) from error
+        raise _file_error("read", path, error) from error
     if not line:
         raise SnapshotFileError(f"{path} is empty: {_SAVE_AGAIN}")
     fields = _fields(line)
@@ -339,5 +339,5 @@ def _exists(target: Path) -> ConfigError:
     )
 
 
-def _cannot(action: str, path: Path, error: OSError) -> SnapshotFileError:
+def _file_error(action: str, path: Path, error: OSError) -> SnapshotFileError:
     return SnapshotFileError(f"cannot {action} {path}: {error.strerror or error}")

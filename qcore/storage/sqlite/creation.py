@@ -55,7 +55,7 @@ def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
     if path_exists(wal_path) or (path_exists(mark_path) and MarkFile.read(mark_path).sequence > 0):
         raise LogCorrupt(
             f"{path} is missing, but the directory holds traces of acknowledged writes: if it was moved, put it "
-            f"back as it was. Else: {RECOVERY_ADVICE}"
+            f"back as it was. Otherwise: {RECOVERY_ADVICE}"
         )
     _sync_ancestors(path.parent)
     MarkFile.create(mark_path)

@@ -1,4 +1,4 @@
-"""The checksum of a snapshot is computed chunk by chunk, so no step processes a large text, and damage is detected."""
+"""A snapshot's checksum is computed chunk by chunk and detects damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of what one command may make a store build: checked before it is built, in real bytes, since rules 3."""
+"""The limits of one command (apply rules 3): they count real bytes, and are checked before anything is built."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONG = "x" * 1000
 
 
 def apply(store: EntityStore, request: object, rules: int = 3) -> Any:
-    """Apply a log entry that no check has stopped before it was appended."""
+    """Apply a log entry without the checks that come before the append."""
     (answer,) = json.loads(
         store.apply(json.dumps(request), ApplyContext(1000, 1, rules=rules))
     ).values()
@@ -191,7 +191,7 @@ def test_a_subtree_is_deleted_in_bounded_parts(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_complete_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row D3: 90 ancestors with defaults of 1 MB made a reply of 90 MB."""
+    """Row D3: 90 ancestors with defaults of 1 MB made a response of 90 MB."""
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_SCHEMA_BYTES", 10_000)
     harness = StoreHarness(schema("T0", None))
     answers = [
@@ -511,7 +511,7 @@ def test_older_list_is_converted_once_even_if_commands_fail(
 def test_older_long_list_works_after_another_field_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The list has the form of older rules, in a record of the newer form. Its length is no reason to reject."""
+    """The list has the form of older rules, in a record of the newer form. Its length must not cause a rejection."""
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 60)
     harness, folder = legacy(500)
     assert harness.update(write(folder, "Name", {"String": "new"}))["error"] is None

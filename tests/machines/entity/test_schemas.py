@@ -110,7 +110,7 @@ def test_entities_of_the_type_and_its_subtypes_are_migrated(rules: int) -> None:
     assert fresh["Read"]["write_time"]["nanos_since_epoch"] == migrated * 1000
     assert code(harness.update(read(folder, "Fresh"))) == "FieldNotFound"
     written = {c.field_type for c in harness.store.field_changes()}
-    # Since rules 3 a schema changes no entity, however many there are.
+    # From rules 3 on, a schema changes no entity, however many there are.
     assert written == ({"Fresh", *USER["fields"]} - {"Email"} if rules < 3 else set())
 
 

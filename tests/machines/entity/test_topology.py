@@ -247,7 +247,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("old", "new", "reason"), WRONG)
-def test_mistake_is_rejected_with_its_line_and_the_reason(old: str, new: str, reason: str) -> None:
+def test_mistake_is_refused_with_its_line_and_the_reason(old: str, new: str, reason: str) -> None:
     text, line = changed(old, new)
     with pytest.raises(ConfigError) as caught:
         parse_topology(text, "dir/t.yaml")
@@ -264,13 +264,13 @@ def test_mistake_is_rejected_with_its_line_and_the_reason(old: str, new: str, re
     ("text", "where"),
     [("", "t:1: the file is empty"), ("[]", "t:1: the file must be a map"), ("a: 1", "t:1:")],
 )
-def test_file_of_another_shape_is_rejected(text: str, where: str) -> None:
+def test_file_of_another_shape_is_refused(text: str, where: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_topology(text, "t")
     assert str(caught.value).startswith(where)
 
 
-def test_cycle_of_several_types_is_rejected() -> None:
+def test_cycle_of_several_types_is_refused() -> None:
     text = "schemas:\n" + "".join(
         f"  - {{entity_type: {one}, inherit: {two}, fields: {{}}}}\n"
         for one, two in (("A", "B"), ("B", "C"), ("C", "A"))

@@ -57,8 +57,8 @@ class ClientOperation:
 
     Attributes:
         kind, payload: what was requested.
-        floor: the log index that a linearizable read must see: the newest one answered before the request.
-        stale_from: a stale read must see what was answered by this time, true µs.
+        floor: the log index that a linearizable read must see: the newest one that a reply revealed before the request.
+        stale_from: a stale read must see everything acknowledged by this time, true µs.
         wanted: the voters and learners of a membership change.
     """
 
