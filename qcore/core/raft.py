@@ -62,7 +62,7 @@ class RaftCore:
 
     Args:
         config: settings.
-        durable: what the storage holds at the start. The core does not keep it, but shares its entries.
+        durable: the state that the storage holds at the start. The core does not keep it, but shares its entries.
         rng: draws the election timeouts; nothing else is random.
         now: µs on the clock that later events will use.
 

@@ -207,7 +207,7 @@ class RaftServer:
         self.next_priority_transfer_at = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
-        #: What this server's responses promise to a leader's lease: see `AppendEntriesResponse`.
+        #: The promise that this server's responses make to a leader's lease: see `AppendEntriesResponse`.
         self.promise_ms = config.election_timeout_min_ms if config.lease_reads else 0
         #: The promises on disk: those from before the restart, and those of the newest `SaveHardState`.
         self.previous_promise_ms = self.stored_promise_ms = durable.hard_state.promise_ms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: What a JSON writer escapes with two bytes, and with six (`\\u001f`). Everything else is written as UTF-8.
+#: The characters that a JSON writer escapes with two bytes, and with six (`\\u001f`). It writes all others as UTF-8.
 _TWO_BYTES: Final = b'"\\\b\f\n\r\t'
 _SIX_BYTES: Final = bytes(code for code in range(0x20) if code not in _TWO_BYTES)
 

@@ -187,7 +187,7 @@ def _parse(text: str, *, bounded: bool = True) -> dict[str, JsonValue]:
     """Return the command or query. Its `op` is known, `key` is a text, and it has exactly the fields of its `op`.
 
     Args:
-        bounded: shorten what an error shows of the request; under apply rules 1 and 2 it shows all of it.
+        bounded: shorten the parts of the request that an error shows; under apply rules 1 and 2 it shows all of them.
     """
     try:
         request = from_json(text)

@@ -77,7 +77,7 @@ class GroupCommitWriter:
         on_error: called once, with the error that stops the writer.
         on_disk_full: called with the error when a write begins to wait for space, and with None when it is done.
         on_snapshot_stored: called with the last index of the stored snapshot whenever that index has changed.
-        loaded: what the storage holds, if the caller has already loaded it.
+        loaded: the state in the storage, if the caller has already loaded it.
         retry_s: pause between attempts while the disk is full, seconds.
     """
 
@@ -160,7 +160,7 @@ class GroupCommitWriter:
         )
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Write what is queued, then end the thread. The storage stays open. Idempotent.
+        """Write all queued submissions, then end the thread. The storage stays open. Idempotent.
 
         While the disk is full, one last attempt is made, and `on_error` reports what could not be written. Without
         `start` there is no thread, and nothing is written.
@@ -230,7 +230,7 @@ class GroupCommitWriter:
         self._update_footprint()
 
     def _update_footprint(self) -> None:
-        """Publish what is now on disk."""
+        """Publish the current footprint on disk."""
         before, self._footprint = self._footprint, self._meter.footprint
         index = self._footprint.snapshot_index
         if index != before.snapshot_index:

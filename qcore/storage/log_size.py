@@ -31,7 +31,7 @@ class FootprintMeter:
     """Counts the writes of one log.
 
     Args:
-        state: what the disk holds at first.
+        state: the state on disk at first.
     """
 
     def __init__(self, state: DurableState) -> None:

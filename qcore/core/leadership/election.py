@@ -184,7 +184,7 @@ def hears_live_leader(server: RaftServer) -> bool:
     """True while a vote for another server would only disturb a working leader (dissertation 4.2.3).
 
     Contact with a leader counts only with CheckQuorum. Without it, a leader that lost its quorum would be protected
-    for ever. A promise counts in any case.
+    for ever. A promise always counts.
     """
     if server.now < server.no_vote_before:
         return True

@@ -161,7 +161,7 @@ def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapsh
         server.emit(MessageDropped(from_id, request, "the snapshot chunk is senseless"))
         return
     if index <= server.commit_index or server.log.matches(index, term):
-        # The log already holds what the snapshot covers. The snapshot only proves that it is committed.
+        # The log already holds the entries that the snapshot covers. The snapshot only proves that they are committed.
         server.incoming_snapshot = None
         server.commit_to(index)
         _respond(server, from_id, request, request.total, server.commit_index)

@@ -26,7 +26,7 @@ class OutgoingSnapshot:
     """A snapshot that is being sent to one follower, a chunk at a time.
 
     Attributes:
-        snapshot: what is sent. It stays the same while the log can continue after it.
+        snapshot: the snapshot that is sent. It stays the same while the log can continue after it.
         checksum: CRC-32 of its text.
         offset: how many characters the follower is known to hold.
         sent_at: when the newest chunk was sent, µs.

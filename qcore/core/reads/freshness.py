@@ -162,7 +162,7 @@ def _advance(server: RaftServer, moment: int) -> None:
 def fresh_as_of(server: RaftServer, now: int) -> int | None:
     """The moment on this server's clock, which shows `now`, at which the committed state is known to be fresh, µs.
 
-    None if unknown. What was learned remains true: it survives elections, and only a restart forgets it.
+    None if unknown. Such knowledge remains true: it survives elections, and only a restart forgets it.
     """
     if not server.config.safeguards.freshness_check:
         return _last_contact(server, now) if server.role == "leader" else server.fresh_as_of

@@ -106,7 +106,7 @@ class _PerformRequest(TypedDict, total=False):
     GetCompleteSchema: TypeBody
 
 
-#: What a client may put into `Perform.request`.
+#: The requests that a client may put into `Perform.request`.
 PerformRequest = Annotated[_PerformRequest, AfterValidator(exactly_one_key)]
 
 
@@ -133,7 +133,7 @@ class _Command(_PerformRequest, total=False):
     LoadTopology: LoadTopologyBody
 
 
-#: What the log may contain: these requests and the topology, which no client can send.
+#: The commands that the log may contain: these requests and the topology, which no client can send.
 Command = Annotated[_Command, AfterValidator(exactly_one_key)]
 
 RequestKind = Literal["write", "read"]

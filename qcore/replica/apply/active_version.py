@@ -3,7 +3,7 @@
 | step | requested by | appended once |
 |---|---|---|
 | next number of the apply rules | the leader, without a request | every member is connected and supports it |
-| next version of the state machine | the operator: `UpgradeMachine` | likewise |
+| next version of the state machine | the operator: `UpgradeMachine` | every member is connected and supports it |
 
 An entry has no effect if its version is already active, or if it names another machine than the recorded one. Every
 replica decides this in the same way. Two leaders may have appended the same step.

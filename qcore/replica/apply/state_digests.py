@@ -14,7 +14,7 @@ from typing import Final
 from qcore.machines.interface import StateMachine
 from qcore.replica.apply.machine_results import digest_of
 
-#: Entries between two digests. The work for one is bounded by what this many entries change.
+#: Entries between two digests. The changes of this many entries bound the work for one.
 DIGEST_INTERVAL: Final = 1024
 #: How many are kept. They span as many entries as a member may lag behind before the lag itself is a fault.
 DIGESTS_KEPT: Final = 16

@@ -41,7 +41,7 @@ class KnownMembers:
     """The incarnation of each member that this node has met.
 
     Args:
-        known: what the node remembered before its restart.
+        known: the members that the node remembered before its restart.
         save: makes a change durable; its exceptions reach the caller of `remember` and `retain`.
     """
 
@@ -55,7 +55,7 @@ class KnownMembers:
         self._unsaved = False
 
     def check(self, node_id: int, incarnation: str) -> None:
-        """Compare a member with what is remembered of it.
+        """Compare the incarnation of a member with the one remembered.
 
         Raises:
             RemoteProtocolError: it is not the member that was met before, or its incarnation is too long.
@@ -74,8 +74,8 @@ class KnownMembers:
     def remember(self, node_id: int, incarnation: str, membership: Membership) -> None:
         """Remember a member of this node's cluster, or a node that its configuration does not name yet.
 
-        At most `MAX_KNOWN_NON_MEMBERS` of the latter are remembered. Others are met when they connect after they have
-        joined.
+        At most `MAX_KNOWN_NON_MEMBERS` nodes outside the configuration are remembered. Others are remembered when they
+        connect after they have joined.
 
         Raises:
             StorageError: the change is not durable. It is remembered until this process ends, and `retry_save` tries

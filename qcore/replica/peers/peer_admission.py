@@ -5,7 +5,7 @@
 | a node with this node's id | two nodes have one id, or a node dialled itself |
 | a node of another cluster, or of none | it takes no part in this cluster |
 | a removed member | only by a leader that has committed in its current term: other nodes may lag behind |
-| a node that is no member | it could raise the term; but one with a newer configuration may have been added |
+| a node that is not a member | it could raise the term; but one with a newer configuration may have been added |
 | a member whose data was wiped | it has forgotten its votes and its log (`qcore.replica.peers.known_members`) |
 | another state machine, or a program that does not support the newest version in the log | the replicas would differ |
 
@@ -88,7 +88,7 @@ class PeerAdmission:
         self._meet(peer)
 
     def check(self, peer: PeerHello) -> None:
-        """Check what holds in both directions: not removed, not wiped, and able to apply what this node applies.
+        """Check a peer, whichever side opened the connection: it is not removed, not wiped, and its version fits.
 
         Raises:
             RemoteProtocolError: the peer is refused.
@@ -179,7 +179,7 @@ class PeerAdmission:
         return certain and node_id not in core.membership.members()
 
     def _check_member(self, peer: PeerHello) -> None:
-        """Refuse a node that is no member. `check_peer` refuses nodes of other clusters, with a better reason."""
+        """Refuse a node that is not a member. `check_peer` refuses nodes of other clusters, with a better reason."""
         core, own = self._core, self.identity
         if peer.cluster_id != own.cluster_id or core.membership.is_empty:
             return

@@ -72,7 +72,7 @@ class FlowControl:
         self._longest_us = longest_us
         self._requests_out = DrainMeter(now)
         self._bytes_out = DrainMeter(now)
-        # What was released since `_noted_at`: the meters are updated once a step, not once a request.
+        # Released since `_noted_at`: the meters are updated once a step, not once a request.
         self._noted_at = now
         self._released = self._released_bytes = 0
         self.requests = 0
@@ -110,7 +110,7 @@ class FlowControl:
         self._released_bytes += size
 
     def _note(self, now: int) -> None:
-        """Report to the meters what was released until now."""
+        """Report the released requests to the meters."""
         self._requests_out.drained(self._released, self._noted_at)
         self._bytes_out.drained(self._released_bytes, self._noted_at)
         self._released = self._released_bytes = 0

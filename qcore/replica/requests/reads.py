@@ -125,7 +125,7 @@ class Reads:
     def _fresh_as_of(self) -> int | None:
         """The moment up to which the state is known to be complete, µs; None if there is none."""
         replica = self._replica
-        # The state lacks what is committed and not applied, however fresh the core is.
+        # The state lacks the entries that are committed but not applied, however fresh the core is.
         return None if replica.has_apply_backlog else replica.core.fresh_as_of(replica.now)
 
     def serve(self, request: PendingRequest) -> None:

@@ -376,7 +376,7 @@ def session_command_payload(session_id: int, sequence: int, acknowledged: int, c
 
 
 def command_in(entry: Entry) -> str | None:
-    """The state machine's command in an entry: the entry itself, or what a session runs; None if there is none."""
+    """The state machine's command in an entry: its data, or the command that a session runs; None if there is none."""
     if entry.kind == "command":
         return entry.data
     if entry.kind == "session":

@@ -162,7 +162,7 @@ def _named(target: Path) -> tuple[Path, int]:
         if os.fstat(file).st_nlink:
             return name, file
         os.close(file)
-    raise OSError(errno.EBUSY, "other processes keep removing what is written there")
+    raise OSError(errno.EBUSY, "other processes keep removing the files written there")
 
 
 def _remove_leftovers(target: Path) -> None:

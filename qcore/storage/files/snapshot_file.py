@@ -50,7 +50,7 @@ _SAVE_AGAIN = "save the snapshot again, or use another backup"
 @with_config(ConfigDict(extra="forbid", strict=True))
 @dataclass(slots=True, frozen=True)
 class SnapshotHeader:
-    """What a snapshot file holds.
+    """Describes the content of a snapshot file.
 
     Attributes:
         cluster_id: whose state it is.
@@ -138,7 +138,7 @@ class SnapshotFileWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove what was written unless `finish` has succeeded."""
+        """Remove the unfinished file unless `finish` has succeeded."""
         self._new.discard()
 
     def write(self, text: str) -> None:
@@ -232,7 +232,7 @@ def read_header(path: Path) -> SnapshotHeader:
     """Read the header. The text is not checked.
 
     Raises:
-        SnapshotFileError: the file cannot be read, is no snapshot file, or its header was changed.
+        SnapshotFileError: the file cannot be read, is not a snapshot file, or its header was changed.
     """
     with _opened(path) as file:
         return _header(path, file)
@@ -242,7 +242,7 @@ def verify(path: Path) -> SnapshotHeader:
     """Read the whole file part by part and check it against its checksums.
 
     Raises:
-        SnapshotFileError: the file is not what was written; names the difference.
+        SnapshotFileError: the file differs from what was written; the text names the difference.
     """
     with _opened(path) as file:
         header = _header(path, file)
@@ -301,7 +301,7 @@ def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
                 f"{path}: the header was cut short or changed: it cannot be read: {_SAVE_AGAIN}"
             )
         raise SnapshotFileError(
-            f"{path} is not a snapshot file: its first line is no header (or was changed)"
+            f"{path} is not a snapshot file: its first line is not a header (or was changed)"
         )
     digest = fields.pop("header_sha256", None)
     whole = {**fields, "header_sha256": digest}

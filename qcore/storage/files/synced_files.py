@@ -67,7 +67,7 @@ def require_regular_file(path: Path) -> None:
 
 
 def create_private_file(path: Path) -> int:
-    """Open a new file with mode 0600 for reading and writing. It replaces what a crash left under the name.
+    """Open a new file with mode 0600 for reading and writing. It replaces a file that a crash left under the name.
 
     Raises:
         OSError: it cannot be created.

@@ -184,7 +184,7 @@ class _Composer:
         text = event.value
         if _SURROGATE.search(text):  # from an escape; PyYAML's Python parser accepts it
             raise error_at_line(
-                self._source, line, "half a character (a lone surrogate) is no text"
+                self._source, line, "half a character (a lone surrogate) is not text"
             )
         if not event.implicit[0]:  # quoted, or a block
             return ScalarNode(line, text)
