@@ -36,19 +36,19 @@ CHANGING = st.builds(
 def reads_of_all(store: EntityStore) -> list[str]:
     """Read every field of every entity that may exist."""
     names = ["Name", "Age", "Email", "Friends", "Children", "Parent", "Role"]
-    answers = []
+    results = []
     for typ in ("Object", "Folder", "User", "Extra"):
         for number in range(1, 24):
             for name in names:
                 request = {"UpdateEntity": {"request": [read({"typ": typ, "id": number}, name)]}}
-                answers.append(store.query(json.dumps(request)))
-    return answers
+                results.append(store.query(json.dumps(request)))
+    return results
 
 
 def meaning(result: str) -> str:
     """A result; for an error only the code, because rules 3 may name another one of several invalid types."""
-    (answer,) = json.loads(result).values()
-    return str(answer["detail"]["code"]) if answer["error"] is not None else result
+    (response,) = json.loads(result).values()
+    return str(response["detail"]["code"]) if response["error"] is not None else result
 
 
 @settings(max_examples=120, deadline=None)

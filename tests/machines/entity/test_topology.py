@@ -70,10 +70,10 @@ def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def load(text: str) -> StoreHarness:
     harness = StoreHarness()
     harness.index = 5
-    answer = json.loads(
+    result = json.loads(
         harness.store.apply(parse_topology(text, "t").command(), ApplyContext(5, EPOCH_US))
     )
-    assert answer["LoadTopology"]["error"] is None
+    assert result["LoadTopology"]["error"] is None
     return harness
 
 
@@ -119,8 +119,8 @@ def test_a_topology_is_loaded_once() -> None:
     before = harness.store.state_hash()
     command = parse_topology("schemas: []", "t").command()
     for _ in range(2):
-        answer = json.loads(harness.store.apply(command, ApplyContext(9, EPOCH_US)))["LoadTopology"]
-        assert (answer["response"], code(answer)) == (None, "AlreadyLoaded")
+        result = json.loads(harness.store.apply(command, ApplyContext(9, EPOCH_US)))["LoadTopology"]
+        assert (result["response"], code(result)) == (None, "AlreadyLoaded")
         assert harness.store.state_hash() == before
     other = EntityStore()
     other.restore(harness.store.snapshot())
@@ -132,8 +132,8 @@ def test_a_topology_is_loaded_once() -> None:
 
 def test_example_topology_loads() -> None:
     harness = load(EXAMPLE.read_text())
-    answer = harness.update(read({"typ": "Root", "id": 5}, "Children->0->Children->0->Name"))
-    assert answer["response"][0]["Read"]["value"] == {"String": "Ada"}
+    result = harness.update(read({"typ": "Root", "id": 5}, "Children->0->Children->0->Name"))
+    assert result["response"][0]["Read"]["value"] == {"String": "Ada"}
 
 
 def test_a_file_without_a_tree_sets_schemas_only() -> None:
@@ -152,8 +152,8 @@ def test_wrong_topology_command_is_a_harmless_error_value() -> None:
         store = EntityStore()
         before = store.state_hash()
         command = {"LoadTopology": {"schemas": [], "entities": [wrong]}}
-        answer = json.loads(store.apply(json.dumps(command), ApplyContext(1, 0)))
-        assert answer["LoadTopology"]["error"] is not None
+        result = json.loads(store.apply(json.dumps(command), ApplyContext(1, 0)))
+        assert result["LoadTopology"]["error"] is not None
         assert store.state_hash() == before
 
 

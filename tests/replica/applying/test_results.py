@@ -255,8 +255,8 @@ def test_read_that_expires_in_the_queue_has_one_outcome() -> None:
     cluster.now += 100_000
     for _ in range(4):
         driver.step()
-    answers = {reply.request_id: reply.error for reply in driver.replies}
-    assert sorted(answers) == [0, 1, 2]
+    errors = {reply.request_id: reply.error for reply in driver.replies}
+    assert sorted(errors) == [0, 1, 2]
     assert len(driver.replies) == 3
 
 

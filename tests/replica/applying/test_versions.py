@@ -476,9 +476,9 @@ def test_raise_truncated_from_the_log_is_undone() -> None:
     assert (core.rules, core.newest_version.machine) == (2, "kv")
     other = Entry(2, 3, "noop", "", 6)
     effects = core.step(MessageReceived(3, AppendEntries(3, 3, 1, 1, 1, [other])), 2_000_000)
-    (answer,) = [effect.message for effect in effects if isinstance(effect, Send)]
-    assert isinstance(answer, AppendEntriesResponse)
-    assert (core.rules, answer.sent_us, answer.wall_us) == (1, 0, 0)
+    (response,) = [effect.message for effect in effects if isinstance(effect, Send)]
+    assert isinstance(response, AppendEntriesResponse)
+    assert (core.rules, response.sent_us, response.wall_us) == (1, 0, 0)
     assert core.newest_version == ClusterVersion()
 
 

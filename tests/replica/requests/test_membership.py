@@ -231,7 +231,7 @@ def test_response_from_the_old_address_confirms_no_new_one() -> None:
     newest = core._server.reads.round  # the last message of the leader to the old address
     late = AppendEntriesResponse(core.term, True, before, before, before, core.term, newest)
     leader.step(PeerMessageReceived(4, late))
-    assert core.match_index_of(4) == before, "its answer counts"
+    assert core.match_index_of(4) == before, "its response counts"
     cluster.pass_time(1200)
     assert core.membership.address_of(4) == "10.0.0.4:80"
 

@@ -146,7 +146,7 @@ def test_leader_knows_how_stale_its_state_may_be() -> None:
     cluster.cut = {1}
     cluster.pass_time(500)
     assert ask_stale(leader, 2, 500) == 5
-    assert isinstance(ask_stale(leader, 3, 499), TooStale), "no quorum answers now"
+    assert isinstance(ask_stale(leader, 3, 499), TooStale), "no quorum responds now"
 
 
 def test_a_single_voters_state_is_never_stale() -> None:
