@@ -14,9 +14,10 @@ that has not responded may show any time. The leader stamps an entry with its wa
 `high + B`, where B is `RaftConfig.max_wall_skew_ms`.
 
 If low and high differ (a voter is silent, and the others disagree), the leader cannot know whose clock is wrong. A
-stamp that is too late cannot be taken back. So the leader then stamps no later than `low + B`, or than its last stamp
-plus the time since then. A leader that does not know low does the same. That happens only after the rules were raised
-in its term, until a quorum responds. After any later election the votes have reported the clocks.
+stamp that is too late cannot be taken back. So the leader then stamps no later than `low + B` or its last stamp plus
+the time since then, whichever is later. While low is unknown, only the second limit applies. That happens only after
+the rules were raised in this term, until a quorum responds. After any later election the votes have reported the
+clocks.
 
 A stamp is never earlier than the one before it. Under rules 1 the leader stamps entries with its clock as it is.
 An estimate is late by the transit time of the response, so B must be well above that time.

@@ -266,5 +266,5 @@ class LearnerRequests:
 
 def _rollback_unknown(item: _LearnerRollback) -> NotCaughtUp:
     return NotCaughtUp(
-        f"{item.why}; {item.begun} was begun and is not known to be committed: check the members"
+        f"{item.why}; {item.begun} has begun and is not known to be committed: check the members"
     )

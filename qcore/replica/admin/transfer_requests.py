@@ -122,12 +122,12 @@ class TransferRequests:
         core = self._replica.core
         if core.role != "leader":
             return TransferUnknown(
-                f"this node led before term {core.term} and knows no leader of it yet: check which node leads"
+                f"this node led before term {core.term} and knows no leader of that term yet: check which node leads"
             )
         state = "is still in progress" if core.transferring else "has not ended"
         return TransferUnknown(
             f"the transfer {state}: this node still leads in term {core.term}, but a voter that it asked to take over "
-            "has not answered, and may do so at any later time: check which node leads"
+            "has not answered, and may still take over at any later time: check which node leads"
             if core.has_unanswered_timeout_now
             else f"the transfer {state}: the voter that is to take over is still catching up: check which node leads"
         )

@@ -77,7 +77,6 @@ class ClientChecker:
         self.asks: dict[
             tuple[int, int, int], ClientOperation
         ] = {}  # (node, incarnation, request id)
-        self.outcomes_seen = 0
         self._floors: list[tuple[int, int]] = [(-(1 << 60), 0)]  # (true µs, index)
         self._without_effect: set[str] = set()
         self._state_at: dict[int, str] = {}
@@ -149,7 +148,6 @@ class ClientChecker:
         if ask is None:
             require(False, f"one outcome: {reply} at node {key[0]} answers no open request")
             return
-        self.outcomes_seen += 1
         if reply.error is not None:
             self._failed(ask, reply.error)
             return
