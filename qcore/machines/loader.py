@@ -54,7 +54,7 @@ def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
     """
     if not callable(factory):
         raise ConfigError(
-            f"machine {name} is not a class but a {type(factory).__name__}: each node creates its own machine, "
+            f"machine {name} is not a class but a {type(factory).__name__}: each node makes its own machine, "
             "so give the class, or a function that makes one"
         )
     try:
