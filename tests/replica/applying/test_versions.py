@@ -462,7 +462,7 @@ def test_rules_1_program_without_version_1_does_not_start() -> None:
     durable.entries[1:] = [Entry(2, 1, "command", add("k"), 0)]
     with pytest.raises(
         IncompatibleVersion,
-        match="which allow only version 1 of a state machine, .* does not support that version",
+        match=r"which allow only version 1 of a state machine, .* does not support that version",
     ):
         alone(Newer(), 2, durable)
     alone(Newer(), 2, DurableState())
