@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-#: Displayed characters of a name, an id or an address.
+#: The most characters displayed of a name, an id or an address.
 MAX_NAME_CHARS: Final = 200
-#: Displayed characters of a sentence.
+#: The most characters displayed of a sentence.
 MAX_SENTENCE_CHARS: Final = 1000
-#: Characters of an error that is sent to the client.
+#: The most characters of an error that is sent to the client.
 MAX_ERROR_CHARS: Final = 2000
 
 

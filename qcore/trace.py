@@ -294,7 +294,9 @@ def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
             keys = RECORD_FIELDS[kind]
             record = TraceRecord(raw["t_us"], kind, raw["node"], {key: raw[key] for key in keys})
         except (KeyError, TypeError) as error:
-            raise ConfigError(f"trace line {number} lacks or does not know {error}") from None
+            raise ConfigError(
+                f"trace line {number}: missing key or unknown value: {error}"
+            ) from None
         if kind == "run" and raw["schema"] != SCHEMA_VERSION:
             raise ConfigError(
                 f"trace line {number}: schema {raw['schema']}, this qcore reads {SCHEMA_VERSION}"

@@ -13,7 +13,7 @@ The driver's duties, all of them:
 4. Call `step(Tick(), now)` when `now` reaches `next_deadline()`. Early calls do no harm.
 5. Never call `step` from within the handling of its effects.
 
-Times are integer microseconds on a monotonic clock; `wall_us` are microseconds since the Unix epoch.
+Times are integer microseconds on a monotonic clock; `wall_us` is in microseconds since the Unix epoch.
 """
 
 from qcore.core.config import RaftConfig, Safeguards

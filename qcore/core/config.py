@@ -1,4 +1,4 @@
-"""The settings of one Raft server. Durations carry their unit in the name."""
+"""`RaftConfig`: the settings of one Raft server. Durations carry their unit in the name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Final
 
 from qcore.errors import ConfigError
 
-#: Entries in one append. `qcore.transport.codec.frame_bounds` derives from it how large a peer's message may be.
+#: The most entries in one append. `qcore.transport.codec.frame_bounds` derives from it how large a peer's message may
+#: be.
 MAX_BATCH_BYTES: Final = 256 * 1024
 
 
@@ -49,7 +50,7 @@ class RaftConfig:
     Attributes:
         node_id: this server, a positive integer.
         election_timeout_min_ms, election_timeout_max_ms: each election timeout is drawn uniformly
-            from this range. For the minimum after each message a follower regards its leader as live.
+            from this range. A follower regards its leader as live for the minimum after each of its messages.
         heartbeat_ms: the leader sends at least this often to each peer.
         pre_vote: ask for pre-votes before raising the term (dissertation 9.6).
         check_quorum: a leader without contact to a quorum for an election timeout steps down, and

@@ -129,7 +129,7 @@ class ProposalRejected:
 
 @dataclass(slots=True)
 class ChangeAccepted:
-    """The change's first configuration was appended at `index`. With `auto_leave` the last one follows by itself."""
+    """The change's first configuration was appended at `index`. With `auto_leave` the leader appends the last one."""
 
     index: int
     term: int

@@ -177,8 +177,7 @@ class SnapshotMeta:
 class Snapshot:
     """A complete snapshot: what it covers, and the state machine's text.
 
-    `checksum` is the CRC-32 of the text as UTF-8, or None if the code that made the snapshot did not compute it: for
-    a large text that takes long.
+    `checksum` is the CRC-32 of the text as UTF-8. It is None if it was not computed, which takes long for a large text.
     """
 
     meta: SnapshotMeta
@@ -188,7 +187,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class DurableState:
-    """Everything that a storage returns at a start. A fresh node has the default value.
+    """Everything that a storage returns when a node starts. A fresh node has the default value.
 
     `entries` begin right after `snapshot` (or at index 1) and have no gap.
     """

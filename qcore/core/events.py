@@ -121,7 +121,7 @@ class Campaign:
 
 @dataclass(slots=True)
 class PeerUnreachable:
-    """What was in flight to the peer is probably lost: probe its log before sending more."""
+    """Messages in flight to the peer are probably lost: probe its log before sending more."""
 
     peer_id: int
 
@@ -130,9 +130,8 @@ class PeerUnreachable:
 class SnapshotTaken:
     """The driver captured the state machine's state at `index` (applied) as `data`.
 
-    The core stores it and compacts the log up to `index - keep_entries`, or further: of the entries that the snapshot
-    covers it keeps at most `keep_bytes`. `checksum`: see `Snapshot`. `version` is the version of the cluster at
-    `index`.
+    The core stores it and compacts the log up to `index - keep_entries`. It compacts further if the entries that it
+    would keep exceed `keep_bytes`. `checksum`: see `Snapshot`. `version` is the version of the cluster at `index`.
     """
 
     index: int

@@ -7,7 +7,7 @@
 | simple | no | waits and rejects a second change |
 | simple | yes | stops replicating to removed servers; if it is one of them, transfers leadership and steps down |
 
-A change that keeps the voters (learners come or go) needs no joint phase: it moves no quorum.
+A change that keeps the voters (learners come or go) needs no joint phase: it changes no quorum.
 A server uses the newest configuration in its log, committed or not. If that one is truncated,
 `RaftServer.truncate` rolls back to the one before.
 """
@@ -111,7 +111,7 @@ def advance(server: RaftServer) -> None:
     members = server.membership.members()
     gone = [peer for peer in server.progress if peer not in members]
     for peer in gone:
-        # The last message informs a removed server, best effort, that its removal is committed.
+        # The last message informs a removed server that its removal is committed. It may be lost.
         replication.send_heartbeat(server, peer, server.progress[peer])
         del server.progress[peer]
     if server.membership.is_voter(server.node_id):

@@ -16,7 +16,7 @@ from pydantic import Field
 from qcore.core.entry import Entry, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 
-#: Fields that 0.1.0 refuses. They are 0 (and not written) until the log holds an entry that raises the rules to 2.
+#: Fields that 0.1.0 cannot read. They are 0 (and not written) until the log holds an entry that raises the rules to 2.
 IntSinceRules2 = Annotated[int, Field(exclude_if=not_)]
 BoolSinceRules2 = Annotated[bool, Field(exclude_if=not_)]
 IdsSinceRules2 = Annotated[tuple[int, ...], Field(exclude_if=not_)]
@@ -200,7 +200,7 @@ class TimeoutNow:
 class TimeoutNowResponse:
     """Whether the receiver campaigns. Its term also informs an old leader of a newer term.
 
-    A receiver that asks for pre-votes first responds when these have decided.
+    If the receiver asks for pre-votes first, it responds once they have decided.
     """
 
     term: int

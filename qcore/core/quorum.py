@@ -16,7 +16,7 @@ VoteResult = Literal["won", "lost", "pending"]
 
 
 def quorum_value(membership: Membership, values: Mapping[int, int]) -> int:
-    """The highest value that a quorum has reached or passed.
+    """The highest value that a quorum has reached or exceeded.
 
     Used for the commit index (values: durable match indexes), for read rounds (values: rounds
     acknowledged) and for the time of the last quorum contact (values: times of the last responses).

@@ -1,4 +1,4 @@
-"""The only entry point of the core: `RaftCore.step` takes one event and returns effects.
+"""`RaftCore`: the only entry point of the core. Its `step` takes one event and returns effects.
 
 This module decides what each message does to the term, before the parts of the algorithm see it
 (paper, figure 2, "rules for servers"):
@@ -62,7 +62,7 @@ class RaftCore:
 
     Args:
         config: settings.
-        durable: what the storage holds at the start. The core does not keep it, but shares its entries.
+        durable: the state that the storage holds at the start. The core does not keep it, but shares its entries.
         rng: draws the election timeouts; nothing else is random.
         now: µs on the clock that later events will use.
 
@@ -176,7 +176,7 @@ class RaftCore:
 
     @property
     def has_committed_in_term(self) -> bool:
-        """True on a leader that has committed an entry of its current term: only then it knows what is committed."""
+        """True on a leader that has committed an entry of its current term, and so knows what is committed."""
         server = self._server
         return server.role == "leader" and server.commit_index >= server.term_start_index
 
@@ -225,12 +225,12 @@ class RaftCore:
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.match
 
-    def last_answer_at(self, peer_id: int) -> int | None:
+    def last_response_at(self, peer_id: int) -> int | None:
         """On a leader, when the peer last responded (or was added), µs; None for an unknown node."""
         progress = self._server.progress.get(peer_id)
-        return None if progress is None else progress.last_answer_at
+        return None if progress is None else progress.last_response_at
 
-    def has_answered(self, peer_id: int) -> bool:
+    def has_responded(self, peer_id: int) -> bool:
         """On a leader, whether the peer has responded from its current address; False for an unknown node.
 
         A response to the round in which the address changed does not count: the old address may have sent it.
@@ -353,7 +353,7 @@ class RaftCore:
                 "initialise a node that is"
             )
         if server.config.priority == 0:
-            # It alone holds the first configuration, which the first leader has to commit.
+            # Only this node holds the first configuration, which the first leader has to commit.
             raise ConfigError(
                 f"node {server.node_id} has priority 0 and never leads: initialise a node that may lead"
             )

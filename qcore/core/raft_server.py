@@ -1,4 +1,4 @@
-"""The state of one Raft server, and the primitives that every part of the algorithm shares.
+"""`RaftServer`: the state of one Raft server, and the primitives that every part of the algorithm shares.
 
 The parts (`election`, `replication`, `read_index`, `compaction`, ...) are functions over a `RaftServer`. They change
 it and emit effects through the primitives here, which keep the durability rules in one place.
@@ -207,7 +207,7 @@ class RaftServer:
         self.next_priority_transfer_at = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
-        #: What this server's responses promise to a leader's lease: see `AppendEntriesResponse`.
+        #: The promise that this server's responses make to a leader's lease: see `AppendEntriesResponse`.
         self.promise_ms = config.election_timeout_min_ms if config.lease_reads else 0
         #: The promises on disk: those from before the restart, and those of the newest `SaveHardState`.
         self.previous_promise_ms = self.stored_promise_ms = durable.hard_state.promise_ms
@@ -304,7 +304,7 @@ class RaftServer:
         return self.promise_ms
 
     def _promise_to_store(self) -> int:
-        """The longest promise that may not have expired, ms: this run's, or that from before the restart."""
+        """The longest promise that may still hold, ms: the one of this run, or the one from before the restart."""
         if self.rules < PROMISES_STORED_SINCE_RULES and not self.stored_promise_ms:
             return 0  # 0.1.0 could not read it
         previous_active = self.now < self.started_at + self.previous_promise_ms * 1000
@@ -369,9 +369,9 @@ class RaftServer:
             self._refresh_passive_role()
 
     def _reset_log_times(self) -> None:
-        """Take the times of the last entry again, after uncommitted entries were removed.
+        """Reset the newest times to those of the last entry, after uncommitted entries were removed.
 
-        Otherwise a wrong clock of a deposed leader would remain.
+        Otherwise times from a deposed leader's wrong clock would remain.
         """
         last = self.log.entry(self.log.last_index)
         meta = self.snapshot.meta if self.snapshot is not None else None

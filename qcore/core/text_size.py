@@ -1,10 +1,10 @@
-"""The size of a text in bytes: as UTF-8, and as a JSON string. Limits count these, and never characters."""
+"""The size of a text in bytes: as UTF-8, and as a JSON string. Limits count bytes, never characters."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: What a JSON writer escapes with two bytes, and with six (`\\u001f`). Everything else is written as UTF-8.
+#: The characters that a JSON writer escapes with two bytes, and with six (`\\u001f`). It writes all others as UTF-8.
 _TWO_BYTES: Final = b'"\\\b\f\n\r\t'
 _SIX_BYTES: Final = bytes(code for code in range(0x20) if code not in _TWO_BYTES)
 

@@ -1,1 +1,1 @@
-"""State machines: the interface for users' machines, the entity store, and a key-value machine."""
+"""State machines: their interface, the entity store, the key-value machine, and the loader of custom machines."""

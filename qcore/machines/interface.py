@@ -15,7 +15,7 @@ from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import ConfigError
 
 #: The largest result of `apply` or `query`: bytes as a JSON string in UTF-8. Such a result and its envelope fit into
-#: one frame between nodes (16 MiB). The bound is part of the apply rules since version 3.
+#: one frame between nodes (16 MiB). The bound is part of the apply rules from version 3 on.
 MAX_RESULT_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -24,15 +24,15 @@ _MAX_VERSION: Final = 1_000_000
 
 @dataclass(slots=True)
 class ApplyContext:
-    """Where and when a command is applied. It is the same on every replica, whenever that applies the command.
+    """Where and when a command is applied. It is the same on every replica, no matter when that applies the command.
 
     Attributes:
         index: the entry's index in the log. It grows, but not always by one. Derive ids from it.
         time_us: the leader's wall clock when it appended the entry, microseconds since the Unix epoch. It never goes
-            back. Use it for timestamps, and use no other wall clock.
+            back. Use it for time stamps, and use no other wall clock.
         version: the active version of the state machine, one of those that its class declares.
         clock_us: the cluster clock, microseconds. It never goes back, runs only while there is a leader, and does not
-            depend on wall clocks. Use it for what expires. It is 0 while the cluster has the rules of 0.1.0.
+            depend on wall clocks. Use it for expiry. It is 0 while the cluster has the rules of 0.1.0.
         rules: the active apply rules; see `qcore.core.version`.
     """
 
@@ -81,7 +81,7 @@ class StateMachine(Protocol):
         ...
 
     def query(self, query: str) -> str:
-        """Answer a read without changing anything. The answer has the same limits as a result of `apply`.
+        """Return the result of a query without changing anything. It has the same limits as a result of `apply`.
 
         Raises:
             qcore.errors.StoreError: the query is invalid; the client receives the text.
@@ -91,9 +91,9 @@ class StateMachine(Protocol):
     def snapshot(self) -> Iterable[str]:
         """Return the state as of this call, in chunks of text.
 
-        The node may consume the iterable later, after it has applied more commands. It must still give the state as
-        of the call. A small machine returns a list of one chunk. The node takes one chunk in one step, so make chunks
-        of some tens of KiB. A chunk that is not text, or has a lone surrogate, stops the node before anything of
+        The node may consume the iterable later, after it has applied more commands. It must still give the state at the
+        time of the call. A small machine returns a list of one chunk. The node takes one chunk in one step, so make
+        chunks of some tens of KiB. A chunk that is not text, or has a lone surrogate, stops the node before anything of
         the snapshot is stored.
         """
         ...
@@ -137,8 +137,8 @@ class SupportsCommandCheck(Protocol):
 class SupportsWorkCost(Protocol):
     """An optional extension of `StateMachine` for machines whose commands differ much in their cost.
 
-    A step of the replica applies and answers a bounded amount, and the rest follows in the next steps, so heartbeats
-    continue. The replica counts entries and bytes. A machine with this attribute adds the cost of its work.
+    A step of the replica does a bounded amount of work, and the next steps do the rest, so heartbeats continue. The
+    replica counts entries and bytes. A machine with this attribute adds the cost of its work.
 
     Attributes:
         last_cost: the cost of the last `apply` or `query`, in units of a small command's work beyond the first; 0 for

@@ -1,6 +1,6 @@
-"""Limits of the machines in qcore: how much one command or query may make a replica build.
+"""Limits of the machines in qcore: how much work and memory one command or query may take.
 
-They apply to commands since apply rules 3, and to queries always. They are part of the replicated rules and equal on
+They apply to commands from apply rules 3 on, and to queries always. They are part of the replicated rules and equal on
 every replica. They are not settings: replicas with different limits would diverge. A command that exceeds one fails
 with an error result and changes nothing. Sizes in bytes are those of the JSON text as UTF-8.
 """

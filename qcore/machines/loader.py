@@ -43,7 +43,7 @@ def load_machine(name: str, directory: Path) -> Callable[[], StateMachine]:
 
 
 def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
-    """Return the factory after a test: it must make an object with all parts of a state machine.
+    """Check that a factory makes an object with all parts of a state machine, and return the factory.
 
     Args:
         factory: a class, or a function without arguments.
@@ -54,7 +54,7 @@ def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
     """
     if not callable(factory):
         raise ConfigError(
-            f"machine {name} is not a class but a {type(factory).__name__}: each node makes its machine, "
+            f"machine {name} is not a class but a {type(factory).__name__}: each node makes its own machine, "
             "so give the class, or a function that makes one"
         )
     try:

@@ -1,4 +1,4 @@
-"""The key-value state machine: small and fast. Simulations and examples use it."""
+"""The register machine (`kv`): a small, fast key-value state machine for simulations and examples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _FIELDS = {
     "delete": {"op", "key"},
     "get": {"op", "key"},
 }
-#: Limits of the work before each item of a gradual restore, some milliseconds: registers, and roughly their characters.
+#: Limits of the work before each item of a gradual restore (some milliseconds): registers, and roughly their
+#: characters.
 REGISTERS_PER_STEP = 1000
 CHARS_PER_STEP = 256 * 1024
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
@@ -83,7 +84,7 @@ class KeyValueMachine:
         return True
 
     def query(self, query: str) -> str:
-        """Answer a `get`.
+        """Execute a `get`.
 
         Raises:
             StoreError: the query is not a well-formed `get`.
@@ -186,7 +187,7 @@ def _parse(text: str, *, bounded: bool = True) -> dict[str, JsonValue]:
     """Return the command or query. Its `op` is known, `key` is a text, and it has exactly the fields of its `op`.
 
     Args:
-        bounded: shorten what an error shows of the request; under apply rules 1 and 2 it shows all of it.
+        bounded: shorten the parts of the request that an error shows; under apply rules 1 and 2 it shows all of them.
     """
     try:
         request = from_json(text)

@@ -17,8 +17,8 @@ class StateDigest(Generic[Key]):
 
     A sum does not depend on the order of its terms, so history, dictionary order and `PYTHONHASHSEED` cannot affect
     it. One changed part costs two digests, whatever the size of the state (an additive multiset hash; Bellare and
-    Micciancio, 1997: "AdHash"). It detects replicas that have diverged. It is no defence against a state that was
-    forged on purpose.
+    Micciancio, 1997: "AdHash"). It detects replicas that have diverged. It does not detect a state that was forged on
+    purpose.
     """
 
     def __init__(self) -> None:

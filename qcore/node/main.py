@@ -198,7 +198,7 @@ def _require_data_of_machine(directory: Path, machine: StateMachine) -> None:
         raise IncompatibleVersion(
             f"{directory}: the log does not name its state machine (data of qcore 0.1.0, or of apply rules 1), and "
             f"{found}: this program runs {machine.name!r}; start this node with the --machine that the cluster runs; "
-            "its data is as it was"
+            "its data is unchanged"
         )
 
 

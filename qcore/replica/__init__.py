@@ -3,9 +3,11 @@
     replica = Replica(config, machine, durable_state, rng=random.Random(7), now=0)
     effects = replica.step([event, ...], now, wall_us)
 
-The driver's duties are those that `qcore.core` lists, with three differences. `step` takes a list of events, so that
-commands that arrive together share appends. The replica itself applies entries and takes snapshots. Each
-`ClientRequest` ends in exactly one `Reply`.
+`qcore.core` lists the driver's duties. There are three differences:
+
+- `step` takes a list of events, so commands that arrive together share appends.
+- The replica itself applies entries and takes snapshots.
+- Each `ClientRequest` ends in exactly one `Reply`.
 """
 
 from qcore.replica.config import ReplicaConfig

@@ -1,4 +1,4 @@
-"""The settings of a replica."""
+"""`ReplicaConfig`: the settings of a replica."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class ReplicaConfig:
     Attributes:
         raft: settings of the Raft core.
         max_command_bytes: a larger command or query is rejected (`TooLarge`) before it is appended.
-        max_pending_requests: how many client requests may be without an outcome; beyond it `Overloaded`.
+        max_pending_requests: how many client requests may wait for an outcome; beyond it `Overloaded`.
         max_pending_bytes: how many bytes their payloads may have together; beyond it `Overloaded`.
-        max_admin_requests: how many membership changes, catch-ups of learners and transfers may be without an outcome;
+        max_admin_requests: how many membership changes, catch-ups of learners and transfers may wait for an outcome;
             beyond it `Overloaded`.
         snapshot_entries, snapshot_bytes: take a snapshot when this many entries, or bytes of entries, were applied
             since the last one; 0 switches the criterion off. If the last snapshot is larger than twice
             `snapshot_bytes`, the limit is half its size.
-        keep_entries, keep_bytes: how many entries, and how many bytes of them, stay in the log before a snapshot, for
+        keep_entries, keep_bytes: how many entries before a snapshot, and how many bytes of them, stay in the log for
             slow followers.
         max_rules: the newest apply rules that this node supports; a lower number holds the cluster back
             (`qcore.core.version`).

@@ -1,9 +1,9 @@
-"""How much of the log may be on its way to the disk before a leader stops to append.
+"""The disk window: how much of the log may be on its way to the disk before a leader stops appending.
 
 A write waits for all writes before it. While a snapshot is stored, the storage thread also holds the log back, so that
-the log does not outgrow the snapshot (`qcore.storage.background_writes`). A leader whose disk does not answer for an
-election timeout steps down, so the queue of writes must be short. Requests wait in the replica instead, where they
-are counted and have deadlines. On a follower, the leader's inflight window has the same effect.
+the log does not outgrow the snapshot (`qcore.storage.background_writes`). A leader whose disk makes no progress for an
+election timeout steps down, so the queue of writes must be short. Requests wait in the replica instead, where they are
+counted and have deadlines. On a follower, the leader's inflight window has the same effect.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-#: Bytes of entries on their way: about one transaction of the group commit, while the next one is gathered.
+#: The most bytes of entries on their way: about one transaction of the group commit, while the next one is gathered.
 DISK_WINDOW_BYTES: Final = 4 * 1024 * 1024
 
 

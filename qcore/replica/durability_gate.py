@@ -1,4 +1,4 @@
-"""The durability gate: it holds a message until the write that the message names is durable."""
+"""The durability gate: holds each message until the write that it names is durable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import heapq
 
 from qcore.replica.events import SendPeer
 
-#: Messages that may wait for the disk. A follower's inflight window is far smaller.
+#: The most messages that wait for the disk. A follower's inflight window is far smaller.
 MAX_HELD = 4096
 
 
@@ -31,8 +31,8 @@ class DurabilityGate:
     def admit(self, send: SendPeer) -> bool:
         """True if the message may leave now. Otherwise it is held, and `release` will return it.
 
-        Beyond `MAX_HELD` it is lost, as any message may be: while a disk hangs, the responses to the heartbeats of an
-        hour must not pile up. Once the disk works again, the next heartbeat asks again.
+        Beyond `MAX_HELD` it is lost, as any message may be. So while a disk hangs, responses to heartbeats do not pile
+        up. Once the disk works again, the next heartbeat gets a response.
         """
         if send.after <= self._durable:
             return True

@@ -51,7 +51,7 @@ class ClientRequest:
 
 @dataclass(slots=True)
 class ChangeMembers:
-    """Make these the voters and learners; ends in a `Reply` once the final configuration is committed.
+    """Make these the voters and learners. Ends in a `Reply` once the final configuration is committed.
 
     Otherwise the reply is the error `ChangeRefused`, `NotLeader` or `OutcomeUnknown`.
     `qcore.core.events.ChangeMembership` describes the fields. Leader only.
@@ -67,7 +67,7 @@ class ChangeMembers:
 
 @dataclass(slots=True)
 class AddLearner:
-    """Add a learner; ends in a `Reply` once it has caught up, or in `NotCaughtUp`. Leader only."""
+    """Add a learner. Ends in a `Reply` once it has caught up, or in `NotCaughtUp`. Leader only."""
 
     request_id: int
     node_id: int
@@ -77,7 +77,7 @@ class AddLearner:
 
 @dataclass(slots=True)
 class TransferLeader:
-    """Transfer leadership to a voter (None: the best one); ends in a `Reply` once another leads. Leader only."""
+    """Transfer leadership to a voter (None: the best one). Ends in a `Reply` once another leads. Leader only."""
 
     request_id: int
     to: int | None
@@ -106,7 +106,7 @@ class PeerVersionSupport:
 
 @dataclass(slots=True)
 class InitCluster:
-    """Begin a cluster; ends in a `Reply` once the configuration is committed, or in an error.
+    """Begin a cluster. Ends in a `Reply` once the configuration is committed, or in an error.
 
     With `same_everywhere` other nodes may begin the same cluster independently. The first entries then hold nothing
     that differs between nodes, not even a time stamp.
@@ -127,7 +127,7 @@ class TriggerSnapshot:
 
 @dataclass(slots=True)
 class RequestSnapshot:
-    """Get a snapshot that holds everything acknowledged before this request; ends in a `Reply` with its index.
+    """Get a snapshot that holds everything acknowledged before this request. Ends in a `Reply` with its index.
 
     The core's newest snapshot then has this index or a later one. The snapshot is captured in bounded steps and
     compacts the log, as the policy's snapshots do (`ReplicaConfig.keep_entries`). Any member accepts this request.
@@ -135,7 +135,7 @@ class RequestSnapshot:
     Attributes:
         timeout_ms: how long it may take in total.
         confirm_ms: how long a quorum may take to confirm that this node's state is recent.
-        stale: what this node has applied is recent enough; this needs no leader and no quorum.
+        stale: accept the state that this node has applied, however old; this needs no leader and no quorum.
     """
 
     request_id: int

@@ -1,4 +1,4 @@
-"""Which node leads, and in which term: the result of a transfer."""
+"""`Leadership`: which node leads, and in which term; the result of a transfer."""
 
 from __future__ import annotations
 

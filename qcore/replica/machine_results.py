@@ -38,8 +38,8 @@ def within_bound(result: Result) -> Result:
     return _bounded(result, _COMMAND, "look at the state for what it did")
 
 
-def answer_to_query(answer: object) -> Result:
-    """The answer to a read, or the error that replaces it."""
+def result_of_query(answer: object) -> Result:
+    """The result of a read if it is valid text and not too large, else the error that replaces it."""
     return _bounded(_valid(answer, _QUERY), _QUERY, "ask for less at a time")
 
 
@@ -66,7 +66,7 @@ def digest_of(machine: StateMachine) -> str:
 
 
 def exception_text(raised: BaseException) -> str:
-    """The text of a machine's exception, of bounded length and fit to be sent."""
+    """The text of a machine's exception, shortened and valid, so it can be sent."""
     try:
         text = str(raised)[:_MAX_TEXT]
     except Exception:  # noqa: BLE001 - user code again

@@ -1,4 +1,4 @@
-"""Messages between replicas beyond those of Raft: requests that a follower passes to the leader."""
+"""The messages between replicas besides those of Raft: requests that a follower passes to the leader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replica: the Raft core, the state machine and the requests, as one pure object."""
+"""`Replica`: the Raft core, the state machine and the requests, as one pure object."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ class Replica:
     Args:
         config: settings.
         machine: a fresh state machine; the snapshot in `durable` is restored into it.
-        durable: what the storage returned.
+        durable: the state that the storage returned.
         rng: draws election timeouts and the first forward number.
         now: µs on the monotonic clock that later steps will use.
 
     Raises:
-        LogCorrupt: there is a gap between snapshot and log in `durable`.
+        LogCorrupt: log and snapshot in `durable` do not meet.
         ConfigError: the machine declares no name or versions.
         IncompatibleVersion: log or snapshot belong to another state machine, or to a version that this one cannot
             apply.

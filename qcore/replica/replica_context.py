@@ -1,4 +1,4 @@
-"""The replica as its parts see it: what they use of the replica that they belong to."""
+"""`ReplicaContext`: the interface of a replica for its parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qcore.replica.requests.pending import PendingRequest
 
 
 class ReplicaContext(Protocol):
-    """The replica, as its parts see it."""
+    """What the parts of a replica may use of it."""
 
     core: RaftCore
     #: Why there is no connection to a peer; None if there is one, or if the driver does not know.
@@ -62,7 +62,7 @@ class ReplicaContext(Protocol):
         ...
 
     def serve(self, request: PendingRequest) -> None:
-        """Answer a read from the current state."""
+        """Serve a read from the current state."""
         ...
 
     def resubmit(self, request: PendingRequest) -> None:
@@ -90,7 +90,7 @@ class ReplicaContext(Protocol):
         ...
 
     def silence_reason(self, peer_id: int) -> str:
-        """Why a peer does not answer, as text."""
+        """Why a peer does not respond, as text."""
         ...
 
     def not_leader(self) -> NotLeader:

@@ -1,18 +1,17 @@
-"""When a snapshot is due, how a large state is captured without stopping the node, and how it is restored.
+"""Takes and restores snapshots: decides when one is due, and captures a large state without stopping the node.
 
-One cheap call freezes the state machine at one index. Each step then reads one chunk of its text, so that heartbeats
-and requests continue in between.
+One cheap call freezes the state at one index. Each step then reads one chunk of its text, so heartbeats and requests
+continue in between.
 
-**Pacing.** One chunk a millisecond is not enough when the log grows faster than that, or when steps are rare. So for
-every byte that a step appends to the log, it also reads a byte of the snapshot, like the assists of an incremental
-garbage collector. A snapshot is complete before the log has grown by the snapshot's size, under any load. A step
-appends a bounded number of bytes (a leader proposes no more, and sends no more to a follower), so it reads a bounded
-number.
+**Pacing.** One chunk a millisecond is not enough when the log grows faster than that, or when steps are rare. So a step
+also reads a byte of the snapshot for every byte that it appends to the log, like the assists of an incremental garbage
+collector. A snapshot is complete before the log has grown by the snapshot's size, under any load. A step appends a
+bounded number of bytes (a leader proposes no more, and sends no more to a follower), so it reads a bounded number.
 
 **Policy.** A snapshot is due after `snapshot_bytes` of log, or after half the size of the last snapshot if that is
 more. Otherwise a state that is much larger than the policy would be written again and again. So snapshots write at most
 about twice as much as the log, and the log on disk is at most a small multiple of the policy or the state, whichever is
-larger. All bytes are those of UTF-8. Small entries that cost much to apply count by their work.
+larger. All bytes are those of UTF-8. Small entries that take much work to apply count by that work.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from qcore.replica.config import ReplicaConfig
 from qcore.replica.machine_results import exception_text
 from qcore.replica.sessions.session_table import SessionTable
 
-#: A snapshot is due after this much work: seconds of it, in units of a small entry's work. A large state comes later,
-#: after work in proportion to its size.
+#: A snapshot is due after this much work, in units of a small entry's work: some seconds. With a large state it is due
+#: later, after work in proportion to its size.
 _WORK_BETWEEN = 200_000
 #: The pause between two chunks, µs, while nothing is appended.
 _PAUSE_US = 1_000
-#: Characters that a machine gets at a time when it restores a snapshot.
+#: How many characters a machine receives at a time when it restores a snapshot.
 _RESTORE_CHARS = 64 * 1024
 
 
@@ -197,7 +196,7 @@ def _captured(machine: StateMachine) -> Iterator[str]:
     try:
         chunks = machine.snapshot()
     except Exception as raised:  # the boundary to user code
-        raise _no_snapshot(raised) from raised
+        raise _snapshot_failed(raised) from raised
     # A text is an iterable of characters, which would be read one by one.
     return _checked(_guarded([chunks] if isinstance(chunks, str) else chunks))
 
@@ -206,16 +205,16 @@ def _checked(chunks: Iterable[object]) -> Iterator[str]:
     """The chunks, each as text that can be stored and sent."""
     for number, chunk in enumerate(chunks, start=1):
         if not isinstance(chunk, str):
-            raise _bad_snapshot(f"is no text but of the type {type(chunk).__name__}", number)
+            raise _invalid_chunk(f"is not text but of the type {type(chunk).__name__}", number)
         at = lone_surrogate(chunk)
         if at is not None:
-            raise _bad_snapshot(
+            raise _invalid_chunk(
                 f"has a lone surrogate, U+{ord(chunk[at]):04X}, at character {at}", number
             )
         yield chunk
 
 
-def _bad_snapshot(fault: str, number: int) -> StateMachineFailed:
+def _invalid_chunk(fault: str, number: int) -> StateMachineFailed:
     return StateMachineFailed(
         f"chunk {number} of the state machine's snapshot {fault}; this node stops, and nothing of the snapshot was "
         "stored: a snapshot must be text that can be written as UTF-8"
@@ -226,10 +225,10 @@ def _guarded(chunks: Iterable[str]) -> Iterator[str]:
     try:
         yield from chunks
     except Exception as raised:  # the boundary to user code
-        raise _no_snapshot(raised) from raised
+        raise _snapshot_failed(raised) from raised
 
 
-def _no_snapshot(raised: Exception) -> StateMachineFailed:
+def _snapshot_failed(raised: Exception) -> StateMachineFailed:
     return StateMachineFailed(
         f"taking a snapshot raised {type(raised).__name__}: {exception_text(raised)}; this node stops: the state "
         "machine must give its state whenever it is asked to"
@@ -259,7 +258,7 @@ def restore_all(restoring: Generator[None, None, int]) -> int:
 
 
 def check_restorable(data: str, machine: StateMachine) -> None:
-    """Check that the machine understands the text of a snapshot. The machine keeps a part of that state.
+    """Check that the machine understands the text of a snapshot. This leaves a part of that state in the machine.
 
     If the machine restores gradually, only the first part is tried.
 

@@ -1,4 +1,4 @@
-"""Effects and messages of a replica as trace records, the same for simulated and real nodes."""
+"""Writes the effects and messages of a replica as trace records, the same for simulated and real nodes."""
 
 from __future__ import annotations
 

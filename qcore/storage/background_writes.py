@@ -1,11 +1,11 @@
-"""Does the writer's work between the transactions that clients wait for: stores large snapshots, removes old parts.
+"""Background writes, between the transactions that clients wait for: store large snapshots, remove superseded parts.
 
 A node's own large snapshot may be stored late. It is redundant with the log until it is stored: after a crash, the
-older snapshot and the log entries after it are still there. But if it waits for ever, the log on disk grows without
-a bound. So:
+older snapshot and the log entries after it are still there. But if it waited for ever, the log on disk would grow
+without a bound. So:
 
 - **A snapshot that has been begun is finished.** Meanwhile only the newest other snapshot waits; older ones are
-  forgotten. A snapshot that must be stored immediately (the leader's, or a small one) supersedes all of them.
+  dropped. A snapshot that must be stored immediately (the leader's, or a small one) supersedes all of them.
 - **Storing keeps pace with the log**: for every `ASSIST_BYTES` appended, one transaction's worth is done before the
   next entries are written, like the assists of an incremental garbage collector. While a snapshot is stored, the log
   grows by at most as many bytes as the snapshot has characters, and by a third of that during the clean-up after it.
@@ -25,7 +25,7 @@ from qcore.storage.log_size import FootprintMeter
 
 #: A snapshot with fewer characters is stored with the rest of its batch.
 BACKGROUND_SNAPSHOT_MIN_CHARS: Final = 1 << 20
-#: After this many bytes of log one transaction is done here. It writes as many characters of a snapshot.
+#: After this many bytes of log one transaction is done here. It writes the same number of characters of a snapshot.
 ASSIST_BYTES: Final = 512 << 10
 #: Bytes of log that one transaction compacts after a snapshot.
 COMPACTED_BYTES_PER_TRANSACTION: Final = 8 << 20
@@ -46,7 +46,7 @@ class SupportsSnapshotParts(Protocol):
 
 @runtime_checkable
 class SnapshotPartsStorage(SupportsSnapshotParts, Protocol):
-    """What `BackgroundSnapshots` needs of such a storage."""
+    """What `BackgroundSnapshots` needs from such a storage."""
 
     def write(self, writes: list[Write]) -> None:
         """See `qcore.storage.interface.LogStorage.write`."""
@@ -81,7 +81,7 @@ class BackgroundSnapshots:
         return self._begun is not None or self._waiting is not None
 
     def defer_snapshots(self, writes: Iterable[Write]) -> list[Write]:
-        """Keep back the snapshots that may be stored late, and return the writes to do now."""
+        """Hold back the snapshots that may be stored late, and return the writes to do now."""
         now: list[Write] = []
         for write in writes:
             if not isinstance(write, StoreSnapshot):
@@ -127,7 +127,8 @@ class BackgroundSnapshots:
             self._whole = not self._storage.write_snapshot_parts(begun.snapshot)
             if not self._whole:
                 return
-        # Each of these writes leaves a whole state: the first one stores the snapshot, the others compact the log.
+        # The state is complete after each of these writes: the first one stores the snapshot, the others compact the
+        # log.
         through = self._meter.compaction_index(
             begun.compact_through, COMPACTED_BYTES_PER_TRANSACTION
         )
@@ -138,7 +139,7 @@ class BackgroundSnapshots:
             self._begun, self._removing_stale_parts = None, True
 
     def discard_pending(self) -> None:
-        """Forget the snapshots that wait. The stored one stays, and so do the entries after it."""
+        """Drop the snapshots that wait. The stored one stays, and so do the entries after it."""
         self._begun = self._waiting = None
 
     def stop(self) -> None:

@@ -77,7 +77,7 @@ class GroupCommitWriter:
         on_error: called once, with the error that stops the writer.
         on_disk_full: called with the error when a write begins to wait for space, and with None when it is done.
         on_snapshot_stored: called with the last index of the stored snapshot whenever that index has changed.
-        loaded: what the storage holds, if the caller has already loaded it.
+        loaded: the state in the storage, if the caller has already loaded it.
         retry_s: pause between attempts while the disk is full, seconds.
     """
 
@@ -122,13 +122,13 @@ class GroupCommitWriter:
 
     @property
     def pending(self) -> PendingWrites:
-        """What is submitted and not yet durable."""
+        """The writes that are submitted and not yet durable."""
         with self._counts:
             return PendingWrites(self._pending_writes, self._pending_bytes)
 
     @property
     def footprint(self) -> Footprint:
-        """What the disk holds."""
+        """What the disk holds of the log."""
         return self._footprint
 
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
@@ -160,7 +160,7 @@ class GroupCommitWriter:
         )
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Write what is queued, then end the thread. The storage stays open. Idempotent.
+        """Write all queued submissions, then end the thread. The storage stays open. Idempotent.
 
         While the disk is full, one last attempt is made, and `on_error` reports what could not be written. Without
         `start` there is no thread, and nothing is written.
@@ -230,7 +230,7 @@ class GroupCommitWriter:
         self._update_footprint()
 
     def _update_footprint(self) -> None:
-        """Publish what is now on disk."""
+        """Publish the current footprint on disk."""
         before, self._footprint = self._footprint, self._meter.footprint
         index = self._footprint.snapshot_index
         if index != before.snapshot_index:
@@ -252,7 +252,7 @@ class GroupCommitWriter:
         return self._queue.get()
 
     def _gather(self, first: _Submission) -> tuple[_Submission, _Submission | None, bool]:
-        """Merge what is queued. Returns the batch, a submission that no longer fits, and whether the end was seen."""
+        """Merge the queued submissions. Returns the batch, one that no longer fits, and whether this is the end."""
         batch = first
         while True:
             try:
@@ -277,7 +277,7 @@ class GroupCommitWriter:
             writes = self._background.defer_snapshots(writes)
             for write in writes:
                 if isinstance(write, StoreSnapshot) and write.reset_log:
-                    # All later writes rest on this snapshot, so they wait for it. Its transactions stay bounded.
+                    # All later writes depend on this snapshot, so they wait for it. Its transactions stay bounded.
                     while self._until_space(partial(storage.write_snapshot_parts, write.snapshot)):
                         pass
         if writes or batch.commit is not None:
@@ -312,7 +312,7 @@ class GroupCommitWriter:
 
     def _fail(self, error: StorageError) -> None:
         self._failure = error
-        # A closed loop raises RuntimeError: then no caller is left to notify.
+        # A closed loop raises RuntimeError: no caller is left to notify.
         with suppress(RuntimeError):
             self._notify(partial(self._on_error, error))
 

@@ -1,4 +1,4 @@
-"""What a node needs from its storage.
+"""`LogStorage`: what a node needs from its storage.
 
 `qcore.core.log.durable_state.apply_write` defines what each write means. `qcore.testing.storage_conformance` tests an
 implementation against the whole contract.
@@ -88,7 +88,7 @@ class LogStorage(Protocol):
 
         Args:
             writes: may be empty. The caller may reuse its lists and objects afterwards.
-            commit: the newest commit index, to be stored along. One below the stored index changes nothing.
+            commit: the newest commit index, stored in the same step. An index below the stored one changes nothing.
 
         Raises:
             ValueError: a write does not fit the log, as `qcore.storage.log_outline.LogOutline` defines it; nothing

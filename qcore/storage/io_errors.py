@@ -1,4 +1,4 @@
-"""Turns errors of SQLite and of the system into qcore's: each names its cause and has fitting advice.
+"""Converts errors of SQLite and of the system to qcore's errors, which name the cause and what to do.
 
 The causes are an I/O error, a full disk, a permission, a busy file and damage. Only damage calls for a new data
 directory, so no other cause may be reported as damage. SQLite's word for it is not enough: the files are read to
@@ -30,7 +30,7 @@ _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: A file this close below the size limit of its process has no room for another page, bytes.
 _AT_LIMIT: Final = 64 * 1024
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
-#: These errors are about names rather than the disk.
+#: Errors about a path, not about the disk.
 _IN_THE_WAY: Final = (
     *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
     *(errno.ENAMETOOLONG, errno.ELOOP),
@@ -40,7 +40,7 @@ _EXHAUSTED: Final = {
     errno.ENFILE: "the system has too many files open: close some, or raise its limit",
     errno.ENOMEM: "the system is out of memory: free some, then start the node again",
 }
-#: How `quick_check` reports a page that was not read. Its other complaints are about the content of pages.
+#: How `quick_check` reports a page that it could not read. Its other complaints are about the content of pages.
 _PAGE_NOT_READ: Final = re.compile(r"error code=(\d+)")
 _READ_BYTES: Final = 1 << 20
 
@@ -132,8 +132,8 @@ def error_from_sqlite(
             return StorageError(f"{text}: an I/O error: {DISK_ADVICE}")
         case _:
             return StorageError(
-                f"{text}: nothing says that the data is damaged; leave it as it is, check the disk, and report this "
-                "with the message"
+                f"{text}: nothing indicates that the data is damaged; leave it as it is, check the disk, and report "
+                "this with the message"
             )
 
 
@@ -162,7 +162,7 @@ def error_from_corruption(
 def quick_check(connection: sqlite3.Connection) -> str:
     """Let SQLite check every page. Reads the whole file, as `load` does anyway. Returns "ok" if all is well.
 
-    It raises no error for a page that the disk cannot read: that is one of its complaints.
+    For a page that the disk cannot read it raises no error; the result reports it.
     """
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     return " ".join(str(verdict).split())
@@ -213,7 +213,7 @@ def _at_limit(path: Path) -> bool:
 
 
 def _not_opened(path: Path, text: str, action: str) -> StorageError:
-    """SQLite reports only that it could not open a file, or not for writing. Ask the system for the reason."""
+    """SQLite reports only that it could not open a file (for writing). Ask the system for the reason."""
     try:
         for each in _files(path):
             os.stat(each)

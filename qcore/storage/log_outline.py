@@ -12,15 +12,15 @@ from qcore.core.entry import DurableState, Entry, Snapshot
 
 @dataclass(slots=True)
 class LogOutline:
-    """Bounds, terms and snapshot position of a durable state, kept in a few integers.
+    """The bounds, terms and snapshot index of a durable state, kept in a few integers.
 
     `after` accepts only what `qcore.core.log.durable_state.apply_write` accepts. It also rejects writes whose result no
-    `load` may return: a gap inside an append or between snapshot and log, terms that fall (paper, section
-    5.4.1: log matching), an entry newer than the hard state's term (paper, figure 2: the term is saved first).
+    `load` may return: a gap inside an append or between snapshot and log, falling terms (paper, section 5.4.1: log
+    matching), an entry newer than the hard state's term (paper, figure 2: the term is saved first).
 
     Attributes:
         first_index: index of the first entry, or the one that the next entry would have.
-        last_index: index of the last entry, or of the snapshot's last, or 0.
+        last_index: index of the last entry, or of the snapshot's last entry, or 0.
         hard_term: the hard state's term.
         snapshot_index: the snapshot's last included index, or 0.
         snapshot_term: the snapshot's last included term, or 0.

@@ -1,4 +1,4 @@
-"""Tracks how much of the log is on disk by counting the writes, because asking the database would take long."""
+"""Tracks how much of the log is on disk. It counts the writes, because asking the database would take long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Footprint:
 
     Attributes:
         first_index: index of the first entry, or the one that the next entry would have.
-        last_index: index of the last entry, or of the snapshot's last, or 0.
+        last_index: index of the last entry, or of the snapshot's last entry, or 0.
         log_bytes: size of the entries, including `qcore.core.entry.ENTRY_OVERHEAD_BYTES` for each.
         snapshot_index: the last index that the stored snapshot covers, or 0.
     """
@@ -31,7 +31,7 @@ class FootprintMeter:
     """Counts the writes of one log.
 
     Args:
-        state: what the disk holds at first.
+        state: the state on disk at first.
     """
 
     def __init__(self, state: DurableState) -> None:

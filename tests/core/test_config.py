@@ -1,4 +1,4 @@
-"""A `RaftConfig` whose settings cannot work is refused, and the error names the field."""
+"""An invalid `RaftConfig` is refused, and the error names the field."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from qcore.errors import ConfigError
         ("max_uncommitted_bytes", -5),
     ],
 )
-def test_value_below_one_is_rejected(field: str, value: int) -> None:
+def test_value_below_one_is_refused(field: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"{field} is {value}; it must be at least 1"):
         RaftConfig(**{"node_id": 1, field: value})  # type: ignore[arg-type] # every field named here is a number
 
 
-def test_empty_range_of_election_timeouts_is_rejected() -> None:
+def test_empty_range_of_election_timeouts_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"election_timeout_max_ms \(100\) is below"):
         RaftConfig(node_id=1, election_timeout_max_ms=100)
 
 
 @pytest.mark.parametrize("heartbeat", [150, 151])
-def test_heartbeat_as_slow_as_the_election_timeout_is_rejected(heartbeat: int) -> None:
+def test_heartbeat_as_slow_as_the_election_timeout_is_refused(heartbeat: int) -> None:
     with pytest.raises(ConfigError, match="would campaign against a live leader"):
         RaftConfig(node_id=1, heartbeat_ms=heartbeat)
 

@@ -1,4 +1,4 @@
-"""Each check of a machine's output finds a machine that only this check finds: all other tests of the suite pass."""
+"""Each check of a machine's output finds a faulty machine that all other checks accept."""
 
 from __future__ import annotations
 

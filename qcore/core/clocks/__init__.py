@@ -1,1 +1,1 @@
-"""The two clocks in the log: the cluster clock and the wall clock of the leader."""
+"""The two clocks in the log: the cluster clock and the leader's wall clock."""

@@ -2,8 +2,8 @@
 
 Sessions expire by this clock. No wall clock moves it. Its value is in the log: every entry carries it
 (`Entry.clock_us`). A new leader starts with the newest value in its log or snapshot and adds the time since its
-election, measured by its monotonic clock. So the clock stands still while there is no leader, and an outage, however
-long, costs no session its lifetime.
+election, measured by its monotonic clock. So the clock stands still while there is no leader, and even a long outage
+expires no session.
 
 | situation | what the clock counts |
 |---|---|
@@ -12,9 +12,9 @@ long, costs no session its lifetime.
 | the leader's process was paused between two steps | at most one election timeout of the pause |
 | the leader has lost contact with a quorum | at most one election timeout after the last contact |
 | entries wait, and none is committed | at most one election timeout after the last commit |
-| a leader dies after it appended nothing for a while | nothing since its last entry (`qcore.replica.sessions.ticks`) |
+| a leader dies some time after its last append | nothing since its last entry (`qcore.replica.sessions.ticks`) |
 
-"Election timeout" is `election_timeout_max_ms` here. Under rules 1 the clock does not exist, and entries carry 0.
+"Election timeout" is `election_timeout_max_ms` here. Under apply rules 1 the clock does not exist, and entries carry 0.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ClusterClock:
         self.updated_at = 0
 
     def begin(self, value_us: int, now: int) -> None:
-        """A term begins: a quorum has voted at `now`, and `value_us` is the newest value in the log."""
+        """Begin a term: a quorum has voted at `now`, and `value_us` is the newest value in the log."""
         self.value_us = value_us
         self.updated_at = now
         self._trusted_until = now + self._limit_us
@@ -75,7 +75,7 @@ class ClusterClock:
     def time_when(self, value_us: int) -> int:
         """When the clock will have this value if the leader continues to lead, µs on its monotonic clock.
 
-        A future value is not reached before the next update: an entry appended earlier would carry the old value.
+        The clock reaches a future value only at its next update: an entry appended earlier would carry the old value.
         """
         missing = value_us - self.value_us
         return (

@@ -1,22 +1,23 @@
 """The time stamps of entries: the leader's wall clock, kept within a bound of a quorum's wall clocks.
 
-Under rules 2, responses to a leader or candidate carry the responder's wall clock. The leader stores each as an offset
-from its *monotonic* clock, so that its estimates remain valid when its wall clock is set. Together with its wall clock
-they give two bounds:
+From apply rules 2 on, responses to a leader or candidate carry the responder's wall clock. The leader stores each as an
+offset from its *monotonic* clock, so that its estimates remain valid when its wall clock is set. Together with its wall
+clock they give two bounds:
 
 | bound | meaning |
 |---|---|
 | low | the latest time that the clocks of a quorum have reached |
 | high | the earliest time that the clocks of a quorum have not passed |
 
-If the clocks of all voters are known and the number of voters is odd, both bounds are the median. A voter that has not
-responded may have any time. The leader stamps an entry with its wall clock, but never outside `low - B` to `high + B`,
-where B is `RaftConfig.max_wall_skew_ms`.
+If the clocks of all voters are known and the number of voters is odd, both bounds are the median. The clock of a voter
+that has not responded may show any time. The leader stamps an entry with its wall clock, but never outside `low - B` to
+`high + B`, where B is `RaftConfig.max_wall_skew_ms`.
 
 If low and high differ (a voter is silent, and the others disagree), the leader cannot know whose clock is wrong. A
-stamp that is too late cannot be taken back. So the leader then stamps no later than `low + B`, or than its last stamp
-plus the time since then. The same holds in the only case in which a leader does not know low: the rules were raised in
-its term, and no quorum has responded since. After any later election the votes have reported the clocks.
+stamp that is too late cannot be taken back. So the leader then stamps no later than `low + B` or its last stamp plus
+the time since then, whichever is later. While low is unknown, only the second limit applies. That happens only after
+the rules were raised in this term, until a quorum responds. After any later election the votes have reported the
+clocks.
 
 A stamp is never earlier than the one before it. Under rules 1 the leader stamps entries with its clock as it is.
 An estimate is late by the transit time of the response, so B must be well above that time.
@@ -30,7 +31,7 @@ from qcore.core import quorum
 from qcore.core.messages import AppendEntries, InstallSnapshot, RequestVote
 from qcore.core.raft_server import RaftServer
 
-#: Beyond any clock, µs.
+#: Later than any clock shows, µs.
 _FAR = 1 << 62
 
 
@@ -40,10 +41,10 @@ _FAR = 1 << 62
 def response_wall_us(
     server: RaftServer, request: AppendEntries | InstallSnapshot | RequestVote
 ) -> int:
-    """This server's wall clock for its response; 0 if the sender would refuse a response with that field.
+    """This server's wall clock for its response; 0 if the receiver could not read that field.
 
     A server whose log is empty does not know the cluster's rules. It reports its clock if the request contains
-    something that only servers with rules 2 send.
+    something that servers send only from rules 2 on.
     """
     if server.rules >= 2:
         return server.wall_us
@@ -57,7 +58,7 @@ def response_wall_us(
 
 
 def offset_from_monotonic(server: RaftServer, wall_us: int) -> int | None:
-    """How far a wall clock reported just now is ahead of this server's monotonic clock, µs; None if unreported (0)."""
+    """How far a wall clock, as just reported, is ahead of this server's monotonic clock, µs; None if unreported (0)."""
     return wall_us - server.now if wall_us > 0 else None
 
 

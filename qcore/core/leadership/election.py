@@ -184,7 +184,7 @@ def hears_live_leader(server: RaftServer) -> bool:
     """True while a vote for another server would only disturb a working leader (dissertation 4.2.3).
 
     Contact with a leader counts only with CheckQuorum. Without it, a leader that lost its quorum would be protected
-    for ever. A promise counts in any case.
+    for ever. A promise always counts.
     """
     if server.now < server.no_vote_before:
         return True
@@ -235,7 +235,7 @@ def on_pre_vote(server: RaftServer, from_id: int, request: PreVote) -> None:
 
 
 def on_request_vote(server: RaftServer, from_id: int, request: RequestVote) -> None:
-    """A request for the current term. The caller has handled newer and older terms."""
+    """Grant or reject a vote for the current term. The caller has handled newer and older terms."""
     safeguards = server.config.safeguards
     free = server.voted_for in (None, request.candidate_id)
     granted = (
@@ -262,7 +262,7 @@ def on_request_vote(server: RaftServer, from_id: int, request: RequestVote) -> N
 
 
 def _log_is_up_to_date(server: RaftServer, last_index: int, last_term: int) -> bool:
-    """Would a leader with this log hold everything committed? (paper, 5.4.1)"""
+    """Whether a leader with this log would hold every committed entry (paper, 5.4.1)."""
     if not server.config.safeguards.log_freshness_check:
         return True
     return (last_term, last_index) >= (server.log.last_term, server.log.last_index)
@@ -296,7 +296,7 @@ def quorum_contact_at(server: RaftServer) -> int:
 
     The newest time at or after which a quorum, itself included, had responded.
     """
-    contacts = {peer: progress.last_answer_at for peer, progress in server.progress.items()}
+    contacts = {peer: progress.last_response_at for peer, progress in server.progress.items()}
     contacts[server.node_id] = server.now
     return quorum.quorum_value(server.membership, contacts)
 

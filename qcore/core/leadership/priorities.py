@@ -1,11 +1,10 @@
-"""How many voters may have priority 0: fewer than half, so none if there are one or two voters.
+"""The rule on priority 0: fewer than half of the voters may have it, so none if there are one or two voters.
 
 A server of priority 0 never leads. If all voters have priority 0, the cluster never has a leader again. If half of
 them do, one crash can leave a majority that works and cannot elect a leader.
 
-Each server sets its own priority. It may change at any restart, and the leader learns it from responses only. So the
-rule is checked as far as priorities are known (an unknown one counts as 1), and a server that sees it broken reports
-it.
+Each server sets its own priority. It may change at any restart, and the leader learns it from responses only. So only
+known priorities are checked (an unknown one counts as 1), and a server that finds the rule broken reports it.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def change_rejection(server: RaftServer, wanted: Sequence[int]) -> str | None:
 
 
 def effective_fault(server: RaftServer) -> str | None:
-    """Why the effective voters break the rule, as far as known here, or None. Both voter sets of a joint phase count.
+    """Why the effective voters break the rule by their known priorities, or None. Both sets of a joint phase count.
 
     A server that does not lead knows only its own priority. That is enough for one or two voters.
     """

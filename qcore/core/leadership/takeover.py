@@ -1,15 +1,15 @@
-"""The target's side of a transfer: could this server win, and would it remain leader? (dissertation 3.10, 9.6)
+"""The target's side of a transfer: it checks that it could win and would remain leader (dissertation 3.10, 9.6).
 
 A server that is asked to take over first asks for pre-votes. These state that the leader asked for it, so voters
 agree although they are in contact with the leader. Meanwhile the server follows its leader, and nothing changes
 anywhere if it cannot win. It campaigns only with a majority, and reports the decision to the leader.
 
 A transfer by priority must not only succeed, it must last. So the leader names the voters that it reaches itself
-(`TimeoutNow.must_reach`), and the target needs a pre-vote of each of them. A grant proves that messages reach this
-voter and come back at that moment; it proves nothing about the next. The target also rejects if its disk was
-slow recently. `qcore.core.leadership.transfer_backoff` bounds the harm of what both tests miss.
+(`TimeoutNow.must_reach`), and the target needs a pre-vote from each of them. A grant proves that messages reach this
+voter and come back now; it proves nothing about later. The target also rejects if its disk was slow recently. Where
+both checks miss a problem, `qcore.core.leadership.transfer_backoff` bounds the harm.
 
-Under apply rules 1 the flag does not exist, and the target campaigns immediately, as 0.1.0 does.
+Under apply rules 1 pre-votes cannot state that, and the target campaigns immediately, as 0.1.0 does.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ def on_pre_vote_response(server: RaftServer, from_id: int, response: PreVoteResp
 def reject_transfer(server: RaftServer) -> None:
     """The deadline passed, the leader fell silent, or the votes decided against this server."""
     takeover = server.incoming_transfer
-    assert takeover is not None, "there is a takeover to reject"
+    assert takeover is not None, "no takeover to reject"
     server.incoming_transfer = None
     _respond(server, takeover.leader_id, accepted=False)
 
 
 def _decide(server: RaftServer) -> None:
     takeover = server.incoming_transfer
-    assert takeover is not None, "there is a takeover to decide"
+    assert takeover is not None, "no takeover to decide"
     needed = [
         takeover.votes.get(voter)
         for voter in takeover.must_reach

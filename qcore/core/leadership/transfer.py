@@ -2,15 +2,15 @@
 
 The leader stops accepting proposals, brings the target up to date, and asks it to take over. The target finds out
 whether it could win and then campaigns (see `qcore.core.leadership.takeover`). Its vote requests give the reason, and
-voters grant them although they know a live leader. Once a `TimeoutNow` was sent, the leader's lease is void for the
-rest of its term: a delayed `TimeoutNow` may let the target win at any later time.
+voters grant them although they know a live leader. Once a `TimeoutNow` has been sent, the leader's lease is void for
+the rest of its term: a delayed `TimeoutNow` may let the target win at any later time.
 
 By priority the leader transfers only to a voter that is likely to remain leader:
 
 | the target | known from |
 |---|---|
 | has the whole log and responded within the shortest election timeout | its responses |
-| was not silent for an election timeout within the last `STEADY_TIMEOUTS` of them | its responses |
+| was never silent for an election timeout in the last `STEADY_TIMEOUTS` timeouts | its responses |
 | did not fail recently, in this term or in earlier ones | `qcore.core.leadership.transfer_backoff` |
 | reaches every voter that this leader reaches, at this moment | its pre-votes; see `qcore.core.leadership.takeover` |
 | has had a fast disk recently | its rejection |
@@ -28,7 +28,8 @@ from qcore.core.log.progress import Progress
 from qcore.core.messages import TimeoutNow, TimeoutNowResponse
 from qcore.core.raft_server import OutgoingTransfer, RaftServer
 
-#: For this many of the longest election timeouts a voter must have responded without a break to take over by priority.
+#: A voter takes over by priority only if it has responded without a break for this many of the longest election
+#: timeouts.
 STEADY_TIMEOUTS: Final = 20
 
 _REJECTED_TRANSFER: Final = "rejected the transfer: it could not win an election now"
@@ -45,7 +46,7 @@ def begin(server: RaftServer, to: int | None) -> None:
         whom = "there is no other voter" if to is None else f"node {to} is not a voter"
         server.emit(TransferRejected("unknown_member", f"{whom}: no node can take over"))
     elif target in priorities.never_lead(server, (target,)):
-        # It would not even ask for votes, and writes would wait for it without success.
+        # It would not even ask for votes, and writes would wait for nothing.
         server.emit(
             TransferRejected(
                 "priorities",
@@ -174,10 +175,10 @@ def _best_voter(server: RaftServer, rejected_by: Collection[int] = ()) -> int | 
 
 
 def _is_recent(server: RaftServer, progress: Progress) -> bool:
-    return server.now - progress.last_answer_at < server.election_timeout_min_us
+    return server.now - progress.last_response_at < server.election_timeout_min_us
 
 
 def _is_steady(server: RaftServer, progress: Progress) -> bool:
     """Whether the voter was not silent recently: one that crashes again and again would not remain leader."""
-    since = progress.answering_since
+    since = progress.responding_since
     return since is None or server.now - since >= STEADY_TIMEOUTS * server.election_timeout_max_us

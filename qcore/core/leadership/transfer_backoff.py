@@ -1,4 +1,4 @@
-"""Which servers recently became leader and did not last: the memory behind transfers by priority.
+"""The transfer backoff: which servers recently became leader and did not last. Transfers by priority avoid them.
 
 A transfer by priority is useless if the new leader soon loses its leadership: the cluster pays two elections, and the
 next leader would immediately try again. So every server remembers what it saw of each other member:

@@ -1,1 +1,1 @@
-"""The replicated log of one server: append, replicate, commit, compact, restore; and how fast its disk is."""
+"""The log of one server: append, replicate, commit, compact and restore it, and measure how fast the disk stores it."""

@@ -36,7 +36,7 @@ def on_snapshot_taken(server: RaftServer, event: SnapshotTaken) -> None:
     _forget_before(server.memberships, event.index)
     _forget_before(server.versions, event.index)
     for progress in server.progress.values():
-        # A silent follower must not keep an old snapshot in memory beside the new one: there may be many of them.
+        # There may be many silent followers: none of them keeps an old snapshot in memory beside the new one.
         if progress.snapshot is not None and not _is_active(server, progress):
             progress.become_probe(progress.match + 1)
 
@@ -48,7 +48,7 @@ def _forget_before(history: list[tuple[int, T]], index: int) -> None:
 
 
 def send_to_active(server: RaftServer, peer: int, progress: Progress) -> None:
-    """Send the snapshot if the follower responded recently: to a dead one it would be sent again and again.
+    """Send the snapshot only if the follower responded recently; otherwise a dead one would get it again and again.
 
     A silent follower still gets heartbeats, and its first response leads here again.
     """
@@ -109,7 +109,7 @@ def on_install_snapshot_response(
 
 
 def _is_active(server: RaftServer, progress: Progress) -> bool:
-    return server.now - progress.last_answer_at < server.election_timeout_max_us
+    return server.now - progress.last_response_at < server.election_timeout_max_us
 
 
 def _superseded(server: RaftServer, transfer: OutgoingSnapshot) -> bool:
@@ -161,7 +161,7 @@ def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapsh
         server.emit(MessageDropped(from_id, request, "the snapshot chunk is senseless"))
         return
     if index <= server.commit_index or server.log.matches(index, term):
-        # The log already holds what the snapshot covers. The snapshot only proves that it is committed.
+        # The log already holds the entries that the snapshot covers. The snapshot only proves that they are committed.
         server.incoming_snapshot = None
         server.commit_to(index)
         _respond(server, from_id, request, request.total, server.commit_index)
@@ -185,7 +185,7 @@ def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapsh
 
 
 def _collect(server: RaftServer, request: InstallSnapshot) -> IncomingSnapshot:
-    """Keep the chunk if it is the next one. A chunk of another snapshot replaces what is held."""
+    """Keep the chunk if it is the next one. A chunk of another snapshot replaces the chunks held."""
     meta = SnapshotMeta(
         request.last_included_index,
         request.last_included_term,
@@ -213,7 +213,7 @@ def _collect(server: RaftServer, request: InstallSnapshot) -> IncomingSnapshot:
 def _respond(
     server: RaftServer, from_id: int, request: InstallSnapshot, next_offset: int, match_index: int
 ) -> None:
-    """Report how far the snapshot or the log is. A claim about the log waits until it is durable."""
+    """Report how much of the snapshot or the log is here. A claim about the log waits until it is durable."""
     durable = match_index <= server.durable_index
     promise_ms = server.make_lease_promise()
     server.send(

@@ -1,4 +1,4 @@
-"""What a write does to the durable state: the one definition that every storage must follow."""
+"""`apply_write`: what a write does to the durable state. Every storage must follow this definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A large text that grows from parts and is never held twice."""
+"""`TextBuilder`: builds a large text from parts and never holds it twice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ class TextBuilder:
     """Builds a text from parts, in steps of bounded cost.
 
     `"".join(parts)` holds everything twice, and takes long for a large text. Here the text grows in place: CPython
-    extends a string that only one local variable refers to (`unicode_concatenate`), and the system moves
-    its pages rather than copy them. Another interpreter gives the same result more slowly.
+    extends a string that only one local variable refers to (`unicode_concatenate`), and the system moves its pages
+    instead of copying them. Another interpreter gives the same result more slowly.
     """
 
     __slots__ = ("_grow", "length")

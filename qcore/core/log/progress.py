@@ -1,4 +1,4 @@
-"""What a leader knows of each follower: its log, and what is in flight to it.
+"""`Progress`: what a leader knows of each follower: its log, and what is in flight to it.
 
 | state | sends | leaves when |
 |---|---|---|
@@ -26,7 +26,7 @@ class OutgoingSnapshot:
     """A snapshot that is being sent to one follower, a chunk at a time.
 
     Attributes:
-        snapshot: what is sent. It stays the same while the log can continue after it.
+        snapshot: the snapshot that is sent. It stays the same while the log can continue after it.
         checksum: CRC-32 of its text.
         offset: how many characters the follower is known to hold.
         sent_at: when the newest chunk was sent, µs.
@@ -49,8 +49,8 @@ class Progress:
         acked_round_started_at: when the round `acked_round` began, µs; `NOT_YET` if there is none.
         echo_us: the follower's clock as its newest response reported it; 0 if it did not.
         echo_arrived_at: when that response arrived, µs.
-        last_answer_at: when the follower last responded, µs (or when this leader began).
-        answering_since: since when it responds without a break of an election timeout, µs; None if there was no break
+        last_response_at: when the follower last responded, µs (or when this leader began).
+        responding_since: since when it responds without a break of an election timeout, µs; None if there was no break
             since this leader began.
         unanswered_heartbeats: heartbeats of the leader since the last response.
         last_sent_at: when an append was last sent, µs.
@@ -64,18 +64,18 @@ class Progress:
         "acked_round",
         "acked_round_started_at",
         "address_changed_in_round",
-        "answering_since",
         "echo_arrived_at",
         "echo_us",
         "inflight",
         "inflight_bytes",
-        "last_answer_at",
+        "last_response_at",
         "last_sent_at",
         "match",
         "next",
         "priority",
         "probe_sent",
         "promise_ms",
+        "responding_since",
         "snapshot",
         "state",
         "unanswered_heartbeats",
@@ -95,24 +95,24 @@ class Progress:
         self.acked_round_started_at = NOT_YET
         self.echo_us = 0
         self.echo_arrived_at = now
-        self.last_answer_at = now
-        self.answering_since: int | None = None
+        self.last_response_at = now
+        self.responding_since: int | None = None
         self.unanswered_heartbeats = 0
         self.last_sent_at = -1
         self.priority = 1
         self.promise_ms = 0
         self.wall_offset_us: int | None = None
 
-    def record_answer(self, now: int, longest_silence_us: int) -> None:
-        """The follower responded, in whatever way.
+    def record_response(self, now: int, longest_silence_us: int) -> None:
+        """Any response of the follower arrived.
 
         A break counts only if the leader was running meanwhile: after a pause of the leader every follower seems to
         have been silent.
         """
-        if self.unanswered_heartbeats >= 3 and now - self.last_answer_at >= longest_silence_us:
-            self.answering_since = now
+        if self.unanswered_heartbeats >= 3 and now - self.last_response_at >= longest_silence_us:
+            self.responding_since = now
         self.unanswered_heartbeats = 0
-        self.last_answer_at = now
+        self.last_response_at = now
 
     def paused(self, max_messages: int, max_bytes: int) -> bool:
         """True while nothing but heartbeats may be sent."""

@@ -1,4 +1,4 @@
-"""The log in memory: the entries after the last compaction, and terms by index."""
+"""`RaftLog`: the log in memory: the entries after the last compaction, and terms by index."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class RaftLog:
     def count_within(self, last: int, max_bytes: int, max_count: int) -> int:
         """How many of the newest entries up to `last` take at most `max_bytes` on disk together.
 
-        `last` must be held. The result is at most `max_count`, and no more entries are looked at.
+        `last` must be held. The result is at most `max_count`, and the call examines no more entries than that.
         """
         count = total = 0
         end = last - self.offset

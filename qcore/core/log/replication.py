@@ -160,7 +160,7 @@ def _send_append(
 
 
 def on_unreachable(server: RaftServer, peer: int) -> None:
-    """What is in flight to the peer is probably lost: probe, or send the current chunk of its snapshot again."""
+    """Messages in flight to the peer are probably lost: probe, or send the current chunk of its snapshot again."""
     progress = server.progress.get(peer)
     if progress is None:
         return
@@ -177,12 +177,12 @@ def on_response(
     progress = server.progress.get(from_id)
     if server.role != "leader" or progress is None:
         return
-    progress.record_answer(server.now, server.election_timeout_max_us)
+    progress.record_response(server.now, server.election_timeout_max_us)
     progress.priority = response.priority
     progress.promise_ms = _lasting_promise(server, response)
     if response.wall_us:
         progress.wall_offset_us = response.wall_us - server.now
-    freshness.on_answer(server, progress, response.round, response.sent_us)
+    freshness.on_response(server, progress, response.round, response.sent_us)
     if isinstance(response, InstallSnapshotResponse):
         before = progress.match
         compaction.on_install_snapshot_response(server, from_id, progress, response)
@@ -243,7 +243,7 @@ def _on_rejected(
 
 
 def maybe_commit(server: RaftServer) -> None:
-    """Commit what a quorum holds durably, if it belongs to the current term (paper, 5.4.2 and figure 8)."""
+    """Commit what a quorum holds durably, if its last entry is of the current term (paper, 5.4.2 and figure 8)."""
     if server.commit_index == server.log.last_index:
         return
     matches = {peer: progress.match for peer, progress in server.progress.items()}
@@ -270,7 +270,7 @@ def on_append_entries(server: RaftServer, from_id: int, request: AppendEntries) 
         return
     prev_log_index, entries = request.prev_log_index, request.entries
     if prev_log_index < server.commit_index:
-        # What is committed here agrees with any leader's log (leader completeness), even where
+        # Entries committed here agree with any leader's log (leader completeness), even where
         # a snapshot already replaced the entries.
         known = server.commit_index - prev_log_index
         if len(entries) >= known and not server.log.matches(

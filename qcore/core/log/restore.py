@@ -1,6 +1,6 @@
 """Restores the volatile state of a server from its durable state: log, times, versions, configurations.
 
-An incomplete state is refused here, before the server takes part in anything.
+It refuses an incomplete state before the server takes part in anything.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from qcore.errors import LogCorrupt
 
 T = TypeVar("T")
 
-#: What to do about a damaged log: the end of every `LogCorrupt` text. An older copy is no repair, because it
-#: forgets votes and entries. Nothing is deleted, because an operator may want to inspect it.
+#: What to do about a damaged log: the end of every `LogCorrupt` text. An older copy repairs nothing, because it forgets
+#: votes and entries. The advice deletes nothing, so the damaged files can still be inspected.
 RECOVERY_ADVICE: Final = (
     "Do not restore an older copy (it would take back acknowledged writes and votes): remove this node from the "
     "cluster, move its data directory away, and add the node again with an empty one"
@@ -80,13 +80,13 @@ def _check_terms(durable: DurableState) -> None:
 
 
 def restored_time_us(durable: DurableState) -> int:
-    """The newest time stamp that the log ever held, as far as log and snapshot show."""
+    """The newest time stamp in log and snapshot, µs since the Unix epoch; 0 if there is none."""
     covered = durable.snapshot.meta.last_included_time_us if durable.snapshot else 0
     return max(covered, durable.entries[-1].time_us) if durable.entries else covered
 
 
 def restored_clock_us(durable: DurableState) -> int:
-    """The newest value of the cluster clock that the log ever held, as far as log and snapshot show."""
+    """The newest value of the cluster clock in log and snapshot, µs; 0 if there is none."""
     covered = durable.snapshot.meta.last_included_clock_us if durable.snapshot else 0
     return max(covered, durable.entries[-1].clock_us) if durable.entries else covered
 

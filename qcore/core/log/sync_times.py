@@ -1,4 +1,4 @@
-"""How slow this server's disk was recently.
+"""`RecentSyncs`: how slow this server's disk was recently.
 
 A server with a slow disk can follow, but it cannot lead for long: `RaftServer.disk_stalled` deposes it. So a server
 does not take over by priority while it remembers a slow sync (see `qcore.core.leadership.takeover`).

@@ -60,7 +60,7 @@ def record_round_start(server: RaftServer) -> None:
         times[:half] = times[:half:2]
 
 
-def on_answer(server: RaftServer, progress: Progress, round_number: int, sent_us: int) -> None:
+def on_response(server: RaftServer, progress: Progress, round_number: int, sent_us: int) -> None:
     """A follower responded to a message of this round of the current term; its clock showed `sent_us`."""
     reads = server.reads
     if progress.acked_round < round_number:
@@ -71,7 +71,7 @@ def on_answer(server: RaftServer, progress: Progress, round_number: int, sent_us
                 progress.acked_round_started_at, reads.round_times[position - 1][1]
             )
             reads.confirmed = None
-    # Not the highest: the follower's clock begins at another value after a restart.
+    # The newest, not the highest: the follower's clock begins at another value after a restart.
     progress.echo_us = sent_us
     progress.echo_arrived_at = server.now
 
@@ -162,7 +162,7 @@ def _advance(server: RaftServer, moment: int) -> None:
 def fresh_as_of(server: RaftServer, now: int) -> int | None:
     """The moment on this server's clock, which shows `now`, at which the committed state is known to be fresh, µs.
 
-    None if unknown. What was learned remains true: it survives elections, and only a restart forgets it.
+    None if unknown. Such knowledge remains true: it survives elections, and only a restart forgets it.
     """
     if not server.config.safeguards.freshness_check:
         return _last_contact(server, now) if server.role == "leader" else server.fresh_as_of
@@ -175,7 +175,7 @@ def fresh_as_of(server: RaftServer, now: int) -> int | None:
 
 
 def _last_contact(server: RaftServer, now: int) -> int:
-    """What 0.1.0 used: when a quorum's responses arrived, whenever they were sent."""
-    contacts = {peer: progress.last_answer_at for peer, progress in server.progress.items()}
+    """What 0.1.0 used: when a quorum's responses arrived, however long ago they were sent."""
+    contacts = {peer: progress.last_response_at for peer, progress in server.progress.items()}
     contacts[server.node_id] = now
     return quorum.quorum_value(server.membership, contacts)

@@ -1,4 +1,4 @@
-"""The requests CreateEntity, DeleteEntity, SetSchema and LoadTopology."""
+"""Executes the requests CreateEntity, DeleteEntity, SetSchema and LoadTopology."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def delete_entity(transaction: Transaction, entity_id: EntityId) -> None:
 
 
 def _descendants(transaction: Transaction, top: Entity) -> dict[EntityId, Entity]:
-    """The entity and all entities below it. Lists that clients wrote may contain cycles or missing entities."""
+    """The entity and all entities below it. Lists written by clients may contain cycles or missing entities."""
     found = {top.entity_id: top}
     to_visit = [top]
     while to_visit:
@@ -93,7 +93,7 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
 
     A new field, or one whose kind changed, reads as the default. A removed field disappears with its value. Other
     values stay, even if the default changed. A choice that no longer exists reads as the default: under apply rules 1
-    and 2 for ever, since rules 3 until the choice exists again.
+    and 2 for ever, from rules 3 on until the choice exists again.
 
     Raises:
         StoreError: see `Schemas.plan_change`.
@@ -120,7 +120,7 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
 
 
 def _shape(slots: Mapping[str, Slot]) -> dict[str, tuple[Kind, int]]:
-    """What decides whether an entity's values still fit: the kinds, and the numbers of choices."""
+    """The kinds and the numbers of choices, which decide whether an entity's values still fit."""
     return {name: (slot.schema.kind, len(slot.schema.choices)) for name, slot in slots.items()}
 
 

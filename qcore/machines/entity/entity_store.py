@@ -81,7 +81,7 @@ class EntityStore:
         return True
 
     def query(self, query: str) -> str:
-        """Answer a read from `parse_request`.
+        """Execute a read from `parse_request`.
 
         Raises:
             BadRequest: the query is malformed or would change the state.
@@ -97,7 +97,7 @@ class EntityStore:
         return text
 
     def field_changes(self) -> Iterator[FieldChange]:
-        """Yield the fields that the last command wrote, in order. Notifications are made from them."""
+        """Yield the fields that the last command wrote, in order, for notifications."""
         for change in self.changes:
             entity = change.old or change.new
             assert entity is not None, "an entity was there before or is there now"

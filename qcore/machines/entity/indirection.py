@@ -38,8 +38,8 @@ class Target(NamedTuple):
 def resolve(view: Transaction, start: EntityId, path: str) -> Target:
     """Follow a path to the field that it names.
 
-    Each segment but the last is a reference, which is followed, or a list of entities. After a list comes an index,
-    counted from 0. The last segment is a field, or a part of the list before it: `first:end`.
+    Each segment but the last is a reference, a list of entities, or an index into the list before it, counted from 0.
+    The last segment is a field, or a part of the list before it: `first:end`.
 
     Raises:
         EntityNotFound: the start does not exist.

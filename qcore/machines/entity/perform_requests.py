@@ -1,7 +1,7 @@
 """The requests of `Perform` (docs/wire.md), and how a node turns one into a log command.
 
 A node passes a client's request to `parse_request` and gets `("write" | "read", payload)` for its replica.
-`PerformRequest` is the same check as a type, for validating whole envelopes.
+`PerformRequest` is the same check in the form of a type, for validating whole envelopes.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class SetSchemaBody(TypedDict):
 
 @with_config(STRICT)
 class TypeBody(TypedDict):
-    """Get a type's schema, its own or the complete one."""
+    """Get a type's schema: its own fields, or the complete schema."""
 
     entity_type: str
 
@@ -106,7 +106,7 @@ class _PerformRequest(TypedDict, total=False):
     GetCompleteSchema: TypeBody
 
 
-#: What a client may put into `Perform.request`.
+#: The requests that a client may put into `Perform.request`.
 PerformRequest = Annotated[_PerformRequest, AfterValidator(exactly_one_key)]
 
 
@@ -133,7 +133,7 @@ class _Command(_PerformRequest, total=False):
     LoadTopology: LoadTopologyBody
 
 
-#: What the log may contain: these requests and the topology, which no client can send.
+#: The commands that the log may contain: these requests and the topology, which no client can send.
 Command = Annotated[_Command, AfterValidator(exactly_one_key)]
 
 RequestKind = Literal["write", "read"]

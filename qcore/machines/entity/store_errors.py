@@ -1,4 +1,4 @@
-"""The kinds of `StoreError`. Their texts are results: equal on every replica, in any process.
+"""The kinds of `StoreError`. Their texts are results, so they are equal on every replica and in any process.
 
 The `code` of a kind is its class name. Clients receive it beside the text (`detail`).
 """
@@ -38,7 +38,7 @@ class FieldNotFound(StoreError):
 
 
 class KindMismatch(StoreError):
-    """The value's kind is not that of the field's schema."""
+    """The value's kind is not the kind in the field's schema."""
 
 
 class ValueOutOfRange(StoreError):
@@ -110,4 +110,4 @@ class SchemaTooLarge(StoreError):
 
 
 class TooManyOperations(StoreError):
-    """One request takes more steps than a replica does in one go."""
+    """One request takes more steps than a replica does for one entry."""

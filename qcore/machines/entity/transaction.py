@@ -1,4 +1,4 @@
-"""A command's view of the records. It sees its changes; others see them only after `commit`."""
+"""`Transaction`: a command's view of the records. The command sees its own changes; others see them after `commit`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qcore.machines.entity.store_errors import (
 from qcore.machines.limits import FIELDS_COPIED_PER_STEP, IDS_PER_STEP, MAX_OPERATIONS
 
 CHILDREN = "Children"
-#: A longer list of older rules keeps its new form even if the command fails.
+#: A list of older rules that is longer than this keeps its new form even if the command fails.
 MAX_RECONVERTED_CHILDREN = 64
 
 
@@ -37,8 +37,8 @@ class Transaction:
         records: the committed state.
         index: position of the log entry; 0 for a query.
         time_ns: time of the log entry, nanoseconds since the Unix epoch.
-        sparse: whether new records are sparse and the limits of `qcore.machines.limits` apply: since apply rules 3, and
-            for a query.
+        sparse: whether new records are sparse and the limits of `qcore.machines.limits` apply: from apply rules 3 on,
+            and for a query.
     """
 
     def __init__(self, records: Records, index: int, time_ns: int, *, sparse: bool) -> None:
@@ -362,7 +362,7 @@ class Transaction:
     # -- ending ----------------------------------------------------------------------------------
 
     def roll_back(self) -> None:
-        """Drop the changes. A long list that was converted means the same as before, and stays converted."""
+        """Drop the changes. A long list that was converted stays converted, because its meaning is the same."""
         self._keep_converted(MAX_RECONVERTED_CHILDREN)
 
     def _keep_converted(self, beyond: int) -> None:

@@ -1,4 +1,4 @@
-"""The request UpdateEntity: reads and writes of fields."""
+"""Executes the request UpdateEntity: reads and writes of fields."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
             field = _write(transaction, request["Write"])
         room = _take(transaction, room, bound, field)
         fields.append(field)
-    # Only now, so that a request that fails costs no text.
+    # Only now: a request that fails builds no text.
     return [
         _item("Read", request["Read"], field)
         if "Read" in request

@@ -205,7 +205,7 @@ class PeerRouter:
         """
         for peer in self._init_nodes:
             if peer not in nodes:
-                self._admission.on_closed(peer, answered=True)
+                self._admission.on_closed(peer, dialled=True)
         self._init_nodes = dict(nodes)
         self._connect([])
 
@@ -339,7 +339,7 @@ class PeerRouter:
     def on_unreachable(self, peer_id: int) -> None:
         """Report to the replica that the messages in flight to the peer are lost."""
         self._log.warning("peer unreachable", peer=peer_id, why=self.connection_problem(peer_id))
-        self._admission.on_closed(peer_id, answered=True)
+        self._admission.on_closed(peer_id, dialled=True)
         self._post(PeerVersionSupport(peer_id, None))
         self._post(PeerUnreachable(peer_id))
         self.on_connection_change()

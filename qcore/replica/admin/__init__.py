@@ -1,1 +1,1 @@
-"""Admin requests that outlast one log entry: membership changes, learners that catch up, leadership transfers."""
+"""Admin requests that take more than one log entry: membership changes, catching up learners, transfers."""

@@ -1,4 +1,4 @@
-"""Learners that catch up: a request ends when its learner has caught up, or when its change is undone."""
+"""Requests to add a learner: each ends when its learner has caught up, or when its change is undone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qcore.replica.events import AddLearner
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.pending import PendingRequest
 
-#: Rounds in which a learner must come within an election timeout of the leader (dissertation 4.2.1).
+#: A learner must come within an election timeout of the leader in this many rounds (dissertation 4.2.1).
 CATCH_UP_ROUNDS = 10
 
 
@@ -38,11 +38,11 @@ class _CatchUp:
 
 @dataclass(slots=True)
 class _LearnerChange:
-    """A change that a request made for a learner. It is undone if the learner never answers while requests wait.
+    """A change that a request made for a learner. It is undone if the learner never responds while requests wait.
 
     Attributes:
-        term: in which this node led and made the change.
-        before: the learner's address before the change; None if it was no member.
+        term: the term in which this node led and made the change.
+        before: the learner's address before the change; None if it was not a member.
     """
 
     term: int
@@ -51,12 +51,12 @@ class _LearnerChange:
 
 @dataclass(slots=True)
 class _LearnerRollback:
-    """The change for a learner that never answered is being undone by the configuration at `index`.
+    """The change for a learner that never responded is being undone by the configuration at `index`.
 
     Attributes:
         why: why the learner failed.
-        done: what the error reports once the rollback is committed.
-        begun: what it reports if that remains unknown.
+        done: what the error reports if the rollback is committed.
+        begun: what it reports if that stays unknown.
     """
 
     request: PendingRequest
@@ -68,12 +68,12 @@ class _LearnerRollback:
 
 
 class LearnerRequests:
-    """The learners of one replica that catch up, and the changes for them that are undone.
+    """The learners of one replica that are catching up, and the changes that are being undone.
 
     Args:
         replica: the replica.
         shortest_timeout_us: the shortest election timeout. A learner has caught up once a round takes no longer.
-        longest_timeout_us: the longest election timeout. A member that has not answered for this long is silent.
+        longest_timeout_us: the longest election timeout. A member that has not responded for this long is silent.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class LearnerRequests:
         """Propose the learner, unless it is one already, and wait until it has caught up; or reject the request."""
         replica = self._replica
         if replica.core.role != "leader":
-            # The configuration here may be old. Only the leader decides which node is a voter.
+            # The configuration here may be old. Only the leader knows which node is a voter.
             replica.fail(request, replica.not_leader())
             return
         membership = replica.core.membership
@@ -117,10 +117,8 @@ class LearnerRequests:
         if not is_learner or address != event.address:
             made = _LearnerChange(replica.core.term, address if is_learner else None)
             earlier = self._changes.get(event.node_id)
-            if is_learner and earlier is not None and not replica.core.has_answered(event.node_id):
-                made = (
-                    earlier  # it never answered there either: a rollback restores what was before
-                )
+            if is_learner and earlier is not None and not replica.core.has_responded(event.node_id):
+                made = earlier  # it never responded there either: a rollback restores the address before that
             change = ChangeMembership(
                 membership.voters,
                 tuple(sorted({*membership.learners, event.node_id})),
@@ -196,13 +194,13 @@ class LearnerRequests:
     def _on_timeout(self, item: _CatchUp) -> QcoreError | None:
         """The error for a catch-up whose deadline has come; None if the learner's change must be undone first.
 
-        A learner that never answered has a wrong id or a wrong address: it would only be in the way. One that answered,
-        or was a member before, may hold a part of the log.
+        A learner that never responded has a wrong id or a wrong address, and would only be in the way. One that
+        responded, or was a member before, may hold a part of the log.
         """
         replica, core, node = self._replica, self._replica.core, item.node_id
         if core.membership_index > core.commit_index:
             return change_not_committed(replica, self._longest_timeout_us)
-        if core.has_answered(node):
+        if core.has_responded(node):
             return self._behind(item, "in time")
         membership = core.membership
         why = (
@@ -226,7 +224,7 @@ class LearnerRequests:
         return self._roll_back(item, made.before, why)
 
     def _roll_back(self, item: _CatchUp, before: str | None, why: str) -> NotCaughtUp | None:
-        """Begin to remove the learner, or to restore its earlier address; returns an error if that is impossible."""
+        """Begin to remove the learner, or to restore its earlier address; return an error if that is impossible."""
         replica, core, node = self._replica, self._replica.core, item.node_id
         membership = core.membership
         if before is None:
@@ -268,5 +266,5 @@ class LearnerRequests:
 
 def _rollback_unknown(item: _LearnerRollback) -> NotCaughtUp:
     return NotCaughtUp(
-        f"{item.why}; {item.begun} was begun and is not known to be committed: check the members"
+        f"{item.why}; {item.begun} has begun and is not known to be committed: check the members"
     )

@@ -1,4 +1,4 @@
-"""Membership changes: rejected, committed, or overwritten by another leader's entry."""
+"""Requests to change the membership: each is rejected, committed, or overwritten by another leader's entry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Change:
     """A change that began with the configuration at `index`. It ends when a simple one from there on is committed.
 
     Attributes:
-        committed: the entry at `index` is known to be this change's. Later the log may be compacted behind it.
+        committed: the entry at `index` is known to be this change's, even if the log is compacted later.
     """
 
     request: PendingRequest
@@ -32,7 +32,7 @@ class MembershipRequests:
 
     Args:
         replica: the replica.
-        longest_timeout_us: the longest election timeout. A voter that has not answered for this long is unreachable.
+        longest_timeout_us: the longest election timeout. A voter that has not responded for this long is unreachable.
     """
 
     def __init__(self, replica: ReplicaContext, longest_timeout_us: int) -> None:
@@ -72,14 +72,16 @@ class MembershipRequests:
         return None
 
     def _silent_majority(self, event: ChangeMembers) -> ChangeRefused | None:
-        """The rejection of voters of whom a majority does not answer; None if one does, or if the core rejects anyway.
+        """The rejection if a majority of the new voters is silent; None if it is not, or if the core rejects anyway.
 
         Raft would allow the change. But nothing could be committed from then on, not even its rollback: one command
         that promotes a node which is down, or removes the wrong one while another is down, would stop the cluster.
         """
         core = self._replica.core
         voters = sorted({*event.voters})
-        answered = {voter: core.last_answer_at(voter) for voter in voters if voter != core.node_id}
+        answered = {
+            voter: core.last_response_at(voter) for voter in voters if voter != core.node_id
+        }
         if (
             not core.has_committed_in_term
             or core.membership_index > core.commit_index
@@ -149,7 +151,7 @@ def not_ready(core: RaftCore) -> ChangeRefused | None:
 def propose_change(
     replica: ReplicaContext, request: PendingRequest, change: ChangeMembership
 ) -> bool:
-    """Give a change to the core. If the core rejects it, the request fails; returns whether the core accepted it."""
+    """Give a change to the core; return whether the core accepted it. If not, the request fails."""
     outcome = replica.step_core(change)[0]
     if isinstance(outcome, ChangeRejected):
         if outcome.name == "not_leader":
@@ -162,10 +164,10 @@ def propose_change(
 
 
 def change_not_committed(replica: ReplicaContext, longest_timeout_us: int) -> OutcomeUnknown:
-    """The error for a change that was not committed in time. It names the members that do not answer."""
+    """The error for a change that was not committed in time. It names the silent members."""
     core = replica.core
     since = replica.now - longest_timeout_us
-    answered = {peer: core.last_answer_at(peer) for peer in core.membership.members()}
+    answered = {peer: core.last_response_at(peer) for peer in core.membership.members()}
     silent = [peer for peer, at in answered.items() if at is not None and at < since]
     why = f" ({_reasons(replica, silent)})" if silent else ""
     return OutcomeUnknown(

@@ -72,9 +72,9 @@ class AdminRequests:
         )
 
     def _overloaded(self, request: PendingRequest) -> bool:
-        """Reject a request beyond the limit; returns whether it did.
+        """Reject a request beyond the limit; return whether it was rejected.
 
-        The hint is the earliest deadline of the waiting requests. The past does not predict how soon a learner catches
+        The hint is the earliest deadline of the waiting requests: past rates do not predict how soon a learner catches
         up or a change is committed.
         """
         waiting = [

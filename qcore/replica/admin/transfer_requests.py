@@ -1,4 +1,4 @@
-"""Leadership transfers: a request ends when it is known which node leads."""
+"""Requests to transfer leadership: each ends when it is known which node leads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Transfer:
     """A transfer that began in `term`.
 
     Attributes:
-        to: the voter that is to lead; None if any will do.
+        to: the voter that is to lead; None if any voter may.
     """
 
     request: PendingRequest
@@ -31,7 +31,7 @@ class TransferRequests:
 
     Args:
         replica: the replica.
-        longest_timeout_us: the longest election timeout. A voter that has not answered for this long is silent.
+        longest_timeout_us: the longest election timeout. A voter that has not responded for this long is silent.
     """
 
     def __init__(self, replica: ReplicaContext, longest_timeout_us: int) -> None:
@@ -82,7 +82,7 @@ class TransferRequests:
         return None
 
     def _unreachable_target(self, voter: int | None) -> ChangeRefused | None:
-        """The rejection of a transfer to a voter that is silent and not connected; None if it can be asked.
+        """The rejection if this voter is silent and not connected; None if it can be asked.
 
         A message to such a voter would be dropped. If it counted as sent, the outcome would stay unknown until the
         deadline.
@@ -90,7 +90,7 @@ class TransferRequests:
         core = self._replica.core
         if voter is None or core.role != "leader" or not core.membership.is_voter(voter):
             return None
-        at, problem = core.last_answer_at(voter), self._replica.connection_problem(voter)
+        at, problem = core.last_response_at(voter), self._replica.connection_problem(voter)
         if at is None or problem is None or at >= self._replica.now - self._longest_timeout_us:
             return None
         return ChangeRefused(
@@ -122,12 +122,12 @@ class TransferRequests:
         core = self._replica.core
         if core.role != "leader":
             return TransferUnknown(
-                f"this node led before term {core.term} and knows no leader of it yet: check which node leads"
+                f"this node led before term {core.term} and knows no leader of that term yet: check which node leads"
             )
         state = "is still in progress" if core.transferring else "has not ended"
         return TransferUnknown(
             f"the transfer {state}: this node still leads in term {core.term}, but a voter that it asked to take over "
-            "has not answered, and may do so at any later time: check which node leads"
+            "has not answered, and may still take over at any later time: check which node leads"
             if core.has_unanswered_timeout_now
             else f"the transfer {state}: the voter that is to take over is still catching up: check which node leads"
         )

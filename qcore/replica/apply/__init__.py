@@ -1,1 +1,1 @@
-"""How committed entries become state: in bounded steps, by the rules of the active version."""
+"""Applies committed entries to the state, in bounded steps, by the rules of the active version."""

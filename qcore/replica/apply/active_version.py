@@ -1,12 +1,12 @@
-"""The active version of the cluster, as one replica has applied it, and when to raise it (`qcore.core.version`).
+"""The active version of the cluster at one replica, and when to raise it (see `qcore.core.version`).
 
 | step | requested by | appended once |
 |---|---|---|
 | next number of the apply rules | the leader, without a request | every member is connected and supports it |
-| next version of the state machine | the operator: `UpgradeMachine` | likewise |
+| next version of the state machine | the operator: `UpgradeMachine` | every member is connected and supports it |
 
 An entry has no effect if its version is already active, or if it names another machine than the recorded one. Every
-replica decides this alike: two leaders may have appended the same step.
+replica decides this in the same way. Two leaders may have appended the same step.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ADVICE_STOPPED: Final = (
 )
 ADVICE_UNTOUCHED: Final = (
     "start this node with the state machine and the program that the cluster runs; "
-    "its data is as it was"
+    "its data is unchanged"
 )
 
 
@@ -54,7 +54,7 @@ class Versions:
         self.support = support
         self.active = FIRST_VERSION
         self.members: dict[int, VersionSupport] = {}
-        self._appended_term = 0  # the term of this leader's raise that is not applied yet
+        self._appended_term = 0  # in which this leader appended a raise that is not applied yet
         self._upgrades: list[tuple[PendingRequest, int]] = []
 
     @property
@@ -70,7 +70,7 @@ class Versions:
         return ClusterVersion(support.rules_max, support.machine, support.machine_max)
 
     def apply_context(self, entry: Entry) -> ApplyContext:
-        """What the state machine gets with the command of an entry."""
+        """The context that the state machine receives with the command of an entry."""
         active = self.active
         return ApplyContext(
             entry.index, entry.time_us, active.machine_version, entry.clock_us, active.rules
@@ -249,7 +249,7 @@ def check_all_supported(durable: DurableState, support: VersionSupport) -> None:
         and support.machine_min > versions[-1].machine_version
     ):
         raise IncompatibleVersion(
-            f"the cluster's apply rules are version {versions[-1].rules}: they know version "
-            f"{versions[-1].machine_version} of a state machine only, and this program's {support.machine!r} does not "
-            f"support it: {ADVICE_UNTOUCHED}"
+            f"the cluster's apply rules are version {versions[-1].rules}, which allow only version "
+            f"{versions[-1].machine_version} of a state machine, and this program's {support.machine!r} does not "
+            f"support that version: {ADVICE_UNTOUCHED}"
         )

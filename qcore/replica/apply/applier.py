@@ -1,4 +1,4 @@
-"""The state of one replica, and how it changes: committed entries are applied, snapshots are restored."""
+"""`Applier`: applies committed entries to the state of one replica, and restores the state from snapshots."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Applier:
         machine: the state machine, in its initial state.
         sessions: the empty table.
         versions: the active version.
-        snapshots: counts what was applied since the newest snapshot.
-        writes: wait for their entries.
+        snapshots: counts the entries applied since the newest snapshot.
+        writes: the writes that wait for their entries.
         reads, forwarder: the reads that wait for the state.
 
     Attributes:
         applied_index: the index of the last applied entry.
         digests: digests of the state at some indexes.
-        backlog: what is committed and not applied.
+        backlog: what is committed and not applied yet.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class Applier:
         self._writes.on_replaced(index)
 
     def commit(self, entries: list[Entry]) -> None:
-        """These entries are committed: apply what this step still may, and keep the rest."""
+        """These entries are committed: apply as many as this step's budget allows, and keep the rest."""
         self.backlog.add(entries)
         self._forwarder.on_applied()
 
     def advance(self) -> None:
-        """Apply or restore what this step still may, and serve the reads that waited for it."""
+        """Apply or restore as much as this step's budget allows, and serve the reads that waited for it."""
         self.backlog.advance()
         self._after_applying()
 

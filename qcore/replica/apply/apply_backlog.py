@@ -1,4 +1,4 @@
-"""What is committed and not applied yet, so that no step of the replica takes long.
+"""The apply backlog: what is committed and not applied yet. It keeps every step of the replica short.
 
 Usually the backlog is empty: a step applies what it commits. But one message can commit thousands of entries for a
 follower that was away, or install a snapshot of the whole state. Then each step applies a bounded part, and

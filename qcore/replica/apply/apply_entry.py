@@ -1,4 +1,4 @@
-"""What a committed entry does to the replicated state: the machine, the sessions and the cluster's version."""
+"""Applies one committed entry to the replicated state: the machine, the sessions and the cluster's version."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def apply_entry(
             if before < 2 <= versions.active.rules:
                 sessions.begin_rules_2(entry.clock_us)
             return result, None
-    except (IncompatibleVersion, StateMachineFailed):  # their texts name what failed
+    except (IncompatibleVersion, StateMachineFailed):  # these texts already name what failed
         raise
     except Exception as raised:  # the boundary to user code
         raise StateMachineFailed(

@@ -1,9 +1,9 @@
-"""Digests of the state at fixed indexes, so that members can be compared under load.
+"""Digests of the state at fixed indexes: they make members comparable under load.
 
-Members that apply entries are never observed at the same index. So each keeps the digests of its state at the newest
-multiples of `DIGEST_INTERVAL`; two members have one in common unless they are further apart than all of these. The
-digests depend only on what was applied, not on the size of the steps. They are kept in memory, and begin again with the
-process and with a snapshot that replaces the state.
+Members that keep applying entries are never observed at the same index. So each member keeps the digests of its state
+at the newest multiples of `DIGEST_INTERVAL`. Two members have an index in common unless one is far behind the other.
+The digests depend only on what was applied, not on the size of the steps. They are in memory only: a restart or an
+installed snapshot discards them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 from qcore.machines.interface import StateMachine
 from qcore.replica.machine_results import digest_of
 
-#: Entries between two digests. The work for one is bounded by what this many entries change.
+#: Entries between two digests. The changes of this many entries bound the work for one.
 DIGEST_INTERVAL: Final = 1024
-#: How many are kept. They span as many entries as a member may be behind before the lag itself is a fault.
+#: How many are kept. They span as many entries as a member may lag behind before the lag itself is a fault.
 DIGESTS_KEPT: Final = 16
 
 

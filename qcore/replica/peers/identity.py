@@ -16,7 +16,7 @@ from typing import Final
 from qcore.core.version import VersionSupport
 from qcore.errors import RemoteProtocolError
 
-#: Part of each refusal because one of the two nodes belongs to another cluster. 0.1.0 uses the same text.
+#: Part of each refusal of a node of another cluster. 0.1.0 uses the same text.
 IN_OTHER_CLUSTER: Final = "belongs to cluster"
 #: Part of the refusal of a peer with the id of this node; it may be this node. 0.1.0 uses the same text.
 DUPLICATE_NODE_ID: Final = "two nodes have the same id"
@@ -31,7 +31,7 @@ class PeerHello:
     Attributes:
         node_id: the node.
         cluster_id: its cluster; empty while it belongs to none.
-        incarnation: the incarnation of its data directory; empty if it names none.
+        incarnation: the incarnation of its data directory; empty if it did not name one.
         membership_index: the log index of its effective configuration.
         support: what its program can apply.
     """
@@ -61,7 +61,7 @@ class ClusterIdentity:
         self._init_cluster_id: str | None = None
 
     def join(self, cluster_id: str) -> bool:
-        """Belong to this cluster from now on; return False if the node already did.
+        """Belong to this cluster from now on; return False if the node already belongs to it.
 
         Raises:
             RemoteProtocolError: the node belongs to another cluster; the text names both.
@@ -92,7 +92,7 @@ class ClusterIdentity:
         self._init_cluster_id = cluster_id
 
     def end_init(self) -> None:
-        """Stop to offer a cluster."""
+        """Stop offering a cluster."""
         self._init_cluster_id = None
 
     @property

@@ -3,7 +3,7 @@
 A data directory gets a random incarnation when it is created. A member that returns with another incarnation has
 forgotten its votes and its log, and could help to elect two leaders in one term or to lose a committed entry. So it is
 refused until it is removed from the cluster and added again. That makes it a new member, with another index in
-`Membership.joined`. A node that knows only a snapshot recognises that, too.
+`Membership.joined`. Even a node that has only a snapshot recognises the new member by that index.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qcore.errors import RemoteProtocolError
 MAX_INCARNATION: Final = 128
 #: Part of the refusal of a wiped member. 0.1.0 uses the same text.
 WAS_WIPED: Final = "was wiped: its data directory is not the one that this node has met before"
-#: How many nodes are remembered that the configuration does not name, or not yet.
+#: How many nodes are remembered that the configuration does not name (yet).
 MAX_KNOWN_NON_MEMBERS: Final = 1000
 
 
@@ -41,7 +41,7 @@ class KnownMembers:
     """The incarnation of each member that this node has met.
 
     Args:
-        known: what the node remembered before its restart.
+        known: the members that the node remembered before its restart.
         save: makes a change durable; its exceptions reach the caller of `remember` and `retain`.
     """
 
@@ -55,7 +55,7 @@ class KnownMembers:
         self._unsaved = False
 
     def check(self, node_id: int, incarnation: str) -> None:
-        """Compare a member with what is remembered of it.
+        """Compare the incarnation of a member with the one remembered.
 
         Raises:
             RemoteProtocolError: it is not the member that was met before, or its incarnation is too long.
@@ -74,8 +74,8 @@ class KnownMembers:
     def remember(self, node_id: int, incarnation: str, membership: Membership) -> None:
         """Remember a member of this node's cluster, or a node that its configuration does not name yet.
 
-        At most `MAX_KNOWN_NON_MEMBERS` of the latter are remembered. Others are met when they connect after they have
-        joined.
+        At most `MAX_KNOWN_NON_MEMBERS` nodes outside the configuration are remembered. Others are remembered when they
+        connect after they have joined.
 
         Raises:
             StorageError: the change is not durable. It is remembered until this process ends, and `retry_save` tries
@@ -99,8 +99,8 @@ class KnownMembers:
 
         Args:
             membership: a committed configuration.
-            index: the log index up to which it is the newest; None if there is no later one. Members that joined after
-                it are kept: after a restart, a node may know fewer entries to be committed than before.
+            index: the log index up to which it is the newest; None if there is no later configuration. Members that
+                joined after it are kept, because after a restart a node may know fewer committed entries than before.
 
         Raises:
             StorageError: the change is not durable, as for `remember`.

@@ -5,7 +5,7 @@
 | a node with this node's id | two nodes have one id, or a node dialled itself |
 | a node of another cluster, or of none | it takes no part in this cluster |
 | a removed member | only by a leader that has committed in its current term: other nodes may lag behind |
-| a node that is no member | it could raise the term; but one with a newer configuration may have been added |
+| a node that is not a member | it could raise the term; but one with a newer configuration may have been added |
 | a member whose data was wiped | it has forgotten its votes and its log (`qcore.replica.peers.known_members`) |
 | another state machine, or a program that does not support the newest version in the log | the replicas would differ |
 
@@ -30,7 +30,7 @@ class PeerAdmission:
         replica: gives role, configuration and version.
         identity: the identity of this node.
         known: the members that it has met.
-        on_unsaved: called when a change of `known` could not be made durable.
+        on_unsaved: called when a change of `known` could not be saved.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class PeerAdmission:
         self._followed_index = 0  # there is no configuration at 0
         #: Connected peers that named a cluster before this node belonged to one.
         self._early: dict[int, PeerHello] = {}
-        #: How many connections each of these opened, and the ones to which this node opened a connection.
+        #: How many connections each of these opened, and the peers to which this node opened a connection.
         self._early_opened: Counter[int] = Counter()
-        self._early_answered: set[int] = set()
+        self._early_dialled: set[int] = set()
 
     def hello(self) -> PeerHello:
         """The current introduction of this node."""
@@ -77,18 +77,18 @@ class PeerAdmission:
         self._meet(peer)
 
     def admit_dialled(self, peer: PeerHello) -> None:
-        """Accept or refuse a peer that answered on a connection which this node opened.
+        """Accept or refuse a peer on a connection that this node opened.
 
         Raises:
             RemoteProtocolError: the peer is refused.
         """
         self.check(peer)
         if self.identity.cluster_id is None:
-            self._early_answered.add(peer.node_id)
+            self._early_dialled.add(peer.node_id)
         self._meet(peer)
 
     def check(self, peer: PeerHello) -> None:
-        """Check what holds in both directions: not removed, not wiped, and able to apply what this node applies.
+        """Check a peer, whichever side opened the connection: it is not removed, not wiped, and its version fits.
 
         Raises:
             RemoteProtocolError: the peer is refused.
@@ -107,13 +107,13 @@ class PeerAdmission:
     def on_committed_membership(self) -> None:
         """Forget removed members once another configuration is committed.
 
-        An uncommitted configuration may be replaced, and with it a removal: the member is then still the one that this
+        An uncommitted configuration may be replaced, and a removal with it. The member is then still the one that this
         node has met. Also remember the peers that introduced themselves before this node belonged to their cluster.
         """
         if self._early and self.identity.cluster_id is not None:
             early, self._early = self._early, {}
             self._early_opened.clear()
-            self._early_answered.clear()
+            self._early_dialled.clear()
             for peer in early.values():
                 self._meet(peer)
         if self._core.membership_index == self._followed_index:
@@ -127,33 +127,33 @@ class PeerAdmission:
                 self._on_unsaved(error)
 
     def retry_save(self) -> None:
-        """Save again if the last attempt failed. To be called from time to time."""
+        """Save again if the last attempt failed. Call this from time to time."""
         try:
             self._known.retry_save()
         except StorageError as error:
             self._on_unsaved(error)
 
-    def on_closed(self, node_id: int, *, answered: bool = False) -> None:
+    def on_closed(self, node_id: int, *, dialled: bool = False) -> None:
         """A connection with a peer has ended. While it has another connection, its data cannot have been wiped.
 
         Args:
             node_id: the peer.
-            answered: this node opened the connection, or tried to; otherwise the peer did.
+            dialled: this node opened the connection, or tried to; otherwise the peer did.
         """
-        if answered:
-            self._early_answered.discard(node_id)
+        if dialled:
+            self._early_dialled.discard(node_id)
         elif self._early_opened[node_id] > 1:
             self._early_opened[node_id] -= 1
         else:
             del self._early_opened[node_id]
-        if node_id not in self._early_answered and node_id not in self._early_opened:
+        if node_id not in self._early_dialled and node_id not in self._early_opened:
             self.on_all_closed(node_id)
 
     def on_all_closed(self, node_id: int) -> None:
         """All connections with this peer have ended: its data may be wiped before the next one."""
         self._early.pop(node_id, None)
         del self._early_opened[node_id]
-        self._early_answered.discard(node_id)
+        self._early_dialled.discard(node_id)
 
     def _meet(self, peer: PeerHello) -> None:
         if (
@@ -179,7 +179,7 @@ class PeerAdmission:
         return certain and node_id not in core.membership.members()
 
     def _check_member(self, peer: PeerHello) -> None:
-        """Refuse a node that is no member. `check_peer` refuses nodes of other clusters, with a better reason."""
+        """Refuse a node that is not a member. `check_peer` refuses nodes of other clusters, with a better reason."""
         core, own = self._core, self.identity
         if peer.cluster_id != own.cluster_id or core.membership.is_empty:
             return

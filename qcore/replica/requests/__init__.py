@@ -1,1 +1,1 @@
-"""Requests on their way to exactly one outcome: admission, deadlines, writes, reads, forwarding, state copies."""
+"""Client requests on their way to exactly one outcome: admission, deadlines, writes, reads, forwarding, snapshots."""

@@ -1,4 +1,4 @@
-"""Which requests a replica accepts, and the errors for requests that fail without an outcome."""
+"""Admission: which requests a replica accepts, and the errors for requests that time out or lose their leader."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Flow control: how many requests, and how many bytes of them, may wait; and when a rejected client may retry.
 
-A rejection names a time after which a retry is worth its cost. That time is measured, not configured: the time in which
-the full queue drains by half, at its recent rate. One free place is not enough. In an overload many clients are
-rejected, and if all retried as soon as there is room for one, all but one would be rejected again. The time is never
-longer than an election timeout: after that, either the queue moves again or another node leads.
+A rejection names a time after which a retry is worth its cost. That time is measured, not configured: it is the time in
+which the full queue drains by half, at its recent rate. Room for one request is not enough. In an overload many clients
+are rejected. If all of them retried as soon as there is room for one, all but one would be rejected again. The time is
+never longer than an election timeout: after that, either the queue moves again or another node leads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SECOND_US = 1_000_000
 class DrainMeter:
     """How fast a queue has drained in the last one to two seconds.
 
-    It counts what left the queue in two buckets of a second each, the current and the previous one. The memory is
+    It counts what leaves the queue in two buckets of one second each, the current and the previous one. The memory is
     constant, and the result is exact for a steady rate.
     """
 
@@ -72,7 +72,7 @@ class FlowControl:
         self._longest_us = longest_us
         self._requests_out = DrainMeter(now)
         self._bytes_out = DrainMeter(now)
-        # What was released since `_noted_at`: the meters are updated once a step, not once a request.
+        # Released since `_noted_at`: the meters are updated once a step, not once a request.
         self._noted_at = now
         self._released = self._released_bytes = 0
         self.requests = 0
@@ -110,7 +110,7 @@ class FlowControl:
         self._released_bytes += size
 
     def _note(self, now: int) -> None:
-        """Report to the meters what was released until now."""
+        """Report the released requests to the meters."""
         self._requests_out.drained(self._released, self._noted_at)
         self._bytes_out.drained(self._released_bytes, self._noted_at)
         self._released = self._released_bytes = 0

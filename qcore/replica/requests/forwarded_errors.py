@@ -1,4 +1,4 @@
-"""Outcomes on their way between replicas: an exception becomes a code and a text, and the receiver rebuilds it."""
+"""Converts outcomes to messages between replicas and back: an exception becomes a code and a text."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Forwarder:
             self._replica.fail(request, error_of_response(response))
 
     def leader_changed(self, leader_id: int) -> None:
-        """Another node leads: the old leader may never answer.
+        """Another node leads: the old leader may never respond.
 
         Requests that may be repeated go to the new leader. A write may be in the old leader's log, so it waits a little
         longer for the response.

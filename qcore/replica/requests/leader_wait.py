@@ -1,4 +1,4 @@
-"""How long commands wait for a leader before they fail."""
+"""`LeaderWait`: how long requests wait for a leader before they fail."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from qcore.replica.requests.writes import Writes
 
 
 class LeaderWait:
-    """Watches which node leads. Commands wait for an election timeout without a leader, then they fail.
+    """Watches which node leads. Requests wait for an election timeout without a leader, then they fail.
 
-    After that time this node is cut off, or there is no quorum.
+    After that time this node is probably cut off, or there is no quorum.
 
     Args:
         replica: the replica.

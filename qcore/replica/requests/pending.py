@@ -21,7 +21,7 @@ class PendingRequest:
     Attributes:
         request_id: the driver's number of a local request, or the peer's `forward_id`.
         from_peer: the peer that forwarded it; None for a local request.
-        kind, payload: what is requested.
+        kind, payload: the request itself.
         deadline: when waiting ends, µs.
         index, term: where a write was appended; 0 before that.
         ticket: the key under which a read or a forwarded request waits; 0 before that.

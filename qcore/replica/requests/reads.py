@@ -1,4 +1,4 @@
-"""Reads: linearizable, through the core's read rounds or at a follower, and stale; and the state machine's answers."""
+"""Reads of all kinds: they wait until the state is recent enough, and are then served by the state machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from qcore.machines.interface import StateMachine
 from qcore.replica.apply.apply_backlog import cost_of, work_counter
 from qcore.replica.events import ClientRequest
 from qcore.replica.leadership import Leadership
-from qcore.replica.machine_results import answer_to_query, exception_text
+from qcore.replica.machine_results import exception_text, result_of_query
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest
 
-#: The most that one step answers. A read costs 1, and 1 more for each KiB of its answer. The last read may exceed the
-#: limit. The next steps answer the others, in order.
+#: The most that one step serves. A read costs 1, and 1 more for each KiB of its result. The last read may exceed the
+#: limit. The next steps serve the others, in order.
 MAX_READ_COST: Final = 512
 
 
@@ -27,7 +27,7 @@ class Reads:
     Args:
         replica: the replica.
         forwarder: takes the reads that need the leader at another node.
-        machine: answers the reads.
+        machine: executes the queries.
     """
 
     def __init__(
@@ -38,29 +38,30 @@ class Reads:
         self._machine = machine
         self._waiting: dict[int, PendingRequest] = {}
         self._last_ticket = 0
-        #: Reads that may be answered and wait for a step with room. The age of a stale read is judged in that step.
+        #: Reads that may be served and wait for a step with budget left. The age of a stale read is judged in that
+        #: step.
         self._due: deque[tuple[PendingRequest | ClientRequest, int]] = deque()  # and its deadline
         self._work = work_counter(machine)
         self._left = MAX_READ_COST
 
     def __len__(self) -> int:
-        """How many reads wait for the core, or for a step that answers them."""
+        """How many reads wait for the core, or for a step that serves them."""
         return len(self._waiting) + len(self._due)
 
     @property
     def busy(self) -> bool:
-        """True if the next step has reads to answer, unless a snapshot is being restored."""
+        """True if the next step has reads to serve, unless a snapshot is being restored."""
         return bool(self._due)
 
     def begin_step(self) -> None:
-        """A new step begins, with the full budget: answer the reads that are due."""
+        """A new step begins, with the full budget: serve the reads that are due."""
         self._left = MAX_READ_COST
         while self._due and self._left > 0 and self._replica.readable_index >= 0:
             due, deadline = self._due.popleft()
             if isinstance(due, ClientRequest):
-                self._answer_stale(due, late=deadline <= self._replica.now)
+                self._serve_stale(due, late=deadline <= self._replica.now)
             elif not due.done:
-                self._answer(due)
+                self._serve_now(due)
 
     def begin(self, request: PendingRequest) -> None:
         """Ask the core when the read may be served; as a follower, ask the leader."""
@@ -80,7 +81,7 @@ class Reads:
             self.serve(request)
 
     def rejected(self, ticket: int) -> None:
-        """This node does not lead, or no longer: the leader may serve the read."""
+        """This node does not lead, or no longer does: the leader may serve the read."""
         request = self._waiting.pop(ticket, None)
         if request is not None:
             self._forwarder.forward(request)
@@ -92,13 +93,13 @@ class Reads:
             self._replica.step_core(ReadCancelled(request.ticket))
 
     def begin_stale(self, event: ClientRequest) -> None:
-        """Answer from the state of this node, if that is known to be fresh enough."""
+        """Serve the read from the state of this node, if that is known to be fresh enough."""
         if self._left > 0:
-            self._answer_stale(event)
+            self._serve_stale(event)
         else:
             self._due.append((event, self._replica.now + event.timeout_ms * 1000))
 
-    def _answer_stale(self, event: ClientRequest, *, late: bool = False) -> None:
+    def _serve_stale(self, event: ClientRequest, *, late: bool = False) -> None:
         replica = self._replica
         # It waits for no other node, so it needs no deadline and does not count against the limits.
         request = PendingRequest(event.request_id, None, "read", event.payload, replica.now)
@@ -110,7 +111,7 @@ class Reads:
         fresh_as_of = self._fresh_as_of()
         age_us = None if fresh_as_of is None else replica.now - fresh_as_of
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:
-            self._answer(request)
+            self._serve_now(request)
         else:
             age = "of unknown age" if age_us is None else f"up to {age_us // 1000} ms old"
             replica.fail(
@@ -124,11 +125,11 @@ class Reads:
     def _fresh_as_of(self) -> int | None:
         """The moment up to which the state is known to be complete, µs; None if there is none."""
         replica = self._replica
-        # The state lacks what is committed and not applied, however fresh the core is.
+        # The state lacks the entries that are committed but not applied, however fresh the core is.
         return None if replica.has_apply_backlog else replica.core.fresh_as_of(replica.now)
 
     def serve(self, request: PendingRequest) -> None:
-        """Answer a read from the current state; without budget, from a later state in one of the next steps."""
+        """Serve a read from the current state; without budget, from a later state in one of the next steps."""
         replica = self._replica
         if request.kind == "snapshot":
             replica.snapshot_confirmed(request)
@@ -142,15 +143,15 @@ class Reads:
             replica.succeed(request, "", replica.applied_index)
             return
         if self._left > 0:
-            self._answer(request)
+            self._serve_now(request)
         else:
             self._due.append((request, request.deadline))
 
-    def _answer(self, request: PendingRequest) -> None:
+    def _serve_now(self, request: PendingRequest) -> None:
         replica = self._replica
         self._left -= 1
         try:
-            result = answer_to_query(self._machine.query(request.payload))
+            result = result_of_query(self._machine.query(request.payload))
         except StoreError as error:
             result = (
                 error if exception_text(error) == str(error) else StoreError(exception_text(error))

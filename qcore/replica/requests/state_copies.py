@@ -1,9 +1,9 @@
-"""Copies of the state on request: each request ends with a snapshot that holds everything acknowledged before it.
+"""Requests for a snapshot: each ends with one that holds everything acknowledged before the request.
 
 A request first goes through a read round, like a read at this node (dissertation 6.4): the index that a quorum confirms
 covers everything acknowledged when the request arrived. The request then waits for a snapshot through that index or
 a later one. The newest snapshot may already be enough. Otherwise one is captured in bounded steps, as the policy's
-snapshots are. It becomes the node's newest snapshot, and the log is compacted behind it. One capture serves all
+snapshots are. It becomes the node's newest snapshot, and the log is compacted behind it. One snapshot serves all
 requests that wait.
 """
 
@@ -18,12 +18,12 @@ from qcore.replica.requests.flow_control import retry_after_ms
 from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.reads import Reads
 
-#: Requests without an outcome. Each may keep a snapshot alive in the driver.
+#: The most requests without an outcome. Each may keep a snapshot alive in the driver.
 MAX_SNAPSHOT_REQUESTS: Final = 16
 
 
 class SnapshotRequests:
-    """The unfinished requests for a copy of one replica's state.
+    """The unfinished requests for a snapshot of one replica's state.
 
     Args:
         replica: the replica.
@@ -35,7 +35,7 @@ class SnapshotRequests:
         self._replica = replica
         self._reads = reads
         self._longest_hint_us = longest_hint_us
-        #: Requests that wait for a quorum, and how much more time, µs, each has afterwards.
+        #: Requests that wait for a quorum, and the time, µs, that each has afterwards.
         self._unconfirmed: dict[PendingRequest, int] = {}
         self._confirmed: list[PendingRequest] = []
 
@@ -83,7 +83,7 @@ class SnapshotRequests:
         self._confirmed.append(request)
 
     def settle(self) -> None:
-        """Answer the requests for which the newest snapshot is enough."""
+        """Finish the requests for which the newest snapshot is enough."""
         snapshot = self._replica.core.snapshot
         covered_index = snapshot.meta.last_included_index if snapshot else 0
         waiting, self._confirmed = self._confirmed, []

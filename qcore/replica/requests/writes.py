@@ -1,4 +1,4 @@
-"""Writes: gathered into batches, appended by the leader, and answered when their entries are applied."""
+"""Writes: gathered into batches, appended by the leader, and finished when their entries are applied."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Writes:
         replica: the replica.
         forwarder: passes the writes on while another node leads.
         admission: measures how fast writes commit.
-        disk_window: limits what is on its way to the disk.
+        disk_window: limits the bytes on their way to the disk.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Writes:
         return bool(self._batch) and not self._must_wait_for_disk
 
     def appended(self) -> list[PendingRequest]:
-        """The writes in the log that have no outcome, by their order."""
+        """The writes in the log that have no outcome, in log order."""
         return list(self._appended.values())
 
     def add(self, request: PendingRequest) -> None:
@@ -120,7 +120,7 @@ class Writes:
         replica.carry_out(effects)
 
     def on_applied(self, entry: Entry, result: str | None, error: QcoreError | None) -> None:
-        """An entry was applied: answer the request that waits at its index."""
+        """An entry was applied: finish the request that waits at its index."""
         request = self._appended.pop(entry.index, None)
         if request is None:
             return

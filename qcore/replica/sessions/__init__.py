@@ -1,1 +1,1 @@
-"""Client sessions, by which a retried command takes effect once: the table, its text in snapshots, its ticks."""
+"""Client sessions, which make a retried command take effect once: the table, its text in snapshots, its ticks."""

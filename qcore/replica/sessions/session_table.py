@@ -1,10 +1,10 @@
-"""The session table: a retried command is applied once and gets the reply of the first time (dissertation 6.3).
+"""The session table: a retried command is applied once and gets the recorded reply (dissertation 6.3).
 
 The table is part of the replicated state. Only log entries change it, by their index and their times, so it is the same
 on every replica, and snapshots contain it. A client opens a session through the log; the index of that entry is the
 session's id. Each command in it has a sequence number. The table keeps a reply until the client acknowledges it. A
-session ends when it was idle for its whole lifetime. The least recently used sessions end when there are too many of
-them, or when all replies together are too large. A command of an ended session is an explicit error and is never
+session ends when it has been idle for its whole lifetime. The least recently used sessions end when there are too many
+of them, or when all replies together are too large. A command of an ended session is an explicit error and is never
 silently applied twice.
 
 The clock for lifetimes depends on the active apply rules (`qcore.core.version`):
@@ -18,7 +18,7 @@ At the entry that raises the rules to 2, every lifetime begins again (`SessionTa
 
 From rules 3 on:
 
-- The bounds on replies count bytes, as a snapshot holds them. Before, they count characters.
+- The bounds on replies count bytes, as a snapshot holds them. Under earlier rules they count characters.
 - A result that is too large to be sent is recorded as the error that replaces it
   (`qcore.replica.machine_results`).
 - Numbers have at most 63 bits.
@@ -63,12 +63,12 @@ from qcore.replica.sessions.session_text import read_table, table_text
 #: Bounds of the table. Part of the replicated rules: the same on every replica, not configuration.
 MAX_SESSIONS: Final = 10_000
 MAX_REPLIES: Final = 256
-#: The size of all replies: bytes from rules 3 on (`Session.size_bytes`), characters before.
+#: The largest size of all replies: bytes from rules 3 on (`Session.size_bytes`), characters before.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 #: The share of one session. A session that holds this much may send no more commands.
 MAX_SESSION_REPLY_BYTES = MAX_REPLY_BYTES // 16
 LIFETIME_MIN_MS, LIFETIME_MAX_MS = 1_000, 24 * 3_600_000
-#: From rules 3 on: how many expired sessions one entry drops.
+#: From rules 3 on: how many expired sessions one entry drops at most.
 MAX_EXPIRED_PER_ENTRY: Final = 256
 #: From rules 3 on: numbers in an entry are at least 0 and below this.
 NUMBER_LIMIT: Final = 2**63
@@ -96,8 +96,8 @@ class SessionTable:
         self._generation = 0
         self.uses_cluster_clock = False
         #: From rules 2 on, a heap of (time of expiry at the earliest, session), at least one item for each session. If
-        #: a session was used since, its item is too early, and is replaced when it is due. Derived from the table, not
-        #: part of the state.
+        #: a session was used since, its item is too early and is replaced when its time comes. Derived from the table,
+        #: not part of the state.
         self._expiries: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
@@ -376,7 +376,7 @@ def session_command_payload(session_id: int, sequence: int, acknowledged: int, c
 
 
 def command_in(entry: Entry) -> str | None:
-    """The state machine's command in an entry: the entry itself, or what a session runs; None if there is none."""
+    """The state machine's command in an entry: its data, or the command that a session runs; None if there is none."""
     if entry.kind == "command":
         return entry.data
     if entry.kind == "session":

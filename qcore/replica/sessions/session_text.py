@@ -118,7 +118,7 @@ def _read_new_form(text: str, add: Add) -> Generator[None, None, int]:
             ]:
                 pass
             case _:
-                raise ValueError("a line of the session table is no session")
+                raise ValueError("a line of the session table is not a session")
         session = Session(life, used, acknowledged_through=acknowledged_through)
         while len(session.replies) < count:
             line, at = _line(text, at)
@@ -149,14 +149,14 @@ def _reply(row: object) -> tuple[int, Result]:
             return number, text
         case [int() as number, str() as text, str() as code] if code in _ERRORS:
             return number, _ERRORS[code](text)
-    raise ValueError("a reply in the session table is none")
+    raise ValueError("a reply in the session table is malformed")
 
 
 # -- rules 1 and 2 -----------------------------------------------------------------------------------
 
 
 def _old_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
-    """Written in parts, too, although it is one line: only 0.1.0 must read it as a whole."""
+    """This one line is also written in parts. Only 0.1.0 reads it as a whole."""
     yield "["
     for position, (key, held) in enumerate(rows):
         before = "," if position else ""
@@ -188,7 +188,7 @@ def _read_old_form(text: str, add: Add) -> Generator[None, None, int]:
             ]:
                 add(key, Session.restored(life, used, acknowledged_through, _old_replies(pairs)))
             case _:
-                raise ValueError("a row of the session table is no session")
+                raise ValueError("a row of the session table is not a session")
         more = text.startswith(",", at)
         at += more
         if at - paused_at >= PART_CHARS:
@@ -208,5 +208,5 @@ def _old_replies(pairs: list[object]) -> list[tuple[int, Result]]:
             case [int() as number, str() as text]:
                 found[number] = result_of_command(text)
             case _:
-                raise ValueError("a reply in the session table is none")
+                raise ValueError("a reply in the session table is malformed")
     return [*found.items()]

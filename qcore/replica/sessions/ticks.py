@@ -2,8 +2,8 @@
 
 A session ends when an entry of kind `session` is applied whose `clock_us` lies after its lifetime. On an idle cluster
 there is no such entry, so the leader appends one, `["tick"]`, when the first expiry is due by its cluster clock.
-Which sessions have expired is decided when the tick is applied, by the clock of the tick: a client may have used a
-session after the tick was proposed.
+The tick's clock decides which sessions have expired when the tick is applied: a client may have used a session after
+the tick was proposed.
 
 | why a tick is due | at which value of the cluster clock |
 |---|---|

@@ -1,1 +1,1 @@
-"""Plain files beside the database: written whole, synced and locked."""
+"""Plain files: written whole or not at all, synced, and locked."""

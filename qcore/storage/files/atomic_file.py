@@ -1,4 +1,4 @@
-"""A file that appears under its name whole or not at all, however its writer ends.
+"""`AtomicFile`: a file that appears under its name whole or not at all, however its writer ends.
 
 Until then it has no name, if the file system supports that (`O_TMPFILE`, Linux), so a killed writer leaves nothing.
 Elsewhere, and for the moment in which it replaces another file, its name is `.NAME.xxxxxxxx.partial` beside the
@@ -29,10 +29,10 @@ _ATTEMPTS: Final = 10
 
 
 class AtomicFile:
-    """A file on its way to a name. Write to `file`, then call `publish`; call `discard` in any case.
+    """A file that gets its name when it is complete. Write to `file`, then call `publish`; call `discard` in any case.
 
     Args:
-        target: its future name, in an existing directory; no symbolic link.
+        target: its future name, in an existing directory; must not be a symbolic link.
 
     Attributes:
         file: the open file.
@@ -86,7 +86,7 @@ class AtomicFile:
         except FileExistsError:
             raise
         except OSError:
-            # The file system has no hard links: check as shortly before the renaming as possible.
+            # The file system has no hard links: check immediately before the renaming.
             name = self._with_name()
             if os.path.lexists(self._target):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
@@ -125,7 +125,7 @@ def _unnamed(directory: Path) -> int | None:
             return None
         raise
     if not os.path.exists(_path_of(file)):
-        os.close(file)  # without /proc it could never get a name
+        os.close(file)  # without /proc it can never get a name
         return None
     return file
 
@@ -155,14 +155,14 @@ def _named(target: Path) -> tuple[Path, int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(file)  # another writer took it for a leftover and removes it
+            os.close(file)  # another writer took it for a leftover and removed it
             continue
         except OSError:
             return name, file  # no locks here for any process: no writer takes it for a leftover
         if os.fstat(file).st_nlink:
             return name, file
         os.close(file)
-    raise OSError(errno.EBUSY, "other processes keep removing what is written there")
+    raise OSError(errno.EBUSY, "other processes keep removing the files written there")
 
 
 def _remove_leftovers(target: Path) -> None:

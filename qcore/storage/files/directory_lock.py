@@ -52,7 +52,7 @@ class DirectoryLock:
                 "stop that process, or give this node another data directory"
             ) from None
         try:
-            # Padded and in place, so a restart needs no free block on a full disk.
+            # Padded, and written in place, so a restart needs no free block on a full disk.
             os.pwrite(self._file, f"{os.getpid():<15}\n".encode(), 0)
         except OSError as error:
             # The lock is held. The process id is for humans only: a full disk is no reason to stop.

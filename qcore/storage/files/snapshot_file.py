@@ -9,8 +9,7 @@ The header's keys are the fields of `SnapshotHeader`, after `format` and `versio
 is the SHA-256 of the line without it, so every flipped bit is detected. `head -1 FILE` shows the header, and
 `tail -n +2 FILE | sha256sum` computes its `sha256`.
 
-A file appears when it is whole (`qcore.storage.files.atomic_file`): the target either stays as it was or holds
-everything.
+A file appears only when it is complete (`qcore.storage.files.atomic_file`): until then the target stays as it was.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ FORMAT: Final = "qcore-snapshot"
 #: Version 2 adds the cluster clock and the cluster version. A backup of a cluster with the rules of 0.1.0 has neither
 #: and is written as version 1.
 VERSION: Final = 2
-#: A header has a few hundred bytes. A longer line than this is no header.
+#: A header has a few hundred bytes. A longer line than this is not a header.
 MAX_HEADER_BYTES: Final = 1 << 20
 #: Bytes to read at a time.
 READ_BYTES: Final = 1 << 20
@@ -51,7 +50,7 @@ _SAVE_AGAIN = "save the snapshot again, or use another backup"
 @with_config(ConfigDict(extra="forbid", strict=True))
 @dataclass(slots=True, frozen=True)
 class SnapshotHeader:
-    """What a snapshot file holds.
+    """Describes the content of a snapshot file.
 
     Attributes:
         cluster_id: whose state it is.
@@ -91,7 +90,7 @@ def _header_adapter() -> TypeAdapter[SnapshotHeader]:
 
 
 def _encode(fields: dict[str, object]) -> bytes:
-    """The one way to write a header. A header that reads differently was changed."""
+    """The only way to write a header. A header that differs from it was changed."""
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
@@ -121,13 +120,13 @@ class SnapshotFileWriter:
         try:
             self._new = AtomicFile(check_target(target, force=force))
         except OSError as error:
-            raise _cannot("write", target, error) from error
+            raise _file_error("write", target, error) from error
         try:
             self._new.file.write(header.line())
         except BaseException as error:
             self._new.discard()
             if isinstance(error, OSError):
-                raise _cannot("write", target, error) from error
+                raise _file_error("write", target, error) from error
             raise
 
     def __enter__(self) -> Self:
@@ -139,7 +138,7 @@ class SnapshotFileWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove what was written unless `finish` has succeeded."""
+        """Remove the unfinished file unless `finish` has succeeded."""
         self._new.discard()
 
     def write(self, text: str) -> None:
@@ -154,7 +153,7 @@ class SnapshotFileWriter:
         try:
             self._new.file.write(data)
         except OSError as error:
-            raise _cannot("write", self._target, error) from error
+            raise _file_error("write", self._target, error) from error
 
     def finish(self) -> None:
         """Make the file durable and give it its name.
@@ -169,7 +168,7 @@ class SnapshotFileWriter:
         except FileExistsError:
             raise _exists(self._target) from None
         except OSError as error:
-            raise _cannot("write", self._target, error) from error
+            raise _file_error("write", self._target, error) from error
 
     def _check(self) -> None:
         if self._size != self._header.size:
@@ -205,7 +204,7 @@ def check_target(target: Path, *, force: bool) -> Path:
         if not force and os.path.lexists(target):
             raise _exists(target)
     except OSError as error:
-        raise _cannot("write", target, error) from error
+        raise _file_error("write", target, error) from error
     return file
 
 
@@ -233,7 +232,7 @@ def read_header(path: Path) -> SnapshotHeader:
     """Read the header. The text is not checked.
 
     Raises:
-        SnapshotFileError: the file cannot be read, is no snapshot file, or its header was changed.
+        SnapshotFileError: the file cannot be read, is not a snapshot file, or its header was changed.
     """
     with _opened(path) as file:
         return _header(path, file)
@@ -243,20 +242,20 @@ def verify(path: Path) -> SnapshotHeader:
     """Read the whole file part by part and check it against its checksums.
 
     Raises:
-        SnapshotFileError: the file is not what was written; names the difference.
+        SnapshotFileError: the file differs from what was written; the text names the difference.
     """
     with _opened(path) as file:
         header = _header(path, file)
         try:
             _check_size(path, os.fstat(file.fileno()).st_size - file.tell(), header.size)
-            # Do not read to the end of the file: it may never come if another process appends to it.
+            # Do not read up to the end of the file: if another process appends to it, that may never come.
             size, digest = 0, hashlib.sha256()
             while part := file.read(min(READ_BYTES, header.size - size)):
                 size += len(part)
                 digest.update(part)
             _check_size(path, os.fstat(file.fileno()).st_size - file.tell() + size, header.size)
         except OSError as error:
-            raise _cannot("read", path, error) from error
+            raise _file_error("read", path, error) from error
     if digest.hexdigest() != header.sha256:
         raise SnapshotFileError(
             f"{path}: the state was changed: its sha256 is {digest.hexdigest()}, it was {header.sha256} when it "
@@ -282,7 +281,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         file = open_regular(path)
     except OSError as error:
-        raise _cannot("read", path, error) from error
+        raise _file_error("read", path, error) from error
     with file:
         yield file
 
@@ -292,7 +291,7 @@ def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
     try:
         line = file.readline(MAX_HEADER_BYTES)
     except OSError as error:
-        raise _cannot("read", path, error) from error
+        raise _file_error("read", path, error) from error
     if not line:
         raise SnapshotFileError(f"{path} is empty: {_SAVE_AGAIN}")
     fields = _fields(line)
@@ -302,7 +301,7 @@ def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
                 f"{path}: the header was cut short or changed: it cannot be read: {_SAVE_AGAIN}"
             )
         raise SnapshotFileError(
-            f"{path} is not a snapshot file: its first line is no header (or was changed)"
+            f"{path} is not a snapshot file: its first line is not a header (or was changed)"
         )
     digest = fields.pop("header_sha256", None)
     whole = {**fields, "header_sha256": digest}
@@ -340,5 +339,5 @@ def _exists(target: Path) -> ConfigError:
     )
 
 
-def _cannot(action: str, path: Path, error: OSError) -> SnapshotFileError:
+def _file_error(action: str, path: Path, error: OSError) -> SnapshotFileError:
     return SnapshotFileError(f"cannot {action} {path}: {error.strerror or error}")

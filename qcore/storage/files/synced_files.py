@@ -24,11 +24,11 @@ DIRECTORY_MODE: Final = 0o700
 def path_exists(path: Path) -> bool:
     """Whether the name exists.
 
-    Not `Path.exists`: since Python 3.14 that returns False if the disk fails, and then a log that seems absent would be
-    created again.
+    Not `Path.exists`: since Python 3.14 that returns False if the disk fails. Then a log that only seems absent would
+    be created again.
 
     Raises:
-        StorageError: it cannot be found out.
+        StorageError: the disk failed.
     """
     try:
         os.stat(path)
@@ -42,11 +42,11 @@ def path_exists(path: Path) -> bool:
 def require_regular_file(path: Path) -> None:
     """Refuse a path of a node's file that is not a regular file, before it is opened.
 
-    Opening a FIFO waits for its other end. And SQLite keeps the write-ahead file of a linked database beside the file
-    that the link leads to, so it would be missing here.
+    Opening a FIFO waits for its other end. SQLite keeps the write-ahead file of a linked database beside the file that
+    the link leads to, so it would be missing here.
 
     Raises:
-        StorageError: names what it is.
+        StorageError: it is not a regular file; the text names what it is.
     """
     try:
         mode = os.lstat(path).st_mode
@@ -67,7 +67,7 @@ def require_regular_file(path: Path) -> None:
 
 
 def create_private_file(path: Path) -> int:
-    """Open a new file with mode 0600 for reading and writing. It replaces what a crash left under the name.
+    """Open a new file with mode 0600 for reading and writing. It replaces a file that a crash left under the name.
 
     Raises:
         OSError: it cannot be created.
@@ -77,7 +77,7 @@ def create_private_file(path: Path) -> int:
 
 
 def readable_by_others(directory: Path) -> list[str]:
-    """The files in a directory that others than their owner may read, sorted, as far as that can be found out."""
+    """The files in a directory that other users may read, sorted; without those that cannot be examined."""
     found: list[str] = []
     try:
         through = os.stat(directory).st_mode & 0o011
@@ -92,7 +92,7 @@ def readable_by_others(directory: Path) -> list[str]:
 
 
 def write_all(file: int, data: bytes, offset: int) -> None:
-    """Write all data: the system may write less than it is given, and reports only how much.
+    """Write all data. The system call may write less than it is given, and reports only how much.
 
     Raises:
         OSError: the data could not be written; a part of it may have been.

@@ -1,4 +1,4 @@
-"""Ends the use of a database after the disk has failed, without another write.
+"""Abandons a database after the disk has failed: ends its use without another write.
 
 When the last connection closes, SQLite moves the write-ahead file's content into the database and removes the file.
 After a failed sync that is wrong. The pages in memory were never confirmed, the good ones on the disk may be the only
@@ -36,7 +36,7 @@ def abandon_connection(connection: sqlite3.Connection, path: Path) -> None:
         return
     # Keep one reference for ever: the garbage collector and the interpreter's end would also close it.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-    with suppress(OSError):  # a disk that cannot even identify the file: no later open can succeed
+    with suppress(OSError):  # if the disk cannot even identify the file, no later open can succeed
         status = os.stat(path)
         _abandoned.add((status.st_dev, status.st_ino))
         # Closing any descriptor of a file drops all locks of the process on it, including SQLite's.

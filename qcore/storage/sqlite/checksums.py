@@ -1,4 +1,4 @@
-"""Checksums of the rows in the database, and the decoding that verifies them."""
+"""Encodes rows with checksums, and verifies and decodes them."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def decode_meta(index: int, term: int, time_us: int, text: str) -> SnapshotMeta:
     """Decode what a snapshot covers from the columns of its row.
 
     Raises:
-        pydantic.ValidationError: `snapshot_row` did not make this text.
+        pydantic.ValidationError: this text does not come from `snapshot_row`.
     """
     if not text.startswith(_CONFIGURATION_START):
         return SnapshotMeta(index, term, time_us, Membership.from_json(text))

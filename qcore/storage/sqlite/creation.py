@@ -1,8 +1,8 @@
 """Creates a new data directory: every file appears whole or not at all, and the log appears last.
 
 Until `log.db` has its name, nothing can have been acknowledged from the directory. So a new attempt may replace
-everything that an interrupted one has left. An attempt may end at any system call: each file is built under the name
-`<file>.new`, synced and renamed. SQLite's report that it is done is not enough: the result is checked.
+everything that an interrupted one has left. An attempt may end at any system call, so each file is built under the name
+`<file>.new`, synced and renamed. The finished database is checked: SQLite's report that it is done is not enough.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
     if path_exists(wal_path) or (path_exists(mark_path) and MarkFile.read(mark_path).sequence > 0):
         raise LogCorrupt(
             f"{path} is missing, but the directory holds traces of acknowledged writes: if it was moved, put it "
-            f"back as it was. Else: {RECOVERY_ADVICE}"
+            f"back as it was. Otherwise: {RECOVERY_ADVICE}"
         )
     _sync_ancestors(path.parent)
     MarkFile.create(mark_path)
@@ -104,7 +104,7 @@ def _create_database(path: Path, node_id: int) -> None:
     except (sqlite3.Error, MemoryError) as error:
         failure = error_from_sqlite(error, new, "create the database")
         if isinstance(failure, LogCorrupt):
-            # No other process has had the file: the disk did not return what this one wrote.
+            # No other process has used the file, so the disk did not return what this one wrote.
             failure = StorageError(f"cannot create {new}: {error}: an I/O error: {DISK_ADVICE}")
         raise failure from error
     unfinished = [str(side) for side in sides if path_exists(side)]

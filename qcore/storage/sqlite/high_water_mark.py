@@ -5,8 +5,8 @@ there would silently take back acknowledged writes. So each commit gets a sequen
 the same transaction, and after the commit it is also written here. A database that holds less than its mark has lost
 acknowledged writes.
 
-The mark is written after the commit and is synced only now and then. So after any crash it may lag, but it can never
-lead: it never refuses a sound database.
+The mark is written after the commit and is synced only now and then. So after any crash it may lag behind the database
+but never lead it, and no sound database is refused.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class MarkFile:
         try:
             write_all(self._file, _encode(mark), _SLOT_OFFSETS[mark.sequence & 1])
         except OSError as error:
-            # On a full copy-on-write disk the mark stays as it is, which is still a true bound.
+            # On a full copy-on-write disk the mark stays as it is, which is still a valid lower bound.
             if not is_full(error):
                 raise error_from_os(error, f"write {self._path}") from error
 

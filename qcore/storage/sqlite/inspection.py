@@ -1,8 +1,8 @@
 """Reads a stored log before it is opened: which version of the cluster it names, and what it holds.
 
-Opening a log takes its lock and moves the content that a crash left in the write-ahead file. A program that
-does not fit the data must end before that, so this code reads without changing anything. It verifies what it returns:
-the caller relies on it, and must not take a flipped bit for another program's data.
+Opening a log takes its lock and moves the content that a crash left in the write-ahead file. A program that does not
+fit the data must stop before that, so this code reads without changing anything. It verifies what it returns, so that
+the caller cannot mistake a flipped bit for another program's data.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class LogTables:
 
 
 def write_needs_layout_3(write: Write) -> bool:
-    """Whether the write holds something that layout 2, the one of 0.1.0, cannot hold."""
+    """Whether the write holds something that layout 2 (0.1.0) cannot hold."""
     match write:
         case SaveHardState(hard_state=hard):
             return bool(hard.promise_ms)

@@ -44,7 +44,7 @@ def _add_snapshot_time(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _time_of(connection: sqlite3.Connection, index: int) -> int:
-    """The log time of the entry at `index`, or a bound below which no later entry goes.
+    """The log time of the entry at `index`, or a lower bound for all later entries.
 
     If the snapshot's last entry is gone, the bound is the next entry's time; if the log is empty, it is now. An old
     layout did not keep the time, so there is no better value.

@@ -1,4 +1,4 @@
-"""Snapshots in parts: a large one is written ahead, part by part, between the transactions that clients wait for.
+"""Snapshots in parts: a large one is written early, part by part, between the transactions that clients wait for.
 
 Parts belong to a snapshot only once its row in table `snapshot` has their `last_index`. Parts of a half-written
 snapshot that a crash left are not read and do no harm. `remove_stale_parts` removes them.
@@ -32,7 +32,7 @@ class SnapshotParts:
         self._may_have_stale_parts = True  # an earlier process may have left some
 
     def write_snapshot_parts(self, snapshot: Snapshot) -> int:
-        """Write the next parts of a snapshot. Another one that was begun is abandoned.
+        """Write the next parts of a snapshot. If another one was begun, abandon it.
 
         Returns:
             roughly how many bytes were written or removed; 0 if nothing is left to do. Call `confirm` once they are
@@ -59,11 +59,11 @@ class SnapshotParts:
         self._snapshot, self._checksums = self._uncommitted_parts
 
     def discard_unfinished(self) -> None:
-        """Forget the parts that were written ahead of a snapshot."""
+        """Forget the parts that were written before their snapshot."""
         self._snapshot, self._checksums = None, []
 
     def row(self, snapshot: Snapshot) -> SnapshotRow:
-        """Return the row for table `snapshot`. Write the parts that were not written ahead.
+        """Return the row for table `snapshot`. Write the parts that were not written early.
 
         Raises:
             ValueError: the text cannot be encoded.

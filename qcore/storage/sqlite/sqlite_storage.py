@@ -60,8 +60,8 @@ IDLE_CHECKPOINT_BYTES = 1 << 20
 class SqliteStorage:
     """A `LogStorage` in a directory on disk. Use `open` to make one.
 
-    After a failed write other than `DiskFull` every method but `close` raises an error: a sync that failed once
-    must not be believed when it is tried again.
+    After a failed write other than `DiskFull` every method but `close` raises an error: once a sync has failed, the
+    success of a later sync proves nothing.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class SqliteStorage:
             is_checked = check.is_done
             check_sequence(path, check.sequence, acknowledged)
         ensure_wal(path, wal_path)
-        # Every time: the attempt that created the files may have ended before their names were durable.
+        # At every open: the attempt that created the files may have ended before their names were durable.
         sync_path(directory)
         mark = MarkFile(mark_path)
         try:
@@ -264,7 +264,7 @@ class SqliteStorage:
         """Write the next parts of a large snapshot that a later `StoreSnapshot` names. A crash may lose them.
 
         Returns:
-            False if no part is left to write ahead.
+            False if no part is left to write early.
 
         Raises:
             ValueError: the text cannot be encoded.
@@ -371,7 +371,7 @@ class SqliteStorage:
         """Checkpoint, close the files and release the lock. Idempotent.
 
         Raises:
-            StorageError: the last sync failed; everything is released all the same.
+            StorageError: the last sync failed; everything is released nevertheless.
         """
         if self._closed:
             return

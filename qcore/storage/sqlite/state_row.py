@@ -23,7 +23,7 @@ class StoredState:
     """The fields of the row.
 
     `sequence` counts transactions. `base_chain` is the checksum before the first entry, `chain` that of the last.
-    `first_index` is the index of the first entry, or the one that it would have. `promise_ms` is None in layout 2,
+    `first_index` is the index that the first entry has or would have. `promise_ms` is None in layout 2,
     which does not store it.
     """
 

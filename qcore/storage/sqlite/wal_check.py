@@ -1,10 +1,10 @@
 """Reads SQLite's write-ahead file before SQLite does, to distinguish damage from the trace of a crash.
 
 SQLite's recovery stops at the first frame with a wrong checksum and forgets it and all frames after it. SQLite cannot
-know better, but qcore can. It syncs after every transaction, so a crash or a power loss can leave at most *one*
-transaction, the last, unsynced, incomplete or torn. Suppose the sound part is followed by a commit frame of the same
-generation (salt), and another such frame follows that one: then synced transactions are damaged. The format is
-documented at https://www.sqlite.org/fileformat2.html#the_write_ahead_log .
+know better, but qcore can. qcore syncs after every transaction, so after a crash or power loss only the *last*
+transaction can be unsynced, incomplete or torn. If two commit frames of the same generation (salt) follow the sound
+part, synced transactions are damaged. The format is documented at
+https://www.sqlite.org/fileformat2.html#the_write_ahead_log .
 
 This check has a limit: damage to the very last transaction looks like a torn one, and so does damage to the commit
 frame of the last but one. The high-water mark (`qcore.storage.sqlite.high_water_mark`) detects both, unless a power

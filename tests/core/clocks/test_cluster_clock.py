@@ -77,7 +77,7 @@ LIMIT_US = 300_000
         st.tuples(st.integers(0, 2_000_000), st.integers(0, 2_000_000)), min_size=1, max_size=50
     )
 )
-def test_clock_counts_at_most_what_a_model_counts(steps: list[tuple[int, int]]) -> None:
+def test_clock_counts_no_more_than_a_model(steps: list[tuple[int, int]]) -> None:
     """Each step comes some time after the last, and a quorum was in contact some time before it."""
     clock = ClusterClock(LIMIT_US)
     clock.begin(7, 100)
@@ -195,7 +195,7 @@ class Watch:
 
 @settings(max_examples=60, deadline=None)
 @given(st.booleans(), st.lists(trouble, min_size=5, max_size=40))
-def test_logged_clock_is_monotonic_and_counts_only_leading(
+def test_logged_clock_is_monotonic_and_needs_a_leader(
     check_quorum: bool, steps: list[tuple[str, int]]
 ) -> None:
     watch = Watch(RaftConfig(1, check_quorum=check_quorum))
@@ -423,6 +423,6 @@ def test_rules_1_candidate_requests_votes_as_0_1_0_did() -> None:
     assert first.rules == 0
 
 
-def test_bound_below_one_is_rejected() -> None:
+def test_bound_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="max_wall_skew_ms is 0; it must be at least 1"):
         RaftConfig(1, max_wall_skew_ms=0)

@@ -1,4 +1,4 @@
-"""The memory of servers that became leader and did not last: waits, proofs and bounds."""
+"""The transfer backoff: how long servers that failed or soon lost their leadership are not asked again."""
 
 from __future__ import annotations
 

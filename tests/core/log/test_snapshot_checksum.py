@@ -1,4 +1,4 @@
-"""The checksum of a snapshot is computed chunk by chunk, so no step processes a large text, and damage is detected."""
+"""A snapshot's checksum is computed chunk by chunk and detects damage."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_damaged_chunk_restarts_the_transfer(damaged: int) -> None:
     ]
     assert not any(isinstance(effect, StoreSnapshot) for effect in effects)
     assert any(isinstance(effect, MessageDropped) for effect in effects)
-    answers = [effect.message for effect in effects if isinstance(effect, Send)]
-    assert isinstance(answers[-1], InstallSnapshotResponse)
-    assert answers[-1].next_offset == 0
+    responses = [effect.message for effect in effects if isinstance(effect, Send)]
+    assert isinstance(responses[-1], InstallSnapshotResponse)
+    assert responses[-1].next_offset == 0
     effects = [
         effect for chunk in chunks() for effect in core.step(MessageReceived(1, chunk), 1000)
     ]

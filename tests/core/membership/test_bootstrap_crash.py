@@ -1,4 +1,4 @@
-"""A crash during the initialisation of a cluster: whatever reached the disk, another attempt must be possible."""
+"""A crash while a cluster is initialised: whatever reached the disk, another attempt must be possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every configuration records since when each member belongs to it, so a member added again differs from before."""
+"""Every configuration records when each member joined, so a member that was added again differs from before."""
 
 from __future__ import annotations
 

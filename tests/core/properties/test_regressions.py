@@ -235,7 +235,7 @@ def test_message_from_the_same_node_id_is_dropped() -> None:
         (Membership(voters=(1,), voters_outgoing=(1, 2)), "joint"),
     ],
 )
-def test_unusable_configuration_is_rejected_at_bootstrap(
+def test_unusable_configuration_is_refused_at_bootstrap(
     membership: Membership, reason: str
 ) -> None:
     core = core_of(DurableState())
@@ -277,9 +277,7 @@ SNAPSHOT = Snapshot(SnapshotMeta(5, 3, 0, THREE), "state")
         ),
     ],
 )
-def test_mismatched_log_and_snapshot_are_rejected_at_start(
-    state: DurableState, reason: str
-) -> None:
+def test_mismatched_log_and_snapshot_are_refused_at_start(state: DurableState, reason: str) -> None:
     """P11: a gap is never ignored."""
     with pytest.raises(LogCorrupt, match=reason):
         core_of(state)

@@ -204,7 +204,7 @@ class RaftMachine(RuleBasedStateMachine):
     def change_membership(
         self, kind: ChangeKind, pick: int, expected: str, auto_leave: bool
     ) -> None:
-        """Each server that believes to lead gets the change, also while one is pending: then it must reject."""
+        """Propose the change to each server that believes it leads. While another is pending, it must reject."""
         for leader in self.cluster.leaders():
             core = self.cluster.core(leader)
             voters, learners = changed(core.membership, tuple(self.cluster.nodes), kind, pick)

@@ -1,4 +1,4 @@
-"""A leader does not remember every read round: for a lease a few suffice."""
+"""A leader remembers only a few read rounds; they suffice for its lease."""
 
 from __future__ import annotations
 

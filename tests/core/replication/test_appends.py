@@ -71,7 +71,7 @@ def test_append_is_handled_as_in_figure_2(
     assert applied == list(range(3, commit + 1))
 
 
-def test_a_heartbeat_does_not_acknowledge_what_is_not_durable() -> None:
+def test_a_heartbeat_acknowledges_only_durable_entries() -> None:
     core = restored((1,))
     receive(core, 2, AppendEntries(1, 2, 1, 1, 0, entries(2, 1)))
     effects = receive(core, 2, AppendEntries(1, 2, 2, 1, 0, []))

@@ -68,7 +68,7 @@ def test_old_acknowledgement_changes_nothing() -> None:
     assert progress.match == 6
 
 
-def test_next_never_falls_to_what_is_matched() -> None:
+def test_next_stays_above_match() -> None:
     progress = replicating()
     progress.update_match(9)
     progress.become_probe(2)

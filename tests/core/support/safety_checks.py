@@ -250,7 +250,7 @@ class Safety:
     def read_ready(self, node_id: int, incarnation: int, ready: ReadReady) -> None:
         least = self.reads.pop((node_id, incarnation, ready.read_id), None)
         if least is None:
-            raise SafetyViolation(f"read {ready.read_id} of node {node_id} was answered twice")
+            raise SafetyViolation(f"read {ready.read_id} of node {node_id} was served twice")
         require(
             ready.index >= least,
             f"stale read: node {node_id} serves index {ready.index}, but {least} was committed at the request",

@@ -1,4 +1,4 @@
-"""Lets time pass over a `Cluster` with instant delivery: deadlines expire one after the other."""
+"""Runs a `Cluster` for some time with instant delivery: deadlines expire one after the other."""
 
 from __future__ import annotations
 

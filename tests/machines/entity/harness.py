@@ -99,29 +99,31 @@ class StoreHarness:
             self.index += 1
             context = ApplyContext(self.index, EPOCH_US + self.index, rules=self.rules)
             result = self.store.apply(payload, context)
-        answer = json.loads(result)
-        assert list(answer) == [kind]
-        return answer[kind]
+        response = json.loads(result)
+        assert list(response) == [kind]
+        return response[kind]
 
     def set_schema(self, entity_schema: object) -> Any:
         return self.send("SetSchema", entity_schema=entity_schema)
 
     def create(self, entity_type: str, parent_id: object = None, name: str = "x") -> Any:
-        answer = self.send("CreateEntity", entity_type=entity_type, parent_id=parent_id, name=name)
-        assert answer["error"] is None
-        return answer["response"]
+        response = self.send(
+            "CreateEntity", entity_type=entity_type, parent_id=parent_id, name=name
+        )
+        assert response["error"] is None
+        return response["response"]
 
     def update(self, *requests: object) -> Any:
         return self.send("UpdateEntity", request=list(requests))
 
     def value(self, entity_id: object, path: str) -> Any:
-        answer = self.update(read(entity_id, path))
-        assert answer["error"] is None
-        return answer["response"][0]["Read"]["value"]
+        response = self.update(read(entity_id, path))
+        assert response["error"] is None
+        return response["response"][0]["Read"]["value"]
 
     def exists(self, entity_id: object) -> bool:
-        answer = self.update(read(entity_id, "Name"))
-        return answer["error"] is None
+        response = self.update(read(entity_id, "Name"))
+        return response["error"] is None
 
 
 def people(rules: int = LATEST_RULES) -> StoreHarness:
@@ -129,7 +131,7 @@ def people(rules: int = LATEST_RULES) -> StoreHarness:
     return StoreHarness(OBJECT, FOLDER, USER, rules=rules)
 
 
-def code(answer: Any) -> str | None:
+def code(response: Any) -> str | None:
     """The code of a response's error."""
-    assert ("detail" in answer) == (answer["error"] is not None)
-    return answer["detail"]["code"] if "detail" in answer else None
+    assert ("detail" in response) == (response["error"] is not None)
+    return response["detail"]["code"] if "detail" in response else None

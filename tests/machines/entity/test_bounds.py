@@ -1,4 +1,4 @@
-"""Limits of what one command may make a store build: checked before it is built, in real bytes, since rules 3."""
+"""The limits of one command (apply rules 3): they count real bytes, and are checked before anything is built."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ LONG = "x" * 1000
 
 
 def apply(store: EntityStore, request: object, rules: int = 3) -> Any:
-    """Apply a log entry that no check has stopped before it was appended."""
-    (answer,) = json.loads(
+    """Apply a log entry without the checks that come before the append."""
+    (result,) = json.loads(
         store.apply(json.dumps(request), ApplyContext(1000, 1, rules=rules))
     ).values()
-    return answer
+    return result
 
 
 def bodies(name: str) -> list[dict[str, Any]]:
@@ -155,8 +155,8 @@ def test_adding_cannot_exceed_the_limit_of_a_value(
     user = harness.create("User")
     assert harness.update(write(user, name, start))["error"] is None
     before = harness.store.state_hash()
-    answer = harness.update(write(user, name, more, adjust_behavior="Add"))
-    assert code(answer) == "ValueTooLarge"
+    result = harness.update(write(user, name, more, adjust_behavior="Add"))
+    assert code(result) == "ValueTooLarge"
     assert harness.store.state_hash() == before
 
 
@@ -191,14 +191,14 @@ def test_a_subtree_is_deleted_in_bounded_parts(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_complete_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row D3: 90 ancestors with defaults of 1 MB made a reply of 90 MB."""
+    """Row D3: 90 ancestors with defaults of 1 MB made a response of 90 MB."""
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_SCHEMA_BYTES", 10_000)
     harness = StoreHarness(schema("T0", None))
-    answers = [
+    results = [
         harness.set_schema(schema(f"T{n}", f"T{n - 1}", field("String", f"F{n}", LONG)))
         for n in range(1, 12)
     ]
-    codes = [code(answer) for answer in answers]
+    codes = [code(result) for result in results]
     assert codes[:8] == [None] * 8
     assert codes[8] == "SchemaTooLarge"
     # It cannot grow through an ancestor either.
@@ -256,8 +256,8 @@ def test_defaults_that_older_entities_still_read_are_bounded(
 
 def test_a_default_is_bounded_like_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_VALUE_BYTES", 900)
-    answer = StoreHarness().set_schema(schema("T", None, field("String", "S", LONG)))
-    assert code(answer) == "ValueTooLarge"
+    result = StoreHarness().set_schema(schema("T", None, field("String", "S", LONG)))
+    assert code(result) == "ValueTooLarge"
 
 
 # --- restoring ----------------------------------------------------------------------------------
@@ -511,7 +511,7 @@ def test_older_list_is_converted_once_even_if_commands_fail(
 def test_older_long_list_works_after_another_field_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The list has the form of older rules, in a record of the newer form. Its length is no reason to reject."""
+    """The list has the form of older rules, in a record of the newer form. Its length must not cause a rejection."""
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 60)
     harness, folder = legacy(500)
     assert harness.update(write(folder, "Name", {"String": "new"}))["error"] is None
@@ -562,13 +562,13 @@ def test_older_list_of_duplicates_is_converted_in_linear_time() -> None:
 def test_command_writes_an_older_record_and_its_children() -> None:
     harness, folder = legacy(50)
     kept = harness.value(folder, "Children->5:8")["EntityList"]
-    answer = harness.update(
+    result = harness.update(
         write(folder, "Name", {"String": "both"}),
         write(folder, "Children", {"EntityList": kept[:1]}, adjust_behavior="Subtract"),
         write(folder, "Children", {"EntityList": kept[:1]}, adjust_behavior="Add"),
         read(folder, "Name"),
     )
-    assert answer["error"] is None
+    assert result["error"] is None
     assert harness.value(folder, "Name") == {"String": "both"}
     assert harness.value(folder, "Children->49:50") == {"EntityList": kept[:1]}
     other = EntityStore()
@@ -592,9 +592,9 @@ def test_older_list_counts_the_same_after_a_restore(
     size = len(json.dumps(harness.value(folder, "Children"), separators=(",", ":")))
     for bound in range(size - 40, size + 40):
         monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", bound)
-        answers = {store.query(request) for store in (harness.store, other)}
-        assert len(answers) == 1
-        assert ("ResponseTooLarge" in answers.pop()) == (bound < size)
+        results = {store.query(request) for store in (harness.store, other)}
+        assert len(results) == 1
+        assert ("ResponseTooLarge" in results.pop()) == (bound < size)
 
 
 def test_the_type_in_an_error_does_not_depend_on_history() -> None:

@@ -75,8 +75,8 @@ def test_deleted_child_leaves_a_list_that_clients_wrote() -> None:
     harness.update(write(folder, "Children", {"EntityList": [c, a, a, b, a]}))
     assert listed(harness, folder) == [one["id"] for one in (c, a, a, b, a)]
     added = write(folder, "Children", {"EntityList": [b]}, adjust_behavior="Add")
-    answer = harness.update(added, read(folder, "Children->2:4"))
-    assert answer["response"][1]["Read"]["value"] == {"EntityList": [a, b]}
+    result = harness.update(added, read(folder, "Children->2:4"))
+    assert result["response"][1]["Read"]["value"] == {"EntityList": [a, b]}
     harness.send("DeleteEntity", entity_id=a)
     assert listed(harness, folder) == [one["id"] for one in (c, b, b)]
     gone = write(folder, "Children", {"EntityList": [b]}, adjust_behavior="Subtract")
@@ -98,11 +98,11 @@ def test_rejected_request_leaves_the_list_unchanged() -> None:
     child = harness.create("User", folder)
     before = harness.store.state_hash()
     for behavior in ("Set", "Add", "Subtract"):
-        answer = harness.update(
+        result = harness.update(
             write(folder, "Children", {"EntityList": [child]}, adjust_behavior=behavior),
             read(folder, "Ghost"),
         )
-        assert code(answer) == "FieldNotFound"
+        assert code(result) == "FieldNotFound"
     assert harness.store.state_hash() == before
     harness.send("DeleteEntity", entity_id=child)
     assert listed(harness, folder) == []

@@ -161,7 +161,7 @@ def test_hashes_are_equal_exactly_when_snapshots_are(
     assert (stores[0].state_hash() == stores[1].state_hash()) == (left == right)
 
 
-def test_an_undone_change_gives_the_same_hash_as_no_change() -> None:
+def test_undoing_a_change_restores_the_hash() -> None:
     harness = people()
     user = harness.create("User")
     before = harness.store.state_hash()

@@ -83,9 +83,9 @@ def test_create_rejects_unknown_types_and_parents(
 ) -> None:
     harness = people()
     before = harness.store.state_hash()
-    answer = harness.send("CreateEntity", entity_type=entity_type, parent_id=parent, name="x")
-    assert answer["response"] is None
-    assert code(answer) == expected
+    result = harness.send("CreateEntity", entity_type=entity_type, parent_id=parent, name="x")
+    assert result["response"] is None
+    assert code(result) == expected
     assert harness.store.state_hash() == before
 
 
@@ -103,9 +103,9 @@ def test_parent_needs_children_field_but_child_no_parent_field() -> None:
     box = harness.create("Box")
     leaf = harness.create("Leaf", box)
     assert harness.value(box, "Children->0->N") == {"Int": 0}
-    answer = harness.send("CreateEntity", entity_type="Leaf", parent_id=leaf, name="x")
-    assert code(answer) == "FieldNotFound"
-    # The leaf has no Parent field, but is removed from the box's list all the same.
+    result = harness.send("CreateEntity", entity_type="Leaf", parent_id=leaf, name="x")
+    assert code(result) == "FieldNotFound"
+    # The leaf has no Parent field, but is nevertheless removed from the box's list.
     assert harness.send("DeleteEntity", entity_id=leaf) == {"error": None}
     assert harness.value(box, "Children") == {"EntityList": []}
 
@@ -179,13 +179,13 @@ def test_tree_ten_thousand_deep_is_created_and_deleted() -> None:
 def test_requests_are_executed_in_order_and_filled_in() -> None:
     harness = people()
     user = harness.create("User")
-    answer = harness.update(
+    result = harness.update(
         read(user, "Age"),
         write(user, "Age", {"Int": 2}, adjust_behavior="Add", writer_id=user),
         read(user, "Age"),
     )
-    assert answer["error"] is None
-    before, written, after = answer["response"]
+    assert result["error"] is None
+    before, written, after = result["response"]
     assert before["Read"]["value"] == {"Int": 18}
     assert written["Write"] == {
         "entity_id": user,
@@ -206,9 +206,9 @@ def test_one_rejected_request_undoes_those_before_it() -> None:
     user = harness.create("User")
     before = harness.store.state_hash()
     requests = [write(user, "Age", {"Int": 1}), write(user, "Ghost", {"Int": 1})]
-    answer = harness.update(*requests)
-    assert code(answer) == "FieldNotFound"
-    assert answer["response"] == requests
+    result = harness.update(*requests)
+    assert code(result) == "FieldNotFound"
+    assert result["response"] == requests
     assert harness.store.changes == []
     assert harness.store.state_hash() == before
     assert harness.value(user, "Age") == {"Int": 18}
@@ -280,8 +280,8 @@ def test_a_sum_of_floats_must_stay_finite() -> None:
     harness = people()
     user = harness.create("User")
     harness.update(write(user, "Score", {"Float": 1.7e308}))
-    answer = harness.update(write(user, "Score", {"Float": 1.7e308}, adjust_behavior="Add"))
-    assert code(answer) == "ValueOutOfRange"
+    result = harness.update(write(user, "Score", {"Float": 1.7e308}, adjust_behavior="Add"))
+    assert code(result) == "ValueOutOfRange"
 
 
 A, B = {"typ": "User", "id": 1}, {"typ": "User", "id": 2}
@@ -356,8 +356,8 @@ MALFORMED = [
 def test_malformed_command_is_an_error_and_query_raises(text: str) -> None:
     store = EntityStore()
     before = store.state_hash()
-    answer = json.loads(store.apply(text, ApplyContext(1, 0)))
-    assert code(answer["Error"]) == "BadRequest"
+    result = json.loads(store.apply(text, ApplyContext(1, 0)))
+    assert code(result["Error"]) == "BadRequest"
     assert store.state_hash() == before
     with pytest.raises(StoreError):
         store.query(text)

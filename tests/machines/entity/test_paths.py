@@ -63,9 +63,9 @@ FAILURES = [
 def test_each_path_failure_has_a_distinct_error(path: str, expected: str) -> None:
     harness, ada = tree()
     before = harness.store.state_hash()
-    answer = harness.update(read(ada, path))
-    assert code(answer) == expected
-    assert len(answer["error"]) < 400
+    result = harness.update(read(ada, path))
+    assert code(result) == expected
+    assert len(result["error"]) < 400
     assert code(harness.update(write(ada, path, None))) == expected
     assert harness.store.state_hash() == before
 

@@ -22,8 +22,8 @@ from tests.machines.entity.harness import (
 
 def test_a_schema_is_returned_as_it_was_sent_with_its_marker() -> None:
     harness = people()
-    answer = harness.send("GetSchema", entity_type="User")
-    assert answer == {"response": {**USER, "_marker": None}, "error": None}
+    result = harness.send("GetSchema", entity_type="User")
+    assert result == {"response": {**USER, "_marker": None}, "error": None}
     permission = {"typ": "Permission", "id": 2**64 - 1}
     lock = schema("Lock", None, field("Int", "N", 0, rank=-5, read_permission=permission))
     assert harness.set_schema({**lock, "_marker": None}) == {"error": None}
@@ -47,9 +47,9 @@ def test_complete_schema_lists_ancestors_first_and_subtype_wins() -> None:
 
 @pytest.mark.parametrize("kind", ["GetSchema", "GetCompleteSchema"])
 def test_an_unknown_type_is_an_error_value(kind: str) -> None:
-    answer = people().send(kind, entity_type="Ghost")
-    assert answer["response"] is None
-    assert code(answer) == "TypeNotFound"
+    result = people().send(kind, entity_type="Ghost")
+    assert result["response"] is None
+    assert code(result) == "TypeNotFound"
 
 
 REJECTED = [
@@ -79,9 +79,9 @@ def test_wrong_schema_is_rejected_and_changes_nothing(wrong: Any, expected: str)
 
 def test_inheritance_has_a_maximal_depth() -> None:
     harness = StoreHarness(schema("T0", None))
-    answers = [harness.set_schema(schema(f"T{n}", f"T{n - 1}")) for n in range(1, 103)]
-    assert [code(answer) for answer in answers[:100]] == [None] * 100
-    assert code(answers[100]) == "SchemaInvalid"
+    results = [harness.set_schema(schema(f"T{n}", f"T{n - 1}")) for n in range(1, 103)]
+    assert [code(result) for result in results[:100]] == [None] * 100
+    assert code(results[100]) == "SchemaInvalid"
 
 
 @pytest.mark.parametrize("rules", [2, 3])
@@ -110,7 +110,7 @@ def test_entities_of_the_type_and_its_subtypes_are_migrated(rules: int) -> None:
     assert fresh["Read"]["write_time"]["nanos_since_epoch"] == migrated * 1000
     assert code(harness.update(read(folder, "Fresh"))) == "FieldNotFound"
     written = {c.field_type for c in harness.store.field_changes()}
-    # Since rules 3 a schema changes no entity, however many there are.
+    # From rules 3 on, a schema changes no entity, however many there are.
     assert written == ({"Fresh", *USER["fields"]} - {"Email"} if rules < 3 else set())
 
 

@@ -70,10 +70,10 @@ def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def load(text: str) -> StoreHarness:
     harness = StoreHarness()
     harness.index = 5
-    answer = json.loads(
+    result = json.loads(
         harness.store.apply(parse_topology(text, "t").command(), ApplyContext(5, EPOCH_US))
     )
-    assert answer["LoadTopology"]["error"] is None
+    assert result["LoadTopology"]["error"] is None
     return harness
 
 
@@ -119,8 +119,8 @@ def test_a_topology_is_loaded_once() -> None:
     before = harness.store.state_hash()
     command = parse_topology("schemas: []", "t").command()
     for _ in range(2):
-        answer = json.loads(harness.store.apply(command, ApplyContext(9, EPOCH_US)))["LoadTopology"]
-        assert (answer["response"], code(answer)) == (None, "AlreadyLoaded")
+        result = json.loads(harness.store.apply(command, ApplyContext(9, EPOCH_US)))["LoadTopology"]
+        assert (result["response"], code(result)) == (None, "AlreadyLoaded")
         assert harness.store.state_hash() == before
     other = EntityStore()
     other.restore(harness.store.snapshot())
@@ -132,8 +132,8 @@ def test_a_topology_is_loaded_once() -> None:
 
 def test_example_topology_loads() -> None:
     harness = load(EXAMPLE.read_text())
-    answer = harness.update(read({"typ": "Root", "id": 5}, "Children->0->Children->0->Name"))
-    assert answer["response"][0]["Read"]["value"] == {"String": "Ada"}
+    result = harness.update(read({"typ": "Root", "id": 5}, "Children->0->Children->0->Name"))
+    assert result["response"][0]["Read"]["value"] == {"String": "Ada"}
 
 
 def test_a_file_without_a_tree_sets_schemas_only() -> None:
@@ -152,8 +152,8 @@ def test_wrong_topology_command_is_a_harmless_error_value() -> None:
         store = EntityStore()
         before = store.state_hash()
         command = {"LoadTopology": {"schemas": [], "entities": [wrong]}}
-        answer = json.loads(store.apply(json.dumps(command), ApplyContext(1, 0)))
-        assert answer["LoadTopology"]["error"] is not None
+        result = json.loads(store.apply(json.dumps(command), ApplyContext(1, 0)))
+        assert result["LoadTopology"]["error"] is not None
         assert store.state_hash() == before
 
 
@@ -247,7 +247,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("old", "new", "reason"), WRONG)
-def test_mistake_is_rejected_with_its_line_and_the_reason(old: str, new: str, reason: str) -> None:
+def test_mistake_is_refused_with_its_line_and_the_reason(old: str, new: str, reason: str) -> None:
     text, line = changed(old, new)
     with pytest.raises(ConfigError) as caught:
         parse_topology(text, "dir/t.yaml")
@@ -264,13 +264,13 @@ def test_mistake_is_rejected_with_its_line_and_the_reason(old: str, new: str, re
     ("text", "where"),
     [("", "t:1: the file is empty"), ("[]", "t:1: the file must be a map"), ("a: 1", "t:1:")],
 )
-def test_file_of_another_shape_is_rejected(text: str, where: str) -> None:
+def test_file_of_another_shape_is_refused(text: str, where: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_topology(text, "t")
     assert str(caught.value).startswith(where)
 
 
-def test_cycle_of_several_types_is_rejected() -> None:
+def test_cycle_of_several_types_is_refused() -> None:
     text = "schemas:\n" + "".join(
         f"  - {{entity_type: {one}, inherit: {two}, fields: {{}}}}\n"
         for one, two in (("A", "B"), ("B", "C"), ("C", "A"))

@@ -114,7 +114,7 @@ def test_closing_an_old_connection_keeps_its_member_known(
     admission.on_closed(3)
     admission.admit_dialled(PeerHello(4, "red", "first"))
     admission.on_closed(4)
-    admission.on_closed(4, answered=True)
+    admission.on_closed(4, dialled=True)
     identity.join("red")
     admission.on_committed_membership()
     for peer in (2, 3):

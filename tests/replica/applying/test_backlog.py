@@ -53,7 +53,7 @@ def finish(driver: Driver, limit: int = 1000) -> list[int]:
     return counts
 
 
-class Alone(Cluster):
+class SingleNode(Cluster):
     """A single elected node."""
 
     def __init__(self, machine: type[KeyValueMachine] = KeyValueMachine) -> None:
@@ -73,7 +73,7 @@ class Alone(Cluster):
 
 
 def test_large_commit_is_applied_in_bounded_steps() -> None:
-    cluster = Alone()
+    cluster = SingleNode()
     driver = cluster.driver
     first = applied(cluster.commit_in_one_step(put("k", n) for n in range(ENTRIES)))
     assert first == MAX_STEP_COST
@@ -87,7 +87,7 @@ def test_large_commit_is_applied_in_bounded_steps() -> None:
 
 
 def test_large_commands_count_for_more() -> None:
-    cluster = Alone()
+    cluster = SingleNode()
     payload = put("k", "x" * 4000)
     first = applied(cluster.commit_in_one_step([payload] * 200))
     counts = [first, *finish(cluster.driver)]
@@ -95,7 +95,7 @@ def test_large_commands_count_for_more() -> None:
     assert max(counts) * (1 + len(payload) // 1024) <= MAX_STEP_COST + 4
 
 
-class Laborious(KeyValueMachine):
+class CostlyMachine(KeyValueMachine):
     """Reports that each command costs as much as a hundred small ones, and each query as much as two hundred."""
 
     last_cost = 0
@@ -110,14 +110,14 @@ class Laborious(KeyValueMachine):
 
 
 def test_cost_reported_by_the_machine_counts() -> None:
-    cluster = Alone(Laborious)
+    cluster = SingleNode(CostlyMachine)
     first = applied(cluster.commit_in_one_step(put("k", n) for n in range(20)))
     assert first == -(-MAX_STEP_COST // 100)
     assert sum(finish(cluster.driver)) == 20 - first
 
 
-def test_answers_cost_what_the_machine_reports() -> None:
-    cluster = Alone(Laborious)
+def test_queries_cost_what_the_machine_reports() -> None:
+    cluster = SingleNode(CostlyMachine)
     driver = cluster.driver
     driver.step(*(ClientRequest(number, "read", get("k"), 60_000) for number in range(10)))
     answered = [len(driver.replies)]
@@ -160,7 +160,7 @@ def test_more_events_in_a_step_apply_no_more_entries() -> None:
 
 @pytest.mark.parametrize("kind", ["read", "lease_read", "follower_read"])
 def test_a_read_waits_until_what_it_must_see_is_applied(kind: str) -> None:
-    cluster = Alone()
+    cluster = SingleNode()
     driver = cluster.driver
     cluster.commit_in_one_step(put("k", n) for n in range(ENTRIES))
     driver.replies.clear()
@@ -174,7 +174,7 @@ def test_a_read_waits_until_what_it_must_see_is_applied(kind: str) -> None:
 
 
 def test_stale_read_is_rejected_while_entries_wait_to_apply() -> None:
-    cluster = Alone()
+    cluster = SingleNode()
     driver = cluster.driver
     cluster.commit_in_one_step(put("k", n) for n in range(ENTRIES))
     driver.replies.clear()
@@ -192,7 +192,7 @@ def test_stale_read_is_rejected_while_entries_wait_to_apply() -> None:
 REGISTERS = 10 * REGISTERS_PER_STEP
 
 
-class Watched(KeyValueMachine):
+class CountsRestores(KeyValueMachine):
     """Counts the parts of its restore."""
 
     def __init__(self) -> None:
@@ -230,7 +230,7 @@ class Plain:
         return self.inner.state_hash()
 
 
-def behind(machine: type[Watched] | type[Plain]) -> tuple[Cluster, Driver, Driver]:
+def behind(machine: type[CountsRestores] | type[Plain]) -> tuple[Cluster, Driver, Driver]:
     """A follower that needs a large snapshot and is about to get its last chunk."""
     cluster = Cluster(3, machine)
     leader = cluster.elect(1)
@@ -257,9 +257,9 @@ def behind(machine: type[Watched] | type[Plain]) -> tuple[Cluster, Driver, Drive
 
 
 def test_a_large_snapshot_is_restored_in_bounded_parts() -> None:
-    _, leader, follower = behind(Watched)
+    _, leader, follower = behind(CountsRestores)
     machine = follower.replica.machine
-    assert isinstance(machine, Watched)
+    assert isinstance(machine, CountsRestores)
     a_step = MAX_STEP_COST // RESTORE_COST
     parts = [machine.parts]
     assert 0 < parts[0] <= 2 * a_step  # the last chunk, then the event that it is durable
@@ -274,7 +274,7 @@ def test_a_large_snapshot_is_restored_in_bounded_parts() -> None:
 
 
 def test_while_a_snapshot_is_restored_reads_and_entries_wait() -> None:
-    cluster, leader, follower = behind(Watched)
+    cluster, leader, follower = behind(CountsRestores)
     before = follower.replica.applied_index
     follower.replies.clear()
     follower.step(ClientRequest(9000, "follower_read", get("new"), 5000))
@@ -296,7 +296,7 @@ def test_while_a_snapshot_is_restored_reads_and_entries_wait() -> None:
 
 
 def test_a_crash_while_a_snapshot_is_restored_loses_nothing() -> None:
-    cluster, leader, follower = behind(Watched)
+    cluster, leader, follower = behind(CountsRestores)
     follower.step(Tick())
     assert follower.replica.has_apply_backlog
     again = cluster.restart(3)
@@ -312,7 +312,7 @@ def test_machine_without_gradual_restore_restores_in_one_step() -> None:
 
 
 def test_driver_learns_of_a_restore_when_it_is_complete() -> None:
-    _, _, follower = behind(Watched)
+    _, _, follower = behind(CountsRestores)
     effects: list[Restored] = []
     while follower.replica.has_apply_backlog:
         assert effects == []
@@ -322,13 +322,13 @@ def test_driver_learns_of_a_restore_when_it_is_complete() -> None:
 
 def test_a_snapshots_checksum_is_that_of_its_text() -> None:
     """It is computed while the text is read, and sent to followers without a second pass over the text."""
-    _, leader, _ = behind(Watched)
+    _, leader, _ = behind(CountsRestores)
     snapshot = leader.durable.snapshot
     assert snapshot is not None
     assert snapshot.checksum == crc32(snapshot.data.encode())
 
 
-class Bulky(KeyValueMachine):
+class LargeState(KeyValueMachine):
     """A state of many megabytes that costs nothing to create."""
 
     chunk = "x" * 65_536
@@ -339,7 +339,7 @@ class Bulky(KeyValueMachine):
 
 
 def test_large_snapshot_text_is_built_in_separate_steps() -> None:
-    cluster = Cluster(1, Bulky, snapshot_entries=4, rules=LATEST_RULES)
+    cluster = Cluster(1, LargeState, snapshot_entries=4, rules=LATEST_RULES)
     driver = cluster.elect(1)
     driver.request(1, put("k", 1))
     driver.request(2, put("k", 2))
@@ -352,7 +352,7 @@ def test_large_snapshot_text_is_built_in_separate_steps() -> None:
         steps += 1
         driver.step(Tick())
     assert steps == 200, "one chunk a step, and nothing is joined at the end"
-    assert driver.durable.snapshot.data == '{"sessions":0}\n' + 200 * Bulky.chunk
+    assert driver.durable.snapshot.data == '{"sessions":0}\n' + 200 * LargeState.chunk
     assert driver.durable.snapshot.checksum == crc32(driver.durable.snapshot.data.encode())
     again = len(driver.replica.core.log_entries())
     driver.request(3, put("k", 3))
@@ -361,7 +361,7 @@ def test_large_snapshot_text_is_built_in_separate_steps() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "no sessions\n", "[]\nno registers\n"])
 def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
-    """For example one of another version of the machine: at runtime and at a start."""
+    """For example a snapshot of another version of the machine, while running or at a start."""
     cluster = Cluster(3)
     driver = cluster.drivers[1]
     membership = driver.replica.core.membership
@@ -375,8 +375,8 @@ def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
         cluster.restart(1)
 
 
-class Unwilling(KeyValueMachine):
-    """Its snapshot fails, in the call or only when it is read."""
+class FailsSnapshots(KeyValueMachine):
+    """Its snapshot fails in the call, or later when it is read."""
 
     fails_in_call = True
 
@@ -391,11 +391,11 @@ class Unwilling(KeyValueMachine):
 
 
 @pytest.mark.parametrize("fails_in_call", [True, False])
-def test_machine_that_cannot_give_its_state_stops_the_node(
+def test_machine_that_cannot_take_a_snapshot_stops_the_node(
     fails_in_call: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Unwilling, "fails_in_call", fails_in_call)
-    cluster = Cluster(1, Unwilling, snapshot_entries=2)
+    monkeypatch.setattr(FailsSnapshots, "fails_in_call", fails_in_call)
+    cluster = Cluster(1, FailsSnapshots, snapshot_entries=2)
 
     def write() -> None:
         driver = cluster.elect(1)

@@ -37,7 +37,7 @@ FRAME = TransportLimits().max_frame_bytes
 KIB = 1024
 
 
-class Gives:
+class ResultMachine:
     """Counts commands. A command or query names the result: `"none"`, `"surrogate"`, or a number of letters."""
 
     name = "gives"
@@ -96,7 +96,7 @@ def of_kind(error: QcoreError | None, kind: type[QcoreError]) -> str:
 )
 def test_result_that_cannot_be_sent_is_a_replicated_error(what: str, says: str, rules: int) -> None:
     """In a session and without one, through a follower, behind a snapshot, and after a restart."""
-    cluster = Cluster(machine=Gives, rules=rules)
+    cluster = Cluster(machine=ResultMachine, rules=rules)
     leader, follower = cluster.elect(1), cluster.drivers[2]
     bare = of_kind(ask(follower, what, "write").error, ResultInvalid)
     assert "the command took effect" in bare
@@ -115,15 +115,15 @@ def test_result_that_cannot_be_sent_is_a_replicated_error(what: str, says: str, 
     assert len({text_of(driver.replica.sessions) for driver in cluster.drivers.values()}) == 1
 
 
-def test_an_answer_that_cannot_be_sent_costs_only_that_query() -> None:
-    driver = Cluster(1, Gives).elect(1)
+def test_invalid_query_result_fails_only_that_query() -> None:
+    driver = Cluster(1, ResultMachine).elect(1)
     assert "NoneType" in of_kind(ask(driver, "none", "read").error, ResultInvalid)
     assert "U+DC00" in of_kind(ask(driver, "surrogate", "stale_read").error or None, ResultInvalid)
     assert ask(driver, "count", "read").result == "0"
 
 
 def test_text_of_a_query_exception_is_sendable_and_bounded() -> None:
-    driver = Cluster(1, Gives).elect(1)
+    driver = Cluster(1, ResultMachine).elect(1)
     for query in ("raise", "refuse"):
         text = of_kind(ask(driver, query, "read").error, StoreError)
         assert lone_surrogate(text) is None
@@ -136,7 +136,7 @@ def test_text_of_a_query_exception_is_sendable_and_bounded() -> None:
 @pytest.mark.parametrize("letter", ["x", '"', "\x01", "é", "\U0001f600"])
 def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> None:
     """Between nodes, and from a node to a client whose commands are text."""
-    machine = Gives()
+    machine = ResultMachine()
     driver = Cluster(1, lambda: machine).elect(1)
     room = (MAX_RESULT_BYTES - 2) // (json_length(letter) - 2)
     result = ask(driver, f"{room}{letter}", "write").result
@@ -155,7 +155,7 @@ def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> No
 @pytest.mark.parametrize("rules", [2, 3])
 def test_a_write_whose_result_is_too_large_is_not_unknown(rules: int) -> None:
     """Through a follower, and again by a retry: the session has recorded it. Rules 2 recorded the result itself."""
-    cluster = Cluster(machine=Gives, rules=rules)
+    cluster = Cluster(machine=ResultMachine, rules=rules)
     leader, follower = cluster.elect(1), cluster.drivers[3]
     large = f"{MAX_RESULT_BYTES}x"
     assert "took effect" in of_kind(ask(follower, large, "write").error, ResultTooLarge)
@@ -179,17 +179,17 @@ def test_result_errors_travel_between_nodes() -> None:
 # -- snapshots and digests -----------------------------------------------------------------------------
 
 
-class Bytes(Gives):
+class Bytes(ResultMachine):
     def snapshot(self) -> Iterable[str]:
         return ["fine", b"1"]  # type: ignore[list-item] # the fault
 
 
-class Surrogates(Gives):
+class Surrogates(ResultMachine):
     def snapshot(self) -> Iterable[str]:
         return ["fine", "not fine: \ud800"]
 
 
-class OneText(Gives):
+class OneText(ResultMachine):
     def snapshot(self) -> Iterable[str]:
         return 50 * "1"
 
@@ -199,7 +199,7 @@ class OneText(Gives):
     [(Bytes, "chunk 2 .* of the type bytes"), (Surrogates, "chunk 2 .* U.D800, at character 10")],
 )
 def test_snapshot_that_cannot_be_stored_stops_the_node(
-    machine: Callable[[], Gives], says: str
+    machine: Callable[[], ResultMachine], says: str
 ) -> None:
     driver = Cluster(1, machine).elect(1)
     with pytest.raises(StateMachineFailed, match=says):
@@ -219,9 +219,9 @@ def test_a_snapshot_that_is_one_text_is_one_chunk() -> None:
 
 @pytest.mark.parametrize("digest", ["", "xyz", "0x1f", 5, "1" * 9 + "\n"])
 def test_invalid_digest_stops_the_node(digest: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Gives, "state_hash", lambda _machine: digest)
+    monkeypatch.setattr(ResultMachine, "state_hash", lambda _machine: digest)
     with pytest.raises(StateMachineFailed, match="must be hexadecimal"):
-        digest_of(Gives())
+        digest_of(ResultMachine())
 
 
 # -- what one step builds ------------------------------------------------------------------------------
@@ -233,8 +233,8 @@ def built(effects: Iterable[object]) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["read", "lease_read", "follower_read", "stale_read"])
 @pytest.mark.parametrize("size", [3, 100 * KIB])
-def test_simultaneous_reads_are_answered_in_bounded_steps(kind: RequestKind, size: int) -> None:
-    cluster = Cluster(1, Gives, max_pending_requests=5000)
+def test_simultaneous_reads_are_served_in_bounded_steps(kind: RequestKind, size: int) -> None:
+    cluster = Cluster(1, ResultMachine, max_pending_requests=5000)
     driver = cluster.elect(1)
     reads = [ClientRequest(n, kind, f"{size}x", 60_000, 10_000) for n in range(1200)]
     steps = [built(driver.step(*reads))]
@@ -248,20 +248,20 @@ def test_simultaneous_reads_are_answered_in_bounded_steps(kind: RequestKind, siz
     assert len(driver.replica._reads) == 0
 
 
-def test_read_that_expires_in_the_queue_is_answered_once() -> None:
-    cluster = Cluster(1, Gives, max_pending_requests=5000)
+def test_read_that_expires_in_the_queue_has_one_outcome() -> None:
+    cluster = Cluster(1, ResultMachine, max_pending_requests=5000)
     driver = cluster.elect(1)
     driver.step(*[ClientRequest(n, "read", f"{600 * KIB}x", 100) for n in range(3)])
     cluster.now += 100_000
     for _ in range(4):
         driver.step()
-    answers = {reply.request_id: reply.error for reply in driver.replies}
-    assert sorted(answers) == [0, 1, 2]
+    errors = {reply.request_id: reply.error for reply in driver.replies}
+    assert sorted(errors) == [0, 1, 2]
     assert len(driver.replies) == 3
 
 
 def test_large_results_are_applied_in_bounded_steps() -> None:
-    cluster = Cluster(1, Gives, max_pending_requests=5000)
+    cluster = Cluster(1, ResultMachine, max_pending_requests=5000)
     driver = cluster.elect(1)
     size = 64 * KIB
     effects = driver.step(*[ClientRequest(n, "write", f"{size}x", 60_000) for n in range(100)])
@@ -287,7 +287,7 @@ def test_result_length_counts_bytes(text: str) -> None:
 
 
 def test_request_size_counts_bytes() -> None:
-    cluster = Cluster(1, Gives)
+    cluster = Cluster(1, ResultMachine)
     driver = cluster.elect(1)
     limit = driver.replica.config.max_command_bytes
     assert type(ask(driver, "é" * (limit // 2 + 1), "read").error).__name__ == "TooLarge"

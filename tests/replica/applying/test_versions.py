@@ -460,7 +460,10 @@ def test_rules_1_program_without_version_1_does_not_start() -> None:
     """These rules know only version 1: the machine would have to run a version that it does not declare."""
     durable = stored(snapshot=False)
     durable.entries[1:] = [Entry(2, 1, "command", add("k"), 0)]
-    with pytest.raises(IncompatibleVersion, match="does not support it"):
+    with pytest.raises(
+        IncompatibleVersion,
+        match=r"which allow only version 1 of a state machine, .* does not support that version",
+    ):
         alone(Newer(), 2, durable)
     alone(Newer(), 2, DurableState())
 
@@ -476,9 +479,9 @@ def test_raise_truncated_from_the_log_is_undone() -> None:
     assert (core.rules, core.newest_version.machine) == (2, "kv")
     other = Entry(2, 3, "noop", "", 6)
     effects = core.step(MessageReceived(3, AppendEntries(3, 3, 1, 1, 1, [other])), 2_000_000)
-    (answer,) = [effect.message for effect in effects if isinstance(effect, Send)]
-    assert isinstance(answer, AppendEntriesResponse)
-    assert (core.rules, answer.sent_us, answer.wall_us) == (1, 0, 0)
+    (response,) = [effect.message for effect in effects if isinstance(effect, Send)]
+    assert isinstance(response, AppendEntriesResponse)
+    assert (core.rules, response.sent_us, response.wall_us) == (1, 0, 0)
     assert core.newest_version == ClusterVersion()
 
 

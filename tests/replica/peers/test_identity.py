@@ -15,12 +15,12 @@ def test_a_member_accepts_only_its_own_cluster() -> None:
         identity.accept(3, "blue")
 
 
-def test_peer_with_the_same_node_id_is_rejected() -> None:
+def test_peer_with_the_same_node_id_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="same id"):
         ClusterIdentity(1, "red").accept(1, "red")
 
 
-def test_peer_without_a_cluster_is_rejected() -> None:
+def test_peer_without_a_cluster_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="belongs to no cluster"):
         ClusterIdentity(1, None).accept(2, "")
 

@@ -1,4 +1,4 @@
-"""The tests of `test_state_machine` can fail: they find each broken rule of Raft or of sessions.
+"""Checks that `test_state_machine` can fail: it finds each broken rule of Raft or of sessions.
 
 Each search is derandomised, so that it finds the same example each time. It runs only the rules that matter.
 """
@@ -268,7 +268,7 @@ CASES: list[
 ]
 
 
-def confined(machine: type[ReplicaMachine], rules: tuple[str, ...]) -> type[ReplicaMachine]:
+def with_only_rules(machine: type[ReplicaMachine], rules: tuple[str, ...]) -> type[ReplicaMachine]:
     """The machine with only these of its rules, so that a search takes seconds, not minutes."""
     kept = {*rules, *CALM}
     others = {
@@ -293,4 +293,4 @@ def test_machine_finds_a_broken_rule(
 ) -> None:
     broken(monkeypatch)
     with pytest.raises(SafetyViolation, match=violation):
-        run(confined(machine, rules), SEARCH)
+        run(with_only_rules(machine, rules), SEARCH)

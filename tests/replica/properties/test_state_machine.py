@@ -264,7 +264,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, which=picks, back=st.integers(0, 3))
     def retry(self, pick: int, which: int, back: int) -> None:
-        """Repeat an old command, perhaps at another node, answered or not."""
+        """Repeat an old command, perhaps at another node, whether it had an outcome or not."""
         driver, session = self._alive(pick), self._session(which)
         if driver and session and session.last_sequence:
             sequence = max(1, session.last_sequence - back)
@@ -368,12 +368,12 @@ def run(machine: type[ReplicaMachine], profile: settings) -> None:
 
 
 @pytest.mark.parametrize("machine", [ReplicaMachine, ReplicaMachineOfFive])
-def test_clients_get_correct_answers_under_faults(machine: type[ReplicaMachine]) -> None:
+def test_clients_get_correct_results_under_faults(machine: type[ReplicaMachine]) -> None:
     run(machine, QUICK)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("machine", [ReplicaMachine, ReplicaMachineOfFive])
-def test_clients_get_correct_answers_under_faults_for_long(machine: type[ReplicaMachine]) -> None:
+def test_clients_get_correct_results_under_faults_for_long(machine: type[ReplicaMachine]) -> None:
     run(machine, LONG)

@@ -1,6 +1,6 @@
-"""What a replica answers between an election and its first commit in that term; docs/raft.md has the table.
+"""How a new leader responds to requests before its first commit in its term; docs/raft.md has the table.
 
-It leads and does not know what is committed. Its log may end in acknowledged entries, and in entries that no client
+It leads but does not know what is committed. Its log may end in acknowledged entries, and in entries that no client
 knows to be committed.
 """
 
@@ -58,7 +58,7 @@ NODE_STATUS = NodeStatus(
 )
 
 
-class Young:
+class NewLeader:
     """Node 1 acknowledged `x` = "new" and died. Node 2 was elected, and its first entry waits on the links."""
 
     def __init__(self, *, learner: bool = False) -> None:
@@ -149,41 +149,41 @@ def rejected_as(outcome: object) -> str:
 
 
 def test_metrics_show_a_leader_that_is_not_ready() -> None:
-    young = Young()
+    world = NewLeader()
 
     def metrics(driver: Driver) -> tuple[object, object]:
         core = driver.replica.core
         page = metrics_object(
-            core, core.status(), LeaderHistory(), NODE_STATUS, "", young.cluster.now
+            core, core.status(), LeaderHistory(), NODE_STATUS, "", world.cluster.now
         )
         assert isinstance(page["qcore"], dict)
         return page["state"], page["qcore"]["leader_ready"]
 
-    assert metrics(young.leader) == ("Leader", False)
-    assert metrics(young.cluster.drivers[3]) == ("Follower", None)
-    young.commit()
-    assert metrics(young.leader) == ("Leader", True)
-    assert metrics(young.cluster.drivers[3]) == ("Follower", None)
+    assert metrics(world.leader) == ("Leader", False)
+    assert metrics(world.cluster.drivers[3]) == ("Follower", None)
+    world.commit()
+    assert metrics(world.leader) == ("Leader", True)
+    assert metrics(world.cluster.drivers[3]) == ("Follower", None)
 
 
 def test_readyz_names_what_it_waits_for() -> None:
-    young = Young()
+    world = NewLeader()
 
     def reason() -> str | None:
-        core = young.leader.replica.core
+        core = world.leader.replica.core
         return unready_reason(core.status(), core.has_committed_in_term, NODE_STATUS)
 
     assert reason() == "elected, and the first entry of the term is not committed yet"
-    young.commit()
+    world.commit()
     assert reason() is None
 
 
 def test_status_shows_no_uncommitted_entry_as_committed() -> None:
-    young = Young()
-    status = young.leader.replica.status().core
-    assert young.leader.replica.applied_index == status.commit_index
+    world = NewLeader()
+    status = world.leader.replica.status().core
+    assert world.leader.replica.applied_index == status.commit_index
     assert status.commit_index < status.last_log_index
-    index, _ = young.leader.replica.core.committed_membership
+    index, _ = world.leader.replica.core.committed_membership
     assert index <= status.commit_index
 
 
@@ -196,15 +196,15 @@ def test_status_shows_no_uncommitted_entry_as_committed() -> None:
     ids=["a voter", "a learner already", "no member yet"],
 )
 def test_adding_any_learner_is_rejected(node_id: int, then: str | None) -> None:
-    young = Young(learner=True)
-    young.cluster.join(5)
+    world = NewLeader(learner=True)
+    world.cluster.join(5)
     event = AddLearner(50, node_id, ADDRESS.format(node_id), 5000)
-    assert rejected_as(young.ask(event)) == "not_ready"
-    young.commit()
-    young.leader.replies.clear()
-    young.leader.step(event)
-    young.cluster.pass_time(200)
-    outcome = young.outcome()
+    assert rejected_as(world.ask(event)) == "not_ready"
+    world.commit()
+    world.leader.replies.clear()
+    world.leader.step(event)
+    world.cluster.pass_time(200)
+    outcome = world.outcome()
     assert (outcome if then == "Success" else "Success") == "Success"
     if then == "is_voter":
         assert rejected_as(outcome) == "is_voter"
@@ -226,26 +226,26 @@ def test_uncommitted_voter_is_not_a_voter_yet() -> None:
 
 @pytest.mark.parametrize("silent", [False, True])
 def test_change_is_rejected_before_its_voters_are_checked(silent: bool) -> None:
-    young = Young()
+    world = NewLeader()
     if silent:
-        young.cluster.now += 400_000  # no node has answered for a long time
+        world.cluster.now += 400_000  # no node has responded for a long time
     event = ChangeMembers(50, (1, 2), (), (), 5000)
-    young.leader.step(event)
-    assert rejected_as(young.outcome()) == "not_ready"
+    world.leader.step(event)
+    assert rejected_as(world.outcome()) == "not_ready"
 
 
 def test_upgrade_of_the_machine_is_rejected() -> None:
-    assert rejected_as(Young().ask(UpgradeMachine(50, 2, 5000))) == "not_ready"
+    assert rejected_as(NewLeader().ask(UpgradeMachine(50, 2, 5000))) == "not_ready"
 
 
 # -- transfers -------------------------------------------------------------------------------------
 
 
 def test_transfer_to_itself_waits_for_confirmed_leadership() -> None:
-    young = Young()
-    assert young.ask(TransferLeader(50, 2, 5000)) is None
-    young.commit()
-    assert young.outcome() == Leadership(2, young.leader.replica.core.term).to_json()
+    world = NewLeader()
+    assert world.ask(TransferLeader(50, 2, 5000)) is None
+    world.commit()
+    assert world.outcome() == Leadership(2, world.leader.replica.core.term).to_json()
 
 
 @pytest.mark.parametrize("deposed", [True, False])
@@ -269,55 +269,55 @@ def test_a_transfer_to_itself_fails_at_a_leader_that_is_cut_off(deposed: bool) -
 
 
 def test_leadership_confirmations_are_bounded() -> None:
-    young = Young()
+    world = NewLeader()
     for number in range(100, 164):
-        young.leader.step(TransferLeader(number, 2, 5000))
-    assert not young.leader.replies
-    young.leader.step(TransferLeader(50, 2, 5000))
-    assert getattr(young.outcome(), "code", "") == "Overloaded"
+        world.leader.step(TransferLeader(number, 2, 5000))
+    assert not world.leader.replies
+    world.leader.step(TransferLeader(50, 2, 5000))
+    assert getattr(world.outcome(), "code", "") == "Overloaded"
 
 
 def test_transfer_to_a_learner_is_rejected_as_not_ready() -> None:
-    assert rejected_as(Young(learner=True).ask(TransferLeader(50, 4, 5000))) == "not_ready"
+    assert rejected_as(NewLeader(learner=True).ask(TransferLeader(50, 4, 5000))) == "not_ready"
 
 
 def test_a_transfer_to_another_voter_begins() -> None:
     """Giving leadership away needs no knowledge of commits. The transfer succeeds once the other node leads."""
-    young = Young()
-    young.leader.step(TransferLeader(50, 3, 5000))
-    assert young.leader.replica.core.transferring
-    assert young.outcome() is None
-    for to, mail in young.late:
-        young.cluster.drivers[to].step(mail)
-    young.cluster.settle()
-    new = young.cluster.leader()
+    world = NewLeader()
+    world.leader.step(TransferLeader(50, 3, 5000))
+    assert world.leader.replica.core.transferring
+    assert world.outcome() is None
+    for to, mail in world.late:
+        world.cluster.drivers[to].step(mail)
+    world.cluster.settle()
+    new = world.cluster.leader()
     assert new.node_id == 3
-    assert young.outcome() == Leadership(3, new.replica.core.term).to_json()
+    assert world.outcome() == Leadership(3, new.replica.core.term).to_json()
 
 
 # -- copies of the state ---------------------------------------------------------------------------
 
 
 def test_a_linearizable_copy_waits() -> None:
-    young = Young()
-    assert young.ask(RequestSnapshot(50, 5000, 5000, False)) is None
-    young.commit()
+    world = NewLeader()
+    assert world.ask(RequestSnapshot(50, 5000, 5000, False)) is None
+    world.commit()
     for _ in range(10):
-        young.cluster.now += 1000
-        young.leader.step(Tick())
-    assert young.outcome() == ""
-    reply = next(reply for reply in young.leader.replies if reply.request_id == 50)
-    assert reply.index >= young.leader.replica.core.commit_index - 1, (
+        world.cluster.now += 1000
+        world.leader.step(Tick())
+    assert world.outcome() == ""
+    reply = next(reply for reply in world.leader.replies if reply.request_id == 50)
+    assert reply.index >= world.leader.replica.core.commit_index - 1, (
         "the copy holds the acknowledged write"
     )
 
 
 def test_stale_copy_is_the_applied_state() -> None:
-    young = Young()
-    assert young.ask(RequestSnapshot(50, 5000, 5000, True)) == ""
-    snapshot = young.leader.replica.core.snapshot
+    world = NewLeader()
+    assert world.ask(RequestSnapshot(50, 5000, 5000, True)) == ""
+    snapshot = world.leader.replica.core.snapshot
     assert snapshot is not None
-    assert snapshot.meta.last_included_index == young.leader.replica.core.commit_index
+    assert snapshot.meta.last_included_index == world.leader.replica.core.commit_index
     assert '"old"' in snapshot.data
 
 
@@ -327,22 +327,22 @@ def test_stale_copy_is_the_applied_state() -> None:
 @pytest.mark.parametrize("kind", ["read", "lease_read", "follower_read"])
 @pytest.mark.parametrize("node_id", [2, 3], ids=["leader", "follower"])
 def test_linearizable_read_waits_at_every_node(kind: RequestKind, node_id: int) -> None:
-    young = Young()
-    assert young.ask(ClientRequest(50, kind, GET, 5000), node_id) is None
-    young.commit()
-    assert value_of(young.outcome(node_id)) == "new"
+    world = NewLeader()
+    assert world.ask(ClientRequest(50, kind, GET, 5000), node_id) is None
+    world.commit()
+    assert value_of(world.outcome(node_id)) == "new"
 
 
 def test_stale_read_uses_what_it_knew_as_a_follower() -> None:
-    young = Young()
-    assert isinstance(young.ask(ClientRequest(50, "stale_read", GET, 5000, 1000)), TooStale)
-    young.leader.replies.clear()
+    world = NewLeader()
+    assert isinstance(world.ask(ClientRequest(50, "stale_read", GET, 5000, 1000)), TooStale)
+    world.leader.replies.clear()
     age_ms = 10_000  # the write is more recent than that
-    assert value_of(young.ask(ClientRequest(50, "stale_read", GET, 5000, age_ms))) == "old"
-    young.commit()
-    young.leader.replies.clear()
-    young.leader.step(ClientRequest(50, "stale_read", GET, 5000, 50))
-    assert value_of(young.outcome()) == "new"
+    assert value_of(world.ask(ClientRequest(50, "stale_read", GET, 5000, age_ms))) == "old"
+    world.commit()
+    world.leader.replies.clear()
+    world.leader.step(ClientRequest(50, "stale_read", GET, 5000, 50))
+    assert value_of(world.outcome()) == "new"
 
 
 @pytest.mark.parametrize("node_id", [2, 3], ids=["leader", "follower"])
@@ -354,19 +354,19 @@ def test_stale_read_uses_what_it_knew_as_a_follower() -> None:
     ],
     ids=["write", "session"],
 )
-def test_write_is_accepted_and_answered_once_committed(
+def test_write_is_accepted_and_succeeds_once_committed(
     kind: RequestKind, payload: str, fits: Callable[[object], bool], node_id: int
 ) -> None:
-    young = Young()
-    assert young.ask(ClientRequest(50, kind, payload, 5000), node_id) is None
-    young.commit()
-    assert fits(young.outcome(node_id))
+    world = NewLeader()
+    assert world.ask(ClientRequest(50, kind, payload, 5000), node_id) is None
+    world.commit()
+    assert fits(world.outcome(node_id))
 
 
-def test_peer_requests_get_no_answer_before_first_commit() -> None:
+def test_peer_requests_get_no_response_before_first_commit() -> None:
     """A follower's `ReadIndex` and `Forward`, as they arrive over the wire."""
-    young = Young()
-    young.leader.step(PeerMessageReceived(3, ReadIndex(7, 5000)))
-    young.leader.step(PeerMessageReceived(3, Forward(8, "read", GET, 5000)))
-    sent = [send.message for _, send in young.cluster.mail]
+    world = NewLeader()
+    world.leader.step(PeerMessageReceived(3, ReadIndex(7, 5000)))
+    world.leader.step(PeerMessageReceived(3, Forward(8, "read", GET, 5000)))
+    sent = [send.message for _, send in world.cluster.mail]
     assert all(isinstance(message, AppendEntries) for message in sent), sent

@@ -48,7 +48,7 @@ def test_the_meter_measures_a_steady_rate(rate: int, seconds: int, amount: int) 
     assert 0.4 * expected - 1 <= time_us <= 2.1 * expected + 1
 
 
-def test_the_meter_forgets_what_is_older_than_two_seconds() -> None:
+def test_the_meter_forgets_all_older_than_two_seconds() -> None:
     meter = DrainMeter(0)
     meter.drained(1000, 0)
     assert meter.time_for(10, 500_000) is not None
@@ -86,7 +86,7 @@ def test_hint_of_a_stuck_queue_is_an_election_timeout() -> None:
     cluster.now += 5_000_000
     leader.step(Tick())
     leader = cluster.elect(1)
-    cluster.now += 2_500_000  # what drained in the election is forgotten
+    cluster.now += 2_500_000  # the meter has forgotten what drained during the election
     cluster.cut = {2, 3}
     for number in range(6):
         leader.request(number, put("x"), timeout_ms=60_000)

@@ -1,4 +1,4 @@
-"""Requests whose leader is lost: repeatable ones go to the next leader, and none waits long without success."""
+"""Requests that lose their leader: repeatable ones go to the next leader, and none waits long."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def outcome(driver: Driver, request_id: int) -> str | QcoreError | None:
 
 
 def abandoned() -> tuple[Cluster, Driver]:
-    """A follower that has forwarded requests to a leader which is silent from then on."""
+    """A follower that has forwarded requests to a leader that then becomes silent."""
     cluster = Cluster()
     cluster.elect(1)
     follower = cluster.drivers[3]
@@ -53,7 +53,7 @@ def test_repeatable_requests_go_to_the_next_leader() -> None:
     cluster.settle()
     for number in (2, 3, 4):
         assert isinstance(outcome(follower, number), str), number
-    assert outcome(follower, 5) is None, "the old leader may still answer"
+    assert outcome(follower, 5) is None, "the old leader may still respond"
 
 
 def test_write_waits_one_election_timeout_for_the_old_leader() -> None:
@@ -69,7 +69,7 @@ def test_write_waits_one_election_timeout_for_the_old_leader() -> None:
     assert isinstance(outcome(follower, 5), OutcomeUnknown)
 
 
-def test_old_leader_may_still_answer_before_the_timeout() -> None:
+def test_old_leader_may_still_respond_before_the_timeout() -> None:
     cluster, follower = abandoned()
     mail: list[Forward] = []
     follower.request(6, PUT, "write", PATIENT_MS)
@@ -112,7 +112,7 @@ def test_follower_that_becomes_leader_serves_pending_requests() -> None:
         assert isinstance(outcome(follower, number), str), number
 
 
-def test_cut_off_node_answers_within_an_election_timeout() -> None:
+def test_cut_off_node_responds_within_an_election_timeout() -> None:
     cluster, follower = abandoned()
     cluster.cut = {1, 2, 3}
     cluster.now += 1_000_000

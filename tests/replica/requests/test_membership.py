@@ -1,4 +1,4 @@
-"""Membership changes through replicas: learners, joint phases, removal of the leader, rejections."""
+"""Admin requests at replicas: learners, membership changes, leadership transfers, rejections."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def change(
     )
 
 
-def grown() -> Cluster:
+def voters_and_spares() -> Cluster:
     """Three voters with some entries, and two pristine nodes."""
     cluster = Cluster()
     leader = cluster.elect(1)
@@ -70,8 +70,8 @@ def grown() -> Cluster:
     return cluster
 
 
-def test_a_learner_is_added_and_answered_once_it_has_caught_up() -> None:
-    cluster = grown()
+def test_adding_a_learner_succeeds_once_it_has_caught_up() -> None:
+    cluster = voters_and_spares()
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     assert last_reply(leader).request_id != 100
@@ -83,9 +83,9 @@ def test_a_learner_is_added_and_answered_once_it_has_caught_up() -> None:
     assert leader.replica.core.membership.voters == (1, 2, 3)
 
 
-def away(timeout_ms: int = 1000) -> tuple[Cluster, Driver]:
-    """Node 4 is added and never answers until the deadline of the request."""
-    cluster = grown()
+def with_silent_learner(timeout_ms: int = 1000) -> tuple[Cluster, Driver]:
+    """Node 4 is added and never responds until the deadline of the request."""
+    cluster = voters_and_spares()
     leader = cluster.leader()
     cluster.cut = {4}
     leader.replica.connection_problem = lambda peer: f"no process listens at node {peer}"
@@ -102,7 +102,7 @@ def failure_of(driver: Driver, request_id: int) -> str:
 
 
 def test_silent_new_learner_is_removed_with_the_reason() -> None:
-    cluster, leader = away()
+    cluster, leader = with_silent_learner()
     cluster.pass_time(100)
     text = failure_of(leader, 100)
     assert "no process listens at node 4" in text
@@ -112,7 +112,7 @@ def test_silent_new_learner_is_removed_with_the_reason() -> None:
 
 
 def test_uncommitted_removal_is_not_reported_as_done() -> None:
-    cluster, leader = away()
+    cluster, leader = with_silent_learner()
     cluster.cut = {2, 3, 4}
     leader.step()
     cluster.pass_time(50)
@@ -122,7 +122,7 @@ def test_uncommitted_removal_is_not_reported_as_done() -> None:
 
 
 def test_deposed_leader_does_not_report_the_learner_removed() -> None:
-    cluster, leader = away()
+    cluster, leader = with_silent_learner()
     cluster.cut = {1, 4}
     cluster.pass_time(100)
     cluster.elect(2)
@@ -132,8 +132,8 @@ def test_deposed_leader_does_not_report_the_learner_removed() -> None:
     assert cluster.leader().replica.core.membership.learners == (4,)
 
 
-def test_learner_that_answered_stays_and_error_names_its_lag() -> None:
-    cluster = grown()
+def test_learner_that_responded_stays_and_error_names_its_lag() -> None:
+    cluster = voters_and_spares()
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
@@ -148,8 +148,8 @@ def test_learner_that_answered_stays_and_error_names_its_lag() -> None:
 
 
 def test_learner_that_was_a_member_before_is_not_removed() -> None:
-    """It may hold a part of the log and be down for a moment. An earlier leader may have received its answers."""
-    cluster = grown()
+    """It may hold a part of the log and be down for a moment. An earlier leader may have received its responses."""
+    cluster = voters_and_spares()
     cluster.leader().step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
     cluster.cut = {4}
@@ -163,7 +163,7 @@ def test_learner_that_was_a_member_before_is_not_removed() -> None:
 
 
 def test_the_last_of_several_requests_for_one_learner_removes_it() -> None:
-    cluster, leader = away()
+    cluster, leader = with_silent_learner()
     leader.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
     cluster.pass_time(200)
     assert failure_of(leader, 100).endswith(
@@ -176,7 +176,7 @@ def test_the_last_of_several_requests_for_one_learner_removes_it() -> None:
 
 
 def test_learner_is_removed_only_by_the_request_that_added_it() -> None:
-    cluster, leader = away(2000)
+    cluster, leader = with_silent_learner(2000)
     leader.step(AddLearner(101, 4, "10.0.0.4:80", 20))
     cluster.pass_time(40)
     assert "it is removed again if" in failure_of(leader, 101)
@@ -185,7 +185,7 @@ def test_learner_is_removed_only_by_the_request_that_added_it() -> None:
 
 
 def test_promoted_learner_is_not_reported_as_removed() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     cluster.cut = {4}
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 300))
@@ -196,9 +196,9 @@ def test_promoted_learner_is_not_reported_as_removed() -> None:
     assert leader.replica.core.membership.voters == (1, 2, 3, 4)
 
 
-def moved(*addresses: str) -> tuple[Cluster, Driver]:
-    """Learner 4 has caught up and then gets these addresses, one after the other. None of them answers."""
-    cluster = grown()
+def with_moved_learner(*addresses: str) -> tuple[Cluster, Driver]:
+    """Learner 4 has caught up and then gets these addresses, one after the other. None of them responds."""
+    cluster = voters_and_spares()
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
@@ -211,8 +211,8 @@ def moved(*addresses: str) -> tuple[Cluster, Driver]:
     return cluster, leader
 
 
-def test_address_without_an_answer_is_reverted_with_the_reason() -> None:
-    cluster, leader = moved("10.0.0.9:80")
+def test_address_without_a_response_is_reverted_with_reason() -> None:
+    cluster, leader = with_moved_learner("10.0.0.9:80")
     cluster.pass_time(1200)
     text = failure_of(leader, 200)
     assert "never answered at 10.0.0.9:80: that is not node 4" in text
@@ -222,8 +222,8 @@ def test_address_without_an_answer_is_reverted_with_the_reason() -> None:
     assert leader.replica.core.membership_index <= leader.replica.core.commit_index
 
 
-def test_answer_from_the_old_address_does_not_confirm_the_new() -> None:
-    cluster, leader = moved("10.0.0.9:80")
+def test_response_from_the_old_address_confirms_no_new_one() -> None:
+    cluster, leader = with_moved_learner("10.0.0.9:80")
     core = leader.replica.core
     cluster.pass_time(900)
     leader.step(AddLearner(300, 4, "10.0.0.7:80", 1000))
@@ -231,21 +231,21 @@ def test_answer_from_the_old_address_does_not_confirm_the_new() -> None:
     newest = core._server.reads.round  # the last message of the leader to the old address
     late = AppendEntriesResponse(core.term, True, before, before, before, core.term, newest)
     leader.step(PeerMessageReceived(4, late))
-    assert core.match_index_of(4) == before, "its answer counts"
+    assert core.match_index_of(4) == before, "its response counts"
     cluster.pass_time(1200)
     assert core.membership.address_of(4) == "10.0.0.4:80"
 
 
-def test_last_address_that_answered_is_restored() -> None:
-    cluster, leader = moved("10.0.0.8:80", "10.0.0.9:80")
+def test_last_address_that_responded_is_restored() -> None:
+    cluster, leader = with_moved_learner("10.0.0.8:80", "10.0.0.9:80")
     cluster.pass_time(1200)
     assert "changed from 10.0.0.4:80, and is changed back if" in failure_of(leader, 200)
     assert failure_of(leader, 201).endswith("from 10.0.0.4:80 to 10.0.0.9:80 and back again")
     assert leader.replica.core.membership.address_of(4) == "10.0.0.4:80"
 
 
-def test_a_learner_keeps_the_address_where_it_has_answered() -> None:
-    cluster, leader = moved("10.0.0.9:80")
+def test_a_learner_keeps_the_address_where_it_has_responded() -> None:
+    cluster, leader = with_moved_learner("10.0.0.9:80")
     cluster.cut = set()
     cluster.pass_time(200)
     (reply,) = [reply for reply in leader.replies if reply.request_id == 200]
@@ -260,7 +260,7 @@ def test_a_learner_keeps_the_address_where_it_has_answered() -> None:
 
 
 def test_address_in_use_by_another_member_is_not_restored() -> None:
-    cluster, leader = moved("10.0.0.9:80")
+    cluster, leader = with_moved_learner("10.0.0.9:80")
     leader.step(AddLearner(300, 5, "10.0.0.4:80", 5000))
     cluster.pass_time(1200)
     assert "could not be changed back (node 5 has that address now)" in failure_of(leader, 200)
@@ -268,7 +268,7 @@ def test_address_in_use_by_another_member_is_not_restored() -> None:
 
 
 def test_growing_from_three_to_five_uses_a_joint_phase() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     for node_id in (4, 5):
         leader.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
@@ -287,7 +287,7 @@ def test_growing_from_three_to_five_uses_a_joint_phase() -> None:
 
 
 def test_the_joint_phase_needs_a_majority_of_both() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     for node_id in (4, 5):
         leader.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
@@ -303,7 +303,7 @@ def test_the_joint_phase_needs_a_majority_of_both() -> None:
 
 
 def test_removed_leader_transfers_to_a_caught_up_voter() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     change(leader, [2, 3])
     cluster.pass_time(200)
@@ -318,7 +318,7 @@ def test_removed_leader_transfers_to_a_caught_up_voter() -> None:
 
 
 def test_demotion_makes_a_learner_and_promotion_a_voter() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     change(leader, [1, 2], [3])
     cluster.pass_time(200)
@@ -340,7 +340,7 @@ def test_demotion_makes_a_learner_and_promotion_a_voter() -> None:
 def test_invalid_change_is_rejected_by_name(
     voters: list[int], learners: list[int], expected: int | None, name: str
 ) -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     before = leader.replica.core.last_log_index
     change(leader, voters, learners, expected)
@@ -351,7 +351,7 @@ def test_invalid_change_is_rejected_by_name(
 
 
 def test_second_change_while_one_is_pending_is_rejected() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     cluster.cut = {2, 3}
     change(leader, [1, 2])
@@ -362,7 +362,7 @@ def test_second_change_while_one_is_pending_is_rejected() -> None:
 
 
 def test_follower_rejects_changes_and_names_the_leader() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     follower = cluster.drivers[2]
     change(follower, [1, 2])
     error = last_reply(follower).error
@@ -378,7 +378,7 @@ def test_follower_rejects_changes_and_names_the_leader() -> None:
 def test_voters_with_a_silent_majority_are_rejected(
     cut: set[int], voters: list[int], silent: str
 ) -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
@@ -389,18 +389,18 @@ def test_voters_with_a_silent_majority_are_rejected(
     assert isinstance(error, ChangeRefused)
     assert error.name == "unreachable"
     assert silent in str(error)
-    assert "does not answer" in str(error), "with the reason, as far as it is known"
+    assert "does not answer" in str(error), "with the reason, if it is known"
     leader.request(7, put("after", 1))
     cluster.settle()
     assert last_reply(leader).error is None, "the cluster works"
-    change(leader, [1, 2])  # the way out: leave out the silent nodes
+    change(leader, [1, 2])  # what the operator can do: leave out the silent nodes
     cluster.pass_time(200)
     assert leader.replica.core.membership.voters == (1, 2)
 
 
 def test_follower_refers_to_the_leader_for_a_known_voter() -> None:
     """A removed node, for example: in the last configuration that it knows, the new learner may be a voter."""
-    follower = grown().drivers[2]
+    follower = voters_and_spares().drivers[2]
     follower.step(AddLearner(100, 3, "10.0.0.3:80", 1000))
     error = last_reply(follower).error
     assert isinstance(error, NotLeader)
@@ -408,7 +408,7 @@ def test_follower_refers_to_the_leader_for_a_known_voter() -> None:
 
 
 def test_uncommitted_configuration_rolls_back_with_its_entry() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     old = cluster.leader()
     cluster.cut = {1}
     change(old, [1, 2])
@@ -444,7 +444,7 @@ def test_change_overtaken_by_a_snapshot_has_unknown_outcome() -> None:
 
 def test_committed_change_succeeds_though_entry_is_compacted() -> None:
     """The joint configuration was committed here; another leader commits the one that ends the joint phase."""
-    cluster = grown()
+    cluster = voters_and_spares()
     old = cluster.leader()
     for node_id in (4, 5):
         old.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
@@ -469,7 +469,7 @@ def test_committed_change_succeeds_though_entry_is_compacted() -> None:
 
 
 def test_new_leader_finishes_the_joint_phase_of_the_old_one() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     old = cluster.leader()
     for node_id in (4, 5):
         old.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
@@ -487,7 +487,7 @@ def test_new_leader_finishes_the_joint_phase_of_the_old_one() -> None:
 
 
 def test_leadership_goes_to_the_named_voter_on_request() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     leader.step(TransferLeader(50, 3, 2000))
     cluster.pass_time(100)
@@ -497,7 +497,7 @@ def test_leadership_goes_to_the_named_voter_on_request() -> None:
 
 
 def test_transfer_to_a_priority_zero_voter_is_rejected() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     cluster.raft = replace(cluster.raft, priority=0)
     cluster.restart(3)
     cluster.pass_time(200)
@@ -514,7 +514,7 @@ def test_transfer_to_a_priority_zero_voter_is_rejected() -> None:
 
 def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
     """The voter was asked to campaign: after a restart it may still take over."""
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     cluster.cut = {3}
     leader.step(TransferLeader(50, 3, 2000))
@@ -533,7 +533,7 @@ def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
 
 def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
     """No message would reach it, so it cannot take over later."""
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     cluster.cut = {3}
     leader.replica.connection_problem = lambda peer: (
@@ -553,7 +553,7 @@ def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
 
 
 def test_a_voter_that_takes_over_late_is_still_reported() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     leader.step(TransferLeader(50, 3, 2000))
     late = [mail for mail in cluster.mail if isinstance(mail[1].message, TimeoutNow)]
@@ -571,7 +571,7 @@ def test_a_voter_that_takes_over_late_is_still_reported() -> None:
 
 
 def test_transfer_rejected_by_its_target_has_failed() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     term = leader.replica.core.term
     cluster.cut = {3}
@@ -585,7 +585,7 @@ def test_transfer_rejected_by_its_target_has_failed() -> None:
 
 
 def test_late_rejection_settles_the_transfer() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     cluster.cut = {3}
     leader.step(TransferLeader(50, 3, 5000))
@@ -596,7 +596,7 @@ def test_late_rejection_settles_the_transfer() -> None:
 
 
 def test_transfer_whose_target_was_not_asked_has_failed() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     cluster.cut = {3}
     leader.request(51, put("x", 1))  # node 3 lacks a part of the log, so it is not asked
@@ -608,7 +608,7 @@ def test_transfer_whose_target_was_not_asked_has_failed() -> None:
 
 
 def test_transfer_reports_that_another_voter_won() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     cluster.cut = {3}
     leader.step(TransferLeader(50, 3, 5000))
@@ -619,7 +619,7 @@ def test_transfer_reports_that_another_voter_won() -> None:
 
 
 def test_uncommitted_learner_is_not_called_a_member() -> None:
-    cluster = grown()
+    cluster = voters_and_spares()
     leader = cluster.leader()
     cluster.cut = {2, 3}
     leader.step(AddLearner(50, 4, "10.0.0.4:80", 200))

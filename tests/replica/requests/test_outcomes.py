@@ -55,7 +55,7 @@ def error_of(reply: Reply) -> QcoreError:
     return reply.error
 
 
-def test_leader_answers_a_write_with_its_result_and_index() -> None:
+def test_leader_responds_to_a_write_with_result_and_index() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     leader.request(7, put("x", 5))
@@ -76,7 +76,7 @@ def test_writes_that_arrive_together_share_one_append() -> None:
     assert [value_of(outcomes(leader)[i]) for i in range(10)] == list(range(10))
 
 
-def test_follower_forwards_requests_and_relays_the_answer() -> None:
+def test_follower_forwards_requests_and_relays_the_response() -> None:
     cluster = Cluster()
     cluster.elect(1)
     follower = cluster.drivers[2]
@@ -145,7 +145,7 @@ def test_overwritten_write_is_dropped_after_the_next_commit() -> None:
     assert old.replica.machine.state_hash() == new.replica.machine.state_hash()
 
 
-def test_old_leader_answers_a_write_committed_by_a_later_one() -> None:
+def test_old_leader_reports_a_write_committed_by_a_later_one() -> None:
     cluster = Cluster()
     old = cluster.elect(1)
     old.request(1, put("x", 1), timeout_ms=60_000)
@@ -189,7 +189,7 @@ def test_command_above_the_limit_is_rejected_unappended() -> None:
     assert len(leader.durable.entries) == before
 
 
-def test_full_queue_answers_overloaded_until_it_drains() -> None:
+def test_full_queue_rejects_requests_until_it_drains() -> None:
     cluster = Cluster(max_pending_requests=5)
     leader = cluster.elect(1)
     cluster.cut = {2, 3}
@@ -205,7 +205,7 @@ def test_full_queue_answers_overloaded_until_it_drains() -> None:
     assert value_of(outcomes(leader)[9]) == 9
 
 
-def test_too_many_uncommitted_bytes_answer_overloaded() -> None:
+def test_writes_are_rejected_at_the_limit_of_uncommitted_bytes() -> None:
     cluster = Cluster(max_uncommitted_bytes=2000)
     leader = cluster.elect(1)
     cluster.cut = {2, 3}
@@ -284,7 +284,7 @@ def test_machine_that_raises_on_a_query_fails_only_that_query() -> None:
     assert outcomes(leader)[2].result == "fine"
 
 
-def test_second_bootstrap_is_rejected() -> None:
+def test_second_bootstrap_is_refused() -> None:
     cluster = Cluster()
     driver = cluster.elect(1)
     driver.step(InitCluster(5, Membership(voters=(1,), cluster_id="other"), 1000))

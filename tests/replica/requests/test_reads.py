@@ -1,4 +1,4 @@
-"""The four kinds of read, and when each of them may be answered."""
+"""The four kinds of read, and when each of them may be served."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def role_of(cluster: Cluster, node_id: int) -> str:
     return cluster.drivers[node_id].replica.core.role
 
 
-def answered(driver: Driver, request_id: int) -> bool:
+def served(driver: Driver, request_id: int) -> bool:
     return any(reply.request_id == request_id for reply in driver.replies)
 
 
@@ -54,7 +54,7 @@ def test_lease_expires_before_the_followers_promise() -> None:
     cluster.cut = {2, 3}
     cluster.now += LEASE.election_timeout_min_ms * 900  # 90 % of the promise, in µs
     leader.request(1, GET, "lease_read", timeout_ms=100)
-    assert not answered(leader, 1), "it falls back to a read round, which no node answers"
+    assert not served(leader, 1), "it falls back to a read round, to which no node responds"
     cluster.now += 100_000
     leader.step(Tick())
     assert isinstance(leader.replies[-1].error, DeadlineExceeded)
@@ -68,7 +68,7 @@ def test_a_transfer_voids_the_lease_for_the_rest_of_the_term() -> None:
     cluster.cut = {2, 3}
     leader.step(TransferLeader(50, 2, 5000))
     leader.request(1, GET, "lease_read", timeout_ms=100)
-    assert not answered(leader, 1)
+    assert not served(leader, 1)
 
 
 def test_restarted_server_grants_no_vote_under_an_old_promise() -> None:
@@ -91,7 +91,7 @@ def test_without_the_option_a_lease_read_is_confirmed_by_a_round() -> None:
     leader = cluster.elect(1)
     put(cluster, leader, 5)
     leader.request(1, GET, "lease_read")
-    assert not answered(leader, 1)
+    assert not served(leader, 1)
     cluster.settle()
     assert value(leader, 1) == 5
 
@@ -118,7 +118,7 @@ def ask_stale(driver: Driver, request_id: int, staleness_ms: int) -> object:
 
 
 @pytest.mark.parametrize("check_quorum", [True, False])
-def test_stale_read_is_answered_only_if_fresh_enough(
+def test_stale_read_is_served_only_if_fresh_enough(
     check_quorum: bool,
 ) -> None:
     cluster = Cluster(raft=RaftConfig(1, check_quorum=check_quorum), rules=2)
@@ -128,7 +128,7 @@ def test_stale_read_is_answered_only_if_fresh_enough(
     follower = cluster.drivers[3]
     cluster.cut = {3}
     assert ask_stale(follower, 1, 50) == 5, (
-        "the leader's heartbeat echoed the answer to the last one"
+        "the leader's heartbeat echoed the response to the last one"
     )
     assert isinstance(ask_stale(follower, 2, 49), TooStale)
     put(cluster, leader, 6)
@@ -142,11 +142,11 @@ def test_leader_knows_how_stale_its_state_may_be() -> None:
     leader = cluster.elect(1)
     put(cluster, leader, 5)
     cluster.pass_time(50)
-    assert ask_stale(leader, 1, 0) == 5, "a quorum answered just now"
+    assert ask_stale(leader, 1, 0) == 5, "a quorum responded just now"
     cluster.cut = {1}
     cluster.pass_time(500)
     assert ask_stale(leader, 2, 500) == 5
-    assert isinstance(ask_stale(leader, 3, 499), TooStale), "no quorum answers now"
+    assert isinstance(ask_stale(leader, 3, 499), TooStale), "no quorum responds now"
 
 
 def test_a_single_voters_state_is_never_stale() -> None:

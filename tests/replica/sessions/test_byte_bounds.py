@@ -104,9 +104,9 @@ def test_one_session_must_acknowledge_large_replies(monkeypatch: pytest.MonkeyPa
 
 def test_sends_that_wait_for_a_hanging_disk_are_bounded() -> None:
     held = DurabilityGate()
-    answer = AppendEntriesResponse(1, True, 1, 0, 0, 0, 0)
+    response = AppendEntriesResponse(1, True, 1, 0, 0, 0, 0)
     for _ in range(durability_gate.MAX_HELD + 100):
-        assert not held.admit(SendPeer(2, answer, 1))
+        assert not held.admit(SendPeer(2, response, 1))
     assert (len(held), held.dropped) == (durability_gate.MAX_HELD, 100)
     assert len(held.release(1)) == durability_gate.MAX_HELD
-    assert held.admit(SendPeer(2, answer, 1))
+    assert held.admit(SendPeer(2, response, 1))

@@ -156,7 +156,7 @@ def test_a_table_is_restored_in_bounded_parts() -> None:
         "no table\n",
     ],
 )
-def test_invalid_table_is_rejected(text: str) -> None:
+def test_invalid_table_is_refused(text: str) -> None:
     with pytest.raises((ValueError, KeyError)):
         restored(text)
 

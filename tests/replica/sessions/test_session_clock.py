@@ -129,7 +129,7 @@ def test_the_bound_on_sessions_holds_under_rules_2() -> None:
     assert 1 not in open_sessions(table)
 
 
-def test_a_tick_is_no_request_under_rules_1() -> None:
+def test_a_tick_is_not_a_request_under_rules_1() -> None:
     _, error = apply(SessionTable(), entry(1, SESSION_TICK, 0), KeyValueMachine(), rules=1)
     assert isinstance(error, StoreError)
 
@@ -256,7 +256,7 @@ def test_next_deadline_is_the_next_due_tick() -> None:
     assert len(ticks_in(cluster)) == 1
     assert ticks_in(cluster)[0].clock_us >= due_clock
     assert len(driver.replica.sessions) == 0
-    assert cluster.drivers[2].replies == [], "a tick is no client's request"
+    assert cluster.drivers[2].replies == [], "a tick is not a client's request"
 
 
 def test_without_a_session_there_is_no_tick() -> None:
@@ -283,7 +283,7 @@ def test_under_rules_1_there_is_no_tick() -> None:
 
 
 def test_leader_appends_one_tick_at_a_time() -> None:
-    """The followers do not answer. A leader without check quorum would otherwise append tick after tick."""
+    """The followers do not respond. A leader without check quorum would otherwise append tick after tick."""
     cluster, _ = with_session(1000, raft=RaftConfig(1, check_quorum=False))  # type: ignore[arg-type] # see there
     cluster.pass_time(900)
     cluster.cut = {1}

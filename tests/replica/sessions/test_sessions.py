@@ -199,7 +199,7 @@ def test_dump_and_load_keep_everything() -> None:
     assert json.loads(result or "")["value"] == 1
 
 
-def test_garbage_in_a_session_entry_is_a_harmless_error() -> None:
+def test_malformed_session_entry_is_a_harmless_error() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     for data in ("", "[]", '["run",1]', '{"a":1}', '["open","x"]', "[" * 10_000):
         _, error = apply(table, entry(1, data), machine)

@@ -151,14 +151,14 @@ def test_leader_stops_appending_while_the_disk_is_behind() -> None:
     written = driver.replica.core.log_entries()[-1].index - before
     bytes_written = written * (len(put("k", 4000)) + ENTRY_OVERHEAD_BYTES)
     assert DISK_WINDOW_BYTES <= bytes_written < DISK_WINDOW_BYTES + 10_000
-    assert driver.replica.next_deadline() > cluster.now, "nothing to do until the disk answers"
+    assert driver.replica.next_deadline() > cluster.now, "nothing to do until the write is durable"
     driver.stalled = False
     while len(driver.replies) < 2000:
         driver.step(WriteDurable(driver.unsynced[-1]) if driver.unsynced else Tick())
     assert driver.replica.core.last_log_index == before + 2000
 
 
-def test_the_window_counts_what_is_not_durable() -> None:
+def test_the_window_counts_bytes_that_are_not_durable() -> None:
     window = DiskWindow()
     full: list[bool] = []
     window.appended(3, DISK_WINDOW_BYTES - 1)
@@ -180,7 +180,7 @@ def test_growing_text_equals_its_joined_parts() -> None:
 
 
 def test_fast_appending_follower_does_not_fall_behind() -> None:
-    """With every message it also applies as much. Otherwise its backlog would grow with every message."""
+    """For every message that it appends, it also applies as many entries. Otherwise its backlog would grow."""
     cluster = Cluster(3, KeyValueMachine, max_pending_requests=10_000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     for node_id in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""A copy of the state on request: what it holds, what it waits for, and its limits."""
+"""Snapshots on request: what they hold, what they wait for, and their limits."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def copied(driver: Driver, reply: Reply) -> KeyValueMachine:
     return machine
 
 
-def left_alone(cluster: Cluster, node_id: int) -> Driver:
+def isolated(cluster: Cluster, node_id: int) -> Driver:
     """Cut a node off until it has no leader."""
     cluster.cut = {1, 2, 3}
     cluster.now += 2_000_000
@@ -169,7 +169,7 @@ def test_log_is_compacted_behind_a_copy_by_the_policy() -> None:
 
 def test_without_a_leader_only_a_stale_copy_is_possible() -> None:
     cluster = filled()
-    alone = left_alone(cluster, 2)
+    alone = isolated(cluster, 2)
     ask(alone, 1)
     assert isinstance(outcome(cluster, alone, 1).error, NotLeader)
     ask(alone, 2, stale=True)
@@ -280,7 +280,7 @@ def test_requests_are_bounded_and_all_get_their_outcome() -> None:
 
 def test_rejected_requests_free_their_slot() -> None:
     cluster = filled()
-    alone = left_alone(cluster, 2)
+    alone = isolated(cluster, 2)
     for request_id in range(1, 3 * MAX_SNAPSHOT_REQUESTS):
         ask(alone, request_id)
         assert isinstance(outcome(cluster, alone, request_id).error, NotLeader)

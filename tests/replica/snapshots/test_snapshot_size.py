@@ -43,7 +43,7 @@ def test_snapshot_size_counts_bytes_not_characters() -> None:
         assert stored is not None
         assert driver.replica.snapshot_size == utf8_length(stored.data) > 2 * len(stored.data)
 
-    # The next one is due after as many bytes of log as half its size.
+    # The next one is due once the log has grown by half its size in bytes.
     begun = len(leader.snapshots_stored)
     written = 0
     while written < 0.4 * size:

@@ -57,8 +57,8 @@ class ClientOperation:
 
     Attributes:
         kind, payload: what was requested.
-        floor: the log index that a linearizable read must see: the newest one answered before the request.
-        stale_from: a stale read must see what was answered by this time, true µs.
+        floor: the log index that a linearizable read must see: the newest one that a reply revealed before the request.
+        stale_from: a stale read must see everything acknowledged by this time, true µs.
         wanted: the voters and learners of a membership change.
     """
 
@@ -77,7 +77,6 @@ class ClientChecker:
         self.asks: dict[
             tuple[int, int, int], ClientOperation
         ] = {}  # (node, incarnation, request id)
-        self.answered = 0
         self._floors: list[tuple[int, int]] = [(-(1 << 60), 0)]  # (true µs, index)
         self._without_effect: set[str] = set()
         self._state_at: dict[int, str] = {}
@@ -149,7 +148,6 @@ class ClientChecker:
         if ask is None:
             require(False, f"one outcome: {reply} at node {key[0]} answers no open request")
             return
-        self.answered += 1
         if reply.error is not None:
             self._failed(ask, reply.error)
             return

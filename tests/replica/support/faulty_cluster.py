@@ -261,7 +261,7 @@ class World:
         event = ClientRequest(
             self._request_id(driver.node_id), kind, payload, TIMEOUT_MS, max_staleness_ms
         )
-        # The clock of the node measures the bound. It may be slow, but nothing else may make the answer older. The
+        # The clock of the node measures the bound. It may be slow, but nothing else may make the result older. The
         # remainder allows for rounding.
         stale_from = self.now - max_staleness_ms * 1_000_000 // driver.speed - 10
         self.ask(driver.node_id, event, kind, stale_from)

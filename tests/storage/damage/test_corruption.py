@@ -83,7 +83,7 @@ def test_untouched_directories_are_accepted(
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_flipped_bit_after_a_crash_is_rejected_or_harmless(
+def test_flipped_bit_after_a_crash_is_refused_or_harmless(
     after_crash: Directory, scratch: Path, name: str
 ) -> None:
     seen = flip_sample(after_crash, scratch, name, 300)
@@ -92,7 +92,7 @@ def test_flipped_bit_after_a_crash_is_rejected_or_harmless(
     assert seen["same"] > 0, seen
 
 
-def test_flipped_bit_after_a_stop_is_rejected_or_harmless(
+def test_flipped_bit_after_a_stop_is_refused_or_harmless(
     after_stop: Directory, scratch: Path
 ) -> None:
     seen = flip_sample(after_stop, scratch, DATABASE, 300)
@@ -102,7 +102,7 @@ def test_flipped_bit_after_a_stop_is_rejected_or_harmless(
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", FILES)
-def test_many_flipped_bits_are_rejected_or_harmless(
+def test_many_flipped_bits_are_refused_or_harmless(
     after_crash: Directory, scratch: Path, name: str
 ) -> None:
     flip_sample(after_crash, scratch, name, 20_000)
@@ -110,7 +110,7 @@ def test_many_flipped_bits_are_rejected_or_harmless(
 
 # Found in an exhaustive run: SQLite quotes the damaged text, or returns it as bytes.
 @pytest.mark.parametrize(("place", "bit"), [(3591, 7), (3163, 0), (3918, 0)])
-def test_damaged_schema_text_is_rejected_without_a_traceback(
+def test_damaged_schema_text_is_refused_without_a_traceback(
     after_stop: Directory, after_crash: Directory, scratch: Path, place: int, bit: int
 ) -> None:
     for directory in (after_stop, after_crash):
@@ -120,7 +120,7 @@ def test_damaged_schema_text_is_rejected_without_a_traceback(
 
 
 @pytest.mark.parametrize("kind", ["stop", "crash"])
-def test_truncated_database_is_rejected(
+def test_truncated_database_is_refused(
     kind: str, after_stop: Directory, after_crash: Directory, scratch: Path
 ) -> None:
     directory = after_stop if kind == "stop" else after_crash
@@ -135,7 +135,7 @@ def test_truncated_database_is_rejected(
         assert length >= 100 or DATABASE in seen
 
 
-def test_truncated_write_ahead_file_is_rejected(after_crash: Directory, scratch: Path) -> None:
+def test_truncated_write_ahead_file_is_refused(after_crash: Directory, scratch: Path) -> None:
     """Every length that cuts a committed frame is refused. The zeros after the frames do not matter."""
     frame = 24 + database.PAGE_SIZE
     content = (after_crash.path / WAL).read_bytes()
@@ -150,7 +150,7 @@ def test_truncated_write_ahead_file_is_rejected(after_crash: Directory, scratch:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_missing_file_is_rejected_by_name(after_crash: Directory, scratch: Path, name: str) -> None:
+def test_missing_file_is_refused_by_name(after_crash: Directory, scratch: Path, name: str) -> None:
     copy = after_crash.copy(scratch / "copy")
     (copy.path / name).unlink()
     seen = outcome(copy)
@@ -158,13 +158,13 @@ def test_missing_file_is_rejected_by_name(after_crash: Directory, scratch: Path,
     assert name in seen
 
 
-def test_mark_without_a_log_is_rejected(after_stop: Directory, scratch: Path) -> None:
+def test_mark_without_a_log_is_refused(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     (copy.path / DATABASE).unlink()
     assert "traces of acknowledged writes" in refusal(copy)
 
 
-def test_damage_with_an_old_mark_is_rejected(after_crash: Directory, scratch: Path) -> None:
+def test_damage_with_an_old_mark_is_refused(after_crash: Directory, scratch: Path) -> None:
     """After a power loss the mark may be old. Then the write-ahead file itself must reveal the damage."""
     frame = 24 + database.PAGE_SIZE
     for number in range(6):  # three transactions of two frames; seven more follow
@@ -200,14 +200,14 @@ def test_a_torn_mark_falls_back_to_the_one_before(after_crash: Directory, scratc
     assert outcome(copy) == "same"
 
 
-def test_damaged_mark_is_rejected(after_crash: Directory, scratch: Path) -> None:
+def test_damaged_mark_is_refused(after_crash: Directory, scratch: Path) -> None:
     for content in (b"", bytes(1024), b"qcoremk1".ljust(1024, b"x")):
         copy = after_crash.copy(scratch / "copy")
         (copy.path / MARK).write_bytes(content)
         assert str(copy.path / MARK) in refusal(copy)
 
 
-def test_older_copy_of_the_database_is_rejected(
+def test_older_copy_of_the_database_is_refused(
     after_stop: Directory, after_crash: Directory, scratch: Path
 ) -> None:
     copy = after_crash.copy(scratch / "copy")
@@ -244,7 +244,7 @@ ROW_EDITS = [
 
 
 @pytest.mark.parametrize(("statement", "named"), ROW_EDITS)
-def test_changed_row_is_rejected_by_name(
+def test_changed_row_is_refused_by_name(
     after_stop: Directory, scratch: Path, statement: str, named: str
 ) -> None:
     copy = after_stop.copy(scratch / "copy")
@@ -254,7 +254,7 @@ def test_changed_row_is_rejected_by_name(
     assert str(copy.path / DATABASE) in text
 
 
-def test_swapped_rows_are_rejected(after_stop: Directory, scratch: Path) -> None:
+def test_swapped_rows_are_refused(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     edit(
         copy,
@@ -265,7 +265,7 @@ def test_swapped_rows_are_rejected(after_stop: Directory, scratch: Path) -> None
     assert "entry 50" in refusal(copy)
 
 
-def test_replaced_tail_with_valid_checksums_is_rejected(
+def test_replaced_tail_with_valid_checksums_is_refused(
     after_stop: Directory, scratch: Path
 ) -> None:
     """As if pages of a discarded tail had come back: each row is correct, but the end does not fit."""
@@ -279,7 +279,7 @@ def test_replaced_tail_with_valid_checksums_is_rejected(
     assert "entry 90" in refusal(copy)
 
 
-def test_newer_schema_is_rejected_by_name(after_stop: Directory, scratch: Path) -> None:
+def test_newer_schema_is_refused_by_name(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     edit(copy, f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
     with pytest.raises(StorageError, match=r"schema version 4, this qcore knows up to 3"):
@@ -311,21 +311,21 @@ def test_migrations_run_once_and_all_or_nothing(
     assert ran == [60]
 
 
-def test_file_that_is_not_a_database_is_rejected(after_stop: Directory, scratch: Path) -> None:
+def test_file_that_is_not_a_database_is_refused(after_stop: Directory, scratch: Path) -> None:
     for content in (b"not a database at all. " * 400, bytes(8192)):
         copy = after_stop.copy(scratch / "copy")
         (copy.path / DATABASE).write_bytes(content)
         assert "is not a SQLite database" in refusal(copy)
 
 
-def test_directory_of_another_node_is_rejected(after_stop: Directory, scratch: Path) -> None:
+def test_directory_of_another_node_is_refused(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     with pytest.raises(StorageError, match=f"belongs to node {NODE_ID}, not to node 9"):
         SqliteStorage.open(copy.path, 9)
     assert outcome(copy) == "same"
 
 
-def test_rejected_directory_is_left_unchanged(after_crash: Directory, scratch: Path) -> None:
+def test_refused_directory_is_left_unchanged(after_crash: Directory, scratch: Path) -> None:
     """Evidence must survive: a refusal that recovers or removes files would destroy it."""
     last_page = 32 + 19 * (24 + database.PAGE_SIZE) + 2000
     for name, place in ((WAL, 5000), (WAL, last_page), (DATABASE, 4096)):

@@ -1,6 +1,6 @@
 """Any flipped bit in any durable file: the node refuses to start and names a file, or starts with what was written.
 
-Never does the content get another meaning, never is there another kind of error, and a start always ends. A snapshot
+The content never gets another meaning, no other kind of error occurs, and every start ends. A snapshot
 file has a separate test (`test_snapshot_file.py`: `test_every_flipped_bit_is_detected`): all its bits count.
 
 docs/storage.md lists the harmless bits: unused bytes and free pages of the database, fields of its header that

@@ -1,4 +1,4 @@
-"""After a failed sync nothing more is written, neither by `close` nor by the end of the process."""
+"""After a failed sync nothing more is written, not even by `close` or when the process ends."""
 
 from __future__ import annotations
 

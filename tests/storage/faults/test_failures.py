@@ -1,4 +1,4 @@
-"""The storage waits for space on a full disk, rejects invalid writes, and ends after a failed sync."""
+"""The storage waits for space on a full disk, rejects invalid writes, and stops after a failed sync."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_no_room_for_the_write_ahead_file_is_a_full_disk(tmp_path: Path) -> None
     assert outcome(directory) == "same"
 
 
-def test_start_takes_no_scarce_space(small_disk: Path) -> None:
+def test_start_preallocates_only_with_spare_space(small_disk: Path) -> None:
     """A write-ahead file of full size would take all the space, and the log could never be checkpointed."""
     data = small_disk / "data"
     storage = SqliteStorage.open(data, 1, wal_bytes=700_000)  # this size would fit
@@ -341,7 +341,7 @@ def test_write_that_load_would_reject_is_rejected(
         each.close()
 
 
-def test_gap_between_snapshot_and_log_is_rejected(tmp_path: Path) -> None:
+def test_gap_between_snapshot_and_log_is_refused(tmp_path: Path) -> None:
     """All checksums are correct: only the structure is wrong."""
     for first in (6, 1):
         directory = tmp_path / str(first)

@@ -74,7 +74,7 @@ def test_join_waits_for_a_full_disk_and_happens_once(sweep: FaultRunner) -> None
 
 @pytest.mark.parametrize("operation", ["create", "restart after a crash"])
 @pytest.mark.parametrize("times", [ONCE, FOR_EVER])
-def test_a_disk_that_cannot_be_read_is_not_called_corrupt(
+def test_unreadable_disk_is_not_reported_as_corruption(
     sweep: FaultRunner, operation: str, times: int
 ) -> None:
     """SQLite does, if a page of the database or of the write-ahead file cannot be read."""

@@ -1,4 +1,4 @@
-"""Each error names its cause and has fitting advice. Only damage calls for a new directory."""
+"""Each error names its cause and what to do. Only damage calls for a new directory."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_full_disk_and_full_quota_are_a_full_disk(number: int) -> None:
         (sqlite3.SQLITE_BUSY, "SQLITE_BUSY", "another program has the file open"),
         (sqlite3.SQLITE_READONLY_DBMOVED, "SQLITE_READONLY_DBMOVED", "moved or removed"),
         (sqlite3.SQLITE_NOMEM, "SQLITE_NOMEM", "out of memory"),
-        (sqlite3.SQLITE_ERROR, "SQLITE_ERROR", "nothing says that the data is damaged"),
+        (sqlite3.SQLITE_ERROR, "SQLITE_ERROR", "nothing indicates that the data is damaged"),
         (sqlite3.SQLITE_CANTOPEN, "SQLITE_CANTOPEN", "a missing permission, or a full disk"),
         (sqlite3.SQLITE_IOERR_LOCK, "SQLITE_IOERR_LOCK", "a missing permission, or a full disk"),
         (sqlite3.SQLITE_READONLY, "SQLITE_READONLY", "a missing permission, or a full disk"),

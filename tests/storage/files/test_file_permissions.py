@@ -73,7 +73,7 @@ def test_existing_files_keep_their_mode_and_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["FIFO", "symbolic link", "directory"])
 @pytest.mark.parametrize("begun", [False, True])
-def test_non_regular_file_is_rejected_unopened(
+def test_non_regular_file_is_refused_unopened(
     tmp_path: Path, name: str, kind: str, begun: bool
 ) -> None:
     directory, elsewhere = tmp_path / "data", tmp_path / "elsewhere"

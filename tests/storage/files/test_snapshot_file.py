@@ -176,7 +176,7 @@ def test_any_changed_content_is_detected(scratch: Path, data: st.DataObject, tex
         (lambda sound: sound.replace(b'"version":2', b'"version": 2'), "the header was changed"),
     ],
 )  # fmt: skip
-def test_rejection_names_what_is_wrong(path: Path, damage: object, named: str) -> None:
+def test_refusal_names_what_is_wrong(path: Path, damage: object, named: str) -> None:
     write(path, '[]\n{"key": "value", "a": 1}')
     assert callable(damage)
     path.write_bytes(damage(path.read_bytes()))
@@ -193,13 +193,13 @@ def rewritten(path: Path, **changes: object) -> None:
     path.write_bytes(json.dumps(fields, separators=(",", ":")).encode() + b"\n" + body)
 
 
-def test_newer_format_is_rejected_by_name(path: Path) -> None:
+def test_newer_format_is_refused_by_name(path: Path) -> None:
     write(path, "text")
     rewritten(path, version=3, something="new")
     assert "format version 3, this qcore reads versions 1 to 2" in refusal(path)
 
 
-def test_invalid_header_is_rejected_naming_the_field(path: Path) -> None:
+def test_invalid_header_is_refused_naming_the_field(path: Path) -> None:
     for field, value in {"size": "many", "membership": {"voters": "all"}, "extra": 1}.items():
         write(path, "text", force=True)
         rewritten(path, **{field: value})
@@ -211,7 +211,7 @@ def test_absent_file_is_an_error(tmp_path: Path) -> None:
     assert "directory" in refusal(tmp_path)
 
 
-def test_non_regular_file_is_rejected_without_waiting(path: Path) -> None:
+def test_non_regular_file_is_refused_without_waiting(path: Path) -> None:
     os.mkfifo(path)
     assert "it is a FIFO, not a regular file" in refusal(path)
     path.unlink()
@@ -221,7 +221,7 @@ def test_non_regular_file_is_rejected_without_waiting(path: Path) -> None:
     assert "it is a device, not a regular file" in refusal(Path("/dev/zero"))
 
 
-def test_endless_file_is_rejected_immediately(path: Path) -> None:
+def test_endless_file_is_refused_immediately(path: Path) -> None:
     """The size is wrong, or the first line is too long. Neither needs a read of the file."""
     write(path, "text")
     with path.open("r+b") as file:
@@ -242,9 +242,7 @@ def rewritten_as(path: Path, body: bytes, **changes: object) -> None:
     rewritten(path, **changes)
 
 
-def test_file_that_grows_while_it_is_read_is_rejected(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_growing_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other writer adds more than each read takes, so reading to the end would never end."""
     write(path, "0123456789" * 10)
     monkeypatch.setattr(snapshot_file, "READ_BYTES", 10)
@@ -417,7 +415,7 @@ def test_force_replaces_the_target_of_a_link(path: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_dangling_link_is_rejected_by_name(path: Path, force: bool) -> None:
+def test_dangling_link_is_refused_by_name(path: Path, force: bool) -> None:
     for leads_to, shown in (
         ("nothing.snapshot", "nothing.snapshot, which is not there"),
         (path.name, "itself"),
@@ -434,7 +432,7 @@ def test_dangling_link_is_rejected_by_name(path: Path, force: bool) -> None:
     assert left_over(path) == [path.name]
 
 
-def test_impossible_file_name_is_rejected(path: Path) -> None:
+def test_impossible_file_name_is_refused(path: Path) -> None:
     with pytest.raises(SnapshotFileError, match="File name too long"):
         write(path.with_name("x" * 300), "text")
     os.mkfifo(path)
@@ -461,7 +459,7 @@ def test_aborted_write_keeps_the_old_file(path: Path) -> None:
     assert left_over(path) == [path.name]
 
 
-def test_unwritable_target_is_rejected_immediately(tmp_path: Path) -> None:
+def test_unwritable_target_is_refused_immediately(tmp_path: Path) -> None:
     for target, named in {
         tmp_path: "is a directory",
         tmp_path / "missing" / "file": "is not a directory: make it first",

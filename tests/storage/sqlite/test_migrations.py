@@ -80,7 +80,7 @@ def test_with_an_empty_log_the_time_is_that_of_the_migration(tmp_path: Path) -> 
         assert before <= meta_of(found).last_included_time_us <= time.time_ns() // 1000
 
 
-def test_damaged_snapshot_is_rejected_and_not_rewritten(tmp_path: Path) -> None:
+def test_damaged_snapshot_is_refused_and_not_rewritten(tmp_path: Path) -> None:
     directory = stopped(tmp_path / "data", layout=2)
     as_version_1(directory.path, checksum_change=1)
     for _ in ("first", "second"):

@@ -96,14 +96,14 @@ def test_kill_9_during_creation_leaves_a_usable_directory(tmp_path: Path) -> Non
         directory = tmp_path / str(attempt)
         process = start("-c", code, str(directory))
         assert read_line(process) == "ready\n"
-        # Not a wait for an event: any moment of the creation is good for a kill.
+        # This waits for no event: the kill may come at any moment of the creation.
         with suppress(subprocess.TimeoutExpired):
             process.wait(choose.uniform(0, 0.004))
         assert kill(process) == ""
         SqliteStorage.open(directory, 1, wal_bytes=0).close()
 
 
-def test_second_process_is_rejected_by_name(tmp_path: Path) -> None:
+def test_second_process_is_refused_by_name(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     process = start_writer(directory, seed=1)
     try:
@@ -118,7 +118,7 @@ def test_second_process_is_rejected_by_name(tmp_path: Path) -> None:
     SqliteStorage.open(directory, NODE_ID).close()
 
 
-def test_second_storage_of_this_process_is_rejected(tmp_path: Path) -> None:
+def test_second_storage_of_this_process_is_refused(tmp_path: Path) -> None:
     storage = SqliteStorage.open(tmp_path, NODE_ID)
     with pytest.raises(DataDirLocked, match=f"process {os.getpid()}"):
         SqliteStorage.open(tmp_path, NODE_ID)
@@ -126,7 +126,7 @@ def test_second_storage_of_this_process_is_rejected(tmp_path: Path) -> None:
     SqliteStorage.open(tmp_path, NODE_ID).close()
 
 
-def test_rejected_open_releases_the_lock(tmp_path: Path) -> None:
+def test_refused_open_releases_the_lock(tmp_path: Path) -> None:
     SqliteStorage.open(tmp_path, NODE_ID).close()
     with pytest.raises(StorageError, match="belongs to node"):
         SqliteStorage.open(tmp_path, NODE_ID + 1)
@@ -135,7 +135,7 @@ def test_rejected_open_releases_the_lock(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_unusable_directory_is_rejected_by_name(tmp_path: Path) -> None:
+def test_unusable_directory_is_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
     for path in (file, file / "below"):
@@ -159,7 +159,7 @@ def read_only() -> Iterator[list[Path]]:
             path.chmod(0o755)
 
 
-def test_read_only_directory_is_rejected_by_name(read_only: list[Path]) -> None:
+def test_read_only_directory_is_refused_by_name(read_only: list[Path]) -> None:
     code = (
         "import os, sys; from qcore.storage.sqlite.sqlite_storage import SqliteStorage\n"
         "from qcore.errors import StorageError\n"

@@ -48,7 +48,7 @@ class SlowStorage(MemoryStorage):
         self.idle_moments += 1
 
 
-class CrampedStorage(SqliteStorage):
+class SmallStorage(SqliteStorage):
     """A real database of at most 100 pages, until `room` is set."""
 
     room = threading.Event()
@@ -176,7 +176,7 @@ def test_full_disk_is_reported_once_and_waited_out(storage: SlowStorage, caller:
 
 
 def test_a_really_full_database_is_waited_out(tmp_path: Path) -> None:
-    database = CrampedStorage.open(tmp_path, 1, wal_bytes=50_000)
+    database = SmallStorage.open(tmp_path, 1, wal_bytes=50_000)
     database.write([SaveHardState(1, HardState(2, 1, 0))])
     caller = Caller(database)
     for index in range(1, 101):
@@ -184,14 +184,14 @@ def test_a_really_full_database_is_waited_out(tmp_path: Path) -> None:
     caller.wait_for("full")
     caller.writer.submit([append(101)])
     assert caller.writer.pending.writes > 0
-    CrampedStorage.room.set()
+    SmallStorage.room.set()
     caller.wait_for(101)
     caller.close()
     assert len(database.load().entries) == 101
     database.close()
 
 
-def test_error_is_reported_once_and_ends_everything(storage: SlowStorage, caller: Caller) -> None:
+def test_error_is_reported_once_and_stops_the_writer(storage: SlowStorage, caller: Caller) -> None:
     storage.gate.clear()
     caller.writer.submit([append(1)])
     assert storage.entered.acquire(timeout=DEADLINE_S)
@@ -206,7 +206,7 @@ def test_error_is_reported_once_and_ends_everything(storage: SlowStorage, caller
     assert storage.load().entries == []
 
 
-def test_bug_is_reported_as_an_error_too(storage: SlowStorage, caller: Caller) -> None:
+def test_bug_in_the_storage_is_reported_as_an_error(storage: SlowStorage, caller: Caller) -> None:
     caller.writer.submit([append(7)])
     while not caller.seen:
         caller._calls.get(timeout=DEADLINE_S)()

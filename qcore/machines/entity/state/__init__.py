@@ -1,1 +1,1 @@
-"""The content of the entity store: entities, types, values, and their snapshot."""
+"""The state of the entity store: entities, types, values, and their snapshot."""

@@ -1,8 +1,8 @@
-"""The list of an entity's children: immutable, but cheap to append to and to remove from, however long it is.
+"""`ChildList`: the immutable list of an entity's children, cheap to append to and remove from at any length.
 
 Each entry has a position, a number that grows along the list and is never used twice. The list is a tree of three
-levels: leaves of entries, branches of leaves, and a root of branches. A change makes a new list that shares all leaves
-and branches but one with the old list. So a snapshot keeps the old list at no cost.
+levels: leaves of entries, branches of leaves, and a root of branches. A change makes a new list, which shares all
+leaves and branches but one with the old list. So keeping the old list for a snapshot costs nothing.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def ids_text(targets: Iterable[EntityId]) -> str:
 
 
 def equal_ids(one: Iterable[EntityId], other: tuple[EntityId, ...], length: int) -> bool:
-    """Whether a list of `length` ids holds the same ids in the same order as the other list."""
+    """Whether two lists, the first of `length` ids, hold the same ids in the same order."""
     return length == len(other) and all(
         left == right for left, right in zip(one, islice(other, length), strict=True)
     )

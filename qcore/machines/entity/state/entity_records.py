@@ -4,7 +4,7 @@ Records are immutable: a write replaces the entity's record and never changes it
 records, and a transaction that fails is simply dropped.
 
 A record has one of two forms. Under apply rules 1 and 2 it is *full*: it holds every field of its type, and a new
-schema rewrites all entities of the type. Since rules 3 it is *sparse*: it holds the fields that were written, and
+schema rewrites all entities of the type. From rules 3 on it is *sparse*: it holds the fields that were written, and
 the type knows the rest (`qcore.machines.entity.state.type_registry`). A full record becomes sparse when a command of
 rules 3 writes to it.
 """
@@ -162,7 +162,7 @@ class Records:
         self.last_id = 0
         #: Whether a topology has been loaded.
         self.loaded = False
-        #: Whether a command of rules 3 has been applied. Then new records and the snapshot's text are sparse.
+        #: Whether a command of rules 3 has been applied. If so, new records and the snapshot's text are sparse.
         self.sparse = False
         #: By parent, the positions of each child in its list. Derived from the lists, for fast removal.
         self.child_positions: dict[int, dict[EntityId, Positions]] = {}
@@ -170,7 +170,7 @@ class Records:
         self._full_digest: StateDigest[int] = StateDigest()
         self._schema_digest: StateDigest[str] = StateDigest()
         self._sparse_sum = 0
-        #: Parts of sparse records that changed since the last digest, as they were then. "" means the record's head.
+        #: The parts of sparse records that changed since the last digest, as they were at that digest. "" is the head.
         self._dirty: dict[tuple[int, str], tuple[EntityId, Entity | Field | None]] = {}
 
     def put(self, entity: Entity, old: Entity | None, written: dict[str, Field | None]) -> None:
@@ -268,7 +268,7 @@ class Records:
         entities = self._full_digest.hexdigest(lambda number: entity_text(self.entities[number]))
         schemas = self._schema_digest.hexdigest(lambda name: schema_text(self.schemas, name))
         parts = f"{entities} {schemas} {self.last_id} {self.loaded}"
-        # Without sparse records nothing is added: a command that changes nothing must not change the digest.
+        # Add nothing while there are no sparse records: a command that changes nothing must not change the digest.
         if self._sparse_sum:
             parts += f" {self._sparse_sum:064x}"
         return blake2b(parts.encode(), digest_size=32).hexdigest()
@@ -311,7 +311,7 @@ def part_text(entity_id: EntityId, name: str, part: Entity | Field) -> bytes:
 
 
 def digest_data(value: Value) -> object:
-    """Return what represents a value in a digest: the value, or the digest of a large one."""
+    """Return the representation of a value in a digest: the value, or the digest of a large one."""
     if isinstance(value, LargeValue):
         return {"#": value.digest}
     if isinstance(value.data, ChildList):

@@ -42,7 +42,7 @@ CHILDREN_PER_LINE: Final = 1000
 def snapshot_lines(records: Records) -> Iterator[str]:
     """Yield the records as of this call as lines, which are built as they are consumed.
 
-    The call itself copies the list of the parts of the table of entities, and the table of types.
+    The call itself copies only the entity table's list of parts, and the table of types.
     """
     header: dict[str, object] = {
         "format": FORMAT,
@@ -140,7 +140,7 @@ def _parts(field: Field) -> tuple[object, ...]:
 
 
 def _stored(value: Value) -> object:
-    """Return what represents a value in a line."""
+    """Return the representation of a value in a line."""
     if isinstance(value, LargeValue):
         return {"ref": value.digest}
     if isinstance(value.data, ChildList):

@@ -70,7 +70,7 @@ class LargeValue(Value):
 
 
 def measured(value: Value) -> Value:
-    """Return the value, as a `LargeValue` if it is large. Every value in the store must have passed through this."""
+    """Return the value, as a `LargeValue` if it is large. Call this for every value before it enters the store."""
     match value.data:
         case None | bool() | int() | float() | ChildList():
             return value
@@ -238,7 +238,7 @@ def value_to_json(value: Value) -> ValueJson:
 
 
 def size_estimate(value: Value) -> int:
-    """The bytes that apply rules 1 and 2 count for a value. It may really have far more."""
+    """The bytes that apply rules 1 and 2 count for a value. Its real size may be far larger."""
     match value.data:
         case bytes() as blob:
             return 4 * len(blob)

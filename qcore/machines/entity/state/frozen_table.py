@@ -1,4 +1,4 @@
-"""A table by number that can be frozen in one step. A later write copies only the part that it changes."""
+"""`Table`: a dictionary by number that can be frozen in one step. A later write copies only what it changes."""
 
 from __future__ import annotations
 

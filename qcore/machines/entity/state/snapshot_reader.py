@@ -38,7 +38,7 @@ from qcore.machines.entity.state.field_values import (
 from qcore.machines.entity.state.type_registry import SlotHistory
 from qcore.machines.entity.store_errors import SchemaInvalid, quoted
 
-#: Limits of the work before each item, some milliseconds: lines, and roughly their characters.
+#: Limits of the work before each item (some milliseconds): lines, and roughly their characters.
 LINES_PER_STEP: Final = 128
 CHARS_PER_STEP: Final = 256 * 1024
 
@@ -57,7 +57,7 @@ class _Header(TypedDict):
 
 @with_config(STRICT)
 class _StoredTags(ValueTags, total=False):
-    """A value, the digest of one that has a separate line, or length and next position of a list of children."""
+    """A value, the digest of a value in a separate line, or the length and next position of a list of children."""
 
     ref: str
     children: tuple[_Count, _Count]

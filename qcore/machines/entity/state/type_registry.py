@@ -1,8 +1,8 @@
-"""The registry of all entity types: their inheritance, and since when their entities have which field.
+"""The registry of all entity types: their inheritance, and from when on their entities have each field.
 
 A new schema changes no entity. An entity keeps the fields that were written. Every other field reads as the default
-that its type had when the entity got the field. So for each field of a type's complete schema, a `Slot` remembers since
-when the entities have the field, and the earlier defaults that older entities still read.
+that its type had when the entity got the field. So for each field of a type's complete schema, a `Slot` remembers when
+the entities got the field, and the earlier defaults that older entities still read.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Slot(NamedTuple):
         generation: changes when the field is removed and added again, or its kind changes. A value of another
             generation does not count. It is 0 for a field that the type had before its first entity.
         since_id: entities with an id up to this one got the field when the generation began; later ones at creation.
-        since_ns: when the generation began, nanoseconds since the Unix epoch.
+        since_ns: the time when the generation began, nanoseconds since the Unix epoch.
         earlier: earlier defaults, oldest first, each with the last id of an entity that reads it.
     """
 
@@ -115,7 +115,7 @@ class CompleteType(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When schemas change: the log index, the last id assigned before, the time in ns since the Unix epoch."""
+    """When schemas change: the log index, the last id assigned before it, and the time in ns since the Unix epoch."""
 
     at: int
     last_id: int
@@ -285,7 +285,7 @@ class Schemas:
         found = dict.fromkeys(new)
         to_visit = list(new)
         while to_visit:
-            # Sorted, because the order in which types became subtypes is not part of the state.
+            # Sorted, because the order in which subtypes were added is not part of the state.
             for name in sorted(self._subtypes.get(to_visit.pop(), ())):
                 if name not in found:
                     found[name] = None
@@ -469,6 +469,6 @@ def _too_deep(entity_type: str) -> SchemaInvalid:
     )
 
 
-#: Above a type that inherits from nothing: its depth gives the type the depth 0.
+#: Stands above a type without a parent, and gives it the depth 0.
 _ROOT: Final = CompleteType({}, -1, 0, 0)
 _NOTHING: Final = CompleteType({}, 0, 0, 0)

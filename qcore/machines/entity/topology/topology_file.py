@@ -1,4 +1,4 @@
-"""Converts a topology file (such as examples/topology.yaml) from YAML text to one command for the log.
+"""Checks a topology file (such as examples/topology.yaml) and converts it to one command for the log.
 
 Every error is a `ConfigError` of the form `file:line: reason`. The store accepts what this module accepts:
 `LoadTopology` fails only if a topology was loaded before.

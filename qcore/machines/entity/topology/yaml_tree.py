@@ -1,8 +1,8 @@
 """Parses YAML into a tree of nodes that know their line, so that errors can name it.
 
-It differs from PyYAML's composer. It does not recurse, so a deep file cannot overflow the stack. Plain scalars follow
-the YAML 1.2 core schema (`no` and `Off` are texts, `010` is ten). Keys are texts and unique. Aliases and tags are
-refused.
+It differs from PyYAML's composer in these points. It does not recurse, so a deep file cannot overflow the stack. Plain
+scalars follow the YAML 1.2 core schema (`no` and `Off` are texts, `010` is ten). Keys are texts and unique. Aliases and
+tags are refused.
 """
 
 from __future__ import annotations
@@ -182,9 +182,9 @@ class _Composer:
 
     def _scalar(self, event: ScalarEvent, line: int) -> ScalarNode:
         text = event.value
-        if _SURROGATE.search(text):  # from an escape; PyYAML's Python parser lets it through
+        if _SURROGATE.search(text):  # from an escape; PyYAML's Python parser accepts it
             raise error_at_line(
-                self._source, line, "half a character (a lone surrogate) is no text"
+                self._source, line, "half a character (a lone surrogate) is not text"
             )
         if not event.implicit[0]:  # quoted, or a block
             return ScalarNode(line, text)

@@ -45,7 +45,7 @@ class ValueReader:
         """Read a tagged value, or a bare Bool, Int or Float.
 
         Args:
-            expected: the field's kind, if known: then a bare 5 may be a Float.
+            expected: the field's kind, if known. With it, a bare 5 may be a Float.
             choices: the names of the field's choices.
 
         Raises:
