@@ -11,7 +11,7 @@ from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused
 from qcore.replica.events import AddLearner, ChangeMembers, ReplicaEvent, Reply, TransferLeader
 from qcore.sim.faults.ledger import Fault
-from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
+from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.scenario.actions.admin_actions import (
     AddLearnerAction,
     AdminAction,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from qcore.sim.faults.ledger import Fault, Firing, Undo
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.scenario.actions.disk_clock_actions import (
     ClockAction,
     DiskRecover,

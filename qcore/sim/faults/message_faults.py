@@ -13,7 +13,7 @@ from random import Random
 
 from qcore.core.messages import AppendEntries
 from qcore.sim.faults.ledger import Fault, Undo
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
 from qcore.sim.scenario.values import Selector
 from qcore.sim.world.network import Link

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from qcore.sim.faults.ledger import Fault, Firing, Undo
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
 from qcore.sim.scenario.actions.network_actions import (
     Cut,

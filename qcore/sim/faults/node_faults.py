@@ -8,7 +8,7 @@ from random import Random
 from qcore.core.events import Campaign
 from qcore.replica.events import ReplicaEvent, TriggerSnapshot
 from qcore.sim.faults.ledger import Fault, Firing, Undo
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.scenario.actions.admin_actions import Join
 from qcore.sim.scenario.actions.node_actions import (
     CampaignAction,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from qcore.sim.faults.ledger import Fault
-from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
+from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.sim_client import ReadMix, SimClient

@@ -12,7 +12,7 @@ from qcore.sim.faults.ledger import Fault, FaultLedger, Undo
 from qcore.sim.faults.message_faults import MessageActions
 from qcore.sim.faults.network_faults import NetworkActions
 from qcore.sim.faults.node_faults import NodeActions
-from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
+from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers
 from qcore.sim.scenario.actions.admin_actions import AdminAction, Join

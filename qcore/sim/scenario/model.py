@@ -11,7 +11,7 @@ from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
 from qcore.sim.scenario.actions.message_actions import Hold, Release
 from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, Heal
 from qcore.sim.scenario.actions.operation_actions import OperationAction
-from qcore.sim.scenario.combinations import check_combinations
+from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.specs.network_spec import NetworkSpec

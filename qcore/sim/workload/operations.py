@@ -244,7 +244,7 @@ class EntityCodec:
         return None
 
 
-class UserMachineCodec:
+class CustomMachineCodec:
     """Stands for the codec of a custom machine, which has no registers to encode."""
 
     has_cas = False

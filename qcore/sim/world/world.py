@@ -21,7 +21,7 @@ from qcore.sim.faults.network_faults import (
     with_spec,
 )
 from qcore.sim.faults.node_faults import NodeActions
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
 from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.timeline_runner import TimelineActions, TimelineRunner
@@ -33,14 +33,14 @@ from qcore.sim.scenario.specs.network_spec import QualitySpec
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
+from qcore.sim.workload.custom_machine import CustomMachine, load_custom_machine
 from qcore.sim.workload.operations import (
     ClientOperation,
+    CustomMachineCodec,
     OperationCodec,
-    UserMachineCodec,
     codec_for,
 )
 from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
-from qcore.sim.workload.user_machine import UserMachine, load_user_machine
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.dialer import Dialer
 from qcore.sim.world.engine import Engine
@@ -61,11 +61,11 @@ class World:
         scenario: a scenario, its path, or the name of a shipped one.
         seed: decides every random choice.
         trace: receives the trace.
-        user_machine: a custom state machine, for a scenario that names none.
+        custom_machine: a custom state machine, for a scenario that names none.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
-            `user_machine`, or needs registers although the machine is custom.
+            `custom_machine`, or needs registers although the machine is custom.
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class World:
         scenario: Scenario | Path | str,
         seed: int,
         trace: TraceWriter,
-        user_machine: UserMachine | None = None,
+        custom_machine: CustomMachine | None = None,
     ) -> None:
         scenario = as_scenario(scenario)
         self.scenario = scenario
-        if user_machine is not None and "machine" in scenario.cluster.model_fields_set:
+        if custom_machine is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
                 f"two machines: the scenario names cluster.machine {scenario.cluster.machine}, and the caller gives "
                 "another one; leave one of them out"
             )
         self._user_machine = (
-            user_machine if user_machine is not None else load_user_machine(scenario)
+            custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
         if self._user_machine is not None:
             scenario.reject_registers()
@@ -109,7 +109,7 @@ class World:
         self.logs = NodeLogs(self.nodes, self.services.histories)
         self.services.monitor.set_logs(self.logs)
         self.codec: OperationCodec = (
-            UserMachineCodec()
+            CustomMachineCodec()
             if self._user_machine is not None
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
