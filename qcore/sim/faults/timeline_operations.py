@@ -1,4 +1,4 @@
-"""Timeline actions that send one client operation to a given node."""
+"""Executes the timeline actions that send one client operation to a given node, and keeps the outcomes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TimelineOperation:
 
     Attributes:
         name: the name of the timeline item.
-        action: what the item demands.
+        action: the item's action, with the outcome that it demands.
         op: the operation and its outcome.
     """
 

@@ -71,7 +71,7 @@ class _ScheduledItem:
 
 @dataclass(slots=True)
 class ActionTimes:
-    """When repairs were made, and when the last action of any kind was, in microseconds. For the expectations."""
+    """The times of all repairs and of the last action of any kind, in microseconds. The expectations need them."""
 
     repairs: list[int] = field(default_factory=list)
     last: int | None = None
@@ -79,7 +79,7 @@ class ActionTimes:
 
 @dataclass(slots=True, frozen=True)
 class TimelineActions:
-    """The parts that carry out actions, by what they act on."""
+    """The objects that execute actions, by what they act on."""
 
     network: NetworkActions
     nodes: NodeActions
@@ -97,7 +97,7 @@ class TimelineRunner:
         engine: the simulated clock.
         triggers: the armed triggers, to which items with `when` are added.
         resolver: resolves symbolic names.
-        actions: carry out the actions.
+        actions: execute the actions.
         ledger: gets a line for each action.
         streams: gives each item a separate random stream.
 

@@ -16,7 +16,7 @@ from qcore.files import read_regular
 from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.model import Scenario
 
-#: No scenario is larger than this.
+#: The largest scenario file that is read.
 MAX_FILE_BYTES: Final = 16 << 20
 
 Location = tuple[str | int, ...]
@@ -157,7 +157,7 @@ def _key_text(location: Sequence[str | int]) -> str:
 
 
 def _known_keys(location: Sequence[str | int]) -> str:
-    """The keys that are allowed in place of an unknown one; empty where they are hard to determine."""
+    """The keys that are allowed in place of an unknown one; empty if they are hard to determine."""
     model: object = Scenario
     for part in location[:-1]:
         fields = getattr(model, "model_fields", None)

@@ -1,4 +1,4 @@
-"""The whole scenario, and the rules that span its parts."""
+"""`Scenario`: the model of a whole scenario file, and the rules that span its parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _QUIET_MS = 1000.0
 
 
 class RegistersNeeded(ConfigError, ValueError):
-    """A scenario with a custom state machine uses a feature that needs registers."""
+    """A scenario uses a feature that needs registers, but its state machine is a custom one."""
 
 
 class Scenario(Spec):
@@ -33,7 +33,7 @@ class Scenario(Spec):
     Attributes:
         name: an identifier; the file's name if left out.
         summary: one sentence.
-        cluster, network, workload: the parts that hold for the whole run.
+        cluster, network, workload: the settings of the whole run.
         timeline: what happens, and when.
         until_ms: the end of the run, in simulated milliseconds.
         expect: what the run must show.
@@ -111,7 +111,7 @@ class Scenario(Spec):
         return self
 
     def reject_registers(self) -> None:
-        """Check that the scenario needs no registers, because a custom state machine has none.
+        """Check that the scenario needs no registers. A custom state machine has none.
 
         Raises:
             RegistersNeeded: it needs them. This is a ConfigError, and a ValueError because pydantic needs one.
@@ -142,7 +142,7 @@ class Scenario(Spec):
                 )
 
     def _check_counters(self) -> None:
-        """Reject writes to counters: they would look like failed increments, and no check could judge the count."""
+        """Reject writes to counters. A write would look like a failed increment, so no check could judge the count."""
         counters = self.counters
         for number, operation in self._operations():
             key = operation.key or "k0"

@@ -56,7 +56,7 @@ def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:
 
 
 def checked_requests(requests: RequestSource) -> RequestSource:
-    """The same source, except that a request which no client can send raises an error that names the function."""
+    """Draws from `requests`. A draw that no client can send raises an error that names the function."""
     name = getattr(requests, "__qualname__", repr(requests))
 
     def draw(rng: Random) -> tuple[RequestKind, str]:

@@ -188,9 +188,10 @@ class World:
         return sim_node
 
     def _first_state(self, node: int) -> DurableState:
-        """The state in a cluster that has just been initialised: the log holds the configuration and cluster version.
+        """What the node's disk holds at the start of the run.
 
-        A node that joins later is pristine.
+        The cluster has just been initialised: its log holds the configuration and cluster version. A node that joins
+        later is pristine.
         """
         ids = self.scenario.cluster.nodes
         if node not in ids:
@@ -277,7 +278,7 @@ class World:
             self._declare_impairments(f"network.links[{number}]", spec, links)
 
     def _declare_impairments(self, name: str, spec: QualitySpec, links: Sequence[Link]) -> None:
-        """Declare each impairment of `spec` as a fault. It lasts until the timeline overrides it."""
+        """Declare each impairment of `spec` as a fault that lasts until the timeline overrides it."""
         impairments = {
             impairment: (
                 self.ledger.declare(f"{name}.{impairment}"),
@@ -313,7 +314,7 @@ class World:
             self._start_load(start_us)
 
     def _set_up(self, number: int, start_us: int) -> None:
-        """Commit the setup commands one after the other from `number` on, then let the clients begin."""
+        """Commit the setup commands from `number` on, one after the other. Then let the clients begin."""
         if number == len(self.codec.setup):
             self._start_load(max(start_us, self.engine.now))
             return
@@ -346,9 +347,9 @@ class World:
             load.start(start_us)
 
     def _has_receiver(self, link: Link) -> bool:
-        """Whether a message on the link makes a difference at its end.
+        """Whether a message on the link has an effect on arrival.
 
-        A request to a dead process does: the node refuses the connection, unless it has no power.
+        A request to a dead process has one: the node refuses the connection, unless its power is off.
         """
         if link.target < 0:
             return True

@@ -1,7 +1,7 @@
-"""Stale reads that returned values older than their bound.
+"""Stale reads that would return values older than their bound.
 
-In each test a write is acknowledged, and much time passes. Then a node that does not know of the write gets a stale
-read with the bound `BOUND_MS`. It must reject the read, not answer with the old value.
+In each test a write is acknowledged, and much more time than the bound passes. Then a node that does not know of the
+write gets a stale read with the bound `BOUND_MS`. It must reject the read, not answer with the old value.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def ask(cluster: Cluster, *node_ids: int) -> Answers:
 
 
 def deliver(cluster: Cluster, waits: Callable[[Mail], bool]) -> list[Mail]:
-    """Deliver all mail except what waits on its link; return the rest."""
+    """Deliver all messages except those that wait on their links. Return these."""
     waiting: list[Mail] = []
     while cluster.mail:
         mail = cluster.mail.popleft()
@@ -82,7 +82,7 @@ def deliver(cluster: Cluster, waits: Callable[[Mail], bool]) -> list[Mail]:
 
 
 def heartbeats(cluster: Cluster, leader: Driver, waits: Callable[[Mail], bool]) -> list[Mail]:
-    """A second of heartbeats; return the mail that waits."""
+    """Let the leader send heartbeats for a second. Return the messages that wait."""
     waiting: list[Mail] = []
     for _ in range(20):
         cluster.now += 50_000
@@ -92,7 +92,7 @@ def heartbeats(cluster: Cluster, leader: Driver, waits: Callable[[Mail], bool]) 
 
 
 def arrive(cluster: Cluster, waiting: list[Mail]) -> None:
-    """Deliver the mail that waited; what it causes is lost."""
+    """Deliver the messages that waited. The messages that they cause are lost."""
     for from_id, send in waiting:
         cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.mail.clear()
@@ -102,18 +102,18 @@ def has_entries(mail: Mail) -> bool:
     return isinstance(mail[1].message, AppendEntries) and bool(mail[1].message.entries)
 
 
-def at_receipt(server: RaftServer, request: AppendEntries) -> None:
+def at_receipt_of_request(server: RaftServer, request: AppendEntries) -> None:
     """A follower's state counts as fresh as the receipt of a message, regardless of when the message was sent."""
     if request.is_current and server.commit_index >= request.leader_commit:
         server.fresh_as_of = server.now
 
 
-def at_answers(server: RaftServer, now: int) -> int | None:
+def at_receipt_of_responses(server: RaftServer, now: int) -> int | None:
     """A leader's state counts as fresh as the receipt of the responses, regardless of when they were sent."""
     return freshness._last_contact(server, now)
 
 
-def whatever_it_holds(server: RaftServer, request: AppendEntries) -> None:
+def regardless_of_the_commit_index(server: RaftServer, request: AppendEntries) -> None:
     """The follower need not have reached the leader's commit index."""
     request.leader_commit = min(request.leader_commit, server.commit_index)
     HEARD(server, request)
@@ -162,7 +162,7 @@ def test_without_commit_check_fresh_state_misses_a_write() -> None:
 
 
 def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
-    """The same, and the entry arrives, but the follower's disk hangs for a minute.
+    """As `a_new_leaders_entry_is_late`, but the entry arrives and the follower's disk hangs for a minute.
 
     The follower still answers heartbeats, so the leader stays the leader.
     """
@@ -216,11 +216,11 @@ def test_followers_age_counts_from_its_own_echo() -> None:
 def test_without_echo_time_followers_age_is_too_low(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "on_append_entries", at_receipt)
+    monkeypatch.setattr(freshness, "on_append_entries", at_receipt_of_request)
     assert appends_wait_on_a_link() == {3: "old"}
 
 
-def answers_wait_on_a_link() -> Answers:
+def responses_wait_on_a_link() -> Answers:
     """The responses to the leader wait. It is cut off, another leader acknowledges a write; then they arrive."""
     cluster = begun(GUARDED)
     old = cluster.drivers[1]
@@ -240,14 +240,14 @@ def answers_wait_on_a_link() -> Answers:
 
 
 def test_leaders_age_counts_from_the_start_of_the_round() -> None:
-    assert answers_wait_on_a_link() == {1: "too stale"}
+    assert responses_wait_on_a_link() == {1: "too stale"}
 
 
 def test_without_round_start_leaders_age_is_too_low(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "confirmed_at", at_answers)
-    assert answers_wait_on_a_link() == {1: "old"}
+    monkeypatch.setattr(freshness, "confirmed_at", at_receipt_of_responses)
+    assert responses_wait_on_a_link() == {1: "old"}
 
 
 def a_cut_off_leader_keeps_a_follower() -> Answers:
@@ -274,7 +274,7 @@ def a_cut_off_leader_keeps_a_follower() -> Answers:
     return ask(cluster, 1, 3)
 
 
-def ago_unknown(server: RaftServer, progress: Progress) -> tuple[int, bool, int]:
+def without_time_since_quorum(server: RaftServer, progress: Progress) -> tuple[int, bool, int]:
     """The leader does not add the time since a quorum last confirmed it."""
     echo_us, is_current, _ = ECHO_FOR(server, progress)
     return echo_us, is_current, 0
@@ -290,7 +290,7 @@ def test_follower_adds_its_leaders_time_without_quorum() -> None:
 def test_without_leaders_age_follower_of_cut_off_leader_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "echo_fields", ago_unknown)
+    monkeypatch.setattr(freshness, "echo_fields", without_time_since_quorum)
     assert a_cut_off_leader_keeps_a_follower() == {1: "too stale", 3: "old"}
 
 
@@ -321,7 +321,7 @@ def test_follower_behind_its_snapshot_is_not_fresh() -> None:
 def test_without_lag_check_follower_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "on_append_entries", whatever_it_holds)
+    monkeypatch.setattr(freshness, "on_append_entries", regardless_of_the_commit_index)
     assert a_follower_is_behind_after_a_snapshot() == {3: "old"}
 
 
@@ -361,7 +361,7 @@ def test_without_apply_check_fresh_log_reads_stale(monkeypatch: pytest.MonkeyPat
 
 
 def an_echo_of_an_earlier_incarnation_is_late() -> Answers:
-    """A message of the leader from before node 3's restart arrives after it. The clock has another start now."""
+    """A message that the leader sent before node 3's restart arrives after it. Node 3's clock has another start now."""
     cluster = begun(GUARDED)
     cluster.now += LONG  # where the clock of the earlier incarnation was
     waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
@@ -378,7 +378,7 @@ def an_echo_of_an_earlier_incarnation_is_late() -> Answers:
     return ask(cluster, 3)
 
 
-def in_any_incarnation(server: RaftServer, request: AppendEntries) -> None:
+def accept_any_incarnation(server: RaftServer, request: AppendEntries) -> None:
     """An echo counts for every incarnation of this server."""
     started_at, server.started_at = server.started_at, 0
     HEARD(server, request)
@@ -392,12 +392,12 @@ def test_echo_of_an_earlier_incarnation_is_ignored() -> None:
 def test_without_incarnation_check_old_echo_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "on_append_entries", in_any_incarnation)
+    monkeypatch.setattr(freshness, "on_append_entries", accept_any_incarnation)
     assert an_echo_of_an_earlier_incarnation_is_late() == {3: "old"}
 
 
 def test_clock_starts_elsewhere_in_each_incarnation() -> None:
-    """So after a reboot, too, the two incarnations have no clock value in common."""
+    """Therefore two incarnations share no clock value, even after a reboot."""
     command = [sys.executable, "-c", "from qcore.node.runtime.clock import now_us; print(now_us())"]
     shown = [int(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]
     assert all(0 < value < 1 << 60 for value in shown)

@@ -282,7 +282,7 @@ def test_a_node_log_gives_entries_on_both_sides_of_a_snapshot() -> None:
     assert [log.entry_at(index) for index in range(10)] == [None, *entries, None]
 
 
-def test_a_run_with_a_user_defined_machine_loses_no_write() -> None:
+def test_a_run_with_a_custom_machine_loses_no_write() -> None:
     world = World(
         scenario("[{at_ms: 2000, snapshot: all}, {at_ms: 2500, power_loss: all, for_ms: 100}]"),
         1,
