@@ -88,7 +88,7 @@ def _from_yaml(value: object) -> object:
         if len(shapes) == 1:
             return _from_shape(shapes[0], value)
     raise ValueError(
-        f"{value!r} is no distribution; write milliseconds as 5, [1, 5], {{fixed: 5}}, {{uniform: [1, 5]}}, "
+        f"{value!r} is not a distribution; write milliseconds as 5, [1, 5], {{fixed: 5}}, {{uniform: [1, 5]}}, "
         "{normal: [mean, deviation]}, {lognormal: [median, sigma]} or {exponential: mean}"
     )
 

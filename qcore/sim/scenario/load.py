@@ -101,7 +101,7 @@ def _name_from(source: str) -> str:
 
 
 def _note_lines(node: yaml.Node, path: Location, lines: dict[Location, int], source: str) -> None:
-    """Record the line of every key and item; reject a key that comes twice."""
+    """Record the line of every key and item; reject a duplicate key."""
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[Hashable] = set()
@@ -110,7 +110,7 @@ def _note_lines(node: yaml.Node, path: Location, lines: dict[Location, int], sou
             line = key.start_mark.line + 1
             if isinstance(name, str):
                 if name in seen:
-                    raise ConfigError(f"{source}:{line}: the key {name!r} comes twice")
+                    raise ConfigError(f"{source}:{line}: duplicate key {name!r}; leave one out")
                 seen.add(name)
                 lines[(*path, name)] = line
                 _note_lines(value, (*path, name), lines, source)
@@ -173,6 +173,6 @@ def _keys_of(model: object) -> str:
     fields = getattr(model, "model_fields", None)
     if not fields:
         return ""
-    return "; known here are " + ", ".join(
+    return "; the keys here are " + ", ".join(
         field.alias or name for name, field in fields.items() if name != "source"
     )

@@ -171,11 +171,15 @@ class Scenario(Spec):
     def _check_item(self, number: int, item: Item, known: set[int]) -> None:
         where = f"timeline[{number}]"
         if number == 0 and item.at_ms is None and item.when is None and item.after_ms is None:
-            raise ValueError(f"{where}: say when, with at_ms, after_ms or when")
+            raise ValueError(
+                f"{where}: set its time with at_ms or after_ms, or its event with when"
+            )
         if item.at_ms is None and item.after_ms is None and item.when is None:
-            raise ValueError(f"{where}: say when, with at_ms, after_ms or when")
+            raise ValueError(
+                f"{where}: set its time with at_ms or after_ms, or its event with when"
+            )
         if item.at_ms is not None and item.after_ms is not None and item.when is None:
-            raise ValueError(f"{where}: at_ms and after_ms both say when; leave one out")
+            raise ValueError(f"{where}: at_ms and after_ms both set the time; leave one out")
         if item.at_ms is not None and item.at_ms >= self.until_ms:
             raise ValueError(
                 f"{where}: at_ms {item.at_ms:g} is not before the end of the run, until_ms "
@@ -199,7 +203,9 @@ class Scenario(Spec):
             if isinstance(action, ChangeMembersAction):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
                 if strangers := sorted(named - known):
-                    raise ValueError(f"{where}: {strangers} are neither nodes nor do they join")
+                    raise ValueError(
+                        f"{where}: {strangers} are not in the cluster, nor do they join"
+                    )
             for group in getattr(action, "groups", ()):
                 self._check_ids(where, group, known, clients=True)
         if item.when is not None:

@@ -97,7 +97,7 @@ def test_without_clock_reset_an_outage_ends_the_session(monkeypatch: pytest.Monk
 # -- a leader that makes no progress ----------------------------------------------------------------
 
 
-def a_paused_leader_goes_on() -> bool:
+def a_paused_leader_continues() -> bool:
     """The process of the only voter is frozen for an hour. Then the client's retry arrives.
 
     Returns:
@@ -135,7 +135,7 @@ def advance_without_quorum_contact(
 
 
 def test_pause_of_the_leader_ends_no_session() -> None:
-    assert a_paused_leader_goes_on()
+    assert a_paused_leader_continues()
 
 
 def test_leader_without_quorum_ends_no_session() -> None:
@@ -143,7 +143,8 @@ def test_leader_without_quorum_ends_no_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "conditions", [a_paused_leader_goes_on, an_isolated_leader_without_check_quorum_is_found_again]
+    "conditions",
+    [a_paused_leader_continues, an_isolated_leader_without_check_quorum_is_found_again],
 )
 def test_without_quorum_contact_limit_idle_leader_ends_session(
     monkeypatch: pytest.MonkeyPatch, conditions: Callable[[], bool]

@@ -146,14 +146,14 @@ def a_real_leaders_disk_hangs(directory: Path, wait_s: float, without: str = "")
                 did = "stays" if leader.get("/status", 0.5)[0] == 200 else "falls silent"
             else:
                 did = "steps down"
-                work_goes_on_elsewhere(cluster, leader, entity)
+                another_leader_accepts_a_write(cluster, leader, entity)
                 assert stepped_down(leader), "it answers although its write is still stuck"
             flag.unlink()
         cluster.wait_converged()
     return did
 
 
-def work_goes_on_elsewhere(
+def another_leader_accepts_a_write(
     cluster: LocalCluster, away: NodeProcess, entity: dict[str, Any]
 ) -> None:
     """Another node leads and accepts a write."""

@@ -37,13 +37,13 @@ Answers = dict[int, str]
 Mail = tuple[int, SendPeer]
 
 
-def begun(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
+def started_cluster(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
     """Node 1 leads, and all nodes know that `x` is "old"."""
     cluster = Cluster(raft=raft, rules=2, snapshot_entries=snapshot_entries)
     cluster.elect(1)
     put(cluster, 1, "old")
     cluster.pass_time(100)
-    assert ask(cluster, 1, 2, 3) == {1: "old", 2: "old", 3: "old"}
+    assert stale_reads(cluster, 1, 2, 3) == {1: "old", 2: "old", 3: "old"}
     return cluster
 
 
@@ -55,7 +55,7 @@ def put(cluster: Cluster, node_id: int, value: str, key: str = "x") -> None:
     assert driver.replies[-1].error is None
 
 
-def ask(cluster: Cluster, *node_ids: int) -> Answers:
+def stale_reads(cluster: Cluster, *node_ids: int) -> Answers:
     """The answers of these nodes to a stale read: the value, or "too stale"."""
     answers: Answers = {}
     for node_id in node_ids:
@@ -132,7 +132,7 @@ def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
     Returns:
         the answers of the two nodes before the entry arrives, and afterwards.
     """
-    cluster = begun(raft)
+    cluster = started_cluster(raft)
     put(cluster, 1, "new")
     cluster.cut = {1}
     cluster.mail.clear()
@@ -143,11 +143,11 @@ def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
     late = deliver(cluster, has_entries)
     late += heartbeats(cluster, new, has_entries)
     assert new.replica.core.role == "leader"
-    meanwhile = ask(cluster, 2, 3)
+    meanwhile = stale_reads(cluster, 2, 3)
     cluster.mail.extend(late)
     cluster.settle()
     cluster.pass_time(100)
-    return meanwhile, ask(cluster, 2, 3)
+    return meanwhile, stale_reads(cluster, 2, 3)
 
 
 def test_only_leader_that_committed_in_term_makes_state_fresh() -> None:
@@ -166,7 +166,7 @@ def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
 
     The follower still answers heartbeats, so the leader stays the leader.
     """
-    cluster = begun(raft)
+    cluster = started_cluster(raft)
     put(cluster, 1, "new")
     cluster.cut = {1}
     cluster.mail.clear()
@@ -183,7 +183,7 @@ def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
         heartbeats(cluster, new, lambda _mail: False)
     assert new.replica.core.role == "leader"
     assert slow.unsynced, "it holds the entry in memory"
-    return ask(cluster, 2, 3)
+    return stale_reads(cluster, 2, 3)
 
 
 def test_hanging_follower_disk_makes_no_state_fresh() -> None:
@@ -199,14 +199,14 @@ def test_without_freshness_check_hanging_disk_hides_a_write() -> None:
 
 def appends_wait_on_a_link() -> Answers:
     """Heartbeats to node 3 wait on a link while a write is acknowledged, and arrive much later."""
-    cluster = begun(GUARDED)
+    cluster = started_cluster(GUARDED)
     waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
     assert waiting
     cluster.cut = {3}
     put(cluster, 1, "new")
     cluster.now += LONG
     arrive(cluster, waiting)
-    return ask(cluster, 3)
+    return stale_reads(cluster, 3)
 
 
 def test_followers_age_counts_from_its_own_echo() -> None:
@@ -222,7 +222,7 @@ def test_without_echo_time_followers_age_is_too_low(
 
 def responses_wait_on_a_link() -> Answers:
     """The responses to the leader wait. It is cut off, another leader acknowledges a write; then they arrive."""
-    cluster = begun(GUARDED)
+    cluster = started_cluster(GUARDED)
     old = cluster.drivers[1]
     cluster.now += 50_000
     old.step(Tick())
@@ -236,7 +236,7 @@ def responses_wait_on_a_link() -> Answers:
     cluster.now += LONG
     arrive(cluster, waiting)
     assert old.replica.core.role == "leader", "it does not know of the new leader"
-    return ask(cluster, 1)
+    return stale_reads(cluster, 1)
 
 
 def test_leaders_age_counts_from_the_start_of_the_round() -> None:
@@ -271,7 +271,7 @@ def a_cut_off_leader_keeps_a_follower() -> Answers:
     cluster.now += LONG
     heartbeats(cluster, old, crosses)
     assert old.replica.core.role == "leader"
-    return ask(cluster, 1, 3)
+    return stale_reads(cluster, 1, 3)
 
 
 def without_time_since_quorum(server: RaftServer, progress: Progress) -> tuple[int, bool, int]:
@@ -299,7 +299,7 @@ def test_without_leaders_age_follower_of_cut_off_leader_is_stale(
 
 def a_follower_is_behind_after_a_snapshot() -> Answers:
     """Node 3 was away and gets a snapshot. The entries after the snapshot are late; heartbeats are not."""
-    cluster = begun(GUARDED, snapshot_entries=4)
+    cluster = started_cluster(GUARDED, snapshot_entries=4)
     cluster.cut = {3}
     for number in range(6):
         put(cluster, 1, "old", f"other{number}")
@@ -311,7 +311,7 @@ def a_follower_is_behind_after_a_snapshot() -> Answers:
     behind, core = cluster.drivers[3].replica.core, cluster.drivers[1].replica.core
     assert behind.snapshot is not None
     assert behind.commit_index < core.commit_index
-    return ask(cluster, 3)
+    return stale_reads(cluster, 3)
 
 
 def test_follower_behind_its_snapshot_is_not_fresh() -> None:
@@ -327,7 +327,7 @@ def test_without_lag_check_follower_reads_stale(
 
 def much_is_committed_and_not_applied() -> Answers:
     """Node 3 was away and gets many commits in one message. It is asked after the first of several applying steps."""
-    cluster = begun(GUARDED)
+    cluster = started_cluster(GUARDED)
     cluster.cut = {3}
     for number in range(MAX_STEP_COST):
         put(cluster, 1, "old", f"other{number}")
@@ -343,7 +343,7 @@ def much_is_committed_and_not_applied() -> Answers:
         from_id, send = cluster.mail.popleft()
         cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     assert behind.replica.core.commit_index == leader.replica.core.commit_index
-    return ask(cluster, 3)
+    return stale_reads(cluster, 3)
 
 
 def test_state_with_unapplied_commits_is_not_fresh() -> None:
@@ -362,7 +362,7 @@ def test_without_apply_check_fresh_log_reads_stale(monkeypatch: pytest.MonkeyPat
 
 def an_echo_of_an_earlier_incarnation_is_late() -> Answers:
     """A message that the leader sent before node 3's restart arrives after it. Node 3's clock has another start now."""
-    cluster = begun(GUARDED)
+    cluster = started_cluster(GUARDED)
     cluster.now += LONG  # where the clock of the earlier incarnation was
     waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
     heartbeats(cluster, cluster.drivers[1], lambda _mail: False)
@@ -375,7 +375,7 @@ def an_echo_of_an_earlier_incarnation_is_late() -> Answers:
     cluster.now = max(echoed) + 1000  # by chance
     cluster.restart(3)
     arrive(cluster, waiting)
-    return ask(cluster, 3)
+    return stale_reads(cluster, 3)
 
 
 def accept_any_incarnation(server: RaftServer, request: AppendEntries) -> None:
