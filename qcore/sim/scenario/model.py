@@ -170,10 +170,6 @@ class Scenario(Spec):
 
     def _check_item(self, number: int, item: Item, known: set[int]) -> None:
         where = f"timeline[{number}]"
-        if number == 0 and item.at_ms is None and item.when is None and item.after_ms is None:
-            raise ValueError(
-                f"{where}: set its time with at_ms or after_ms, or its event with when"
-            )
         if item.at_ms is None and item.after_ms is None and item.when is None:
             raise ValueError(
                 f"{where}: set its time with at_ms or after_ms, or its event with when"
