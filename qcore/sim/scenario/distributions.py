@@ -1,4 +1,4 @@
-"""Distributions of durations, for the latencies of links and disks, as scenarios write them."""
+"""The distributions of durations that a scenario can give for the latencies of links and disks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The items of a timeline: what happens, when, and for how long or how often."""
+"""The models of a timeline's items and triggers: what happens, when, and for how long or how often."""
 
 from __future__ import annotations
 
