@@ -1,1 +1,1 @@
-"""The benchmarks. README.md holds the figures; `python -m benchmarks` measures them again."""
+"""The benchmarks, one module each. README.md holds the figures; `python -m benchmarks` measures them again."""

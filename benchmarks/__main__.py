@@ -1,4 +1,4 @@
-"""Measures the figures of benchmarks/README.md: all with `make bench`, rough ones with `--quick`.
+"""Runs the benchmarks whose figures are in benchmarks/README.md: `make bench` runs all, `--quick` gives rough figures.
 
     python -m benchmarks [--quick] [NAME ...]
 

@@ -1,4 +1,4 @@
-"""Durable writes on a three-node cluster of real processes on the loopback interface.
+"""The speed of durable writes on a three-node cluster of real processes on the loopback interface.
 
 Each write sets a 60-byte field over WebSocket at the leader, and is acknowledged when a majority has it on stable
 storage. The client is a separate process. The same run measures the cost of one synced append to a file, on which all
@@ -6,8 +6,8 @@ other figures depend.
 
     python -m benchmarks.bench_cluster [--seconds 5] [--profile DIR] [--etcd PROGRAM] [--no-etcd]
 
-If etcd is installed or named, it gets the same load in the same run. QCORE_BENCH_DIR is the directory for the data, and
-so decides the file system.
+If etcd is installed or named, it gets the same load in the same run. QCORE_BENCH_DIR is the directory for the data; it
+determines the file system.
 """
 
 from __future__ import annotations

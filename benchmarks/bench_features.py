@@ -1,4 +1,4 @@
-"""The cost of each feature: the same load with it and without it, in turns, in the same run.
+"""The cost of each feature: the same load with it and without it, alternately, in the same run.
 
     python -m benchmarks.bench_features [--seconds 2] [--rounds 3] [--json]
 
@@ -52,7 +52,7 @@ class Cost:
 
 
 def cost(feature: str, without: Sequence[float], with_it: Sequence[float]) -> Cost:
-    """Compare rates that were measured in turns: the n-th rates of both belong together."""
+    """Compare rates that were measured alternately: the n-th rates of both belong together."""
     ratios = [after / before for before, after in zip(without, with_it, strict=True)]
     return Cost(
         feature, statistics.median(without), statistics.median(with_it), statistics.median(ratios)

@@ -1,6 +1,6 @@
 """The cost of each operation of the state machines as the state grows, in one process, without nodes.
 
-A cost that is proportional to the number of entities or registers shows a structure without a bound. Times are CPU
+A cost that grows with the number of entities or registers reveals an unbounded structure. Times are CPU
 times of one operation: the median of many, or for a longest step the maximum.
 
     python -m benchmarks.bench_growth [--sizes 1000 10000 100000 1000000] [--machines entity kv]

@@ -1,4 +1,4 @@
-"""How much log a node keeps on disk under full load, and how long a restart then takes.
+"""The size of the log that a node keeps on disk under full load, and the time that a restart then takes.
 
 Real processes run the key-value machine with the default snapshot policy (a snapshot after 64 MiB of log). Clients keep
 many writes in flight. Each write sets one of a number of keys to a new value, so that the state has about 60 MB
@@ -8,8 +8,8 @@ one node, a follower if there is one, is killed, the entries in its log are coun
     python -m benchmarks.bench_log_growth [--seconds 60] [--nodes 1,3] [--sizes 100,10000,300000]
 
 A run stops early once the `log.db` of one node exceeds `--ceiling` bytes (6 GB): that is a result, too. Versions
-without the necessary metrics (0.1.0) are measured by their files. QCORE_BENCH_DIR is the directory for the data, and so
-decides the file system.
+without the necessary metrics (0.1.0) are measured by their files. QCORE_BENCH_DIR is the directory for the data; it
+determines the file system.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The latency of commands and reads against the depth and the width of the pipeline to a follower.
+"""The latency of commands and reads as a function of the depth and the width of the pipeline to a follower.
 
     python -m benchmarks.bench_pipeline_depth [--real SECONDS] [--json]
 
@@ -9,7 +9,7 @@ The first tables are in simulated time (see `benchmarks.support.pipeline_model`)
 | depth | commit latency against appends in flight, when syncs are shared and when each append is synced alone |
 | width | how long a read waits behind a window of big batches, and how the window affects throughput |
 
-With `--real`, three real processes on loopback get the load for this many seconds at each depth, the depths in turns.
+With `--real`, three real processes on loopback get the load for this many seconds at each depth, in several rounds.
 Only the ratio within one run counts.
 """
 

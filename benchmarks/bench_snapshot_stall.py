@@ -13,7 +13,7 @@ replaces its state.
 
     python -m benchmarks.bench_snapshot_stall [--entities 100000] [--seconds 40] [--rate 700]
 
-QCORE_BENCH_DIR is the directory for the data, and so decides the file system.
+QCORE_BENCH_DIR is the directory for the data; it determines the file system.
 """
 
 from __future__ import annotations

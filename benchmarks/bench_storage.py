@@ -1,8 +1,8 @@
-"""Durable writes: `SqliteStorage` and `GroupCommitWriter` against a raw append and fdatasync.
+"""The speed of durable writes: `SqliteStorage` and `GroupCommitWriter`, compared to a raw append and fdatasync.
 
 Each figure of the storage is compared to a raw append of the same bytes (the data and 40 bytes more for each entry)
-with one sync, on the same file system. The two are measured in turns, so that other users of the disk affect both. Only
-the ratio is comparable between machines.
+with one sync, on the same file system. The two are measured alternately, because other users of the disk then affect
+both. Only the ratio is comparable between machines.
 
     python -m benchmarks.bench_storage [--directory DIR] [--scale 1.0] [--json]
 """
@@ -90,7 +90,7 @@ def timed(action: Callable[[], None], count: int) -> list[float]:
 
 
 def measure_batches(directory: Path, batch: int, count: int) -> Figure:
-    """Measure rounds of commits and raw appends in turns."""
+    """Measure commits and raw appends alternately."""
     path = directory / f"sqlite-{batch}"
     storage = SqliteStorage.open(path, 1)
     storage.load()

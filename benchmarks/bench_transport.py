@@ -1,9 +1,9 @@
-"""Round trips of small requests: qcore's transport against the `websockets` coroutine API.
+"""Round trips of small requests: qcore's transport compared to the `websockets` coroutine API.
 
 Both ends are in one process and one event loop, with one connection between them and 1, 64 or 256 requests in flight.
-The reply echoes the request's id. The two are measured in turns, so that other work on the machine affects both. The
-qcore side validates every request strictly and matches replies by id. The other side does the minimum of a program on
-the library's coroutine API: parse, reply, match by id.
+The response echoes the request's id. The two are measured alternately, because other work on the machine then affects
+both. The qcore side validates every request strictly and matches responses by id. The other side does the minimum that
+a program on the library's coroutine API must do: parse, respond, match by id.
 
     python -m benchmarks.bench_transport [--seconds 1] [--rounds 3] [--json] [--profile]
 """
@@ -80,7 +80,7 @@ class Row:
 
 
 class Echo:
-    """A handler that replies immediately."""
+    """A handler that responds immediately."""
 
     def on_open(self, connection: ServerConnection) -> None:
         return
@@ -164,7 +164,7 @@ def load(concurrency: int, seconds: float) -> Callable[[Ask], Awaitable[float]]:
 
 
 def measure(seconds: float, rounds: int) -> list[Row]:
-    """Measure both transports at each concurrency, in turns."""
+    """Measure both transports at each concurrency, alternately."""
     rows = []
     for concurrency in CONCURRENCY:
         body = load(concurrency, seconds)

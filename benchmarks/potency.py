@@ -1,9 +1,9 @@
-"""How often a scenario finds a planted fault: `python -m benchmarks.potency`.
+"""Counts how often a scenario finds a planted fault: `python -m benchmarks.potency`.
 
-A scenario that passes proves little unless it fails when something is broken. This program runs one scenario with each
-safeguard of the core (`qcore.core.config.Safeguards`) switched off in turn and nothing else changed. It counts the
-seeds on which a checker reports a violation, and names the checkers. In the last line all safeguards are on: there, no
-checker may report anything.
+A scenario that passes proves little unless it fails when something is broken. This program runs one scenario many
+times, each time with one safeguard of the core (`qcore.core.config.Safeguards`) switched off. It counts the seeds on
+which a checker reports a violation, and names the checkers. In the last line all safeguards are on, so no checker may
+report anything.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Parts that several benchmarks need: the model of the pipeline, etcd, and a node with a deep pipeline."""
+"""Shared parts of the benchmarks: the model of the pipeline, an etcd cluster, and a node with a deep pipeline."""

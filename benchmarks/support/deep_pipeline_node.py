@@ -1,4 +1,4 @@
-"""A program in place of `qcore`: a node with up to `QCORE_BENCH_DEPTH` appends in flight to each follower."""
+"""A substitute for the program `qcore`: a node with up to `QCORE_BENCH_DEPTH` appends in flight to each follower."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns traces into tables and pictures. It reads only traces, from simulated and from real nodes.
+"""Turns traces into tables and pictures. It needs nothing but the traces, of simulated or of real nodes.
 
     from qcore.analysis.tables import read_tables
     from qcore.analysis.plots import plot_timeline

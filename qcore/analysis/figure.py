@@ -13,7 +13,7 @@ from qcore.analysis.tables import TraceTables, read_tables
 from qcore.display import truncate
 from qcore.errors import ConfigError
 
-#: Longer names of runs, in characters, do not fit above the picture.
+#: The longest name of a run that fits above the picture, in characters.
 _LONGEST_NAME = 80
 
 if TYPE_CHECKING:

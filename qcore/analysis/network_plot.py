@@ -82,7 +82,7 @@ def network_at(table: TraceTables, at_ms: float) -> NetworkState:
     """
     if not -_ROUNDING_MS <= at_ms <= table.end_us / MS + _ROUNDING_MS:
         raise ConfigError(
-            f"there is no moment {at_ms:g} ms in this run: it goes from 0 to {table.end_us / MS:g} ms"
+            f"the moment {at_ms:g} ms is not in this run, which lasts from 0 to {table.end_us / MS:g} ms"
         )
     t_us = min(max(0, round(at_ms * MS)), table.end_us)
     known = set(table.nodes)
@@ -266,7 +266,7 @@ def _font_size(lines: Sequence[str], radius_pt: float) -> float:
 
 
 def _explain(moment: NetworkState, ax: Axes) -> None:
-    """Draw the legend of colours and lines below the picture. Beside the circles it would overlap other plots."""
+    """Draw the legend of colours and lines below the picture. Next to the circles it would overlap other plots."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -1,6 +1,6 @@
-"""Plots of one run or of many. Each function draws on the given axes, or on new ones, and returns them.
+"""The plots over time, of one run or of many. Each function draws on the given axes or new ones, and returns them.
 
-matplotlib is imported only when a plot is drawn, so that tables stay cheap.
+matplotlib is imported only when a plot is drawn, because programs that only read tables do not need it.
 """
 
 from __future__ import annotations
@@ -335,7 +335,7 @@ def plot_commit_latency(
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 30 * low else (1.0,)))
     ax.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel(f"time when the {op} was asked, s")
+    ax.set_xlabel(f"start of the {op}, s")
     ax.set_ylabel(f"{op} latency, ms")
     for handle in _legend(ax).legend_handles:
         if handle is not None:
@@ -350,7 +350,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
         ConfigError: there are no values.
     """
     if not ordered:
-        raise ConfigError("there is no percentile of no values: were there any runs?")
+        raise ConfigError("no percentile of no values: give the values of at least one run")
     rank = -(-len(ordered) * share // 100)
     return ordered[max(0, int(rank) - 1)]
 
@@ -369,7 +369,7 @@ def _shade(ax: Axes, table: TraceTables, *, label: bool = True) -> None:
 def _windows(table: TraceTables) -> list[tuple[float, float, str]]:
     """The faults to shade. A fault that only stops servers needs no shade, because the plot shows that they are down.
 
-    Such a fault is recognised by a server that it stopped or, if its servers were already down, by its name.
+    Such a fault shows in a server that it stopped or, if its servers were already down, in its name.
     """
     stopped = {(span.node, span.start_us) for span in table.role_spans if span.role == "down"}
     return [

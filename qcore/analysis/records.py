@@ -1,4 +1,4 @@
-"""Reads traces: from a file, lines or records; one or several; all records or only some kinds."""
+"""Reads the records of traces: from files, lines or records; one trace or several merged; all kinds or only some."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Colours and helpers that all plots share.
+"""The colours, axes, labels and fault shades that all plots share.
 
 The colours are those of Okabe and Ito, which people with any common colour blindness can distinguish. Roles also
-differ in lightness, so that they survive a grey print.
+differ in lightness, so they remain distinct in a grey print.
 """
 
 from __future__ import annotations

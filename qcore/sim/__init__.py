@@ -1,4 +1,4 @@
-"""The deterministic simulator: runs a scenario with a seed, and gives a verdict and a trace.
+"""The deterministic simulator: runs a scenario with a seed, and returns a verdict and a trace.
 
     from qcore.sim import run_scenario
 
@@ -9,11 +9,11 @@
 
 | package | holds |
 |---|---|
-| `scenario` | scenario files: their models and rules |
+| `scenario` | what a scenario file may contain: models, rules, and reading it |
 | `world` | the simulated cluster: clock, network and nodes |
 | `workload` | the clients and their operations |
-| `faults` | the timeline: faults, repairs, admin requests |
-| `invariants`, `linearizability` | checkers for safety |
+| `faults` | the execution of the timeline: faults, repairs, admin requests |
+| `invariants`, `linearizability` | the checkers of safety |
 | `verdict` | the judgement of a run: expectations and metrics |
 """
 

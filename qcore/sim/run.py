@@ -21,8 +21,8 @@ from qcore.sim.verdict.log_queries import lost_writes
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.verdict.run_metrics import measure
 from qcore.sim.verdict.stale_reads import check_stale_reads
+from qcore.sim.workload.custom_machine import CustomMachine, checked_requests
 from qcore.sim.workload.operations import RequestSource
-from qcore.sim.workload.user_machine import UserMachine, checked_requests
 from qcore.sim.world.world import World
 from qcore.trace import TraceWriter
 
@@ -58,26 +58,26 @@ def run_scenario(
         raise ConfigError(f"a seed is an integer, not {given!r:.100}")
     if (machine is None) != (requests is None):
         raise ConfigError("give both a custom machine and its requests, or neither")
-    user_machine = None
+    custom_machine = None
     if machine is not None and requests is not None:
         name = getattr(machine, "__qualname__", f"{machine!r:.100}")
-        user_machine = UserMachine(checked_factory(machine, name), checked_requests(requests))
+        custom_machine = CustomMachine(checked_factory(machine, name), checked_requests(requests))
     scenario = as_scenario(scenario)
     with _writer(trace) as writer:
         # A run does not need the cycle collector, whose pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()
         try:
-            return _run(scenario, seed, writer, user_machine)
+            return _run(scenario, seed, writer, custom_machine)
         finally:
             if collecting:
                 gc.enable()
 
 
 def _run(
-    scenario: Scenario, seed: int, trace: TraceWriter, user_machine: UserMachine | None
+    scenario: Scenario, seed: int, trace: TraceWriter, custom_machine: CustomMachine | None
 ) -> RunResult:
-    world = World(scenario, seed, trace, user_machine)
+    world = World(scenario, seed, trace, custom_machine)
     world.run()
     lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
     if lost:

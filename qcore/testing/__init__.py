@@ -1,1 +1,1 @@
-"""Test suites for state machines and storages that users write. They need the development dependencies."""
+"""Conformance suites for the state machines and storages that users write. They need the development dependencies."""

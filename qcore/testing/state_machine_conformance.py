@@ -1,4 +1,4 @@
-"""The suite that every `StateMachine` must pass. Needs `hypothesis`.
+"""The conformance suite that every `StateMachine` must pass. Needs `hypothesis`.
 
 Subclass `StateMachineConformance` in a test module, override `make`, `commands` and `queries`, and let pytest
 collect it:
@@ -39,15 +39,15 @@ from qcore.machines.interface import (
     version_support,
 )
 
-#: One command: its text, and the distances of its index and of its time in µs from those of the command before.
+#: One command: its text, and by how much its index and its time in µs exceed those of the previous command.
 MachineStep = tuple[str, int, int]
 Steps = list[MachineStep]
 
-#: Texts that are probably commands of no machine.
+#: Texts that are unlikely to be commands of any machine.
 _UNEXPECTED = ("", "null", "[]", "{}", "\0", "{", "\ud7ff", '{"a": ' * 50, "9" * 5000, "\U0001f600")
 
 
-#: The largest chunk of a snapshot, characters. A node takes a chunk in one step and answers no request meanwhile.
+#: The largest chunk of a snapshot, in characters. A node takes a chunk in one step and answers no request meanwhile.
 MAX_CHUNK_CHARS: Final = 4 * 1024 * 1024
 
 #: A lone surrogate, which JSON can express and UTF-8 cannot.
@@ -56,11 +56,11 @@ _DIGEST: Final = re.compile(r"[0-9a-fA-F]+")
 
 
 class StateMachineConformance:
-    """Override `make`, `commands` and `queries`."""
+    """The tests that every `StateMachine` must pass. Override `make`, `commands` and `queries`."""
 
     #: How many random histories each test runs.
     examples = 30
-    #: Whether to shorten a history that fails as far as possible, which may take some seconds.
+    #: Whether to shrink a failing history as far as possible, which may take several seconds.
     shrink = True
     #: The active version of the machine while a test applies commands.
     _version = 1
@@ -105,7 +105,7 @@ class StateMachineConformance:
         self._for_histories(check)
 
     def test_same_commands_give_the_same_state(self) -> None:
-        """Results, answers and hash may depend only on commands, indexes and times."""
+        """Results, answers and hash depend only on commands, indexes and times."""
 
         def check(steps: Steps) -> None:
             one, other = self.make(), self.make()
@@ -186,7 +186,7 @@ class StateMachineConformance:
         self._for_histories(check)
 
     def test_restored_machine_equals_the_original_and_stays_equal(self) -> None:
-        """The machine may hold another state before `restore`, which must disappear."""
+        """Any state that the machine holds before `restore` must disappear."""
 
         def check(steps: Steps, others: Steps, more: Steps) -> None:
             original, used = self.make(), self.make()
@@ -215,7 +215,7 @@ class StateMachineConformance:
         self._for_histories(check)
 
     def test_snapshot_keeps_the_state_of_its_call(self) -> None:
-        """Commands are applied while its chunks are taken."""
+        """The node applies commands while it takes the chunks."""
 
         def check(steps: Steps, more: Steps) -> None:
             machine, then = self.make(), self.make()

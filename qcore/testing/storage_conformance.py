@@ -1,4 +1,4 @@
-"""The suite that every `LogStorage` must pass. Needs `hypothesis`.
+"""The conformance suite that every `LogStorage` must pass. Needs `hypothesis`.
 
 Subclass `StorageConformance` in a test module, override `make`, and let pytest collect it (or call the
 `test_*` methods by hand):
@@ -8,8 +8,9 @@ Subclass `StorageConformance` in a test module, override `make`, and let pytest 
             self.directory = tempfile.mkdtemp()
             return lambda: MyStorage.open(self.directory, node_id=NODE_ID)
 
-The suite cannot test two duties, because only you know how: after a failed sync, `write` must raise `StorageError` and
-never write again; and data must survive a power loss (`kill -9` does not lose what the operating system holds).
+The suite cannot test two duties, because only you can cause these failures. After a failed sync, `write` must raise
+`StorageError` and never write again. Data must survive a power loss (`kill -9` does not lose what the operating system
+holds).
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ __all__ = ["NODE_ID", "Opener", "StorageConformance", "failures"]
 
 
 class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
-    """Override `make`. Each test creates a storage, writes, and checks it after a restart.
+    """The tests that every `LogStorage` must pass. Override `make`.
 
-    For a storage whose data outlive the process set `outlives_process`, and override `files`: then the suite
-    also kills writing processes with -9, and damages the files. If you can take a storage's space away, override
-    `no_space`: then the suite also tests it on a full disk.
+    Each test creates a storage, writes, and checks it after a restart. If its data outlive the process, set
+    `outlives_process` and override `files`. The suite then also kills writing processes with -9, and damages the files.
+    If you can simulate a full disk, override `no_space`. The suite then also tests the storage on a full disk.
     """
 
     #: How many random histories are run.
@@ -80,7 +81,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         storage.close()
 
     def test_written_data_belongs_to_the_storage(self) -> None:
-        """The core goes on using the lists and objects that it passes."""
+        """The core continues to use the lists and objects that it passes."""
         opener = self.make()
         storage = opener()
         hard, entries = HardState(1, 3, 0), append(1, [1, 1]).entries
@@ -226,7 +227,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             assert written(opener, calls).snapshot == expected
 
     def test_large_snapshot_survives(self) -> None:
-        """It has several megabytes, which a storage may keep in parts, and characters of one to four bytes."""
+        """It has characters of one to four bytes, and several megabytes, which a storage may keep in parts."""
         for character in ("x", "ü", "漢", "\U0001f600"):
             data = character * 1_500_000 + "end"
             opener = self.make()
@@ -262,7 +263,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         assert state.hard_state == HardState(2, 3, 4)
 
     def test_snapshot_may_leave_entries_that_it_covers(self) -> None:
-        """A leader keeps some for followers that lag. The log then starts before the snapshot ends."""
+        """A leader keeps some entries for followers that lag. The log then starts before the snapshot ends."""
         opener = self.make()
         calls: list[Sequence[Write]] = [
             [hard_state(2), append(1, [1, 1, 1, 2, 2])],

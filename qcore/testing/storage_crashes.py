@@ -1,4 +1,4 @@
-"""Tests that kill a writing process with -9, damage files, and open a storage twice."""
+"""The part of the storage suite that kills a writing process with -9, damages files, and opens a storage twice."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from qcore.testing.storage_tools import (
     snapshot_write,
 )
 
-#: A child that reports nothing for this time has hung, seconds.
+#: A child that reports nothing for this many seconds has hung.
 _REPORT_TIMEOUT_S = 30.0
 
 
 class StorageCrashes:
-    """A part of `StorageConformance`."""
+    """The tests of `StorageConformance` about killed processes, damaged files, and a second open."""
 
     #: Whether the data survive the end of the process.
     outlives_process = False
@@ -43,11 +43,11 @@ class StorageCrashes:
         raise NotImplementedError
 
     def files(self) -> Sequence[Path]:
-        """Every file that matters of the last `make`. Without files the damage tests do nothing."""
+        """Every file that holds data of the last `make`. Without files the damage tests do nothing."""
         return ()
 
     def test_second_open_is_rejected_while_the_first_is_open(self) -> None:
-        """It does no harm to the first."""
+        """The second open does no harm to the first."""
         opener = self.make()
         storage = opener()
         storage.write([hard_state(1), append(1, [1])])
@@ -64,7 +64,7 @@ class StorageCrashes:
     # --- kill -9
 
     def test_a_killed_writer_leaves_the_state_before_or_after_a_call(self) -> None:
-        """Every reported call is there, and the interrupted call is there whole or not at all. Includes snapshots."""
+        """Every reported call survives. The interrupted call, perhaps a snapshot, survives as a whole or not at all."""
         if not self.outlives_process:
             return
         rng = random.Random(1)
@@ -81,7 +81,7 @@ class StorageCrashes:
     # --- damage
 
     def test_changed_bytes_are_detected_or_harmless(self) -> None:
-        """No other state than the written one is ever loaded, and only `StorageError` is raised."""
+        """A load returns the written state or raises `StorageError`."""
         rng = random.Random(2)
         for number in range(self.damages):
             with self._damaged(number) as (opener, expected, files):
@@ -205,7 +205,7 @@ def _read_some(reader: int) -> bytes:
 
 
 def _write_until_killed(opener: Opener, writer: int) -> None:
-    """In the child: write for ever, and send one byte to the parent for each call that returned."""
+    """In the child: write until killed, and send one byte to the parent for each call that returned."""
     try:
         storage = opener()
         number = 0

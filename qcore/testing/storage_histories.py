@@ -1,4 +1,4 @@
-"""Hypothesis strategies for histories of writes that a Raft core could make. Needs `hypothesis`."""
+"""The random histories of the storage suite: Hypothesis strategies for writes that a Raft core could make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of writes that do not fit: the storage raises `ValueError` and does nothing of the whole call.
+"""The part of the storage suite about writes that do not fit: the call raises `ValueError` and writes nothing at all.
 
 A core never makes such writes, but a driver that loses or reorders writes does. A log with a hole would then go
 unnoticed until it is needed. `qcore.storage.log_outline.LogOutline` does these checks for any storage.
@@ -22,7 +22,7 @@ from qcore.testing.storage_tools import (
 
 
 class StorageRejections:
-    """A part of `StorageConformance`."""
+    """The tests of `StorageConformance` about writes that do not fit the log."""
 
     def make(self) -> Opener:
         """See `StorageConformance.make`."""
@@ -77,7 +77,7 @@ class StorageRejections:
         self._check_rejection(before, append(3, [4, 3]))
 
     def test_entry_or_snapshot_of_an_unsaved_term_is_rejected(self) -> None:
-        """The term is saved first: otherwise the node could vote in it again after a restart (paper, figure 2)."""
+        """Save the term first. Otherwise the node could vote in it again after a restart (paper, figure 2)."""
         before: list[Write] = [hard_state(1), append(1, [1, 1])]
         self._check_rejection(before, append(3, [10]))
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(9, 10), 9, True))
@@ -106,7 +106,7 @@ class StorageRejections:
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(2, 2), 1, False))
 
     def test_truncation_of_entries_under_a_snapshot_is_rejected(self) -> None:
-        """Also if the entries are still there for followers that lag."""
+        """Even if the entries are still there for followers that lag."""
         before: list[Write] = [
             hard_state(1),
             append(1, [1] * 6),

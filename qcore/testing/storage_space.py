@@ -1,4 +1,4 @@
-"""Tests of a full disk: a call fails as a whole, may be tried again, and is then done once. Also of joining then."""
+"""The part of the storage suite about a full disk: a write or join fails as a whole, and a later attempt succeeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENTRIES, _CHARS = 60, 20_000
 
 
 class StorageSpace:
-    """A part of `StorageConformance`."""
+    """The tests of `StorageConformance` about a full disk."""
 
     def make(self) -> Opener:
         """See `StorageConformance.make`."""

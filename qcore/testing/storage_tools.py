@@ -1,4 +1,4 @@
-"""Helpers of the storage suite: writes that a core could make, and opening again."""
+"""Helpers of the storage suite: sample writes, and the state of a storage after a restart."""
 
 from __future__ import annotations
 

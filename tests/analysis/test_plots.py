@@ -151,7 +151,7 @@ def test_an_empty_distribution_gives_empty_axes(ax: Axes) -> None:
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0, 1), (50, 2), (75, 3), (76, 4), (100, 4)])
-def test_percentile(share: float, expected: float) -> None:
+def test_a_percentile_is_the_nearest_rank(share: float, expected: float) -> None:
     assert percentile([1, 2, 3, 4], share) == expected
 
 
@@ -296,7 +296,7 @@ def test_missing_records_are_shaded_and_named_in_every_plot(ax: Axes) -> None:
 
 def test_a_moment_outside_the_run_has_no_network(tables: TraceTables) -> None:
     for at_ms in (-1, 1_001, float("nan")):
-        with pytest.raises(ConfigError, match="goes from 0 to 1000 ms"):
+        with pytest.raises(ConfigError, match="lasts from 0 to 1000 ms"):
             network_at(tables, at_ms)
 
 

@@ -33,7 +33,7 @@ def tables() -> TraceTables:
     return read_tables(small_trace())
 
 
-def test_header_and_extent(tables: TraceTables) -> None:
+def test_the_tables_have_the_header_and_the_time_range(tables: TraceTables) -> None:
     assert (tables.name, tables.seed, tables.nodes) == ("small", 7, (1, 2, 3))
     assert (tables.origin_us, tables.end_us) == (0, 1_000 * MS)
 
@@ -46,7 +46,7 @@ def test_times_count_from_the_first_record(tables: TraceTables) -> None:
     assert shifted.faults == tables.faults
 
 
-def test_roles_over_time(tables: TraceTables) -> None:
+def test_role_spans_cover_each_role_of_a_server(tables: TraceTables) -> None:
     assert [span for span in tables.role_spans if span.node == 1] == [
         RoleSpan(1, 0, 90 * MS, "follower", 0, None),
         RoleSpan(1, 90 * MS, 100 * MS, "candidate", 1, None),
@@ -160,11 +160,11 @@ def test_a_killed_process_is_down_from_its_last_record() -> None:
     ]
 
 
-def test_terms(tables: TraceTables) -> None:
+def test_a_term_row_names_the_first_node_in_the_term(tables: TraceTables) -> None:
     assert tables.terms == [TermRow(90 * MS, 1, 1), TermRow(500 * MS, 2, 2)]
 
 
-def test_operations(tables: TraceTables) -> None:
+def test_an_operation_row_has_its_outcome_and_latency(tables: TraceTables) -> None:
     assert tables.operations == [
         OperationRow(1, 1, "write", "x", "a", 150 * MS, 162 * MS, "ok", None, ""),
         OperationRow(1, 2, "write", "x", "b", 310 * MS, 600 * MS, "unknown", None, "timeout"),
@@ -184,11 +184,11 @@ def test_commit_lags_count_each_index_once_per_node(tables: TraceTables) -> None
     ]
 
 
-def test_messages(tables: TraceTables) -> None:
+def test_messages_are_counted_by_kind(tables: TraceTables) -> None:
     assert tables.messages == [MessageRow("RequestVote", 2, 1, 1)]
 
 
-def test_faults(tables: TraceTables) -> None:
+def test_a_fault_window_has_its_range_nodes_links_and_label(tables: TraceTables) -> None:
     partition, crash = tables.faults
     assert (partition.start_us, partition.end_us) == (300 * MS, 700 * MS)
     assert (partition.nodes, partition.acts, partition.cuts) == ((1,), 1, True)
@@ -209,7 +209,7 @@ def test_faults_of_one_name_end_per_node_or_at_the_end() -> None:
     assert [(w.nodes, w.start_us, w.end_us) for w in windows] == [((1,), 10, 50), ((2,), 20, 30)]
 
 
-def test_violations(tables: TraceTables) -> None:
+def test_a_violation_row_names_its_check_and_node(tables: TraceTables) -> None:
     assert tables.violations == [ViolationRow(1_000 * MS, 2, "linearizability", "key 'x'")]
 
 
@@ -298,7 +298,7 @@ def test_a_line_that_was_cut_short_is_a_gap(
         assert [record.kind for record in load(path, kinds=kinds)].count("run") == 2
 
 
-def test_bad_input_is_named(tmp_path: Path) -> None:
+def test_a_bad_trace_or_kind_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the trace .*missing"):
         read_tables(tmp_path / "missing.jsonl")
     path = tmp_path / "bad.jsonl"

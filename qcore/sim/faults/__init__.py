@@ -1,1 +1,4 @@
-"""Carries out the timeline of a scenario: faults, repairs, admin requests and single operations."""
+"""Executes the timeline of a scenario: faults, repairs, admin requests and single operations.
+
+The models of the actions are in `qcore.sim.scenario.actions`.
+"""

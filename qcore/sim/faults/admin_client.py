@@ -11,7 +11,7 @@ from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused
 from qcore.replica.events import AddLearner, ChangeMembers, ReplicaEvent, Reply, TransferLeader
 from qcore.sim.faults.ledger import Fault
-from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
+from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.scenario.actions.admin_actions import (
     AddLearnerAction,
     AdminAction,
@@ -24,7 +24,7 @@ from qcore.sim.world.services import Services
 
 _PAUSE_US = 50_000
 _NEVER_US = 1 << 60
-#: How long one attempt may take if there may be another one.
+#: The timeout of one attempt if another may follow.
 _ATTEMPT_MS = 1500
 #: Outcomes that another attempt would not change.
 _FINAL_REJECTIONS = (
@@ -77,7 +77,7 @@ class AdminOperation:
 
 
 class AdminActions:
-    """Carries out the admin actions of a timeline.
+    """Executes the admin actions of a timeline.
 
     Args:
         services: the shared parts of the run.

@@ -1,4 +1,4 @@
-"""Timeline actions on disks and clocks: stalls, slow syncs, wrong times and drift."""
+"""Executes the timeline actions on disks and clocks: stalls, slow syncs, wrong times and drift."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from qcore.sim.faults.ledger import Fault, Firing, Undo
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.scenario.actions.disk_clock_actions import (
     ClockAction,
     DiskRecover,
@@ -28,7 +28,7 @@ class _ClockSetting:
 
 
 class DiskClockActions:
-    """Disturbs and repairs disks and clocks, and traces it. Each public method carries out one kind of action.
+    """Disturbs and repairs disks and clocks, and traces this. Each public method executes one kind of action.
 
     A method that begins a fault returns a function that ends it.
 

@@ -1,4 +1,4 @@
-"""The ledger of faults: which were declared, and how often each one acted.
+"""The ledger of faults: which faults a scenario declares, and how often each one acted.
 
 A fault that silently does nothing makes a run green for the wrong reason. So every declared fault has a line here,
 everything that it does is counted, and a run with an idle line fails. docs/scenarios.md defines what counts for each

@@ -1,9 +1,9 @@
-"""Timeline actions on single messages: the next matching ones are dropped, or held until they are released.
+"""Executes the timeline actions on single messages: drops the next matching ones, or holds them until their release.
 
-A held message waits outside its link. Neither a cut that begins and ends meanwhile nor a crash of its sender affects
-it, and later messages overtake it. Released messages arrive immediately, in the order in which they were sent. If their
-link is cut at that time they are lost, like every message in transit on a cut link. A message that would make no
-difference at its end (see `Network.send`) is neither dropped nor held.
+A held message waits outside its link, and later messages overtake it. A cut that begins and ends meanwhile does not
+affect it, nor does a crash of its sender. Released messages arrive immediately, in the order in which they were sent.
+If their link is cut at that time they are lost, like every message in transit on a cut link. A message that would have
+no effect on arrival (see `Network.send`) is neither dropped nor held.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from random import Random
 
 from qcore.core.messages import AppendEntries
 from qcore.sim.faults.ledger import Fault, Undo
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
 from qcore.sim.scenario.values import Selector
 from qcore.sim.world.network import Link
@@ -84,7 +84,7 @@ class MessageActions:
         return lambda: self._disarm(armed)
 
     def release(self, action: Release, fault: Fault) -> None:
-        """Disarm the actions that hold messages, all or those with a label, and deliver the messages."""
+        """Disarm the actions that hold messages, all or those with a label, and deliver what they hold."""
         self._trace("act", fault, [], action.label or "")
         for armed in list(self._armed_actions):
             if isinstance(armed.action, Hold) and action.label in (None, armed.label):

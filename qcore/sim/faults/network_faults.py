@@ -1,4 +1,4 @@
-"""Timeline actions on the network: partitions, cuts, changes of links, and healing."""
+"""Executes the timeline actions on the network: partitions, cuts, changes of links, and healing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from qcore.sim.faults.ledger import Fault, Firing, Undo
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
 from qcore.sim.scenario.actions.network_actions import (
     Cut,
@@ -75,9 +75,9 @@ class _ActiveChange:
 
 
 class NetworkActions:
-    """Cuts, changes and heals links, and reports it to the trace and the monitor.
+    """Cuts, changes and heals links, and reports this to the trace and the monitor.
 
-    Each public method carries out one kind of action. One that begins a fault returns a function that ends it.
+    Each public method executes one kind of action. A method that begins a fault returns a function that ends it.
 
     Args:
         services: the shared parts of the run.
@@ -207,7 +207,7 @@ class NetworkActions:
         return self._services.engine.now
 
     def _up(self) -> tuple[int, ...]:
-        """The nodes that random picks prefer. To cut off a node that is down makes no difference."""
+        """The nodes that random picks prefer. Cutting off a node that is down has no effect."""
         return tuple(node for node, facts in self._services.monitor.facts.items() if facts.up)
 
     def _pairs(

@@ -1,4 +1,4 @@
-"""Timeline actions on nodes: crash, power loss, wipe, restart, join, pause, resume, campaign and snapshot."""
+"""Executes the timeline actions on nodes: crash, power loss, wipe, restart, join, pause, resume, campaign, snapshot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 from qcore.core.events import Campaign
 from qcore.replica.events import ReplicaEvent, TriggerSnapshot
 from qcore.sim.faults.ledger import Fault, Firing, Undo
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.scenario.actions.admin_actions import Join
 from qcore.sim.scenario.actions.node_actions import (
     CampaignAction,
@@ -28,7 +28,7 @@ from qcore.sim.world.services import Services
 
 
 class NodeActions:
-    """Stops, starts and drives nodes, and traces it. Each public method carries out one kind of action.
+    """Stops, starts and triggers nodes, and traces this. Each public method executes one kind of action.
 
     A method that begins a fault returns a function that ends it.
 
@@ -36,7 +36,7 @@ class NodeActions:
         services: the shared parts of the run.
         resolver: resolves symbolic names.
         nodes: the simulated nodes, by id.
-        cluster: the settings of the nodes, as long as no restart changes them.
+        cluster: the settings of the nodes, until a restart changes them.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class NodeActions:
         self._trace.fault(self._engine.now, "begin", firing.fault.name, [node], [], note)
 
     def _keep_down(self, node: int, firing: Firing) -> None:
-        """Note that a firing keeps a node down, so that the node starts when no such firing is left.
+        """Record that a firing keeps a node down. The node starts when no such firing is left.
 
         A node that never started, or that failed, is not kept down: the end of a firing must not start it.
         """
@@ -137,7 +137,7 @@ class NodeActions:
                 self._start((node,))
 
     def _is_last(self, active: dict[int, list[Firing]], node: int, firing: Firing) -> bool:
-        """Whether this firing is the only active one of a node. If not, end it here, in the trace too."""
+        """Whether this firing is the last active one at a node. If not, end it here, also in the trace."""
         firings = active.get(node, [])
         if firings == [firing]:
             return True

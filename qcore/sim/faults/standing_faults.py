@@ -49,7 +49,7 @@ class StandingFaults:
             self._parts.append(_StandingImpairments(name, impairments, tuple(links)))
 
     def links_changed(self) -> None:
-        """Trace what a change of links means for the standing faults."""
+        """Trace which standing faults begin or end because of a change of links."""
         trace, now = self._services.trace, self._services.engine.now
         for part in self._parts:
             links = [

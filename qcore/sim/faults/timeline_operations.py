@@ -1,4 +1,4 @@
-"""Timeline actions that send one client operation to a given node."""
+"""Executes the timeline actions that send one client operation to a given node, and keeps the outcomes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from qcore.sim.faults.ledger import Fault
-from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
+from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.sim_client import ReadMix, SimClient
@@ -20,7 +20,7 @@ class TimelineOperation:
 
     Attributes:
         name: the name of the timeline item.
-        action: what the item demands.
+        action: the item's action, with the outcome that it demands.
         op: the operation and its outcome.
     """
 

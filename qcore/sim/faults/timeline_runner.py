@@ -12,7 +12,7 @@ from qcore.sim.faults.ledger import Fault, FaultLedger, Undo
 from qcore.sim.faults.message_faults import MessageActions
 from qcore.sim.faults.network_faults import NetworkActions
 from qcore.sim.faults.node_faults import NodeActions
-from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
+from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers
 from qcore.sim.scenario.actions.admin_actions import AdminAction, Join
@@ -71,7 +71,7 @@ class _ScheduledItem:
 
 @dataclass(slots=True)
 class ActionTimes:
-    """When repairs were made, and when the last action of any kind was, in microseconds. For the expectations."""
+    """The times of all repairs and of the last action of any kind, in microseconds. The expectations need them."""
 
     repairs: list[int] = field(default_factory=list)
     last: int | None = None
@@ -79,7 +79,7 @@ class ActionTimes:
 
 @dataclass(slots=True, frozen=True)
 class TimelineActions:
-    """The parts that carry out actions, by what they act on."""
+    """The objects that execute actions, by what they act on."""
 
     network: NetworkActions
     nodes: NodeActions
@@ -97,7 +97,7 @@ class TimelineRunner:
         engine: the simulated clock.
         triggers: the armed triggers, to which items with `when` are added.
         resolver: resolves symbolic names.
-        actions: carry out the actions.
+        actions: execute the actions.
         ledger: gets a line for each action.
         streams: gives each item a separate random stream.
 

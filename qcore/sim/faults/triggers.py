@@ -1,4 +1,4 @@
-"""The triggers of a timeline (`when`): the events that they wait for, and how nodes fire them."""
+"""The armed triggers of a timeline (`when`): the events that they wait for, and how nodes fire them."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@
         invariants.on_effect(node, effect, now)
     invariants.on_stop(node)
 
-The checks see the effects in the order in which the replica returned them, at the moment of the step. So they judge
-what a server believes, not only what its disk holds. Each costs amortised constant time per effect.
+The checks see the effects in the order in which the replica returned them, at the moment of the step. Therefore they
+judge what a server believes, not only what its disk holds. Each check costs amortised constant time per effect.
 
 | check | property |
 |---|---|
@@ -58,7 +58,7 @@ CHECKS: Final = (
     "state_hash",
 )
 
-#: Once a cluster is broken, nearly every step violates a rule, so more reports would add nothing.
+#: The limit of reports for each check. Once a cluster is broken, nearly every step violates a property.
 _REPORTS_PER_CHECK: Final = 20
 
 
@@ -81,7 +81,7 @@ class Invariants:
         self._machine = StateMachineSafety(limited)
         self._commit = CommitMonotonic(limited)
         self._hash = StateHash(limited)
-        # Any: the argument's type is the key, which a dict's type cannot say.
+        # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[NodeView, Any], None]] = {
             SendPeer: self._election.on_send,
             VoteGranted: self._election.on_vote,

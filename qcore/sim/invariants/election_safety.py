@@ -19,8 +19,8 @@ CHECK = "election_safety"
 class _Vote:
     """A vote of one server in one term of its current life.
 
-    A vote counts once its response may have been sent. If the response waits for the vote to be durable, and the
-    server crashes before, the vote was never cast, and the server may vote again.
+    A vote counts once its response may have been sent. If the server crashes while the response still waits for the
+    vote to be durable, the vote was never cast, and the server may vote again.
     """
 
     __slots__ = ("candidate", "saved_by", "sent_after")
@@ -41,7 +41,7 @@ class ElectionSafety:
         self._votes: dict[int, dict[int, _Vote]] = {}  # node -> term -> vote of this life
 
     def on_start(self, view: NodeView, restored: HardState) -> None:
-        """Decide which votes of the previous life count: those whose response may have been sent."""
+        """Keep the votes of the previous life that count: those whose response may have been sent."""
         for term, vote in self._votes.pop(view.node, {}).items():
             if vote.candidate is None:
                 continue

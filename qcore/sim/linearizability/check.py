@@ -25,7 +25,7 @@ def check_history(
     checked alone. A count, not a clock, bounds the work, so the same history gives the same verdict everywhere.
 
     Args:
-        operations: in any order; `Operation` says which belong to a history.
+        operations: in any order; see `Operation` for those that belong to a history.
         budget: the number of placements to try, over all keys together.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Prepares the history of one register for the methods: sorts it, breaks ties, drops operations that cannot matter."""
+"""Prepares the history of one register for `zones` and `search`: sorts it, breaks ties, drops irrelevant operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches for an order that explains the history of one register.
+"""Searches for an order that explains the history of one register: the general method, for every history.
 
 Wing and Gong, "Testing and Verifying Concurrent Objects" (1993), with the memoisation of Lowe, "Testing for
 Linearizability" (2017): a depth-first search that visits each configuration once. A configuration is the set of

@@ -1,4 +1,4 @@
-"""A fast and complete check for registers whose written values are all different.
+"""The fast method of the checker: it decides the history of a register whose written values are all different.
 
 Gibbons and Korach, "Testing Shared Memories" (1997), section 4.2: if the write that each read saw is known, group each
 write with its reads (a cluster). The zone of a cluster reaches from its earliest return to its latest invocation. If

@@ -1,4 +1,4 @@
-"""Distributions of durations, for the latencies of links and disks, as scenarios write them."""
+"""The distributions of durations that a scenario can give for the latencies of links and disks."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _from_yaml(value: object) -> object:
         if len(shapes) == 1:
             return _from_shape(shapes[0], value)
     raise ValueError(
-        f"{value!r} is no distribution; write milliseconds as 5, [1, 5], {{fixed: 5}}, {{uniform: [1, 5]}}, "
+        f"{value!r} is not a distribution; write milliseconds as 5, [1, 5], {{fixed: 5}}, {{uniform: [1, 5]}}, "
         "{normal: [mean, deviation]}, {lognormal: [median, sigma]} or {exponential: mean}"
     )
 

@@ -1,4 +1,4 @@
-"""The base of all parts of a scenario: a model that rejects unknown names, also in a copy, and never changes."""
+"""The base class of all parts of a scenario: a model that never changes and rejects unknown names, even in a copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FrozenModel(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some values changed, checked like a new model.
 
-        The method of pydantic accepts any name and any value, so a typo would silently change nothing.
+        pydantic's method accepts any name and any value, so a typo would silently change nothing.
 
         Raises:
             ConfigError: a name does not exist, or a check rejects the values. The error names them.

@@ -16,7 +16,7 @@ from qcore.files import read_regular
 from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.model import Scenario
 
-#: No scenario is larger than this.
+#: The largest scenario file that is read.
 MAX_FILE_BYTES: Final = 16 << 20
 
 Location = tuple[str | int, ...]
@@ -101,7 +101,7 @@ def _name_from(source: str) -> str:
 
 
 def _note_lines(node: yaml.Node, path: Location, lines: dict[Location, int], source: str) -> None:
-    """Record the line of every key and item; reject a key that comes twice."""
+    """Record the line of every key and item; reject a duplicate key."""
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[Hashable] = set()
@@ -110,7 +110,7 @@ def _note_lines(node: yaml.Node, path: Location, lines: dict[Location, int], sou
             line = key.start_mark.line + 1
             if isinstance(name, str):
                 if name in seen:
-                    raise ConfigError(f"{source}:{line}: the key {name!r} comes twice")
+                    raise ConfigError(f"{source}:{line}: duplicate key {name!r}; leave one out")
                 seen.add(name)
                 lines[(*path, name)] = line
                 _note_lines(value, (*path, name), lines, source)
@@ -157,7 +157,7 @@ def _key_text(location: Sequence[str | int]) -> str:
 
 
 def _known_keys(location: Sequence[str | int]) -> str:
-    """The keys that are allowed in place of an unknown one; empty where they are hard to determine."""
+    """The keys that are allowed in place of an unknown one; empty if they are hard to determine."""
     model: object = Scenario
     for part in location[:-1]:
         fields = getattr(model, "model_fields", None)
@@ -173,6 +173,6 @@ def _keys_of(model: object) -> str:
     fields = getattr(model, "model_fields", None)
     if not fields:
         return ""
-    return "; known here are " + ", ".join(
+    return "; the keys here are " + ", ".join(
         field.alias or name for name, field in fields.items() if name != "source"
     )

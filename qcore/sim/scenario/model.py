@@ -1,4 +1,4 @@
-"""The whole scenario, and the rules that span its parts."""
+"""`Scenario`: the model of a whole scenario file, and the rules that span its parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
 from qcore.sim.scenario.actions.message_actions import Hold, Release
 from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, Heal
 from qcore.sim.scenario.actions.operation_actions import OperationAction
-from qcore.sim.scenario.combinations import check_combinations
+from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.specs.network_spec import NetworkSpec
@@ -24,7 +24,7 @@ _QUIET_MS = 1000.0
 
 
 class RegistersNeeded(ConfigError, ValueError):
-    """A scenario with a custom state machine uses a feature that needs registers."""
+    """A scenario uses a feature that needs registers, but its state machine is a custom one."""
 
 
 class Scenario(Spec):
@@ -33,7 +33,7 @@ class Scenario(Spec):
     Attributes:
         name: an identifier; the file's name if left out.
         summary: one sentence.
-        cluster, network, workload: the parts that hold for the whole run.
+        cluster, network, workload: the settings of the whole run.
         timeline: what happens, and when.
         until_ms: the end of the run, in simulated milliseconds.
         expect: what the run must show.
@@ -111,7 +111,7 @@ class Scenario(Spec):
         return self
 
     def reject_registers(self) -> None:
-        """Check that the scenario needs no registers, because a custom state machine has none.
+        """Check that the scenario needs no registers. A custom state machine has none.
 
         Raises:
             RegistersNeeded: it needs them. This is a ConfigError, and a ValueError because pydantic needs one.
@@ -142,7 +142,7 @@ class Scenario(Spec):
                 )
 
     def _check_counters(self) -> None:
-        """Reject writes to counters: they would look like failed increments, and no check could judge the count."""
+        """Reject writes to counters. A write would look like a failed increment, so no check could judge the count."""
         counters = self.counters
         for number, operation in self._operations():
             key = operation.key or "k0"
@@ -170,12 +170,12 @@ class Scenario(Spec):
 
     def _check_item(self, number: int, item: Item, known: set[int]) -> None:
         where = f"timeline[{number}]"
-        if number == 0 and item.at_ms is None and item.when is None and item.after_ms is None:
-            raise ValueError(f"{where}: say when, with at_ms, after_ms or when")
         if item.at_ms is None and item.after_ms is None and item.when is None:
-            raise ValueError(f"{where}: say when, with at_ms, after_ms or when")
+            raise ValueError(
+                f"{where}: set its time with at_ms or after_ms, or its event with when"
+            )
         if item.at_ms is not None and item.after_ms is not None and item.when is None:
-            raise ValueError(f"{where}: at_ms and after_ms both say when; leave one out")
+            raise ValueError(f"{where}: at_ms and after_ms both set the time; leave one out")
         if item.at_ms is not None and item.at_ms >= self.until_ms:
             raise ValueError(
                 f"{where}: at_ms {item.at_ms:g} is not before the end of the run, until_ms "
@@ -199,7 +199,9 @@ class Scenario(Spec):
             if isinstance(action, ChangeMembersAction):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
                 if strangers := sorted(named - known):
-                    raise ValueError(f"{where}: {strangers} are neither nodes nor do they join")
+                    raise ValueError(
+                        f"{where}: {strangers} are not in the cluster, nor do they join"
+                    )
             for group in getattr(action, "groups", ()):
                 self._check_ids(where, group, known, clients=True)
         if item.when is not None:

@@ -1,4 +1,4 @@
-"""The items of a timeline: what happens, when, and for how long or how often."""
+"""The models of a timeline's items and triggers: what happens, when, and for how long or how often."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Item(Spec):
         for block in _blocks(value.get("do")):
             found += block.items()
         if not found:
-            raise ValueError(f"nothing happens here; add one of {', '.join(ACTIONS)}")
+            raise ValueError(f"the item has no action; add one of {', '.join(ACTIONS)}")
         return {**timing, "actions": tuple(_action(key, item) for key, item in found)}
 
     @model_validator(mode="after")
@@ -113,7 +113,7 @@ class Item(Spec):
         if self.for_ms is not None:
             for action in self.actions:
                 if not isinstance(action, REVERSIBLE):
-                    raise ValueError(f"for_ms: {action.kind} has nothing that could end")
+                    raise ValueError(f"for_ms: {action.kind} has no effect that could end")
         if self.every_ms is None and self.times is not None and self.when is None:
             raise ValueError(
                 "times belongs to a repeated item (add every_ms) or to one with `when`"

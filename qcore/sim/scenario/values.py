@@ -1,4 +1,4 @@
-"""The values in scenario files: numbers with units, counts, and selectors of nodes."""
+"""The values that scenario files share: times, counts, outcomes, kinds of reads, and selectors of nodes."""
 
 from __future__ import annotations
 

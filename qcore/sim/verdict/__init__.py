@@ -1,1 +1,1 @@
-"""Judges a run: the monitor that watches it, its expectations, lost writes, stale reads and metrics."""
+"""The judgement of a run: the monitor that watches it, expectations, lost writes, stale reads and metrics."""

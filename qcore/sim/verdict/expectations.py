@@ -21,8 +21,7 @@ from qcore.sim.workload.workload import SessionWorkload
 from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.world import World
 
-#: The errors of a custom state machine: for a request that it does not understand, and for a result that breaks its
-#: contract.
+#: The errors by which a custom state machine answers a request that it does not understand, or breaks its contract.
 _ERRORS_OF_MACHINES = ("StoreError", "ResultInvalid", "ResultTooLarge")
 
 _Judge = Callable[["RunFacts"], Iterator[Expectation]]
@@ -46,9 +45,9 @@ def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) ->
 
 
 def _custom_machine_answers(history: Sequence[ClientOperation]) -> Iterator[Expectation]:
-    """Expect for each kind of request that the machine answers at least one without an error.
+    """Expect that the custom machine answers at least one request of each kind without an error.
 
-    Otherwise the requests do not fit the machine, or it breaks its contract, and the run shows nothing.
+    Otherwise the requests do not fit the machine, or it breaks its contract, and the run proves nothing.
     """
     for kind in ("write", "read"):
         asked = [op for op in history if op.is_raw and op.kind == kind]
@@ -226,7 +225,7 @@ def _leadership(run: RunFacts) -> Iterator[Expectation]:
 def _new_leader(run: RunFacts, limit_ms: float, intervals: Sequence[Interval]) -> Expectation:
     """Judge `new_leader_within_ms`.
 
-    Time in which no node reaches a quorum does not count, unless it lasts until the end of the run.
+    Time in which no node reaches a quorum counts only if it lasts until the end of the run.
     """
     judged = _within("new_leader_within_ms", limit_ms, intervals, run.now, "no leader was lost")
     if any(facts.connected for facts in run.world.services.monitor.facts.values()):
@@ -427,8 +426,9 @@ def _final_rules(run: RunFacts, wanted: int) -> Expectation:
 
 
 def _exactly_once(run: RunFacts) -> Iterator[Expectation]:
-    """Expect that each acknowledged increment produced a value that no other did, and that the final value of each
-    register is its number of increments."""
+    """Expect that each acknowledged increment counted once.
+
+    No two increments produced the same value, and the final value of each register is its number of increments."""
     if run.expect.exactly_once is None:
         return
     ops = [op for op in run.world.history if op.request == "session"]

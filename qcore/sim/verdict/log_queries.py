@@ -1,8 +1,8 @@
 """Answers questions about the logs of all nodes: which nodes hold an entry, and which acknowledged writes are lost.
 
 A node's log is the one with which it would enter an election: the log in memory of a running process (also a paused
-one), and the log that the disk would return for a node that is down. For the entries behind a snapshot, the history
-of the snapshot answers. docs/scenarios.md, "What the words mean", defines the terms.
+one), or the log on the disk of a node that is down. The history of a snapshot answers for the entries that the snapshot
+covers. docs/scenarios.md, "What the words mean", defines the terms.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class NodeLogs:
         return replica.core.committed_membership[1]
 
     def log_of(self, node: int) -> LogContents:
-        """The node's current log, for many questions."""
+        """The contents of the node's current log, for many questions about one log."""
         machine = self._nodes[node]
         if machine.replica is None:
             state = machine.disk.durable
@@ -79,7 +79,7 @@ class NodeLogs:
 
 @dataclass(slots=True, frozen=True)
 class LogContents:
-    """A log: `entries` from index `first` on, the history behind its snapshot, and (term, index) of its last entry."""
+    """A log: `entries` from index `first` on, the history of its snapshot, and (term, index) of its last entry."""
 
     entries: Sequence[Entry] = field(repr=False)
     first: int

@@ -129,7 +129,7 @@ class Monitor:
         self._logs = logs
 
     def start(self, now: int) -> None:
-        """All nodes and links are in place."""
+        """All nodes and links exist, and the run begins."""
         self._leaderless = Interval(now, first=True)
         self.record.leaderless.append(self._leaderless)
         self.links_changed(now)

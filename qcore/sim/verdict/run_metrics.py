@@ -1,4 +1,4 @@
-"""Measures a finished run, for humans and for comparisons between runs."""
+"""Computes the metrics of a finished run (`RunResult.metrics`), for humans and for comparisons between runs."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Keeps the entries behind every snapshot of a run, to answer whether a log holds a given entry.
+"""Keeps the entries that produced every snapshot of a run, to answer whether a log holds a given entry.
 
 A log begins after its snapshot, so the log alone cannot show which entries produced the state of the snapshot. The
 history of a snapshot can: it is the list of entries that the node had applied when it took the snapshot. A node that
 installs the snapshot, or restarts from it, continues that history.
 
 Histories share segments, which grow only at the end. A history that continues differently begins a new segment with a
-pointer to the place where it branches off. So histories cost nothing until a node stores a snapshot, and then one
-list slice.
+pointer to the place where it branches off. Therefore a history costs nothing until a node stores a snapshot, and then
+only one list slice.
 """
 
 from __future__ import annotations

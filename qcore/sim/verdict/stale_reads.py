@@ -15,7 +15,7 @@ from qcore.sim.world.world import World
 def check_stale_reads(world: World) -> list[StalenessViolation]:
     """Judge every stale read of a finished run, and report the first violation on each register.
 
-    Once a register is behind, its reads miss one write after the other, so more reports would add nothing.
+    Once one read of a register is too old, many others are, so more reports would add nothing.
     """
     ops = world.register_history
     reads = [_read(world, op) for op in ops if op.request == "stale_read" and op.outcome == "ok"]
@@ -30,7 +30,7 @@ def check_stale_reads(world: World) -> list[StalenessViolation]:
 
 
 def _read(world: World, op: ClientOperation) -> StaleRead:
-    """A read for the checker. The clock of the answering node measures the bound: a slow one allows more true time."""
+    """A read for the checker. The clock of the node that answers measures the bound, so a slow clock extends it."""
     clock = world.nodes[op.served_by].clock
     bound_us = clock.max_true_duration(op.max_staleness_ms * 1000)
     label = f"the stale read op {op.op_id} of client {op.client}, answered by node {op.served_by},"

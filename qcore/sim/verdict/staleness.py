@@ -4,8 +4,8 @@ A stale read with a bound promises less than linearizability. It may see an old 
 that was acknowledged longer ago than the bound. The checker knows registers only; each starts with the value None.
 
 The checker knows what clients know: the requests and responses with their times, and the log indexes in the
-responses, which order the writes. It never blames a read for a write whose place in that order is open. One write
-certainly follows another only if its index is higher or, where an index is not known, if it began after the other was
+responses, which order the writes. It never blames a read for a write whose place in that order is uncertain. One write
+certainly follows another only if its index is higher or, if an index is unknown, if it began after the other was
 acknowledged.
 """
 
@@ -44,8 +44,8 @@ class StaleRead:
 
     Attributes:
         key, value: the register, and the value that the read found.
-        served_us: when the node answered. If that is not known, when the client asked; this makes the check only more
-            lenient.
+        served_us: when the node answered. If that is unknown, when the client sent the request, which makes the check
+            more lenient.
         bound_us: the allowed age of the state.
         return_us: when the client received the response, which cannot contain a write that began later.
         label: a name for messages.

@@ -1,1 +1,1 @@
-"""The workload of a run: simulated clients, the operations that they choose, and how machines encode them."""
+"""The workload of a run: simulated clients, the operations that they begin, and the codecs for each state machine."""

@@ -26,14 +26,14 @@ class ClientOperation:
         deadline_us: when the client stops waiting.
         request, payload: the kind and the text of the request. A checker looks for the payload of a write in the log.
         only_node: the operation is sent to this node only, and only once.
-        is_raw: the payload was given as it is, and `output` is the response as it is: a request to a custom
-            machine, an increment, or a setup command. The checkers of registers skip it.
-        attempt_us: if set, the operation is sent again, to another node, when no response came for this long. Only
+        is_raw: no codec translates the payload and the output: the operation is a request to a custom machine, an
+            increment, or a setup command. The checkers of registers skip it.
+        attempt_us: if set, the client sends the operation to another node after this time without a response. Only
             requests in a session may be repeated.
         max_staleness_ms: the bound of a stale read.
         served_by, served_us: for the checkers: the node that sent the last response, and when.
         note: the reason for the outcome: an error's name, or what happened to the connection; empty after success.
-        may_have_applied: some attempt may have taken effect although its response never came.
+        may_have_applied: whether an attempt without a response may have taken effect.
         then: called when the operation has an outcome.
         attempt: how often it was sent.
         in_flight: whether the client waits for a response.
@@ -82,9 +82,10 @@ class ClientOperation:
         return self.index > 0 and self.writes
 
     def as_operation(self) -> Operation | None:
-        """The operation for the linearizability checker; None for one that certainly had no effect.
+        """The operation for the linearizability checker; None if the checker must not see it.
 
-        None for stale reads, too. They promise less, and `qcore.sim.verdict.staleness` judges them.
+        That is an operation that certainly had no effect, or a stale read. A stale read promises less;
+        `qcore.sim.verdict.staleness` judges it.
         """
         if self.outcome == "refused" or self.request == "stale_read":
             return None
@@ -244,8 +245,8 @@ class EntityCodec:
         return None
 
 
-class UserMachineCodec:
-    """Stands for the codec of a custom machine, which has no registers to encode."""
+class CustomMachineCodec:
+    """The codec of a custom machine. It encodes nothing, because a custom machine has no registers."""
 
     has_cas = False
     setup: Sequence[str] = ()

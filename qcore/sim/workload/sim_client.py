@@ -40,8 +40,8 @@ class RequestMessage:
 class ResponseMessage:
     """The response to one attempt: a result or an error.
 
-    Without either, the connection broke: before the node accepted the request (`connection_refused`), or afterwards, so
-    that its outcome is unknown.
+    With neither, the connection broke. If it broke before the node accepted the request, `connection_refused` is set.
+    Otherwise the outcome is unknown.
 
     Attributes:
         term: for the checkers: the term of the entry at `index`; 0 while unknown.
@@ -79,7 +79,7 @@ class SimClient:
 
     Attributes:
         reads: how its reads are served, unless an operation overrides it.
-        last_values: the last value that it wrote or read, by key: what a cas expects.
+        last_values: by key, the last value that it wrote or read. A cas expects this value.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class SimClient:
         self.last_values: dict[str, Value] = {}
 
     def attach(self) -> None:
-        """Learn the client's links, which are complete now."""
+        """Record the client's links, once all of them exist."""
         self._links = self._network.links_from(self.vertex)
 
     def can_encode(self, key: str) -> bool:
@@ -169,9 +169,9 @@ class SimClient:
         Args:
             kind, payload: the request.
             timeout_ms, then: as for `begin`.
-            hidden: leave it out of the history and the trace, because it only prepares the run.
+            hidden: leave it out of the history and the trace, for a request that only prepares the run.
             key: the register that it concerns, for the history.
-            attempt_ms: if set, send it again, to another node, when no response came for this long. For sessions only.
+            attempt_ms: if set, send it to another node after this time without a response. For sessions only.
         """
         now = self._engine.now
         if not hidden:
@@ -260,7 +260,7 @@ class SimClient:
         self._finish(op, "ok", "" if op.output is not False else "did not match")
 
     def _outcome_unknown(self, op: ClientOperation, why: str) -> None:
-        """Deal with a request that may have taken effect: a write may not be repeated, a read may."""
+        """Handle a request that may have taken effect. A write must not be repeated; a read may be."""
         if not op.writes:
             self._try_elsewhere(op, None, why)
         elif op.attempt_us:
@@ -327,7 +327,7 @@ class SimClient:
 
 
 def _note_of(op: ClientOperation) -> str:
-    """The note in the trace about an operation that begins, beside its key and value."""
+    """The trace's note on an operation that begins, in addition to its key and value."""
     if op.kind == "cas":
         return f"expects {op.expected}"
     if op.request == "stale_read":

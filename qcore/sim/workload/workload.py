@@ -1,4 +1,4 @@
-"""The workload of each client: operations at random times on random keys."""
+"""Lets each client begin its operations: at random times on random keys, or increments in a session."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Connects the simulated nodes as real nodes do: each node dials every other member, even without a message to send.
 
-So members meet before they need each other's votes, and a node recognises a wiped member when it returns.
+Therefore members meet before they need each other's votes, and a node recognises a wiped member that returns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Dialer:
         self._nodes = nodes
 
     def dial(self) -> None:
-        """Let every node dial the members that it is not connected to, now and regularly."""
+        """Let every node dial the members that it is not connected to, now and at regular intervals."""
         for caller in self._nodes.values():
             if caller.replica is None or caller.paused:
                 continue

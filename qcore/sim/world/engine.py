@@ -21,7 +21,7 @@ class Call(Event):
     __slots__ = ("_ok", "_value", "callbacks")
 
     def __init__(self, callback: Callable[[Event], object]) -> None:
-        # Without `Event.__init__`, which would only store the environment and an empty list.
+        # Skips `Event.__init__`, which would only store the environment and an empty list.
         self.callbacks = [callback]  # type: ignore[list-item]  # SimPy ignores what it returns
         self._ok = True
         self._value = None

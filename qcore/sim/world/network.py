@@ -67,7 +67,7 @@ class Link:
         cuts: the firings of faults that currently cut it. It carries messages while this is empty.
         faults_by_setting: for the ledger, the fault that set each attribute of `quality` (`bandwidth` for short). A
             setting that no fault changed is not listed.
-        is_unimpaired: whether messages only take their latency, for which no fault is responsible.
+        is_unimpaired: whether the link only delays messages, by a latency that no fault has changed.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class Link:
         self.set_quality(LinkQuality())
 
     def set_quality(self, quality: LinkQuality) -> None:
-        """Treat the messages that are sent from now on this way."""
+        """Use this quality for all messages that are sent from now on."""
         self.quality = quality
         self._update_is_unimpaired()
         self.sample: Sampler = quality.latency.sampler(self._delay_rng)
@@ -133,7 +133,7 @@ class Delivery(Event):
         payload: object,
         message_id: str,
     ) -> None:
-        # Without `Event.__init__`, because one of these is created for every message.
+        # Skips `Event.__init__`, because one of these is created for every message.
         self.callbacks = callbacks
         self._ok = True
         self._value = None
@@ -231,7 +231,7 @@ class Network:
             self._count_fault(link, "loss")
             self._on_drop(link, payload, message_id, "lost")
             return
-        # No fault takes a message that would make no difference, because the fault would make none either.
+        # If a message would have no effect on arrival, a fault that takes it would have none either.
         if self.intercept is not None and self.has_receiver(link):
             interception = self.intercept(link, payload, message_id)
             if interception is not None:
@@ -250,11 +250,11 @@ class Network:
         self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, due - now)
 
     def deliver_now(self, link: Link, payload: object, message_id: str) -> None:
-        """Deliver a held message immediately. A cut loses it."""
+        """Deliver a held message immediately. A cut link loses it."""
         self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, 0)
 
     def signal(self, link: Link, payload: object) -> None:
-        """Send a signal that is not a message, such as a broken connection. A cut loses it."""
+        """Send a signal that is not a message, such as a broken connection. A cut link loses it."""
         if link.cuts:
             self._count_cuts(link)
         else:

@@ -1,7 +1,7 @@
-"""Independent random streams from one seed, each with a name.
+"""Named random streams: independent generators that all derive from the seed of the run.
 
-The numbers of a stream depend only on the seed and its name. So a new fault, client or link draws from a new stream and
-leaves all others unchanged.
+The numbers of a stream depend only on the seed and its name. A new fault, client or link draws from a new stream, so it
+leaves the numbers of all others unchanged.
 """
 
 from __future__ import annotations

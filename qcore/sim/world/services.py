@@ -1,4 +1,4 @@
-"""The parts of a run that all simulated nodes and faults share."""
+"""The parts of a run that all simulated nodes and faults share: clock, network, trace, monitor and checkers."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from qcore.sim.faults.network_faults import (
     with_spec,
 )
 from qcore.sim.faults.node_faults import NodeActions
-from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
 from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.timeline_runner import TimelineActions, TimelineRunner
@@ -33,14 +33,14 @@ from qcore.sim.scenario.specs.network_spec import QualitySpec
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
+from qcore.sim.workload.custom_machine import CustomMachine, load_custom_machine
 from qcore.sim.workload.operations import (
     ClientOperation,
+    CustomMachineCodec,
     OperationCodec,
-    UserMachineCodec,
     codec_for,
 )
 from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
-from qcore.sim.workload.user_machine import UserMachine, load_user_machine
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.dialer import Dialer
 from qcore.sim.world.engine import Engine
@@ -61,11 +61,11 @@ class World:
         scenario: a scenario, its path, or the name of a shipped one.
         seed: decides every random choice.
         trace: receives the trace.
-        user_machine: a custom state machine, for a scenario that names none.
+        custom_machine: a custom state machine, for a scenario that names none.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
-            `user_machine`, or needs registers although the machine is custom.
+            `custom_machine`, or needs registers although the machine is custom.
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class World:
         scenario: Scenario | Path | str,
         seed: int,
         trace: TraceWriter,
-        user_machine: UserMachine | None = None,
+        custom_machine: CustomMachine | None = None,
     ) -> None:
         scenario = as_scenario(scenario)
         self.scenario = scenario
-        if user_machine is not None and "machine" in scenario.cluster.model_fields_set:
+        if custom_machine is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
                 f"two machines: the scenario names cluster.machine {scenario.cluster.machine}, and the caller gives "
                 "another one; leave one of them out"
             )
         self._user_machine = (
-            user_machine if user_machine is not None else load_user_machine(scenario)
+            custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
         if self._user_machine is not None:
             scenario.reject_registers()
@@ -109,7 +109,7 @@ class World:
         self.logs = NodeLogs(self.nodes, self.services.histories)
         self.services.monitor.set_logs(self.logs)
         self.codec: OperationCodec = (
-            UserMachineCodec()
+            CustomMachineCodec()
             if self._user_machine is not None
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
@@ -188,9 +188,10 @@ class World:
         return sim_node
 
     def _first_state(self, node: int) -> DurableState:
-        """The state in a cluster that has just been initialised: the log holds the configuration and cluster version.
+        """What the node's disk holds at the start of the run.
 
-        A node that joins later is pristine.
+        The cluster has just been initialised: its log holds the configuration and cluster version. A node that joins
+        later is pristine.
         """
         ids = self.scenario.cluster.nodes
         if node not in ids:
@@ -277,7 +278,7 @@ class World:
             self._declare_impairments(f"network.links[{number}]", spec, links)
 
     def _declare_impairments(self, name: str, spec: QualitySpec, links: Sequence[Link]) -> None:
-        """Declare each impairment of `spec` as a fault. It lasts until the timeline overrides it."""
+        """Declare each impairment of `spec` as a fault that lasts until the timeline overrides it."""
         impairments = {
             impairment: (
                 self.ledger.declare(f"{name}.{impairment}"),
@@ -313,7 +314,7 @@ class World:
             self._start_load(start_us)
 
     def _set_up(self, number: int, start_us: int) -> None:
-        """Commit the setup commands one after the other from `number` on, then let the clients begin."""
+        """Commit the setup commands from `number` on, one after the other. Then let the clients begin."""
         if number == len(self.codec.setup):
             self._start_load(max(start_us, self.engine.now))
             return
@@ -346,9 +347,9 @@ class World:
             load.start(start_us)
 
     def _has_receiver(self, link: Link) -> bool:
-        """Whether a message on the link makes a difference at its end.
+        """Whether a message on the link has an effect on arrival.
 
-        A request to a dead process does: the node refuses the connection, unless it has no power.
+        A request to a dead process has one: the node refuses the connection, unless its power is off.
         """
         if link.target < 0:
             return True

@@ -1,4 +1,4 @@
-"""Retries: a command was applied, its reply was lost, and the client sends it again."""
+"""Retries: a command was applied, its response was lost, and the client sends it again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 
 @dataclass
 class Outcomes:
-    """The counter at the end, the result in the lost reply, and the reply to the retry."""
+    """The counter at the end, the result in the lost response, and the response to the retry."""
 
     counter: object
     lost_result: str | None
@@ -40,7 +40,7 @@ def count(driver: Driver) -> object:
 
 
 def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -> Outcomes:
-    """redisraft#52, etcd#18424: an increment is committed, its reply is lost, and it is sent again elsewhere.
+    """redisraft#52, etcd#18424: an increment is committed, its response is lost, and the client sends it elsewhere.
 
     The client is connected to follower 3, which forwards the command. The leader's response to 3 is lost. Under
     another leader, the client sends the same number again to follower 1.
@@ -114,7 +114,7 @@ def test_without_session_retried_command_counts_twice() -> None:
 
 
 def test_without_replies_in_snapshot_the_retry_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even then nothing silently counts twice: the session is unknown, and the retry ends in that error."""
+    """Even then no command silently counts twice: the retry ends with the error that the session is unknown."""
     monkeypatch.setattr(SessionTable, "dump", lambda _table, _rules: iter(["[]\n"]))
     seen = retry_elsewhere(snapshot=True, restart=True)
     assert seen.counter == 1

@@ -1,4 +1,4 @@
-"""Time: when a client's session ends, and the time stamps of entries, while clocks or leaders fail."""
+"""Time: sessions end and entries get time stamps correctly while clocks or leaders fail."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def an_outage_outlasts_the_lifetime(rules: int = 2) -> bool:
     return ask(cluster, new, session_command_payload(session, 2, 0, ADD), 1000).error is None
 
 
-def begin_with_the_outage(clock: ClusterClock, value_us: int, now: int) -> None:
+def count_the_outage(clock: ClusterClock, value_us: int, now: int) -> None:
     """The clock of a new leader counts the time since the cluster began, including outages."""
     clock.value_us = max(value_us, now)
     clock.updated_at = now
@@ -85,19 +85,19 @@ def test_session_survives_an_outage_longer_than_its_lifetime() -> None:
 
 
 def test_without_cluster_clock_sessions_expire_in_an_outage() -> None:
-    """The behaviour of 0.1.0, and still of rules 1."""
+    """The behaviour of 0.1.0, which rules 1 keep."""
     assert not an_outage_outlasts_the_lifetime(rules=1)
 
 
 def test_without_clock_reset_an_outage_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ClusterClock, "begin", begin_with_the_outage)
+    monkeypatch.setattr(ClusterClock, "begin", count_the_outage)
     assert not an_outage_outlasts_the_lifetime()
 
 
 # -- a leader that makes no progress ----------------------------------------------------------------
 
 
-def a_paused_leader_goes_on() -> bool:
+def a_paused_leader_continues() -> bool:
     """The process of the only voter is frozen for an hour. Then the client's retry arrives.
 
     Returns:
@@ -127,7 +127,7 @@ def an_isolated_leader_without_check_quorum_is_found_again() -> bool:
     return is_open(cluster, leader, session)
 
 
-def advance_whatever_happens(
+def advance_without_quorum_contact(
     clock: ClusterClock, now: int, _quorum_contact_at: Callable[[], int]
 ) -> None:
     clock.value_us += now - clock.updated_at
@@ -135,7 +135,7 @@ def advance_whatever_happens(
 
 
 def test_pause_of_the_leader_ends_no_session() -> None:
-    assert a_paused_leader_goes_on()
+    assert a_paused_leader_continues()
 
 
 def test_leader_without_quorum_ends_no_session() -> None:
@@ -143,12 +143,13 @@ def test_leader_without_quorum_ends_no_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "conditions", [a_paused_leader_goes_on, an_isolated_leader_without_check_quorum_is_found_again]
+    "conditions",
+    [a_paused_leader_continues, an_isolated_leader_without_check_quorum_is_found_again],
 )
 def test_without_quorum_contact_limit_idle_leader_ends_session(
     monkeypatch: pytest.MonkeyPatch, conditions: Callable[[], bool]
 ) -> None:
-    monkeypatch.setattr(ClusterClock, "advance", advance_whatever_happens)
+    monkeypatch.setattr(ClusterClock, "advance", advance_without_quorum_contact)
     assert not conditions()
 
 
@@ -271,14 +272,14 @@ def two_of_three_clocks_are_known(monkeypatch: pytest.MonkeyPatch, *, cautious: 
         how far log time is ahead of the true time.
     """
     if not cautious:
-        monkeypatch.setattr(wall_time, "bounds", trusting_the_later)
+        monkeypatch.setattr(wall_time, "bounds", take_the_later_clock)
     return a_leader_was_50_years_ahead(without=3)[0]
 
 
 BOUNDS = wall_time.bounds
 
 
-def trusting_the_later(server: RaftServer, own_us: int) -> tuple[int | None, int | None]:
+def take_the_later_clock(server: RaftServer, own_us: int) -> tuple[int | None, int | None]:
     high = BOUNDS(server, own_us)[1]
     return high, high
 

@@ -1,4 +1,4 @@
-"""Apply rules and state machines that change while old entries are not applied yet."""
+"""Upgrades: apply rules and state machines change while older entries are not applied yet."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Doubling(KeyValueMachine):
 
 
 def a_newer_program_replays_older_entries() -> set[str]:
-    """Three nodes, of which two have snapshots at different indexes, are restarted with the next version.
+    """Three nodes restart with the next version; two of them have snapshots, at different indexes.
 
     Returns:
-        the state hashes of all nodes after the raise of the version and one more command.
+        the state hashes of all nodes after the version was raised and one more command was applied.
     """
     cluster = Cluster(3)
     leader = cluster.elect(1)

@@ -1,4 +1,4 @@
-"""Real processes on real files: an acknowledgement before the sync, a stalled disk, a lost reply."""
+"""Real processes on real files: an acknowledgement before the sync, a stalled disk, a lost response."""
 
 from __future__ import annotations
 
@@ -146,14 +146,14 @@ def a_real_leaders_disk_hangs(directory: Path, wait_s: float, without: str = "")
                 did = "stays" if leader.get("/status", 0.5)[0] == 200 else "falls silent"
             else:
                 did = "steps down"
-                work_goes_on_elsewhere(cluster, leader, entity)
+                another_leader_accepts_a_write(cluster, leader, entity)
                 assert stepped_down(leader), "it answers although its write is still stuck"
             flag.unlink()
         cluster.wait_converged()
     return did
 
 
-def work_goes_on_elsewhere(
+def another_leader_accepts_a_write(
     cluster: LocalCluster, away: NodeProcess, entity: dict[str, Any]
 ) -> None:
     """Another node leads and accepts a write."""
@@ -174,7 +174,7 @@ def test_real_leader_with_stalled_disk_steps_down_and_answers(tmp_path: Path) ->
 
 
 def test_without_disk_watch_real_leader_stays(tmp_path: Path) -> None:
-    """Several attempts: on a busy machine the leader may lose its leadership for another reason."""
+    """Several attempts, because on a busy computer the leader may lose its leadership for another reason."""
     seen: list[str] = []
     while "stays" not in seen and len(seen) < 4:
         directory = tmp_path / str(len(seen))
@@ -184,7 +184,7 @@ def test_without_disk_watch_real_leader_stays(tmp_path: Path) -> None:
 
 
 def test_without_disk_thread_real_node_falls_silent(tmp_path: Path) -> None:
-    """Without the disk thread a stalled disk stops everything: no heartbeat, no step-down, no answer."""
+    """Without the disk thread a stalled disk stops everything: no heartbeat, no step-down, no response."""
     assert a_real_leaders_disk_hangs(tmp_path, 1.0, "disk_thread") == "falls silent"
 
 
@@ -192,7 +192,7 @@ def test_without_disk_thread_real_node_falls_silent(tmp_path: Path) -> None:
 
 
 def send_again(node: NodeProcess, once: dict[str, Any]) -> None:
-    """Send the increment with its number to this node until there is a reply."""
+    """Send the increment with its sequence number to this node until it responds."""
 
     def answered() -> bool:
         with WireClient(node.address) as client:
@@ -207,10 +207,10 @@ def has_snapshot(node: NodeProcess) -> bool:
 
 
 def an_increment_is_sent_again_elsewhere(directory: Path, without: str = "") -> int:
-    """redisraft#52, etcd#18424: the leader dies after the commit and before the client reads its reply.
+    """redisraft#52, etcd#18424: the leader dies after the commit and before the client reads its response.
 
-    The increment is sent again with its number to another node. It is sent once more after every node has taken a
-    snapshot, was killed and has restarted.
+    The client sends the increment again, with its sequence number, to another node. It sends it once more after every
+    node has taken a snapshot, was killed and has restarted.
 
     Returns:
         the counter, which should be 1.

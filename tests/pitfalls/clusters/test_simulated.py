@@ -1,11 +1,11 @@
-"""Faults of whole simulated clusters: a leader that cannot commit, and a machine that freezes with its network."""
+"""Faults of whole simulated clusters: a leader that cannot commit, and a computer that freezes with its network."""
 
 from __future__ import annotations
 
 from qcore.sim import RunResult, load_scenario, parse_scenario, run_scenario
 from tests.checkout import SCENARIOS
 
-#: The leader's machine freezes together with its network. When it continues, it first answers the waiting requests.
+#: The leader's computer freezes together with its network. When it continues, it first answers the waiting requests.
 FROZEN = """
 name: frozen
 cluster: {{nodes: 3, safeguards: {{{safeguards}}}}}
@@ -22,7 +22,7 @@ def checks(result: RunResult) -> set[str]:
 
 
 def test_stale_reads_are_rejected_while_leader_cannot_commit() -> None:
-    """What the earlier leader acknowledged may lie beyond the commit indexes of all remaining nodes."""
+    """The earlier leader may have acknowledged writes beyond the commit indexes of all remaining nodes."""
     result = run_scenario(SCENARIOS / "stale_read_bounded.yaml", 3)
     assert result.ok
     kinds = result.metrics["reads_by_kind"]

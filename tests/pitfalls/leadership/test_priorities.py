@@ -1,4 +1,4 @@
-"""A preferred node that cannot win or cannot keep the leadership does not get it again and again."""
+"""Leaders do not transfer leadership again and again to a preferred node that cannot win or keep it."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_without_disk_check_next_stall_ends_leadership(
     assert "max_leader_changes" in failed("priority_slow_disk")
 
 
-#: Node 2 is up long enough to catch up, and too short to be a useful leader.
+#: Node 2 is up long enough to catch up, but not long enough to be a useful leader.
 CRASH_LOOP = "{at_ms: 200, every_ms: 2500, until_ms: 18000, crash: 2, for_ms: 500}"
 
 
@@ -148,7 +148,7 @@ CUT_OFF_AGAIN = "{at_ms: 3000, every_ms: 9000, until_ms: 59000, isolate: 2, for_
 
 
 def test_short_lived_leader_waits_before_it_takes_over_again() -> None:
-    """Node 2 gains and loses the leadership, and again much later: four changes."""
+    """Node 2 gains and loses leadership, and again much later: four changes."""
     assert changes(CUT_OFF_AGAIN, until_ms=60_000) <= 4
 
 
@@ -162,7 +162,7 @@ def test_without_memory_across_terms_it_always_returns(
 def test_without_follower_memory_short_lived_leader_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Servers that did not lead saw the failure in an earlier term."""
+    """Servers that did not lead remember a failure of an earlier term."""
 
     def forget(memory: TransferBackoff, now: int, *, by_transfer: bool) -> None:
         del now, by_transfer
@@ -207,7 +207,7 @@ def a_transfer_whose_target_lags(*, ask: bool) -> bool:
 START = transfer._start
 
 
-def void_from_the_start(
+def void_the_lease_immediately(
     server: RaftServer, target: int, *, by_priority: bool, may_retarget: bool = False
 ) -> None:
     """As in 0.1.0."""
@@ -225,7 +225,7 @@ def test_transfer_that_asked_no_target_keeps_the_lease() -> None:
 def test_without_delay_until_asked_the_lease_ends_too_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "_start", void_from_the_start)
+    monkeypatch.setattr(transfer, "_start", void_the_lease_immediately)
     assert not a_transfer_whose_target_lags(ask=False)
 
 

@@ -1,4 +1,4 @@
-"""Membership changes after which no node could ever lead."""
+"""Membership changes after which only nodes of priority 0 could win an election, so no node could ever lead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> t
     """Servers 1 to 3 vote and 1 leads; some have priority 0. The voters change, and then one server crashes.
 
     Returns:
-        the leader's answer to the change, and how often a server became leader in the minute after the crash.
+        the leader's response to the change, and how often a server became leader in the minute after the crash.
     """
     three = Membership(voters=(1, 2, 3), learners=(4, 5), addresses=ADDRESSES)
     cluster = Cluster(

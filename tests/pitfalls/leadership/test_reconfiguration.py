@@ -1,4 +1,4 @@
-"""Membership changes of one configuration that two leaders propose."""
+"""Two leaders propose membership changes of the same configuration."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def verdict(effects: list[Effect]) -> str:
 def two_leaders_change_one_parent() -> str:
     """copycat#23, braft#182: with voters 1 to 4, leader 1 adds 5; leader 2, elected later, removes 1.
 
-    Neither learns of the other's change. Server 2 proposes before an entry of its current term is committed. It
-    commits what it can commit with 3 alone. Then 1 campaigns, and the logs of 4 and 5 decide.
+    Neither learns of the other's change. Server 2 proposes before an entry of its current term is committed, and
+    commits as much as it can with 3 alone. Then 1 campaigns, and the logs of 4 and 5 decide.
 
     Returns:
         the outcome of server 2's change.
@@ -65,7 +65,9 @@ def two_leaders_change_one_parent() -> str:
 WHY_NOT = membership._change_rejection
 
 
-def before_its_own_commit(server: RaftServer, event: ChangeMembership) -> tuple[str, str] | None:
+def accept_before_its_own_commit(
+    server: RaftServer, event: ChangeMembership
+) -> tuple[str, str] | None:
     """As if the leader had already committed in its current term."""
     first = server.term_start_index
     server.term_start_index = 0
@@ -88,7 +90,7 @@ def test_without_rejection_joint_phase_separates_two_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second line of defence: both changes need a majority of the configuration that they replace."""
-    monkeypatch.setattr(membership, "_change_rejection", before_its_own_commit)
+    monkeypatch.setattr(membership, "_change_rejection", accept_before_its_own_commit)
     assert two_leaders_change_one_parent() == "accepted"
 
 
@@ -102,7 +104,7 @@ def test_without_joint_phase_rejection_separates_two_changes(
 def test_without_either_guard_committed_entries_are_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(membership, "_change_rejection", before_its_own_commit)
+    monkeypatch.setattr(membership, "_change_rejection", accept_before_its_own_commit)
     monkeypatch.setattr(membership, "first_configuration", in_one_step)
     with pytest.raises(SafetyViolation, match=r"leader 1 .* lacks committed entry"):
         two_leaders_change_one_parent()

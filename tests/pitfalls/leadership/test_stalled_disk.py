@@ -1,4 +1,4 @@
-"""A leader whose disk hangs sends heartbeats and steps down, although its write never ends."""
+"""A leader whose disk hangs continues to send heartbeats and steps down, although its write never ends."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def the_leaders_disk_hangs() -> tuple[int, list[int]]:
     return heartbeats, led
 
 
-def wait_for_everything(server: RaftServer, to: int, message: RaftMessage, after: int = 0) -> None:
+def wait_for_all_writes(server: RaftServer, to: int, message: RaftMessage, after: int = 0) -> None:
     """Every message waits for all earlier writes."""
     del after
     SEND(server, to, message, server.last_write_id)
@@ -63,7 +63,7 @@ def test_leader_with_stalled_disk_heartbeats_and_steps_down() -> None:
 
 
 def test_without_direct_sends_heartbeats_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RaftServer, "send", wait_for_everything)
+    monkeypatch.setattr(RaftServer, "send", wait_for_all_writes)
     heartbeats, _ = the_leaders_disk_hangs()
     assert heartbeats == 0
 

@@ -1,4 +1,4 @@
-"""Lease promises that a restart with other settings broke.
+"""Lease promises that a restart with other settings would break.
 
 A lease is safe because every follower that renewed it gives no other node a vote for a while. If that promise is only
 in memory, or computed from the settings, it ends when an operator restarts the follower with lease reads off or with a
@@ -155,7 +155,7 @@ def promise_before_the_sync(server: RaftServer) -> int:
     return server.promise_ms
 
 
-def test_answer_waits_until_its_promise_is_durable() -> None:
+def test_response_waits_until_its_promise_is_durable() -> None:
     assert not a_follower_crashes_before_its_promise_is_durable()
 
 

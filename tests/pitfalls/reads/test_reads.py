@@ -1,4 +1,4 @@
-"""Reads that the wrong responses confirmed, or none."""
+"""Linearizable reads that the wrong responses, or no responses, would confirm."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def commit_new_at(cluster: Cluster, node_id: int, without: int) -> None:
     assert cluster.core(node_id).commit_index == cluster.core(node_id).last_log_index
 
 
-def late_answers_arrive_after_a_pause() -> bool:
+def late_responses_arrive_after_a_pause() -> bool:
     """etcd#20418: the responses to a read's heartbeats are duplicated, and the copies arrive after a pause.
 
     By then another leader was elected and has committed a write. The old leader does not know of it and gets the same
@@ -75,26 +75,26 @@ def late_answers_arrive_after_a_pause() -> bool:
 
 
 def reuse_the_number(server: RaftServer) -> None:
-    """A retried read keeps the number of the first attempt, and forgets which nodes answered."""
+    """A retried read keeps the round number of the first attempt, and forgets which nodes responded."""
     server.reads.round = max(server.reads.round, 1)
     for progress in server.progress.values():
         progress.acked_round = 0
 
 
-def test_late_answers_confirm_no_later_read() -> None:
-    assert not late_answers_arrive_after_a_pause()
+def test_late_responses_confirm_no_later_read() -> None:
+    assert not late_responses_arrive_after_a_pause()
 
 
-def test_without_new_round_number_late_answers_confirm_a_read(
+def test_without_new_round_number_late_responses_confirm_a_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(read_index, "_number_round", reuse_the_number)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
-        late_answers_arrive_after_a_pause()
+        late_responses_arrive_after_a_pause()
 
 
-def late_answers_arrive_after_leader_changes() -> bool:
-    """The same, but the old leader was deposed and elected again before the pause.
+def late_responses_arrive_after_leader_changes() -> bool:
+    """As `late_responses_arrive_after_a_pause`, but the old leader was deposed and elected again before the pause.
 
     Round numbers begin at 1 in each term, so responses of its first term carry the number of its new round.
 
@@ -118,20 +118,20 @@ def late_answers_arrive_after_leader_changes() -> bool:
     return is_served(cluster, 1, again)
 
 
-def of_any_earlier_term(_core: RaftCore, _from: int, response: AppendEntriesResponse) -> bool:
+def accept_any_term(_core: RaftCore, _from: int, response: AppendEntriesResponse) -> bool:
     return response.term <= _core.term
 
 
-def test_answers_of_an_earlier_term_confirm_no_read() -> None:
-    assert not late_answers_arrive_after_leader_changes()
+def test_responses_of_an_earlier_term_confirm_no_read() -> None:
+    assert not late_responses_arrive_after_leader_changes()
 
 
-def test_without_term_check_old_answers_confirm_the_wrong_read(
+def test_without_term_check_old_responses_confirm_wrong_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(RaftCore, "_is_current_term", of_any_earlier_term)
+    monkeypatch.setattr(RaftCore, "_is_current_term", accept_any_term)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
-        late_answers_arrive_after_leader_changes()
+        late_responses_arrive_after_leader_changes()
 
 
 # -- retries between a follower and its leader -----------------------------------------------------
@@ -166,7 +166,7 @@ def a_follower_asks_again_after_a_leader_change() -> object:
 PASS_ON = Forwarder.forward
 
 
-def under_the_same_ticket(forwarder: Forwarder, request: PendingRequest) -> None:
+def under_the_same_read_id(forwarder: Forwarder, request: PendingRequest) -> None:
     PASS_ON(forwarder, request)
     forwarder._last_ticket -= 1
 
@@ -178,7 +178,7 @@ def test_followers_retry_is_a_new_read() -> None:
 def test_without_new_read_id_followers_retry_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Forwarder, "forward", under_the_same_ticket)
+    monkeypatch.setattr(Forwarder, "forward", under_the_same_read_id)
     assert a_follower_asks_again_after_a_leader_change() == 1
 
 
@@ -275,7 +275,7 @@ def ask_without_voiding(server: RaftServer, target: int, *, by_priority: bool) -
     server.lease_void = False
 
 
-def forgive_at_the_end(server: RaftServer) -> None:
+def restore_the_lease_at_the_end(server: RaftServer) -> None:
     """The lease is valid again after an aborted transfer."""
     ADVANCE(server)
     if server.transfer is None:
@@ -296,7 +296,7 @@ def test_without_voided_lease_transfer_source_reads_stale(monkeypatch: pytest.Mo
 def test_without_lasting_void_aborted_transfer_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "advance", forgive_at_the_end)
+    monkeypatch.setattr(transfer, "advance", restore_the_lease_at_the_end)
     assert not the_source_of_a_transfer_is_read(aborted=False)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         the_source_of_a_transfer_is_read(aborted=True)

@@ -1,7 +1,7 @@
-"""Stale reads that returned values older than their bound.
+"""Stale reads that would return values older than their bound.
 
-In each test a write is acknowledged, and much time passes. Then a node that does not know of the write gets a stale
-read with the bound `BOUND_MS`. It must reject the read, not answer with the old value.
+In each test a write is acknowledged, and much more time than the bound passes. Then a node that does not know of the
+write gets a stale read with the bound `BOUND_MS`. It must reject the read, not answer with the old value.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Answers = dict[int, str]
 Mail = tuple[int, SendPeer]
 
 
-def begun(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
+def started_cluster(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
     """Node 1 leads, and all nodes know that `x` is "old"."""
     cluster = Cluster(raft=raft, rules=2, snapshot_entries=snapshot_entries)
     cluster.elect(1)
     put(cluster, 1, "old")
     cluster.pass_time(100)
-    assert ask(cluster, 1, 2, 3) == {1: "old", 2: "old", 3: "old"}
+    assert stale_reads(cluster, 1, 2, 3) == {1: "old", 2: "old", 3: "old"}
     return cluster
 
 
@@ -55,7 +55,7 @@ def put(cluster: Cluster, node_id: int, value: str, key: str = "x") -> None:
     assert driver.replies[-1].error is None
 
 
-def ask(cluster: Cluster, *node_ids: int) -> Answers:
+def stale_reads(cluster: Cluster, *node_ids: int) -> Answers:
     """The answers of these nodes to a stale read: the value, or "too stale"."""
     answers: Answers = {}
     for node_id in node_ids:
@@ -70,7 +70,7 @@ def ask(cluster: Cluster, *node_ids: int) -> Answers:
 
 
 def deliver(cluster: Cluster, waits: Callable[[Mail], bool]) -> list[Mail]:
-    """Deliver all mail except what waits on its link; return the rest."""
+    """Deliver all messages except those that wait on their links. Return these."""
     waiting: list[Mail] = []
     while cluster.mail:
         mail = cluster.mail.popleft()
@@ -82,7 +82,7 @@ def deliver(cluster: Cluster, waits: Callable[[Mail], bool]) -> list[Mail]:
 
 
 def heartbeats(cluster: Cluster, leader: Driver, waits: Callable[[Mail], bool]) -> list[Mail]:
-    """A second of heartbeats; return the mail that waits."""
+    """Let the leader send heartbeats for a second. Return the messages that wait."""
     waiting: list[Mail] = []
     for _ in range(20):
         cluster.now += 50_000
@@ -92,7 +92,7 @@ def heartbeats(cluster: Cluster, leader: Driver, waits: Callable[[Mail], bool]) 
 
 
 def arrive(cluster: Cluster, waiting: list[Mail]) -> None:
-    """Deliver the mail that waited; what it causes is lost."""
+    """Deliver the messages that waited. The messages that they cause are lost."""
     for from_id, send in waiting:
         cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.mail.clear()
@@ -102,18 +102,18 @@ def has_entries(mail: Mail) -> bool:
     return isinstance(mail[1].message, AppendEntries) and bool(mail[1].message.entries)
 
 
-def at_receipt(server: RaftServer, request: AppendEntries) -> None:
+def at_receipt_of_request(server: RaftServer, request: AppendEntries) -> None:
     """A follower's state counts as fresh as the receipt of a message, regardless of when the message was sent."""
     if request.is_current and server.commit_index >= request.leader_commit:
         server.fresh_as_of = server.now
 
 
-def at_answers(server: RaftServer, now: int) -> int | None:
+def at_receipt_of_responses(server: RaftServer, now: int) -> int | None:
     """A leader's state counts as fresh as the receipt of the responses, regardless of when they were sent."""
     return freshness._last_contact(server, now)
 
 
-def whatever_it_holds(server: RaftServer, request: AppendEntries) -> None:
+def regardless_of_the_commit_index(server: RaftServer, request: AppendEntries) -> None:
     """The follower need not have reached the leader's commit index."""
     request.leader_commit = min(request.leader_commit, server.commit_index)
     HEARD(server, request)
@@ -132,7 +132,7 @@ def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
     Returns:
         the answers of the two nodes before the entry arrives, and afterwards.
     """
-    cluster = begun(raft)
+    cluster = started_cluster(raft)
     put(cluster, 1, "new")
     cluster.cut = {1}
     cluster.mail.clear()
@@ -143,11 +143,11 @@ def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
     late = deliver(cluster, has_entries)
     late += heartbeats(cluster, new, has_entries)
     assert new.replica.core.role == "leader"
-    meanwhile = ask(cluster, 2, 3)
+    meanwhile = stale_reads(cluster, 2, 3)
     cluster.mail.extend(late)
     cluster.settle()
     cluster.pass_time(100)
-    return meanwhile, ask(cluster, 2, 3)
+    return meanwhile, stale_reads(cluster, 2, 3)
 
 
 def test_only_leader_that_committed_in_term_makes_state_fresh() -> None:
@@ -162,11 +162,11 @@ def test_without_commit_check_fresh_state_misses_a_write() -> None:
 
 
 def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
-    """The same, and the entry arrives, but the follower's disk hangs for a minute.
+    """As `a_new_leaders_entry_is_late`, but the entry arrives and the follower's disk hangs for a minute.
 
     The follower still answers heartbeats, so the leader stays the leader.
     """
-    cluster = begun(raft)
+    cluster = started_cluster(raft)
     put(cluster, 1, "new")
     cluster.cut = {1}
     cluster.mail.clear()
@@ -183,7 +183,7 @@ def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
         heartbeats(cluster, new, lambda _mail: False)
     assert new.replica.core.role == "leader"
     assert slow.unsynced, "it holds the entry in memory"
-    return ask(cluster, 2, 3)
+    return stale_reads(cluster, 2, 3)
 
 
 def test_hanging_follower_disk_makes_no_state_fresh() -> None:
@@ -199,14 +199,14 @@ def test_without_freshness_check_hanging_disk_hides_a_write() -> None:
 
 def appends_wait_on_a_link() -> Answers:
     """Heartbeats to node 3 wait on a link while a write is acknowledged, and arrive much later."""
-    cluster = begun(GUARDED)
+    cluster = started_cluster(GUARDED)
     waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
     assert waiting
     cluster.cut = {3}
     put(cluster, 1, "new")
     cluster.now += LONG
     arrive(cluster, waiting)
-    return ask(cluster, 3)
+    return stale_reads(cluster, 3)
 
 
 def test_followers_age_counts_from_its_own_echo() -> None:
@@ -216,13 +216,13 @@ def test_followers_age_counts_from_its_own_echo() -> None:
 def test_without_echo_time_followers_age_is_too_low(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "on_append_entries", at_receipt)
+    monkeypatch.setattr(freshness, "on_append_entries", at_receipt_of_request)
     assert appends_wait_on_a_link() == {3: "old"}
 
 
-def answers_wait_on_a_link() -> Answers:
+def responses_wait_on_a_link() -> Answers:
     """The responses to the leader wait. It is cut off, another leader acknowledges a write; then they arrive."""
-    cluster = begun(GUARDED)
+    cluster = started_cluster(GUARDED)
     old = cluster.drivers[1]
     cluster.now += 50_000
     old.step(Tick())
@@ -236,18 +236,18 @@ def answers_wait_on_a_link() -> Answers:
     cluster.now += LONG
     arrive(cluster, waiting)
     assert old.replica.core.role == "leader", "it does not know of the new leader"
-    return ask(cluster, 1)
+    return stale_reads(cluster, 1)
 
 
 def test_leaders_age_counts_from_the_start_of_the_round() -> None:
-    assert answers_wait_on_a_link() == {1: "too stale"}
+    assert responses_wait_on_a_link() == {1: "too stale"}
 
 
 def test_without_round_start_leaders_age_is_too_low(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "confirmed_at", at_answers)
-    assert answers_wait_on_a_link() == {1: "old"}
+    monkeypatch.setattr(freshness, "confirmed_at", at_receipt_of_responses)
+    assert responses_wait_on_a_link() == {1: "old"}
 
 
 def a_cut_off_leader_keeps_a_follower() -> Answers:
@@ -271,10 +271,10 @@ def a_cut_off_leader_keeps_a_follower() -> Answers:
     cluster.now += LONG
     heartbeats(cluster, old, crosses)
     assert old.replica.core.role == "leader"
-    return ask(cluster, 1, 3)
+    return stale_reads(cluster, 1, 3)
 
 
-def ago_unknown(server: RaftServer, progress: Progress) -> tuple[int, bool, int]:
+def without_time_since_quorum(server: RaftServer, progress: Progress) -> tuple[int, bool, int]:
     """The leader does not add the time since a quorum last confirmed it."""
     echo_us, is_current, _ = ECHO_FOR(server, progress)
     return echo_us, is_current, 0
@@ -290,7 +290,7 @@ def test_follower_adds_its_leaders_time_without_quorum() -> None:
 def test_without_leaders_age_follower_of_cut_off_leader_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "echo_fields", ago_unknown)
+    monkeypatch.setattr(freshness, "echo_fields", without_time_since_quorum)
     assert a_cut_off_leader_keeps_a_follower() == {1: "too stale", 3: "old"}
 
 
@@ -299,7 +299,7 @@ def test_without_leaders_age_follower_of_cut_off_leader_is_stale(
 
 def a_follower_is_behind_after_a_snapshot() -> Answers:
     """Node 3 was away and gets a snapshot. The entries after the snapshot are late; heartbeats are not."""
-    cluster = begun(GUARDED, snapshot_entries=4)
+    cluster = started_cluster(GUARDED, snapshot_entries=4)
     cluster.cut = {3}
     for number in range(6):
         put(cluster, 1, "old", f"other{number}")
@@ -311,7 +311,7 @@ def a_follower_is_behind_after_a_snapshot() -> Answers:
     behind, core = cluster.drivers[3].replica.core, cluster.drivers[1].replica.core
     assert behind.snapshot is not None
     assert behind.commit_index < core.commit_index
-    return ask(cluster, 3)
+    return stale_reads(cluster, 3)
 
 
 def test_follower_behind_its_snapshot_is_not_fresh() -> None:
@@ -321,13 +321,13 @@ def test_follower_behind_its_snapshot_is_not_fresh() -> None:
 def test_without_lag_check_follower_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "on_append_entries", whatever_it_holds)
+    monkeypatch.setattr(freshness, "on_append_entries", regardless_of_the_commit_index)
     assert a_follower_is_behind_after_a_snapshot() == {3: "old"}
 
 
 def much_is_committed_and_not_applied() -> Answers:
     """Node 3 was away and gets many commits in one message. It is asked after the first of several applying steps."""
-    cluster = begun(GUARDED)
+    cluster = started_cluster(GUARDED)
     cluster.cut = {3}
     for number in range(MAX_STEP_COST):
         put(cluster, 1, "old", f"other{number}")
@@ -343,7 +343,7 @@ def much_is_committed_and_not_applied() -> Answers:
         from_id, send = cluster.mail.popleft()
         cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     assert behind.replica.core.commit_index == leader.replica.core.commit_index
-    return ask(cluster, 3)
+    return stale_reads(cluster, 3)
 
 
 def test_state_with_unapplied_commits_is_not_fresh() -> None:
@@ -361,8 +361,8 @@ def test_without_apply_check_fresh_log_reads_stale(monkeypatch: pytest.MonkeyPat
 
 
 def an_echo_of_an_earlier_incarnation_is_late() -> Answers:
-    """A message of the leader from before node 3's restart arrives after it. The clock has another start now."""
-    cluster = begun(GUARDED)
+    """A message that the leader sent before node 3's restart arrives after it. Node 3's clock has another start now."""
+    cluster = started_cluster(GUARDED)
     cluster.now += LONG  # where the clock of the earlier incarnation was
     waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
     heartbeats(cluster, cluster.drivers[1], lambda _mail: False)
@@ -375,10 +375,10 @@ def an_echo_of_an_earlier_incarnation_is_late() -> Answers:
     cluster.now = max(echoed) + 1000  # by chance
     cluster.restart(3)
     arrive(cluster, waiting)
-    return ask(cluster, 3)
+    return stale_reads(cluster, 3)
 
 
-def in_any_incarnation(server: RaftServer, request: AppendEntries) -> None:
+def accept_any_incarnation(server: RaftServer, request: AppendEntries) -> None:
     """An echo counts for every incarnation of this server."""
     started_at, server.started_at = server.started_at, 0
     HEARD(server, request)
@@ -392,12 +392,12 @@ def test_echo_of_an_earlier_incarnation_is_ignored() -> None:
 def test_without_incarnation_check_old_echo_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "on_append_entries", in_any_incarnation)
+    monkeypatch.setattr(freshness, "on_append_entries", accept_any_incarnation)
     assert an_echo_of_an_earlier_incarnation_is_late() == {3: "old"}
 
 
 def test_clock_starts_elsewhere_in_each_incarnation() -> None:
-    """So after a reboot, too, the two incarnations have no clock value in common."""
+    """Therefore two incarnations share no clock value, even after a reboot."""
     command = [sys.executable, "-c", "from qcore.node.clock import now_us; print(now_us())"]
     shown = [int(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]
     assert all(0 < value < 1 << 60 for value in shown)

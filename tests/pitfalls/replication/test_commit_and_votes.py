@@ -1,4 +1,4 @@
-"""Which acknowledgements make a commit, and what counts as a vote."""
+"""Commits and votes: which acknowledgements commit an entry, and what counts as a vote."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def figure_8(safeguards: Safeguards) -> bool:
     whose entry is of term 3, is elected.
 
     Returns:
-        whether server 5 was elected without an entry that was called committed.
+        whether server 5 was elected without an entry that server 1 regarded as committed.
     """
     logs = {1: (1, 2), 2: (1, 2), 3: (1,), 4: (1,), 5: (1, 3)}
     durable = {node: started(FIVE, terms, 3) for node, terms in logs.items()}
@@ -184,7 +184,7 @@ def test_without_separate_vote_a_stale_log_is_elected(monkeypatch: pytest.Monkey
 
 
 def a_lower_term_with_a_longer_log_rejoins() -> list[int]:
-    """etcd#8501: the leader crashes, and of the two others only the one in a lower term can win.
+    """etcd#8501: the leader crashes, and only the server in the lower term can win.
 
     Server 1 led term 2 and has one entry more than the others. Server 3 was elected in term 3 with the vote of 2, and
     crashed before it replicated an entry.
@@ -217,7 +217,7 @@ def a_lower_term_with_a_longer_log_rejoins() -> list[int]:
 ON_PRE_VOTE = election.on_pre_vote
 
 
-def silent_to_older_terms(server: RaftServer, from_id: int, request: PreVote) -> None:
+def ignore_older_terms(server: RaftServer, from_id: int, request: PreVote) -> None:
     """Drops a request of an older term without an answer."""
     if request.term >= server.term:
         ON_PRE_VOTE(server, from_id, request)
@@ -230,7 +230,7 @@ def test_rejected_pre_vote_carries_the_higher_term() -> None:
 def test_without_term_in_rejection_the_election_deadlocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(election, "on_pre_vote", silent_to_older_terms)
+    monkeypatch.setattr(election, "on_pre_vote", ignore_older_terms)
     assert a_lower_term_with_a_longer_log_rejoins() == []
 
 

@@ -1,4 +1,4 @@
-"""Terms, votes and entries that were sent before they were durable."""
+"""Durability: terms, votes and entries are sent only after they are durable."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ START = RaftServer.__init__
 def believe_the_log(
     server: RaftServer, config: RaftConfig, durable: DurableState, *, rng: Random, now: int
 ) -> None:
-    """A restarted server takes the term of its last entry, as if there had been no later one."""
+    """A restarted server uses the term of its last entry, as if it had never seen a later one."""
     durable.hard_state.term = durable.entries[-1].term
     START(server, config, durable, rng=rng, now=now)
 

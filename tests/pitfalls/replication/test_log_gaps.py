@@ -104,13 +104,13 @@ def state_after_restart(durable: DurableState) -> list[int]:
     return state
 
 
-def take_it_as_it_is(durable: DurableState) -> RaftLog:
-    """The log of a restart, regardless of the snapshot."""
+def accept_any_log(durable: DurableState) -> RaftLog:
+    """Restore the log at a restart without comparing it with the snapshot."""
     first = durable.entries[0].index
     return RaftLog(durable.entries, offset=first - 1, offset_term=None)
 
 
-def what_there_is(log: RaftLog, first: int, last: int) -> list[Entry]:
+def existing_entries(log: RaftLog, first: int, last: int) -> list[Entry]:
     return [entry for entry in log.entries if first <= entry.index <= last]
 
 
@@ -158,8 +158,8 @@ def test_without_gap_check_the_state_has_a_hole(
     storage: Open, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LogOutline, "_check", lambda _outline: None)
-    monkeypatch.setattr(server_module, "restored_log", take_it_as_it_is)
-    monkeypatch.setattr(RaftLog, "between", what_there_is)
+    monkeypatch.setattr(server_module, "restored_log", accept_any_log)
+    monkeypatch.setattr(RaftLog, "between", existing_entries)
     state = restarts_from(storage, APART[name])
     if name == "the log begins after the snapshot ends":
         assert state == [1, 2, 3, 4, 8, 9, 10, 11, 12]

@@ -1,4 +1,4 @@
-"""Steps that several tests share: make a node the leader, hold messages back, crash all, lease reads."""
+"""The steps that several pitfall tests share: make a node the leader, hold messages back, crash all, lease reads."""
 
 from __future__ import annotations
 

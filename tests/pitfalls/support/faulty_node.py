@@ -1,4 +1,4 @@
-"""A process in place of `qcore`: a node whose disk can be stalled, and whose guards can be removed.
+"""A substitute for the program `qcore`: a node whose disk can be stalled, and whose guards can be removed.
 
 While the file `<data directory>.stall` exists, no write to the node's log ends. The waiting writes are in no file, so
 `kill -9` loses them as a power loss would. `QCORE_TEST_WITHOUT` names the removed guards, separated by commas:

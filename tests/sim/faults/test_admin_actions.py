@@ -101,7 +101,7 @@ def test_final_voters_can_fail() -> None:
     ("timeline", "message"),
     [
         ("[{at_ms: 1, add_learner: 4}]", "node 4 is not among"),
-        ("[{at_ms: 1, change_members: [1, 4]}]", "neither nodes nor do they join"),
+        ("[{at_ms: 1, change_members: [1, 4]}]", "not in the cluster, nor do they join"),
         ("[{at_ms: 1, change_members: {voters: [1], add: [2]}}]", "either `voters`"),
         ("[{at_ms: 1, change_members: {}}]", "nothing to change"),
         ("[{at_ms: 1, transfer: {to: 7}}]", "node 7 is not among"),

@@ -153,7 +153,7 @@ def test_invalid_message_actions_are_rejected(action: str, message: str) -> None
         scenario(f"[{{at_ms: 1, {action}}}]")
 
 
-def test_a_held_answer_of_a_wiped_sender_is_dropped() -> None:
+def test_a_held_response_of_a_wiped_sender_is_dropped() -> None:
     """The members refuse a wiped node, so no connection is left for its response."""
     timeline = (
         "[{at_ms: 1000, hold: {message: AppendEntriesResponse, from: 3, to: leader}, for_ms: 1000},"

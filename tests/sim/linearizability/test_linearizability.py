@@ -203,7 +203,7 @@ def test_a_history_of_atomic_registers_is_linearizable(
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([REGISTER, ALL_KINDS]), st.data())
-def test_a_changed_answer_gets_the_verdict_of_brute_force(
+def test_a_changed_output_gets_the_verdict_of_brute_force(
     seed: int, kinds: tuple[OperationKind, ...], data: st.DataObject
 ) -> None:
     history = atomic_history(

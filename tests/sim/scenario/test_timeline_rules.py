@@ -251,9 +251,7 @@ def ask(_rng: Random) -> tuple[Literal["write"], str]:
         ({"workload": "{sessions: true}"}, "sessions adds to registers"),
     ],
 )
-def test_register_operations_are_rejected_for_user_machines(
-    parts: dict[str, str], error: str
-) -> None:
+def test_register_operations_need_a_built_in_machine(parts: dict[str, str], error: str) -> None:
     """The error comes before the run, for a machine in Python and for one in the scenario."""
     spec = scenario(**parts)  # type: ignore[arg-type]  # the texts among its parameters
     with pytest.raises(ConfigError, match=error):

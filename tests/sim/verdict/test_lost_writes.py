@@ -23,7 +23,7 @@ from qcore.sim import World, load_scenario, run_scenario
 from qcore.sim.verdict.expectations import most_advanced_node
 from qcore.sim.verdict.log_queries import LogContents, electable, lost_writes
 from qcore.sim.verdict.snapshot_histories import EntryHistory
-from qcore.sim.workload.user_machine import UserMachine
+from qcore.sim.workload.custom_machine import CustomMachine
 from qcore.trace import TraceWriter
 from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import run, scenario, seen
@@ -234,7 +234,7 @@ def test_an_equal_command_does_not_replace_a_lost_entry() -> None:
     )
     same = json.dumps({"op": "set", "key": "a", "value": 1})
     world = World(
-        spec, 1, TraceWriter(), UserMachine(KeyValueMachine, lambda _rng: ("write", same))
+        spec, 1, TraceWriter(), CustomMachine(KeyValueMachine, lambda _rng: ("write", same))
     )
     world.run()
     acknowledged = [op for op in world.history if op.is_acknowledged_write]
@@ -282,12 +282,12 @@ def test_a_node_log_gives_entries_on_both_sides_of_a_snapshot() -> None:
     assert [log.entry_at(index) for index in range(10)] == [None, *entries, None]
 
 
-def test_a_run_with_a_user_defined_machine_loses_no_write() -> None:
+def test_a_run_with_a_custom_machine_loses_no_write() -> None:
     world = World(
         scenario("[{at_ms: 2000, snapshot: all}, {at_ms: 2500, power_loss: all, for_ms: 100}]"),
         1,
         TraceWriter(),
-        UserMachine(KeyValueMachine, draw),
+        CustomMachine(KeyValueMachine, draw),
     )
     world.run()
     assert lost(world) == []

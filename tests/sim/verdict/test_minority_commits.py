@@ -20,8 +20,8 @@ from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import scenario
 
 
-class Naive:
-    """The check of qcore 0.1.0, which runs beside that of the monitor."""
+class NaiveCheck:
+    """The check of qcore 0.1.0, which runs alongside the monitor."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -57,7 +57,7 @@ def counted(spec: Scenario, seed: int = 1) -> int:
 def test_an_entry_held_by_a_quorum_is_no_minority_commit(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    naive = Naive(monkeypatch)
+    naive = NaiveCheck(monkeypatch)
     for seed in range(1, 6):
         assert counted(load_scenario(SCENARIOS / f"{name}.yaml"), seed) == 0
         assert naive.count == seed, "the naive check counts one in each run"
@@ -71,7 +71,7 @@ def test_a_commit_not_stored_by_a_quorum_is_counted(
 
     spec = scenario(workload="{clients: 2, rate_per_s: 40, read_fraction: 0}")
     assert counted(spec) == 0
-    naive = Naive(monkeypatch)
+    naive = NaiveCheck(monkeypatch)
     monkeypatch.setattr(quorum, "quorum_value", highest_of_all)
     assert counted(spec) > 20
     assert naive.count == 0

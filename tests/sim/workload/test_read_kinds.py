@@ -40,7 +40,7 @@ def test_a_lease_that_outlives_a_transfer_is_caught(monkeypatch: pytest.MonkeyPa
     assert checks == {"linearizability"}
 
 
-def test_the_skewed_clock_is_what_makes_lease_reads_stale() -> None:
+def test_only_the_skewed_clock_makes_lease_reads_stale() -> None:
     """The two scenarios differ only in how reads are served."""
     stale, confirmed = (
         load_scenario(SCENARIOS / f"{name}.yaml")

@@ -20,7 +20,7 @@ LOSSY = "{latency_ms: 2, clients: {loss: 0.2}}"
 COUNTING = "{clients: 3, rate_per_s: 60, keys: 2, sessions: true, timeout_ms: 20000, stop_ms: 2000}"
 
 
-def test_retries_after_lost_answers_count_nothing_twice() -> None:
+def test_retries_after_lost_responses_count_nothing_twice() -> None:
     world = World(scenario(network=LOSSY, workload=COUNTING, until_ms=5000), 1, TraceWriter())
     world.run()
     entries = [entry.data for entry in world.nodes[1].applied if entry.kind == "session"]

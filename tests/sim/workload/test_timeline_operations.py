@@ -51,7 +51,7 @@ def test_the_result_names_the_operation_and_the_value() -> None:
     assert seen == "stale_read of x at node 2: refused (TooStale)"
 
 
-def test_an_operation_without_an_answer_by_the_end_fails() -> None:
+def test_an_operation_without_a_response_by_the_end_fails() -> None:
     ok, seen = judged("{at_ms: 2990, read: {node: 2, key: x, read_kind: read, outcome: ok}}")
     if not ok:
         assert "no outcome yet" in seen

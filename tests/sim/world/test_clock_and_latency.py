@@ -78,14 +78,14 @@ def test_each_distribution_has_its_shape() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("fast", "no distribution"),
-        (True, "no distribution"),
+        ("fast", "not a distribution"),
+        (True, "not a distribution"),
         ([5, 1], "below the lower"),
-        ([1, 2, 3], "no distribution"),
+        ([1, 2, 3], "not a distribution"),
         ({"uniform": [1]}, "two numbers"),
         ({"exponential": [1, 2]}, "one number"),
         ({"normal": {"mean": 1}}, "normal takes mean, deviation"),
-        ({"uniform": [1, 5], "fixed": 3}, "no distribution"),
+        ({"uniform": [1, 5], "fixed": 3}, "not a distribution"),
         ({"uniform": [1, 5], "colour": 3}, "colour"),
         (-1, "greater than or equal to 0"),
     ],

@@ -1,1 +1,4 @@
-"""The actions of a timeline, grouped by what they act on; `registry` lists them all."""
+"""The models of the timeline's actions: what a scenario file may write; `registry` lists them all.
+
+`qcore.sim.faults` executes them.
+"""

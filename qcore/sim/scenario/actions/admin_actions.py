@@ -1,4 +1,4 @@
-"""Timeline actions on the cluster: nodes that join, membership changes and leadership transfers."""
+"""The models of timeline actions on the cluster: joins, membership changes and leadership transfers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _as_tuple(value: object) -> object:
 
 
 class Join(Spec):
-    """Start pristine nodes that are not yet members of the cluster. Short form: their ids."""
+    """Start pristine nodes that are not members of the cluster yet. Short form: their ids."""
 
     kind: Literal["join"] = "join"
     ids: Ids = Field(alias="nodes", min_length=1)

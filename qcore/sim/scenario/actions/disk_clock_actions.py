@@ -1,4 +1,4 @@
-"""Timeline actions on the disks and clocks of nodes."""
+"""The models of timeline actions on the disks and clocks of nodes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DiskSlow(NodeAction):
 
 
 class DiskRecover(NodeAction):
-    """End stalls and slowness."""
+    """End stalls and slow-downs."""
 
     kind: Literal["disk_recover"] = "disk_recover"
 

@@ -1,4 +1,4 @@
-"""Timeline actions on single messages between nodes: drop the next one, hold some back, release them."""
+"""The models of timeline actions on single messages between nodes: drop, hold, release."""
 
 from __future__ import annotations
 

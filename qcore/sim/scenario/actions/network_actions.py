@@ -1,4 +1,4 @@
-"""Timeline actions on the network: partitions and cuts, heal, and changes of link quality."""
+"""The models of timeline actions on the network: partitions and cuts, heal, and changes of link quality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timeline actions on the processes of nodes: crash, power loss, wipe, restart, pause, campaign, take a snapshot."""
+"""The models of timeline actions on processes of nodes: crash, power loss, wipe, restart, pause, campaign, snapshot."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Crash(StopAction):
 
 
 class PowerLoss(StopAction):
-    """The machine loses power. Of the writes that were not synced, only `survives` are kept.
+    """The node's computer loses power. Of the writes that were not synced, only `survives` are kept.
 
     The process wrote them in order, and a checksum cuts a torn tail, so the first ones survive. `survives` is their
     number at each node, `none`, `all`, or `random`, drawn for each node.
@@ -56,7 +56,7 @@ class PowerLoss(StopAction):
 
 
 class Wipe(StopAction):
-    """The process dies and its disk is blank: it starts like a machine that never ran."""
+    """The process dies and its disk becomes blank: it starts like a node that has never run."""
 
     kind: Literal["wipe"] = "wipe"
 
@@ -75,7 +75,7 @@ class Pause(NodeAction):
 
 
 class Resume(NodeAction):
-    """Continue paused processes (SIGCONT)."""
+    """Resume paused processes (SIGCONT)."""
 
     kind: Literal["resume"] = "resume"
 

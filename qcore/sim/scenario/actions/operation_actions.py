@@ -1,4 +1,4 @@
-"""Timeline actions that are single client operations: one write or read at a given node."""
+"""The models of timeline actions that are single client operations: one write or read at a given node."""
 
 from __future__ import annotations
 

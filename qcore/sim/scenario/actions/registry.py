@@ -1,4 +1,4 @@
-"""All actions of a timeline: the key that a scenario file uses for each, and the properties that some share."""
+"""All actions of a timeline: the key that a scenario file uses for each, and the groups that some belong to."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The parts of a scenario file except its timeline: cluster, node settings, network, workload, expectations."""
+"""The models of a scenario file's parts, except the timeline: cluster, settings, network, workload, expectations."""

@@ -27,7 +27,7 @@ from qcore.sim.scenario.values import (
     Spec,
 )
 
-#: Settings that have the same name in a scenario and in `RaftConfig`, and the same for `ReplicaConfig`.
+#: The settings that have the same name in a scenario as in `RaftConfig`; below, as in `ReplicaConfig`.
 _RAFT_SETTINGS = (
     "heartbeat_ms",
     "pre_vote",

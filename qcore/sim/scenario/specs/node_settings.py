@@ -27,7 +27,7 @@ def known_safeguards(value: dict[str, bool]) -> dict[str, bool]:
     """Check that every name is a field of `qcore.core.config.Safeguards`.
 
     Raises:
-        ValueError: a name is not.
+        ValueError: a name is unknown.
     """
     known = [field.name for field in fields(Safeguards)]
     for name in value:

@@ -51,7 +51,7 @@ class WorkloadSpec(Spec):
     response the client repeats it at another node. A session that was idle for `session_lifetime_ms` expires, and
     the client opens another.
 
-    With a custom state machine, the clients draw from `requests` by weight; keys and fractions have no meaning.
+    With a custom state machine, the clients draw from `requests` by weight; keys and fractions have no effect.
     """
 
     clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3

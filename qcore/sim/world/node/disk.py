@@ -35,7 +35,7 @@ class SimDisk:
         state: what the disk holds at first.
 
     Attributes:
-        identity: what the data directory holds beside the log. Changes of it are durable immediately.
+        identity: what the data directory holds in addition to the log. A change of it is durable immediately.
         on_durable: called with a write id when all writes up to it are synced.
         syncs, writes_lost, writes_survived: counts. A write survives if it was not synced and a power loss spared it.
         wipes: how often a blank disk replaced one that was not blank.
@@ -46,7 +46,7 @@ class SimDisk:
         self._sync_latency = sync_latency
         self._slow: dict[Firing, Sampler] = {}
         self._stalls: list[Firing] = []
-        self._counted_stalls: set[Fault] = set()  # that have acted on the current sync
+        self._counted_stalls: set[Fault] = set()  # stalls already counted for the current sync
         self._state = state
         self._waiting: list[Write] = []
         self._syncing: list[Write] = []

@@ -95,7 +95,7 @@ class NodeEffects:
     def begin_life(
         self, machine: HashedMachine, connections: PeerConnections, membership: Membership
     ) -> None:
-        """Execute the effects of another replica: of a process that has just started.
+        """Execute the effects of the replica of a process that has just started, from now on.
 
         Args:
             machine: its state machine.

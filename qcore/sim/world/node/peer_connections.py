@@ -1,6 +1,6 @@
 """Connections between simulated nodes: which peers a node accepts, by the rules of real nodes.
 
-A simulated link carries single messages. Each message stands for a connection that was opened before it. The first
+A simulated link carries single messages, and each message implies that its sender has opened a connection. The first
 message between two lives of two nodes makes both sides check each other's `Hello`
 (`qcore.replica.peers.peer_admission`). A message between nodes that refuse each other is dropped, and the next message
 is checked again.
@@ -20,7 +20,7 @@ from qcore.replica.replica import Replica
 
 @dataclass(slots=True)
 class StoredIdentity:
-    """The identity in the data directory of a simulated node, beside the log.
+    """The identity that the data directory of a simulated node holds in addition to the log.
 
     Attributes:
         incarnation: counts the data directories that the node has had.

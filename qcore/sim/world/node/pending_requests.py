@@ -1,4 +1,4 @@
-"""The requests that a simulated node has accepted and not yet answered: client requests and admin requests."""
+"""The requests that a simulated node has accepted and not yet answered, from clients and from the timeline (admin)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OnReply = Callable[[Reply | None], None]
 
 
 class PendingRequests:
-    """The unanswered requests of one node. Clients get responses over the network, admin requests by callback.
+    """The unanswered requests of one node. Clients get responses over the network; an admin request gets a callback.
 
     Args:
         node_id: the node.
@@ -47,7 +47,7 @@ class PendingRequests:
         return request_id
 
     def refuse_connection(self, client: int, request: RequestMessage) -> None:
-        """Answer as the operating system does while no process listens."""
+        """Refuse a client's connection, as the operating system does while no process listens."""
         self._send(client, ResponseMessage(request.op, request.attempt, connection_refused=True))
 
     def reply(self, reply: Reply) -> None:
@@ -84,7 +84,7 @@ class PendingRequests:
             self._send(client, ResponseMessage(request.op, request.attempt))
 
     def forget_clients(self) -> None:
-        """Forget the requests of the previous process: a new one does not know them."""
+        """Forget the requests of the previous process, which the new one does not know."""
         self._clients = {}
 
     def _next_id(self) -> int:

@@ -32,7 +32,7 @@ from qcore.sim.world.node.pending_requests import PendingRequests
 from qcore.sim.world.services import Services
 
 _NEVER_US: Final = 1 << 60
-#: How many events wait at most for a paused process, as in the buffers of its sockets. More are lost.
+#: At most this many events wait for a paused process, as in its socket buffers. Further events are lost.
 _PAUSED_QUEUE: Final = 10_000
 
 
@@ -102,7 +102,7 @@ class SimNode:
 
     @property
     def applied(self) -> list[Entry]:
-        """The entries that this life has applied after the snapshot that it started with or installed, in order."""
+        """The entries that this life has applied since its latest snapshot, started from or installed, in order."""
         return self.state_history.applied
 
     @property
@@ -112,7 +112,7 @@ class SimNode:
 
     @property
     def visible_state(self) -> tuple[object, ...]:
-        """Changes when the replica does anything visible: role, term, messages sent and snapshots taken."""
+        """A value that changes when the replica does anything visible: role, term, messages sent, snapshots taken."""
         core = self.replica.core if self.replica is not None else None
         role_and_term = (core.role, core.term) if core is not None else None
         return role_and_term, self._effects.messages_sent, self.state_history.captures
@@ -120,7 +120,7 @@ class SimNode:
     # -- the life of the process ------------------------------------------------------------------
 
     def attach(self, peers: Mapping[int, SimNode]) -> None:
-        """Learn the links and the other nodes, which are complete now."""
+        """Record the links and the other nodes, once all of them exist."""
         self._links.update(self._network.links_from(self.node_id))
         self._peers = peers
 
@@ -226,7 +226,7 @@ class SimNode:
             self._network.signal(self._links[peer], PeerUnreachable(self.node_id))
 
     def _fail(self, error: QcoreError | AssertionError) -> None:
-        """Stop after an error of the replica: a broken contract, or a bug that an assertion found."""
+        """Stop after an error of the replica: a broken contract of the state machine, or a failed assertion."""
         self._services.report("node_failed", self.node_id, f"{type(error).__name__}: {error}")
         self.disk.crash(power_loss=False)
         self._die("failed")
@@ -290,7 +290,8 @@ class SimNode:
 
         Args:
             event: the event.
-            fault: has acted once a paused process continues and finds the event.
+            fault: the fault that causes the event. If the process is paused, the fault has acted once the process
+                continues and finds the event.
 
         Returns:
             False if the event is lost, because the process is down or has too many events waiting.

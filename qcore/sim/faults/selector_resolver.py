@@ -193,7 +193,7 @@ class SelectorResolver:
 
 
 def _phase(term: int | str) -> int:
-    """The order of resolution: definite names, then random picks, then names for the remaining nodes."""
+    """The order of resolution: definite names first, then random picks, then `rest`."""
     if isinstance(term, int):
         return 0
     name = term.partition("_")[0]

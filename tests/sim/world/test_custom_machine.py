@@ -148,7 +148,7 @@ def test_scenario_parts_that_need_registers_are_rejected(
         run_scenario(spec, 1, machine=KeyValueMachine, requests=set_visits)
 
 
-def test_a_second_machine_beside_a_user_defined_one_is_rejected(tmp_path: Path) -> None:
+def test_a_second_machine_beside_a_custom_one_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "test.yaml"
     path.write_text(NAMING_A_MACHINE.format(machine=f"{EXAMPLE}:CounterMachine"))
     with pytest.raises(ConfigError, match=r"two machines: .*CounterMachine, and the caller gives"):
@@ -280,7 +280,7 @@ def test_the_readme_scenario_passes() -> None:
         assert result.ok, failures(result)
 
 
-def test_stale_reads_of_user_machines_are_not_register_reads(
+def test_stale_reads_of_custom_machines_are_not_register_reads(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "stale.yaml"

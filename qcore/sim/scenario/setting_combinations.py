@@ -1,9 +1,9 @@
-"""Rejects scenarios whose restarts can give a node settings that contradict each other.
+"""Rejects scenarios whose restarts can give a node a combination of settings that contradict each other.
 
 The settings of one item combine with those that earlier items gave. Items take effect in the order of the run: by
-time, with repetitions. Sometimes only the run decides whether or when an item changes a node: with a name, an event,
-or a crash of a node that may be down. Then every possibility counts. So the check misses no combination that a run
-can reach, and rejects a few that no run would reach.
+time, with repetitions. Sometimes only the run decides whether or when an item changes a node: if the item uses a
+symbolic name, waits for an event, or crashes a node that may be down. Then every possibility counts. The check misses
+no combination that a run can reach, and rejects a few that no run reaches.
 """
 
 from __future__ import annotations
@@ -25,9 +25,15 @@ _TIED = ("election_timeout_ms", "heartbeat_ms", "check_quorum", "lease_reads")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _SettingsChange:
-    """An action that gives settings to `ids`, perhaps to any node (`may_name_any`), or to all (`names_all`).
+    """An action that changes settings of nodes.
 
-    `certain` means that it changes the node in every run.
+    Attributes:
+        number: the item's number in the timeline.
+        settings: the settings that it gives.
+        ids: the nodes that it names by id.
+        may_name_any: whether it uses a symbolic name, which may mean any node.
+        names_all: whether it names all nodes.
+        certain: whether it changes its node in every run.
     """
 
     number: int
@@ -72,7 +78,7 @@ def check_combinations(
 def _check_priorities(
     cluster: ClusterSpec, changes: list[_SettingsChange], nodes: Collection[int]
 ) -> None:
-    """Reject items that together leave no node that may lead: they give every node priority 0 and no node another."""
+    """Reject items that together give every node priority 0, so that no node may lead."""
     giving = [one for one in changes if one.settings.priority is not None]
     if any(one.settings.priority for one in giving):
         return
@@ -134,7 +140,7 @@ def _firings(
 ) -> Iterator[tuple[int, int]]:
     """The times (microseconds) and numbers of the `wanted` items, in the order of the run.
 
-    An item that is not in `repeated` comes once: from then on it may act at any moment.
+    An item that is not in `repeated` is listed once: from then on it may act at any moment.
     """
     queue: list[tuple[int, int, int, int]] = []
     before = 0.0

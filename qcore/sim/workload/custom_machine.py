@@ -18,7 +18,7 @@ from qcore.sim.workload.operations import RequestSource
 
 
 @dataclass(slots=True, frozen=True)
-class UserMachine:
+class CustomMachine:
     """A custom state machine.
 
     Attributes:
@@ -30,7 +30,7 @@ class UserMachine:
     requests: RequestSource
 
 
-def load_user_machine(scenario: Scenario) -> UserMachine | None:
+def load_custom_machine(scenario: Scenario) -> CustomMachine | None:
     """The custom machine that a scenario names, with the requests of its clients; None for a built-in one.
 
     Raises:
@@ -40,7 +40,7 @@ def load_user_machine(scenario: Scenario) -> UserMachine | None:
     if ":" not in name:
         return None
     make = load_machine(name, Path(scenario.source).parent)
-    return UserMachine(make, weighted_requests(scenario.workload.requests))
+    return CustomMachine(make, weighted_requests(scenario.workload.requests))
 
 
 def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:
@@ -56,7 +56,7 @@ def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:
 
 
 def checked_requests(requests: RequestSource) -> RequestSource:
-    """The same source, except that a request which no client can send raises an error that names the function."""
+    """Draws from `requests`. A draw that no client can send raises an error that names the function."""
     name = getattr(requests, "__qualname__", repr(requests))
 
     def draw(rng: Random) -> tuple[RequestKind, str]:
