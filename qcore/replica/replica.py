@@ -67,7 +67,7 @@ from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.leader_wait import LeaderWait
 from qcore.replica.requests.pending import AnyRequestKind, PendingRequest, RequestDeadlines
 from qcore.replica.requests.reads import Reads
-from qcore.replica.requests.state_copies import SnapshotRequests
+from qcore.replica.requests.requested_snapshots import SnapshotRequests
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.sessions.ticks import SessionTicks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qcore.node.config import NodeConfig
 from qcore.replica.requests.flow_control import FlowControl
-from qcore.replica.requests.state_copies import MAX_SNAPSHOT_REQUESTS
+from qcore.replica.requests.requested_snapshots import MAX_SNAPSHOT_REQUESTS
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import CloseSession, KeepSession, OpenSession, TakeSnapshot
 

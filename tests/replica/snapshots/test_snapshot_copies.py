@@ -13,7 +13,7 @@ from qcore.core.messages import AppendEntries
 from qcore.errors import DeadlineExceeded, NotLeader, Overloaded, Refused
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.events import PeerMessageReceived, Reply, RequestSnapshot
-from qcore.replica.requests.state_copies import MAX_SNAPSHOT_REQUESTS
+from qcore.replica.requests.requested_snapshots import MAX_SNAPSHOT_REQUESTS
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_snapshot
 from tests.replica.support.cluster import Cluster, Driver
