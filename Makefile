@@ -39,11 +39,11 @@ test: $(VENV)/.dev-deps ## the test suite (under 8 minutes on 2 cores)
 test-long: $(VENV)/.dev-deps ## every test, the long campaigns too
 	@$(BIN)/python -m pytest -n 2 --timeout 3600
 
-check: $(VENV)/.dev-deps ## lint, format, types, import rules (reads only)
+check: $(VENV)/.dev-deps ## lint, format, types, import rules, words, layout (reads only)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest tests/test_architecture.py
+	@$(BIN)/python -m pytest tests/test_architecture.py tests/test_words.py tests/test_layout.py
 
 fix: $(VENV)/.dev-deps ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
