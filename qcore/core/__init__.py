@@ -9,7 +9,7 @@ The driver's duties, all of them:
 2. Writes (`SaveHardState`, `AppendLog`, `TruncateLog`, `StoreSnapshot`) reach the disk in the order of
    their `write_id`, and become durable in that order. Several may share one sync. When all
    writes up to `n` are durable, step `WriteDurable(n)`.
-3. Send a `Send` only once every write up to its `after` is durable.
+3. A `Send` goes out only once every write up to its `after` is durable.
 4. Call `step(Tick(), now)` when `now` reaches `next_deadline()`. Early calls do no harm.
 5. Never call `step` from within the handling of its effects.
 
