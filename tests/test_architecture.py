@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "qcore"
+from tests.checkout import CHECKOUT
+from tests.imports import imports_of
+
+PACKAGE = CHECKOUT / "qcore"
 FOUNDATION = {
     "qcore",
     "qcore.errors",
@@ -136,22 +139,6 @@ def documented() -> dict[str, tuple[set[str], set[str]]]:
         if internal.startswith("everything"):
             table[package] = (set(INTERNAL) - {package, "testing"}, table[package][1])
     return table
-
-
-def imports_of(tree: ast.Module, path: Path) -> list[tuple[int, str]]:
-    found: list[tuple[int, str]] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: relative import; name the package"
-            assert node.module is not None
-            if (PACKAGE.parent / node.module.replace(".", "/")).is_dir():
-                # `from package import module` names a module of the package, or one of its names.
-                found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
-            else:
-                found.append((node.lineno, node.module))
-    return found
 
 
 def test_every_package_and_module_has_a_rule() -> None:

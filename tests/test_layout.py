@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parent.parent
+from tests.checkout import CHECKOUT
+from tests.imports import imports_of
+
 FOLDERS = ("qcore", "tests", "benchmarks")
 MAX_FILES_IN_A_FOLDER = 12
 MAX_LINES_OF_A_FILE = 500
@@ -53,16 +55,11 @@ def imports(checkout: Path, folders: Iterable[str] = FOLDERS) -> dict[str, set[s
     paths = {module_name(path, checkout): path for path in python_files(checkout, folders)}
     graph: dict[str, set[str]] = {}
     for module, path in paths.items():
-        named: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                named |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}:{node.lineno}: relative import; name the package"
-                assert node.module is not None
-                for alias in node.names:
-                    whole = f"{node.module}.{alias.name}"
-                    named.add(whole if whole in paths else node.module)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = {
+            name if name in paths else name.rpartition(".")[0]
+            for _, name in imports_of(tree, path, checkout)
+        }
         packages = {
             package
             for name in named

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parent.parent
+from tests.checkout import CHECKOUT
+
 GLOSSARY = "docs/glossary.md"
 TABLE_HEADING = "## Words we do not use"
 
