@@ -19,11 +19,11 @@ from qcore.sim.scenario.actions.admin_actions import (
     RemoveAction,
     TransferAction,
 )
+from qcore.sim.world.engine import NEVER_US
 from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.services import Services
 
 _PAUSE_US = 50_000
-_NEVER_US = 1 << 60
 #: The timeout of one attempt if another may follow.
 _ATTEMPT_MS = 1500
 #: Outcomes that another attempt would not change.
@@ -98,7 +98,7 @@ class AdminActions:
         self.ops: list[AdminOperation] = []
 
     def begin(
-        self, action: AdminAction, fault: Fault, rng: Random, until_us: int = _NEVER_US
+        self, action: AdminAction, fault: Fault, rng: Random, until_us: int = NEVER_US
     ) -> None:
         """Begin an action. It ends at `until_us` at the latest.
 

@@ -46,12 +46,11 @@ from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.scenario.actions.registry import REPAIRS, Action
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, microseconds
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.engine import NEVER_US, Engine
 from qcore.sim.world.random_streams import Streams
 
 #: How long to wait before an action that is not ready is tried again.
 _LOOK_AGAIN_US = 1000
-_NEVER_US = 1 << 60
 
 
 @dataclass(slots=True)
@@ -66,7 +65,7 @@ class _ScheduledItem:
     @property
     def until_us(self) -> int:
         """After this time the item does nothing more."""
-        return _NEVER_US if self.item.until_ms is None else microseconds(self.item.until_ms)
+        return NEVER_US if self.item.until_ms is None else microseconds(self.item.until_ms)
 
 
 @dataclass(slots=True)

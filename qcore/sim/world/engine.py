@@ -7,12 +7,16 @@ one callback. Nothing on the hot path is a SimPy process, because a process cost
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from simpy.core import Environment
 from simpy.events import NORMAL, URGENT, Event
 
 #: Events of the same time run in the order in which they were scheduled, urgent ones first.
-__all__ = ["NORMAL", "URGENT", "Call", "Engine"]
+__all__ = ["NEVER_US", "NORMAL", "URGENT", "Call", "Engine"]
+
+#: A simulated time that no run reaches.
+NEVER_US: Final = 1 << 60
 
 
 class Call(Event):

@@ -21,7 +21,7 @@ from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.workload.sim_client import RequestMessage
-from qcore.sim.world.engine import Call
+from qcore.sim.world.engine import NEVER_US, Call
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_clock import NodeClock
@@ -31,7 +31,6 @@ from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
 from qcore.sim.world.services import Services
 
-_NEVER_US: Final = 1 << 60
 #: At most this many events wait for a paused process, as in its socket buffers. Further events are lost.
 _PAUSED_QUEUE: Final = 10_000
 
@@ -90,7 +89,7 @@ class SimNode:
         )
         self._backlog: list[ReplicaEvent] = []
         self._backlog_faults: list[Fault] = []
-        self._wake_at = _NEVER_US
+        self._wake_at = NEVER_US
         disk.on_durable = self._on_durable
 
     # -- state ------------------------------------------------------------------------------------
@@ -214,7 +213,7 @@ class SimNode:
         self.paused = False
         self._backlog, self._backlog_faults = [], []
         self._pending_requests.process_died()
-        self._wake_at = _NEVER_US
+        self._wake_at = NEVER_US
         self._trace.down(self._now, self.node_id, why)
         self._services.invariants.on_stop(self.node_id)
         self._services.monitor.node_down(self._now, self.node_id)
@@ -390,7 +389,7 @@ class SimNode:
         now = self._now
         if now != self._wake_at:
             return  # an earlier alarm replaced this one, or the process died
-        self._wake_at = _NEVER_US
+        self._wake_at = NEVER_US
         replica = self.replica
         if replica is None or self.paused:
             return
