@@ -6,10 +6,10 @@ import time
 from dataclasses import replace
 from random import Random
 
-from qcore.core.effects import AppendLog, SaveCommit
+from qcore.core.effects import AppendLog, SaveCommit, Send
 from qcore.core.entry import DurableState, Entry
 from qcore.core.messages import AppendEntriesResponse
-from qcore.replica.events import Applied, ReplicaEffect, SendPeer
+from qcore.replica.events import Applied, ReplicaEffect
 from qcore.sim.invariants import Invariants
 from qcore.sim.linearizability import Operation, OperationKind, Value, check_history
 
@@ -59,8 +59,8 @@ def step_effects(index: int) -> list[tuple[int, ReplicaEffect]]:
         (1, AppendLog(index, [entry])),
         (2, AppendLog(index, [entry])),
         (3, AppendLog(index, [entry])),
-        (2, SendPeer(1, acknowledgement, index)),
-        (3, SendPeer(1, acknowledgement, index)),
+        (2, Send(1, acknowledgement, index)),
+        (3, Send(1, acknowledgement, index)),
     ]
     for node in (1, 2, 3):
         effects += [(node, SaveCommit(index)), (node, Applied(entry))]

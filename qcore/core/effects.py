@@ -7,12 +7,14 @@ must be durable first. See the package docstring for the driver's duties.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from qcore.core.entry import Entry, HardState, Membership, Snapshot
 from qcore.core.messages import RaftMessage
 
 Role = Literal["follower", "pre_candidate", "candidate", "leader", "learner"]
+
+M = TypeVar("M", covariant=True)
 
 
 @dataclass(slots=True)
@@ -64,11 +66,14 @@ class SaveCommit:
 
 
 @dataclass(slots=True)
-class Send:
-    """Send once every write up to `after` is durable (0: immediately). The message may be lost."""
+class Send(Generic[M]):
+    """Send once every write up to `after` is durable (0: immediately). The message may be lost.
+
+    The core sends `RaftMessage`s. A replica passes them on, and sends the other messages for peers the same way.
+    """
 
     to: int
-    message: RaftMessage
+    message: M
     after: int
 
 
@@ -185,7 +190,7 @@ class MessageDropped:
 Effect = (
     Write
     | SaveCommit
-    | Send
+    | Send[RaftMessage]
     | Apply
     | RestoreMachine
     | RoleChanged

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from qcore.core.entry import EntryKind, Membership
 from qcore.core.messages import RaftMessage
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 
+M = TypeVar("M", covariant=True)
+
 
 @dataclass(slots=True)
-class MessageReceived:
-    """A message from peer `from_id` arrived."""
+class MessageReceived(Generic[M]):
+    """A message from peer `from_id` arrived: a `RaftMessage` for the core, any message of a peer for a replica."""
 
     from_id: int
-    message: RaftMessage
+    message: M
 
 
 @dataclass(slots=True)
@@ -143,7 +146,7 @@ class SnapshotTaken:
 
 
 Event = (
-    MessageReceived
+    MessageReceived[RaftMessage]
     | Tick
     | WriteDurable
     | Propose

@@ -9,24 +9,17 @@ from qcore.core.effects import (
     MessageDropped,
     RoleChanged,
     SaveCommit,
+    Send,
     VoteGranted,
     Write,
 )
 from qcore.core.entry import Entry, Membership, Snapshot
-from qcore.core.events import Campaign, PeerUnreachable, Tick, WriteDurable
+from qcore.core.events import Campaign, MessageReceived, PeerUnreachable, Tick, WriteDurable
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import QcoreError
 from qcore.replica.messages import PeerMessage, RequestKind
 
 # --- events -------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class PeerMessageReceived:
-    """A message from peer `from_id` arrived."""
-
-    from_id: int
-    message: PeerMessage
 
 
 @dataclass(slots=True)
@@ -145,7 +138,7 @@ class RequestSnapshot:
 
 
 ReplicaEvent = (
-    PeerMessageReceived
+    MessageReceived[PeerMessage]
     | ClientRequest
     | InitCluster
     | UpgradeMachine
@@ -162,15 +155,6 @@ ReplicaEvent = (
 )
 
 # --- effects ------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class SendPeer:
-    """Send the message once every write up to `after` is durable (0: immediately). It may be lost."""
-
-    to: int
-    message: PeerMessage
-    after: int
 
 
 @dataclass(slots=True)
@@ -208,7 +192,7 @@ class VersionRaised:
 ReplicaEffect = (
     Write
     | SaveCommit
-    | SendPeer
+    | Send[PeerMessage]
     | Reply
     | Applied
     | Restored

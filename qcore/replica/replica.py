@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from qcore.core.effects import (
     AppendLog,
@@ -21,14 +22,8 @@ from qcore.core.effects import (
     TransferStarted,
 )
 from qcore.core.entry import DurableState
-from qcore.core.events import (
-    Campaign,
-    Event,
-    MessageReceived,
-    PeerUnreachable,
-    Tick,
-    WriteDurable,
-)
+from qcore.core.events import Campaign, Event, MessageReceived, PeerUnreachable, Tick, WriteDurable
+from qcore.core.messages import RaftMessage
 from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
 from qcore.machines.interface import StateMachine, version_support
@@ -42,13 +37,11 @@ from qcore.replica.events import (
     ChangeMembers,
     ClientRequest,
     InitCluster,
-    PeerMessageReceived,
     PeerVersionSupport,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
     RequestSnapshot,
-    SendPeer,
     TransferLeader,
     TriggerSnapshot,
     UpgradeMachine,
@@ -214,8 +207,8 @@ class Replica:
 
     def _take(self, event: ReplicaEvent, wall_us: int) -> None:
         match event:
-            case PeerMessageReceived(from_id=from_id, message=message):
-                self._on_peer_message(from_id, message)
+            case MessageReceived():
+                self._on_peer_message(event)
             case ClientRequest():
                 if event.kind == "stale_read":
                     self._reads.begin_stale(event)
@@ -252,19 +245,21 @@ class Replica:
                     self._begin_snapshot(keep_entries)
                     self._continue_snapshot(everything=True)
 
-    def _on_peer_message(self, from_id: int, message: PeerMessage) -> None:
+    def _on_peer_message(self, event: MessageReceived[PeerMessage]) -> None:
+        message = event.message
         if isinstance(message, Forward):
             self._accept(
-                message.forward_id, from_id, message.kind, message.payload, message.timeout_ms
+                message.forward_id, event.from_id, message.kind, message.payload, message.timeout_ms
             )
         elif isinstance(message, ForwardResponse):
             self._forwarder.on_forward_response(message)
         elif isinstance(message, ReadIndex):
-            self._accept(message.read_id, from_id, "read_index", "", message.timeout_ms)
+            self._accept(message.read_id, event.from_id, "read_index", "", message.timeout_ms)
         elif isinstance(message, ReadIndexResponse):
             self._forwarder.on_read_index_response(message)
         else:
-            self.step_core(MessageReceived(from_id, message))
+            # What is left is a message of Raft; mypy does not narrow a generic class by its attribute.
+            self.step_core(cast(MessageReceived[RaftMessage], event))
 
     def _accept(
         self,
@@ -303,8 +298,6 @@ class Replica:
         """See `ReplicaContext`."""
         for effect in effects:
             match effect:
-                case Send(to=to, message=message, after=after):
-                    self._out.append(SendPeer(to, message, after))
                 case AppendLog(entries=entries):
                     self._out.append(effect)
                     size = sum(entry.size_bytes() for entry in entries)
@@ -449,7 +442,7 @@ class Replica:
 
     def send(self, to: int, message: PeerMessage) -> None:
         """See `ReplicaContext`."""
-        self._out.append(SendPeer(to, message, 0))
+        self._out.append(Send(to, message, 0))
 
     def start_request(self, request_id: int, timeout_ms: int) -> PendingRequest:
         """See `ReplicaContext`."""

@@ -10,7 +10,7 @@ from typing import Final, Protocol, cast
 
 import qcore
 from qcore.core.entry import Membership
-from qcore.core.events import PeerUnreachable
+from qcore.core.events import MessageReceived, PeerUnreachable
 from qcore.core.messages import (
     AppendEntriesResponse,
     InstallSnapshotResponse,
@@ -29,7 +29,7 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.replica import messages as replica_messages
-from qcore.replica.events import PeerMessageReceived, PeerVersionSupport, ReplicaEvent
+from qcore.replica.events import PeerVersionSupport, ReplicaEvent
 from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse, RequestKind
 from qcore.replica.peers.identity import PeerHello
 from qcore.replica.peers.peer_admission import PeerAdmission
@@ -267,7 +267,7 @@ class PeerRouter:
                 message_id = None
                 if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):
                     # It was certainly not sent, so the client may retry immediately instead of waiting for its timeout.
-                    self._post(PeerMessageReceived(to, rejection_response(message, NotLeader())))
+                    self._post(MessageReceived(to, rejection_response(message, NotLeader())))
         if message_id is None:
             self._metrics.peer_messages_dropped += 1
         else:
@@ -334,7 +334,7 @@ class PeerRouter:
         self._metrics.peer_messages_received += 1
         if self._trace is not None:
             self._trace.received(peer_id, cast(HasMessageId, message).id, inner)
-        self._post(PeerMessageReceived(peer_id, inner))
+        self._post(MessageReceived(peer_id, inner))
 
     def on_unreachable(self, peer_id: int) -> None:
         """Report to the replica that the messages in flight to the peer are lost."""

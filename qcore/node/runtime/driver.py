@@ -21,12 +21,13 @@ from qcore.core.effects import (
     RoleChanged,
     SaveCommit,
     SaveHardState,
+    Send,
     StoreSnapshot,
     TruncateLog,
     VoteGranted,
     Write,
 )
-from qcore.core.events import Tick, WriteDurable
+from qcore.core.events import MessageReceived, Tick, WriteDurable
 from qcore.errors import Overloaded, StorageError
 from qcore.node.clock import now_us, wall_us
 from qcore.node.observability.metrics import NodeMetrics
@@ -34,12 +35,10 @@ from qcore.node.runtime.inbox import Inbox
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
     Applied,
-    PeerMessageReceived,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
     Restored,
-    SendPeer,
     VersionRaised,
 )
 from qcore.replica.messages import Forward, PeerMessage, ReadIndex
@@ -161,9 +160,7 @@ class ReplicaDriver:
             if not self._inbox.offer(event, now_us()):
                 self._metrics.peer_messages_dropped += 1
         except Overloaded as rejection:
-            assert isinstance(event, PeerMessageReceived), (
-                "only requests of peers are rejected here"
-            )
+            assert isinstance(event, MessageReceived), "only requests of peers are rejected here"
             message = event.message
             assert isinstance(message, Forward | ReadIndex), "only requests are rejected here"
             self._handler.send_peer(event.from_id, rejection_response(message, rejection))
@@ -219,7 +216,7 @@ class ReplicaDriver:
         applied = 0
         for effect in effects:
             match effect:
-                case SendPeer(to=to, message=message):
+                case Send(to=to, message=message):
                     if gate.admit(effect):
                         handler.send_peer(to, message)
                 case Reply():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.core.text_size import utf8_length
-from qcore.replica.events import ClientRequest, PeerMessageReceived, ReplicaEvent
+from qcore.replica.events import ClientRequest, ReplicaEvent
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
 from qcore.replica.requests.flow_control import FlowControl
 
@@ -50,7 +51,7 @@ class Inbox:
         if isinstance(event, ClientRequest):
             self._requests.append((event, 0))
             return True
-        if not isinstance(event, PeerMessageReceived):
+        if not isinstance(event, MessageReceived):
             self._events.append((event, 0))
             return True
         message = event.message
@@ -76,13 +77,13 @@ class Inbox:
         taken: list[ReplicaEvent] = []
         for _ in range(min(len(self._events), _MAX_STEP_EVENTS)):
             event, size = self._events.popleft()
-            if isinstance(event, PeerMessageReceived):
+            if isinstance(event, MessageReceived):
                 self._messages -= 1
                 self._message_bytes -= size
             taken.append(event)
         for _ in range(min(len(self._requests), _MAX_STEP_REQUESTS)):
             event, size = self._requests.popleft()
-            if isinstance(event, PeerMessageReceived):
+            if isinstance(event, MessageReceived):
                 self._forwards.release(size, now)
             taken.append(event)
         return taken

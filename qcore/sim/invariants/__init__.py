@@ -30,12 +30,13 @@ from qcore.core.effects import (
     RoleChanged,
     SaveCommit,
     SaveHardState,
+    Send,
     StoreSnapshot,
     TruncateLog,
     VoteGranted,
 )
 from qcore.core.entry import DurableState
-from qcore.replica.events import Applied, ReplicaEffect, Restored, SendPeer
+from qcore.replica.events import Applied, ReplicaEffect, Restored
 from qcore.sim.invariants.commit_monotonic import CommitMonotonic
 from qcore.sim.invariants.election_safety import ElectionSafety
 from qcore.sim.invariants.leader_append_only import LeaderAppendOnly
@@ -83,7 +84,7 @@ class Invariants:
         self._hash = StateHash(limited)
         # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[NodeView, Any], None]] = {
-            SendPeer: self._election.on_send,
+            Send: self._election.on_send,
             VoteGranted: self._election.on_vote,
             Applied: self._on_applied,
             Restored: self._on_restored,

@@ -37,6 +37,7 @@ from qcore.core.messages import (
     AppendEntries,
     InstallSnapshot,
     InstallSnapshotResponse,
+    RaftMessage,
     RequestVote,
     RequestVoteResponse,
 )
@@ -46,7 +47,7 @@ from tests.core.support.cluster import Cluster, membership_entry, started, whole
 THREE = Membership(voters=(1, 2, 3))
 
 
-def sends(effects: list[Effect], to: int) -> list[Send]:
+def sends(effects: list[Effect], to: int) -> list[Send[RaftMessage]]:
     return [effect for effect in effects if isinstance(effect, Send) and effect.to == to]
 
 

@@ -90,7 +90,7 @@ class Node:
     now: int = 0
     wall_us: int = 0  # its wall clock; 0: it has none
     writes: deque[Write | SaveCommit] = field(default_factory=deque)  # not durable yet
-    held: list[Send] = field(default_factory=list)  # waiting for their write
+    held: list[Send[RaftMessage]] = field(default_factory=list)  # waiting for their write
     durable_write_id: int = 0
     machine_index: int = 0
     machine_digest: int = 0
@@ -363,7 +363,7 @@ class Cluster:
                 case _:
                     pass
 
-    def _release(self, node: Node, send: Send) -> None:
+    def _release(self, node: Node, send: Send[RaftMessage]) -> None:
         if self.safety:
             self.safety.sent(node.node_id, send)
         self.network.append(Envelope(node.node_id, send.to, send.message))

@@ -235,7 +235,7 @@ class Safety:
 
     # -- votes and reads -------------------------------------------------------------------------
 
-    def sent(self, node_id: int, send: Send) -> None:
+    def sent(self, node_id: int, send: Send[object]) -> None:
         message = send.message
         if self.watch_votes and isinstance(message, RequestVoteResponse) and message.vote_granted:
             other = self.vote_sent.setdefault((node_id, message.term), send.to)

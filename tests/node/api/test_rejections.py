@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 
 from qcore.client.errors import decode_error, retry_delay
 from qcore.core.entry import Entry
+from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries
 from qcore.errors import NotLeader, Overloaded, Refused
 from qcore.node.api.new_cluster import MAX_MEMBERS
@@ -20,8 +21,8 @@ from qcore.node.application import EntityPerform
 from qcore.node.runtime import inbox as inbox_module
 from qcore.node.runtime.inbox import Inbox
 from qcore.node.status import metrics_object
-from qcore.replica.events import ClientRequest, PeerMessageReceived
-from qcore.replica.messages import Forward, ForwardResponse
+from qcore.replica.events import ClientRequest
+from qcore.replica.messages import Forward, ForwardResponse, PeerMessage
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.wire import REGISTRY
@@ -51,13 +52,13 @@ def test_an_unknown_command_is_named_with_the_known_ones() -> None:
     assert "GetCompleteSchema" in text
 
 
-def forward(number: int, size: int) -> PeerMessageReceived:
-    return PeerMessageReceived(2, Forward(number, "write", "x" * size, 1000))
+def forward(number: int, size: int) -> MessageReceived[PeerMessage]:
+    return MessageReceived(2, Forward(number, "write", "x" * size, 1000))
 
 
-def append(size: int) -> PeerMessageReceived:
+def append(size: int) -> MessageReceived[PeerMessage]:
     entry = Entry(1, 1, "command", "x" * size, 0)
-    return PeerMessageReceived(2, AppendEntries(1, 2, 0, 0, 0, [entry], 0))
+    return MessageReceived(2, AppendEntries(1, 2, 0, 0, 0, [entry], 0))
 
 
 def test_peer_requests_beyond_count_or_bytes_are_rejected() -> None:
@@ -88,7 +89,7 @@ def test_raft_messages_beyond_count_or_bytes_are_dropped(monkeypatch: pytest.Mon
 def test_answers_of_peers_count_toward_the_byte_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
     inbox = Inbox(FlowControl(10, 1000, 1_000_000, 0))
-    answer = PeerMessageReceived(2, ForwardResponse(1, 1000 * "é"))
+    answer = MessageReceived(2, ForwardResponse(1, 1000 * "é"))
     assert [inbox.offer(answer, 0) for _ in range(4)] == [True, True, False, False]
     assert len(inbox.take(0)) == 2
     assert inbox.offer(answer, 0)

@@ -23,7 +23,6 @@ from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.events import PeerMessageReceived
 from qcore.replica.peers.identity import ClusterIdentity, PeerHello
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
@@ -152,7 +151,7 @@ def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None
                 Entry(index + 1 + n, 1, "membership", m.to_json(), 0) for n, m in enumerate(held)
             ]
             message = AppendEntries(1, 2, index, min(index, 1), commit, entries)
-            node._driver.post(PeerMessageReceived(2, message))
+            node._driver.post(MessageReceived(2, message))
             async with asyncio.timeout(20):
                 core = node._replica.core
                 while core.commit_index < commit or core.last_log_index < index + len(held):  # noqa: ASYNC110 - the node steps meanwhile

@@ -8,13 +8,14 @@ from typing import cast
 
 from qcore.core.config import RaftConfig
 from qcore.core.entry import DurableState
+from qcore.core.events import MessageReceived
 from qcore.errors import LocalProtocolError
 from qcore.machines.register import KeyValueMachine
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.events import PeerMessageReceived, ReplicaEvent
+from qcore.replica.events import ReplicaEvent
 from qcore.replica.messages import (
     Forward,
     ForwardResponse,
@@ -54,7 +55,7 @@ def test_an_undeliverable_forward_is_rejected_immediately() -> None:
         router.send(2, Forward(77, "write", "command", 1000))
         router.send(2, ReadIndex(78, 1000))
         for event, kind in zip(posted, (ForwardResponse, ReadIndexResponse), strict=True):
-            assert isinstance(event, PeerMessageReceived)
+            assert isinstance(event, MessageReceived)
             assert event.from_id == 2
             assert isinstance(event.message, ForwardResponse | ReadIndexResponse)
             assert type(event.message) is kind

@@ -9,13 +9,13 @@ from typing import Any, cast
 from zlib import crc32
 
 from qcore.core.entry import Membership
+from qcore.core.events import MessageReceived
 from qcore.core.messages import InstallSnapshot
 from qcore.machines.interface import ApplyContext
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
-from qcore.replica.events import PeerMessageReceived
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
 
@@ -73,7 +73,7 @@ def test_a_node_does_not_query_its_machine_while_restoring(tmp_path: Path) -> No
         chunk = InstallSnapshot(
             2, 2, 500, 2, 0, membership, 0, len(data), crc32(data.encode()), data
         )
-        node._driver.post(PeerMessageReceived(2, chunk))
+        node._driver.post(MessageReceived(2, chunk))
         seen: list[tuple[int, str]] = []
         async with asyncio.timeout(20):
             while not seen or seen[-1][0] < 500:

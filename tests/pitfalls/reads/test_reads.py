@@ -7,7 +7,7 @@ import json
 import pytest
 
 from qcore.core import RaftConfig, RaftCore
-from qcore.core.events import TransferLeadership
+from qcore.core.events import MessageReceived, TransferLeadership
 from qcore.core.leadership import transfer
 from qcore.core.messages import (
     AppendEntries,
@@ -17,7 +17,6 @@ from qcore.core.messages import (
 from qcore.core.raft_server import RaftServer
 from qcore.core.reads import read_index
 from qcore.errors import DeadlineExceeded
-from qcore.replica.events import PeerMessageReceived
 from qcore.replica.messages import ReadIndexResponse
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest
@@ -158,7 +157,7 @@ def a_follower_asks_again_after_a_leader_change() -> object:
     follower.step()
     assert isinstance(follower.replies[-1].error, DeadlineExceeded), "the first attempt is over"
     follower.request(2, GET, "follower_read", timeout_ms=60_000)
-    follower.step(PeerMessageReceived(1, answer))
+    follower.step(MessageReceived(1, answer))
     results = [reply.result for reply in follower.replies if reply.request_id == 2]
     return json.loads(results[0] or "null")["value"] if results else None
 

@@ -15,14 +15,16 @@ from itertools import combinations
 import pytest
 
 from qcore.core import RaftConfig, Safeguards
-from qcore.core.events import Campaign, Tick
+from qcore.core.effects import Send
+from qcore.core.events import Campaign, MessageReceived, Tick
 from qcore.core.log.progress import Progress
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.raft_server import RaftServer
 from qcore.core.reads import freshness
 from qcore.errors import TooStale
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
-from qcore.replica.events import ClientRequest, PeerMessageReceived, SendPeer
+from qcore.replica.events import ClientRequest
+from qcore.replica.messages import PeerMessage
 from qcore.replica.requests.reads import Reads
 from tests.replica.support.cluster import Cluster, Driver
 
@@ -34,7 +36,7 @@ GUARDED = RaftConfig(1)
 LONG = 12_000_000
 
 Answers = dict[int, str]
-Mail = tuple[int, SendPeer]
+Mail = tuple[int, Send[PeerMessage]]
 
 
 def started_cluster(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
@@ -77,7 +79,7 @@ def deliver(cluster: Cluster, waits: Callable[[Mail], bool]) -> list[Mail]:
         if waits(mail):
             waiting.append(mail)
         elif mail[0] not in cluster.cut and mail[1].to not in cluster.cut:
-            cluster.drivers[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
+            cluster.drivers[mail[1].to].step(MessageReceived(mail[0], mail[1].message))
     return waiting
 
 
@@ -94,7 +96,7 @@ def heartbeats(cluster: Cluster, leader: Driver, waits: Callable[[Mail], bool]) 
 def arrive(cluster: Cluster, waiting: list[Mail]) -> None:
     """Deliver the messages that waited. The messages that they cause are lost."""
     for from_id, send in waiting:
-        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
     cluster.mail.clear()
 
 
@@ -177,7 +179,7 @@ def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
     while new.replica.core.role != "leader":
         mail = cluster.mail.popleft()
         if mail[1].to != 1:
-            cluster.drivers[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
+            cluster.drivers[mail[1].to].step(MessageReceived(mail[0], mail[1].message))
     slow.stalled = True
     for _ in range(60):
         heartbeats(cluster, new, lambda _mail: False)
@@ -341,7 +343,7 @@ def much_is_committed_and_not_applied() -> Answers:
             cluster.now += 50_000
             leader.step(Tick())
         from_id, send = cluster.mail.popleft()
-        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
     assert behind.replica.core.commit_index == leader.replica.core.commit_index
     return stale_reads(cluster, 3)
 

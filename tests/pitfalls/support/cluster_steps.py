@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qcore.core.events import ReadRequested
-from qcore.replica.events import PeerMessageReceived
+from qcore.core.events import MessageReceived, ReadRequested
 from qcore.replica.messages import PeerMessage
 from tests.core.support.cluster import Cluster, Envelope
 from tests.replica.support.cluster import Cluster as ReplicaCluster
@@ -71,5 +70,5 @@ def deliver_all_but(cluster: ReplicaCluster, kind: type[PeerMessage]) -> list[Pe
         if isinstance(send.message, kind):
             kept.append(send.message)
         else:
-            cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
+            cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
     return kept

@@ -9,21 +9,15 @@ from zlib import crc32
 import pytest
 
 from qcore.core.entry import DurableState, HardState, Snapshot, SnapshotMeta
-from qcore.core.events import Tick, WriteDurable
+from qcore.core.events import MessageReceived, Tick, WriteDurable
 from qcore.core.messages import InstallSnapshot
 from qcore.core.version import LATEST_RULES
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import REGISTERS_PER_STEP, KeyValueMachine
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST, RESTORE_COST
-from qcore.replica.events import (
-    Applied,
-    ClientRequest,
-    PeerMessageReceived,
-    ReplicaEffect,
-    Restored,
-    TriggerSnapshot,
-)
+from qcore.replica.events import Applied, ClientRequest, ReplicaEffect, Restored, TriggerSnapshot
+from qcore.replica.messages import PeerMessage
 from tests.replica.support.cluster import Cluster, Driver
 
 ENTRIES = 5 * MAX_STEP_COST // 2
@@ -137,21 +131,21 @@ def test_more_events_in_a_step_apply_no_more_entries() -> None:
         leader.request(number, put("k", number))
     cluster.settle()
     cluster.cut = set()
-    mail: list[PeerMessageReceived] = []
+    mail: list[MessageReceived[PeerMessage]] = []
     follower = cluster.drivers[3]
     for _ in range(200):
         cluster.now += 50_000
         leader.step(Tick())
         for from_id, send in [*cluster.mail]:
             if send.to == 3:
-                mail.append(PeerMessageReceived(from_id, send.message))
+                mail.append(MessageReceived(from_id, send.message))
         cluster.mail.clear()
         counts = [applied(follower.step(*mail)), *finish(follower)]
         mail.clear()
         assert max(counts) <= MAX_STEP_COST
         for from_id, send in [*cluster.mail]:
             if send.to == 1:
-                leader.step(PeerMessageReceived(from_id, send.message))
+                leader.step(MessageReceived(from_id, send.message))
         if follower.replica.applied_index == leader.replica.applied_index:
             break
     assert follower.replica.applied_index == leader.replica.applied_index
@@ -252,7 +246,7 @@ def behind(machine: type[CountsRestores] | type[Plain]) -> tuple[Cluster, Driver
             cluster.now += 50_000
             leader.step(Tick())
         from_id, send = cluster.mail.popleft()
-        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
     return cluster, leader, follower
 
 
@@ -368,7 +362,7 @@ def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
     checksum = crc32(text.encode())
     message = InstallSnapshot(5, 2, 50, 4, 0, membership, 0, len(text), checksum, text)
     with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
-        driver.step(PeerMessageReceived(2, message))
+        driver.step(MessageReceived(2, message))
     snapshot = Snapshot(SnapshotMeta(50, 4, 0, membership), text)
     driver.durable = DurableState(HardState(5, None, 50), snapshot, [])
     with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):

@@ -23,7 +23,6 @@ from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     AddLearner,
     InitCluster,
-    PeerMessageReceived,
     PeerVersionSupport,
     Reply,
     TriggerSnapshot,
@@ -499,7 +498,7 @@ def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
     leader.step(Campaign())
     while not leader.replica.core.has_committed_in_term:
         source, send = cluster.mail.popleft()
-        cluster.drivers[send.to].step(PeerMessageReceived(source, send.message))
+        cluster.drivers[send.to].step(MessageReceived(source, send.message))
     assert leader.replica.has_apply_backlog
     early = upgraded(leader, 1).error
     assert isinstance(early, ChangeRefused)

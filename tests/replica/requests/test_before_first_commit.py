@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from qcore.core.config import RaftConfig
-from qcore.core.events import Campaign, Tick
+from qcore.core.events import Campaign, MessageReceived, Tick
 from qcore.core.messages import AppendEntries
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferUnknown
@@ -22,14 +22,13 @@ from qcore.replica.events import (
     AddLearner,
     ChangeMembers,
     ClientRequest,
-    PeerMessageReceived,
     ReplicaEvent,
     RequestSnapshot,
     TransferLeader,
     UpgradeMachine,
 )
 from qcore.replica.leadership import Leadership
-from qcore.replica.messages import Forward, ReadIndex, RequestKind
+from qcore.replica.messages import Forward, PeerMessage, ReadIndex, RequestKind
 from qcore.replica.sessions.session_table import open_session_payload
 from qcore.storage.log_size import Footprint
 from tests.replica.support.cluster import Cluster, Driver
@@ -71,7 +70,7 @@ class NewLeader:
         self.put(old, "old")
         self.cluster.pass_time(100)
         self.put(old, "new")
-        self.late: list[tuple[int, PeerMessageReceived]] = []
+        self.late: list[tuple[int, MessageReceived[PeerMessage]]] = []
         self.cluster.cut = {1}
         self.win()
 
@@ -103,7 +102,7 @@ class NewLeader:
             from_id, send = self.cluster.mail.popleft()
             if from_id == 1 or send.to == 1:
                 continue
-            mail = PeerMessageReceived(from_id, send.message)
+            mail = MessageReceived(from_id, send.message)
             if isinstance(send.message, AppendEntries) and send.message.entries:
                 self.late.append((send.to, mail))
             else:
@@ -366,7 +365,7 @@ def test_write_is_accepted_and_succeeds_once_committed(
 def test_peer_requests_get_no_response_before_first_commit() -> None:
     """A follower's `ReadIndex` and `Forward`, as they arrive over the wire."""
     world = NewLeader()
-    world.leader.step(PeerMessageReceived(3, ReadIndex(7, 5000)))
-    world.leader.step(PeerMessageReceived(3, Forward(8, "read", GET, 5000)))
+    world.leader.step(MessageReceived(3, ReadIndex(7, 5000)))
+    world.leader.step(MessageReceived(3, Forward(8, "read", GET, 5000)))
     sent = [send.message for _, send in world.cluster.mail]
     assert all(isinstance(message, AppendEntries) for message in sent), sent

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-from qcore.core.events import Tick
+from qcore.core.events import MessageReceived, Tick
 from qcore.errors import NotLeader, OutcomeUnknown, ProposalDropped, QcoreError
-from qcore.replica.events import PeerMessageReceived
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from tests.replica.support.cluster import Cluster, Driver
@@ -78,7 +77,7 @@ def test_old_leader_may_still_respond_before_the_timeout() -> None:
             mail.append(send.message)
     (forward,) = mail
     cluster.elect(2)
-    follower.step(PeerMessageReceived(1, ForwardResponse(forward.forward_id, "null", 9)))
+    follower.step(MessageReceived(1, ForwardResponse(forward.forward_id, "null", 9)))
     assert outcome(follower, 6) == "null"
 
 
@@ -94,7 +93,7 @@ def test_a_repeated_session_command_counts_once() -> None:
     while cluster.mail:  # only the response to the forward is lost
         from_id, send = cluster.mail.popleft()
         if not isinstance(send.message, ForwardResponse):
-            cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
+            cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
     cluster.cut = {1}
     cluster.elect(2)
     cluster.settle()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from qcore.core.events import Tick
+from qcore.core.events import MessageReceived, Tick
 from qcore.core.messages import AppendEntriesResponse, TimeoutNow, TimeoutNowResponse
 from qcore.errors import (
     ChangeRefused,
@@ -17,14 +17,7 @@ from qcore.errors import (
     TransferFailed,
     TransferUnknown,
 )
-from qcore.replica.events import (
-    AddLearner,
-    ChangeMembers,
-    PeerMessageReceived,
-    Reply,
-    TransferLeader,
-    TriggerSnapshot,
-)
+from qcore.replica.events import AddLearner, ChangeMembers, Reply, TransferLeader, TriggerSnapshot
 from qcore.replica.leadership import Leadership
 from tests.replica.support.cluster import Cluster, Driver
 
@@ -230,7 +223,7 @@ def test_response_from_the_old_address_confirms_no_new_one() -> None:
     before = core.last_log_index - 1
     newest = core._server.reads.round  # the last message of the leader to the old address
     late = AppendEntriesResponse(core.term, True, before, before, before, core.term, newest)
-    leader.step(PeerMessageReceived(4, late))
+    leader.step(MessageReceived(4, late))
     assert core.match_index_of(4) == before, "its response counts"
     cluster.pass_time(1200)
     assert core.membership.address_of(4) == "10.0.0.4:80"
@@ -453,7 +446,7 @@ def test_committed_change_succeeds_though_entry_is_compacted() -> None:
     joint_index = old.replica.core.membership_index
     while old.replica.core.commit_index < joint_index:
         from_id, send = cluster.mail.popleft()
-        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
     cluster.mail.clear()
     cluster.cut = {1}
     new = cluster.elect(2)
@@ -478,7 +471,7 @@ def test_new_leader_finishes_the_joint_phase_of_the_old_one() -> None:
     while cluster.mail:  # all nodes store the joint configuration, and the leader gets no response
         from_id, send = cluster.mail.popleft()
         if send.to != 1:
-            cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
+            cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
     cluster.cut = {1}
     new = cluster.elect(2)
     cluster.pass_time(200)
@@ -576,7 +569,7 @@ def test_transfer_rejected_by_its_target_has_failed() -> None:
     term = leader.replica.core.term
     cluster.cut = {3}
     leader.step(TransferLeader(50, 3, 2000))
-    leader.step(PeerMessageReceived(3, TimeoutNowResponse(term, False)))
+    leader.step(MessageReceived(3, TimeoutNowResponse(term, False)))
     error = last_reply(leader).error
     assert isinstance(error, TransferFailed)
     assert str(error).startswith("node 3 rejected the transfer")
@@ -591,7 +584,7 @@ def test_late_rejection_settles_the_transfer() -> None:
     leader.step(TransferLeader(50, 3, 5000))
     cluster.pass_time(600)
     assert all(reply.request_id != 50 for reply in leader.replies)
-    leader.step(PeerMessageReceived(3, TimeoutNowResponse(leader.replica.core.term, False)))
+    leader.step(MessageReceived(3, TimeoutNowResponse(leader.replica.core.term, False)))
     assert isinstance(last_reply(leader).error, TransferFailed)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import pytest
 
+from qcore.core.effects import Send
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntriesResponse
 from qcore.errors import SequenceRefused, SessionExpired
 from qcore.machines.interface import ApplyContext
 from qcore.replica import durability_gate
 from qcore.replica.durability_gate import DurabilityGate
-from qcore.replica.events import SendPeer
 from qcore.replica.sessions import session_table
 from qcore.replica.sessions.session_table import (
     SessionTable,
@@ -106,7 +106,7 @@ def test_sends_that_wait_for_a_hanging_disk_are_bounded() -> None:
     held = DurabilityGate()
     response = AppendEntriesResponse(1, True, 1, 0, 0, 0, 0)
     for _ in range(durability_gate.MAX_HELD + 100):
-        assert not held.admit(SendPeer(2, response, 1))
+        assert not held.admit(Send(2, response, 1))
     assert (len(held), held.dropped) == (durability_gate.MAX_HELD, 100)
     assert len(held.release(1)) == durability_gate.MAX_HELD
-    assert held.admit(SendPeer(2, response, 1))
+    assert held.admit(Send(2, response, 1))

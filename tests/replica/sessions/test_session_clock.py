@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, Snapshot
-from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
+from qcore.core.effects import AppendLog, SaveHardState, Send, StoreSnapshot
 from qcore.core.entry import EntryKind
 from qcore.core.events import Tick, WriteDurable
 from qcore.core.version import ClusterVersion
 from qcore.errors import SessionExpired, StoreError
 from qcore.machines.register import KeyValueMachine
 from qcore.replica import Replica, ReplicaConfig
-from qcore.replica.events import ClientRequest, SendPeer, TransferLeader, TriggerSnapshot
+from qcore.replica.events import ClientRequest, TransferLeader, TriggerSnapshot
+from qcore.replica.messages import PeerMessage
 from qcore.replica.sessions.session_table import (
     LIFETIME_MIN_MS,
     MAX_SESSIONS,
@@ -334,7 +335,7 @@ def test_messages_under_rules_1_are_valid_for_0_1_0() -> None:
     sent_messages: list[dict[str, object]] = []
     post = cluster.post
 
-    def listen(from_id: int, send: SendPeer) -> None:
+    def listen(from_id: int, send: Send[PeerMessage]) -> None:
         sent_messages.append(TypeAdapter(type(send.message)).dump_python(send.message))
         post(from_id, send)
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcore.core.events import Campaign, Tick
+from qcore.core.events import Campaign, MessageReceived, Tick
 from qcore.core.messages import AppendEntries
 from qcore.errors import DeadlineExceeded, NotLeader, Overloaded, Refused
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.events import PeerMessageReceived, Reply, RequestSnapshot
+from qcore.replica.events import Reply, RequestSnapshot
 from qcore.replica.requests.requested_snapshots import MAX_SNAPSHOT_REQUESTS
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_snapshot
@@ -233,9 +233,7 @@ def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
     joining = cluster.join(4)
     log = core.log_entries()
     append = AppendEntries(core.term, core.node_id, 0, 0, core.commit_index, log)
-    joining.step(
-        PeerMessageReceived(core.node_id, append), RequestSnapshot(1, 1000, 1000, stale=True)
-    )
+    joining.step(MessageReceived(core.node_id, append), RequestSnapshot(1, 1000, 1000, stale=True))
     reply = outcome(cluster, joining)
     assert reply.index == core.commit_index
     assert "xxx" in copied(joining, reply).query('{"op":"get","key":"key0"}')

@@ -8,24 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from qcore.core.config import RaftConfig
-from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
+from qcore.core.effects import AppendLog, SaveHardState, Send, StoreSnapshot, TruncateLog
 from qcore.core.entry import DurableState, Entry, HardState, Membership
-from qcore.core.events import Campaign, Tick, WriteDurable
+from qcore.core.events import Campaign, MessageReceived, Tick, WriteDurable
 from qcore.core.log.durable_state import apply_write
 from qcore.core.version import LATEST_RULES, ClusterVersion
 from qcore.machines.interface import StateMachine
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.durability_gate import DurabilityGate
-from qcore.replica.events import (
-    ClientRequest,
-    PeerMessageReceived,
-    ReplicaEffect,
-    ReplicaEvent,
-    Reply,
-    SendPeer,
-)
-from qcore.replica.messages import RequestKind
+from qcore.replica.events import ClientRequest, ReplicaEffect, ReplicaEvent, Reply
+from qcore.replica.messages import PeerMessage, RequestKind
 from qcore.replica.replica import Replica
 
 WALL_US = 1_700_000_000_000_000
@@ -69,7 +62,7 @@ class Driver:
                     self.unsynced.append(effect.write_id)
                     if isinstance(effect, StoreSnapshot):
                         self.snapshots_stored.append(effect)
-                case SendPeer():
+                case Send():
                     if self.gate.admit(effect):
                         self.cluster.post(self.node_id, effect)
                 case Reply():
@@ -119,7 +112,7 @@ class Cluster:
         self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)
         self.snapshot_entries = snapshot_entries
         self.snapshot_bytes = snapshot_bytes
-        self.mail: deque[tuple[int, SendPeer]] = deque()
+        self.mail: deque[tuple[int, Send[PeerMessage]]] = deque()
         self.cut: set[int] = set()
         ids = tuple(range(1, size + 1))
         membership = Membership(
@@ -153,7 +146,7 @@ class Cluster:
         leaders = [h for h in self.drivers.values() if h.replica.core.role == "leader"]
         return max(leaders, key=lambda driver: driver.replica.core.term)
 
-    def post(self, from_id: int, send: SendPeer) -> None:
+    def post(self, from_id: int, send: Send[PeerMessage]) -> None:
         self.mail.append((from_id, send))
 
     def settle(self) -> None:
@@ -161,7 +154,7 @@ class Cluster:
         while self.mail:
             from_id, send = self.mail.popleft()
             if from_id not in self.cut and send.to not in self.cut and send.to in self.drivers:
-                self.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
+                self.drivers[send.to].step(MessageReceived(from_id, send.message))
 
     def elect(self, node_id: int) -> Driver:
         """Make `node_id` the leader: let all election timeouts pass, then let it campaign."""

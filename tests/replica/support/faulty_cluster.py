@@ -25,9 +25,8 @@ from qcore.core.effects import (
     TruncateLog,
     Write,
 )
-from qcore.core.events import Tick, WriteDurable
+from qcore.core.events import MessageReceived, Tick, WriteDurable
 from qcore.core.log.durable_state import apply_write
-from qcore.core.messages import RequestVoteResponse
 from qcore.core.raft_server import NEVER
 from qcore.core.version import ClusterVersion
 from qcore.machines.register import KeyValueMachine
@@ -38,12 +37,10 @@ from qcore.replica.events import (
     ChangeMembers,
     ClientRequest,
     InitCluster,
-    PeerMessageReceived,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
     Restored,
-    SendPeer,
     TransferLeader,
 )
 from qcore.replica.messages import (
@@ -202,7 +199,7 @@ class World:
             match effect:
                 case SaveHardState() | AppendLog() | TruncateLog() | StoreSnapshot() | SaveCommit():
                     driver.writes.append(effect)
-                case SendPeer():
+                case Send():
                     if driver.gate.admit(effect):
                         self._post(driver, effect)
                 case Applied(entry=entry):
@@ -228,9 +225,8 @@ class World:
         digest = f"{replica.machine.state_hash()} {text_of(replica.sessions)}"
         self.checker.state(driver.node_id, replica.applied_index, digest, registers)
 
-    def _post(self, driver: Driver, send: SendPeer) -> None:
-        if isinstance(send.message, RequestVoteResponse):
-            self.safety.sent(driver.node_id, Send(send.to, send.message, send.after))
+    def _post(self, driver: Driver, send: Send[PeerMessage]) -> None:
+        self.safety.sent(driver.node_id, send)
         self.network.append(Envelope(driver.node_id, send.to, send.message))
 
     # -- clients ---------------------------------------------------------------------------------
@@ -295,7 +291,7 @@ class World:
         driver = self.drivers[envelope.to]
         if (envelope.source, envelope.to) in self.cut or driver.replica is None:
             return
-        self.step(driver, PeerMessageReceived(envelope.source, envelope.message))
+        self.step(driver, MessageReceived(envelope.source, envelope.message))
 
     def duplicate(self, position: int) -> None:
         """Duplicate a message, but no request: requests between replicas use one connection and never arrive twice."""

@@ -10,6 +10,7 @@ from qcore.core.effects import (
     RoleChanged,
     SaveCommit,
     SaveHardState,
+    Send,
     StoreSnapshot,
     TruncateLog,
     VoteGranted,
@@ -24,7 +25,7 @@ from qcore.core.entry import (
     SnapshotMeta,
 )
 from qcore.core.messages import RequestVoteResponse
-from qcore.replica.events import Applied, ReplicaEffect, Restored, SendPeer
+from qcore.replica.events import Applied, ReplicaEffect, Restored
 from qcore.sim.invariants import Invariants
 
 
@@ -81,7 +82,7 @@ class Cluster:
             node,
             SaveHardState(write, HardState(term, candidate)),
             VoteGranted(term, candidate),
-            SendPeer(candidate, response, write if waits else 0),
+            Send(candidate, response, write if waits else 0),
         )
 
     def restart(self, node: int, state: DurableState) -> None:

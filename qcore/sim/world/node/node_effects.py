@@ -11,13 +11,14 @@ from qcore.core.effects import (
     RoleChanged,
     SaveCommit,
     SaveHardState,
+    Send,
     StoreSnapshot,
     TruncateLog,
     VoteGranted,
 )
 from qcore.core.entry import Membership
 from qcore.replica.durability_gate import DurabilityGate
-from qcore.replica.events import Applied, ReplicaEffect, Reply, Restored, SendPeer
+from qcore.replica.events import Applied, ReplicaEffect, Reply, Restored
 from qcore.replica.messages import PeerMessage
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
@@ -78,7 +79,7 @@ class NodeEffects:
         self._connections: PeerConnections
         # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[Any], None]] = {
-            SendPeer: self._send,
+            Send: self._send,
             Reply: pending_requests.reply,
             AppendLog: self._append,
             SaveHardState: disk.submit,
@@ -128,7 +129,7 @@ class NodeEffects:
 
     # -- messages ---------------------------------------------------------------------------------
 
-    def _send(self, effect: SendPeer) -> None:
+    def _send(self, effect: Send[PeerMessage]) -> None:
         if self._gate.admit(effect):
             self._transmit(effect.to, effect.message)
 

@@ -9,13 +9,14 @@ from typing import Final
 from simpy.events import NORMAL, Event
 
 from qcore.core.entry import Entry, Membership
-from qcore.core.events import PeerUnreachable, Tick, WriteDurable
+from qcore.core.events import MessageReceived, PeerUnreachable, Tick, WriteDurable
 from qcore.core.log.durable_state import last_index
 from qcore.core.messages import InstallSnapshot
 from qcore.errors import QcoreError
 from qcore.machines.interface import StateMachine
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.events import PeerMessageReceived, PeerVersionSupport, ReplicaEvent, Reply
+from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
+from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
 from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
@@ -250,7 +251,8 @@ class SimNode:
             self._trace.recv(now, self.node_id, source, message_id, name)
             if type(payload) is InstallSnapshot:
                 self._effects.snapshot_source = source
-            event = PeerMessageReceived(source, payload)  # type: ignore[arg-type]  # peers send nothing else
+            event: MessageReceived[PeerMessage]
+            event = MessageReceived(source, payload)  # type: ignore[arg-type]  # peers send nothing else
             if self.paused:
                 self.deliver_event(event)
             else:
