@@ -61,7 +61,7 @@ TOP_LEVEL: dict[str, set[str]] = {
 
 #: package -> third-party distributions it may import.
 EXTERNAL: dict[str, set[str]] = {
-    "core": {"pydantic"},
+    "core": set(),
     "machines": {"pydantic", "pydantic_core", "typing_extensions", "yaml"},
     "storage": {"pydantic"},
     "transport": {"pydantic", "pydantic_core", "websockets"},

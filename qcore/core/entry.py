@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from operator import not_
-from typing import Annotated, Literal
-
-from pydantic import Field, TypeAdapter
+from typing import Literal, TypeGuard, TypeVar
 
 from qcore.core.text_size import utf8_length
-from qcore.core.version import FIRST_VERSION, ClusterVersion
+from qcore.core.version import (
+    FIRST_VERSION,
+    SINCE_RULES_2,
+    ClusterVersion,
+    compact_json,
+    object_in,
+)
 
 EntryKind = Literal["command", "noop", "membership", "session", "version"]
+
+_T = TypeVar("_T")
 
 #: Bytes counted per entry on top of its data, for batch and window limits.
 ENTRY_OVERHEAD_BYTES = 48
@@ -41,7 +46,7 @@ class Entry:
     kind: EntryKind
     data: str
     time_us: int
-    clock_us: Annotated[int, Field(exclude_if=not_)] = 0
+    clock_us: int = field(default=0, metadata=SINCE_RULES_2)
 
     def size_bytes(self) -> int:
         """Bytes of the data as UTF-8 plus a fixed overhead. JSON may escape characters and take more on the wire."""
@@ -87,8 +92,8 @@ class Membership:
     learners_next: tuple[int, ...] = ()
     addresses: tuple[tuple[int, str], ...] = ()
     cluster_id: str = ""
-    joined: Annotated[tuple[tuple[int, int], ...], Field(exclude_if=not_)] = ()
-    auto_leave: Annotated[bool, Field(exclude_if=bool)] = True
+    joined: tuple[tuple[int, int], ...] = field(default=(), metadata=SINCE_RULES_2)
+    auto_leave: bool = field(default=True, metadata={"exclude_if": bool})
 
     @property
     def is_joint(self) -> bool:
@@ -134,21 +139,77 @@ class Membership:
 
     def to_json(self) -> str:
         """Canonical text, as stored in a `membership` entry."""
-        return _membership_adapter().dump_json(self).decode()
+        values: dict[str, object] = {
+            "voters": self.voters,
+            "voters_outgoing": self.voters_outgoing,
+            "learners": self.learners,
+            "learners_next": self.learners_next,
+            "addresses": self.addresses,
+            "cluster_id": self.cluster_id,
+        }
+        if self.joined:
+            values["joined"] = self.joined
+        if not self.auto_leave:
+            values["auto_leave"] = False
+        return compact_json(values)
 
     @classmethod
     def from_json(cls, text: str) -> Membership:
         """Inverse of `to_json`.
 
         Raises:
-            pydantic.ValidationError: the text is not a membership.
+            ValueError: the text is not a membership. A key that is missing has its default value, and an unknown one
+                means nothing.
         """
-        return _membership_adapter().validate_json(text)
+        found = object_in(text)
+        cluster_id, auto_leave = found.get("cluster_id", ""), found.get("auto_leave", True)
+        if type(cluster_id) is not str:
+            raise ValueError("cluster_id is a text")
+        if type(auto_leave) is not bool:
+            raise ValueError("auto_leave is true or false")
+        return cls(
+            voters=tuple(_list_in(found, "voters", _is_int)),
+            voters_outgoing=tuple(_list_in(found, "voters_outgoing", _is_int)),
+            learners=tuple(_list_in(found, "learners", _is_int)),
+            learners_next=tuple(_list_in(found, "learners_next", _is_int)),
+            addresses=tuple(
+                (first, last) for first, last in _list_in(found, "addresses", _is_address)
+            ),
+            cluster_id=cluster_id,
+            joined=tuple((first, last) for first, last in _list_in(found, "joined", _is_joined)),
+            auto_leave=auto_leave,
+        )
 
 
-@cache
-def _membership_adapter() -> TypeAdapter[Membership]:
-    return TypeAdapter(Membership)
+def _list_in(
+    found: Mapping[str, object], key: str, is_item: Callable[[object], TypeGuard[_T]]
+) -> Iterator[_T]:
+    """The items of a list in a JSON object; none if the key is missing.
+
+    Raises:
+        ValueError: the value is no list, or an item is of another kind.
+    """
+    items = found.get(key, [])
+    if not isinstance(items, list):
+        raise ValueError(f"{key} is a list")
+    for item in items:
+        if not is_item(item):
+            raise ValueError(f"{key} holds {item!r:.100}")
+        yield item
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return type(value) is int  # `True` is not a number in JSON
+
+
+def _is_address(value: object) -> TypeGuard[tuple[int, str]]:
+    return (
+        isinstance(value, list) and len(value) == 2 and _is_int(value[0]) and type(value[1]) is str
+    )
+
+
+def _is_joined(value: object) -> TypeGuard[tuple[int, int]]:
+    return isinstance(value, list) and len(value) == 2 and _is_int(value[0]) and _is_int(value[1])
 
 
 @dataclass(slots=True, frozen=True)

@@ -7,27 +7,15 @@ and passes it to the core with the event.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from operator import not_
-from typing import Annotated
-
-from pydantic import Field
+from dataclasses import dataclass, field
 
 from qcore.core.entry import Entry, Membership
-from qcore.core.version import FIRST_VERSION, ClusterVersion
-
-#: Fields that 0.1.0 cannot read. They are 0 (and not written) until the log holds an entry that raises the rules to 2.
-IntSinceRules2 = Annotated[int, Field(exclude_if=not_)]
-BoolSinceRules2 = Annotated[bool, Field(exclude_if=not_)]
-IdsSinceRules2 = Annotated[tuple[int, ...], Field(exclude_if=not_)]
-
-
-def is_first_version(version: ClusterVersion) -> bool:
-    """Whether the version need not be written, because it is the only one that 0.1.0 knew."""
-    return version == FIRST_VERSION
-
-
-VersionSinceRules2 = Annotated[ClusterVersion, Field(exclude_if=is_first_version)]
+from qcore.core.version import (
+    FIRST_VERSION,
+    SINCE_RULES_2,
+    VERSION_SINCE_RULES_2,
+    ClusterVersion,
+)
 
 
 @dataclass(slots=True)
@@ -44,7 +32,7 @@ class RequestVote:
     last_log_index: int
     last_log_term: int
     leadership_transfer: bool = False
-    rules: IntSinceRules2 = 0
+    rules: int = field(default=0, metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)
@@ -53,7 +41,7 @@ class RequestVoteResponse:
 
     term: int
     vote_granted: bool
-    wall_us: IntSinceRules2 = 0
+    wall_us: int = field(default=0, metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)
@@ -69,7 +57,7 @@ class PreVote:
     candidate_id: int
     last_log_index: int
     last_log_term: int
-    leadership_transfer: BoolSinceRules2 = False
+    leadership_transfer: bool = field(default=False, metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)
@@ -105,9 +93,9 @@ class AppendEntries:
     leader_commit: int
     entries: list[Entry]
     round: int = 0
-    echo_us: IntSinceRules2 = 0
-    is_current: BoolSinceRules2 = False
-    confirmed_ago_us: IntSinceRules2 = 0
+    echo_us: int = field(default=0, metadata=SINCE_RULES_2)
+    is_current: bool = field(default=False, metadata=SINCE_RULES_2)
+    confirmed_ago_us: int = field(default=0, metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)
@@ -136,8 +124,8 @@ class AppendEntriesResponse:
     round: int = 0
     priority: int = 1
     promise_ms: int = 0
-    sent_us: IntSinceRules2 = 0
-    wall_us: IntSinceRules2 = 0
+    sent_us: int = field(default=0, metadata=SINCE_RULES_2)
+    wall_us: int = field(default=0, metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)
@@ -159,8 +147,8 @@ class InstallSnapshot:
     checksum: int
     data: str
     round: int = 0
-    last_included_clock_us: IntSinceRules2 = 0
-    version: VersionSinceRules2 = FIRST_VERSION
+    last_included_clock_us: int = field(default=0, metadata=SINCE_RULES_2)
+    version: ClusterVersion = field(default=FIRST_VERSION, metadata=VERSION_SINCE_RULES_2)
 
 
 @dataclass(slots=True)
@@ -180,8 +168,8 @@ class InstallSnapshotResponse:
     round: int = 0
     priority: int = 1
     promise_ms: int = 0
-    sent_us: IntSinceRules2 = 0
-    wall_us: IntSinceRules2 = 0
+    sent_us: int = field(default=0, metadata=SINCE_RULES_2)
+    wall_us: int = field(default=0, metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)
@@ -193,7 +181,7 @@ class TimeoutNow:
 
     term: int
     leader_id: int
-    must_reach: IdsSinceRules2 = ()
+    must_reach: tuple[int, ...] = field(default=(), metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)

@@ -15,22 +15,25 @@ log. The leader appends it only after every member has reported that it supports
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
-from typing import Annotated
-
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import not_
+from typing import ClassVar, Final, TypeGuard
 
 #: The newest rules that this program knows.
 LATEST_RULES = 3
 
+#: Metadata of a field that 0.1.0 cannot read: it is not written while it is 0, false or empty, as it is until the log
+#: holds an entry that raises the rules to 2. (The core validates nothing: pydantic reads the metadata in other layers.)
+SINCE_RULES_2: Final[Mapping[str, object]] = {"exclude_if": not_}
 
-_Number = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
-_Name = Annotated[str, Field(strict=True, max_length=64)]
+_MAX_NUMBER = 2**31 - 1
+_MAX_NAME_CHARS = 64
+_NUMBER = {"strict": True, "ge": 1, "lt": _MAX_NUMBER + 1}
+_NAME = {"strict": True, "max_length": _MAX_NAME_CHARS}
 
 
-@with_config(ConfigDict(extra="forbid"))
 @dataclass(slots=True, frozen=True)
 class ClusterVersion:
     """The active version of a cluster.
@@ -41,22 +44,39 @@ class ClusterVersion:
         machine_version: active version of the state machine.
     """
 
-    rules: _Number = 1
-    machine: _Name = ""
-    machine_version: _Number = 1
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {"extra": "forbid"}
+
+    rules: int = field(default=1, metadata=_NUMBER)
+    machine: str = field(default="", metadata=_NAME)
+    machine_version: int = field(default=1, metadata=_NUMBER)
 
     def to_json(self) -> str:
         """Canonical text, as stored in an entry of kind `version`."""
-        return _adapter().dump_json(self).decode()
+        return compact_json(
+            {
+                "rules": self.rules,
+                "machine": self.machine,
+                "machine_version": self.machine_version,
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str) -> ClusterVersion:
         """Inverse of `to_json`.
 
         Raises:
-            pydantic.ValidationError: the text is not a version.
+            ValueError: the text is not a version.
         """
-        return _adapter().validate_json(text)
+        found = object_in(text)
+        rules, machine = found.pop("rules", 1), found.pop("machine", "")
+        machine_version = found.pop("machine_version", 1)
+        if not _is_number(rules) or not _is_number(machine_version):
+            raise ValueError(f"rules and machine_version are numbers from 1 to {_MAX_NUMBER}")
+        if type(machine) is not str or len(machine) > _MAX_NAME_CHARS:
+            raise ValueError(f"machine is a text of at most {_MAX_NAME_CHARS} characters")
+        if found:
+            raise ValueError(f"unknown key {min(found)!r:.100}")
+        return cls(rules, machine, machine_version)
 
     def takes_effect_after(self, active: ClusterVersion) -> bool:
         """Whether an entry with this version changes a cluster whose version is `active`.
@@ -79,6 +99,15 @@ def activated_versions(versions: Iterable[ClusterVersion]) -> list[ClusterVersio
 
 #: The version of a cluster whose log holds no entry of kind `version`.
 FIRST_VERSION = ClusterVersion()
+
+
+def is_first_version(version: ClusterVersion) -> bool:
+    """Whether the version need not be written, because it is the only one that 0.1.0 knew."""
+    return version == FIRST_VERSION
+
+
+#: As `SINCE_RULES_2`, for a field with a version.
+VERSION_SINCE_RULES_2: Final[Mapping[str, object]] = {"exclude_if": is_first_version}
 
 
 @dataclass(slots=True, frozen=True)
@@ -123,6 +152,27 @@ def _range(low: int, high: int) -> str:
     return f"version {low}" if low == high else f"versions {low} to {high}"
 
 
-@cache
-def _adapter() -> TypeAdapter[ClusterVersion]:
-    return TypeAdapter(ClusterVersion)
+def _is_number(value: object) -> TypeGuard[int]:
+    return type(value) is int and 1 <= value <= _MAX_NUMBER
+
+
+def compact_json(values: Mapping[str, object]) -> str:
+    """The canonical text of an object: no spaces, and no escapes but those that JSON requires."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+def object_in(text: str) -> dict[str, object]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: the text is not a JSON object, or holds half of a surrogate pair.
+    """
+    try:
+        found: object = json.loads(text)
+        if "\\u" in text:  # an escape can name half of a pair, which UTF-8 cannot write
+            compact_json({"": found}).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return found

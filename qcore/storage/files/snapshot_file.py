@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -29,8 +29,7 @@ from typing import IO, Final, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from qcore.core.entry import Membership
-from qcore.core.messages import IntSinceRules2, VersionSinceRules2
-from qcore.core.version import FIRST_VERSION
+from qcore.core.version import FIRST_VERSION, SINCE_RULES_2, VERSION_SINCE_RULES_2, ClusterVersion
 from qcore.errors import ConfigError, SnapshotFileError
 from qcore.files import open_regular
 from qcore.storage.files.atomic_file import AtomicFile
@@ -69,8 +68,8 @@ class SnapshotHeader:
     membership: Membership
     size: int
     sha256: str
-    last_included_clock_us: IntSinceRules2 = 0
-    cluster_version: VersionSinceRules2 = FIRST_VERSION
+    last_included_clock_us: int = field(default=0, metadata=SINCE_RULES_2)
+    cluster_version: ClusterVersion = field(default=FIRST_VERSION, metadata=VERSION_SINCE_RULES_2)
 
     def line(self) -> bytes:
         """The first line of the file, with its newline."""

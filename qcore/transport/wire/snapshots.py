@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
 
 from qcore.core.entry import Membership
-from qcore.core.messages import IntSinceRules2, VersionSinceRules2
-from qcore.core.version import FIRST_VERSION
+from qcore.core.version import FIRST_VERSION, SINCE_RULES_2, VERSION_SINCE_RULES_2, ClusterVersion
 from qcore.transport.wire.common import (
     INT_LIMIT,
     Detail,
@@ -56,8 +55,8 @@ class SnapshotInfo:
     characters: int
     size: int
     sha256: str
-    last_included_clock_us: IntSinceRules2 = 0
-    version: VersionSinceRules2 = FIRST_VERSION
+    last_included_clock_us: int = field(default=0, metadata=SINCE_RULES_2)
+    version: ClusterVersion = field(default=FIRST_VERSION, metadata=VERSION_SINCE_RULES_2)
 
 
 @dataclass(slots=True)
