@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# One list for all platforms and for Python from the oldest that pyproject.toml allows. Versions stay as they are pinned.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-emit-index-url \
+  --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check fix bench lock clean run-deps dev-deps
+.PHONY: help demo test test-long check fix bench lock clean run-deps dev-deps docs-deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +30,14 @@ $(VENV)/.dev-deps: $(VENV)/.run-deps requirements/dev.txt
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
+$(VENV)/.docs-deps: $(VENV)/.run-deps requirements/docs.txt
+	@echo "installing pinned documentation tools ..."
+	@$(PIP) -r requirements/docs.txt
+	@touch $@
+
 run-deps: $(VENV)/.run-deps ## set up .venv with what qcore needs to run
 dev-deps: $(VENV)/.dev-deps ## set up .venv with the test tools too
+docs-deps: $(VENV)/.docs-deps ## set up .venv with the documentation tools too
 
 demo: $(VENV)/.run-deps ## a simulated partition, then a real cluster that loses its leader
 	@$(BIN)/qcore demo
@@ -52,8 +61,12 @@ fix: $(VENV)/.dev-deps ## let ruff rewrite what it can
 bench: $(VENV)/.run-deps ## the figures of benchmarks/README.md
 	@$(BIN)/python -m benchmarks
 
-lock: ## renew the pinned requirements from pyproject.toml
-	@sh requirements/lock.sh
+lock: $(VENV)/.dev-deps ## pin what pyproject.toml lists; UPGRADE=--upgrade takes the newest versions
+	@$(COMPILE) --group build --output-file requirements/build.txt
+	@$(COMPILE) pyproject.toml --output-file requirements/run.txt
+	@$(COMPILE) pyproject.toml --extra testing --extra notebook --group dev \
+	  --constraints requirements/run.txt --output-file requirements/dev.txt
+	@$(COMPILE) --group docs --constraints requirements/dev.txt --output-file requirements/docs.txt
 
 clean: ## remove .venv and what runs left behind
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis
