@@ -92,7 +92,7 @@ def test_commands_that_are_not_run_name_something_real(path: Path) -> None:
 
 
 #: A newcomer reads these first, in this order. They link to the others.
-READ_FIRST = ("README.md", "docs/operations.md")
+READ_FIRST = ("README.md", "docs/how-to/operations.md")
 
 
 @pytest.mark.process
@@ -174,7 +174,7 @@ def test_the_state_machine_of_the_readme_is_the_example() -> None:
 
 @pytest.mark.process
 def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> None:
-    path = CHECKOUT / "docs/api.md"
+    path = CHECKOUT / "docs/reference/api.md"
     library, plain = [block.text for block in blocks(path) if block.language == "python"]
     program = "import asyncio\nfrom qcore.client.client import QcoreClient\n\nasync def main():\n"
     program += "".join(f"    {line}\n" for line in library.splitlines()) + "\nasyncio.run(main())\n"

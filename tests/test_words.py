@@ -1,4 +1,4 @@
-"""Code, documents, scenarios and the notebook use the words of docs/glossary.md and none of those that it bans."""
+"""Code, documents, scenarios and the notebook use the words of the glossary and none of those that it bans."""
 
 from __future__ import annotations
 

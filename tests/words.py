@@ -1,4 +1,4 @@
-"""Finds the words that docs/glossary.md bans in code, documents, scenarios and the notebook.
+"""Finds the words that docs/explanation/glossary.md bans in code, documents, scenarios and the notebook.
 
 `python -m tests.words [PATH ...]` prints every finding as `file:line`, then the count of each word. A path limits the
 search to a file or a folder of the project.
@@ -21,13 +21,13 @@ from pathlib import Path
 
 from tests.checkout import CHECKOUT
 
-GLOSSARY = "docs/glossary.md"
+GLOSSARY = "docs/explanation/glossary.md"
 TABLE_HEADING = "## Words we do not use"
 
 #: What is checked, as patterns of paths in the project.
 CHECKED = (
     "*.md",
-    "docs/*.md",
+    "docs/**/*.md",
     "benchmarks/*.md",
     "Makefile",
     "qcore/**/*.py",

@@ -2,6 +2,6 @@
 
 Each fault has one function that reproduces its conditions. A test runs the function with the guard and shows that
 nothing breaks. Its twin `test_without_...` removes the guard and shows what breaks: it switches off one of the
-`RaftConfig.safeguards`, or replaces the one guarding function. docs/faults.md lists the faults with their public
-threads.
+`RaftConfig.safeguards`, or replaces the one guarding function. docs/explanation/faults.md lists the faults with
+their public threads.
 """

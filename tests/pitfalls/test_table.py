@@ -1,4 +1,4 @@
-"""The guards and tests that docs/faults.md names exist, and it names every ablation of this directory."""
+"""The guards and tests that docs/explanation/faults.md names exist, and it names every ablation of this directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.checkout import CHECKOUT
 HERE = Path(__file__).parent
 #: stem -> path in the checkout, for each module of tests below this directory.
 MODULES = {path.stem: path.relative_to(CHECKOUT) for path in HERE.rglob("test_*.py")}
-TEXT = (CHECKOUT / "docs" / "faults.md").read_text()
+TEXT = (CHECKOUT / "docs" / "explanation" / "faults.md").read_text()
 
 TABLE_MODULE = Path(__file__).relative_to(CHECKOUT)
 #: Tests that support a row and are no test of its guard.

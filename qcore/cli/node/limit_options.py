@@ -165,7 +165,7 @@ class LimitsSection(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write both sections."""
         names = {limit.name for limit in LIMITS}
-        for title, is_limit in (("Options", False), ("Limits (docs/limits.md)", True)):
+        for title, is_limit in (("Options", False), ("Limits (docs/reference/limits.md)", True)):
             records = [
                 record
                 for parameter in self.get_params(ctx)

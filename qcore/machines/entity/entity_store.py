@@ -35,7 +35,7 @@ _STEPS_PER_COST_UNIT = 16
 class EntityStore:
     """Entities with typed fields, described by schemas that inherit from each other.
 
-    Commands and results are the JSON of `Perform.request` and `PerformResponse.response` (docs/wire.md). An
+    Commands and results are the JSON of `Perform.request` and `PerformResponse.response` (docs/reference/wire.md). An
     error is a result, too: it has the text in `error`, and in `detail` the error's `code`. A command
     takes effect as a whole or not at all.
     """

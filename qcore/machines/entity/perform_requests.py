@@ -1,4 +1,4 @@
-"""The requests of `Perform` (docs/wire.md), and how a node turns one into a log command.
+"""The requests of `Perform` (docs/reference/wire.md), and how a node turns one into a log command.
 
 A node passes a client's request to `parse_request` and gets `("write" | "read", payload)` for its replica.
 `PerformRequest` is the same check in the form of a type, for validating whole envelopes.

@@ -22,7 +22,7 @@ def quoted(text: str) -> str:
 
 
 class BadRequest(StoreError):
-    """The request does not have the shape of `Perform` (docs/wire.md); the text names the field."""
+    """The request does not have the shape of `Perform` (docs/reference/wire.md); the text names the field."""
 
 
 class EntityNotFound(StoreError):

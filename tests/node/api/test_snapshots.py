@@ -276,7 +276,7 @@ def test_a_node_without_state_or_disk_space_takes_no_snapshot(tmp_path: Path) ->
 
 
 def test_the_documented_limits_are_those_of_the_code() -> None:
-    document = " ".join((DOCS / "wire.md").read_text().split())
+    document = " ".join((DOCS / "reference" / "wire.md").read_text().split())
     assert f"up to {READ_CHARS:,} at a time" in document
     assert f"`timeout_ms` is optional ({DEFAULT_TIMEOUT_MS:,})" in document
     assert f"until {IDLE_S:g} s after its last use, and at most {MAX_PINS} at a time" in document

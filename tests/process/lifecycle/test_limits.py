@@ -161,7 +161,7 @@ def test_too_few_open_files_are_a_configuration_error(tmp_path: Path) -> None:
 
 
 def test_the_document_names_every_option_with_its_default() -> None:
-    text = (CHECKOUT / "docs" / "limits.md").read_text(encoding="utf-8")
+    text = (CHECKOUT / "docs" / "reference" / "limits.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(--[\w-]+)` \| ([\d.]+) \|", text, re.MULTILINE))
     assert rows == {limit.flag: f"{limit.default}" for limit in LIMITS}
 

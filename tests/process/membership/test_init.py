@@ -33,8 +33,8 @@ def init_concurrently(cluster: LocalCluster, **fields: object) -> list[dict[str,
 
 
 def init_as_documented(cluster: LocalCluster, token: str) -> int:
-    """The exit code of the command in docs/operations.md, with these nodes and this token."""
-    operations = CHECKOUT / "docs" / "operations.md"
+    """The exit code of the command in docs/how-to/operations.md, with these nodes and this token."""
+    operations = CHECKOUT / "docs" / "how-to" / "operations.md"
     (line,) = [span for span in spans(operations) if "--init-token blue-1" in span]
     for node in cluster.nodes.values():
         line = line.replace(f"127.0.0.1:808{node.node_id}", node.address)

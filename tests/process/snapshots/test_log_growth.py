@@ -20,7 +20,7 @@ POLICY = ("--snapshot-bytes", str(SNAPSHOT_BYTES), "--keep-bytes", str(KEEP_BYTE
 #: Four entities, each with a large value: their snapshot is stored in parts.
 VALUE, ENTITIES, ROUNDS = 400_000, 4, 30
 STATE = ENTITIES * VALUE
-#: The bound of `docs/limits.md`, plus one transaction.
+#: The bound of `docs/reference/limits.md`, plus one transaction.
 BOUND = KEEP_BYTES + 4 * max(SNAPSHOT_BYTES, STATE) + 4_000_000
 
 

@@ -1,4 +1,4 @@
-"""How a new leader responds to requests before its first commit in its term; docs/raft.md has the table.
+"""How a new leader responds to requests before its first commit in its term; docs/explanation/raft.md has the table.
 
 It leads but does not know what is committed. Its log may end in acknowledged entries, and in entries that no client
 knows to be committed.

@@ -1,4 +1,4 @@
-"""The scenarios in docs/scenarios.md pass, and it documents every key."""
+"""The scenarios in docs/reference/scenarios.md pass, and it documents every key."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from qcore.sim.scenario.timeline import Item, Trigger
 from tests.checkout import DOCS
 from tests.sim.support.scenario_texts import DESIGN_EXAMPLE, failures
 
-TEXT = (DOCS / "scenarios.md").read_text()
+TEXT = (DOCS / "reference" / "scenarios.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=[text.split("\n")[0] for text in EXAMPLES])
 def test_a_documented_scenario_passes(text: str) -> None:
-    scenario = parse_scenario(text, "docs/scenarios.md")
+    scenario = parse_scenario(text, "docs/reference/scenarios.md")
     for seed in range(1, 6):
         result = run_scenario(scenario, seed)
         assert result.ok, (seed, failures(result))

@@ -345,7 +345,10 @@ def suite_of(scratch: Path, wrap: type) -> StorageConformance:
 
 def test_documented_command_checks_the_example_storage(scratch: Path) -> None:
     suite = EXAMPLES / "test_json_storage.py"
-    assert f"pytest examples/{suite.name}" in (EXAMPLES.parent / "docs" / "api.md").read_text()
+    assert (
+        f"pytest examples/{suite.name}"
+        in (EXAMPLES.parent / "docs" / "reference" / "api.md").read_text()
+    )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--basetemp", str(scratch / "tmp"), str(suite)],
         cwd=EXAMPLES.parent,

@@ -3,8 +3,8 @@
 The content never gets another meaning, no other kind of error occurs, and every start ends. A snapshot
 file has a separate test (`test_snapshot_file.py`: `test_every_flipped_bit_is_detected`): all its bits count.
 
-docs/storage.md lists the harmless bits: unused bytes and free pages of the database, fields of its header that
-SQLite does not need, frames after the last transaction, one slot of the mark, the lock file.
+docs/reference/storage.md lists the harmless bits: unused bytes and free pages of the database, fields of its header
+that SQLite does not need, frames after the last transaction, one slot of the mark, the lock file.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def test_every_bit_flip_has_an_expected_outcome(
 
 
 def test_every_file_of_a_directory_is_in_the_document(samples: dict[bool, Sample]) -> None:
-    text = (DOCS / "storage.md").read_text(encoding="utf-8")
+    text = (DOCS / "reference" / "storage.md").read_text(encoding="utf-8")
     for sample in samples.values():
         for name in sample.files:
             assert f"\n| `{name}` |" in text

@@ -393,7 +393,7 @@ def test_many_problems_are_not_described(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_bounds_are_documented() -> None:
-    document = (CHECKOUT / "docs" / "limits.md").read_text()
+    document = (CHECKOUT / "docs" / "reference" / "limits.md").read_text()
     none, much = FrameBounds.for_commands(0), FrameBounds.for_commands(144 * MIB)
     for name, share, line in (
         ("values", 2, "`--max-command-bytes` / 2 + 64 Ki"),

@@ -1,4 +1,4 @@
-"""Reads the examples of `docs/wire.md`: what is sent, on which connection, and what response is expected."""
+"""Reads the examples of `docs/reference/wire.md`: what is sent, on which connection, and what response is expected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.checkout import DOCS
 
-WIRE_DOCUMENT = DOCS / "wire.md"
+WIRE_DOCUMENT = DOCS / "reference" / "wire.md"
 _BLOCK = re.compile(
     r"^```(json|text) (send|expect|shape)(?: (\w+))?\n(.*?)\n```$", re.DOTALL | re.MULTILINE
 )

@@ -1,4 +1,4 @@
-"""`docs/wire.md` is correct: its examples are sent to a real node, and its shapes are those of the codec."""
+"""`docs/reference/wire.md` is correct: its examples are sent to a real node, and its shapes are those of the codec."""
 
 from __future__ import annotations
 

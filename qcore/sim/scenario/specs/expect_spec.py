@@ -47,7 +47,7 @@ def _plain(name: str) -> str:
 
 
 class ExpectSpec(Spec):
-    """The expectations of a scenario; docs/scenarios.md explains each.
+    """The expectations of a scenario; docs/reference/scenarios.md explains each.
 
     Every scenario expects `safe`, unless it expects a `violation`, or any violation with `safe: false`.
     """
