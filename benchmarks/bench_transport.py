@@ -34,7 +34,7 @@ from qcore.transport.address import parse_address
 from qcore.transport.codec.codec import Codec, encode_response
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.server.handler import HttpResponse
-from qcore.transport.server.server import Server, ServerConnection
+from qcore.transport.server.server import MessageHandler, Server, ServerConnection
 from qcore.transport.wire import (
     REGISTRY,
     Hello,
@@ -82,14 +82,17 @@ class Row:
 class Echo:
     """A handler that responds immediately."""
 
+    def __init__(self) -> None:
+        self.requests: dict[type, MessageHandler] = {Perform: self.perform}
+        self.peer_requests: dict[type, MessageHandler] = {}
+
     def on_open(self, connection: ServerConnection) -> None:
         return
 
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
         raise RemoteProtocolError("this server accepts no peers")
 
-    def on_message(self, connection: ServerConnection, message: object) -> None:
-        assert isinstance(message, Perform)
+    def perform(self, connection: ServerConnection, message: Perform) -> None:
         connection.send_encoded(encode_response("PerformResponse", message.id, RESPONSE))
 
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:

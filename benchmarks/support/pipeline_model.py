@@ -112,7 +112,7 @@ class PipelineModel:
         self._sequence = 0
         self._due: list[tuple[int, int, Callable[[], None]]] = []
         self._disks = {node: _Disk(self, node) for node in MEMBERSHIP.voters}
-        self._held: dict[int, list[Send]] = {node: [] for node in MEMBERSHIP.voters}
+        self._held: dict[int, list[Send[RaftMessage]]] = {node: [] for node in MEMBERSHIP.voters}
         self._busy_until = {(a, b): 0 for a in MEMBERSHIP.voters for b in MEMBERSHIP.voters}
         self._proposed: dict[int, int] = {}
         self._reads: dict[int, int] = {}

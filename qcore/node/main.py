@@ -122,7 +122,7 @@ def run_node(
             stop = _stop_on_signals(log)
             garbage = CollectorControl(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
-            node.on_busy = garbage.freeze
+            node.on_busy(garbage.freeze)
             try:
                 await serve(node, stop)
                 await node.stop()

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from pydantic import JsonValue
 
-from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
-from qcore.core.entry import Membership
 from qcore.core.status import CoreStatus
-from qcore.errors import DiskFull, QcoreError, TransportError
-from qcore.node.api import http_pages
+from qcore.errors import QcoreError
 from qcore.node.api.client_requests import RequestHandler
-from qcore.node.api.member_addresses import advertised_address_problem
+from qcore.node.api.served_connections import ServedConnections
 from qcore.node.application import Application
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
@@ -27,19 +24,17 @@ from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.node.peers.peer_router import PeerRouter
+from qcore.node.replica_changes import ReplicaChanges
 from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
 from qcore.node.status import metrics_object
-from qcore.node.status.metrics_object import LeaderHistory
 from qcore.node.status.metrics_page import metrics_page
 from qcore.node.status.node_state_hash import StateHash
 from qcore.node.status.node_status import NodeStatus, unready_reason
 from qcore.node.topology_loader import TopologyLoader, read_topology
 from qcore.node.watches.divergence import DivergenceWatch
 from qcore.node.watches.node_watches import NodeWatches
-from qcore.replica.events import ReplicaEffect, Reply, VersionRaised
-from qcore.replica.messages import PeerMessage
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
@@ -49,8 +44,8 @@ from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
 from qcore.transport.codec.frame_bounds import FrameBounds
 from qcore.transport.peers.peer_pool import PeerPool
-from qcore.transport.server.server import HttpResponse, Server, ServerConnection
-from qcore.transport.wire import REGISTRY, Hello, HelloReply
+from qcore.transport.server.server import Server
+from qcore.transport.wire import REGISTRY
 
 #: How often the state hash is refreshed.
 _HASH_INTERVAL_S: Final = 0.1
@@ -86,7 +81,6 @@ class Node:
         self._log = log
         self._metrics = NodeMetrics()
         self._started_at = time.monotonic()
-        self._leaders = LeaderHistory()
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
@@ -110,23 +104,14 @@ class Node:
             application.machine,
             self._metrics,
             lambda: self._failure is not None,
-            self.fatal,
+            self._fatal,
         )
         self._identity = ClusterIdentity(
             config.node_id,
             durable_storage.identity().cluster_id,
             storage.incarnation if isinstance(storage, HasIncarnation) else "",
         )
-        self._writer = GroupCommitWriter(
-            durable_storage,
-            asyncio.get_running_loop().call_soon_threadsafe,
-            on_durable=self._on_durable,
-            on_error=self.fatal,
-            on_disk_full=self._on_disk_full,
-            on_snapshot_stored=self._on_snapshot_stored,
-            loaded=loaded,
-        )
-        self._driver = ReplicaDriver(self._replica, self._writer, self, self._metrics)
+        self._driver = ReplicaDriver(self._replica, self._metrics, self._trace)
         self._admission = PeerAdmission(
             self._replica,
             self._identity,
@@ -137,40 +122,58 @@ class Node:
             ),
             lambda error: log.warning("the known members could not be saved", why=str(error)),
         )
-        self._peers = PeerRouter(
-            self._admission, self._driver.post, log, self._metrics, self._trace
-        )
+        inbox = self._driver.inbox
+        self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
         codec = Codec(
             {**REGISTRY, "Perform": application.perform_type},
             FrameBounds.for_commands(config.max_command_bytes),
         )
         self._pool = PeerPool(codec, self._peers, self._peers.hello, rng, config.limits)
         self._peers.use_pool(self._pool)
-        self._server = Server(codec, self, config.limits)
         self._requests = RequestHandler(
             application,
             self._identity,
-            self._driver.post
-            if self._trace is None
-            else self._trace.traced_post(self._driver.post),
+            inbox,
             self.metrics_object,
             self._metrics,
             config,
             self._replica,
             self._peers,
+            self._trace,
         )
-        self._address_problem: str | None = None
+        self._server = Server(
+            codec, ServedConnections(self._requests, self._peers, self, log), config.limits
+        )
         self._replica.connection_problem = self._peers.connection_problem
         self._topology = self._topology_loader()
+        self._changes = ReplicaChanges(
+            config,
+            self._replica,
+            self._identity,
+            self._admission,
+            self._peers,
+            self._requests,
+            self._topology,
+            log,
+            self._metrics,
+            fatal=self._fatal,
+            footprint=lambda: self._writer.footprint,
+        )
+        self._writer = GroupCommitWriter(
+            durable_storage,
+            asyncio.get_running_loop().call_soon_threadsafe,
+            on_durable=self._driver.on_durable,
+            on_error=self._fatal,
+            on_disk_full=self._changes.on_disk_full,
+            on_snapshot_stored=self._changes.on_snapshot_stored,
+            loaded=loaded,
+        )
         self._periodic_tasks = [
             PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
         ]
         if self._trace is not None:
             self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, self._trace.flush))
-        #: Called when the replica becomes busy: it captures a snapshot or applies a long backlog.
-        self.on_busy: Callable[[], None] = lambda: None
-        self._busy = False
         self._watches = NodeWatches(
             config, self._replica, self._identity, self._peers, self._metrics, log
         )
@@ -206,9 +209,8 @@ class Node:
         self._requests.initialiser.listening_on(bound)
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
-        core = self._replica.core
-        self._use_membership(core.membership)
-        self._driver.start()
+        self._changes.use_membership(self._replica.core.membership)
+        self._driver.start(self._writer, self._peers, self._requests, self._changes)
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()
@@ -268,6 +270,10 @@ class Node:
         """Whether a pause shorter than an election timeout is safe."""
         return self._replica.core.role != "leader" and not self._replica.busy
 
+    def on_busy(self, act: Callable[[], None]) -> None:
+        """Call `act` when the replica becomes busy: it captures a snapshot or applies a long backlog."""
+        self._changes.on_busy = act
+
     @property
     def failure(self) -> BaseException | None:
         """The error that stopped the node, once `failed` is set."""
@@ -278,79 +284,8 @@ class Node:
         """Why this node is no longer a member of its cluster, or None."""
         return self._watches.removal.reason()
 
-    # -- effects of the driver (EffectHandler) ---------------------------------------------------------
-
-    def send_peer(self, to: int, message: PeerMessage) -> None:
-        """See `EffectHandler`."""
-        self._peers.send(to, message)
-
-    def reply(self, reply: Reply) -> None:
-        """See `EffectHandler`."""
-        if self._trace is not None:
-            self._trace.request_ended(reply)
-        self._requests.on_reply(reply)
-
-    def on_step(self, effects: Sequence[ReplicaEffect]) -> None:
-        """See `EffectHandler`."""
-        if self._trace is not None:
-            self._trace.effects(effects)
-        self._admission.on_committed_membership()
-        if self._replica.busy != self._busy:
-            self._busy = not self._busy
-            if self._busy:
-                self.on_busy()
-
-    def role_changed(self, change: RoleChanged) -> None:
-        """See `EffectHandler`."""
-        self._metrics.role_changes += 1
-        if self._log.role == "leader" and change.role == "learner":
-            self._end_requests_if_removed()
-        self._leaders.note(change)
-        self._log.term, self._log.role = change.term, change.role
-        self._log.info("role changed", leader=change.leader_id)
-        if self._topology is not None:
-            self._topology.role_changed(change)
-
-    def version_raised(self, raised: VersionRaised) -> None:
-        """See `EffectHandler`."""
-        version = raised.version
-        self._log.info(
-            "version raised",
-            index=raised.index,
-            apply_rules=version.rules,
-            machine=version.machine,
-            machine_version=version.machine_version,
-        )
-
-    def on_snapshot(self, write: StoreSnapshot) -> None:
-        """See `EffectHandler`."""
-        snapshot = write.snapshot
-        self._log.info(
-            "snapshot installed" if write.reset_log else "snapshot taken",
-            index=snapshot.meta.last_included_index,
-            characters=len(snapshot.data),
-        )
-
-    def _end_requests_if_removed(self) -> None:
-        """If this leader has removed itself, end its requests, because it will not learn their outcomes."""
-        if self._config.node_id in self._replica.core.membership.members():
-            return  # only demoted
-        why = "this node led and left the cluster: the request may or may not take effect"
-        # Later: this step has yet to report the outcome of the membership change itself.
-        asyncio.get_running_loop().call_soon(self._requests.abandon, why)
-
-    def membership_changed(self, change: MembershipChanged) -> None:
-        """See `EffectHandler`."""
-        self._log.info(
-            "configuration changed",
-            index=change.index,
-            voters=",".join(map(str, change.membership.voters)),
-            learners=",".join(map(str, change.membership.learners)),
-        )
-        self._use_membership(change.membership)
-
-    def fatal(self, error: BaseException) -> None:
-        """See `EffectHandler`."""
+    def _fatal(self, error: BaseException) -> None:
+        """Stop the node, because of an error after which it cannot continue."""
         if self._failure is not None:
             return
         self._failure = error
@@ -360,69 +295,6 @@ class Node:
             self._log.bug("internal error", error)
         self._driver.stop()
         self.failed.set()
-
-    def _use_membership(self, membership: Membership) -> None:
-        """Join the configuration's cluster and keep connections to its members."""
-        if membership.is_empty:
-            return
-        if self._identity.join(membership.cluster_id):
-            self._log.info("joined cluster", cluster_id=membership.cluster_id)
-        self._peers.set_membership(membership)
-        advertised = self._config.advertise_addr
-        problem = advertised and advertised_address_problem(
-            self._config.node_id, membership, str(advertised)
-        )
-        if problem and problem != self._address_problem:
-            self._log.warning("others know this node by another address", why=problem)
-        self._address_problem = problem
-
-    # -- callbacks of the disk thread -------------------------------------------------------------------
-
-    def _on_durable(self, write_id: int) -> None:
-        self._driver.on_durable(write_id)
-
-    def _on_snapshot_stored(self, index: int) -> None:
-        self._metrics.snapshots_stored += 1
-        self._metrics.snapshot_stored_at = time.time()
-        self._log.info("snapshot stored", index=index, log_bytes=self._writer.footprint.log_bytes)
-
-    def _on_disk_full(self, why: DiskFull | None) -> None:
-        self._requests.reject_writes(
-            why and DiskFull(f"no space is left for the log in {self._config.data_dir}: {why}")
-        )
-        if why is not None:
-            self._log.error(
-                "disk full: writes are rejected, and a leader steps down; reads go on while there is a leader",
-                why=str(why),
-            )
-        else:
-            self._log.info("the disk has space again: writes are accepted")
-
-    # -- callbacks of the server (ServerHandler) ----------------------------------------------------------
-
-    def on_open(self, connection: ServerConnection) -> None:
-        """See `ServerHandler`."""
-        self._log.debug("connection opened", remote=connection.remote)
-
-    def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
-        """See `ServerHandler`."""
-        return self._peers.on_hello(hello)
-
-    def on_message(self, connection: ServerConnection, message: object) -> None:
-        """See `ServerHandler`."""
-        if not self._peers.on_message(connection, message):
-            self._requests.on_message(connection, message)
-
-    def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
-        """See `ServerHandler`."""
-        self._peers.on_close(connection)
-        if error is not None:
-            log = self._log.debug if connection.peer is None else self._log.info
-            log("connection lost", remote=connection.remote, why=str(error))
-
-    def on_http(self, path: str) -> HttpResponse | None:
-        """See `ServerHandler`."""
-        return http_pages.respond(self, path)
 
     # -- contents of the HTTP pages (NodeView) -----------------------------------------------------------------
 
@@ -436,7 +308,7 @@ class Node:
         return metrics_object.metrics_object(
             self._replica.core,
             self._status(),
-            self._leaders,
+            self._changes.leaders,
             self._node_status(),
             self._state_hash.current(),
             now_us(),
@@ -470,7 +342,7 @@ class Node:
             snapshot_stored_at=self._metrics.snapshot_stored_at,
             longest_stall_s=self._metrics.stall_seconds.largest,
             queues={
-                "inbox": self._driver.inbox_length,
+                "inbox": len(self._driver.inbox),
                 "requests": self._requests.in_progress,
                 "writes": self._driver.writes_in_flight,
             },

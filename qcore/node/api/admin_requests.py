@@ -18,11 +18,11 @@ from qcore.errors import ConfigError, QcoreError
 from qcore.node.api.member_addresses import member_address, new_member_problem, same_address
 from qcore.node.api.new_cluster import MAX_MEMBERS
 from qcore.node.api.snapshot_requests import SnapshotRequestHandler
-from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, MakeEvent, SubmitEvent
+from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, GetPermission, MakeEvent, Permission
 from qcore.replica import events
 from qcore.replica.leadership import Leadership
 from qcore.replica.sessions import session_table
-from qcore.transport.server.server import ServerConnection
+from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import (
     ActiveVersion,
     AddLearner,
@@ -57,56 +57,61 @@ class AdminRequestHandler:
     Args:
         core: read for the effective configuration.
         timeout_ms: the timeout of transfers and session requests.
+        get_permission: see `GetPermission`.
+
+    Attributes:
+        handlers: the handlers of these requests, by class; see `ServerHandler`.
     """
 
-    def __init__(self, core: RaftCore, timeout_ms: int) -> None:
+    def __init__(self, core: RaftCore, timeout_ms: int, get_permission: GetPermission) -> None:
         self._core = core
         self._timeout_ms = timeout_ms
-        self._snapshots = SnapshotRequestHandler(core, timeout_ms)
+        self._get_permission = get_permission
+        self._snapshots = SnapshotRequestHandler(core, timeout_ms, get_permission)
+        self.handlers: dict[type, MessageHandler] = {
+            TransferLeader: self._on_transfer,
+            AddLearner: self._on_add_learner,
+            ChangeMembership: self._on_change,
+            UpgradeMachine: self._on_upgrade,
+            OpenSession: self._on_session,
+            KeepSession: self._on_session,
+            CloseSession: self._on_session,
+            **self._snapshots.handlers,
+        }
 
-    def handle(
+    def _on_transfer(self, connection: ServerConnection, message: TransferLeader) -> None:
+        permission = self._get_permission(connection, message)
+        event, respond = self._transfer(message)
+        _execute(connection, event, respond, permission, permission.reject_all)
+
+    def _on_add_learner(self, connection: ServerConnection, message: AddLearner) -> None:
+        event, respond, problem = self._add_learner(message)
+        self._write(connection, message, event, respond, problem)
+
+    def _on_change(self, connection: ServerConnection, message: ChangeMembership) -> None:
+        event, respond = self._change(message)
+        self._write(connection, message, event, respond, _invalid_change(message))
+
+    def _on_upgrade(self, connection: ServerConnection, message: UpgradeMachine) -> None:
+        self._write(connection, message, *_upgrade(message))
+
+    def _on_session(
+        self, connection: ServerConnection, message: OpenSession | KeepSession | CloseSession
+    ) -> None:
+        self._write(connection, message, *self._session(message))
+
+    def _write(
         self,
         connection: ServerConnection,
         message: object,
-        reject_all: QcoreError | None,
-        reject_writes: QcoreError | None,
-        submit_event: SubmitEvent,
-    ) -> bool:
-        """Execute an admin or session request and return True; return False for any other message.
-
-        Args:
-            connection: where the request came from and its response goes.
-            message: any message.
-            reject_all: if not None, the error to reject every request with (shutting down).
-            reject_writes: if not None, the error to reject requests with that write to the log (disk full).
-            submit_event: see `SubmitEvent`.
-        """
-        rejection = reject_all or reject_writes
-        if self._snapshots.handle(connection, message, rejection, submit_event):
-            return True
-        match message:
-            case TransferLeader():
-                rejection = reject_all
-                event, respond = self._transfer(message)
-            case AddLearner():
-                event, respond, problem = self._add_learner(message)
-                rejection = rejection or problem
-            case ChangeMembership():
-                rejection = rejection or _invalid_change(message)
-                event, respond = self._change(message)
-            case UpgradeMachine():
-                event, respond = _upgrade(message)
-            case OpenSession() | KeepSession() | CloseSession():
-                event, respond = self._session(message)
-            case _:
-                return False
-        if rejection is not None:
-            connection.send(respond(None, rejection))
-        else:
-            submit_event(
-                event, lambda outcome: connection.send(respond(outcome.result, outcome.error))
-            )
-        return True
+        event: MakeEvent,
+        respond: MakeResponse,
+        problem: QcoreError | None = None,
+    ) -> None:
+        """Execute a request that writes to the log, unless there is a problem with it."""
+        permission = self._get_permission(connection, message)
+        rejection = permission.reject_all or permission.reject_writes or problem
+        _execute(connection, event, respond, permission, rejection)
 
     def _add_learner(
         self, message: AddLearner
@@ -195,6 +200,21 @@ class AdminRequestHandler:
             events.ClientRequest, kind="session", payload=payload, timeout_ms=self._timeout_ms
         )
         return event, respond
+
+
+def _execute(
+    connection: ServerConnection,
+    event: MakeEvent,
+    respond: MakeResponse,
+    permission: Permission,
+    rejection: QcoreError | None,
+) -> None:
+    if rejection is not None:
+        connection.send(respond(None, rejection))
+    else:
+        permission.submit_event(
+            event, lambda outcome: connection.send(respond(outcome.result, outcome.error))
+        )
 
 
 def _upgrade(message: UpgradeMachine) -> tuple[MakeEvent, MakeResponse]:

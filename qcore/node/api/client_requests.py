@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from pydantic import JsonValue
 
@@ -28,22 +28,24 @@ from qcore.errors import (
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
 from qcore.node.api.init_request import Initialiser
-from qcore.node.api.perform_routing import metric_kind, replica_request
+from qcore.node.api.perform_routing import METRIC_KINDS, replica_request
 from qcore.node.api.request_quotas import RequestQuotas
 from qcore.node.application import Application
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.observability.tracing import NodeTrace
 from qcore.node.peers.peer_router import PeerRouter
-from qcore.node.runtime.submit_event import MakeEvent
-from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
+from qcore.node.runtime.inbox import Inbox
+from qcore.node.runtime.submit_event import MakeEvent, Permission
+from qcore.replica.events import ClientRequest, InitCluster, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
-from qcore.transport.server.server import ServerConnection
+from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import (
     Error,
     GetMetrics,
@@ -73,15 +75,17 @@ class RequestHandler:
     Args:
         application: understands the `Perform` requests of the state machine.
         identity: this node and its cluster.
-        post: passes an event to the replica.
+        inbox: takes the events for the replica.
         metrics_object: makes the metrics object for `GetMetrics`.
         metrics: counts the requests.
         config: how long a request may take, how large it may be, and how many requests and bytes may be in progress.
             Requests beyond these bounds are rejected before they wait anywhere.
         replica: read for the effective configuration and the version.
         peers: the other nodes, for `Init`.
+        trace: records the requests and their outcomes, or None.
 
     Attributes:
+        handlers: the handlers of clients' messages, by class; see `ServerHandler`.
         after_init: called once this node's `Init` is committed, with a function that sends the response. It must call
             that function when the topology is loaded.
         initialiser: executes `Init`.
@@ -91,16 +95,20 @@ class RequestHandler:
         self,
         application: Application,
         identity: ClusterIdentity,
-        post: Callable[[ReplicaEvent], None],
+        inbox: Inbox,
         metrics_object: Callable[[], dict[str, JsonValue]],
         metrics: NodeMetrics,
         config: NodeConfig,
         replica: Replica,
         peers: PeerRouter,
+        trace: NodeTrace | None = None,
     ) -> None:
-        self._admin_requests = AdminRequestHandler(replica.core, config.request_timeout_ms)
+        self._admin_requests = AdminRequestHandler(
+            replica.core, config.request_timeout_ms, self._permission
+        )
         self._application = application
-        self._post = post
+        self._inbox = inbox
+        self._trace = trace
         self._metrics_object = metrics_object
         self._metrics = metrics
         self._timeout_ms = config.request_timeout_ms
@@ -132,29 +140,28 @@ class RequestHandler:
         )
         peers.on_connection_change = self.advance_init
         self._init_timer: asyncio.TimerHandle | None = None
+        self.handlers: dict[type, MessageHandler] = {
+            application.perform_type: self._perform,
+            GetMetrics: self._get_metrics,
+            Init: self._init,
+            **self._admin_requests.handlers,
+        }
 
     # -- incoming --------------------------------------------------------------------------------
 
-    def on_message(self, connection: ServerConnection, message: object) -> None:
-        """Execute a client's message."""
-        if type(message) is self._application.perform_type:
-            self._perform(connection, cast(PerformEnvelope, message))
-            return
-        match message:
-            case GetMetrics(id=message_id):
-                connection.send_encoded(
-                    encode_response(GetMetricsResponse.__name__, message_id, self._metrics_text())
-                )
-            case Init():
-                self._init(connection, message)
-            case Error():
-                pass  # the client could not read a response; there is nothing to answer
-            case _:
-                flow = self._quotas.flow_for(connection, message)
-                rejections = (self._reject_all or flow.rejection(0, now_us()), self._reject_writes)
-                submit_event = partial(self.submit_event, flow=flow)
-                if not self._admin_requests.handle(connection, message, *rejections, submit_event):
-                    self._not_a_request(connection, message)
+    def _get_metrics(self, connection: ServerConnection, message: GetMetrics) -> None:
+        connection.send_encoded(
+            encode_response(GetMetricsResponse.__name__, message.id, self._metrics_text())
+        )
+
+    def _permission(self, connection: ServerConnection, message: object) -> Permission:
+        """See `Permission`; for an admin, session or snapshot request."""
+        flow = self._quotas.flow_for(connection, message)
+        return Permission(
+            self._reject_all or flow.rejection(0, now_us()),
+            self._reject_writes,
+            partial(self.submit_event, flow=flow),
+        )
 
     def _metrics_text(self) -> str:
         """The metrics object as JSON, built once for all requests in one turn of the event loop."""
@@ -183,7 +190,16 @@ class RequestHandler:
         if flow is not None:
             flow.take(0)
         self._callbacks[request_id] = (flow, done)
-        self._post(event(request_id))
+        made = event(request_id)
+        if isinstance(made, ClientRequest):
+            self._add(made)
+        else:
+            self._inbox.add_event(made)
+
+    def _add(self, request: ClientRequest) -> None:
+        if self._trace is not None:
+            self._trace.request_began(request)
+        self._inbox.add_request(request)
 
     def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
         try:
@@ -198,8 +214,11 @@ class RequestHandler:
         if rejection is None and operation.kind == "write":
             rejection = self._reject_writes
         now, size = now_us(), utf8_length(request.payload)
+        # In the usual case its size need not be counted, because no character has more than four bytes.
+        if rejection is None and len(operation.payload) * 4 > self._max_command_bytes:
+            rejection = self._too_large(operation.payload)
         if rejection is None:
-            rejection = self._too_large(operation.payload) or self._flow.rejection(size, now)
+            rejection = self._flow.rejection(size, now)
         if rejection is not None:
             response = self._application.failure(operation.name, rejection)
             self._answer(connection, message.id, operation.name, response)
@@ -214,20 +233,13 @@ class RequestHandler:
             size,
             now,
         )
-        self._post(
-            ClientRequest(
-                request_id,
-                request.kind,
-                request.payload,
-                self._timeout_ms,
-                request.max_staleness_ms,
-            )
+        event = ClientRequest(
+            request_id, request.kind, request.payload, self._timeout_ms, request.max_staleness_ms
         )
+        self._add(event)
 
     def _too_large(self, payload: str) -> TooLarge | None:
         limit = self._max_command_bytes
-        if len(payload) * 4 <= limit:  # the usual case: no character has more than four bytes
-            return None
         size = utf8_length(payload)
         if size <= limit:
             return None
@@ -274,16 +286,12 @@ class RequestHandler:
             lambda number: InitCluster(number, membership, timeout_ms, same_everywhere), done
         )
 
-    def _not_a_request(self, connection: ServerConnection, message: object) -> None:
-        """Reject a known message that is not a request, such as a response."""
-        message_id = getattr(message, "id", "")
-        error = RemoteProtocolError(f"{type(message).__name__} is not a request")
-        connection.send(Error(message_id, str(error), error.detail()))
-
     # -- outgoing --------------------------------------------------------------------------------
 
     def on_reply(self, reply: Reply) -> None:
         """Handle the outcome of a request, which the replica reports."""
+        if self._trace is not None:
+            self._trace.request_ended(reply)
         perform = self._client_requests.pop(reply.request_id, None)
         if perform is None:
             submitted = self._callbacks.pop(reply.request_id, None)
@@ -304,7 +312,7 @@ class RequestHandler:
             response = self._application.failure(name, error)
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
         self._answer(connection, message_id, name, response)
-        self._metrics.count_request(metric_kind(kind), outcome, (now - arrived) / 1e6)
+        self._metrics.count_request(METRIC_KINDS[kind], outcome, (now - arrived) / 1e6)
 
     def _answer(
         self, connection: ServerConnection, message_id: str, name: str, response: str

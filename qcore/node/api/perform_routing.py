@@ -17,6 +17,16 @@ _READ_KINDS: Final[dict[str, RequestKind]] = {
     "follower": "follower_read",
 }
 
+#: The kind under which the metrics count a request.
+METRIC_KINDS: Final[dict[RequestKind, str]] = {
+    "write": "write",
+    "session": "write",
+    "read": "read",
+    "lease_read": "read",
+    "follower_read": "read",
+    "stale_read": "read",
+}
+
 
 @dataclass(slots=True, frozen=True)
 class ReplicaRequest:
@@ -53,8 +63,3 @@ def replica_request(
     if isinstance(consistency, Stale):
         return ReplicaRequest("stale_read", operation.payload, consistency.stale)
     return ReplicaRequest(_READ_KINDS[consistency], operation.payload)
-
-
-def metric_kind(kind: RequestKind) -> str:
-    """The kind under which the metrics count a request: `write` or `read`."""
-    return "write" if kind in ("write", "session") else "read"

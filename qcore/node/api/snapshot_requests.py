@@ -16,9 +16,9 @@ from typing import Final
 from qcore.core.entry import Snapshot
 from qcore.core.raft import RaftCore
 from qcore.errors import Overloaded, QcoreError, Refused, SnapshotGone
-from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, MakeEvent, SubmitEvent
+from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, GetPermission, MakeEvent
 from qcore.replica.events import Reply, RequestSnapshot
-from qcore.transport.server.server import ServerConnection
+from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import (
     Ok,
     ReadSnapshot,
@@ -83,51 +83,41 @@ class SnapshotRequestHandler:
     Args:
         core: holds the newest snapshot.
         confirm_ms: how long a quorum may take to confirm that the state is current.
+        get_permission: see `GetPermission`.
         idle_s: see `IDLE_S`.
+
+    Attributes:
+        handlers: the handlers of these requests, by class; see `ServerHandler`.
     """
 
-    def __init__(self, core: RaftCore, confirm_ms: int, *, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        core: RaftCore,
+        confirm_ms: int,
+        get_permission: GetPermission,
+        *,
+        idle_s: float = IDLE_S,
+    ) -> None:
         self._core = core
         self._confirm_ms = confirm_ms
+        self._get_permission = get_permission
         self._idle_s = idle_s
         self._loop = asyncio.get_running_loop()
         self._pins: dict[int, _Pin] = {}  # by last included index
         self._sweeping = False
-
-    def handle(
-        self,
-        connection: ServerConnection,
-        message: object,
-        rejection: QcoreError | None,
-        submit_event: SubmitEvent,
-    ) -> bool:
-        """Execute a snapshot request and return True; return False for any other message.
-
-        Args:
-            connection: where the request came from and its response goes.
-            message: any message.
-            rejection: if not None, the error to reject a `TakeSnapshot` with.
-            submit_event: see `SubmitEvent`.
-        """
-        match message:
-            case TakeSnapshot():
-                rejection = rejection or self._overloaded(connection)
-                self._take_snapshot(connection, message, rejection, submit_event)
-            case ReadSnapshot():
-                self._read(connection, message)
-            case _:
-                return False
-        return True
+        self.handlers: dict[type, MessageHandler] = {
+            TakeSnapshot: self._take,
+            ReadSnapshot: self._read,
+        }
 
     # -- taking ----------------------------------------------------------------------------------
 
-    def _take_snapshot(
-        self,
-        connection: ServerConnection,
-        message: TakeSnapshot,
-        rejection: QcoreError | None,
-        submit_event: SubmitEvent,
-    ) -> None:
+    def _take(self, connection: ServerConnection, message: TakeSnapshot) -> None:
+        permission = self._get_permission(connection, message)
+        rejection = (
+            permission.reject_all or permission.reject_writes or self._overloaded(connection)
+        )
+
         def answer(outcome: SnapshotInfo | QcoreError) -> None:
             if isinstance(outcome, QcoreError):
                 connection.send(TakeSnapshotResponse(message.id, *failure(outcome)))
@@ -141,7 +131,7 @@ class SnapshotRequestHandler:
         event: MakeEvent = partial(
             RequestSnapshot, timeout_ms=timeout_ms, confirm_ms=self._confirm_ms, stale=message.stale
         )
-        submit_event(event, lambda reply: self._taken(connection, reply, answer))
+        permission.submit_event(event, lambda reply: self._taken(connection, reply, answer))
 
     def _taken(
         self,

@@ -10,11 +10,11 @@ from qcore.core.status import CoreStatus
 from qcore.errors import OutcomeUnknown, ResultInvalid, ResultTooLarge
 from qcore.node.clock import wall_us
 from qcore.node.observability.line_writer import LineWriter
-from qcore.replica.events import ClientRequest, ReplicaEffect, ReplicaEvent, Reply
+from qcore.replica.events import ClientRequest, ReplicaEffect, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.trace import RECORDS_MISSING_FAULT, TextSink, TraceWriter
-from qcore.transport.wire import is_peer_response
+from qcore.transport.wire import RESPONSE_MESSAGES
 
 #: How often the node calls `flush`, seconds. A kill -9 loses at most the records of this time.
 FLUSH_INTERVAL_S: Final = 0.2
@@ -83,23 +83,12 @@ class NodeTrace:
         """Write records for the effects of one step of the replica."""
         self._recorder.effects(wall_us(), effects)
 
-    def traced_post(self, post: Callable[[ReplicaEvent], None]) -> Callable[[ReplicaEvent], None]:
-        """A `post` that first writes a record for the event."""
-
-        def post_traced(event: ReplicaEvent) -> None:
-            self.request_began(event)
-            post(event)
-
-        return post_traced
-
-    def request_began(self, event: ReplicaEvent) -> None:
+    def request_began(self, event: ClientRequest) -> None:
         """Write the begin of a client's request, with the length of its content.
 
         The record names this node as the client. The node knows clients only by their connections, which are not in the
         trace.
         """
-        if not isinstance(event, ClientRequest):
-            return
         op = "write" if event.kind in ("write", "session") else "read"
         self._operations[event.request_id] = op
         note = f"{event.kind}, {len(event.payload)} characters"
@@ -126,14 +115,14 @@ class NodeTrace:
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
         """Write that a message was sent."""
         name, term, note = trace_fields(message)
-        requester = to if is_peer_response(message) else self._node_id
+        requester = to if type(message) in RESPONSE_MESSAGES else self._node_id
         trace_id = _trace_id(requester, message_id, message)
         self._writer.send(wall_us(), self._node_id, to, trace_id, name, term, note)
 
     def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
         """Write that a message was received."""
         name, _, _ = trace_fields(message)
-        requester = self._node_id if is_peer_response(message) else from_id
+        requester = self._node_id if type(message) in RESPONSE_MESSAGES else from_id
         trace_id = _trace_id(requester, message_id, message)
         self._writer.recv(wall_us(), self._node_id, from_id, trace_id, name)
 
@@ -150,4 +139,4 @@ class NodeTrace:
 def _trace_id(requester: int, message_id: str, message: PeerMessage) -> str:
     """An id that is unique in the cluster. It is safe inside JSON, whatever id a peer has chosen."""
     plain = "".join(c for c in message_id[:64] if c.isalnum() or c in "-_.:")
-    return f"{requester}-{plain}{'r' if is_peer_response(message) else ''}"
+    return f"{requester}-{plain}{'r' if type(message) in RESPONSE_MESSAGES else ''}"

@@ -3,73 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import qcore
 from qcore.core.entry import Membership
 from qcore.core.events import MessageReceived, PeerUnreachable
-from qcore.core.messages import (
-    AppendEntriesResponse,
-    InstallSnapshotResponse,
-    PreVoteResponse,
-    RequestVoteResponse,
-    TimeoutNowResponse,
-)
 from qcore.core.version import VersionSupport
-from qcore.errors import (
-    LocalProtocolError,
-    NotLeader,
-    RemoteProtocolError,
-    ResultTooLarge,
-)
+from qcore.errors import LocalProtocolError, NotLeader, RemoteProtocolError, ResultTooLarge
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
+from qcore.node.runtime.inbox import Inbox
 from qcore.replica import messages as replica_messages
-from qcore.replica.events import PeerVersionSupport, ReplicaEvent
-from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse, RequestKind
+from qcore.replica.events import PeerVersionSupport
+from qcore.replica.messages import ForwardResponse, PeerMessage
 from qcore.replica.peers.identity import PeerHello
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.requests.forwarded_errors import rejection_response
 from qcore.transport.peers.peer_pool import PeerPool
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
+    PEER_REQUESTS,
+    PEER_RESPONSES,
     PROTOCOL_VERSION,
+    RESPONSE_MESSAGES,
+    Err,
     Forward,
     Hello,
     HelloReply,
-    RaftAppend,
-    RaftPreVote,
+    PeerResponse,
     RaftReadIndex,
-    RaftSnapshot,
-    RaftTimeoutNow,
-    RaftVote,
-    is_peer_response,
-    unwrap,
     wrap_request,
     wrap_response,
 )
 
-#: Class of a Raft request on the wire -> class of the core message that answers it.
-_RESPONSE_TYPES: Final[dict[type, type]] = {
-    RaftAppend: AppendEntriesResponse,
-    RaftVote: RequestVoteResponse,
-    RaftPreVote: PreVoteResponse,
-    RaftSnapshot: InstallSnapshotResponse,
-    RaftTimeoutNow: TimeoutNowResponse,
-    RaftReadIndex: ReadIndexResponse,
-}
-
-#: The most unanswered Raft requests remembered for each peer and kind. The core may never answer some.
-_MAX_UNANSWERED: Final = 64
-
 #: How long the connection to a peer is kept after it left the configuration.
 _DEPARTED_KEPT_S: Final = 5.0
-
-_RequestOrigin = tuple[ServerConnection, str]
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,10 +65,11 @@ def first_rejection(problems: Mapping[int, str]) -> str | None:
     return next((text for text in problems.values() if text.startswith("refused by")), None)
 
 
-class HasMessageId(Protocol):
-    """Any message of the wire."""
+class RaftRequest(Protocol):
+    """A request of a peer on the wire."""
 
     id: str
+    request: PeerMessage
 
 
 def introduction_of(message: Hello | HelloReply) -> PeerHello:
@@ -113,31 +85,35 @@ def introduction_of(message: Hello | HelloReply) -> PeerHello:
 
 
 class PeerRouter:
-    """Routes messages between the replica and its peers.
+    """Passes messages between the replica and its peers.
 
-    A response goes back on the connection that its request came over, with the request's id. The core does not use the
-    id; it is for humans who read the wire. If the connection is closed, the response is lost, as any message may be.
+    A response goes back on the connection over which the newest request of that peer came, with the id of that request.
+    With several requests in flight the id may therefore be that of a later one: it is for humans who read the wire. The
+    fields of the message show what it answers. If the connection is closed, the response is lost, as any message may
+    be.
 
     Args:
         admission: decides which peers are accepted.
-        post: passes an event to the replica.
+        inbox: takes the messages for the replica.
         log, metrics, trace: record messages, connections and rejections.
 
     Attributes:
+        requests: handlers of the requests that arrive on connections that peers opened, by class; see `ServerHandler`.
+        responses: handlers of the responses that arrive on connections that this node opened; see `PeerHandler`.
         on_connection_change: called when an attempt to connect to a peer has succeeded or failed.
     """
 
     def __init__(
         self,
         admission: PeerAdmission,
-        post: Callable[[ReplicaEvent], None],
+        inbox: Inbox,
         log: NodeLog,
         metrics: NodeMetrics,
         trace: NodeTrace | None = None,
     ) -> None:
         self._admission = admission
         self._identity = admission.identity
-        self._post = post
+        self._inbox = inbox
         self._log = log
         self._metrics = metrics
         self._trace = trace
@@ -150,9 +126,16 @@ class PeerRouter:
             int, PeerHello
         ] = {}  # by peer, from the connections that this node opened
         self.on_connection_change: Callable[[], None] = lambda: None
-        self._unanswered: dict[tuple[int, type], deque[_RequestOrigin]] = {}
-        #: By peer and forward id. Every forward gets one response, so this is no longer than the replica's queues.
-        self._forwards: dict[tuple[int, int], tuple[_RequestOrigin, RequestKind]] = {}
+        #: By peer: the connection of its newest request, and the id of that request.
+        self._newest_requests: dict[int, tuple[ServerConnection, str]] = {}
+        self.requests: dict[type, Callable[[ServerConnection, Any], None]] = {
+            **dict.fromkeys(PEER_REQUESTS, self._on_message),
+            Forward: self._on_request,
+            RaftReadIndex: self._on_request,
+        }
+        self.responses: dict[type, Callable[[int, Any], None]] = dict.fromkeys(
+            PEER_RESPONSES, self._on_response
+        )
 
     # -- outgoing --------------------------------------------------------------------------------
 
@@ -257,17 +240,9 @@ class PeerRouter:
             self._pool.wake(peer)  # it may be a former peer that waits long after a rejection
 
     def send(self, to: int, message: PeerMessage) -> None:
-        """Send a request on the connection that this node opened, or a response on the connection of its request."""
-        if is_peer_response(message):
-            message_id = self._answer(to, message)
-        else:
-            assert self._pool is not None, "use_pool comes first"
-            message_id = self._pool.next_id()
-            if not self._pool.send(to, wrap_request(message_id, message)):
-                message_id = None
-                if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):
-                    # It was certainly not sent, so the client may retry immediately instead of waiting for its timeout.
-                    self._post(MessageReceived(to, rejection_response(message, NotLeader())))
+        """Send a message; it may be lost. A response goes back on the connection of the peer's newest request."""
+        send = self._respond if type(message) in RESPONSE_MESSAGES else self._request
+        message_id = send(to, message)
         if message_id is None:
             self._metrics.peer_messages_dropped += 1
         else:
@@ -278,42 +253,38 @@ class PeerRouter:
             else:
                 self._trace.sent(to, message_id, message)
 
-    def _answer(self, to: int, message: PeerMessage) -> str | None:
-        """Send a response; returns the id of its request, or None if the connection is closed."""
-        if isinstance(message, ForwardResponse):
-            forwarded = self._forwards.pop((to, message.forward_id), None)
-            origin, kind = forwarded if forwarded is not None else (None, None)
-        else:
-            origin = self._oldest(to, type(message))
-        if origin is None or not origin[0].is_open:
+    def _request(self, to: int, message: PeerMessage) -> str | None:
+        """Send a request; returns its id, or None if it was dropped."""
+        assert self._pool is not None, "use_pool comes first"
+        message_id = self._pool.next_id()
+        if self._pool.send(to, wrap_request(message_id, message)):
+            return message_id
+        if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):
+            # It was certainly not sent, so the client may retry immediately instead of waiting for its timeout.
+            rejection = rejection_response(message, NotLeader())
+            self._inbox.add_event(MessageReceived(to, rejection))
+        return None
+
+    def _respond(self, to: int, message: PeerMessage) -> str | None:
+        """Send a response; returns its id, or None if there is no open connection for it."""
+        newest = self._newest_requests.get(to)
+        if newest is None or not newest[0].is_open:
             return None
-        connection, message_id = origin
+        connection, message_id = newest
         try:
             connection.send(wrap_response(message_id, message))
         except LocalProtocolError as error:
             if not isinstance(message, ForwardResponse):
                 raise
             # The result does not fit into a frame. Without a response the client would wait until its timeout.
-            writes = kind in ("write", "session")
-            response = ForwardResponse(
+            too_large = ForwardResponse(
                 message.forward_id,
                 None,
                 error_code=ResultTooLarge.__name__,
-                error_text=f"{error}; the command took effect"
-                if writes
-                else f"{error}: read less in one request",
+                error_text=f"{error}; if the request was a write, the command took effect; read less in one request",
             )
-            connection.send(wrap_response(message_id, response))
+            connection.send(wrap_response(message_id, too_large))
         return message_id
-
-    def _oldest(self, peer_id: int, response_type: type) -> _RequestOrigin | None:
-        """The origin of the oldest unanswered request whose connection is open."""
-        waiting = self._unanswered.get((peer_id, response_type))
-        while waiting:
-            origin = waiting.popleft()
-            if origin[0].is_open:
-                return origin
-        return None
 
     # -- incoming: connections that this node opened (PeerHandler) ---------------------------------------------
 
@@ -322,26 +293,26 @@ class PeerRouter:
         peer = introduction_of(reply)
         self._admission.admit_dialled(peer)
         self._introduced[peer.node_id] = peer
-        self._post(PeerVersionSupport(peer.node_id, peer.support))
+        self._inbox.add_event(PeerVersionSupport(peer.node_id, peer.support))
 
-    def on_peer_message(self, peer_id: int, message: object) -> None:
-        """A message arrived on a connection that this node opened."""
-        inner = unwrap(message)
-        if inner is not None:
-            self._received(peer_id, message, inner)
+    def _on_response(self, peer_id: int, message: PeerResponse) -> None:
+        response = message.response
+        if not isinstance(response, Err):
+            self._receive(peer_id, message.id, response.value)
 
-    def _received(self, peer_id: int, message: object, inner: PeerMessage) -> None:
+    def _receive(self, peer_id: int, message_id: str, message: PeerMessage) -> None:
         self._metrics.peer_messages_received += 1
         if self._trace is not None:
-            self._trace.received(peer_id, cast(HasMessageId, message).id, inner)
-        self._post(MessageReceived(peer_id, inner))
+            self._trace.received(peer_id, message_id, message)
+        if not self._inbox.offer_message(MessageReceived(peer_id, message)):
+            self._metrics.peer_messages_dropped += 1
 
     def on_unreachable(self, peer_id: int) -> None:
         """Report to the replica that the messages in flight to the peer are lost."""
         self._log.warning("peer unreachable", peer=peer_id, why=self.connection_problem(peer_id))
         self._admission.on_closed(peer_id, dialled=True)
-        self._post(PeerVersionSupport(peer_id, None))
-        self._post(PeerUnreachable(peer_id))
+        self._inbox.add_event(PeerVersionSupport(peer_id, None))
+        self._inbox.add_event(PeerUnreachable(peer_id))
         self.on_connection_change()
 
     def on_connected(self, peer_id: int) -> None:
@@ -362,7 +333,7 @@ class PeerRouter:
         except RemoteProtocolError:
             self._metrics.rejected_peers += 1  # the server logs it
             raise
-        self._post(PeerVersionSupport(peer.node_id, peer.support))
+        self._inbox.add_event(PeerVersionSupport(peer.node_id, peer.support))
         if self._pool is not None:
             self._pool.wake(hello.node_id)
         own = self._admission.hello()
@@ -378,42 +349,33 @@ class PeerRouter:
             machine_versions=(own.support.machine_min, own.support.machine_max),
         )
 
-    def on_message(self, connection: ServerConnection, message: object) -> bool:
-        """Handle a message of a peer and return True; return False for any other message.
-
-        The server passes messages of peers on only from connections whose `Hello` was accepted.
-        """
-        inner = unwrap(message)
+    def _on_message(self, connection: ServerConnection, message: RaftRequest) -> None:
+        """A message of Raft arrived. The server passes it on only once it has accepted the peer's `Hello`."""
         peer = connection.peer
-        if inner is None or peer is None:
-            return False
-        origin = (connection, cast(HasMessageId, message).id)
-        if isinstance(message, Forward):
-            forward = message.request
-            self._forwards[peer.node_id, forward.forward_id] = (origin, forward.kind)
-        elif (response_type := _RESPONSE_TYPES.get(type(message))) is not None:
-            key = (peer.node_id, response_type)
-            waiting = self._unanswered.get(key)
-            if waiting is None:
-                waiting = self._unanswered[key] = deque(maxlen=_MAX_UNANSWERED)
-            waiting.append(origin)
-        self._received(peer.node_id, message, inner)
-        return True
+        assert peer is not None, "the server rejects messages before a Hello"
+        self._newest_requests[peer.node_id] = (connection, message.id)
+        self._receive(peer.node_id, message.id, message.request)
+
+    def _on_request(self, connection: ServerConnection, message: Forward | RaftReadIndex) -> None:
+        """A peer asks for something on behalf of its clients."""
+        peer = connection.peer
+        assert peer is not None, "the server rejects messages before a Hello"
+        request = message.request
+        self._newest_requests[peer.node_id] = (connection, message.id)
+        self._metrics.peer_messages_received += 1
+        if self._trace is not None:
+            self._trace.received(peer.node_id, message.id, request)
+        rejection = self._inbox.offer_request(peer.node_id, request)
+        if rejection is not None:
+            self.send(peer.node_id, rejection_response(request, rejection))
 
     def on_close(self, connection: ServerConnection) -> None:
-        """A peer's connection is closed: drop the requests that came over it."""
+        """A connection is closed."""
         peer = connection.peer
         if peer is None:
             return
         self._identity.release(peer.cluster_id)
         self._admission.on_closed(peer.node_id)
-        for key, waiting in list(self._unanswered.items()):
-            if key[0] == peer.node_id:
-                kept = [origin for origin in waiting if origin[0] is not connection]
-                waiting.clear()
-                waiting.extend(kept)
-                if not kept:
-                    del self._unanswered[key]
-        self._forwards = {
-            key: held for key, held in self._forwards.items() if held[0][0] is not connection
-        }
+        newest = self._newest_requests.get(peer.node_id)
+        if newest is not None and newest[0] is connection:
+            del self._newest_requests[peer.node_id]

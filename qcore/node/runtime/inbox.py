@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+from qcore.core.entry import Entry
 from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.core.text_size import utf8_length
+from qcore.errors import Overloaded
+from qcore.node.clock import now_us
 from qcore.replica.events import ClientRequest, ReplicaEvent
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
 from qcore.replica.requests.flow_control import FlowControl
@@ -21,6 +25,26 @@ MAX_MESSAGES: Final = 4096
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 
+def _append_size(message: AppendEntries) -> int:
+    return sum(map(Entry.size_bytes, message.entries))
+
+
+def _snapshot_size(message: InstallSnapshot) -> int:
+    return utf8_length(message.data)
+
+
+def _response_size(message: ForwardResponse) -> int:
+    return utf8_length(message.result or "")
+
+
+#: The approximate size of the messages that can be large, bytes; that of all others counts as 0.
+_SIZE_OF: Final[dict[type, Callable[[Any], int]]] = {
+    AppendEntries: _append_size,
+    InstallSnapshot: _snapshot_size,
+    ForwardResponse: _response_size,
+}
+
+
 class Inbox:
     """Events in two queues: requests, and all other events, which the cluster itself needs.
 
@@ -29,10 +53,14 @@ class Inbox:
 
     Args:
         forwards: bounds the waiting requests of peers.
+        wake: called when the first event waits, and by `take` if events remain. `take` must follow soon.
     """
 
-    def __init__(self, forwards: FlowControl) -> None:
+    def __init__(self, forwards: FlowControl, wake: Callable[[], object]) -> None:
         self._forwards = forwards
+        self._wake = wake
+        self._woken = False
+        #: Each event with the size of its message, bytes; -1 if it is not from a peer.
         self._requests: deque[tuple[ReplicaEvent, int]] = deque()
         self._events: deque[tuple[ReplicaEvent, int]] = deque()
         self._messages = 0
@@ -42,27 +70,24 @@ class Inbox:
         """The number of events that wait."""
         return len(self._requests) + len(self._events)
 
-    def offer(self, event: ReplicaEvent, now: int) -> bool:
-        """Queue an event; returns False if it is a Raft message, which is lost because too many wait.
+    def add_event(self, event: ReplicaEvent) -> None:
+        """Queue an event of the node itself, which is neither a request nor a peer's message."""
+        self._events.append((event, -1))
+        if not self._woken:
+            self._woken = True
+            self._wake()
 
-        Raises:
-            Overloaded: the event is a peer's request, and too many wait. The caller must send a rejection.
-        """
-        if isinstance(event, ClientRequest):
-            self._requests.append((event, 0))
-            return True
-        if not isinstance(event, MessageReceived):
-            self._events.append((event, 0))
-            return True
-        message = event.message
-        size = _size(message)
-        if isinstance(message, Forward | ReadIndex):
-            rejection = self._forwards.rejection(size, now)
-            if rejection is not None:
-                raise rejection
-            self._forwards.take(size)
-            self._requests.append((event, size))
-            return True
+    def add_request(self, request: ClientRequest) -> None:
+        """Queue a request of a client of this node."""
+        self._requests.append((request, -1))
+        if not self._woken:
+            self._woken = True
+            self._wake()
+
+    def offer_message(self, event: MessageReceived[PeerMessage]) -> bool:
+        """Queue a peer's message; returns False if it is lost because too many wait."""
+        size_of = _SIZE_OF.get(type(event.message))
+        size = 0 if size_of is None else size_of(event.message)
         if self._messages and (
             self._messages >= MAX_MESSAGES or self._message_bytes + size > MAX_MESSAGE_BYTES
         ):
@@ -70,31 +95,40 @@ class Inbox:
         self._messages += 1
         self._message_bytes += size
         self._events.append((event, size))
+        if not self._woken:
+            self._woken = True
+            self._wake()
         return True
+
+    def offer_request(self, from_id: int, request: Forward | ReadIndex) -> Overloaded | None:
+        """Queue a peer's request; returns the rejection to send if too many wait."""
+        size = utf8_length(request.payload) if isinstance(request, Forward) else 0
+        rejection = self._forwards.rejection(size, now_us())
+        if rejection is not None:
+            return rejection
+        self._forwards.take(size)
+        self._requests.append((MessageReceived(from_id, request), size))
+        if not self._woken:
+            self._woken = True
+            self._wake()
+        return None
 
     def take(self, now: int) -> list[ReplicaEvent]:
         """The events of one step, the oldest of each kind."""
         taken: list[ReplicaEvent] = []
-        for _ in range(min(len(self._events), _MAX_STEP_EVENTS)):
-            event, size = self._events.popleft()
-            if isinstance(event, MessageReceived):
+        events, requests = self._events, self._requests
+        for _ in range(min(len(events), _MAX_STEP_EVENTS)):
+            event, size = events.popleft()
+            if size >= 0:
                 self._messages -= 1
                 self._message_bytes -= size
             taken.append(event)
-        for _ in range(min(len(self._requests), _MAX_STEP_REQUESTS)):
-            event, size = self._requests.popleft()
-            if isinstance(event, MessageReceived):
+        for _ in range(min(len(requests), _MAX_STEP_REQUESTS)):
+            event, size = requests.popleft()
+            if size >= 0:
                 self._forwards.release(size, now)
             taken.append(event)
+        self._woken = bool(events or requests)
+        if self._woken:
+            self._wake()
         return taken
-
-
-def _size(message: PeerMessage) -> int:
-    """The approximate size of the message's payload, bytes."""
-    if isinstance(message, AppendEntries):
-        return sum(entry.size_bytes() for entry in message.entries)
-    if isinstance(message, InstallSnapshot):
-        return utf8_length(message.data)
-    if isinstance(message, ForwardResponse):
-        return utf8_length(message.result or "")
-    return utf8_length(message.payload) if isinstance(message, Forward) else 0

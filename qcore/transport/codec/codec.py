@@ -133,7 +133,9 @@ class Codec:
         if has_invalid:
             self._diagnose(data, messages)
         if not from_peer:
-            self._reject_duplicates(data, messages)
+            marked = self._duplicates.scan(data)
+            if marked is not None:
+                self._reject_duplicates(marked, messages)
         return messages
 
     def decode_binary(self, data: bytes | bytearray) -> Malformed:
@@ -182,12 +184,14 @@ class Codec:
                 problem = problems.get(index, otherwise)
                 messages[index] = self._malformed(heads[index], problem)
 
-    def _reject_duplicates(self, data: bytes | bytearray, messages: list[object]) -> None:
-        """Replace each message that has an object with a duplicate key by a `Malformed`."""
-        tree = self._duplicates.scan(data)
-        if tree is None:
-            return
-        elements = tree if isinstance(tree, list) else [tree]
+    def _reject_duplicates(self, marked: object, messages: list[object]) -> None:
+        """Replace each message that has an object with a duplicate key by a `Malformed`.
+
+        Args:
+            marked: what `DuplicateScanner.scan` found.
+            messages: the messages of the same frame.
+        """
+        elements = marked if isinstance(marked, list) else [marked]
         for index, element in enumerate(elements):
             key = duplicate_key(element)
             if key is not None and not isinstance(messages[index], Malformed):

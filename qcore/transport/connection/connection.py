@@ -21,7 +21,6 @@ from qcore.transport.connection.framing import (
     batch_envelopes,
     clip_reason,
     memory_of,
-    payload,
 )
 from qcore.transport.limits import TransportLimits
 
@@ -51,11 +50,13 @@ class Connection(asyncio.Protocol):
         remote: `host:port` of the other end, once connected.
         batches: whether the other end understands array frames. If so, the envelopes of one turn of the event loop
             share a frame.
+        unanswered: the number of a client's requests without a response; a server counts them.
     """
 
     def __init__(self, ws: WebSocketProtocol, limits: TransportLimits) -> None:
         self.remote = "?"
         self.batches = False
+        self.unanswered = 0
         self._ws = ws
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -69,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._last_flush = -1.0
         self._write_paused = False
         self._read_paused = False
+        self._takes_turns = False
         self._waits = False
         self._reading = True
         self._unsent_bytes = 0
@@ -104,6 +106,8 @@ class Connection(asyncio.Protocol):
         Raises:
             qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
         """
+        if self.unanswered:  # a server sends only responses to a client
+            self.unanswered -= 1
         if len(envelope) > self._limits.max_frame_bytes:
             raise LocalProtocolError(
                 f"a message of {len(envelope)} bytes exceeds the limit of a frame, "
@@ -156,10 +160,6 @@ class Connection(asyncio.Protocol):
             + self._backlog_bytes
         )
 
-    def queued_messages(self) -> int:
-        """The number of envelopes that wait for the end of this turn, or for the other end to read."""
-        return len(self._queue)
-
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send all queued messages, then close. The reason is clipped to the size of a close frame.
 
@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
         """Called when `held_bytes` may have changed."""
 
     def _must_wait(self, frame: Frame) -> bool:
-        """Whether this frame and all later ones must wait. The subclass resumes their delivery."""
+        """Whether this frame and all later ones must wait. Called if `_takes_turns`; the subclass resumes delivery."""
         return False
 
     def _pauses_reading(self) -> bool:
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
         self._pause_or_resume_reading()
         self._flush()
         if self._backlog:
-            self._deliver_and_flush()
+            self._deliver_frames()
         self._report_held_bytes()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
         """Handle bytes that arrived on the open connection."""
         ws = self._ws
         ws.receive_data(data)
-        self._deliver_and_flush()
+        self._deliver_frames()
         if ws.reader.buffer or self._reported_bytes or self._backlog or self._fragments is not None:
             self._report_held_bytes()
 
@@ -303,14 +303,12 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.pause_reading()
 
-    def _deliver_and_flush(self) -> None:
-        """Deliver the received frames, then flush all messages sent meanwhile together."""
-        self._flush_expected = True
-        self._deliver_frames()
-        self._flush()
-
     def _deliver_frames(self) -> None:
-        """Deliver the frames that the protocol has parsed, then write the protocol's answers (pong, close)."""
+        """Deliver the frames that the protocol has parsed.
+
+        Then write the protocol's answers (pong, close) and all messages sent meanwhile, together.
+        """
+        self._flush_expected = True
         events = self._ws.events_received()
         if self._backlog:
             events, self._backlog = self._backlog + events, []
@@ -319,18 +317,34 @@ class Connection(asyncio.Protocol):
             if not self._open:
                 break
             if isinstance(event, Frame):
-                if self._read_paused or self._must_wait(event):
+                if (
+                    self._read_paused
+                    or self._waits
+                    or (self._takes_turns and self._must_wait(event))
+                ):
                     self._backlog = events[number:]
                     self._backlog_bytes = sum(map(memory_of, self._backlog))
                     break
                 self._deliver(event)
-        self._after_protocol_step()
+        self._flush_expected = False
+        if self._ws.state is not OPEN:
+            self._after_protocol_step()
+            return
+        if self._queue and self._open and not self._write_paused:
+            self._write_frames()
+        output = self._ws.data_to_send()
+        if output:
+            self._write(output)
 
     def _deliver(self, frame: Frame) -> None:
         opcode = frame.opcode
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
             if frame.fin:
-                self._frame_received(payload(frame), opcode is Opcode.TEXT)
+                # Only compressed frames that are sent hold a memoryview.
+                data = (
+                    frame.data if isinstance(frame.data, bytes | bytearray) else bytes(frame.data)
+                )
+                self._frame_received(data, opcode is Opcode.TEXT)
             else:
                 self._fragments = bytearray(frame.data)
                 self._fragments_are_text = opcode is Opcode.TEXT

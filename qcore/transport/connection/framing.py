@@ -47,12 +47,6 @@ def allocated(buffer: bytearray | None) -> int:
     return buffer.__alloc__() if buffer else 0
 
 
-def payload(frame: Frame) -> bytes | bytearray:
-    """The data of a received frame."""
-    # Only compressed frames that are sent hold a memoryview.
-    return frame.data if isinstance(frame.data, bytes | bytearray) else bytes(frame.data)
-
-
 def memory_of(event: Event) -> int:
     """The memory that a parsed frame holds, bytes; 0 for other events."""
     return len(event.data) + _FRAME_BYTES if isinstance(event, Frame) else 0

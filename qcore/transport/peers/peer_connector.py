@@ -8,10 +8,10 @@ import random
 from asyncio import FIRST_COMPLETED
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from qcore.display import MAX_SENTENCE_CHARS, truncate
-from qcore.errors import ConfigError, RemoteProtocolError, TransportError
+from qcore.errors import ConfigError, LocalProtocolError, RemoteProtocolError, TransportError
 from qcore.transport.address import parse_address
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection
@@ -24,6 +24,7 @@ from qcore.transport.wire import (
     Hello,
     HelloReply,
     HelloResponse,
+    PeerRequest,
 )
 
 logger = logging.getLogger("qcore.transport")
@@ -38,7 +39,14 @@ _NOT_FOR_US = (Hello, *PEER_REQUESTS)
 
 
 class PeerHandler(Protocol):
-    """What a `PeerPool` calls on the event loop. Every method must be quick."""
+    """What a `PeerPool` calls on the event loop. Every method must be quick.
+
+    Attributes:
+        responses: by class, handlers of the messages that arrive on a connection to a peer. They get the peer's id. A
+            message of another class is ignored. `Any`: each handler takes the class that it is listed under.
+    """
+
+    responses: dict[type, Callable[[int, Any], None]]
 
     def on_hello_reply(self, reply: HelloReply) -> None:
         """A peer has answered our `Hello`, and it is the expected node.
@@ -46,9 +54,6 @@ class PeerHandler(Protocol):
         Raises:
             RemoteProtocolError: to reject the peer; the connection is closed.
         """
-
-    def on_peer_message(self, peer_id: int, message: object) -> None:
-        """A message (usually a response) arrived on the connection to `peer_id`."""
 
     def on_unreachable(self, peer_id: int) -> None:
         """The peer cannot be reached. Called once, and again only after a connection in between."""
@@ -134,6 +139,21 @@ class PeerConnection(OutgoingConnection):
             else:
                 self._connector.received_message(message)
 
+    def try_send(self, envelope: bytes) -> bool:
+        """Queue an envelope if the connection is open and its queue is not full. Returns whether it is queued.
+
+        Raises:
+            qcore.errors.LocalProtocolError: the envelope is too large for a frame.
+        """
+        if (
+            not self._open
+            or len(self._queue) >= self._limits.max_peer_queue_messages
+            or self.unsent_bytes() + len(envelope) > self._limits.max_queue_bytes
+        ):
+            return False
+        self.send_encoded(envelope)
+        return True
+
     def _closed(self, error: TransportError | None) -> None:
         super()._closed(error)
         self.answer.cancel()
@@ -167,28 +187,38 @@ class PeerConnector:
 
     # --- sending and receiving --------------------------------------------------------------------
 
-    def try_send(self, envelope: bytes) -> bool:
-        """Queue an envelope if there is a connection and its queue is not full. Returns whether it is queued.
-
-        Raises:
-            qcore.errors.LocalProtocolError: the envelope is too large for a frame.
-        """
+    def send(self, message: PeerRequest) -> bool:
+        """Queue a message if there is a connection and its queue is not full. Returns whether it is queued."""
         connection = self._connection
-        limits = self.context.limits
-        if (
-            connection is None
-            or not connection.is_open
-            or connection.queued_messages() >= limits.max_peer_queue_messages
-            or connection.unsent_bytes() + len(envelope) > limits.max_queue_bytes
-        ):
-            self.dropped += 1
+        if connection is None:
+            self.dropped += 1  # checked first, which saves encoding the message
             return False
-        connection.send_encoded(envelope)
-        self.sent += 1
-        return True
+        try:
+            queued = connection.try_send(self.context.codec.encode(message))
+        except LocalProtocolError as error:
+            self.last_error = str(error)
+            logger.error("a message to node %d was dropped: %s", self.peer_id, error)
+            queued = False
+        if queued:
+            self.sent += 1
+        else:
+            self.dropped += 1
+        return queued
 
     def received_message(self, message: object) -> None:
         """Handle a message that arrived on the connection."""
+        handle = self.context.handler.responses.get(type(message))
+        if handle is None:
+            self._note_other(message)
+        elif self._connection is not None:
+            self.received += 1
+            try:
+                handle(self.peer_id, message)
+            except Exception:  # boundary to the handler: a bug in it must not stop the connector
+                logger.exception("handling a message of node %d failed", self.peer_id)
+
+    def _note_other(self, message: object) -> None:
+        """Log a message that the handler does not take, if it shows a mistake."""
         if isinstance(message, Malformed):
             logger.warning("node %d sent an invalid message: %s", self.peer_id, message.reply.error)
         elif isinstance(message, _NOT_FOR_US):
@@ -196,15 +226,11 @@ class PeerConnector:
                 "node %d sent a %s on our connection: ignored", self.peer_id, type(message).__name__
             )
         elif self._connection is not None:
+            self.received += 1
             if isinstance(message, Error):
                 logger.warning(
                     "node %d did not understand a message: %s", self.peer_id, message.error
                 )
-            self.received += 1
-            try:
-                self.context.handler.on_peer_message(self.peer_id, message)
-            except Exception:  # boundary to the handler: a bug in it must not stop the connector
-                logger.exception("handling a message of node %d failed", self.peer_id)
 
     def state(self) -> PeerState:
         """The state of the connection, for the metrics."""

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import random
 from collections.abc import Callable, Mapping
 
-from qcore.errors import LocalProtocolError
 from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peers.peer_connector import PeerConnector, PeerContext, PeerHandler, PeerState
 from qcore.transport.wire import Hello, PeerRequest
-
-logger = logging.getLogger("qcore.transport")
 
 
 class PeerPool:
@@ -32,13 +28,13 @@ class PeerPool:
         rng: random.Random,
         limits: TransportLimits | None = None,
     ) -> None:
-        self._codec = codec
+        #: A new message id, unique within this pool.
+        self.next_id: Callable[[], str] = map(str, itertools.count(1)).__next__
         self._context = PeerContext(
             codec, handler, hello, rng, limits or TransportLimits(), self.next_id
         )
         self._connectors: dict[int, PeerConnector] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._ids = itertools.count(1)
 
     def set_peers(self, peers: Mapping[int, str]) -> None:
         """Connect to these peers (id -> `host:port`), and drop all others. Needs a running event loop."""
@@ -56,28 +52,13 @@ class PeerPool:
         never be sent, for example because it is too large, is logged.
         """
         connector = self._connectors.get(peer_id)
-        if connector is None:
-            return False
-        if not connector.connected:
-            connector.dropped += 1  # checked first, which saves encoding the message
-            return False
-        try:
-            return connector.try_send(self._codec.encode(message))
-        except LocalProtocolError as error:
-            connector.dropped += 1
-            connector.last_error = str(error)
-            logger.error("a message to node %d was dropped: %s", peer_id, error)
-            return False
+        return connector is not None and connector.send(message)
 
     def wake(self, peer_id: int) -> None:
         """End the pause before the next attempt to connect, because the peer has shown that it is alive."""
         connector = self._connectors.get(peer_id)
         if connector is not None:
             connector.wake()
-
-    def next_id(self) -> str:
-        """A new message id, unique within this pool."""
-        return str(next(self._ids))
 
     def peer_states(self) -> list[PeerState]:
         """The states of all peers, ordered by peer id."""

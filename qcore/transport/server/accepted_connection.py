@@ -19,7 +19,12 @@ from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.connection.framing import allocated
 from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, PEER, ROLE_HEADER
 from qcore.transport.limits import TransportLimits
-from qcore.transport.server.handler import PeerIdentity, ServerHandler, ServerStats
+from qcore.transport.server.handler import (
+    MessageHandler,
+    PeerIdentity,
+    ServerHandler,
+    ServerStats,
+)
 from qcore.transport.server.http_request import (
     WEBSOCKET_PATHS,
     RequestReader,
@@ -57,6 +62,9 @@ _MESSAGES_PER_STEP = 32
 
 _POLICY_VIOLATION = 1008
 _INTERNAL_ERROR = 1011
+#: For the log and for the other end, when the application raised.
+_BUG = "handling a message of %s failed"
+_SEE_LOG = "internal error: see the server's log"
 _PEER_ONLY = frozenset({*PEER_REQUESTS, *PEER_RESPONSES})
 _PEER_ONLY_NAMES = frozenset(cls.__name__ for cls in _PEER_ONLY)
 _connection_ids = itertools.count(1)
@@ -67,7 +75,7 @@ class ConnectionOwner(Protocol):
 
     Attributes:
         codec, handler, limits: the server's.
-        requests: classes of messages that any client may send.
+        requests, peer_requests: handlers of the messages of a client, and of a peer, by class.
         counts: the server's counters, which the connections increment.
         turns: shares the event loop among the clients.
     """
@@ -75,7 +83,8 @@ class ConnectionOwner(Protocol):
     codec: Codec
     handler: ServerHandler
     limits: TransportLimits
-    requests: frozenset[type]
+    requests: dict[type, MessageHandler]
+    peer_requests: dict[type, MessageHandler]
     counts: ServerStats
     turns: TurnScheduler
 
@@ -108,7 +117,6 @@ class AcceptedConnection(Connection):
         peer: the node at the other end, once its `Hello` is accepted; None for a client.
         announced_as_peer: whether its HTTP request announced a peer.
         admin: whether its HTTP request announced an admin connection.
-        unanswered: the number of requests without a response.
         last_request: when the last request arrived or, if none did, when the connection was opened; by the event loop's
             clock.
         used_s, used_since: how long its frames occupied the event loop since `used_since`, seconds; see
@@ -126,11 +134,12 @@ class AcceptedConnection(Connection):
         self.peer: PeerIdentity | None = None
         self.announced_as_peer = False
         self.admin = False
-        self.unanswered = 0
         self.last_request = 0.0
         self.used_s = 0.0
         self.used_since = 0.0
+        self._takes_turns = True
         self._server = server
+        self._handlers = server.requests
         #: None once the HTTP request is answered.
         self._request_reader: RequestReader | None = RequestReader(self._protocol)
         self._was_opened = False
@@ -147,11 +156,6 @@ class AcceptedConnection(Connection):
     def send(self, message: object) -> None:
         """See `ServerConnection.send`."""
         self.send_encoded(self._server.codec.encode(message))
-
-    def send_encoded(self, envelope: bytes) -> None:
-        if self.unanswered:  # a server sends only responses to a client
-            self.unanswered -= 1
-        super().send_encoded(envelope)
 
     # --- the opening: an HTTP request -------------------------------------------------------------
 
@@ -279,7 +283,7 @@ class AcceptedConnection(Connection):
         rest, self._rest, self._rest_bytes = self._rest, [], 0
         self._flush_expected = True
         self._guard(lambda: self._handle_messages(rest))
-        self._deliver_and_flush()
+        self._deliver_frames()
         self._parse_unread()
         self._may_handle_heavy = False
         self._pause_or_resume_reading()
@@ -300,10 +304,6 @@ class AcceptedConnection(Connection):
             size = _PARSED_PER_STEP_BYTES if ended else _PARSED_AFTER_PART_BYTES
 
     def _must_wait(self, frame: Frame) -> bool:
-        if self.peer is not None and not self._waits:
-            return False
-        if self._waits:
-            return True
         if len(frame.data) + len(self._fragments or b"") > HEAVY_BYTES and frame.fin:
             if not self._may_handle_heavy:
                 self._wait_for_turn(heavy=True)
@@ -353,20 +353,21 @@ class AcceptedConnection(Connection):
         return self.peer is None
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
-        self._guard(lambda: self._handle_frame(data, is_text))
-
-    def _handle_frame(self, data: bytes | bytearray, is_text: bool) -> None:
         server = self._server
         server.counts.frames_received += 1
         self.last_request = self._last_received
-        if is_text:
-            messages = server.codec.decode(data, from_peer=self.peer is not None)
-            if data[:1] == b"[":
-                self.batches = True  # a client that sends array frames can read them
-        else:
-            messages = [server.codec.decode_binary(data)]
-        self._message_bytes = _PARSED_BYTES * len(data) // (len(messages) or 1) + _MESSAGE_BYTES
-        self._handle_messages(messages)
+        try:
+            if is_text:
+                messages = server.codec.decode(data, from_peer=self.peer is not None)
+                if data[:1] == b"[":
+                    self.batches = True  # a client that sends array frames can read them
+            else:
+                messages = [server.codec.decode_binary(data)]
+            self._message_bytes = _PARSED_BYTES * len(data) // (len(messages) or 1) + _MESSAGE_BYTES
+            self._handle_messages(messages)
+        except Exception:  # boundary to the application
+            logger.exception(_BUG, self.remote)
+            self.close(_INTERNAL_ERROR, _SEE_LOG)
 
     def _handle_messages(self, messages: list[object]) -> None:
         server = self._server
@@ -382,28 +383,26 @@ class AcceptedConnection(Connection):
                 self._rest_bytes = len(self._rest) * self._message_bytes
                 self._wait_for_turn(heavy=False)
                 return
-            kind = type(message)
-            if kind in server.requests:
+            handle = self._handlers.get(type(message))
+            if handle is None:
+                self._handle_other(message)
+            else:
                 server.counts.messages_received += 1
-                self.unanswered += 1
-                server.handler.on_message(self, message)
-            elif kind in _PEER_ONLY:
-                self._handle_peer_message(message)
-            elif isinstance(message, Malformed):
-                self._handle_malformed(message)
-            elif isinstance(message, Hello):
-                self._handle_hello(message)
-            elif not isinstance(message, Error):  # answering an Error could go on forever
-                self._reject_message(
-                    message, f"{kind.__name__}: a server accepts requests, not responses"
-                )
+                if self.peer is None:
+                    self.unanswered += 1
+                handle(self, message)
 
-    def _handle_peer_message(self, message: object) -> None:
-        if self.peer is None:
+    def _handle_other(self, message: object) -> None:
+        """Handle a message that the table of this connection does not list."""
+        if isinstance(message, Malformed):
+            self._handle_malformed(message)
+        elif isinstance(message, Hello):
+            self._handle_hello(message)
+        elif self.peer is None and type(message) in _PEER_ONLY:
             self._violation(type(message).__name__)
-            return
-        self._server.counts.messages_received += 1
-        self._server.handler.on_message(self, message)
+        elif not isinstance(message, Error):  # answering an Error could go on forever
+            name = type(message).__name__
+            self._reject_message(message, f"{name}: a server accepts requests, not responses")
 
     def _handle_malformed(self, malformed: Malformed) -> None:
         self._server.counts.malformed_received += 1
@@ -442,6 +441,8 @@ class AcceptedConnection(Connection):
         self._cancel_deadline()
         self._protocol.max_message_size = self._limits.max_frame_bytes
         self.peer = PeerIdentity(hello.node_id, hello.cluster_id)
+        self._handlers = self._server.peer_requests
+        self._takes_turns = False
         self.batches = True
         self._server.peer_accepted(self, hello.node_id)
         self.send(HelloResponse(hello.id, Ok(reply)))
@@ -451,8 +452,8 @@ class AcceptedConnection(Connection):
         try:
             step()
         except Exception:  # boundary to the application
-            logger.exception("handling a message of %s failed", self.remote)
-            self.close(_INTERNAL_ERROR, "internal error: see the server's log")
+            logger.exception(_BUG, self.remote)
+            self.close(_INTERNAL_ERROR, _SEE_LOG)
 
     # --- the end ----------------------------------------------------------------------------------
 

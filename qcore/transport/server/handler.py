@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from qcore.errors import TransportError
 from qcore.transport.wire import Hello, HelloReply
@@ -88,8 +89,22 @@ class ServerStats:
     handshaking: int = 0
 
 
+#: Handles a message of one class. `Any`: each handler of a table takes the class that it is listed under.
+MessageHandler = Callable[[ServerConnection, Any], None]
+
+
 class ServerHandler(Protocol):
-    """What a `Server` calls on the event loop. Every method must be quick: it must neither write to disk nor apply."""
+    """What a `Server` calls on the event loop. Every method must be quick: it must neither write to disk nor apply.
+
+    A message is passed to the handler of its class. The tables do not change once the server has them.
+
+    Attributes:
+        requests: handlers of the messages that any client may send.
+        peer_requests: handlers of the messages that only a peer may send, once its `Hello` is accepted.
+    """
+
+    requests: dict[type, MessageHandler]
+    peer_requests: dict[type, MessageHandler]
 
     def on_open(self, connection: ServerConnection) -> None:
         """A WebSocket connection was opened."""
@@ -100,9 +115,6 @@ class ServerHandler(Protocol):
         Raises:
             QcoreError: to reject the peer. The peer gets the text, and the connection is closed with 1008.
         """
-
-    def on_message(self, connection: ServerConnection, message: object) -> None:
-        """A message arrived. It is in the codec's registry, well-formed, and allowed on this connection."""
 
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         """The connection ended; `error` is None after an orderly close."""

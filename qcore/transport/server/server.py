@@ -15,6 +15,7 @@ from qcore.transport.resolver import resolver
 from qcore.transport.server.accepted_connection import AcceptedConnection
 from qcore.transport.server.handler import (
     HttpResponse,
+    MessageHandler,
     PeerIdentity,
     ServerConnection,
     ServerHandler,
@@ -22,7 +23,6 @@ from qcore.transport.server.handler import (
 )
 from qcore.transport.server.listener import Listener
 from qcore.transport.server.turns import TurnScheduler
-from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
 
 logger = logging.getLogger("qcore.transport")
 
@@ -49,7 +49,8 @@ class Server:
         limits: sizes, times and numbers of connections.
 
     Attributes:
-        requests: classes of messages that any client may send.
+        requests: handlers of the messages of a client, by class.
+        peer_requests: handlers of the messages of a peer, by class: those of a client, and more.
         counts: the counters behind `stats`.
         turns: shares the event loop among the clients.
     """
@@ -60,12 +61,8 @@ class Server:
         self.codec = codec
         self.handler = handler
         self.limits = limits or TransportLimits()
-        self.requests = frozenset(
-            cls
-            for name, cls in codec.registry.items()
-            if not name.endswith("Response")
-            and cls not in (Error, Hello, *PEER_REQUESTS, *PEER_RESPONSES)
-        )
+        self.requests = handler.requests
+        self.peer_requests = {**handler.requests, **handler.peer_requests}
         self.counts = ServerStats()
         self.turns = TurnScheduler()
         self._listener: Listener | None = None
@@ -251,6 +248,7 @@ def _advice(error: OSError) -> str:
 
 __all__ = [
     "HttpResponse",
+    "MessageHandler",
     "PeerIdentity",
     "Server",
     "ServerConnection",

@@ -49,6 +49,7 @@ from qcore.transport.wire.handshake import (
 from qcore.transport.wire.peers import (
     PEER_REQUESTS,
     PEER_RESPONSES,
+    RESPONSE_MESSAGES,
     Forward,
     ForwardResponse,
     PeerRequest,
@@ -65,8 +66,6 @@ from qcore.transport.wire.peers import (
     RaftTimeoutNowResponse,
     RaftVote,
     RaftVoteResponse,
-    is_peer_response,
-    unwrap,
     wrap_request,
     wrap_response,
 )
@@ -129,6 +128,7 @@ __all__ = [
     "PEER_RESPONSES",
     "PROTOCOL_VERSION",
     "REGISTRY",
+    "RESPONSE_MESSAGES",
     "ActiveVersion",
     "AddLearner",
     "AddLearnerResponse",
@@ -183,8 +183,6 @@ __all__ = [
     "UpgradeMachine",
     "UpgradeMachineResponse",
     "failure",
-    "is_peer_response",
-    "unwrap",
     "wrap_request",
     "wrap_response",
 ]

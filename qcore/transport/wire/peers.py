@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from qcore.core.messages import (
     AppendEntries,
@@ -153,9 +155,28 @@ PeerResponse = (
 )
 
 
-def is_peer_response(message: PeerMessage) -> bool:
-    """Whether the replica's message is a response, which is sent with the id of its request."""
-    return isinstance(message, _RESPONSES)
+#: The class on the wire that carries a replica's request, and the one that carries a response.
+_REQUEST_OF: dict[type, Callable[[str, Any], PeerRequest]] = {
+    AppendEntries: RaftAppend,
+    RequestVote: RaftVote,
+    PreVote: RaftPreVote,
+    InstallSnapshot: RaftSnapshot,
+    TimeoutNow: RaftTimeoutNow,
+    replica_messages.ReadIndex: RaftReadIndex,
+    replica_messages.Forward: Forward,
+}
+_RESPONSE_OF: dict[type, Callable[[str, Any], PeerResponse]] = {
+    AppendEntriesResponse: RaftAppendResponse,
+    RequestVoteResponse: RaftVoteResponse,
+    PreVoteResponse: RaftPreVoteResponse,
+    InstallSnapshotResponse: RaftSnapshotResponse,
+    TimeoutNowResponse: RaftTimeoutNowResponse,
+    replica_messages.ReadIndexResponse: RaftReadIndexResponse,
+    replica_messages.ForwardResponse: ForwardResponse,
+}
+
+#: The classes of a replica's messages that are responses. They go back on the connection of a request.
+RESPONSE_MESSAGES: frozenset[type] = frozenset(_RESPONSE_OF)
 
 
 def wrap_request(message_id: str, message: PeerMessage) -> PeerRequest:
@@ -164,83 +185,19 @@ def wrap_request(message_id: str, message: PeerMessage) -> PeerRequest:
     Raises:
         TypeError: `message` is a response.
     """
-    match message:
-        case AppendEntries():
-            return RaftAppend(message_id, message)
-        case RequestVote():
-            return RaftVote(message_id, message)
-        case PreVote():
-            return RaftPreVote(message_id, message)
-        case InstallSnapshot():
-            return RaftSnapshot(message_id, message)
-        case TimeoutNow():
-            return RaftTimeoutNow(message_id, message)
-        case replica_messages.ReadIndex():
-            return RaftReadIndex(message_id, message)
-        case replica_messages.Forward():
-            return Forward(message_id, message)
-    raise TypeError(f"{type(message).__name__} is a response: use wrap_response")
+    wrap = _REQUEST_OF.get(type(message))
+    if wrap is None:
+        raise TypeError(f"{type(message).__name__} is a response: use wrap_response")
+    return wrap(message_id, message)
 
 
 def wrap_response(message_id: str, message: PeerMessage) -> PeerResponse:
-    """The wire message that carries a replica's response, with the id of the request.
+    """The wire message that carries a replica's response.
 
     Raises:
         TypeError: `message` is a request.
     """
-    match message:
-        case AppendEntriesResponse():
-            return RaftAppendResponse(message_id, Ok(message))
-        case RequestVoteResponse():
-            return RaftVoteResponse(message_id, Ok(message))
-        case PreVoteResponse():
-            return RaftPreVoteResponse(message_id, Ok(message))
-        case InstallSnapshotResponse():
-            return RaftSnapshotResponse(message_id, Ok(message))
-        case TimeoutNowResponse():
-            return RaftTimeoutNowResponse(message_id, Ok(message))
-        case replica_messages.ReadIndexResponse():
-            return RaftReadIndexResponse(message_id, Ok(message))
-        case replica_messages.ForwardResponse():
-            return ForwardResponse(message_id, Ok(message))
-    raise TypeError(f"{type(message).__name__} is a request: use wrap_request")
-
-
-def unwrap(message: object) -> PeerMessage | None:
-    """The replica's message inside a wire message; None for an `Err` and for any other message."""
-    if isinstance(message, _REQUEST_TYPES):
-        return message.request
-    if isinstance(message, _RESPONSE_TYPES) and not isinstance(message.response, Err):
-        return message.response.value
-    return None
-
-
-# Separate tuples besides `PEER_REQUESTS`, because the type checker must know their members.
-_REQUEST_TYPES = (
-    RaftAppend,
-    RaftVote,
-    RaftPreVote,
-    RaftSnapshot,
-    RaftTimeoutNow,
-    RaftReadIndex,
-    Forward,
-)
-_RESPONSE_TYPES = (
-    RaftAppendResponse,
-    RaftVoteResponse,
-    RaftPreVoteResponse,
-    RaftSnapshotResponse,
-    RaftTimeoutNowResponse,
-    RaftReadIndexResponse,
-    ForwardResponse,
-)
-
-_RESPONSES = (
-    AppendEntriesResponse,
-    RequestVoteResponse,
-    PreVoteResponse,
-    InstallSnapshotResponse,
-    TimeoutNowResponse,
-    replica_messages.ReadIndexResponse,
-    replica_messages.ForwardResponse,
-)
+    wrap = _RESPONSE_OF.get(type(message))
+    if wrap is None:
+        raise TypeError(f"{type(message).__name__} is a request: use wrap_request")
+    return wrap(message_id, Ok(message))

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 
 from qcore.client.errors import decode_error, retry_delay
 from qcore.core.entry import Entry
-from qcore.core.events import MessageReceived
+from qcore.core.events import MessageReceived, Tick
 from qcore.core.messages import AppendEntries
 from qcore.errors import NotLeader, Overloaded, Refused
 from qcore.node.api.new_cluster import MAX_MEMBERS
@@ -22,7 +22,7 @@ from qcore.node.runtime import inbox as inbox_module
 from qcore.node.runtime.inbox import Inbox
 from qcore.node.status import metrics_object
 from qcore.replica.events import ClientRequest
-from qcore.replica.messages import Forward, ForwardResponse, PeerMessage
+from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.wire import REGISTRY
@@ -52,8 +52,8 @@ def test_an_unknown_command_is_named_with_the_known_ones() -> None:
     assert "GetCompleteSchema" in text
 
 
-def forward(number: int, size: int) -> MessageReceived[PeerMessage]:
-    return MessageReceived(2, Forward(number, "write", "x" * size, 1000))
+def forward(number: int, size: int) -> Forward:
+    return Forward(number, "write", "x" * size, 1000)
 
 
 def append(size: int) -> MessageReceived[PeerMessage]:
@@ -61,38 +61,56 @@ def append(size: int) -> MessageReceived[PeerMessage]:
     return MessageReceived(2, AppendEntries(1, 2, 0, 0, 0, [entry], 0))
 
 
+def inbox_of_ten() -> Inbox:
+    """An inbox for ten requests of peers, or 1000 bytes of them."""
+    return Inbox(FlowControl(10, 1000, 1_000_000, 0), lambda: None)
+
+
 def test_peer_requests_beyond_count_or_bytes_are_rejected() -> None:
-    inbox = Inbox(FlowControl(10, 1000, 1_000_000, 0))
+    inbox = inbox_of_ten()
     for number in range(10):
-        assert inbox.offer(forward(number, 1), 0)
-    with pytest.raises(Overloaded):
-        inbox.offer(forward(10, 1), 0)
-    assert inbox.offer(ClientRequest(1, "write", "x", 1000), 0), (
-        "clients' requests are counted before the inbox"
-    )
+        assert inbox.offer_request(2, forward(number, 1)) is None
+    assert isinstance(inbox.offer_request(2, forward(10, 1)), Overloaded)
+    assert isinstance(inbox.offer_request(2, ReadIndex(11, 1000)), Overloaded)
+    inbox.add_request(ClientRequest(1, "write", "x", 1000))  # counted before the inbox
     assert len(inbox.take(1000)) == 11
-    assert inbox.offer(forward(11, 900), 1000)
-    with pytest.raises(Overloaded, match="900 bytes"):
-        inbox.offer(forward(12, 900), 1000)
+    assert inbox.offer_request(2, forward(12, 900)) is None
+    assert "900 bytes" in str(inbox.offer_request(2, forward(13, 900)))
 
 
 def test_raft_messages_beyond_count_or_bytes_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGES", 10)
     monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
-    inbox = Inbox(FlowControl(10, 1000, 1_000_000, 0))
-    assert [inbox.offer(append(1), 0) for _ in range(12)] == [True] * 10 + [False] * 2
-    assert len(inbox.take(0)) == 10
-    assert [inbox.offer(append(2000), 0) for _ in range(4)] == [True, True, False, False]
-    assert inbox.offer(forward(1, 1), 0), "requests are in another queue"
+    inbox = inbox_of_ten()
+    assert [inbox.offer_message(append(1)) for _ in range(12)] == [True] * 10 + [False] * 2
+    inbox.add_event(Tick())  # an event of the node itself is always accepted
+    assert len(inbox.take(0)) == 11
+    assert [inbox.offer_message(append(2000)) for _ in range(4)] == [True, True, False, False]
+    assert inbox.offer_request(2, forward(1, 1)) is None, "requests are in another queue"
 
 
 def test_answers_of_peers_count_toward_the_byte_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
-    inbox = Inbox(FlowControl(10, 1000, 1_000_000, 0))
-    answer = MessageReceived(2, ForwardResponse(1, 1000 * "é"))
-    assert [inbox.offer(answer, 0) for _ in range(4)] == [True, True, False, False]
+    inbox = inbox_of_ten()
+    answer = MessageReceived[PeerMessage](2, ForwardResponse(1, 1000 * "é"))
+    assert [inbox.offer_message(answer) for _ in range(4)] == [True, True, False, False]
     assert len(inbox.take(0)) == 2
-    assert inbox.offer(answer, 0)
+    assert inbox.offer_message(answer)
+
+
+def test_the_inbox_wakes_the_driver_once_until_all_is_taken() -> None:
+    woken: list[None] = []
+    inbox = Inbox(FlowControl(10, 1000, 1_000_000, 0), lambda: woken.append(None))
+    for _ in range(100):
+        inbox.add_event(Tick())
+    inbox.add_request(ClientRequest(1, "write", "x", 1000))
+    assert len(woken) == 1
+    assert len(inbox.take(0)) == 65
+    assert len(woken) == 2, "the rest needs another step"
+    assert len(inbox.take(0)) == 36
+    assert len(woken) == 2
+    assert inbox.offer_message(append(1))
+    assert len(woken) == 3
 
 
 def test_pending_bytes_are_bounded() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from qcore.errors import RemoteProtocolError
-from qcore.node.api.perform_routing import ReplicaRequest, metric_kind, replica_request
+from qcore.node.api.perform_routing import METRIC_KINDS, ReplicaRequest, replica_request
 from qcore.node.application import Operation
 from qcore.replica.messages import RequestKind
 from qcore.transport.perform_options import Consistency, SessionUse, Stale
@@ -28,7 +28,7 @@ WRITE = Operation("Write", "write", "command")
 def test_a_read_is_routed_by_its_consistency(consistency: Consistency, kind: RequestKind) -> None:
     limit = 500 if kind == "stale_read" else 0
     assert replica_request(READ, consistency, None) == ReplicaRequest(kind, "query", limit)
-    assert metric_kind(kind) == "read"
+    assert METRIC_KINDS[kind] == "read"
 
 
 def test_a_write_with_a_session_becomes_a_session_command() -> None:
@@ -36,7 +36,7 @@ def test_a_write_with_a_session_becomes_a_session_command() -> None:
     once = replica_request(WRITE, "linearizable", SessionUse(42, 7, 5))
     assert once.kind == "session"
     assert json.loads(once.payload) == ["run", 42, 7, 5, "command"]
-    assert metric_kind("write") == metric_kind("session") == "write"
+    assert METRIC_KINDS["write"] == METRIC_KINDS["session"] == "write"
 
 
 def test_invalid_request_options_are_rejected() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from io import StringIO
 
 from qcore.analysis.tables import read_tables
-from qcore.core.events import Tick
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid
 from qcore.node.observability.tracing import NodeTrace
 from qcore.replica.events import ClientRequest, Reply
@@ -27,7 +26,6 @@ def test_requests_and_outcomes_are_traced_as_operations() -> None:
     for number, (_, error, _, _, _) in enumerate(cases):
         result = "secret" if error is None else None
         trace.request_ended(Reply(number, result, 7, error))
-    trace.request_began(Tick())  # not a client's request
     trace.request_ended(Reply(1234, "", 0, None))
     trace.flush()
     operations = read_tables(stream.getvalue().splitlines()).operations

@@ -113,7 +113,7 @@ def test_a_node_logs_that_members_know_another_address(
         node = node_on_all_interfaces(tmp_path, Address("10.1.2.3", 7))
         await node.start()
         for index in (1, 2):
-            node.membership_changed(MembershipChanged(member, index))
+            node._changes.membership_changed(MembershipChanged(member, index))
         await node.stop()
 
     asyncio.run(scenario())

@@ -151,7 +151,7 @@ def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None
                 Entry(index + 1 + n, 1, "membership", m.to_json(), 0) for n, m in enumerate(held)
             ]
             message = AppendEntries(1, 2, index, min(index, 1), commit, entries)
-            node._driver.post(MessageReceived(2, message))
+            assert node._driver.inbox.offer_message(MessageReceived(2, message))
             async with asyncio.timeout(20):
                 core = node._replica.core
                 while core.commit_index < commit or core.last_log_index < index + len(held):  # noqa: ASYNC110 - the node steps meanwhile

@@ -109,7 +109,7 @@ def test_a_node_announces_that_it_takes_a_snapshot(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path) as world:
             begun = asyncio.Event()
-            world.node.on_busy = begun.set
+            world.node.on_busy(begun.set)
             await world.client.set_schema(string_schema("Item", "Name"))
             for number in range(300):  # more than one chunk: it is captured over several steps
                 await world.client.create_entity("Item", "x" * 1000 + str(number))

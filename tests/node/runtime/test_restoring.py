@@ -73,7 +73,7 @@ def test_a_node_does_not_query_its_machine_while_restoring(tmp_path: Path) -> No
         chunk = InstallSnapshot(
             2, 2, 500, 2, 0, membership, 0, len(data), crc32(data.encode()), data
         )
-        node._driver.post(MessageReceived(2, chunk))
+        assert node._driver.inbox.offer_message(MessageReceived(2, chunk))
         seen: list[tuple[int, str]] = []
         async with asyncio.timeout(20):
             while not seen or seen[-1][0] < 500:

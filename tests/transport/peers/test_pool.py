@@ -27,7 +27,16 @@ from qcore.transport.address import format_address
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peers.peer_pool import PeerPool, PeerState
 from qcore.transport.server.server import Server
-from qcore.transport.wire import Error, Hello, HelloReply, RaftVote, unwrap, wrap_request
+from qcore.transport.wire import (
+    PEER_RESPONSES,
+    Hello,
+    HelloReply,
+    Ok,
+    RaftAppendResponse,
+    RaftVote,
+    RaftVoteResponse,
+    wrap_request,
+)
 from tests.transport.support.endpoints import (
     CODEC,
     RecordingHandler,
@@ -48,11 +57,15 @@ class RecordingPeers:
     messages: list[tuple[int, object]] = field(default_factory=list)
     unreachable: list[int] = field(default_factory=list)
     connected: list[int] = field(default_factory=list)
+    responses: dict[type, Callable[[int, Any], None]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.responses = dict.fromkeys(PEER_RESPONSES, self.on_response)
 
     def on_hello_reply(self, reply: HelloReply) -> None:
         return
 
-    def on_peer_message(self, peer_id: int, message: object) -> None:
+    def on_response(self, peer_id: int, message: object) -> None:
         self.messages.append((peer_id, message))
 
     def on_unreachable(self, peer_id: int) -> None:
@@ -101,8 +114,8 @@ async def test_requests_and_responses_share_one_connection() -> None:
             await until(lambda: len(peers.messages) == 300, "every response")
             for index, (peer_id, message) in enumerate(peers.messages):
                 assert peer_id == 1
-                assert getattr(message, "id", None) == str(index)
-                assert unwrap(message) == AppendEntriesResponse(3, True, index, index, 0, 0)
+                response = AppendEntriesResponse(3, True, index, index, 0, 0)
+                assert message == RaftAppendResponse(str(index), Ok(response))
             assert server.stats.peers == 1
             assert server.stats.connections_accepted == 1
             assert handler.hellos[0].node_id == 2
@@ -365,9 +378,9 @@ async def test_invalid_frames_and_requests_are_not_delivered(
 
     async with library_server(handle) as address, pool_of({1: address}) as (pool, peers):
         await until(lambda: send_vote(pool), "connected")
-        await until(lambda: len(peers.messages) == 2, "the last message")
-        assert peers.messages[0] == (1, Error("1", "what?"))
-        assert unwrap(peers.messages[1][1]) == RequestVoteResponse(1, True)
+        await until(lambda: peers.messages, "the last message")
+        assert peers.messages == [(1, RaftVoteResponse("2", Ok(RequestVoteResponse(1, True))))]
+    assert "node 1 did not understand a message: what?" in caplog.text
     assert_no_errors_logged(caplog)
 
 

@@ -28,8 +28,9 @@ from qcore.transport.address import parse_address
 from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
 from qcore.transport.server.handler import HttpResponse
-from qcore.transport.server.server import Server, ServerConnection
+from qcore.transport.server.server import MessageHandler, Server, ServerConnection
 from qcore.transport.wire import (
+    PEER_REQUESTS,
     REGISTRY,
     GetMetrics,
     GetMetricsResponse,
@@ -93,6 +94,15 @@ class RecordingHandler:
     held: list[tuple[ServerConnection, Perform]] = field(default_factory=list)
     hold: bool = False
     blob: str = ""
+    requests: dict[type, MessageHandler] = field(init=False)
+    peer_requests: dict[type, MessageHandler] = field(init=False)
+
+    def __post_init__(self) -> None:
+        def handle(connection: ServerConnection, message: object) -> None:
+            self.on_message(connection, message)  # looked up in each call: tests replace it
+
+        self.requests = dict.fromkeys((GetMetrics, Init, Perform), handle)
+        self.peer_requests = dict.fromkeys(PEER_REQUESTS, handle)
 
     def on_open(self, connection: ServerConnection) -> None:
         self.opened.append(connection)

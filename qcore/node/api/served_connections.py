@@ -1,0 +1,54 @@
+"""`ServedConnections`: what a node does with the connections, messages and HTTP requests that arrive at its server."""
+
+from __future__ import annotations
+
+from qcore.errors import TransportError
+from qcore.node.api import http_pages
+from qcore.node.api.client_requests import RequestHandler
+from qcore.node.observability.logs import NodeLog
+from qcore.node.peers.peer_router import PeerRouter
+from qcore.transport.server.server import HttpResponse, ServerConnection
+from qcore.transport.wire import Hello, HelloReply
+
+
+class ServedConnections:
+    """The `ServerHandler` of a node. The tables lead from the server straight to the parts that handle the messages.
+
+    Args:
+        requests: handles the messages of clients.
+        peers: handles the messages of peers.
+        pages: the contents of the HTTP pages.
+        log: gets a line for each lost connection.
+    """
+
+    def __init__(
+        self,
+        requests: RequestHandler,
+        peers: PeerRouter,
+        pages: http_pages.NodeView,
+        log: NodeLog,
+    ) -> None:
+        self._peers = peers
+        self._pages = pages
+        self._log = log
+        self.requests = requests.handlers
+        self.peer_requests = peers.requests
+
+    def on_open(self, connection: ServerConnection) -> None:
+        """See `ServerHandler`."""
+        self._log.debug("connection opened", remote=connection.remote)
+
+    def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
+        """See `ServerHandler`."""
+        return self._peers.on_hello(hello)
+
+    def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
+        """See `ServerHandler`."""
+        self._peers.on_close(connection)
+        if error is not None:
+            log = self._log.debug if connection.peer is None else self._log.info
+            log("connection lost", remote=connection.remote, why=str(error))
+
+    def on_http(self, path: str) -> HttpResponse | None:
+        """See `ServerHandler`."""
+        return http_pages.respond(self._pages, path)

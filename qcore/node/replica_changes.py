@@ -1,0 +1,158 @@
+"""`ReplicaChanges`: what a node does when its replica changes: role, membership, version, snapshots, a full disk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
+from qcore.core.entry import Membership
+from qcore.errors import DiskFull
+from qcore.node.api.client_requests import RequestHandler
+from qcore.node.api.member_addresses import advertised_address_problem
+from qcore.node.config import NodeConfig
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.peers.peer_router import PeerRouter
+from qcore.node.status.metrics_object import LeaderHistory
+from qcore.node.topology_loader import TopologyLoader
+from qcore.replica.events import VersionRaised
+from qcore.replica.peers.identity import ClusterIdentity
+from qcore.replica.peers.peer_admission import PeerAdmission
+from qcore.replica.replica import Replica
+from qcore.storage.log_size import Footprint
+
+
+class ReplicaChanges:
+    """The `ReplicaObserver` of a node, and the callbacks of the disk thread that are not about a single write.
+
+    Args:
+        config, replica, identity, admission, peers, requests, topology, log, metrics: parts of the node.
+        fatal: stops the node, because of an error after which it cannot continue.
+        footprint: what the disk holds of the log.
+
+    Attributes:
+        leaders: the leader of each term.
+        on_busy: called when the replica becomes busy: it captures a snapshot or applies a long backlog.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        replica: Replica,
+        identity: ClusterIdentity,
+        admission: PeerAdmission,
+        peers: PeerRouter,
+        requests: RequestHandler,
+        topology: TopologyLoader | None,
+        log: NodeLog,
+        metrics: NodeMetrics,
+        *,
+        fatal: Callable[[BaseException], None],
+        footprint: Callable[[], Footprint],
+    ) -> None:
+        self._config = config
+        self._replica = replica
+        self._identity = identity
+        self._peers = peers
+        self._requests = requests
+        self._topology = topology
+        self._log = log
+        self._metrics = metrics
+        self._footprint = footprint
+        self._address_problem: str | None = None
+        self.leaders = LeaderHistory()
+        self.on_busy: Callable[[], None] = lambda: None
+        #: Without a method in between, because it is called in each step.
+        self.on_step = admission.on_committed_membership
+        self.fatal = fatal
+
+    def busy(self) -> None:
+        """See `ReplicaObserver`."""
+        self.on_busy()
+
+    def role_changed(self, change: RoleChanged) -> None:
+        """See `ReplicaObserver`."""
+        self._metrics.role_changes += 1
+        if self._log.role == "leader" and change.role == "learner":
+            self._end_requests_if_removed()
+        self.leaders.note(change)
+        self._log.term, self._log.role = change.term, change.role
+        self._log.info("role changed", leader=change.leader_id)
+        if self._topology is not None:
+            self._topology.role_changed(change)
+
+    def version_raised(self, raised: VersionRaised) -> None:
+        """See `ReplicaObserver`."""
+        version = raised.version
+        self._log.info(
+            "version raised",
+            index=raised.index,
+            apply_rules=version.rules,
+            machine=version.machine,
+            machine_version=version.machine_version,
+        )
+
+    def on_snapshot(self, write: StoreSnapshot) -> None:
+        """See `ReplicaObserver`."""
+        snapshot = write.snapshot
+        self._log.info(
+            "snapshot installed" if write.reset_log else "snapshot taken",
+            index=snapshot.meta.last_included_index,
+            characters=len(snapshot.data),
+        )
+
+    def membership_changed(self, change: MembershipChanged) -> None:
+        """See `ReplicaObserver`."""
+        self._log.info(
+            "configuration changed",
+            index=change.index,
+            voters=",".join(map(str, change.membership.voters)),
+            learners=",".join(map(str, change.membership.learners)),
+        )
+        self.use_membership(change.membership)
+
+    def use_membership(self, membership: Membership) -> None:
+        """Join the configuration's cluster and keep connections to its members."""
+        if membership.is_empty:
+            return
+        if self._identity.join(membership.cluster_id):
+            self._log.info("joined cluster", cluster_id=membership.cluster_id)
+        self._peers.set_membership(membership)
+        advertised = self._config.advertise_addr
+        problem = advertised and advertised_address_problem(
+            self._config.node_id, membership, str(advertised)
+        )
+        if problem and problem != self._address_problem:
+            self._log.warning("others know this node by another address", why=problem)
+        self._address_problem = problem
+
+    def _end_requests_if_removed(self) -> None:
+        """If this leader has removed itself, end its requests, because it will not learn their outcomes."""
+        if self._config.node_id in self._replica.core.membership.members():
+            return  # only demoted
+        why = "this node led and left the cluster: the request may or may not take effect"
+        # Later: this step has yet to report the outcome of the membership change itself.
+        asyncio.get_running_loop().call_soon(self._requests.abandon, why)
+
+    # -- callbacks of the disk thread ------------------------------------------------------------
+
+    def on_snapshot_stored(self, index: int) -> None:
+        """The snapshot with this last index is on disk."""
+        self._metrics.snapshots_stored += 1
+        self._metrics.snapshot_stored_at = time.time()
+        self._log.info("snapshot stored", index=index, log_bytes=self._footprint().log_bytes)
+
+    def on_disk_full(self, why: DiskFull | None) -> None:
+        """The disk has no space left for a write (the reason), or has space again (None)."""
+        self._requests.reject_writes(
+            why and DiskFull(f"no space is left for the log in {self._config.data_dir}: {why}")
+        )
+        if why is not None:
+            self._log.error(
+                "disk full: writes are rejected, and a leader steps down; reads go on while there is a leader",
+                why=str(why),
+            )
+        else:
+            self._log.info("the disk has space again: writes are accepted")
