@@ -20,6 +20,7 @@ FOUNDATION = {
     "qcore.errors",
     "qcore.files",
     "qcore.display",
+    "qcore.settings",
     "qcore.trace",
     "qcore.__version__",
 }
@@ -56,6 +57,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "display": set(),
     "errors": set(),
     "files": set(),
+    "settings": {"qcore.errors"},
     "trace": {"qcore.errors"},
 }
 
