@@ -19,6 +19,7 @@ FOUNDATION = {
     "qcore.errors",
     "qcore.files",
     "qcore.display",
+    "qcore.settings",
     "qcore.trace",
     "qcore.__version__",
 }
@@ -55,6 +56,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "display": set(),
     "errors": set(),
     "files": set(),
+    "settings": {"qcore.errors"},
     "trace": {"qcore.errors"},
 }
 

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qcore.errors import ConfigError
+from qcore.settings import check_bounds, setting
 
 #: The most entries in one append. `qcore.transport.codec.frame_bounds` derives from it how large a peer's message may
 #: be.
 MAX_BATCH_BYTES: Final = 256 * 1024
+
+#: The largest node id.
+MAX_NODE_ID: Final = 2**63 - 1
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,72 +49,153 @@ class Safeguards:
 
 @dataclass(slots=True, frozen=True)
 class RaftConfig:
-    """Settings of a `RaftCore`.
-
-    Attributes:
-        node_id: this server, a positive integer.
-        election_timeout_min_ms, election_timeout_max_ms: each election timeout is drawn uniformly
-            from this range. A follower regards its leader as live for the minimum after each of its messages.
-        heartbeat_ms: the leader sends at least this often to each peer.
-        pre_vote: ask for pre-votes before raising the term (dissertation 9.6).
-        check_quorum: a leader without contact to a quorum for an election timeout steps down, and
-            servers in contact with a leader reject votes (dissertation 6.2, 4.2.3).
-        max_inflight_messages, max_inflight_bytes: appends sent to one follower and not yet acknowledged.
-            Later messages wait behind them on the link (measured in benchmarks/README.md).
-        max_batch_bytes: entries in one append. A single larger entry is sent alone.
-        max_uncommitted_bytes: appended and not yet committed. Beyond it the leader rejects proposals.
-        max_snapshot_chunk: characters of a snapshot in one message.
-        max_snapshot_size: characters of a snapshot that a leader may send. A larger one is ignored.
-        priority: a caught-up voter of higher priority takes over; a server of priority 0 never leads.
-        lease_reads: allow reads under the leader's lease (dissertation 6.4.1). All nodes must agree on it. A server
-            then promises its vote to the leader for the minimum election timeout. The promise outlives a restart.
-        max_clock_drift_percent: bound on how much any two clocks' speeds differ; shortens the lease.
-        max_wall_skew_ms: the leader stamps entries with its wall clock only within this distance of a quorum's;
-            a clock further away is reported. See `qcore.core.clocks.wall_time`.
+    """Settings of a `RaftCore`. The text beside each field gives its meaning, unit and bounds.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
     """
 
-    node_id: int
-    election_timeout_min_ms: int = 150
-    election_timeout_max_ms: int = 300
-    heartbeat_ms: int = 50
-    pre_vote: bool = True
-    check_quorum: bool = True
-    max_inflight_messages: int = 16
-    max_inflight_bytes: int = 1024 * 1024
-    max_batch_bytes: int = MAX_BATCH_BYTES
-    max_uncommitted_bytes: int = 64 * 1024 * 1024
-    max_snapshot_chunk: int = 256 * 1024
-    max_snapshot_size: int = 4 * 1024 * 1024 * 1024
-    priority: int = 1
-    lease_reads: bool = False
-    max_clock_drift_percent: int = 10
-    max_wall_skew_ms: int = 1000
+    node_id: int = field(
+        metadata=setting(
+            "This node's id in the cluster.",
+            name="id",
+            minimum=1,
+            maximum=MAX_NODE_ID,
+            scenario=None,
+        )
+    )
+    election_timeout_min_ms: int = field(
+        default=150,
+        metadata=setting(
+            "Shortest election timeout. Each one is drawn uniformly between the shortest and the longest. A follower "
+            "regards its leader as live for the shortest after each of its messages.",
+            unit="ms",
+            minimum=1,
+            node_default=500,
+            scenario="election_timeout_ms",
+        ),
+    )
+    election_timeout_max_ms: int = field(
+        default=300,
+        metadata=setting(
+            "Longest election timeout.",
+            unit="ms",
+            minimum=1,
+            node_default=1000,
+            scenario="election_timeout_ms",
+        ),
+    )
+    heartbeat_ms: int = field(
+        default=50,
+        metadata=setting(
+            "Interval between the leader's heartbeats: it sends at least this often to each peer.",
+            unit="ms",
+            minimum=1,
+            node_default=100,
+        ),
+    )
+    # `node=False` below: every real node keeps these rules, and the sizes on which its peers rely.
+    pre_vote: bool = field(
+        default=True,
+        metadata=setting(
+            "Ask for pre-votes before raising the term (dissertation 9.6).", node=False
+        ),
+    )
+    check_quorum: bool = field(
+        default=True,
+        metadata=setting(
+            "A leader without contact to a quorum for an election timeout steps down, and servers in contact with a "
+            "leader reject votes (dissertation 6.2, 4.2.3).",
+            node=False,
+        ),
+    )
+    max_inflight_messages: int = field(
+        default=16,
+        metadata=setting(
+            "Most appends sent to one follower and not yet acknowledged. Beyond it the leader waits.",
+            unit="messages",
+            minimum=1,
+        ),
+    )
+    max_inflight_bytes: int = field(
+        default=1024 * 1024,
+        metadata=setting(
+            "Most entries in appends sent to one follower and not yet acknowledged. Beyond it the leader waits.",
+            unit="bytes",
+            minimum=1,
+        ),
+    )
+    max_batch_bytes: int = field(
+        default=MAX_BATCH_BYTES,
+        metadata=setting(
+            "Most entries in one append. A single larger entry is sent alone.",
+            unit="bytes",
+            minimum=1,
+            node=False,
+        ),
+    )
+    max_uncommitted_bytes: int = field(
+        default=64 * 1024 * 1024,
+        metadata=setting(
+            "Most entries that are appended and not yet committed. Beyond it the leader rejects proposals, and writes "
+            "are rejected as overloaded.",
+            unit="bytes",
+            minimum=1,
+        ),
+    )
+    max_snapshot_chunk: int = field(
+        default=256 * 1024,
+        metadata=setting(
+            "Size of a snapshot's part in one message.", unit="characters", minimum=1, node=False
+        ),
+    )
+    max_snapshot_size: int = field(
+        default=4 * 1024 * 1024 * 1024,
+        metadata=setting(
+            "Largest snapshot that a leader may send to this node. A larger one is ignored.",
+            unit="characters",
+            minimum=1,
+        ),
+    )
+    priority: int = field(
+        default=1,
+        metadata=setting(
+            "A caught-up voter of higher priority takes over the leadership. A node of priority 0 never leads.",
+            minimum=0,
+            scenario="priorities",
+        ),
+    )
+    lease_reads: bool = field(
+        default=False,
+        metadata=setting(
+            "Allow reads under the leader's lease (dissertation 6.4.1). Set this to the same value on all nodes. A "
+            "server then promises its vote to the leader for the shortest election timeout. The promise outlives a "
+            "restart."
+        ),
+    )
+    max_clock_drift_percent: int = field(
+        default=10,
+        metadata=setting(
+            "Bound on how much the speeds of any two clocks differ. It shortens the lease.",
+            unit="percent",
+            minimum=0,
+            maximum=99,
+            node=False,
+        ),
+    )
+    max_wall_skew_ms: int = field(
+        default=1000,
+        metadata=setting(
+            "The leader stamps entries with its wall clock only within this distance of a quorum's. A clock further "
+            "away is reported.",
+            unit="ms",
+            minimum=1,
+        ),
+    )
     safeguards: Safeguards = field(default_factory=Safeguards)
 
     def __post_init__(self) -> None:
-        for name in (
-            "node_id",
-            "election_timeout_min_ms",
-            "heartbeat_ms",
-            "max_inflight_messages",
-            "max_inflight_bytes",
-            "max_batch_bytes",
-            "max_uncommitted_bytes",
-            "max_wall_skew_ms",
-            "max_snapshot_chunk",
-            "max_snapshot_size",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.priority < 0:
-            raise ConfigError(f"priority is {self.priority}; it must be at least 0 (0 never leads)")
-        if not 0 <= self.max_clock_drift_percent < 100:
-            raise ConfigError(
-                f"max_clock_drift_percent is {self.max_clock_drift_percent}; it must be from 0 to 99"
-            )
+        check_bounds(self)
         if self.lease_reads and not self.check_quorum:
             raise ConfigError(
                 "lease_reads needs check_quorum: without it servers grant votes while a leader lives, "

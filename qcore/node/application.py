@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import with_config
@@ -21,6 +22,8 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.perform_requests import PerformRequest, encode_request
 from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.machines.interface import StateMachine
+from qcore.machines.loader import load_machine
+from qcore.machines.register import KeyValueMachine
 from qcore.replica.messages import RequestKind
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.wire import MessageId
@@ -196,3 +199,20 @@ class TextApplication:
     def is_pristine(self) -> bool:
         """False: there is nothing to load."""
         return False
+
+
+def application_of(machine: str) -> Application:
+    """The application that serves the state machine of this name; see `NodeConfig.machine`.
+
+    Raises:
+        ConfigError: the name is unknown, or the file, module or class does not exist.
+    """
+    if machine == "entity":
+        return EntityApplication()
+    if machine == "kv":
+        return TextApplication(KeyValueMachine())
+    if ":" not in machine:
+        raise ConfigError(
+            f"no state machine is called {machine!r}: choose --machine entity, kv, or FILE.py:CLASS"
+        )
+    return TextApplication(load_machine(machine, Path())())

@@ -25,7 +25,7 @@ from qcore.errors import (
 )
 from qcore.files import open_nonblocking, open_regular
 from qcore.machines.interface import StateMachine, SupportsCommandCheck, version_support
-from qcore.node.application import Application, EntityApplication
+from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
 from qcore.node.node import Node
 from qcore.node.observability.line_writer import LineWriter
@@ -78,7 +78,7 @@ def run_node(
 
     Args:
         config: settings.
-        application: the state machine and its requests; the entity store by default.
+        application: the state machine and its requests; by default those that `config.machine` names.
         on_listening: called with the address once the node listens.
         open_storage: opens the storage of a data directory for a node id.
 
@@ -90,17 +90,17 @@ def run_node(
             apply; nothing was written.
         TransportError: the address cannot be bound.
     """
+    application = application or application_of(config.machine)
     log = NodeLog(config.node_id)
     log.install(config.log_format, config.log_level)
     config = replace(config, limits=fit_to_open_files(config.limits, log))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    application = application or EntityApplication()
     with ExitStack() as stack:
         stack.callback(log.report_suppressed, all_of_them=True)
-        trace = None if config.trace_file is None else open_trace_writer(config.trace_file, log)
+        trace = None if config.trace is None else open_trace_writer(config.trace, log)
         if trace is not None:
             stack.callback(trace.close, _FINAL_TRACE_FLUSH_S)
-        support = version_support(application.machine, config.max_rules)
+        support = version_support(application.machine, config.replica.max_rules)
         stored = stored_version(config.data_dir)
         if stored is not None:
             check_supported(stored, support)
@@ -109,7 +109,7 @@ def run_node(
         storage = open_storage(config.data_dir, config.node_id)
         stack.callback(storage.close)
         _warn_of_readers(config.data_dir, log)
-        runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.uvloop)))
 
         async def run() -> BaseException | None:
             node = Node(

@@ -126,7 +126,7 @@ class Node:
         self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
         codec = Codec(
             {**REGISTRY, "Perform": application.perform_type},
-            FrameBounds.for_commands(config.max_command_bytes),
+            FrameBounds.for_commands(config.replica.max_command_bytes),
         )
         self._pool = PeerPool(codec, self._peers, self._peers.hello, rng, config.limits)
         self._peers.use_pool(self._pool)
@@ -185,9 +185,9 @@ class Node:
         )
 
     def _topology_loader(self) -> TopologyLoader | None:
-        if self._config.config_file is None:
+        if self._config.topology is None:
             return None
-        command = read_topology(self._config.config_file, self._application)
+        command = read_topology(self._config.topology, self._application)
         loader = TopologyLoader(
             command, self._application.is_pristine, self._requests.submit, self._log
         )
@@ -222,7 +222,7 @@ class Node:
         self._stopping = True
         self._log.info("stopping", requests_in_progress=self._requests.in_progress)
         if self._failure is None:
-            timeout_ms = 2 * self._config.election_timeout_max_ms
+            timeout_ms = 2 * self._config.raft.election_timeout_max_ms
             await transfer_before_stop(
                 self._replica.core, self._requests.submit_event, timeout_ms, self._log
             )

@@ -10,6 +10,7 @@ pristine, and does nothing.
 from __future__ import annotations
 
 import asyncio
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -41,13 +42,20 @@ def read_topology(path: Path, application: Application) -> str:
     try:
         data = read_regular(path, _MAX_TOPOLOGY_FILE_BYTES)
     except OSError as error:
-        raise ConfigError(f"--config-file {path}: {error.strerror}") from None
+        raise ConfigError(f"--topology {path}: {error.strerror}") from None
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8 text: {error.reason}") from None
-    command = application.topology_command(text, str(path))
+    try:
+        command = application.topology_command(text, str(path))
+    except ConfigError as error:
+        if not _is_toml(text):
+            raise
+        raise ConfigError(
+            f"{error}; this file is TOML, and a topology is YAML: a node's settings go to --config"
+        ) from None
     size = len(command.encode())
     if size > MAX_TOPOLOGY_BYTES:
         raise ConfigError(
@@ -55,6 +63,13 @@ def read_topology(path: Path, application: Application) -> str:
             "remove a part of the tree from the file, and create it with `Perform` once the cluster runs"
         )
     return command
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        return bool(tomllib.loads(text))
+    except (ValueError, RecursionError):
+        return False
 
 
 class TopologyLoader:

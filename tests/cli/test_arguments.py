@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, get_args, get_origin, get_type_hints
+from typing import Annotated, get_args, get_origin
 
 import pytest
 from typer.testing import CliRunner
@@ -104,7 +105,8 @@ def test_perform_and_execute_read_standard_input(command: str) -> None:
 
 def paths_of(command: Callable[..., object]) -> Iterator[tuple[str, object]]:
     """The path parameters of a command, each with its parser."""
-    for name, hint in get_type_hints(command, include_extras=True).items():
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        hint = parameter.annotation
         kind, *extra = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         if Path in (kind, *get_args(kind)):
             yield f"{command.__name__} {name}", getattr(extra[0], "parser", None)

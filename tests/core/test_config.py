@@ -13,8 +13,6 @@ from qcore.errors import ConfigError
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("node_id", 0),
-        ("node_id", -1),
         ("election_timeout_min_ms", 0),
         ("heartbeat_ms", 0),
         ("max_inflight_messages", 0),
@@ -24,8 +22,16 @@ from qcore.errors import ConfigError
     ],
 )
 def test_value_below_one_is_refused(field: str, value: int) -> None:
-    with pytest.raises(ConfigError, match=f"{field} is {value}; it must be at least 1"):
+    with pytest.raises(ConfigError, match=f"^{field} is {value}; it must be at least 1"):
         RaftConfig(**{"node_id": 1, field: value})  # type: ignore[arg-type] # every field named here is a number
+
+
+@pytest.mark.parametrize("node_id", [0, -1, 2**63])
+def test_node_id_out_of_range_is_refused(node_id: int) -> None:
+    with pytest.raises(
+        ConfigError, match=f"node_id is {node_id}; it must be from 1 to {2**63 - 1}"
+    ):
+        RaftConfig(node_id)
 
 
 def test_empty_range_of_election_timeouts_is_refused() -> None:

@@ -82,10 +82,10 @@ def make(
     request_timeout_ms: int = 5000,
     max_command_bytes: int = 1000,
 ) -> NodeConfig:
-    return NodeConfig(
-        node_id=node_id,
+    return NodeConfig.of(
+        node_id,
+        Path("data"),
         ws_addr=Address("127.0.0.1", 0),
-        data_dir=Path("data"),
         heartbeat_ms=heartbeat_ms,
         election_timeout_min_ms=election_timeout_min_ms,
         election_timeout_max_ms=election_timeout_max_ms,
@@ -97,8 +97,8 @@ def make(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"node_id": 0}, "--id"),
-        ({"node_id": 2**63}, "--id"),
+        ({"node_id": 0}, "node_id is 0; it must be from 1 to"),
+        ({"node_id": 2**63}, "node_id is"),
         ({"heartbeat_ms": 500}, "heartbeat_ms"),
         ({"election_timeout_max_ms": 499}, "election_timeout_max_ms"),
         ({"request_timeout_ms": 0}, "request_timeout_ms"),
@@ -122,10 +122,10 @@ def test_a_clients_frame_can_carry_the_largest_command() -> None:
 
 
 def node_config(*, max_command_bytes: int, limits: TransportLimits) -> NodeConfig:
-    return NodeConfig(
-        node_id=1,
+    return NodeConfig.of(
+        1,
+        Path("data"),
         ws_addr=Address("127.0.0.1", 0),
-        data_dir=Path("data"),
         max_command_bytes=max_command_bytes,
         limits=limits,
     )

@@ -76,10 +76,10 @@ async def running(
     limits: TransportLimits | None = None,
     **settings: int,
 ) -> AsyncIterator[Running]:
-    config = NodeConfig(
-        node_id=1,
+    config = NodeConfig.of(
+        1,
+        tmp_path,
         ws_addr=Address("127.0.0.1", 0),
-        data_dir=tmp_path,
         heartbeat_ms=20,
         election_timeout_min_ms=settings.get("election_timeout_ms", 100),
         election_timeout_max_ms=2 * settings.get("election_timeout_ms", 100),

@@ -112,10 +112,10 @@ class RequestHandler:
         self._metrics_object = metrics_object
         self._metrics = metrics
         self._timeout_ms = config.request_timeout_ms
-        self._max_command_bytes = config.max_command_bytes
-        longest_us, now = config.election_timeout_max_ms * 1000, now_us()
+        self._max_command_bytes = config.replica.max_command_bytes
+        longest_us, now = config.raft.election_timeout_max_ms * 1000, now_us()
         self._flow = FlowControl(
-            config.max_pending_requests, config.max_pending_bytes, longest_us, now
+            config.replica.max_pending_requests, config.replica.max_pending_bytes, longest_us, now
         )
         self._quotas = RequestQuotas(config, longest_us, now)
         self._request_ids = count(1)
@@ -135,7 +135,7 @@ class RequestHandler:
             self._write_first_entries,
             replica.versions.initial_version,
             config.request_timeout_ms,
-            never_leads=config.priority == 0,
+            never_leads=config.raft.priority == 0,
             advertised=None if config.advertise_addr is None else str(config.advertise_addr),
         )
         peers.on_connection_change = self.advance_init

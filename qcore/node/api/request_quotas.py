@@ -26,9 +26,9 @@ class RequestQuotas:
             return FlowControl(max(1, limit), 1, max_retry_us, now)
 
         self._sessions = flow(config.max_session_requests)
-        self._changes = flow(config.max_admin_requests * 3 // 4)
+        self._changes = flow(config.replica.max_admin_requests * 3 // 4)
         self._snapshots = flow(MAX_SNAPSHOT_REQUESTS * 3 // 4)
-        self._admin = flow(config.max_admin_requests)
+        self._admin = flow(config.replica.max_admin_requests)
 
     def flow_for(self, connection: ServerConnection, message: object) -> FlowControl:
         """The quota that a request counts against."""

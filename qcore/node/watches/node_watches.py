@@ -45,14 +45,14 @@ class NodeWatches:
         log: NodeLog,
     ) -> None:
         core = replica.core
-        silence_us = 2000 * config.election_timeout_max_ms
+        silence_us = 2000 * config.raft.election_timeout_max_ms
         self.removal = RemovalWatch(core, identity, peers.rejection, silence_us, log)
         self._watches = (
             PeriodicTask(_REPORT_SUPPRESSED_S, log.report_suppressed),
             PeriodicTask(_CHECK_INTERVAL_S, PriorityWatch(core.status, log).check),
             PeriodicTask(_CHECK_INTERVAL_S, self.removal.check),
-            LoopLag(metrics, log, config.heartbeat_ms / 2000),
-            WallClockWatch(core.status, log, config.max_wall_skew_ms * 1000),
+            LoopLag(metrics, log, config.raft.heartbeat_ms / 2000),
+            WallClockWatch(core.status, log, config.raft.max_wall_skew_ms * 1000),
         )
 
     def start(self) -> None:

@@ -94,8 +94,8 @@ def test_a_new_members_address_must_fit_the_other_members() -> None:
 
 def test_an_invalid_advertised_address_is_rejected(tmp_path: Path) -> None:
     for host, port in (("0.0.0.0", 8080), ("::", 8080), ("10.0.0.1", 0)):
-        with pytest.raises(ConfigError, match="--advertise-addr"):
-            NodeConfig(1, Address("h", 0), tmp_path, advertise_addr=Address(host, port))
+        with pytest.raises(ConfigError, match=r"^advertise_addr: "):
+            NodeConfig.of(1, tmp_path, advertise_addr=Address(host, port))
 
 
 def test_a_node_logs_that_members_know_another_address(
@@ -123,10 +123,10 @@ def test_a_node_logs_that_members_know_another_address(
 
 def node_on_all_interfaces(directory: Path, advertised: Address | None) -> Node:
     """A node that listens on every address of the machine."""
-    config = NodeConfig(
-        node_id=1,
+    config = NodeConfig.of(
+        1,
+        directory,
         ws_addr=Address("0.0.0.0", 0),
-        data_dir=directory,
         advertise_addr=advertised,
         heartbeat_ms=20,
         election_timeout_min_ms=100,

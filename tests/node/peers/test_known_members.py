@@ -267,7 +267,7 @@ def node_of_three(directory: Path) -> Node:
     storage.join_cluster("red")
     entry = Entry(1, 1, "membership", membership.to_json(), 0)
     storage.write([AppendLog(1, [entry]), SaveHardState(2, HardState(1, None, 1))], commit=1)
-    config = NodeConfig(node_id=1, ws_addr=Address("127.0.0.1", 0), data_dir=directory)
+    config = NodeConfig.of(1, directory, ws_addr=Address("127.0.0.1", 0))
     return Node(config, TextApplication(KeyValueMachine()), storage, NodeLog(1))
 
 

@@ -138,7 +138,7 @@ def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None
     """Otherwise a member that was wiped meanwhile would be accepted if the removal is not committed after all."""
 
     async def scenario() -> None:
-        config = NodeConfig(node_id=1, ws_addr=Address("127.0.0.1", 0), data_dir=tmp_path)
+        config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0))
         application = TextApplication(KeyValueMachine())
         node = Node(config, application, MemoryStorage(1), NodeLog(1))
         await node.start()

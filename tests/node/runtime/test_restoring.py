@@ -63,7 +63,7 @@ class InPlace:
 def test_a_node_does_not_query_its_machine_while_restoring(tmp_path: Path) -> None:
     async def scenario() -> None:
         machine = InPlace()
-        config = NodeConfig(node_id=1, ws_addr=Address("127.0.0.1", 0), data_dir=tmp_path)
+        config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0))
         node = Node(config, TextApplication(machine), MemoryStorage(1), NodeLog(1))
         await node.start()
         data = "[]\n" + "".join(f"line {number}\n" for number in range(LINES))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import os
 import re
@@ -18,11 +17,7 @@ from typer.testing import CliRunner
 from websockets.exceptions import InvalidStatus
 
 from qcore.cli.demo.processes import NodeProcess, free_ports, wait_for
-from qcore.cli.node.limit_options import LIMITS
 from qcore.cli.node.start import app as node_app
-from qcore.node.config import NodeConfig
-from qcore.transport.limits import CLIENT_ONLY, TransportLimits
-from tests.checkout import CHECKOUT
 from tests.process.conftest import ARGUMENTS
 from tests.process.support.commands import run_qcore
 from tests.process.support.wire_client import WireClient, string_schema
@@ -158,22 +153,6 @@ def test_too_few_open_files_are_a_configuration_error(tmp_path: Path) -> None:
 
 
 # --- the options ----------------------------------------------------------------------------------
-
-
-def test_the_document_names_every_option_with_its_default() -> None:
-    text = (CHECKOUT / "docs" / "reference" / "limits.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(--[\w-]+)` \| ([\d.]+) \|", text, re.MULTILINE))
-    assert rows == {limit.flag: f"{limit.default}" for limit in LIMITS}
-
-
-def test_every_limit_has_an_option_and_a_help_text() -> None:
-    fields = {field.name for field in dataclasses.fields(TransportLimits)}
-    assert fields - {limit.name for limit in LIMITS} == set(CLIENT_ONLY)
-    assert all(len(limit.text) > 10 for limit in LIMITS), LIMITS
-    # A name that is not a field is a typing error in the table.
-    assert {limit.name for limit in LIMITS} <= fields | {
-        field.name for field in dataclasses.fields(NodeConfig)
-    }
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def fail(_address: str) -> NoReturn:
 
 
 def main() -> None:
-    config = NodeConfig(1, Address("127.0.0.1", 0), Path(sys.argv[1]))
+    config = NodeConfig.of(1, Path(sys.argv[1]), ws_addr=Address("127.0.0.1", 0))
     try:
         run_node(config, on_listening=fail, open_storage=SlowStorage.open)
     except ConfigError as error:

@@ -13,7 +13,7 @@ from tests.examples import load_example
 
 def main() -> int:
     port, directory = sys.argv[1:]
-    config = NodeConfig(1, Address("127.0.0.1", int(port)), Path(directory))
+    config = NodeConfig.of(1, Path(directory), ws_addr=Address("127.0.0.1", int(port)))
     return run_node(config, open_storage=load_example("json_storage").JsonStorage)
 
 
