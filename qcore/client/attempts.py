@@ -8,14 +8,13 @@ from qcore.client.errors import decode_error
 from qcore.client.request_sender import Json, SendOnce
 from qcore.errors import (
     ChangeRefused,
+    ConnectionLost,
     DeadlineExceeded,
-    DiskFull,
     NotLeader,
     OutcomeUnknown,
     ProposalError,
     TransportError,
 )
-from qcore.transport.connection.client_connection import ConnectionLost
 
 
 async def try_perform(
@@ -40,7 +39,7 @@ async def try_perform(
     ((_, body),) = response.items()
     if body.get("error") is not None:
         rejection = decode_error(body["error"], body.get("detail"))
-        if isinstance(rejection, ProposalError | DiskFull):
+        if isinstance(rejection, ProposalError) or rejection.retryable:
             raise rejection
     return response
 

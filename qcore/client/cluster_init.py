@@ -10,8 +10,7 @@ from typing import Final
 
 from qcore.client.errors import decode_error
 from qcore.client.request_sender import MIN_ATTEMPT_S, Json, SendOnce
-from qcore.errors import ChangeRefused, OutcomeUnknown, TransportError
-from qcore.transport.connection.client_connection import ConnectionLost, ErrorReply
+from qcore.errors import ChangeRefused, ConnectionLost, ErrorReply, OutcomeUnknown, TransportError
 
 #: The pause before the node is dialled again, seconds.
 _RECONNECT_PAUSE_S: Final = 0.5

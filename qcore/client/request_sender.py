@@ -13,13 +13,14 @@ from qcore.client.endpoints import Endpoints
 from qcore.client.errors import retry_delay
 from qcore.errors import (
     ChangeRefused,
+    ErrorReply,
     NotLeader,
     OutcomeUnknown,
     Overloaded,
     QcoreError,
+    RequestNotReceived,
     TransportError,
 )
-from qcore.transport.connection.client_connection import ErrorReply, RequestNotReceived
 
 #: JSON from the wire; its shape depends on the message.
 Json: TypeAlias = Any

@@ -16,7 +16,6 @@ from pydantic import JsonValue
 
 from qcore.core.entry import Membership
 from qcore.core.text_size import utf8_length
-from qcore.display import MAX_ERROR_CHARS, truncate
 from qcore.errors import (
     LocalProtocolError,
     NotLeader,
@@ -51,6 +50,7 @@ from qcore.transport.wire import (
     Init,
     InitResponse,
     Ok,
+    error_envelope,
     failure,
 )
 
@@ -190,9 +190,7 @@ class RequestHandler:
             operation = self._application.operation(message.request)
             request = replica_request(operation, message.consistency, message.session)
         except (StoreError, RemoteProtocolError) as error:
-            connection.send(
-                Error(message.id, truncate(str(error), MAX_ERROR_CHARS), error.detail())
-            )
+            connection.send(error_envelope(message.id, error))
             return
         rejection = self._reject_all
         if rejection is None and operation.kind == "write":
@@ -278,7 +276,7 @@ class RequestHandler:
         """Reject a known message that is not a request, such as a response."""
         message_id = getattr(message, "id", "")
         error = RemoteProtocolError(f"{type(message).__name__} is not a request")
-        connection.send(Error(message_id, str(error), error.detail()))
+        connection.send(error_envelope(message_id, error))
 
     # -- outgoing --------------------------------------------------------------------------------
 

@@ -13,10 +13,12 @@ from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from qcore.errors import (
+    ConnectionLost,
+    ErrorReply,
     LocalProtocolError,
     OutcomeUnknown,
     Overloaded,
-    RemoteProtocolError,
+    RequestNotReceived,
     TransportError,
 )
 from qcore.transport.connection.liveness import Liveness
@@ -29,7 +31,6 @@ from qcore.transport.connection.outgoing import (
 )
 from qcore.transport.connection.running_time import RunningTime
 from qcore.transport.limits import TransportLimits
-from qcore.transport.reply_errors import ErrorReply
 
 logger = logging.getLogger("qcore.transport")
 
@@ -40,16 +41,6 @@ DEADLINE_CHECK_S = 0.02
 
 #: The longest retry hint of a full connection, milliseconds.
 _LONGEST_HINT_MS = 1000
-
-
-class ConnectionLost(TransportError):
-    """The connection ended before the response arrived: the request may or may not have taken effect."""
-
-    retryable = False
-
-
-class RequestNotReceived(TransportError):
-    """The node closed the idle connection before the request reached it: the request certainly had no effect."""
 
 
 @dataclass(slots=True)
@@ -128,7 +119,7 @@ class ClientConnection:
         Pauses of this process hardly count towards `timeout_s`.
 
         The content holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not raised:
-        `qcore.transport.reply_errors.raise_for_error` raises it.
+        `qcore.errors.from_wire` makes the error of it.
 
         Raises:
             ErrorReply: the node answered with an `Error` envelope (a `RemoteProtocolError`).
@@ -292,12 +283,3 @@ def _encode(type_name: str, request_id: str, fields: Fields) -> bytes:
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise LocalProtocolError(f"a {type_name} cannot be sent as JSON: {error}") from None
     return data
-
-
-__all__ = [
-    "ClientConnection",
-    "ConnectionLost",
-    "ErrorReply",
-    "RemoteProtocolError",
-    "RequestNotReceived",
-]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from qcore.display import MAX_SENTENCE_CHARS, truncate
-from qcore.errors import ConfigError, RemoteProtocolError, TransportError
+from qcore.errors import ConfigError, HelloRejected, RemoteProtocolError, TransportError
 from qcore.transport.address import parse_address
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection
@@ -103,10 +103,6 @@ class PeerState:
     received: int
     dropped: int
     refused: bool = False
-
-
-class HelloRejected(RemoteProtocolError):
-    """The peer rejected this node, or is not the expected node."""
 
 
 class PeerConnection(OutgoingConnection):

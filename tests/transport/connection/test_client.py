@@ -16,21 +16,16 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosedError
 
 from qcore.errors import (
+    ConnectionLost,
+    ErrorReply,
     LocalProtocolError,
-    NotLeader,
     OutcomeUnknown,
-    Overloaded,
     QcoreError,
     TransportError,
 )
 from qcore.transport.address import format_address, parse_address
-from qcore.transport.connection.client_connection import (
-    ClientConnection,
-    ConnectionLost,
-    ErrorReply,
-)
+from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import MIB, TransportLimits
-from qcore.transport.reply_errors import error_from_wire, raise_for_error
 from tests.transport.support.endpoints import (
     RecordingHandler,
     assert_no_errors_logged,
@@ -109,7 +104,7 @@ async def test_fields_that_cannot_be_sent_are_rejected_locally(
         with pytest.raises(LocalProtocolError):
             await client.request("Perform", fields)
         reply = await client.request("Init", {"nodes": [[1, "NaN and Infinity are only words"]]})
-        assert raise_for_error(reply) is None
+        assert reply["response"] == {"Ok": None}
         assert len(handler.messages) == 1
 
 
@@ -305,50 +300,7 @@ async def test_close_reason_of_a_server_is_reported() -> None:
         await until(lambda: not client.is_open, "the client noticed")
 
 
-# --- errors and addresses -------------------------------------------------------------------------
-
-
-def test_errors_keep_their_class_over_the_wire() -> None:
-    for error in (
-        NotLeader(2, "h:1"),
-        NotLeader(),
-        Overloaded("queue full"),
-        OutcomeUnknown("who knows"),
-    ):
-        reply: dict[str, object] = {
-            "id": "1",
-            "response": {"Err": str(error)},
-            "detail": error.detail(),
-        }
-        with pytest.raises(type(error)) as raised:
-            raise_for_error(reply)
-        assert str(raised.value) == str(error)
-        assert raised.value.detail() == error.detail()
-
-
-@pytest.mark.parametrize(
-    "detail",
-    [None, 5, {}, {"code": "Nothing"}, {"code": "Scalar"}, {"code": 5}, {"code": "annotations"}],
-)
-def test_an_error_of_an_unknown_code_is_still_an_error(detail: object) -> None:
-    error = error_from_wire("text", detail)
-    assert type(error) is QcoreError
-    assert str(error) == "text"
-
-
-def test_not_leader_with_invalid_detail_is_still_not_leader() -> None:
-    error = error_from_wire("text", {"code": "NotLeader", "leader_id": "x", "leader_addr": 5})
-    assert isinstance(error, NotLeader)
-    assert (error.leader_id, error.leader_addr, str(error)) == (None, None, "text")
-
-
-def test_responses_without_an_error_give_their_value() -> None:
-    assert raise_for_error({"response": {"Ok": None}}) is None
-    assert raise_for_error({"response": {"Ok": [1]}}) == [1]
-    assert raise_for_error({"response": True}) is True
-    assert raise_for_error({"response": {"CreateEntity": {"response": 1}}}) == {
-        "CreateEntity": {"response": 1}
-    }
+# --- addresses ------------------------------------------------------------------------------------
 
 
 def test_addresses_are_parsed_and_formatted() -> None:

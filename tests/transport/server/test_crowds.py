@@ -13,13 +13,9 @@ from collections.abc import Iterator
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, ConnectionLost, RequestNotReceived
 from qcore.transport.address import parse_address
-from qcore.transport.connection.client_connection import (
-    ClientConnection,
-    ConnectionLost,
-    RequestNotReceived,
-)
+from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
 from qcore.transport.limits import TransportLimits
 from qcore.transport.wire import GetMetricsResponse
