@@ -9,7 +9,6 @@ from typing import Final, Literal
 from qcore.core.config import RaftConfig
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
-from qcore.node.address_kind import is_unspecified
 from qcore.replica.config import ReplicaConfig
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits, frame_bytes_for
@@ -93,7 +92,7 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         advertised = self.advertise_addr
-        if advertised is not None and (is_unspecified(advertised.host) or advertised.port == 0):
+        if advertised is not None and (advertised.is_unspecified or advertised.port == 0):
             raise ConfigError(
                 f"--advertise-addr: {advertised} cannot be dialled: give the host and port at which others reach "
                 "this node"

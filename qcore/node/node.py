@@ -200,8 +200,7 @@ class Node:
             TransportError: the address cannot be bound.
             StorageError: the data belongs to a cluster other than the one that the log names.
         """
-        address = self._config.ws_addr
-        bound = await self._server.start(address.host, address.port)
+        bound = await self._server.start(self._config.ws_addr)
         self._writer.start()  # last of the steps that can fail
         self._requests.initialiser.listening_on(bound)
         if self._trace is not None:
@@ -370,7 +369,7 @@ class Node:
         self._peers.set_membership(membership)
         advertised = self._config.advertise_addr
         problem = advertised and advertised_address_problem(
-            self._config.node_id, membership, str(advertised)
+            self._config.node_id, membership, advertised
         )
         if problem and problem != self._address_problem:
             self._log.warning("others know this node by another address", why=problem)

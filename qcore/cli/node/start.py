@@ -238,13 +238,13 @@ def start(
     from qcore.core.version import LATEST_RULES
     from qcore.node.config import NodeConfig
     from qcore.node.main import run_node
-    from qcore.transport.address import parse_address
+    from qcore.transport.address import Address
 
     del storage  # there is only one kind; the option reserves the name for scripts
     make = partial(
         NodeConfig,
         node_id=node_id,
-        ws_addr=parse_address(ws_addr, "--ws-addr", allow_port_zero=True),
+        ws_addr=Address.parse(ws_addr, "--ws-addr", allow_port_zero=True),
         data_dir=data_dir,
         config_file=config_file,
         trace_file=trace,
@@ -274,9 +274,9 @@ def start(
 
 
 def _advertised(text: str | None) -> Address | None:
-    from qcore.transport.address import parse_address
+    from qcore.transport.address import Address
 
-    return None if text is None else parse_address(text, "--advertise-addr", allow_port_zero=True)
+    return None if text is None else Address.parse(text, "--advertise-addr", allow_port_zero=True)
 
 
 def _application(machine: str) -> Application:

@@ -128,7 +128,7 @@ class RequestHandler:
             replica.versions.initial_version,
             config.request_timeout_ms,
             never_leads=config.priority == 0,
-            advertised=None if config.advertise_addr is None else str(config.advertise_addr),
+            advertised=config.advertise_addr,
         )
         peers.on_connection_change = self.advance_init
         self._init_timer: asyncio.TimerHandle | None = None

@@ -21,6 +21,7 @@ from qcore.errors import (
     RequestNotReceived,
     TransportError,
 )
+from qcore.transport.address import Address
 from qcore.transport.connection.liveness import Liveness
 from qcore.transport.connection.outgoing import (
     ADMIN,
@@ -81,8 +82,7 @@ class ClientConnection:
     @classmethod
     async def connect(
         cls,
-        host: str,
-        port: int,
+        address: Address,
         *,
         timeout_s: float = 5.0,
         limits: TransportLimits | None = None,
@@ -96,9 +96,7 @@ class ClientConnection:
         """
         chosen = limits or TransportLimits()
         role = ADMIN if admin else None
-        wire = await open_connection(
-            lambda: _ClientWire(host, port, chosen, role), host, port, timeout_s
-        )
+        wire = await open_connection(lambda: _ClientWire(address, chosen, role), address, timeout_s)
         return cls(wire)
 
     @property
@@ -244,8 +242,8 @@ class ClientConnection:
 class _ClientWire(OutgoingConnection):
     """The WebSocket connection below a `ClientConnection`."""
 
-    def __init__(self, host: str, port: int, limits: TransportLimits, role: str | None) -> None:
-        super().__init__(host, port, limits, role)
+    def __init__(self, address: Address, limits: TransportLimits, role: str | None) -> None:
+        super().__init__(address, limits, role)
         self.owner: ClientConnection | None = None
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:

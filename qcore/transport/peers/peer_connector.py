@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from qcore.display import MAX_SENTENCE_CHARS, truncate
 from qcore.errors import ConfigError, HelloRejected, RemoteProtocolError, TransportError
-from qcore.transport.address import parse_address
+from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection
 from qcore.transport.limits import TransportLimits
@@ -108,8 +108,8 @@ class PeerState:
 class PeerConnection(OutgoingConnection):
     """One connection of a connector, from the attempt to its end."""
 
-    def __init__(self, connector: PeerConnector, host: str, port: int) -> None:
-        super().__init__(host, port, connector.context.limits, role=PEER)
+    def __init__(self, connector: PeerConnector, address: Address) -> None:
+        super().__init__(address, connector.context.limits, role=PEER)
         self.answer: asyncio.Future[HelloResponse] = self._loop.create_future()
         self._connector = connector
 
@@ -275,10 +275,10 @@ class PeerConnector:
             HelloRejected: one of the two nodes rejected the other.
             ConfigError: the address is not valid.
         """
-        host, port = parse_address(self.address)
+        address = Address.parse(self.address)
         limits = self.context.limits
         connection = await open_connection(
-            lambda: PeerConnection(self, host, port), host, port, limits.handshake_timeout_s
+            lambda: PeerConnection(self, address), address, limits.handshake_timeout_s
         )
         try:
             await self._exchange_hello(connection)

@@ -20,10 +20,9 @@ from qcore.errors import (
     ErrorReply,
     LocalProtocolError,
     OutcomeUnknown,
-    QcoreError,
     TransportError,
 )
-from qcore.transport.address import format_address, parse_address
+from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import MIB, TransportLimits
 from tests.transport.support.endpoints import (
@@ -37,7 +36,7 @@ from tests.transport.support.endpoints import (
 
 @contextlib.asynccontextmanager
 async def connected(address: str, **options: Any) -> AsyncIterator[ClientConnection]:
-    connection = await ClientConnection.connect(*parse_address(address), **options)
+    connection = await ClientConnection.connect(Address.parse(address), **options)
     try:
         yield connection
     finally:
@@ -50,7 +49,7 @@ async def library_server(
 ) -> AsyncIterator[str]:
     """A server of the library `websockets`."""
     async with serve(handle, "127.0.0.1", 0) as server:
-        yield format_address(*next(iter(server.sockets)).getsockname()[:2])
+        yield str(Address(*next(iter(server.sockets)).getsockname()[:2]))
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ async def test_lost_connection_fails_every_waiting_request() -> None:
 async def test_closing_fails_pending_requests_and_cancelling_drops_it() -> None:
     handler = RecordingHandler(hold=True)
     async with running_server(handler) as (_, _, address):
-        client = await ClientConnection.connect(*parse_address(address))
+        client = await ClientConnection.connect(Address.parse(address))
         cancelled = asyncio.ensure_future(client.request("Perform", {"request": {}}))
         waiting = asyncio.ensure_future(client.request("Perform", {"request": {}}))
         await until(lambda: len(handler.held) == 2, "both requests arrived")
@@ -181,7 +180,7 @@ async def test_connecting_where_no_server_listens_fails() -> None:
     async with running_server() as (_, _, address):
         pass
     with pytest.raises(TransportError, match=f"cannot connect to {address}"):
-        await ClientConnection.connect(*parse_address(address))
+        await ClientConnection.connect(Address.parse(address))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +206,7 @@ async def test_answer_of_another_program_is_an_error(
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(TransportError, match=words):
-            await ClientConnection.connect("127.0.0.1", port, timeout_s=0.3)
+            await ClientConnection.connect(Address("127.0.0.1", port), timeout_s=0.3)
     assert_no_errors_logged(caplog)
 
 
@@ -220,7 +219,7 @@ async def test_server_that_closes_during_the_handshake_is_an_error() -> None:
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(TransportError, match=f"127.0.0.1:{port}"):
-            await ClientConnection.connect("127.0.0.1", port)
+            await ClientConnection.connect(Address("127.0.0.1", port))
 
 
 # --- the library's server -------------------------------------------------------------------------
@@ -284,7 +283,7 @@ async def test_oversized_frame_closes_the_client_with_1009() -> None:
 
     limits = TransportLimits(max_frame_bytes=100_000)
     async with library_server(handle) as address:
-        client = await ClientConnection.connect(*parse_address(address), limits=limits)
+        client = await ClientConnection.connect(Address.parse(address), limits=limits)
         with pytest.raises(ConnectionLost, match="broke the protocol"):
             await client.request("GetMetrics")
         await client.close()
@@ -298,15 +297,3 @@ async def test_close_reason_of_a_server_is_reported() -> None:
         await client.request("GetMetrics")
         await server.stop()
         await until(lambda: not client.is_open, "the client noticed")
-
-
-# --- addresses ------------------------------------------------------------------------------------
-
-
-def test_addresses_are_parsed_and_formatted() -> None:
-    assert parse_address("localhost:80") == ("localhost", 80)
-    assert parse_address("[::1]:8080") == ("::1", 8080)
-    assert format_address("::1", 1) == "[::1]:1"
-    for bad in ("", "host", "host:", ":80", "host:x", "host:-1", "host:65536", "::1:80", "h:٣"):
-        with pytest.raises(QcoreError, match="address"):
-            parse_address(bad)
