@@ -29,6 +29,7 @@ from benchmarks.support.etcd_cluster import etcd_cluster, find_etcd, leader_of, 
 from qcore.cli.demo.processes import LocalCluster
 from qcore.client.client import QcoreClient
 from qcore.client.request_sender import Json
+from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
 CONCURRENCY = (1, 64, 256)
@@ -80,9 +81,8 @@ async def run_load(
     endpoint: str, entity: dict[str, object], concurrency: int, seconds: float
 ) -> Row:
     """Keep `concurrency` writes in flight for this time."""
-    host, _, port = endpoint.rpartition(":")
     number = min(CONNECTIONS, concurrency)
-    connections = [await ClientConnection.connect(host, int(port)) for _ in range(number)]
+    connections = [await ClientConnection.connect(Address.parse(endpoint)) for _ in range(number)]
     latencies: list[float] = []
     errors = 0
     begin = time.perf_counter() + 1.0  # the first second is a warm-up and does not count

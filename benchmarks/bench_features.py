@@ -28,6 +28,7 @@ from qcore.cli.demo.processes import LocalCluster, NodeProcess, free_ports
 from qcore.client.client import QcoreClient
 from qcore.client.request_sender import Json
 from qcore.core import Membership
+from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
 IN_FLIGHT = 64
@@ -115,8 +116,9 @@ def core_costs(rounds: int, commands: int) -> list[Cost]:
 
 async def run_load(endpoint: str, load: Json, seconds: float) -> Row:
     """Keep 64 requests in flight for this time. `Running.load` describes them in `load`."""
-    host, _, port = endpoint.rpartition(":")
-    connections = [await ClientConnection.connect(host, int(port)) for _ in range(CONNECTIONS)]
+    connections = [
+        await ClientConnection.connect(Address.parse(endpoint)) for _ in range(CONNECTIONS)
+    ]
     request = {
         "entity_id": load["entity"],
         "field_type": "Text",

@@ -34,6 +34,7 @@ from qcore.cli.demo.processes import LocalCluster, NodeProcess
 from qcore.client.client import QcoreClient
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
+from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
 #: The default size of the state, and the largest number of keys.
@@ -51,8 +52,9 @@ _SAMPLE = re.compile(r"^(\w+) (\S+)$", re.MULTILINE)
 
 async def run_load(endpoint: str, size: int, seconds: float, state: int) -> tuple[int, int]:
     """Write at full speed for this time. Returns how many writes succeeded and how many failed."""
-    host, _, port = endpoint.rpartition(":")
-    connections = [await ClientConnection.connect(host, int(port)) for _ in range(CONNECTIONS)]
+    connections = [
+        await ClientConnection.connect(Address.parse(endpoint)) for _ in range(CONNECTIONS)
+    ]
     keys = max(1, min(MOST_KEYS, state // size))
     in_flight = max(8, min(IN_FLIGHT, IN_FLIGHT_BYTES // size))
     text = "".join(random.Random(size).choices("abcdefghijklmnop", k=size))

@@ -36,6 +36,7 @@ from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wa
 from qcore.client.client import QcoreClient
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
+from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
 #: A snapshot is due after this many entries. Fewer are kept, so that a follower that was down needs a snapshot.
@@ -104,8 +105,7 @@ async def write_paced(
     leader: str, entities: list[Json], rate: int, done: asyncio.Event, load: Load
 ) -> None:
     """Write to random entities at the leader until `done`."""
-    host, _, port = leader.rpartition(":")
-    connection = await ClientConnection.connect(host, int(port))
+    connection = await ClientConnection.connect(Address.parse(leader))
     rng = random.Random(1)
     running: set[asyncio.Task[None]] = set()
 

@@ -30,7 +30,7 @@ from websockets.asyncio.server import serve
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.errors import RemoteProtocolError, TransportError
-from qcore.transport.address import parse_address
+from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec, encode_response
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.server.handler import HttpResponse
@@ -105,7 +105,9 @@ class Echo:
 async def with_qcore(body: Callable[[Ask], Awaitable[float]]) -> float:
     """Run `body` with a function that sends a request over qcore's transport."""
     server = Server(CODEC, Echo())
-    client = await ClientConnection.connect(*parse_address(await server.start("127.0.0.1", 0)))
+    client = await ClientConnection.connect(
+        Address.parse(await server.start(Address("127.0.0.1", 0)))
+    )
     try:
         return await body(lambda: client.request("Perform", FIELDS))
     finally:

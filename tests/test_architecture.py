@@ -54,7 +54,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "__init__": {"qcore.errors"},
     "__main__": {"qcore.cli.main"},
     "display": set(),
-    "errors": set(),
+    "errors": {"qcore.display"},
     "files": set(),
     "settings": {"qcore.errors"},
     "trace": {"qcore.errors"},

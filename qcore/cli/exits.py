@@ -17,7 +17,7 @@ from qcore.errors import (
     StorageError,
     StoreError,
     TransportError,
-    Unsupported,
+    UnknownError,
 )
 
 
@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-class ResultNotShown(QcoreError):
+class ResultNotShown(QcoreError, code="ResultNotShown"):
     """The requested change is done, but reading the result afterwards failed."""
 
 
@@ -47,7 +47,7 @@ def exit_code_of(error: QcoreError) -> ExitCode:
             return ExitCode.CANNOT_CONNECT
         case OutcomeUnknown():
             return ExitCode.UNKNOWN
-        case ProposalError() | StoreError() | ProtocolError() | Refused() | Unsupported():
+        case ProposalError() | StoreError() | ProtocolError() | Refused() | UnknownError():
             return ExitCode.REJECTED
         case SnapshotGone():
             return ExitCode.REJECTED

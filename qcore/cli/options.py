@@ -59,9 +59,9 @@ def split_endpoints(text: str) -> list[str]:
     Raises:
         ConfigError: the list is empty or an item is not host:port.
     """
-    from qcore.transport.address import parse_address  # a late import keeps `qcore version` fast
+    from qcore.transport.address import Address
 
     endpoints = [item.strip() for item in text.split(",") if item.strip()]
     if not endpoints:
         raise ConfigError("--endpoints is empty; give host:port, separated by commas")
-    return [str(parse_address(item, "--endpoints")) for item in endpoints]
+    return [str(Address.parse(item, "--endpoints")) for item in endpoints]

@@ -8,18 +8,23 @@ from qcore.client.errors import decode_error
 from qcore.client.request_sender import Json, SendOnce
 from qcore.errors import (
     ChangeRefused,
+    ConnectionLost,
     DeadlineExceeded,
-    DiskFull,
     NotLeader,
     OutcomeUnknown,
     ProposalError,
     TransportError,
 )
-from qcore.transport.connection.client_connection import ConnectionLost
+from qcore.transport.address import Address
 
 
 async def try_perform(
-    send: SendOnce, endpoint: str, fields: Mapping[str, Json], timeout_s: float, *, repeatable: bool
+    send: SendOnce,
+    endpoint: Address,
+    fields: Mapping[str, Json],
+    timeout_s: float,
+    *,
+    repeatable: bool,
 ) -> Json:
     """Send a `Perform`; returns `PerformResponse.response`.
 
@@ -40,13 +45,13 @@ async def try_perform(
     ((_, body),) = response.items()
     if body.get("error") is not None:
         rejection = decode_error(body["error"], body.get("detail"))
-        if isinstance(rejection, ProposalError | DiskFull):
+        if isinstance(rejection, ProposalError) or rejection.retryable:
             raise rejection
     return response
 
 
 async def try_session_request(
-    send: SendOnce, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float
+    send: SendOnce, endpoint: Address, name: str, fields: Mapping[str, Json], timeout_s: float
 ) -> Json:
     """Send a session request, which is always harmless to repeat; returns the `Ok` of the response."""
     try:
@@ -63,7 +68,7 @@ async def try_session_request(
 
 
 async def try_admin_request(
-    send: SendOnce, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float
+    send: SendOnce, endpoint: Address, name: str, fields: Mapping[str, Json], timeout_s: float
 ) -> dict[str, Json]:
     """Send a request that only the leader executes; returns the whole response."""
     try:
@@ -76,7 +81,7 @@ async def try_admin_request(
     return reply
 
 
-async def try_metrics(send: SendOnce, endpoint: str, timeout_s: float) -> dict[str, Json]:
+async def try_metrics(send: SendOnce, endpoint: Address, timeout_s: float) -> dict[str, Json]:
     """The metrics object of the node at this endpoint."""
     try:
         reply = await send(endpoint, "GetMetrics", {}, timeout_s)
@@ -86,7 +91,9 @@ async def try_metrics(send: SendOnce, endpoint: str, timeout_s: float) -> dict[s
     return metrics
 
 
-async def try_leader_metrics(send: SendOnce, endpoint: str, timeout_s: float) -> dict[str, Json]:
+async def try_leader_metrics(
+    send: SendOnce, endpoint: Address, timeout_s: float
+) -> dict[str, Json]:
     """The metrics object of the node at this endpoint, if it leads and has committed an entry of its term.
 
     Raises:

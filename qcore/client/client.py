@@ -37,6 +37,7 @@ from qcore.client.request_sender import Json, RequestSender
 from qcore.core.version import ClusterVersion
 from qcore.replica.leadership import Leadership
 from qcore.storage.files.snapshot_file import SnapshotHeader
+from qcore.transport.address import Address
 
 EntityId: TypeAlias = Mapping[str, str | int]
 #: A tagged value such as `{"String": "x"}`, or None for the schema's default.
@@ -208,7 +209,7 @@ class QcoreClient:
         if session is not None:
             fields["session"] = dict(session)
 
-        async def ask(endpoint: str, left_s: float) -> Json:
+        async def ask(endpoint: Address, left_s: float) -> Json:
             return await try_perform(
                 self._sender.send, endpoint, fields, left_s, repeatable=repeatable
             )
@@ -247,7 +248,7 @@ class QcoreClient:
         self,
         nodes: Sequence[tuple[int, str]] = (),
         *,
-        endpoint: str | None = None,
+        endpoint: str | Address | None = None,
         token: str | None = None,
     ) -> None:
         """Initialise a cluster of these nodes.
@@ -268,9 +269,10 @@ class QcoreClient:
             TransportError: the node could not be reached in time.
             QcoreError: the node rejected it; the text gives the reason.
         """
+        address = self._sender.endpoints.configured[0] if endpoint is None else _address(endpoint)
         await cluster_init.initialise(
             self.request,
-            endpoint or self._sender.endpoints.configured[0],
+            address,
             nodes,
             token,
             timeout_s=self._timeout_s,
@@ -402,7 +404,7 @@ class QcoreClient:
             QcoreError: every attempt was rejected until the timeout.
         """
 
-        async def ask(endpoint: str, left_s: float) -> Json:
+        async def ask(endpoint: Address, left_s: float) -> Json:
             return await try_session_request(self._sender.send, endpoint, name, fields, left_s)
 
         return await self._sender.send_with_retries(ask)
@@ -419,12 +421,12 @@ class QcoreClient:
     ) -> dict[str, Json]:
         """Send a request that only the leader executes; returns the whole response."""
 
-        async def ask(endpoint: str, left_s: float) -> dict[str, Json]:
+        async def ask(endpoint: Address, left_s: float) -> dict[str, Json]:
             return await try_admin_request(self._sender.send, endpoint, name, fields, left_s)
 
         return await self._sender.send_with_retries(ask, repeatable=repeatable)
 
-    async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:
+    async def get_metrics(self, endpoint: str | Address | None = None) -> dict[str, Json]:
         """The metrics object of the node at this endpoint, or of any node that answers."""
         if endpoint is None:
             return await self._sender.send_with_retries(
@@ -435,14 +437,25 @@ class QcoreClient:
         return metrics
 
     async def request(
-        self, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float | None = None
+        self,
+        endpoint: str | Address,
+        name: str,
+        fields: Mapping[str, Json],
+        timeout_s: float | None = None,
     ) -> dict[str, Json]:
         """Send one message to one node, once; returns the content of the response.
 
         Raises:
+            ConfigError: the endpoint is not `host:port`.
             TransportError: the node cannot be reached.
             OutcomeUnknown: the node did not answer.
             RemoteProtocolError: the node rejected the message as malformed.
         """
         timeout_s = self._attempt_timeout_s if timeout_s is None else timeout_s
-        return await self._sender.send(endpoint, name, fields, timeout_s, patience_s=PATIENCE_S)
+        return await self._sender.send(
+            _address(endpoint), name, fields, timeout_s, patience_s=PATIENCE_S
+        )
+
+
+def _address(endpoint: str | Address) -> Address:
+    return endpoint if isinstance(endpoint, Address) else Address.parse(endpoint, "endpoint")

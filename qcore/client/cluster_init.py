@@ -10,8 +10,8 @@ from typing import Final
 
 from qcore.client.errors import decode_error
 from qcore.client.request_sender import MIN_ATTEMPT_S, Json, SendOnce
-from qcore.errors import ChangeRefused, OutcomeUnknown, TransportError
-from qcore.transport.connection.client_connection import ConnectionLost, ErrorReply
+from qcore.errors import ChangeRefused, ConnectionLost, ErrorReply, OutcomeUnknown, TransportError
+from qcore.transport.address import Address
 
 #: The pause before the node is dialled again, seconds.
 _RECONNECT_PAUSE_S: Final = 0.5
@@ -23,7 +23,7 @@ _PAUSE_S: Final = 1.0
 
 async def initialise(
     send: SendOnce,
-    endpoint: str,
+    endpoint: Address,
     nodes: Sequence[tuple[int, str]],
     token: str | None,
     *,

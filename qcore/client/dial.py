@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from qcore.errors import TransportError
-from qcore.transport.address import parse_address
+from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
 from qcore.transport.resolver import resolver
@@ -36,10 +36,10 @@ class Dial:
 
     def __init__(
         self,
-        endpoint: str,
-        connect: Callable[[str, float], Awaitable[ClientConnection]],
-        on_silent: Callable[[str], None],
-        ended: Callable[[str], None],
+        endpoint: Address,
+        connect: Callable[[Address, float], Awaitable[ClientConnection]],
+        on_silent: Callable[[Address], None],
+        ended: Callable[[Address], None],
     ) -> None:
         self._endpoint = endpoint
         self._connect = connect
@@ -112,7 +112,7 @@ class Dial:
 
     def _no_answer(self, waited_s: float) -> str:
         text = f"no answer from {self._endpoint} within {waited_s:.3g} s"
-        if resolver.is_resolving(parse_address(self._endpoint, "endpoint").host):
+        if resolver.is_resolving(self._endpoint.host):
             return f"{text}: the name service has not answered yet"
         return text
 

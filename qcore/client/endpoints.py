@@ -16,7 +16,7 @@ from typing import Final
 from qcore.client.dial import Dial
 from qcore.display import truncate
 from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
-from qcore.transport.address import parse_address
+from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits
 
@@ -40,7 +40,7 @@ class Endpoints:
         admin: whether to open admin connections, which nodes reserve for operators.
 
     Attributes:
-        configured: the configured endpoints, in canonical spelling.
+        configured: the configured endpoints.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -59,17 +59,17 @@ class Endpoints:
             raise ConfigError(
                 f"endpoints: {truncate(repr(configured))} is not a list: give several host:port, ['127.0.0.1:8080']"
             )
-        self.configured = [str(parse_address(text, "endpoints")) for text in configured]
+        self.configured = [Address.parse(text, "endpoints") for text in configured]
         if not self.configured:
             raise ConfigError("no endpoints: give at least one host:port")
         self._preferred = self.configured[0]
         self._rng = rng
         self._limits = replace(TransportLimits(), silent_after_s=silent_after_s)
         self._admin = admin
-        self._connections: dict[str, ClientConnection] = {}
-        self._dials: dict[str, Dial] = {}
+        self._connections: dict[Address, ClientConnection] = {}
+        self._dials: dict[Address, Dial] = {}
         #: Suspected nodes, and when each may be dialled again.
-        self._suspected: dict[str, float] = {}
+        self._suspected: dict[Address, float] = {}
 
     async def close(self) -> None:
         """Close every connection; requests in progress fail."""
@@ -80,7 +80,7 @@ class Endpoints:
 
     # -- the choice of a node ------------------------------------------------------------------------
 
-    def choose(self) -> str:
+    def choose(self) -> Address:
         """The node to send to."""
         if self._is_suspected(self._preferred):
             others = self._others(self._preferred)
@@ -88,23 +88,24 @@ class Endpoints:
                 self._preferred = self._rng.choice(others)
         return self._preferred
 
-    def prefer_another(self, failed: str, error: QcoreError) -> None:
+    def prefer_another(self, failed: Address, error: QcoreError) -> None:
         """Prefer another node than the one that failed: the leader that it named, or another one."""
         if failed != self._preferred:
             return  # another request has changed the preference already
-        if isinstance(error, NotLeader) and error.leader_addr is not None:
-            if not self._is_suspected(error.leader_addr):
-                self._preferred = error.leader_addr
+        leader = _leader(error)
+        if leader is not None:
+            if not self._is_suspected(leader):
+                self._preferred = leader
                 return
-            failed = error.leader_addr
+            failed = leader
         others = self._others(failed) or [each for each in self.configured if each != failed]
         if others:
             self._preferred = self._rng.choice(others)
 
-    def _others(self, than: str) -> list[str]:
+    def _others(self, than: Address) -> list[Address]:
         return [each for each in self.configured if each != than and not self._is_suspected(each)]
 
-    def _is_suspected(self, endpoint: str) -> bool:
+    def _is_suspected(self, endpoint: Address) -> bool:
         """Whether the node was silent when last used. If so, dial it again in the background."""
         again_at = self._suspected.get(endpoint)
         if again_at is None:
@@ -115,18 +116,18 @@ class Endpoints:
             self._dial(endpoint)
         return True
 
-    def _suspect(self, endpoint: str) -> None:
+    def _suspect(self, endpoint: Address) -> None:
         self._suspected.setdefault(endpoint, 0.0)
 
     # -- connections ---------------------------------------------------------------------------------
 
-    def connected(self, endpoint: str) -> ClientConnection | None:
+    def connected(self, endpoint: Address) -> ClientConnection | None:
         """The open connection to a node, if there is one."""
         connection = self._connections.get(endpoint)
         return connection if connection is not None and connection.is_open else None
 
     async def connect(
-        self, endpoint: str, left_s: float, patience_s: float | None = None
+        self, endpoint: Address, left_s: float, patience_s: float | None = None
     ) -> ClientConnection:
         """The connection to a node, opened if necessary; concurrent callers share the attempt.
 
@@ -146,20 +147,18 @@ class Endpoints:
             patience_s = _SHORT_PATIENCE_S if self._others(endpoint) else PATIENCE_S
         return await self._dial(endpoint).wait(patience_s, left_s)
 
-    def _dial(self, endpoint: str) -> Dial:
+    def _dial(self, endpoint: Address) -> Dial:
         dial = self._dials.get(endpoint)
         if dial is None:
             dial = self._dials[endpoint] = Dial(endpoint, self._open, self._suspect, self._dialled)
         return dial
 
-    def _dialled(self, endpoint: str) -> None:
+    def _dialled(self, endpoint: Address) -> None:
         self._dials.pop(endpoint, None)
 
-    async def _open(self, endpoint: str, timeout_s: float) -> ClientConnection:
-        address = parse_address(endpoint, "endpoint")
+    async def _open(self, endpoint: Address, timeout_s: float) -> ClientConnection:
         connection = await ClientConnection.connect(
-            address.host,
-            address.port,
+            endpoint,
             timeout_s=timeout_s,
             limits=self._limits,
             admin=self._admin,
@@ -177,3 +176,13 @@ class Endpoints:
         }
         self._connections[endpoint] = connection
         return connection
+
+
+def _leader(error: QcoreError) -> Address | None:
+    """The leader that a node named, if its address can be read."""
+    if not isinstance(error, NotLeader) or error.leader_addr is None:
+        return None
+    try:
+        return Address.parse(error.leader_addr)
+    except ConfigError:
+        return None

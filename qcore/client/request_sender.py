@@ -13,19 +13,23 @@ from qcore.client.endpoints import Endpoints
 from qcore.client.errors import retry_delay
 from qcore.errors import (
     ChangeRefused,
+    ErrorReply,
     NotLeader,
     OutcomeUnknown,
     Overloaded,
     QcoreError,
+    RequestNotReceived,
     TransportError,
 )
-from qcore.transport.connection.client_connection import ErrorReply, RequestNotReceived
+from qcore.transport.address import Address
 
 #: JSON from the wire; its shape depends on the message.
 Json: TypeAlias = Any
 #: Sends one message to one node, once: endpoint, name, fields, timeout in seconds; returns the content
 #: of the response.
-SendOnce: TypeAlias = Callable[[str, str, Mapping[str, Json], float], Awaitable[dict[str, Json]]]
+SendOnce: TypeAlias = Callable[
+    [Address, str, Mapping[str, Json], float], Awaitable[dict[str, Json]]
+]
 
 _BACKOFF_FIRST_S: Final = 0.02
 _BACKOFF_LAST_S: Final = 0.5
@@ -81,7 +85,7 @@ class RequestSender:
 
     async def send_with_retries(
         self,
-        ask: Callable[[str, float], Awaitable[_T]],
+        ask: Callable[[Address, float], Awaitable[_T]],
         *,
         repeatable: bool = False,
         any_node: bool = False,
@@ -160,7 +164,7 @@ class RequestSender:
 
     async def send(
         self,
-        endpoint: str,
+        endpoint: Address,
         name: str,
         fields: Mapping[str, Json],
         left_s: float,

@@ -26,6 +26,7 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, check_target
+from qcore.transport.address import Address
 from qcore.transport.wire import SnapshotInfo
 
 T = TypeVar("T")
@@ -135,7 +136,7 @@ class _SnapshotSource:
         ready: whether the node has a snapshot ready.
     """
 
-    def __init__(self, send: SendOnce, endpoint: str, take_s: float, deadline: float) -> None:
+    def __init__(self, send: SendOnce, endpoint: Address, take_s: float, deadline: float) -> None:
         self._send = send
         self._endpoint = endpoint
         self._take_s = take_s

@@ -10,8 +10,7 @@ from json import JSONEncoder
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from qcore.errors import StoreError
-from qcore.machines.entity.store_errors import ValueTooLarge
+from qcore.errors import StoreError, ValueTooLarge
 from qcore.machines.interface import ApplyContext
 from qcore.machines.limits import BOUNDED_RULES, MAX_VALUE_BYTES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 from pydantic import with_config
 from typing_extensions import TypedDict
 
-from qcore.display import MAX_ERROR_CHARS, truncate
-from qcore.errors import ConfigError, QcoreError, StoreError
+from qcore.errors import ConfigError, QcoreError, StoreError, to_wire
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.perform_requests import PerformRequest, encode_request
 from qcore.machines.entity.topology.topology_file import parse_topology
@@ -123,10 +122,8 @@ class EntityApplication:
 
     def failure(self, name: str, error: QcoreError) -> str:
         """The shape of the command's response, with the error's text and detail."""
-        body: dict[str, object] = {
-            "error": truncate(str(error), MAX_ERROR_CHARS),
-            "detail": error.detail(),
-        }
+        text, detail = to_wire(error)
+        body: dict[str, object] = {"error": text, "detail": detail}
         if name == "UpdateEntity":
             body = {"response": [], **body}
         elif name in ("CreateEntity", "GetSchema", "GetCompleteSchema"):
@@ -187,8 +184,8 @@ class TextApplication:
 
     def failure(self, name: str, error: QcoreError) -> str:
         """`{"Write": {"response": null, "error": text, "detail": {...}}}`, and likewise for `Read`."""
-        text = truncate(str(error), MAX_ERROR_CHARS)
-        return json.dumps({name: {"response": None, "error": text, "detail": error.detail()}})
+        text, detail = to_wire(error)
+        return json.dumps({name: {"response": None, "error": text, "detail": detail}})
 
     def topology_command(self, text: str, source: str) -> str:
         """Raise `ConfigError`: only the entity store has a topology."""

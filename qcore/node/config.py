@@ -8,7 +8,6 @@ from typing import Final, Literal, Self
 
 from qcore.core.config import RaftConfig
 from qcore.errors import ConfigError
-from qcore.node.address_kind import is_unspecified
 from qcore.replica.config import ReplicaConfig
 from qcore.settings import check_bounds, for_node, section, setting
 from qcore.transport.address import Address
@@ -101,7 +100,7 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         advertised = self.advertise_addr
-        if advertised is not None and (is_unspecified(advertised.host) or advertised.port == 0):
+        if advertised is not None and (advertised.is_unspecified or advertised.port == 0):
             raise ConfigError(
                 f"advertise_addr: {advertised} cannot be dialled: give the host and port at which others reach "
                 "this node"

@@ -203,8 +203,7 @@ class Node:
             TransportError: the address cannot be bound.
             StorageError: the data belongs to a cluster other than the one that the log names.
         """
-        address = self._config.ws_addr
-        bound = await self._server.start(address.host, address.port)
+        bound = await self._server.start(self._config.ws_addr)
         self._writer.start()  # last of the steps that can fail
         self._requests.initialiser.listening_on(bound)
         if self._trace is not None:

@@ -122,7 +122,7 @@ class ReplicaChanges:
         self._peers.set_membership(membership)
         advertised = self._config.advertise_addr
         problem = advertised and advertised_address_problem(
-            self._config.node_id, membership, str(advertised)
+            self._config.node_id, membership, advertised
         )
         if problem and problem != self._address_problem:
             self._log.warning("others know this node by another address", why=problem)

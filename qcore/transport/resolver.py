@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import threading
 from collections import deque
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.errors import TransportError
+from qcore.transport.address import is_ip
 
 #: The most look-ups that run at the same time; others wait.
 MAX_THREADS: Final = 8
@@ -54,7 +54,7 @@ class Resolver:
         Raises:
             TransportError: there is no such host, or no answer in time; the text names the host.
         """
-        if _is_address(host):
+        if is_ip(host):
             return [host]
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[LookupResult] = loop.create_future()
@@ -122,14 +122,6 @@ class Resolver:
                 waiting, look_up.waiting = look_up.waiting, []
             for deliver in waiting:
                 deliver(found)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _lookup(host: str) -> LookupResult:

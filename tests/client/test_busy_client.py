@@ -9,6 +9,7 @@ from qcore.client.client import QcoreClient
 from qcore.client.concurrency_limit import MAX_IN_FLIGHT, MIN_IN_FLIGHT, ConcurrencyLimit
 from qcore.client.request_sender import RequestSender
 from qcore.errors import NotLeader
+from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
 from tests.client.test_silent_nodes import READ, node
@@ -41,8 +42,7 @@ def test_a_client_that_stalls_while_connecting_suspects_no_node() -> None:
 def test_a_stalled_client_still_takes_an_answer_that_arrived() -> None:
     async def scenario() -> None:
         async with node(0.05) as slow:
-            host, port = slow.address.split(":")
-            connection = await ClientConnection.connect(host, int(port))
+            connection = await ClientConnection.connect(Address.parse(slow.address))
             asyncio.get_running_loop().call_soon(time.sleep, STALL_S)
             reply = await connection.request("GetMetrics", timeout_s=STALL_S - 0.1)
             assert reply["response"]
@@ -60,7 +60,7 @@ def test_without_a_leader_the_limit_bounds_retries() -> None:
         async def operation() -> None:
             failures = 0
 
-            async def ask(endpoint: str, left_s: float) -> None:
+            async def ask(endpoint: Address, left_s: float) -> None:
                 nonlocal attempts, failures, leads
                 attempts += not leads
                 await asyncio.sleep(0)

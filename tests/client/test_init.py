@@ -18,6 +18,7 @@ from qcore.client import cluster_init
 from qcore.client.client import QcoreClient
 from qcore.client.request_sender import Json
 from qcore.errors import ChangeRefused, OutcomeUnknown
+from qcore.transport.address import Address
 
 UNREACHABLE = ChangeRefused("unreachable", "the cluster was not begun. Nothing was written")
 
@@ -54,7 +55,11 @@ class Recording(QcoreClient):
         self.timeouts: list[float] = []
 
     async def request(
-        self, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float | None = None
+        self,
+        endpoint: str | Address,
+        name: str,
+        fields: Mapping[str, Json],
+        timeout_s: float | None = None,
     ) -> dict[str, Json]:
         if name == "Init":
             assert timeout_s is not None

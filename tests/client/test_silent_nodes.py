@@ -16,6 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from qcore.client.client import QcoreClient
 from qcore.client.endpoints import Endpoints
 from qcore.errors import NotLeader, OutcomeUnknown, TransportError
+from qcore.transport.address import Address
 
 #: How long the client lets a node be silent here, seconds; and a time that is enough for a test on a busy machine.
 SILENT_S = 0.3
@@ -233,11 +234,11 @@ def test_late_errors_of_an_old_node_do_not_move_the_client() -> None:
     async def scenario() -> None:
         endpoints = Endpoints(["a:1", "b:1", "c:1"], Random(1))
         lost = TransportError("lost")
-        endpoints.prefer_another("a:1", lost)
+        endpoints.prefer_another(Address("a", 1), lost)
         chosen = endpoints.choose()
-        assert chosen != "a:1"
+        assert chosen != Address("a", 1)
         for _ in range(10):
-            endpoints.prefer_another("a:1", lost)
+            endpoints.prefer_another(Address("a", 1), lost)
             assert endpoints.choose() == chosen
 
     asyncio.run(scenario())

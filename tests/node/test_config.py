@@ -1,4 +1,4 @@
-"""Addresses and node settings: which values are valid, and that an error names the setting."""
+"""Node settings: which values are valid, and that an error names the setting."""
 
 from __future__ import annotations
 
@@ -8,70 +8,8 @@ import pytest
 
 from qcore.errors import ConfigError
 from qcore.node.config import NodeConfig
-from qcore.transport.address import Address, parse_address
+from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
-        ("node-1.example:1", Address("node-1.example", 1)),
-        ("[::1]:65535", Address("::1", 65535)),
-    ],
-)
-def test_an_address_survives_a_round_trip(text: str, expected: Address) -> None:
-    assert parse_address(text, "--ws-addr") == expected
-    assert str(expected) == text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "8080",
-        ":8080",
-        "localhost",
-        "localhost:",
-        "localhost:http",
-        "localhost:0",
-        "localhost:65536",
-        "localhost:-1",
-        "localhost:８０",
-        "::1:8080",
-        "ws://localhost:80",
-        "localhost:80/path",
-        "two words:80",
-        "a:1,b:2",
-        "localhost:" + "8" * 5000,
-        "h" * 254 + ":80",
-        "h\x00:80",
-    ],
-)
-def test_an_invalid_address_is_rejected_with_its_option(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^--ws-addr: "):
-        parse_address(text, "--ws-addr")
-
-
-@pytest.mark.parametrize(
-    ("text", "advice"),
-    [
-        ("ws://localhost:80", "write host:port without the scheme ws://, localhost:80"),
-        ("http://[::1]:80/ws", "write host:port without the scheme http://, [::1]:80"),
-        ("wss://", "write host:port without the scheme wss://"),
-        ("::1:8080", "an IPv6 address in brackets"),
-    ],
-)
-def test_the_error_shows_how_to_write_an_address(text: str, advice: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_address(text, "--endpoints")
-    assert advice in str(caught.value)
-    if "://" in text:
-        assert "IPv6" not in str(caught.value)
-
-
-def test_port_zero_is_valid_where_a_free_port_can_be_chosen() -> None:
-    assert parse_address("localhost:0", "--ws-addr", allow_port_zero=True).port == 0
 
 
 def make(

@@ -21,7 +21,7 @@ from qcore.cli.options import (
     split_endpoints,
 )
 from qcore.cli.table import aligned
-from qcore.errors import ConfigError, QcoreError
+from qcore.errors import ConfigError, QcoreError, to_wire
 
 if TYPE_CHECKING:
     from qcore.client.client import QcoreClient
@@ -261,5 +261,6 @@ def _machine(machine: dict[str, Any] | None) -> str:
 
 def _as_json(response: MetricsOrError) -> dict[str, Any]:
     if isinstance(response, QcoreError):
-        return {"error": str(response), "detail": response.detail()}
+        text, detail = to_wire(response)
+        return {"error": text, "detail": detail}
     return {"metrics": response}

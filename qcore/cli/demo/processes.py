@@ -33,7 +33,7 @@ _used_ports: set[int] = set()
 _T = TypeVar("_T")
 
 
-class ProcessError(QcoreError):
+class ProcessError(QcoreError, code="ProcessError"):
     """A node process did not behave as expected. The message may hold the end of its output."""
 
 

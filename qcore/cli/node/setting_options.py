@@ -21,7 +21,7 @@ from qcore.cli.options import non_empty_path
 from qcore.errors import ConfigError
 from qcore.node.config import NodeConfig
 from qcore.settings import SettingField, settings_of
-from qcore.transport.address import Address, parse_address
+from qcore.transport.address import Address
 
 #: The settings that an operator gives to a node.
 NODE_SETTINGS: Final = tuple(each for each in settings_of(NodeConfig) if each.about.node)
@@ -102,7 +102,7 @@ def read_address(text: str, where: str) -> Address:
     Raises:
         ConfigError: the text is not an address.
     """
-    return parse_address(text, where, allow_port_zero=True)
+    return Address.parse(text, where, allow_port_zero=True)
 
 
 def help_text(each: SettingField) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic_core import to_json
 
-from qcore.errors import StoreError
+from qcore.errors import BadRequest, NameTooLong, StoreError
 from qcore.machines.entity.create_delete import (
     create_entity,
     delete_entity,
@@ -20,7 +20,6 @@ from qcore.machines.entity.state.entity_schema import schema_from_json, schema_t
 from qcore.machines.entity.state.entity_snapshot import snapshot_lines
 from qcore.machines.entity.state.field_values import id_from_json, id_to_json
 from qcore.machines.entity.state.snapshot_reader import SnapshotReader
-from qcore.machines.entity.store_errors import BadRequest, NameTooLong
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.entity.update_fields import update_entity
 from qcore.machines.interface import ApplyContext

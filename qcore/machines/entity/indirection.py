@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from qcore.machines.entity.state.child_list import ChildList, slice_of
-from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.entity_records import Entity
-from qcore.machines.entity.store_errors import (
+from qcore.errors import (
     BadPath,
     DanglingReference,
     EmptyReference,
@@ -16,8 +13,11 @@ from qcore.machines.entity.store_errors import (
     IndexNegative,
     IndexOutOfBounds,
     NotAReference,
-    quoted,
 )
+from qcore.machines.entity.quoted_text import quoted
+from qcore.machines.entity.state.child_list import ChildList, slice_of
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.entity_records import Entity
 from qcore.machines.entity.transaction import Transaction
 
 SEPARATOR: Final = "->"

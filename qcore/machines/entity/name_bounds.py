@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from qcore.machines.entity.store_errors import NameTooLong, quoted
+from qcore.errors import NameTooLong
+from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.limits import MAX_NAME_BYTES
 
 #: A string that may be a long name, in a JSON text without escapes. Non-ASCII characters take up to four bytes each.

@@ -13,7 +13,9 @@ from pydantic import AfterValidator, FailFast, Field, TypeAdapter, with_config
 from pydantic_core import ErrorDetails, PydanticSerializationError, ValidationError, to_json
 from typing_extensions import TypedDict
 
+from qcore.errors import BadRequest
 from qcore.machines.entity.name_bounds import check_names
+from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson
 from qcore.machines.entity.state.field_values import (
     STRICT,
@@ -23,7 +25,6 @@ from qcore.machines.entity.state.field_values import (
     ValueJson,
     exactly_one_key,
 )
-from qcore.machines.entity.store_errors import BadRequest, quoted
 
 
 @with_config(STRICT)

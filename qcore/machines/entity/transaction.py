@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from qcore.errors import EntityNotFound, FieldNotFound, TooManyOperations
+from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import (
@@ -17,12 +19,6 @@ from qcore.machines.entity.state.entity_records import (
 )
 from qcore.machines.entity.state.field_values import Value, measured, same_value
 from qcore.machines.entity.state.type_registry import Moment, SchemaChange, Slot
-from qcore.machines.entity.store_errors import (
-    EntityNotFound,
-    FieldNotFound,
-    TooManyOperations,
-    quoted,
-)
 from qcore.machines.limits import FIELDS_COPIED_PER_STEP, IDS_PER_STEP, MAX_OPERATIONS
 
 CHILDREN = "Children"

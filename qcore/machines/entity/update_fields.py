@@ -6,8 +6,10 @@ from typing import Final
 
 from pydantic_core import to_json
 
+from qcore.errors import BadPath, ResponseTooLarge, ValueTooLarge
 from qcore.machines.entity.indirection import Target, resolve
 from qcore.machines.entity.perform_requests import FieldRequest, ReadBody, WriteBody
+from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import (
     LEAST_ID_BYTES,
     ChildList,
@@ -31,7 +33,6 @@ from qcore.machines.entity.state.field_values import (
     value_from_json,
     value_to_json,
 )
-from qcore.machines.entity.store_errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
 from qcore.machines.entity.transaction import CHILDREN, Transaction
 from qcore.machines.limits import (
     BYTES_PER_STEP,

@@ -16,7 +16,6 @@ from pydantic import JsonValue
 
 from qcore.core.entry import Membership
 from qcore.core.text_size import utf8_length
-from qcore.display import MAX_ERROR_CHARS, truncate
 from qcore.errors import (
     LocalProtocolError,
     NotLeader,
@@ -47,12 +46,12 @@ from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import (
-    Error,
     GetMetrics,
     GetMetricsResponse,
     Init,
     InitResponse,
     Ok,
+    error_envelope,
     failure,
 )
 
@@ -136,7 +135,7 @@ class RequestHandler:
             replica.versions.initial_version,
             config.request_timeout_ms,
             never_leads=config.raft.priority == 0,
-            advertised=None if config.advertise_addr is None else str(config.advertise_addr),
+            advertised=config.advertise_addr,
         )
         peers.on_connection_change = self.advance_init
         self._init_timer: asyncio.TimerHandle | None = None
@@ -206,9 +205,7 @@ class RequestHandler:
             operation = self._application.operation(message.request)
             request = replica_request(operation, message.consistency, message.session)
         except (StoreError, RemoteProtocolError) as error:
-            connection.send(
-                Error(message.id, truncate(str(error), MAX_ERROR_CHARS), error.detail())
-            )
+            connection.send(error_envelope(message.id, error))
             return
         rejection = self._reject_all
         if rejection is None and operation.kind == "write":

@@ -31,6 +31,7 @@ from qcore.replica.peers.identity import (
     ClusterIdentity,
 )
 from qcore.replica.peers.known_members import WAS_WIPED
+from qcore.transport.address import Address
 from qcore.transport.peers.peer_connector import WRONG_NODE_HINT
 
 #: Called with the outcome: None, or the error.
@@ -138,7 +139,7 @@ class Initialiser:
         timeout_ms: int,
         *,
         never_leads: bool = False,
-        advertised: str | None = None,
+        advertised: Address | None = None,
     ) -> None:
         self._identity = identity
         self._core = core
@@ -148,12 +149,12 @@ class Initialiser:
         self._timeout_ms = timeout_ms
         self._never_leads = never_leads
         self._advertised = advertised
-        self.own_address = advertised or ""
+        self.own_address = "" if advertised is None else str(advertised)
         self._pending: _Pending | None = None
 
     def listening_on(self, address: str) -> None:
         """The node listens at this address. Others dial it, unless the node has an advertised address."""
-        self.own_address = self._advertised or address
+        self.own_address = address if self._advertised is None else str(self._advertised)
 
     @property
     def waiting(self) -> int:
@@ -238,7 +239,7 @@ class Initialiser:
                     "addresses swapped?"
                 )
         address = plan.membership.address_of(own_id) or ""
-        if self._advertised is not None and not same_address(address, self._advertised):
+        if self._advertised is not None and not same_address(address, str(self._advertised)):
             raise ConfigError(
                 f"nodes: node {own_id} is given the address {address}, and was started with --advertise-addr "
                 f"{self._advertised}: give both the same address"

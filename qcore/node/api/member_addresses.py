@@ -14,8 +14,7 @@ from typing import Final
 
 from qcore.core.entry import Membership
 from qcore.errors import ConfigError
-from qcore.node.address_kind import canonical_host, is_loopback, is_unspecified
-from qcore.transport.address import Address, parse_address
+from qcore.transport.address import Address
 
 HINT: Final = (
     "start the node with --advertise-addr HOST:PORT, the address at which the other members reach it, or name that "
@@ -33,20 +32,20 @@ def member_address(text: str, where: str) -> str:
     Raises:
         ConfigError: it is not an address, or cannot be dialled.
     """
-    address = parse_address(text, where, allow_port_zero=True)
-    if is_unspecified(address.host):
+    address = Address.parse(text, where, allow_port_zero=True)
+    if address.is_unspecified:
         raise ConfigError(
             f"{where}: {text} means every address of a machine: a node can listen on it, but a node that dials "
             f"it reaches itself: {HINT}"
         )
     if address.port == 0:
         raise ConfigError(f"{where}: {text}: port 0 cannot be dialled: {HINT}")
-    return str(Address(canonical_host(address.host), address.port))
+    return str(address.canonical)
 
 
 def same_address(one: str, other: str) -> bool:
     """Whether two well-formed addresses are the same, in any spelling."""
-    return one == other or _key(one) == _key(other)
+    return one == other or _read(one).is_same_as(_read(other))
 
 
 def members_problem(addresses: Mapping[int, str]) -> str | None:
@@ -54,7 +53,7 @@ def members_problem(addresses: Mapping[int, str]) -> str | None:
     taken: dict[tuple[str, int], int] = {}
     local = [node_id for node_id, text in addresses.items() if is_local(text)]
     for node_id, text in addresses.items():
-        other = taken.setdefault(_key(text), node_id)
+        other = taken.setdefault(_read(text).comparable, node_id)
         if other != node_id:
             return f"{text} is given to two nodes, {other} and {node_id}"
     if local and len(local) < len(addresses):
@@ -74,10 +73,12 @@ def new_member_problem(node_id: int, address: str, members: Mapping[int, str]) -
     return None
 
 
-def advertised_address_problem(node_id: int, membership: Membership, advertised: str) -> str | None:
+def advertised_address_problem(
+    node_id: int, membership: Membership, advertised: Address
+) -> str | None:
     """A warning if the configuration has another address for this node than its advertised one, else None."""
     configured = membership.address_of(node_id)
-    if configured is None or same_address(configured, advertised):
+    if configured is None or _read(configured).is_same_as(advertised):
         return None
     return (
         f"the configuration has the address {configured} for node {node_id}, which was started with --advertise-addr "
@@ -87,7 +88,7 @@ def advertised_address_problem(node_id: int, membership: Membership, advertised:
 
 def is_local(address: str) -> bool:
     """Whether the address can be dialled only on the machine that it belongs to."""
-    return is_loopback(_key(address)[0])
+    return _read(address).is_loopback
 
 
 def loopback_problem(node_id: int, address: str) -> str:
@@ -98,8 +99,5 @@ def loopback_problem(node_id: int, address: str) -> str:
     )
 
 
-def _key(text: str) -> tuple[str, int]:
-    """Equal for all spellings of one address."""
-    address = parse_address(text, "address", allow_port_zero=True)
-    host = canonical_host(address.host).rstrip(".")
-    return ("127.0.0.1" if host == "localhost" else host), address.port
+def _read(text: str) -> Address:
+    return Address.parse(text, allow_port_zero=True)

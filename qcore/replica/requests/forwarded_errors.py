@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from qcore.errors import (
-    DeadlineExceeded,
-    NotLeader,
-    OutcomeUnknown,
-    Overloaded,
-    ProposalDropped,
-    QcoreError,
-    ResultInvalid,
-    ResultTooLarge,
-    SequenceRefused,
-    SessionExpired,
-    StoreError,
-    TooLarge,
-)
+from typing import Final
+
+from qcore.errors import OutcomeUnknown, ProposalError, QcoreError, StoreError, from_wire, to_wire
 from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
 from qcore.replica.requests.pending import PendingRequest
 
-_BY_CODE: dict[str, type[QcoreError]] = {
-    error.__name__: error
-    for error in (
-        DeadlineExceeded,
-        OutcomeUnknown,
-        ProposalDropped,
-        ResultInvalid,
-        ResultTooLarge,
-        SequenceRefused,
-        SessionExpired,
-        StoreError,
-        TooLarge,
-    )
-}
+#: The fields of a detail that a message between replicas has room for.
+_FIELDS: Final = ("leader_id", "leader_addr", "retry_after_ms")
 
 
 def response_of_result(
@@ -53,11 +30,10 @@ def response_of_error(
         response = ReadIndexResponse(request.request_id, None)
     else:
         response = ForwardResponse(request.request_id, None)
-    response.error_code, response.error_text = error.code, str(error)
-    if isinstance(error, NotLeader):
-        response.leader_id, response.leader_addr = error.leader_id, error.leader_addr
-    elif isinstance(error, Overloaded):
-        response.retry_after_ms = error.retry_after_ms
+    response.error_text, detail = to_wire(error)
+    response.error_code = error.code
+    for name in _FIELDS:
+        setattr(response, name, detail.get(name))
     return response
 
 
@@ -71,11 +47,14 @@ def rejection_response(
 
 
 def error_of_response(response: ForwardResponse | ReadIndexResponse) -> QcoreError:
-    """The error in a response; inverse of `response_of_error`. An unknown code becomes `OutcomeUnknown`."""
-    if response.error_code == NotLeader.__name__:
-        return NotLeader(response.leader_id, response.leader_addr)
+    """The error in a response; inverse of `response_of_error`.
+
+    An error that says nothing certain about the request becomes `OutcomeUnknown`: one of a newer node, or one about the
+    leader itself.
+    """
     text = response.error_text or "the leader gave no reason"
-    if response.error_code == Overloaded.__name__:
-        return Overloaded(text, max(1, response.retry_after_ms or 1))
-    known = _BY_CODE.get(response.error_code or "")
-    return known(text) if known else OutcomeUnknown(f"{response.error_code}: {text}")
+    detail = {"code": response.error_code, **{name: getattr(response, name) for name in _FIELDS}}
+    error = from_wire(text, detail)
+    if isinstance(error, ProposalError | StoreError):
+        return error
+    return OutcomeUnknown(f"{response.error_code}: {text}")

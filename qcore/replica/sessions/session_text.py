@@ -28,7 +28,7 @@ from qcore.replica.sessions.client_session import Session
 #: How many characters one part has, approximately. A single reply may be longer.
 PART_CHARS: Final = 32 * 1024
 
-_ERRORS: Final = {error.__name__: error for error in (ResultInvalid, ResultTooLarge)}
+_ERRORS: Final = {error.code: error for error in (ResultInvalid, ResultTooLarge)}
 #: A text as JSON, with as few escapes as possible.
 _quoted = json.encoder.encode_basestring
 _row_at = json.JSONDecoder().raw_decode

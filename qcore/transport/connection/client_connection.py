@@ -13,12 +13,15 @@ from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from qcore.errors import (
+    ConnectionLost,
+    ErrorReply,
     LocalProtocolError,
     OutcomeUnknown,
     Overloaded,
-    RemoteProtocolError,
+    RequestNotReceived,
     TransportError,
 )
+from qcore.transport.address import Address
 from qcore.transport.connection.liveness import Liveness
 from qcore.transport.connection.outgoing import (
     ADMIN,
@@ -29,7 +32,6 @@ from qcore.transport.connection.outgoing import (
 )
 from qcore.transport.connection.running_time import RunningTime
 from qcore.transport.limits import TransportLimits
-from qcore.transport.reply_errors import ErrorReply
 
 logger = logging.getLogger("qcore.transport")
 
@@ -40,16 +42,6 @@ DEADLINE_CHECK_S = 0.02
 
 #: The longest retry hint of a full connection, milliseconds.
 _LONGEST_HINT_MS = 1000
-
-
-class ConnectionLost(TransportError):
-    """The connection ended before the response arrived: the request may or may not have taken effect."""
-
-    retryable = False
-
-
-class RequestNotReceived(TransportError):
-    """The node closed the idle connection before the request reached it: the request certainly had no effect."""
 
 
 @dataclass(slots=True)
@@ -90,8 +82,7 @@ class ClientConnection:
     @classmethod
     async def connect(
         cls,
-        host: str,
-        port: int,
+        address: Address,
         *,
         timeout_s: float = 5.0,
         limits: TransportLimits | None = None,
@@ -105,9 +96,7 @@ class ClientConnection:
         """
         chosen = limits or TransportLimits()
         role = ADMIN if admin else None
-        wire = await open_connection(
-            lambda: _ClientWire(host, port, chosen, role), host, port, timeout_s
-        )
+        wire = await open_connection(lambda: _ClientWire(address, chosen, role), address, timeout_s)
         return cls(wire)
 
     @property
@@ -128,7 +117,7 @@ class ClientConnection:
         Pauses of this process hardly count towards `timeout_s`.
 
         The content holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not raised:
-        `qcore.transport.reply_errors.raise_for_error` raises it.
+        `qcore.errors.from_wire` makes the error of it.
 
         Raises:
             ErrorReply: the node answered with an `Error` envelope (a `RemoteProtocolError`).
@@ -253,8 +242,8 @@ class ClientConnection:
 class _ClientWire(OutgoingConnection):
     """The WebSocket connection below a `ClientConnection`."""
 
-    def __init__(self, host: str, port: int, limits: TransportLimits, role: str | None) -> None:
-        super().__init__(host, port, limits, role)
+    def __init__(self, address: Address, limits: TransportLimits, role: str | None) -> None:
+        super().__init__(address, limits, role)
         self.owner: ClientConnection | None = None
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
@@ -292,12 +281,3 @@ def _encode(type_name: str, request_id: str, fields: Fields) -> bytes:
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise LocalProtocolError(f"a {type_name} cannot be sent as JSON: {error}") from None
     return data
-
-
-__all__ = [
-    "ClientConnection",
-    "ConnectionLost",
-    "ErrorReply",
-    "RemoteProtocolError",
-    "RequestNotReceived",
-]

@@ -15,7 +15,7 @@ from websockets.protocol import OPEN, SEND_EOF, Event
 from websockets.protocol import Protocol as WebSocketProtocol
 
 from qcore.errors import LocalProtocolError, TransportError
-from qcore.transport.address import format_address
+from qcore.transport.address import Address
 from qcore.transport.connection.framing import (
     allocated,
     batch_envelopes,
@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername")
         if isinstance(address, tuple) and len(address) >= 2:
-            self.remote = format_address(str(address[0]), int(address[1]))
+            self.remote = str(Address(str(address[0]), int(address[1])))
 
     def data_received(self, data: bytes) -> None:
         self._last_received = self._loop.time()

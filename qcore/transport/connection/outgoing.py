@@ -15,7 +15,7 @@ from websockets.uri import parse_uri
 
 from qcore.display import truncate
 from qcore.errors import TransportError
-from qcore.transport.address import format_address
+from qcore.transport.address import Address
 from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.limits import TransportLimits
 from qcore.transport.resolver import resolver
@@ -37,11 +37,11 @@ IDLE_REASON = "idle: no request for too long; connect again"
 class OutgoingConnection(Connection):
     """A connection that this process opens. Subclasses handle its frames and its end."""
 
-    def __init__(self, host: str, port: int, limits: TransportLimits, role: str | None) -> None:
-        uri = parse_uri(f"ws://{format_address(host, port)}/")
+    def __init__(self, address: Address, limits: TransportLimits, role: str | None) -> None:
+        uri = parse_uri(f"ws://{address}/")
         self._client = ClientProtocol(uri, max_size=limits.max_frame_bytes, logger=library_logger)
         super().__init__(self._client, limits)
-        self.remote = format_address(host, port)
+        self.remote = str(address)
         self.batches = True
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[TransportError | None] = self._loop.create_future()
@@ -96,7 +96,7 @@ class OutgoingConnection(Connection):
 C = TypeVar("C", bound=OutgoingConnection)
 
 
-async def open_connection(factory: Callable[[], C], host: str, port: int, timeout_s: float) -> C:
+async def open_connection(factory: Callable[[], C], address: Address, timeout_s: float) -> C:
     """Look up the host, connect, and do the opening handshake. Of several addresses, use the first that answers.
 
     Raises:
@@ -105,40 +105,37 @@ async def open_connection(factory: Callable[[], C], host: str, port: int, timeou
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     try:
-        addresses = await resolver.addresses(host, timeout_s)
+        addresses = await resolver.addresses(address.host, timeout_s)
     except TransportError as error:
-        raise TransportError(f"cannot connect to {format_address(host, port)}: {error}") from None
+        raise TransportError(f"cannot connect to {address}: {error}") from None
     while True:
-        address = addresses.pop(0)
+        ip = addresses.pop(0)
         left_s = max(0.0, deadline - loop.time())
         try:
             # Each address gets a share of the time, so a silent address leaves time for the next.
-            return await _open(factory, host, address, port, left_s / (len(addresses) + 1))
+            return await _open(factory, address, ip, left_s / (len(addresses) + 1))
         except TransportError:
             if not addresses:
                 raise
 
 
-async def _open(
-    factory: Callable[[], C], host: str, address: str, port: int, timeout_s: float
-) -> C:
-    name = format_address(host, port)
+async def _open(factory: Callable[[], C], address: Address, ip: str, timeout_s: float) -> C:
     connection: C | None = None
     done = False
     try:
         async with asyncio.timeout(timeout_s):
             _, connection = await asyncio.get_running_loop().create_connection(
-                factory, address, port
+                factory, ip, address.port
             )
             await connection.opened
         if not connection.is_open:
-            raise TransportError(f"{name} hung up right after the handshake")
+            raise TransportError(f"{address} hung up right after the handshake")
         done = True
         return connection
     except TimeoutError:
-        raise TransportError(f"no answer from {name} within {timeout_s:.3g} s") from None
+        raise TransportError(f"no answer from {address} within {timeout_s:.3g} s") from None
     except OSError as error:
-        raise TransportError(f"cannot connect to {name}: {error}") from None
+        raise TransportError(f"cannot connect to {address}: {error}") from None
     finally:
         if connection is not None and not done:
             connection.abort("abandoned while connecting")

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from qcore.display import MAX_SENTENCE_CHARS, truncate
-from qcore.errors import ConfigError, LocalProtocolError, RemoteProtocolError, TransportError
-from qcore.transport.address import parse_address
+from qcore.errors import (
+    ConfigError,
+    HelloRejected,
+    LocalProtocolError,
+    RemoteProtocolError,
+    TransportError,
+)
+from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection
 from qcore.transport.limits import TransportLimits
@@ -110,15 +116,11 @@ class PeerState:
     refused: bool = False
 
 
-class HelloRejected(RemoteProtocolError):
-    """The peer rejected this node, or is not the expected node."""
-
-
 class PeerConnection(OutgoingConnection):
     """One connection of a connector, from the attempt to its end."""
 
-    def __init__(self, connector: PeerConnector, host: str, port: int) -> None:
-        super().__init__(host, port, connector.context.limits, role=PEER)
+    def __init__(self, connector: PeerConnector, address: Address) -> None:
+        super().__init__(address, connector.context.limits, role=PEER)
         self.answer: asyncio.Future[HelloResponse] = self._loop.create_future()
         self._connector = connector
 
@@ -305,10 +307,10 @@ class PeerConnector:
             HelloRejected: one of the two nodes rejected the other.
             ConfigError: the address is not valid.
         """
-        host, port = parse_address(self.address)
+        address = Address.parse(self.address)
         limits = self.context.limits
         connection = await open_connection(
-            lambda: PeerConnection(self, host, port), host, port, limits.handshake_timeout_s
+            lambda: PeerConnection(self, address), address, limits.handshake_timeout_s
         )
         try:
             await self._exchange_hello(connection)

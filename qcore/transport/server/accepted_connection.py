@@ -40,6 +40,7 @@ from qcore.transport.wire import (
     Hello,
     HelloResponse,
     Ok,
+    error_envelope,
     failure,
 )
 
@@ -415,9 +416,8 @@ class AcceptedConnection(Connection):
 
     def _reject_message(self, message: object, text: str) -> None:
         self._server.counts.malformed_received += 1
-        error = RemoteProtocolError(text)
         self.unanswered += 1
-        self.send(Error(str(getattr(message, "id", "")), text, error.detail()))
+        self.send(error_envelope(str(getattr(message, "id", "")), RemoteProtocolError(text)))
 
     def _violation(self, type_name: str) -> None:
         """Close a connection that sent a message of a peer without an accepted `Hello`."""

@@ -7,7 +7,7 @@ import errno
 import logging
 
 from qcore.errors import TransportError
-from qcore.transport.address import format_address
+from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec
 from qcore.transport.connection.outgoing import GOING_AWAY
 from qcore.transport.limits import TransportLimits
@@ -86,25 +86,25 @@ class Server:
         self.counts.handshaking = len(self._handshaking)
         return self.counts
 
-    async def start(self, host: str, port: int) -> str:
-        """Listen. Returns the address `host:port`, with the chosen port if the port was 0.
+    async def start(self, address: Address) -> str:
+        """Listen. Returns the address as text, with the chosen port if the port was 0.
 
         Raises:
             TransportError: there is no such host, or the address cannot be bound; the text states which.
         """
-        where = f"cannot listen on {format_address(host, port)}"
+        where = f"cannot listen on {address}"
         try:
-            addresses = await resolver.addresses(host, self.limits.handshake_timeout_s)
+            addresses = await resolver.addresses(address.host, self.limits.handshake_timeout_s)
         except TransportError as error:
             raise TransportError(
                 f"{where}: {error}; give an IP address of this machine, or a name that it knows"
             ) from None
         self._listener = Listener(lambda: AcceptedConnection(self), self._count_not_accepted)
         try:
-            bound = self._listener.start(addresses, port)
+            bound = self._listener.start(addresses, address.port)
         except OSError as error:
             raise TransportError(f"{where}: {error}; {_advice(error)}") from None
-        return format_address(host, bound)
+        return str(Address(address.host, bound))
 
     async def stop(self) -> None:
         """Stop listening, close every connection with 1001, and wait until they are gone."""

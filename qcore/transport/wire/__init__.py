@@ -39,6 +39,7 @@ from qcore.transport.wire.common import (
     PositiveInt,
     SessionId,
     TimeoutMs,
+    error_envelope,
     failure,
 )
 from qcore.transport.wire.handshake import (
@@ -182,6 +183,7 @@ __all__ = [
     "TransferLeaderResponse",
     "UpgradeMachine",
     "UpgradeMachineResponse",
+    "error_envelope",
     "failure",
     "wrap_request",
     "wrap_response",

@@ -7,8 +7,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 
-from qcore.display import MAX_ERROR_CHARS, truncate
-from qcore.errors import DetailValue, QcoreError
+from qcore.errors import DetailValue, QcoreError, to_wire
 
 #: The version of this protocol, as sent in `Hello`.
 PROTOCOL_VERSION = 1
@@ -54,9 +53,14 @@ class Error:
 
 
 def failure(error: QcoreError) -> tuple[Err, Detail]:
-    """`response` and `detail` of a response that reports `error`. The text is truncated, because it may quote the
-    request.
+    """`response` and `detail` of a response that reports `error`.
 
     Use: `InitResponse(request.id, *failure(error))`.
     """
-    return Err(truncate(str(error), MAX_ERROR_CHARS)), error.detail()
+    text, detail = to_wire(error)
+    return Err(text), detail
+
+
+def error_envelope(message_id: MessageId, error: QcoreError) -> Error:
+    """The response to an envelope that `error` rejects."""
+    return Error(message_id, *to_wire(error))

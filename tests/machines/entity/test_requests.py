@@ -8,13 +8,13 @@ from typing import Any  # requests are JSON
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from qcore.errors import BadRequest
 from qcore.machines.entity.perform_requests import (
     PerformRequest,
     encode_request,
     parse_command,
     parse_request,
 )
-from qcore.machines.entity.store_errors import BadRequest
 from tests.machines.entity.harness import USER, field, read, schema, write
 
 ID = {"typ": "User", "id": 1}

@@ -34,6 +34,7 @@ from qcore.node.application import Application, EntityApplication, TextApplicati
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_snapshot
 from qcore.storage.files.snapshot_file import verify
+from qcore.transport.address import Address
 from tests.checkout import DOCS
 from tests.node.test_node import PATIENT_MS, Running, eventually, running
 from tests.process.support.wire_client import string_schema
@@ -294,8 +295,8 @@ class ScriptedNodes:
         self.failures: list[Exception] = []
         self.info: Json = {}
 
-    async def request(self, endpoint: str, name: str, fields: Any, timeout_s: float) -> Json:
-        self.requests.append((endpoint, name))
+    async def request(self, endpoint: Address, name: str, fields: Any, timeout_s: float) -> Json:
+        self.requests.append((str(endpoint), name))
         assert timeout_s > 0
         if name == "TakeSnapshot":
             data = self.text.encode()

@@ -15,7 +15,7 @@ from qcore.node.application import EntityApplication, TextApplication
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import JsonFormatter, LineHandler, NodeLog, TextFormatter
 from qcore.node.observability.repeated_lines import BURST, INTERVAL_S, MAX_KINDS, RepeatLimiter
-from qcore.transport.address import parse_address
+from qcore.transport.address import Address
 from qcore.transport.wire import failure
 
 #: A newline with a forged line after it, control codes of a terminal (some of one byte), and a mark that reverses the
@@ -149,8 +149,8 @@ def test_an_error_that_quotes_its_input_is_shortened() -> None:
     for application in (EntityApplication(), TextApplication(KeyValueMachine())):
         assert len(json.dumps(application.failure("Write", error))) < 2 * MAX_ERROR_CHARS
     with pytest.raises(ConfigError) as caught:
-        parse_address("h" * 10_000_000, "node_addr")
+        Address.parse("h" * 10_000_000, "node_addr")
     assert len(str(caught.value)) < 2 * MAX_NAME_CHARS
     for host in ("h" * 254, "a\x1b[0m"):
         with pytest.raises(ConfigError, match="node_addr"):
-            parse_address(f"{host}:80", "node_addr")
+            Address.parse(f"{host}:80", "node_addr")

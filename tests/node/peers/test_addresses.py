@@ -12,7 +12,6 @@ from qcore.client.client import QcoreClient
 from qcore.core.effects import MembershipChanged
 from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
-from qcore.node.address_kind import canonical_host, is_loopback, is_unspecified
 from qcore.node.api.member_addresses import (
     advertised_address_problem,
     member_address,
@@ -55,11 +54,15 @@ def text_of(host: str) -> str:
 
 
 def test_hosts_are_recognised_in_every_spelling() -> None:
-    assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_unspecified(host)] == UNSPECIFIED
-    assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_loopback(host)] == LOOPBACK
-    assert canonical_host("2001:DB8:0::7") == "2001:db8::7"
-    assert canonical_host("::ffff:10.0.0.1") == "10.0.0.1"
-    assert canonical_host("Node-1") == "node-1"
+    assert [
+        host for host in UNSPECIFIED + LOOPBACK + OTHERS if Address(host, 1).is_unspecified
+    ] == UNSPECIFIED
+    assert [
+        host for host in UNSPECIFIED + LOOPBACK + OTHERS if Address(host, 1).is_loopback
+    ] == LOOPBACK
+    assert Address("2001:DB8:0::7", 1).canonical == Address("2001:db8::7", 1)
+    assert Address("::ffff:10.0.0.1", 1).canonical == Address("10.0.0.1", 1)
+    assert Address("Node-1", 1).canonical == Address("node-1", 1)
 
 
 @pytest.mark.parametrize("text", [*map(text_of, UNSPECIFIED), "10.0.0.1:0"])
@@ -103,9 +106,9 @@ def test_a_node_logs_that_members_know_another_address(
 ) -> None:
     """The node that receives `Init` cannot know the advertised addresses of the others."""
     member = Membership(voters=(1,), addresses=((1, "10.9.9.9:7"),), cluster_id="red")
-    assert advertised_address_problem(1, member, "10.9.9.9:7") is None
-    assert advertised_address_problem(2, member, "10.1.2.3:7") is None
-    problem = str(advertised_address_problem(1, member, "10.1.2.3:7"))
+    assert advertised_address_problem(1, member, Address.parse("10.9.9.9:7")) is None
+    assert advertised_address_problem(2, member, Address.parse("10.1.2.3:7")) is None
+    problem = str(advertised_address_problem(1, member, Address.parse("10.1.2.3:7")))
     assert "10.9.9.9:7 for node 1" in problem
     assert "--advertise-addr 10.1.2.3:7" in problem
 

@@ -20,12 +20,13 @@ from qcore.client.endpoints import Endpoints
 from qcore.client.snapshot_download import save_snapshot
 from qcore.core.entry import Membership
 from qcore.storage.files import atomic_file
+from qcore.transport.address import Address
 
 TEXT = "half of the state; " * 2
 
 
 async def answer(
-    endpoint: str, name: str, fields: Mapping[str, Any], wait_s: float
+    endpoint: Address, name: str, fields: Mapping[str, Any], wait_s: float
 ) -> dict[str, Any]:
     """The responses of the node."""
     del endpoint, wait_s

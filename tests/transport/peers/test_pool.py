@@ -23,7 +23,7 @@ from qcore.core.messages import (
     RequestVote,
     RequestVoteResponse,
 )
-from qcore.transport.address import format_address
+from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peers.peer_pool import PeerPool, PeerState
 from qcore.transport.server.server import Server
@@ -194,7 +194,7 @@ async def test_a_server_that_restarts_is_connected_again(caplog: pytest.LogCaptu
 
 async def _restarted(address: str) -> Server:
     server = Server(CODEC, RecordingHandler())
-    await server.start("127.0.0.1", int(address.rpartition(":")[2]))
+    await server.start(Address.parse(address))
     return server
 
 
@@ -285,7 +285,7 @@ LibraryHandler = Callable[[LibraryServerConnection], Coroutine[Any, Any, None]]
 async def library_server(handle: LibraryHandler) -> AsyncIterator[str]:
     """A server of the library `websockets`."""
     async with serve(handle, "127.0.0.1", 0, close_timeout=1) as server:
-        yield format_address(*next(iter(server.sockets)).getsockname()[:2])
+        yield str(Address(*next(iter(server.sockets)).getsockname()[:2]))
 
 
 def hello_response(**changes: object) -> str:

@@ -13,13 +13,9 @@ from collections.abc import Iterator
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from qcore.errors import ConfigError
-from qcore.transport.address import parse_address
-from qcore.transport.connection.client_connection import (
-    ClientConnection,
-    ConnectionLost,
-    RequestNotReceived,
-)
+from qcore.errors import ConfigError, ConnectionLost, RequestNotReceived
+from qcore.transport.address import Address
+from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
 from qcore.transport.limits import TransportLimits
 from qcore.transport.wire import GetMetricsResponse
@@ -44,7 +40,7 @@ IDLE = TransportLimits(idle_timeout_s=0.1, ping_interval_s=0.1)
 
 
 async def connect(address: str, *, admin: bool = False) -> ClientConnection:
-    return await ClientConnection.connect(*parse_address(address), admin=admin)
+    return await ClientConnection.connect(Address.parse(address), admin=admin)
 
 
 # --- admin connections ----------------------------------------------------------------------------
@@ -236,7 +232,7 @@ async def test_without_descriptors_connections_wait_or_are_closed(
             server._listener._spare = -1
         with no_more_files():
             for caller in callers:
-                caller.connect_ex(parse_address(address))
+                caller.connect_ex(Address.parse(address))
             if spare:
                 for caller in callers:
                     with contextlib.suppress(ConnectionResetError):

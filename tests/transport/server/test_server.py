@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qcore.errors import ConfigError, TransportError
+from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
 from qcore.transport.server.server import Server
 from qcore.transport.wire import GetMetrics, RaftVote
@@ -367,9 +368,7 @@ async def test_stop_closes_with_1001_and_frees_the_port() -> None:
 async def test_a_port_in_use_is_a_clear_error() -> None:
     async with running_server() as (_, _, address):
         with pytest.raises(TransportError, match=r"cannot listen on 127\.0\.0\.1:"):
-            await Server(CODEC, RecordingHandler()).start(
-                "127.0.0.1", int(address.rpartition(":")[2])
-            )
+            await Server(CODEC, RecordingHandler()).start(Address.parse(address))
 
 
 @async_test

@@ -24,7 +24,7 @@ from qcore.core.messages import (
     RequestVoteResponse,
 )
 from qcore.errors import RemoteProtocolError, TransportError
-from qcore.transport.address import parse_address
+from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
 from qcore.transport.server.handler import HttpResponse
@@ -151,7 +151,7 @@ async def running_server(
     """A server on loopback, with its handler and its address."""
     handler = handler or RecordingHandler()
     server = Server(CODEC, handler, limits)
-    address = await server.start("127.0.0.1", port)
+    address = await server.start(Address("127.0.0.1", port))
     try:
         yield server, handler, address
     finally:
@@ -200,7 +200,7 @@ VOTE: dict[str, Any] = {
 
 async def open_raw(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A bare TCP connection."""
-    return await asyncio.open_connection(*parse_address(address))
+    return await asyncio.open_connection(*Address.parse(address))
 
 
 async def http(address: str, request: bytes) -> bytes:

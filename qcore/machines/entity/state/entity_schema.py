@@ -7,6 +7,8 @@ from typing import Annotated, NamedTuple, NotRequired, cast
 from pydantic import AfterValidator, FailFast, with_config
 from typing_extensions import TypedDict
 
+from qcore.errors import SchemaInvalid
+from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
     STRICT,
@@ -24,7 +26,6 @@ from qcore.machines.entity.state.field_values import (
     id_to_json,
     value_from_json,
 )
-from qcore.machines.entity.store_errors import SchemaInvalid, quoted
 
 #: The fields that the store itself sets, with their kinds.
 BUILT_IN: dict[str, Kind] = {

@@ -11,9 +11,9 @@ from pydantic import AfterValidator, ConfigDict, FailFast, Field, with_config
 from pydantic_core import PydanticCustomError, to_json
 from typing_extensions import TypedDict
 
+from qcore.errors import KindMismatch, NotAdjustable, ValueOutOfRange
 from qcore.machines.entity.state.child_list import ChildList, id_bytes
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.store_errors import KindMismatch, NotAdjustable, ValueOutOfRange
 
 Kind = Literal[
     "Blob",

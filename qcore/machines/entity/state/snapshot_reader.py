@@ -9,7 +9,8 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError, with_config
 from pydantic import Field as Constraint
 from typing_extensions import TypedDict
 
-from qcore.errors import StoreError
+from qcore.errors import SchemaInvalid, StoreError
+from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList, ChildListBuilder
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import (
@@ -36,7 +37,6 @@ from qcore.machines.entity.state.field_values import (
     value_from_json,
 )
 from qcore.machines.entity.state.type_registry import SlotHistory
-from qcore.machines.entity.store_errors import SchemaInvalid, quoted
 
 #: Limits of the work before each item (some milliseconds): lines, and roughly their characters.
 LINES_PER_STEP: Final = 128

@@ -13,14 +13,7 @@ from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
-from qcore.machines.entity.state.entity_schema import (
-    EntitySchema,
-    FieldSchema,
-    check_schema,
-    field_to_json,
-)
-from qcore.machines.entity.state.field_values import Value, same_value, value_bytes
-from qcore.machines.entity.store_errors import (
+from qcore.errors import (
     InheritanceCycle,
     SchemaInvalid,
     SchemaTooLarge,
@@ -28,8 +21,15 @@ from qcore.machines.entity.store_errors import (
     TypeNotFound,
     UnknownParentType,
     ValueTooLarge,
-    quoted,
 )
+from qcore.machines.entity.quoted_text import quoted
+from qcore.machines.entity.state.entity_schema import (
+    EntitySchema,
+    FieldSchema,
+    check_schema,
+    field_to_json,
+)
+from qcore.machines.entity.state.field_values import Value, same_value, value_bytes
 from qcore.machines.limits import (
     MAX_COMPLETE_FIELDS,
     MAX_EARLIER_DEFAULTS,

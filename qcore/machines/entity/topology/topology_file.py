@@ -15,6 +15,7 @@ from qcore.machines.entity.perform_requests import (
     TopologyEntityJson,
     encode_topology,
 )
+from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.entity_schema import (
     BUILT_IN,
     EntitySchema,
@@ -25,7 +26,6 @@ from qcore.machines.entity.state.entity_schema import (
 )
 from qcore.machines.entity.state.field_values import Value, value_to_json
 from qcore.machines.entity.state.type_registry import Moment, Schemas
-from qcore.machines.entity.store_errors import quoted
 from qcore.machines.entity.topology.yaml_tree import (
     MappingNode,
     Node,

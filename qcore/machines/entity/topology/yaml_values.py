@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 from qcore.errors import ConfigError
+from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import INT_MAX, INT_MIN, Kind, Value
-from qcore.machines.entity.store_errors import quoted
 from qcore.machines.entity.topology.yaml_tree import (
     MappingNode,
     Node,
