@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-import qcore
 from qcore.core.entry import Membership
 from qcore.core.events import PeerUnreachable
 from qcore.core.messages import (
@@ -28,6 +27,7 @@ from qcore.errors import (
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
+from qcore.release import __version__
 from qcore.replica import messages as replica_messages
 from qcore.replica.events import PeerMessageReceived, PeerVersionSupport, ReplicaEvent
 from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse, RequestKind
@@ -168,7 +168,7 @@ class PeerRouter:
             protocol=PROTOCOL_VERSION,
             cluster_id=own.cluster_id,
             node_id=own.node_id,
-            version=qcore.__version__,
+            version=__version__,
             incarnation=own.incarnation,
             membership_index=own.membership_index,
             rules=(own.support.rules_min, own.support.rules_max),
@@ -370,7 +370,7 @@ class PeerRouter:
             protocol=PROTOCOL_VERSION,
             cluster_id=own.cluster_id,
             node_id=own.node_id,
-            version=qcore.__version__,
+            version=__version__,
             incarnation=own.incarnation,
             membership_index=own.membership_index,
             rules=(own.support.rules_min, own.support.rules_max),
