@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from qcore.client.client import Client, EntityId
-from qcore.errors import OutcomeUnknown, QcoreError
+from qcore import Client, OutcomeUnknown, QcoreError
+from qcore.client import EntityId
 
 
 def field(kind: str, name: str, default: object, rank: int) -> dict[str, object]:

@@ -67,6 +67,20 @@ if TYPE_CHECKING:
     from qcore.node.node import Node
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario.model import Scenario
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.client.client": ("Client",),
+            "qcore.core.raft": ("RaftCore",),
+            "qcore.machines.interface": ("StateMachine",),
+            "qcore.node.config": ("NodeConfig",),
+            "qcore.node.main": ("run_node",),
+            "qcore.node.node": ("Node",),
+            "qcore.sim.run": ("run_scenario",),
+            "qcore.sim.scenario.model": ("Scenario",),
+        },
+    )
 
 __all__ = [
     "ChangeRefused",
@@ -111,17 +125,3 @@ __all__ = [
     "run_node",
     "run_scenario",
 ]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "qcore.client.client": ("Client",),
-        "qcore.core.raft": ("RaftCore",),
-        "qcore.machines.interface": ("StateMachine",),
-        "qcore.node.config": ("NodeConfig",),
-        "qcore.node.main": ("run_node",),
-        "qcore.node.node": ("Node",),
-        "qcore.sim.run": ("run_scenario",),
-        "qcore.sim.scenario.model": ("Scenario",),
-    },
-)

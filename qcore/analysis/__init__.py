@@ -29,6 +29,38 @@ if TYPE_CHECKING:
     )
     from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load, merge
     from qcore.analysis.tables import TraceTables, read_tables
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.analysis.figure": (
+                "run_figure",
+                "save_run_figure",
+            ),
+            "qcore.analysis.network_plot": (
+                "draw_network",
+                "network_at",
+            ),
+            "qcore.analysis.plots": (
+                "percentile",
+                "plot_commit_latency",
+                "plot_commits",
+                "plot_leaderless_distribution",
+                "plot_terms",
+                "plot_timeline",
+            ),
+            "qcore.analysis.records": (
+                "LEADERSHIP_KINDS",
+                "TraceSource",
+                "load",
+                "merge",
+            ),
+            "qcore.analysis.tables": (
+                "TraceTables",
+                "read_tables",
+            ),
+        },
+    )
 
 __all__ = [
     "LEADERSHIP_KINDS",
@@ -48,35 +80,3 @@ __all__ = [
     "run_figure",
     "save_run_figure",
 ]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "qcore.analysis.figure": (
-            "run_figure",
-            "save_run_figure",
-        ),
-        "qcore.analysis.network_plot": (
-            "draw_network",
-            "network_at",
-        ),
-        "qcore.analysis.plots": (
-            "percentile",
-            "plot_commit_latency",
-            "plot_commits",
-            "plot_leaderless_distribution",
-            "plot_terms",
-            "plot_timeline",
-        ),
-        "qcore.analysis.records": (
-            "LEADERSHIP_KINDS",
-            "TraceSource",
-            "load",
-            "merge",
-        ),
-        "qcore.analysis.tables": (
-            "TraceTables",
-            "read_tables",
-        ),
-    },
-)

@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     )
     from qcore.machines.loader import load_machine
     from qcore.machines.register import KeyValueMachine
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.machines.interface": (
+                "MAX_RESULT_BYTES",
+                "ApplyContext",
+                "StateMachine",
+                "SupportsCommandCheck",
+                "SupportsGradualRestore",
+                "SupportsWorkCost",
+            ),
+            "qcore.machines.entity.entity_store": ("EntityStore",),
+            "qcore.machines.register": ("KeyValueMachine",),
+            "qcore.machines.loader": ("load_machine",),
+        },
+    )
 
 __all__ = [
     "MAX_RESULT_BYTES",
@@ -30,20 +47,3 @@ __all__ = [
     "SupportsWorkCost",
     "load_machine",
 ]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "qcore.machines.interface": (
-            "MAX_RESULT_BYTES",
-            "ApplyContext",
-            "StateMachine",
-            "SupportsCommandCheck",
-            "SupportsGradualRestore",
-            "SupportsWorkCost",
-        ),
-        "qcore.machines.entity.entity_store": ("EntityStore",),
-        "qcore.machines.register": ("KeyValueMachine",),
-        "qcore.machines.loader": ("load_machine",),
-    },
-)

@@ -1,7 +1,9 @@
 """The node: the process that runs one replica with storage and transport, and serves clients, peers and HTTP.
 
-config = NodeConfig(1, Address("127.0.0.1", 8080), Path("data/1"))
-sys.exit(run_node(config, TextApplication(MyMachine())))
+    config = NodeConfig(1, Address("127.0.0.1", 8080), Path("data/1"))
+    sys.exit(run_node(config, TextApplication(MyMachine())))
+
+`run_node` runs until a signal. A program with its own event loop uses `Node`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,24 @@ if TYPE_CHECKING:
     from qcore.node.observability.logs import NodeLog
     from qcore.transport.address import Address
     from qcore.transport.limits import TransportLimits
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.node.application": (
+                "Application",
+                "EntityApplication",
+                "Operation",
+                "TextApplication",
+            ),
+            "qcore.node.config": ("NodeConfig",),
+            "qcore.node.main": ("run_node",),
+            "qcore.node.node": ("Node",),
+            "qcore.node.observability.logs": ("NodeLog",),
+            "qcore.transport.address": ("Address",),
+            "qcore.transport.limits": ("TransportLimits",),
+        },
+    )
 
 __all__ = [
     "Address",
@@ -31,21 +51,3 @@ __all__ = [
     "TransportLimits",
     "run_node",
 ]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "qcore.node.application": (
-            "Application",
-            "EntityApplication",
-            "Operation",
-            "TextApplication",
-        ),
-        "qcore.node.config": ("NodeConfig",),
-        "qcore.node.main": ("run_node",),
-        "qcore.node.node": ("Node",),
-        "qcore.node.observability.logs": ("NodeLog",),
-        "qcore.transport.address": ("Address",),
-        "qcore.transport.limits": ("TransportLimits",),
-    },
-)

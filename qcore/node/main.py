@@ -351,7 +351,9 @@ def _loop_factory(use_uvloop: bool | None) -> LoopFactory | None:
         uvloop = importlib.import_module("uvloop")
     except ImportError:
         if use_uvloop:
-            raise ConfigError("--uvloop: uvloop is not installed; pip install uvloop") from None
+            raise ConfigError(
+                "--uvloop: uvloop is not installed: pip install 'qcore-raft[uvloop]'"
+            ) from None
         return None
     factory: LoopFactory = uvloop.new_event_loop
     return factory

@@ -31,6 +31,26 @@ if TYPE_CHECKING:
     from qcore.sim.world.services import Violation
     from qcore.sim.world.world import World
     from qcore.trace import TraceWriter
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.sim.run": ("run_scenario",),
+            "qcore.sim.scenario": (
+                "Scenario",
+                "load_scenario",
+                "parse_scenario",
+            ),
+            "qcore.sim.verdict.result": (
+                "Expectation",
+                "RunResult",
+            ),
+            "qcore.sim.workload.operations": ("RequestSource",),
+            "qcore.sim.world.services": ("Violation",),
+            "qcore.sim.world.world": ("World",),
+            "qcore.trace": ("TraceWriter",),
+        },
+    )
 
 __all__ = [
     "Expectation",
@@ -44,23 +64,3 @@ __all__ = [
     "parse_scenario",
     "run_scenario",
 ]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "qcore.sim.run": ("run_scenario",),
-        "qcore.sim.scenario": (
-            "Scenario",
-            "load_scenario",
-            "parse_scenario",
-        ),
-        "qcore.sim.verdict.result": (
-            "Expectation",
-            "RunResult",
-        ),
-        "qcore.sim.workload.operations": ("RequestSource",),
-        "qcore.sim.world.services": ("Violation",),
-        "qcore.sim.world.world": ("World",),
-        "qcore.trace": ("TraceWriter",),
-    },
-)

@@ -17,6 +17,24 @@ if TYPE_CHECKING:
     from qcore.storage.log_outline import LogOutline
     from qcore.storage.memory import MemoryStorage
     from qcore.storage.sqlite.sqlite_storage import SqliteStorage
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.core.log.durable_state": (
+                "apply_write",
+                "last_index",
+            ),
+            "qcore.storage.interface": (
+                "HasIncarnation",
+                "Identity",
+                "LogStorage",
+            ),
+            "qcore.storage.log_outline": ("LogOutline",),
+            "qcore.storage.memory": ("MemoryStorage",),
+            "qcore.storage.sqlite.sqlite_storage": ("SqliteStorage",),
+        },
+    )
 
 __all__ = [
     "HasIncarnation",
@@ -28,21 +46,3 @@ __all__ = [
     "apply_write",
     "last_index",
 ]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "qcore.core.log.durable_state": (
-            "apply_write",
-            "last_index",
-        ),
-        "qcore.storage.interface": (
-            "HasIncarnation",
-            "Identity",
-            "LogStorage",
-        ),
-        "qcore.storage.log_outline": ("LogOutline",),
-        "qcore.storage.memory": ("MemoryStorage",),
-        "qcore.storage.sqlite.sqlite_storage": ("SqliteStorage",),
-    },
-)

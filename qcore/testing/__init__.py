@@ -10,6 +10,18 @@ from qcore.lazy_names import lazy_names
 if TYPE_CHECKING:
     from qcore.testing.state_machine_conformance import StateMachineConformance
     from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.testing.state_machine_conformance": ("StateMachineConformance",),
+            "qcore.testing.storage_conformance": (
+                "NODE_ID",
+                "Opener",
+                "StorageConformance",
+            ),
+        },
+    )
 
 for _module in ("pytest", "hypothesis"):
     if find_spec(_module) is None:
@@ -23,15 +35,3 @@ __all__ = [
     "StateMachineConformance",
     "StorageConformance",
 ]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "qcore.testing.state_machine_conformance": ("StateMachineConformance",),
-        "qcore.testing.storage_conformance": (
-            "NODE_ID",
-            "Opener",
-            "StorageConformance",
-        ),
-    },
-)
