@@ -27,7 +27,7 @@ from pathlib import Path
 
 from benchmarks.support.etcd_cluster import etcd_cluster, find_etcd, leader_of, run_etcd_load
 from qcore.cli.demo.processes import LocalCluster
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
@@ -153,7 +153,7 @@ async def prepare(cluster: LocalCluster) -> dict[str, object]:
             }
         },
     }
-    async with QcoreClient(cluster.endpoints) as client:
+    async with Client(cluster.endpoints) as client:
         await client.init(cluster.members)
         await client.set_schema(schema)
         return dict(await client.create_entity("Item", "item"))

@@ -25,7 +25,7 @@ from pathlib import Path
 from benchmarks import bench_core
 from benchmarks.bench_cluster import CONNECTIONS, VALUE, Row, prepare, summarise
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, free_ports
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.core import Membership
 from qcore.transport.address import Address
@@ -221,7 +221,7 @@ class Running:
         return rate
 
     async def _member(self, node: NodeProcess, *, learner: bool) -> None:
-        async with QcoreClient(self.cluster.endpoints) as client:
+        async with Client(self.cluster.endpoints) as client:
             if learner:
                 await client.add_learner(node.node_id, node.address)
             else:

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
 from qcore.transport.address import Address
@@ -213,7 +213,7 @@ def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy:
 
 async def initialise(cluster: LocalCluster) -> None:
     """Initialise the cluster."""
-    async with QcoreClient(cluster.endpoints) as client:
+    async with Client(cluster.endpoints) as client:
         await client.init(cluster.members)
 
 

@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
 from qcore.transport.address import Address
@@ -173,7 +173,7 @@ def schema() -> Json:
 
 async def fill(cluster: LocalCluster, count: int) -> list[Json]:
     """Initialise the cluster and create the entities. Returns their ids."""
-    async with QcoreClient(cluster.endpoints, timeout_s=60) as client:
+    async with Client(cluster.endpoints, timeout_s=60) as client:
         await client.init(cluster.members)
         await client.set_schema(schema())
         numbers = iter(range(count))

@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from qcore.client.client import EntityId, QcoreClient
-from qcore.errors import OutcomeUnknown, QcoreError
+from qcore import Client, OutcomeUnknown, QcoreError
+from qcore.client import EntityId
 
 
 def field(kind: str, name: str, default: object, rank: int) -> dict[str, object]:
@@ -34,7 +34,7 @@ ACCOUNT = {
 }
 
 
-async def deposit(client: QcoreClient, account: EntityId, amount: int) -> None:
+async def deposit(client: Client, account: EntityId, amount: int) -> None:
     """Add to a balance. After an unknown outcome do not simply repeat: that could add twice."""
     try:
         await client.write(account, "Balance", {"Int": amount}, adjust_behavior="Add")
@@ -45,7 +45,7 @@ async def deposit(client: QcoreClient, account: EntityId, amount: int) -> None:
 
 async def main(endpoints: list[str]) -> None:
     """Create two accounts, move money atomically, and read it back."""
-    async with QcoreClient(endpoints) as client:
+    async with Client(endpoints) as client:
         await client.set_schema(ACCOUNT)
         ada = await client.create_entity("Account", "ada")
         grace = await client.create_entity("Account", "grace")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from json import dumps, loads
 
-from qcore.machines.interface import ApplyContext
+from qcore.machines import ApplyContext
 
 
 class CounterMachine:

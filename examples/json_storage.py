@@ -12,12 +12,10 @@ from zlib import crc32
 
 from pydantic import TypeAdapter, ValidationError
 
+from qcore import DataDirLocked, LogCorrupt, StorageError
+from qcore.core import DurableState
 from qcore.core.effects import Write
-from qcore.core.entry import DurableState
-from qcore.core.log.durable_state import apply_write, last_index
-from qcore.errors import DataDirLocked, LogCorrupt, StorageError
-from qcore.storage.interface import Identity
-from qcore.storage.log_outline import LogOutline
+from qcore.storage import Identity, LogOutline, apply_write, last_index
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from json_storage import JsonStorage
 
-from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
+from qcore.testing import NODE_ID, Opener, StorageConformance
 
 
 class TestJsonStorage(StorageConformance):

@@ -176,7 +176,7 @@ def test_the_state_machine_of_the_readme_is_the_example() -> None:
 def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> None:
     path = CHECKOUT / "docs/reference/api.md"
     library, plain = [block.text for block in blocks(path) if block.language == "python"]
-    program = "import asyncio\nfrom qcore.client.client import QcoreClient\n\nasync def main():\n"
+    program = "import asyncio\nfrom qcore.client.client import Client\n\nasync def main():\n"
     program += "".join(f"    {line}\n" for line in library.splitlines()) + "\nasyncio.run(main())\n"
     examples = [command for command in spans(path) if command.startswith("qcore perform ")]
     assert len(examples) == 1

@@ -1,13 +1,82 @@
 """Turns traces into tables and pictures. It needs nothing but the traces, of simulated or of real nodes.
 
-    from qcore.analysis.tables import read_tables
-    from qcore.analysis.plots import plot_timeline
-    from qcore.analysis.figure import save_run_figure
+    from qcore.analysis import plot_timeline, read_tables, save_run_figure
 
     table = read_tables("run.jsonl")            # leaders over time, commits, operations, faults, ...
     ax = plot_timeline(table)                   # every plot takes and returns axes
     save_run_figure("run.jsonl", "run.png")     # one picture of a run
 
-`records.merge` merges the traces of several real nodes into one. matplotlib and networkx are imported only when a
+`merge` merges the traces of several real nodes into one. matplotlib and networkx are imported only when a
 plot is drawn.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from qcore.analysis.figure import run_figure, save_run_figure
+    from qcore.analysis.network_plot import draw_network, network_at
+    from qcore.analysis.plots import (
+        percentile,
+        plot_commit_latency,
+        plot_commits,
+        plot_leaderless_distribution,
+        plot_terms,
+        plot_timeline,
+    )
+    from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load, merge
+    from qcore.analysis.tables import TraceTables, read_tables
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.analysis.figure": (
+                "run_figure",
+                "save_run_figure",
+            ),
+            "qcore.analysis.network_plot": (
+                "draw_network",
+                "network_at",
+            ),
+            "qcore.analysis.plots": (
+                "percentile",
+                "plot_commit_latency",
+                "plot_commits",
+                "plot_leaderless_distribution",
+                "plot_terms",
+                "plot_timeline",
+            ),
+            "qcore.analysis.records": (
+                "LEADERSHIP_KINDS",
+                "TraceSource",
+                "load",
+                "merge",
+            ),
+            "qcore.analysis.tables": (
+                "TraceTables",
+                "read_tables",
+            ),
+        },
+    )
+
+__all__ = [
+    "LEADERSHIP_KINDS",
+    "TraceSource",
+    "TraceTables",
+    "draw_network",
+    "load",
+    "merge",
+    "network_at",
+    "percentile",
+    "plot_commit_latency",
+    "plot_commits",
+    "plot_leaderless_distribution",
+    "plot_terms",
+    "plot_timeline",
+    "read_tables",
+    "run_figure",
+    "save_run_figure",
+]

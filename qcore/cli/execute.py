@@ -31,13 +31,13 @@ def execute(
     The nodes run the machine with `qcore node start --machine`.
     """
     from qcore.cli.runner import run
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
     text = argument_or_stdin(command, "command")
 
     async def work() -> str:
-        async with QcoreClient(targets, timeout_s=timeout) as client:
+        async with Client(targets, timeout_s=timeout) as client:
             return await client.execute(text, read=read)
 
     print(run(work()))

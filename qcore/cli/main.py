@@ -32,6 +32,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
     "sim": ("qcore.cli.sim.scenarios", "Run scenarios in the deterministic simulator."),
+    "examples": ("qcore.cli.examples", "List the examples, and copy them to a directory."),
     "version": ("qcore.cli.version", "Print the version."),
 }
 

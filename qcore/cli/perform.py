@@ -29,7 +29,7 @@ def perform(
     For example: qcore perform '{"GetSchema": {"entity_type": "User"}}'
     """
     from qcore.cli.runner import run
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
     from qcore.client.request_sender import Json
 
     try:
@@ -43,7 +43,7 @@ def perform(
     targets = split_endpoints(endpoints)
 
     async def work() -> Json:
-        async with QcoreClient(targets, timeout_s=timeout) as client:
+        async with Client(targets, timeout_s=timeout) as client:
             return await client.perform(parsed)
 
     response = run(work())

@@ -7,8 +7,8 @@ import platform
 
 import typer
 
-import qcore
 from qcore.cli.options import OutputFormat, OutputOption
+from qcore.release import __version__
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -17,11 +17,11 @@ app = typer.Typer(rich_markup_mode=None)
 def version(output: OutputOption = OutputFormat.table) -> None:
     """Print the version of qcore and of the Python that runs it."""
     if output is OutputFormat.json:
-        print(json.dumps({"qcore": qcore.__version__, "python": platform.python_version()}))
+        print(json.dumps({"qcore": __version__, "python": platform.python_version()}))
     else:
         print(version_line())
 
 
 def version_line() -> str:
     """The output of `qcore version` and `qcore --version`."""
-    return f"qcore {qcore.__version__} (Python {platform.python_version()})"
+    return f"qcore {__version__} (Python {platform.python_version()})"

@@ -1,6 +1,6 @@
-"""`QcoreClient`: the client of a cluster, with a method for each request.
+"""`Client`: the client of a cluster, with a method for each request.
 
-    async with QcoreClient(["127.0.0.1:8080", "127.0.0.1:8081"]) as client:
+    async with Client(["127.0.0.1:8080", "127.0.0.1:8081"]) as client:
         await client.set_schema(schema)
         user = await client.create_entity("User", "ada")
         await client.write(user, "Email", {"String": "ada@example.org"})
@@ -51,7 +51,7 @@ def _is_read(request: Mapping[str, Json]) -> bool:
     return "GetSchema" in request or "GetCompleteSchema" in request or "Read" in request
 
 
-class QcoreClient:
+class Client:
     """A client of a cluster. Use it as an async context manager, or call `close`.
 
     Args:

@@ -1,4 +1,4 @@
-"""`initialise`: sends an `Init` to a node, and repeats it while that is harmless; for `QcoreClient.init`."""
+"""`initialise`: sends an `Init` to a node, and repeats it while that is harmless; for `Client.init`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def initialise(
     *,
     timeout_s: float,
 ) -> None:
-    """Begin a cluster of these nodes. See `QcoreClient.init`."""
+    """Begin a cluster of these nodes. See `Client.init`."""
     fields: dict[str, Json] = {"nodes": [[node_id, address] for node_id, address in nodes]}
     if token is not None:
         fields["token"] = token

@@ -1,6 +1,6 @@
 """`ClientSession`: writes that take effect exactly once, even if responses are lost and leaders crash.
 
-    async with QcoreClient(endpoints) as client, await ClientSession.open(client) as session:
+    async with Client(endpoints) as client, await ClientSession.open(client) as session:
         await session.perform({"UpdateEntity": {"request": [...]}})
 
 Every command has a sequence number in the session, and the cluster remembers the results. So a command may be sent
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
 
@@ -28,14 +28,14 @@ class ClientSession:
         id: the session's id within the cluster.
     """
 
-    def __init__(self, client: QcoreClient, session_id: int) -> None:
+    def __init__(self, client: Client, session_id: int) -> None:
         self._client = client
         self.id = session_id
         self._last_sequence = 0
         self._in_progress: set[int] = set()
 
     @classmethod
-    async def open(cls, client: QcoreClient, *, lifetime_s: float = 60.0) -> Self:
+    async def open(cls, client: Client, *, lifetime_s: float = 60.0) -> Self:
         """Open a session that expires when it is not used for `lifetime_s`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""`save_snapshot`: copies a cluster's state into a file while the cluster runs; for `QcoreClient.save_snapshot`."""
+"""`save_snapshot`: copies a cluster's state into a file while the cluster runs; for `Client.save_snapshot`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def save_snapshot(
     force: bool,
     timeout_s: float,
 ) -> SnapshotHeader:
-    """Try one node after the other until the state of one is in the file. See `QcoreClient.save_snapshot`.
+    """Try one node after the other until the state of one is in the file. See `Client.save_snapshot`.
 
     The whole copy comes from one node, because another node's text may differ in the order of its parts. If that node
     fails during the copy, the copy begins again.

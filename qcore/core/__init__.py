@@ -13,15 +13,19 @@ The driver's duties, all of them:
 4. Call `step(Tick(), now)` when `now` reaches `next_deadline()`. Early calls do no harm.
 5. Never call `step` from within the handling of its effects.
 
-Times are integer microseconds on a monotonic clock; `wall_us` is in microseconds since the Unix epoch.
+Times are integer microseconds on a monotonic clock; `wall_us` is in microseconds since the Unix epoch. The events are
+in `qcore.core.events`, the effects in `qcore.core.effects`, and the messages between servers in `qcore.core.messages`.
 """
 
+from qcore.core import effects, events, messages
 from qcore.core.config import RaftConfig, Safeguards
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
+from qcore.core.version import ClusterVersion
 
 __all__ = [
+    "ClusterVersion",
     "CoreStatus",
     "DurableState",
     "Entry",
@@ -32,4 +36,7 @@ __all__ = [
     "Safeguards",
     "Snapshot",
     "SnapshotMeta",
+    "effects",
+    "events",
+    "messages",
 ]

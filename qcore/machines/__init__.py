@@ -1,1 +1,49 @@
 """State machines: their interface, the entity store, the key-value machine, and the loader of custom machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qcore.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from qcore.machines.entity.entity_store import EntityStore
+    from qcore.machines.interface import (
+        MAX_RESULT_BYTES,
+        ApplyContext,
+        StateMachine,
+        SupportsCommandCheck,
+        SupportsGradualRestore,
+        SupportsWorkCost,
+    )
+    from qcore.machines.loader import load_machine
+    from qcore.machines.register import KeyValueMachine
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.machines.interface": (
+                "MAX_RESULT_BYTES",
+                "ApplyContext",
+                "StateMachine",
+                "SupportsCommandCheck",
+                "SupportsGradualRestore",
+                "SupportsWorkCost",
+            ),
+            "qcore.machines.entity.entity_store": ("EntityStore",),
+            "qcore.machines.register": ("KeyValueMachine",),
+            "qcore.machines.loader": ("load_machine",),
+        },
+    )
+
+__all__ = [
+    "MAX_RESULT_BYTES",
+    "ApplyContext",
+    "EntityStore",
+    "KeyValueMachine",
+    "StateMachine",
+    "SupportsCommandCheck",
+    "SupportsGradualRestore",
+    "SupportsWorkCost",
+    "load_machine",
+]

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-import qcore
 from qcore.core.entry import Snapshot
 from qcore.errors import (
     ConfigError,
@@ -33,6 +32,7 @@ from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
 from qcore.node.observability.tracing import trace_lines
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import CollectorControl
+from qcore.release import __version__
 from qcore.replica.apply.active_version import check_supported
 from qcore.replica.sessions.session_table import command_in
 from qcore.replica.snapshot_builder import check_restorable
@@ -144,7 +144,7 @@ def run_node(
             bound = await _run_unless(stop, node.start())
             if bound is None:
                 return
-            version, data_dir = qcore.__version__, str(config.data_dir)
+            version, data_dir = __version__, str(config.data_dir)
             if config.advertise_addr is not None:
                 log.info("others reach this node elsewhere", addr=str(config.advertise_addr))
             log.info("listening", addr=bound, version=version, data_dir=data_dir)
@@ -351,7 +351,9 @@ def _loop_factory(use_uvloop: bool | None) -> LoopFactory | None:
         uvloop = importlib.import_module("uvloop")
     except ImportError:
         if use_uvloop:
-            raise ConfigError("--uvloop: uvloop is not installed; pip install uvloop") from None
+            raise ConfigError(
+                "--uvloop: uvloop is not installed: pip install 'qcore-raft[uvloop]'"
+            ) from None
         return None
     factory: LoopFactory = uvloop.new_event_loop
     return factory

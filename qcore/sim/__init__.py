@@ -2,7 +2,7 @@
 
     from qcore.sim import run_scenario
 
-    result = run_scenario("scenarios/leader_isolated.yaml", seed=7)
+    result = run_scenario("leader_isolated", seed=7)  # a name, a file or a Scenario
     print(result.ok, result.trace_sha256)
 
 `World` gives access to every part of a run, for notebooks and tests.
@@ -21,37 +21,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qcore.lazy_names import lazy_names
+
 if TYPE_CHECKING:
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.verdict.result import Expectation, RunResult
+    from qcore.sim.workload.operations import RequestSource
+    from qcore.sim.world.services import Violation
     from qcore.sim.world.world import World
+    from qcore.trace import TraceWriter
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.sim.run": ("run_scenario",),
+            "qcore.sim.scenario": (
+                "Scenario",
+                "load_scenario",
+                "parse_scenario",
+            ),
+            "qcore.sim.verdict.result": (
+                "Expectation",
+                "RunResult",
+            ),
+            "qcore.sim.workload.operations": ("RequestSource",),
+            "qcore.sim.world.services": ("Violation",),
+            "qcore.sim.world.world": ("World",),
+            "qcore.trace": ("TraceWriter",),
+        },
+    )
 
 __all__ = [
     "Expectation",
+    "RequestSource",
     "RunResult",
     "Scenario",
+    "TraceWriter",
+    "Violation",
     "World",
     "load_scenario",
     "parse_scenario",
     "run_scenario",
 ]
-
-_MODULES = {
-    "Expectation": "qcore.sim.verdict.result",
-    "RunResult": "qcore.sim.verdict.result",
-    "Scenario": "qcore.sim.scenario",
-    "World": "qcore.sim.world.world",
-    "load_scenario": "qcore.sim.scenario",
-    "parse_scenario": "qcore.sim.scenario",
-    "run_scenario": "qcore.sim.run",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use. Programs that do not simulate then load no SimPy, networkx or pydantic."""
-    if name in _MODULES:
-        from importlib import import_module
-
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ from qcore.files import open_nonblocking
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import checked_factory
 from qcore.sim.linearizability import LinearizabilityVerdict, check_history
+from qcore.sim.scenario.catalogue import is_shipped
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.verdict.expectations import judge
@@ -106,8 +107,10 @@ def _check_linearizability(world: World) -> LinearizabilityVerdict:
 
 
 def replay_command(scenario: Scenario, seed: int) -> str:
-    """The command that repeats a run."""
-    return f"qcore sim run {shlex.quote(scenario.source or scenario.name)} --seed {seed}"
+    """The command that repeats a run. It names a shipped scenario by its name, which is the same on every machine."""
+    file = Path(scenario.source or scenario.name)
+    name = file.stem if is_shipped(file) else str(file)
+    return f"qcore sim run {shlex.quote(name)} --seed {seed}"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from qcore.cli.cluster.leader import _transfer_and_confirm
 from qcore.cli.cluster.member import Members, _then_read_members
 from qcore.cli.exits import ExitCode, ResultNotShown, exit_code_of
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, TransferFailed, TransferUnknown
 from qcore.replica.leadership import Leadership
 
@@ -19,7 +19,7 @@ from qcore.replica.leadership import Leadership
 TERM = 4
 
 
-class Scripted(QcoreClient):
+class Scripted(Client):
     """A client that responds from a script, without any node.
 
     Args:
@@ -46,7 +46,7 @@ class Scripted(QcoreClient):
         return {"id": seen.leader_id, "current_term": seen.term}
 
 
-def ask(client: QcoreClient, to: int | None = 3, timeout_s: float = 20.0) -> Leadership:
+def ask(client: Client, to: int | None = 3, timeout_s: float = 20.0) -> Leadership:
     return asyncio.run(_transfer_and_confirm(client, to, TERM, time.monotonic() + timeout_s))
 
 
@@ -77,7 +77,7 @@ def test_a_transfer_unconfirmed_at_the_deadline_is_unknown() -> None:
 
 
 def test_a_completed_change_is_not_reported_as_rejected() -> None:
-    async def work(client: QcoreClient) -> None:
+    async def work(client: Client) -> None:
         del client
 
     async def both() -> Members:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.concurrency_limit import MAX_IN_FLIGHT, MIN_IN_FLIGHT, ConcurrencyLimit
 from qcore.client.request_sender import RequestSender
 from qcore.errors import NotLeader
@@ -29,7 +29,7 @@ def test_a_client_that_stalls_while_connecting_suspects_no_node() -> None:
         async with (
             node() as first,
             node() as other,
-            QcoreClient([first.address, other.address]) as client,
+            Client([first.address, other.address]) as client,
         ):
             stall = asyncio.ensure_future(stall_in_the_third_turn())
             await asyncio.gather(stall, *(client.perform(READ) for _ in range(2000)))

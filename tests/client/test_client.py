@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.cli.demo.processes import free_ports
-from qcore.client.client import EntityId, QcoreClient
+from qcore.client.client import Client, EntityId
 from qcore.errors import (
     ConfigError,
     NotLeader,
@@ -75,7 +75,7 @@ def test_the_client_follows_a_leader_hint() -> None:
             rejects = rejection(NotLeader(2, leader.address))
             async with (
                 serving(lambda _: rejects) as follower,
-                QcoreClient([follower.address]) as client,
+                Client([follower.address]) as client,
             ):
                 assert await client.create_entity("Item", "x") == ITEM
                 assert await client.create_entity("Item", "y") == ITEM
@@ -95,7 +95,7 @@ def test_an_unknown_request_is_reported_as_an_older_qcore() -> None:
     async def scenario() -> None:
         async with serve(reject, "127.0.0.1", 0) as listening:
             address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-            async with QcoreClient([address]) as client:
+            async with Client([address]) as client:
                 with pytest.raises(RemoteProtocolError) as raised:
                     await client.upgrade_machine()
         assert str(raised.value).startswith(
@@ -110,7 +110,7 @@ def test_a_write_whose_answer_is_lost_is_never_retried() -> None:
         async with (
             serving(lambda _: None) as one,
             serving(lambda _: None) as other,
-            QcoreClient([one.address, other.address]) as client,
+            Client([one.address, other.address]) as client,
         ):
             with pytest.raises(OutcomeUnknown):
                 await client.create_entity("Item", "x")
@@ -123,7 +123,7 @@ def test_a_read_whose_answer_is_lost_is_retried() -> None:
     async def scenario() -> None:
         async with (
             serving(lambda number: None if number < 3 else filled_in("seen")) as server,
-            QcoreClient([server.address]) as client,
+            Client([server.address]) as client,
         ):
             assert await client.read(ITEM, "Name") == {"String": "seen"}
             assert len(server.seen) == 4
@@ -136,7 +136,7 @@ def test_a_rejection_is_retried_and_a_store_error_is_not() -> None:
         overloaded = rejection(Overloaded("too much"))
         async with (
             serving(lambda number: overloaded if number < 2 else CREATED) as server,
-            QcoreClient([server.address]) as client,
+            Client([server.address]) as client,
         ):
             assert await client.create_entity("Item", "x") == ITEM
             assert len(server.seen) == 3
@@ -144,7 +144,7 @@ def test_a_rejection_is_retried_and_a_store_error_is_not() -> None:
         missing = {"response": None, "error": "no type Item", "detail": detail}
         async with (
             serving(lambda _: missing) as server,
-            QcoreClient([server.address]) as client,
+            Client([server.address]) as client,
         ):
             with pytest.raises(StoreError, match="no type Item"):
                 await client.create_entity("Item", "x")
@@ -158,7 +158,7 @@ def test_retries_end_at_the_deadline_with_the_last_reason() -> None:
         rejects = rejection(NotLeader())
         async with (
             serving(lambda _: rejects) as server,
-            QcoreClient([server.address], timeout_s=0.3) as client,
+            Client([server.address], timeout_s=0.3) as client,
         ):
             with pytest.raises(NotLeader):
                 await client.create_entity("Item", "x")
@@ -174,7 +174,7 @@ def test_a_rejected_retry_keeps_the_outcome_unknown() -> None:
         rejects = rejection(NotLeader(None))
         async with (
             serving(lambda number: None if number == 0 else rejects) as server,
-            QcoreClient([server.address], timeout_s=0.5) as client,
+            Client([server.address], timeout_s=0.5) as client,
         ):
             request = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
             with pytest.raises(OutcomeUnknown) as caught:
@@ -192,10 +192,10 @@ def test_the_client_moves_on_when_a_node_is_gone() -> None:
         gone = f"127.0.0.1:{free_ports(1)[0]}"
         async with (
             serving(lambda _: CREATED) as server,
-            QcoreClient([gone, server.address]) as client,
+            Client([gone, server.address]) as client,
         ):
             assert await client.create_entity("Item", "x") == ITEM
-        async with QcoreClient([gone], timeout_s=0.3) as client:
+        async with Client([gone], timeout_s=0.3) as client:
             with pytest.raises(TransportError, match=gone):
                 await client.create_entity("Item", "x")
 
@@ -211,7 +211,7 @@ def test_an_answer_outranks_a_connection_error() -> None:
         for attempt in range(4):  # the node that comes last is random
             async with (
                 serving(lambda _: rejects) as server,
-                QcoreClient([server.address, *gone], timeout_s=0.3 + attempt / 20) as client,
+                Client([server.address, *gone], timeout_s=0.3 + attempt / 20) as client,
             ):
                 with pytest.raises(NotLeader):
                     await client.create_entity("Item", "x")
@@ -231,7 +231,7 @@ def test_concurrent_requests_share_one_connection() -> None:
         server = Counting(lambda _: CREATED)
         async with serve(server.handle, "127.0.0.1", 0) as listening:
             address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-            async with QcoreClient([address]) as client:
+            async with Client([address]) as client:
                 await asyncio.gather(*(client.create_entity("Item", str(n)) for n in range(50)))
         assert len(server.seen) == 50
         assert len(connections) == 1
@@ -254,12 +254,12 @@ def test_concurrent_requests_share_one_connection() -> None:
 )
 def test_endpoints_are_checked(endpoints: list[str], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        QcoreClient(endpoints)
+        Client(endpoints)
 
 
 def test_the_endpoint_of_one_request_is_checked() -> None:
     async def scenario() -> None:
-        async with QcoreClient(["127.0.0.1:1"]) as client:
+        async with Client(["127.0.0.1:1"]) as client:
             await client.get_metrics(5)  # type: ignore[arg-type]  # as a program without type checks may do
 
     with pytest.raises(ConfigError, match="5 is not a text; give host:port"):

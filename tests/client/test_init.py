@@ -1,4 +1,4 @@
-"""`QcoreClient.init` against a scripted node: when it repeats the request, and which error it raises at the end."""
+"""`Client.init` against a scripted node: when it repeats the request, and which error it raises at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from qcore.cli.cluster.cluster import initialise
 from qcore.cli.exits import ResultNotShown
 from qcore.client import cluster_init
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.errors import ChangeRefused, OutcomeUnknown
 from qcore.transport.address import Address
@@ -46,7 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-class Recording(QcoreClient):
+class Recording(Client):
     """Remembers the timeout of each `Init`, seconds."""
 
     def __init__(self, address: str, timeout_s: float) -> None:

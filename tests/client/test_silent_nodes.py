@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.endpoints import Endpoints
 from qcore.errors import NotLeader, OutcomeUnknown, TransportError
 from qcore.transport.address import Address
@@ -103,13 +103,13 @@ async def node(delay_s: float = 0.0) -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
-async def client_of(*nodes: Node) -> AsyncIterator[QcoreClient]:
+async def client_of(*nodes: Node) -> AsyncIterator[Client]:
     endpoints = [each.address for each in nodes]
-    async with QcoreClient(endpoints, silent_after_s=SILENT_S, timeout_s=20) as client:
+    async with Client(endpoints, silent_after_s=SILENT_S, timeout_s=20) as client:
         yield client
 
 
-Ask = Callable[[QcoreClient], Awaitable[object]]
+Ask = Callable[[Client], Awaitable[object]]
 REPEATABLE: dict[str, Ask] = {
     "a read": lambda client: client.perform(READ),
     "a follower's read": lambda client: client.perform(READ, consistency="follower"),
@@ -246,7 +246,7 @@ def test_late_errors_of_an_old_node_do_not_move_the_client() -> None:
 
 def test_the_timeout_holds_when_the_only_node_is_dead() -> None:
     async def scenario() -> None:
-        async with node() as dead, QcoreClient([dead.address], timeout_s=0.6) as client:
+        async with node() as dead, Client([dead.address], timeout_s=0.6) as client:
             dead.stop()
             began = time.monotonic()
             with pytest.raises(

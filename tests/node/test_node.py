@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.core.effects import SaveHardState, Write
 from qcore.core.entry import DurableState, HardState, Membership
 from qcore.errors import DiskFull, OutcomeUnknown, StateMachineFailed, StorageError, StoreError
@@ -60,7 +60,7 @@ class FaultyDisk:
 class Running:
     """A started node, its disk, and a client."""
 
-    def __init__(self, node: Node, disk: FaultyDisk, address: str, client: QcoreClient) -> None:
+    def __init__(self, node: Node, disk: FaultyDisk, address: str, client: Client) -> None:
         self.node = node
         self.disk = disk
         self.address = address
@@ -95,7 +95,7 @@ async def running(
     node = Node(config, application or EntityApplication(), disk, NodeLog(1))
     address = await node.start()
     try:
-        async with QcoreClient([address], timeout_s=5) as client:
+        async with Client([address], timeout_s=5) as client:
             if begin:
                 await client.init()
             yield Running(node, disk, address, client)

@@ -24,7 +24,7 @@ from qcore.cli.table import aligned
 from qcore.errors import ConfigError, QcoreError, to_wire
 
 if TYPE_CHECKING:
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Initialise, inspect and upgrade a cluster."
@@ -61,7 +61,7 @@ def init(
     node, or use --init-token to send it to any number of them.
     """
     from qcore.cli.runner import run
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
     members = [] if nodes is None else parse_nodes(nodes)
@@ -81,7 +81,7 @@ def init(
         )
 
     async def work() -> dict[str, Any]:
-        async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
+        async with Client(targets, timeout_s=timeout, admin=True) as client:
             return await initialise(client, members, targets[0], init_token)
 
     metrics = run(work())
@@ -95,7 +95,7 @@ def init(
 
 
 async def initialise(
-    client: QcoreClient, members: list[tuple[int, str]], endpoint: str, token: str | None
+    client: Client, members: list[tuple[int, str]], endpoint: str, token: str | None
 ) -> dict[str, Any]:
     """Initialise the cluster, and return the metrics object of the node at `endpoint`.
 
@@ -179,11 +179,11 @@ def upgrade(
     the active version, and the versions that each node supports.
     """
     from qcore.cli.runner import run
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
     from qcore.core.version import ClusterVersion
 
     async def work() -> ClusterVersion:
-        async with QcoreClient(split_endpoints(endpoints), timeout_s=timeout, admin=True) as client:
+        async with Client(split_endpoints(endpoints), timeout_s=timeout, admin=True) as client:
             return await client.upgrade_machine(to)
 
     active = run(work())

@@ -20,7 +20,7 @@ from qcore.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
     from qcore.replica.leadership import Leadership
 
 #: The pause between two queries for the leader.
@@ -52,13 +52,13 @@ def transfer(
     it any more; 6: it may still move. `qcore cluster status` shows which node leads.
     """
     from qcore.cli.runner import run
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
 
     async def work() -> tuple[int, Leadership]:
         deadline = time.monotonic() + timeout
-        async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
+        async with Client(targets, timeout_s=timeout, admin=True) as client:
             before = await client.leader_metrics()
             return before["id"], await _transfer_and_confirm(
                 client, to, before["current_term"], deadline
@@ -72,7 +72,7 @@ def transfer(
 
 
 async def _transfer_and_confirm(
-    client: QcoreClient, to: int | None, term: int, deadline: float
+    client: Client, to: int | None, term: int, deadline: float
 ) -> Leadership:
     """Request the transfer. If the response leaves the outcome unknown, poll the cluster until the deadline.
 
@@ -116,7 +116,7 @@ async def _transfer_and_confirm(
     return led
 
 
-async def _leader_after_term(client: QcoreClient, term: int, deadline: float) -> Leadership | None:
+async def _leader_after_term(client: Client, term: int, deadline: float) -> Leadership | None:
     """The leader of a later term; None if no such leader is seen before the deadline."""
     from qcore.errors import QcoreError
     from qcore.replica.leadership import Leadership

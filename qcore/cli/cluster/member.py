@@ -23,7 +23,7 @@ from qcore.cli.table import aligned
 from qcore.errors import ChangeRefused, ConfigError, QcoreError
 
 if TYPE_CHECKING:
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Show and change the members of a cluster."
@@ -100,7 +100,7 @@ def add(
     """
     node_id, address = _parse_member(member)
 
-    async def work(client: QcoreClient) -> None:
+    async def work(client: Client) -> None:
         await client.add_learner(node_id, address)
         if voter:
             await _change(client, add={node_id})
@@ -166,7 +166,7 @@ def replace(
             f"{new}: the new node needs another id; to move a node, remove it and add it again"
         )
 
-    async def work(client: QcoreClient) -> None:
+    async def work(client: Client) -> None:
         members = members_of(await client.leader_metrics())
         if old not in members.voters:
             raise ChangeRefused("unknown_member", f"node {old} is not a voter")
@@ -182,7 +182,7 @@ _NONE: frozenset[int] = frozenset()
 
 
 async def _change(
-    client: QcoreClient,
+    client: Client,
     add: set[int] | frozenset[int] = _NONE,
     demote: set[int] | frozenset[int] = _NONE,
     remove: set[int] | frozenset[int] = _NONE,
@@ -211,14 +211,14 @@ def _require(ids: set[int] | frozenset[int], allowed: set[int], problem: str) ->
         raise ChangeRefused("unknown_member", f"node {node_id} {problem}")
 
 
-async def _read_members(client: QcoreClient) -> Members:
+async def _read_members(client: Client) -> Members:
     return members_of(await client.leader_metrics())
 
 
 def _then_read_members(
-    work: Callable[[QcoreClient], Awaitable[None]],
-) -> Callable[[QcoreClient], Awaitable[Members]]:
-    async def work_and_read(client: QcoreClient) -> Members:
+    work: Callable[[Client], Awaitable[None]],
+) -> Callable[[Client], Awaitable[Members]]:
+    async def work_and_read(client: Client) -> Members:
         await work(client)
         try:
             return await _read_members(client)
@@ -230,16 +230,14 @@ def _then_read_members(
     return work_and_read
 
 
-def _run(
-    endpoints: str, timeout_s: float, work: Callable[[QcoreClient], Awaitable[Members]]
-) -> Members:
+def _run(endpoints: str, timeout_s: float, work: Callable[[Client], Awaitable[Members]]) -> Members:
     from qcore.cli.runner import run
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
 
     async def with_client() -> Members:
-        async with QcoreClient(
+        async with Client(
             targets, timeout_s=timeout_s, attempt_timeout_s=timeout_s, admin=True
         ) as client:
             return await work(client)

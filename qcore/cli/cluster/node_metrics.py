@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.errors import QcoreError
 
 if TYPE_CHECKING:
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
 Metrics = dict[str, Any]
 MetricsOrError = Metrics | QcoreError
@@ -17,15 +17,15 @@ MetricsOrError = Metrics | QcoreError
 
 async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[MetricsOrError]:
     """Fetch the metrics object of each node, or the error, in the order of the endpoints."""
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
-    async def fetch(client: QcoreClient, endpoint: str) -> MetricsOrError:
+    async def fetch(client: Client, endpoint: str) -> MetricsOrError:
         try:
             return await client.get_metrics(endpoint)
         except QcoreError as error:
             return error
 
-    async with QcoreClient(endpoints, attempt_timeout_s=timeout_s, admin=True) as client:
+    async with Client(endpoints, attempt_timeout_s=timeout_s, admin=True) as client:
         return await asyncio.gather(*(fetch(client, endpoint) for endpoint in endpoints))
 
 

@@ -57,12 +57,12 @@ def save(
     do so takes the snapshot, whether it leads or not, and compacts its log.
     """
     from qcore.cli.runner import run
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
 
     async def work() -> SnapshotHeader:
-        async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
+        async with Client(targets, timeout_s=timeout, admin=True) as client:
             try:
                 return await client.save_snapshot(file, stale=stale, force=force, timeout_s=timeout)
             except (NotLeader, DeadlineExceeded) as error:

@@ -13,11 +13,11 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import non_empty_path
 from qcore.errors import ConfigError
+from qcore.release import shipped_folder
 
 app = typer.Typer(rich_markup_mode=None)
 
 _SCENARIO = "leader_isolated"
-_TOPOLOGY = Path("examples/topology.yaml")
 
 
 @app.command()
@@ -36,25 +36,26 @@ def demo(
         ),
     ] = Path("out"),
     config_file: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--config-file",
             envvar="QCORE_CONFIG_FILE",
             parser=non_empty_path,
             metavar="PATH",
-            help="Topology file of the real cluster.",
+            help="Topology file of the real cluster. Default: the shipped topology.yaml.",
         ),
-    ] = _TOPOLOGY,
+    ] = None,
 ) -> None:
     """Show how a simulated and a real cluster survive the loss of their leader.
 
     Takes about ten seconds.
     """
-    if not config_file.exists():
-        raise ConfigError(f"{config_file} does not exist: run the demo in a checkout of qcore")
+    topology = config_file or shipped_folder("examples") / "topology.yaml"
+    if not topology.exists():
+        raise ConfigError(f"--config-file: {topology} does not exist")
     ok = run_simulation(seed, out)
     print()
-    ok = run_real_cluster(config_file) and ok
+    ok = run_real_cluster(topology) and ok
     print()
     print("Everything held." if ok else "Something did NOT hold; see above.")
     if not ok:
@@ -113,7 +114,7 @@ def run_real_cluster(config_file: Path) -> bool:
         leader = cluster.wait_leader()
         print(f"   cluster {cluster_id} has begun, node {leader.node_id} leads")
         print(
-            f"   {config_file} is loaded through the log: state {cluster.wait_converged()[:12]} everywhere"
+            f"   {config_file.name} is loaded through the log: state {cluster.wait_converged()[:12]} everywhere"
         )
         with Writers(cluster.endpoints) as writers:
             writers.wait_for(300)
@@ -152,10 +153,10 @@ def initialise(endpoints: Sequence[str], members: Sequence[tuple[int, str]]) -> 
     """Initialise the cluster and return its id."""
     import asyncio
 
-    from qcore.client.client import QcoreClient
+    from qcore.client.client import Client
 
     async def work() -> str:
-        async with QcoreClient(endpoints) as client:
+        async with Client(endpoints) as client:
             await client.init(members)
             metrics = await client.get_metrics()
             cluster_id: str = metrics["qcore"]["cluster_id"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from qcore.client.client import EntityId, QcoreClient
+from qcore.client.client import Client, EntityId
 from qcore.errors import OutcomeUnknown, QcoreError, StoreError
 
 _CLIENTS = 8
@@ -70,7 +70,7 @@ class Writers:
     async def _client(self, number: int) -> None:
         turn = number % len(self._endpoints)
         endpoints = self._endpoints[turn:] + self._endpoints[:turn]
-        async with QcoreClient(endpoints) as client:
+        async with Client(endpoints) as client:
             position = 0
             while not self._stop.is_set():
                 position += 1
@@ -85,7 +85,7 @@ class Writers:
 def count_present(endpoints: Sequence[str], created: Sequence[tuple[str, EntityId]]) -> int:
     """Count the entities that linearizable reads find, each with its name."""
 
-    async def present(client: QcoreClient, name: str, entity_id: EntityId) -> bool:
+    async def present(client: Client, name: str, entity_id: EntityId) -> bool:
         try:
             return bool(await client.read(entity_id, "Name") == {"String": name})
         except StoreError:
@@ -93,7 +93,7 @@ def count_present(endpoints: Sequence[str], created: Sequence[tuple[str, EntityI
 
     async def work() -> int:
         found = 0
-        async with QcoreClient(endpoints) as client:
+        async with Client(endpoints) as client:
             for start in range(0, len(created), _READ_BATCH):
                 batch = created[start : start + _READ_BATCH]
                 found += sum(await asyncio.gather(*(present(client, *item) for item in batch)))

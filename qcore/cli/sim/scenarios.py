@@ -86,7 +86,7 @@ def list_scenarios(
             envvar="QCORE_SCENARIOS",
             parser=non_empty_path,
             metavar="PATH",
-            help="The directory of the scenario files. Default: scenarios/.",
+            help="The directory of the scenario files. Default: scenarios/ if it exists, else the shipped ones.",
         ),
     ] = None,
     output: OutputOption = OutputFormat.table,

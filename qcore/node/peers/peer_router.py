@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import qcore
 from qcore.core.entry import Membership
 from qcore.core.events import MessageReceived, PeerUnreachable
 from qcore.core.version import VersionSupport
@@ -16,6 +15,7 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.node.runtime.inbox import Inbox
+from qcore.release import __version__
 from qcore.replica import messages as replica_messages
 from qcore.replica.events import PeerVersionSupport
 from qcore.replica.messages import ForwardResponse, PeerMessage
@@ -151,7 +151,7 @@ class PeerRouter:
             protocol=PROTOCOL_VERSION,
             cluster_id=own.cluster_id,
             node_id=own.node_id,
-            version=qcore.__version__,
+            version=__version__,
             incarnation=own.incarnation,
             membership_index=own.membership_index,
             rules=(own.support.rules_min, own.support.rules_max),
@@ -341,7 +341,7 @@ class PeerRouter:
             protocol=PROTOCOL_VERSION,
             cluster_id=own.cluster_id,
             node_id=own.node_id,
-            version=qcore.__version__,
+            version=__version__,
             incarnation=own.incarnation,
             membership_index=own.membership_index,
             rules=(own.support.rules_min, own.support.rules_max),

@@ -7,12 +7,12 @@ from typing import Final
 
 from pydantic import JsonValue
 
-import qcore
 from qcore.core.effects import RoleChanged
 from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.node.status.node_status import STATES, NodeStatus
+from qcore.release import __version__
 
 
 class LeaderHistory:
@@ -91,7 +91,7 @@ def metrics_object(
             else None
         ),
         "qcore": {
-            "version": qcore.__version__,
+            "version": __version__,
             "cluster_id": node_status.cluster_id,
             "address": node_status.address,
             "peer_refusals": {str(peer): text for peer, text in node_status.rejections.items()},

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import qcore
 from qcore.core.status import CoreStatus
 from qcore.node.observability.metrics import Exposition, NodeMetrics
 from qcore.node.status.node_status import STATES, NodeStatus
 from qcore.node.watches import divergence
+from qcore.release import __version__
 from qcore.transport.peers.peer_pool import PeerState
 from qcore.transport.server.server import ServerStats
 
@@ -24,7 +24,7 @@ def metrics_page(
     """The Prometheus page."""
     page = Exposition()
     build = {
-        "version": qcore.__version__,
+        "version": __version__,
         "cluster_id": node_status.cluster_id or "",
         "machine": node_status.support.machine,
     }

@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import JsonValue
 
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
 from qcore.node.observability.logs import NodeLog
@@ -158,7 +158,7 @@ class DivergenceWatch:
         self._own = own
         self._log = log
         self._cluster_id = cluster_id
-        self._client: QcoreClient | None = None
+        self._client: Client | None = None
         self._addresses: dict[int, str] = {}
         self._task: asyncio.Task[None] | None = None
         self._found: Comparison[int] | None = None
@@ -200,7 +200,7 @@ class DivergenceWatch:
             return
         if self._client is None:
             self._addresses = others
-            self._client = QcoreClient([*others.values()], attempt_timeout_s=_ANSWER_S)
+            self._client = Client([*others.values()], attempt_timeout_s=_ANSWER_S)
         own = dict(self._own())
         answers = await asyncio.gather(
             *(self._digests_of(self._client, member, address) for member, address in others.items())
@@ -221,7 +221,7 @@ class DivergenceWatch:
         members = {member for member, _ in self._status().membership.addresses}
         return before if silent & members else found
 
-    async def _digests_of(self, client: QcoreClient, member: int, address: str) -> dict[int, str]:
+    async def _digests_of(self, client: Client, member: int, address: str) -> dict[int, str]:
         try:
             async with asyncio.timeout(2 * _ANSWER_S):
                 metrics = await client.get_metrics(address)

@@ -1,24 +1,22 @@
-"""Finds scenario files: by path, or by name in the shipped directory."""
+"""Finds scenario files: by path, or by name among the shipped scenarios."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
 
-import qcore
 from qcore.errors import ConfigError
+from qcore.release import shipped_folder
 
 _SUFFIXES = (".yaml", ".yml")
 
 
 def scenario_directories() -> list[Path]:
-    """The directories to search for names: `scenarios/` in the working directory, then the one beside the package."""
-    candidates = [Path("scenarios"), Path(qcore.__file__).parent.parent / "scenarios"]
-    found: list[Path] = []
-    for candidate in candidates:
-        if candidate.is_dir() and candidate.resolve() not in [path.resolve() for path in found]:
-            found.append(candidate)
-    return found
+    """The directories to search for names: `scenarios/` in the working directory, if any, then the shipped one."""
+    here, shipped = Path("scenarios"), shipped_folder("scenarios")
+    if not here.is_dir():
+        return [shipped]
+    return [here] if here.resolve() == shipped.resolve() else [here, shipped]
 
 
 def scenario_files(directory: Path | None = None) -> list[Path]:
@@ -28,10 +26,7 @@ def scenario_files(directory: Path | None = None) -> list[Path]:
         ConfigError: there is no such directory.
     """
     if directory is None:
-        known = scenario_directories()
-        if not known:
-            raise ConfigError("there is no directory `scenarios` here; name one, or a file")
-        directory = known[0]
+        directory = scenario_directories()[0]
     if not directory.is_dir():
         raise ConfigError(f"{directory} is not a directory")
     return sorted(path for path in directory.iterdir() if path.suffix in _SUFFIXES)
@@ -42,6 +37,12 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name that is too long for the file system or contains a NUL
         return False
+
+
+def is_shipped(file: Path) -> bool:
+    """Whether the file of this path is the shipped scenario that its name finds here."""
+    directory = scenario_directories()[0]
+    return file.is_absolute() and file.parent == directory and _is_file(file)
 
 
 def find_scenario(text: str) -> Path:
@@ -63,7 +64,7 @@ def find_scenario(text: str) -> Path:
             candidate = directory / (text + suffix)
             if _is_file(candidate):
                 return candidate
-    where = ", ".join(map(str, directories)) or "no directory `scenarios`"
+    where = ", ".join(map(str, directories))
     names = sorted({file.stem for directory in directories for file in scenario_files(directory)})
     near = get_close_matches(text, names, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "`qcore sim list` shows all"

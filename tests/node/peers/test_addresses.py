@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.cluster.health_checks import address_problems, member_problems
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.core.effects import MembershipChanged
 from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
@@ -146,7 +146,7 @@ def test_a_node_on_all_interfaces_needs_an_advertised_address(
         plain = node_on_all_interfaces(tmp_path, None)
         bound = await plain.start()
         port = int(bound.rpartition(":")[2])
-        async with QcoreClient([f"127.0.0.1:{port}"], timeout_s=5) as client:
+        async with Client([f"127.0.0.1:{port}"], timeout_s=5) as client:
             with pytest.raises(Refused, match="--advertise-addr"):
                 await client.init()
             with pytest.raises(Refused, match=r"nodes\[0\].*--advertise-addr"):
@@ -157,7 +157,7 @@ def test_a_node_on_all_interfaces_needs_an_advertised_address(
 
         advertised = node_on_all_interfaces(tmp_path, Address("10.1.2.3", 7))
         port = int((await advertised.start()).rpartition(":")[2])
-        async with QcoreClient([f"127.0.0.1:{port}"], timeout_s=5) as client:
+        async with Client([f"127.0.0.1:{port}"], timeout_s=5) as client:
             with pytest.raises(Refused, match=r"10\.9\.9\.9:7.*--advertise-addr 10\.1\.2\.3:7"):
                 await client.init([(1, "10.9.9.9:7")])
             await client.init()
@@ -179,7 +179,7 @@ def test_a_node_on_all_interfaces_needs_an_advertised_address(
 def test_an_init_without_a_majority_says_why_and_writes_nothing(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, begin=False, request_timeout_ms=300) as world:
-            client = QcoreClient([world.address], timeout_s=0.6)
+            client = Client([world.address], timeout_s=0.6)
             pair = [(1, world.address), (2, "127.0.0.1:1")]
             with pytest.raises(
                 ChangeRefused, match=r"node 2 at 127\.0\.0\.1:1: cannot connect"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess
-from qcore.client.client import EntityId, QcoreClient
+from qcore.client.client import Client, EntityId
 from qcore.client.session import ClientSession
 from qcore.errors import OutcomeUnknown
 from tests.process.support.load import increment, schema_of_item
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 #: The time for an election and for the client afterwards, on a busy machine. 0.1.0 needed 8 to 18 s.
 SOON_S = 5.0
 
-Request = Callable[[QcoreClient], Awaitable[object]]
+Request = Callable[[Client], Awaitable[object]]
 
 
 class Proxy:
@@ -73,7 +73,7 @@ def repeatable_requests(
     read = {"UpdateEntity": {"request": [read_of(item)]}}
     write = {"UpdateEntity": {"request": increment(dict(item))}}
 
-    async def open_and_close(client: QcoreClient) -> None:
+    async def open_and_close(client: Client) -> None:
         await (await ClientSession.open(client)).close()
 
     return {
@@ -125,8 +125,8 @@ async def lose_the_leader(
         at_leader = [proxy.address, *(node.address for node in others)]
         at_follower = [others[0].address, proxy.address, others[1].address]
 
-        async def client(endpoints: list[str]) -> QcoreClient:
-            return await stack.enter_async_context(QcoreClient(endpoints, timeout_s=20))
+        async def client(endpoints: list[str]) -> Client:
+            return await stack.enter_async_context(Client(endpoints, timeout_s=20))
 
         first = await client(at_leader)
         await first.set_schema(schema_of_item())

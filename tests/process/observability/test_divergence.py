@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
 from tests.process.support.commands import run_qcore, run_qcore_json
@@ -26,7 +26,7 @@ def writers(cluster: LocalCluster) -> Iterator[None]:
     stop = threading.Event()
 
     async def write() -> None:
-        async with QcoreClient(cluster.endpoints) as client:
+        async with Client(cluster.endpoints) as client:
 
             async def one() -> None:
                 while not stop.is_set():

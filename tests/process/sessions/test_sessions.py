@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.session import ClientSession
 from qcore.errors import SessionExpired
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
@@ -43,7 +43,7 @@ def test_session_increments_count_once_when_leaders_are_killed(
     async def one(number: int) -> None:
         endpoints = cluster.endpoints[number % 3 :] + cluster.endpoints[: number % 3]
         async with (
-            QcoreClient(endpoints, timeout_s=40, attempt_timeout_s=3) as client,
+            Client(endpoints, timeout_s=40, attempt_timeout_s=3) as client,
             await ClientSession.open(client) as session,
         ):
             for _ in range(wanted):
@@ -52,7 +52,7 @@ def test_session_increments_count_once_when_leaders_are_killed(
                 done[number] += 1
 
     async def all_clients() -> None:
-        async with QcoreClient(cluster.endpoints) as client:
+        async with Client(cluster.endpoints) as client:
             await client.set_schema(schema_of_item())
             entities.append(dict(await client.create_entity("Item", "x")))
         killer = in_background(kill_leaders)
@@ -104,7 +104,7 @@ def test_a_repeat_gets_the_first_result_a_closed_session_fails(
 
 def test_the_client_reports_an_expired_session(shared_cluster: LocalCluster) -> None:
     async def scenario() -> None:
-        async with QcoreClient(shared_cluster.endpoints) as client:
+        async with Client(shared_cluster.endpoints) as client:
             session = ClientSession(client, 987_654)
             with pytest.raises(SessionExpired):
                 await session.keep()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.session import ClientSession
 from qcore.errors import SessionExpired
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
@@ -47,7 +47,7 @@ def test_a_session_survives_an_outage_longer_than_its_lifetime(ready_cluster: Lo
     cluster = ready_cluster
 
     async def scenario() -> None:
-        async with QcoreClient(cluster.endpoints, timeout_s=40, attempt_timeout_s=1) as client:
+        async with Client(cluster.endpoints, timeout_s=40, attempt_timeout_s=1) as client:
             await client.set_schema(schema_of_item())
             entity = dict(await client.create_entity("Item", "x"))
             session = await ClientSession.open(client, lifetime_s=LIFETIME_S)
@@ -76,7 +76,7 @@ def test_a_session_expires_on_an_idle_cluster(ready_cluster: LocalCluster) -> No
     leader = cluster.wait_leader()
 
     async def scenario() -> None:
-        async with QcoreClient(cluster.endpoints) as client:
+        async with Client(cluster.endpoints) as client:
             session = await ClientSession.open(client, lifetime_s=LIFETIME_S)
             end = leader.status()["last_log_index"]
             began = time.monotonic()

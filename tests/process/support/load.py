@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from qcore.client.client import EntityId, QcoreClient
+from qcore.client.client import Client, EntityId
 from qcore.client.session import ClientSession
 from qcore.errors import OutcomeUnknown, QcoreError
 from qcore.sim.linearizability import Operation, check_history
@@ -174,7 +174,7 @@ class Load:
         return run
 
     async def _create(self) -> None:
-        async with QcoreClient(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
+        async with Client(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
             await client.set_schema(schema_of_item())
             for number in range(self._items):
                 self._entities.append(await client.create_entity("Item", f"item{number}"))
@@ -193,7 +193,7 @@ class Load:
         rng = random.Random(number)
         turned = self._endpoints[number % len(self._endpoints) :] + self._endpoints
         endpoints = list(dict.fromkeys(turned))
-        async with QcoreClient(endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
+        async with Client(endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
             op_id = 0
             while not self._stop.is_set():
                 op_id += 1
@@ -209,7 +209,7 @@ class Load:
         endpoints = list(dict.fromkeys(turned))
         request = {"UpdateEntity": {"request": increment(self._counter)}}
         async with (
-            QcoreClient(
+            Client(
                 endpoints, timeout_s=INCREMENT_TIMEOUT_S, attempt_timeout_s=_ATTEMPT_TIMEOUT_S
             ) as client,
             await ClientSession.open(client) as session,
@@ -221,7 +221,7 @@ class Load:
                 await asyncio.sleep(self._pause_s)
 
     async def _read_all(self) -> None:
-        async with QcoreClient(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
+        async with Client(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
             op_id = 0
             acknowledged = self.outcomes["ok"]
             for item in range(self._items):
@@ -235,7 +235,7 @@ class Load:
 
     async def _one(
         self,
-        client: QcoreClient,
+        client: Client,
         number: int,
         op_id: int,
         item: int,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.core.entry import DurableState, Membership
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.conftest import ARGUMENTS
@@ -75,12 +75,10 @@ def change(cluster: LocalCluster, voters: Sequence[int], **options: Any) -> None
     asyncio.run(work())
 
 
-def client_of(cluster: LocalCluster) -> QcoreClient:
+def client_of(cluster: LocalCluster) -> Client:
     """A client with timeouts that are long enough for membership changes."""
     endpoints = [node.address for node in cluster.running()]
-    return QcoreClient(
-        endpoints, timeout_s=CHANGE_TIMEOUT_S, attempt_timeout_s=CHANGE_TIMEOUT_S / 2
-    )
+    return Client(endpoints, timeout_s=CHANGE_TIMEOUT_S, attempt_timeout_s=CHANGE_TIMEOUT_S / 2)
 
 
 def configs_of(node: NodeProcess) -> list[list[int]]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qcore.cli.cluster.node_list import parse_nodes
 from qcore.cli.options import split_endpoints
-from qcore.client.client import QcoreClient
+from qcore.client.client import Client
 from qcore.client.endpoints import Endpoints
 from qcore.errors import ConfigError, NotLeader
 from qcore.node.application import EntityApplication
@@ -164,7 +164,7 @@ def test_a_cluster_works_on_ipv6_addresses(tmp_path: Path) -> None:
         addresses = [await each.start() for each in nodes]
         try:
             assert all(text.startswith("[::1]:") for text in addresses)
-            async with QcoreClient(addresses, timeout_s=20) as client:
+            async with Client(addresses, timeout_s=20) as client:
                 await client.init([*enumerate(addresses, 1)])
                 await client.set_schema({"entity_type": "Item", "inherit": None, "fields": {}})
 

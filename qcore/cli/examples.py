@@ -1,0 +1,104 @@
+"""`qcore examples`: lists the examples that come with qcore, and copies them to a directory."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.errors import ConfigError
+from qcore.release import shipped_folder
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List the examples that come with qcore, and copy them to a directory.",
+)
+
+
+@app.callback()
+def _group() -> None:
+    """List the examples that come with qcore, and copy them to a directory."""
+
+
+@app.command(name="list")
+def list_examples(output: OutputOption = OutputFormat.table) -> None:
+    """List the files that `qcore examples copy` copies, each with a summary."""
+    summaries = {path.name: summary_of(path) for path in example_files()}
+    if output is OutputFormat.json:
+        print(json.dumps([{"file": name, "summary": text} for name, text in summaries.items()]))
+        return
+    width = max(map(len, summaries))
+    for name, text in summaries.items():
+        print(f"{name:{width}}  {text}")
+
+
+@app.command()
+def copy(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            parser=non_empty_path,
+            help="The directory for the files. It is created if it is missing.",
+        ),
+    ],
+) -> None:
+    """Copy the examples and notebooks to a directory.
+
+    A file that is already there is not replaced: nothing is copied then.
+    """
+    copied = copy_examples(directory)
+    print(f"{len(copied)} files copied to {directory}")
+
+
+def example_files() -> list[Path]:
+    """The files of the examples, then the notebooks; each group sorted by name."""
+    folders = (shipped_folder("examples"), shipped_folder("notebooks"))
+    return [
+        path
+        for folder in folders
+        for path in sorted(folder.iterdir())
+        if path.suffix in {".py", ".yaml", ".ipynb"} and not path.name.startswith(("_", "."))
+    ]
+
+
+def copy_examples(directory: Path) -> list[Path]:
+    """Copy the examples to a directory; return the new files.
+
+    Raises:
+        ConfigError: one of the files exists there, or the directory cannot be written.
+    """
+    files = {directory / path.name: path for path in example_files()}
+    present = [target.name for target in files if target.exists()]
+    if present:
+        raise ConfigError(
+            f"{directory} already holds {', '.join(present)}: name another directory, or move them away"
+        )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for target, path in files.items():
+            shutil.copyfile(path, target)
+    except OSError as error:
+        raise ConfigError(f"cannot copy the examples to {directory}: {error.strerror}") from None
+    return list(files)
+
+
+def summary_of(path: Path) -> str:
+    """The first line of a program's docstring, of a notebook's text, or of a YAML file's summary or comment."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    if path.suffix == ".ipynb":
+        first: str = json.loads(text)["cells"][0]["source"][0]
+        return first.lstrip("# ").rstrip()
+    for line in text.splitlines():
+        for start in ("# ", "summary: "):
+            if line.startswith(start):
+                return line.removeprefix(start)
+    return ""

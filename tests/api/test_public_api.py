@@ -1,0 +1,156 @@
+"""The public names are those of `tests/api/public_names.py`. They work, and documents and examples use no others."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.checkout import CHECKOUT, EXAMPLES
+from tests.documents import DOCUMENTS, blocks, name
+
+#: Packages whose `__all__` is public.
+PACKAGES = (
+    "qcore",
+    "qcore.analysis",
+    "qcore.client",
+    "qcore.core",
+    "qcore.machines",
+    "qcore.node",
+    "qcore.sim",
+    "qcore.storage",
+    "qcore.testing",
+)
+#: Modules in which every name without an underscore is public.
+MODULES = ("qcore.core.effects", "qcore.core.events", "qcore.core.messages")
+
+COMMITTED = Path(__file__).parent / "public_names.py"
+
+
+def names_in(module: ModuleType) -> set[str]:
+    """The public names that a package or module has now."""
+    if module.__name__ in PACKAGES:
+        return set(module.__all__)
+    found: set[str] = set()
+    for node in ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found.update(ast.unparse(target) for target in node.targets)
+        elif isinstance(node, ast.AnnAssign):
+            found.add(ast.unparse(node.target))
+    return {public for public in found if public[0] != "_"}
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """(module, name) of each import from qcore; the name is empty for `import qcore`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "qcore":
+            yield from ((node.module or "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (
+                (alias.name, "") for alias in node.names if alias.name.split(".")[0] == "qcore"
+            )
+
+
+def committed() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {module: set() for module in (*PACKAGES, *MODULES)}
+    for module, public in imported(ast.parse(COMMITTED.read_text(encoding="utf-8"))):
+        if public:
+            found[module].add(public)
+    return found
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, *MODULES])
+def test_the_public_names_are_the_committed_ones(package: str) -> None:
+    now = names_in(importlib.import_module(package))
+    assert now == committed()[package], f"{COMMITTED.name} does not list the names of {package}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_works_and_is_explained(package: str) -> None:
+    module = importlib.import_module(package)
+    assert sorted(module.__all__) == sorted(set(module.__all__))
+    for public in module.__all__:
+        value = getattr(module, public)
+        assert public in dir(module)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert (value.__doc__ or "").strip(), f"{package}.{public} has no docstring"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_an_unknown_name_is_an_attribute_error(package: str) -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        importlib.import_module(package).no_such_name  # noqa: B018 - reading it is the test
+
+
+@pytest.mark.parametrize("package", [name for name in PACKAGES if name != "qcore.core"])
+def test_type_checkers_see_the_lazy_names(package: str) -> None:
+    """Each lazy name is imported for type checkers from the module that it comes from."""
+    path = CHECKOUT / package.replace(".", "/") / "__init__.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (choice,) = [node for node in tree.body if isinstance(node, ast.If)][:1]
+    assert ast.unparse(choice.test) == "TYPE_CHECKING"
+    (lazy,) = [node for node in ast.walk(choice) if isinstance(node, ast.Call)]
+    homes: dict[str, tuple[str, ...]] = ast.literal_eval(lazy.args[1])
+    at_run_time = {(module, public) for module, names in homes.items() for public in names}
+    assert at_run_time == set(imported(ast.Module(choice.body, [])))
+
+
+def programs() -> Iterator[tuple[str, str]]:
+    """(where, Python text) of the examples, the notebooks, and the blocks of the documents."""
+    for path in sorted(EXAMPLES.glob("*.py")):
+        yield path.name, path.read_text(encoding="utf-8")
+    for path in sorted((CHECKOUT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        yield path.name, "\n".join(texts).replace(";\n", "\n")
+    for path in DOCUMENTS:
+        for number, block in enumerate(blocks(path)):
+            if block.language == "python":
+                indented = "\n".join(f"    {line}" for line in block.text.splitlines())
+                yield f"{name(path)} {number}", f"async def block():\n{indented}\n"
+
+
+def private_imports(text: str) -> list[str]:
+    public = committed()
+    return [
+        f"{module}.{imported_name}".rstrip(".")
+        for module, imported_name in imported(ast.parse(text))
+        if module not in public or (imported_name and imported_name not in public[module])
+    ]
+
+
+def test_examples_and_documents_use_only_public_names() -> None:
+    assert private_imports("from qcore.client.client import Client") == [
+        "qcore.client.client.Client"
+    ]
+    assert private_imports("from qcore import Hidden") == ["qcore.Hidden"]
+    texts = dict(programs())
+    assert {"client.py", "elections.ipynb"} <= set(texts)
+    private = {where: found for where, text in texts.items() if (found := private_imports(text))}
+    assert not private
+
+
+def test_importing_qcore_loads_only_a_few_small_modules() -> None:
+    code = "import sys; before = set(sys.modules); import qcore; print(*set(sys.modules) - before)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {module for module in out.stdout.split() if module.startswith("qcore")}
+    assert loaded == {"qcore", "qcore.errors", "qcore.lazy_names", "qcore.release"}
+
+
+@pytest.mark.parametrize("missing", ["pytest", "hypothesis"])
+def test_an_extra_that_is_missing_is_named(missing: str) -> None:
+    hide = f"import sys; sys.modules[{missing!r}] = None"
+    code = f"{hide}; import qcore.testing.storage_conformance"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    expected = f"qcore.testing needs {missing}: pip install 'qcore-raft[testing]'"
+    assert expected in done.stderr

@@ -1,0 +1,1 @@
+"""Tests of what users install: the source archive, the wheel, and what they give in an empty directory."""
