@@ -84,7 +84,7 @@ EXTERNAL: dict[str, set[str]] = {
     "replica": {"pydantic"},
     "sim": {"pydantic", "simpy", "networkx", "yaml"},
     "client": {"pydantic"},
-    "node": {"pydantic", "uvloop"},
+    "node": {"prometheus_client", "pydantic", "uvloop"},
     "analysis": {"matplotlib", "networkx"},
     "cli": {"typer", "rich", "click"},
     "testing": {"hypothesis", "pytest"},

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from pydantic import JsonValue
 
-from qcore.node.observability.metrics import CONTENT_TYPE
+from qcore.node.status.exposition import CONTENT_TYPE
 from qcore.transport.server.handler import HttpResponse
 
 _TEXT: Final = "text/plain; charset=utf-8"

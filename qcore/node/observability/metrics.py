@@ -1,17 +1,16 @@
-"""`NodeMetrics`, the counters of one node; and `Exposition`, which writes metrics in Prometheus text format 0.0.4.
+"""`NodeMetrics`, the counters of one node.
 
-Counters are plain integer attributes, because they are on the hot path. Gauges are computed when `/metrics` is read.
+They are plain attributes, because they are on the hot path: a counter of `prometheus_client` costs about eight times as
+much. `qcore.node.status.metrics_page` reads them when `/metrics` is read.
 """
 
 from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 #: Kinds of clients' requests, and their outcomes.
 KINDS: Final = ("write", "read")
@@ -102,58 +101,3 @@ class NodeMetrics:
         key = (kind, outcome)
         self.requests[key] += 1
         self.request_seconds[kind].observe(seconds)
-
-
-class Exposition:
-    """Builds the text that Prometheus scrapes."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-
-    def gauge(self, name: str, text: str, value: float) -> None:
-        """Add one gauge without labels."""
-        self.family(name, "gauge", text, [({}, value)])
-
-    def counter(self, name: str, text: str, value: float) -> None:
-        """Add one counter without labels; `name` ends in `_total`."""
-        self.family(name, "counter", text, [({}, value)])
-
-    def family(
-        self, name: str, kind: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]
-    ) -> None:
-        """Add all samples of one metric."""
-        self._lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-        self._lines += [f"{name}{_labels(labels)} {_number(value)}" for labels, value in samples]
-
-    def histogram(
-        self, name: str, text: str, series: Iterable[tuple[Mapping[str, str], Histogram]]
-    ) -> None:
-        """Add a histogram with its buckets, sum and count."""
-        self._lines += [f"# HELP {name} {text}", f"# TYPE {name} histogram"]
-        for labels, histogram in series:
-            running = 0
-            bounds = [_number(bound) for bound in histogram.bounds] + ["+Inf"]
-            for bound, count in zip(bounds, histogram.counts, strict=True):
-                running += count
-                self._lines.append(f"{name}_bucket{_labels({**labels, 'le': bound})} {running}")
-            self._lines.append(f"{name}_sum{_labels(labels)} {_number(histogram.total)}")
-            self._lines.append(f"{name}_count{_labels(labels)} {running}")
-
-    def text(self) -> str:
-        """The page built until now."""
-        return "\n".join(self._lines) + "\n"
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    body = ",".join(f'{key}="{_escape(value)}"' for key, value in labels.items())
-    return "{" + body + "}"
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)

@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 
 from qcore.core.status import CoreStatus
-from qcore.node.observability.metrics import Exposition, NodeMetrics
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.status.exposition import Exposition
 from qcore.node.status.node_status import STATES, NodeStatus
-from qcore.node.watches import divergence
+from qcore.node.watches.divergence import Comparison
 from qcore.release import __version__
 from qcore.transport.peers.peer_pool import PeerState
 from qcore.transport.server.server import ServerStats
@@ -28,7 +29,12 @@ def metrics_page(
         "cluster_id": node_status.cluster_id or "",
         "machine": node_status.support.machine,
     }
-    page.family("qcore_build_info", "gauge", "Version, cluster and state machine.", [(build, 1)])
+    page.gauges(
+        "qcore_build_info",
+        "Version, cluster and state machine.",
+        list(build),
+        [(list(build.values()), 1)],
+    )
     uptime = time.monotonic() - node_status.started_at
     page.gauge("qcore_uptime_seconds", "Time since the process started serving.", uptime)
     page.gauge("qcore_apply_rules", "Active apply rules of the cluster.", node_status.version.rules)
@@ -54,31 +60,29 @@ def metrics_page(
         int(node_status.removal_reason is not None),
     )
     _clocks(page, status)
-    divergence.add_gauges(page, node_status.comparison)
+    comparison_gauges(page, node_status.comparison)
     _peers(page, peers)
-    page.family(
-        "qcore_requests_total",
-        "counter",
+    page.counters(
+        "qcore_requests",
         "Clients' requests that ended, by kind and outcome.",
-        [
-            ({"kind": kind, "outcome": outcome}, number)
-            for (kind, outcome), number in sorted(metrics.requests.items())
-        ],
+        ["kind", "outcome"],
+        sorted(metrics.requests.items()),
     )
     page.histogram(
         "qcore_request_duration_seconds",
         "From a request's arrival to its response.",
-        [({"kind": kind}, histogram) for kind, histogram in metrics.request_seconds.items()],
+        [([kind], histogram) for kind, histogram in metrics.request_seconds.items()],
+        ["kind"],
     )
     page.histogram(
         "qcore_step_events",
         "Events that one step of the replica took together.",
-        [({}, metrics.step_events)],
+        [((), metrics.step_events)],
     )
     page.histogram(
         "qcore_storage_commit_duration_seconds",
         "Time from the submission of writes until they are durable.",
-        [({}, metrics.commit_seconds)],
+        [((), metrics.commit_seconds)],
     )
     _stalls(page, metrics)
     page.gauge(
@@ -86,17 +90,17 @@ def metrics_page(
     )
     _stored(page, status, node_status)
     _counters(page, metrics, stats)
-    page.family(
+    page.gauges(
         "qcore_queue_length",
-        "gauge",
         "Items in each queue.",
-        [({"queue": name}, length) for name, length in node_status.queues.items()],
+        ["queue"],
+        [([name], length) for name, length in node_status.queues.items()],
     )
-    page.family(
+    page.gauges(
         "qcore_connections",
-        "gauge",
         "Open connections to this node.",
-        [({"kind": kind}, number) for kind, number in node_status.connections.items()],
+        ["kind"],
+        [([kind], number) for kind, number in node_status.connections.items()],
     )
     return page.text()
 
@@ -121,7 +125,7 @@ def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
         ),
     }
     for name, (text, histogram) in families.items():
-        page.histogram(name, f"{text}.", [({}, histogram)])
+        page.histogram(name, f"{text}.", [((), histogram)])
         page.gauge(f"{name}_max", f"{text}: the longest since the start.", histogram.largest)
 
 
@@ -174,8 +178,8 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
     }
     for name, (text, value) in gauges.items():
         page.gauge(f"qcore_raft_{name}", text, value)
-    roles = [({"role": role}, float(role == status.role)) for role in STATES]
-    page.family("qcore_raft_role", "gauge", "1 for the current role.", roles)
+    roles = [([role], float(role == status.role)) for role in STATES]
+    page.gauges("qcore_raft_role", "1 for the current role.", ["role"], roles)
 
 
 def _clocks(page: Exposition, status: CoreStatus) -> None:
@@ -186,42 +190,59 @@ def _clocks(page: Exposition, status: CoreStatus) -> None:
     )
     # Only a leader knows the others' clocks. There is no sample on other nodes, or while the clocks are not known.
     skew = status.wall_skew_us
-    skews: list[tuple[dict[str, str], float]] = [] if skew is None else [({}, skew / 1e6)]
-    page.family(
+    page.gauge(
         "qcore_wall_clock_skew_seconds",
-        "gauge",
         "How far this leader's wall clock is ahead of a quorum's, or of the others' if no quorum agrees.",
-        skews,
+        None if skew is None else skew / 1e6,
     )
     page.gauge(
         "qcore_log_time_ahead_seconds",
         "How far the newest time stamp is ahead of a quorum's clocks, if that is beyond the bound; on the leader.",
         (status.log_time_ahead_us or 0) / 1e6,
     )
-    page.family(
+    page.gauges(
         "qcore_peer_wall_clock_offset_seconds",
-        "gauge",
         "How far the peer's wall clock is ahead of this leader's.",
+        ["peer"],
         [
-            ({"peer": str(peer)}, progress.wall_offset_us / 1e6)
+            ([str(peer)], progress.wall_offset_us / 1e6)
             for peer, progress in sorted(status.peers.items())
             if progress.wall_offset_us is not None
         ],
     )
 
 
-def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:
-    page.family(
-        "qcore_peer_connected",
-        "gauge",
-        "1 while this node's connection to the peer is open.",
-        [({"peer": str(peer.peer_id)}, int(peer.connected)) for peer in peers],
+def comparison_gauges(page: Exposition, found: Comparison[int] | None) -> None:
+    """Add the gauges of the comparison. They have no sample before the first one, nor on nodes that do not lead."""
+    values: Sequence[int | None] = (
+        (None, None, None, None)
+        if found is None
+        else (found.different, found.differs_at or 0, len(found.compared), found.index)
     )
-    page.family(
+    gauges = {
+        "qcore_state_different_members": (
+            "Members whose state differs from that of the largest group that agrees; above 0 is a fault."
+        ),
+        "qcore_state_difference_index": "Newest index at which members were seen to differ, or 0.",
+        "qcore_state_compared_members": "Members that could be compared, this leader included.",
+        "qcore_state_compared_index": "Newest index at which members were compared, or 0.",
+    }
+    for (name, text), value in zip(gauges.items(), values, strict=True):
+        page.gauge(name, text, value)
+
+
+def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:
+    page.gauges(
+        "qcore_peer_connected",
+        "1 while this node's connection to the peer is open.",
+        ["peer"],
+        [([str(peer.peer_id)], int(peer.connected)) for peer in peers],
+    )
+    page.gauges(
         "qcore_peer_queued_bytes",
-        "gauge",
         "Bytes given to the connection and not yet accepted by the socket.",
-        [({"peer": str(peer.peer_id)}, peer.queued_bytes) for peer in peers],
+        ["peer"],
+        [([str(peer.peer_id)], peer.queued_bytes) for peer in peers],
     )
 
 
@@ -253,8 +274,8 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
         ),
     }
     for name, (text, value) in counters.items():
-        page.counter(f"{name}_total", text, value)
+        page.counter(name, text, value)
     for what in ("log", "trace"):
         dropped = metrics.lines_dropped.get(what, lambda: 0)()
         text = f"Lines of the {what} that were dropped because the reader was too slow."
-        page.counter(f"qcore_{what}_lines_dropped_total", text, dropped)
+        page.counter(f"qcore_{what}_lines_dropped", text, dropped)

@@ -20,7 +20,6 @@ from qcore.client.client import Client
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
 from qcore.node.observability.logs import NodeLog
-from qcore.node.observability.metrics import Exposition
 
 #: How often a leader compares the states, seconds.
 CHECK_INTERVAL_S: Final = 2.0
@@ -116,25 +115,6 @@ def digests_in(metrics: Mapping[str, JsonValue]) -> dict[int, str]:
     if isinstance(applied, int) and applied and isinstance(digest, str) and digest:
         found[applied] = digest
     return found
-
-
-def add_gauges(page: Exposition, found: Comparison[int] | None) -> None:
-    """Add the gauges of the comparison. They have no sample before the first one, nor on nodes that do not lead."""
-    values = (
-        (0, 0, 0, 0)
-        if found is None
-        else (found.different, found.differs_at or 0, len(found.compared), found.index)
-    )
-    gauges = {
-        "qcore_state_different_members": (
-            "Members whose state differs from that of the largest group that agrees; above 0 is a fault."
-        ),
-        "qcore_state_difference_index": "Newest index at which members were seen to differ, or 0.",
-        "qcore_state_compared_members": "Members that could be compared, this leader included.",
-        "qcore_state_compared_index": "Newest index at which members were compared, or 0.",
-    }
-    for (name, text), value in zip(gauges.items(), values, strict=True):
-        page.family(name, "gauge", text, [] if found is None else [({}, value)])
 
 
 class DivergenceWatch:

@@ -12,7 +12,8 @@ from pydantic import JsonValue
 from qcore.errors import ConfigError
 from qcore.node.api.http_pages import respond
 from qcore.node.observability.logs import JsonFormatter, NodeLog, TextFormatter
-from qcore.node.observability.metrics import Exposition, Histogram
+from qcore.node.observability.metrics import Histogram
+from qcore.node.status.exposition import Exposition
 
 
 class Capture(logging.Handler):
@@ -70,21 +71,21 @@ def test_a_histogram_counts_up_to_and_including_its_bounds() -> None:
     for value in (0.5, 1.0, 1.5, 99.0):
         histogram.observe(value)
     page = Exposition()
-    page.histogram("h", "help", [({"kind": "write"}, histogram)])
+    page.histogram("h", "help", [(["write"], histogram)], ["kind"])
     assert page.text().splitlines() == [
         "# HELP h help",
         "# TYPE h histogram",
-        'h_bucket{kind="write",le="1"} 2',
-        'h_bucket{kind="write",le="2"} 3',
-        'h_bucket{kind="write",le="+Inf"} 4',
-        'h_sum{kind="write"} 102',
-        'h_count{kind="write"} 4',
+        'h_bucket{kind="write",le="1"} 2.0',
+        'h_bucket{kind="write",le="2"} 3.0',
+        'h_bucket{kind="write",le="+Inf"} 4.0',
+        'h_count{kind="write"} 4.0',
+        'h_sum{kind="write"} 102.0',
     ]
 
 
 def test_labels_are_escaped() -> None:
     page = Exposition()
-    page.family("g", "gauge", "help", [({"addr": 'a"b\\c\nd'}, 1.5)])
+    page.gauges("g", "help", ["addr"], [(['a"b\\c\nd'], 1.5)])
     assert page.text().splitlines()[-1] == 'g{addr="a\\"b\\\\c\\nd"} 1.5'
 
 

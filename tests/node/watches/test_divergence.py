@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from qcore.cli.cluster.health_checks import state_problems
-from qcore.node.observability.metrics import Exposition
-from qcore.node.watches.divergence import Comparison, add_gauges, compare, digests_in
+from qcore.node.status.exposition import Exposition
+from qcore.node.status.metrics_page import comparison_gauges
+from qcore.node.watches.divergence import Comparison, compare, digests_in
 
 
 def test_members_are_compared_at_their_newest_common_index() -> None:
@@ -73,9 +74,9 @@ def test_health_warns_about_states_that_were_not_compared() -> None:
 
 def test_the_gauges_have_no_sample_where_nothing_was_compared() -> None:
     page = Exposition()
-    add_gauges(page, None)
+    comparison_gauges(page, None)
     assert "\nqcore_state_different_members " not in page.text()
     page = Exposition()
-    add_gauges(page, compare({1: {5: "a"}, 2: {5: "a"}, 3: {5: "b"}}))
-    assert "\nqcore_state_different_members 1\n" in page.text()
-    assert "\nqcore_state_difference_index 5\n" in page.text()
+    comparison_gauges(page, compare({1: {5: "a"}, 2: {5: "a"}, 3: {5: "b"}}))
+    assert "\nqcore_state_different_members 1.0\n" in page.text()
+    assert "\nqcore_state_difference_index 5.0\n" in page.text()

@@ -31,7 +31,7 @@ def assert_reports_removal(node: NodeProcess, since: int) -> None:
     wait_for(lambda: logged(node, "this node was removed", since), 30, "a line in the log")
     assert node.log_text()[since:].count("this node was removed") == 1
     assert f"node {node.node_id}" in node.status()["qcore"]["removed"]
-    assert "\nqcore_raft_removed 1\n" in node.get("/metrics")[1]
+    assert "\nqcore_raft_removed 1.0\n" in node.get("/metrics")[1]
     health = CliRunner().invoke(app, ["cluster", "health", "--endpoints", node.address])
     assert health.exit_code == 5
     assert f"{node.address} was removed" in health.output

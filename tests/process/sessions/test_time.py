@@ -112,7 +112,7 @@ def test_a_leader_50_years_ahead_warns_and_stamps_true_time(
     assert clock["wall_skew_us"] > (YEARS_50_S - 60) * 1_000_000
     assert clock["log_time_ahead_us"] is None
     page = leader.get("/metrics")[1]
-    assert "qcore_wall_clock_skew_seconds 1576" in page
+    assert "qcore_wall_clock_skew_seconds 1.576" in page
     followers = [node for node in cluster.nodes.values() if node is not leader]
     for node in followers:
         assert f'qcore_peer_wall_clock_offset_seconds{{peer="{node.node_id}"}} -1576' in page
