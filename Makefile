@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check fix bench lock clean run-deps dev-deps
+.PHONY: help demo docs test test-long check fix bench lock clean run-deps dev-deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ check: $(VENV)/.dev-deps ## lint, format, types, import rules, words, layout (re
 fix: $(VENV)/.dev-deps ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.dev-deps ## the documentation site, to read without a server
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	@echo "$(CURDIR)/out/docs/index.html"
 
 bench: $(VENV)/.run-deps ## the figures of benchmarks/README.md
 	@$(BIN)/python -m benchmarks

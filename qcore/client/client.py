@@ -38,6 +38,7 @@ from qcore.core.version import ClusterVersion
 from qcore.replica.leadership import Leadership
 from qcore.storage.files.snapshot_file import SnapshotHeader
 
+#: An entity of the entity store, such as `{"typ": "User", "id": 7}`.
 EntityId: TypeAlias = Mapping[str, str | int]
 #: A tagged value such as `{"String": "x"}`, or None for the schema's default.
 Value: TypeAlias = Mapping[str, Json] | None
