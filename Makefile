@@ -8,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check fix bench lock clean run-deps dev-deps docs-deps
+.PHONY: help demo docs test test-long check fix bench lock clean run-deps dev-deps docs-deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ check: $(VENV)/.dev-deps ## lint, format, types, import rules, words, layout (re
 fix: $(VENV)/.dev-deps ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.dev-deps ## the documentation site, to read without a server
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	@echo "$(CURDIR)/out/docs/index.html"
 
 bench: $(VENV)/.run-deps ## the figures of benchmarks/README.md
 	@$(BIN)/python -m benchmarks

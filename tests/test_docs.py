@@ -92,14 +92,20 @@ def test_commands_that_are_not_run_name_something_real(path: Path) -> None:
 
 
 #: A newcomer reads these first, in this order. They link to the others.
-READ_FIRST = ("README.md", "docs/how-to/operations.md")
+READ_FIRST = ("README.md", "docs/tutorial/first-cluster.md", "docs/how-to/operations.md")
 
 
 @pytest.mark.process
 @pytest.mark.timeout(600)  # dozens of processes, one after the other, on any machine
 def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
     """One user runs them in one shell in one directory: no document breaks another one."""
-    order = sorted(DOCUMENTS, key=lambda path: (name(path) not in READ_FIRST, name(path)))
+    order = sorted(
+        DOCUMENTS,
+        key=lambda path: (
+            READ_FIRST.index(name(path)) if name(path) in READ_FIRST else len(READ_FIRST),
+            name(path),
+        ),
+    )
     in_order = [command for path in order for command in session(path)]
     for ran in run_commands(in_order, tmp_path, timeout_s=540):
         compare(ran)

@@ -28,6 +28,8 @@ TABLE_HEADING = "## Words we do not use"
 CHECKED = (
     "*.md",
     "docs/**/*.md",
+    "docs/hooks/*.py",
+    "mkdocs.yml",
     "benchmarks/*.md",
     "Makefile",
     "qcore/**/*.py",

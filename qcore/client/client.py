@@ -39,6 +39,7 @@ from qcore.replica.leadership import Leadership
 from qcore.storage.files.snapshot_file import SnapshotHeader
 from qcore.transport.address import Address
 
+#: An entity of the entity store, such as `{"typ": "User", "id": 7}`.
 EntityId: TypeAlias = Mapping[str, str | int]
 #: A tagged value such as `{"String": "x"}`, or None for the schema's default.
 Value: TypeAlias = Mapping[str, Json] | None

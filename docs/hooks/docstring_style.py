@@ -1,0 +1,46 @@
+"""An extension of griffe that reads two habits of this project, which griffe does not know.
+
+- `first, second: meaning` in a docstring documents both names. griffe would take the second one for a type.
+- `#:` comments above a constant or a type alias are its docstring.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from griffe import Attribute, Docstring, Extension, GriffeLoader, Object
+
+#: An entry under `Args:` or `Attributes:` with several names, and its continuation lines, which are indented more.
+_JOINT = re.compile(
+    r"^(?P<indent> {4,})(?P<names>\w+(?:, \w+)+)(?P<meaning>: .*(?:\n(?P=indent) +\S.*)*)", re.M
+)
+
+
+class DocstringStyle(Extension):
+    """Rewrites docstrings before they are parsed."""
+
+    def on_object(self, *, obj: Object, loader: GriffeLoader, **kwargs: object) -> None:
+        """Read the docstring of one object in the style of this project."""
+        if obj.docstring is not None:
+            obj.docstring.value = _JOINT.sub(_each_name, obj.docstring.value)
+        elif isinstance(obj, Attribute) and (text := _comment_above(obj)):
+            obj.docstring = Docstring(text, parent=obj)
+
+
+def _each_name(match: re.Match[str]) -> str:
+    names = match["names"].split(", ")
+    return "\n".join(f"{match['indent']}{name}{match['meaning']}" for name in names)
+
+
+def _comment_above(attribute: Attribute) -> str:
+    """The text of the `#:` comment that ends on the line before an attribute, or an empty text."""
+    assert attribute.lineno is not None
+    assert isinstance(attribute.filepath, Path)
+    lines = attribute.lines_collection[attribute.filepath]
+    begin = end = attribute.lineno - 1
+    while begin > 0 and lines[begin - 1].lstrip().startswith("#:"):
+        begin -= 1
+    return "\n".join(
+        line.lstrip().removeprefix("#:").removeprefix(" ") for line in lines[begin:end]
+    )
