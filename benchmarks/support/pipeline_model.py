@@ -8,24 +8,22 @@ down. A link carries its messages one after the other. A disk makes one sync at 
 from __future__ import annotations
 
 import heapq
-import random
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
-from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, RaftCore
-from qcore.core.effects import AppendLog, Apply, Effect, ReadReady, SaveHardState, Send
-from qcore.core.events import (
-    Campaign,
-    Event,
-    MessageReceived,
-    Propose,
-    ReadRequested,
-    Tick,
-    WriteDurable,
-)
-from qcore.core.messages import AppendEntries, RaftMessage
+from qcore.core import Entry, Membership, RaftConfig
+from qcore.core.effects import AppendLog, ReadReady
+from qcore.core.events import Propose, ReadRequested
+from qcore.core.messages import AppendEntries
+from qcore.replica.events import Reply
+from qcore.replica.messages import PeerMessage
+from tests.driver.clock import Clock, Time
+from tests.driver.cores import CoreDriver
+from tests.driver.first_state import started
+from tests.driver.network import Network
+from tests.driver.observer import Node, Observer
 
 MEMBERSHIP = Membership(voters=(1, 2, 3))
 LEADER = 1
@@ -65,37 +63,63 @@ class Latencies:
     ended_us: int = 0
 
 
-class _Disk:
-    """The disk of one server. It makes one sync at a time."""
+class _Links(Network):
+    """Links that carry their messages one after the other, each for some time."""
 
-    def __init__(self, model: PipelineModel, node_id: int) -> None:
+    def __init__(self, model: PipelineModel) -> None:
+        super().__init__()
         self._model = model
-        self._node_id = node_id
-        self._waiting: deque[tuple[int, int]] = deque()  # (last write id, bytes) of each append
-        self._busy = False
-        self.durable = 0
+        self._busy_until: dict[tuple[int, int], int] = {}
 
-    def write(self, write_id: int, size: int) -> None:
-        self._waiting.append((write_id, size))
-        if not self._busy:
-            self._sync()
+    def send(self, source: int, to: int, message: PeerMessage) -> None:
+        model, hardware = self._model, self._model.hardware
+        size = MESSAGE_OVERHEAD_BYTES
+        if isinstance(message, AppendEntries):
+            size += sum(entry.size_bytes() for entry in message.entries)
+            if message.entries:
+                model.append_sent(to)
+        begins = max(model.now, self._busy_until.get((source, to), 0))
+        ends = begins + size * 1_000_000 // hardware.link_bytes_per_s
+        self._busy_until[source, to] = ends
+        receiver = model.drivers[to]
+        model.after(ends + hardware.link_us - model.now, lambda: receiver.receive(source, message))
 
-    def _sync(self) -> None:
+
+class _Disks(Observer):
+    """Disks that make one sync at a time."""
+
+    def __init__(self, model: PipelineModel) -> None:
+        self._model = model
+        self._busy: set[int] = set()
+
+    def executed(self, node: Node, effects: object) -> None:
+        """Begin a sync if the step wrote something and none is in progress."""
+        waiting = node.disk.pending
+        if not waiting or node.node_id in self._busy:
+            return
+        self._busy.add(node.node_id)
         hardware = self._model.hardware
-        taken = list(self._waiting) if hardware.shared_syncs else [self._waiting[0]]
-        for _ in taken:
-            self._waiting.popleft()
-        self._busy = True
-        size = sum(one[1] for one in taken)
+        count = len(waiting) if hardware.shared_syncs else 1
+        size = sum(
+            entry.size_bytes()
+            for write in islice(waiting, count)
+            if isinstance(write, AppendLog)
+            for entry in write.entries
+        )
         took = hardware.sync_us + size * 1_000_000 // hardware.disk_bytes_per_s
-        self._model.after(took, lambda: self._ended(taken[-1][0]))
+        self._model.after(took, partial(self._end, node.node_id, count))
 
-    def _ended(self, write_id: int) -> None:
-        self.durable = write_id
-        self._busy = False
-        if self._waiting:
-            self._sync()
-        self._model.synced(self._node_id, write_id)
+    def _end(self, node_id: int, count: int) -> None:
+        self._busy.remove(node_id)
+        self._model.drivers[node_id].persist(count)
+
+    def applied(self, node: Node, entry: Entry) -> None:
+        if node.node_id == LEADER:
+            self._model.command_applied(entry.index)
+
+    def responded(self, node: Node, outcome: ReadReady | Reply) -> None:
+        assert isinstance(outcome, ReadReady)
+        self._model.read_served(outcome.read_id)
 
 
 class PipelineModel:
@@ -108,30 +132,29 @@ class PipelineModel:
 
     def __init__(self, config: RaftConfig, hardware: Hardware) -> None:
         self.hardware = hardware
-        self.now = 0
+        self.seen = Latencies([], [])
+        self._time = Time()
         self._sequence = 0
-        self._due: list[tuple[int, int, Callable[[], None]]] = []
-        self._disks = {node: _Disk(self, node) for node in MEMBERSHIP.voters}
-        self._held: dict[int, list[Send[RaftMessage]]] = {node: [] for node in MEMBERSHIP.voters}
-        self._busy_until = {(a, b): 0 for a in MEMBERSHIP.voters for b in MEMBERSHIP.voters}
+        self._due: list[tuple[int, int, Callable[[], object]]] = []
         self._proposed: dict[int, int] = {}
         self._reads: dict[int, int] = {}
         self._open = 0
-        self.seen = Latencies([], [])
-        first = Entry(1, 1, "membership", MEMBERSHIP.to_json(), 0)
-        self._cores = {
-            node: RaftCore(
+        network, observer = _Links(self), _Disks(self)
+        self.drivers = {
+            node: CoreDriver(
                 replace(config, node_id=node),
-                DurableState(HardState(1, None, 0), None, [first]),
-                rng=random.Random(node),
-                now=0,
+                started(MEMBERSHIP),
+                clock=Clock(self._time),
+                network=network,
+                observer=observer,
             )
             for node in MEMBERSHIP.voters
         }
-        for core in self._cores.values():
-            core.initial_effects()
-        self._step(LEADER, Campaign())
-        while self._cores[LEADER].commit_index < 2:
+        for driver in self.drivers.values():
+            driver.start()
+        self._leader = self.drivers[LEADER]
+        self._leader.campaign()
+        while self._leader.core.commit_index < 2:
             self._next()
 
     def run(self, load: Load) -> Latencies:
@@ -148,78 +171,52 @@ class PipelineModel:
 
     # -- time ------------------------------------------------------------------------------------
 
-    def after(self, delay_us: int, action: Callable[[], None]) -> None:
+    @property
+    def now(self) -> int:
+        """Simulated time, µs."""
+        return self._time.now
+
+    def after(self, delay_us: int, action: Callable[[], object]) -> None:
         """Run `action` in `delay_us` µs."""
         self._sequence += 1
         heapq.heappush(self._due, (self.now + delay_us, self._sequence, action))
 
     def _next(self) -> None:
-        self.now, _, action = heapq.heappop(self._due)
+        self._time.now, _, action = heapq.heappop(self._due)
         action()
 
     def _tick(self) -> None:
-        self._step(LEADER, Tick())
-        assert self._cores[LEADER].role == "leader", (
+        self._leader.tick()
+        assert self._leader.core.role == "leader", (
             "the leader must keep its leadership under the load"
         )
-        self.after(max(1, self._cores[LEADER].next_deadline() - self.now), self._tick)
+        self.after(max(1, self._leader.next_deadline() - self.now), self._tick)
 
     # -- events ----------------------------------------------------------------------------------
 
     def _request(self, event: Propose | ReadRequested) -> None:
         if isinstance(event, Propose):
-            self._proposed[self._cores[LEADER].last_log_index + 1] = self.now
+            self._proposed[self._leader.core.last_log_index + 1] = self.now
         else:
             self._reads[event.read_id] = self.now
-        self._step(LEADER, event)
+        self._leader.step(event)
 
-    def synced(self, node_id: int, write_id: int) -> None:
-        """Send the messages that waited for this durable write, and report it to the core."""
-        ready = [send for send in self._held[node_id] if send.after <= write_id]
-        self._held[node_id] = [send for send in self._held[node_id] if send.after > write_id]
-        for send in ready:
-            self._send(node_id, send.to, send.message)
-        self._step(node_id, WriteDurable(write_id))
+    def command_applied(self, index: int) -> None:
+        """The leader has applied the entry at this index."""
+        if (proposed := self._proposed.pop(index, None)) is not None:
+            self.seen.commands.append(self.now - proposed)
+            self._open -= 1
 
-    def _step(self, node_id: int, event: Event) -> None:
-        effects = self._cores[node_id].step(event, self.now)
-        for effect in effects:
-            self._execute_effect(node_id, effect)
+    def read_served(self, read_id: int) -> None:
+        """The read may be served."""
+        self.seen.reads.append(self.now - self._reads.pop(read_id))
+        self._open -= 1
 
-    def _execute_effect(self, node_id: int, effect: Effect) -> None:
-        match effect:
-            case AppendLog(write_id=write_id, entries=entries):
-                self._disks[node_id].write(write_id, sum(e.size_bytes() for e in entries))
-            case SaveHardState(write_id=write_id):
-                self._disks[node_id].write(write_id, 0)
-            case Send(after=after) if after > self._disks[node_id].durable:
-                self._held[node_id].append(effect)
-            case Send(to=to, message=message):
-                self._send(node_id, to, message)
-            case Apply(entries=entries) if node_id == LEADER:
-                for entry in entries:
-                    if (proposed := self._proposed.pop(entry.index, None)) is not None:
-                        self.seen.commands.append(self.now - proposed)
-                        self._open -= 1
-            case ReadReady(read_id=read_id):
-                self.seen.reads.append(self.now - self._reads.pop(read_id))
-                self._open -= 1
-            case _:
-                pass
-
-    def _send(self, source: int, to: int, message: RaftMessage) -> None:
-        size = MESSAGE_OVERHEAD_BYTES
-        if isinstance(message, AppendEntries):
-            size += sum(entry.size_bytes() for entry in message.entries)
-            if message.entries:
-                self.seen.appends += 1
-                window = self._cores[LEADER].status().peers[to].inflight_bytes
-                self.seen.largest_window_bytes = max(self.seen.largest_window_bytes, window)
-        begins = max(self.now, self._busy_until[source, to])
-        ends = begins + size * 1_000_000 // self.hardware.link_bytes_per_s
-        self._busy_until[source, to] = ends
-        arrives = ends + self.hardware.link_us - self.now
-        self.after(arrives, lambda: self._step(to, MessageReceived(source, message)))
+    def append_sent(self, to: int) -> None:
+        """The leader has sent entries to this follower."""
+        self.seen.appends += 1
+        window = self._leader.core.status().peers[to].inflight_bytes
+        self.seen.largest_window_bytes = max(self.seen.largest_window_bytes, window)
 
 
 def steady(per_s: int, size: int, seconds: float) -> Load:

@@ -9,16 +9,17 @@ from qcore.core.effects import StoreSnapshot
 from qcore.core.events import MessageReceived, Propose
 from qcore.core.messages import AppendEntries
 from qcore.core.version import ClusterVersion
-from tests.core.support.cluster import Cluster, whole_snapshot
 from tests.core.support.safety_checks import SafetyViolation
 from tests.core.support.single_core import THREE, become, only, receive, restored
+from tests.driver.cores import CoreCluster
+from tests.driver.first_state import whole_snapshot
 
 LATE, EARLY = 9_000_000, 1_000_000
 
 
-def compacted(late: int = LATE) -> Cluster:
+def compacted(late: int = LATE) -> CoreCluster:
     """A single-node cluster that knows the time `late` only from a snapshot."""
-    cluster = Cluster.of(1)
+    cluster = CoreCluster.of(1)
     cluster.elect(1)
     cluster.step(1, Propose(["late"], late))
     cluster.settle()
@@ -49,7 +50,7 @@ def test_leader_continues_from_the_installed_snapshot_time() -> None:
 
 def test_a_snapshot_carries_its_last_entrys_time_to_a_follower() -> None:
     """Not the newest entry's time: the entries after the snapshot carry their times themselves."""
-    cluster = Cluster.of(3, RaftConfig(1, max_snapshot_chunk=4))
+    cluster = CoreCluster.of(3, RaftConfig(1, max_snapshot_chunk=4))
     cluster.isolate(3)
     cluster.elect(1)
     cluster.step(1, Propose(["early"], EARLY))
@@ -57,14 +58,14 @@ def test_a_snapshot_carries_its_last_entrys_time_to_a_follower() -> None:
     cluster.take_snapshot(1)
     cluster.step(1, Propose(["late"], LATE))
     cluster.settle()
-    cluster.cut.clear()
+    cluster.heal()
     for _ in range(20):
         cluster.advance(60)
         cluster.timeout(1)
         cluster.settle()
-    snapshot = cluster.nodes[3].durable.snapshot
+    snapshot = cluster.drivers[3].disk.durable.snapshot
     assert snapshot is not None, "sent in chunks of 4 characters"
-    assert snapshot == cluster.nodes[1].durable.snapshot
+    assert snapshot == cluster.drivers[1].disk.durable.snapshot
     assert snapshot.meta.last_included_time_us == EARLY
 
 
@@ -108,7 +109,7 @@ def test_safety_checks_detect_log_time_that_goes_back() -> None:
 
 
 def test_safety_checks_detect_cluster_clock_that_goes_back() -> None:
-    cluster = Cluster.of(1)
+    cluster = CoreCluster.of(1)
     cluster.elect(1)
     cluster.step(1, Propose([ClusterVersion(2, "kv", 1).to_json()], 1, ["version"]))
     cluster.settle()

@@ -8,8 +8,8 @@ from qcore.core.entry import ENTRY_OVERHEAD_BYTES
 from qcore.core.events import PeerUnreachable, SnapshotTaken
 from qcore.core.log.raft_log import RaftLog
 from qcore.core.messages import InstallSnapshot
-from tests.core.support.cluster import Cluster
 from tests.core.support.single_core import THREE, entries, only, receive, restored
+from tests.driver.cores import CoreCluster
 
 
 def test_log_kept_after_a_snapshot_is_bounded_in_bytes() -> None:
@@ -55,7 +55,7 @@ def test_snapshot_beyond_the_limit_is_not_assembled() -> None:
 
 
 def test_a_silent_follower_keeps_no_old_snapshot_in_memory() -> None:
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     cluster.elect(1)
     cluster.crash(3)
     cluster.propose(1, "a", "b")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from qcore.core import RaftConfig
-from tests.core.support.cluster import Cluster
+from tests.driver.cores import CoreCluster
 
 
 def test_chunks_are_dropped_once_the_log_passes_the_snapshot() -> None:
-    cluster = Cluster.of(3, RaftConfig(node_id=1, max_snapshot_chunk=5))
+    cluster = CoreCluster.of(3, RaftConfig(node_id=1, max_snapshot_chunk=5))
     cluster.elect(1)
     cluster.isolate(3)
     cluster.propose(1, "a", "b")
     cluster.settle()
     cluster.take_snapshot(1)
-    cluster.cut.clear()
+    cluster.heal()
     cluster.timeout(1)
     while cluster.core(3).status().incoming_snapshot is None:
         cluster.persist(3)

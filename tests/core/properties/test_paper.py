@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from qcore.core import Entry, Membership, RaftConfig
@@ -27,7 +29,7 @@ from qcore.core.messages import (
     RequestVote,
     RequestVoteResponse,
 )
-from tests.core.support.cluster import Cluster, Envelope, started, whole_snapshot
+from qcore.replica.events import ReplicaEffect
 from tests.core.support.single_core import (
     LATER,
     THREE,
@@ -41,6 +43,9 @@ from tests.core.support.single_core import (
     restored,
     sent_messages,
 )
+from tests.driver.cores import CoreCluster
+from tests.driver.first_state import started, whole_snapshot
+from tests.driver.network import Envelope
 
 BASIC = RaftConfig(node_id=1, pre_vote=False, check_quorum=False)
 ROLES = ["follower", "pre_candidate", "candidate", "leader"]
@@ -57,7 +62,7 @@ def test_figure_2_persistent_state_is_saved_before_responding() -> None:
 
 
 def test_figure_2_persistent_state_survives_a_restart() -> None:
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     cluster.elect(1)
     cluster.propose(1, "x")
     cluster.settle()
@@ -162,12 +167,12 @@ def test_5_2_first_candidate_of_a_term_gets_the_only_vote() -> None:
 
 def test_5_2_split_votes_are_resolved_by_random_timeouts() -> None:
     """Two candidates of one term, and neither wins. The first to time out wins the next term."""
-    cluster = Cluster.of(4, RaftConfig(node_id=1, pre_vote=False))
+    cluster = CoreCluster.of(4, RaftConfig(node_id=1, pre_vote=False))
     cluster.campaign(1)
     cluster.campaign(2)
     for node in (1, 2):
         cluster.persist(node)
-    cluster.network = [e for e in cluster.network if (e.source, e.to) in {(1, 3), (2, 4)}]
+    cluster.network.hold_back(lambda e: (e.source, e.to) not in {(1, 3), (2, 4)})
     cluster.settle()
     assert cluster.leaders() == []
     deadlines = {node.node_id: node.up.next_deadline() for node in cluster.alive()}
@@ -179,7 +184,7 @@ def test_5_2_split_votes_are_resolved_by_random_timeouts() -> None:
 
 
 def test_5_3_an_entry_is_committed_once_a_majority_holds_it() -> None:
-    cluster = Cluster.of(5)
+    cluster = CoreCluster.of(5)
     cluster.elect(1)
     cluster.isolate(4)
     cluster.isolate(5)
@@ -211,12 +216,12 @@ def test_5_3_each_rejection_skips_a_whole_conflicting_term() -> None:
     assert cluster.core(1).log_entries() == cluster.core(2).log_entries()
 
 
-class RejectionCounter(Cluster):
+class RejectionCounter(CoreCluster):
     """Counts rejected appends."""
 
     rejections = 0
 
-    def deliver_envelope(self, envelope: Envelope) -> list[Effect]:
+    def deliver_envelope(self, envelope: Envelope) -> Sequence[Effect | ReplicaEffect]:
         message = envelope.message
         self.rejections += isinstance(message, AppendEntriesResponse) and not message.success
         return super().deliver_envelope(envelope)
@@ -339,22 +344,22 @@ def test_6_2_a_leader_that_reaches_a_majority_continues() -> None:
 
 def test_6_4_read_needs_a_quorum_that_responded_after_it() -> None:
     """P4: a response to an earlier round, late or repeated, confirms nothing."""
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     cluster.elect(1)
     old = [e for e in _responses_to_read(cluster) if isinstance(e.message, AppendEntriesResponse)]
     assert len(old) == 2
     cluster.read(1)
     cluster.network.clear()
-    served = len(cluster.nodes[1].reads_ready)
+    served = len(cluster.drivers[1].reads_ready)
     for envelope in old * 3:
         cluster.deliver_envelope(envelope)
-    assert len(cluster.nodes[1].reads_ready) == served
+    assert len(cluster.drivers[1].reads_ready) == served
     cluster.timeout(1)
     cluster.settle()
-    assert len(cluster.nodes[1].reads_ready) == served + 1
+    assert len(cluster.drivers[1].reads_ready) == served + 1
 
 
-def _responses_to_read(cluster: Cluster) -> list[Envelope]:
+def _responses_to_read(cluster: CoreCluster) -> list[Envelope]:
     cluster.read(1)
     cluster.deliver()
     cluster.deliver()
@@ -373,18 +378,18 @@ def test_9_6_pre_vote_keeps_the_term_of_a_cut_off_server() -> None:
 
 
 def test_9_6_a_rejoining_server_does_not_disturb_the_leader() -> None:
-    cluster = Cluster.of(5)
+    cluster = CoreCluster.of(5)
     cluster.elect(1)
     term = cluster.core(1).term
     cluster.isolate(5)
     for _ in range(40):
         cluster.timeout(1)
-        for node in cluster.nodes.values():
-            node.now = cluster.nodes[1].now
+        for node in cluster.drivers.values():
+            node.now = cluster.drivers[1].now
             if node.up.next_deadline() <= node.now:
                 cluster.timeout(node.node_id)
         cluster.settle()
-    cluster.cut.clear()
+    cluster.heal()
     cluster.campaign(5)
     cluster.settle()
     cluster.timeout(1)

@@ -34,5 +34,5 @@ def test_a_walk_is_decided_by_its_seed() -> None:
     for _ in range(2):
         walk = Walk(11)
         walk.run(1000)
-        ends.append([node.core and node.core.status() for node in walk.cluster.nodes.values()])
+        ends.append([node.is_up and node.core.status() for node in walk.cluster.drivers.values()])
     assert ends[0] == ends[1]

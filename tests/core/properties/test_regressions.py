@@ -42,7 +42,8 @@ from qcore.core.messages import (
     RequestVoteResponse,
 )
 from qcore.errors import ConfigError, LogCorrupt
-from tests.core.support.cluster import Cluster, membership_entry, started, whole_snapshot
+from tests.driver.cores import CoreCluster
+from tests.driver.first_state import membership_entry, started, whole_snapshot
 
 THREE = Membership(voters=(1, 2, 3))
 
@@ -59,7 +60,7 @@ def core_of(state: DurableState, node_id: int = 1) -> RaftCore:
 
 def test_full_window_of_compacted_appends_ends_in_a_snapshot() -> None:
     """The window waits for lost appends that can never be sent again: heartbeats must end the wait."""
-    cluster = Cluster.of(3, RaftConfig(node_id=1, max_inflight_messages=2))
+    cluster = CoreCluster.of(3, RaftConfig(node_id=1, max_inflight_messages=2))
     cluster.elect(1)
     cluster.isolate(3)
     for number in range(10):
@@ -70,7 +71,7 @@ def test_full_window_of_compacted_appends_ends_in_a_snapshot() -> None:
     assert status.commit_index == status.last_log_index
     cluster.take_snapshot(1)
     assert cluster.core(1).status().first_log_index > status.peers[3].next
-    cluster.cut.clear()
+    cluster.heal()
     for _ in range(3):
         cluster.timeout(1)
         cluster.settle()
@@ -78,7 +79,7 @@ def test_full_window_of_compacted_appends_ends_in_a_snapshot() -> None:
 
 
 def test_snapshot_is_not_resent_forever_to_a_dead_follower() -> None:
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     cluster.elect(1)
     cluster.crash(3)
     cluster.propose(1, "a", "b")
@@ -92,9 +93,9 @@ def test_snapshot_is_not_resent_forever_to_a_dead_follower() -> None:
         cluster.propose(1, f"c{number}")
         snapshots += sum(isinstance(sent.message, InstallSnapshot) for sent in cluster.network)
         cluster.settle()
-    assert cluster.nodes[1].now > 4_000_000
+    assert cluster.drivers[1].now > 4_000_000
     assert snapshots <= 10  # in the first election timeout, while the follower may only be slow
-    cluster.nodes[3].now = cluster.nodes[1].now
+    cluster.drivers[3].now = cluster.drivers[1].now
     cluster.restart(3)
     for _ in range(3):
         cluster.timeout(1)
@@ -103,7 +104,7 @@ def test_snapshot_is_not_resent_forever_to_a_dead_follower() -> None:
 
 
 def test_same_batch_is_not_resent_to_a_dead_follower() -> None:
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     cluster.elect(1)
     cluster.crash(3)
     cluster.step(1, PeerUnreachable(3))
@@ -114,14 +115,14 @@ def test_same_batch_is_not_resent_to_a_dead_follower() -> None:
         cluster.settle()
         cluster.read(1)
         cluster.settle()
-    assert len(cluster.nodes[1].reads_ready) == 50
+    assert len(cluster.drivers[1].reads_ready) == 50
     assert batches == 1
 
 
 def test_no_follower_waits_longer_than_the_heartbeat_interval() -> None:
-    cluster = Cluster.of(3, RaftConfig(node_id=1, heartbeat_ms=50))
+    cluster = CoreCluster.of(3, RaftConfig(node_id=1, heartbeat_ms=50))
     cluster.elect(1)
-    leader = cluster.nodes[1]
+    leader = cluster.drivers[1]
     rng = random.Random(5)
     last_sent = dict.fromkeys((2, 3), leader.now)
     for _ in range(2000):
@@ -139,7 +140,7 @@ def test_no_follower_waits_longer_than_the_heartbeat_interval() -> None:
 
 
 def test_time_stamps_do_not_go_back_over_a_compacted_log() -> None:
-    cluster = Cluster.of(1)
+    cluster = CoreCluster.of(1)
     cluster.elect(1)
     cluster.step(1, Propose(["late"], 9_000_000))
     cluster.settle()
@@ -170,14 +171,14 @@ def test_covered_snapshot_is_acked_once_the_log_is_durable() -> None:
 
 
 def test_an_empty_proposal_appends_nothing() -> None:
-    cluster = Cluster.of(1)
+    cluster = CoreCluster.of(1)
     cluster.elect(1)
     effects = cluster.propose(1)
     assert [type(effect) for effect in effects] == [ProposalAccepted]
 
 
 def test_trailing_entries_cannot_be_negative() -> None:
-    cluster = Cluster.of(1)
+    cluster = CoreCluster.of(1)
     cluster.elect(1)
     cluster.propose(1, "a", "b", "c")
     cluster.settle()

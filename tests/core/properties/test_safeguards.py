@@ -166,7 +166,7 @@ def test_without_a_noop_older_entries_and_reads_wait(on: bool) -> None:
     ):
         script.run(line)
     assert (script.cluster.core(1).commit_index >= 3) == on
-    assert bool(script.cluster.nodes[1].reads_ready) == on
+    assert bool(script.cluster.drivers[1].reads_ready) == on
 
 
 @pytest.mark.parametrize("on", [True, False])

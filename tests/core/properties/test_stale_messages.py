@@ -14,7 +14,6 @@ from qcore.core.messages import (
     TimeoutNowResponse,
 )
 from qcore.core.version import ClusterVersion
-from tests.core.support.cluster import Cluster, whole_snapshot
 from tests.core.support.single_core import (
     LATER,
     THREE,
@@ -25,6 +24,8 @@ from tests.core.support.single_core import (
     restored,
     sent_messages,
 )
+from tests.driver.cores import CoreCluster
+from tests.driver.first_state import whole_snapshot
 
 
 def leading(*, acknowledged: int) -> RaftCore:
@@ -55,7 +56,7 @@ def test_rejection_of_anything_but_the_probe_is_ignored() -> None:
 
 
 def test_rejection_does_not_resend_a_snapshot_in_flight() -> None:
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     cluster.elect(1)
     cluster.isolate(3)
     cluster.propose(1, "a", "b")
@@ -63,7 +64,7 @@ def test_rejection_does_not_resend_a_snapshot_in_flight() -> None:
     cluster.take_snapshot(1)
     core, term = cluster.core(1), cluster.core(1).term
     rejection = AppendEntriesResponse(term, False, 0, 4, 2, 2)
-    now = cluster.nodes[1].now
+    now = cluster.drivers[1].now
     assert len(sent_messages(receive(core, 3, rejection, now), InstallSnapshot)) == 1
     assert receive(core, 3, rejection, now) == []
     assert core.status().peers[3].state == "snapshot"
@@ -115,7 +116,7 @@ def test_snapshot_keeps_newer_configurations_and_rollback() -> None:
 
 def test_response_from_before_a_restart_confirms_nothing() -> None:
     """The leader of term 2 restarts and must campaign: an old response belongs to an old term."""
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     cluster.elect(1)
     term = cluster.core(1).term
     cluster.crash(1)

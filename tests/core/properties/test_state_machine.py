@@ -31,10 +31,11 @@ from qcore.core.events import (
     Tick,
     TransferLeadership,
 )
-from tests.core.support.cluster import Cluster, Node, begun
 from tests.core.support.membership_changes import KINDS, ChangeKind, changed
 from tests.core.support.recovery import recover
-from tests.core.support.safety_checks import SafetyViolation, require
+from tests.core.support.safety_checks import Safety, SafetyViolation, require
+from tests.driver.cores import CoreCluster, CoreDriver, CoreObserver
+from tests.driver.first_state import begun
 
 picks = st.integers(0, 10_000)
 
@@ -53,7 +54,7 @@ class RaftMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cluster = Cluster.of(1)
+        self.cluster = CoreCluster.of(1)
         self.commands = 0
         self.lease = False
 
@@ -97,15 +98,15 @@ class RaftMachine(RuleBasedStateMachine):
             membership = Membership(voters=voters[:-1], voters_outgoing=voters[-3:])
         durable = {node_id: DurableState() for node_id in range(1, self.size + 1)}
         durable |= {node_id: begun(membership, 1 + seed % 2) for node_id in voters}
-        self.cluster = Cluster(
+        self.cluster = CoreCluster(
             durable,
             config,
             seed=seed,
-            brute_force=True,
+            observer=CoreObserver(Safety(), brute_force=True),
             priorities=dict(enumerate(priorities, start=1)),
         )
 
-    def _alive(self, pick: int) -> Node | None:
+    def _alive(self, pick: int) -> CoreDriver | None:
         alive = self.cluster.alive()
         return alive[pick % len(alive)] if alive else None
 
@@ -131,13 +132,13 @@ class RaftMachine(RuleBasedStateMachine):
     @precondition(_any_message)
     @rule(pick=picks)
     def lose(self, pick: int) -> None:
-        del self.cluster.network[pick % len(self.cluster.network)]
+        self.cluster.network.take(pick % len(self.cluster.network))
 
     @precondition(_any_message)
     @rule(pick=picks)
     def duplicate(self, pick: int) -> None:
         network = self.cluster.network
-        network.append(network[pick % len(network)])
+        network.duplicate(pick % len(network))
 
     # -- clocks ----------------------------------------------------------------------------------
 
@@ -207,7 +208,7 @@ class RaftMachine(RuleBasedStateMachine):
         """Propose the change to each server that believes it leads. While another is pending, it must reject."""
         for leader in self.cluster.leaders():
             core = self.cluster.core(leader)
-            voters, learners = changed(core.membership, tuple(self.cluster.nodes), kind, pick)
+            voters, learners = changed(core.membership, tuple(self.cluster.drivers), kind, pick)
             index = {"none": None, "right": core.membership_index}.get(expected, 1 << 20)
             may = (
                 expected != "wrong"
@@ -215,7 +216,7 @@ class RaftMachine(RuleBasedStateMachine):
                 and not core.membership.is_joint
                 and core.term_at(core.commit_index) == core.term
             )
-            addresses = tuple((node_id, f"h{node_id}:1") for node_id in self.cluster.nodes)
+            addresses = tuple((node_id, f"h{node_id}:1") for node_id in self.cluster.drivers)
             verdict, *_ = self.cluster.step(
                 leader,
                 ChangeMembership(
@@ -234,16 +235,16 @@ class RaftMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, best=st.booleans())
     def transfer_leadership(self, pick: int, best: bool) -> None:
-        to = None if best else pick % len(self.cluster.nodes) + 1
+        to = None if best else pick % len(self.cluster.drivers) + 1
         for leader in self.cluster.leaders():
             self.cluster.step(leader, TransferLeadership(to))
 
     @rule(pick=picks)
     def isolate_or_heal(self, pick: int) -> None:
-        if self.cluster.cut:
-            self.cluster.cut.clear()
+        if not self.cluster.network.is_whole:
+            self.cluster.heal()
         else:
-            self.cluster.isolate(pick % len(self.cluster.nodes) + 1)
+            self.cluster.isolate(pick % len(self.cluster.drivers) + 1)
 
     # -- disks and crashes -----------------------------------------------------------------------
 
@@ -260,11 +261,11 @@ class RaftMachine(RuleBasedStateMachine):
     @rule(pick=picks, survive=st.integers(0, 5))
     def crash(self, pick: int, survive: int) -> None:
         if node := self._alive(pick):
-            self.cluster.crash(node.node_id, min(survive, len(node.writes)))
+            self.cluster.crash(node.node_id, min(survive, len(node.disk.pending)))
 
     @rule(pick=picks)
     def restart(self, pick: int) -> None:
-        down = [node for node in self.cluster.nodes.values() if node.core is None]
+        down = [node for node in self.cluster.drivers.values() if not node.is_up]
         if down:
             self.cluster.restart(down[pick % len(down)].node_id)
 
@@ -290,7 +291,7 @@ class RaftMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         # Servers that may not lead can keep all others from leading if only they hold the newest entries.
-        for node in self.cluster.nodes.values():
+        for node in self.cluster.drivers.values():
             if node.config.priority == 0:
                 self.cluster.persist(node.node_id)
                 self.cluster.crash(node.node_id)

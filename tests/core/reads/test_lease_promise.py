@@ -23,7 +23,6 @@ from qcore.core.messages import (
     TimeoutNow,
 )
 from qcore.core.version import ClusterVersion
-from tests.core.support.cluster import started
 from tests.core.support.single_core import (
     LATER,
     THREE,
@@ -34,6 +33,7 @@ from tests.core.support.single_core import (
     restored,
     sent_messages,
 )
+from tests.driver.first_state import started
 
 LEASES = RaftConfig(1, lease_reads=True)
 PROMISED = LEASES.election_timeout_min_ms * 1000

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from qcore.core import DurableState, Membership, RaftCore
-from qcore.core.effects import SaveCommit, Write
+from qcore.core.effects import Write
 from qcore.core.log.durable_state import apply_write
 from tests.core.support.safety_checks import (
     SafetyViolation,
@@ -24,12 +24,11 @@ from tests.core.support.safety_checks import (
 _membership_of = lru_cache(maxsize=None)(Membership.from_json)
 
 
-def written(durable: DurableState, pending: Iterable[Write | SaveCommit]) -> DurableState:
+def written(durable: DurableState, pending: Iterable[Write]) -> DurableState:
     """What the disk will hold once all pending writes are durable; `durable` is not changed."""
     image = DurableState(replace(durable.hard_state), durable.snapshot, list(durable.entries))
     for write in pending:
-        if not isinstance(write, SaveCommit):
-            apply_write(image, write)
+        apply_write(image, write)
     return image
 
 
@@ -61,7 +60,7 @@ def check_node(
     node_id: int,
     core: RaftCore,
     durable: Mapping[int, DurableState],
-    pending: Iterable[Write | SaveCommit],
+    pending: Iterable[Write],
 ) -> None:
     """Compare a core with its disk, and a leader with the disks of all nodes.
 

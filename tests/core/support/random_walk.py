@@ -1,4 +1,4 @@
-"""A seeded random walk over a `Cluster`: fast, and without knowledge of the state.
+"""A seeded random walk over a `CoreCluster`: fast, and without knowledge of the state.
 
 Each seed draws a cluster size, settings and a rate for each kind of fault. So some walks are nearly calm
 (and make much progress), while others have faults all the time. `Safety` checks each step. At the end the network
@@ -17,8 +17,9 @@ from qcore.core.events import (
     PeerUnreachable,
     TransferLeadership,
 )
-from tests.core.support.cluster import Cluster, begun
 from tests.core.support.recovery import recover
+from tests.driver.cores import CoreCluster
+from tests.driver.first_state import begun
 
 ACTIONS = (
     "deliver",
@@ -76,7 +77,7 @@ class Walk:
         if size is not None:
             membership = Membership(voters=tuple(range(1, size + 1)))
         durable = {node_id: begun(membership, 1 + seed % 2) for node_id in range(1, self.size + 1)}
-        self.cluster = Cluster(durable, settings, seed=seed)
+        self.cluster = CoreCluster(durable, settings, seed=seed)
         weights = {
             "deliver": 40.0,
             "deliver_old": rng.choice((0, 4, 20)),
@@ -107,7 +108,7 @@ class Walk:
             getattr(self, "_" + self.actions[number & 4095])()
             self.steps += 1
             if len(self.cluster.network) > 200:
-                del self.cluster.network[:50]
+                del self.cluster.network.messages[:50]
 
     def heal_and_check(self) -> None:
         """End all faults: the cluster must work again."""
@@ -123,26 +124,25 @@ class Walk:
             self.cluster.deliver()
 
     def _deliver_old(self) -> None:
-        network = self.cluster.network
-        if network:
-            self.cluster.deliver(self.rng.randrange(len(network)))
+        if self.cluster.network:
+            self.cluster.deliver(self.rng.randrange(len(self.cluster.network)))
 
     def _persist(self) -> None:
         self.cluster.persist(self._node(), self.rng.choice((1, 1, 2, 3, None)))
 
     def _timeout(self) -> None:
         node_id = self._node()
-        if self.cluster.nodes[node_id].core is not None:
+        if self.cluster.drivers[node_id].is_up:
             self.cluster.timeout(node_id)
 
     def _campaign(self) -> None:
         node_id = self._node()
-        if self.cluster.nodes[node_id].core is not None:
+        if self.cluster.drivers[node_id].is_up:
             self.cluster.campaign(node_id)
 
     def _propose(self) -> None:
         node_id = self._node()
-        if self.cluster.nodes[node_id].core is not None:
+        if self.cluster.drivers[node_id].is_up:
             count = self.rng.choice((1, 1, 1, 2, 5))
             self.cluster.propose(
                 node_id, *[f"c{self.commands + number}" for number in range(count)]
@@ -151,47 +151,47 @@ class Walk:
 
     def _read(self) -> None:
         node_id = self._node()
-        if self.cluster.nodes[node_id].core is not None:
+        if self.cluster.drivers[node_id].is_up:
             self.cluster.read(node_id)
 
     def _drop(self) -> None:
         network = self.cluster.network
         if network:
-            del network[self.rng.randrange(len(network))]
+            network.take(self.rng.randrange(len(network)))
 
     def _duplicate(self) -> None:
         network = self.cluster.network
         if network:
-            network.append(self.rng.choice(network))
+            network.duplicate(self.rng.randrange(len(network)))
 
     def _crash(self) -> None:
-        node = self.cluster.nodes[self._node()]
-        if node.core is not None:
-            self.cluster.crash(node.node_id, self.rng.randrange(len(node.writes) + 1))
+        node = self.cluster.drivers[self._node()]
+        if node.is_up:
+            self.cluster.crash(node.node_id, self.rng.randrange(len(node.disk.pending) + 1))
 
     def _restart(self) -> None:
-        node = self.cluster.nodes[self._node()]
-        if node.core is None:
+        node = self.cluster.drivers[self._node()]
+        if not node.is_up:
             self.cluster.restart(node.node_id)
 
     def _snapshot(self) -> None:
-        node = self.cluster.nodes[self._node()]
-        if node.core is not None:
+        node = self.cluster.drivers[self._node()]
+        if node.is_up:
             self.cluster.take_snapshot(node.node_id, self.rng.choice((0, 1, 5)))
 
     def _unreachable(self) -> None:
         node_id = self._node()
-        if self.cluster.nodes[node_id].core is not None:
+        if self.cluster.drivers[node_id].is_up:
             self.cluster.step(node_id, PeerUnreachable(self._node()))
 
     def _advance(self) -> None:
         if self.rng.random() < 0.5:
             self.cluster.advance(self.rng.randrange(400))
         else:  # one clock alone: safety must not depend on clocks
-            self.cluster.nodes[self._node()].now += self.rng.randrange(600_000)
+            self.cluster.drivers[self._node()].now += self.rng.randrange(600_000)
 
     def _cut(self) -> None:
-        cut = self.cluster.cut
+        cut = self.cluster.network.cut
         if cut and self.rng.random() < 0.5:
             cut.clear()
         else:
@@ -200,14 +200,14 @@ class Walk:
     def _change(self) -> None:
         """Any servers become voters and learners, or the joint phase ends; most changes are rejected, as required."""
         node_id = self._node()
-        if self.cluster.nodes[node_id].core is None:
+        if not self.cluster.drivers[node_id].is_up:
             return
-        everyone = list(self.cluster.nodes)
+        everyone = list(self.cluster.drivers)
         voters = self.rng.sample(everyone, self.rng.randint(1, len(everyone)))
         rest = [member for member in everyone if member not in voters]
         learners = self.rng.sample(rest, self.rng.randint(0, len(rest)))
         addresses = tuple((member, f"h{member}:1") for member in everyone)
-        now = self.cluster.nodes[node_id].now
+        now = self.cluster.drivers[node_id].now
         if self.rng.random() < 0.5:
             self.cluster.step(node_id, LeaveJoint(now))
         self.cluster.step(
@@ -223,7 +223,7 @@ class Walk:
 
     def _transfer(self) -> None:
         node_id = self._node()
-        if self.cluster.nodes[node_id].core is not None:
+        if self.cluster.drivers[node_id].is_up:
             to = self.rng.choice((None, self._node()))
             self.cluster.step(node_id, TransferLeadership(to))
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from qcore.core.events import LeaveJoint
-from tests.core.support.cluster import Cluster
+from tests.driver.cores import CoreCluster
 
 #: The cluster must work within this many deadlines: elections may split, but not for ever.
 MAX_DEADLINES = 400
 
 
-def recover(cluster: Cluster) -> None:
+def recover(cluster: CoreCluster) -> None:
     """Heal the cluster, let time pass, and require a leader that commits and serves on every member.
 
     Raises:
         AssertionError: the cluster does not recover.
     """
-    cluster.cut.clear()
-    for node in cluster.nodes.values():
-        if node.core is None:
+    cluster.heal()
+    for node in cluster.drivers.values():
+        if not node.is_up:
             cluster.restart(node.node_id)
-    _set_clocks(cluster, max(node.now for node in cluster.nodes.values()))
+    _set_clocks(cluster, max(node.now for node in cluster.drivers.values()))
     for _ in range(MAX_DEADLINES):
         cluster.settle()
         now = min(max(node.now, node.up.next_deadline()) for node in cluster.alive())
@@ -33,12 +33,12 @@ def recover(cluster: Cluster) -> None:
     raise AssertionError([node.up.status() for node in cluster.alive()])
 
 
-def _set_clocks(cluster: Cluster, now: int) -> None:
-    for node in cluster.nodes.values():
+def _set_clocks(cluster: CoreCluster, now: int) -> None:
+    for node in cluster.drivers.values():
         node.now = now
 
 
-def _works(cluster: Cluster) -> bool:
+def _works(cluster: CoreCluster) -> bool:
     """Whether the newest leader serves a command and a read, and every member keeps up.
 
     By then a joint configuration must have been left. Servers that are not in the new configuration may
@@ -47,7 +47,7 @@ def _works(cluster: Cluster) -> bool:
     leaders = sorted(cluster.leaders(), key=lambda n: cluster.core(n).term)
     if not leaders:
         return False
-    leader = cluster.nodes[leaders[-1]]
+    leader = cluster.drivers[leaders[-1]]
     if leader.up.membership.is_joint and not leader.up.membership.auto_leave:
         cluster.step(leader.node_id, LeaveJoint(leader.now))  # no other node asks for it
     members = [n for n in cluster.alive() if n.node_id in leader.up.membership.members()]

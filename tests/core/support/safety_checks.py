@@ -6,7 +6,7 @@ Each check is incremental, so that it can run after every single step of a long 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -25,6 +25,8 @@ from qcore.core.effects import (
 )
 from qcore.core.log.durable_state import last_index
 from qcore.core.messages import RequestVoteResponse
+from qcore.replica.events import ReplicaEffect
+from qcore.replica.messages import PeerMessage
 
 
 class SafetyViolation(AssertionError):
@@ -91,7 +93,7 @@ class Safety:
         node_id: int,
         core: RaftCore,
         before: Before,
-        effects: list[Effect],
+        effects: Sequence[Effect | ReplicaEffect],
     ) -> None:
         require(core.term >= before.term, f"node {node_id}: the term went back")
         require(core.commit_index >= before.commit, f"node {node_id}: the commit index went back")
@@ -186,7 +188,7 @@ class Safety:
         node_id: int,
         core: RaftCore,
         membership: Membership,
-        effects: list[Effect],
+        effects: Sequence[Effect | ReplicaEffect],
     ) -> None:
         """Brute force: some majority of each voter set holds each newly committed entry on disk.
 
@@ -235,7 +237,7 @@ class Safety:
 
     # -- votes and reads -------------------------------------------------------------------------
 
-    def sent(self, node_id: int, send: Send[object]) -> None:
+    def sent(self, node_id: int, send: Send[PeerMessage]) -> None:
         message = send.message
         if self.watch_votes and isinstance(message, RequestVoteResponse) and message.vote_granted:
             other = self.vote_sent.setdefault((node_id, message.term), send.to)

@@ -32,8 +32,9 @@ clock. Any command may end in `quiet`, which hides writes, sends and applied ent
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import cast
 
 from qcore.core import DurableState, HardState, Membership, RaftConfig, Safeguards
 from qcore.core.effects import Effect
@@ -45,8 +46,9 @@ from qcore.core.events import (
     Tick,
     TransferLeadership,
 )
-from tests.core.support.cluster import Cluster, Envelope, Node, begun, started
-from tests.core.support.safety_checks import SafetyViolation
+from qcore.core.messages import RaftMessage
+from qcore.replica.events import ReplicaEffect
+from tests.core.support.safety_checks import Safety, SafetyViolation
 from tests.core.support.script_output import (
     SHOWN_WHEN_QUIET,
     effect_text,
@@ -56,6 +58,10 @@ from tests.core.support.script_output import (
     progress_lines,
     status_text,
 )
+from tests.driver.cores import CoreCluster, CoreDriver, CoreObserver
+from tests.driver.first_state import begun, started
+from tests.driver.network import Envelope
+from tests.driver.observer import Node
 
 SETTINGS = {field.name for field in fields(RaftConfig)}
 SAFEGUARDS = {field.name for field in fields(Safeguards)}
@@ -69,19 +75,18 @@ class NoSuchMessageError(Exception):
     """There is no such message. It is printed, so that the script shows where."""
 
 
-class ScriptCluster(Cluster):
-    """A cluster that records the effects of every step."""
+class Recorder(CoreObserver):
+    """Records the effects of every step."""
 
-    quiet = False
-    lines: list[str]
+    def __init__(self) -> None:
+        super().__init__(Safety())
+        self.quiet = False
+        self.lines: list[str] = []
 
-    def _execute(self, node: Node, effects: list[Effect]) -> None:
-        if not hasattr(self, "lines"):
-            self.lines = []
-        for effect in effects:
+    def stepped(self, node: Node, effects: Sequence[Effect | ReplicaEffect]) -> None:
+        for effect in cast(Sequence[Effect], effects):  # a core has no others
             if not self.quiet or isinstance(effect, SHOWN_WHEN_QUIET):
                 self.lines.append(f"{node.node_id}: {effect_text(effect)}")
-        super()._execute(node, effects)
 
 
 def ids(text: str | None) -> tuple[int, ...]:
@@ -92,8 +97,8 @@ class Script:
     """Runs commands against one cluster and returns what they print."""
 
     def __init__(self) -> None:
-        self._cluster: ScriptCluster | None = None
-        self.stalled: set[int] = set()
+        self._cluster: CoreCluster | None = None
+        self.recorder = Recorder()
         self.held: list[Envelope] = []
         self.membership = Membership()
         self.commands: dict[str, Callable[[list[str], dict[str, str]], list[str] | None]] = {
@@ -103,7 +108,7 @@ class Script:
         }
 
     @property
-    def cluster(self) -> ScriptCluster:
+    def cluster(self) -> CoreCluster:
         if self._cluster is None:
             raise ScriptError("a script begins with `nodes`")
         return self._cluster
@@ -116,24 +121,22 @@ class Script:
         quiet = "quiet" in words
         options = dict(word.split("=", 1) for word in words if "=" in word)
         arguments = [word for word in words if "=" not in word and word != "quiet"]
-        if self._cluster is not None:
-            self._cluster.quiet = quiet
-            self._cluster.lines = []
+        self.recorder.quiet = quiet
+        self.recorder.lines = []
         try:
             printed = self.commands[name](arguments, options) or []
         except SafetyViolation as violation:
             printed = [f"VIOLATION {violation}"]
         except NoSuchMessageError as nothing:
             printed = [str(nothing)]
-        return [*self.cluster.lines, *printed]
+        return [*self.recorder.lines, *printed]
 
     # -- clusters --------------------------------------------------------------------------------
 
     def do_nodes(self, words: list[str], options: dict[str, str]) -> None:
         size = int(words[0])
-        self.stalled.clear()
         self.held.clear()
-        priorities = ids(options.pop("priorities", None))
+        priorities = dict(enumerate(ids(options.pop("priorities", None)), start=1))
         voters = ids(options.pop("voters", None)) or tuple(range(1, size + 1))
         self.membership = Membership(
             voters=voters,
@@ -146,25 +149,22 @@ class Script:
             node_id: DurableState() if pristine else begun(self.membership, rules)
             for node_id in range(1, size + 1)
         }
-        self._cluster = ScriptCluster(durable, _settings(options))
-        self._cluster.lines = []
-        for node_id, priority in enumerate(priorities, start=1):
-            node = self._cluster.nodes[node_id]
-            node.config = replace(node.config, priority=priority)
-            self._cluster.crash(node_id)
-            self._cluster.restart(node_id)
-        self._cluster.lines = []
+        self.recorder = Recorder()
+        self._cluster = CoreCluster(
+            durable, _settings(options), priorities=priorities, observer=self.recorder
+        )
+        self.recorder.lines = []
 
     def do_restore(self, words: list[str], options: dict[str, str]) -> None:
-        node = self.cluster.nodes[int(words[0])]
+        node = self.cluster.drivers[int(words[0])]
         state = started(self.membership, ids(options["log"]), int(options["term"]))
         vote = options.get("vote")
         state.hard_state = HardState(
             state.hard_state.term, int(vote) if vote else None, int(options.get("commit", "0"))
         )
-        self.cluster.crash(node.node_id)
-        node.durable = state
-        self.cluster.restart(node.node_id)
+        node.crash()
+        node.disk.durable = state
+        node.start()
 
     def do_bootstrap(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.step(int(words[0]), Bootstrap(self.membership, 0))
@@ -179,24 +179,24 @@ class Script:
         self.do_stabilize([], {})
         self.do_timeout(words, {})
         self.do_stabilize([], {})
-        self.cluster.lines = []
+        self.recorder.lines = []
         if self.cluster.leaders() != [int(words[0])]:
             raise ScriptError(f"node {words[0]} does not lead: {self.do_status([], {})}")
 
     def do_timeout(self, words: list[str], options: dict[str, str]) -> None:
         node_id = int(words[0])
         self.cluster.timeout(node_id)
-        self._clocks_at(self.cluster.nodes[node_id].now)
+        self._clocks_at(self.cluster.drivers[node_id].now)
 
     def _clocks_at(self, now: int) -> None:
-        for node in self.cluster.nodes.values():
+        for node in self.cluster.drivers.values():
             node.now = max(node.now, now)
 
     def do_advance(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.advance(int(words[0]))
 
     def do_run(self, words: list[str], options: dict[str, str]) -> None:
-        end = max(node.now for node in self.cluster.nodes.values()) + int(words[0]) * 1000
+        end = max(node.now for node in self.cluster.drivers.values()) + int(words[0]) * 1000
         self.do_stabilize([], {})
         while True:
             due = [(node.up.next_deadline(), node.node_id) for node in self.cluster.alive()]
@@ -230,9 +230,9 @@ class Script:
                 learners=ids(options.get("learners")),
                 addresses=tuple(
                     (member, f"node{member}:1")
-                    for member in (*self.cluster.nodes, *ids(options.get("known")))
+                    for member in (*self.cluster.drivers, *ids(options.get("known")))
                 ),
-                wall_us=self.cluster.nodes[node_id].now,
+                wall_us=self.cluster.drivers[node_id].now,
                 expected_index=None if expect is None else int(expect),
                 auto_leave="explicit" not in words,
             ),
@@ -240,7 +240,7 @@ class Script:
 
     def do_leave(self, words: list[str], options: dict[str, str]) -> None:
         node_id = int(words[0])
-        self.cluster.step(node_id, LeaveJoint(self.cluster.nodes[node_id].now))
+        self.cluster.step(node_id, LeaveJoint(self.cluster.drivers[node_id].now))
 
     def do_transfer(self, words: list[str], options: dict[str, str]) -> None:
         to = int(words[1]) if len(words) > 1 else None
@@ -252,16 +252,16 @@ class Script:
         self.cluster.persist(int(words[0]), int(words[1]) if len(words) > 1 else None)
 
     def do_stall(self, words: list[str], options: dict[str, str]) -> None:
-        self.stalled.add(int(words[0]))
+        self.cluster.drivers[int(words[0])].stalled = True
 
     def do_unstall(self, words: list[str], options: dict[str, str]) -> None:
-        self.stalled.discard(int(words[0]))
+        self.cluster.drivers[int(words[0])].stalled = False
 
     def do_crash(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.crash(int(words[0]), int(options.get("keep", "0")))
 
     def do_restart(self, words: list[str], options: dict[str, str]) -> None:
-        self.cluster.restart(int(words[0]))
+        self.cluster.drivers[int(words[0])].start()
 
     # -- the network -----------------------------------------------------------------------------
 
@@ -277,18 +277,17 @@ class Script:
             raise NoSuchMessageError(f"no message {words[0]}")
         return found[: int(words[1])] if len(words) > 1 else found
 
+    def _take(self, words: list[str]) -> list[Envelope]:
+        messages = self.cluster.network.messages
+        chosen = [messages[position] for position in self._on_link(words)]
+        return self.cluster.network.hold_back(lambda envelope: envelope in chosen)
+
     def do_deliver(self, words: list[str], options: dict[str, str]) -> None:
-        network = self.cluster.network
-        chosen = [network[position] for position in self._on_link(words)]
-        self.cluster.network = [e for e in network if all(e is not other for other in chosen)]
-        for envelope in chosen:
+        for envelope in self._take(words):
             self.cluster.deliver_envelope(envelope)
 
     def do_hold(self, words: list[str], options: dict[str, str]) -> None:
-        network = self.cluster.network
-        chosen = [network[position] for position in self._on_link(words)]
-        self.cluster.network = [e for e in network if all(e is not other for other in chosen)]
-        self.held += chosen
+        self.held += self._take(words)
 
     def do_release(self, words: list[str], options: dict[str, str]) -> None:
         source, to = map(int, words[0].split("->"))
@@ -296,36 +295,29 @@ class Script:
         if not chosen:
             raise NoSuchMessageError(f"no held message {words[0]}")
         self.held = [e for e in self.held if (e.source, e.to) != (source, to)]
-        self.cluster.network += chosen
+        self.cluster.network.messages += chosen
 
     def do_deliver_newest(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.deliver(self._on_link(words)[-1])
 
     def do_drop(self, words: list[str], options: dict[str, str]) -> list[str]:
-        network = self.cluster.network
-        chosen = self._on_link(words)
-        gone = [network[position] for position in chosen]
-        for position in reversed(chosen):
-            del network[position]
-        return [f"dropped {e.source}->{e.to} {message_text(e.message)}" for e in gone]
+        return [f"dropped {e.source}->{e.to} {_text(e)}" for e in self._take(words)]
 
     def do_duplicate(self, words: list[str], options: dict[str, str]) -> None:
-        network = self.cluster.network
-        envelope = network[self._on_link(words)[0]]
-        network.append(type(envelope)(envelope.source, envelope.to, envelope.message))
+        self.cluster.network.duplicate(self._on_link(words)[0])
 
     def do_isolate(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.isolate(int(words[0]))
 
     def do_cut(self, words: list[str], options: dict[str, str]) -> None:
         source, to = map(int, words[0].split("->"))
-        self.cluster.cut.add((source, to))
+        self.cluster.network.cut.add((source, to))
 
     def do_heal(self, words: list[str], options: dict[str, str]) -> None:
-        self.cluster.cut.clear()
+        self.cluster.heal()
 
     def do_stabilize(self, words: list[str], options: dict[str, str]) -> None:
-        among = set(map(int, words)) or set(self.cluster.nodes)
+        among = set(map(int, words)) or set(self.cluster.drivers)
         for _ in range(2000):
             if not (self._persist_some(among) or self._deliver_one(among)):
                 return
@@ -333,10 +325,8 @@ class Script:
 
     def _persist_some(self, among: set[int]) -> bool:
         for node in self.cluster.alive():
-            if node.node_id in among - self.stalled and any(
-                hasattr(write, "write_id") for write in node.writes
-            ):
-                self.cluster.persist(node.node_id)
+            if node.node_id in among and node.disk.pending and not node.stalled:
+                node.persist()
                 return True
         return False
 
@@ -349,22 +339,24 @@ class Script:
 
     # -- state -----------------------------------------------------------------------------------
 
-    def _chosen(self, words: list[str]) -> list[Node]:
+    def _chosen(self, words: list[str]) -> list[CoreDriver]:
         wanted = set(map(int, words))
         return [
             node
-            for node in self.cluster.nodes.values()
+            for node in self.cluster.drivers.values()
             if node.node_id in (wanted or {node.node_id})
         ]
 
     def do_status(self, words: list[str], options: dict[str, str]) -> list[str]:
         return [
-            f"{node.node_id}: " + (status_text(node.core) if node.core else "down")
+            f"{node.node_id}: " + (status_text(node.core) if node.is_up else "down")
             for node in self._chosen(words)
         ]
 
     def do_log(self, words: list[str], options: dict[str, str]) -> list[str]:
-        return [f"{node.node_id}: {log_text(node.up)}" for node in self._chosen(words) if node.core]
+        return [
+            f"{node.node_id}: {log_text(node.up)}" for node in self._chosen(words) if node.is_up
+        ]
 
     def do_progress(self, words: list[str], options: dict[str, str]) -> list[str]:
         return progress_lines(self.cluster.core(int(words[0])))
@@ -373,11 +365,15 @@ class Script:
         return [
             f"{node.node_id}: {membership_text(node.up.membership)} (at {node.up.membership_index})"
             for node in self._chosen(words)
-            if node.core
+            if node.is_up
         ]
 
     def do_messages(self, words: list[str], options: dict[str, str]) -> list[str]:
-        return [f"{e.source}->{e.to} {message_text(e.message)}" for e in self.cluster.network]
+        return [f"{e.source}->{e.to} {_text(e)}" for e in self.cluster.network]
+
+
+def _text(envelope: Envelope) -> str:
+    return message_text(cast(RaftMessage, envelope.message))  # a core sends no others
 
 
 def _settings(options: dict[str, str]) -> RaftConfig:

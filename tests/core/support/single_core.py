@@ -15,7 +15,7 @@ from qcore.core.messages import (
     RaftMessage,
     RequestVoteResponse,
 )
-from tests.core.support.cluster import started
+from tests.driver.first_state import started
 
 #: Long after every promise of a restarted server, µs.
 LATER = 10_000_000

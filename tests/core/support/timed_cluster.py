@@ -1,10 +1,10 @@
-"""Runs a `Cluster` for some time with instant delivery: deadlines expire one after the other."""
+"""Runs a `CoreCluster` for some time with instant delivery: deadlines expire one after the other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.core.support.cluster import Cluster
+from tests.driver.cores import CoreCluster
 
 
 @dataclass(slots=True)
@@ -22,9 +22,9 @@ class RunSummary:
     highest_term: int
 
 
-def run_for(cluster: Cluster, milliseconds: int, *, propose_every_ms: int = 20) -> RunSummary:
+def run_for(cluster: CoreCluster, milliseconds: int, *, propose_every_ms: int = 20) -> RunSummary:
     """Run all clocks together for this long, while a client proposes to every leader."""
-    now = max(node.now for node in cluster.nodes.values())
+    now = max(node.now for node in cluster.drivers.values())
     end = now + milliseconds * 1000
     next_proposal = now + propose_every_ms * 1000
     known_leaders = {(n, cluster.core(n).term) for n in cluster.leaders()}
@@ -33,7 +33,7 @@ def run_for(cluster: Cluster, milliseconds: int, *, propose_every_ms: int = 20) 
     while now < end:
         due = min(node.up.next_deadline() for node in cluster.alive())
         now = max(now, min(due, next_proposal, end))
-        for node in cluster.nodes.values():
+        for node in cluster.drivers.values():
             node.now = now
         if now >= next_proposal:
             next_proposal += propose_every_ms * 1000

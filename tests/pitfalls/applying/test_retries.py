@@ -19,8 +19,8 @@ from qcore.replica.sessions.session_table import (
     open_session_payload,
     session_command_payload,
 )
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 from tests.pitfalls.support.cluster_steps import deliver_all_but
-from tests.replica.support.cluster import Cluster, Driver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 
@@ -34,7 +34,7 @@ class Outcomes:
     reply: Reply
 
 
-def count(driver: Driver) -> object:
+def count(driver: ReplicaDriver) -> object:
     """The counter at this replica."""
     return json.loads(driver.replica.machine.query(json.dumps({"op": "get", "key": "n"})))["value"]
 
@@ -53,7 +53,7 @@ def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -
     Returns:
         the counter at the end, which should be 1, and both replies.
     """
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
     leader.request(1, open_session_payload(60_000), "session")
     cluster.settle()
@@ -68,7 +68,7 @@ def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -
     if snapshot:
         for driver in cluster.drivers.values():
             driver.step(TriggerSnapshot())
-            assert driver.durable.snapshot is not None
+            assert driver.disk.durable.snapshot is not None
     if restart:
         for node_id in cluster.drivers:
             cluster.restart(node_id)

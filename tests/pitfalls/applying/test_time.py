@@ -20,26 +20,27 @@ from qcore.replica.sessions.session_table import (
     session_command_payload,
 )
 from qcore.replica.sessions.ticks import SessionTicks
-from tests.replica.support.cluster import WALL_US, Cluster, Driver
+from tests.driver.clock import WALL_US
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 SECOND_US = 1_000_000
 YEARS_50_US = 50 * 365 * 86_400 * SECOND_US
 
 
-def ask(cluster: Cluster, driver: Driver, payload: str, request_id: int = 1) -> Reply:
+def ask(cluster: ReplicaCluster, driver: ReplicaDriver, payload: str, request_id: int = 1) -> Reply:
     driver.step(ClientRequest(request_id, "session", payload, 1000))
     cluster.settle()
     return driver.replies[-1]
 
 
-def opened(cluster: Cluster, driver: Driver, lifetime_s: int) -> int:
+def opened(cluster: ReplicaCluster, driver: ReplicaDriver, lifetime_s: int) -> int:
     reply = ask(cluster, driver, open_session_payload(lifetime_s * 1000))
     assert reply.result is not None, reply.error
     return int(reply.result)
 
 
-def is_open(cluster: Cluster, driver: Driver, session: int) -> bool:
+def is_open(cluster: ReplicaCluster, driver: ReplicaDriver, session: int) -> bool:
     reply = ask(cluster, driver, keep_session_payload(session))
     assert reply.error is None or isinstance(reply.error, SessionExpired)
     return reply.error is None
@@ -54,11 +55,11 @@ def an_outage_outlasts_the_lifetime(rules: int = 2) -> bool:
     Returns:
         whether its command takes effect once there is a leader again.
     """
-    cluster = Cluster(rules=rules)
+    cluster = ReplicaCluster(rules=rules)
     leader = cluster.elect(1)
     session = opened(cluster, leader, 60)
     assert ask(cluster, leader, session_command_payload(session, 1, 0, ADD)).error is None
-    cluster.cut = {1, 2, 3}
+    cluster.network.isolated = {1, 2, 3}
     for attempt in range(120):
         cluster.pass_time(1000)
         for driver in cluster.drivers.values():
@@ -68,7 +69,7 @@ def an_outage_outlasts_the_lifetime(rules: int = 2) -> bool:
                 )
             )
     assert not [h for h in cluster.drivers.values() if h.replica.core.role == "leader"]
-    cluster.cut = set()
+    cluster.heal()
     new = cluster.elect(2)
     return ask(cluster, new, session_command_payload(session, 2, 0, ADD), 1000).error is None
 
@@ -103,7 +104,7 @@ def a_paused_leader_continues() -> bool:
     Returns:
         whether the session of one minute is still open.
     """
-    cluster = Cluster(1, rules=2)
+    cluster = ReplicaCluster(1, rules=2)
     leader = cluster.elect(1)
     session = opened(cluster, leader, 60)
     cluster.now += 3600 * SECOND_US
@@ -116,13 +117,13 @@ def an_isolated_leader_without_check_quorum_is_found_again() -> bool:
     Returns:
         whether the session of one minute is still open after that.
     """
-    cluster = Cluster(raft=RaftConfig(1, check_quorum=False), rules=2)
+    cluster = ReplicaCluster(raft=RaftConfig(1, check_quorum=False), rules=2)
     leader = cluster.elect(1)
     session = opened(cluster, leader, 60)
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     cluster.pass_time(3_600_000)
     assert leader.replica.core.role == "leader"
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(500)
     return is_open(cluster, leader, session)
 
@@ -162,7 +163,7 @@ def an_idle_cluster_holds_sessions() -> tuple[int, int]:
     Returns:
         how many sessions are left on all replicas after their minute, and how many entries their end took.
     """
-    cluster = Cluster(rules=2)
+    cluster = ReplicaCluster(rules=2)
     leader = cluster.elect(1)
     for number in range(200):
         opened(cluster, leader, 60)
@@ -191,7 +192,7 @@ def leaders_change_before_anything_expires() -> int:
     Returns:
         how many sessions of one minute are left on the last leader after ten minutes.
     """
-    cluster = Cluster(rules=2)
+    cluster = ReplicaCluster(rules=2)
     leader = cluster.elect(1)
     opened(cluster, leader, 60)
     for turn in range(30):
@@ -224,14 +225,14 @@ def a_leader_was_50_years_ahead(rules: int = 2, *, without: int = 0) -> tuple[in
         how far log time is ahead of the true time at the end, and whether a session that was opened afterwards
         expires.
     """
-    cluster = Cluster(rules=rules)
-    cluster.cut = {without} if without else set()
-    cluster.wall_ahead_us = {1: YEARS_50_US}
+    cluster = ReplicaCluster(rules=rules)
+    cluster.network.isolated = {without} if without else set()
+    cluster.drivers[1].clock.wall_us += YEARS_50_US
     wrong = cluster.elect(1)
     wrong.request(1, ADD)
     cluster.settle()
     assert wrong.replies[-1].error is None
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(1000)
     leader = cluster.elect(2)
     session = opened(cluster, leader, 60)

@@ -16,7 +16,7 @@ from qcore.replica import replica as replica_module
 from qcore.replica.apply import active_version as versions_module
 from qcore.replica.apply.active_version import Versions
 from qcore.replica.events import PeerVersionSupport, TriggerSnapshot, UpgradeMachine
-from tests.replica.support.cluster import Cluster, Driver
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 GET = json.dumps({"op": "get", "key": "n"})
@@ -43,7 +43,7 @@ def a_newer_program_replays_older_entries() -> set[str]:
     Returns:
         the state hashes of all nodes after the version was raised and one more command was applied.
     """
-    cluster = Cluster(3)
+    cluster = ReplicaCluster(3)
     leader = cluster.elect(1)
     for number in range(9):
         leader.request(number, ADD)
@@ -54,7 +54,7 @@ def a_newer_program_replays_older_entries() -> set[str]:
     cluster.machine = Doubling
     for node_id in cluster.drivers:
         cluster.restart(node_id)
-    cluster.mail.clear()
+    cluster.network.clear()
     leader = cluster.elect(1)
     support = VersionSupport(1, LATEST_RULES, "kv", 1, 2)
     for driver in cluster.drivers.values():
@@ -96,7 +96,7 @@ def a_restart_forgets_the_machine() -> str:
     Returns:
         `refused` if the node does not start with it; otherwise the value after a restart with the right machine.
     """
-    cluster = Cluster(1)
+    cluster = ReplicaCluster(1)
     driver = cluster.elect(1)
     driver.request(1, ADD)
     assert driver.replica.versions.active.machine == "kv"
@@ -114,7 +114,7 @@ def a_restart_forgets_the_machine() -> str:
         return "gone"
 
 
-def value_of(driver: Driver) -> str:
+def value_of(driver: ReplicaDriver) -> str:
     return str(json.loads(driver.replica.machine.query(GET))["value"])
 
 

@@ -8,8 +8,8 @@ from qcore.core import RaftConfig
 from qcore.core.leadership import election
 from qcore.sim import load_scenario, run_scenario
 from tests.checkout import SCENARIOS
-from tests.core.support.cluster import Cluster
 from tests.core.support.timed_cluster import run_for
+from tests.driver.cores import CoreCluster
 from tests.pitfalls.support.cluster_steps import lead
 
 # -- a leader in a minority, and a bridge to it ----------------------------------------------------
@@ -21,9 +21,9 @@ def a_leader_sees_only_the_bridge(*, check_quorum: bool = True) -> int:
     Returns:
         how many entries are committed in ten seconds, once two have passed.
     """
-    cluster = Cluster.of(4, RaftConfig(1, check_quorum=check_quorum))
+    cluster = CoreCluster.of(4, RaftConfig(1, check_quorum=check_quorum))
     lead(cluster, 1)
-    cluster.cut = {(1, 2), (2, 1), (1, 3), (3, 1)}
+    cluster.network.cut = {(1, 2), (2, 1), (1, 3), (3, 1)}
     run_for(cluster, 2000)
     return run_for(cluster, 10_000).committed
 
@@ -80,10 +80,10 @@ def a_deaf_follower(config: RaftConfig) -> tuple[int, int]:
     Returns:
         how often a server became leader, and by how much the term rose.
     """
-    cluster = Cluster.of(5, config)
+    cluster = CoreCluster.of(5, config)
     lead(cluster, 1)
     term = cluster.core(1).term
-    cluster.cut = {(peer, 5) for peer in range(1, 5)}
+    cluster.network.cut = {(peer, 5) for peer in range(1, 5)}
     course = run_for(cluster, 20_000, propose_every_ms=1000)
     return course.changes, course.highest_term - term
 
@@ -94,11 +94,11 @@ def an_idle_chain(config: RaftConfig) -> int:
     Returns:
         how often a server became leader in twenty seconds.
     """
-    cluster = Cluster.of(3, config)
+    cluster = CoreCluster.of(3, config)
     lead(cluster, 2)
     cluster.timeout(2)
     cluster.settle()
-    cluster.cut = {(2, 3), (3, 2)}
+    cluster.network.cut = {(2, 3), (3, 2)}
     return run_for(cluster, 20_000, propose_every_ms=1_000_000).changes
 
 

@@ -12,8 +12,9 @@ from qcore.core.messages import PreVote, TimeoutNow, TimeoutNowResponse
 from qcore.core.raft_server import RaftServer
 from qcore.sim import parse_scenario, run_scenario
 from tests.checkout import SCENARIOS
-from tests.core.support.cluster import Cluster, begun
-from tests.pitfalls.support.cluster_steps import is_served, lead, lease_read, may_lead
+from tests.driver.cores import CoreCluster
+from tests.driver.first_state import begun
+from tests.pitfalls.support.cluster_steps import is_served, lead, may_lead
 
 #: In each of these, 0.1.0 moves the leadership again and again.
 SHIPPED = (
@@ -183,7 +184,7 @@ def a_transfer_whose_target_lags(*, ask: bool) -> bool:
         whether the leader still serves a lease read after the transfer.
     """
     three = Membership(voters=(1, 2, 3))
-    cluster = Cluster(
+    cluster = CoreCluster(
         {node: begun(three, 2) for node in (1, 2, 3)}, RaftConfig(1, lease_reads=True)
     )
     lead(cluster, 1)
@@ -200,7 +201,7 @@ def a_transfer_whose_target_lags(*, ask: bool) -> bool:
         cluster.timeout(1)
         cluster.settle()
     assert cluster.core(1).role == "leader"
-    read_id = lease_read(cluster, 1)
+    read_id = cluster.read(1, lease=True)
     return is_served(cluster, 1, read_id)
 
 
@@ -231,12 +232,12 @@ def test_without_delay_until_asked_the_lease_ends_too_early(
 
 def test_transfer_flags_are_not_sent_below_rules_2() -> None:
     """0.1.0 rejects messages with unknown fields, so a mixed cluster transfers as 0.1.0 did."""
-    cluster = Cluster.of(3, RaftConfig(1))
+    cluster = CoreCluster.of(3, RaftConfig(1))
     assert may_lead(cluster, 1)
     cluster.step(1, TransferLeadership(2))
     sent: list[object] = []
     while cluster.network:
-        sent.append(cluster.network[0].message)
+        sent.append(cluster.network.messages[0].message)
         cluster.deliver()
         for node in cluster.alive():
             cluster.persist(node.node_id)

@@ -10,8 +10,9 @@ from qcore.core.entry import DurableState
 from qcore.core.events import Bootstrap, ChangeMembership
 from qcore.core.leadership import priorities
 from qcore.errors import ConfigError
-from tests.core.support.cluster import Cluster, started
 from tests.core.support.timed_cluster import run_for
+from tests.driver.cores import CoreCluster
+from tests.driver.first_state import started
 from tests.pitfalls.support.cluster_steps import lead
 
 ADDRESSES = tuple((node, f"10.0.0.{node}:80") for node in range(1, 6))
@@ -24,7 +25,7 @@ def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> t
         the leader's response to the change, and how often a server became leader in the minute after the crash.
     """
     three = Membership(voters=(1, 2, 3), learners=(4, 5), addresses=ADDRESSES)
-    cluster = Cluster(
+    cluster = CoreCluster(
         {node: started(three) for node in range(1, 6)},
         RaftConfig(1),
         priorities=dict.fromkeys(zeros, 0),
@@ -75,7 +76,7 @@ def test_a_learner_of_priority_0_is_not_promoted_where_two_vote() -> None:
 
 
 def test_a_cluster_does_not_begin_with_a_server_that_never_leads() -> None:
-    cluster = Cluster({1: DurableState()}, RaftConfig(1, priority=0))
+    cluster = CoreCluster({1: DurableState()}, RaftConfig(1, priority=0))
     with pytest.raises(ConfigError, match="priority 0 and never leads"):
         cluster.step(1, Bootstrap(Membership(voters=(1,)), 0))
     assert cluster.core(1).last_log_index == 0
@@ -102,7 +103,7 @@ def test_unelectable_voters_are_fewer_than_half(zeros: int, voters: int, broken:
 
 def test_follower_rejects_before_priorities_are_checked() -> None:
     """The role is checked before the change: a follower answers that it is not the leader."""
-    cluster = Cluster.of(3, RaftConfig(1, priority=0))
+    cluster = CoreCluster.of(3, RaftConfig(1, priority=0))
     event = ChangeMembership((1,), (), ADDRESSES, 0)
     refusal = membership._change_rejection(cluster.core(2)._server, event)
     assert refusal is not None

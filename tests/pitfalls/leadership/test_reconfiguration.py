@@ -8,15 +8,16 @@ from qcore.core import DurableState, Membership, RaftConfig, membership
 from qcore.core.effects import ChangeAccepted, ChangeRejected, Effect
 from qcore.core.events import ChangeMembership
 from qcore.core.raft_server import RaftServer
-from tests.core.support.cluster import Cluster, started
 from tests.core.support.safety_checks import SafetyViolation
+from tests.driver.cores import CoreCluster
+from tests.driver.first_state import started
 from tests.pitfalls.support.cluster_steps import lead, may_lead
 
 ADDRESSES = tuple((node, f"10.0.0.{node}:80") for node in range(1, 6))
 FOUR = Membership(voters=(1, 2, 3, 4), addresses=ADDRESSES[:4])
 
 
-def change_to(cluster: Cluster, leader: int, *voters: int) -> list[Effect]:
+def change_to(cluster: CoreCluster, leader: int, *voters: int) -> list[Effect]:
     return cluster.step(leader, ChangeMembership(voters, (), ADDRESSES, 0))
 
 
@@ -36,12 +37,12 @@ def two_leaders_change_one_parent() -> str:
         the outcome of server 2's change.
     """
     durable = {node: started(FOUR) for node in FOUR.voters}
-    cluster = Cluster({**durable, 5: DurableState()}, RaftConfig(1))
+    cluster = CoreCluster({**durable, 5: DurableState()}, RaftConfig(1))
     lead(cluster, 1)
     cluster.timeout(1)
     cluster.settle()
     assert cluster.core(2).commit_index >= 1, "the first configuration is known to be committed"
-    cluster.cut = {(a, b) for a in (1, 5) for b in (2, 3, 4)}
+    cluster.network.cut = {(a, b) for a in (1, 5) for b in (2, 3, 4)}
     assert verdict(change_to(cluster, 1, 1, 2, 3, 4, 5)) == "accepted"
     cluster.settle()
     assert cluster.core(5).membership_index == cluster.core(1).membership_index
@@ -52,8 +53,8 @@ def two_leaders_change_one_parent() -> str:
         for node in cluster.alive():
             cluster.persist(node.node_id)
         cluster.deliver()
-    cluster.cut = {(a, b) for a in (2, 3) for b in (1, 4, 5)}
-    cluster.cut |= {(b, a) for a, b in cluster.cut}
+    cluster.network.cut = {(a, b) for a in (2, 3) for b in (1, 4, 5)}
+    cluster.network.cut |= {(b, a) for a, b in cluster.network.cut}
     outcome = verdict(change_to(cluster, 2, 2, 3, 4))
     cluster.propose(2, "of the second leader")
     cluster.settle()
@@ -112,6 +113,6 @@ def test_without_either_guard_committed_entries_are_lost(
 
 def test_change_after_leaders_own_commit_is_accepted() -> None:
     """The rejection is only temporary."""
-    cluster = Cluster({node: started(FOUR) for node in FOUR.voters}, RaftConfig(1))
+    cluster = CoreCluster({node: started(FOUR) for node in FOUR.voters}, RaftConfig(1))
     lead(cluster, 1)
     assert verdict(change_to(cluster, 1, 2, 3, 4)) == "accepted"

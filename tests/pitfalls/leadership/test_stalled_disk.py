@@ -9,8 +9,8 @@ from qcore.core.messages import AppendEntries, RaftMessage
 from qcore.core.raft_server import RaftServer
 from qcore.sim import run_scenario
 from tests.checkout import SCENARIOS
-from tests.core.support.cluster import Cluster
-from tests.pitfalls.support.cluster_steps import hold_back, lead
+from tests.driver.cores import CoreCluster
+from tests.pitfalls.support.cluster_steps import lead
 
 SCENARIO = SCENARIOS / "leader_disk_stall.yaml"
 
@@ -22,17 +22,20 @@ def the_leaders_disk_hangs() -> tuple[int, list[int]]:
         how many heartbeats it sent within one election timeout, and at how many of the next twenty deadlines it was
         still the leader.
     """
-    cluster = Cluster.of(3, RaftConfig(1))
+    cluster = CoreCluster.of(3, RaftConfig(1))
     lead(cluster, 1)
     cluster.propose(1, "stuck")
     cluster.network.clear()
     heartbeats = 0
     led: list[int] = []
-    began = cluster.nodes[1].now
+    began = cluster.drivers[1].now
     for number in range(20):
         cluster.timeout(1)
-        sent = hold_back(cluster, lambda sent: isinstance(sent.message, AppendEntries))
-        if cluster.nodes[1].now - began < cluster.nodes[1].config.election_timeout_min_ms * 1000:
+        sent = cluster.network.hold_back(lambda sent: isinstance(sent.message, AppendEntries))
+        if (
+            cluster.drivers[1].now - began
+            < cluster.drivers[1].config.election_timeout_min_ms * 1000
+        ):
             heartbeats += len(sent)
         for heartbeat in sent:
             cluster.deliver_envelope(heartbeat)

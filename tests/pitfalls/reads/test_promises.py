@@ -18,9 +18,10 @@ from qcore.core.leadership import election
 from qcore.core.log import replication
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.raft_server import RaftServer
-from tests.core.support.cluster import Cluster, Envelope
 from tests.core.support.safety_checks import SafetyViolation
-from tests.pitfalls.support.cluster_steps import hold_back, is_served, lead, lease_read
+from tests.driver.cores import CoreCluster
+from tests.driver.network import Envelope
+from tests.pitfalls.support.cluster_steps import is_served, lead
 
 LEASES = RaftConfig(1, lease_reads=True)
 SHORTER = replace(LEASES, election_timeout_min_ms=60, election_timeout_max_ms=61)
@@ -32,9 +33,9 @@ SETTINGS = {
 }
 
 
-def a_lease_of_two(follower: RaftConfig = LEASES) -> Cluster:
+def a_lease_of_two(follower: RaftConfig = LEASES) -> CoreCluster:
     """Node 1 leads and reaches node 2, which runs with these settings. Node 3 has been cut off for a long time."""
-    cluster = Cluster.of(3, LEASES, rules=2)
+    cluster = CoreCluster.of(3, LEASES, rules=2)
     cluster.advance(10)
     restart(cluster, 2, follower)
     lead(cluster, 1)
@@ -45,21 +46,21 @@ def a_lease_of_two(follower: RaftConfig = LEASES) -> Cluster:
     return cluster
 
 
-def heartbeat(cluster: Cluster) -> None:
+def heartbeat(cluster: CoreCluster) -> None:
     cluster.advance(50)
     cluster.step(1, Tick())
 
 
-def restart(cluster: Cluster, node_id: int, settings: RaftConfig) -> None:
+def restart(cluster: CoreCluster, node_id: int, settings: RaftConfig) -> None:
     cluster.crash(node_id)
-    cluster.nodes[node_id].config = replace(settings, node_id=node_id)
+    cluster.drivers[node_id].config = replace(settings, node_id=node_id)
     cluster.restart(node_id)
 
 
-def commit_without_1(cluster: Cluster, campaigner: int) -> None:
+def commit_without_1(cluster: CoreCluster, campaigner: int) -> None:
     """Nodes 2 and 3 are alone. One of them campaigns, and commits a write if it wins."""
     cluster.network.clear()
-    cluster.cut.clear()
+    cluster.heal()
     cluster.isolate(1)
     if campaigner == 3:
         cluster.campaign(3)
@@ -81,7 +82,7 @@ def a_follower_restarts_within_its_promise(settings: RaftConfig, campaigner: int
     restart(cluster, 2, settings)
     cluster.advance(61)
     commit_without_1(cluster, campaigner)
-    return is_served(cluster, 1, lease_read(cluster, 1))
+    return is_served(cluster, 1, cluster.read(1, lease=True))
 
 
 def stored_nowhere(_server: RaftServer) -> int:
@@ -140,7 +141,7 @@ def a_follower_crashes_before_its_promise_is_durable() -> bool:
         whether node 1 serves a read under its lease.
     """
     cluster = a_lease_of_two(replace(LEASES, lease_reads=False))
-    assert not is_served(cluster, 1, lease_read(cluster, 1)), "node 2 has made no promise"
+    assert not is_served(cluster, 1, cluster.read(1, lease=True)), "node 2 has made no promise"
     restart(cluster, 2, LEASES)
     heartbeat(cluster)
     while cluster.network:
@@ -148,7 +149,7 @@ def a_follower_crashes_before_its_promise_is_durable() -> bool:
     restart(cluster, 2, replace(LEASES, lease_reads=False))
     cluster.advance(61)
     commit_without_1(cluster, 3)
-    return is_served(cluster, 1, lease_read(cluster, 1))
+    return is_served(cluster, 1, cluster.read(1, lease=True))
 
 
 def promise_before_the_sync(server: RaftServer) -> int:
@@ -180,20 +181,20 @@ def a_voter_with_an_empty_log_promises() -> bool:
     """
     cluster = a_lease_of_two()
     cluster.crash(2)
-    term = cluster.nodes[2].durable.hard_state.term
-    cluster.nodes[2].durable = DurableState(HardState(term))
+    term = cluster.drivers[2].disk.durable.hard_state.term
+    cluster.drivers[2].disk.durable = DurableState(HardState(term))
     cluster.restart(2)
     cluster.advance(150)  # the earlier lease has expired
     for _ in range(2):
         heartbeat(cluster)
         for _ in range(2):  # the heartbeat and its response
-            hold_back(cluster, holds_entries)
+            cluster.network.hold_back(holds_entries)
             if cluster.network:
                 cluster.deliver()
     restart(cluster, 2, replace(LEASES, lease_reads=False))
     cluster.advance(61)
     commit_without_1(cluster, 3)
-    return is_served(cluster, 1, lease_read(cluster, 1))
+    return is_served(cluster, 1, cluster.read(1, lease=True))
 
 
 def holds_entries(sent: Envelope) -> bool:

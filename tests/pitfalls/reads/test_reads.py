@@ -20,23 +20,22 @@ from qcore.errors import DeadlineExceeded
 from qcore.replica.messages import ReadIndexResponse
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest
-from tests.core.support.cluster import Cluster, Envelope
 from tests.core.support.safety_checks import SafetyViolation
+from tests.driver.cores import CoreCluster
+from tests.driver.network import Envelope
+from tests.driver.replicas import ReplicaCluster
 from tests.pitfalls.support.cluster_steps import (
     deliver_all_but,
-    hold_back,
     is_served,
     lead,
-    lease_read,
 )
-from tests.replica.support import cluster as replicas
 
 GET = json.dumps({"op": "get", "key": "x"})
 
 # -- late responses to heartbeats ------------------------------------------------------------------
 
 
-def commit_new_at(cluster: Cluster, node_id: int, without: int) -> None:
+def commit_new_at(cluster: CoreCluster, node_id: int, without: int) -> None:
     """Make this node the leader of the nodes that reach each other, and commit a write."""
     cluster.isolate(without)
     lead(cluster, node_id)
@@ -54,10 +53,10 @@ def late_responses_arrive_after_a_pause() -> bool:
     Returns:
         whether the old leader serves the second read.
     """
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     lead(cluster, 1)
     first = cluster.read(1)
-    heartbeats = hold_back(cluster, lambda sent: isinstance(sent.message, AppendEntries))
+    heartbeats = cluster.network.hold_back(lambda sent: isinstance(sent.message, AppendEntries))
     for heartbeat in heartbeats:
         cluster.deliver_envelope(heartbeat)
     copies = [Envelope(sent.source, sent.to, sent.message) for sent in cluster.network]
@@ -67,7 +66,7 @@ def late_responses_arrive_after_a_pause() -> bool:
     assert cluster.core(1).role == "leader", "it was paused and does not know of the new leader"
     again = cluster.read(1)
     cluster.settle()
-    cluster.cut.clear()
+    cluster.heal()
     for copy in copies:
         cluster.deliver_envelope(copy)
     return is_served(cluster, 1, again)
@@ -100,18 +99,20 @@ def late_responses_arrive_after_leader_changes() -> bool:
     Returns:
         whether it serves the second read.
     """
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     lead(cluster, 1)
     cluster.read(1)
-    for heartbeat in hold_back(cluster, lambda sent: isinstance(sent.message, AppendEntries)):
+    for heartbeat in cluster.network.hold_back(
+        lambda sent: isinstance(sent.message, AppendEntries)
+    ):
         cluster.deliver_envelope(heartbeat)
-    late = hold_back(cluster, lambda sent: sent.to == 1)
+    late = cluster.network.hold_back(lambda sent: sent.to == 1)
     lead(cluster, 2)
     lead(cluster, 1)
     commit_new_at(cluster, 3, without=1)
     again = cluster.read(1)
     cluster.settle()
-    cluster.cut.clear()
+    cluster.heal()
     for answer in late:
         cluster.deliver_envelope(answer)
     return is_served(cluster, 1, again)
@@ -142,14 +143,14 @@ def a_follower_asks_again_after_a_leader_change() -> object:
     Returns:
         the result of the second attempt. 1 is stale, because 2 was acknowledged before it. None: it waits.
     """
-    cluster = replicas.Cluster()
+    cluster = ReplicaCluster()
     old, follower = cluster.elect(1), cluster.drivers[3]
     old.request(1, json.dumps({"op": "set", "key": "x", "value": 1}))
     cluster.settle()
     cluster.pass_time(100)
     follower.request(1, GET, "follower_read", timeout_ms=100)
     (answer,) = deliver_all_but(cluster, ReadIndexResponse)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     new = cluster.elect(2)
     new.request(2, json.dumps({"op": "set", "key": "x", "value": 2}))
     cluster.settle()
@@ -190,7 +191,7 @@ def a_new_leader_is_read_immediately() -> tuple[bool, bool]:
     Returns:
         whether the read was served before the no-op entry was committed, and afterwards.
     """
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     lead(cluster, 1)
     cluster.propose(1, "acknowledged")
     cluster.persist(1)
@@ -207,8 +208,7 @@ def a_new_leader_is_read_immediately() -> tuple[bool, bool]:
     for _ in range(50):
         cluster.persist(2)
         cluster.persist(3)
-        late += hold_back(
-            cluster,
+        late += cluster.network.hold_back(
             lambda sent: isinstance(sent.message, AppendEntries) and bool(sent.message.entries),
         )
         if not read_id and cluster.core(2).role == "leader":
@@ -217,7 +217,7 @@ def a_new_leader_is_read_immediately() -> tuple[bool, bool]:
         elif cluster.network:
             cluster.deliver()
     early = is_served(cluster, 2, read_id)
-    cluster.network += late
+    cluster.network.messages += late
     cluster.settle()
     return early, is_served(cluster, 2, read_id)
 
@@ -244,13 +244,13 @@ def the_source_of_a_transfer_is_read(*, aborted: bool) -> bool:
     Returns:
         whether the old leader serves the read.
     """
-    cluster = Cluster.of(3, RaftConfig(1, lease_reads=True))
+    cluster = CoreCluster.of(3, RaftConfig(1, lease_reads=True))
     lead(cluster, 1)
     cluster.timeout(1)
     cluster.settle()
-    assert is_served(cluster, 1, lease_read(cluster, 1)), "it has a lease"
+    assert is_served(cluster, 1, cluster.read(1, lease=True)), "it has a lease"
     cluster.step(1, TransferLeadership(2))
-    (order,) = hold_back(cluster, lambda sent: isinstance(sent.message, TimeoutNow))
+    (order,) = cluster.network.hold_back(lambda sent: isinstance(sent.message, TimeoutNow))
     if aborted:
         for _ in range(10):
             cluster.advance(50)
@@ -263,7 +263,7 @@ def the_source_of_a_transfer_is_read(*, aborted: bool) -> bool:
     assert cluster.leaders() == [1, 2]
     cluster.propose(2, "new")
     cluster.settle()
-    return is_served(cluster, 1, lease_read(cluster, 1))
+    return is_served(cluster, 1, cluster.read(1, lease=True))
 
 
 ASK, ADVANCE = transfer._ask, transfer.advance

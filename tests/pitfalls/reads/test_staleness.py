@@ -15,8 +15,7 @@ from itertools import combinations
 import pytest
 
 from qcore.core import RaftConfig, Safeguards
-from qcore.core.effects import Send
-from qcore.core.events import Campaign, MessageReceived, Tick
+from qcore.core.events import Campaign, Tick
 from qcore.core.log.progress import Progress
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.raft_server import RaftServer
@@ -24,9 +23,9 @@ from qcore.core.reads import freshness
 from qcore.errors import TooStale
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.events import ClientRequest
-from qcore.replica.messages import PeerMessage
 from qcore.replica.requests.reads import Reads
-from tests.replica.support.cluster import Cluster, Driver
+from tests.driver.network import Envelope
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 BOUND_MS = 1000
 #: Freshness as in qcore 0.1.0.
@@ -36,12 +35,11 @@ GUARDED = RaftConfig(1)
 LONG = 12_000_000
 
 Answers = dict[int, str]
-Mail = tuple[int, Send[PeerMessage]]
 
 
-def started_cluster(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
+def started_cluster(raft: RaftConfig, *, snapshot_entries: int = 0) -> ReplicaCluster:
     """Node 1 leads, and all nodes know that `x` is "old"."""
-    cluster = Cluster(raft=raft, rules=2, snapshot_entries=snapshot_entries)
+    cluster = ReplicaCluster(raft=raft, rules=2, snapshot_entries=snapshot_entries)
     cluster.elect(1)
     put(cluster, 1, "old")
     cluster.pass_time(100)
@@ -49,7 +47,7 @@ def started_cluster(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
     return cluster
 
 
-def put(cluster: Cluster, node_id: int, value: str, key: str = "x") -> None:
+def put(cluster: ReplicaCluster, node_id: int, value: str, key: str = "x") -> None:
     """An acknowledged write. The followers hold it and do not know that it is committed."""
     driver = cluster.drivers[node_id]
     driver.request(1, json.dumps({"op": "set", "key": key, "value": value}))
@@ -57,7 +55,7 @@ def put(cluster: Cluster, node_id: int, value: str, key: str = "x") -> None:
     assert driver.replies[-1].error is None
 
 
-def stale_reads(cluster: Cluster, *node_ids: int) -> Answers:
+def stale_reads(cluster: ReplicaCluster, *node_ids: int) -> Answers:
     """The answers of these nodes to a stale read: the value, or "too stale"."""
     answers: Answers = {}
     for node_id in node_ids:
@@ -71,21 +69,23 @@ def stale_reads(cluster: Cluster, *node_ids: int) -> Answers:
     return answers
 
 
-def deliver(cluster: Cluster, waits: Callable[[Mail], bool]) -> list[Mail]:
+def deliver(cluster: ReplicaCluster, waits: Callable[[Envelope], bool]) -> list[Envelope]:
     """Deliver all messages except those that wait on their links. Return these."""
-    waiting: list[Mail] = []
-    while cluster.mail:
-        mail = cluster.mail.popleft()
-        if waits(mail):
-            waiting.append(mail)
-        elif mail[0] not in cluster.cut and mail[1].to not in cluster.cut:
-            cluster.drivers[mail[1].to].step(MessageReceived(mail[0], mail[1].message))
+    waiting: list[Envelope] = []
+    while cluster.network:
+        sent = cluster.network.take()
+        if waits(sent):
+            waiting.append(sent)
+        else:
+            cluster.deliver_envelope(sent)
     return waiting
 
 
-def heartbeats(cluster: Cluster, leader: Driver, waits: Callable[[Mail], bool]) -> list[Mail]:
+def heartbeats(
+    cluster: ReplicaCluster, leader: ReplicaDriver, waits: Callable[[Envelope], bool]
+) -> list[Envelope]:
     """Let the leader send heartbeats for a second. Return the messages that wait."""
-    waiting: list[Mail] = []
+    waiting: list[Envelope] = []
     for _ in range(20):
         cluster.now += 50_000
         leader.step(Tick())
@@ -93,15 +93,15 @@ def heartbeats(cluster: Cluster, leader: Driver, waits: Callable[[Mail], bool]) 
     return waiting
 
 
-def arrive(cluster: Cluster, waiting: list[Mail]) -> None:
+def arrive(cluster: ReplicaCluster, waiting: list[Envelope]) -> None:
     """Deliver the messages that waited. The messages that they cause are lost."""
-    for from_id, send in waiting:
-        cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
-    cluster.mail.clear()
+    for sent in waiting:
+        cluster.drivers[sent.to].receive(sent.source, sent.message)
+    cluster.network.clear()
 
 
-def has_entries(mail: Mail) -> bool:
-    return isinstance(mail[1].message, AppendEntries) and bool(mail[1].message.entries)
+def has_entries(sent: Envelope) -> bool:
+    return isinstance(sent.message, AppendEntries) and bool(sent.message.entries)
 
 
 def at_receipt_of_request(server: RaftServer, request: AppendEntries) -> None:
@@ -136,8 +136,8 @@ def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
     """
     cluster = started_cluster(raft)
     put(cluster, 1, "new")
-    cluster.cut = {1}
-    cluster.mail.clear()
+    cluster.network.isolated = {1}
+    cluster.network.clear()
     cluster.now += LONG
     cluster.restart(3)
     new = cluster.drivers[2]
@@ -146,7 +146,7 @@ def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
     late += heartbeats(cluster, new, has_entries)
     assert new.replica.core.role == "leader"
     meanwhile = stale_reads(cluster, 2, 3)
-    cluster.mail.extend(late)
+    cluster.network.messages += late
     cluster.settle()
     cluster.pass_time(100)
     return meanwhile, stale_reads(cluster, 2, 3)
@@ -170,21 +170,19 @@ def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
     """
     cluster = started_cluster(raft)
     put(cluster, 1, "new")
-    cluster.cut = {1}
-    cluster.mail.clear()
+    cluster.network.isolated = {1}
+    cluster.network.clear()
     cluster.now += LONG
     slow = cluster.restart(3)
     new = cluster.drivers[2]
     new.step(Campaign())
     while new.replica.core.role != "leader":
-        mail = cluster.mail.popleft()
-        if mail[1].to != 1:
-            cluster.drivers[mail[1].to].step(MessageReceived(mail[0], mail[1].message))
+        cluster.deliver()
     slow.stalled = True
     for _ in range(60):
-        heartbeats(cluster, new, lambda _mail: False)
+        heartbeats(cluster, new, lambda _sent: False)
     assert new.replica.core.role == "leader"
-    assert slow.unsynced, "it holds the entry in memory"
+    assert slow.disk.pending, "it holds the entry in memory"
     return stale_reads(cluster, 2, 3)
 
 
@@ -202,9 +200,9 @@ def test_without_freshness_check_hanging_disk_hides_a_write() -> None:
 def appends_wait_on_a_link() -> Answers:
     """Heartbeats to node 3 wait on a link while a write is acknowledged, and arrive much later."""
     cluster = started_cluster(GUARDED)
-    waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
+    waiting = heartbeats(cluster, cluster.drivers[1], lambda sent: sent.to == 3)
     assert waiting
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     put(cluster, 1, "new")
     cluster.now += LONG
     arrive(cluster, waiting)
@@ -228,9 +226,9 @@ def responses_wait_on_a_link() -> Answers:
     old = cluster.drivers[1]
     cluster.now += 50_000
     old.step(Tick())
-    waiting = deliver(cluster, lambda mail: mail[1].to == 1)
-    assert [type(send.message) for _, send in waiting] == [AppendEntriesResponse] * 2
-    cluster.cut = {1}
+    waiting = deliver(cluster, lambda sent: sent.to == 1)
+    assert [type(sent.message) for sent in waiting] == [AppendEntriesResponse] * 2
+    cluster.network.isolated = {1}
     cluster.now += LONG
     cluster.drivers[2].step(Campaign())
     cluster.settle()
@@ -254,14 +252,14 @@ def test_without_round_start_leaders_age_is_too_low(
 
 def a_cut_off_leader_keeps_a_follower() -> Answers:
     """Nodes 1 and 3 reach only each other; 2, 4 and 5 elect another leader. Without check quorum, 1 stays leader."""
-    cluster = Cluster(5, raft=RaftConfig(1, check_quorum=False), rules=2)
+    cluster = ReplicaCluster(5, raft=RaftConfig(1, check_quorum=False), rules=2)
     old = cluster.elect(1)
     put(cluster, 1, "old")
     cluster.pass_time(100)
     minority = {1, 3}
 
-    def crosses(mail: Mail) -> bool:
-        return (mail[0] in minority) != (mail[1].to in minority)
+    def crosses(sent: Envelope) -> bool:
+        return (sent.source in minority) != (sent.to in minority)
 
     cluster.now += LONG
     cluster.drivers[2].step(Campaign())
@@ -302,13 +300,13 @@ def test_without_leaders_age_follower_of_cut_off_leader_is_stale(
 def a_follower_is_behind_after_a_snapshot() -> Answers:
     """Node 3 was away and gets a snapshot. The entries after the snapshot are late; heartbeats are not."""
     cluster = started_cluster(GUARDED, snapshot_entries=4)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     for number in range(6):
         put(cluster, 1, "old", f"other{number}")
     put(cluster, 1, "new")
-    assert cluster.drivers[1].snapshots_stored
+    assert cluster.drivers[1].disk.snapshots
     cluster.pass_time(2 * BOUND_MS)
-    cluster.cut = set()
+    cluster.heal()
     heartbeats(cluster, cluster.drivers[1], has_entries)
     behind, core = cluster.drivers[3].replica.core, cluster.drivers[1].replica.core
     assert behind.snapshot is not None
@@ -330,20 +328,19 @@ def test_without_lag_check_follower_reads_stale(
 def much_is_committed_and_not_applied() -> Answers:
     """Node 3 was away and gets many commits in one message. It is asked after the first of several applying steps."""
     cluster = started_cluster(GUARDED)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     for number in range(MAX_STEP_COST):
         put(cluster, 1, "old", f"other{number}")
     put(cluster, 1, "new")
     cluster.pass_time(2 * BOUND_MS)
-    cluster.cut = set()
+    cluster.heal()
     leader, behind = cluster.drivers[1], cluster.drivers[3]
     behind.stalled = True  # so that only messages make it step
     while not behind.replica.has_apply_backlog:
-        if not cluster.mail:
+        if not cluster.network:
             cluster.now += 50_000
             leader.step(Tick())
-        from_id, send = cluster.mail.popleft()
-        cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
+        cluster.deliver()
     assert behind.replica.core.commit_index == leader.replica.core.commit_index
     return stale_reads(cluster, 3)
 
@@ -366,14 +363,12 @@ def an_echo_of_an_earlier_incarnation_is_late() -> Answers:
     """A message that the leader sent before node 3's restart arrives after it. Node 3's clock has another start now."""
     cluster = started_cluster(GUARDED)
     cluster.now += LONG  # where the clock of the earlier incarnation was
-    waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
-    heartbeats(cluster, cluster.drivers[1], lambda _mail: False)
-    waiting += heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
-    cluster.cut = {3}
+    waiting = heartbeats(cluster, cluster.drivers[1], lambda sent: sent.to == 3)
+    heartbeats(cluster, cluster.drivers[1], lambda _sent: False)
+    waiting += heartbeats(cluster, cluster.drivers[1], lambda sent: sent.to == 3)
+    cluster.network.isolated = {3}
     put(cluster, 1, "new")
-    echoed = [
-        send.message.echo_us for _, send in waiting if isinstance(send.message, AppendEntries)
-    ]
+    echoed = [sent.message.echo_us for sent in waiting if isinstance(sent.message, AppendEntries)]
     cluster.now = max(echoed) + 1000  # by chance
     cluster.restart(3)
     arrive(cluster, waiting)

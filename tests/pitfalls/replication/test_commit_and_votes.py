@@ -11,10 +11,11 @@ from qcore.core.leadership import election
 from qcore.core.messages import AppendEntries, InstallSnapshot, PreVote, RequestVote
 from qcore.core.messages import RequestVoteResponse as Vote
 from qcore.core.raft_server import RaftServer
-from tests.core.support.cluster import Cluster, started
 from tests.core.support.safety_checks import SafetyViolation, majorities, voter_sets
 from tests.core.support.timed_cluster import run_for
-from tests.pitfalls.support.cluster_steps import hold_back, lead
+from tests.driver.cores import CoreCluster
+from tests.driver.first_state import started
+from tests.pitfalls.support.cluster_steps import lead
 
 FIVE = Membership(voters=(1, 2, 3, 4, 5))
 JOINT = Membership(voters=(1, 2, 3, 4, 5), voters_outgoing=(1, 2, 6))
@@ -30,7 +31,7 @@ def acknowledgements_come_in_any_order(membership: Membership, seed: int) -> int
         the leader's commit index.
     """
     durable = {node: started(membership) for node in membership.members()}
-    cluster = Cluster(durable, seed=seed)
+    cluster = CoreCluster(durable, seed=seed)
     lead(cluster, 1)
     rng = random.Random(seed)
     for number in range(150):
@@ -38,7 +39,7 @@ def acknowledgements_come_in_any_order(membership: Membership, seed: int) -> int
         if choice < 0.15 and cluster.core(1).role == "leader":
             cluster.propose(1, f"c{number}")
         elif choice < 0.4:
-            cluster.persist(rng.randrange(1, len(cluster.nodes) + 1))
+            cluster.persist(rng.randrange(1, len(cluster.drivers) + 1))
         elif cluster.network:
             cluster.deliver(rng.randrange(len(cluster.network)))
         commits_what_a_quorum_holds(cluster.core(1))
@@ -108,12 +109,12 @@ def figure_8(safeguards: Safeguards) -> bool:
     """
     logs = {1: (1, 2), 2: (1, 2), 3: (1,), 4: (1,), 5: (1, 3)}
     durable = {node: started(FIVE, terms, 3) for node, terms in logs.items()}
-    cluster = Cluster(durable, RaftConfig(1, safeguards=safeguards))
-    cluster.cut = {(a, b) for a in (1, 2, 3) for b in (4, 5)}
+    cluster = CoreCluster(durable, RaftConfig(1, safeguards=safeguards))
+    cluster.network.cut = {(a, b) for a in (1, 2, 3) for b in (4, 5)}
     lead(cluster, 1)
     assert cluster.core(3).term_at(2) == 2
     cluster.crash(1)
-    cluster.cut.clear()
+    cluster.heal()
     lead(cluster, 5)
     return cluster.core(3).term_at(2) == 3
 
@@ -137,17 +138,17 @@ def a_stale_candidate_asks_twice() -> bool:
     Returns:
         whether it was elected.
     """
-    cluster = Cluster.of(3, RaftConfig(1, pre_vote=False))
+    cluster = CoreCluster.of(3, RaftConfig(1, pre_vote=False))
     lead(cluster, 1)
     cluster.isolate(3)
     cluster.propose(1, "acknowledged")
     cluster.settle()
     assert cluster.core(1).commit_index == cluster.core(1).last_log_index
-    cluster.cut.clear()
+    cluster.heal()
     cluster.advance(1000)
     cluster.campaign(3)
     cluster.persist(3)
-    (request,) = hold_back(cluster, lambda sent: sent.to == 2)
+    (request,) = cluster.network.hold_back(lambda sent: sent.to == 2)
     cluster.network.clear()
     cluster.deliver_envelope(request)
     cluster.persist(2)
@@ -192,7 +193,7 @@ def a_lower_term_with_a_longer_log_rejoins() -> list[int]:
     Returns:
         the nodes that lead ten seconds later.
     """
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     lead(cluster, 1)
     cluster.isolate(1)
     cluster.propose(1, "longer")
@@ -207,7 +208,7 @@ def a_lower_term_with_a_longer_log_rejoins() -> list[int]:
     cluster.crash(3)
     cluster.crash(1)
     cluster.restart(1)
-    cluster.cut.clear()
+    cluster.heal()
     assert (cluster.core(1).term, cluster.core(2).term) == (2, 3)
     assert cluster.core(1).last_log_index > cluster.core(2).last_log_index
     run_for(cluster, 10_000)
@@ -240,10 +241,10 @@ def a_higher_term_rejoins() -> int:
     Returns:
         how many entries the server lacks ten seconds later.
     """
-    cluster = Cluster.of(3)
+    cluster = CoreCluster.of(3)
     lead(cluster, 1)
     run_for(cluster, 100)
-    cluster.nodes[3].durable.hard_state.term = 40
+    cluster.drivers[3].disk.durable.hard_state.term = 40
     cluster.crash(3)
     cluster.restart(3)
     run_for(cluster, 10_000)

@@ -10,8 +10,8 @@ from qcore.core import DurableState, RaftConfig, Safeguards
 from qcore.core.log.durable_state import last_index
 from qcore.core.raft_server import RaftServer
 from qcore.errors import LogCorrupt
-from tests.core.support.cluster import Cluster
 from tests.core.support.safety_checks import SafetyViolation
+from tests.driver.cores import CoreCluster
 from tests.pitfalls.support.cluster_steps import crash_all, holds, lead, may_lead
 
 
@@ -27,7 +27,7 @@ def all_crash_and_a_stale_log_campaigns(
         whether the leader's log at the end holds the command that was committed after the crash.
     """
     config = RaftConfig(1, safeguards=safeguards or Safeguards())
-    cluster = Cluster.of(3, config, check_safety=check_safety)
+    cluster = CoreCluster.of(3, config, check_safety=check_safety)
     lead(cluster, 1)
     lead(cluster, 2)
     cluster.advance(1000)
@@ -39,7 +39,7 @@ def all_crash_and_a_stale_log_campaigns(
     cluster.isolate(3)
     cluster.propose(3, "stale")
     cluster.settle()
-    assert cluster.core(3).term_at(last_index(cluster.nodes[3].durable)) == 4
+    assert cluster.core(3).term_at(last_index(cluster.drivers[3].disk.durable)) == 4
     crash_all(cluster)
     cluster.restart(1)
     cluster.restart(2)
@@ -98,9 +98,9 @@ def all_crash_before_the_journal_is_synced(safeguards: Safeguards, *, watched: b
     Returns:
         whether an acknowledged command is lost. A command that was not acknowledged may be lost.
     """
-    cluster = Cluster.of(3, RaftConfig(1, safeguards=safeguards), check_safety=watched)
+    cluster = CoreCluster.of(3, RaftConfig(1, safeguards=safeguards), check_safety=watched)
     lead(cluster, 1)
-    cluster.cut = {(1, 3)}
+    cluster.network.cut = {(1, 3)}
     cluster.propose(1, "x")
     while cluster.network:
         cluster.deliver()
@@ -130,7 +130,7 @@ def a_vote_is_forgotten(safeguards: Safeguards) -> list[int]:
         the candidates for which 2 voted in term 2.
     """
     config = RaftConfig(1, pre_vote=False, check_quorum=False, safeguards=safeguards)
-    cluster = Cluster.of(3, config, check_safety=False)
+    cluster = CoreCluster.of(3, config, check_safety=False)
     voted: list[int] = []
     for candidate in (1, 3):
         cluster.campaign(candidate)
@@ -158,10 +158,10 @@ def a_single_node_loses_power(safeguards: Safeguards, *, watched: bool) -> tuple
     Returns:
         whether the command was applied, so that it could be acknowledged, and whether it is there after the restart.
     """
-    cluster = Cluster.of(1, RaftConfig(1, safeguards=safeguards), check_safety=watched)
+    cluster = CoreCluster.of(1, RaftConfig(1, safeguards=safeguards), check_safety=watched)
     lead(cluster, 1)
     cluster.propose(1, "x")
-    answered = cluster.nodes[1].machine_index == cluster.core(1).last_log_index
+    answered = cluster.drivers[1].machine.index == cluster.core(1).last_log_index
     cluster.crash(1)
     cluster.restart(1)
     lead(cluster, 1)
@@ -170,11 +170,11 @@ def a_single_node_loses_power(safeguards: Safeguards, *, watched: bool) -> tuple
 
 def test_single_node_answers_only_what_is_durable() -> None:
     assert a_single_node_loses_power(Safeguards(), watched=True) == (False, False)
-    cluster = Cluster.of(1)
+    cluster = CoreCluster.of(1)
     lead(cluster, 1)
     cluster.propose(1, "x")
     cluster.persist(1)
-    assert cluster.nodes[1].machine_index == cluster.core(1).last_log_index
+    assert cluster.drivers[1].machine.index == cluster.core(1).last_log_index
 
 
 def test_without_sync_single_node_loses_acknowledged_command() -> None:

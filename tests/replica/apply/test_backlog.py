@@ -9,7 +9,7 @@ from zlib import crc32
 import pytest
 
 from qcore.core.entry import DurableState, HardState, Snapshot, SnapshotMeta
-from qcore.core.events import MessageReceived, Tick, WriteDurable
+from qcore.core.events import MessageReceived, Tick
 from qcore.core.messages import InstallSnapshot
 from qcore.core.version import LATEST_RULES
 from qcore.errors import StateMachineFailed
@@ -17,8 +17,7 @@ from qcore.machines.interface import ApplyContext
 from qcore.machines.register import REGISTERS_PER_STEP, KeyValueMachine
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST, RESTORE_COST
 from qcore.replica.events import Applied, ClientRequest, ReplicaEffect, Restored, TriggerSnapshot
-from qcore.replica.messages import PeerMessage
-from tests.replica.support.cluster import Cluster, Driver
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 ENTRIES = 5 * MAX_STEP_COST // 2
 
@@ -35,19 +34,17 @@ def applied(effects: Iterable[ReplicaEffect]) -> int:
     return sum(isinstance(effect, Applied) for effect in effects)
 
 
-def finish(driver: Driver, limit: int = 1000) -> list[int]:
+def finish(driver: ReplicaDriver, limit: int = 1000) -> list[int]:
     """Step until nothing is left to apply; return how many entries each step applied."""
     counts: list[int] = []
     while driver.replica.has_apply_backlog:
-        assert driver.replica.next_deadline() <= driver.cluster.now, (
-            "otherwise no step would follow"
-        )
+        assert driver.replica.next_deadline() <= driver.now, "otherwise no step would follow"
         counts.append(applied(driver.step(Tick())))
         assert len(counts) < limit, "it never ends"
     return counts
 
 
-class SingleNode(Cluster):
+class SingleNode(ReplicaCluster):
     """A single elected node."""
 
     def __init__(self, machine: type[KeyValueMachine] = KeyValueMachine) -> None:
@@ -61,9 +58,7 @@ class SingleNode(Cluster):
         for number, payload in enumerate(payloads):
             driver.request(number, payload)
         driver.stalled = False
-        newest, driver.unsynced = driver.unsynced[-1], []
-        driver.gate.release(newest)
-        return driver.step(WriteDurable(newest))
+        return driver.persist()
 
 
 def test_large_commit_is_applied_in_bounded_steps() -> None:
@@ -124,28 +119,26 @@ def test_queries_cost_what_the_machine_reports() -> None:
 
 def test_more_events_in_a_step_apply_no_more_entries() -> None:
     """The bound holds for the step, not for each message: a follower catches up by many appends in one step."""
-    cluster = Cluster(3, max_pending_requests=ENTRIES)
+    cluster = ReplicaCluster(3, max_pending_requests=ENTRIES)
     leader = cluster.elect(1)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     for number in range(ENTRIES):
         leader.request(number, put("k", number))
     cluster.settle()
-    cluster.cut = set()
-    mail: list[MessageReceived[PeerMessage]] = []
+    cluster.heal()
     follower = cluster.drivers[3]
     for _ in range(200):
         cluster.now += 50_000
         leader.step(Tick())
-        for from_id, send in [*cluster.mail]:
-            if send.to == 3:
-                mail.append(MessageReceived(from_id, send.message))
-        cluster.mail.clear()
+        mail = [
+            MessageReceived(sent.source, sent.message) for sent in cluster.network if sent.to == 3
+        ]
+        cluster.network.clear()
         counts = [applied(follower.step(*mail)), *finish(follower)]
-        mail.clear()
         assert max(counts) <= MAX_STEP_COST
-        for from_id, send in [*cluster.mail]:
-            if send.to == 1:
-                leader.step(MessageReceived(from_id, send.message))
+        for sent in [*cluster.network]:
+            if sent.to == 1:
+                cluster.deliver_envelope(sent)
         if follower.replica.applied_index == leader.replica.applied_index:
             break
     assert follower.replica.applied_index == leader.replica.applied_index
@@ -224,13 +217,15 @@ class Plain:
         return self.inner.state_hash()
 
 
-def behind(machine: type[CountsRestores] | type[Plain]) -> tuple[Cluster, Driver, Driver]:
+def behind(
+    machine: type[CountsRestores] | type[Plain],
+) -> tuple[ReplicaCluster, ReplicaDriver, ReplicaDriver]:
     """A follower that needs a large snapshot and is about to get its last chunk."""
-    cluster = Cluster(3, machine)
+    cluster = ReplicaCluster(3, machine)
     leader = cluster.elect(1)
     cluster.drivers[3].request(1, put("old", 1))
     cluster.settle()
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     for driver in (cluster.drivers[1], cluster.drivers[2]):
         # As if it had been replicated: only the size of the state matters.
         inner = getattr(driver.replica.machine, "inner", driver.replica.machine)
@@ -239,14 +234,13 @@ def behind(machine: type[CountsRestores] | type[Plain]) -> tuple[Cluster, Driver
     leader.request(2, put("new", 2))
     cluster.settle()
     leader.step(TriggerSnapshot(keep_entries=0))
-    cluster.cut = set()
+    cluster.heal()
     follower = cluster.drivers[3]
     while not follower.replica.core.status().snapshot_index:
-        if not cluster.mail:
+        if not cluster.network:
             cluster.now += 50_000
             leader.step(Tick())
-        from_id, send = cluster.mail.popleft()
-        cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
+        cluster.deliver()
     return cluster, leader, follower
 
 
@@ -317,7 +311,7 @@ def test_driver_learns_of_a_restore_when_it_is_complete() -> None:
 def test_a_snapshots_checksum_is_that_of_its_text() -> None:
     """It is computed while the text is read, and sent to followers without a second pass over the text."""
     _, leader, _ = behind(CountsRestores)
-    snapshot = leader.durable.snapshot
+    snapshot = leader.disk.durable.snapshot
     assert snapshot is not None
     assert snapshot.checksum == crc32(snapshot.data.encode())
 
@@ -333,12 +327,12 @@ class LargeState(KeyValueMachine):
 
 
 def test_large_snapshot_text_is_built_in_separate_steps() -> None:
-    cluster = Cluster(1, LargeState, snapshot_entries=4, rules=LATEST_RULES)
+    cluster = ReplicaCluster(1, LargeState, snapshot_entries=4, rules=LATEST_RULES)
     driver = cluster.elect(1)
     driver.request(1, put("k", 1))
     driver.request(2, put("k", 2))
     steps = 0
-    while driver.durable.snapshot is None:
+    while driver.disk.durable.snapshot is None:
         assert driver.replica.next_deadline() <= cluster.now + 100_000, (
             "otherwise no step would follow"
         )
@@ -346,8 +340,10 @@ def test_large_snapshot_text_is_built_in_separate_steps() -> None:
         steps += 1
         driver.step(Tick())
     assert steps == 200, "one chunk a step, and nothing is joined at the end"
-    assert driver.durable.snapshot.data == '{"sessions":0}\n' + 200 * LargeState.chunk
-    assert driver.durable.snapshot.checksum == crc32(driver.durable.snapshot.data.encode())
+    assert driver.disk.durable.snapshot.data == '{"sessions":0}\n' + 200 * LargeState.chunk
+    assert driver.disk.durable.snapshot.checksum == crc32(
+        driver.disk.durable.snapshot.data.encode()
+    )
     again = len(driver.replica.core.log_entries())
     driver.request(3, put("k", 3))
     assert len(driver.replica.core.log_entries()) == again + 1, "it continues"
@@ -356,7 +352,7 @@ def test_large_snapshot_text_is_built_in_separate_steps() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "no sessions\n", "[]\nno registers\n"])
 def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
     """For example a snapshot of another version of the machine, while running or at a start."""
-    cluster = Cluster(3)
+    cluster = ReplicaCluster(3)
     driver = cluster.drivers[1]
     membership = driver.replica.core.membership
     checksum = crc32(text.encode())
@@ -364,7 +360,7 @@ def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
     with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
         driver.step(MessageReceived(2, message))
     snapshot = Snapshot(SnapshotMeta(50, 4, 0, membership), text)
-    driver.durable = DurableState(HardState(5, None, 50), snapshot, [])
+    driver.disk.durable = DurableState(HardState(5, None, 50), snapshot, [])
     with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
         cluster.restart(1)
 
@@ -389,7 +385,7 @@ def test_machine_that_cannot_take_a_snapshot_stops_the_node(
     fails_in_call: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FailsSnapshots, "fails_in_call", fails_in_call)
-    cluster = Cluster(1, FailsSnapshots, snapshot_entries=2)
+    cluster = ReplicaCluster(1, FailsSnapshots, snapshot_entries=2)
 
     def write() -> None:
         driver = cluster.elect(1)

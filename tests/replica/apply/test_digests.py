@@ -12,14 +12,14 @@ from qcore.machines.register import KeyValueMachine
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL, DIGESTS_KEPT, StateDigests
 from qcore.replica.events import ClientRequest, TriggerSnapshot
 from qcore.replica.machine_results import digest_of
-from tests.replica.support.cluster import Cluster
+from tests.driver.replicas import ReplicaCluster
 
 
 def command(number: int) -> str:
     return f'{{"op":"set","key":"k{number % 50}","value":{number}}}'
 
 
-def write_until(cluster: Cluster, index: int, rng: random.Random, written: int) -> int:
+def write_until(cluster: ReplicaCluster, index: int, rng: random.Random, written: int) -> int:
     """Write in steps of random sizes until the leader's log reaches `index`; return the total number of writes."""
     leader = cluster.leader()
     while leader.replica.applied_index < index:
@@ -32,13 +32,13 @@ def write_until(cluster: Cluster, index: int, rng: random.Random, written: int) 
 
 def test_replicas_that_never_stop_at_an_index_have_its_digest() -> None:
     rng = random.Random(5)
-    cluster = Cluster(max_pending_requests=1000, rules=3)
+    cluster = ReplicaCluster(max_pending_requests=1000, rules=3)
     cluster.elect(1)
     before = cluster.leader().replica.applied_index  # entries before the first command
     written = write_until(cluster, DIGEST_INTERVAL, rng, 0)
-    cluster.cut = {3}  # it gets the rest in one message, and applies it in other steps
+    cluster.network.isolated = {3}  # it gets the rest in one message, and applies it in other steps
     write_until(cluster, 3 * DIGEST_INTERVAL, rng, written)
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(500)
     while cluster.drivers[3].replica.has_apply_backlog:
         cluster.drivers[3].step()
@@ -57,16 +57,16 @@ def test_replicas_that_never_stop_at_an_index_have_its_digest() -> None:
 
 def test_snapshot_that_replaces_the_state_clears_the_digests() -> None:
     rng = random.Random(6)
-    cluster = Cluster(max_pending_requests=1000, rules=3)
+    cluster = ReplicaCluster(max_pending_requests=1000, rules=3)
     leader = cluster.elect(1)
     written = write_until(cluster, DIGEST_INTERVAL, rng, 0)
     cluster.pass_time(100)
     behind = cluster.drivers[3].replica
     assert list(behind.digests.kept) == [DIGEST_INTERVAL]
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     write_until(cluster, 2 * DIGEST_INTERVAL, rng, written)
     leader.step(TriggerSnapshot(keep_entries=0))
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(500)
     while behind.has_apply_backlog:
         cluster.drivers[3].step()

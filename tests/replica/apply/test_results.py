@@ -30,8 +30,8 @@ from qcore.replica.sessions.session_table import open_session_payload, session_c
 from qcore.transport import wire
 from qcore.transport.codec.codec import Codec, encode_response
 from qcore.transport.limits import TransportLimits
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 from tests.replica.support.client_sessions import text_of
-from tests.replica.support.cluster import Cluster, Driver
 
 FRAME = TransportLimits().max_frame_bytes
 KIB = 1024
@@ -74,10 +74,16 @@ class ResultMachine:
         return f"{self.count:x}"
 
 
-def ask(driver: Driver, payload: str, kind: RequestKind = "session", number: int = 1) -> Reply:
+def ask(
+    cluster: ReplicaCluster,
+    driver: ReplicaDriver,
+    payload: str,
+    kind: RequestKind = "session",
+    number: int = 1,
+) -> Reply:
     driver.step(ClientRequest(number, kind, payload, 60_000))
-    driver.cluster.settle()
-    driver.cluster.pass_time(50)
+    cluster.settle()
+    cluster.pass_time(50)
     return next(reply for reply in reversed(driver.replies) if reply.request_id == number)
 
 
@@ -96,13 +102,13 @@ def of_kind(error: QcoreError | None, kind: type[QcoreError]) -> str:
 )
 def test_result_that_cannot_be_sent_is_a_replicated_error(what: str, says: str, rules: int) -> None:
     """In a session and without one, through a follower, behind a snapshot, and after a restart."""
-    cluster = Cluster(machine=ResultMachine, rules=rules)
+    cluster = ReplicaCluster(machine=ResultMachine, rules=rules)
     leader, follower = cluster.elect(1), cluster.drivers[2]
-    bare = of_kind(ask(follower, what, "write").error, ResultInvalid)
+    bare = of_kind(ask(cluster, follower, what, "write").error, ResultInvalid)
     assert "the command took effect" in bare
-    session = int(ask(leader, open_session_payload(60_000)).result or 0)
+    session = int(ask(cluster, leader, open_session_payload(60_000)).result or 0)
     command = session_command_payload(session, 1, 0, what)
-    first = of_kind(ask(leader, command).error, ResultInvalid)
+    first = of_kind(ask(cluster, leader, command).error, ResultInvalid)
     assert first == bare
     for driver in cluster.drivers.values():
         cluster.pass_time(100)
@@ -110,22 +116,26 @@ def test_result_that_cannot_be_sent_is_a_replicated_error(what: str, says: str, 
     for node_id in cluster.drivers:
         cluster.restart(node_id)
     cluster.elect(3)
-    assert of_kind(ask(cluster.drivers[2], command).error, ResultInvalid) == first
-    assert ask(cluster.drivers[3], "count", "read").result == "2", "applied once"
+    assert of_kind(ask(cluster, cluster.drivers[2], command).error, ResultInvalid) == first
+    assert ask(cluster, cluster.drivers[3], "count", "read").result == "2", "applied once"
     assert len({text_of(driver.replica.sessions) for driver in cluster.drivers.values()}) == 1
 
 
 def test_invalid_query_result_fails_only_that_query() -> None:
-    driver = Cluster(1, ResultMachine).elect(1)
-    assert "NoneType" in of_kind(ask(driver, "none", "read").error, ResultInvalid)
-    assert "U+DC00" in of_kind(ask(driver, "surrogate", "stale_read").error or None, ResultInvalid)
-    assert ask(driver, "count", "read").result == "0"
+    cluster = ReplicaCluster(1, ResultMachine)
+    driver = cluster.elect(1)
+    assert "NoneType" in of_kind(ask(cluster, driver, "none", "read").error, ResultInvalid)
+    assert "U+DC00" in of_kind(
+        ask(cluster, driver, "surrogate", "stale_read").error or None, ResultInvalid
+    )
+    assert ask(cluster, driver, "count", "read").result == "0"
 
 
 def test_text_of_a_query_exception_is_sendable_and_bounded() -> None:
-    driver = Cluster(1, ResultMachine).elect(1)
+    cluster = ReplicaCluster(1, ResultMachine)
+    driver = cluster.elect(1)
     for query in ("raise", "refuse"):
-        text = of_kind(ask(driver, query, "read").error, StoreError)
+        text = of_kind(ask(cluster, driver, query, "read").error, StoreError)
         assert lone_surrogate(text) is None
         assert 0 < len(text) < 3000
 
@@ -137,9 +147,10 @@ def test_text_of_a_query_exception_is_sendable_and_bounded() -> None:
 def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> None:
     """Between nodes, and from a node to a client whose commands are text."""
     machine = ResultMachine()
-    driver = Cluster(1, lambda: machine).elect(1)
+    cluster = ReplicaCluster(1, lambda: machine)
+    driver = cluster.elect(1)
     room = (MAX_RESULT_BYTES - 2) // (json_length(letter) - 2)
-    result = ask(driver, f"{room}{letter}", "write").result
+    result = ask(cluster, driver, f"{room}{letter}", "write").result
     assert result == room * letter
     message = wire.ForwardResponse(
         "i" * 1024, wire.Ok(ForwardResponse(2**62, result, 2**62, leader_id=2**62))
@@ -148,22 +159,22 @@ def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> No
     response = TextApplication(machine).success("Write", result)
     assert len(encode_response("PerformResponse", "i" * 1024, response)) <= FRAME
     for kind in ("write", "read"):
-        error = ask(driver, f"{room + 1}{letter}", kind).error
+        error = ask(cluster, driver, f"{room + 1}{letter}", kind).error
         assert "cannot be sent" in of_kind(error, ResultTooLarge)
 
 
 @pytest.mark.parametrize("rules", [2, 3])
 def test_a_write_whose_result_is_too_large_is_not_unknown(rules: int) -> None:
     """Through a follower, and again by a retry: the session has recorded it. Rules 2 recorded the result itself."""
-    cluster = Cluster(machine=ResultMachine, rules=rules)
+    cluster = ReplicaCluster(machine=ResultMachine, rules=rules)
     leader, follower = cluster.elect(1), cluster.drivers[3]
     large = f"{MAX_RESULT_BYTES}x"
-    assert "took effect" in of_kind(ask(follower, large, "write").error, ResultTooLarge)
-    session = int(ask(leader, open_session_payload(60_000)).result or 0)
+    assert "took effect" in of_kind(ask(cluster, follower, large, "write").error, ResultTooLarge)
+    session = int(ask(cluster, leader, open_session_payload(60_000)).result or 0)
     for _ in range(2):
-        error = ask(follower, session_command_payload(session, 1, 0, large)).error
+        error = ask(cluster, follower, session_command_payload(session, 1, 0, large)).error
         assert "took effect" in of_kind(error, ResultTooLarge)
-    assert ask(leader, "count", "read").result == "2"
+    assert ask(cluster, leader, "count", "read").result == "2"
     recorded = len(text_of(leader.replica.sessions))
     assert (recorded > MAX_RESULT_BYTES) == (rules == 2)
 
@@ -201,20 +212,20 @@ class OneText(ResultMachine):
 def test_snapshot_that_cannot_be_stored_stops_the_node(
     machine: Callable[[], ResultMachine], says: str
 ) -> None:
-    driver = Cluster(1, machine).elect(1)
+    driver = ReplicaCluster(1, machine).elect(1)
     with pytest.raises(StateMachineFailed, match=says):
         driver.step(TriggerSnapshot())
-    assert driver.durable.snapshot is None
+    assert driver.disk.durable.snapshot is None
 
 
 def test_a_snapshot_that_is_one_text_is_one_chunk() -> None:
-    cluster = Cluster(1, OneText, snapshot_entries=2)
+    cluster = ReplicaCluster(1, OneText, snapshot_entries=2)
     driver = cluster.elect(1)
     for _ in range(5):
         cluster.now += 1000
         driver.step(Tick())
-    assert driver.durable.snapshot is not None, "read letter by letter it would take longer"
-    assert driver.durable.snapshot.data.endswith("\n" + 50 * "1")
+    assert driver.disk.durable.snapshot is not None, "read letter by letter it would take longer"
+    assert driver.disk.durable.snapshot.data.endswith("\n" + 50 * "1")
 
 
 @pytest.mark.parametrize("digest", ["", "xyz", "0x1f", 5, "1" * 9 + "\n"])
@@ -234,7 +245,7 @@ def built(effects: Iterable[object]) -> list[int]:
 @pytest.mark.parametrize("kind", ["read", "lease_read", "follower_read", "stale_read"])
 @pytest.mark.parametrize("size", [3, 100 * KIB])
 def test_simultaneous_reads_are_served_in_bounded_steps(kind: RequestKind, size: int) -> None:
-    cluster = Cluster(1, ResultMachine, max_pending_requests=5000)
+    cluster = ReplicaCluster(1, ResultMachine, max_pending_requests=5000)
     driver = cluster.elect(1)
     reads = [ClientRequest(n, kind, f"{size}x", 60_000, 10_000) for n in range(1200)]
     steps = [built(driver.step(*reads))]
@@ -249,7 +260,7 @@ def test_simultaneous_reads_are_served_in_bounded_steps(kind: RequestKind, size:
 
 
 def test_read_that_expires_in_the_queue_has_one_outcome() -> None:
-    cluster = Cluster(1, ResultMachine, max_pending_requests=5000)
+    cluster = ReplicaCluster(1, ResultMachine, max_pending_requests=5000)
     driver = cluster.elect(1)
     driver.step(*[ClientRequest(n, "read", f"{600 * KIB}x", 100) for n in range(3)])
     cluster.now += 100_000
@@ -261,7 +272,7 @@ def test_read_that_expires_in_the_queue_has_one_outcome() -> None:
 
 
 def test_large_results_are_applied_in_bounded_steps() -> None:
-    cluster = Cluster(1, ResultMachine, max_pending_requests=5000)
+    cluster = ReplicaCluster(1, ResultMachine, max_pending_requests=5000)
     driver = cluster.elect(1)
     size = 64 * KIB
     effects = driver.step(*[ClientRequest(n, "write", f"{size}x", 60_000) for n in range(100)])
@@ -287,9 +298,9 @@ def test_result_length_counts_bytes(text: str) -> None:
 
 
 def test_request_size_counts_bytes() -> None:
-    cluster = Cluster(1, ResultMachine)
+    cluster = ReplicaCluster(1, ResultMachine)
     driver = cluster.elect(1)
     limit = driver.replica.config.max_command_bytes
-    assert type(ask(driver, "é" * (limit // 2 + 1), "read").error).__name__ == "TooLarge"
+    assert type(ask(cluster, driver, "é" * (limit // 2 + 1), "read").error).__name__ == "TooLarge"
     entry = driver.replica.core.log_entries()[-1]
     assert replace(entry, data="é" * 10).size_bytes() - replace(entry, data="").size_bytes() == 20

@@ -30,8 +30,8 @@ from qcore.replica.events import (
 )
 from qcore.replica.replica import Replica
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 from tests.replica.support.client_sessions import text_of
-from tests.replica.support.cluster import Cluster, Driver
 
 SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
 
@@ -52,11 +52,11 @@ def add(key: str) -> str:
     return json.dumps({"op": "add", "key": key, "amount": 1})
 
 
-def value(driver: Driver, key: str) -> object:
+def value(driver: ReplicaDriver, key: str) -> object:
     return json.loads(driver.replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
 
 
-def report_support(cluster: Cluster, support: VersionSupport | None, *of: int) -> None:
+def report_support(cluster: ReplicaCluster, support: VersionSupport | None, *of: int) -> None:
     """Every node receives the Hello of these nodes (None: loses the connection)."""
     for driver in cluster.drivers.values():
         for node_id in of or tuple(cluster.drivers):
@@ -66,11 +66,11 @@ def report_support(cluster: Cluster, support: VersionSupport | None, *of: int) -
     cluster.pass_time(100)
 
 
-def versions(cluster: Cluster) -> list[ClusterVersion]:
+def versions(cluster: ReplicaCluster) -> list[ClusterVersion]:
     return [driver.replica.versions.active for driver in cluster.drivers.values()]
 
 
-def raised(cluster: Cluster) -> int:
+def raised(cluster: ReplicaCluster) -> int:
     """How many entries of kind `version` the first node's log holds."""
     entries = cluster.drivers[1].replica.core.log_entries()
     return sum(entry.kind == "version" for entry in entries)
@@ -80,7 +80,7 @@ def raised(cluster: Cluster) -> int:
 
 
 def test_leader_raises_the_rules_once_every_member_supports_it() -> None:
-    cluster = Cluster(3)
+    cluster = ReplicaCluster(3)
     cluster.elect(1)
     report_support(cluster, SUPPORT, 1, 2)
     assert versions(cluster) == 3 * [ClusterVersion()], "one member has not reported its support"
@@ -100,7 +100,7 @@ def test_leader_raises_the_rules_once_every_member_supports_it() -> None:
     ids=["0.1.0", "old rules", "another machine", "machine too new"],
 )
 def test_one_member_that_cannot_follow_holds_the_rules_back(odd: VersionSupport) -> None:
-    cluster = Cluster(3)
+    cluster = ReplicaCluster(3)
     cluster.elect(1)
     report_support(cluster, SUPPORT, 1, 2)
     report_support(cluster, odd, 3)
@@ -110,7 +110,7 @@ def test_one_member_that_cannot_follow_holds_the_rules_back(odd: VersionSupport)
 
 
 def test_disconnected_member_holds_the_rules_back() -> None:
-    cluster = Cluster(3)
+    cluster = ReplicaCluster(3)
     report_support(cluster, SUPPORT)
     report_support(cluster, None, 3)
     cluster.elect(1)
@@ -121,15 +121,15 @@ def test_disconnected_member_holds_the_rules_back() -> None:
 
 def test_raise_continued_by_a_new_leader_counts_once() -> None:
     """Two leaders append the same step; the second one has no effect."""
-    cluster = Cluster(3)
+    cluster = ReplicaCluster(3)
     cluster.elect(1)
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     report_support(cluster, SUPPORT)
     assert raised(cluster) == 1, "appended and not committed"
     assert versions(cluster) == 3 * [ClusterVersion()]
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     cluster.elect(2)
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(1000)
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
 
@@ -168,12 +168,12 @@ def begin(replica: Replica) -> None:
 # -- older entries, newer programs -------------------------------------------------------------------
 
 
-def with_rules(cluster: Cluster, max_rules: int) -> None:
+def with_rules(cluster: ReplicaCluster, max_rules: int) -> None:
     """Restart every node with a program that knows the rules up to these."""
     for node_id in cluster.drivers:
         cluster.max_rules = max_rules
         cluster.restart(node_id)
-    cluster.mail.clear()
+    cluster.network.clear()
 
 
 @pytest.mark.parametrize("lifetime_ms", [1000, 60_000])
@@ -181,7 +181,7 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
     lifetime_ms: int,
 ) -> None:
     """One node replays nearly all older entries with the newer program, one nearly none, one all of them."""
-    cluster = Cluster(3)
+    cluster = ReplicaCluster(3)
     cluster.max_rules = 1
     with_rules(cluster, 1)
     leader = cluster.elect(1)
@@ -196,7 +196,7 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
             cluster.drivers[2].step(TriggerSnapshot())
         if number == 9:
             cluster.drivers[3].step(TriggerSnapshot())
-    taken = [driver.durable.snapshot for driver in cluster.drivers.values()]
+    taken = [driver.disk.durable.snapshot for driver in cluster.drivers.values()]
     assert [snapshot is not None for snapshot in taken] == [False, True, True]
     before = {value(driver, "n") for driver in cluster.drivers.values()}
 
@@ -219,16 +219,16 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
 
 
 def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
-    cluster = Cluster(3)
+    cluster = ReplicaCluster(3)
     leader = cluster.elect(1)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     report_support(cluster, SUPPORT)
     for number in range(8):
         leader.request(number, add("n"))
         cluster.settle()
     leader.step(TriggerSnapshot())
     assert cluster.drivers[3].replica.versions.active == ClusterVersion()
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(1000)
     assert cluster.drivers[3].replica.core.snapshot is not None, "it installed the snapshot"
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
@@ -238,16 +238,16 @@ def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
 # -- the machine's version ---------------------------------------------------------------------------
 
 
-def upgraded(driver: Driver, version: int | None = None) -> Reply:
+def upgraded(cluster: ReplicaCluster, driver: ReplicaDriver, version: int | None = None) -> Reply:
     driver.step(UpgradeMachine(77, version, 5000))
-    driver.cluster.settle()
-    driver.cluster.pass_time(100)
+    cluster.settle()
+    cluster.pass_time(100)
     return next(reply for reply in reversed(driver.replies) if reply.request_id == 77)
 
 
 def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
     """The procedure of docs/how-to/upgrades.md: new code on one node after the other, then one entry."""
-    cluster = Cluster(3)
+    cluster = ReplicaCluster(3)
     report_support(cluster, SUPPORT)
     leader = cluster.elect(1)
     leader.request(1, add("n"))
@@ -267,7 +267,7 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
     assert {value(driver, "n") for driver in cluster.drivers.values()} == {4}, (
         "version 1 stays active"
     )
-    reply = upgraded(leader)
+    reply = upgraded(cluster, leader)
     assert reply.error is None
     assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(LATEST_RULES, "kv", 2)
     leader.request(2, add("n"))
@@ -281,11 +281,11 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
 
 
 def test_upgrade_unsupported_by_a_member_is_rejected_naming_it() -> None:
-    cluster = Cluster(3, machine=Second)
+    cluster = ReplicaCluster(3, machine=Second)
     report_support(cluster, replace(SUPPORT, machine_max=2))
     leader = cluster.elect(1)
     report_support(cluster, SUPPORT, 3)
-    error = upgraded(leader).error
+    error = upgraded(cluster, leader).error
     assert isinstance(error, ChangeRefused)
     assert error.name == "unsupported"
     assert "node 3 cannot follow: this program supports version 1 of state machine 'kv'" in str(
@@ -304,37 +304,37 @@ def test_upgrade_unsupported_by_a_member_is_rejected_naming_it() -> None:
     ids=["rules 1", "too new", "one has not reported"],
 )
 def test_impossible_upgrade_is_rejected(
-    prepare: Callable[[Cluster], None], version: int | None, name: str
+    prepare: Callable[[ReplicaCluster], None], version: int | None, name: str
 ) -> None:
-    cluster = Cluster(3, machine=Second)
+    cluster = ReplicaCluster(3, machine=Second)
     leader = cluster.elect(1)
     prepare(cluster)
-    error = upgraded(leader, version).error
+    error = upgraded(cluster, leader, version).error
     assert isinstance(error, ChangeRefused)
     assert error.name == name
 
 
 def test_only_the_leader_upgrades_and_never_backwards() -> None:
-    cluster = Cluster(3, machine=Second)
+    cluster = ReplicaCluster(3, machine=Second)
     leader = cluster.elect(1)
     report_support(cluster, replace(SUPPORT, machine_max=2))
-    assert upgraded(leader, 2).error is None
-    assert upgraded(leader, 2).error is None, "it is active already"
-    back = upgraded(leader, 1).error
+    assert upgraded(cluster, leader, 2).error is None
+    assert upgraded(cluster, leader, 2).error is None, "it is active already"
+    back = upgraded(cluster, leader, 1).error
     assert isinstance(back, ChangeRefused)
     assert back.name == "going_back"
-    assert isinstance(upgraded(cluster.drivers[2], 2).error, NotLeader)
+    assert isinstance(upgraded(cluster, cluster.drivers[2], 2).error, NotLeader)
 
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) -> None:
     """The last step of docs/how-to/upgrades.md: the leader's log must begin after the upgrade."""
-    cluster = Cluster(3, machine=Second)
+    cluster = ReplicaCluster(3, machine=Second)
     leader = cluster.elect(1)
     report_support(cluster, replace(SUPPORT, machine_max=2))
     leader.request(1, add("n"))
     cluster.settle()
-    assert upgraded(leader).error is None
+    assert upgraded(cluster, leader).error is None
     leader.step(TriggerSnapshot(0 if compacted else 1000))
     cluster.machine = Newer
     joins = cluster.join(4)
@@ -486,26 +486,25 @@ def test_raise_truncated_from_the_log_is_undone() -> None:
 
 def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
     """A raise may be among them, so the active version is not known yet."""
-    cluster = Cluster(3, machine=Second, rules=2)
+    cluster = ReplicaCluster(3, machine=Second, rules=2)
     raising = Entry(6000, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 6000, 6000)
     commands = [Entry(index, 1, "command", add("k"), index, index) for index in range(3, 6000)]
     for node_id, driver in cluster.drivers.items():
-        driver.durable.entries.extend([*commands, raising])
-        driver.durable.hard_state.commit = 2
+        driver.disk.durable.entries.extend([*commands, raising])
+        driver.disk.durable.hard_state.commit = 2
         cluster.restart(node_id)
     cluster.now += 1_000_000
     leader = cluster.drivers[1]
     leader.step(Campaign())
     while not leader.replica.core.has_committed_in_term:
-        source, send = cluster.mail.popleft()
-        cluster.drivers[send.to].step(MessageReceived(source, send.message))
+        cluster.deliver()
     assert leader.replica.has_apply_backlog
-    early = upgraded(leader, 1).error
+    early = upgraded(cluster, leader, 1).error
     assert isinstance(early, ChangeRefused)
     assert early.name == "not_ready"
     cluster.settle()
     for _ in range(20):
         leader.step(Tick())
-    late = upgraded(leader, 1).error
+    late = upgraded(cluster, leader, 1).error
     assert isinstance(late, ChangeRefused)
     assert late.name == "going_back"

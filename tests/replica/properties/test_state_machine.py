@@ -32,8 +32,9 @@ from qcore.replica.sessions.session_table import (
     open_session_payload,
 )
 from tests.core.support.membership_changes import KINDS, ChangeKind, changed
+from tests.driver.replicas import ReplicaDriver
 from tests.replica.support.client_sessions import ClientSession, opened
-from tests.replica.support.faulty_cluster import Driver, Settings, World
+from tests.replica.support.faulty_cluster import Settings, World
 from tests.replica.support.recovery import recover
 
 picks = st.integers(0, 10_000)
@@ -125,7 +126,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         if warm:
             self.run(600)
 
-    def _alive(self, pick: int) -> Driver | None:
+    def _alive(self, pick: int) -> ReplicaDriver | None:
         alive = self.world.alive()
         return alive[pick % len(alive)] if alive else None
 
@@ -148,7 +149,7 @@ class ReplicaMachine(RuleBasedStateMachine):
     @precondition(_any_message)
     @rule(pick=picks)
     def lose(self, pick: int) -> None:
-        del self.world.network[pick % len(self.world.network)]
+        self.world.network.take(pick % len(self.world.network))
 
     @precondition(_any_message)
     @rule(pick=picks)
@@ -158,7 +159,7 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(pick=picks, peer=picks)
     def a_peer_is_unreachable(self, pick: int, peer: int) -> None:
         if driver := self._alive(pick):
-            self.world.step(driver, PeerUnreachable(peer % len(self.world.drivers) + 1))
+            driver.step(PeerUnreachable(peer % len(self.world.drivers) + 1))
 
     @rule(pick=picks)
     def isolate(self, pick: int) -> None:
@@ -166,19 +167,19 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule()
     def isolate_each_leader(self) -> None:
-        for leader in self.world.leaders():
+        for leader in self.world.leading():
             self.world.isolate(leader.node_id)
 
     @rule()
     def deafen_each_leader(self) -> None:
         """A leader can send and receives nothing."""
-        for leader in self.world.leaders():
-            self.world.cut |= {(peer, leader.node_id) for peer in self.world.drivers}
+        for leader in self.world.leading():
+            self.world.network.cut |= {(peer, leader.node_id) for peer in self.world.drivers}
 
     @rule(source=picks, to=picks)
     def cut_a_link(self, source: int, to: int) -> None:
         count = len(self.world.drivers)
-        self.world.cut.add((source % count + 1, to % count + 1))
+        self.world.network.cut.add((source % count + 1, to % count + 1))
 
     @rule(side=st.integers(1, 62))
     def part_in_two(self, side: int) -> None:
@@ -186,11 +187,11 @@ class ReplicaMachine(RuleBasedStateMachine):
         for source in self.world.drivers:
             for to in self.world.drivers:
                 if (side >> source & 1) != (side >> to & 1):
-                    self.world.cut.add((source, to))
+                    self.world.network.cut.add((source, to))
 
     @rule()
     def heal(self) -> None:
-        self.world.cut.clear()
+        self.world.heal()
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -201,20 +202,20 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def tick(self, pick: int) -> None:
         if driver := self._alive(pick):
-            self.world.tick(driver)
+            self.world.tick_at_deadline(driver)
 
     @rule(milliseconds=st.sampled_from([20, 60, 100, 200, 300]))
     def run(self, milliseconds: int) -> None:
         """Time passes without faults, with a write from time to time; old leaders get reads of all kinds."""
         for _ in range(max(1, milliseconds // 50)):
             self.world.run(min(50, milliseconds))
-            if leaders := self.world.leaders():
+            if leaders := self.world.leading():
                 self._write(leaders[-1])
                 self.world.settle()
             if len(leaders) > 1:
                 for leader in leaders:
                     for kind in READS:
-                        if leader.replica is not None:
+                        if leader.is_up:
                             self.world.request(leader, kind, GET)
 
     @rule()
@@ -223,7 +224,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     # -- clients ---------------------------------------------------------------------------------
 
-    def _write(self, driver: Driver) -> None:
+    def _write(self, driver: ReplicaDriver) -> None:
         self.written += 1
         command = json.dumps({"op": "set", "key": "x", "value": self.written})
         self.world.request(driver, "write", command)
@@ -282,7 +283,7 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(pick=picks, count=st.integers(1, 4))
     def some_writes_become_durable(self, pick: int, count: int) -> None:
         if driver := self._alive(pick):
-            self.world.persist(driver, count)
+            driver.persist(count)
 
     @rule(pick=picks)
     def a_disk_stalls_or_works_again(self, pick: int) -> None:
@@ -292,23 +293,23 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(pick=picks, survive=st.integers(0, 5))
     def crash(self, pick: int, survive: int) -> None:
         if driver := self._alive(pick):
-            self.world.crash(driver, min(survive, len(driver.writes)))
+            driver.crash(min(survive, len(driver.disk.pending)))
 
     @rule()
     def restart_all(self) -> None:
         for driver in self.world.drivers.values():
-            if driver.replica is None:
-                self.world.restart(driver.node_id)
+            if not driver.is_up:
+                driver.start()
 
     @rule(pick=picks, keep=st.integers(0, 2))
     def take_a_snapshot(self, pick: int, keep: int) -> None:
         if driver := self._alive(pick):
-            self.world.step(driver, TriggerSnapshot(keep))
+            driver.step(TriggerSnapshot(keep))
 
     # -- operators -------------------------------------------------------------------------------
 
-    def _each_leader(self, act: Callable[[Driver], None]) -> None:
-        for leader in self.world.leaders():
+    def _each_leader(self, act: Callable[[ReplicaDriver], None]) -> None:
+        for leader in self.world.leading():
             act(leader)
 
     @rule(
@@ -317,7 +318,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         expected=st.sampled_from(["none", "right", "wrong"]),
     )
     def change_members(self, kind: ChangeKind, pick: int, expected: str) -> None:
-        def act(leader: Driver) -> None:
+        def act(leader: ReplicaDriver) -> None:
             core = leader.up.core
             voters, learners = changed(core.membership, tuple(self.world.drivers), kind, pick)
             index = {"none": None, "right": core.membership_index}.get(expected, 1 << 20)
@@ -337,7 +338,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule()
     def all_is_well_for_a_while(self) -> None:
-        self.world.cut.clear()
+        self.world.heal()
         self.restart_all()
         for driver in self.world.drivers.values():
             driver.stalled = False

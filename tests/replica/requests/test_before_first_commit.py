@@ -28,10 +28,11 @@ from qcore.replica.events import (
     UpgradeMachine,
 )
 from qcore.replica.leadership import Leadership
-from qcore.replica.messages import Forward, PeerMessage, ReadIndex, RequestKind
+from qcore.replica.messages import Forward, ReadIndex, RequestKind
 from qcore.replica.sessions.session_table import open_session_payload
 from qcore.storage.log_size import Footprint
-from tests.replica.support.cluster import Cluster, Driver
+from tests.driver.network import Envelope
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 GET = json.dumps({"op": "get", "key": "x"})
 SET = json.dumps({"op": "set", "key": "x", "value": "later"})
@@ -61,7 +62,7 @@ class NewLeader:
     """Node 1 acknowledged `x` = "new" and died. Node 2 was elected, and its first entry waits on the links."""
 
     def __init__(self, *, learner: bool = False) -> None:
-        self.cluster = Cluster(raft=RaftConfig(1, lease_reads=True), rules=2)
+        self.cluster = ReplicaCluster(raft=RaftConfig(1, lease_reads=True), rules=2)
         old = self.cluster.elect(1)
         if learner:
             self.cluster.join(4)
@@ -70,11 +71,11 @@ class NewLeader:
         self.put(old, "old")
         self.cluster.pass_time(100)
         self.put(old, "new")
-        self.late: list[tuple[int, MessageReceived[PeerMessage]]] = []
-        self.cluster.cut = {1}
+        self.late: list[Envelope] = []
+        self.cluster.network.isolated = {1}
         self.win()
 
-    def put(self, driver: Driver, value: str) -> None:
+    def put(self, driver: ReplicaDriver, value: str) -> None:
         driver.request(1, json.dumps({"op": "set", "key": "x", "value": value}))
         self.cluster.settle()
         assert driver.replies[-1].error is None
@@ -93,20 +94,17 @@ class NewLeader:
         )
 
     @property
-    def leader(self) -> Driver:
+    def leader(self) -> ReplicaDriver:
         return self.cluster.drivers[2]
 
     def deliver(self) -> None:
         """Deliver all messages except the new leader's entries."""
-        while self.cluster.mail:
-            from_id, send = self.cluster.mail.popleft()
-            if from_id == 1 or send.to == 1:
-                continue
-            mail = MessageReceived(from_id, send.message)
-            if isinstance(send.message, AppendEntries) and send.message.entries:
-                self.late.append((send.to, mail))
+        while self.cluster.network:
+            sent = self.cluster.network.take()
+            if isinstance(sent.message, AppendEntries) and sent.message.entries:
+                self.late.append(sent)
             else:
-                self.cluster.drivers[send.to].step(mail)
+                self.cluster.deliver_envelope(sent)
 
     def ask(self, event: ReplicaEvent, node_id: int = 2) -> object:
         """The outcome of a request, with id 50, while the entry waits: a result, an error, or None."""
@@ -128,8 +126,8 @@ class NewLeader:
 
     def commit(self) -> None:
         """Deliver the entry."""
-        for to, mail in self.late:
-            self.cluster.drivers[to].step(mail)
+        for sent in self.late:
+            self.cluster.deliver_envelope(sent)
         self.cluster.pass_time(200)
         assert self.leader.replica.core.has_committed_in_term
 
@@ -150,7 +148,7 @@ def rejected_as(outcome: object) -> str:
 def test_metrics_show_a_leader_that_is_not_ready() -> None:
     world = NewLeader()
 
-    def metrics(driver: Driver) -> tuple[object, object]:
+    def metrics(driver: ReplicaDriver) -> tuple[object, object]:
         core = driver.replica.core
         page = metrics_object(
             core, core.status(), LeaderHistory(), NODE_STATUS, "", world.cluster.now
@@ -211,12 +209,12 @@ def test_adding_any_learner_is_rejected(node_id: int, then: str | None) -> None:
 
 def test_uncommitted_voter_is_not_a_voter_yet() -> None:
     """Also later in a term: the configuration may be replaced."""
-    cluster = Cluster(rules=2)
+    cluster = ReplicaCluster(rules=2)
     leader = cluster.elect(1)
     cluster.join(4)
     leader.step(AddLearner(1, 4, ADDRESS.format(4), 5000))
     cluster.pass_time(200)
-    cluster.cut = {2, 3, 4}
+    cluster.network.isolated = {2, 3, 4}
     leader.step(ChangeMembers(2, (1, 2, 3, 4), (), (), 5000))
     assert leader.replica.core.membership.is_voter(4)
     leader.step(AddLearner(3, 4, ADDRESS.format(4), 5000))
@@ -250,15 +248,15 @@ def test_transfer_to_itself_waits_for_confirmed_leadership() -> None:
 @pytest.mark.parametrize("deposed", [True, False])
 def test_a_transfer_to_itself_fails_at_a_leader_that_is_cut_off(deposed: bool) -> None:
     """Also long after its first commit: it cannot know that no other node leads."""
-    cluster = Cluster(rules=2)
+    cluster = ReplicaCluster(rules=2)
     old = cluster.elect(1)
     cluster.pass_time(100)
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     old.step(TransferLeader(50, 1, 100))
     assert not old.replies
     if deposed:
         cluster.elect(2)
-        cluster.cut = set()
+        cluster.heal()
         cluster.pass_time(50)
     else:
         cluster.now += 100_000
@@ -286,8 +284,8 @@ def test_a_transfer_to_another_voter_begins() -> None:
     world.leader.step(TransferLeader(50, 3, 5000))
     assert world.leader.replica.core.transferring
     assert world.outcome() is None
-    for to, mail in world.late:
-        world.cluster.drivers[to].step(mail)
+    for sent in world.late:
+        world.cluster.deliver_envelope(sent)
     world.cluster.settle()
     new = world.cluster.leader()
     assert new.node_id == 3
@@ -367,5 +365,5 @@ def test_peer_requests_get_no_response_before_first_commit() -> None:
     world = NewLeader()
     world.leader.step(MessageReceived(3, ReadIndex(7, 5000)))
     world.leader.step(MessageReceived(3, Forward(8, "read", GET, 5000)))
-    sent = [send.message for _, send in world.cluster.mail]
+    sent = [envelope.message for envelope in world.cluster.network]
     assert all(isinstance(message, AppendEntries) for message in sent), sent

@@ -17,7 +17,7 @@ from qcore.replica.requests.admission import RequestAdmission
 from qcore.replica.requests.flow_control import DrainMeter, FlowControl, retry_after_ms
 from qcore.replica.requests.forwarded_errors import error_of_response, response_of_error
 from qcore.replica.requests.pending import PendingRequest
-from tests.replica.support.cluster import Cluster, Driver
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 
 def put(key: str, size: int = 1) -> str:
@@ -28,7 +28,7 @@ def get(key: str) -> str:
     return json.dumps({"op": "get", "key": key})
 
 
-def rejections(driver: Driver) -> list[Overloaded]:
+def rejections(driver: ReplicaDriver) -> list[Overloaded]:
     return [reply.error for reply in driver.replies if isinstance(reply.error, Overloaded)]
 
 
@@ -81,13 +81,13 @@ def test_a_faster_queue_gives_a_shorter_hint() -> None:
 
 
 def test_hint_of_a_stuck_queue_is_an_election_timeout() -> None:
-    cluster = Cluster(max_pending_requests=5)
+    cluster = ReplicaCluster(max_pending_requests=5)
     leader = cluster.elect(1)
     cluster.now += 5_000_000
     leader.step(Tick())
     leader = cluster.elect(1)
     cluster.now += 2_500_000  # the meter has forgotten what drained during the election
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     for number in range(6):
         leader.request(number, put("x"), timeout_ms=60_000)
     (rejection,) = rejections(leader)
@@ -97,9 +97,9 @@ def test_hint_of_a_stuck_queue_is_an_election_timeout() -> None:
 
 
 def test_hint_during_a_transfer_is_the_rest_of_its_time() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     leader.step(TransferLeader(1, 2, 5000))
     cluster.now += 100_000
     leader.request(2, put("x"))
@@ -108,14 +108,14 @@ def test_hint_during_a_transfer_is_the_rest_of_its_time() -> None:
 
 
 def test_a_hint_travels_with_a_forwarded_request() -> None:
-    cluster = Cluster(max_uncommitted_bytes=100)
+    cluster = ReplicaCluster(max_uncommitted_bytes=100)
     leader = cluster.elect(1)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     leader.stalled = True  # and node 2 gets no messages: nothing commits
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     leader.request(1, put("x", 200), timeout_ms=60_000)
-    cluster.cut = {3}
-    cluster.mail.clear()
+    cluster.network.isolated = {3}
+    cluster.network.clear()
     follower = cluster.drivers[2]
     follower.request(2, put("y", 200), timeout_ms=60_000)
     cluster.settle()
@@ -142,7 +142,7 @@ def test_a_hint_survives_both_kinds_of_responses() -> None:
 
 
 def test_pending_requests_are_bounded_by_their_bytes() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     cluster.elect(1)
     follower = cluster.drivers[2]
     config = replace(follower.replica.config, max_pending_bytes=5000)
@@ -158,9 +158,9 @@ def test_pending_requests_are_bounded_by_their_bytes() -> None:
 
 
 def test_admin_requests_are_bounded() -> None:
-    cluster = Cluster(size=3)
+    cluster = ReplicaCluster(size=3)
     leader = cluster.elect(1)
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     limit = leader.replica.config.max_admin_requests
     for number in range(limit + 5):
         leader.step(AddLearner(number, 4, "10.0.0.4:80", 60_000))
@@ -172,7 +172,7 @@ def test_admin_requests_are_bounded() -> None:
 
 
 def test_stale_reads_leave_nothing_behind() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
     for number in range(5000):
         leader.step(ClientRequest(number, "stale_read", get("x"), 60_000, 1_000_000))
@@ -180,11 +180,11 @@ def test_stale_reads_leave_nothing_behind() -> None:
 
 
 def test_a_settled_request_does_not_keep_its_payload() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     cluster.elect(1)
     follower = cluster.drivers[2]
     follower.request(0, put("x"), timeout_ms=50_000)
-    cluster.mail.clear()  # lost: its deadline stays the earliest
+    cluster.network.clear()  # lost: its deadline stays the earliest
     for number in range(1, 500):
         follower.request(number, put("x", 4000), timeout_ms=60_000)
         cluster.settle()
@@ -194,9 +194,9 @@ def test_a_settled_request_does_not_keep_its_payload() -> None:
 
 
 def test_leader_that_cannot_commit_forgets_expired_reads() -> None:
-    cluster = Cluster(raft=RaftConfig(1, check_quorum=False))
+    cluster = ReplicaCluster(raft=RaftConfig(1, check_quorum=False))
     leader = cluster.elect(1)
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     for number in range(2000):
         leader.request(number, get("x"), "read", timeout_ms=10)
         cluster.now += 20_000
@@ -209,16 +209,16 @@ def test_leader_that_cannot_commit_forgets_expired_reads() -> None:
 
 def test_follower_that_cannot_apply_forgets_expired_reads() -> None:
     patient = RaftConfig(1, election_timeout_min_ms=10**8, election_timeout_max_ms=10**8)
-    cluster = Cluster(raft=patient)  # the follower keeps its leader all the while
+    cluster = ReplicaCluster(raft=patient)  # the follower keeps its leader all the while
     leader = cluster.elect(1)
     follower = cluster.drivers[2]
     for number in range(1000):
         follower.request(number, get("x"), "follower_read", timeout_ms=10)
-        for _, send in list(cluster.mail):
-            ticket = getattr(send.message, "read_id", None)
+        for sent in list(cluster.network):
+            ticket = getattr(sent.message, "read_id", None)
             if ticket is not None:
                 follower.replica._forwarder.on_read_index_response(ReadIndexResponse(ticket, 10**6))
-        cluster.mail.clear()
+        cluster.network.clear()
         cluster.now += 20_000
         follower.step(Tick())
     assert leader.replica.core.leader_id == follower.replica.core.leader_id == 1

@@ -8,7 +8,7 @@ from qcore.core.events import MessageReceived, Tick
 from qcore.errors import NotLeader, OutcomeUnknown, ProposalDropped, QcoreError
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
-from tests.replica.support.cluster import Cluster, Driver
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 PUT = json.dumps({"op": "set", "key": "x", "value": 1})
 GET = json.dumps({"op": "get", "key": "x"})
@@ -19,7 +19,7 @@ ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 PATIENT_MS = 60_000
 
 
-def outcome(driver: Driver, request_id: int) -> str | QcoreError | None:
+def outcome(driver: ReplicaDriver, request_id: int) -> str | QcoreError | None:
     """The result or the error of a request, or None if it has no outcome; there is never a second one."""
     replies = [reply for reply in driver.replies if reply.request_id == request_id]
     assert len(replies) <= 1
@@ -28,15 +28,15 @@ def outcome(driver: Driver, request_id: int) -> str | QcoreError | None:
     return replies[0].error or replies[0].result
 
 
-def abandoned() -> tuple[Cluster, Driver]:
+def abandoned() -> tuple[ReplicaCluster, ReplicaDriver]:
     """A follower that has forwarded requests to a leader that then becomes silent."""
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     cluster.elect(1)
     follower = cluster.drivers[3]
     follower.request(1, open_session_payload(60_000), "session", PATIENT_MS)
     cluster.settle()
     session = int(str(outcome(follower, 1)))
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     follower.request(2, GET, "read", PATIENT_MS)
     follower.request(3, GET, "follower_read", PATIENT_MS)
     follower.request(4, session_command_payload(session, 1, 0, ADD), "session", PATIENT_MS)
@@ -63,19 +63,15 @@ def test_write_waits_one_election_timeout_for_the_old_leader() -> None:
     cluster.now += longest_us
     follower.step()
     assert isinstance(outcome(follower, 5), OutcomeUnknown)
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(200)  # a late response changes nothing
     assert isinstance(outcome(follower, 5), OutcomeUnknown)
 
 
 def test_old_leader_may_still_respond_before_the_timeout() -> None:
     cluster, follower = abandoned()
-    mail: list[Forward] = []
     follower.request(6, PUT, "write", PATIENT_MS)
-    for _, send in cluster.mail:
-        if isinstance(send.message, Forward):
-            mail.append(send.message)
-    (forward,) = mail
+    (forward,) = [sent.message for sent in cluster.network if isinstance(sent.message, Forward)]
     cluster.elect(2)
     follower.step(MessageReceived(1, ForwardResponse(forward.forward_id, "null", 9)))
     assert outcome(follower, 6) == "null"
@@ -83,18 +79,18 @@ def test_old_leader_may_still_respond_before_the_timeout() -> None:
 
 def test_a_repeated_session_command_counts_once() -> None:
     """The command is in the old leader's log, and from there in the new leader's log."""
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     cluster.elect(1)
     follower = cluster.drivers[3]
     follower.request(1, open_session_payload(60_000), "session", PATIENT_MS)
     cluster.settle()
     session = int(str(outcome(follower, 1)))
     follower.request(2, session_command_payload(session, 1, 0, ADD), "session", PATIENT_MS)
-    while cluster.mail:  # only the response to the forward is lost
-        from_id, send = cluster.mail.popleft()
-        if not isinstance(send.message, ForwardResponse):
-            cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
-    cluster.cut = {1}
+    while cluster.network:  # only the response to the forward is lost
+        sent = cluster.network.take()
+        if not isinstance(sent.message, ForwardResponse):
+            cluster.deliver_envelope(sent)
+    cluster.network.isolated = {1}
     cluster.elect(2)
     cluster.settle()
     assert outcome(follower, 2) == ONCE
@@ -113,7 +109,7 @@ def test_follower_that_becomes_leader_serves_pending_requests() -> None:
 
 def test_cut_off_node_responds_within_an_election_timeout() -> None:
     cluster, follower = abandoned()
-    cluster.cut = {1, 2, 3}
+    cluster.network.isolated = {1, 2, 3}
     cluster.now += 1_000_000
     follower.step(Tick())
     assert follower.replica.core.leader_id is None
@@ -129,9 +125,9 @@ def test_cut_off_node_responds_within_an_election_timeout() -> None:
 
 
 def test_cut_off_leader_reports_its_writes_as_unknown() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     leader.request(1, PUT, "write", PATIENT_MS)
     longest_us = leader.replica.config.raft.election_timeout_max_ms * 1000
     cluster.now += 2 * longest_us
@@ -144,15 +140,15 @@ def test_cut_off_leader_reports_its_writes_as_unknown() -> None:
 
 
 def test_old_leader_that_hears_of_the_next_learns_the_outcome() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     leader.request(1, PUT, "write", PATIENT_MS)
     longest_us = leader.replica.config.raft.election_timeout_max_ms * 1000
     cluster.now += 2 * longest_us
     leader.step(Tick())
     cluster.elect(2)
     assert outcome(leader, 1) is None
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(200)
     assert isinstance(outcome(leader, 1), ProposalDropped), "overwritten, which is certain"

@@ -19,27 +19,27 @@ from qcore.errors import (
 )
 from qcore.replica.events import AddLearner, ChangeMembers, Reply, TransferLeader, TriggerSnapshot
 from qcore.replica.leadership import Leadership
-from tests.replica.support.cluster import Cluster, Driver
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 
 def put(key: str, value: int) -> str:
     return json.dumps({"op": "set", "key": key, "value": value})
 
 
-def last_reply(driver: Driver) -> Reply:
+def last_reply(driver: ReplicaDriver) -> Reply:
     return driver.replies[-1]
 
 
-def role_of(cluster: Cluster, node_id: int) -> str:
+def role_of(cluster: ReplicaCluster, node_id: int) -> str:
     return cluster.drivers[node_id].replica.core.role
 
 
-def is_joint(driver: Driver) -> bool:
+def is_joint(driver: ReplicaDriver) -> bool:
     return driver.replica.core.membership.is_joint
 
 
 def change(
-    driver: Driver,
+    driver: ReplicaDriver,
     voters: list[int],
     learners: list[int] | None = None,
     expected: int | None = None,
@@ -51,9 +51,9 @@ def change(
     )
 
 
-def voters_and_spares() -> Cluster:
+def voters_and_spares() -> ReplicaCluster:
     """Three voters with some entries, and two pristine nodes."""
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
     for i in range(5):
         leader.request(i, put(f"k{i}", i))
@@ -76,11 +76,11 @@ def test_adding_a_learner_succeeds_once_it_has_caught_up() -> None:
     assert leader.replica.core.membership.voters == (1, 2, 3)
 
 
-def with_silent_learner(timeout_ms: int = 1000) -> tuple[Cluster, Driver]:
+def with_silent_learner(timeout_ms: int = 1000) -> tuple[ReplicaCluster, ReplicaDriver]:
     """Node 4 is added and never responds until the deadline of the request."""
     cluster = voters_and_spares()
     leader = cluster.leader()
-    cluster.cut = {4}
+    cluster.network.isolated = {4}
     leader.replica.connection_problem = lambda peer: f"no process listens at node {peer}"
     leader.step(AddLearner(100, 4, "10.0.0.4:80", timeout_ms))
     assert leader.replica.core.membership.learners == (4,)
@@ -88,7 +88,7 @@ def with_silent_learner(timeout_ms: int = 1000) -> tuple[Cluster, Driver]:
     return cluster, leader
 
 
-def failure_of(driver: Driver, request_id: int) -> str:
+def failure_of(driver: ReplicaDriver, request_id: int) -> str:
     (error,) = [reply.error for reply in driver.replies if reply.request_id == request_id]
     assert isinstance(error, NotCaughtUp)
     return str(error)
@@ -106,7 +106,7 @@ def test_silent_new_learner_is_removed_with_the_reason() -> None:
 
 def test_uncommitted_removal_is_not_reported_as_done() -> None:
     cluster, leader = with_silent_learner()
-    cluster.cut = {2, 3, 4}
+    cluster.network.isolated = {2, 3, 4}
     leader.step()
     cluster.pass_time(50)
     assert not [reply for reply in leader.replies if reply.request_id == 100], "it waits"
@@ -116,10 +116,10 @@ def test_uncommitted_removal_is_not_reported_as_done() -> None:
 
 def test_deposed_leader_does_not_report_the_learner_removed() -> None:
     cluster, leader = with_silent_learner()
-    cluster.cut = {1, 4}
+    cluster.network.isolated = {1, 4}
     cluster.pass_time(100)
     cluster.elect(2)
-    cluster.cut = {4}
+    cluster.network.isolated = {4}
     cluster.pass_time(200)
     assert "not known to be committed" in failure_of(leader, 100)
     assert cluster.leader().replica.core.membership.learners == (4,)
@@ -130,7 +130,7 @@ def test_learner_that_responded_stays_and_error_names_its_lag() -> None:
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
-    cluster.cut = {4}
+    cluster.network.isolated = {4}
     leader.request(7, put("x", 7))
     cluster.settle()
     leader.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
@@ -145,7 +145,7 @@ def test_learner_that_was_a_member_before_is_not_removed() -> None:
     cluster = voters_and_spares()
     cluster.leader().step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
-    cluster.cut = {4}
+    cluster.network.isolated = {4}
     new = cluster.elect(2)
     new.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
     cluster.pass_time(1200)
@@ -180,7 +180,7 @@ def test_learner_is_removed_only_by_the_request_that_added_it() -> None:
 def test_promoted_learner_is_not_reported_as_removed() -> None:
     cluster = voters_and_spares()
     leader = cluster.leader()
-    cluster.cut = {4}
+    cluster.network.isolated = {4}
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 300))
     cluster.pass_time(20)
     change(leader, [1, 2, 3, 4])
@@ -189,13 +189,13 @@ def test_promoted_learner_is_not_reported_as_removed() -> None:
     assert leader.replica.core.membership.voters == (1, 2, 3, 4)
 
 
-def with_moved_learner(*addresses: str) -> tuple[Cluster, Driver]:
+def with_moved_learner(*addresses: str) -> tuple[ReplicaCluster, ReplicaDriver]:
     """Learner 4 has caught up and then gets these addresses, one after the other. None of them responds."""
     cluster = voters_and_spares()
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
-    cluster.cut = {4}
+    cluster.network.isolated = {4}
     leader.replica.connection_problem = lambda peer: f"that is not node {peer}"
     for number, address in enumerate(addresses):
         leader.step(AddLearner(200 + number, 4, address, 1000))
@@ -239,11 +239,11 @@ def test_last_address_that_responded_is_restored() -> None:
 
 def test_a_learner_keeps_the_address_where_it_has_responded() -> None:
     cluster, leader = with_moved_learner("10.0.0.9:80")
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(200)
     (reply,) = [reply for reply in leader.replies if reply.request_id == 200]
     assert reply.result == "Success"
-    cluster.cut = {4}
+    cluster.network.isolated = {4}
     leader.request(7, put("x", 7))
     cluster.settle()
     leader.step(AddLearner(300, 4, "10.0.0.9:80", 300))
@@ -273,7 +273,7 @@ def test_growing_from_three_to_five_uses_a_joint_phase() -> None:
     for driver in cluster.drivers.values():
         assert driver.replica.core.membership.voters == (1, 2, 3, 4, 5)
         assert not is_joint(driver)
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     leader.request(7, put("x", 7))
     cluster.pass_time(100)
     assert last_reply(leader).result is not None, "nodes 4 and 5 count now"
@@ -285,12 +285,12 @@ def test_the_joint_phase_needs_a_majority_of_both() -> None:
     for node_id in (4, 5):
         leader.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
         cluster.pass_time(200)
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     change(leader, [1, 4, 5])
     cluster.pass_time(100)
     assert is_joint(leader), "no majority of the outgoing voters"
     assert leader.replica.core.commit_index < leader.replica.core.membership_index
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(200)
     assert leader.replica.core.membership.voters == (1, 4, 5)
 
@@ -346,7 +346,7 @@ def test_invalid_change_is_rejected_by_name(
 def test_second_change_while_one_is_pending_is_rejected() -> None:
     cluster = voters_and_spares()
     leader = cluster.leader()
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     change(leader, [1, 2])
     change(leader, [1, 3])
     error = last_reply(leader).error
@@ -375,7 +375,7 @@ def test_voters_with_a_silent_majority_are_rejected(
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
-    cluster.cut = cut
+    cluster.network.isolated = cut
     cluster.pass_time(1000)
     change(leader, voters)
     error = last_reply(leader).error
@@ -403,11 +403,11 @@ def test_follower_refers_to_the_leader_for_a_known_voter() -> None:
 def test_uncommitted_configuration_rolls_back_with_its_entry() -> None:
     cluster = voters_and_spares()
     old = cluster.leader()
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     change(old, [1, 2])
     assert is_joint(old)
     cluster.elect(2)
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(200)
     assert old.replica.core.membership.voters == (1, 2, 3)
     assert not is_joint(old)
@@ -418,9 +418,9 @@ def test_uncommitted_configuration_rolls_back_with_its_entry() -> None:
 
 def test_change_overtaken_by_a_snapshot_has_unknown_outcome() -> None:
     """The entry at its index is another leader's, and is compacted before the old leader gets it."""
-    cluster = Cluster(snapshot_entries=5)
+    cluster = ReplicaCluster(snapshot_entries=5)
     old = cluster.elect(1)
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     change(old, [1, 2])
     new = cluster.elect(2)
     for number in range(20):
@@ -428,7 +428,7 @@ def test_change_overtaken_by_a_snapshot_has_unknown_outcome() -> None:
         cluster.settle()
     new.step(TriggerSnapshot(0))
     assert new.replica.core.status().first_log_index > old.replica.core.membership_index
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(500)
     assert old.replica.core.commit_index == new.replica.core.commit_index
     assert old.replica.core.membership.voters == (1, 2, 3)
@@ -445,16 +445,15 @@ def test_committed_change_succeeds_though_entry_is_compacted() -> None:
     change(old, [1, 2, 3, 4, 5])
     joint_index = old.replica.core.membership_index
     while old.replica.core.commit_index < joint_index:
-        from_id, send = cluster.mail.popleft()
-        cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
-    cluster.mail.clear()
-    cluster.cut = {1}
+        cluster.deliver()
+    cluster.network.clear()
+    cluster.network.isolated = {1}
     new = cluster.elect(2)
     for number in range(20):
         new.request(number, put("k", number))
         cluster.settle()
     new.step(TriggerSnapshot(0))
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(500)
     assert old.replica.core.term_at(joint_index) is None
     assert old.replica.core.membership.voters == (1, 2, 3, 4, 5)
@@ -468,11 +467,11 @@ def test_new_leader_finishes_the_joint_phase_of_the_old_one() -> None:
         old.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
         cluster.pass_time(200)
     change(old, [1, 2, 3, 4, 5])
-    while cluster.mail:  # all nodes store the joint configuration, and the leader gets no response
-        from_id, send = cluster.mail.popleft()
-        if send.to != 1:
-            cluster.drivers[send.to].step(MessageReceived(from_id, send.message))
-    cluster.cut = {1}
+    # All nodes store the joint configuration, and the leader gets no response.
+    cluster.network.cut = {(node_id, 1) for node_id in (2, 3, 4, 5)}
+    while cluster.network:
+        cluster.deliver()
+    cluster.network.isolated = {1}
     new = cluster.elect(2)
     cluster.pass_time(200)
     assert new.replica.core.membership.voters == (1, 2, 3, 4, 5)
@@ -509,7 +508,7 @@ def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
     """The voter was asked to campaign: after a restart it may still take over."""
     cluster = voters_and_spares()
     leader = cluster.leader()
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     leader.step(TransferLeader(50, 3, 2000))
     leader.request(51, put("x", 1))
     assert last_reply(leader).error is not None, "rejected during the transfer"
@@ -528,7 +527,7 @@ def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
     """No message would reach it, so it cannot take over later."""
     cluster = voters_and_spares()
     leader = cluster.leader()
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     leader.replica.connection_problem = lambda peer: (
         "cannot connect to 10.0.0.3:80" if peer == 3 else None
     )
@@ -549,13 +548,13 @@ def test_a_voter_that_takes_over_late_is_still_reported() -> None:
     cluster = voters_and_spares()
     leader = cluster.leader()
     leader.step(TransferLeader(50, 3, 2000))
-    late = [mail for mail in cluster.mail if isinstance(mail[1].message, TimeoutNow)]
+    late = cluster.network.hold_back(lambda sent: isinstance(sent.message, TimeoutNow))
     assert len(late) == 1
-    cluster.mail.clear()
+    cluster.network.clear()
     cluster.pass_time(600)
     assert not cluster.leader().replica.core.transferring, "aborted"
     assert all(reply.request_id != 50 for reply in leader.replies)
-    cluster.mail.extend(late)
+    cluster.network.messages += late
     cluster.settle()
     cluster.pass_time(100)
     new = cluster.leader()
@@ -567,7 +566,7 @@ def test_transfer_rejected_by_its_target_has_failed() -> None:
     cluster = voters_and_spares()
     leader = cluster.leader()
     term = leader.replica.core.term
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     leader.step(TransferLeader(50, 3, 2000))
     leader.step(MessageReceived(3, TimeoutNowResponse(term, False)))
     error = last_reply(leader).error
@@ -580,7 +579,7 @@ def test_transfer_rejected_by_its_target_has_failed() -> None:
 def test_late_rejection_settles_the_transfer() -> None:
     cluster = voters_and_spares()
     leader = cluster.leader()
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     leader.step(TransferLeader(50, 3, 5000))
     cluster.pass_time(600)
     assert all(reply.request_id != 50 for reply in leader.replies)
@@ -591,7 +590,7 @@ def test_late_rejection_settles_the_transfer() -> None:
 def test_transfer_whose_target_was_not_asked_has_failed() -> None:
     cluster = voters_and_spares()
     leader = cluster.leader()
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     leader.request(51, put("x", 1))  # node 3 lacks a part of the log, so it is not asked
     leader.step(TransferLeader(50, 3, 2000))
     cluster.pass_time(600)
@@ -603,7 +602,7 @@ def test_transfer_whose_target_was_not_asked_has_failed() -> None:
 def test_transfer_reports_that_another_voter_won() -> None:
     cluster = voters_and_spares()
     leader = cluster.leader()
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     leader.step(TransferLeader(50, 3, 5000))
     new = cluster.elect(2)
     error = last_reply(leader).error
@@ -614,7 +613,7 @@ def test_transfer_reports_that_another_voter_won() -> None:
 def test_uncommitted_learner_is_not_called_a_member() -> None:
     cluster = voters_and_spares()
     leader = cluster.leader()
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     leader.step(AddLearner(50, 4, "10.0.0.4:80", 200))
     cluster.now += 250_000
     leader.step(Tick())

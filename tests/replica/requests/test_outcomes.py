@@ -23,7 +23,8 @@ from qcore.errors import (
 )
 from qcore.machines.interface import ApplyContext
 from qcore.replica.events import ClientRequest, InitCluster, Reply, TriggerSnapshot
-from tests.replica.support.cluster import WALL_US, Cluster, Driver
+from tests.driver.clock import WALL_US
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 
 def put(key: str, value: int) -> str:
@@ -34,7 +35,7 @@ def get(key: str) -> str:
     return json.dumps({"op": "get", "key": key})
 
 
-def outcomes(driver: Driver) -> dict[int, Reply]:
+def outcomes(driver: ReplicaDriver) -> dict[int, Reply]:
     """Replies by request; fails if a request has two."""
     found: dict[int, Reply] = {}
     for reply in driver.replies:
@@ -56,7 +57,7 @@ def error_of(reply: Reply) -> QcoreError:
 
 
 def test_leader_responds_to_a_write_with_result_and_index() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
     leader.request(7, put("x", 5))
     cluster.settle()
@@ -66,18 +67,18 @@ def test_leader_responds_to_a_write_with_result_and_index() -> None:
 
 
 def test_writes_that_arrive_together_share_one_append() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
-    before = len(leader.durable.entries)
+    before = len(leader.disk.durable.entries)
     effects = leader.step(*(ClientRequest(i, "write", put("x", i), 1000) for i in range(10)))
     assert sum(type(effect).__name__ == "AppendLog" for effect in effects) == 1
     cluster.settle()
-    assert len(leader.durable.entries) == before + 10
+    assert len(leader.disk.durable.entries) == before + 10
     assert [value_of(outcomes(leader)[i]) for i in range(10)] == list(range(10))
 
 
 def test_follower_forwards_requests_and_relays_the_response() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     cluster.elect(1)
     follower = cluster.drivers[2]
     follower.request(1, put("x", 9))
@@ -89,7 +90,7 @@ def test_follower_forwards_requests_and_relays_the_response() -> None:
 
 
 def test_request_without_a_leader_is_rejected_as_retryable() -> None:
-    driver = Cluster().drivers[1]
+    driver = ReplicaCluster().drivers[1]
     driver.request(1, put("x", 1))
     driver.request(2, get("x"), "read")
     for request_id in (1, 2):
@@ -100,11 +101,11 @@ def test_request_without_a_leader_is_rejected_as_retryable() -> None:
 
 
 def test_forward_to_a_deposed_leader_names_the_new_leader() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     cluster.elect(1)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     cluster.elect(2)
-    cluster.cut = set()
+    cluster.heal()
     stale = cluster.drivers[3]  # still believes in node 1
     stale.request(1, put("x", 1))
     cluster.settle()
@@ -114,9 +115,9 @@ def test_forward_to_a_deposed_leader_names_the_new_leader() -> None:
 
 
 def test_timed_out_write_is_unknown_and_read_is_retryable() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     leader.request(1, put("x", 1), timeout_ms=100)
     leader.request(2, get("x"), "read", timeout_ms=100)
     assert outcomes(leader) == {}
@@ -130,74 +131,72 @@ def test_timed_out_write_is_unknown_and_read_is_retryable() -> None:
 
 
 def test_overwritten_write_is_dropped_after_the_next_commit() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     old = cluster.elect(1)
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     old.request(1, put("x", 1), timeout_ms=60_000)
     cluster.settle()
     new = cluster.elect(2)
     new.request(1, put("x", 2))
     cluster.settle()
     assert outcomes(old) == {}, "no outcome yet: the entry might have survived elsewhere"
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(200)
     assert isinstance(error_of(outcomes(old)[1]), ProposalDropped)
     assert old.replica.machine.state_hash() == new.replica.machine.state_hash()
 
 
 def test_old_leader_reports_a_write_committed_by_a_later_one() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     old = cluster.elect(1)
     old.request(1, put("x", 1), timeout_ms=60_000)
-    cluster.mail = type(cluster.mail)(
-        (sender, send) for sender, send in cluster.mail if send.to == 2
-    )
-    cluster.cut = {3}
+    cluster.network.hold_back(lambda sent: sent.to != 2)
+    cluster.network.isolated = {3}
     old.stalled = True
     cluster.settle()  # node 2 has the entry; node 1 is stalled, whether or not it has the response
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     cluster.elect(2)
-    cluster.cut = set()
+    cluster.heal()
     old.stalled = False
-    old.sync()
+    old.persist()
     cluster.pass_time(200)
     assert value_of(outcomes(old)[1]) == 1
 
 
 def test_lost_leadership_forwards_or_rejects_pending_reads() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     old = cluster.elect(1)
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     old.request(1, get("x"), "read", timeout_ms=60_000)
     cluster.settle()
     cluster.elect(2)
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(200)
     error_or_value = outcomes(old)[1]
     assert error_or_value.error is None or error_or_value.error.retryable
 
 
 def test_command_above_the_limit_is_rejected_unappended() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
-    before = len(leader.durable.entries)
+    before = len(leader.disk.durable.entries)
     leader.request(1, json.dumps({"op": "set", "key": "x", "value": "y" * 5000}))
     follower = cluster.drivers[2]
     follower.request(2, "z" * 5000, "read")
     assert isinstance(error_of(outcomes(leader)[1]), TooLarge)
     assert isinstance(error_of(outcomes(follower)[2]), TooLarge)
-    assert len(leader.durable.entries) == before
+    assert len(leader.disk.durable.entries) == before
 
 
 def test_full_queue_rejects_requests_until_it_drains() -> None:
-    cluster = Cluster(max_pending_requests=5)
+    cluster = ReplicaCluster(max_pending_requests=5)
     leader = cluster.elect(1)
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     for request_id in range(8):
         leader.request(request_id, put("x", request_id), timeout_ms=60_000)
     refused = [i for i, reply in outcomes(leader).items() if isinstance(reply.error, Overloaded)]
     assert refused == [5, 6, 7]
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(100)
     assert [value_of(outcomes(leader)[i]) for i in range(5)] == [0, 1, 2, 3, 4]
     leader.request(9, put("x", 9))
@@ -206,9 +205,9 @@ def test_full_queue_rejects_requests_until_it_drains() -> None:
 
 
 def test_writes_are_rejected_at_the_limit_of_uncommitted_bytes() -> None:
-    cluster = Cluster(max_uncommitted_bytes=2000)
+    cluster = ReplicaCluster(max_uncommitted_bytes=2000)
     leader = cluster.elect(1)
-    cluster.cut = {2, 3}
+    cluster.network.isolated = {2, 3}
     for request_id in range(5):
         leader.request(request_id, json.dumps({"op": "set", "key": "x", "value": "y" * 900}))
     kinds = {i: type(reply.error) for i, reply in outcomes(leader).items()}
@@ -218,7 +217,7 @@ def test_writes_are_rejected_at_the_limit_of_uncommitted_bytes() -> None:
 
 
 def test_lost_connection_leaves_forwarded_writes_unknown() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     cluster.elect(1)
     follower = cluster.drivers[2]
     follower.request(1, put("x", 1))
@@ -231,7 +230,7 @@ def test_lost_connection_leaves_forwarded_writes_unknown() -> None:
 
 
 def test_bad_query_is_the_same_error_when_forwarded() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
     follower = cluster.drivers[3]
     leader.request(1, "not json", "read")
@@ -267,7 +266,7 @@ class Exploding:
 
 
 def test_a_machine_that_raises_while_applying_stops_the_node() -> None:
-    cluster = Cluster(size=1, machine=Exploding, rules=LATEST_RULES)
+    cluster = ReplicaCluster(size=1, machine=Exploding, rules=LATEST_RULES)
     leader = cluster.elect(1)
     leader.request(1, "ok")
     assert outcomes(leader)[1].result == "fine"
@@ -276,7 +275,7 @@ def test_a_machine_that_raises_while_applying_stops_the_node() -> None:
 
 
 def test_machine_that_raises_on_a_query_fails_only_that_query() -> None:
-    cluster = Cluster(size=1, machine=Exploding)
+    cluster = ReplicaCluster(size=1, machine=Exploding)
     leader = cluster.elect(1)
     leader.request(1, "?", "read")
     leader.request(2, "ok")
@@ -285,14 +284,14 @@ def test_machine_that_raises_on_a_query_fails_only_that_query() -> None:
 
 
 def test_second_bootstrap_is_refused() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     driver = cluster.elect(1)
     driver.step(InitCluster(5, Membership(voters=(1,), cluster_id="other"), 1000))
     assert isinstance(error_of(outcomes(driver)[5]), ConfigError)
 
 
 def test_a_restart_restores_the_machine_from_snapshot_and_log() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
     for i in range(5):
         leader.request(i, put(f"k{i}", i))
@@ -301,8 +300,8 @@ def test_a_restart_restores_the_machine_from_snapshot_and_log() -> None:
     leader.request(10, put("after", 1))
     cluster.settle()
     expected = leader.replica.machine.state_hash()
-    assert leader.durable.snapshot is not None
-    assert len(leader.durable.entries) == 3
+    assert leader.disk.durable.snapshot is not None
+    assert len(leader.disk.durable.entries) == 3
     cluster.restart(1)
     leader = cluster.elect(1)
     assert leader.replica.machine.state_hash() == expected
@@ -312,29 +311,29 @@ def test_a_restart_restores_the_machine_from_snapshot_and_log() -> None:
 
 
 def test_a_follower_behind_the_compacted_log_gets_the_snapshot() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     for i in range(5):
         leader.request(i, put(f"k{i}", i))
         cluster.settle()
     leader.step(TriggerSnapshot())
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(500)
     leader.request(9, put("after", 1))
     cluster.settle()
     cluster.pass_time(100)
     lagging = cluster.drivers[3]
-    assert lagging.durable.snapshot is not None
+    assert lagging.disk.durable.snapshot is not None
     assert lagging.replica.machine.state_hash() == leader.replica.machine.state_hash()
 
 
 def test_entry_times_follow_the_leaders_clock_and_never_go_back() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     first = cluster.elect(1)
     first.request(1, put("x", 1))
     cluster.settle()
-    newest = first.durable.entries[-1].time_us
+    newest = first.disk.durable.entries[-1].time_us
     assert newest >= WALL_US
     second = cluster.elect(2)
     second.replica.step([ClientRequest(1, "write", put("x", 2), 1000)], cluster.now, 5)
@@ -342,7 +341,7 @@ def test_entry_times_follow_the_leaders_clock_and_never_go_back() -> None:
 
 
 def test_single_node_that_campaigns_leads_immediately() -> None:
-    cluster = Cluster(size=1)
+    cluster = ReplicaCluster(size=1)
     cluster.drivers[1].step(Campaign())
     cluster.drivers[1].request(1, put("x", 1))
     assert value_of(outcomes(cluster.drivers[1])[1]) == 1

@@ -33,9 +33,9 @@ from qcore.replica.sessions.session_table import (
     session_command_payload,
 )
 from qcore.replica.sessions.session_text import PART_CHARS
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 from tests.replica.sessions.test_byte_bounds import Echo
 from tests.replica.support.client_sessions import apply, restored, text_of
-from tests.replica.support.cluster import Cluster, Driver
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction
@@ -355,7 +355,7 @@ def test_an_entry_drops_a_bounded_number_of_expired_sessions() -> None:
 
 
 def test_leader_ticks_until_all_expired_sessions_are_gone() -> None:
-    cluster = Cluster(1, max_pending_requests=2000, rules=3)
+    cluster = ReplicaCluster(1, max_pending_requests=2000, rules=3)
     driver = cluster.elect(1)
     many = 2 * MAX_EXPIRED_PER_ENTRY + 10
     driver.step(
@@ -380,10 +380,10 @@ class EchoWithHash(Echo):
 
 
 def test_data_of_rules_2_is_read_and_raised_to_rules_3() -> None:
-    cluster = Cluster(3, EchoWithHash, rules=2)
+    cluster = ReplicaCluster(3, EchoWithHash, rules=2)
     leader = cluster.elect(1)
 
-    def ask(driver: Driver, data: str) -> str | None:
+    def ask(driver: ReplicaDriver, data: str) -> str | None:
         driver.step(ClientRequest(1, "session", data, 60_000))
         cluster.settle()
         return driver.replies[-1].result
@@ -393,8 +393,8 @@ def test_data_of_rules_2_is_read_and_raised_to_rules_3() -> None:
     for driver in cluster.drivers.values():
         cluster.pass_time(50)
         driver.step(TriggerSnapshot())
-        assert driver.durable.snapshot is not None
-        assert driver.durable.snapshot.data.startswith("[[")
+        assert driver.disk.durable.snapshot is not None
+        assert driver.disk.durable.snapshot.data.startswith("[[")
     cluster.max_rules = LATEST_RULES
     for node_id in cluster.drivers:
         cluster.restart(node_id)
@@ -413,8 +413,8 @@ def test_data_of_rules_2_is_read_and_raised_to_rules_3() -> None:
     cluster.pass_time(100)
     for node_id, driver in [*cluster.drivers.items()]:
         driver.step(TriggerSnapshot())
-        assert driver.durable.snapshot is not None
-        assert driver.durable.snapshot.data.startswith('{"sessions":1}\n')
+        assert driver.disk.durable.snapshot is not None
+        assert driver.disk.durable.snapshot.data.startswith('{"sessions":1}\n')
         cluster.restart(node_id)
     tables = {text_of(driver.replica.sessions) for driver in cluster.drivers.values()}
     assert len(tables) == 1
@@ -423,7 +423,7 @@ def test_data_of_rules_2_is_read_and_raised_to_rules_3() -> None:
 
 
 def test_each_step_reads_one_part_of_a_large_table() -> None:
-    cluster = Cluster(1, EchoWithHash, rules=3)
+    cluster = ReplicaCluster(1, EchoWithHash, rules=3)
     driver = cluster.elect(1)
     table = table_with([(0, dict.fromkeys(range(1, MAX_REPLIES), "r" * 1000))] * 4)
     driver.replica.sessions = table
@@ -436,6 +436,6 @@ def test_each_step_reads_one_part_of_a_large_table() -> None:
         cluster.now += 1000
         driver.step(Tick())
         drawn.append(capturing._built_bytes - before)
-    assert driver.durable.snapshot is not None
+    assert driver.disk.durable.snapshot is not None
     assert len(drawn) >= 15
     assert max(drawn) < 2 * 64 * 1024

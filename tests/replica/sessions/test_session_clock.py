@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, Snapshot
-from qcore.core.effects import AppendLog, SaveHardState, Send, StoreSnapshot
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
 from qcore.core.entry import EntryKind
 from qcore.core.events import Tick, WriteDurable
 from qcore.core.version import ClusterVersion
@@ -31,8 +31,8 @@ from qcore.replica.sessions.session_table import (
     session_command_payload,
 )
 from qcore.replica.sessions.ticks import EXPIRY_GRANULARITY_US, MAX_CLOCK_GAP_US
+from tests.driver.replicas import ReplicaCluster
 from tests.replica.support.client_sessions import apply, restored, text_of
-from tests.replica.support.cluster import Cluster
 from tests.replica.support.state_model import Model
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
@@ -227,8 +227,8 @@ def test_every_lifetime_restarts_when_the_rules_rise() -> None:
 # -- ticks ------------------------------------------------------------------------------------------
 
 
-def with_session(lifetime_ms: int = 30_000, **settings: int) -> tuple[Cluster, int]:
-    cluster = Cluster(rules=2, **settings)  # type: ignore[arg-type] # numbers only
+def with_session(lifetime_ms: int = 30_000, **settings: int) -> tuple[ReplicaCluster, int]:
+    cluster = ReplicaCluster(rules=2, **settings)  # type: ignore[arg-type] # numbers only
     leader = cluster.elect(1)
     leader.step(ClientRequest(1, "session", open_session_payload(lifetime_ms), 1000))
     cluster.settle()
@@ -236,7 +236,7 @@ def with_session(lifetime_ms: int = 30_000, **settings: int) -> tuple[Cluster, i
     return cluster, int(leader.replies[-1].result)
 
 
-def ticks_in(cluster: Cluster) -> list[Entry]:
+def ticks_in(cluster: ReplicaCluster) -> list[Entry]:
     log = cluster.leader().replica.core.log_entries()
     return [entry for entry in log if entry.data == SESSION_TICK]
 
@@ -261,7 +261,7 @@ def test_next_deadline_is_the_next_due_tick() -> None:
 
 
 def test_without_a_session_there_is_no_tick() -> None:
-    cluster = Cluster(rules=2)
+    cluster = ReplicaCluster(rules=2)
     leader = cluster.elect(1)
     before = leader.replica.core.last_log_index
     cluster.pass_time(120_000)
@@ -275,7 +275,7 @@ def test_clock_is_logged_regularly_while_a_session_is_open() -> None:
 
 
 def test_under_rules_1_there_is_no_tick() -> None:
-    cluster = Cluster(rules=1)
+    cluster = ReplicaCluster(rules=1)
     leader = cluster.elect(1)
     leader.step(ClientRequest(1, "session", open_session_payload(1000), 1000))
     cluster.pass_time(60_000)
@@ -287,9 +287,9 @@ def test_leader_appends_one_tick_at_a_time() -> None:
     """The followers do not respond. A leader without check quorum would otherwise append tick after tick."""
     cluster, _ = with_session(1000, raft=RaftConfig(1, check_quorum=False))  # type: ignore[arg-type] # see there
     cluster.pass_time(900)
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     cluster.pass_time(10_000)
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(2_000)
     assert len(ticks_in(cluster)) == 1
     assert len(cluster.drivers[1].replica.sessions) == 0
@@ -298,7 +298,7 @@ def test_leader_appends_one_tick_at_a_time() -> None:
 def test_tick_rejected_during_a_transfer_is_proposed_later() -> None:
     cluster, _ = with_session(1000)
     cluster.pass_time(950)
-    cluster.cut = {2}
+    cluster.network.isolated = {2}
     cluster.drivers[1].step(TransferLeader(7, 2, 1000))
     assert cluster.drivers[1].replica.core.transferring
     cluster.now += 150_000
@@ -331,25 +331,25 @@ def test_tick_from_a_client_ends_no_session_early(payload: str) -> None:
 
 def test_messages_under_rules_1_are_valid_for_0_1_0() -> None:
     """A mixed cluster: an election, sessions, a leader change and a snapshot."""
-    cluster = Cluster(rules=1, snapshot_entries=5)
+    cluster = ReplicaCluster(rules=1, snapshot_entries=5)
     sent_messages: list[dict[str, object]] = []
-    post = cluster.post
+    post = cluster.network.send
 
-    def listen(from_id: int, send: Send[PeerMessage]) -> None:
-        sent_messages.append(TypeAdapter(type(send.message)).dump_python(send.message))
-        post(from_id, send)
+    def listen(source: int, to: int, message: PeerMessage) -> None:
+        sent_messages.append(TypeAdapter(type(message)).dump_python(message))
+        post(source, to, message)
 
-    cluster.post = listen  # type: ignore[method-assign] # to record the messages
+    cluster.network.send = listen  # type: ignore[method-assign] # to record the messages
     leader = cluster.elect(1)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     for number in range(1, 20):
         leader.step(ClientRequest(number, "session", open_session_payload(1000), 1000))
         cluster.settle()
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(2000)
     cluster.elect(2)
     cluster.pass_time(2000)
-    assert cluster.drivers[3].durable.snapshot is not None, "sent to it"
+    assert cluster.drivers[3].disk.durable.snapshot is not None, "sent to it"
     new = {"wall_us", "rules", "last_included_clock_us", "version", "clock_us"}
     assert len(sent_messages) > 100
     for message in sent_messages:

@@ -18,31 +18,31 @@ from qcore.replica.sessions.session_table import (
     open_session_payload,
     session_command_payload,
 )
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 from tests.replica.support.client_sessions import apply, restored, text_of
-from tests.replica.support.cluster import Cluster, Driver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 GET = json.dumps({"op": "get", "key": "n"})
 
 
-def ask(cluster: Cluster, driver: Driver, payload: str, request_id: int = 1) -> Reply:
+def ask(cluster: ReplicaCluster, driver: ReplicaDriver, payload: str, request_id: int = 1) -> Reply:
     driver.step(ClientRequest(request_id, "session", payload, 60_000))
     cluster.settle()
     return driver.replies[-1]
 
 
-def opened(cluster: Cluster, driver: Driver, lifetime_ms: int = 60_000) -> int:
+def opened(cluster: ReplicaCluster, driver: ReplicaDriver, lifetime_ms: int = 60_000) -> int:
     reply = ask(cluster, driver, open_session_payload(lifetime_ms))
     assert reply.result is not None
     return int(reply.result)
 
 
-def count(driver: Driver) -> object:
+def count(driver: ReplicaDriver) -> object:
     return json.loads(driver.replica.machine.query(GET))["value"]
 
 
 def test_repeated_sequence_number_gets_the_recorded_reply() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
     session = opened(cluster, leader)
     first = ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
@@ -54,7 +54,7 @@ def test_repeated_sequence_number_gets_the_recorded_reply() -> None:
 
 
 def test_retry_after_failover_and_restart_is_applied_once() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
     session = opened(cluster, leader)
     ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
@@ -70,23 +70,23 @@ def test_retry_after_failover_and_restart_is_applied_once() -> None:
 
 
 def test_a_snapshot_sent_to_a_follower_carries_the_sessions() -> None:
-    cluster = Cluster(raft=RaftConfig(1, max_snapshot_chunk=16))
+    cluster = ReplicaCluster(raft=RaftConfig(1, max_snapshot_chunk=16))
     leader = cluster.elect(1)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     session = opened(cluster, leader)
     ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
     leader.step(TriggerSnapshot())
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(600)
-    assert cluster.drivers[3].durable.snapshot is not None, "sent in chunks of 16 characters"
-    cluster.cut = {1}
+    assert cluster.drivers[3].disk.durable.snapshot is not None, "sent in chunks of 16 characters"
+    cluster.network.isolated = {1}
     third = cluster.elect(3)
     assert ask(cluster, third, session_command_payload(session, 1, 0, ADD)).error is None
     assert count(third) == 1
 
 
 def test_an_expired_session_is_an_explicit_error_by_log_time() -> None:
-    cluster = Cluster(rules=1)
+    cluster = ReplicaCluster(rules=1)
     leader = cluster.elect(1)
     session = opened(cluster, leader, lifetime_ms=1000)
     cluster.pass_time(900)
@@ -102,18 +102,22 @@ def test_an_expired_session_is_an_explicit_error_by_log_time() -> None:
         assert len(driver.replica.sessions) == 0
 
 
-def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) -> Driver:
+def behind_a_snapshot_with_the_clock_set_back(
+    cluster: ReplicaCluster, seconds: int
+) -> ReplicaDriver:
     """The log is compacted behind a snapshot, the leader restarts, and its wall clock goes back."""
     cluster.drivers[1].step(TriggerSnapshot(keep_entries=0))
-    assert cluster.drivers[1].durable.entries == []
+    assert cluster.drivers[1].disk.durable.entries == []
     cluster.restart(1)
-    cluster.wall_us -= seconds * 1_000_000 + 1_000_000  # `elect` lets a second pass
+    cluster.drivers[1].clock.wall_us -= (
+        seconds * 1_000_000 + 1_000_000
+    )  # `elect` lets a second pass
     return cluster.elect(1)
 
 
 def test_session_survives_a_clock_set_back_behind_a_snapshot() -> None:
     """Otherwise its last use would be recorded too early, and it would expire too soon."""
-    cluster = Cluster(1, rules=1)
+    cluster = ReplicaCluster(1, rules=1)
     session = opened(cluster, cluster.elect(1), lifetime_ms=2_000)
     leader = behind_a_snapshot_with_the_clock_set_back(cluster, 5)
     assert ask(cluster, leader, session_command_payload(session, 1, 0, ADD)).error is None
@@ -123,7 +127,7 @@ def test_session_survives_a_clock_set_back_behind_a_snapshot() -> None:
 
 
 def test_session_expired_before_a_snapshot_stays_expired() -> None:
-    cluster = Cluster(1, rules=1)
+    cluster = ReplicaCluster(1, rules=1)
     leader = cluster.elect(1)
     session = opened(cluster, leader, lifetime_ms=2_000)
     cluster.pass_time(4_000)
@@ -135,14 +139,14 @@ def test_session_expired_before_a_snapshot_stays_expired() -> None:
 
 
 def test_an_expired_session_is_the_same_error_through_a_follower() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     cluster.elect(1)
     reply = ask(cluster, cluster.drivers[2], session_command_payload(77, 1, 0, ADD))
     assert isinstance(reply.error, SessionExpired)
 
 
 def test_a_closed_session_is_gone() -> None:
-    cluster = Cluster()
+    cluster = ReplicaCluster()
     leader = cluster.elect(1)
     session = opened(cluster, leader)
     assert ask(cluster, leader, close_session_payload(session)).error is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qcore.core.config import RaftConfig
 from qcore.core.effects import AppendLog
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry
-from qcore.core.events import Tick, WriteDurable
+from qcore.core.events import Tick
 from qcore.core.log.growing_text import TextBuilder
 from qcore.core.version import FIRST_VERSION
 from qcore.machines.interface import ApplyContext
@@ -23,7 +23,7 @@ from qcore.replica.events import ClientRequest
 from qcore.replica.requests import writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import SnapshotBuilder
-from tests.replica.support.cluster import Cluster
+from tests.driver.replicas import ReplicaCluster
 
 CHUNK = 1000
 
@@ -102,7 +102,7 @@ def test_snapshot_is_built_as_the_log_grows_not_by_the_clock() -> None:
     """The policy counts bytes: a text of four-byte characters reaches it sooner."""
     first: list[int] = []
     for letter in "v🚀":
-        cluster = Cluster(1, snapshot_bytes=25_000)
+        cluster = ReplicaCluster(1, snapshot_bytes=25_000)
         driver = cluster.elect(1)
         for number in range(400):
             driver.request(number, put(f"k{number % 40}", 900, letter))
@@ -110,14 +110,14 @@ def test_snapshot_is_built_as_the_log_grows_not_by_the_clock() -> None:
             assert bytes_in_log < 25_000 + 4 * 40 * 3_700, (
                 "at most the policy and a multiple of the state"
             )
-        assert len(driver.snapshots_stored) >= 4
-        first.append(driver.snapshots_stored[0].snapshot.meta.last_included_index)
+        assert len(driver.disk.snapshots) >= 4
+        first.append(driver.disk.snapshots[0].snapshot.meta.last_included_index)
     assert first[1] < first[0] / 2
 
 
 def test_step_appends_bounded_bytes_and_the_next_continues() -> None:
     count = 300
-    cluster = Cluster(1, max_pending_requests=count)
+    cluster = ReplicaCluster(1, max_pending_requests=count)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     cluster.restart(1)
     driver = cluster.elect(1)
@@ -132,7 +132,7 @@ def test_step_appends_bounded_bytes_and_the_next_continues() -> None:
     per_step = writes.MAX_STEP_BYTES // len(command)
     assert [len(entries) for entries in appended] == [per_step, count - per_step]
     driver.stalled = False
-    driver.step(WriteDurable(driver.unsynced[-1]))
+    driver.persist()
     while driver.replica.has_apply_backlog:
         driver.step(Tick())
     ids = [reply.request_id for reply in driver.replies if reply.error is None]
@@ -140,7 +140,7 @@ def test_step_appends_bounded_bytes_and_the_next_continues() -> None:
 
 
 def test_leader_stops_appending_while_the_disk_is_behind() -> None:
-    cluster = Cluster(1, max_pending_requests=5000)
+    cluster = ReplicaCluster(1, max_pending_requests=5000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     driver = cluster.restart(1)
     cluster.elect(1)
@@ -153,8 +153,9 @@ def test_leader_stops_appending_while_the_disk_is_behind() -> None:
     assert DISK_WINDOW_BYTES <= bytes_written < DISK_WINDOW_BYTES + 10_000
     assert driver.replica.next_deadline() > cluster.now, "nothing to do until the write is durable"
     driver.stalled = False
+    driver.persist()
     while len(driver.replies) < 2000:
-        driver.step(WriteDurable(driver.unsynced[-1]) if driver.unsynced else Tick())
+        driver.step(Tick())
     assert driver.replica.core.last_log_index == before + 2000
 
 
@@ -181,7 +182,7 @@ def test_growing_text_equals_its_joined_parts() -> None:
 
 def test_fast_appending_follower_does_not_fall_behind() -> None:
     """For every message that it appends, it also applies as many entries. Otherwise its backlog would grow."""
-    cluster = Cluster(3, KeyValueMachine, max_pending_requests=10_000)
+    cluster = ReplicaCluster(3, KeyValueMachine, max_pending_requests=10_000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     for node_id in (1, 2, 3):
         cluster.restart(node_id)
@@ -201,7 +202,7 @@ def test_fast_appending_follower_does_not_fall_behind() -> None:
 
 
 def test_request_that_expires_in_the_queue_is_not_appended() -> None:
-    cluster = Cluster(1, max_pending_requests=5000)
+    cluster = ReplicaCluster(1, max_pending_requests=5000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     cluster.restart(1)
     driver = cluster.elect(1)
@@ -215,7 +216,7 @@ def test_request_that_expires_in_the_queue_is_not_appended() -> None:
     driver.step(Tick())
     assert [reply.request_id for reply in driver.replies if reply.error is not None] == [count]
     driver.stalled = False
-    driver.step(WriteDurable(driver.unsynced[-1]))
+    driver.persist()
     while driver.replica.has_apply_backlog or driver.replica.core.last_log_index == late:
         driver.step(Tick())
     written = [entry.data for entry in driver.replica.core.log_entries() if entry.kind == "command"]

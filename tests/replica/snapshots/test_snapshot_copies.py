@@ -16,7 +16,7 @@ from qcore.replica.events import Reply, RequestSnapshot
 from qcore.replica.requests.requested_snapshots import MAX_SNAPSHOT_REQUESTS
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_snapshot
-from tests.replica.support.cluster import Cluster, Driver
+from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
 #: Enough keys for a snapshot of many chunks.
 WIDE = 40
@@ -26,9 +26,9 @@ def put(key: str, text: str = "") -> str:
     return json.dumps({"op": "set", "key": key, "value": text or key})
 
 
-def filled(size: int = 3, keys: int = WIDE) -> Cluster:
+def filled(size: int = 3, keys: int = WIDE) -> ReplicaCluster:
     """A cluster with leader 1 and a state that is captured in several steps."""
-    cluster = Cluster(size)
+    cluster = ReplicaCluster(size)
     leader = cluster.elect(1)
     for number in range(keys):
         write(cluster, leader, f"key{number}", "x" * 4000)
@@ -36,14 +36,14 @@ def filled(size: int = 3, keys: int = WIDE) -> Cluster:
     return cluster
 
 
-def write(cluster: Cluster, driver: Driver, key: str, text: str = "") -> None:
+def write(cluster: ReplicaCluster, driver: ReplicaDriver, key: str, text: str = "") -> None:
     driver.request(900, put(key, text))
     cluster.settle()
     assert driver.replies.pop().error is None
 
 
 def ask(
-    driver: Driver,
+    driver: ReplicaDriver,
     request_id: int = 1,
     *,
     stale: bool = False,
@@ -53,7 +53,7 @@ def ask(
     driver.step(RequestSnapshot(request_id, timeout_ms, confirm_ms, stale))
 
 
-def outcome(cluster: Cluster, driver: Driver, request_id: int = 1) -> Reply:
+def outcome(cluster: ReplicaCluster, driver: ReplicaDriver, request_id: int = 1) -> Reply:
     """Advance time in small steps until the request has its outcome."""
     for _ in range(400):
         for reply in driver.replies:
@@ -65,7 +65,7 @@ def outcome(cluster: Cluster, driver: Driver, request_id: int = 1) -> Reply:
     raise AssertionError("no outcome")
 
 
-def copied(driver: Driver, reply: Reply) -> KeyValueMachine:
+def copied(driver: ReplicaDriver, reply: Reply) -> KeyValueMachine:
     """A fresh machine, restored from the snapshot that the reply names."""
     assert reply.error is None
     snapshot = driver.replica.core.snapshot
@@ -77,9 +77,9 @@ def copied(driver: Driver, reply: Reply) -> KeyValueMachine:
     return machine
 
 
-def isolated(cluster: Cluster, node_id: int) -> Driver:
+def isolated(cluster: ReplicaCluster, node_id: int) -> ReplicaDriver:
     """Cut a node off until it has no leader."""
-    cluster.cut = {1, 2, 3}
+    cluster.network.isolated = {1, 2, 3}
     cluster.now += 2_000_000
     cluster.drivers[node_id].step(Tick())
     cluster.settle()
@@ -102,10 +102,10 @@ def test_lagging_follower_copies_only_the_confirmed_state() -> None:
     """It has not applied everything that was acknowledged: it waits, and does not return the old state."""
     cluster = filled()
     follower = cluster.drivers[3]
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     write(cluster, cluster.leader(), "unseen")
     before = follower.replica.applied_index
-    cluster.cut = set()
+    cluster.heal()
     ask(follower)
     cluster.pass_time(200)
     reply = outcome(cluster, follower)
@@ -139,7 +139,7 @@ def test_existing_snapshot_is_reused_for_the_copy() -> None:
         outcome(cluster, leader, request_id)
     first, second = leader.replies[-2:]
     assert first.index == second.index
-    assert len(leader.snapshots_stored) == 1
+    assert len(leader.disk.snapshots) == 1
 
 
 def test_a_capture_that_began_too_early_is_followed_by_another() -> None:
@@ -154,7 +154,7 @@ def test_a_capture_that_began_too_early_is_followed_by_another() -> None:
     first, second, third = (outcome(cluster, leader, request_id) for request_id in (1, 2, 3))
     assert first.index < second.index == third.index
     assert "after" in copied(leader, second).query('{"op":"get","key":"after the first"}')
-    assert len(leader.snapshots_stored) == 2
+    assert len(leader.disk.snapshots) == 2
 
 
 def test_log_is_compacted_behind_a_copy_by_the_policy() -> None:
@@ -180,7 +180,7 @@ def test_without_a_leader_only_a_stale_copy_is_possible() -> None:
 
 def test_isolated_leader_reports_unconfirmed_copy_in_time() -> None:
     cluster = filled()
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     leader = cluster.drivers[1]
     ask(leader, timeout_ms=30)
     reply = outcome(cluster, leader)
@@ -199,7 +199,7 @@ def test_slow_capture_times_out_and_continues() -> None:
     ask(leader, 2)
     cluster.settle()
     assert outcome(cluster, leader, 2).error is None
-    assert len(leader.snapshots_stored) == 1, "the capture continued for the next request"
+    assert len(leader.disk.snapshots) == 1, "the capture continued for the next request"
 
 
 def test_confirmation_and_capture_have_separate_timeouts() -> None:
@@ -212,7 +212,7 @@ def test_confirmation_and_capture_have_separate_timeouts() -> None:
     asked_at = cluster.now
     assert outcome(cluster, leader, 1).error is None
     assert cluster.now - asked_at > 3000, "the capture continued after the time to confirm"
-    cluster.cut = {1}
+    cluster.network.isolated = {1}
     ask(leader, 2, confirm_ms=3)
     asked_at = cluster.now
     assert isinstance(outcome(cluster, leader, 2).error, DeadlineExceeded)
@@ -244,13 +244,13 @@ def test_installed_snapshot_completes_a_pending_copy() -> None:
     cluster = filled(keys=200)
     follower = cluster.drivers[3]
     ask(follower, stale=True)
-    cluster.cut = {3}
+    cluster.network.isolated = {3}
     for number in range(10):
         write(cluster, cluster.leader(), f"later{number}")
     ask(cluster.leader())
     cluster.settle()
     outcome(cluster, cluster.leader())
-    cluster.cut = set()
+    cluster.heal()
     assert not follower.replies
     for _ in range(20):
         cluster.pass_time(100)
@@ -261,7 +261,7 @@ def test_installed_snapshot_completes_a_pending_copy() -> None:
 def test_requests_are_bounded_and_all_get_their_outcome() -> None:
     cluster = filled()
     leader = cluster.leader()
-    cluster.cut = {1}  # no quorum confirms anything
+    cluster.network.isolated = {1}  # no quorum confirms anything
     for request_id in range(1, MAX_SNAPSHOT_REQUESTS + 2):
         ask(leader, request_id, timeout_ms=50)
     refused = outcome(cluster, leader, MAX_SNAPSHOT_REQUESTS + 1).error
@@ -269,7 +269,7 @@ def test_requests_are_bounded_and_all_get_their_outcome() -> None:
     assert 1 <= refused.retry_after_ms <= 50
     for request_id in range(1, MAX_SNAPSHOT_REQUESTS + 1):
         assert isinstance(outcome(cluster, leader, request_id).error, DeadlineExceeded)
-    cluster.cut = set()
+    cluster.heal()
     cluster.pass_time(100)
     ask(leader, 99)
     cluster.settle()
@@ -318,9 +318,9 @@ def test_copy_holds_acknowledged_writes_under_faults(steps: list[str], seed: int
                     other.step(Tick())
                 cluster.settle()
             case "cut":
-                cluster.cut = {node_id}
+                cluster.network.isolated = {node_id}
             case "heal":
-                cluster.cut = set()
+                cluster.heal()
             case _:
                 cluster.now += 1_000_000
                 driver.step(Campaign())
@@ -330,7 +330,7 @@ def test_copy_holds_acknowledged_writes_under_faults(steps: list[str], seed: int
         outcome(cluster, cluster.drivers[node_id], number)
 
 
-def _check(cluster: Cluster, promised: dict[tuple[int, int], int]) -> None:
+def _check(cluster: ReplicaCluster, promised: dict[tuple[int, int], int]) -> None:
     """Check each request that has its snapshot: it holds at least as many writes as were acknowledged before."""
     for node_id, driver in cluster.drivers.items():
         for reply in [reply for reply in driver.replies if reply.request_id < 1000]:

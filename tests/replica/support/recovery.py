@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from qcore.replica.sessions.session_table import open_session_payload
 from tests.core.support.safety_checks import require
+from tests.driver.replicas import ReplicaDriver
 from tests.replica.support.client_sessions import ClientSession, opened
-from tests.replica.support.faulty_cluster import TIMEOUT_MS, Driver, World
+from tests.replica.support.faulty_cluster import TIMEOUT_MS, World
 
 #: Elections may split, but not forever.
 PATIENCE = 60
@@ -40,27 +42,28 @@ def recover(world: World) -> None:
 
 
 def _heal(world: World) -> None:
-    world.cut.clear()
+    world.heal()
     for driver in world.drivers.values():
         driver.stalled = False
-        driver.set_speed(1000, world.now)
-        if driver.priority == 0:
+        driver.clock.speed = 1000
+        if driver.config.raft.priority == 0:
             # If only nodes of priority 0 hold the newest entries, they keep the others from leading.
-            driver.priority = 1
-            if driver.replica is not None:
-                world.persist(driver)
-                world.crash(driver)
-        if driver.replica is None:
-            world.restart(driver.node_id)
+            raft = replace(driver.config.raft, priority=1)
+            driver.config = replace(driver.config, raft=raft)
+            if driver.is_up:
+                driver.persist()
+                driver.crash()
+        if not driver.is_up:
+            driver.start()
     if all(driver.up.core.last_log_index == 0 for driver in world.alive()):
         # The first attempt was lost in a crash before another node got it: the operator tries again.
         world.safety.known_entries.clear()
         world.initialise()
 
 
-def _one_leader(world: World) -> Driver | None:
+def _one_leader(world: World) -> ReplicaDriver | None:
     """The leader of the newest term, once no membership change is pending."""
-    leaders = world.leaders()
+    leaders = world.leading()
     if not leaders:
         return None
     leader, core = leaders[-1], leaders[-1].up.core
