@@ -45,9 +45,10 @@ check: $(VENV)/.dev-deps ## lint, format, types, import rules, words, layout (re
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_architecture.py tests/test_words.py tests/test_layout.py
 
-fix: $(VENV)/.dev-deps ## let ruff rewrite what it can
+fix: $(VENV)/.dev-deps ## let ruff rewrite what it can, and renew the page of settings
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@$(BIN)/python -m tests.settings.page
 
 bench: $(VENV)/.run-deps ## the figures of benchmarks/README.md
 	@$(BIN)/python -m benchmarks
