@@ -54,9 +54,10 @@ check: $(VENV)/.dev-deps ## lint, format, types, import rules, words, layout (re
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/test_architecture.py tests/test_words.py tests/test_layout.py
 
-fix: $(VENV)/.dev-deps ## let ruff rewrite what it can
+fix: $(VENV)/.dev-deps ## let ruff rewrite what it can, and renew the page of settings
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@$(BIN)/python -m tests.settings.page
 
 docs: $(VENV)/.dev-deps ## the documentation site, to read without a server
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict

@@ -163,7 +163,7 @@ def settings_of(cls: type[_Settings], title: str = "") -> tuple[SettingField, ..
 
 
 def _settings(cls: type[_Settings], title: str) -> Iterator[SettingField]:
-    types = get_type_hints(cls)
+    types = _types(cls)
     for each in fields(cls):
         if _SETTING in each.metadata:
             found = SettingField(each.metadata[_SETTING], each, types[each.name], title)
@@ -193,8 +193,8 @@ def check_bounds(config: _Settings) -> None:
             raise ConfigError(f"{name} is {value}; it must be {about.allowed}")
 
 
-def for_node(cls: type[_T], values: Mapping[str, object]) -> _T:
-    """Make an object of a class of settings, and the objects that it holds, with the defaults of a real node.
+def build(cls: type[_T], values: Mapping[str, object]) -> _T:
+    """Make an object of a class of settings, and the objects that it holds.
 
     Args:
         cls: the class.
@@ -204,29 +204,52 @@ def for_node(cls: type[_T], values: Mapping[str, object]) -> _T:
     Raises:
         ConfigError: a name is unknown or missing, or a value is out of bounds.
     """
-    known = {each.field.name: each for each in settings_of(cls)}
-    wholes = {each.name for each in fields(cls) if _SECTION in each.metadata}
+    known = _field_names(cls)
     for name in values:
-        if name not in known and name not in wholes:
+        if name not in known:
             raise ConfigError(f"no setting is called {name}{near(name, known)}")
-    missing = [name for name, each in known.items() if each.is_required and name not in values]
-    if missing and not wholes & set(values):
-        raise ConfigError(f"a value is missing for: {', '.join(missing)}")
-    return _made(cls, values)
+    return _built(cls, values)
 
 
-def _made(cls: type[_T], values: Mapping[str, object]) -> _T:
-    types = get_type_hints(cls)
+def for_node(cls: type[_T], values: Mapping[str, object]) -> _T:
+    """The same with the defaults of a real node.
+
+    Raises:
+        ConfigError: as for `build`.
+    """
+    defaults = {
+        each.field.name: each.node_default for each in settings_of(cls) if not each.is_required
+    }
+    return build(cls, {**defaults, **values})
+
+
+def _built(cls: type[_T], values: Mapping[str, object]) -> _T:
+    types = _types(cls)
     own: dict[str, object] = {}
     for each in fields(cls):
         if each.name in values:
             own[each.name] = values[each.name]
         elif _SECTION in each.metadata:
-            own[each.name] = _made(types[each.name], values)
-        elif _SETTING in each.metadata:
-            default = each.metadata[_SETTING].node_default
-            own |= {} if default is _SAME else {each.name: default}
+            own[each.name] = _built(types[each.name], values)
+        elif each.default is each.default_factory is MISSING:
+            raise ConfigError(f"{each.name} is missing")
     return cast(_T, cast(Any, cls)(**own))
+
+
+@cache
+def _types(cls: type[_Settings]) -> dict[str, Any]:  # Any: see `SettingField.type`
+    return get_type_hints(cls)
+
+
+@cache
+def _field_names(cls: type[_Settings]) -> dict[str, None]:
+    """The names of all fields of the class and of the classes of settings that it holds."""
+    names: dict[str, None] = {}
+    for each in fields(cls):
+        names[each.name] = None
+        if _SECTION in each.metadata:
+            names |= _field_names(_types(cls)[each.name])
+    return names
 
 
 def near(name: str, names: Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""Builds the archives as docs/releasing.md says, and installs the wheel into an empty environment.
+"""Builds the archives as docs/how-to/releasing.md says, and installs the wheel into an empty environment.
 
 The environment sees the dependencies of the tests, but not the checkout: a `.pth` file adds the folder of the
 dependencies, and the interpreter does not execute the `.pth` files of a folder that was added like this. So the

@@ -89,11 +89,11 @@ def test_the_metadata_is_that_of_the_project(archives: Archives) -> None:
 
 
 def test_only_python_versions_that_were_tried_are_named() -> None:
-    """docs/releasing.md lists the versions with which the tests ran."""
+    """docs/how-to/releasing.md lists the versions with which the tests ran."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     start = "Programming Language :: Python :: 3."
     named = {line.removeprefix(start) for line in project["classifiers"] if line.startswith(start)}
-    tried = (CHECKOUT / "docs/releasing.md").read_text(encoding="utf-8")
+    tried = (CHECKOUT / "docs/how-to/releasing.md").read_text(encoding="utf-8")
     assert named
     for minor in named:
         assert f"| 3.{minor}." in tried

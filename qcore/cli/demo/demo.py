@@ -35,11 +35,12 @@ def demo(
             help="The directory for the picture and the trace.",
         ),
     ] = Path("out"),
-    config_file: Annotated[
+    topology: Annotated[
         Path | None,
         typer.Option(
+            "--topology",
             "--config-file",
-            envvar="QCORE_CONFIG_FILE",
+            envvar=["QCORE_TOPOLOGY", "QCORE_CONFIG_FILE"],
             parser=non_empty_path,
             metavar="PATH",
             help="Topology file of the real cluster. Default: the shipped topology.yaml.",
@@ -50,9 +51,9 @@ def demo(
 
     Takes about ten seconds.
     """
-    topology = config_file or shipped_folder("examples") / "topology.yaml"
+    topology = topology or shipped_folder("examples") / "topology.yaml"
     if not topology.exists():
-        raise ConfigError(f"--config-file: {topology} does not exist")
+        raise ConfigError(f"--topology: {topology} does not exist")
     ok = run_simulation(seed, out)
     print()
     ok = run_real_cluster(topology) and ok
@@ -97,13 +98,13 @@ def run_simulation(seed: int, out: Path) -> bool:
 # --- part 2 ---------------------------------------------------------------------------------------
 
 
-def run_real_cluster(config_file: Path) -> bool:
+def run_real_cluster(topology: Path) -> bool:
     """Kill -9 the leader of a real cluster while clients write. Return whether no acknowledged write is lost."""
     from qcore.cli.demo.demo_load import Writers, count_present
     from qcore.cli.demo.processes import LocalCluster
 
     print("2. For real: three processes, connected by WebSocket, each with a log in SQLite")
-    arguments = ["--config-file", str(config_file.absolute())]
+    arguments = ["--topology", str(topology.absolute())]
     with (
         tempfile.TemporaryDirectory(prefix="qcore-demo-") as directory,
         LocalCluster(Path(directory), size=3, arguments=arguments) as cluster,
@@ -114,7 +115,7 @@ def run_real_cluster(config_file: Path) -> bool:
         leader = cluster.wait_leader()
         print(f"   cluster {cluster_id} has begun, node {leader.node_id} leads")
         print(
-            f"   {config_file.name} is loaded through the log: state {cluster.wait_converged()[:12]} everywhere"
+            f"   {topology.name} is loaded through the log: state {cluster.wait_converged()[:12]} everywhere"
         )
         with Writers(cluster.endpoints) as writers:
             writers.wait_for(300)

@@ -137,7 +137,7 @@ def given_names(ctx: typer.Context, settings: Iterable[SettingField], file: str)
             case "ENVIRONMENT":
                 names[each.field.name] = each.variable
             case "DEFAULT_MAP":
-                names[each.field.name] = f"{file}: {each.name}"
+                names[each.field.name] = f"{each.name} in {file}"
             case _:
                 names[each.field.name] = each.option
     return names

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from qcore.core.config import RaftConfig, Safeguards
+from qcore.core.config import Safeguards
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
+from qcore.settings import build
 from qcore.sim.scenario.distributions import LatencySpec, uniform
 from qcore.sim.scenario.specs.node_settings import (
     NO_SETTINGS,
@@ -21,26 +22,12 @@ from qcore.sim.scenario.specs.node_settings import (
     known_safeguards,
     timeout_range,
 )
+from qcore.sim.scenario.specs.setting_keys import SETTING_KEYS, ClusterKeys
 from qcore.sim.scenario.values import (
     Flag,
     NodeId,
     Spec,
 )
-
-#: The settings that have the same name in a scenario as in `RaftConfig`; below, as in `ReplicaConfig`.
-_RAFT_SETTINGS = (
-    "heartbeat_ms",
-    "pre_vote",
-    "check_quorum",
-    "max_inflight_messages",
-    "max_inflight_bytes",
-    "max_batch_bytes",
-    "max_uncommitted_bytes",
-    "max_snapshot_chunk",
-    "lease_reads",
-    "max_clock_drift_percent",
-)
-_REPLICA_SETTINGS = ("snapshot_entries", "snapshot_bytes", "keep_entries", "max_rules")
 
 
 class DiskSpec(Spec):
@@ -56,7 +43,7 @@ class ClockSpec(Spec):
     drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] = 0
 
 
-class ClusterSpec(Spec):
+class ClusterSpec(ClusterKeys):
     """The nodes and their settings. `nodes` is a number or a list of ids.
 
     `machine` is `kv`, `entity`, or a custom state machine: `file.py:Class` or `module:Class`. `rules` are the apply
@@ -65,21 +52,7 @@ class ClusterSpec(Spec):
 
     nodes: tuple[NodeId, ...] = (1, 2, 3)
     election_timeout_ms: tuple[Positive, Positive] = (150, 300)
-    heartbeat_ms: Positive = 50
-    pre_vote: Flag = True
-    check_quorum: Flag = True
-    max_inflight_messages: Positive = 16
-    max_inflight_bytes: Positive = 1024 * 1024
-    max_batch_bytes: Positive = 256 * 1024
-    max_uncommitted_bytes: Positive = 64 * 1024 * 1024
-    max_snapshot_chunk: Positive = 256 * 1024
-    snapshot_entries: Natural = 0
-    snapshot_bytes: Natural = 0
-    keep_entries: Natural = 1000
     priorities: dict[NodeId, Natural] = Field(default_factory=dict)
-    lease_reads: Flag = False
-    max_clock_drift_percent: Natural = 10
-    max_rules: Rules = LATEST_RULES
     safeguards: dict[str, Flag] = Field(default_factory=dict)
     settings: dict[NodeId, NodeSettings] = Field(default_factory=dict)
     rules: Rules = LATEST_RULES
@@ -171,14 +144,13 @@ class ClusterSpec(Spec):
             return getattr(self, name) if value is None else value
 
         low, high = of("election_timeout_ms")
-        raft = RaftConfig(
-            node_id=node_id,
-            election_timeout_min_ms=low,
-            election_timeout_max_ms=high,
-            priority=self.priority_of(node_id)
-            if node_settings.priority is None
-            else node_settings.priority,
-            safeguards=Safeguards(**{**self.safeguards, **(node_settings.safeguards or {})}),
-            **{name: of(name) for name in _RAFT_SETTINGS},
-        )
-        return ReplicaConfig(raft, **{name: of(name) for name in _REPLICA_SETTINGS})
+        priority = node_settings.priority
+        values = {
+            "node_id": node_id,
+            "election_timeout_min_ms": low,
+            "election_timeout_max_ms": high,
+            "priority": self.priority_of(node_id) if priority is None else priority,
+            "safeguards": Safeguards(**{**self.safeguards, **(node_settings.safeguards or {})}),
+            **{each.field.name: of(each.field.name) for each in SETTING_KEYS},
+        }
+        return build(ReplicaConfig, values)

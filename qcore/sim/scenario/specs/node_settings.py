@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 
 from qcore.core.config import Safeguards
 from qcore.core.version import LATEST_RULES
-from qcore.sim.scenario.values import Flag, Spec
+from qcore.sim.scenario.specs.setting_keys import NodeKeys
+from qcore.sim.scenario.values import Flag
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
@@ -36,28 +37,14 @@ def known_safeguards(value: dict[str, bool]) -> dict[str, bool]:
     return value
 
 
-class NodeSettings(Spec):
+class NodeSettings(NodeKeys):
     """Settings of one node. A setting that is left out stays as it was.
 
     Each means the same as in `ClusterSpec`; `priority` is the node's entry in `priorities`.
     """
 
     election_timeout_ms: tuple[Positive, Positive] | None = None
-    heartbeat_ms: Positive | None = None
-    pre_vote: Flag | None = None
-    check_quorum: Flag | None = None
-    max_inflight_messages: Positive | None = None
-    max_inflight_bytes: Positive | None = None
-    max_batch_bytes: Positive | None = None
-    max_uncommitted_bytes: Positive | None = None
-    max_snapshot_chunk: Positive | None = None
-    snapshot_entries: Natural | None = None
-    snapshot_bytes: Natural | None = None
-    keep_entries: Natural | None = None
     priority: Natural | None = None
-    lease_reads: Flag | None = None
-    max_clock_drift_percent: Natural | None = None
-    max_rules: Rules | None = None
     safeguards: dict[str, Flag] | None = None
 
     @field_validator("election_timeout_ms", mode="before")
