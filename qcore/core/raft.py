@@ -1,23 +1,16 @@
-"""`RaftCore`: the only entry point of the core. Its `step` takes one event and returns effects.
-
-This module decides what each message does to the term, before the parts of the algorithm see it
-(paper, figure 2, "rules for servers"):
-
-| message's term | RequestVote | PreVote | append, snapshot | responses |
-|---|---|---|---|---|
-| above ours | adopt it, unless a leader is live | never adopted | adopt it and follow | adopt it |
-| ours | to its handler | to its handler | follow, to its handler | to its handler |
-| below ours | rejected with our term | rejected with our term | rejected with our term | ignored |
-"""
+"""`RaftCore`: the only entry point of the core. Its `step` takes one event and returns effects."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any, Final
 
 from qcore.core import membership
 from qcore.core.clocks.cluster_clock import CLOCK_GRANULARITY_US
 from qcore.core.config import RaftConfig
-from qcore.core.effects import Effect, MessageDropped, Role
+from qcore.core.dispatch.message_handlers import on_message
+from qcore.core.effects import Effect, Role
 from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
 from qcore.core.events import (
     Bootstrap,
@@ -37,19 +30,6 @@ from qcore.core.events import (
 )
 from qcore.core.leadership import election, takeover, transfer
 from qcore.core.log import compaction, replication
-from qcore.core.messages import (
-    AppendEntries,
-    AppendEntriesResponse,
-    InstallSnapshot,
-    InstallSnapshotResponse,
-    PreVote,
-    PreVoteResponse,
-    RaftMessage,
-    RequestVote,
-    RequestVoteResponse,
-    TimeoutNow,
-    TimeoutNowResponse,
-)
 from qcore.core.raft_server import RaftServer
 from qcore.core.reads import freshness, read_index
 from qcore.core.status import CoreStatus, cluster_clock_us, status_of
@@ -103,34 +83,7 @@ class RaftCore:
             self._advance_clock()
         effects: list[Effect] = []
         server.effects = effects
-        match event:
-            case MessageReceived(from_id=from_id, message=message):
-                self._on_message(from_id, message)
-            case WriteDurable(write_id=write_id):
-                self._on_write_durable(write_id)
-            case Tick():
-                self._on_tick()
-            case Propose():
-                replication.propose(server, event)
-            case ReadRequested(read_id=read_id):
-                read_index.on_read_requested(server, read_id, lease=event.lease)
-            case ReadCancelled(read_id=read_id):
-                read_index.cancel(server, read_id)
-            case PeerUnreachable(peer_id=peer_id):
-                replication.on_unreachable(server, peer_id)
-            case Campaign():
-                if server.role != "leader" and not election.is_bound_by_lease(server):
-                    election.campaign(server)
-            case SnapshotTaken():
-                compaction.on_snapshot_taken(server, event)
-            case Bootstrap():
-                self._on_bootstrap(event)
-            case ChangeMembership():
-                membership.change(server, event)
-            case LeaveJoint():
-                membership.leave(server, event)
-            case TransferLeadership(to=to):
-                transfer.begin(server, to)
+        _ON_EVENT[type(event)](server, event)
         if server.role == "leader":
             if server.settled_membership_index != server.membership_index:
                 membership.advance(server)
@@ -169,10 +122,7 @@ class RaftCore:
     @property
     def is_pristine(self) -> bool:
         """Whether this server may begin a cluster: its log is empty, and it has taken part in no election."""
-        server = self._server
-        # A crash during an earlier attempt leaves term 1 without a vote. No other node sends messages in that term.
-        touched = server.term > 1 or server.voted_for is not None
-        return not (server.log.last_index or touched) and server.membership.is_empty
+        return _is_pristine(self._server)
 
     @property
     def has_committed_in_term(self) -> bool:
@@ -297,8 +247,6 @@ class RaftCore:
         """The current status of the server, as immutable values."""
         return status_of(self._server)
 
-    # -- events ----------------------------------------------------------------------------------
-
     def _advance_clock(self) -> None:
         server = self._server
         if server.uses_cluster_clock:
@@ -317,180 +265,96 @@ class RaftCore:
             return min(contact, server.commit_advanced_at)
         return contact
 
-    def _on_tick(self) -> None:
-        server = self._server
+
+# -- events --------------------------------------------------------------------------------------
+
+
+def _is_pristine(server: RaftServer) -> bool:
+    # A crash during an earlier attempt leaves term 1 without a vote. No other node sends messages in that term.
+    touched = server.term > 1 or server.voted_for is not None
+    return not (server.log.last_index or touched) and server.membership.is_empty
+
+
+def _on_tick(server: RaftServer, _event: Tick) -> None:
+    if server.now < server.next_deadline():
+        return
+    if server.incoming_transfer is not None:
+        takeover.reject_transfer(server)
         if server.now < server.next_deadline():
             return
-        if server.incoming_transfer is not None:
-            takeover.reject_transfer(server)
-            if server.now < server.next_deadline():
-                return
-        if server.role != "leader":
-            election.campaign(server)
-        elif election.check_quorum(server):
-            read_index.begin_heartbeat_round(server)
-            replication.heartbeat(server)
-            transfer.transfer_by_priority(server)
+    if server.role != "leader":
+        election.campaign(server)
+    elif election.check_quorum(server):
+        read_index.begin_heartbeat_round(server)
+        replication.heartbeat(server)
+        transfer.transfer_by_priority(server)
 
-    def _on_write_durable(self, write_id: int) -> None:
-        server = self._server
-        server.mark_durable(write_id)
-        if server.role == "candidate":
-            election.count_own_vote(server)
-        elif server.role == "leader":
-            replication.maybe_commit(server)
 
-    def _on_bootstrap(self, event: Bootstrap) -> None:
-        server, initial = self._server, event.membership
-        if not self.is_pristine:
-            raise ConfigError(
-                f"node {server.node_id} already belongs to a cluster or has taken part in an election; "
-                "only a pristine node can be initialised"
-            )
-        if not initial.is_voter(server.node_id):
-            raise ConfigError(
-                f"node {server.node_id} is not among the voters {list(initial.voters)}; "
-                "initialise a node that is"
-            )
-        if server.config.priority == 0:
-            # Only this node holds the first configuration, which the first leader has to commit.
-            raise ConfigError(
-                f"node {server.node_id} has priority 0 and never leads: initialise a node that may lead"
-            )
-        if initial.is_joint:
-            raise ConfigError("a cluster begins with a simple configuration, this one is joint")
-        if (fault := initial.invalid_reason()) is not None:
-            raise ConfigError(f"this configuration cannot be used: {fault}")
-        server.term = 1
-        server.voted_for = None
-        server.save_hard_state()
-        kinds: list[EntryKind] = ["membership"]
-        data = [initial.to_json()]
-        if event.version is not None:
-            kinds.append("version")
-            data.append(event.version.to_json())
-        # With other voters, this clock may be the wrong one, and a stamp cannot be taken back. So these entries get no
-        # stamp. The leader's first stamp comes once the votes have reported the other clocks.
-        alone = len(initial.voters) == 1
-        unstamped = event.version is not None and event.version.rules >= 2 and not alone
-        replication.append_as_leader(server, kinds, data, 0 if unstamped else event.wall_us)
-        server.uncommitted_bytes = 0
-        server.emit_role_change()
+def _on_write_durable(server: RaftServer, event: WriteDurable) -> None:
+    server.mark_durable(event.write_id)
+    if server.role == "candidate":
+        election.count_own_vote(server)
+    elif server.role == "leader":
+        replication.maybe_commit(server)
+
+
+def _on_campaign(server: RaftServer, _event: Campaign) -> None:
+    if server.role != "leader" and not election.is_bound_by_lease(server):
         election.campaign(server)
 
-    # -- messages --------------------------------------------------------------------------------
 
-    def _on_message(self, from_id: int, message: RaftMessage) -> None:
-        server = self._server
-        if from_id == server.node_id:
-            server.emit(MessageDropped(from_id, message, "the sender has this server's own id"))
-            return
-        match message:
-            case AppendEntries() | InstallSnapshot():
-                self._on_leader_message(from_id, message)
-            case AppendEntriesResponse() | InstallSnapshotResponse():
-                if self._is_current_term(from_id, message):
-                    replication.on_response(server, from_id, message)
-            case RequestVote() | PreVote():
-                if message.candidate_id != from_id:
-                    server.emit(MessageDropped(from_id, message, "candidate_id is not the sender"))
-                elif isinstance(message, PreVote):
-                    election.on_pre_vote(server, from_id, message)
-                else:
-                    self._on_request_vote(from_id, message)
-            case PreVoteResponse():
-                # A grant is about the next term and carries the voter's current term, which may lag behind.
-                if message.term <= server.term or self._is_current_term(from_id, message):
-                    if server.incoming_transfer is not None:
-                        takeover.on_pre_vote_response(server, from_id, message)
-                    else:
-                        election.on_pre_vote_response(server, from_id, message)
-            case TimeoutNow():
-                if message.leader_id == from_id:
-                    takeover.on_timeout_now(server, from_id, message)
-                else:
-                    server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
-            case TimeoutNowResponse():
-                if self._is_current_term(from_id, message):
-                    transfer.on_timeout_now_response(server, from_id, message)
-            case RequestVoteResponse():
-                if self._is_current_term(from_id, message):
-                    election.on_request_vote_response(server, from_id, message)
+def _on_bootstrap(server: RaftServer, event: Bootstrap) -> None:
+    initial = event.membership
+    if not _is_pristine(server):
+        raise ConfigError(
+            f"node {server.node_id} already belongs to a cluster or has taken part in an election; "
+            "only a pristine node can be initialised"
+        )
+    if not initial.is_voter(server.node_id):
+        raise ConfigError(
+            f"node {server.node_id} is not among the voters {list(initial.voters)}; "
+            "initialise a node that is"
+        )
+    if server.config.priority == 0:
+        # Only this node holds the first configuration, which the first leader has to commit.
+        raise ConfigError(
+            f"node {server.node_id} has priority 0 and never leads: initialise a node that may lead"
+        )
+    if initial.is_joint:
+        raise ConfigError("a cluster begins with a simple configuration, this one is joint")
+    if (fault := initial.invalid_reason()) is not None:
+        raise ConfigError(f"this configuration cannot be used: {fault}")
+    server.term = 1
+    server.voted_for = None
+    server.save_hard_state()
+    kinds: list[EntryKind] = ["membership"]
+    data = [initial.to_json()]
+    if event.version is not None:
+        kinds.append("version")
+        data.append(event.version.to_json())
+    # With other voters, this clock may be the wrong one, and a stamp cannot be taken back. So these entries get no
+    # stamp. The leader's first stamp comes once the votes have reported the other clocks.
+    alone = len(initial.voters) == 1
+    unstamped = event.version is not None and event.version.rules >= 2 and not alone
+    replication.append_as_leader(server, kinds, data, 0 if unstamped else event.wall_us)
+    server.uncommitted_bytes = 0
+    server.emit_role_change()
+    election.campaign(server)
 
-    def _on_leader_message(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
-        server = self._server
-        if message.leader_id != from_id:
-            server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
-        elif message.term < 1:
-            server.emit(MessageDropped(from_id, message, "no node leads before term 1"))
-        elif message.term < server.term:
-            self._reject_stale_leader(from_id, message)
-        elif message.term == server.term and server.role == "leader":
-            server.emit(MessageDropped(from_id, message, "a second leader in this term"))
-        else:
-            self._follow(from_id, message)
 
-    def _on_request_vote(self, from_id: int, request: RequestVote) -> None:
-        server = self._server
-        if request.term < 1:
-            server.emit(MessageDropped(from_id, request, "no node campaigns before term 1"))
-            return
-        if request.term > server.term:
-            if not request.leadership_transfer and election.hears_live_leader(server):
-                # Do not even adopt the term: otherwise one isolated server could depose a working leader.
-                server.send(
-                    from_id, RequestVoteResponse(server.term, False), server.after_hard_state
-                )
-                return
-            if request.leadership_transfer and request.term == server.term + 1:
-                server.transfer_backoff.on_term_ended(server.now, by_transfer=True)
-            election.become_follower(server, request.term, None)
-        if request.leadership_transfer and server.membership.is_voter(from_id):
-            server.transfer_backoff.on_attempt(from_id, server.now)
-        election.on_request_vote(server, from_id, request)
-
-    def _follow(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
-        server = self._server
-        if (
-            message.term > server.term
-            or server.leader_id != from_id
-            or server.role in ("pre_candidate", "candidate")
-        ):
-            election.become_follower(server, message.term, from_id)
-        server.last_leader_contact = server.now
-        server.transfer_backoff.on_leader_message(server.now)
-        server.reset_election_deadline()
-        if isinstance(message, AppendEntries):
-            replication.on_append_entries(server, from_id, message)
-        else:
-            compaction.on_install_snapshot(server, from_id, message)
-
-    def _reject_stale_leader(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
-        """Inform a leader of an older term of the current term, so that it steps down."""
-        server = self._server
-        response: AppendEntriesResponse | InstallSnapshotResponse
-        if isinstance(message, AppendEntries):
-            response = AppendEntriesResponse(
-                server.term, False, 0, message.prev_log_index, 0, 0, message.round
-            )
-        else:
-            response = InstallSnapshotResponse(
-                server.term, message.last_included_index, 0, 0, message.round
-            )
-        server.send(from_id, response, server.after_hard_state)
-
-    def _is_current_term(
-        self,
-        from_id: int,
-        response: AppendEntriesResponse
-        | InstallSnapshotResponse
-        | PreVoteResponse
-        | RequestVoteResponse
-        | TimeoutNowResponse,
-    ) -> bool:
-        """Adopt a newer term. True if the response belongs to the term that this server was already in."""
-        server = self._server
-        if response.term > server.term:
-            election.become_follower(server, response.term, None)
-            return False
-        return response.term == server.term
+#: What handles an event, by class. `Any`: each handler takes the class that it is listed under.
+_ON_EVENT: Final[dict[type, Callable[[RaftServer, Any], None]]] = {
+    MessageReceived: on_message,
+    WriteDurable: _on_write_durable,
+    Tick: _on_tick,
+    Propose: replication.propose,
+    ReadRequested: read_index.on_read_requested,
+    ReadCancelled: read_index.cancel,
+    PeerUnreachable: replication.on_unreachable,
+    Campaign: _on_campaign,
+    SnapshotTaken: compaction.on_snapshot_taken,
+    Bootstrap: _on_bootstrap,
+    ChangeMembership: membership.change,
+    LeaveJoint: membership.leave,
+    TransferLeadership: transfer.begin,
+}

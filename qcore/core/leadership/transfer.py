@@ -22,6 +22,7 @@ from collections.abc import Collection
 from typing import Final
 
 from qcore.core.effects import TransferRejected, TransferStarted
+from qcore.core.events import TransferLeadership
 from qcore.core.leadership import election, priorities
 from qcore.core.log import replication
 from qcore.core.log.progress import Progress
@@ -35,8 +36,9 @@ STEADY_TIMEOUTS: Final = 20
 _REJECTED_TRANSFER: Final = "rejected the transfer: it could not win an election now"
 
 
-def begin(server: RaftServer, to: int | None) -> None:
-    """Start to transfer leadership to `to`, or to the best voter if `to` is None."""
+def begin(server: RaftServer, event: TransferLeadership) -> None:
+    """Start to transfer leadership to `event.to`, or to the best voter if that is None."""
+    to = event.to
     target = _best_voter(server) if to is None else to
     if server.role != "leader":
         server.emit(TransferRejected("not_leader", "this node is not the leader"))

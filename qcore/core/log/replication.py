@@ -6,7 +6,7 @@ from qcore.core import quorum
 from qcore.core.clocks import wall_time
 from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRejected
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Membership
-from qcore.core.events import Propose
+from qcore.core.events import PeerUnreachable, Propose
 from qcore.core.log import compaction
 from qcore.core.log.progress import Progress
 from qcore.core.messages import (
@@ -159,9 +159,9 @@ def _send_append(
     )
 
 
-def on_unreachable(server: RaftServer, peer: int) -> None:
+def on_unreachable(server: RaftServer, event: PeerUnreachable) -> None:
     """Messages in flight to the peer are probably lost: probe, or send the current chunk of its snapshot again."""
-    progress = server.progress.get(peer)
+    progress = server.progress.get(event.peer_id)
     if progress is None:
         return
     if progress.snapshot is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from qcore.core import quorum
 from qcore.core.effects import ReadReady, ReadRejected
+from qcore.core.events import ReadCancelled, ReadRequested
 from qcore.core.log import replication
 from qcore.core.log.progress import NOT_YET
 from qcore.core.raft_server import RaftServer
@@ -27,10 +28,11 @@ def begin_term(server: RaftServer) -> None:
     freshness.record_round_start(server)
 
 
-def on_read_requested(server: RaftServer, read_id: int, *, lease: bool = False) -> None:
+def on_read_requested(server: RaftServer, event: ReadRequested) -> None:
+    read_id = event.read_id
     if server.role != "leader":
         server.emit(ReadRejected(read_id))
-    elif lease and holds_lease(server):
+    elif event.lease and holds_lease(server):
         server.emit(ReadReady(read_id, server.commit_index))
     elif not _has_committed_in_term(server):
         server.reads.awaiting_commit[read_id] = None
@@ -39,9 +41,9 @@ def on_read_requested(server: RaftServer, read_id: int, *, lease: bool = False) 
         advance(server)
 
 
-def cancel(server: RaftServer, read_id: int) -> None:
+def cancel(server: RaftServer, event: ReadCancelled) -> None:
     """Forget a read that no client waits for. Otherwise a leader that cannot commit would keep every read."""
-    reads = server.reads
+    reads, read_id = server.reads, event.read_id
     reads.awaiting_commit.pop(read_id, None)
     reads.queued.pop(read_id, None)
     if reads.in_flight is not None:

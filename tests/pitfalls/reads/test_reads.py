@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from qcore.core import RaftConfig, RaftCore
+from qcore.core import RaftConfig
+from qcore.core.dispatch import message_handlers
 from qcore.core.events import MessageReceived, TransferLeadership
 from qcore.core.leadership import transfer
 from qcore.core.messages import (
@@ -118,8 +119,8 @@ def late_responses_arrive_after_leader_changes() -> bool:
     return is_served(cluster, 1, again)
 
 
-def accept_any_term(_core: RaftCore, _from: int, response: AppendEntriesResponse) -> bool:
-    return response.term <= _core.term
+def accept_any_term(server: RaftServer, response: AppendEntriesResponse) -> bool:
+    return response.term <= server.term
 
 
 def test_responses_of_an_earlier_term_confirm_no_read() -> None:
@@ -129,7 +130,7 @@ def test_responses_of_an_earlier_term_confirm_no_read() -> None:
 def test_without_term_check_old_responses_confirm_wrong_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(RaftCore, "_is_current_term", accept_any_term)
+    monkeypatch.setattr(message_handlers, "_is_current_term", accept_any_term)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         late_responses_arrive_after_leader_changes()
 

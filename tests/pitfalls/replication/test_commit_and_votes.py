@@ -7,6 +7,7 @@ import random
 import pytest
 
 from qcore.core import Membership, RaftConfig, RaftCore, Safeguards, quorum
+from qcore.core.dispatch import message_handlers
 from qcore.core.leadership import election
 from qcore.core.messages import AppendEntries, InstallSnapshot, PreVote, RequestVote
 from qcore.core.messages import RequestVoteResponse as Vote
@@ -258,8 +259,8 @@ def test_leader_of_lower_term_learns_the_higher_term() -> None:
 def test_without_rejection_old_leader_never_reaches_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def silent(_core: RaftCore, _from: int, _message: AppendEntries | InstallSnapshot) -> None:
+    def silent(_server: RaftServer, _from: int, _message: AppendEntries | InstallSnapshot) -> None:
         """Drops an append of an older term without an answer."""
 
-    monkeypatch.setattr(RaftCore, "_reject_stale_leader", silent)
+    monkeypatch.setattr(message_handlers, "_reject_stale_leader", silent)
     assert a_higher_term_rejoins() > 100
