@@ -19,7 +19,6 @@ from qcore.core.effects import (
     TruncateLog,
 )
 from qcore.core.events import Campaign, MessageReceived, Propose, ReadRequested, Tick
-from qcore.core.log.durable_state import apply_write
 from qcore.core.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -34,6 +33,7 @@ from qcore.core.messages import (
     TimeoutNowResponse,
 )
 from tests.core.support.single_core import LATER, THREE, become, only, pristine, receive, restored
+from tests.driver.disk import Disk
 
 numbers = st.one_of(
     st.integers(-2, 8), st.integers(-2, 8), st.sampled_from([-(2**70), -(2**31), 2**31, 2**70])
@@ -122,15 +122,14 @@ def allowed_terms(term: int, role: str, message: RaftMessage) -> set[int]:
     return allowed | {term + 1} if may_win else allowed
 
 
-class Disk:
-    """Executes the writes as a storage does, and requires that their ids have no gap."""
+class StrictDisk(Disk):
+    """Requires that the ids of the writes have no gap."""
 
     def __init__(self, core: RaftCore) -> None:
         """A disk that holds what the core holds now."""
         status = core.status()
-        self.state = DurableState(
-            HardState(status.term, status.voted_for, 0), None, core.log_entries()
-        )
+        hard_state = HardState(status.term, status.voted_for, 0)
+        super().__init__(DurableState(hard_state, None, core.log_entries()))
         self.last_write_id: int | None = None
 
     def store(self, effects: list[Effect]) -> None:
@@ -138,7 +137,8 @@ class Disk:
             if isinstance(effect, SaveHardState | AppendLog | TruncateLog | StoreSnapshot):
                 assert self.last_write_id in (None, effect.write_id - 1)
                 self.last_write_id = effect.write_id
-                apply_write(self.state, effect)
+                self.submit(effect)
+        self.sync()
 
 
 ROLES = ["pristine", "follower", "pre_candidate", "candidate", "leader"]
@@ -155,7 +155,7 @@ def test_no_message_raises_or_moves_the_term_illegally(
     core = pristine()
     if role != "pristine":
         core = become(restored((1, 1, 2), term=3, commit=2), role)
-    disk = Disk(core)
+    disk = StrictDisk(core)
     for message, other, honest in received:
         sender = sender_of(message, other) if honest else other
         before = core.status()
@@ -173,8 +173,8 @@ def test_no_message_raises_or_moves_the_term_illegally(
     # The core still works: it takes events and restarts from what it wrote.
     for event in (Tick(), Propose(["x"], 0), ReadRequested(1), Campaign(), Tick()):
         disk.store(core.step(event, LATER + 10_000_000))
-    assert disk.state.entries == core.log_entries()
-    again = RaftCore(RaftConfig(node_id=1), disk.state, rng=random.Random(1), now=LATER)
+    assert disk.durable.entries == core.log_entries()
+    again = RaftCore(RaftConfig(node_id=1), disk.durable, rng=random.Random(1), now=LATER)
     assert again.status().last_log_index == core.status().last_log_index
 
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from qcore.core import DurableState, Entry, HardState, RaftConfig, RaftCore
-from qcore.core.effects import Effect, ReadReady, SaveHardState, Send
-from qcore.core.events import Campaign, MessageReceived, ReadRequested, Tick, WriteDurable
+from qcore.core.effects import Effect, SaveHardState, Send
+from qcore.core.events import Campaign, Tick, WriteDurable
 from qcore.core.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -26,13 +26,12 @@ from qcore.core.version import ClusterVersion
 from tests.core.support.single_core import (
     LATER,
     THREE,
-    become,
     follow,
-    make_durable,
     receive,
     restored,
     sent_messages,
 )
+from tests.driver.cores import CoreCluster
 from tests.driver.first_state import started
 
 LEASES = RaftConfig(1, lease_reads=True)
@@ -122,23 +121,18 @@ def test_a_leader_counts_only_on_promises_as_long_as_its_lease(
     follower: RaftConfig, held: bool
 ) -> None:
     """Settings that differ between the servers may cost the lease, but never make reads stale."""
-    leader = become(restored(config=LEASES), "leader")
-    leader.step(WriteDurable(2), LATER)
-    other = RaftCore(follower, started(THREE, (1,), 0), rng=random.Random(2), now=0)
-    now = LATER
+    cluster = CoreCluster.of(3, LEASES)
+    cluster.drivers[2].config = follower
+    cluster.restart(2)
+    cluster.isolate(3)
+    leader = cluster.elect(1)
     for _ in range(3):
-        now = leader.next_deadline()
-        effects = leader.step(Tick(), now)
-        while requests := [e.message for e in effects if isinstance(e, Send) and e.to == 2]:
-            effects = []
-            for request in requests:
-                taken = other.step(MessageReceived(1, request), now)
-                make_durable(other, taken)
-                for response in sent_messages(taken, AppendEntriesResponse):
-                    effects += receive(leader, 2, response, now)
-    assert leader.commit_index >= 2
-    served = leader.step(ReadRequested(1, lease=True), now)
-    assert any(isinstance(effect, ReadReady) for effect in served) == held
+        cluster.advance(LEASES.heartbeat_ms)
+        leader.tick()
+        cluster.settle()
+    assert leader.core.commit_index >= 2
+    cluster.read(1, lease=True)
+    assert bool(leader.reads_ready) == held
 
 
 def test_without_leases_nothing_is_promised() -> None:
