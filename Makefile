@@ -8,7 +8,12 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long check fix bench lock clean run-deps dev-deps docs-deps
+.PHONY: help demo docs test test-long coverage check fix bench lock clean run-deps dev-deps docs-deps
+
+
+# The tests that measure the coverage: they need core, replica and storage, and take less time than all tests.
+COVERAGE_TESTS := tests/core tests/replica tests/storage tests/pitfalls/leadership tests/pitfalls/reads
+COVERED := qcore/core/*,qcore/replica/*,qcore/storage/*
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +52,13 @@ test: $(VENV)/.dev-deps ## the test suite (under 8 minutes on 2 cores)
 
 test-long: $(VENV)/.dev-deps ## every test, the long campaigns too
 	@$(BIN)/python -m pytest -n 2 --timeout 3600
+
+coverage: $(VENV)/.dev-deps ## branch coverage of qcore; fails below 100 % of core, replica and storage
+	@rm -rf out/coverage && mkdir -p out/coverage
+	@$(BIN)/coverage run -m pytest -n 2 -m "not long and not process" $(COVERAGE_TESTS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+	@$(BIN)/coverage report --include="$(COVERED)" --fail-under=100
 
 check: $(VENV)/.dev-deps ## lint, format, types, import rules, words, layout (reads only)
 	@$(BIN)/ruff check .

@@ -56,3 +56,17 @@ def test_a_configuration_cannot_change_under_a_running_server() -> None:
     config = RaftConfig(node_id=1)
     with pytest.raises(FrozenInstanceError):
         config.pre_vote = False  # type: ignore[misc] # the test needs the forbidden assignment
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"priority": -1}, r"priority is -1; it must be at least 0 \(0 never leads\)"),
+        ({"max_clock_drift_percent": -1}, "max_clock_drift_percent is -1; it must be from 0 to 99"),
+        ({"max_clock_drift_percent": 100}, "max_clock_drift_percent is 100; it must be from 0"),
+        ({"lease_reads": True, "check_quorum": False}, "lease_reads needs check_quorum"),
+    ],
+)
+def test_value_that_would_be_unsafe_is_refused(values: dict[str, int], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        RaftConfig(node_id=1, **values)  # type: ignore[arg-type] # every field named here is a number

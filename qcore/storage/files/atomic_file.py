@@ -103,7 +103,7 @@ class AtomicFile:
             _link_unnamed(self.file.fileno(), name)
             self._name = name
             return name
-        # It cannot be linked. A copy with a name can be renamed.
+        # It cannot be linked, such as without /proc. A copy with a name can be renamed.
         self._name, file = _named(self._target)
         with os.fdopen(file, "wb") as copy:
             self.file.seek(0)
@@ -119,26 +119,18 @@ def _unnamed(directory: Path) -> int | None:
     if flag is None:
         return None
     try:
-        file = os.open(directory, flag | os.O_RDWR | os.O_CLOEXEC, _MODE)
+        return os.open(directory, flag | os.O_RDWR | os.O_CLOEXEC, _MODE)
     except OSError as error:
         if error.errno in _NO_UNNAMED_FILES:
             return None
         raise
-    if not os.path.exists(_path_of(file)):
-        os.close(file)  # without /proc it can never get a name
-        return None
-    return file
-
-
-def _path_of(file: int) -> str:
-    return f"/proc/self/fd/{file}"
 
 
 def _link_unnamed(file: int, name: Path) -> None:
     # With a directory Python calls linkat(2), which can follow the link in /proc. link(2) would link to that link.
     directory = os.open(name.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.link(_path_of(file), name, src_dir_fd=directory, follow_symlinks=True)
+        os.link(f"/proc/self/fd/{file}", name, src_dir_fd=directory, follow_symlinks=True)
     finally:
         os.close(directory)
 

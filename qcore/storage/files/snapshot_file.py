@@ -116,17 +116,16 @@ class SnapshotFileWriter:
         self._header = header
         self._size = 0
         self._digest = hashlib.sha256()
+        line = header.line()
         try:
             self._new = AtomicFile(check_target(target, force=force))
+            try:
+                self._new.file.write(line)
+            except BaseException:
+                self._new.discard()
+                raise
         except OSError as error:
             raise _file_error("write", target, error) from error
-        try:
-            self._new.file.write(header.line())
-        except BaseException as error:
-            self._new.discard()
-            if isinstance(error, OSError):
-                raise _file_error("write", target, error) from error
-            raise
 
     def __enter__(self) -> Self:
         return self

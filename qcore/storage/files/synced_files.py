@@ -155,8 +155,6 @@ def preallocate(path: Path, size: int) -> None:
     """
     try:
         file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
     except OSError as error:
         raise error_from_os(error, f"open {path}") from error
     try:

@@ -153,8 +153,6 @@ def check_read_only(path: Path) -> StructureCheck:
         uri = f"{path.as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=0)
         _check_structure(path, connection)
-        if connection.execute("PRAGMA user_version").fetchone()[0] < FIRST_WRITTEN_VERSION:
-            return StructureCheck(True, None)
         row = connection.execute("SELECT sequence FROM state").fetchone()
         known = row is not None and isinstance(row[0], int)
         return StructureCheck(True, row[0] if known else None)

@@ -114,10 +114,8 @@ class MarkFile:
             raise error_from_os(error, f"sync {self._path}") from error
 
     def close(self) -> None:
-        """Close the file. Idempotent."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Close the file. Call it once."""
+        os.close(self._file)
 
 
 def check_sequence(path: Path, sequence: int | None, mark: Mark) -> None:

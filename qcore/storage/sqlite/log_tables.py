@@ -166,3 +166,5 @@ def write_needs_layout_3(write: Write) -> bool:
             return needs_layout_3(snapshot.meta)
         case TruncateLog():
             return False
+        case _:
+            assert_never(write)

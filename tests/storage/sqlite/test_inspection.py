@@ -86,3 +86,20 @@ def test_a_damaged_snapshot_names_no_version(tmp_path: Path) -> None:
 
 def files(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_directory_without_a_snapshot_has_none(tmp_path: Path) -> None:
+    open_storage(tmp_path).close()
+    assert stored_snapshot(tmp_path) is None
+
+
+def test_inspection_keeps_the_index_of_another_reader(tmp_path: Path) -> None:
+    """The other program needs SQLite's file of shared memory until it closes the database."""
+    directory = crashed(tmp_path / "data")
+    with closing(sqlite3.connect(directory.path / "log.db")) as reader:
+        (before,) = reader.execute("SELECT count(*) FROM log").fetchone()
+        index = directory.path / "log.db-shm"
+        node = index.stat().st_ino
+        assert stored_snapshot(directory.path) == directory.content.snapshot
+        assert index.stat().st_ino == node
+        assert reader.execute("SELECT count(*) FROM log").fetchone() == (before,)

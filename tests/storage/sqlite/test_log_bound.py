@@ -258,6 +258,23 @@ def test_footprint_matches_the_disk(seed: int) -> None:
         assert meter.footprint.log_bytes == total
 
 
+def test_hard_state_is_no_part_of_the_footprint() -> None:
+    meter = FootprintMeter(DurableState(HardState(2, None, 0), None, [entry(1), entry(2)]))
+    before = meter.footprint
+    meter.written([SaveHardState(1, HardState(3, 1, 2))])
+    assert meter.footprint == before
+
+
+def test_compaction_of_everything_ends_at_the_last_entry() -> None:
+    entries = [entry(index) for index in range(1, 5)]
+    meter = FootprintMeter(DurableState(HardState(2, None, 0), None, entries))
+    size = entries[0].size_bytes()
+    assert meter.compaction_index(9, 100 * size) == 4
+    assert meter.compaction_index(3, 100 * size) == 3
+    assert meter.compaction_index(9, 2 * size) == 2
+    assert meter.compaction_index(9, 1) == 1, "at least one entry"
+
+
 def test_batches_are_bounded_in_bytes_not_in_characters() -> None:
     assert group_commit.size_bytes(AppendLog(1, [entry(1, "🚀" * 100)])) == 64 + 48 + 400
     with closing(sqlite3.connect(":memory:")) as connection:

@@ -134,3 +134,15 @@ def test_rejected_write_does_not_enter_layout_3(tmp_path: Path) -> None:
     storage.write([AppendLog(1, [Entry(91, 2, "command", "fine", 0)])])
     storage.close()
     assert layout_of(directory.path) == 2
+
+
+def test_write_ahead_file_of_an_older_layout_is_migrated(tmp_path: Path) -> None:
+    """A crash left it, and its sequence numbers are checked like those of the current layout."""
+    directory = stopped(tmp_path / "data", layout=2)
+    as_version_1(directory.path)
+    with closing(sqlite3.connect(directory.path / DATABASE)) as connection:
+        connection.execute("CREATE TABLE added (id INTEGER)")
+        connection.execute("DROP TABLE added")
+        copy = directory.copy(tmp_path / "copy")
+    assert (copy.path / f"{DATABASE}-wal").stat().st_size > 0
+    assert outcome(copy) == "same"

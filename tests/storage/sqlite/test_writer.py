@@ -300,3 +300,42 @@ def test_callbacks_come_on_the_loops_thread(tmp_path: Path) -> None:
     storage = SqliteStorage.open(tmp_path, 1, wal_bytes=100_000)
     assert [entry.index for entry in storage.load().entries] == list(range(1, 301))
     storage.close()
+
+
+def test_writer_that_was_never_started_writes_nothing(storage: SlowStorage) -> None:
+    seen: list[object] = []
+    writer = GroupCommitWriter(
+        storage,
+        lambda call: call(),
+        on_durable=seen.append,
+        on_error=seen.append,
+        on_disk_full=seen.append,
+    )
+    writer.submit([append(1)])
+    assert writer.close(DEADLINE_S)
+    assert (storage.load().entries, seen) == ([], [])
+
+
+def test_storage_without_idle_work_is_left_alone() -> None:
+    """The thread sleeps until the next submission."""
+    timeouts: list[float | None] = []
+
+    class Watched(SimpleQueue[object]):
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
+            timeouts.append(timeout)
+            return super().get(block, timeout)
+
+    storage = MemoryStorage(1)
+    writer = GroupCommitWriter(
+        storage,
+        lambda call: call(),
+        on_durable=lambda _write_id: None,
+        on_error=lambda error: pytest.fail(str(error)),
+        on_disk_full=lambda error: pytest.fail(str(error)),
+    )
+    writer._queue = Watched()  # type: ignore[assignment]  # the type of its items is private
+    writer.start()
+    writer.submit([SaveHardState(1, HardState(2, 1, 0))])
+    assert writer.close(DEADLINE_S)
+    assert storage.load().hard_state.term == 2
+    assert set(timeouts) == {None}
