@@ -18,6 +18,7 @@ import typer
 
 from qcore.cli.main import app
 from tests.checkout import CHECKOUT, DOCS
+from tests.documents import DOCUMENTS, name, read
 
 PYTHON_PAGES = DOCS / "reference" / "python"
 
@@ -28,6 +29,11 @@ _TAG = re.compile(r"<(\w+)\b([^>]*)>")
 _TARGET = re.compile(r"\b(href|src|srcset|data|poster)=(?:\"([^\"]*)\"|'([^']*)'|([^\s>]+))")
 _OTHER_HOST = re.compile(r"(?:https?:)?//")
 _LOADED_BY_CSS = re.compile(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]*)")
+
+_TEXT_ELEMENT = re.compile(r"<(?:p|li|td)>(.*?)</(?:p|li|td)>", re.DOTALL)
+_RAW_MARKDOWN = re.compile(r"```|\*\*|\]\(|(?:^|\n)(?:\||[-*] |\d+\. )")
+#: A block within an item of a list. Python's Markdown wants four spaces before it, others are content with two.
+_NARROW_BLOCK = re.compile(r"(?:^\n {1,3}\S|^ {1,3}(?:[-*]|\d+\.) ).*", re.M)
 
 
 def build(folder: Path) -> list[str]:
@@ -79,6 +85,17 @@ def broken_targets(site: Path) -> list[str]:
     return broken
 
 
+def raw_markdown(site: Path) -> list[str]:
+    """Text on a page that was written as a block, a list, a table or a link, and is not shown as one."""
+    found: list[str] = []
+    for page in site.rglob("*.html"):
+        for element in _TEXT_ELEMENT.findall(page.read_text(encoding="utf-8")):
+            text = re.sub(r"<code>.*?</code>", "", element, flags=re.DOTALL)
+            if _RAW_MARKDOWN.search(re.sub(r"<[^>]+>", "", text)) or r"\|" in element:
+                found.append(f"{page.relative_to(site)}: {element[:200]}")
+    return found
+
+
 def undocumented_names(site: Path) -> list[str]:
     """The public names that have no entry on the page of their package."""
     missing: list[str] = []
@@ -111,6 +128,7 @@ def test_the_site_is_complete_and_needs_no_network(tmp_path: Path) -> None:
     printed = build(tmp_path)
     assert [line for line in printed if not EXPECTED_LINE.fullmatch(line)] == []
     assert not broken_targets(tmp_path)
+    assert not raw_markdown(tmp_path)
     assert not undocumented_names(tmp_path)
 
     for file in [*tmp_path.rglob("*.html"), *tmp_path.rglob("*.css")]:
@@ -127,6 +145,19 @@ def test_the_site_is_complete_and_needs_no_network(tmp_path: Path) -> None:
     assert 'href="design.html"' in text("explanation/architecture.html"), (
         "a page from outside docs/"
     )
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_blocks_in_lists_are_indented_by_four_spaces(path: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", read(path), flags=re.M | re.S)
+    assert _NARROW_BLOCK.findall(text) == []
+
+
+def test_a_block_with_too_few_spaces_is_found() -> None:
+    for good in ("- one\n  two\n", "- one\n\n    two\n", "- one\n    - two\n"):
+        assert _NARROW_BLOCK.findall(good) == []
+    for planted in ("- one\n\n  two\n", "- one\n  - two\n", "1. one\n   1. two\n"):
+        assert len(_NARROW_BLOCK.findall(planted)) == 1, planted
 
 
 def test_the_make_target_builds_as_the_test_does() -> None:
@@ -162,3 +193,14 @@ def test_a_broken_target_in_the_site_is_found(tmp_path: Path) -> None:
     for planted in ("folder/", "none.html", "other.html#none", "#none"):
         (tmp_path / "page.html").write_text(f'{good}<a href="{planted}">x</a>')
         assert broken_targets(tmp_path) == [f"page.html: {planted}"]
+
+
+def test_markdown_that_is_not_shown_as_meant_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<p>one - two\nthree <code>**</code></p><td><code>a|b</code></td>")
+    assert raw_markdown(tmp_path) == []
+    for planted in ("<p>one\n- two</p>", "<li>| a |</li>", "<p>```json send</p>", "<p>[a](b)</p>"):
+        page.write_text(planted)
+        assert len(raw_markdown(tmp_path)) == 1, planted
+    page.write_text(r"<td><code>a\|b</code></td>")
+    assert len(raw_markdown(tmp_path)) == 1

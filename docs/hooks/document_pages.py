@@ -1,7 +1,8 @@
-"""A hook of MkDocs: documents outside docs/ become pages of the site, and links between documents stay true.
+"""A hook of MkDocs: documents outside docs/ become pages of the site, and every document is shown as it was meant.
 
 A link in a document is a path in the checkout, so it works where the checkout is browsed. This hook turns it into a
-path in the site. A link to a file that is no page, such as a scenario, becomes plain text.
+path in the site. A link to a file that is no page, such as a scenario, becomes plain text. It also replaces what
+Python's Markdown does not know: a second word after the language of a code block, and `\\|` in code in a table.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ _LINK = re.compile(
     re.M | re.S,
 )
 
+#: The first line of a code block whose language is followed by more words, such as `json expect`.
+_TITLED_FENCE = re.compile(r"^```(?P<language>\w+) (?P<title>[\w ]+)$", re.M)
+_TABLE_ROW = re.compile(r"^\|.*\|$", re.M)
+_CODE_SPAN = re.compile(r"`[^`\n]+`")
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of `OUTSIDE`."""
@@ -40,7 +46,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite the links of a page."""
+    """Rewrite the Markdown of a page."""
+    markdown = _TITLED_FENCE.sub(r'```\g<language> title="\g<title>"', markdown)
+    markdown = _TABLE_ROW.sub(
+        lambda row: _CODE_SPAN.sub(lambda code: code[0].replace(r"\|", "|"), row[0]), markdown
+    )
     here = page.file.src_uri
     document = _SOURCES.get(here, f"docs/{here}")
 
