@@ -18,6 +18,7 @@ FOUNDATION = {
     "qcore",
     "qcore.errors",
     "qcore.files",
+    "qcore.percentiles",
     "qcore.display",
     "qcore.trace",
     "qcore.__version__",
@@ -55,6 +56,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "display": set(),
     "errors": set(),
     "files": set(),
+    "percentiles": {"qcore.errors"},
     "trace": {"qcore.errors"},
 }
 

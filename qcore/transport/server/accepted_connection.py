@@ -180,7 +180,6 @@ class AcceptedConnection(Connection):
         reject = self._protocol.reject
         path = path_of(request)
         if head_only or "Upgrade" not in request.headers:
-            self._server.counts.http_requests += 1
             return plain_response(self._protocol, path, self._server.handler.on_http)
         if path not in WEBSOCKET_PATHS:
             return reject(404, f"WebSocket connections go to {' or '.join(WEBSOCKET_PATHS)}\n")
@@ -384,7 +383,6 @@ class AcceptedConnection(Connection):
                 return
             kind = type(message)
             if kind in server.requests:
-                server.counts.messages_received += 1
                 self.unanswered += 1
                 server.handler.on_message(self, message)
             elif kind in _PEER_ONLY:
@@ -402,7 +400,6 @@ class AcceptedConnection(Connection):
         if self.peer is None:
             self._violation(type(message).__name__)
             return
-        self._server.counts.messages_received += 1
         self._server.handler.on_message(self, message)
 
     def _handle_malformed(self, malformed: Malformed) -> None:
