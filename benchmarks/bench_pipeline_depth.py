@@ -31,11 +31,11 @@ from benchmarks.support.pipeline_model import (
     Load,
     PipelineModel,
     burst_and_reads,
-    percentile,
     steady,
 )
 from qcore.cli.demo.processes import LocalCluster
 from qcore.core import RaftConfig
+from qcore.percentiles import percentile
 
 KIB = 1024
 DEPTHS = (1, 2, 4, 8, 16, 64, 256)
@@ -82,7 +82,7 @@ def depth_rows() -> list[dict[str, float]]:
             for shared_syncs in (True, False):
                 seen = at_depth(depth, load, shared_syncs=shared_syncs)
                 syncs = "shared" if shared_syncs else "single"
-                row[f"{name}_{syncs}_p99_ms"] = percentile(seen.commands, 99) / 1000
+                row[f"{name}_{syncs}_p99_ms"] = percentile(sorted(seen.commands), 99) / 1000
         rows.append(row)
     return rows
 

@@ -36,6 +36,7 @@ from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wa
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
+from qcore.percentiles import percentile
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
@@ -94,11 +95,6 @@ class Load:
 
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
-
-    def percentile(self, share: float) -> float:
-        """A percentile of the latencies, in seconds."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 async def write_paced(
@@ -253,9 +249,10 @@ def snapshot_lines(node: NodeProcess) -> list[str]:
 def report(result: Phase) -> None:
     """Print one row."""
     load = result.load
+    ordered = sorted(load.latencies) or [0.0]
     writes = (
-        f"{len(load.latencies):6,} writes  p50 {1000 * load.percentile(0.5):5.1f}  "
-        f"p99 {1000 * load.percentile(0.99):6.1f}  max {1000 * load.percentile(1):6.1f} ms  errors {load.errors}"
+        f"{len(load.latencies):6,} writes  p50 {1000 * percentile(ordered, 50):5.1f}  "
+        f"p99 {1000 * percentile(ordered, 99):6.1f}  max {1000 * ordered[-1]:6.1f} ms  errors {load.errors}"
         if load.latencies or load.errors
         else ""
     )

@@ -18,6 +18,7 @@ FOUNDATION = {
     "qcore",
     "qcore.errors",
     "qcore.files",
+    "qcore.percentiles",
     "qcore.display",
     "qcore.settings",
     "qcore.lazy_names",
@@ -72,6 +73,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "settings": {"qcore.errors"},
     "lazy_names": set(),
     "release": {"qcore.errors"},
+    "percentiles": {"qcore.errors"},
     "trace": {"qcore.errors"},
 }
 

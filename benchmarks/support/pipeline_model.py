@@ -234,9 +234,3 @@ def burst_and_reads(commands: int, size: int, reads: int, every_us: int) -> Load
     ]
     load += [((number + 1) * every_us, ReadRequested(number)) for number in range(reads)]
     return load
-
-
-def percentile(values: list[int], percent: int) -> int:
-    """The percentile, by nearest rank."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from qcore.analysis.figure import run_figure, save_run_figure
     from qcore.analysis.network_plot import draw_network, network_at
     from qcore.analysis.plots import (
-        percentile,
         plot_commit_latency,
         plot_commits,
         plot_leaderless_distribution,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     )
     from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load, merge
     from qcore.analysis.tables import TraceTables, read_tables
+    from qcore.percentiles import percentile
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -42,7 +42,6 @@ else:
                 "network_at",
             ),
             "qcore.analysis.plots": (
-                "percentile",
                 "plot_commit_latency",
                 "plot_commits",
                 "plot_leaderless_distribution",
@@ -59,6 +58,7 @@ else:
                 "TraceTables",
                 "read_tables",
             ),
+            "qcore.percentiles": ("percentile",),
         },
     )
 

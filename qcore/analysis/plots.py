@@ -22,7 +22,7 @@ from qcore.analysis.style import (
     shade_faults,
 )
 from qcore.analysis.tables import TraceTables
-from qcore.errors import ConfigError
+from qcore.percentiles import percentile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -341,18 +341,6 @@ def plot_commit_latency(
         if handle is not None:
             handle.set_alpha(1)
     return ax
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest of the sorted values that at least `share` percent of them do not exceed.
-
-    Raises:
-        ConfigError: there are no values.
-    """
-    if not ordered:
-        raise ConfigError("no percentile of no values: give the values of at least one run")
-    rank = -(-len(ordered) * share // 100)
-    return ordered[max(0, int(rank) - 1)]
 
 
 def _span_s(table: TraceTables) -> float:

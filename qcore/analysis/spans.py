@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from qcore.trace import TraceRecord
 
 #: The roles of a trace, and `down` for a server that does not run.
-ROLES = ("leader", "candidate", "pre_candidate", "follower", "learner", "down")
 
 #: The `why` of a process that is frozen and will continue.
 PAUSE = "pause"

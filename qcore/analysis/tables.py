@@ -87,16 +87,6 @@ class MessageRow:
 
 
 @dataclass(slots=True, frozen=True)
-class LagRow:
-    """A server's commit index reached `index` `lag_us` after that of the first server."""
-
-    index: int
-    node: int
-    first_us: int
-    lag_us: int
-
-
-@dataclass(slots=True, frozen=True)
 class ViolationRow:
     """A check failed."""
 
@@ -156,33 +146,6 @@ class TraceTables:
     faults: Rows[FaultWindow]
     gaps: Rows[GapRow]
     violations: Rows[ViolationRow]
-
-    def commit_lags(self) -> Rows[LagRow]:
-        """The time that each server took to learn that an index, or a later one, is committed.
-
-        An index that a server learns again after a restart does not count.
-        """
-        first: dict[int, int] = {}
-        known: dict[int, int] = {}
-        highest = 0
-        lags = Rows(LagRow)
-        for row in self.commits:
-            if row.index <= known.get(row.node, 0):
-                continue
-            known[row.node] = row.index
-            for index in range(highest + 1, row.index + 1):
-                first[index] = row.t_us
-            highest = max(highest, row.index)
-            lags.append(LagRow(row.index, row.node, first[row.index], row.t_us - first[row.index]))
-        return lags
-
-    def operation_latencies_us(self, *ops: str) -> list[int]:
-        """The latencies of operations with outcome ok, of these kinds or of all."""
-        return [
-            row.latency_us
-            for row in self.operations
-            if row.latency_us is not None and (not ops or row.op in ops)
-        ]
 
     def leaderless_after(self, t_us: int) -> Span | None:
         """The first stretch without a leader that begins or continues at `t_us` or later."""
@@ -314,7 +277,6 @@ __all__ = [
     "CommitRow",
     "FaultWindow",
     "GapRow",
-    "LagRow",
     "Leadership",
     "MessageRow",
     "OperationRow",

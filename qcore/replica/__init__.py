@@ -13,6 +13,5 @@
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.replica import Replica
-from qcore.replica.replica_status import ReplicaStatus
 
-__all__ = ["DurabilityGate", "Replica", "ReplicaConfig", "ReplicaStatus"]
+__all__ = ["DurabilityGate", "Replica", "ReplicaConfig"]

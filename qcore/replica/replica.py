@@ -53,7 +53,6 @@ from qcore.replica.messages import (
     ReadIndex,
     ReadIndexResponse,
 )
-from qcore.replica.replica_status import ReplicaStatus
 from qcore.replica.requests.admission import RequestAdmission, expiry_error, lost_leader_error
 from qcore.replica.requests.forwarded_errors import response_of_error, response_of_result
 from qcore.replica.requests.forwarder import Forwarder
@@ -191,16 +190,6 @@ class Replica:
             self._deadlines.next_deadline(),
             self._snapshot_builder.next_deadline(),
             self._session_ticks.next_deadline(),
-        )
-
-    def status(self) -> ReplicaStatus:
-        """The current status."""
-        return ReplicaStatus(
-            self.core.status(),
-            len(self._writes),
-            len(self._reads),
-            len(self._forwarder),
-            self.versions.active,
         )
 
     # -- events ----------------------------------------------------------------------------------
@@ -353,11 +342,6 @@ class Replica:
         return self._backlog.busy or self._snapshot_builder.capturing
 
     # -- snapshots -------------------------------------------------------------------------------
-
-    @property
-    def snapshot_size(self) -> int:
-        """Bytes of the newest snapshot's text; 0 if there is none, and while one is being restored."""
-        return self._snapshot_builder.size
 
     def _begin_snapshot(self, keep_entries: int) -> None:
         self._snapshot_builder.begin(

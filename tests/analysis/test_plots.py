@@ -21,7 +21,6 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from qcore.analysis.figure import run_figure, save_run_figure
 from qcore.analysis.network_plot import draw_network, network_at
 from qcore.analysis.plots import (
-    percentile,
     plot_commit_latency,
     plot_commits,
     plot_leaderless_distribution,
@@ -31,6 +30,7 @@ from qcore.analysis.plots import (
 from qcore.analysis.style import FAULT_GID, GAP_GID, ROLE_COLOURS, shade_faults
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
+from qcore.percentiles import percentile
 from qcore.trace import TraceWriter, parse_trace
 from tests.analysis.pictures import check_figure, check_limits
 from tests.analysis.synthetic import small_trace, trace_with_gap

@@ -13,7 +13,6 @@ from qcore.analysis.spans import RoleSpan, Span
 from qcore.analysis.tables import (
     CommitRow,
     GapRow,
-    LagRow,
     Leadership,
     MessageRow,
     OperationRow,
@@ -170,17 +169,6 @@ def test_an_operation_row_has_its_outcome_and_latency(tables: TraceTables) -> No
         OperationRow(1, 2, "write", "x", "b", 310 * MS, 600 * MS, "unknown", None, "timeout"),
         OperationRow(2, 1, "read", "x", None, 900 * MS, 903 * MS, "ok", "a", ""),
         OperationRow(2, 2, "read", "x", None, 950 * MS, None, "open", None, ""),
-    ]
-    assert tables.operation_latencies_us() == [12 * MS, 3 * MS]
-    assert tables.operation_latencies_us("write") == [12 * MS]
-
-
-def test_commit_lags_count_each_index_once_per_node(tables: TraceTables) -> None:
-    assert tables.commit_lags() == [
-        LagRow(2, 1, 160 * MS, 0),
-        LagRow(2, 2, 160 * MS, 10 * MS),
-        LagRow(5, 2, 530 * MS, 0),
-        LagRow(5, 3, 530 * MS, 10 * MS),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -160,8 +160,6 @@ class Selector(Spec):
 
     terms: tuple[int | str, ...]
     pool: str = "all"
-
-    FORMS: ClassVar[str] = NAME_HELP
 
     @property
     def names_rest(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qcore.errors import TooStale
+from qcore.percentiles import percentile
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.verdict.result import Json
 from qcore.sim.workload.operations import ClientOperation
@@ -89,15 +90,7 @@ def _operations(ops: Sequence[ClientOperation]) -> Json:
         "ok": len(latencies),
         "refused": sum(op.outcome == "refused" for op in ops),
         "unknown": sum(op.outcome in (None, "unknown") for op in ops),
-        "p50_ms": percentile_ms(latencies, 50),
-        "p99_ms": percentile_ms(latencies, 99),
+        "p50_ms": percentile(latencies, 50) / 1000 if latencies else None,
+        "p99_ms": percentile(latencies, 99) / 1000 if latencies else None,
         "max_ms": latencies[-1] / 1000 if latencies else None,
     }
-
-
-def percentile_ms(ordered_us: Sequence[int], percent: int) -> float | None:
-    """The nearest-rank percentile of sorted microseconds, in milliseconds; None if there are no values."""
-    if not ordered_us:
-        return None
-    rank = max(1, -(-len(ordered_us) * percent // 100))
-    return ordered_us[rank - 1] / 1000

@@ -20,7 +20,7 @@ from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import Distribution, Sampler, fixed, uniform
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.engine import Call, Engine
 from qcore.sim.world.random_streams import Streams
 
 #: Receives (source, payload, message id) at the end of a link.
@@ -121,10 +121,10 @@ class Link:
         return self._impairment_rng.random() < probability
 
 
-class Delivery(Event):
+class Delivery(Call):
     """A message in transit: the SimPy event of its arrival."""
 
-    __slots__ = ("_ok", "_value", "callbacks", "link", "message_id", "payload")
+    __slots__ = ("link", "message_id", "payload")
 
     def __init__(
         self,
@@ -133,10 +133,7 @@ class Delivery(Event):
         payload: object,
         message_id: str,
     ) -> None:
-        # Skips `Event.__init__`, because one of these is created for every message.
         self.callbacks = callbacks
-        self._ok = True
-        self._value = None
         self.link = link
         self.payload = payload
         self.message_id = message_id
@@ -239,7 +236,7 @@ class Network:
                     self.dropped += 1
                     self._on_drop(link, payload, message_id, "dropped by the timeline")
                 return
-        now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
+        now = self._env.now
         due = now + delay
         if not link.is_unimpaired:
             due = self._impaired_arrival(link, payload, message_id, now, delay)

@@ -226,16 +226,6 @@ def _destination(link: Path) -> Path:
         ) from None
 
 
-def read_header(path: Path) -> SnapshotHeader:
-    """Read the header. The text is not checked.
-
-    Raises:
-        SnapshotFileError: the file cannot be read, is not a snapshot file, or its header was changed.
-    """
-    with _opened(path) as file:
-        return _header(path, file)
-
-
 def verify(path: Path) -> SnapshotHeader:
     """Read the whole file part by part and check it against its checksums.
 

@@ -185,7 +185,6 @@ class AcceptedConnection(Connection):
         reject = self._protocol.reject
         path = path_of(request)
         if head_only or "Upgrade" not in request.headers:
-            self._server.counts.http_requests += 1
             return plain_response(self._protocol, path, self._server.handler.on_http)
         if path not in WEBSOCKET_PATHS:
             return reject(404, f"WebSocket connections go to {' or '.join(WEBSOCKET_PATHS)}\n")
@@ -388,7 +387,6 @@ class AcceptedConnection(Connection):
             if handle is None:
                 self._handle_other(message)
             else:
-                server.counts.messages_received += 1
                 if self.peer is None:
                     self.unanswered += 1
                 handle(self, message)

@@ -79,9 +79,7 @@ class ServerStats:
 
     connections_accepted: int = 0
     connections_refused: int = 0
-    http_requests: int = 0
     frames_received: int = 0
-    messages_received: int = 0
     malformed_received: int = 0
     policy_violations: int = 0
     clients: int = 0

@@ -7,15 +7,16 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.bench_pipeline_depth import BIG, BURST, SMALL, UNLIMITED, at_depth
-from benchmarks.support.pipeline_model import Hardware, Latencies, Load, PipelineModel, percentile
+from benchmarks.support.pipeline_model import Hardware, Latencies, Load, PipelineModel
 from qcore.core import RaftConfig
+from qcore.percentiles import percentile
 
 DEFAULT = RaftConfig(1)
 LOADS = {"small commands": SMALL, "64 KiB commands": BIG}
 
 
 def p99(seen: Latencies) -> int:
-    return percentile(seen.commands, 99)
+    return percentile(sorted(seen.commands), 99)
 
 
 def default_depth_over_best(load: Load, *, shared_syncs: bool) -> float:

@@ -177,7 +177,7 @@ def test_readyz_names_what_it_waits_for() -> None:
 
 def test_status_shows_no_uncommitted_entry_as_committed() -> None:
     world = NewLeader()
-    status = world.leader.replica.status().core
+    status = world.leader.replica.core.status()
     assert world.leader.replica.applied_index == status.commit_index
     assert status.commit_index < status.last_log_index
     index, _ = world.leader.replica.core.committed_membership

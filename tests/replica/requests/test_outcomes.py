@@ -127,7 +127,7 @@ def test_timed_out_write_is_unknown_and_read_is_retryable() -> None:
     assert isinstance(error_of(outcomes(leader)[1]), OutcomeUnknown)
     assert not error_of(outcomes(leader)[1]).retryable
     assert isinstance(error_of(outcomes(leader)[2]), DeadlineExceeded)
-    assert leader.replica.status().pending_writes == leader.replica.status().pending_reads == 0
+    assert len(leader.replica._writes) == len(leader.replica._reads) == 0
 
 
 def test_overwritten_write_is_dropped_after_the_next_commit() -> None:
@@ -213,7 +213,7 @@ def test_writes_are_rejected_at_the_limit_of_uncommitted_bytes() -> None:
     kinds = {i: type(reply.error) for i, reply in outcomes(leader).items()}
     assert set(kinds.values()) == {Overloaded}
     assert kinds, "no request was rejected"
-    assert leader.replica.status().pending_writes == 5 - len(kinds)
+    assert len(leader.replica._writes) == 5 - len(kinds)
 
 
 def test_lost_connection_leaves_forwarded_writes_unknown() -> None:

@@ -41,7 +41,9 @@ def test_snapshot_size_counts_bytes_not_characters() -> None:
     for driver in (leader, installed, restarted):
         stored = driver.disk.durable.snapshot
         assert stored is not None
-        assert driver.replica.snapshot_size == utf8_length(stored.data) > 2 * len(stored.data)
+        assert (
+            driver.replica._snapshot_builder.size == utf8_length(stored.data) > 2 * len(stored.data)
+        )
 
     # The next one is due once the log has grown by half its size in bytes.
     begun = len(leader.disk.snapshots)

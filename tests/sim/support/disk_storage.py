@@ -10,7 +10,7 @@ from qcore.core.entry import DurableState
 from qcore.errors import StorageError
 from qcore.sim.scenario.distributions import uniform
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.node.disk import SimDisk, run_until_synced
+from qcore.sim.world.node.disk import SimDisk
 from qcore.storage.interface import Identity
 from qcore.storage.log_outline import LogOutline
 
@@ -50,7 +50,8 @@ class SimDiskStorage:
         if commit is not None:
             self._disk.save_commit(commit)
         self._disk.start_sync(commit_alone=commit is not None)
-        run_until_synced(self._engine, self._disk)
+        while not self._disk.is_idle:
+            self._engine.env.step()
 
     def close(self) -> None:
         self._disk.crash(power_loss=True)

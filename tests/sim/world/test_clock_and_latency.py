@@ -43,9 +43,9 @@ def test_a_new_drift_neither_jumps_nor_turns_the_clock_back(
 def test_drift_moves_both_clocks_and_a_jump_only_the_wall_clock() -> None:
     clock = NodeClock(500, drift_ppm=100_000)
     assert clock.local(1_000_000) == 500 + 1_100_000
-    assert clock.wall(1_000_000) == WALL_EPOCH_US + 1_100_000
+    assert clock.wall_of(clock.local(1_000_000)) == WALL_EPOCH_US + 1_100_000
     clock.wall_offset_us = -3_600_000_000
-    assert clock.wall(1_000_000) == WALL_EPOCH_US + 1_100_000 - 3_600_000_000
+    assert clock.wall_of(clock.local(1_000_000)) == WALL_EPOCH_US + 1_100_000 - 3_600_000_000
     assert clock.local(1_000_000) == 500 + 1_100_000, (
         "a jump of the wall clock must not move deadlines"
     )

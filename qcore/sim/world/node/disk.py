@@ -207,9 +207,3 @@ class SimDisk:
             apply_write(self._state, write)
         if commit > self._state.hard_state.commit:
             self._state.hard_state.commit = commit
-
-
-def run_until_synced(engine: Engine, disk: SimDisk) -> None:
-    """Let simulated time pass until every write is synced, for synchronous users of a disk."""
-    while not disk.is_idle:
-        engine.env.step()

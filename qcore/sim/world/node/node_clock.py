@@ -51,12 +51,8 @@ class NodeClock:
             elapsed = -(-elapsed * _MILLION // (_MILLION + self.drift_ppm))
         return self._anchor_true + elapsed
 
-    def wall(self, true_us: int) -> int:
-        """What the wall clock shows, in microseconds since the Unix epoch."""
-        return self.wall_of(self.local(true_us))
-
     def wall_of(self, local_us: int) -> int:
-        """What the wall clock shows when the monotonic clock shows `local_us`."""
+        """What the wall clock shows, µs since the Unix epoch, when the monotonic clock shows `local_us`."""
         return WALL_EPOCH_US + local_us - self._base + self.wall_offset_us
 
     def set_drift(self, true_us: int, drift_ppm: int) -> None:

@@ -237,7 +237,7 @@ class SimNode:
     def receive(self, source: int, payload: object, message_id: str) -> None:
         """Receive a message from a peer, or the signal that its connection broke."""
         name = type(payload).__name__
-        now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
+        now = self._env.now
         if isinstance(payload, PeerUnreachable):
             if self.peer_connections is not None:
                 self.peer_connections.disconnect(source)
@@ -357,12 +357,12 @@ class SimNode:
 
     @property
     def _now(self) -> int:
-        return self._env._now  # type: ignore[return-value]  # only integers are ever scheduled
+        return self._env.now
 
     def _step(self, events: list[ReplicaEvent]) -> None:
         replica = self.replica
         assert replica is not None
-        now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
+        now = self._env.now
         for fault in self.clock_faults.values():  # each step reads the clock
             fault.acted += 1
         clock = self.clock

@@ -1,0 +1,1 @@
+"""Tests of the source code itself: its shape, words and imports."""
