@@ -14,7 +14,7 @@ from qcore.core.messages import RaftMessage
 
 Role = Literal["follower", "pre_candidate", "candidate", "leader", "learner"]
 
-M = TypeVar("M", covariant=True)
+_M = TypeVar("_M", covariant=True)
 
 
 @dataclass(slots=True)
@@ -66,14 +66,14 @@ class SaveCommit:
 
 
 @dataclass(slots=True)
-class Send(Generic[M]):
+class Send(Generic[_M]):
     """Send once every write up to `after` is durable (0: immediately). The message may be lost.
 
     The core sends `RaftMessage`s. A replica passes them on, and sends the other messages for peers the same way.
     """
 
     to: int
-    message: M
+    message: _M
     after: int
 
 

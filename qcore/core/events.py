@@ -9,15 +9,15 @@ from qcore.core.entry import EntryKind, Membership
 from qcore.core.messages import RaftMessage
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 
-M = TypeVar("M", covariant=True)
+_M = TypeVar("_M", covariant=True)
 
 
 @dataclass(slots=True)
-class MessageReceived(Generic[M]):
+class MessageReceived(Generic[_M]):
     """A message from peer `from_id` arrived: a `RaftMessage` for the core, any message of a peer for a replica."""
 
     from_id: int
-    message: M
+    message: _M
 
 
 @dataclass(slots=True)

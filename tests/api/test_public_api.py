@@ -144,7 +144,7 @@ def test_importing_qcore_loads_only_a_few_small_modules() -> None:
     code = "import sys; before = set(sys.modules); import qcore; print(*set(sys.modules) - before)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {module for module in out.stdout.split() if module.startswith("qcore")}
-    assert loaded == {"qcore", "qcore.errors", "qcore.lazy_names", "qcore.release"}
+    assert loaded == {"qcore", "qcore.display", "qcore.errors", "qcore.lazy_names", "qcore.release"}
 
 
 @pytest.mark.parametrize("missing", ["pytest", "hypothesis"])
