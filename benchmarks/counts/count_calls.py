@@ -44,9 +44,9 @@ ROAD: Final = ("node", "transport")
 
 #: How often a message is sent. The result is that of the message with the fewest calls.
 _REPETITIONS: Final = 40
-#: Timeouts so long that no heartbeat and no election disturbs the count, ms.
-_HEARTBEAT_MS: Final = 200
-_ELECTION_MS: Final = 1000
+#: Timeouts so long that few heartbeats and no election disturb the count, and that an election does not take long, ms.
+_HEARTBEAT_MS: Final = 100
+_ELECTION_MS: Final = 500
 
 _SCHEMA: Final = {
     "entity_type": "Item",

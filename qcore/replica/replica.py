@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from qcore.core.effects import (
     AppendLog,
@@ -21,7 +21,7 @@ from qcore.core.effects import (
     TransferRejected,
     TransferStarted,
 )
-from qcore.core.entry import DurableState
+from qcore.core.entry import DurableState, Entry
 from qcore.core.events import Campaign, Event, MessageReceived, PeerUnreachable, Tick, WriteDurable
 from qcore.core.messages import RaftMessage
 from qcore.core.raft import RaftCore
@@ -139,6 +139,30 @@ class Replica:
             self._applier.restore_at_start(durable.snapshot)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
         self._admin = AdminRequests(self, config)
+        #: What handles an event, by class. `Any`: each handler takes the class that it is listed under.
+        self._on_event: dict[type, Callable[[Any], object]] = {
+            MessageReceived: self._on_message,
+            ClientRequest: self._on_client_request,
+            WriteDurable: self._on_write_durable,
+            Tick: self.step_core,
+            Campaign: self.step_core,
+            PeerUnreachable: self._on_peer_unreachable,
+            InitCluster: self._on_init,
+            ChangeMembers: lambda event: self._admin.change(event, self._wall_us),
+            AddLearner: lambda event: self._admin.add_learner(event, self._wall_us),
+            TransferLeader: self._admin.transfer,
+            UpgradeMachine: self.versions.upgrade,
+            PeerVersionSupport: self.versions.on_peer_version_support,
+            RequestSnapshot: self._snapshot_requests.begin,
+            TriggerSnapshot: self._on_trigger_snapshot,
+        }
+        #: What handles a peer's message, by class; all others are messages of Raft.
+        self._on_message_of: dict[type, Callable[[int, Any], None]] = {
+            Forward: self._on_forward,
+            ForwardResponse: lambda _, message: self._forwarder.on_forward_response(message),
+            ReadIndex: self._on_read_index,
+            ReadIndexResponse: lambda _, message: self._forwarder.on_read_index_response(message),
+        }
         self.carry_out(self.core.initial_effects())
         while self._backlog.busy:
             self._backlog.begin_step()
@@ -160,7 +184,7 @@ class Replica:
         self._backlog.begin_step()
         self._reads.begin_step()
         for event in events:
-            self._take(event, wall_us)
+            self._on_event[type(event)](event)
         for request in self._leader_wait.advance():
             self._forget(request)
             self.fail(request, lost_leader_error(request))
@@ -194,61 +218,43 @@ class Replica:
 
     # -- events ----------------------------------------------------------------------------------
 
-    def _take(self, event: ReplicaEvent, wall_us: int) -> None:
-        match event:
-            case MessageReceived():
-                self._on_peer_message(event)
-            case ClientRequest():
-                if event.kind == "stale_read":
-                    self._reads.begin_stale(event)
-                else:
-                    self._accept(
-                        event.request_id, None, event.kind, event.payload, event.timeout_ms
-                    )
-            case PeerUnreachable(peer_id=peer_id):
-                self.step_core(event)
-                self._forwarder.on_unreachable(peer_id)
-            case WriteDurable(write_id=write_id):
-                self._disk_window.durable(write_id)
-                self.step_core(event)
-            case Tick() | Campaign():
-                self.step_core(event)
-            case InitCluster():
-                request = self.start_request(event.request_id, event.timeout_ms)
-                version = self.versions.initial_version()
-                self._writes.initialise(request, event, wall_us, version)
-            case ChangeMembers():
-                self._admin.change(event, wall_us)
-            case AddLearner():
-                self._admin.add_learner(event, wall_us)
-            case TransferLeader():
-                self._admin.transfer(event)
-            case UpgradeMachine():
-                self.versions.upgrade(event)
-            case PeerVersionSupport():
-                self.versions.on_peer_version_support(event)
-            case RequestSnapshot():
-                self._snapshot_requests.begin(event)
-            case TriggerSnapshot(keep_entries=keep_entries):
-                if not self._backlog.restoring:
-                    self._begin_snapshot(keep_entries)
-                    self._continue_snapshot(everything=True)
-
-    def _on_peer_message(self, event: MessageReceived[PeerMessage]) -> None:
-        message = event.message
-        if isinstance(message, Forward):
-            self._accept(
-                message.forward_id, event.from_id, message.kind, message.payload, message.timeout_ms
-            )
-        elif isinstance(message, ForwardResponse):
-            self._forwarder.on_forward_response(message)
-        elif isinstance(message, ReadIndex):
-            self._accept(message.read_id, event.from_id, "read_index", "", message.timeout_ms)
-        elif isinstance(message, ReadIndexResponse):
-            self._forwarder.on_read_index_response(message)
+    def _on_message(self, event: MessageReceived[PeerMessage]) -> None:
+        handle = self._on_message_of.get(type(event.message))
+        if handle is not None:
+            handle(event.from_id, event.message)
         else:
             # What is left is a message of Raft; mypy does not narrow a generic class by its attribute.
             self.step_core(cast(MessageReceived[RaftMessage], event))
+
+    def _on_forward(self, from_id: int, message: Forward) -> None:
+        self._accept(message.forward_id, from_id, message.kind, message.payload, message.timeout_ms)
+
+    def _on_read_index(self, from_id: int, message: ReadIndex) -> None:
+        self._accept(message.read_id, from_id, "read_index", "", message.timeout_ms)
+
+    def _on_client_request(self, event: ClientRequest) -> None:
+        if event.kind == "stale_read":
+            self._reads.begin_stale(event)
+        else:
+            self._accept(event.request_id, None, event.kind, event.payload, event.timeout_ms)
+
+    def _on_peer_unreachable(self, event: PeerUnreachable) -> None:
+        self.step_core(event)
+        self._forwarder.on_unreachable(event.peer_id)
+
+    def _on_write_durable(self, event: WriteDurable) -> None:
+        self._disk_window.durable(event.write_id)
+        self.step_core(event)
+
+    def _on_init(self, event: InitCluster) -> None:
+        request = self.start_request(event.request_id, event.timeout_ms)
+        version = self.versions.initial_version()
+        self._writes.initialise(request, event, self._wall_us, version)
+
+    def _on_trigger_snapshot(self, event: TriggerSnapshot) -> None:
+        if not self._backlog.restoring:
+            self._begin_snapshot(event.keep_entries)
+            self._continue_snapshot(everything=True)
 
     def _accept(
         self,
@@ -289,7 +295,7 @@ class Replica:
             match effect:
                 case AppendLog(entries=entries):
                     self._out.append(effect)
-                    size = sum(entry.size_bytes() for entry in entries)
+                    size = sum(map(Entry.size_bytes, entries))
                     self._disk_window.appended(effect.write_id, size)
                     self._snapshot_builder.appended(size)
                     self._backlog.appended(entries)
@@ -357,8 +363,10 @@ class Replica:
         """Begin a snapshot if the policy or a `RequestSnapshot` asks for one; continue the one that was begun."""
         if self._backlog.restoring:
             return  # the state is that of no index
-        self._snapshot_requests.settle()
-        wanted = self._snapshot_requests.waiting and not self._snapshot_builder.capturing
+        requests = self._snapshot_requests
+        if requests.waiting:
+            requests.settle()
+        wanted = requests.waiting and not self._snapshot_builder.capturing
         if wanted or self._snapshot_builder.due(self.applied_index):
             self._begin_snapshot(self.config.keep_entries)
         if self._snapshot_builder.capturing:

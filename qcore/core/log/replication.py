@@ -67,7 +67,7 @@ def append_as_leader(
         Entry(first + position, server.term, kind, text, time_us, clock_us)
         for position, (kind, text) in enumerate(zip(kinds, data, strict=True))
     ]
-    server.uncommitted_bytes += sum(entry.size_bytes() for entry in made)
+    server.uncommitted_bytes += sum(map(Entry.size_bytes, made))
     server.append(made)
 
 
@@ -93,7 +93,7 @@ def send_appends(
         entries = server.log.batch(progress.next, config.max_batch_bytes)
         _send_append(server, peer, progress, prev_log_index, prev_log_term, entries)
         if entries:
-            progress.record_sent(entries[-1].index, sum(entry.size_bytes() for entry in entries))
+            progress.record_sent(entries[-1].index, sum(map(Entry.size_bytes, entries)))
         allow_empty = False
 
 
@@ -254,7 +254,7 @@ def maybe_commit(server: RaftServer) -> None:
     if server.config.safeguards.commit_own_term_only and not server.log.matches(index, server.term):
         return
     committed = server.log.between(server.commit_index + 1, index)
-    freed = sum(entry.size_bytes() for entry in committed)
+    freed = sum(map(Entry.size_bytes, committed))
     server.uncommitted_bytes = max(0, server.uncommitted_bytes - freed)
     server.commit_to(index)
 

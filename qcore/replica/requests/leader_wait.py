@@ -48,7 +48,7 @@ class LeaderWait:
             self._lost_at = self._replica.now if leader_id is None else None
             if leader_id is not None:
                 self._forwarder.leader_changed(leader_id)
-        if self.next_deadline() > self._replica.now:
+        if self._lost_at is None or self.next_deadline() > self._replica.now:
             return []
         self._lost_at = None
         return [*self._writes.appended(), *self._forwarder.waiting()]

@@ -92,6 +92,8 @@ class Writes:
         Args:
             wall_us: the time stamp of the entries.
         """
+        if not self._batch:
+            return
         batch = self._next_batch()
         if not batch:
             return
