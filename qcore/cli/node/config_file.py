@@ -69,10 +69,9 @@ def _line_of(key: str, text: str) -> int:
 
 def _unknown(key: str, value: object, known: dict[str, SettingField]) -> str:
     """Why no setting has this name, and which one may be meant."""
-    if isinstance(value, dict | list) and not isinstance(known.get(key), SettingField):
-        is_table = isinstance(value, dict) or any(isinstance(item, dict) for item in value)
-        if is_table:
-            return " is a table: write all settings as `name = value`, without tables"
+    is_list_of_tables = isinstance(value, list) and any(isinstance(item, dict) for item in value)
+    if isinstance(value, dict) or is_list_of_tables:
+        return " is a table: write all settings as `name = value`, without tables"
     written = key.replace("-", "_")
     renamed = {each.field.name: name for name, each in known.items()}
     renamed |= {each.about.older: name for name, each in known.items() if each.about.older}
