@@ -21,6 +21,7 @@ FOUNDATION = {
     "qcore.files",
     "qcore.display",
     "qcore.trace",
+    "qcore.yaml_reader",
     "qcore.__version__",
 }
 
@@ -57,16 +58,17 @@ TOP_LEVEL: dict[str, set[str]] = {
     "errors": {"qcore.display"},
     "files": set(),
     "trace": {"qcore.errors"},
+    "yaml_reader": {"qcore.errors", "yaml", "yaml.events"},
 }
 
 #: package -> third-party distributions it may import.
 EXTERNAL: dict[str, set[str]] = {
     "core": {"pydantic"},
-    "machines": {"pydantic", "pydantic_core", "typing_extensions", "yaml"},
+    "machines": {"pydantic", "pydantic_core", "typing_extensions"},
     "storage": {"pydantic"},
     "transport": {"pydantic", "pydantic_core", "websockets"},
     "replica": {"pydantic"},
-    "sim": {"pydantic", "simpy", "networkx", "yaml"},
+    "sim": {"pydantic", "simpy", "networkx"},
     "client": {"pydantic"},
     "node": {"pydantic", "uvloop"},
     "analysis": {"matplotlib", "networkx", "numpy"},
