@@ -24,6 +24,7 @@ FOUNDATION = {
     "qcore.lazy_names",
     "qcore.release",
     "qcore.trace",
+    "qcore.yaml_reader",
 }
 
 #: package -> qcore packages it may import (the foundation and itself are always allowed).
@@ -75,16 +76,17 @@ TOP_LEVEL: dict[str, set[str]] = {
     "release": {"qcore.errors"},
     "percentiles": {"qcore.errors"},
     "trace": {"qcore.errors"},
+    "yaml_reader": {"qcore.errors", "yaml", "yaml.events"},
 }
 
 #: package -> third-party distributions it may import.
 EXTERNAL: dict[str, set[str]] = {
     "core": set(),
-    "machines": {"pydantic", "pydantic_core", "typing_extensions", "yaml"},
+    "machines": {"pydantic", "pydantic_core", "typing_extensions"},
     "storage": {"pydantic"},
     "transport": {"pydantic", "pydantic_core", "websockets"},
     "replica": {"pydantic"},
-    "sim": {"pydantic", "simpy", "networkx", "yaml"},
+    "sim": {"pydantic", "simpy", "networkx"},
     "client": {"pydantic"},
     "node": {"prometheus_client", "pydantic", "uvloop"},
     "analysis": {"matplotlib", "networkx"},

@@ -99,7 +99,7 @@ def qcore(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
 def test_bad_usage_exits_with_2_and_no_traceback(tmp_path: Path) -> None:
     bad = write(tmp_path, "cluster: {nodez: 3}\n", "bad.yaml")
     for arguments, says in (
-        (["run", bad], "bad.yaml:1: cluster.nodez: unknown key"),
+        (["run", bad], "bad.yaml:1:11: cluster.nodez: unknown key"),
         (["run", str(tmp_path / "none.yaml")], "cannot read the scenario"),
         (["run", "no_such_name"], "there is no scenario 'no_such_name'"),
         (["run", write(tmp_path, QUICK), "--trace", str(tmp_path)], "cannot write the trace"),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 
 from qcore.display import printable
@@ -15,9 +14,12 @@ from qcore.errors import ConfigError
 from qcore.files import read_regular
 from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.model import Scenario
+from qcore.yaml_reader import MappingNode, Node, ScalarNode, find, parse_yaml, path_text, to_python
 
 #: The largest scenario file that is read.
 MAX_FILE_BYTES: Final = 16 << 20
+#: The most maps and lists within each other in a scenario.
+_MAX_DEPTH: Final = 32
 
 Location = tuple[str | int, ...]
 
@@ -67,31 +69,17 @@ def parse_scenario(text: str, source: str = "<text>") -> Scenario:
     Raises:
         ConfigError: as `load_scenario`.
     """
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Location, int] = {}
-        if node is not None:
-            _note_lines(node, (), lines, source)
-        raw = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{source}:{mark.line + 1}" if mark else source
-        raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
-        raise ConfigError(f"{source}: not valid YAML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{source}: nested too deeply for a scenario") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(
-            f"{source}: a scenario is a mapping with keys such as cluster and timeline"
-        )
+    root = parse_yaml(text, source, max_depth=_MAX_DEPTH, number_keys=True)
+    raw = to_python(root)
+    if not isinstance(root, MappingNode) or not isinstance(raw, dict):
+        raise root.error("a scenario is a map with keys such as cluster and timeline")
     if "source" in raw:
-        raise ConfigError(f"{source}:{lines.get(('source',), 1)}: source: unknown key")
+        raise root.key_places["source"].error("unknown key")
     raw.setdefault("name", _name_from(source))
     try:
         return Scenario.model_validate({**raw, "source": source})
     except ValidationError as error:
-        raise ConfigError(_explain(error, lines, source)) from None
+        raise ConfigError(_explain(error, root)) from None
 
 
 def _name_from(source: str) -> str:
@@ -100,60 +88,32 @@ def _name_from(source: str) -> str:
     return name.strip("_.-") or "scenario"
 
 
-def _note_lines(node: yaml.Node, path: Location, lines: dict[Location, int], source: str) -> None:
-    """Record the line of every key and item; reject a duplicate key."""
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[Hashable] = set()
-        for key, value in node.value:
-            name = key.value
-            line = key.start_mark.line + 1
-            if isinstance(name, str):
-                if name in seen:
-                    raise ConfigError(f"{source}:{line}: duplicate key {name!r}; leave one out")
-                seen.add(name)
-                lines[(*path, name)] = line
-                _note_lines(value, (*path, name), lines, source)
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            _note_lines(value, (*path, number), lines, source)
-
-
-def _explain(error: ValidationError, lines: dict[Location, int], source: str) -> str:
-    """All problems, one on each line, as `file:line: key: problem`."""
+def _explain(error: ValidationError, root: Node) -> str:
+    """All problems, one on each line, as `file:line:column: key: problem`."""
     texts: list[str] = []
     for problem in error.errors(include_url=False):
         location = problem["loc"]
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = f"unknown key{_known_keys(location)}"
-        key = _key_text(location)
-        text = (
-            f"{source}:{_line_of(location, message, lines)}: {key + ': ' if key else ''}{message}"
-        )
+        key = path_text(location)
+        place, node = find(root, location or _location_in(message))
+        if isinstance(node, ScalarNode):
+            message += node.hint()
+        where = f"{place.source}:{place.line}:{place.column}"
+        text = f"{where}: {key + ': ' if key else ''}{message}"
         if text not in texts:
             texts.append(text)
     return "\n".join(texts)
 
 
-def _line_of(location: Sequence[str | int], message: str, lines: dict[Location, int]) -> int:
-    """The line of the longest part of the location that the file contains."""
-    path = tuple(location)
-    if not path:  # a check of the whole scenario: its message begins with the location
-        if match := re.match(r"timeline\[(\d+)\]", message):
-            path = ("timeline", int(match[1]))
-        elif match := re.match(r"(\w+)\.(\w+)", message):
-            path = (match[1], match[2])
-    while path and path not in lines:
-        path = path[:-1]
-    return lines.get(path, 1)
-
-
-def _key_text(location: Sequence[str | int]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
+def _location_in(message: str) -> Location:
+    """The location with which the message of a check of the whole scenario begins."""
+    if match := re.match(r"timeline\[(\d+)\]", message):
+        return "timeline", int(match[1])
+    if match := re.match(r"(\w+)\.(\w+)", message):
+        return match[1], match[2]
+    return ()
 
 
 def _known_keys(location: Sequence[str | int]) -> str:

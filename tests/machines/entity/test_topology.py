@@ -234,10 +234,10 @@ WRONG = [
     ("attributes: null", "attributes: []", "attributes must be a map"),
     ("tree:", "trees:", 'unknown key "trees"'),
     # YAML itself
-    ("{Choice: 0}", "{Choice: 0", "not YAML"),
-    ("{Choice: 0}", "{Choice: \x07}", "not YAML"),
+    ("{Choice: 0}", "{Choice: 0", "not valid YAML"),
+    ("{Choice: 0}", "{Choice: \x07}", "not valid YAML"),
     ("{Choice: 0}", '"\\ud800"', ""),  # the parsers differ in the reason
-    ("{Choice: 0}", "\ud800", "not YAML"),
+    ("{Choice: 0}", "\ud800", "not valid YAML"),
     ("{Choice: 0}", "*unknown", "alias"),
     ("{Choice: 0}", "!!python/object:os.system 0", "tag"),
     ("{Choice: 0}", "{[1]: 0}", "a key must be a text"),
@@ -254,15 +254,20 @@ def test_mistake_is_refused_with_its_line_and_the_reason(old: str, new: str, rea
     message = str(caught.value)
     assert reason in message
     where, _, _ = message.partition(": ")
-    source, _, line_text = where.partition(":")
+    source, line_text, column_text = where.split(":")
     assert source == "dir/t.yaml"
+    assert 1 <= int(column_text) <= max(map(len, text.splitlines())) + 1
     # An unclosed bracket is only detected in the next line.
-    assert int(line_text) in ({line, line + 1} if reason == "not YAML" else {line})
+    assert int(line_text) in ({line, line + 1} if reason == "not valid YAML" else {line})
 
 
 @pytest.mark.parametrize(
     ("text", "where"),
-    [("", "t:1: the file is empty"), ("[]", "t:1: the file must be a map"), ("a: 1", "t:1:")],
+    [
+        ("", "t:1:1: the file is empty"),
+        ("[]", "t:1:1: the file must be a map"),
+        ("a: 1", "t:1:1: a: the file: unknown key"),
+    ],
 )
 def test_file_of_another_shape_is_refused(text: str, where: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -275,5 +280,7 @@ def test_cycle_of_several_types_is_refused() -> None:
         f"  - {{entity_type: {one}, inherit: {two}, fields: {{}}}}\n"
         for one, two in (("A", "B"), ("B", "C"), ("C", "A"))
     )
-    with pytest.raises(ConfigError, match=r'^t:2: "A" inherits from itself'):
+    with pytest.raises(
+        ConfigError, match=r'^t:2:19: schemas\[0\]\.entity_type: "A" inherits from itself'
+    ):
         parse_topology(text, "t")

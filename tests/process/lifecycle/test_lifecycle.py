@@ -355,7 +355,7 @@ def test_a_bad_topology_stops_the_start(tmp_path: Path, text: str, line: int, re
     (port,) = free_ports(1)
     refused = start_directly(1, port, tmp_path / "data", "--config-file", str(topology))
     assert refused.returncode == 2
-    assert f"bad.yaml:{line}: " in refused.stderr
+    assert f"bad.yaml:{line}:" in refused.stderr
     assert reason in refused.stderr
     assert "Traceback" not in refused.stderr
 

@@ -109,7 +109,7 @@ def test_final_voters_can_fail() -> None:
     ],
 )
 def test_an_invalid_request_is_rejected_with_its_line(timeline: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=r"test\.yaml:5") as caught:
+    with pytest.raises(ConfigError, match=r"test\.yaml:5:") as caught:
         scenario(timeline)
     assert message in str(caught.value)
 

@@ -1,6 +1,6 @@
 """Checks a topology file (such as examples/topology.yaml) and converts it to one command for the log.
 
-Every error is a `ConfigError` of the form `file:line: reason`. The store accepts what this module accepts:
+Every error is a `ConfigError` of the form `file:line:column: path: reason`. The store accepts what this module accepts:
 `LoadTopology` fails only if a topology was loaded before.
 """
 
@@ -26,15 +26,16 @@ from qcore.machines.entity.state.entity_schema import (
 )
 from qcore.machines.entity.state.field_values import Value, value_to_json
 from qcore.machines.entity.state.type_registry import Moment, Schemas
-from qcore.machines.entity.topology.yaml_tree import (
+from qcore.machines.entity.topology.yaml_values import ValueReader
+from qcore.yaml_reader import (
     MappingNode,
     Node,
+    Place,
     ScalarNode,
     SequenceNode,
-    error_at_line,
+    null_at,
     parse_yaml,
 )
-from qcore.machines.entity.topology.yaml_values import ValueReader
 
 
 class Topology(NamedTuple):
@@ -57,19 +58,17 @@ def parse_topology(text: str, source: str) -> Topology:
         source: the file's name, for errors.
 
     Raises:
-        ConfigError: the file is invalid; `source:line: reason`.
+        ConfigError: the file is invalid; `source:line:column: path: reason`.
     """
-    top = _Checker(source).mapping(parse_yaml(text, source), "the file", ("schemas",), ("tree",))
-    schemas = _SchemaChecker(source).check(top["schemas"])
-    entities = _TreeChecker(source, schemas).check(top.get("tree", ScalarNode(1, None)))
+    root = parse_yaml(text, source)
+    top = _Checker().mapping(root, "the file", ("schemas",), ("tree",))
+    schemas = _SchemaChecker().check(top["schemas"])
+    entities = _TreeChecker(schemas).check(top.get("tree", null_at(root)))
     return Topology([schema_to_json(schema) for schema in schemas.own.values()], entities)
 
 
 class _Checker:
     """Reads nodes of an expected shape."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
 
     def mapping(
         self, node: Node, what: str, required: tuple[str, ...], optional: tuple[str, ...]
@@ -77,26 +76,25 @@ class _Checker:
         """Return the entries of a map with all required keys and no unknown ones."""
         if not isinstance(node, MappingNode):
             keys = ", ".join(required)
-            raise error_at_line(
-                self.source, node.line, f"{what} must be a map with the keys {keys}"
-            )
-        for key, line in node.key_lines.items():
+            raise node.error(f"{what} must be a map with the keys {keys}")
+        entries = node.texts()
+        for key in entries:
             if key not in required and key not in optional:
                 known = ", ".join(required + optional)
-                raise error_at_line(
-                    self.source, line, f"{what}: unknown key {quoted(key)}; known keys: {known}"
+                raise node.key_places[key].error(
+                    f"{what}: unknown key {quoted(key)}; known keys: {known}"
                 )
         for key in required:
-            if key not in node.entries:
-                raise error_at_line(self.source, node.line, f"{what}: key '{key}' is missing")
-        return node.entries
+            if key not in entries:
+                raise node.error(f"{what}: key '{key}' is missing")
+        return entries
 
     def any_mapping(self, node: Node, what: str) -> MappingNode:
         """Return a map with any keys; null is an empty one."""
         if isinstance(node, ScalarNode) and node.value is None:
-            return MappingNode(node.line)
+            return MappingNode(node.source, node.line, node.column, node.parent, node.key)
         if not isinstance(node, MappingNode):
-            raise error_at_line(self.source, node.line, f"{what} must be a map")
+            raise node.error(f"{what} must be a map")
         return node
 
     def sequence(self, node: Node, what: str) -> list[Node]:
@@ -104,13 +102,13 @@ class _Checker:
         if isinstance(node, ScalarNode) and node.value is None:
             return []
         if not isinstance(node, SequenceNode):
-            raise error_at_line(self.source, node.line, f"{what} must be a list")
+            raise node.error(f"{what} must be a list")
         return node.items
 
     def text(self, node: Node, what: str) -> str:
         """Return a text."""
         if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
-            raise error_at_line(self.source, node.line, f"{what} must be a text; quote it")
+            raise node.error(f"{what} must be a text; quote it")
         return node.value
 
 
@@ -123,45 +121,43 @@ class _SchemaChecker(_Checker):
             self.mapping(item, "a schema", ("entity_type", "fields"), ("inherit",))
             for item in items
         ]
-        lines = self._type_lines(entries)
-        values = ValueReader(self.source, lines)
+        places = self._type_places(entries)
+        values = ValueReader(places)
         schemas = [self._schema(entry, values) for entry in entries]
         for schema, entry in zip(schemas, entries, strict=True):
-            if schema.inherit is not None and schema.inherit not in lines:
-                raise error_at_line(
-                    self.source,
-                    entry["inherit"].line,
+            if schema.inherit is not None and schema.inherit not in places:
+                raise entry["inherit"].error(
                     f"{quoted(schema.entity_type)} inherits from unknown type {quoted(schema.inherit)}",
                 )
-        return self._registry(schemas, lines)
+        return self._registry(schemas, places, node)
 
-    def _type_lines(self, entries: list[dict[str, Node]]) -> dict[str, int]:
-        lines: dict[str, int] = {}
+    def _type_places(self, entries: list[dict[str, Node]]) -> dict[str, Place]:
+        places: dict[str, Place] = {}
         for entry in entries:
             node = entry["entity_type"]
             name = self.text(node, "entity_type")
-            if name in lines:
-                first = lines[name]
-                raise error_at_line(
-                    self.source,
-                    node.line,
+            if name in places:
+                first = places[name].line
+                raise node.error(
                     f"type {quoted(name)} is already defined in line {first}",
                 )
-            lines[name] = node.line
-        return lines
+            places[name] = node
+        return places
 
-    def _registry(self, schemas: list[EntitySchema], lines: dict[str, int]) -> Schemas:
+    def _registry(
+        self, schemas: list[EntitySchema], places: dict[str, Place], all_schemas: Node
+    ) -> Schemas:
         own = {schema.entity_type: schema for schema in schemas}
         registry = Schemas()
         for name in own:
             try:
                 registry.check_lineage(name, own)
             except StoreError as error:
-                raise error_at_line(self.source, lines[name], str(error)) from error
+                raise places[name].error(str(error)) from error
         try:
             registry.adopt(registry.plan_change(schemas, Moment(0, 0, 0)))
         except StoreError as error:
-            raise error_at_line(self.source, 1, str(error)) from error
+            raise all_schemas.error(str(error)) from error
         return registry
 
     def _schema(self, entry: dict[str, Node], values: ValueReader) -> EntitySchema:
@@ -172,35 +168,33 @@ class _SchemaChecker(_Checker):
             parent = self.text(inherit, "inherit")
         nodes = self.any_mapping(entry["fields"], "fields")
         fields: dict[str, FieldSchema] = {}
-        self._check(EntitySchema(name, parent, {}), entry["entity_type"].line)
-        for field_name, node in nodes.entries.items():
+        self._check(EntitySchema(name, parent, {}), entry["entity_type"])
+        for field_name, node in nodes.texts().items():
             field = self._field(field_name, node, values)
-            self._check(EntitySchema(name, parent, {field_name: field}), node.line)
+            self._check(EntitySchema(name, parent, {field_name: field}), node)
             fields[field_name] = field
         return EntitySchema(name, parent, fields)
 
-    def _check(self, schema: EntitySchema, line: int) -> None:
+    def _check(self, schema: EntitySchema, place: Place) -> None:
         try:
             check_schema(schema)
         except StoreError as error:
-            raise error_at_line(self.source, line, str(error)) from error
+            raise place.error(str(error)) from error
 
     def _field(self, name: str, node: Node, values: ValueReader) -> FieldSchema:
         optional = ("choices", "read_permission", "write_permission")
         what = f"field {quoted(name)}"
         entry = self.mapping(node, what, ("default_value", "rank"), optional)
-        absent = ScalarNode(node.line, None)
+        absent = null_at(node)
         choices_node = entry.get("choices", absent)
         choices = tuple(
             self.text(item, "a choice") for item in self.sequence(choices_node, "choices")
         )
         default = values.value(entry["default_value"], None, choices)
         if default.kind == "Choice" and not choices:
-            raise error_at_line(self.source, node.line, f"{what}: a Choice needs its choices")
+            raise node.error(f"{what}: a Choice needs its choices")
         if default.kind != "Choice" and choices:
-            raise error_at_line(
-                self.source, choices_node.line, f"{what}: only a Choice has choices"
-            )
+            raise choices_node.error(f"{what}: only a Choice has choices")
         return FieldSchema(
             kind=default.kind,
             field_type=name,
@@ -215,10 +209,9 @@ class _SchemaChecker(_Checker):
 class _TreeChecker(_Checker):
     """Reads the tree, parents before children, without recursion."""
 
-    def __init__(self, source: str, schemas: Schemas) -> None:
-        super().__init__(source)
+    def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas
-        self._values = ValueReader(source, schemas.own)
+        self._values = ValueReader(schemas.own)
 
     def check(self, node: Node) -> list[TopologyEntityJson]:
         return list(self._walk(node))
@@ -239,15 +232,14 @@ class _TreeChecker(_Checker):
                 "name": self.text(entry["name"], "name"),
                 "parent": parent,
                 "attributes": {
-                    name: value_to_json(value) for name, value in self._attributes(entry, schema)
+                    name: value_to_json(value)
+                    for name, value in self._attributes(node, entry, schema)
                 },
             }
-            children = self.sequence(entry.get("children", ScalarNode(node.line, None)), "children")
+            children = self.sequence(entry.get("children", null_at(node)), "children")
             if children and "Children" not in schema.fields:
                 reason = f"type {quoted(schema.entity_type)} has no field Children"
-                raise error_at_line(
-                    self.source, children[0].line, f"{reason}, so it cannot have children"
-                )
+                raise children[0].error(f"{reason}, so it cannot have children")
             to_visit += [(child, count) for child in reversed(children)]
             count += 1
 
@@ -255,29 +247,22 @@ class _TreeChecker(_Checker):
         try:
             return self._schemas.complete(self.text(node, "entity_type"))
         except StoreError as error:
-            raise error_at_line(self.source, node.line, str(error)) from error
+            raise node.error(str(error)) from error
 
     def _attributes(
-        self, entry: dict[str, Node], schema: EntitySchema
+        self, node: Node, entry: dict[str, Node], schema: EntitySchema
     ) -> Iterator[tuple[str, Value]]:
-        absent = ScalarNode(0, None)
-        attributes = self.any_mapping(entry.get("attributes", absent), "attributes")
-        for name, node in attributes.entries.items():
-            line = attributes.key_lines[name]
+        attributes = self.any_mapping(entry.get("attributes", null_at(node)), "attributes")
+        for name, given in attributes.texts().items():
+            place = attributes.key_places[name]
             if name in BUILT_IN:
-                raise error_at_line(
-                    self.source, line, f"attribute {name} is set by the tree itself"
-                )
+                raise place.error(f"attribute {name} is set by the tree itself")
             field = schema.fields.get(name)
             if field is None:
-                raise error_at_line(
-                    self.source,
-                    line,
-                    f"type {quoted(schema.entity_type)} has no field {quoted(name)}",
-                )
-            value = self._values.value(node, field.kind, field.choices)
+                raise place.error(f"type {quoted(schema.entity_type)} has no field {quoted(name)}")
+            value = self._values.value(given, field.kind, field.choices)
             try:
                 field.accept(value)
             except StoreError as error:
-                raise error_at_line(self.source, node.line, str(error)) from error
+                raise given.error(str(error)) from error
             yield name, value

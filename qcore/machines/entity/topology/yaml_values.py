@@ -11,13 +11,7 @@ from qcore.errors import ConfigError
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import INT_MAX, INT_MIN, Kind, Value
-from qcore.machines.entity.topology.yaml_tree import (
-    MappingNode,
-    Node,
-    ScalarNode,
-    SequenceNode,
-    error_at_line,
-)
+from qcore.yaml_reader import MappingNode, Node, ScalarNode, SequenceNode
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _ENTITY_ID = re.compile(r"(?P<typ>[^$]+)\$(?P<id>[0-9]{1,19})", re.ASCII)
@@ -33,12 +27,10 @@ class ValueReader:
     """Reads values.
 
     Args:
-        source: the file's name, for errors.
         types: the entity types that a `Type$id` may refer to.
     """
 
-    def __init__(self, source: str, types: Container[str]) -> None:
-        self._source = source
+    def __init__(self, types: Container[str]) -> None:
         self._types = types
 
     def value(self, node: Node, expected: Kind | None, choices: tuple[str, ...]) -> Value:
@@ -55,7 +47,7 @@ class ValueReader:
             return self._bare(node, expected)
         if not isinstance(node, MappingNode) or len(node.entries) != 1:
             raise self._fail(node, 'a value is a map with one key, its kind: {String: "text"}')
-        tag, inner = next(iter(node.entries.items()))
+        tag, inner = next(iter(node.texts().items()))
         if tag not in _KINDS:
             raise self._fail(node, f"unknown kind {quoted(tag)}; known kinds: {', '.join(_KINDS)}")
         return self._tagged(tag, inner, choices)
@@ -163,7 +155,7 @@ class ValueReader:
         return EntityId(found["typ"], int(found["id"]))
 
     def _timestamp(self, node: Node) -> int:
-        if isinstance(node, MappingNode) and sorted(node.entries) == [
+        if isinstance(node, MappingNode) and sorted(node.texts()) == [
             "nanos_since_epoch",
             "secs_since_epoch",
         ]:
@@ -183,7 +175,7 @@ class ValueReader:
         return time_ns
 
     def _fail(self, node: Node, reason: str) -> ConfigError:
-        return error_at_line(self._source, node.line, reason)
+        return node.error(reason)
 
 
 def _parse_rfc3339(text: str) -> int | None:
