@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.checkout import CHECKOUT
 
 DOCUMENTS = sorted(
-    [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("benchmarks/*.md")]
+    [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("benchmarks/*.md")]
 )
 
 #: Blocks in these languages hold commands. In `console` a command follows `$ `, and its output follows the command.
