@@ -42,6 +42,7 @@ BENCHMARKS = {
         normal=("--rounds", "3"),
         quick=("--seconds", "10", "--rounds", "1"),
     ),
+    "start": Benchmark("how long programs take to start", quick=("--rounds", "3")),
     "checker": Benchmark("linearizability and invariants"),
     "transport": Benchmark(
         "WebSocket round trips, both ends in one process", quick=("--seconds", "0.3")

@@ -2,7 +2,8 @@
 
     from qcore import Client, run_scenario
 
-The names in `__all__` are the public API, together with the `__all__` of the packages below: docs/compatibility.md.
+The names in `__all__` are the public API, together with the `__all__` of the packages below. See
+docs/reference/compatibility.md.
 A name is imported when it is first used, so `import qcore` loads only the errors and the version.
 
 - `qcore.core`: the Raft algorithm as a pure state machine. It takes events, returns effects and does no I/O.

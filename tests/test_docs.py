@@ -37,10 +37,17 @@ every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 #: These programs take too long for a test or change its environment. Their targets and options must exist.
 NAMED_ONLY = {"make", "pip", "pytest"}
 
+#: `tests/packaging` runs these commands of docs/how-to/releasing.md, in a copy of the checkout.
+RUN_ELSEWHERE = ("python -m build ", "python -m twine check ")
+
 
 def session(path: Path) -> list[Command]:
     """The commands of a document that are run."""
-    return [command for command in commands(path) if not named_only(command)]
+    return [
+        command
+        for command in commands(path)
+        if not named_only(command) and not command.line.startswith(RUN_ELSEWHERE)
+    ]
 
 
 def named_only(command: Command) -> bool:
@@ -182,7 +189,7 @@ def test_the_state_machine_of_the_readme_is_the_example() -> None:
 def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> None:
     path = CHECKOUT / "docs/reference/api.md"
     library, plain = [block.text for block in blocks(path) if block.language == "python"]
-    program = "import asyncio\nfrom qcore.client.client import Client\n\nasync def main():\n"
+    program = "import asyncio\nfrom qcore import Client\n\nasync def main():\n"
     program += "".join(f"    {line}\n" for line in library.splitlines()) + "\nasyncio.run(main())\n"
     examples = [command for command in spans(path) if command.startswith("qcore perform ")]
     assert len(examples) == 1

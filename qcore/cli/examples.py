@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     help="List the examples that come with qcore, and copy them to a directory.",
+)
+
+
+#: Modules, the extra that installs them, and what uses them.
+_NEEDED = (
+    (("ipykernel",), "notebook", "elections.ipynb"),
+    (("pytest", "hypothesis"), "testing", "test_json_storage.py"),
 )
 
 
@@ -55,6 +63,10 @@ def copy(
     """
     copied = copy_examples(directory)
     print(f"{len(copied)} files copied to {directory}")
+    for modules, extra, what in _NEEDED:
+        missing = [module for module in modules if find_spec(module) is None]
+        if missing:
+            print(f"{what} needs {' and '.join(missing)}: pip install 'qcore-raft[{extra}]'")
 
 
 def example_files() -> list[Path]:

@@ -2,7 +2,7 @@
 
 `mypy` checks here that type checkers see each name. `tests/api/test_public_api.py` compares the imports with the
 `__all__` of the packages. So a name that appears, disappears or moves needs a change of this file: read
-docs/compatibility.md first.
+docs/reference/compatibility.md first.
 """
 
 # ruff: noqa: F401, F811 - the imports are the content of this module

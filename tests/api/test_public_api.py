@@ -14,6 +14,8 @@ from types import ModuleType
 
 import pytest
 
+import qcore
+from qcore.node.main import _loop_factory
 from tests.checkout import CHECKOUT, EXAMPLES
 from tests.documents import DOCUMENTS, blocks, name
 
@@ -154,3 +156,24 @@ def test_an_extra_that_is_missing_is_named(missing: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     expected = f"qcore.testing needs {missing}: pip install 'qcore-raft[testing]'"
     assert expected in done.stderr
+
+
+def test_uvloop_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(qcore.ConfigError, match=r"pip install 'qcore-raft\[uvloop\]'"):
+        _loop_factory(True)
+    assert _loop_factory(None) is None
+
+
+def test_a_scenario_runs_by_name_by_file_and_from_python(tmp_path: Path) -> None:
+    """With the same seed, all of them give the same run."""
+    short = qcore.Scenario.model_validate(
+        {"name": "short", "cluster": {"nodes": 3}, "until_ms": 600}
+    )
+    file = tmp_path / "short.yaml"
+    file.write_text("cluster: {nodes: 3}\nuntil_ms: 600\n")
+    built, read = qcore.run_scenario(short, seed=5), qcore.run_scenario(file, seed=5)
+    assert built.ok
+    assert built.trace_sha256 == read.trace_sha256
+    assert qcore.run_scenario(short, seed=6).trace_sha256 != built.trace_sha256
+    assert qcore.run_scenario("steady_state", seed=5).scenario == "steady_state"

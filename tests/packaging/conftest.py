@@ -15,7 +15,7 @@ from tests.packaging.installation import Archives, Installation, archives_in, bu
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the archives (`dist`) and with an environment that has the wheel (`environment`)."""
     base = tmp_path_factory.getbasetemp()
-    # The processes of pytest-xdist have separate folders, side by side.
+    # Each process of pytest-xdist has a folder, beside those of the others.
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "packaging"
     shared.mkdir(exist_ok=True)
     with open(shared / "lock", "w") as lock:

@@ -1,4 +1,4 @@
-"""Builds the archives as docs/how-to/releasing.md says, and installs the wheel into an empty environment.
+"""Builds the archives with the command of docs/how-to/releasing.md, and installs the wheel into an empty environment.
 
 The environment sees the dependencies of the tests, but not the checkout: a `.pth` file adds the folder of the
 dependencies, and the interpreter does not execute the `.pth` files of a folder that was added like this. So the
@@ -15,7 +15,8 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.checkout import CHECKOUT
+from tests.checkout import CHECKOUT, DOCS
+from tests.documents import commands
 
 #: What a build reads. The tests build from a copy, because a build leaves files in its folder.
 SOURCES = ("qcore", "scenarios", "examples", "notebooks")
@@ -40,28 +41,33 @@ def copy_sources(folder: Path) -> None:
 
 
 def build(folder: Path) -> Archives:
-    """Build the source archive of a copy of the checkout, and the wheel of the source archive, in `folder`."""
-    source, out = folder / "source", folder / "dist"
+    """Build the source archive of a copy of the checkout, and the wheel of the source archive, below `folder`."""
+    source = folder / "source"
     source.mkdir()
     copy_sources(source)
-    run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)],
-        folder,
-    )
+    run_documented("python -m build", source)
     return archives_in(folder)
+
+
+def run_documented(start: str, folder: Path) -> str:
+    """Run the command of docs/how-to/releasing.md that begins like this in a folder; return what it prints."""
+    (line,) = [
+        each.line for each in commands(DOCS / "how-to/releasing.md") if each.line.startswith(start)
+    ]
+    return run(["bash", "-c", line], folder)
 
 
 def archives_in(folder: Path) -> Archives:
     """The archives that `build` made in this folder."""
-    (sdist,) = (folder / "dist").glob("*.tar.gz")
-    (wheel,) = (folder / "dist").glob("*.whl")
+    (sdist,) = (folder / "source" / "dist").glob("*.tar.gz")
+    (wheel,) = (folder / "source" / "dist").glob("*.whl")
     return Archives(sdist, wheel)
 
 
 def clean_environment(home: Path) -> dict[str, str]:
     """The environment of a user who knows nothing of the checkout."""
     return {
-        "PATH": os.environ["PATH"],
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "MPLCONFIGDIR": str(home / "matplotlib"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tarfile
 import tomllib
 from email import message_from_bytes
@@ -12,7 +10,7 @@ from zipfile import ZipFile
 
 import qcore
 from tests.checkout import CHECKOUT
-from tests.packaging.installation import SOURCE_FILES, SOURCES, Archives
+from tests.packaging.installation import SOURCE_FILES, SOURCES, Archives, run_documented
 
 #: Folder at the top of the checkout -> where the wheel has its files.
 IN_WHEEL = {
@@ -64,15 +62,8 @@ def test_the_source_archive_can_build_the_wheel_and_no_more(archives: Archives) 
 
 
 def test_the_description_of_the_archives_is_valid(archives: Archives) -> None:
-    command = [sys.executable, "-m", "twine", "check", "--strict"]
-    done = subprocess.run(
-        [*command, str(archives.sdist), str(archives.wheel)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("PASSED") == 2
+    printed = run_documented("python -m twine check", archives.sdist.parent.parent)
+    assert printed.count("PASSED") == 2
 
 
 def test_the_metadata_is_that_of_the_project(archives: Archives) -> None:

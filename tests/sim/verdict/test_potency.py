@@ -1,10 +1,13 @@
-"""The shipped chaos finds planted bugs, and nothing where there is none (benchmarks/potency.py has the full table)."""
+"""The shipped chaos finds planted bugs, and nothing where there is none.
+
+benchmarks/counts/potency.py has the full table.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.potency import NONE, find
+from benchmarks.counts.potency import NONE, find
 from qcore.sim import load_scenario
 from tests.checkout import SCENARIOS
 

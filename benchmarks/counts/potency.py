@@ -1,4 +1,4 @@
-"""Counts how often a scenario finds a planted fault: `python -m benchmarks.potency`.
+"""Counts how often a scenario finds a planted fault: `python -m benchmarks.counts.potency`.
 
 A scenario that passes proves little unless it fails when something is broken. This program runs one scenario many
 times, each time with one safeguard of the core (`qcore.core.config.Safeguards`) switched off. It counts the seeds on
