@@ -64,6 +64,7 @@ check: $(VENV)/.dev-deps ## lint, format, types, import rules, words, layout (re
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy docs/hooks
 	@$(BIN)/python -m pytest tests/test_architecture.py tests/test_words.py tests/test_layout.py
 
 fix: $(VENV)/.dev-deps ## let ruff rewrite what it can, and renew the page of settings

@@ -26,6 +26,9 @@ OUTSIDE = {
 }
 _SOURCES = {page: document for document, page in OUTSIDE.items()}
 
+#: Pages whose tables need the room of the table of contents.
+WIDE = {"explanation/faults.md", "reference/settings.md"}
+
 #: A link or an image; or a fenced block or a code span, which stays as it is.
 _LINK = re.compile(
     r"(?P<code>^```.*?^```$|`[^`\n]+`)|(?P<bang>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)",
@@ -52,6 +55,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         lambda row: _CODE_SPAN.sub(lambda code: code[0].replace(r"\|", "|"), row[0]), markdown
     )
     here = page.file.src_uri
+    if here in WIDE:
+        page.meta["hide"] = ["toc"]
     document = _SOURCES.get(here, f"docs/{here}")
 
     def rewrite(match: re.Match[str]) -> str:
