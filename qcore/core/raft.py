@@ -260,7 +260,7 @@ class RaftCore:
         Responses to heartbeats are not enough: while disks stall, a quorum responds, but nothing commits.
         """
         server = self._server
-        contact = election.quorum_contact_at(server)
+        contact = freshness.quorum_contact_at(server, server.now)
         if server.commit_index < server.log.last_index:
             return min(contact, server.commit_advanced_at)
         return contact

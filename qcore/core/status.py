@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from qcore.core.clocks import wall_time
 from qcore.core.effects import Role
 from qcore.core.entry import Membership
-from qcore.core.leadership import election, priorities
+from qcore.core.leadership import priorities
 from qcore.core.log.progress import Progress, ProgressState
 from qcore.core.raft_server import RaftServer
+from qcore.core.reads import freshness
 
 
 @dataclass(slots=True, frozen=True)
@@ -106,7 +107,7 @@ def status_of(server: RaftServer) -> CoreStatus:
         snapshot_term=meta.last_included_term if meta else 0,
         membership=server.membership,
         membership_index=server.membership_index,
-        quorum_contact_at=election.quorum_contact_at(server) if leads else None,
+        quorum_contact_at=freshness.quorum_contact_at(server, server.now) if leads else None,
         peers={
             peer: PeerStatus(
                 progress.state,

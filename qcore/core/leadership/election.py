@@ -191,7 +191,7 @@ def hears_live_leader(server: RaftServer) -> bool:
     if not server.config.check_quorum:
         return False
     if server.role == "leader":
-        contact: int | None = quorum_contact_at(server)
+        contact: int | None = freshness.quorum_contact_at(server, server.now)
     else:
         contact = server.last_leader_contact if server.leader_id is not None else None
     return contact is not None and server.now < contact + server.election_timeout_min_us
@@ -291,23 +291,13 @@ def on_request_vote_response(
 # -- CheckQuorum ---------------------------------------------------------------------------------
 
 
-def quorum_contact_at(server: RaftServer) -> int:
-    """When this leader was last known to be in contact with a quorum, µs.
-
-    The newest time at or after which a quorum, itself included, had responded.
-    """
-    contacts = {peer: progress.last_response_at for peer, progress in server.progress.items()}
-    contacts[server.node_id] = server.now
-    return quorum.quorum_value(server.membership, contacts)
-
-
 def check_quorum(server: RaftServer) -> bool:
     """Step down if no quorum responded, or this server's disk stalled, for a whole election timeout (6.2).
 
     Returns:
         True if this server still leads.
     """
-    silent_us = server.now - quorum_contact_at(server)
+    silent_us = server.now - freshness.quorum_contact_at(server, server.now)
     if server.config.check_quorum and silent_us >= server.election_timeout_max_us:
         become_follower(server, server.term, None)
         return False

@@ -76,6 +76,17 @@ def on_response(server: RaftServer, progress: Progress, round_number: int, sent_
     progress.echo_arrived_at = server.now
 
 
+def quorum_contact_at(server: RaftServer, now: int) -> int:
+    """When this leader was last known to be in contact with a quorum, µs; its own clock shows `now`.
+
+    The newest time at or after which a quorum, itself included, had responded. This proves less than `confirmed_at`,
+    because the responses may have waited on a link.
+    """
+    contacts = {peer: progress.last_response_at for peer, progress in server.progress.items()}
+    contacts[server.node_id] = now
+    return quorum.quorum_value(server.membership, contacts)
+
+
 def confirmed_at(server: RaftServer, now: int) -> int | None:
     """When a quorum is known to have followed this leader, µs; None if no quorum responded to any round."""
     known = server.reads.confirmed  # cached, because every append needs it
@@ -165,17 +176,11 @@ def fresh_as_of(server: RaftServer, now: int) -> int | None:
     None if unknown. Such knowledge remains true: it survives elections, and only a restart forgets it.
     """
     if not server.config.safeguards.freshness_check:
-        return _last_contact(server, now) if server.role == "leader" else server.fresh_as_of
+        # What 0.1.0 used: the arrival of responses, however long ago they were sent.
+        return quorum_contact_at(server, now) if server.role == "leader" else server.fresh_as_of
     _use_pending(server)
     if server.role == "leader" and server.commit_index >= server.term_start_index:
         moment = confirmed_at(server, now)
         if moment is not None:
             _advance(server, moment)
     return server.fresh_as_of
-
-
-def _last_contact(server: RaftServer, now: int) -> int:
-    """What 0.1.0 used: when a quorum's responses arrived, however long ago they were sent."""
-    contacts = {peer: progress.last_response_at for peer, progress in server.progress.items()}
-    contacts[server.node_id] = now
-    return quorum.quorum_value(server.membership, contacts)

@@ -15,34 +15,14 @@ from qcore.sim.faults.node_faults import NodeActions
 from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers
-from qcore.sim.scenario.actions.admin_actions import AdminAction, Join
-from qcore.sim.scenario.actions.disk_clock_actions import (
-    ClockAction,
-    DiskRecover,
-    DiskSlow,
-    DiskStall,
+from qcore.sim.scenario.actions import (
+    admin_actions,
+    disk_clock_actions,
+    message_actions,
+    network_actions,
+    node_actions,
+    operation_actions,
 )
-from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
-from qcore.sim.scenario.actions.network_actions import (
-    Cut,
-    Deaf,
-    Heal,
-    Isolate,
-    LinkChange,
-    Mute,
-    Partition,
-)
-from qcore.sim.scenario.actions.node_actions import (
-    CampaignAction,
-    Crash,
-    Pause,
-    PowerLoss,
-    Restart,
-    Resume,
-    TakeSnapshotAction,
-    Wipe,
-)
-from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.scenario.actions.registry import REPAIRS, Action
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, microseconds
@@ -127,7 +107,8 @@ class TimelineRunner:
                         f"timeline[{number}] {item.label or action.kind}",
                         required=not isinstance(action, REPAIRS)
                         and not (
-                            isinstance(action, LinkChange) and action.only_removes_impairments
+                            isinstance(action, network_actions.LinkChange)
+                            and action.only_removes_impairments
                         ),
                     )
                     for action in item.actions
@@ -204,7 +185,10 @@ class TimelineRunner:
         ends: list[int] = []
         if scheduled.item.for_ms is not None:
             ends.append(self._engine.now + microseconds(scheduled.item.for_ms))
-        if isinstance(action, MessageAction) and scheduled.item.until_ms is not None:
+        if (
+            isinstance(action, message_actions.MessageAction)
+            and scheduled.item.until_ms is not None
+        ):
             ends.append(scheduled.until_us)
         if ends:
             self._engine.at(min(ends), partial(self._undo, undo))
@@ -222,29 +206,29 @@ class TimelineRunner:
             self._actions.disks_clocks,
         )
         match action:
-            case Partition():
+            case network_actions.Partition():
                 return network.partition(action, fault, label, rng)
-            case Isolate():
+            case network_actions.Isolate():
                 return network.isolate(action, fault, label, rng)
-            case Cut():
+            case network_actions.Cut():
                 return network.cut(action, fault, label, rng)
-            case Deaf():
+            case network_actions.Deaf():
                 return network.deaf(action, fault, label, rng)
-            case Mute():
+            case network_actions.Mute():
                 return network.mute(action, fault, label, rng)
-            case LinkChange():
+            case network_actions.LinkChange():
                 return network.change_links(action, fault, label, rng)
-            case Crash() | PowerLoss():
+            case node_actions.Crash() | node_actions.PowerLoss():
                 return nodes.crash(action, fault, rng)
-            case Wipe():
+            case node_actions.Wipe():
                 return nodes.wipe(action, fault, rng)
-            case Drop() | Hold():
+            case message_actions.Drop() | message_actions.Hold():
                 return self._actions.messages.arm(action, fault, label, rng)
-            case Pause():
+            case node_actions.Pause():
                 return nodes.pause(action, fault, rng)
-            case DiskStall() | DiskSlow():
+            case disk_clock_actions.DiskStall() | disk_clock_actions.DiskSlow():
                 return disks_clocks.disk(action, fault, rng)
-            case ClockAction():
+            case disk_clock_actions.ClockAction():
                 return disks_clocks.clock(action, fault, rng)
             case _:
                 self._perform_irreversible(action, fault, rng, scheduled.until_us)
@@ -256,23 +240,23 @@ class TimelineRunner:
         """Perform an action that has no end."""
         actions = self._actions
         match action:
-            case Heal():
+            case network_actions.Heal():
                 actions.network.heal(action, fault, rng)
-            case Release():
+            case message_actions.Release():
                 actions.messages.release(action, fault)
-            case Restart():
+            case node_actions.Restart():
                 actions.nodes.restart(action, fault, rng)
-            case Resume():
+            case node_actions.Resume():
                 actions.nodes.resume(action, fault, rng)
-            case DiskRecover():
+            case disk_clock_actions.DiskRecover():
                 actions.disks_clocks.disk_recover(action, fault, rng)
-            case CampaignAction():
+            case node_actions.CampaignAction():
                 actions.nodes.campaign(action, fault, rng)
-            case TakeSnapshotAction():
+            case node_actions.TakeSnapshotAction():
                 actions.nodes.snapshot(action, fault, rng)
-            case OperationAction():
+            case operation_actions.OperationAction():
                 actions.operations.send(action, fault, rng)
-            case Join():
+            case admin_actions.Join():
                 actions.nodes.join(action, fault)
-            case AdminAction():
+            case admin_actions.AdminAction():
                 actions.admin.begin(action, fault, rng, until_us)

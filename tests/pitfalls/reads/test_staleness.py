@@ -112,7 +112,7 @@ def at_receipt_of_request(server: RaftServer, request: AppendEntries) -> None:
 
 def at_receipt_of_responses(server: RaftServer, now: int) -> int | None:
     """A leader's state counts as fresh as the receipt of the responses, regardless of when they were sent."""
-    return freshness._last_contact(server, now)
+    return freshness.quorum_contact_at(server, now)
 
 
 def regardless_of_the_commit_index(server: RaftServer, request: AppendEntries) -> None:
