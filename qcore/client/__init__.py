@@ -3,7 +3,7 @@
     async with Client(["127.0.0.1:8080"]) as client:
         await client.execute("a command of the state machine")
 
-docs/api.md explains which requests the client repeats, and which errors a caller must expect.
+docs/reference/api.md explains which requests the client repeats, and which errors a caller must expect.
 """
 
 from __future__ import annotations
