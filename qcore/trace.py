@@ -13,7 +13,7 @@ kind; `RECORD_FIELDS` gives their order.
 | config | the effective configuration changed |
 | commit | the commit index moved |
 | apply | an entry was applied |
-| send, recv, drop | a message was sent, received, lost (one `id`); `note` summarises it, or states why it was lost |
+| send, recv, drop | a message was sent, received, lost (one `id`; responses of a real node may share one); `note` summarises it, or states why it was lost |
 | fault | a fault began, ended or acted; with the name `trace`: records are missing here |
 | op | a client operation: `invoke`, then `ok`, `refused` or `unknown` |
 | bad | a malformed or invalid message was ignored |
