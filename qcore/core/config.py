@@ -59,8 +59,8 @@ class RaftConfig:
             Later messages wait behind them on the link (measured in benchmarks/README.md).
         max_batch_bytes: entries in one append. A single larger entry is sent alone.
         max_uncommitted_bytes: appended and not yet committed. Beyond it the leader rejects proposals.
-        max_snapshot_chunk: characters of a snapshot in one message.
-        max_snapshot_size: characters of a snapshot that a leader may send. A larger one is ignored.
+        max_snapshot_chunk: bytes of a snapshot in one message; a single larger character is sent alone.
+        max_snapshot_size: bytes of a snapshot that a leader may send. A larger one is ignored.
         priority: a caught-up voter of higher priority takes over; a server of priority 0 never leads.
         lease_reads: allow reads under the leader's lease (dissertation 6.4.1). All nodes must agree on it. A server
             then promises its vote to the leader for the minimum election timeout. The promise outlives a restart.

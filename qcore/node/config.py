@@ -44,7 +44,7 @@ class NodeConfig:
             operators.
         max_uncommitted_bytes: size of the entries that are not committed; beyond it writes are rejected as overloaded.
         max_inflight_messages, max_inflight_bytes: appends on their way to one follower; beyond either the leader waits.
-        max_snapshot_size: the most characters of a snapshot from a leader; a larger one is ignored.
+        max_snapshot_size: the most bytes of a snapshot from a leader; a larger one is ignored.
         snapshot_entries, snapshot_bytes, keep_entries, keep_bytes: when to take a snapshot, and which entries it leaves
             in the log; see `ReplicaConfig`.
         priority, lease_reads, max_wall_skew_ms: see `RaftConfig`.
