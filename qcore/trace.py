@@ -13,11 +13,13 @@ kind; `RECORD_FIELDS` gives their order.
 | config | the effective configuration changed |
 | commit | the commit index moved |
 | apply | an entry was applied |
-| send, recv, drop | a message was sent, received, lost (one `id`; responses of a real node may share one); `note` summarises it, or states why it was lost |
+| send, recv, drop | a message was sent, received, lost (one `id`); `note` summarises it, or states why it was lost |
 | fault | a fault began, ended or acted; with the name `trace`: records are missing here |
 | op | a client operation: `invoke`, then `ok`, `refused` or `unknown` |
 | bad | a malformed or invalid message was ignored |
 | violation | an invariant or the linearizability check failed |
+
+On real nodes several responses may share one `id`, because each has the one of the newest request.
 
 The trace hash of a run is the SHA-256 of all lines, each with its newline.
 """

@@ -146,14 +146,17 @@ class RaftConfig:
     max_snapshot_chunk: int = field(
         default=256 * 1024,
         metadata=setting(
-            "Size of a snapshot's part in one message.", unit="characters", minimum=1, node=False
+            "Size of a snapshot's part in one message, as UTF-8. A larger single character is sent alone.",
+            unit="bytes",
+            minimum=1,
+            node=False,
         ),
     )
     max_snapshot_size: int = field(
         default=4 * 1024 * 1024 * 1024,
         metadata=setting(
             "Largest snapshot that a leader may send to this node. A larger one is ignored.",
-            unit="characters",
+            unit="bytes",
             minimum=1,
         ),
     )

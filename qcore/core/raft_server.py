@@ -113,14 +113,28 @@ class IncomingTransfer:
 
 @dataclass(slots=True)
 class IncomingSnapshot:
-    """The part of a snapshot that this follower has received."""
+    """The part of a snapshot that this follower has received.
+
+    Attributes:
+        meta, total, checksum: of the whole snapshot; `total` in characters.
+        text, received, received_bytes, received_checksum: what arrived: the text, its characters, bytes and CRC-32.
+        is_too_large: it exceeds the limit. Its text is forgotten, and its other chunks are dropped.
+    """
 
     meta: SnapshotMeta
     total: int
     checksum: int
     text: TextBuilder = field(default_factory=TextBuilder)
     received: int = 0
+    received_bytes: int = 0
     received_checksum: int = 0
+    is_too_large: bool = False
+
+    def reject(self) -> None:
+        """Forget the text, and remember that it is too large. Otherwise the leader would send it all again."""
+        self.text = TextBuilder()
+        self.received = self.received_bytes = self.received_checksum = 0
+        self.is_too_large = True
 
 
 class RaftServer:

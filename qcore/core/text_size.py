@@ -17,6 +17,18 @@ def utf8_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
+def part_within(text: str, start: int, max_bytes: int) -> str:
+    """The longest part of the text from `start` on that has at most `max_bytes` bytes as UTF-8.
+
+    It has at least one character, unless `start` is the end. No character is split.
+    """
+    part = text[start : start + max_bytes]
+    if part.isascii():
+        return part
+    # A cut within a character leaves an incomplete one at the end, and nothing else is invalid.
+    return part.encode()[:max_bytes].decode(errors="ignore") or part[0]
+
+
 def json_length(text: str) -> int:
     """Bytes of the text as a JSON string in UTF-8, quotes included. Only what must be escaped is escaped.
 

@@ -13,6 +13,7 @@ from qcore.core.log.progress import OutgoingSnapshot, Progress
 from qcore.core.messages import InstallSnapshot, InstallSnapshotResponse
 from qcore.core.raft_server import IncomingSnapshot, RaftServer
 from qcore.core.reads import freshness
+from qcore.core.text_size import part_within
 
 T = TypeVar("T")
 
@@ -121,7 +122,6 @@ def _send_chunk(
 ) -> None:
     transfer.sent_at = progress.last_sent_at = server.now
     meta, data = transfer.snapshot.meta, transfer.snapshot.data
-    end = transfer.offset + server.config.max_snapshot_chunk
     server.send(
         peer,
         InstallSnapshot(
@@ -134,7 +134,7 @@ def _send_chunk(
             offset=transfer.offset,
             total=len(data),
             checksum=transfer.checksum,
-            data=data[transfer.offset : end],
+            data=part_within(data, transfer.offset, server.config.max_snapshot_chunk),
             round=server.reads.round,
             last_included_clock_us=meta.last_included_clock_us,
             version=meta.version,
@@ -167,6 +167,11 @@ def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapsh
         _respond(server, from_id, request, request.total, server.commit_index)
         return
     incoming = _collect(server, request)
+    if incoming.is_too_large:
+        limit = server.config.max_snapshot_size
+        why = f"the snapshot has more than {limit} bytes, the limit max_snapshot_size"
+        server.emit(MessageDropped(from_id, request, why))
+        return
     if incoming.received < incoming.total:
         _respond(server, from_id, request, incoming.received, 0)
         return
@@ -202,11 +207,16 @@ def _collect(server: RaftServer, request: InstallSnapshot) -> IncomingSnapshot:
     ):
         incoming = IncomingSnapshot(meta, request.total, request.checksum)
         server.incoming_snapshot = incoming
-    if request.offset == incoming.received:
+    if request.offset == incoming.received and not incoming.is_too_large:
         incoming.text.add(request.data)
         incoming.received += len(request.data)
         # Chunk by chunk: a checksum over a large text in one step would block the server.
-        incoming.received_checksum = crc32(request.data.encode(), incoming.received_checksum)
+        data = request.data.encode()
+        incoming.received_bytes += len(data)
+        incoming.received_checksum = crc32(data, incoming.received_checksum)
+        missing = incoming.total - incoming.received  # each character has at least one byte
+        if incoming.received_bytes + missing > server.config.max_snapshot_size:
+            incoming.reject()
     return incoming
 
 
