@@ -11,6 +11,7 @@ from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import Entry, HardState
 from qcore.core.messages import AppendEntriesResponse
 from qcore.core.raft_server import NEVER
+from qcore.replica.events import Applied
 from tests.core.support.safety_checks import SafetyViolation
 from tests.driver.clock import WALL_US, Clock, Time
 from tests.driver.cores import CoreCluster
@@ -195,3 +196,12 @@ def test_safety_is_checked_after_every_step_of_a_replica() -> None:
     assert not a_follower_acknowledges(Safeguards())
     with pytest.raises(SafetyViolation, match="commit rule"):
         a_follower_acknowledges(Safeguards(append_durable_before_ack=False))
+
+
+def test_log_time_that_goes_back_at_a_replica_is_found() -> None:
+    cluster = ReplicaCluster(1)
+    driver = cluster.elect(1)
+    applied = [Applied(Entry(index, 1, "command", "", time)) for index, time in ((98, 5), (99, 4))]
+    cluster.observer.executed(driver, applied[:1])
+    with pytest.raises(SafetyViolation, match="log time: node 1 applies entry 99"):
+        cluster.observer.executed(driver, applied[1:])

@@ -25,7 +25,7 @@ from qcore.core.effects import (
 )
 from qcore.core.log.durable_state import last_index
 from qcore.core.messages import RequestVoteResponse
-from qcore.replica.events import ReplicaEffect
+from qcore.replica.events import Applied, ReplicaEffect
 from qcore.replica.messages import PeerMessage
 
 
@@ -103,6 +103,8 @@ class Safety:
                     self._log_matching(node_id, core, entries)
                 case Apply(entries=applied):
                     self._log_time(node_id, applied)
+                case Applied(entry=entry):
+                    self._log_time(node_id, [entry])
                 case TruncateLog() | StoreSnapshot(reset_log=True):
                     still = before.role == "leader" and core.role == "leader"
                     require(not still, f"leader append-only: leader {node_id} removes entries")
