@@ -13,6 +13,7 @@ This module decides what each message does to the term, before the parts of the 
 from __future__ import annotations
 
 import random
+from typing import assert_never
 
 from qcore.core import membership
 from qcore.core.clocks.cluster_clock import CLOCK_GRANULARITY_US
@@ -131,6 +132,8 @@ class RaftCore:
                 membership.leave(server, event)
             case TransferLeadership(to=to):
                 transfer.begin(server, to)
+            case _:
+                assert_never(event)
         if server.role == "leader":
             if server.settled_membership_index != server.membership_index:
                 membership.advance(server)
@@ -416,6 +419,8 @@ class RaftCore:
             case RequestVoteResponse():
                 if self._is_current_term(from_id, message):
                     election.on_request_vote_response(server, from_id, message)
+            case _:
+                assert_never(message)
 
     def _on_leader_message(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
         server = self._server
