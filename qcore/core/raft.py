@@ -325,7 +325,6 @@ def _on_bootstrap(server: RaftServer, event: Bootstrap) -> None:
     if (fault := initial.invalid_reason()) is not None:
         raise ConfigError(f"this configuration cannot be used: {fault}")
     server.term = 1
-    server.voted_for = None
     server.save_hard_state()
     kinds: list[EntryKind] = ["membership"]
     data = [initial.to_json()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry
@@ -60,6 +61,8 @@ class FootprintMeter:
                     self._store(snapshot.meta.last_included_index, through, reset)
                 case SaveHardState():
                     pass
+                case _:
+                    assert_never(write)
 
     def compaction_index(self, limit: int, max_bytes: int) -> int:
         """The index, at most `limit`, through which compaction removes about `max_bytes`, and at least one entry."""

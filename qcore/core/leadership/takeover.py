@@ -52,7 +52,8 @@ def has_fast_disk(server: RaftServer) -> bool:
 def on_pre_vote_response(server: RaftServer, from_id: int, response: PreVoteResponse) -> None:
     """A voter's response, in the current term."""
     takeover = server.incoming_transfer
-    if takeover is None or response.next_term != server.term + 1:
+    assert takeover is not None, "no takeover to vote for"
+    if response.next_term != server.term + 1:
         return
     if server.now >= takeover.deadline:
         reject_transfer(server)  # this process was paused, and the response is out of date

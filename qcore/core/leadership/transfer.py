@@ -69,10 +69,9 @@ def _start(
 
 
 def advance(server: RaftServer) -> None:
-    """On a leader, after each event: continue a transfer, or end one whose deadline has passed."""
+    """On a leader, after each event: continue its transfer, or end one whose deadline has passed."""
     transfer = server.transfer
-    if transfer is None:
-        return
+    assert transfer is not None, "no transfer to continue"
     if server.now >= transfer.deadline:
         # The leader accepts proposals again. A target that was asked may still win, and that is safe.
         _end(

@@ -93,10 +93,9 @@ class TransferBackoff:
             self._tenure = _Tenure(leader_id, term, now, now)
 
     def on_leader_message(self, now: int) -> None:
-        """A message of the leader arrived."""
+        """A message of the leader arrived, after `on_leader`."""
         tenure = self._tenure
-        if tenure is None:
-            return
+        assert tenure is not None, "a message of an unknown leader"
         tenure.heard_at = now
         if self._failures and now - tenure.since >= self._proof_us(tenure.leader_id):
             self._failures.pop(tenure.leader_id, None)

@@ -32,7 +32,7 @@ class TextBuilder:
         except StopIteration as end:
             text: str = end.value
             return text
-        raise AssertionError("the generator ends when it receives None")
+        raise AssertionError  # pragma: no cover  # the generator ends when it receives None
 
 
 def _grow() -> Generator[None, str | None, str]:

@@ -65,12 +65,12 @@ def on_response(server: RaftServer, progress: Progress, round_number: int, sent_
     reads = server.reads
     if progress.acked_round < round_number:
         progress.acked_round = min(round_number, reads.round)
+        # There is always one: round 0 is never forgotten.
         position = bisect_right(reads.round_times, progress.acked_round, key=_NUMBER)
-        if position:
-            progress.acked_round_started_at = max(
-                progress.acked_round_started_at, reads.round_times[position - 1][1]
-            )
-            reads.confirmed = None
+        progress.acked_round_started_at = max(
+            progress.acked_round_started_at, reads.round_times[position - 1][1]
+        )
+        reads.confirmed = None
     # The newest, not the highest: the follower's clock begins at another value after a restart.
     progress.echo_us = sent_us
     progress.echo_arrived_at = server.now
