@@ -19,6 +19,8 @@ kind; `RECORD_FIELDS` gives their order.
 | bad | a malformed or invalid message was ignored |
 | violation | an invariant or the linearizability check failed |
 
+On real nodes several responses may share one `id`, because each has the one of the newest request.
+
 The trace hash of a run is the SHA-256 of all lines, each with its newline.
 """
 

@@ -137,6 +137,9 @@ class NodeTrace:
 
 
 def _trace_id(requester: int, message_id: str, message: PeerMessage) -> str:
-    """An id that is unique in the cluster. It is safe inside JSON, whatever id a peer has chosen."""
+    """The id of a request in the whole cluster, or of its response; safe inside JSON, whatever a peer has chosen.
+
+    Responses may share an id, because each has that of the newest request.
+    """
     plain = "".join(c for c in message_id[:64] if c.isalnum() or c in "-_.:")
     return f"{requester}-{plain}{'r' if type(message) in RESPONSE_MESSAGES else ''}"
