@@ -37,6 +37,8 @@ from tests.settings.page import PAGE, page, rows
 
 CLASSES = (NodeConfig, ReplicaConfig, RaftConfig, TransportLimits)
 
+SECTIONS = ("", "Raft", "Requests and snapshots", "Connections")
+
 #: Fields that hold other classes, and rules that only tests switch off.
 NOT_SETTINGS = {"raft", "replica", "limits", "safeguards"}
 
@@ -109,6 +111,22 @@ def test_every_field_is_a_setting_with_a_text(cls: Any) -> None:
         text = own[name].about.text
         assert len(text) > 10, name
         assert text.endswith("."), name
+
+
+def test_every_bound_is_checked_where_the_setting_is_held() -> None:
+    """In Python, where no option and no file check it first."""
+    usual = {"node_id": 1, "data_dir": Path("d")}
+    bounded = [each for each in settings_of(NodeConfig) if each.about.bounded]
+    assert {each.section for each in bounded} == {*SECTIONS}
+    for each in bounded:
+        name, about = each.field.name, each.about
+        bad = [-1, *([] if about.zero or about.minimum == 0 else [0])]
+        bad += [] if about.maximum is None else [int(about.maximum) + 1]
+        for value in bad:
+            with pytest.raises(
+                ConfigError, match=rf"^{name} is {value}; it must be {about.allowed}$"
+            ):
+                for_node(NodeConfig, {**usual, name: value})
 
 
 def test_no_two_settings_share_a_name() -> None:
