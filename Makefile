@@ -8,8 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long coverage check fix bench lock clean run-deps dev-deps docs-deps
-
+.PHONY: help demo docs test test-long coverage check fix bench lock clean run-deps dev-deps
 
 # The tests that measure the coverage: they need core, replica and storage, and take less time than all tests.
 COVERAGE_TESTS := tests/core tests/replica tests/storage tests/pitfalls/leadership tests/pitfalls/reads
@@ -31,18 +30,12 @@ $(VENV)/.run-deps: $(VENV)/.created requirements/build.txt requirements/run.txt 
 	@touch $@
 
 $(VENV)/.dev-deps: $(VENV)/.run-deps requirements/dev.txt
-	@echo "installing pinned test dependencies ..."
+	@echo "installing pinned development tools ..."
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.docs-deps: $(VENV)/.run-deps requirements/docs.txt
-	@echo "installing pinned documentation tools ..."
-	@$(PIP) -r requirements/docs.txt
-	@touch $@
-
 run-deps: $(VENV)/.run-deps ## set up .venv with what qcore needs to run
-dev-deps: $(VENV)/.dev-deps ## set up .venv with the test tools too
-docs-deps: $(VENV)/.docs-deps ## set up .venv with the documentation tools too
+dev-deps: $(VENV)/.dev-deps ## set up .venv with the tools for tests and documentation too
 
 demo: $(VENV)/.run-deps ## a simulated partition, then a real cluster that loses its leader
 	@$(BIN)/qcore demo
@@ -84,7 +77,6 @@ lock: $(VENV)/.dev-deps ## pin what pyproject.toml lists; UPGRADE=--upgrade take
 	@$(COMPILE) pyproject.toml --output-file requirements/run.txt
 	@$(COMPILE) pyproject.toml --extra testing --extra notebook --group dev \
 	  --constraints requirements/run.txt --output-file requirements/dev.txt
-	@$(COMPILE) --group docs --constraints requirements/dev.txt --output-file requirements/docs.txt
 
 clean: ## remove .venv and what runs left behind
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -96,7 +96,7 @@ def test_a_bad_distribution_is_rejected(spec: object, message: str) -> None:
 
 
 def test_the_shortcuts_reject_negative_durations() -> None:
-    with pytest.raises(Exception, match="negative"):
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
         fixed(-1)
-    with pytest.raises(Exception, match="low <= high"):
+    with pytest.raises(ValidationError, match="is below the lower"):
         uniform(5, 1)
