@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from qcore.errors import TransportError
@@ -65,11 +66,19 @@ class ServerConnection(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class HttpResponse:
-    """The response to a plain HTTP GET."""
+    """Every response of the server to an HTTP request, except the one that opens a WebSocket connection.
+
+    Attributes:
+        status: the HTTP status.
+        text: the body, sent as UTF-8.
+        content_type: of the body.
+        headers: further headers.
+    """
 
     status: int
-    body: bytes
+    text: str
     content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -108,4 +117,4 @@ class ServerHandler(Protocol):
         """The connection ended; `error` is None after an orderly close."""
 
     def on_http(self, path: str) -> HttpResponse | None:
-        """The response to `GET path` (without the query); None for 404."""
+        """The response to `GET path` (without the query); None if there is no such page."""
