@@ -136,10 +136,8 @@ class VersionSupport:
         if not active.machine:
             return None
         if self.machine != active.machine:
-            return (
-                f"the cluster's state machine is {active.machine!r}, this program runs "
-                f"{self.machine or 'one that does not report its name'!r}"
-            )
+            runs = repr(self.machine) if self.machine else "one that does not report its name"
+            return f"the cluster's state machine is {active.machine!r}, this program runs {runs}"
         if not self.machine_min <= active.machine_version <= self.machine_max:
             return (
                 f"this program supports {_range(self.machine_min, self.machine_max)} of state machine "

@@ -26,7 +26,7 @@ from qcore.storage.interface import LogStorage
 from qcore.storage.log_size import Footprint, FootprintMeter
 
 #: The most that one transaction gathers, in bytes. A single submission may be larger.
-MAX_BATCH_BYTES = 4 << 20
+MAX_TRANSACTION_BYTES = 4 << 20
 #: Pause between attempts while the disk is full.
 DISK_FULL_RETRY_S = 0.25
 #: After this time without a write, the storage may do its idle work.
@@ -261,7 +261,7 @@ class GroupCommitWriter:
                 return batch, None, False
             if more is None:
                 return batch, None, True
-            if batch.size + more.size > MAX_BATCH_BYTES:
+            if batch.size + more.size > MAX_TRANSACTION_BYTES:
                 return batch, more, False
             batch.writes += more.writes
             batch.commit = batch.commit if more.commit is None else more.commit

@@ -14,7 +14,6 @@ from pydantic import JsonValue
 from qcore.node.status.exposition import CONTENT_TYPE
 from qcore.transport.server.handler import HttpResponse
 
-_TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
 
 
@@ -44,25 +43,20 @@ def respond(view: NodeView, path: str) -> HttpResponse:
     """
     match path.partition("?")[0]:
         case "/livez":
-            return _response(HTTPStatus.OK, _TEXT, "ok\n")
+            return HttpResponse(HTTPStatus.OK, "ok\n")
         case "/readyz":
             reason = view.unready_reason()
             if reason is None:
-                return _response(HTTPStatus.OK, _TEXT, "ok\n")
-            return _response(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{reason}\n")
+                return HttpResponse(HTTPStatus.OK, "ok\n")
+            return HttpResponse(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n")
         case "/status":
             body = json.dumps(view.metrics_object(), indent=1)
-            return _response(HTTPStatus.OK, _JSON, body + "\n")
+            return HttpResponse(HTTPStatus.OK, body + "\n", _JSON)
         case "/metrics":
-            return _response(HTTPStatus.OK, CONTENT_TYPE, view.exposition())
+            return HttpResponse(HTTPStatus.OK, view.exposition(), CONTENT_TYPE)
         case other:
-            return _response(
+            return HttpResponse(
                 HTTPStatus.NOT_FOUND,
-                _TEXT,
                 f"no such page: {json.dumps(other)}; there are /livez, /readyz, /status and /metrics, "
                 "and the WebSocket at /\n",
             )
-
-
-def _response(status: HTTPStatus, content_type: str, body: str) -> HttpResponse:
-    return HttpResponse(status, body.encode(), content_type)

@@ -20,6 +20,7 @@ from qcore.transport.connection.framing import allocated
 from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, PEER, ROLE_HEADER
 from qcore.transport.limits import TransportLimits
 from qcore.transport.server.handler import (
+    HttpResponse,
     MessageHandler,
     PeerIdentity,
     ServerHandler,
@@ -28,6 +29,7 @@ from qcore.transport.server.handler import (
 from qcore.transport.server.http_request import (
     WEBSOCKET_PATHS,
     RequestReader,
+    library_response,
     path_of,
     plain_response,
 )
@@ -182,16 +184,16 @@ class AcceptedConnection(Connection):
 
     def _response(self, request: Request, head_only: bool) -> Response:
         """The response to an HTTP request; status 101 opens the WebSocket connection."""
-        reject = self._protocol.reject
         path = path_of(request)
         if head_only or "Upgrade" not in request.headers:
-            return plain_response(self._protocol, path, self._server.handler.on_http)
+            return library_response(plain_response(path, self._server.handler.on_http))
         if path not in WEBSOCKET_PATHS:
-            return reject(404, f"WebSocket connections go to {' or '.join(WEBSOCKET_PATHS)}\n")
+            where = " or ".join(WEBSOCKET_PATHS)
+            return library_response(HttpResponse(404, f"WebSocket connections go to {where}\n"))
         roles = request.headers.get_all(ROLE_HEADER)
         self.announced_as_peer, self.admin = roles == [PEER], roles == [ADMIN]
         if not self._server.admit(self):
-            return reject(503, "too many connections: try again later\n")
+            return library_response(HttpResponse(503, "too many connections: try again later\n"))
         return self._protocol.accept(request)
 
     def _respond(self, response: Response, head_only: bool) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qcore.errors import TransportError
@@ -66,11 +66,19 @@ class ServerConnection(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class HttpResponse:
-    """The response to a plain HTTP GET."""
+    """Every response of the server to an HTTP request, except the one that opens a WebSocket connection.
+
+    Attributes:
+        status: the HTTP status.
+        text: the body, sent as UTF-8.
+        content_type: of the body.
+        headers: further headers.
+    """
 
     status: int
-    body: bytes
+    text: str
     content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -118,4 +126,4 @@ class ServerHandler(Protocol):
         """The connection ended; `error` is None after an orderly close."""
 
     def on_http(self, path: str) -> HttpResponse | None:
-        """The response to `GET path` (without the query); None for 404."""
+        """The response to `GET path` (without the query); None if there is no such page."""

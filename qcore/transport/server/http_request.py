@@ -49,29 +49,29 @@ class RequestReader:
         split = end + len(_END_OF_HEAD)
         head, self.rest = bytes(self._head[:split]), bytes(self._head[split:])
         if not 0 <= end <= _MAX_HEAD_BYTES:
-            self._refuse(431, "the head of the request is too long")
+            self._refuse(HttpResponse(431, "the head of the request is too long\n"))
             return None
         self.head_only = head.startswith(b"HEAD ")
         if not self.head_only and not head.startswith(b"GET "):
             # Before the library gets it, because the library does not answer a request with a body.
-            self._refuse(405, "only GET and HEAD are supported here")
+            self._refuse(
+                HttpResponse(
+                    405, "only GET and HEAD are supported here\n", headers={"Allow": "GET, HEAD"}
+                )
+            )
             return None
         # The library does not know HEAD, which load balancers send: treat it as a GET whose response has no body.
         self._protocol.receive_data(b"GET" + head[4:] if self.head_only else head)
         events = self._protocol.events_received()
         if events and isinstance(events[0], Request):
             return events[0]
-        self._refuse(400, "not a valid HTTP request, or one with a body")
+        self._refuse(HttpResponse(400, "not a valid HTTP request, or one with a body\n"))
         return None
 
-    def _refuse(self, status: int, text: str) -> None:
+    def _refuse(self, answer: HttpResponse) -> None:
+        """Refuse with the library's response if its parser made one, else with `answer`."""
         chunks = self._protocol.data_to_send()
-        if not any(chunks):
-            response = self._protocol.reject(status, text + "\n")
-            if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
-                response.headers["Allow"] = "GET, HEAD"
-            chunks = [response.serialize(), b""]
-        self.refusal = chunks
+        self.refusal = chunks if any(chunks) else [library_response(answer).serialize(), b""]
 
 
 def path_of(request: Request) -> str:
@@ -79,31 +79,33 @@ def path_of(request: Request) -> str:
     return request.path.partition("?")[0]
 
 
-def plain_response(
-    protocol: ServerProtocol, path: str, on_http: Callable[[str], HttpResponse | None]
-) -> Response:
+def plain_response(path: str, on_http: Callable[[str], HttpResponse | None]) -> HttpResponse:
     """The response to a plain GET or HEAD. `on_http` is the method of the handler."""
-    reject = protocol.reject
     try:
         answer = on_http(path)
     except Exception:  # boundary to the application: a bug in it must not end the server
         logger.exception("the handler of GET %r failed", path)
-        return reject(500, "internal error: see the server's log\n")
-    if answer is None:
-        if path not in WEBSOCKET_PATHS:
-            return reject(404, "there is nothing at this path\n")
-        response = reject(426, "this is a WebSocket endpoint\n")
-        response.headers["Upgrade"] = "websocket"
-        return response
+        return HttpResponse(500, "internal error: see the server's log\n")
+    if answer is not None:
+        return answer
+    if path not in WEBSOCKET_PATHS:
+        return HttpResponse(404, "there is nothing at this path\n")
+    return HttpResponse(426, "this is a WebSocket endpoint\n", headers={"Upgrade": "websocket"})
+
+
+def library_response(answer: HttpResponse) -> Response:
+    """The response as the WebSocket library sends it. The connection ends after it."""
+    body = answer.text.encode()
     headers = Headers(
         {
             "Connection": "close",
-            "Content-Length": str(len(answer.body)),
+            "Content-Length": str(len(body)),
             "Content-Type": answer.content_type,
             "Cache-Control": "no-store",
+            **answer.headers,
         }
     )
-    return Response(answer.status, _phrase(answer.status), headers, answer.body)
+    return Response(answer.status, _phrase(answer.status), headers, body)
 
 
 def _phrase(status: int) -> str:

@@ -105,7 +105,7 @@ class View:
 def test_an_unready_node_gives_the_reason() -> None:
     view = View()
     assert respond(view, "/readyz").status is HTTPStatus.SERVICE_UNAVAILABLE
-    assert respond(view, "/readyz").body == b"no leader is known\n"
+    assert respond(view, "/readyz").text == "no leader is known\n"
     view.reason = None
     assert respond(view, "/readyz?verbose").status is HTTPStatus.OK
 
@@ -113,8 +113,8 @@ def test_an_unready_node_gives_the_reason() -> None:
 def test_http_pages_are_served() -> None:
     view = View()
     assert respond(view, "/livez").status is HTTPStatus.OK
-    assert json.loads(respond(view, "/status").body) == {"id": 1}
-    assert respond(view, "/metrics").body == b"x 1\n"
+    assert json.loads(respond(view, "/status").text) == {"id": 1}
+    assert respond(view, "/metrics").text == "x 1\n"
     missing = respond(view, "/nope\n")
     assert missing.status is HTTPStatus.NOT_FOUND
-    assert b'"/nope\\n"' in missing.body
+    assert '"/nope\\n"' in missing.text

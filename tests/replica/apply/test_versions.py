@@ -508,3 +508,9 @@ def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
     late = upgraded(cluster, leader, 1).error
     assert isinstance(late, ChangeRefused)
     assert late.name == "going_back"
+
+
+def test_a_program_that_reports_no_machine_name_is_described() -> None:
+    """0.1.0 does not report the name of its state machine."""
+    reason = VersionSupport().incompatibility_with(ClusterVersion(1, "kv", 1))
+    assert str(reason).endswith("'kv', this program runs one that does not report its name")

@@ -118,7 +118,7 @@ def test_log_stays_bounded_however_fast_it_grows(tmp_path: Path, size: int) -> N
         "snapshots must not wait for the end"
     )
     # What is kept, and what arrived while a snapshot was captured, waited for the one before, and was stored.
-    bound = KEPT * len(VALUE) + interval + 8 * size // 3 + group_commit.MAX_BATCH_BYTES
+    bound = KEPT * len(VALUE) + interval + 8 * size // 3 + group_commit.MAX_TRANSACTION_BYTES
     assert storage.most_log <= bound < SNAPSHOTS * interval / 2
     assert storage.most_parts <= 2 * size, "superseded parts are removed in time"
     assert storage.most_wal < 4 * (8 << 20), "the write-ahead file is checkpointed under load"

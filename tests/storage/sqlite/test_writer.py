@@ -136,7 +136,7 @@ def test_a_batch_is_bounded(storage: SlowStorage, caller: Caller) -> None:
     storage.gate.clear()
     caller.writer.submit([append(1)])
     assert storage.entered.acquire(timeout=DEADLINE_S)
-    half = writer_module.MAX_BATCH_BYTES // 2
+    half = writer_module.MAX_TRANSACTION_BYTES // 2
     for index in (2, 3, 4):
         caller.writer.submit([append(index, size=half)])
     caller.writer.submit([append(5)])

@@ -139,7 +139,7 @@ class RecordingHandler:
     def on_http(self, path: str) -> HttpResponse | None:
         if path == "/broken":
             raise RuntimeError("a bug of the application")
-        return HttpResponse(200, b"ok\n") if path == "/livez" else None
+        return HttpResponse(200, "ok\n") if path == "/livez" else None
 
 
 @contextlib.asynccontextmanager
