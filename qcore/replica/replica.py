@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import assert_never, cast
 
 from qcore.core.effects import (
     AppendLog,
@@ -244,6 +244,8 @@ class Replica:
                 if not self._backlog.restoring:
                     self._begin_snapshot(keep_entries)
                     self._continue_snapshot(everything=True)
+            case _:
+                assert_never(event)
 
     def _on_peer_message(self, event: MessageReceived[PeerMessage]) -> None:
         message = event.message
