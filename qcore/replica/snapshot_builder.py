@@ -145,8 +145,7 @@ class SnapshotBuilder:
         Raises:
             StateMachineFailed: the machine raised, or a chunk is not valid text.
         """
-        if self._chunks is None:
-            return None
+        assert self._chunks is not None, "no snapshot was begun"
         if not (everything or self._is_behind_log or now >= self._next_chunk_at):
             return None
         for chunk in self._chunks:

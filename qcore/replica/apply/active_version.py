@@ -155,8 +155,6 @@ class Versions:
 
     def _settled(self, request: PendingRequest, wanted: int) -> bool:
         replica = self._replica
-        if request.done:
-            return True
         if self.active.machine_version >= wanted:
             replica.succeed(request, self.active.to_json(), replica.applied_index)
         elif replica.core.role != "leader":

@@ -116,8 +116,8 @@ class ApplyBacklog:
                 self._left -= RESTORE_COST
             else:
                 self._restoring = None
-                if self._restored is not None:
-                    self._restored()
+                assert self._restored is not None, "it comes with `_restoring`"
+                self._restored()
         while self._entries and self._left > 0 and self._restoring is None:
             self._apply_one(self._entries.popleft())
 
