@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 
 from qcore.cli.node.setting_options import choices_of
@@ -97,4 +98,5 @@ def value_text(value: object) -> str:
 
 
 if __name__ == "__main__":
+    ArgumentParser(description=__doc__).parse_args()
     PAGE.write_text(page(), encoding="utf-8")

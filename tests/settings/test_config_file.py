@@ -153,7 +153,8 @@ def test_a_missing_setting_is_named_although_there_is_a_file(tmp_path: Path) -> 
 def test_the_option_storage_is_gone(tmp_path: Path) -> None:
     code, error = start("--id", "1", "--data-dir", str(tmp_path / "d"), "--storage", "sqlite")
     assert code == ExitCode.USAGE
-    assert "No such option: --storage" in error
+    assert "No such option" in error
+    assert "--storage" in error
 
 
 @pytest.mark.process

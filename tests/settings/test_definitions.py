@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,18 @@ def test_all_forms_of_all_settings_agree() -> None:
         if each in SETTING_KEYS:
             assert ClusterSpec.model_fields[key].default == each.field.default
             assert NodeSettings.model_fields[key].default is None
+
+
+def test_the_help_lists_every_option_in_the_section_of_its_class() -> None:
+    text = CliRunner().invoke(app, ["node", "start", "--help"], terminal_width=200).output
+    sections = re.split(r"^(\w[\w ]+):$", text, flags=re.MULTILINE)[1:]
+    options = dict(zip(sections[::2], sections[1::2], strict=True))
+    assert list(options) == ["Options", "Requests and snapshots", "Raft", "Connections"]
+    for each in NODE_SETTINGS:
+        assert f"  {each.option} " in options[each.section or "Options"].replace(",", " ")
+    assert "--pre-vote" not in text
+    assert "A value above --max-frame-bytes has no effect." in " ".join(text.split())
+    assert "0: never." in text
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:

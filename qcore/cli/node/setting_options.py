@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
@@ -80,7 +79,7 @@ def _parameter(each: SettingField) -> inspect.Parameter:
     elif kind is Path:
         more = {"parser": non_empty_path, "metavar": "PATH"}
     elif kind is Address:
-        more = {"parser": partial(read_address, where=each.option), "metavar": "HOST:PORT"}
+        more = {"parser": _address_parser(each.option), "metavar": "HOST:PORT"}
         default = default and str(default)  # typer takes a tuple for several values
     option = typer.Option(
         *declarations,
@@ -94,6 +93,13 @@ def _parameter(each: SettingField) -> inspect.Parameter:
         default=default,
         annotation=Annotated[kind if each.type is kind else kind | None, option],
     )
+
+
+def _address_parser(where: str) -> Callable[[str], Address]:
+    def address(text: str) -> Address:  # older versions of typer need its name
+        return read_address(text, where)
+
+    return address
 
 
 def read_address(text: str, where: str) -> Address:
