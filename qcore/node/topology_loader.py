@@ -23,6 +23,7 @@ from qcore.node.config import MAX_TOPOLOGY_BYTES
 from qcore.node.observability.logs import NodeLog
 from qcore.replica.events import Reply
 from qcore.replica.messages import RequestKind
+from qcore.yaml_reader import decode_text
 
 #: A larger topology file is rejected. White space and comments make a file several times as long as its command.
 _MAX_TOPOLOGY_FILE_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
@@ -43,11 +44,7 @@ def read_topology(path: Path, application: Application) -> str:
         data = read_regular(path, _MAX_TOPOLOGY_FILE_BYTES)
     except OSError as error:
         raise ConfigError(f"--topology {path}: {error.strerror}") from None
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8 text: {error.reason}") from None
+    text = decode_text(data, str(path))
     try:
         command = application.topology_command(text, str(path))
     except ConfigError as error:

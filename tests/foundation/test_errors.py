@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.cli.exits import ExitCode, exit_code_of
+from qcore.client.attempts import try_perform
 from qcore.client.errors import decode_error
 from qcore.display import MAX_ERROR_CHARS
 from qcore.errors import (
@@ -36,6 +38,7 @@ from qcore.node.application import EntityApplication, TextApplication
 from qcore.replica.messages import ForwardResponse, ReadIndexResponse
 from qcore.replica.requests.forwarded_errors import error_of_response, response_of_error
 from qcore.replica.requests.pending import PendingRequest
+from qcore.transport.address import Address
 from qcore.transport.wire import failure
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
@@ -166,6 +169,25 @@ def test_a_client_reads_a_nodes_errors() -> None:
     assert type(decode_error("no", ConfigError("no").detail())) is Refused
     assert type(decode_error("no", EntityNotFound("no").detail())) is EntityNotFound
     assert isinstance(decode_error("no", {"code": "Paused"}), UnknownError)
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_a_client_repeats_an_unknown_error_only_if_it_may(*, retryable: bool) -> None:
+    """A newer node says so; any other unknown error may be a result of the state machine."""
+    detail = {"code": "Paused", "retryable": retryable}
+    response = {"Write": {"response": None, "error": "the cluster is paused", "detail": detail}}
+
+    async def send(*_: object) -> dict[str, object]:
+        return {"id": "1", "response": response}
+
+    async def attempt() -> object:
+        return await try_perform(send, Address("h", 1), {}, 1.0, repeatable=False)
+
+    if retryable:
+        with pytest.raises(UnknownError, match="the cluster is paused"):
+            asyncio.run(attempt())
+    else:
+        assert asyncio.run(attempt()) == response
 
 
 def test_an_error_envelope_keeps_the_other_ends_detail() -> None:

@@ -14,7 +14,16 @@ from qcore.errors import ConfigError
 from qcore.files import read_regular
 from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.model import Scenario
-from qcore.yaml_reader import MappingNode, Node, ScalarNode, find, parse_yaml, path_text, to_python
+from qcore.yaml_reader import (
+    MappingNode,
+    Node,
+    ScalarNode,
+    decode_text,
+    find,
+    parse_yaml,
+    path_text,
+    to_python,
+)
 
 #: The largest scenario file that is read.
 MAX_FILE_BYTES: Final = 16 << 20
@@ -41,13 +50,11 @@ def load_scenario(path: Path | str) -> Scenario:
         )
     file = find_scenario(str(path))
     try:
-        text = read_regular(file, MAX_FILE_BYTES).decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 text: {error.reason}") from None
+        data = read_regular(file, MAX_FILE_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"cannot read the scenario {printable(str(file))}: {why}") from None
-    return parse_scenario(text, str(file))
+    return parse_scenario(decode_text(data, str(file)), str(file))
 
 
 def as_scenario(scenario: Scenario | Path | str) -> Scenario:

@@ -284,5 +284,5 @@ def test_an_unreadable_file_is_named_in_the_error(tmp_path: Path) -> None:
         load_scenario(tmp_path)
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"binary\.yaml: not UTF-8"):
+    with pytest.raises(ConfigError, match=r"binary\.yaml:1:1: not UTF-8"):
         load_scenario(binary)
