@@ -72,6 +72,7 @@ def test_result_is_bounded_by_its_bytes_as_json() -> None:
     fits = "x" * (MAX_RESULT_BYTES - 2)
     assert within_bound(fits) is fits
     assert "bytes as JSON" in str(within_bound(fits + "x"))
+    assert "characters" in str(within_bound("x" * (MAX_RESULT_BYTES + 1)))
 
 
 def test_finished_requests_do_not_fill_the_memory() -> None:
