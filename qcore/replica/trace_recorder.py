@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import assert_never
 
 from qcore.core.effects import (
     MembershipChanged,
@@ -133,4 +134,6 @@ def trace_fields(message: PeerMessage) -> tuple[str, int, str]:
             return "Forward", 0, message.kind
         case ForwardResponse():
             return "ForwardResponse", 0, message.error_code or "ok"
+        case _:
+            assert_never(message)
     return type(message).__name__, message.term, note

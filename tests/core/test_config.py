@@ -61,7 +61,7 @@ def test_a_configuration_cannot_change_under_a_running_server() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"priority": -1}, r"priority is -1; it must be at least 0 \(0 never leads\)"),
+        ({"priority": -1}, r"priority is -1; it must be at least 0"),
         ({"max_clock_drift_percent": -1}, "max_clock_drift_percent is -1; it must be from 0 to 99"),
         ({"max_clock_drift_percent": 100}, "max_clock_drift_percent is 100; it must be from 0"),
         ({"lease_reads": True, "check_quorum": False}, "lease_reads needs check_quorum"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from qcore.core import RaftConfig
+from qcore.core.effects import MessageDropped
+from qcore.core.messages import RequestVoteResponse
 from qcore.errors import ConfigError, StateMachineFailed
 from qcore.machines.interface import MAX_RESULT_BYTES
 from qcore.machines.register import KeyValueMachine
@@ -13,6 +17,8 @@ from qcore.replica.leadership import Leadership
 from qcore.replica.machine_results import digest_of, exception_text, within_bound
 from qcore.replica.requests.pending import PendingRequest, RequestDeadlines
 from qcore.replica.snapshot_builder import check_restorable
+from qcore.replica.trace_recorder import ReplicaTracer
+from qcore.trace import TraceWriter
 
 
 @pytest.mark.parametrize(
@@ -22,8 +28,8 @@ from qcore.replica.snapshot_builder import check_restorable
         ({"max_admin_requests": -1}, "max_admin_requests is -1; it must be at least 1"),
         ({"snapshot_entries": -1}, "snapshot_entries is -1; it must be at least 0"),
         ({"keep_bytes": -1}, "keep_bytes is -1; it must be at least 0"),
-        ({"max_rules": 0}, "max_rules is 0; this program knows the apply rules 1 to"),
-        ({"max_rules": 99}, "max_rules is 99; this program knows the apply rules 1 to"),
+        ({"max_rules": 0}, "max_rules is 0; it must be from 1 to"),
+        ({"max_rules": 99}, "max_rules is 99; it must be from 1 to"),
     ],
 )
 def test_invalid_setting_is_refused(values: dict[str, int], words: str) -> None:
@@ -66,6 +72,7 @@ def test_result_is_bounded_by_its_bytes_as_json() -> None:
     fits = "x" * (MAX_RESULT_BYTES - 2)
     assert within_bound(fits) is fits
     assert "bytes as JSON" in str(within_bound(fits + "x"))
+    assert "characters" in str(within_bound("x" * (MAX_RESULT_BYTES + 1)))
 
 
 def test_finished_requests_do_not_fill_the_memory() -> None:
@@ -84,3 +91,18 @@ def test_snapshot_of_another_machine_is_not_restorable() -> None:
     check_restorable(table + "".join(KeyValueMachine().snapshot()), KeyValueMachine())
     with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
         check_restorable(f"{table}no state of a register machine", KeyValueMachine())
+
+
+def test_dropped_message_is_in_the_trace() -> None:
+    trace = TraceWriter(keep=True)
+    message = RequestVoteResponse(1, True)
+    ReplicaTracer(trace, 1).effects(5, [MessageDropped(2, message, "no vote was asked for")])
+    (line,) = trace.lines()
+    assert json.loads(line) == {
+        "t_us": 5,
+        "kind": "bad",
+        "node": 1,
+        "from": 2,
+        "message": "RequestVoteResponse",
+        "note": "no vote was asked for",
+    }

@@ -75,6 +75,5 @@ class SessionTicks:
         """The cluster clock at which the next tick is due."""
         gap = self._replica.core.last_clock_us + MAX_CLOCK_GAP_US
         end = self._sessions.next_expiry_us()
-        if end is None:
-            return gap
+        assert end is not None, "an open session has an expiry"
         return min(gap, -(-end // EXPIRY_GRANULARITY_US) * EXPIRY_GRANULARITY_US)

@@ -87,7 +87,7 @@ def test_member_that_cannot_be_saved_is_reported_and_saved_later() -> None:
     assert len(disk.complaints) == 2
 
 
-def test_removal_that_cannot_be_saved_is_reported_and_retried() -> None:
+def test_unsaved_removal_is_reported_and_saved_later() -> None:
     replica, admission, disk = node_of_two()
     admission.admit(PeerHello(2, "red", "two", 1))
     disk.full = True

@@ -103,3 +103,16 @@ def test_transfer_without_a_known_new_leader_has_unknown_outcome() -> None:
     error = last_reply(leader).error
     assert isinstance(error, TransferUnknown)
     assert f"this node led before term {later} and knows no leader of that term yet" in str(error)
+
+
+def test_learner_stays_if_its_removal_is_rejected() -> None:
+    """No configuration changes while leadership is transferred."""
+    cluster, leader = with_silent_learner()
+    cluster.network.isolated = {3, 4}
+    leader.step(TransferLeader(300, 3, 2000))
+    cluster.pass_time(100)
+    text = failure_of(leader, 100)
+    assert (
+        "still a learner, because it could not be removed (leadership is being transferred" in text
+    )
+    assert leader.replica.core.membership.learners == (4,)

@@ -41,11 +41,12 @@ def test_command_in_an_entry_is_found(kind: EntryKind, data: str, command: str |
 def test_sessions_closed_early_leave_no_memory_behind() -> None:
     table = SessionTable()
     table.uses_cluster_clock = True
-    for index in range(1, 1001, 2):
+    apply_to(table, 1, open_session_payload(60_000))  # it expires first, and stays
+    for index in range(2, 1000, 2):
         apply_to(table, index, open_session_payload(60_000))
         apply_to(table, index + 1, close_session_payload(index))
-    assert len(table) == 0
-    assert len(table._expiries) <= 66
+    assert len(table) == 1
+    assert len(table._expiries) <= 70
 
 
 def test_largest_session_stays_though_it_exceeds_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,9 +61,10 @@ def test_largest_session_stays_though_it_exceeds_the_bound(monkeypatch: pytest.M
 
 
 def test_reply_that_a_snapshot_holds_twice_is_forgotten() -> None:
-    session = Session.restored(1000, 0, 0, [(1, "first"), (1, "second"), (2, "other")])
+    session = Session.restored(1000, 0, 0, [(1, ""), (1, ""), (2, "other")])
     session.acknowledge(1)
     assert session.replies == {2: "other"}
+    assert session.characters == len("other")
 
 
 @pytest.mark.parametrize("pair", ['["text",1]', "[1]", "true", "[-1,true]"])

@@ -123,6 +123,22 @@ def test_failed_checkpoint_stops_the_storage(
     check_stopped(storage, "cannot checkpoint")
 
 
+def test_failed_sync_of_the_mark_stops_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = SqliteStorage.open(tmp_path, 3)
+    storage.write([SaveHardState(1, HardState(2))])
+    storage.write([AppendLog(2, [command(1, size=IDLE_CHECKPOINT_BYTES)])])
+
+    def fail_to_sync() -> NoReturn:
+        raise StorageError("sync log.mark: Input/output error")
+
+    monkeypatch.setattr(storage._mark, "sync", fail_to_sync)
+    with pytest.raises(StorageError, match=r"sync log\.mark"):
+        storage.idle()
+    check_stopped(storage, r"sync log\.mark")
+
+
 def test_an_idle_moment_moves_the_writes_into_the_database(tmp_path: Path) -> None:
     storage = SqliteStorage.open(tmp_path, 3)
     storage.write([SaveHardState(1, HardState(2))])
