@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from types import ModuleType
 import pytest
 
 import qcore
+import qcore.node
 from qcore.node.main import _loop_factory
 from tests.checkout import CHECKOUT, EXAMPLES
 from tests.documents import DOCUMENTS, blocks, name
@@ -33,6 +35,8 @@ PACKAGES = (
 )
 #: Modules in which every name without an underscore is public.
 MODULES = ("qcore.core.effects", "qcore.core.events", "qcore.core.messages")
+#: Only its classes are public: the errors.
+ERRORS = "qcore.errors"
 
 COMMITTED = Path(__file__).parent / "public_names.py"
 
@@ -43,7 +47,11 @@ def names_in(module: ModuleType) -> set[str]:
         return set(module.__all__)
     found: set[str] = set()
     for node in ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        if isinstance(node, ast.ClassDef):
+            found.add(node.name)
+        elif module.__name__ == ERRORS:
+            continue
+        elif isinstance(node, ast.FunctionDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign):
             found.update(ast.unparse(target) for target in node.targets)
@@ -64,14 +72,14 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def committed() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {module: set() for module in (*PACKAGES, *MODULES)}
+    found: dict[str, set[str]] = {module: set() for module in (*PACKAGES, *MODULES, ERRORS)}
     for module, public in imported(ast.parse(COMMITTED.read_text(encoding="utf-8"))):
         if public:
             found[module].add(public)
     return found
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, *MODULES])
+@pytest.mark.parametrize("package", [*PACKAGES, *MODULES, ERRORS])
 def test_the_public_names_are_the_committed_ones(package: str) -> None:
     now = names_in(importlib.import_module(package))
     assert now == committed()[package], f"{COMMITTED.name} does not list the names of {package}"
@@ -129,6 +137,57 @@ def private_imports(text: str) -> list[str]:
         for module, imported_name in imported(ast.parse(text))
         if module not in public or (imported_name and imported_name not in public[module])
     ]
+
+
+#: The documents for users, in contrast to those about the code.
+FOR_USERS = [
+    path
+    for path in DOCUMENTS
+    if name(path) in ("README.md", "SECURITY.md", "docs/index.md")
+    or name(path).startswith(("docs/how-to/", "docs/reference/", "docs/tutorial/"))
+]
+
+
+def private_paths(text: str) -> list[str]:
+    """The names of Python in a text, written as `qcore.package.Name`, that are not public."""
+    public = committed()
+    found: list[str] = []
+    for path in re.findall(r"\bqcore(?:\.\w+)+", text):
+        top = CHECKOUT.joinpath(*path.split(".")[:2])
+        if not (top.is_dir() or top.with_suffix(".py").is_file()) or path in public:
+            continue
+        module = max((each for each in public if path.startswith(f"{each}.")), key=len)
+        if path.removeprefix(f"{module}.").split(".")[0] not in public[module]:
+            found.append(path)
+    return found
+
+
+@pytest.mark.parametrize("path", FOR_USERS, ids=name)
+def test_documents_for_users_name_only_public_names(path: Path) -> None:
+    assert private_paths(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_private_name_in_a_document_is_found() -> None:
+    harmless = (
+        "`qcore.client`, `qcore.NodeConfig.of`, `qcore.core.events.Tick`; `qcore.stored` in /status"
+    )
+    assert private_paths(harmless) == []
+    planted = [
+        "qcore.node.main.run_node",
+        "qcore.replica",
+        "qcore.core.raft",
+        "qcore.errors.to_wire",
+    ]
+    assert private_paths(f"{harmless} {' '.join(planted)}") == planted
+
+
+def test_the_example_of_the_node_package_makes_valid_settings() -> None:
+    names: dict[str, object] = {each: getattr(qcore.node, each) for each in qcore.node.__all__}
+    names["Path"] = Path
+    text = inspect.getdoc(qcore.node) or ""
+    (line,) = [each.strip() for each in text.splitlines() if "NodeConfig" in each]
+    exec(line, names)
+    assert isinstance(names["config"], qcore.NodeConfig)
 
 
 def test_examples_and_documents_use_only_public_names() -> None:

@@ -225,6 +225,6 @@ class CoreCluster(Cluster[CoreDriver]):
         driver = self.drivers[node_id]
         read_id = driver.new_read_id()
         if self.safety:
-            self.safety.read_requested(node_id, driver.incarnation, read_id)
+            self.safety.read_requested(node_id, driver.life, read_id)
         driver.step(ReadRequested(read_id, lease))
         return read_id

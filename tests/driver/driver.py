@@ -44,13 +44,13 @@ class Driver(ABC, Generic[ServerT, EventT, EffectT]):
         clock: its clocks.
         network: where its messages go.
         observer: sees what it does.
-        seed: with the node and the incarnation it decides the server's random numbers.
+        seed: with the node and the life it decides the server's random numbers.
         instant_disk: make every write durable right after the step that makes it, unless `stalled`. Otherwise writes
             wait for `persist`.
 
     Attributes:
         stalled: nothing becomes durable by itself; only `persist` makes it so.
-        incarnation: how often the node has started.
+        life: how often the node has started.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Driver(ABC, Generic[ServerT, EventT, EffectT]):
         self.disk = Disk(durable)
         self.clock = clock
         self.stalled = False
-        self.incarnation = 0
+        self.life = 0
         self._network = network
         self._observer = observer
         self._seed = seed
@@ -197,8 +197,8 @@ class Driver(ABC, Generic[ServerT, EventT, EffectT]):
     def start(self) -> list[EffectT]:
         """Start from what the disk holds. Returns the first effects, which are executed."""
         assert not self.is_up, f"node {self.node_id} is up"
-        self.incarnation += 1
-        rng = random.Random(f"{self._seed}/{self.node_id}/{self.incarnation}")
+        self.life += 1
+        rng = random.Random(f"{self._seed}/{self.node_id}/{self.life}")
         self._server, effects = self._start(self.disk.load(), rng)
         self._execute(effects)
         self._observer.started(self)

@@ -28,7 +28,7 @@ class Node(Protocol):
         ...
 
     @property
-    def incarnation(self) -> int:
+    def life(self) -> int:
         """How often the node has started."""
         ...
 

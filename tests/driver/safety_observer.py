@@ -53,7 +53,7 @@ class SafetyObserver(Observer):
 
     def responded(self, node: Node, outcome: ReadReady | Reply) -> None:
         if self.safety and isinstance(outcome, ReadReady):
-            self.safety.read_ready(node.node_id, node.incarnation, outcome)
+            self.safety.read_ready(node.node_id, node.life, outcome)
 
     def started(self, node: Node) -> None:
         self._disks[node.node_id] = node.disk

@@ -60,9 +60,8 @@ def test_crash_loses_waiting_messages_and_unsynced_writes() -> None:
     newest = cluster.core(2).last_log_index
     cluster.restart(2)
     assert cluster.core(2).last_log_index == newest - 1
-    for _ in range(
-        10
-    ):  # the ids of its writes begin again, and pass the one that the message waited for
+    # The ids of its writes begin again, and pass the one that the message waited for.
+    for _ in range(10):
         cluster.timeout(2)
         cluster.persist(2)
     assert not acknowledged(cluster, newest)

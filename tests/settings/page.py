@@ -35,8 +35,8 @@ The file is TOML, with one line `key = value` for each setting and without table
 to the working directory. A node checks the whole file before it does anything else. A wrong key or value ends the
 start with exit code 2, and the error gives the file, the line and the key.
 
-In Python, `NodeConfig.of` of `qcore.node.config` takes all settings by their keys, except that `id` is `node_id`. A
-setting without an option is set in Python or in a scenario only.
+In Python, `qcore.NodeConfig.of` takes all settings by their keys, except that `id` is `node_id`. A setting without an
+option is set in Python or in a scenario only.
 
 The column *scenario* has the key in the `cluster` of a [scenario](scenarios.md), and its default if that differs
 from a node's. A setting without a default must be given.

@@ -122,9 +122,8 @@ class PeerRouter:
         self._departed: dict[int, str] = {}  # members that left recently
         #: The nodes that an `Init` at this node names, before the cluster has begun.
         self._init_nodes: dict[int, str] = {}
-        self._introduced: dict[
-            int, PeerHello
-        ] = {}  # by peer, from the connections that this node opened
+        #: By peer, from the connections that this node opened.
+        self._introduced: dict[int, PeerHello] = {}
         self.on_connection_change: Callable[[], None] = lambda: None
         #: By peer: the connection of its newest request, and the id of that request.
         self._newest_requests: dict[int, tuple[ServerConnection, str]] = {}

@@ -248,11 +248,11 @@ class Safety:
                 f"one vote per term: node {node_id} votes for {other} and {send.to} in term {message.term}",
             )
 
-    def read_requested(self, node_id: int, incarnation: int, read_id: int) -> None:
-        self.reads[node_id, incarnation, read_id] = self.highest_commit
+    def read_requested(self, node_id: int, life: int, read_id: int) -> None:
+        self.reads[node_id, life, read_id] = self.highest_commit
 
-    def read_ready(self, node_id: int, incarnation: int, ready: ReadReady) -> None:
-        least = self.reads.pop((node_id, incarnation, ready.read_id), None)
+    def read_ready(self, node_id: int, life: int, ready: ReadReady) -> None:
+        least = self.reads.pop((node_id, life, ready.read_id), None)
         if least is None:
             raise SafetyViolation(f"read {ready.read_id} of node {node_id} was served twice")
         require(

@@ -37,6 +37,20 @@ def test_stale_read_that_waits_too_long_has_an_error() -> None:
     assert isinstance(error, DeadlineExceeded)
 
 
+def test_confirmed_read_that_expires_waiting_has_one_outcome() -> None:
+    """It waits while each step serves as many reads as it may, and its deadline comes first."""
+    many = 3 * MAX_READ_COST
+    cluster = ReplicaCluster(1, max_pending_requests=2 * many)
+    leader = cluster.elect(1)
+    effects = leader.step(*[ClientRequest(i, "read", GET, 10) for i in range(many)])
+    for _ in range(6):
+        effects += leader.replica.step([Tick()], cluster.now + 20_000, WALL_US)
+    outcomes = [errors(effects, request_id) for request_id in range(many)]
+    assert {len(each) for each in outcomes} == {1}
+    assert isinstance(outcomes[-1][0], DeadlineExceeded)
+    assert outcomes[0] == [None]
+
+
 def test_expired_read_is_not_answered_again_once_it_is_ready() -> None:
     """It waited for entries that were committed and not applied yet."""
     cluster = ReplicaCluster(1, max_pending_requests=10_000)

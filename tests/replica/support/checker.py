@@ -74,9 +74,7 @@ class ClientChecker:
 
     def __init__(self) -> None:
         self.model = Model()
-        self.asks: dict[
-            tuple[int, int, int], ClientOperation
-        ] = {}  # (node, incarnation, request id)
+        self.asks: dict[tuple[int, int, int], ClientOperation] = {}  # (node, life, request id)
         self._floors: list[tuple[int, int]] = [(-(1 << 60), 0)]  # (true µs, index)
         self._without_effect: set[str] = set()
         self._state_at: dict[int, str] = {}

@@ -90,7 +90,7 @@ class FaultObserver(SafetyObserver):
 
     def responded(self, node: Node, outcome: ReadReady | Reply) -> None:
         assert isinstance(outcome, Reply)
-        key = (node.node_id, node.incarnation, outcome.request_id)
+        key = (node.node_id, node.life, outcome.request_id)
         self._checker.replied(key, outcome, self._time.now)
 
     def started(self, node: Node) -> None:
@@ -178,7 +178,7 @@ class World(Cluster[ReplicaDriver]):
     ) -> None:
         """Send a request of a client of this node, which is up; the checker waits for the outcome."""
         driver = self.drivers[node_id]
-        key = (node_id, driver.incarnation, event.request_id)
+        key = (node_id, driver.life, event.request_id)
         payload = event.payload if isinstance(event, ClientRequest) else ""
         self.checker.asked(key, kind, payload, stale_from, wanted)
         driver.step(event)

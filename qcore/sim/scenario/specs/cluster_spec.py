@@ -137,9 +137,8 @@ class ClusterSpec(ClusterKeys):
         """
         node_settings = self.settings.get(node_id, NO_SETTINGS).changed(changed)
 
-        def of(
-            name: str,
-        ) -> Any:  # Any: the settings have many types; the configurations check them
+        # `Any`: the settings have many types, and the configurations check them.
+        def of(name: str) -> Any:
             value = getattr(node_settings, name)
             return getattr(self, name) if value is None else value
 
