@@ -92,6 +92,7 @@ def test_every_public_name_works_and_is_explained(package: str) -> None:
     for public in module.__all__:
         value = getattr(module, public)
         assert public in dir(module)
+        assert public in vars(module), "the next use imports nothing"
         if inspect.isclass(value) or inspect.isfunction(value):
             assert (value.__doc__ or "").strip(), f"{package}.{public} has no docstring"
 
