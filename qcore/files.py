@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import IO
 
+from qcore.errors import ConfigError
+
 
 def open_regular(path: Path | str) -> IO[bytes]:
     """Open a regular file for reading; follow symbolic links.
@@ -38,6 +40,20 @@ def read_regular(path: Path | str, limit: int) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit} bytes")
     return content
+
+
+def decode_text(data: bytes, source: str) -> str:
+    """The text of a file.
+
+    Raises:
+        ConfigError: it is not UTF-8. The error names the line and the column.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = len(data[data.rfind(b"\n", 0, error.start) + 1 : error.start].decode()) + 1
+        raise ConfigError(f"{source}:{line}:{column}: not UTF-8 text: {error.reason}") from None
 
 
 def open_nonblocking(path: str, flags: int) -> int:

@@ -175,20 +175,6 @@ def parse_yaml(
         raise _not_yaml(source, *_position(text, error.start), why) from error
 
 
-def decode_text(data: bytes, source: str) -> str:
-    """The text of a file.
-
-    Raises:
-        ConfigError: it is not UTF-8. The error names the line and the column.
-    """
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = len(data[data.rfind(b"\n", 0, error.start) + 1 : error.start].decode()) + 1
-        raise ConfigError(f"{source}:{line}:{column}: not UTF-8 text: {error.reason}") from None
-
-
 def to_python(node: Node) -> object:
     """The value of a node: a dict, a list or a scalar. Recurses, so parse with a small `max_depth`."""
     match node:

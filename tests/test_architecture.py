@@ -34,7 +34,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "__main__": {"qcore.cli.main"},
     "display": set(),
     "errors": {"qcore.display"},
-    "files": set(),
+    "files": {"qcore.errors"},
     "settings": {"qcore.display", "qcore.errors"},
     "lazy_names": set(),
     "release": {"qcore.errors"},

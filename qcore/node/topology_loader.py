@@ -17,13 +17,12 @@ from typing import Final
 
 from qcore.core.effects import RoleChanged
 from qcore.errors import ConfigError, StoreError
-from qcore.files import read_regular
+from qcore.files import decode_text, read_regular
 from qcore.node.application import Application
 from qcore.node.config import MAX_TOPOLOGY_BYTES
 from qcore.node.observability.logs import NodeLog
 from qcore.replica.events import Reply
 from qcore.replica.messages import RequestKind
-from qcore.yaml_reader import decode_text
 
 #: A larger topology file is rejected. White space and comments make a file several times as long as its command.
 _MAX_TOPOLOGY_FILE_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES

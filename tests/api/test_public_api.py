@@ -92,6 +92,7 @@ def test_every_public_name_works_and_is_explained(package: str) -> None:
     for public in module.__all__:
         value = getattr(module, public)
         assert public in dir(module)
+        assert public in vars(module), "the next use imports nothing"
         if inspect.isclass(value) or inspect.isfunction(value):
             assert (value.__doc__ or "").strip(), f"{package}.{public} has no docstring"
 
@@ -202,7 +203,11 @@ def test_examples_and_documents_use_only_public_names() -> None:
 
 
 def test_importing_qcore_loads_only_a_few_small_modules() -> None:
-    code = "import sys; before = set(sys.modules); import qcore; print(*set(sys.modules) - before)"
+    code = (
+        "import sys; before = set(sys.modules); import qcore\n"
+        "assert {*qcore.__all__} <= {*dir(qcore)}, 'dir lists a name before its first use'\n"
+        "print(*set(sys.modules) - before)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {module for module in out.stdout.split() if module.startswith("qcore")}
     assert loaded == {"qcore", "qcore.display", "qcore.errors", "qcore.lazy_names", "qcore.release"}

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -44,7 +44,6 @@ odd_values = st.one_of(
 )
 
 
-@settings(deadline=None)  # a timing decides no test
 @given(memberships)
 def test_a_membership_is_written_as_pydantic_writes_it(membership: Membership) -> None:
     text = membership.to_json()
@@ -52,7 +51,6 @@ def test_a_membership_is_written_as_pydantic_writes_it(membership: Membership) -
     assert Membership.from_json(text) == membership
 
 
-@settings(deadline=None)  # a timing decides no test
 @given(versions)
 def test_a_version_is_written_as_pydantic_writes_it(version: ClusterVersion) -> None:
     text = version.to_json()
@@ -67,7 +65,6 @@ def accepted(parse: Any, text: str) -> object:
         return None
 
 
-@settings(deadline=None)  # a timing decides no test
 @given(
     st.dictionaries(
         st.sampled_from(["voters", "learners", "addresses", "cluster_id", "joined", "other"])
@@ -82,7 +79,6 @@ def test_the_same_memberships_are_read(values: dict[str, object]) -> None:
     assert accepted(Membership.from_json, text) == expected
 
 
-@settings(deadline=None)  # a timing decides no test
 @given(st.dictionaries(st.sampled_from(["rules", "machine", "machine_version", "x"]), odd_values))
 def test_the_same_versions_are_read(values: dict[str, object]) -> None:
     text = json.dumps(values)

@@ -11,7 +11,7 @@ from qcore import yaml_reader
 from qcore.errors import ConfigError
 from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.sim import parse_scenario
-from qcore.yaml_reader import ScalarNode, decode_text, find, parse_yaml, to_python
+from qcore.yaml_reader import ScalarNode, find, parse_yaml, to_python
 
 
 @pytest.fixture(params=["C parser", "Python parser"])
@@ -188,12 +188,6 @@ def test_any_text_is_a_tree_or_a_config_error(text: str) -> None:
         parse_yaml(text, "f")
     except ConfigError:
         return
-
-
-def test_text_that_is_not_utf_8_is_refused_with_its_place() -> None:
-    assert decode_text("a: é\n".encode(), "f") == "a: é\n"
-    with pytest.raises(ConfigError, match=r"^f:2:5: not UTF-8 text: invalid"):
-        decode_text("a: 1\nb: é".encode() + b"\xff\n", "f")
 
 
 def test_the_deepest_known_place_is_found() -> None:

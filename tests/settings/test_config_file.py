@@ -97,7 +97,7 @@ def test_a_wrong_key_or_value_is_named_with_its_line(
         (b"id = " + b"1" * 5000, "not TOML: "),
         (b"a = " + b"[" * 100_000, "not TOML: "),
         (b"id: 1\ndata_dir: x\n", "it looks like YAML; a topology goes to --topology"),
-        (b"id = 1\nmachine = '\xff'", ":2: not UTF-8 text"),
+        (b"id = 1\nmachine = '\xff'", ":2:12: not UTF-8 text: invalid start byte"),
         (b"#" * (1024 * 1024 + 1), "it is larger than 1048576 bytes"),
     ],
 )

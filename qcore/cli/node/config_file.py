@@ -11,7 +11,7 @@ from typing import Any, Final
 from qcore.cli.node.setting_options import choices_of, plain_type, read_address
 from qcore.display import printable
 from qcore.errors import ConfigError
-from qcore.files import read_regular
+from qcore.files import decode_text, read_regular
 from qcore.settings import SettingField, near, shown
 from qcore.transport.address import Address
 
@@ -53,11 +53,9 @@ def _read(path: Path) -> str:
         data = read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}") from None
-    try:
-        return data.decode().removeprefix("\ufeff")  # some editors begin a file with this mark
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8 text: {error.reason}") from None
+    return decode_text(data, str(path)).removeprefix(
+        "\ufeff"
+    )  # some editors begin a file with this mark
 
 
 def _line_of(key: str, text: str) -> int:

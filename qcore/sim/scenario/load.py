@@ -11,14 +11,13 @@ from pydantic import ValidationError
 
 from qcore.display import printable
 from qcore.errors import ConfigError
-from qcore.files import read_regular
+from qcore.files import decode_text, read_regular
 from qcore.sim.scenario.catalogue import find_scenario, shipped_advice
 from qcore.sim.scenario.model import Scenario
 from qcore.yaml_reader import (
     MappingNode,
     Node,
     ScalarNode,
-    decode_text,
     find,
     parse_yaml,
     path_text,

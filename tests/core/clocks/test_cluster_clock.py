@@ -195,7 +195,7 @@ class Watch:
             assert node.up.last_clock_us <= self.led_us + 1, "more than leaders' time"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.booleans(), st.lists(trouble, min_size=5, max_size=40))
 def test_logged_clock_is_monotonic_and_needs_a_leader(
     check_quorum: bool, steps: list[tuple[str, int]]
@@ -261,7 +261,7 @@ offsets = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([1, 2, 3, 4, 5]), st.data())
 def test_a_stamp_lies_within_the_bound_of_a_quorums_clocks(size: int, data: st.DataObject) -> None:
     """Clocks are wrong, some voters are down, and the leader's clock is set while it leads."""

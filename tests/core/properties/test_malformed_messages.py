@@ -144,7 +144,7 @@ class StrictDisk(Disk):
 ROLES = ["pristine", "follower", "pre_candidate", "candidate", "leader"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.sampled_from(ROLES),
     st.lists(st.tuples(messages, nodes, st.booleans()), min_size=1, max_size=12),

@@ -321,7 +321,6 @@ class RaftMachineWithoutFreshness(RaftMachine):
 QUICK = settings(
     max_examples=150,
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 LONG = settings(QUICK, max_examples=4000, stateful_step_count=150)

@@ -21,7 +21,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(STEPS)
 def test_list_of_children_equals_a_plain_list(steps: list[tuple[str, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:

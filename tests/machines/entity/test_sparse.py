@@ -51,7 +51,7 @@ def meaning(result: str) -> str:
     return str(response["detail"]["code"]) if response["error"] is not None else result
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(REQUESTS | CHANGING, max_size=18), st.integers(0, 18))
 def test_both_forms_give_the_same_results(requests: list[dict[str, Any]], raised: int) -> None:
     """Also if the rules rise in between."""
@@ -164,7 +164,7 @@ def test_shared_large_default_is_written_once() -> None:
     assert len("".join(other.snapshot())) == len(text)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(REQUESTS | CHANGING, max_size=25), st.integers(0, 25))
 def test_bounds_are_the_same_after_a_restore(requests: list[dict[str, Any]], cut: int) -> None:
     """Everything that counts towards a limit is part of the state."""

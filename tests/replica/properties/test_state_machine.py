@@ -358,7 +358,6 @@ class ReplicaMachineOfFive(ReplicaMachine):
 QUICK = settings(
     max_examples=40,
     stateful_step_count=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 LONG = settings(QUICK, max_examples=4000, stateful_step_count=120)

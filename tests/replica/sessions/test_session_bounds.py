@@ -98,7 +98,7 @@ def content(table: SessionTable) -> list[object]:
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(tables, st.sampled_from([1, 2, 3]))
 def test_both_formats_keep_everything_in_bounded_parts(
     drawn: list[tuple[int, dict[int, Result]]], rules: int

@@ -61,7 +61,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps)
 def test_table_equals_a_model_that_checks_every_session(
     actions: list[tuple[str, int, int]],

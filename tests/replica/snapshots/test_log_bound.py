@@ -53,7 +53,7 @@ class Sized:
         return ""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     policy=st.integers(1, 200_000),
     sizes=st.lists(st.integers(0, 30_000), min_size=1, max_size=8),

@@ -291,7 +291,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS, st.integers(0, 2**31))
 def test_copy_holds_acknowledged_writes_under_faults(steps: list[str], seed: int) -> None:
     cluster = filled(keys=8)

@@ -35,7 +35,7 @@ def match(one: Log, other: Log) -> bool:
     return True
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(steps)
 def test_the_incremental_check_equals_comparing_all_logs(
     script: list[Step],

@@ -159,13 +159,13 @@ REGISTER: tuple[OperationKind, ...] = ("write", "read")
 ALL_KINDS: tuple[OperationKind, ...] = ("write", "read", "cas", "add")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(small_histories(kinds=ALL_KINDS))
 def test_small_histories_get_the_verdict_of_brute_force(history: list[Operation]) -> None:
     assert check_history(history).ok == brute_force(history)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(small_histories(kinds=REGISTER, unique=True))
 def test_zones_search_and_brute_force_agree(history: list[Operation]) -> None:
     prepared = KeyHistory.of("x", history)
@@ -176,7 +176,7 @@ def test_zones_search_and_brute_force_agree(history: list[Operation]) -> None:
     assert check_history(history).ok == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 2**32),
     st.integers(1, 6),
@@ -201,7 +201,7 @@ def test_a_history_of_atomic_registers_is_linearizable(
     assert check_history(history).result == "ok"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32), st.sampled_from([REGISTER, ALL_KINDS]), st.data())
 def test_a_changed_output_gets_the_verdict_of_brute_force(
     seed: int, kinds: tuple[OperationKind, ...], data: st.DataObject

@@ -81,7 +81,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
 # -- what was written ----------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(TEXTS, st.integers(1, 2**62))
 def test_written_file_verifies(scratch: Path, text: str, index: int) -> None:
     header = replace(header_of(text), last_included_index=index)
@@ -143,7 +143,7 @@ def test_a_truncated_file_is_detected(path: Path) -> None:
         refusal(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), TEXTS)
 def test_any_changed_content_is_detected(scratch: Path, data: st.DataObject, text: str) -> None:
     """Bytes are replaced, removed or inserted anywhere."""

@@ -52,7 +52,7 @@ def only(data: bytes | str, codec: Codec = CODEC) -> Malformed:
 
 @pytest.mark.parametrize("name", [*CODEC.registry])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_every_message_survives_a_round_trip(name: str, data: st.DataObject) -> None:
     message = data.draw(strategy_for(CODEC.registry[name]))
     encoded = CODEC.encode(message)
@@ -66,14 +66,14 @@ def test_every_message_survives_a_round_trip(name: str, data: st.DataObject) -> 
         st.one_of([strategy_for(cls) for cls in CODEC.registry.values()]), min_size=1, max_size=5
     )
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_an_array_is_decoded_in_order(messages: list[object]) -> None:
     frame = b"[" + b",".join(map(CODEC.encode, messages)) + b"]"
     assert CODEC.decode(frame) == messages
 
 
 @given(message=st.one_of([strategy_for(cls) for cls in CODEC.registry.values()]))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 def test_peer_messages_are_wrapped(message: Any) -> None:
     if type(message) in PEER_REQUESTS:
         request = wrap_request("7", message.request)

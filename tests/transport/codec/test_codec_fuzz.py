@@ -104,19 +104,19 @@ def test_mutated_frames_never_raise() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_arbitrary_bytes_never_raise(data: bytes) -> None:
     check(data)
 
 
 @given(JSON_VALUES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_arbitrary_json_never_raises(value: object) -> None:
     check(json.dumps(value).encode())
 
 
 @given(st.sampled_from(sorted(CODEC.registry)), JSON_VALUES, st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_arbitrary_envelope_values_never_raise(name: str, value: object, in_array: bool) -> None:
     envelope = {name: {"id": "1", "request": value, "response": value, "nodes": value}}
     check(json.dumps([envelope, value] if in_array else envelope).encode())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.files import open_nonblocking, open_regular, read_regular
+from qcore.files import decode_text, open_nonblocking, open_regular, read_regular
 from qcore.sim import load_scenario
 from qcore.sim.scenario.load import MAX_FILE_BYTES
 
@@ -111,3 +111,9 @@ def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> 
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in (new, old)] == [0o600, 0o644]
+
+
+def test_text_that_is_not_utf_8_is_refused_with_its_place() -> None:
+    assert decode_text("a: é\n".encode(), "f") == "a: é\n"
+    with pytest.raises(ConfigError, match=r"^f:2:5: not UTF-8 text: invalid"):
+        decode_text("a: 1\nb: é".encode() + b"\xff\n", "f")
