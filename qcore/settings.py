@@ -17,7 +17,11 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, ClassVar, Final, Protocol, TypeVar, cast, get_type_hints
 
+from qcore.display import truncate
 from qcore.errors import ConfigError
+
+#: The largest integer that a setting may have, unless it states a maximum. TOML has no larger ones.
+LARGEST: Final = 2**63 - 1
 
 #: Keys of a field's metadata.
 _SETTING, _SECTION = "qcore.setting", "qcore.section"
@@ -66,11 +70,19 @@ class Setting:
         if value == 0 and self.zero:
             return True
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))  # a large int has no float
             and (self.minimum is None or value >= self.minimum)
             and (self.maximum is None or value <= self.maximum)
             and (self.above is None or value > self.above)
         )
+
+    def violated(self, value: float) -> str:
+        """The bound that the number violates, in words; empty if it is allowed."""
+        if not self.bounded:
+            return ""
+        if self.maximum is None and isinstance(value, int) and value > LARGEST:
+            return f"at most {LARGEST}"
+        return "" if self.allows(value) else self.allowed
 
     @property
     def allowed(self) -> str:
@@ -189,8 +201,8 @@ def check_bounds(config: _Settings) -> None:
     """
     for name, about in _bounded(type(config)):
         value = getattr(config, name)
-        if not about.allows(value):
-            raise ConfigError(f"{name} is {value}; it must be {about.allowed}")
+        if bound := about.violated(value):
+            raise ConfigError(f"{name} is {shown(value)}; it must be {bound}")
 
 
 def build(cls: type[_T], values: Mapping[str, object]) -> _T:
@@ -250,6 +262,14 @@ def _field_names(cls: type[_Settings]) -> dict[str, None]:
         if _SECTION in each.metadata:
             names |= _field_names(_types(cls)[each.name])
     return names
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it."""
+    try:
+        return truncate(repr(value) if isinstance(value, str) else str(value))
+    except ValueError:  # Python does not write an integer of more than 4300 digits in base ten
+        return "a number of more than 4300 digits"
 
 
 def near(name: str, names: Mapping[str, object]) -> str:

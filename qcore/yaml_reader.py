@@ -12,6 +12,7 @@ It uses PyYAML's parser, and builds the tree itself, for these reasons:
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -350,4 +351,7 @@ class _Composer:
             raise at.error(f"the number has more than {MAX_DIGITS} digits")
         if _INT.fullmatch(text):
             return int(text)
-        return int(text, 0) if _OTHER_BASE.fullmatch(text) else float(text)
+        number = int(text, 0) if _OTHER_BASE.fullmatch(text) else float(text)
+        if number == math.inf or number == -math.inf:
+            raise at.error(f"{text}: the number is too large")
+        return number

@@ -35,7 +35,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "display": set(),
     "errors": {"qcore.display"},
     "files": {"qcore.errors"},
-    "settings": {"qcore.errors"},
+    "settings": {"qcore.display", "qcore.errors"},
     "lazy_names": set(),
     "release": {"qcore.errors"},
     "percentiles": {"qcore.errors"},

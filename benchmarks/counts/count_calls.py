@@ -192,10 +192,11 @@ def make_node(node_id: int, directory: Path) -> Any:
     log = _first("qcore.node.observability.logs:NodeLog", "qcore.node.logs:NodeLog")
     storage = _first("qcore.storage.memory:MemoryStorage")
     application = _first("qcore.node.application:EntityApplication")
-    settings = config.NodeConfig(
+    make = getattr(config.NodeConfig, "of", config.NodeConfig)  # older trees have no `of`
+    settings = make(
         node_id=node_id,
-        ws_addr=address("127.0.0.1", 0),
         data_dir=directory,
+        ws_addr=address("127.0.0.1", 0),
         heartbeat_ms=_HEARTBEAT_MS,
         election_timeout_min_ms=_ELECTION_MS,
         election_timeout_max_ms=_ELECTION_MS,

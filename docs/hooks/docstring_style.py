@@ -1,11 +1,13 @@
-"""An extension of griffe that reads two habits of this project, which griffe does not know.
+"""An extension of griffe that reads three habits of this project, which griffe does not know.
 
 - `first, second: meaning` in a docstring documents both names. griffe would take the second one for a type.
 - `#:` comments above a constant or a type alias are its docstring.
+- The text of a setting, `metadata=setting("...")`, is the docstring of its field.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -24,7 +26,7 @@ class DocstringStyle(Extension):
         """Read the docstring of one object in the style of this project."""
         if obj.docstring is not None:
             obj.docstring.value = _JOINT.sub(_each_name, obj.docstring.value)
-        elif isinstance(obj, Attribute) and (text := _comment_above(obj)):
+        elif isinstance(obj, Attribute) and (text := _comment_above(obj) or _setting_text(obj)):
             obj.docstring = Docstring(text, parent=obj)
 
 
@@ -44,3 +46,17 @@ def _comment_above(attribute: Attribute) -> str:
     return "\n".join(
         line.lstrip().removeprefix("#:").removeprefix(" ") for line in lines[begin:end]
     )
+
+
+def _setting_text(attribute: Attribute) -> str:
+    """The text of the setting that a field defines, or an empty text. The page then shows only the field's default."""
+    if attribute.value is None or "setting(" not in str(attribute.value):
+        return ""
+    defined = ast.parse(str(attribute.value), mode="eval").body
+    for call in ast.walk(defined):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "setting":
+            assert isinstance(defined, ast.Call)
+            default = [each.value for each in defined.keywords if each.arg == "default"]
+            attribute.value = ast.unparse(default[0]) if default else None
+            return str(ast.literal_eval(call.args[0]))
+    return ""

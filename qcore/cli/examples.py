@@ -76,7 +76,8 @@ def example_files() -> list[Path]:
         path
         for folder in folders
         for path in sorted(folder.iterdir())
-        if path.suffix in {".py", ".yaml", ".ipynb"} and not path.name.startswith(("_", "."))
+        if path.suffix in {".py", ".toml", ".yaml", ".ipynb"}
+        and not path.name.startswith(("_", "."))
     ]
 
 
@@ -102,7 +103,7 @@ def copy_examples(directory: Path) -> list[Path]:
 
 
 def summary_of(path: Path) -> str:
-    """The first line of a program's docstring, of a notebook's text, or of a YAML file's summary or comment."""
+    """The first line of a program's docstring, of a notebook's text, or of another file's summary or comment."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]

@@ -20,6 +20,7 @@ def test_every_example_has_a_summary() -> None:
         name, _, summary = line.partition(" ")
         assert name == path.name
         assert len(summary.strip()) > 20, line
+        assert not summary.endswith(" with"), f"{line}: half a sentence"
 
 
 def test_the_examples_include_each_kind() -> None:
@@ -30,6 +31,7 @@ def test_the_examples_include_each_kind() -> None:
         "counter_partition.yaml",
         "elections.ipynb",
         "json_storage.py",
+        "node.toml",
         "topology.yaml",
     }
 

@@ -65,6 +65,8 @@ def test_a_plain_value_means_what_yaml_1_2_says(parser: str, text: str, value: o
         ("a: 1\nb: {a: 1,\n  a: 2}", "f:3:3: b: key 'a' is given twice, first in line 2"),
         ("a: [x, *y]", "f:1:8: a[1]: alias *y: write the value out"),
         ("a: [&y x, !!int 5]", "f:1:11: a[1]: tag tag:yaml.org,2002:int"),
+        ("a: 1e999", "f:1:4: a: 1e999: the number is too large"),
+        ("a: -1.5e+400", "f:1:4: a: -1.5e+400: the number is too large"),
         ("a:\n- b\n- .inf", "f:3:3: a[1]: .inf: NaN and infinity are refused"),
         ("a: -.INF", "f:1:4: a: -.INF: NaN"),
         ("a: " + "1" * 41, "f:1:4: a: the number has more than 40 digits"),

@@ -12,6 +12,7 @@ from qcore.cli.demo.processes import LocalCluster
 from qcore.sim import run_scenario
 from tests.checkout import CHECKOUT, SCENARIOS
 from tests.packaging.installation import Installation, copy_sources, install
+from tests.packaging.test_archives import tracked
 
 pytestmark = pytest.mark.process
 
@@ -48,9 +49,11 @@ def test_the_copied_examples_are_those_of_the_checkout(
     copied = {path.name: path.read_bytes() for path in examples.iterdir()}
     listed = [line.split()[0] for line in installed.qcore("examples", "list").splitlines()]
     assert sorted(listed) == sorted(copied)
-    for name in ("client.py", "counter_machine.py", "json_storage.py", "topology.yaml"):
-        assert copied[name] == (CHECKOUT / "examples" / name).read_bytes()
-    assert "elections.ipynb" in copied
+    assert copied == {
+        name: (CHECKOUT / folder / name).read_bytes()
+        for folder in ("examples", "notebooks")
+        for name in tracked(folder)
+    }
     seen = installed.qcore("sim", "run", f"{examples.name}/counter_partition.yaml", "-o", "json")
     assert json.loads(seen)["ok"]
 

@@ -45,6 +45,24 @@ def read(path: Path) -> dict[str, object]:
         ("'max_clients' = -1", 1, "max_clients is -1; it must be at least 1"),
         ("max_rules = 99", 1, "max_rules is 99; it must be from 1 to "),
         ("id = 9223372036854775808", 1, "id is 9223372036854775808; it must be from 1 to 92233720"),
+        ("max_clients = 9223372036854775808", 1, "it must be at most 9223372036854775807"),
+        ("max_clients = 1" + "0" * 400, 1, "0... (401 characters); it must be at most 92233720"),
+        (
+            "id = 0x" + "f" * 5000,
+            1,
+            "id is a number of more than 4300 digits; it must be from 1 to",
+        ),
+        (
+            "id = [0x" + "f" * 5000 + "]",
+            1,
+            "id is a number of more than 4300 digits; it must be an",
+        ),
+        (
+            "data_dir = 'a'\ntrace = \"b\\u0000\"",
+            2,
+            "'b\\x00'; it must not contain a null character",
+        ),
+        ('"a\\n\\u001b" = 1', 1, "a\\n\\x1b: unknown setting"),
         ("ping_interval_s = '5'", 1, "ping_interval_s is '5'; it must be a number, such as 1.5"),
         ("ping_interval_s = 0", 1, "ping_interval_s is 0; it must be positive and finite"),
         ("idle_timeout_s = inf", 1, "it must be positive and finite, or 0 for never"),
@@ -104,6 +122,18 @@ def test_a_special_or_missing_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             read(path)
         assert str(caught.value) == f"--config {path}: {error}"
+
+
+def test_a_file_may_begin_with_the_mark_of_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(b"\xef\xbb\xbfheartbeat_ms = 4\r\n")
+    assert read(path) == {"heartbeat_ms": 4}
+
+
+def test_a_number_without_end_is_out_of_range() -> None:
+    code, error = start("--id", "1", "--data-dir", "d", "--max-clients", "1" + "0" * 400)
+    assert code == ExitCode.USAGE
+    assert error.endswith("it must be at most 9223372036854775807")
 
 
 def test_a_file_without_settings_gives_none(tmp_path: Path) -> None:
@@ -188,7 +218,9 @@ def test_a_real_node_obeys_options_variables_and_its_file(tmp_path: Path) -> Non
         started.start()
         page = started.get("/metrics")[1]
         assert "\nqcore_raft_priority 5.0\n" in page
-        assert started.log_text().startswith("2")  # a line of text begins with its date
         assert trace.exists()
+        started.stop()
+        logged = [line for line in started.log_text().splitlines() if "listening" in line]
+        assert [line[0] for line in logged] == ["2"]  # a line of text begins with its date
     finally:
         started.kill()

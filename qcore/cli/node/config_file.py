@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from qcore.cli.node.setting_options import choices_of, plain_type, read_address
-from qcore.display import truncate
+from qcore.display import printable
 from qcore.errors import ConfigError
 from qcore.files import decode_text, read_regular
-from qcore.settings import SettingField, near
+from qcore.settings import SettingField, near, shown
 from qcore.transport.address import Address
 
 #: The largest configuration file, bytes. It has about sixty keys.
@@ -41,7 +41,7 @@ def read_config_file(path: Path, settings: Iterable[SettingField]) -> dict[str, 
     known = {each.name: each for each in settings}
     values: dict[str, object] = {}
     for key, value in table.items():
-        where = f"{path}:{_line_of(key, text)}: {truncate(key)}"
+        where = f"{path}:{_line_of(key, text)}: {printable(key)}"
         if key not in known:
             raise ConfigError(f"{where}{_unknown(key, value, known)}")
         values[known[key].field.name] = _checked(known[key], value, where)
@@ -53,7 +53,8 @@ def _read(path: Path) -> str:
         data = read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}") from None
-    return decode_text(data, str(path))
+    # Some editors begin a file with a byte order mark.
+    return decode_text(data, str(path)).removeprefix("\ufeff")
 
 
 def _line_of(key: str, text: str) -> int:
@@ -91,10 +92,13 @@ def _checked(each: SettingField, value: object, where: str) -> object:
     types, words = _TYPES[kind]
     if type(value) not in types:  # `type`: a bool is an int
         raise ConfigError(f"{where} is {_shown(value)}; it must be {words}")
-    if isinstance(value, int | float) and each.about.bounded and not each.about.allows(value):
-        raise ConfigError(f"{where} is {value}; it must be {each.about.allowed}")
+    bound = each.about.violated(value) if isinstance(value, int | float) else ""
+    if bound:
+        raise ConfigError(f"{where} is {shown(value)}; it must be {bound}")
     if isinstance(value, str) and not value.strip():
         raise ConfigError(f"{where} is empty; give a value, or remove the line")
+    if isinstance(value, str) and "\0" in value:  # no option and no variable can hold it
+        raise ConfigError(f"{where} is {shown(value)}; it must not contain a null character")
     if kind is Address:
         read_address(str(value), where)
     return value
@@ -112,6 +116,4 @@ _TYPES: Final[dict[Any, tuple[tuple[type, ...], str]]] = {
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return truncate(repr(value) if isinstance(value, str) else str(value))
+    return str(value).lower() if isinstance(value, bool) else shown(value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import Field, create_model
 
 from qcore.replica.config import ReplicaConfig
-from qcore.settings import SettingField, settings_of
+from qcore.settings import LARGEST, SettingField, settings_of
 from qcore.sim.scenario.values import Spec
 
 #: The settings whose key is the name of their field.
@@ -22,9 +22,8 @@ SETTING_KEYS: Final = tuple(
 
 def _type_of(each: SettingField) -> Any:  # an annotation
     about = each.about
-    return Annotated[
-        each.type, Field(ge=about.minimum, gt=about.above, le=about.maximum, strict=True)
-    ]
+    largest = LARGEST if about.maximum is None and about.bounded else about.maximum
+    return Annotated[each.type, Field(ge=about.minimum, gt=about.above, le=largest, strict=True)]
 
 
 if TYPE_CHECKING:  # the keys are read by name, with `getattr`
