@@ -53,9 +53,8 @@ def _read(path: Path) -> str:
         data = read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}") from None
-    return decode_text(data, str(path)).removeprefix(
-        "\ufeff"
-    )  # some editors begin a file with this mark
+    # Some editors begin a file with a byte order mark.
+    return decode_text(data, str(path)).removeprefix("\ufeff")
 
 
 def _line_of(key: str, text: str) -> int:
