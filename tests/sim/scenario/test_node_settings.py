@@ -142,7 +142,7 @@ def test_invalid_cluster_settings_are_rejected(text: str, error: str) -> None:
             "[{at_ms: 1000, every_ms: 900, restart: {nodes: 2, settings: {election_timeout_ms: [150, 300]}}},"
             " {at_ms: 1500, every_ms: 900, restart:"
             " {nodes: 2, settings: {election_timeout_ms: [500, 900], heartbeat_ms: 200}}}]",
-            r"5: timeline\[0\]: .* node 2: heartbeat_ms \(200\) must be .* election_timeout_ms by timeline\[0\],"
+            r"5:12: timeline\[0\]: .* node 2: heartbeat_ms \(200\) must be .* election_timeout_ms by timeline\[0\],"
             r" heartbeat_ms by timeline\[1\]; give settings that go together in the same item",
         ),
         (
@@ -163,7 +163,7 @@ def test_invalid_cluster_settings_are_rejected(text: str, error: str) -> None:
         (
             "[{at_ms: 1, restart: {nodes: [1, 2], settings: {priority: 0}}},"
             " {at_ms: 900, crash: {nodes: 3, settings: {priority: 0}}, for_ms: 50}]",
-            r"5: timeline\[1\]: with it all of the nodes \[1, 2, 3\] have priority 0",
+            r"5:12: timeline\[1\]: with it all of the nodes \[1, 2, 3\] have priority 0",
         ),
         (
             "[{at_ms: 1, restart: {nodes: all, settings: {priority: 0}}}]",
