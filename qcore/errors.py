@@ -20,6 +20,9 @@ DetailValue = str | int | float | bool | None
 #: Reads a field of a detail, which comes from outside: an invalid value or None gives the value for "unknown".
 ReadField = Callable[[DetailValue], DetailValue]
 
+#: Integers on the wire are below this.
+_INT_LIMIT: Final = 2**63
+
 #: code -> class, in the order of their definitions.
 _BY_CODE: Final[dict[str, type[QcoreError]]] = {}
 
@@ -125,7 +128,7 @@ def scalars(detail: object) -> dict[str, DetailValue]:
 
 
 def _optional_int(value: DetailValue) -> int | None:
-    return value if type(value) is int else None
+    return value if type(value) is int and abs(value) < _INT_LIMIT else None
 
 
 def _optional_text(value: DetailValue) -> str | None:
@@ -137,7 +140,7 @@ def _word(value: DetailValue) -> str:
 
 
 def _hint_ms(value: DetailValue) -> int:
-    return max(1, value) if type(value) is int else 1
+    return max(1, _optional_int(value) or 1)
 
 
 # -- configuration and protocol ----------------------------------------------------------------------

@@ -98,7 +98,9 @@ def copy_examples(directory: Path) -> list[Path]:
         for target, path in files.items():
             shutil.copyfile(path, target)
     except OSError as error:
-        raise ConfigError(f"cannot copy the examples to {directory}: {error.strerror}") from None
+        raise ConfigError(
+            f"cannot copy the examples to {directory}: {error.strerror}; name another directory"
+        ) from None
     return list(files)
 
 

@@ -91,6 +91,7 @@ def run_node(
         TransportError: the address cannot be bound.
     """
     application = application or application_of(config.machine)
+    loop_factory = _loop_factory(config.uvloop)  # before anything is written: uvloop may be missing
     log = NodeLog(config.node_id)
     log.install(config.log_format, config.log_level)
     config = replace(config, limits=fit_to_open_files(config.limits, log))
@@ -109,7 +110,7 @@ def run_node(
         storage = open_storage(config.data_dir, config.node_id)
         stack.callback(storage.close)
         _warn_of_readers(config.data_dir, log)
-        runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.uvloop)))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory))
 
         async def run() -> BaseException | None:
             node = Node(

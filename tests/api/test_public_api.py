@@ -222,10 +222,15 @@ def test_an_extra_that_is_missing_is_named(missing: str) -> None:
     assert expected in done.stderr
 
 
-def test_uvloop_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uvloop_that_is_missing_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start ends before the node writes anything."""
     monkeypatch.setitem(sys.modules, "uvloop", None)
+    config = qcore.NodeConfig.of(1, tmp_path / "data", uvloop=True)
     with pytest.raises(qcore.ConfigError, match=r"pip install 'qcore-raft\[uvloop\]'"):
-        _loop_factory(True)
+        qcore.run_node(config)
+    assert list(tmp_path.iterdir()) == []
     assert _loop_factory(None) is None
 
 

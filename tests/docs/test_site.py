@@ -141,6 +141,7 @@ def test_the_site_is_complete_and_needs_no_network(tmp_path: Path) -> None:
     for command in commands_of_the_cli():
         assert f'id="{command.replace(" ", "-")}"' in text("reference/cli.html"), command
     words = " ".join(re.sub(r"<[^>]+>", " ", text("reference/python/core.html")).split())
+    assert "election_timeout_max_ms : int = 300 Longest election timeout." in words, "a setting"
     assert "auto_leave bool leave the joint phase as soon as it is committed" in words, (
         "a docstring"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from qcore.cli.exits import ExitCode, exit_code_of
 from qcore.client.attempts import try_perform
-from qcore.client.errors import decode_error
+from qcore.client.errors import decode_error, retry_delay
 from qcore.display import MAX_ERROR_CHARS
 from qcore.errors import (
     ChangeRefused,
@@ -120,6 +121,17 @@ def test_any_detail_from_outside_gives_an_error_with_the_text(text: str, detail:
         assert error.retry_after_ms >= 1
     if isinstance(error, NotLeader):
         assert error.leader_id is None or type(error.leader_id) is int
+
+
+def test_a_number_beyond_those_of_the_wire_is_unknown() -> None:
+    detail = {"code": "Overloaded", "retryable": True, "retry_after_ms": 10**400}
+    error = from_wire("full", detail)
+    assert isinstance(error, Overloaded)
+    assert error.retry_after_ms == 1
+    assert 1 <= retry_delay(error, 1.0, Random(1)) <= 1.5
+    error = from_wire("moved", {"code": "NotLeader", "leader_id": 10**30})
+    assert isinstance(error, NotLeader)
+    assert error.leader_id is None
 
 
 def test_an_error_of_a_newer_node_keeps_its_text_and_detail() -> None:

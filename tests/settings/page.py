@@ -43,7 +43,7 @@ from a node's. A setting without a default must be given.
 """
 
 HEADING = """
-| key | option | variable | scenario | unit | default | allowed | meaning |
+| key | meaning | option | variable | unit | default | allowed | scenario |
 |---|---|---|---|---|---|---|---|
 """
 
@@ -64,21 +64,21 @@ def page() -> str:
 def rows(settings: Iterable[SettingField], scenario: dict[str, str | None]) -> Iterator[str]:
     """The lines of a table."""
     for each in settings:
-        names = [code(each.name), code(each.option), code(each.variable)]
+        names = [code(each.option), code(each.variable)]
         if each.about.older:
             older = each.about.older
-            names[1] += f" (older: {code('--' + older.replace('_', '-'))})"
-            names[2] += f" (older: {code('QCORE_' + older.upper())})"
+            names[0] += f" (older: {code('--' + older.replace('_', '-'))})"
+            names[1] += f" (older: {code('QCORE_' + older.upper())})"
         key = scenario.get(each.field.name)
         in_scenario = code(key) if key else "–"
         if key and each.node_default != each.field.default:
             in_scenario += f", {value_text(each.field.default)}"
         default = "–" if each.is_required else value_text(each.node_default)
         allowed = ", ".join(map(code, choices_of(each))) or each.about.allowed or "–"
-        about = [in_scenario, each.about.unit or "–", default, allowed, each.about.text]
         if not each.about.node:
-            names[1:] = "––"
-        yield f"| {' | '.join([*names, *about])} |\n"
+            names[:] = "––"
+        about = [each.about.unit or "–", default, allowed, in_scenario]
+        yield f"| {' | '.join([code(each.name), each.about.text, *names, *about])} |\n"
 
 
 def code(text: str) -> str:

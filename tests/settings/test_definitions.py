@@ -94,8 +94,8 @@ def test_a_new_field_alone_gives_every_form_of_a_setting(tmp_path: Path) -> None
     help_page = CliRunner().invoke(program, ["--help"]).output
     assert "--new-limit-s" in help_page
     assert list(rows(settings[1:], {"new_limit_s": "new_limit_s"})) == [
-        "| `new_limit_s` | `--new-limit-s` | `QCORE_NEW_LIMIT_S` | `new_limit_s`, 2.0 | s | 3.0 "
-        "| positive and finite, or 0 for never | Waits for `colour`. |\n"
+        "| `new_limit_s` | Waits for `colour`. | `--new-limit-s` | `QCORE_NEW_LIMIT_S` | s | 3.0 "
+        "| positive and finite, or 0 for never | `new_limit_s`, 2.0 |\n"
     ]
     with pytest.raises(
         ConfigError, match=r"^new_limit_s is -1; it must be positive and finite, or"

@@ -45,6 +45,14 @@ def is_shipped(file: Path) -> bool:
     return file.is_absolute() and file.parent == directory and _is_file(file)
 
 
+def shipped_advice(file: Path) -> str:
+    """What to write instead of a path that does not exist, if a shipped scenario has that file name."""
+    shipped = shipped_folder("scenarios") / file.name
+    if file.suffix not in _SUFFIXES or _is_file(file) or not _is_file(shipped):
+        return ""
+    return f"; write {file.stem} for the scenario that comes with qcore"
+
+
 def find_scenario(text: str) -> Path:
     """The file that a user means: a path, or the name of a shipped scenario.
 

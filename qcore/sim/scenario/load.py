@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from qcore.display import printable
 from qcore.errors import ConfigError
 from qcore.files import decode_text, read_regular
-from qcore.sim.scenario.catalogue import find_scenario
+from qcore.sim.scenario.catalogue import find_scenario, shipped_advice
 from qcore.sim.scenario.model import Scenario
 from qcore.yaml_reader import (
     MappingNode,
@@ -52,7 +52,9 @@ def load_scenario(path: Path | str) -> Scenario:
         data = read_regular(file, MAX_FILE_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"cannot read the scenario {printable(str(file))}: {why}") from None
+        raise ConfigError(
+            f"cannot read the scenario {printable(str(file))}: {why}{shipped_advice(file)}"
+        ) from None
     return parse_scenario(decode_text(data, str(file)), str(file))
 
 
