@@ -2,7 +2,8 @@
 
 A real node uses `SqliteStorage.open(data_dir, node_id)`. Tests and volatile nodes use `MemoryStorage(node_id)`.
 A custom storage implements `LogStorage`; `LogOutline`, `apply_write` and `last_index` help it. Test it with
-`qcore.testing.StorageConformance`.
+`qcore.testing.StorageConformance`. `HasIncarnation`, `SupportsIdleWork` and `SupportsSnapshotParts` are methods that a
+storage may also have.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from qcore.core.log.durable_state import apply_write, last_index
+    from qcore.storage.background_writes import SupportsSnapshotParts
+    from qcore.storage.group_commit import SupportsIdleWork
     from qcore.storage.interface import HasIncarnation, Identity, LogStorage
     from qcore.storage.log_outline import LogOutline
     from qcore.storage.memory import MemoryStorage
@@ -25,6 +28,8 @@ else:
                 "apply_write",
                 "last_index",
             ),
+            "qcore.storage.background_writes": ("SupportsSnapshotParts",),
+            "qcore.storage.group_commit": ("SupportsIdleWork",),
             "qcore.storage.interface": (
                 "HasIncarnation",
                 "Identity",
@@ -43,6 +48,8 @@ __all__ = [
     "LogStorage",
     "MemoryStorage",
     "SqliteStorage",
+    "SupportsIdleWork",
+    "SupportsSnapshotParts",
     "apply_write",
     "last_index",
 ]

@@ -250,6 +250,8 @@ from qcore.storage import (
     LogStorage,
     MemoryStorage,
     SqliteStorage,
+    SupportsIdleWork,
+    SupportsSnapshotParts,
     apply_write,
     last_index,
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
 from qcore.core.log.restore import RECOVERY_ADVICE
@@ -178,7 +178,7 @@ def decode_meta(index: int, term: int, time_us: int, text: str) -> SnapshotMeta:
     """Decode what a snapshot covers from the columns of its row.
 
     Raises:
-        pydantic.ValidationError: this text does not come from `snapshot_row`.
+        ValueError: this text does not come from `snapshot_row`.
     """
     if not text.startswith(_CONFIGURATION_START):
         return SnapshotMeta(index, term, time_us, Membership.from_json(text))
@@ -221,7 +221,7 @@ def decode_snapshot(
         meta = decode_meta(index, term, time_us, membership.decode())
         text = _joined(path, what, data, parts) if number else data.decode()
         return Snapshot(meta, text)
-    except (ValidationError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise log_corrupt(path, what, f"unreadable: {error}") from error
 
 

@@ -51,6 +51,17 @@ def test_learner_that_needs_too_many_rounds_is_reported(monkeypatch: pytest.Monk
     assert leader.replica.core.membership.learners == (4,)
 
 
+def test_learner_that_is_slow_in_one_round_gets_another() -> None:
+    cluster = voters_and_spares()
+    leader = cluster.leader()
+    cluster.network.isolated = {4}
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    cluster.pass_time(400)
+    cluster.heal()
+    cluster.pass_time(400)
+    assert [reply.error for reply in leader.replies if reply.request_id == 100] == [None]
+
+
 def test_address_changed_back_by_request_is_not_changed_again() -> None:
     cluster, leader = with_moved_learner("10.0.0.9:80")
     leader.step(AddLearner(300, 4, "10.0.0.4:80", 300))
