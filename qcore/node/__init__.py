@@ -1,6 +1,6 @@
 """The node: the process that runs one replica with storage and transport, and serves clients, peers and HTTP.
 
-    config = NodeConfig(1, Address("127.0.0.1", 8080), Path("data/1"))
+    config = NodeConfig.of(1, Path("data/1"), ws_addr=Address("127.0.0.1", 8080))
     sys.exit(run_node(config, TextApplication(MyMachine())))
 
 `run_node` runs until a signal. A program with its own event loop uses `Node`.
