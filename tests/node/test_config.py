@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import qcore.node
 from qcore.errors import ConfigError
 from qcore.node.config import NodeConfig
 from qcore.transport.address import Address
@@ -72,3 +73,10 @@ def node_config(*, max_command_bytes: int, limits: TransportLimits) -> NodeConfi
 def test_the_replica_gets_the_timeouts_of_the_node() -> None:
     raft = make(heartbeat_ms=20, election_timeout_min_ms=90).replica_config().raft
     assert (raft.node_id, raft.heartbeat_ms, raft.election_timeout_min_ms) == (1, 20, 90)
+
+
+def test_the_example_of_the_package_makes_settings() -> None:
+    example = next(line for line in (qcore.node.__doc__ or "").splitlines() if "config = " in line)
+    names = {"NodeConfig": qcore.node.NodeConfig, "Address": qcore.node.Address, "Path": Path}
+    config = eval(example.partition(" = ")[2], names)
+    assert (config.node_id, str(config.ws_addr)) == (1, "127.0.0.1:8080")
