@@ -122,9 +122,9 @@ def _text_problem(text: str, host: str, has_colon: bool, in_brackets: bool) -> s
         return f" has no port: write {text}:8080"
     if not in_brackets and ":" in host:
         if _is_ipv6(text):
-            return (
-                f" has more than one colon: write an IPv6 address in brackets: [{text}]:8080, "
-                f"or [{host}]:{text.rpartition(':')[2]} if the last number is the port"
+            port = f", or [{host}]:{text.rpartition(':')[2]} if the last number is the port"
+            return f" has more than one colon: write an IPv6 address in brackets: [{text}]:8080" + (
+                port if _is_ipv6(host) else ""
             )
         return (
             " has more than one colon: write host:port, and an IPv6 address in brackets, [::1]:8080"

@@ -110,6 +110,11 @@ def test_an_error_says_what_is_wrong_and_where(text: str, problem: str) -> None:
         assert "IPv6" not in str(caught.value)
 
 
+def test_an_error_suggests_only_what_is_an_address() -> None:
+    with pytest.raises(ConfigError, match=r"in brackets: \[::1\]:8080$"):
+        Address.parse("::1")
+
+
 def test_port_zero_is_valid_where_a_free_port_can_be_chosen() -> None:
     assert Address.parse("localhost:0", "--ws-addr", allow_port_zero=True).port == 0
 
