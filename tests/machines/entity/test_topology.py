@@ -208,7 +208,7 @@ WRONG = [
     ("{EntityList: [User$1]}", "{EntityList: [Ghost$1]}", 'unknown type "Ghost"'),
     ("write_permission: User$7", "write_permission: 7", "a text such as User$123"),
     ("default_value: 1.5", "default_value: .nan", "NaN and infinity are refused"),
-    ("default_value: 1.5", "default_value: 1e999", "exceeds the range of a Float"),
+    ("default_value: 1.5", "default_value: 1e999", "the number is too large"),
     ("{Int: 18}", "{Int: 9223372036854775808}", "does not fit into 64 bits"),
     ("{Int: 18}", "{Int: 1.0}", "an Int must be a whole number"),
     ("default_value: true", "default_value: {Bool: yes}", "must be true or false"),
