@@ -163,7 +163,7 @@ def test_invalid_cluster_settings_are_rejected(text: str, error: str) -> None:
         (
             "[{at_ms: 1, restart: {nodes: [1, 2], settings: {priority: 0}}},"
             " {at_ms: 900, crash: {nodes: 3, settings: {priority: 0}}, for_ms: 50}]",
-            r"5:12: timeline\[1\]: with it all of the nodes \[1, 2, 3\] have priority 0",
+            r"5:75: timeline\[1\]: with it all of the nodes \[1, 2, 3\] have priority 0",
         ),
         (
             "[{at_ms: 1, restart: {nodes: all, settings: {priority: 0}}}]",
