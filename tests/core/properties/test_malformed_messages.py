@@ -119,7 +119,8 @@ def allowed_terms(term: int, role: str, message: RaftMessage) -> set[int]:
     if message.term > term and not isinstance(message, PreVote):
         allowed.add(message.term)
     may_win = isinstance(message, PreVoteResponse) and role == "pre_candidate"
-    return allowed | {term + 1} if may_win else allowed
+    may_take_over = isinstance(message, TimeoutNow) and role == "follower" and message.term == term
+    return allowed | {term + 1} if may_win or may_take_over else allowed
 
 
 class StrictDisk(Disk):

@@ -283,6 +283,21 @@ def test_while_a_snapshot_is_restored_reads_and_entries_wait() -> None:
     assert follower.replica.machine.state_hash() == leader.replica.machine.state_hash()
 
 
+def test_no_snapshot_is_taken_while_one_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state is that of no index, so the machine must not be asked for it."""
+    _, leader, follower = behind(CountsRestores)
+    assert follower.replica.restoring
+
+    def snapshot() -> Iterable[str]:
+        raise AssertionError("asked while it restores")
+
+    with monkeypatch.context() as restoring:
+        restoring.setattr(follower.replica.machine, "snapshot", snapshot)
+        follower.step(TriggerSnapshot())
+    finish(follower)
+    assert follower.replica.machine.state_hash() == leader.replica.machine.state_hash()
+
+
 def test_a_crash_while_a_snapshot_is_restored_loses_nothing() -> None:
     cluster, leader, follower = behind(CountsRestores)
     follower.step(Tick())

@@ -85,3 +85,15 @@ def test_upgrade_waits_for_the_end_of_a_transfer() -> None:
     cluster.pass_time(1000)
     assert error_of_upgrade(leader) is None
     assert leader.replica.versions.active == ClusterVersion(LATEST_RULES, "kv", 2)
+
+
+def test_upgrade_that_expires_leaves_an_earlier_one_waiting() -> None:
+    cluster, leader = ready_to_upgrade()
+    cluster.network.isolated = {2, 3}
+    leader.step(UpgradeMachine(77, 2, 5000))
+    leader.step(UpgradeMachine(78, 2, 60))
+    cluster.pass_time(100)
+    assert [reply.request_id for reply in leader.replies if reply.request_id in (77, 78)] == [78]
+    cluster.heal()
+    cluster.pass_time(200)
+    assert error_of_upgrade(leader) is None

@@ -127,3 +127,12 @@ def test_learner_stays_if_its_removal_is_rejected() -> None:
         "still a learner, because it could not be removed (leadership is being transferred" in text
     )
     assert leader.replica.core.membership.learners == (4,)
+
+
+def test_learner_silent_at_two_addresses_is_removed_again() -> None:
+    """It answered at neither address, so the first one is nothing to return to."""
+    cluster, leader = with_silent_learner(timeout_ms=400)
+    leader.step(AddLearner(300, 4, "10.0.0.9:80", 800))
+    cluster.pass_time(3000)
+    assert 4 not in leader.replica.core.membership.members()
+    assert isinstance(failure_of(leader, 300), str)

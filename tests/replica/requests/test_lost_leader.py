@@ -6,6 +6,7 @@ import json
 
 from qcore.core.events import MessageReceived, Tick
 from qcore.errors import NotLeader, OutcomeUnknown, ProposalDropped, QcoreError
+from qcore.replica.events import TriggerSnapshot
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from tests.driver.replicas import ReplicaCluster, ReplicaDriver
@@ -152,3 +153,22 @@ def test_old_leader_that_hears_of_the_next_learns_the_outcome() -> None:
     cluster.heal()
     cluster.pass_time(200)
     assert isinstance(outcome(leader, 1), ProposalDropped), "overwritten, which is certain"
+
+
+def test_write_at_an_index_a_snapshot_replaced_is_unknown() -> None:
+    """The next leader has compacted the entry at its index, so nothing says whose command it holds."""
+    cluster = ReplicaCluster()
+    old = cluster.elect(1)
+    cluster.network.isolated = {1}
+    old.request(1, PUT, timeout_ms=PATIENT_MS)
+    new = cluster.elect(2)
+    for number in range(2, 6):
+        new.request(number, ADD)
+    cluster.settle()
+    new.step(TriggerSnapshot(keep_entries=0))
+    cluster.heal()
+    cluster.settle()
+    cluster.pass_time(100)
+    error = outcome(old, 1)
+    assert isinstance(error, OutcomeUnknown)
+    assert "a snapshot replaced the log at index" in str(error)
