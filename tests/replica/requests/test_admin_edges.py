@@ -136,3 +136,14 @@ def test_learner_silent_at_two_addresses_is_removed_again() -> None:
     cluster.pass_time(3000)
     assert 4 not in leader.replica.core.membership.members()
     assert isinstance(failure_of(leader, 300), str)
+
+
+def test_learner_is_not_added_while_another_change_is_pending() -> None:
+    cluster = voters_and_spares()
+    leader = cluster.leader()
+    cluster.network.isolated = {2, 3}
+    leader.step(AddLearner(300, 4, "10.0.0.4:80", 5000))
+    leader.step(AddLearner(301, 5, "10.0.0.5:80", 5000))
+    (error,) = [reply.error for reply in leader.replies if reply.request_id == 301]
+    assert isinstance(error, ChangeRefused)
+    assert leader.replica.core.membership.learners == (4,)

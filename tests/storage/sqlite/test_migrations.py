@@ -126,6 +126,21 @@ def test_layout_3_is_entered_by_the_first_write_that_needs_it(tmp_path: Path, wr
     storage.close()
 
 
+def test_votes_and_entries_do_not_enter_layout_3(tmp_path: Path) -> None:
+    directory = stopped(tmp_path / "data", layout=2)
+    storage = open_storage(directory.path)
+    storage.write(
+        [SaveHardState(1, HardState(3, 1, 0)), AppendLog(2, [Entry(91, 3, "noop", "", 0)])]
+    )
+    storage.close()
+    assert layout_of(directory.path) == 2
+    storage = open_storage(directory.path)
+    after = storage.load()
+    assert (after.hard_state.term, after.hard_state.voted_for) == (3, 1)
+    assert after.entries[-1] == Entry(91, 3, "noop", "", 0)
+    storage.close()
+
+
 def test_rejected_write_does_not_enter_layout_3(tmp_path: Path) -> None:
     directory = stopped(tmp_path / "data", layout=2)
     storage = open_storage(directory.path)
