@@ -99,8 +99,7 @@ class LogTables:
                 case SaveHardState(hard_state=hard):
                     stored.term, stored.voted_for = hard.term, hard.voted_for
                     stored.commit = hard.commit
-                    if stored.promise_ms is not None:
-                        stored.promise_ms = hard.promise_ms
+                    stored.promise_ms = None if stored.promise_ms is None else hard.promise_ms
                 case AppendLog(entries=entries):
                     appends += entries
                 case TruncateLog(from_index=from_index):
