@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import ConfigError
@@ -147,6 +147,86 @@ class SupportsWorkCost(Protocol):
 
     @property
     def last_cost(self) -> int: ...
+
+
+class Change(Protocol):
+    """One thing that a command changed. Watches receive it (`SupportsChanges`).
+
+    A replica keeps the last changes for watches that resume, so make the attributes when they are first read.
+    """
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What a watch may name to receive this change."""
+        ...
+
+    @property
+    def body(self) -> str:
+        """What a watch receives: JSON text."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the change holds, bytes."""
+        ...
+
+
+class TopicChange(NamedTuple):
+    """The simplest `Change`: its topics, and the text that watches receive."""
+
+    topics: tuple[str, ...]
+    body: str
+
+    @property
+    def size_bytes(self) -> int:
+        """See `Change`."""
+        return len(self.body) + sum(map(len, self.topics))
+
+
+@runtime_checkable
+class SupportsChanges(Protocol):
+    """An optional extension of `StateMachine`: clients may watch what its commands change."""
+
+    def last_changes(self) -> Sequence[Change]:
+        """Return what the last `apply` changed, in order; nothing if it failed.
+
+        Called immediately after `apply`. The changes depend only on the commands, and are equal on every replica.
+        """
+        ...
+
+
+class WatchFilter(Protocol):
+    """What one watch receives.
+
+    Attributes:
+        topic: only changes with this topic are passed to `notice`.
+    """
+
+    @property
+    def topic(self) -> str: ...
+
+    def notice(self, change: Change, *, live: bool) -> str | None:
+        """Return the text for the client, usually `change.body`; None to skip the change.
+
+        Args:
+            change: has the topic.
+            live: whether the state is the one right after the command that made the change. If not, the change is an
+                old one, and the state must not be used.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsWatchRequests(SupportsChanges, Protocol):
+    """An optional extension of `SupportsChanges`. Without it, a request to watch is the topic itself."""
+
+    def watch_filter(self, request: str) -> WatchFilter:
+        """Return what a watch with this request receives, according to the current state.
+
+        Raises:
+            qcore.errors.StoreError: the request is invalid; the client receives the text.
+        """
+        ...
 
 
 def version_support(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionSupport:

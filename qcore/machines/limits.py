@@ -11,6 +11,9 @@ from typing import Final
 
 #: The first apply rules with these limits.
 BOUNDED_RULES: Final = 3
+#: The first apply rules with the commands of the `Store...` messages, and with what else they say about the entity
+#: store in `qcore.core.version`.
+STORE_RULES: Final = 4
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from qcore.errors import ConfigError, QcoreError, StoreError, to_wire
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.entity.perform_requests import PerformRequest, encode_request
+from qcore.machines.entity.requests.perform_requests import PerformRequest, encode_request
 from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import load_machine

@@ -137,6 +137,34 @@ class RequestSnapshot:
     stale: bool = False
 
 
+@dataclass(slots=True)
+class BeginWatch:
+    """Begin to watch changes of the state machine. Ends in a `Reply`; `Notice` effects and a `WatchEnded` may follow.
+
+    The result of the reply is the position after which the watch begins, as JSON: `[index, sequence]`.
+
+    Attributes:
+        watch_id: chosen by the driver, unique within this run of the node.
+        request: what to watch; see `qcore.machines.interface.SupportsChanges`.
+        after: the log index and sequence of the last change that the client has seen; None to begin with the changes
+            that follow everything acknowledged before this request. A node that is behind this position first waits.
+        timeout_ms: how long the reply may take.
+    """
+
+    request_id: int
+    watch_id: int
+    request: str
+    after: tuple[int, int] | None
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class EndWatch:
+    """End a watch. No `Notice` of it follows. Does nothing if there is no such watch."""
+
+    watch_id: int
+
+
 ReplicaEvent = (
     MessageReceived[PeerMessage]
     | ClientRequest
@@ -148,6 +176,8 @@ ReplicaEvent = (
     | TransferLeader
     | TriggerSnapshot
     | RequestSnapshot
+    | BeginWatch
+    | EndWatch
     | Tick
     | WriteDurable
     | Campaign
@@ -189,11 +219,37 @@ class VersionRaised:
     index: int
 
 
+@dataclass(slots=True)
+class Notice:
+    """A watch receives a change. The notices of one watch are in commit order, each change once.
+
+    Attributes:
+        index: log index of the command that made the change.
+        sequence: position of the change among all changes of that command, from 0 on.
+        body: what the state machine reports about the change: JSON text.
+    """
+
+    watch_id: int
+    index: int
+    sequence: int
+    body: str
+
+
+@dataclass(slots=True)
+class WatchEnded:
+    """A watch ended because of this error. No notice follows."""
+
+    watch_id: int
+    error: QcoreError
+
+
 ReplicaEffect = (
     Write
     | SaveCommit
     | Send[PeerMessage]
     | Reply
+    | Notice
+    | WatchEnded
     | Applied
     | Restored
     | VersionRaised

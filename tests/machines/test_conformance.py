@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qcore.errors import ConfigError
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.entity.perform_requests import parse_request
+from qcore.machines.entity.requests.perform_requests import parse_request
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.register import KeyValueMachine
 from qcore.testing.state_machine_conformance import StateMachineConformance

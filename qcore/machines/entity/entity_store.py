@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from pydantic_core import to_json
 
 from qcore.errors import BadRequest, NameTooLong, StoreError
-from qcore.machines.entity.create_delete import (
+from qcore.machines.entity.operations.create_delete import (
     create_entity,
     delete_entity,
     load_topology,
     set_schemas,
 )
-from qcore.machines.entity.name_bounds import check_names
-from qcore.machines.entity.perform_requests import Command, is_read_only, parse_command
+from qcore.machines.entity.operations.store_operations import STORE_OPERATIONS
+from qcore.machines.entity.operations.update_fields import update_entity
+from qcore.machines.entity.requests.name_bounds import check_names
+from qcore.machines.entity.requests.perform_requests import Command, is_read_only, parse_command
+from qcore.machines.entity.requests.store_requests import parse_store_request
 from qcore.machines.entity.state.entity_records import EntityChange, FieldChange, Records
 from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json
 from qcore.machines.entity.state.entity_snapshot import snapshot_lines
 from qcore.machines.entity.state.field_values import id_from_json, id_to_json
 from qcore.machines.entity.state.snapshot_reader import SnapshotReader
 from qcore.machines.entity.transaction import Transaction
-from qcore.machines.entity.update_fields import update_entity
 from qcore.machines.interface import ApplyContext
-from qcore.machines.limits import BOUNDED_RULES
+from qcore.machines.limits import BOUNDED_RULES, STORE_RULES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 
 _NANOS_PER_MICRO = 1000
+#: How each command and query of `store_requests` begins.
+_STORE_REQUEST: Final = '{"Store'
+_CHANGES: Final = "query: the request changes the state; send it as a command"
 #: Steps (`MAX_OPERATIONS`) that take about as long as one small command.
 _STEPS_PER_COST_UNIT = 16
 
@@ -54,6 +60,8 @@ class EntityStore:
         self.changes = []
         self.last_cost = 0
         sparse = context.rules >= BOUNDED_RULES
+        if context.rules >= STORE_RULES and command.startswith(_STORE_REQUEST):
+            return self._apply_store_request(command, context)
         try:
             request = parse_command(command)
             if sparse:
@@ -63,7 +71,19 @@ class EntityStore:
         time_ns = context.time_us * _NANOS_PER_MICRO
         transaction = Transaction(self._records, context.index, time_ns, sparse=sparse)
         text, done = _attempt(transaction, request)
-        self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_PER_COST_UNIT
+        self._note_cost(transaction)
+        if done:
+            transaction.commit()
+            self.changes = transaction.changes
+        else:
+            transaction.roll_back()
+        return text
+
+    def _apply_store_request(self, command: str, context: ApplyContext) -> str:
+        time_ns = context.time_us * _NANOS_PER_MICRO
+        transaction = Transaction(self._records, context.index, time_ns, sparse=True)
+        text, done = _attempt_store_request(transaction, command)
+        self._note_cost(transaction)
         if done:
             transaction.commit()
             self.changes = transaction.changes
@@ -74,7 +94,10 @@ class EntityStore:
     def recognises(self, command: str) -> bool:
         """Whether the text has the form of a command."""
         try:
-            parse_command(command)
+            if command.startswith(_STORE_REQUEST):
+                parse_store_request(command)
+            else:
+                parse_command(command)
         except BadRequest:
             return False
         return True
@@ -86,14 +109,20 @@ class EntityStore:
             BadRequest: the query is malformed or would change the state.
             NameTooLong: the name of a type or field in it is too long.
         """
-        request = parse_command(query)
-        check_names(request, query)
-        if not is_read_only(request):
-            raise BadRequest("query: the request changes the state; send it as a command")
         transaction = Transaction(self._records, 0, 0, sparse=True)
-        text, _ = _attempt(transaction, request)
-        self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_PER_COST_UNIT
+        if query.startswith(_STORE_REQUEST):
+            text, _ = _attempt_store_request(transaction, query, only_reads=True)
+        else:
+            request = parse_command(query)
+            check_names(request, query)
+            if not is_read_only(request):
+                raise BadRequest(_CHANGES)
+            text, _ = _attempt(transaction, request)
+        self._note_cost(transaction)
         return text
+
+    def _note_cost(self, transaction: Transaction) -> None:
+        self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_PER_COST_UNIT
 
     def field_changes(self) -> Iterator[FieldChange]:
         """Yield the fields that the last command wrote, in order, for notifications."""
@@ -132,6 +161,38 @@ class EntityStore:
     def state_hash(self) -> str:
         """Return a digest of the state. It costs time only for what changed since the last call."""
         return self._records.state_hash()
+
+
+def _attempt_store_request(
+    transaction: Transaction, text: str, *, only_reads: bool = False
+) -> tuple[str, bool]:
+    """Execute a request of the store. Returns the result as JSON text, and whether it succeeded.
+
+    The result holds `response` and, after an error, `detail`, as the response on the wire does.
+
+    Raises:
+        BadRequest: only with `only_reads`: the request is malformed, or would change the state.
+        NameTooLong: only with `only_reads`: the name of a type or field in it is too long.
+    """
+    try:
+        request: Mapping[str, object] = parse_store_request(text)
+        check_names(request, text)
+    except (BadRequest, NameTooLong) as error:
+        if only_reads:
+            raise
+        return _store_failure(error), False
+    ((name, body),) = request.items()
+    operation = STORE_OPERATIONS[name]
+    if only_reads and not operation.reads(body):
+        raise BadRequest(_CHANGES)
+    try:
+        return f'{{"response":{operation.execute(transaction, body)}}}', True
+    except StoreError as error:
+        return _store_failure(error), False
+
+
+def _store_failure(error: StoreError) -> str:
+    return _encode({"response": {"Err": str(error)}, "detail": error.detail()})
 
 
 def _attempt(transaction: Transaction, request: Command) -> tuple[str, bool]:

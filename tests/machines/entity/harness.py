@@ -7,7 +7,7 @@ from typing import Any  # requests and results are JSON, compared without a type
 
 from qcore.core.version import LATEST_RULES
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.entity.perform_requests import parse_request
+from qcore.machines.entity.requests.perform_requests import parse_request
 from qcore.machines.interface import ApplyContext
 
 #: The time of log entry i is this plus i microseconds.

@@ -10,7 +10,7 @@ import pytest
 from qcore.errors import StoreError
 from qcore.machines import limits
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.entity.perform_requests import parse_request
+from qcore.machines.entity.requests.perform_requests import parse_request
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import positions_of
@@ -99,7 +99,7 @@ def test_a_response_is_bounded_by_its_real_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Row D1: a reference with a long type counted as 40 bytes, and the writer's id as none."""
-    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 50_000)
+    monkeypatch.setattr("qcore.machines.entity.operations.update_fields.MAX_RESPONSE_BYTES", 50_000)
     harness = people(rules=2)
     user = harness.create("User")
     long = {"typ": "n" * 9000, "id": 1}
@@ -129,9 +129,13 @@ def test_value_size_counts_bytes_of_the_json_text(
     harness = people()
     user = harness.create("User")
     harness.update(write(user, name, value))
-    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 3 * size)
+    monkeypatch.setattr(
+        "qcore.machines.entity.operations.update_fields.MAX_RESPONSE_BYTES", 3 * size
+    )
     assert harness.update(*[read(user, name)] * 3)["error"] is None
-    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 3 * size - 1)
+    monkeypatch.setattr(
+        "qcore.machines.entity.operations.update_fields.MAX_RESPONSE_BYTES", 3 * size - 1
+    )
     assert code(harness.update(*[read(user, name)] * 3)) == "ResponseTooLarge"
 
 
@@ -150,7 +154,7 @@ def test_value_size_counts_bytes_of_the_json_text(
 def test_adding_cannot_exceed_the_limit_of_a_value(
     name: str, start: object, more: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_VALUE_BYTES", 1000)
+    monkeypatch.setattr("qcore.machines.entity.operations.update_fields.MAX_VALUE_BYTES", 1000)
     harness = people()
     user = harness.create("User")
     assert harness.update(write(user, name, start))["error"] is None
@@ -331,7 +335,7 @@ def test_a_default_list_of_children_counts_each_time(
 def test_list_slice_is_bounded_by_the_response_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr("qcore.machines.entity.operations.update_fields.MAX_RESPONSE_BYTES", 1000)
     harness = people()
     folder = harness.create("Folder")
     for _ in range(200):
@@ -390,12 +394,12 @@ def test_list_change_counts_even_without_effect(
 
 def test_rejected_request_builds_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise hundreds of them in one frame would occupy a node for seconds, and none would count."""
-    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 10_000)
+    monkeypatch.setattr("qcore.machines.entity.operations.update_fields.MAX_RESPONSE_BYTES", 10_000)
     harness = people()
     user = harness.create("User")
     harness.update(write(user, "Email", {"String": "y" * 900}))
     monkeypatch.setattr(
-        "qcore.machines.entity.update_fields.value_to_json",
+        "qcore.machines.entity.operations.update_fields.value_to_json",
         lambda value: pytest.fail("text was built"),
     )
     assert code(harness.update(*[read(user, "Email")] * 20)) == "ResponseTooLarge"
@@ -406,7 +410,9 @@ def test_writing_request_has_a_smaller_response_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every replica executes it, and again when it starts."""
-    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_WRITE_RESPONSE_BYTES", 5000)
+    monkeypatch.setattr(
+        "qcore.machines.entity.operations.update_fields.MAX_WRITE_RESPONSE_BYTES", 5000
+    )
     harness = people()
     user = harness.create("User")
     harness.update(write(user, "Email", {"String": "y" * 900}))
@@ -591,7 +597,9 @@ def test_older_list_counts_the_same_after_a_restore(
     request = json.dumps({"UpdateEntity": {"request": [read(folder, "Children")]}})
     size = len(json.dumps(harness.value(folder, "Children"), separators=(",", ":")))
     for bound in range(size - 40, size + 40):
-        monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", bound)
+        monkeypatch.setattr(
+            "qcore.machines.entity.operations.update_fields.MAX_RESPONSE_BYTES", bound
+        )
         results = {store.query(request) for store in (harness.store, other)}
         assert len(results) == 1
         assert ("ResponseTooLarge" in results.pop()) == (bound < size)

@@ -310,7 +310,7 @@ def test_add_and_subtract_adjust_the_stored_value(
 
 
 def test_the_response_to_one_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr("qcore.machines.entity.operations.update_fields.MAX_RESPONSE_BYTES", 1000)
     harness = people()
     user = harness.create("User")
     harness.update(write(user, "Email", {"String": "x" * 600}))

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from qcore.errors import BadRequest
-from qcore.machines.entity.perform_requests import (
+from qcore.machines.entity.requests.perform_requests import (
     PerformRequest,
     encode_request,
     parse_command,

@@ -174,7 +174,7 @@ def test_bounds_are_the_same_after_a_restore(requests: list[dict[str, Any]], cut
         "state.type_registry.MAX_COMPLETE_FIELDS": 24,
         "state.type_registry.MAX_OPERATIONS": 12,
         "transaction.MAX_OPERATIONS": 6,
-        "update_fields.MAX_RESPONSE_BYTES": 1200,
+        "operations.update_fields.MAX_RESPONSE_BYTES": 1200,
     }
     steady, restored = EntityStore(), EntityStore()
     log = [json.dumps(request) for request in [*START, *requests]]

@@ -12,7 +12,7 @@ from typing import get_args
 
 import pytest
 
-from qcore.machines.entity.perform_requests import PerformRequest
+from qcore.machines.entity.requests.perform_requests import PerformRequest
 from qcore.node.application import EntityPerform, TextPerform
 from tests.process.attacks import attacks_cluster, attacks_entities, attacks_fields, attacks_kv
 from tests.process.attacks.amplification import (

@@ -15,7 +15,7 @@ from qcore.core.config import MAX_BATCH_BYTES
 from qcore.core.entry import Entry, Membership
 from qcore.core.log.raft_log import RaftLog
 from qcore.core.messages import AppendEntries, InstallSnapshot
-from qcore.machines.entity.perform_requests import parse_request
+from qcore.machines.entity.requests.perform_requests import parse_request
 from qcore.node.application import EntityPerform
 from qcore.replica import messages as replica_messages
 from qcore.transport.codec import diagnosis, frame_bounds

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from qcore.errors import StoreError
-from qcore.machines.entity.perform_requests import (
+from qcore.machines.entity.quoted_text import quoted
+from qcore.machines.entity.requests.perform_requests import (
     LoadTopologyBody,
     TopologyEntityJson,
     encode_topology,
 )
-from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.entity_schema import (
     BUILT_IN,
     EntitySchema,

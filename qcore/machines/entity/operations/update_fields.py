@@ -7,9 +7,9 @@ from typing import Final
 from pydantic_core import to_json
 
 from qcore.errors import BadPath, ResponseTooLarge, ValueTooLarge
-from qcore.machines.entity.indirection import Target, resolve
-from qcore.machines.entity.perform_requests import FieldRequest, ReadBody, WriteBody
+from qcore.machines.entity.operations.indirection import Target, resolve
 from qcore.machines.entity.quoted_text import quoted
+from qcore.machines.entity.requests.perform_requests import FieldRequest, ReadBody, WriteBody
 from qcore.machines.entity.state.child_list import (
     LEAST_ID_BYTES,
     ChildList,

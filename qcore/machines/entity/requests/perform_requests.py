@@ -14,8 +14,8 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, ValidationEr
 from typing_extensions import TypedDict
 
 from qcore.errors import BadRequest
-from qcore.machines.entity.name_bounds import check_names
 from qcore.machines.entity.quoted_text import quoted
+from qcore.machines.entity.requests.name_bounds import check_names
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson
 from qcore.machines.entity.state.field_values import (
     STRICT,
@@ -165,7 +165,7 @@ def parse_request(request: str | bytes | Mapping[str, object]) -> tuple[RequestK
         else:
             valid = _request_adapter.validate_python(request)
     except ValidationError as error:
-        raise BadRequest(_explain(error, "request")) from error
+        raise BadRequest(explain(error, "request")) from error
     return encode_request(valid)
 
 
@@ -189,7 +189,7 @@ def parse_command(text: str) -> Command:
     try:
         return _command_adapter.validate_json(text)
     except ValidationError as error:
-        raise BadRequest(_explain(error, "command")) from error
+        raise BadRequest(explain(error, "command")) from error
 
 
 def encode_topology(body: LoadTopologyBody) -> str:
@@ -204,7 +204,7 @@ def is_read_only(request: PerformRequest | Command) -> bool:
     return "GetSchema" in request or "GetCompleteSchema" in request
 
 
-def _explain(error: ValidationError, root: str) -> str:
+def explain(error: ValidationError, root: str) -> str:
     """Format the first few errors, as in `request.CreateEntity.name: missing field`."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(_explain_one(detail, root) for detail in details[:_ERRORS_SHOWN])

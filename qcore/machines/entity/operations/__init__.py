@@ -1,0 +1,1 @@
+"""Executes the requests, each in a transaction."""
