@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
-from pydantic import FailFast, with_config
+from pydantic import with_config
 from typing_extensions import TypedDict
 
 from qcore.errors import ConfigError, QcoreError, StoreError, to_wire
@@ -105,7 +105,7 @@ class EntityPerform:
 
     id: MessageId
     request: PerformRequest | None = None
-    requests: Annotated[list[FieldRequest], FailFast()] | None = None
+    requests: list[FieldRequest] | None = None
     consistency: Consistency = "linearizable"
     session: SessionUse | None = None
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from pydantic import FailFast
+from typing import ClassVar
 
 from qcore.machines.entity.requests.bulk_requests import BulkRequest
 from qcore.machines.entity.requests.store_requests import PageOptions
@@ -58,7 +56,7 @@ class StoreBulk:
     """
 
     id: MessageId
-    requests: Annotated[list[BulkRequest], FailFast()]
+    requests: list[BulkRequest]
     session: SessionUse | None = None
     consistency: ClassVar[Consistency] = "linearizable"
 

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from pydantic import FailFast
+from typing import ClassVar
 
 from qcore.machines.entity.requests.perform_requests import FieldRequest
 from qcore.machines.entity.requests.store_requests import PageOptions
@@ -214,6 +212,6 @@ class StorePerform:
     """
 
     id: MessageId
-    requests: Annotated[list[FieldRequest], FailFast()]
+    requests: list[FieldRequest]
     consistency: Consistency = "linearizable"
     session: SessionUse | None = None
