@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from pydantic_core import to_json
@@ -19,14 +19,14 @@ from qcore.machines.entity.operations.update_fields import update_entity
 from qcore.machines.entity.requests.name_bounds import check_names
 from qcore.machines.entity.requests.perform_requests import Command, is_read_only, parse_command
 from qcore.machines.entity.requests.store_requests import parse_store_request
-from qcore.machines.entity.state.entity import EntityChange, FieldChange
 from qcore.machines.entity.state.entity_records import Records
 from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json
 from qcore.machines.entity.state.entity_snapshot import snapshot_lines
 from qcore.machines.entity.state.field_values import id_from_json, id_to_json
 from qcore.machines.entity.state.snapshot_reader import SnapshotReader
 from qcore.machines.entity.transaction import Transaction
-from qcore.machines.interface import ApplyContext
+from qcore.machines.entity.watches.notification_config import EntityWatch, entity_watch
+from qcore.machines.interface import ApplyContext, Change
 from qcore.machines.limits import BOUNDED_RULES, STORE_RULES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 
@@ -54,11 +54,11 @@ class EntityStore:
         #: See `SupportsWorkCost`.
         self.last_cost = 0
         #: The changes of the last command, in order; empty if it failed or only read.
-        self.changes: list[EntityChange] = []
+        self.changes: Sequence[Change] = ()
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """Apply a command from `parse_request`, or a topology. Never raises."""
-        self.changes = []
+        self.changes = ()
         self.last_cost = 0
         sparse = context.rules >= BOUNDED_RULES
         if context.rules >= STORE_RULES and command.startswith(_STORE_REQUEST):
@@ -133,12 +133,17 @@ class EntityStore:
     def _note_cost(self, transaction: Transaction) -> None:
         self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_PER_COST_UNIT
 
-    def field_changes(self) -> Iterator[FieldChange]:
-        """Yield the fields that the last command wrote, in order, for notifications."""
-        for change in self.changes:
-            entity = change.old or change.new
-            assert entity is not None, "an entity was there before or is there now"
-            yield from change.fields(self._records.schemas.slots(entity.entity_id.typ))
+    def last_changes(self) -> Sequence[Change]:
+        """See `SupportsChanges`."""
+        return self.changes
+
+    def watch_filter(self, request: str) -> EntityWatch:
+        """See `SupportsWatchRequests`. The request is the JSON text of a `NotificationConfig`.
+
+        Raises:
+            StoreError: see `entity_watch`.
+        """
+        return entity_watch(request, lambda: Transaction(self._records, 0, 0, sparse=True))
 
     def snapshot(self) -> Iterable[str]:
         """Return the state as of this call, in chunks. A later write copies only the part that it changes."""
@@ -163,7 +168,7 @@ class EntityStore:
         for _ in reader.read(to_lines(chunks)):
             yield
         old, self._records = self._records, reader.records
-        self.changes = []
+        self.changes = ()
         # Freeing a large state in one step would also take long.
         yield from old.free_gradually()
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from qcore.errors import EntityNotFound, FieldNotFound, TooManyOperations
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList
-from qcore.machines.entity.state.entity import Entity, EntityChange, Field
+from qcore.machines.entity.state.complete_type import Moment, SchemaChange, Slot
+from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import (
     Positions,
@@ -16,7 +17,11 @@ from qcore.machines.entity.state.entity_records import (
     positions_of,
 )
 from qcore.machines.entity.state.field_values import Value, measured, same_value
-from qcore.machines.entity.state.type_registry import Moment, SchemaChange, Slot
+from qcore.machines.entity.watches.field_changes import (
+    EntityChange,
+    EntityDeleted,
+    FieldChanged,
+)
 from qcore.machines.limits import FIELDS_COPIED_PER_STEP, IDS_PER_STEP, MAX_OPERATIONS
 
 #: The fields that the store itself sets.
@@ -50,7 +55,7 @@ class Transaction:
         self.sparse = sparse
         self.schemas = records.schemas
         self.loaded = records.loaded
-        #: The changes of the command, in order.
+        #: What the command changes, in order, for watches.
         self.changes: list[EntityChange] = []
         self._records = records
         self._index = index
@@ -210,8 +215,13 @@ class Transaction:
 
     def add(self, entity: Entity) -> None:
         """Add an entity."""
-        self._pending[entity.entity_id.id] = entity
-        self.changes.append(EntityChange(None, entity))
+        entity_id = entity.entity_id
+        self._pending[entity_id.id] = entity
+        lineage = self.schemas.lineage(entity_id.typ)
+        self.changes += [
+            FieldChanged(entity_id, name, None, field, lineage)
+            for name, field in entity.fields.items()
+        ]
 
     def write(self, entity: Entity, name: str, slot: Slot, field: Field) -> None:
         """Replace one field.
@@ -219,6 +229,12 @@ class Transaction:
         Args:
             slot: the field's slot in the entity's type.
         """
+        typ = entity.entity_id.typ
+        self.changes.append(
+            FieldChanged(
+                entity.entity_id, name, entity.field(name, slot), field, self.schemas.lineage(typ)
+            )
+        )
         if not self.sparse:
             self.reshape(entity, {**entity.fields, name: field})
             return
@@ -244,7 +260,6 @@ class Transaction:
         if name not in written:
             written[name] = entity.fields.get(name)
         self._pending[entity_id.id] = changed
-        self.changes.append(EntityChange(entity, changed))
 
     def set_parent(self, entity: Entity, parent: EntityId | None) -> Entity:
         """Record another parent, apart from the field `Parent`. Returns the new record."""
@@ -253,19 +268,19 @@ class Transaction:
         changed = entity._replace(created_under=parent)
         self._written.setdefault(entity.entity_id.id, {}).setdefault("", entity)
         self._pending[entity.entity_id.id] = changed
-        self.changes.append(EntityChange(entity, changed))
         return changed
 
     def reshape(self, entity: Entity, fields: dict[str, Field]) -> None:
         """Replace all fields of a full record."""
         changed = entity._replace(fields=fields)
         self._pending[entity.entity_id.id] = changed
-        self.changes.append(EntityChange(entity, changed))
 
     def delete(self, entity: Entity) -> None:
         """Delete an entity."""
         self._pending[entity.entity_id.id] = None
-        self.changes.append(EntityChange(entity, None))
+        typ = entity.entity_id.typ
+        slots, lineage = self.schemas.slots(typ), self.schemas.lineage(typ)
+        self.changes.append(EntityDeleted(entity, slots, lineage))
 
     def _made_sparse(self, entity: Entity) -> Entity:
         """Convert a full record to a sparse one. All its fields count as written."""

@@ -8,6 +8,7 @@ import pytest
 
 from qcore.errors import StoreError
 from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.watches.field_changes import EntityDeleted, FieldChanged
 from qcore.machines.interface import ApplyContext, StateMachine
 from tests.machines.entity.harness import (
     EPOCH_US,
@@ -209,7 +210,7 @@ def test_one_rejected_request_undoes_those_before_it() -> None:
     result = harness.update(*requests)
     assert code(result) == "FieldNotFound"
     assert result["response"] == requests
-    assert harness.store.changes == []
+    assert not harness.store.last_changes()
     assert harness.store.state_hash() == before
     assert harness.value(user, "Age") == {"Int": 18}
 
@@ -235,7 +236,7 @@ def test_push_condition_changes_ignores_an_equal_value() -> None:
         write(user, "Email", None, push_condition="Changes"),
     )
     assert harness.store.state_hash() == before
-    assert harness.store.changes == []
+    assert not harness.store.last_changes()
     harness.update(write(user, "Age", {"Int": 18}, push_condition="Always", writer_id=user))
     assert harness.store.state_hash() != before
     harness.update(write(user, "Age", {"Int": 19}, push_condition="Changes"))
@@ -325,19 +326,30 @@ def test_changes_of_a_command_are_visible_after_it() -> None:
     harness = people()
     folder = harness.create("Folder")
     user = harness.create("User", folder)
-    created = [(str(c.entity_id), c.field_type) for c in harness.store.field_changes()]
-    assert (f"User${user['id']}", "Age") in created
-    assert created[-1] == (f"Folder${folder['id']}", "Children")
+    created = [(str(c.entity_id), c.field_type) for c in changes(harness)]
+    assert created == [
+        (f"User${user['id']}", "Name"),
+        (f"User${user['id']}", "Parent"),
+        (f"Folder${folder['id']}", "Children"),
+    ]
     harness.update(write(user, "Age", {"Int": 1}), write(user, "Age", {"Int": 1}))
-    first, second = harness.store.field_changes()
+    first, second = changes(harness)
     assert first.old is not None
-    assert first.new is not None
     assert (first.old.value.data, first.new.value.data) == (18, 1)
     assert second.old == first.new
     harness.update(read(user, "Age"))
     harness.send("DeleteEntity", entity_id=user)
-    gone = {c.field_type for c in harness.store.field_changes() if c.new is None}
-    assert gone == set(OBJECT["fields"]) | set(USER["fields"])
+    gone, left = harness.store.last_changes()
+    assert isinstance(gone, EntityDeleted)
+    assert set(gone.slots) == set(OBJECT["fields"]) | set(USER["fields"])
+    assert isinstance(left, FieldChanged)
+    assert left.field_type == "Children"
+
+
+def changes(harness: StoreHarness) -> list[FieldChanged]:
+    """The changes of the last command, none of which deletes."""
+    found = harness.store.last_changes()
+    return [change for change in found if isinstance(change, FieldChanged)]
 
 
 MALFORMED = [

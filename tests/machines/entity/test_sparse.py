@@ -140,7 +140,7 @@ def test_a_new_schema_changes_no_entity(count: int, monkeypatch: pytest.MonkeyPa
     harness.set_schema(schema("Object", None, field("String", "Name", ""), field("Int", "New", 1)))
     harness.store.state_hash()
     assert digested == []
-    assert harness.store.changes == []
+    assert not harness.store.last_changes()
 
 
 def test_shared_large_default_is_written_once() -> None:

@@ -13,10 +13,10 @@ from qcore.machines.entity.filter.filter_text import FilterText, position, rewri
 from qcore.machines.entity.indirection import SEPARATOR, resolve
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.complete_type import Slot
 from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import Value, value_bytes
-from qcore.machines.entity.state.type_registry import Slot
 from qcore.machines.entity.transaction import Transaction
 
 #: The longest list that a filter can use.

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from qcore.errors import AlreadyLoaded, FieldNotFound, SchemaInvalid
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import LoadTopologyBody, TopologyEntityJson
+from qcore.machines.entity.state.complete_type import Slot
 from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import EntitySchema, schema_from_json
 from qcore.machines.entity.state.field_values import Kind, Value, measured, value_from_json
-from qcore.machines.entity.state.type_registry import Slot
 from qcore.machines.entity.transaction import CHILDREN, Transaction
 from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS
 

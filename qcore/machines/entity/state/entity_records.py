@@ -19,6 +19,7 @@ from pydantic_core import to_json
 from sortedcontainers import SortedList
 
 from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.complete_type import SchemaChange
 from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import EntitySchema, schema_to_json
@@ -31,7 +32,7 @@ from qcore.machines.entity.state.field_values import (
 )
 from qcore.machines.entity.state.frozen_table import Table
 from qcore.machines.entity.state.name_index import NameIndex
-from qcore.machines.entity.state.type_registry import SchemaChange, Schemas
+from qcore.machines.entity.state.type_registry import Schemas
 from qcore.machines.state_digest import StateDigest, digest_term
 
 #: How many positions of children are freed in one step.

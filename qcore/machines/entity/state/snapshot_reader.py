@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from qcore.errors import SchemaInvalid, StoreError
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList, ChildListBuilder
+from qcore.machines.entity.state.complete_type import SlotHistory
 from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import Positions, Records, add_position
@@ -31,7 +32,6 @@ from qcore.machines.entity.state.field_values import (
     id_from_json,
     value_from_json,
 )
-from qcore.machines.entity.state.type_registry import SlotHistory
 
 #: Limits of the work before each item (some milliseconds): lines, and roughly their characters.
 LINES_PER_STEP: Final = 128

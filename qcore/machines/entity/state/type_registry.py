@@ -7,9 +7,8 @@ the entities got the field, and the earlier defaults that older entities still r
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from pydantic_core import to_json
 
@@ -24,6 +23,13 @@ from qcore.errors import (
     ValueTooLarge,
 )
 from qcore.machines.entity.quoted_text import quoted
+from qcore.machines.entity.state.complete_type import (
+    CompleteType,
+    Moment,
+    SchemaChange,
+    Slot,
+    SlotHistory,
+)
 from qcore.machines.entity.state.entity_schema import (
     EntitySchema,
     FieldSchema,
@@ -52,89 +58,6 @@ _EARLIER_BYTES: Final = 128
 _TYPES_PER_STEP: Final = 50
 
 
-#: The fields of a `Slot` after its size.
-SlotHistory = tuple[int, int, int, tuple[tuple[int, Value], ...]]
-
-
-class Slot(NamedTuple):
-    """One field of a complete schema.
-
-    Attributes:
-        schema: the field's current schema.
-        size: length of the schema's JSON text in bytes.
-        generation: changes when the field is removed and added again, or its kind changes. A value of another
-            generation does not count. It is 0 for a field that the type had before its first entity.
-        since_id: entities with an id up to this one got the field when the generation began; later ones at creation.
-        since_ns: the time when the generation began, nanoseconds since the Unix epoch.
-        earlier: earlier defaults, oldest first, each with the last id of an entity that reads it.
-    """
-
-    schema: FieldSchema
-    size: int
-    generation: int = 0
-    since_id: int = -1
-    since_ns: int = 0
-    earlier: tuple[tuple[int, Value], ...] = ()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether every entity of the type has had the field since its creation, with the current default."""
-        return self.generation == 0 and not self.earlier
-
-    @property
-    def history(self) -> SlotHistory:
-        """The fields of the slot after its size."""
-        return self.generation, self.since_id, self.since_ns, self.earlier
-
-    def default_of(self, number: int) -> Value:
-        """The value of the field on the entity with this number while no client has written it."""
-        if self.earlier:
-            at = bisect_left(self.earlier, number, key=_last_id)
-            if at < len(self.earlier) and self.schema.fits(self.earlier[at][1]):
-                return self.earlier[at][1]
-        return self.schema.default
-
-
-def _last_id(item: tuple[int, Value]) -> int:
-    return item[0]
-
-
-class CompleteType(NamedTuple):
-    """A type with the fields that it inherits.
-
-    Attributes:
-        slots: its fields by name, ancestors' fields first. The type's own field replaces an inherited one.
-        depth: how many types are above it.
-        size: rough length of the complete schema's JSON text in bytes.
-        own_bytes: the same for its own fields and the earlier defaults that it keeps.
-    """
-
-    slots: Mapping[str, Slot]
-    depth: int
-    size: int
-    own_bytes: int
-
-
-class Moment(NamedTuple):
-    """When schemas change: the log index, the last id assigned before it, and the time in ns since the Unix epoch.
-
-    With `keeps_kinds`, which apply rules 4 bring, a field of existing entities keeps its kind.
-    """
-
-    at: int
-    last_id: int
-    time_ns: int
-    keeps_kinds: bool = False
-
-
-class SchemaChange(NamedTuple):
-    """The argument of `Schemas.adopt`: the new schemas, the complete types that change, and the steps to plan them."""
-
-    own: dict[str, EntitySchema]
-    complete: dict[str, CompleteType]
-    operations: int = 0
-
-
 class Schemas:
     """The schemas of all types, own and complete. Only `adopt` and `restore` change them."""
 
@@ -142,6 +65,8 @@ class Schemas:
         self.own: dict[str, EntitySchema] = {}
         self._complete: dict[str, CompleteType] = {}
         self._subtypes: dict[str, dict[str, None]] = {}
+        #: Derived from the types, for the types that were asked for.
+        self._lineages: dict[str, tuple[str, ...]] = {}
         self._own_bytes = 0
         self._complete_fields = 0
 
@@ -187,6 +112,22 @@ class Schemas:
         slots = self.slots(entity_type)
         fields = {name: slot.schema for name, slot in slots.items()}
         return EntitySchema(entity_type, self.own[entity_type].inherit, fields)
+
+    def lineage(self, entity_type: str) -> tuple[str, ...]:
+        """Return the type and all types above it, the nearest first.
+
+        Raises:
+            TypeNotFound: there is none.
+        """
+        found = self._lineages.get(entity_type)
+        if found is None:
+            names: list[str] = []
+            current: str | None = entity_type
+            while current is not None:
+                names.append(current)
+                current = self.get(current).inherit
+            found = self._lineages[entity_type] = tuple(names)
+        return found
 
     def with_subtypes(self, entity_type: str) -> list[str]:
         """Return the type and all types that inherit from it, sorted by name.
@@ -235,6 +176,7 @@ class Schemas:
 
     def adopt(self, change: SchemaChange) -> None:
         """Apply a planned change."""
+        self._lineages.clear()
         for name, schema in change.own.items():
             before = self.own.get(name)
             if before is not None and before.inherit is not None:

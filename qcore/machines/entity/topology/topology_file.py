@@ -16,6 +16,7 @@ from qcore.machines.entity.requests.perform_requests import (
     TopologyEntityJson,
     encode_topology,
 )
+from qcore.machines.entity.state.complete_type import Moment
 from qcore.machines.entity.state.entity_schema import (
     BUILT_IN,
     EntitySchema,
@@ -25,7 +26,7 @@ from qcore.machines.entity.state.entity_schema import (
     schema_to_json,
 )
 from qcore.machines.entity.state.field_values import Value, value_to_json
-from qcore.machines.entity.state.type_registry import Moment, Schemas
+from qcore.machines.entity.state.type_registry import Schemas
 from qcore.machines.entity.topology.yaml_values import ValueReader
 from qcore.yaml_reader import (
     MappingNode,

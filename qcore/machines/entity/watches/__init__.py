@@ -1,0 +1,1 @@
+"""Watches on the entity store: what changed, and what a client asked for."""
