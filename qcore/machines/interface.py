@@ -183,12 +183,26 @@ class TopicChange(NamedTuple):
         return len(self.body) + sum(map(len, self.topics))
 
 
+class StateReplaced(NamedTuple):
+    """The only change of a command that replaced the whole state, as a restored snapshot does.
+
+    No watch can name what changed. So the replica ends every watch with `WatchCompacted`, and keeps no change before
+    this command for watches that resume.
+    """
+
+    topics: tuple[str, ...] = ()
+    body: str = "null"
+    size_bytes: int = 0
+
+
 @runtime_checkable
 class SupportsChanges(Protocol):
     """An optional extension of `StateMachine`: clients may watch what its commands change."""
 
     def last_changes(self) -> Sequence[Change]:
         """Return what the last `apply` changed, in order; nothing if it failed.
+
+        A command that replaces the whole state returns one `StateReplaced`.
 
         Called immediately after `apply`. The changes depend only on the commands, and are equal on every replica.
         """
