@@ -173,16 +173,13 @@ def test_the_limit_of_bytes_is_not_below_the_real_size(
     harness: StoreHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No snapshot is longer than the bytes that were counted for it, whatever the names and values."""
-    odd = schema(
-        "Ö\n", "Object", *[field("String", "\x01" * 40 + str(n), "\x02" * 31) for n in range(40)]
-    )
-    harness.ok("StoreSetEntitySchema", schema=odd)
+    odd = "\x05" * 40
+    fields = [field("String", f"{n}", "") for n in range(40)]
+    harness.ok("StoreSetEntitySchema", schema=schema(odd, "Object", *fields))
     for _ in range(5):
-        user = create(harness, "Ö\n", "\x03" * 31)
-        writes = [
-            write(user, "\x01" * 40 + str(n), {"String": "\x04" * 33}, writer_id=user)
-            for n in range(40)
-        ]
+        user = create(harness, odd, "\x03" * 31)
+        value = {"String": "\x04" * 32}
+        writes = [write(user, f"{n}", value, writer_id=user) for n in range(40)]
         harness.ok("StorePerform", requests=writes)
     size = len(harness.store.query('{"StoreTakeSnapshot":{}}').encode())
     monkeypatch.setattr(take_snapshot, "MAX_SNAPSHOT_BYTES", size - 1)
