@@ -43,6 +43,14 @@ class ApplyContext:
     rules: int = LATEST_RULES
 
 
+class AppliesCommands(Protocol):
+    """The part of a state machine that log entries need."""
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        """See `StateMachine.apply`."""
+        ...
+
+
 @runtime_checkable
 class StateMachine(Protocol):
     """A deterministic state machine driven by the replicated log.
@@ -183,16 +191,23 @@ class TopicChange(NamedTuple):
         return len(self.body) + sum(map(len, self.topics))
 
 
-class StateReplaced(NamedTuple):
-    """The only change of a command that replaced the whole state, as a restored snapshot does.
+class StateReplaced:
+    """A `Change` that replaced the whole state, without naming what is different. It ends all watches."""
 
-    No watch can name what changed. So the replica ends every watch with `WatchCompacted`, and keeps no change before
-    this command for watches that resume.
-    """
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """None: no watch receives it."""
+        return ()
 
-    topics: tuple[str, ...] = ()
-    body: str = "null"
-    size_bytes: int = 0
+    @property
+    def body(self) -> str:
+        """See `Change`."""
+        return "null"
+
+    @property
+    def size_bytes(self) -> int:
+        """See `Change`."""
+        return 0
 
 
 @runtime_checkable
