@@ -217,6 +217,8 @@ class SupportsChanges(Protocol):
     def last_changes(self) -> Sequence[Change]:
         """Return what the last `apply` changed, in order; nothing if it failed.
 
+        A command that replaces the whole state returns one `StateReplaced`.
+
         Called immediately after `apply`. The changes depend only on the commands, and are equal on every replica.
         """
         ...

@@ -61,3 +61,8 @@ MAX_SCHEMA_BYTES: Final = MIB
 MAX_TYPES: Final = 10_000
 MAX_SCHEMAS_BYTES: Final = 16 * MIB
 MAX_COMPLETE_FIELDS: Final = 100_000
+
+#: `StoreTakeSnapshot` builds the whole state in one step of a replica. A state with more of these is rejected: fields,
+#: types and entities together, and bytes of its JSON text, rounded up. A client's frame (6 MiB) can hold a snapshot.
+MAX_SNAPSHOT_FIELDS: Final = 5_000
+MAX_SNAPSHOT_BYTES: Final = 2 * MIB

@@ -17,6 +17,7 @@ from qcore.store_api.store_messages import (
     StoreGetFieldSchema,
     StoreSetEntitySchema,
     StoreSetFieldSchema,
+    StoreTakeSnapshot,
 )
 from qcore.store_api.store_responses import (
     StoreCreateEntityResponse,
@@ -31,6 +32,7 @@ from qcore.store_api.store_responses import (
     StoreGetFieldSchemaResponse,
     StoreSetEntitySchemaResponse,
     StoreSetFieldSchemaResponse,
+    StoreTakeSnapshotResponse,
 )
 
 
@@ -151,4 +153,14 @@ class GetEntityTypes(StoreGetEntityTypes):
 
 @dataclass(slots=True)
 class GetEntityTypesResponse(StoreGetEntityTypesResponse):
+    pass
+
+
+@dataclass(slots=True)
+class TakeSnapshot(StoreTakeSnapshot):
+    pass
+
+
+@dataclass(slots=True)
+class TakeSnapshotResponse(StoreTakeSnapshotResponse):
     pass

@@ -136,6 +136,19 @@ class StoreEntityExists:
 
 
 @dataclass(slots=True)
+class StoreTakeSnapshot:
+    """Get the whole state, if it is small. `SaveSnapshot` copies a state of any size.
+
+    Attributes:
+        consistency: how the read is served.
+    """
+
+    id: MessageId
+    consistency: Consistency = "linearizable"
+    session: ClassVar[None] = None
+
+
+@dataclass(slots=True)
 class StoreFieldExists:
     """Whether an entity has a field. A path leads to another entity's field.
 

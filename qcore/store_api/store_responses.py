@@ -12,20 +12,9 @@ from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSch
 from qcore.machines.entity.state.field_values import (
     STRICT,
     EntityIdJson,
-    TimestampJson,
-    ValueJson,
 )
+from qcore.machines.entity.state.store_snapshot import FieldJson, StoreSnapshot
 from qcore.transport.wire import Detail, Err, MessageId, Ok
-
-
-@with_config(STRICT)
-class FieldJson(TypedDict):
-    """A field of an entity."""
-
-    field_type: str
-    value: ValueJson
-    write_time: TimestampJson
-    writer_id: EntityIdJson | None
 
 
 @with_config(STRICT)
@@ -110,6 +99,13 @@ class StoreGetFieldSchemaResponse:
 class StoreEntityExistsResponse:
     id: MessageId
     response: bool
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class StoreTakeSnapshotResponse:
+    id: MessageId
+    response: StoreSnapshot
     detail: Detail | None = None
 
 

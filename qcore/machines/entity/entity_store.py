@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.errors import BadRequest, NameTooLong, StoreError
+from qcore.errors import BadRequest, NameTooLong, QcoreError, StoreError, TooLarge
 from qcore.machines.entity.operations.create_delete import (
     create_entity,
     delete_entity,
@@ -201,11 +201,11 @@ def _attempt_store_request(
         raise BadRequest(_CHANGES)
     try:
         return f'{{"response":{operation.execute(transaction, body)}}}', True
-    except StoreError as error:
+    except (StoreError, TooLarge) as error:
         return _store_failure(error), False
 
 
-def _store_failure(error: StoreError) -> str:
+def _store_failure(error: QcoreError) -> str:
     return _encode({"response": {"Err": str(error)}, "detail": error.detail()})
 
 

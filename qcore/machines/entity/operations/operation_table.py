@@ -10,6 +10,7 @@ from qcore.machines.entity.operations.entities import ENTITY_OPERATIONS
 from qcore.machines.entity.operations.pages import PAGE_OPERATIONS
 from qcore.machines.entity.operations.schemas import SCHEMA_OPERATIONS
 from qcore.machines.entity.operations.store_operation import StoreOperation
+from qcore.machines.entity.operations.take_snapshot import SNAPSHOT_OPERATIONS
 from qcore.machines.entity.operations.tree import TREE_OPERATIONS
 
 #: Every request by name.
@@ -19,4 +20,5 @@ STORE_OPERATIONS: Final[Mapping[str, StoreOperation]] = {
     **TREE_OPERATIONS,
     **PAGE_OPERATIONS,
     **BULK_OPERATIONS,
+    **SNAPSHOT_OPERATIONS,
 }

@@ -127,6 +127,11 @@ class ChildrenBody(TypedDict):
 
 
 @with_config(STRICT)
+class NoBody(TypedDict):
+    """A request without fields."""
+
+
+@with_config(STRICT)
 class _StoreRequest(TypedDict, total=False):
     StoreCreateEntity: CreateEntityBody
     StoreDeleteEntity: DeleteEntityBody
@@ -146,6 +151,7 @@ class _StoreRequest(TypedDict, total=False):
     StoreGetEntityTypes: PageBody
     StoreFindByPath: PathBody
     StoreGetChildren: ChildrenBody
+    StoreTakeSnapshot: NoBody
 
 
 #: One request: exactly one key, the name of the message.
