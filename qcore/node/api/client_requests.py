@@ -141,7 +141,7 @@ class RequestHandler:
             metrics,
             max_watches=config.max_client_watches,
             timeout_ms=config.request_timeout_ms,
-            first_index=lambda: 0,  # not known: the replica does not report it
+            first_index=lambda: replica.watches.history.first_index,
         )
         self._callbacks: dict[int, tuple[FlowControl | None, Callable[[Reply], None]]] = {}
         self._metrics_json: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from qcore.errors import WatchCompacted
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.interface import Change
+from qcore.machines.interface import ApplyContext, Change
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.node import Node
@@ -41,9 +41,26 @@ class WatchableStore(EntityStore):
         return ()
 
 
-class WatchableRegister(KeyValueMachine):
-    def last_changes(self) -> Sequence[Change]:
-        return ()
+class SilentMachine:
+    """Has no state, and does not report changes."""
+
+    name = "silent"
+    versions = (1, 1)
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        return ""
+
+    def query(self, query: str) -> str:
+        return ""
+
+    def snapshot(self) -> Iterable[str]:
+        return [""]
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        assert "".join(chunks) == ""
+
+    def state_hash(self) -> str:
+        return "0"
 
 
 class ScriptedReplica:
@@ -160,7 +177,7 @@ async def test_errors_of_a_registration_name_the_field(tmp_path: Path) -> None:
 
 @async_test
 async def test_other_machines_have_topics(tmp_path: Path) -> None:
-    application = TextApplication(WatchableRegister())
+    application = TextApplication(KeyValueMachine())
     async with watchable(tmp_path, application) as world, world.connect() as ws:
         token = (await ask(ws, "WatchChanges", topic='a"b'))["response"]["Ok"]
         assert world.replica.begun[0].request == 'a"b'
@@ -173,11 +190,39 @@ async def test_other_machines_have_topics(tmp_path: Path) -> None:
 
 
 @async_test
-async def test_a_machine_without_changes_refuses_watches(tmp_path: Path) -> None:
-    class Silent(KeyValueMachine):
-        last_changes = None
+async def test_writes_notify_in_order_and_a_watch_resumes(tmp_path: Path) -> None:
+    """Nothing is scripted here: the node's own replica keeps the history."""
+    application = TextApplication(KeyValueMachine())
+    async with (
+        running(tmp_path, application) as world,
+        connect(f"ws://{world.address}", proxy=None) as ws,
+        connect(f"ws://{world.address}", proxy=None) as late,
+    ):
+        begun = await ask(ws, "WatchChanges", topic="k")
+        token = begun["response"]["Ok"]
+        seen: list[dict[str, Any]] = []
+        for number in range(20):
+            command = json.dumps({"op": "set", "key": "k", "value": number})
+            await ws.send(json.dumps({"Perform": {"id": "w", "request": {"Write": command}}}))
+        answers = 0
+        while answers < 20 or len(seen) < 20:
+            envelope = await receive(ws)
+            if "ChangeNotification" in envelope:
+                seen.append(envelope["ChangeNotification"])
+            else:
+                answers += 1
+        places = [(each["index"], each["sequence"]) for each in seen]
+        assert places == sorted(set(places))
+        again = await ask(late, "WatchChanges", topic="k", after=places[4])
+        resumed = [(await receive(late))["ChangeNotification"] for _ in range(15)]
+        other = again["response"]["Ok"]
+        assert resumed == [{**each, "token": other} for each in seen[5:]]
+        assert (await ask(ws, "UnwatchChanges", token=token))["response"] is True
 
-    application = TextApplication(Silent())
+
+@async_test
+async def test_a_machine_without_changes_refuses_watches(tmp_path: Path) -> None:
+    application = TextApplication(SilentMachine())
     async with watchable(tmp_path, application) as world, world.connect() as ws:
         answer = await ask(ws, "WatchChanges", topic="a")
         assert answer["detail"]["code"] == "Refused"
