@@ -98,6 +98,15 @@ class NodeConfig:
         ),
     )
 
+    max_client_watches: int = field(
+        default=1024,
+        metadata=setting(
+            "Most watches of one connection of a client. Beyond it a registration is rejected as overloaded.",
+            unit="watches",
+            minimum=1,
+        ),
+    )
+
     def __post_init__(self) -> None:
         advertised = self.advertise_addr
         if advertised is not None and (advertised.is_unspecified or advertised.port == 0):

@@ -41,6 +41,7 @@ from qcore.replica.replica import Replica
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.store_api.message_table import STORE_MESSAGES
+from qcore.store_api.watch_messages import WATCH_MESSAGES
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
 from qcore.transport.codec.frame_bounds import FrameBounds
@@ -130,6 +131,7 @@ class Node:
                 **REGISTRY,
                 "Perform": application.perform_type,
                 **{name: entry.cls for name, entry in STORE_MESSAGES.items()},
+                **WATCH_MESSAGES,
             },
             FrameBounds.for_commands(config.replica.max_command_bytes),
         )
@@ -214,7 +216,9 @@ class Node:
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
         self._changes.use_membership(self._replica.core.membership)
-        self._driver.start(self._writer, self._peers, self._requests, self._changes)
+        self._driver.start(
+            self._writer, self._peers, self._requests, self._requests.watches, self._changes
+        )
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()

@@ -56,6 +56,15 @@ class TransportLimits:
             minimum=1,
         ),
     )
+    max_watch_queue_bytes: int = field(
+        default=4 * MIB,
+        metadata=setting(
+            "Most bytes sent to a watching client that the socket has not accepted. Beyond it the watches of the "
+            "connection end with `WatchOverflow`.",
+            unit="bytes",
+            minimum=256 * KIB,
+        ),
+    )
     ping_interval_s: float = field(
         default=5.0,
         metadata=setting(

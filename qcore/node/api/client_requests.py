@@ -34,6 +34,7 @@ from qcore.node.api.store_request_handler import StoreRequestHandler
 from qcore.node.application import Application, Operation
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
+from qcore.node.notifications.watch_requests import WatchRequestHandler
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.node.peers.peer_router import PeerRouter
@@ -90,6 +91,7 @@ class RequestHandler:
         after_init: called once this node's `Init` is committed, with a function that sends the response. It must call
             that function when the topology is loaded.
         initialiser: executes `Init`.
+        watches: handles the watches of clients.
     """
 
     def __init__(
@@ -130,6 +132,17 @@ class RequestHandler:
         self._store = StoreRequestHandler(
             application.machine, lambda: replica.versions.active.rules, self._begin
         )
+        self.watches = WatchRequestHandler(
+            application.machine,
+            partial(self.submit_event, flow=self._flow),
+            inbox.add_event,
+            self._flow,
+            lambda: self._reject_all,
+            metrics,
+            max_watches=config.max_client_watches,
+            timeout_ms=config.request_timeout_ms,
+            first_index=lambda: replica.watches.history.first_index,
+        )
         self._callbacks: dict[int, tuple[FlowControl | None, Callable[[Reply], None]]] = {}
         self._metrics_json: str | None = None
         self._reject_all: QcoreError | None = None
@@ -153,6 +166,7 @@ class RequestHandler:
             Init: self._init,
             **self._admin_requests.handlers,
             **self._store.handlers,
+            **self.watches.handlers,
         }
 
     # -- incoming --------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ class ServedConnections:
         log: NodeLog,
     ) -> None:
         self._peers = peers
+        self._watches = requests.watches
         self._pages = pages
         self._log = log
         self.requests = requests.handlers
@@ -45,6 +46,7 @@ class ServedConnections:
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         """See `ServerHandler`."""
         self._peers.on_close(connection)
+        self._watches.connection_closed(connection)
         if error is not None:
             log = self._log.debug if connection.peer is None else self._log.info
             log("connection lost", remote=connection.remote, why=str(error))

@@ -69,6 +69,9 @@ class NodeMetrics:
         leader_gap_seconds: time between two messages of the leader, on a follower.
         snapshots_stored: snapshots stored on disk, both taken and installed.
         snapshot_stored_at: when the last one was stored, seconds since the Unix epoch; 0 before that.
+        watches: the watches of this node's clients now.
+        notifications_sent: changes sent to watches.
+        watches_cut_off: watches that this node ended, because the client was too slow or the history too short.
         lines_dropped: by the purpose of the lines (`log`, `trace`): a function that returns how many were dropped
             because the reader was too slow.
     """
@@ -94,6 +97,9 @@ class NodeMetrics:
     leader_gap_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     snapshots_stored: int = 0
     snapshot_stored_at: float = 0.0
+    watches: int = 0
+    notifications_sent: int = 0
+    watches_cut_off: int = 0
     lines_dropped: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:

@@ -36,10 +36,12 @@ from qcore.node.runtime.inbox import Inbox
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
     Applied,
+    Notice,
     ReplicaEffect,
     Reply,
     Restored,
     VersionRaised,
+    WatchEnded,
 )
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
@@ -70,6 +72,18 @@ class RequestOutcomes(Protocol):
 
     def on_reply(self, reply: Reply) -> None:
         """A client's request ended."""
+        ...
+
+
+class WatchClients(Protocol):
+    """What the driver needs from the watches (`qcore.node.notifications.watch_requests.WatchRequestHandler`)."""
+
+    def on_notice(self, notice: Notice) -> None:
+        """A watch receives a change."""
+        ...
+
+    def on_watch_ended(self, ended: WatchEnded) -> None:
+        """The replica has ended a watch."""
         ...
 
 
@@ -142,6 +156,7 @@ class ReplicaDriver:
         self._writer: WriteQueue
         self._peers: PeerLinks
         self._requests: RequestOutcomes
+        self._watches: WatchClients
         self._observer: ReplicaObserver
 
     def start(
@@ -149,12 +164,14 @@ class ReplicaDriver:
         writer: WriteQueue,
         peers: PeerLinks,
         requests: RequestOutcomes,
+        watches: WatchClients,
         observer: ReplicaObserver,
     ) -> None:
         """Make a first step, and arm the timer. The effects go to these parts of the node."""
         self._writer = writer
         self._peers = peers
         self._requests = requests
+        self._watches = watches
         self._observer = observer
         self.inbox.add_event(Tick())
 
@@ -234,6 +251,10 @@ class ReplicaDriver:
                         self._peers.send(to, message)
                 case Reply():
                     self._requests.on_reply(effect)
+                case Notice():
+                    self._watches.on_notice(effect)
+                case WatchEnded():
+                    self._watches.on_watch_ended(effect)
                 case Applied():
                     applied += 1
                 case AppendLog() | SaveHardState() | TruncateLog():

@@ -120,6 +120,7 @@ class AcceptedConnection(Connection):
         peer: the node at the other end, once its `Hello` is accepted; None for a client.
         announced_as_peer: whether its HTTP request announced a peer.
         admin: whether its HTTP request announced an admin connection.
+        watches: see `ServerConnection`.
         last_request: when the last request arrived or, if none did, when the connection was opened; by the event loop's
             clock.
         used_s, used_since: how long its frames occupied the event loop since `used_since`, seconds; see
@@ -137,6 +138,8 @@ class AcceptedConnection(Connection):
         self.peer: PeerIdentity | None = None
         self.announced_as_peer = False
         self.admin = False
+        self.watches = 0
+        self._on_room: Callable[[], None] | None = None
         self.last_request = 0.0
         self.used_s = 0.0
         self.used_since = 0.0
@@ -159,6 +162,27 @@ class AcceptedConnection(Connection):
     def send(self, message: object) -> None:
         """See `ServerConnection.send`."""
         self.send_encoded(self._server.codec.encode(message))
+
+    def push(self, envelope: bytes) -> bool:
+        """See `ServerConnection.push`."""
+        if self.unsent_bytes() + len(envelope) > self._limits.max_watch_queue_bytes:
+            return False
+        if self.unanswered:
+            self.unanswered += 1  # `send_encoded` counts a response
+        self.send_encoded(envelope)
+        return True
+
+    def when_room(self, act: Callable[[], None]) -> None:
+        """See `ServerConnection.when_room`."""
+        self._on_room = act
+        if not self._write_paused:
+            self._loop.call_soon(self._report_room)
+
+    def _report_room(self) -> None:
+        act = self._on_room
+        if act is not None and self._open and not self._write_paused:
+            self._on_room = None
+            self._guard(act)
 
     # --- the opening: an HTTP request -------------------------------------------------------------
 
@@ -242,6 +266,7 @@ class AcceptedConnection(Connection):
             and idle_s
             and self.peer is None
             and not self.unanswered
+            and not self.watches
             and not self._backlog
             and not self._waits
             and not self._unread
@@ -326,6 +351,7 @@ class AcceptedConnection(Connection):
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._report_room()
         if self._unread and not self._waits:
             self._wait_for_turn(heavy=False)
 
@@ -459,6 +485,7 @@ class AcceptedConnection(Connection):
 
     def _closed(self, error: TransportError | None) -> None:
         self._cancel_deadline()
+        self._on_room = None
         self._server.connection_closed(self)
         if self._was_opened:
             self._guard(lambda: self._server.handler.on_close(self, error))

@@ -25,11 +25,13 @@ class ServerConnection(Protocol):
         connection_id: unique within this process.
         remote: `host:port` of the other end.
         admin: whether the other end announced an admin connection.
+        watches: how many watches the handler keeps for the connection. With any, it is not closed as idle.
     """
 
     connection_id: int
     remote: str
     admin: bool
+    watches: int
 
     @property
     def peer(self) -> PeerIdentity | None:
@@ -56,6 +58,17 @@ class ServerConnection(Protocol):
         Raises:
             qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
         """
+
+    def push(self, envelope: bytes) -> bool:
+        """Queue an encoded message that is no response. Returns False if more than `max_watch_queue_bytes` would wait.
+
+        Raises:
+            qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
+        """
+        ...
+
+    def when_room(self, act: Callable[[], None]) -> None:
+        """Call `act` once, later, when the other end has read most of what waits; not after the connection's end."""
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what is queued, then close. A second call does nothing."""

@@ -1,0 +1,1 @@
+"""Watches of clients at a node: their requests, and the notifications that they receive."""
