@@ -238,6 +238,12 @@ class Scenario(Spec):
                     raise ValueError(
                         f"expect.{name} is about client sessions: set workload.sessions, or leave it out"
                     )
+        if not self.workload.watchers.count:
+            for name in ("watchers_complete", "notices", "watches_resumed", "watches_compacted"):
+                if getattr(expect, name) is not None:
+                    raise ValueError(
+                        f"expect.{name} is about watchers: set workload.watchers, or leave it out"
+                    )
         for low, high in expect.no_commits_between or ():
             if low >= self.until_ms:
                 raise ValueError(
