@@ -151,7 +151,7 @@ class _SnapshotSource:
         """
         # A little less than this client waits, so the node's response arrives and gives the reason.
         fields = {"timeout_ms": max(1, int(self._take_s * 900)), "stale": stale}
-        described = await self._ask("TakeSnapshot", fields, self._take_s)
+        described = await self._ask("SaveSnapshot", fields, self._take_s)
         try:
             info = _INFO.validate_python(described)
             self.ready = True

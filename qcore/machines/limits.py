@@ -44,6 +44,12 @@ IDS_READ_PER_STEP: Final = 8
 BYTES_PER_STEP: Final = 256
 PLAIN_FIELDS_PER_STEP: Final = 16
 
+#: A page of entities: its items, the size of their JSON text, and the steps that it scans if it has a filter. A step is
+#: an entity, or a path of the filter on one. A page that reaches a limit ends early, with a cursor.
+MAX_PAGE_ITEMS: Final = 10_000
+MAX_PAGE_BYTES: Final = MIB
+MAX_SCANNED: Final = 4_000
+
 #: A type's complete schema, including inherited fields: the number of fields.
 MAX_FIELDS: Final = 1024
 #: Earlier defaults of one type's fields that older entities still read.

@@ -18,7 +18,11 @@ from typing_extensions import TypedDict
 
 from qcore.errors import ConfigError, QcoreError, StoreError, to_wire
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.entity.requests.perform_requests import PerformRequest, encode_request
+from qcore.machines.entity.requests.perform_requests import (
+    FieldRequest,
+    PerformRequest,
+    encode_request,
+)
 from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import load_machine
@@ -90,10 +94,18 @@ class Application(Protocol):
 
 @dataclass(slots=True)
 class EntityPerform:
-    """`Perform` of the entity store."""
+    """`Perform` of the entity store, with `request` or `requests`.
+
+    Attributes:
+        request: one request.
+        requests: reads and writes, as in `StorePerform`.
+        consistency: how the request is served if it only reads.
+        session: apply the command once, however often it is sent.
+    """
 
     id: MessageId
-    request: PerformRequest
+    request: PerformRequest | None = None
+    requests: list[FieldRequest] | None = None
     consistency: Consistency = "linearizable"
     session: SessionUse | None = None
 

@@ -40,6 +40,7 @@ from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import HasIncarnation, LogStorage
+from qcore.store_api.message_table import STORE_MESSAGES
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
 from qcore.transport.codec.frame_bounds import FrameBounds
@@ -125,7 +126,11 @@ class Node:
         inbox = self._driver.inbox
         self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
         codec = Codec(
-            {**REGISTRY, "Perform": application.perform_type},
+            {
+                **REGISTRY,
+                "Perform": application.perform_type,
+                **{name: entry.cls for name, entry in STORE_MESSAGES.items()},
+            },
             FrameBounds.for_commands(config.replica.max_command_bytes),
         )
         self._pool = PeerPool(codec, self._peers, self._peers.hello, rng, config.limits)

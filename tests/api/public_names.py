@@ -148,6 +148,8 @@ from qcore.core.messages import (
 )
 from qcore.errors import (
     AlreadyLoaded,
+    BadCursor,
+    BadFilter,
     BadPath,
     BadRequest,
     ChangeRefused,
@@ -167,6 +169,7 @@ from qcore.errors import (
     IndexNegative,
     IndexOutOfBounds,
     InheritanceCycle,
+    KindChangeRejected,
     KindMismatch,
     LocalProtocolError,
     LogCorrupt,
@@ -177,6 +180,9 @@ from qcore.errors import (
     NotLeader,
     OutcomeUnknown,
     Overloaded,
+    ParentCycle,
+    PathAmbiguous,
+    PathNotFound,
     ProposalDropped,
     ProposalError,
     ProtocolError,
@@ -193,6 +199,7 @@ from qcore.errors import (
     SessionExpired,
     SnapshotFileError,
     SnapshotGone,
+    SnapshotInvalid,
     StateMachineFailed,
     StorageError,
     StoreError,
@@ -207,6 +214,9 @@ from qcore.errors import (
     UnknownParentType,
     ValueOutOfRange,
     ValueTooLarge,
+    WatchCompacted,
+    WatchError,
+    WatchOverflow,
 )
 from qcore.machines import (
     MAX_RESULT_BYTES,

@@ -14,12 +14,13 @@ from qcore.machines.entity.operations.create_delete import (
     load_topology,
     set_schemas,
 )
-from qcore.machines.entity.operations.store_operations import STORE_OPERATIONS
+from qcore.machines.entity.operations.operation_table import STORE_OPERATIONS
 from qcore.machines.entity.operations.update_fields import update_entity
 from qcore.machines.entity.requests.name_bounds import check_names
 from qcore.machines.entity.requests.perform_requests import Command, is_read_only, parse_command
 from qcore.machines.entity.requests.store_requests import parse_store_request
-from qcore.machines.entity.state.entity_records import EntityChange, FieldChange, Records
+from qcore.machines.entity.state.entity import EntityChange, FieldChange
+from qcore.machines.entity.state.entity_records import Records
 from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json
 from qcore.machines.entity.state.entity_snapshot import snapshot_lines
 from qcore.machines.entity.state.field_values import id_from_json, id_to_json
@@ -69,7 +70,13 @@ class EntityStore:
         except (BadRequest, NameTooLong) as error:
             return _encode({"Error": _failure(error)})
         time_ns = context.time_us * _NANOS_PER_MICRO
-        transaction = Transaction(self._records, context.index, time_ns, sparse=sparse)
+        transaction = Transaction(
+            self._records,
+            context.index,
+            time_ns,
+            sparse=sparse,
+            keeps_kinds=context.rules >= STORE_RULES,
+        )
         text, done = _attempt(transaction, request)
         self._note_cost(transaction)
         if done:
@@ -81,7 +88,9 @@ class EntityStore:
 
     def _apply_store_request(self, command: str, context: ApplyContext) -> str:
         time_ns = context.time_us * _NANOS_PER_MICRO
-        transaction = Transaction(self._records, context.index, time_ns, sparse=True)
+        transaction = Transaction(
+            self._records, context.index, time_ns, sparse=True, keeps_kinds=True
+        )
         text, done = _attempt_store_request(transaction, command)
         self._note_cost(transaction)
         if done:

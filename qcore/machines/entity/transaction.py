@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from qcore.errors import EntityNotFound, FieldNotFound, TooManyOperations
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.entity import Entity, EntityChange, Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import (
-    Entity,
-    EntityChange,
-    Field,
     Positions,
     Records,
     positions_by_child,
@@ -21,7 +19,8 @@ from qcore.machines.entity.state.field_values import Value, measured, same_value
 from qcore.machines.entity.state.type_registry import Moment, SchemaChange, Slot
 from qcore.machines.limits import FIELDS_COPIED_PER_STEP, IDS_PER_STEP, MAX_OPERATIONS
 
-CHILDREN = "Children"
+#: The fields that the store itself sets.
+NAME, PARENT, CHILDREN = "Name", "Parent", "Children"
 #: A list of older rules that is longer than this keeps its new form even if the command fails.
 MAX_RECONVERTED_CHILDREN = 64
 
@@ -35,9 +34,18 @@ class Transaction:
         time_ns: time of the log entry, nanoseconds since the Unix epoch.
         sparse: whether new records are sparse and the limits of `qcore.machines.limits` apply: from apply rules 3 on,
             and for a query.
+        keeps_kinds: whether a field of existing entities keeps its kind: from apply rules 4 on.
     """
 
-    def __init__(self, records: Records, index: int, time_ns: int, *, sparse: bool) -> None:
+    def __init__(
+        self,
+        records: Records,
+        index: int,
+        time_ns: int,
+        *,
+        sparse: bool,
+        keeps_kinds: bool = False,
+    ) -> None:
         self.time_ns = time_ns
         self.sparse = sparse
         self.schemas = records.schemas
@@ -46,9 +54,11 @@ class Transaction:
         self.changes: list[EntityChange] = []
         self._records = records
         self._index = index
+        self._keeps_kinds = keeps_kinds
         self._last_id = records.last_id
         self._pending: dict[int, Entity | None] = {}  # None: deleted
-        self._written: dict[int, dict[str, Field | None]] = {}
+        #: What the changed fields were before; "" is the head of the record.
+        self._written: dict[int, dict[str, Entity | Field | None]] = {}
         self._schema_change: SchemaChange | None = None
         #: By parent, the new positions of children whose positions have changed; None: no longer in the list.
         self._child_positions: dict[int, dict[EntityId, Positions | None]] = {}
@@ -134,7 +144,39 @@ class Transaction:
     def of_types(self, entity_types: Iterable[str]) -> list[Entity]:
         """All committed entities of exactly these types, by type, oldest first."""
         records = self._records
-        return [records.entities[n] for typ in entity_types for n in records.by_type.get(typ, {})]
+        return [records.entities[n] for typ in entity_types for n in records.by_type.get(typ, ())]
+
+    # The methods below see committed entities only, so they are for queries.
+
+    def ids_of_types(self, types: Iterable[str], after: EntityId | None) -> Iterator[EntityId]:
+        """Yield the ids of entities of exactly these types, which are sorted, by type and number.
+
+        Args:
+            after: only ids behind this one in that order.
+        """
+        for typ in types:
+            if after is not None and typ < after.typ:
+                continue
+            of_type = self._records.by_type.get(typ)
+            if of_type is None:
+                continue
+            least = after.id if after is not None and typ == after.typ else None
+            for number in of_type.irange(least, inclusive=(False, True)):
+                yield EntityId(typ, number)
+
+    def number_of(self, types: Iterable[str]) -> int:
+        """How many entities there are of exactly these types."""
+        return sum(len(self._records.by_type.get(typ, ())) for typ in types)
+
+    def candidates(self, parent: int, name: str) -> Iterator[Entity]:
+        """Yield the entities that may have this parent (0: none) and name; see `NameIndex`."""
+        for number in self._records.names.find(parent, name):
+            yield self._records.entities[number]
+
+    def top_level_candidates(self, after: int) -> Iterator[Entity]:
+        """Yield the entities above this number that may be at the top level, by number."""
+        for number in self._records.names.top.irange(after, inclusive=(False, True)):
+            yield self._records.entities[number]
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -160,7 +202,7 @@ class Transaction:
         """The moment of this command for `Schemas.plan_change`."""
         if not self.sparse:
             return None
-        return Moment(self._index, self._last_id, self.time_ns)
+        return Moment(self._index, self._last_id, self.time_ns, self._keeps_kinds)
 
     def oldest(self, entity_type: str) -> int | None:
         """The least number of a committed entity of exactly this type, or None."""
@@ -188,7 +230,12 @@ class Transaction:
         if len(fields) > len(self.schemas.slots(entity_id.typ)):
             fields = self._without_removed(entity)
         fields = {**fields, name: field}
-        if field.time_ns in (created_ns, slot.since_ns) and _is_default(entity, name, slot, field):
+        if (
+            field.time_ns in (created_ns, slot.since_ns)
+            # The index of names needs what was written. Under earlier rules no command can write it at that time.
+            and not (self._keeps_kinds and name in (NAME, PARENT))
+            and _is_default(entity, name, slot, field)
+        ):
             del fields[name]
         changed = Entity(entity_id, fields, created_under, created_ns)
         written = self._written.get(entity_id.id)
@@ -198,6 +245,16 @@ class Transaction:
             written[name] = entity.fields.get(name)
         self._pending[entity_id.id] = changed
         self.changes.append(EntityChange(entity, changed))
+
+    def set_parent(self, entity: Entity, parent: EntityId | None) -> Entity:
+        """Record another parent, apart from the field `Parent`. Returns the new record."""
+        if entity.created_ns is None:
+            entity = self._made_sparse(entity)
+        changed = entity._replace(created_under=parent)
+        self._written.setdefault(entity.entity_id.id, {}).setdefault("", entity)
+        self._pending[entity.entity_id.id] = changed
+        self.changes.append(EntityChange(entity, changed))
+        return changed
 
     def reshape(self, entity: Entity, fields: dict[str, Field]) -> None:
         """Replace all fields of a full record."""

@@ -27,9 +27,11 @@ from qcore.errors import (
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
 from qcore.node.api.init_request import Initialiser
-from qcore.node.api.perform_routing import METRIC_KINDS, replica_request
+from qcore.node.api.perform_routing import METRIC_KINDS, ReplicaRequest, replica_request
 from qcore.node.api.request_quotas import RequestQuotas
-from qcore.node.application import Application
+from qcore.node.api.response_forms import PerformForm, ResponseForm
+from qcore.node.api.store_request_handler import StoreRequestHandler
+from qcore.node.application import Application, Operation
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
@@ -118,10 +120,16 @@ class RequestHandler:
         )
         self._quotas = RequestQuotas(config, longest_us, now)
         self._request_ids = count(1)
-        #: request id -> connection, envelope id, command name, kind, bytes, arrival µs. A tuple: it is on the hot path.
+        #: request id -> connection, envelope id, form of the response, kind, bytes, arrival µs. A tuple: it is on the
+        #: hot path.
         self._client_requests: dict[
-            int, tuple[ServerConnection, str, str, RequestKind, int, int]
+            int, tuple[ServerConnection, str, ResponseForm, RequestKind, int, int]
         ] = {}
+        #: The forms by the name of the operation.
+        self._perform_forms: dict[str, PerformForm] = {}
+        self._store = StoreRequestHandler(
+            application.machine, lambda: replica.versions.active.rules, self._begin
+        )
         self._callbacks: dict[int, tuple[FlowControl | None, Callable[[Reply], None]]] = {}
         self._metrics_json: str | None = None
         self._reject_all: QcoreError | None = None
@@ -144,6 +152,7 @@ class RequestHandler:
             GetMetrics: self._get_metrics,
             Init: self._init,
             **self._admin_requests.handlers,
+            **self._store.handlers,
         }
 
     # -- incoming --------------------------------------------------------------------------------
@@ -201,12 +210,40 @@ class RequestHandler:
         self._inbox.add_request(request)
 
     def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
+        if message.request is None or getattr(message, "requests", None) is not None:
+            self._perform_list(connection, message)
+            return
         try:
             operation = self._application.operation(message.request)
             request = replica_request(operation, message.consistency, message.session)
         except (StoreError, RemoteProtocolError) as error:
             connection.send(error_envelope(message.id, error))
             return
+        form = self._perform_forms.get(operation.name)
+        if form is None:
+            form = PerformForm(self._application, operation.name)
+            self._perform_forms[operation.name] = form
+        self._begin(connection, message.id, form, operation, request)
+
+    def _perform_list(self, connection: ServerConnection, message: PerformEnvelope) -> None:
+        """Handle a `Perform` without `request`, or with `requests`."""
+        if getattr(message, "requests", None) is None or message.request is not None:
+            error = RemoteProtocolError(
+                "Perform.request: give either `request`, or `requests` as in StorePerform"
+            )
+            connection.send(error_envelope(message.id, error))
+        else:
+            self._store.perform(connection, message)
+
+    def _begin(
+        self,
+        connection: ServerConnection,
+        message_id: str,
+        form: ResponseForm,
+        operation: Operation,
+        request: ReplicaRequest,
+    ) -> None:
+        """Submit a client's operation, unless something is in the way."""
         rejection = self._reject_all
         if rejection is None and operation.kind == "write":
             rejection = self._reject_writes
@@ -217,15 +254,14 @@ class RequestHandler:
         if rejection is None:
             rejection = self._flow.rejection(size, now)
         if rejection is not None:
-            response = self._application.failure(operation.name, rejection)
-            self._answer(connection, message.id, operation.name, response)
+            connection.send_encoded(form.failure(message_id, rejection))
             return
         request_id = next(self._request_ids)
         self._flow.take(size)
         self._client_requests[request_id] = (
             connection,
-            message.id,
-            operation.name,
+            message_id,
+            form,
             request.kind,
             size,
             now,
@@ -298,28 +334,22 @@ class RequestHandler:
                     flow.release(0, now_us())
                 done(reply)
             return
-        connection, message_id, name, kind, size, arrived = perform
+        connection, message_id, form, kind, size, arrived = perform
         now = now_us()
         self._flow.release(size, now)
         error = reply.error
         if error is None:
             assert reply.result is not None, "an outcome is a result or an error"
-            response, outcome = self._application.success(name, reply.result), "ok"
+            outcome = "ok"
+            try:
+                connection.send_encoded(form.success(message_id, reply.result))
+            except LocalProtocolError as too_large:
+                # The request was executed, but its result does not fit into a frame.
+                connection.send_encoded(form.failure(message_id, StoreError(str(too_large))))
         else:
-            response = self._application.failure(name, error)
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
-        self._answer(connection, message_id, name, response)
+            connection.send_encoded(form.failure(message_id, error))
         self._metrics.count_request(METRIC_KINDS[kind], outcome, (now - arrived) / 1e6)
-
-    def _answer(
-        self, connection: ServerConnection, message_id: str, name: str, response: str
-    ) -> None:
-        try:
-            connection.send_encoded(encode_response("PerformResponse", message_id, response))
-        except LocalProtocolError as error:
-            # The request was executed, but its result does not fit into a frame.
-            error_response = self._application.failure(name, StoreError(str(error)))
-            connection.send_encoded(encode_response("PerformResponse", message_id, error_response))
 
     # -- state -----------------------------------------------------------------------------------
 

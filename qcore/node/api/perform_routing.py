@@ -38,9 +38,12 @@ class ReplicaRequest:
 
 
 def replica_request(
-    operation: Operation, consistency: Consistency, session: SessionUse | None
+    operation: Operation,
+    consistency: Consistency,
+    session: SessionUse | None,
+    message: str = "Perform",
 ) -> ReplicaRequest:
-    """The replica's request for an operation with these options of its `Perform`.
+    """The replica's request for an operation with these options of its message, whose name `message` is for errors.
 
     Raises:
         RemoteProtocolError: an option does not apply to this operation.
@@ -48,7 +51,7 @@ def replica_request(
     if operation.kind == "write":
         if consistency != "linearizable":
             raise RemoteProtocolError(
-                "Perform.consistency: it is for reads; this request writes: leave it out"
+                f"{message}.consistency: it is for reads; this request writes: leave it out"
             )
         if session is None:
             return ReplicaRequest("write", operation.payload)
@@ -58,7 +61,7 @@ def replica_request(
         return ReplicaRequest("session", payload)
     if session is not None:
         raise RemoteProtocolError(
-            "Perform.session: it is for writes; a read may be repeated without one: leave it out"
+            f"{message}.session: it is for writes; a read may be repeated without one: leave it out"
         )
     if isinstance(consistency, Stale):
         return ReplicaRequest("stale_read", operation.payload, consistency.stale)

@@ -6,7 +6,7 @@ from qcore.node.config import NodeConfig
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.replica.requests.requested_snapshots import MAX_SNAPSHOT_REQUESTS
 from qcore.transport.server.server import ServerConnection
-from qcore.transport.wire import CloseSession, KeepSession, OpenSession, TakeSnapshot
+from qcore.transport.wire import CloseSession, KeepSession, OpenSession, SaveSnapshot
 
 
 class RequestQuotas:
@@ -37,7 +37,7 @@ class RequestQuotas:
         match message:
             case OpenSession() | KeepSession() | CloseSession():
                 return self._sessions
-            case TakeSnapshot():
+            case SaveSnapshot():
                 return self._snapshots
             case _:
                 return self._changes

@@ -1,4 +1,4 @@
-"""`SnapshotRequestHandler`: executes `TakeSnapshot`, which takes and pins a snapshot, and `ReadSnapshot` (backups).
+"""`SnapshotRequestHandler`: executes `SaveSnapshot`, which takes and pins a snapshot, and `ReadSnapshot` (backups).
 
 A pinned snapshot stays readable after a newer one has replaced it. Pins are few, because each may keep a whole state in
 memory. An unused pin is released after a while.
@@ -23,14 +23,14 @@ from qcore.transport.wire import (
     Ok,
     ReadSnapshot,
     ReadSnapshotResponse,
+    SaveSnapshot,
+    SaveSnapshotResponse,
     SnapshotChunk,
     SnapshotInfo,
-    TakeSnapshot,
-    TakeSnapshotResponse,
     failure,
 )
 
-#: The timeout of a `TakeSnapshot` that names none.
+#: The timeout of a `SaveSnapshot` that names none.
 DEFAULT_TIMEOUT_MS: Final = 60_000
 #: The most snapshots that are kept for readers; beyond it requests are rejected as `Overloaded`.
 MAX_PINS: Final = 4
@@ -78,7 +78,7 @@ class _Pin:
 
 
 class SnapshotRequestHandler:
-    """Executes `TakeSnapshot` and `ReadSnapshot`. Create it inside the event loop.
+    """Executes `SaveSnapshot` and `ReadSnapshot`. Create it inside the event loop.
 
     Args:
         core: holds the newest snapshot.
@@ -106,13 +106,13 @@ class SnapshotRequestHandler:
         self._pins: dict[int, _Pin] = {}  # by last included index
         self._sweeping = False
         self.handlers: dict[type, MessageHandler] = {
-            TakeSnapshot: self._take,
+            SaveSnapshot: self._take,
             ReadSnapshot: self._read,
         }
 
     # -- taking ----------------------------------------------------------------------------------
 
-    def _take(self, connection: ServerConnection, message: TakeSnapshot) -> None:
+    def _take(self, connection: ServerConnection, message: SaveSnapshot) -> None:
         permission = self._get_permission(connection, message)
         rejection = (
             permission.reject_all or permission.reject_writes or self._overloaded(connection)
@@ -120,9 +120,9 @@ class SnapshotRequestHandler:
 
         def answer(outcome: SnapshotInfo | QcoreError) -> None:
             if isinstance(outcome, QcoreError):
-                connection.send(TakeSnapshotResponse(message.id, *failure(outcome)))
+                connection.send(SaveSnapshotResponse(message.id, *failure(outcome)))
             else:
-                connection.send(TakeSnapshotResponse(message.id, Ok(outcome)))
+                connection.send(SaveSnapshotResponse(message.id, Ok(outcome)))
 
         if rejection is not None:
             answer(rejection)
@@ -139,7 +139,7 @@ class SnapshotRequestHandler:
         reply: Reply,
         answer: Callable[[SnapshotInfo | QcoreError], None],
     ) -> None:
-        """Handle the outcome of a `TakeSnapshot`. After a success the core holds that snapshot, or a newer one."""
+        """Handle the outcome of a `SaveSnapshot`. After a success the core holds that snapshot, or a newer one."""
         snapshot = self._core.snapshot
         if reply.error is not None:
             answer(reply.error)

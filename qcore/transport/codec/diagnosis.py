@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
@@ -69,8 +70,8 @@ def commands_of(registry: Mapping[str, type]) -> tuple[str, ...]:
     perform = registry.get("Perform")
     if perform is None:
         return ()
-    request = get_type_hints(perform).get("request")
-    while get_origin(request) is Annotated:
+    request = get_type_hints(perform, include_extras=True).get("request")
+    while get_origin(request) in (Annotated, Union, UnionType):  # it may be optional
         request = get_args(request)[0]
     return tuple(getattr(request, "__annotations__", ()))
 

@@ -81,10 +81,10 @@ from qcore.transport.wire.sessions import (
 from qcore.transport.wire.snapshots import (
     ReadSnapshot,
     ReadSnapshotResponse,
+    SaveSnapshot,
+    SaveSnapshotResponse,
     SnapshotChunk,
     SnapshotInfo,
-    TakeSnapshot,
-    TakeSnapshotResponse,
 )
 
 #: Name on the wire -> class, of every message that the transport itself knows.
@@ -112,8 +112,8 @@ REGISTRY: dict[str, type] = {
         CloseSessionResponse,
         GetMetrics,
         GetMetricsResponse,
-        TakeSnapshot,
-        TakeSnapshotResponse,
+        SaveSnapshot,
+        SaveSnapshotResponse,
         ReadSnapshot,
         ReadSnapshotResponse,
         *PEER_REQUESTS,
@@ -173,11 +173,11 @@ __all__ = [
     "RaftVoteResponse",
     "ReadSnapshot",
     "ReadSnapshotResponse",
+    "SaveSnapshot",
+    "SaveSnapshotResponse",
     "SessionId",
     "SnapshotChunk",
     "SnapshotInfo",
-    "TakeSnapshot",
-    "TakeSnapshotResponse",
     "TimeoutMs",
     "TransferLeader",
     "TransferLeaderResponse",

@@ -21,7 +21,7 @@ from qcore.transport.wire.common import (
 
 
 @dataclass(slots=True)
-class TakeSnapshot:
+class SaveSnapshot:
     """Take a snapshot that holds everything acknowledged before this request, and keep it readable for a while.
 
     Any member accepts this request. It captures the state gradually and also uses the snapshot to compact its log.
@@ -60,7 +60,7 @@ class SnapshotInfo:
 
 
 @dataclass(slots=True)
-class TakeSnapshotResponse:
+class SaveSnapshotResponse:
     id: MessageId
     response: Ok[SnapshotInfo] | Err
     detail: Detail | None = None
@@ -68,7 +68,7 @@ class TakeSnapshotResponse:
 
 @dataclass(slots=True)
 class ReadSnapshot:
-    """Read a chunk of the text of a snapshot that `TakeSnapshot` named, from `offset` on."""
+    """Read a chunk of the text of a snapshot that `SaveSnapshot` named, from `offset` on."""
 
     id: MessageId
     last_included_index: PositiveInt

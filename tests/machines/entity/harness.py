@@ -6,6 +6,7 @@ import json
 from typing import Any  # requests and results are JSON, compared without a type
 
 from qcore.core.version import LATEST_RULES
+from qcore.errors import BadRequest
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.requests.perform_requests import parse_request
 from qcore.machines.interface import ApplyContext
@@ -90,18 +91,44 @@ class StoreHarness:
         for one in schemas:
             assert self.set_schema(one) == {"error": None}
 
+    def context(self) -> ApplyContext:
+        """The context of the next log entry."""
+        self.index += 1
+        return ApplyContext(self.index, EPOCH_US + self.index, rules=self.rules)
+
     def send(self, kind: str, **fields: object) -> Any:
         """Send a request like a client. Returns the content of the response under its tag."""
         way, payload = parse_request(json.dumps({kind: fields}))
-        if way == "read":
-            result = self.store.query(payload)
-        else:
-            self.index += 1
-            context = ApplyContext(self.index, EPOCH_US + self.index, rules=self.rules)
-            result = self.store.apply(payload, context)
+        store = self.store
+        result = store.query(payload) if way == "read" else store.apply(payload, self.context())
         response = json.loads(result)
         assert list(response) == [kind]
         return response[kind]
+
+    def store_request(self, request: str, **fields: object) -> Any:
+        """Send a request of the store: as a query if it only reads. Returns the content of the response."""
+        payload = json.dumps({request: fields})
+        try:
+            result = self.store.query(payload)
+        except BadRequest:
+            result = self.store.apply(payload, self.context())
+        content = json.loads(result)
+        assert list(content) in (["response"], ["response", "detail"])
+        return content["response"]
+
+    def ok(self, request: str, **fields: object) -> Any:
+        """Like `store_request`, for a request that succeeds with `Ok`."""
+        response = self.store_request(request, **fields)
+        assert list(response) == ["Ok"], response
+        return response["Ok"]
+
+    def error(self, request: str, **fields: object) -> str:
+        """Like `store_request`, for a request that fails. Returns the error's text."""
+        response = self.store_request(request, **fields)
+        assert list(response) == ["Err"], response
+        text = response["Err"]
+        assert isinstance(text, str)
+        return text
 
     def set_schema(self, entity_schema: object) -> Any:
         return self.send("SetSchema", entity_schema=entity_schema)

@@ -36,7 +36,7 @@ def test_admin_requests_have_reserved_room(tmp_path: Path) -> None:
         "AddLearner", node_id=1, node_addr="127.0.0.1:1"
     )  # rejected, but only after a while
     sessions = several("OpenSession", lifetime_ms=1000)
-    copies = [{"TakeSnapshot": {"id": f"{number:02}", "stale": True}} for number in range(14)]
+    copies = [{"SaveSnapshot": {"id": f"{number:02}", "stale": True}} for number in range(14)]
 
     async def scenario() -> None:
         async with running(tmp_path, max_admin_requests=4, max_session_requests=2) as world:

@@ -144,7 +144,7 @@ def test_a_downloaded_snapshot_restores_the_state(
     async def scenario() -> None:
         async with running(tmp_path, application) as world:
             await fill(world)
-            info = await ask(world, "TakeSnapshot")
+            info = await ask(world, "SaveSnapshot")
             text = await read_on(world, info)
             assert is_whole(info, text)
             assert info["characters"] > READ_CHARS, "in several chunks"
@@ -164,11 +164,11 @@ def test_a_snapshot_that_is_being_read_outlives_newer_ones(tmp_path: Path) -> No
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
             await put(world, "long", "x" * 3 * READ_CHARS)
-            first = await ask(world, "TakeSnapshot")
+            first = await ask(world, "SaveSnapshot")
             index = first["last_included_index"]
             begun = (await ask(world, "ReadSnapshot", last_included_index=index, offset=0))["data"]
             await put(world, "long", "other")
-            second = await ask(world, "TakeSnapshot")
+            second = await ask(world, "SaveSnapshot")
             assert second["last_included_index"] > index
             status = await world.client.get_metrics()
             assert status["snapshot"]["index"] == second["last_included_index"]
@@ -184,13 +184,13 @@ def test_a_fully_read_snapshot_makes_room_for_a_new_one(tmp_path: Path) -> None:
             taken: list[Json] = []
             for number in range(MAX_PINS):
                 await put(world, "n", str(number))
-                taken.append(await ask(world, "TakeSnapshot"))
+                taken.append(await ask(world, "SaveSnapshot"))
             await put(world, "n", "one too many")
             with pytest.raises(Overloaded, match="are being read here") as crowded:
-                await ask(world, "TakeSnapshot")
+                await ask(world, "SaveSnapshot")
             assert crowded.value.retry_after_ms >= 1
             assert is_whole(taken[1], await read_on(world, taken[1]))
-            last = await ask(world, "TakeSnapshot")
+            last = await ask(world, "SaveSnapshot")
             with pytest.raises(SnapshotGone, match="take it again"):
                 await read_on(world, taken[1])
             for info in (taken[0], taken[2], taken[3], last):
@@ -203,7 +203,7 @@ def test_one_snapshot_serves_many_readers(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
             await put(world, "n", "x" * READ_CHARS)
-            infos = await asyncio.gather(*(ask(world, "TakeSnapshot") for _ in range(10)))
+            infos = await asyncio.gather(*(ask(world, "SaveSnapshot") for _ in range(10)))
             assert len({info["last_included_index"] for info in infos}) == 1
             texts = await asyncio.gather(*(read_on(world, info) for info in infos))
             assert all(map(is_whole, infos, texts))
@@ -217,7 +217,7 @@ def test_an_unread_snapshot_is_released(tmp_path: Path) -> None:
             # A minute is too long for a test, and the node has no setting for it.
             world.node._requests._admin_requests._snapshots._idle_s = 0.2
             await put(world, "n", "1")
-            info = await ask(world, "TakeSnapshot")
+            info = await ask(world, "SaveSnapshot")
             index = info["last_included_index"]
             snapshot_requests = world.node._requests._admin_requests._snapshots
             assert list(snapshot_requests._pins) == [index]
@@ -228,7 +228,7 @@ def test_an_unread_snapshot_is_released(tmp_path: Path) -> None:
             await eventually(released)
             with pytest.raises(SnapshotGone, match=f"through entry {index}"):
                 await read_on(world, info)
-            again = await ask(world, "TakeSnapshot")
+            again = await ask(world, "SaveSnapshot")
             assert is_whole(again, await read_on(world, again))
 
     asyncio.run(scenario())
@@ -237,7 +237,7 @@ def test_an_unread_snapshot_is_released(tmp_path: Path) -> None:
 def test_invalid_snapshot_requests_are_rejected_by_name(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
-            info = await ask(world, "TakeSnapshot")
+            info = await ask(world, "SaveSnapshot")
             index, end = info["last_included_index"], info["characters"]
             at_end = await ask(world, "ReadSnapshot", last_included_index=index, offset=end)
             assert at_end == {"offset": end, "data": ""}
@@ -256,7 +256,7 @@ def test_a_node_without_state_or_disk_space_takes_no_snapshot(tmp_path: Path) ->
         machine = TextApplication(KeyValueMachine())
         async with running(tmp_path, machine, begin=False, election_timeout_ms=PATIENT_MS) as world:
             with pytest.raises(Refused, match="no state yet"):
-                await ask(world, "TakeSnapshot", stale=True)
+                await ask(world, "SaveSnapshot", stale=True)
             await world.client.init()
             await put(world, "n", "1")
             world.disk.failure = DiskFull("no space")
@@ -267,10 +267,10 @@ def test_a_node_without_state_or_disk_space_takes_no_snapshot(tmp_path: Path) ->
 
             await eventually(disk_full)
             with pytest.raises(DiskFull):
-                await ask(world, "TakeSnapshot")
+                await ask(world, "SaveSnapshot")
             world.disk.failure = None
             await stuck
-            info = await ask(world, "TakeSnapshot")
+            info = await ask(world, "SaveSnapshot")
             assert is_whole(info, await read_on(world, info))
 
     asyncio.run(scenario())
@@ -298,7 +298,7 @@ class ScriptedNodes:
     async def request(self, endpoint: Address, name: str, fields: Any, timeout_s: float) -> Json:
         self.requests.append((str(endpoint), name))
         assert timeout_s > 0
-        if name == "TakeSnapshot":
+        if name == "SaveSnapshot":
             data = self.text.encode()
             info = {
                 "last_included_index": 5,
@@ -336,7 +336,7 @@ def test_a_lost_chunk_is_requested_again(tmp_path: Path) -> None:
     nodes = ScriptedNodes()
     nodes.failures = [TransportError("broken")]
     nodes.save(tmp_path / "copy")
-    assert [name for _, name in nodes.requests].count("TakeSnapshot") == 1
+    assert [name for _, name in nodes.requests].count("SaveSnapshot") == 1
     assert (tmp_path / "copy").read_text().endswith("\n" + nodes.text)
 
 
@@ -351,7 +351,7 @@ def test_a_download_restarts_at_the_next_node(tmp_path: Path, failures: list[Exc
     nodes = ScriptedNodes()
     nodes.failures = failures
     nodes.save(tmp_path / "copy")
-    takers = [endpoint for endpoint, name in nodes.requests if name == "TakeSnapshot"]
+    takers = [endpoint for endpoint, name in nodes.requests if name == "SaveSnapshot"]
     assert takers == ["a:1", "b:1"]
     assert verify(tmp_path / "copy").last_included_index == 5
     assert [entry.name for entry in tmp_path.iterdir()] == ["copy"]

@@ -100,7 +100,7 @@ def sessions_with_responses_that_grow(context: AttackContext) -> None:
             for sequence in range(1, context.scale(3, 8)):
                 used = {"id": session, "sequence": sequence}
                 context.count(attacker.requests([{"request": one, "session": used}], 40))
-    context.ask("TakeSnapshot", timeout_ms=20_000)
+    context.ask("SaveSnapshot", timeout_ms=20_000)
 
 
 def sessions_by_the_thousand(context: AttackContext) -> None:
@@ -131,20 +131,20 @@ def sessions_by_the_thousand(context: AttackContext) -> None:
             used = {"id": session, "sequence": 2**62, "acknowledged": acknowledged}
             context.perform(*[one] * context.scale(50, 300), session=used)
         context.perform(*[one] * context.scale(50, 300), session={"id": 2**62, "sequence": 1})
-    context.ask("TakeSnapshot", timeout_ms=20_000)
+    context.ask("SaveSnapshot", timeout_ms=20_000)
 
 
 # --- snapshots and members --------------------------------------------------------------------------
 
 
 def snapshots_by_the_hundred(context: AttackContext) -> None:
-    """Concurrent `TakeSnapshot` and `ReadSnapshot` on all nodes. The client reads no reply."""
+    """Concurrent `SaveSnapshot` and `ReadSnapshot` on all nodes. The client reads no reply."""
     for node in context.cluster.nodes.values():
-        info = (context.ask("TakeSnapshot", node, timeout_ms=20_000, stale=True) or {}).get(
+        info = (context.ask("SaveSnapshot", node, timeout_ms=20_000, stale=True) or {}).get(
             "Ok"
         ) or {}
         index = info.get("last_included_index", 1)
-        takes = [{"TakeSnapshot": {"id": str(n), "stale": n % 2 == 0}} for n in range(200)]
+        takes = [{"SaveSnapshot": {"id": str(n), "stale": n % 2 == 0}} for n in range(200)]
         reads = [
             {"ReadSnapshot": {"id": str(n), "last_included_index": index, "offset": offset}}
             for n in range(500)

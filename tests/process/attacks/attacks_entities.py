@@ -59,7 +59,7 @@ def creates_with_a_large_default(context: AttackContext) -> None:
     """A type with a default of 1 MB and 3,000 entities of it, while clients take snapshots and read."""
     context.perform(set_schema("Fat", field("String", "Text", "x" * (_LARGE - 1000))))
     made = _ids(context.perform(*[create("Fat")] * context.scale(200, 3000)))
-    context.ask("TakeSnapshot", timeout_ms=20_000)
+    context.ask("SaveSnapshot", timeout_ms=20_000)
     if made:
         context.perform(update(*[read(one, "Text") for one in made[:3000]]))
         context.perform(*[update(write(one, "Text", None)) for one in made[:100]])

@@ -77,7 +77,7 @@ def responses_of_sessions(context: AttackContext) -> None:
                 for number, one in enumerate(commands, 1)
             )
             context.count(attacker.requests(fields, 40))
-    context.ask("TakeSnapshot", timeout_ms=20_000)
+    context.ask("SaveSnapshot", timeout_ms=20_000)
 
 
 def write_register(context: AttackContext) -> None:

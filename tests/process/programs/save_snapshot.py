@@ -30,7 +30,7 @@ async def answer(
 ) -> dict[str, Any]:
     """The responses of the node."""
     del endpoint, wait_s
-    if name == "TakeSnapshot":
+    if name == "SaveSnapshot":
         info = {
             "last_included_index": 7,
             "last_included_term": 2,

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from qcore.errors import AlreadyLoaded, FieldNotFound, SchemaInvalid
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import LoadTopologyBody, TopologyEntityJson
+from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.entity_records import Entity, Field
 from qcore.machines.entity.state.entity_schema import EntitySchema, schema_from_json
 from qcore.machines.entity.state.field_values import Kind, Value, measured, value_from_json
 from qcore.machines.entity.state.type_registry import Slot

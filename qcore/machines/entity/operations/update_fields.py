@@ -7,7 +7,7 @@ from typing import Final
 from pydantic_core import to_json
 
 from qcore.errors import BadPath, ResponseTooLarge, ValueTooLarge
-from qcore.machines.entity.operations.indirection import Target, resolve
+from qcore.machines.entity.indirection import Target, resolve
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import FieldRequest, ReadBody, WriteBody
 from qcore.machines.entity.state.child_list import (
@@ -18,8 +18,8 @@ from qcore.machines.entity.state.child_list import (
     ids_text,
     slice_of,
 )
+from qcore.machines.entity.state.entity import Field
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.entity_records import Field
 from qcore.machines.entity.state.field_values import (
     Value,
     adjust,

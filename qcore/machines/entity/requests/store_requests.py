@@ -6,14 +6,22 @@ log has such commands from apply rules 4 on (`qcore.machines.limits.STORE_RULES`
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Required
 
-from pydantic import AfterValidator, TypeAdapter, with_config
+from pydantic import AfterValidator, FailFast, Field, TypeAdapter, with_config
 from pydantic_core import ValidationError
 from typing_extensions import TypedDict
 
 from qcore.errors import BadRequest
-from qcore.machines.entity.requests.perform_requests import TypeBody, explain
+from qcore.machines.entity.requests.bulk_requests import BulkBody
+from qcore.machines.entity.requests.perform_requests import (
+    CreateEntityBody,
+    DeleteEntityBody,
+    FieldRequest,
+    TypeBody,
+    explain,
+)
+from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSchemaJson
 from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, exactly_one_key
 
 
@@ -25,9 +33,119 @@ class EntityBody(TypedDict):
 
 
 @with_config(STRICT)
+class EntityFieldBody(TypedDict):
+    """Names a field of an entity, or a path to one."""
+
+    entity_id: EntityIdJson
+    field_type: str
+
+
+@with_config(STRICT)
+class SchemaBody(TypedDict):
+    """The schema to add, or to put in the place of the type's schema."""
+
+    schema: EntitySchemaJson
+
+
+@with_config(STRICT)
+class TypeFieldBody(TypedDict):
+    """Names a field of a type."""
+
+    entity_type: str
+    field_type: str
+
+
+@with_config(STRICT)
+class FieldSchemaBody(TypedDict):
+    """The schema of one field to add to a type, or to put in the place of the field's schema."""
+
+    entity_type: str
+    field_type: str
+    schema: FieldSchemaJson
+
+
+@with_config(STRICT)
+class FieldRequestsBody(TypedDict):
+    """Reads and writes, executed in order, all or none of them."""
+
+    requests: Annotated[list[FieldRequest], FailFast()]
+
+
+@with_config(STRICT)
+class RenameBody(TypedDict):
+    """The new name of an entity."""
+
+    entity_id: EntityIdJson
+    name: str
+
+
+@with_config(STRICT)
+class MoveBody(TypedDict):
+    """The new parent of an entity; None for the top level."""
+
+    entity_id: EntityIdJson
+    parent_id: EntityIdJson | None
+
+
+@with_config(STRICT)
+class PageOptions(TypedDict):
+    """Which page: how many items at most, and the `next_cursor` of the page before; None for the first page."""
+
+    limit: Annotated[int, Field(ge=1, lt=2**31)]
+    cursor: str | None
+
+
+@with_config(STRICT)
+class FindBody(TypedDict, total=False):
+    """The type whose entities to find, and a filter in CEL."""
+
+    entity_type: Required[str]
+    page_opts: Required[PageOptions | None]
+    filter: str | None
+
+
+@with_config(STRICT)
+class PageBody(TypedDict):
+    """Which page."""
+
+    page_opts: PageOptions | None
+
+
+@with_config(STRICT)
+class PathBody(TypedDict):
+    """A path of names from the top level: a text with `/` between the names, or a list of them."""
+
+    path: str | list[str]
+
+
+@with_config(STRICT)
+class ChildrenBody(TypedDict):
+    """The parent; None for the top level."""
+
+    entity_id: EntityIdJson | None
+    page_opts: PageOptions | None
+
+
+@with_config(STRICT)
 class _StoreRequest(TypedDict, total=False):
+    StoreCreateEntity: CreateEntityBody
+    StoreDeleteEntity: DeleteEntityBody
+    StoreSetEntitySchema: SchemaBody
     StoreGetEntitySchema: TypeBody
+    StoreGetCompleteEntitySchema: TypeBody
+    StoreSetFieldSchema: FieldSchemaBody
+    StoreGetFieldSchema: TypeFieldBody
     StoreEntityExists: EntityBody
+    StoreFieldExists: EntityFieldBody
+    StorePerform: FieldRequestsBody
+    StoreRenameEntity: RenameBody
+    StoreMoveEntity: MoveBody
+    StoreBulk: BulkBody
+    StoreFindEntities: FindBody
+    StoreFindEntitiesExact: FindBody
+    StoreGetEntityTypes: PageBody
+    StoreFindByPath: PathBody
+    StoreGetChildren: ChildrenBody
 
 
 #: One request: exactly one key, the name of the message.

@@ -95,6 +95,15 @@ class ChildList:
             for leaf in branch.leaves:
                 yield from zip(leaf.positions, leaf.ids, strict=True)
 
+    def entries_after(self, position: int) -> Iterator[tuple[int, EntityId]]:
+        """Yield the positions and ids behind a position, in order."""
+        number = max(0, bisect_right(self._root, position, key=_first_of_branch) - 1)
+        for branch in islice(self._root, number, None):
+            skip = max(0, bisect_right(branch.leaves, position, key=_first_of_leaf) - 1)
+            for leaf in islice(branch.leaves, skip, None):
+                begin = bisect_right(leaf.positions, position)
+                yield from zip(leaf.positions[begin:], leaf.ids[begin:], strict=True)
+
     def slice(self, start: int, stop: int) -> tuple[EntityId, ...]:
         """Return the ids from index `start` to before `stop`. There are fewer at the end of the list."""
         found: list[EntityId] = []

@@ -11,13 +11,15 @@ rules 3 writes to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final
 
 from pydantic_core import to_json
+from sortedcontainers import SortedList
 
 from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import EntitySchema, schema_to_json
 from qcore.machines.entity.state.field_values import (
@@ -28,97 +30,13 @@ from qcore.machines.entity.state.field_values import (
     value_to_json,
 )
 from qcore.machines.entity.state.frozen_table import Table
-from qcore.machines.entity.state.type_registry import SchemaChange, Schemas, Slot
+from qcore.machines.entity.state.name_index import NameIndex
+from qcore.machines.entity.state.type_registry import SchemaChange, Schemas
 from qcore.machines.state_digest import StateDigest, digest_term
 
 #: How many positions of children are freed in one step.
 _FREED_PER_STEP: Final = 2048
 _MASK: Final = (1 << 256) - 1
-
-
-class Field(NamedTuple):
-    """A field's value, its write time (nanoseconds since the Unix epoch), and its writer.
-
-    `generation` is that of the field's slot at the write; see `qcore.machines.entity.state.type_registry.Slot`.
-    """
-
-    value: Value
-    time_ns: int
-    writer_id: EntityId | None
-    generation: int = 0
-
-
-class Entity(NamedTuple):
-    """An entity. Do not change `fields`: make a new record.
-
-    Attributes:
-        entity_id: the entity's type and number.
-        fields: the fields that the record holds. Some may no longer belong to the type.
-        created_under: the parent at its creation. The type need not have a `Parent` field.
-        created_ns: the creation time of a sparse record, nanoseconds since the Unix epoch; None for a full record.
-    """
-
-    entity_id: EntityId
-    fields: dict[str, Field]
-    created_under: EntityId | None
-    created_ns: int | None = None
-
-    def field(self, name: str, slot: Slot) -> Field:
-        """Return the field with this slot of the entity's type: as it was written, or its default."""
-        field = self.fields.get(name)
-        if field is not None and field.generation == slot.generation:
-            if slot.schema.kind != "Choice" or slot.schema.fits(field.value):
-                return field
-            return field._replace(value=slot.schema.default)  # a choice that no longer exists
-        number = self.entity_id.id
-        since_ns = slot.since_ns
-        if number > slot.since_id and self.created_ns is not None:
-            since_ns = self.created_ns
-        return Field(slot.default_of(number), since_ns, None, slot.generation)
-
-
-class FieldChange(NamedTuple):
-    """A field that a command changed. `old` is None for a new field, `new` for one that was deleted."""
-
-    entity_id: EntityId
-    field_type: str
-    old: Field | None
-    new: Field | None
-
-
-class EntityChange(NamedTuple):
-    """One step of a command: an entity before it (None: created) and after it (None: deleted)."""
-
-    old: Entity | None
-    new: Entity | None
-
-    def fields(self, slots: Mapping[str, Slot]) -> Iterator[FieldChange]:
-        """Yield the written fields by name, including those written with an equal value.
-
-        Args:
-            slots: the slots of the entity's type.
-        """
-        entity = self.old or self.new
-        assert entity is not None, "an entity was there before or is there now"
-        before = {} if self.old is None else self.old.fields
-        after = {} if self.new is None else self.new.fields
-        names = {name for name in {**before, **after} if before.get(name) is not after.get(name)}
-        if self.old is None or self.new is None:
-            names.update(slots)
-        for name in sorted(names):
-            slot = slots.get(name)
-            yield FieldChange(
-                entity.entity_id, name, _shown(self.old, name, slot), _shown(self.new, name, slot)
-            )
-
-
-def _shown(entity: Entity | None, name: str, slot: Slot | None) -> Field | None:
-    """A field as a reader sees it; None if there is no entity, or it does not have the field."""
-    if entity is None:
-        return None
-    if slot is None or entity.created_ns is None:
-        return entity.fields.get(name)
-    return entity.field(name, slot)
 
 
 #: The positions of an id in a list of children: one, or several if a client wrote the id more than once.
@@ -155,8 +73,9 @@ class Records:
 
     def __init__(self) -> None:
         self.entities: Table[Entity] = Table()
-        #: Ids by exact type, oldest first (a dictionary used as an ordered set).
-        self.by_type: dict[str, dict[int, None]] = {}
+        #: Ids by exact type, oldest first.
+        self.by_type: dict[str, SortedList[int]] = {}
+        self.names = NameIndex()
         self.schemas = Schemas()
         #: The last id assigned. It is part of the state, because it decides the next id.
         self.last_id = 0
@@ -173,18 +92,26 @@ class Records:
         #: The parts of sparse records that changed since the last digest, as they were at that digest. "" is the head.
         self._dirty: dict[tuple[int, str], tuple[EntityId, Entity | Field | None]] = {}
 
-    def put(self, entity: Entity, old: Entity | None, written: dict[str, Field | None]) -> None:
+    def put(
+        self, entity: Entity, old: Entity | None, written: dict[str, Entity | Field | None]
+    ) -> None:
         """Add or replace an entity.
 
         Args:
             entity: the record.
             old: the record that it replaces.
-            written: the changed fields as they were before; used only if both records are sparse.
+            written: the changed fields as they were before, and the old record under "" if its head changed; used only
+                if both records are sparse.
         """
         number = entity.entity_id.id
         self.entities[number] = entity
+        self.names.replace(old, entity)
         if old is None:
-            self.by_type.setdefault(entity.entity_id.typ, {})[number] = None
+            typ = entity.entity_id.typ
+            of_type = self.by_type.get(typ)
+            if of_type is None:
+                of_type = self.by_type[typ] = SortedList()
+            of_type.add(number)
         if entity.created_ns is None:
             self._full_digest.touch(number)
         elif old is None or old.created_ns is None:
@@ -225,7 +152,8 @@ class Records:
         del self.entities[number]
         self.forget_positions(number)
         of_type = self.by_type[entity.entity_id.typ]
-        del of_type[number]
+        of_type.remove(number)
+        self.names.replace(entity, None)
         if not of_type:
             del self.by_type[entity.entity_id.typ]
         if entity.created_ns is None:
@@ -252,11 +180,13 @@ class Records:
 
     def oldest(self, entity_type: str) -> int | None:
         """The least number of an entity of exactly this type, or None."""
-        return next(iter(self.by_type.get(entity_type, ())), None)
+        of_type = self.by_type.get(entity_type)
+        return of_type[0] if of_type else None
 
     def free_gradually(self) -> Iterator[None]:
         """Free the entities, a bounded number before each item. For records that are no longer used."""
         yield from self.entities.free_gradually()
+        yield from self.names.free_gradually()
         self._discarded += self.child_positions.values()
         while self._discarded:
             self._free_some()

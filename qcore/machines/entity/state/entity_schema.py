@@ -187,11 +187,12 @@ def check_schema(schema: EntitySchema) -> None:
 
 def schema_from_json(json: EntitySchemaJson) -> EntitySchema:
     """Convert a validated wire form to the store's form."""
-    fields = {name: _field_from_json(field) for name, field in json["fields"].items()}
+    fields = {name: field_from_json(field) for name, field in json["fields"].items()}
     return EntitySchema(json["entity_type"], json["inherit"], fields)
 
 
-def _field_from_json(json: FieldSchemaJson) -> FieldSchema:
+def field_from_json(json: FieldSchemaJson) -> FieldSchema:
+    """Convert a field's validated wire form to the store's form."""
     choices: tuple[str, ...] = ()
     body: _Common
     # One branch for each kind, so a type checker sees that the default belongs to the kind.

@@ -22,13 +22,8 @@ from typing import Final
 from pydantic_core import to_json
 
 from qcore.machines.entity.state.child_list import ChildList
-from qcore.machines.entity.state.entity_records import (
-    Entity,
-    Field,
-    Records,
-    entity_text,
-    own_schema_text,
-)
+from qcore.machines.entity.state.entity import Entity, Field
+from qcore.machines.entity.state.entity_records import Records, entity_text, own_schema_text
 from qcore.machines.entity.state.entity_schema import schema_to_json
 from qcore.machines.entity.state.field_values import LargeValue, Value, id_to_json, value_to_json
 from qcore.machines.entity.state.frozen_table import FrozenTable

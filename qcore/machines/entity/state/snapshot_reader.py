@@ -12,14 +12,9 @@ from typing_extensions import TypedDict
 from qcore.errors import SchemaInvalid, StoreError
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList, ChildListBuilder
+from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.entity_records import (
-    Entity,
-    Field,
-    Positions,
-    Records,
-    add_position,
-)
+from qcore.machines.entity.state.entity_records import Positions, Records, add_position
 from qcore.machines.entity.state.entity_schema import (
     EntitySchema,
     EntitySchemaJson,

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from qcore.errors import (
     InheritanceCycle,
+    KindChangeRejected,
     SchemaInvalid,
     SchemaTooLarge,
     TooManyOperations,
@@ -115,11 +116,15 @@ class CompleteType(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When schemas change: the log index, the last id assigned before it, and the time in ns since the Unix epoch."""
+    """When schemas change: the log index, the last id assigned before it, and the time in ns since the Unix epoch.
+
+    With `keeps_kinds`, which apply rules 4 bring, a field of existing entities keeps its kind.
+    """
 
     at: int
     last_id: int
     time_ns: int
+    keeps_kinds: bool = False
 
 
 class SchemaChange(NamedTuple):
@@ -183,6 +188,15 @@ class Schemas:
         fields = {name: slot.schema for name, slot in slots.items()}
         return EntitySchema(entity_type, self.own[entity_type].inherit, fields)
 
+    def with_subtypes(self, entity_type: str) -> list[str]:
+        """Return the type and all types that inherit from it, sorted by name.
+
+        Raises:
+            TypeNotFound: there is none.
+        """
+        self.get(entity_type)
+        return sorted(self._affected({entity_type: self.own[entity_type]}))
+
     # -- changing --------------------------------------------------------------------------------
 
     def plan_change(
@@ -204,6 +218,7 @@ class Schemas:
             InheritanceCycle: a type is its own ancestor.
             SchemaInvalid: `check_schema` rejects a schema, or there are too many ancestors.
             SchemaTooLarge, ValueTooLarge, TooManyOperations: a limit is exceeded.
+            KindChangeRejected: a field of existing entities would change its kind.
         """
         new = {schema.entity_type: schema for schema in changed}
         for schema in new.values():
@@ -385,7 +400,7 @@ class _Planner:
             elif slot.is_plain and known.get(key) is slot:
                 continue
             else:
-                made = self._slot(slot, known.get(key), oldest)
+                made = self._slot(name, slot, known.get(key), oldest)
             if not made.is_plain:
                 self._count(name, 1)
                 earlier += len(made.earlier)
@@ -419,13 +434,19 @@ class _Planner:
             return known
         return Slot(field, len(to_json(field_to_json(field))))
 
-    def _slot(self, wanted: Slot, known: Slot | None, oldest: int | None) -> Slot:
+    def _slot(self, name: str, wanted: Slot, known: Slot | None, oldest: int | None) -> Slot:
         """Return the field's new slot, from its current schema or an ancestor's."""
         moment = self._moment
         if moment is None or oldest is None:
             # No older entity has the field, or it was rewritten.
             return wanted if wanted.is_plain else Slot(wanted.schema, wanted.size)
         if known is None or known.schema.kind != wanted.schema.kind:
+            if known is not None and moment.keeps_kinds:
+                raise KindChangeRejected(
+                    f"field {quoted(wanted.schema.field_type)} of {quoted(name)} holds {known.schema.kind}, the new "
+                    f"schema says {wanted.schema.kind}, and entities of the type exist: remove the field first, which "
+                    "drops its values, then add it with the new kind"
+                )
             return Slot(wanted.schema, wanted.size, moment.at, moment.last_id, moment.time_ns)
         earlier = tuple(item for item in known.earlier if item[0] >= oldest)
         changed = not same_value(known.schema.default, wanted.schema.default)

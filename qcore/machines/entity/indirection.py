@@ -16,8 +16,8 @@ from qcore.errors import (
 )
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList, slice_of
+from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.entity_records import Entity
 from qcore.machines.entity.transaction import Transaction
 
 SEPARATOR: Final = "->"

@@ -1,0 +1,1 @@
+"""Filters of entities, written in CEL (https://cel.dev)."""

@@ -1,0 +1,107 @@
+"""The requests of the store about single entities and their fields."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic_core import to_json
+
+from qcore.errors import ResponseTooLarge, StoreError
+from qcore.machines.entity.indirection import resolve
+from qcore.machines.entity.operations.create_delete import create_entity, delete_entity
+from qcore.machines.entity.operations.store_operation import OK_NULL, StoreOperation, always
+from qcore.machines.entity.operations.update_fields import update_entity
+from qcore.machines.entity.requests.perform_requests import (
+    CreateEntityBody,
+    DeleteEntityBody,
+    FieldRequest,
+)
+from qcore.machines.entity.requests.store_requests import (
+    EntityBody,
+    EntityFieldBody,
+    FieldRequestsBody,
+)
+from qcore.machines.entity.state.entity import Field
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.field_values import (
+    id_from_json,
+    id_to_json,
+    time_to_json,
+    value_bytes,
+    value_to_json,
+)
+from qcore.machines.entity.transaction import Transaction
+from qcore.machines.limits import FIELDS_PER_STEP, MAX_WRITE_RESPONSE_BYTES
+
+
+def field_json(name: str, field: Field) -> dict[str, object]:
+    """Return a field as clients see it."""
+    return {
+        "field_type": name,
+        "value": value_to_json(field.value),
+        "write_time": time_to_json(field.time_ns),
+        "writer_id": id_to_json(field.writer_id),
+    }
+
+
+def _create(transaction: Transaction, body: CreateEntityBody) -> str:
+    parent = body["parent_id"]
+    parent_id = None if parent is None else id_from_json(parent)
+    created = create_entity(transaction, body["entity_type"], parent_id, body["name"])
+    return f'{{"Ok":{_entity_text(transaction, created)}}}'
+
+
+def _entity_text(transaction: Transaction, entity_id: EntityId) -> str:
+    """Return an entity with all its fields as JSON text."""
+    entity = transaction.get(entity_id)
+    slots = transaction.schemas.slots(entity_id.typ)
+    transaction.count(len(slots) // FIELDS_PER_STEP)
+    fields = {name: entity.field(name, slot) for name, slot in slots.items()}
+    size = sum(value_bytes(field.value) for field in fields.values())
+    if size > MAX_WRITE_RESPONSE_BYTES:
+        raise ResponseTooLarge(
+            f"the fields of the new entity have {size} bytes, the limit is {MAX_WRITE_RESPONSE_BYTES}: create it "
+            "with StoreBulk, whose response has only its id"
+        )
+    shown = {name: field_json(name, field) for name, field in fields.items()}
+    return to_json({"entity_id": id_to_json(entity_id), "fields": shown}).decode()
+
+
+def _delete(transaction: Transaction, body: DeleteEntityBody) -> str:
+    delete_entity(transaction, id_from_json(body["entity_id"]))
+    return OK_NULL
+
+
+def _entity_exists(transaction: Transaction, body: EntityBody) -> str:
+    return _bool(transaction.find(id_from_json(body["entity_id"])) is not None)
+
+
+def _field_exists(transaction: Transaction, body: EntityFieldBody) -> str:
+    try:
+        target = resolve(transaction, id_from_json(body["entity_id"]), body["field_type"])
+        transaction.slot(target.entity, target.field_type)
+    except StoreError:  # the path leads nowhere
+        return _bool(False)
+    return _bool(True)
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _perform(transaction: Transaction, body: FieldRequestsBody) -> str:
+    return f'{{"Ok":[{",".join(update_entity(transaction, body["requests"]))}]}}'
+
+
+def only_reads(requests: list[FieldRequest]) -> bool:
+    """Whether none of the requests writes."""
+    return all("Read" in request for request in requests)
+
+
+ENTITY_OPERATIONS: Final = {
+    "StoreCreateEntity": StoreOperation(_create),
+    "StoreDeleteEntity": StoreOperation(_delete),
+    "StoreEntityExists": StoreOperation(_entity_exists, always),
+    "StoreFieldExists": StoreOperation(_field_exists, always),
+    "StorePerform": StoreOperation(_perform, lambda body: only_reads(body["requests"])),
+}

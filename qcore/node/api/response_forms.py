@@ -1,0 +1,84 @@
+"""How the outcome of a client's operation becomes a response: one form for each kind of message."""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+from qcore.errors import QcoreError, to_wire
+from qcore.node.application import Application
+from qcore.transport.codec.codec import encode_response
+
+
+class ResponseForm(Protocol):
+    """Writes the responses of one kind of message."""
+
+    def success(self, message_id: str, result: str) -> bytes:
+        """The envelope for a result of the state machine."""
+        ...
+
+    def failure(self, message_id: str, error: QcoreError) -> bytes:
+        """The envelope for a request that the state machine did not execute."""
+        ...
+
+
+class PerformForm:
+    """The form of `PerformResponse`.
+
+    Args:
+        application: writes the content.
+        name: the operation's name.
+    """
+
+    def __init__(self, application: Application, name: str) -> None:
+        self._application = application
+        self._name = name
+
+    def success(self, message_id: str, result: str) -> bytes:
+        """See `ResponseForm`."""
+        content = self._application.success(self._name, result)
+        return encode_response("PerformResponse", message_id, content)
+
+    def failure(self, message_id: str, error: QcoreError) -> bytes:
+        """See `ResponseForm`."""
+        content = self._application.failure(self._name, error)
+        return encode_response("PerformResponse", message_id, content)
+
+
+#: How a result of the store begins that is an error.
+_FAILED = '{"response":{"Err":'
+
+
+class StoreForm:
+    """The form of the responses to messages of the entity store. Their results have `response` and perhaps `detail`.
+
+    Args:
+        name: the response's name on the wire.
+        bare: whether the response is a value without `Ok`. Then an error is sent as an `Error` envelope.
+    """
+
+    def __init__(self, name: str, *, bare: bool) -> None:
+        self._name = name
+        self._bare = bare
+
+    def success(self, message_id: str, result: str) -> bytes:
+        """See `ResponseForm`."""
+        if self._bare and result.startswith(_FAILED):
+            failed = json.loads(result)
+            return self._failure(message_id, failed["response"]["Err"], failed["detail"])
+        return f'{{"{self._name}":{{"id":{json.dumps(message_id)},{result[1:]}}}'.encode()
+
+    def failure(self, message_id: str, error: QcoreError) -> bytes:
+        """See `ResponseForm`."""
+        text, detail = to_wire(error)
+        return self._failure(message_id, text, detail)
+
+    def _failure(self, message_id: str, text: str, detail: object) -> bytes:
+        if self._bare:
+            envelope: dict[str, object] = {
+                "Error": {"id": message_id, "error": text, "detail": detail}
+            }
+        else:
+            content = {"id": message_id, "response": {"Err": text}, "detail": detail}
+            envelope = {self._name: content}
+        return json.dumps(envelope).encode()
