@@ -139,14 +139,12 @@ class SimWatcher:
         self._record("invoke", log.position or (0, 0))
         request = OpenWatch(self._connection, log.request, log.position, self._timeout_ms)
         self._send(self._node, request)
+        self._engine.after(_PROBE_EVERY_US, partial(self._probe, self._connection))
         self._engine.after(self._timeout_ms * 1000, partial(self._on_timeout, self._connection))
 
     def _on_timeout(self, connection: int) -> None:
-        if self._open and connection == self._connection:
-            if self._begun:
-                self._probe(connection)
-            else:
-                self._lose("timeout")
+        if self._open and connection == self._connection and not self._begun:
+            self._lose("timeout")
 
     def _probe(self, connection: int) -> None:
         if not self._open or connection != self._connection:
