@@ -60,10 +60,11 @@ check: $(VENV)/.dev-deps ## lint, format, types, import rules, words, layout (re
 	@$(BIN)/mypy docs/hooks
 	@$(BIN)/python -m pytest tests/test_architecture.py tests/test_words.py tests/test_layout.py
 
-fix: $(VENV)/.dev-deps ## let ruff rewrite what it can, and renew the page of settings
+fix: $(VENV)/.dev-deps ## let ruff rewrite what it can, and renew the pages made from the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/python -m tests.settings.page
+	@$(BIN)/python -m tests.docs.wire_reference
 
 docs: $(VENV)/.dev-deps ## the documentation site, to read without a server
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict

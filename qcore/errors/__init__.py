@@ -46,15 +46,17 @@ from qcore.errors.cluster_errors import (
     TransferUnknown,
     TransportError,
 )
+
+# Not public, so not in `__all__`.
+from qcore.errors.error_registry import DetailValue as DetailValue
 from qcore.errors.error_registry import (
-    DetailValue,
     QcoreError,
     UnknownError,
-    error_classes,
-    from_wire,
-    scalars,
-    to_wire,
 )
+from qcore.errors.error_registry import error_classes as error_classes
+from qcore.errors.error_registry import from_wire as from_wire
+from qcore.errors.error_registry import scalars as scalars
+from qcore.errors.error_registry import to_wire as to_wire
 from qcore.errors.store_errors import (
     AlreadyLoaded,
     BadCursor,
@@ -104,7 +106,6 @@ __all__ = [
     "DanglingReference",
     "DataDirLocked",
     "DeadlineExceeded",
-    "DetailValue",
     "DiskFull",
     "EmptyReference",
     "EntityNotFound",
@@ -164,8 +165,4 @@ __all__ = [
     "WatchCompacted",
     "WatchError",
     "WatchOverflow",
-    "error_classes",
-    "from_wire",
-    "scalars",
-    "to_wire",
 ]

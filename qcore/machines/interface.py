@@ -43,6 +43,14 @@ class ApplyContext:
     rules: int = LATEST_RULES
 
 
+class AppliesCommands(Protocol):
+    """The part of a state machine that log entries need."""
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        """See `StateMachine.apply`."""
+        ...
+
+
 @runtime_checkable
 class StateMachine(Protocol):
     """A deterministic state machine driven by the replicated log.
@@ -181,6 +189,25 @@ class TopicChange(NamedTuple):
     def size_bytes(self) -> int:
         """See `Change`."""
         return len(self.body) + sum(map(len, self.topics))
+
+
+class StateReplaced:
+    """A `Change` that replaced the whole state, without naming what is different. It ends all watches."""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """None: no watch receives it."""
+        return ()
+
+    @property
+    def body(self) -> str:
+        """See `Change`."""
+        return "null"
+
+    @property
+    def size_bytes(self) -> int:
+        """See `Change`."""
+        return 0
 
 
 @runtime_checkable

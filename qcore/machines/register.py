@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from json import JSONEncoder
 
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from qcore.errors import StoreError, ValueTooLarge
-from qcore.machines.interface import ApplyContext
+from qcore.machines.interface import ApplyContext, TopicChange
 from qcore.machines.limits import BOUNDED_RULES, MAX_VALUE_BYTES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 from qcore.machines.state_digest import StateDigest
@@ -64,15 +64,24 @@ class KeyValueMachine:
     def __init__(self) -> None:
         self._registers: dict[str, str] = {}  # key -> canonical JSON text; null is not stored
         self._digest: StateDigest[str] = StateDigest()
+        self._changes: tuple[TopicChange, ...] = ()
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """Apply a command; see the class for the forms. Never raises."""
         bounded = context.rules >= BOUNDED_RULES
+        self._changes = ()
         try:
             request = _parse(command, bounded=bounded)
             return self._execute(request, str(request["key"]), bounded=bounded)
         except StoreError as error:
             return f'{{"ok":false,"error":{_encode(str(error))}}}'
+
+    def last_changes(self) -> Sequence[TopicChange]:
+        """See `SupportsChanges`. The topic is the key, and the body `{"key": k, "value": v}`.
+
+        A command that leaves the value as it is changes nothing.
+        """
+        return self._changes
 
     def recognises(self, command: str) -> bool:
         """Whether the text has the form of a command."""
@@ -161,6 +170,8 @@ class KeyValueMachine:
         return f'{{"ok":true,"value":{self._registers.get(key, _ABSENT)}}}'
 
     def _put(self, key: str, text: str) -> None:
+        if self._registers.get(key, _ABSENT) != text:
+            self._changes = (TopicChange((key,), f'{{"key":{_encode(key)},"value":{text}}}'),)
         if text == _ABSENT:
             if self._registers.pop(key, None) is not None:
                 self._digest.drop(key)

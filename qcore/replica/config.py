@@ -85,6 +85,26 @@ class ReplicaConfig:
         default=64 * 1024 * 1024,
         metadata=setting("Most bytes that these entries have.", unit="bytes", minimum=0),
     )
+    watch_history_changes: int = field(
+        default=10_000,
+        metadata=setting(
+            "Most changes of the state machine that are kept for watches that resume.",
+            unit="changes",
+            minimum=0,
+        ),
+    )
+    watch_history_bytes: int = field(
+        default=16 * 1024 * 1024,
+        metadata=setting("Most memory that these changes take.", unit="bytes", minimum=0),
+    )
+    max_watches: int = field(
+        default=50_000,
+        metadata=setting(
+            "Most watches at this node. Beyond it new ones are rejected as overloaded.",
+            unit="watches",
+            minimum=1,
+        ),
+    )
     max_rules: int = field(
         default=LATEST_RULES,
         metadata=setting(

@@ -34,8 +34,10 @@ from qcore.replica.config import ReplicaConfig
 from qcore.replica.disk_window import DiskWindow
 from qcore.replica.events import (
     AddLearner,
+    BeginWatch,
     ChangeMembers,
     ClientRequest,
+    EndWatch,
     InitCluster,
     PeerVersionSupport,
     ReplicaEffect,
@@ -64,6 +66,7 @@ from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.sessions.ticks import SessionTicks
 from qcore.replica.snapshot_builder import SnapshotBuilder
+from qcore.replica.watches.watch_table import Watches
 
 _NO_CLUSTER = (
     "this node belongs to no cluster yet: begin one with Init (`qcore cluster init`), or add this node to one "
@@ -118,6 +121,7 @@ class Replica:
             self, self._writes, self._forwarder, self._longest_timeout_us
         )
         self._snapshot_requests = SnapshotRequests(self, self._reads, self._longest_timeout_us)
+        self.watches = Watches(self, self._reads, machine, config)
         self._snapshot_builder = SnapshotBuilder(config)
         self.sessions = SessionTable()
         self._session_ticks = SessionTicks(self, self.sessions, config.raft.heartbeat_ms * 1000)
@@ -132,6 +136,7 @@ class Replica:
             writes=self._writes,
             reads=self._reads,
             forwarder=self._forwarder,
+            watches=self.watches,
         )
         self._backlog = self._applier.backlog
         self.digests = self._applier.digests
@@ -154,6 +159,8 @@ class Replica:
             UpgradeMachine: self.versions.upgrade,
             PeerVersionSupport: self.versions.on_peer_version_support,
             RequestSnapshot: self._snapshot_requests.begin,
+            BeginWatch: self.watches.begin,
+            EndWatch: self.watches.end,
             TriggerSnapshot: self._on_trigger_snapshot,
         }
         #: What handles a peer's message, by class; all others are messages of Raft.
@@ -191,6 +198,8 @@ class Replica:
         self._writes.propose(wall_us)
         if self._backlog.busy:
             self._applier.advance()
+        if self.watches.unfinished:
+            self.watches.advance()
         if not self._admin.idle:
             self._admin.advance()
         if not self.versions.idle:
@@ -206,7 +215,7 @@ class Replica:
 
     def next_deadline(self) -> int:
         """When to step `Tick` at the latest, µs."""
-        if self._backlog.busy or self._reads.busy or self._writes.can_propose:
+        if self._backlog.busy or self._reads.busy or self._writes.can_propose or self.watches.busy:
             return self._now
         return min(
             self._leader_wait.next_deadline(),
@@ -402,6 +411,7 @@ class Replica:
                 self._admin.expire(request)
                 or self._snapshot_requests.expire(request)
                 or self.versions.expire(request)
+                or self.watches.expire(request)
             )
             if request.deadline > self._now:
                 self._deadlines.add(request)  # its change must be undone first
@@ -422,6 +432,10 @@ class Replica:
     def snapshot_confirmed(self, request: PendingRequest) -> None:
         """See `ReplicaContext`."""
         self._snapshot_requests.confirmed(request)
+
+    def watch_confirmed(self, request: PendingRequest) -> None:
+        """See `ReplicaContext`."""
+        self.watches.confirmed(request)
 
     def serve(self, request: PendingRequest) -> None:
         """See `ReplicaContext`."""
@@ -453,6 +467,8 @@ class Replica:
 
     def fail(self, request: PendingRequest, error: QcoreError) -> None:
         """See `ReplicaContext`."""
+        if request.kind == "watch":
+            self.watches.failed(request)
         self._admission.release(request, self._now)
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, None, 0, error))

@@ -77,6 +77,10 @@ class ReplicaContext(Protocol):
         """Capture the current state for this request: a quorum has confirmed that it is recent."""
         ...
 
+    def watch_confirmed(self, request: PendingRequest) -> None:
+        """Begin this watch: a quorum has confirmed that the state is recent."""
+        ...
+
     def confirm_leadership(self, request: PendingRequest) -> None:
         """End the request once a quorum confirms that this node leads."""
         ...

@@ -37,7 +37,7 @@ FILES: Final[dict[str, list[str]]] = {
     "dev": DEPENDENCIES + [line for extra in DEV_EXTRAS for line in EXTRAS[extra]] + group("dev"),
 }
 #: Import name -> distribution, where they differ.
-DISTRIBUTION: Final = {"yaml": "pyyaml"}
+DISTRIBUTION: Final = {"yaml": "pyyaml", "cel": "common-expression-language"}
 #: These come with pydantic, whose types they complete.
 PYDANTIC_FAMILY: Final = {"pydantic_core", "typing_extensions"}
 

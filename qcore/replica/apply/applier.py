@@ -17,6 +17,7 @@ from qcore.replica.requests.reads import Reads
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import SnapshotBuilder, restore_all, restore_snapshot
+from qcore.replica.watches.watch_table import ChangeRecorder, Watches
 
 
 class Applier:
@@ -30,6 +31,7 @@ class Applier:
         snapshots: counts the entries applied since the newest snapshot.
         writes: the writes that wait for their entries.
         reads, forwarder: the reads that wait for the state.
+        watches: receive what the entries change.
 
     Attributes:
         applied_index: the index of the last applied entry.
@@ -48,9 +50,12 @@ class Applier:
         writes: Writes,
         reads: Reads,
         forwarder: Forwarder,
+        watches: Watches,
     ) -> None:
         self._replica = replica
         self._machine = machine
+        self._recorder = ChangeRecorder(machine)
+        self._watches = watches
         self._sessions = sessions
         self._versions = versions
         self._snapshots = snapshots
@@ -109,12 +114,13 @@ class Applier:
 
     def _restored(self, snapshot: Snapshot) -> None:
         self.applied_index = snapshot.meta.last_included_index
+        self._watches.replaced(self.applied_index)
         self._versions.on_restored(snapshot.meta.version)
         self._sessions.on_restored(self._versions.active.rules)
 
     def _apply(self, entry: Entry) -> None:
         before = self._versions.active
-        result, error = apply_entry(entry, self._machine, self._sessions, self._versions)
+        result, error = apply_entry(entry, self._recorder, self._sessions, self._versions)
         cost = 0
         if entry.kind in ("command", "session"):
             cost = self._work() + (0 if result is None else cost_of(result))
@@ -126,4 +132,7 @@ class Applier:
         self.digests.applied(entry.index)
         self._snapshots.applied(entry, cost)
         self._replica.emit(Applied(entry))
+        changes = self._recorder.take()
+        if changes:
+            self.backlog.spend(self._watches.applied(entry, changes))
         self._writes.on_applied(entry, result, error)

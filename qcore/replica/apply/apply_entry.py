@@ -6,7 +6,7 @@ from typing import Final
 
 from qcore.core.entry import Entry
 from qcore.errors import IncompatibleVersion, StateMachineFailed
-from qcore.machines.interface import StateMachine
+from qcore.machines.interface import AppliesCommands
 from qcore.replica.apply.active_version import Versions
 from qcore.replica.machine_results import (
     Result,
@@ -21,7 +21,7 @@ _SHOWN_CHARS: Final = 80
 
 
 def apply_entry(
-    entry: Entry, machine: StateMachine, sessions: SessionTable, versions: Versions
+    entry: Entry, machine: AppliesCommands, sessions: SessionTable, versions: Versions
 ) -> ApplyOutcome:
     """Apply one committed entry; return its result or its error, the same on every replica.
 

@@ -49,7 +49,7 @@ class Forwarder:
         request.ticket = self._last_ticket
         self._forwarded[request.ticket] = request
         timeout_ms = max(1, (request.deadline - replica.now) // 1000)
-        if request.kind == "follower_read" or request.kind == "snapshot":
+        if request.kind == "follower_read" or request.kind == "snapshot" or request.kind == "watch":
             replica.send(leader_id, ReadIndex(request.ticket, timeout_ms))
         else:
             assert request.kind != "read_index", "a peer's request is never passed on"
@@ -61,7 +61,7 @@ class Forwarder:
         """The request has its outcome: a response of the leader would come too late."""
         if self._forwarded.get(request.ticket) is request:
             del self._forwarded[request.ticket]
-        elif request.kind in ("follower_read", "snapshot"):
+        elif request.kind in ("follower_read", "snapshot", "watch"):
             # Its index may never be applied here. Drop such reads before they pile up.
             self._reads_done += 1
             if self._reads_done > 64 + len(self._reads) // 2:

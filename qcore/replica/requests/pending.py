@@ -9,9 +9,9 @@ from typing import Literal
 from qcore.core.raft_server import NEVER
 from qcore.replica.messages import RequestKind
 
-#: The kinds of request within a replica. The last three are not kinds on the wire: a peer's `ReadIndex`, a
-#: `RequestSnapshot`, and the confirmation that this node leads.
-AnyRequestKind = RequestKind | Literal["read_index", "snapshot", "leadership_check"]
+#: The kinds of request within a replica. The last four are not kinds on the wire: a peer's `ReadIndex`, a
+#: `RequestSnapshot`, a `BeginWatch`, and the confirmation that this node leads.
+AnyRequestKind = RequestKind | Literal["read_index", "snapshot", "watch", "leadership_check"]
 
 
 @dataclass(slots=True, eq=False)

@@ -134,6 +134,9 @@ class Reads:
         if request.kind == "snapshot":
             replica.snapshot_confirmed(request)
             return
+        if request.kind == "watch":
+            replica.watch_confirmed(request)
+            return
         if request.kind == "leadership_check":
             replica.succeed(
                 request, Leadership.of(replica.core).to_json(), replica.core.commit_index

@@ -55,7 +55,7 @@ from pydantic_core import from_json
 from qcore.core.entry import Entry
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
-from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.machines.interface import AppliesCommands, ApplyContext
 from qcore.replica.machine_results import Result, result_of_command, within_bound
 from qcore.replica.sessions.client_session import Session
 from qcore.replica.sessions.session_text import read_table, table_text
@@ -103,7 +103,7 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def apply(self, entry: Entry, machine: StateMachine, context: ApplyContext) -> ApplyOutcome:
+    def apply(self, entry: Entry, machine: AppliesCommands, context: ApplyContext) -> ApplyOutcome:
         """Apply an entry of kind `session`; return its result or its error, the same on every replica."""
         rules = context.rules
         time_us = self._expire_by(entry, rules)
@@ -288,7 +288,7 @@ class SessionTable:
 
 
 def _run(
-    session: Session, request: _Run, context: ApplyContext, machine: StateMachine
+    session: Session, request: _Run, context: ApplyContext, machine: AppliesCommands
 ) -> ApplyOutcome:
     sequence = request.sequence
     session.acknowledge(request.acknowledged)

@@ -139,6 +139,8 @@ class UpgradeMachineResponse:
 
 @dataclass(slots=True)
 class GetMetrics:
+    """Get the metrics object of the node."""
+
     id: MessageId
 
 

@@ -41,7 +41,7 @@ class Hello:
         incarnation: identifies the sender's data directory. A new one means that the node was wiped.
         membership_index: log index of the sender's effective configuration. A node that is not a member of the
             receiver's configuration is accepted only with a newer one: it may have been added meanwhile.
-        rules: first and last apply rules that the sender supports (`qcore.core.version`).
+        rules: first and last apply rules that the sender supports.
         machine: name of its state machine; empty from version 0.1.0, which does not send it.
         machine_versions: first and last version of that state machine that it supports.
     """

@@ -85,7 +85,7 @@ def test_a_page_ends_early_at_its_bounds(monkeypatch: pytest.MonkeyPatch) -> Non
             assert pages(harness, "StoreFindEntities", 100, entity_type="User") == users
             assert pages(harness, "StoreGetChildren", 100, entity_id=None) == users
     monkeypatch.setattr(f"{where}.MAX_SCANNED", 4)
-    text = 'Name == "nobody"'
+    text = 'Name == "nothing"'
     page = harness.ok("StoreFindEntities", entity_type="User", page_opts=None, filter=text)
     assert (page["items"], page["total"]) == ([], None)
     assert page["next_cursor"] is not None

@@ -81,7 +81,7 @@ def test_no_entity_moves_below_itself() -> None:
     harness.ok("StoreMoveEntity", entity_id=harness.create("User", None, "u"), parent_id=low)
 
 
-def test_a_type_needs_children_to_be_a_parent_and_a_name_to_be_renamed() -> None:
+def test_parents_need_children_and_renaming_needs_a_name() -> None:
     harness = StoreHarness(schema("Leaf", None, field("Int", "N", 0)))
     one, two = harness.create("Leaf"), harness.create("Leaf")
     assert "Children" in harness.error("StoreMoveEntity", entity_id=one, parent_id=two)
@@ -101,7 +101,7 @@ def test_children_keep_their_order_and_a_moved_one_comes_last() -> None:
     assert children(harness, root) == expected[::-1]
 
 
-def test_types_without_a_parent_field_are_found_by_their_recorded_parent() -> None:
+def test_without_a_parent_field_the_recorded_parent_counts() -> None:
     plain = schema("Plain", None, field("String", "Name", ""))
     harness = people()
     harness.set_schema(plain)

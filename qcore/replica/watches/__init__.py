@@ -1,0 +1,1 @@
+"""Watches: clients that receive what the commands change."""

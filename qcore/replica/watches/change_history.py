@@ -1,0 +1,85 @@
+"""`ChangeHistory`: the last changes of the state machine, for watches that resume."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from qcore.machines.interface import Change
+
+#: A log index, and the position of a change among the changes of that entry; -1 stands before the first.
+Position = tuple[int, int]
+
+#: Above every sequence number.
+LAST_SEQUENCE: Final = 2**63 - 1
+#: Counted for an entry besides what its changes report.
+_ENTRY_BYTES: Final = 200
+
+
+@dataclass(slots=True, frozen=True)
+class ChangedEntry:
+    """The changes of one log entry."""
+
+    index: int
+    changes: Sequence[Change]
+    size_bytes: int
+
+
+class ChangeHistory:
+    """The changes of the last entries, oldest first. Drops whole entries from the front.
+
+    Args:
+        max_changes: the most changes that it holds.
+        max_bytes: the most memory that they hold, bytes.
+
+    Attributes:
+        dropped: it holds every change behind this position.
+    """
+
+    def __init__(self, max_changes: int, max_bytes: int) -> None:
+        self._max_changes = max_changes
+        self._max_bytes = max_bytes
+        self._entries: list[ChangedEntry] = []
+        self._begin = 0  # entries before this one are dropped
+        self._changes = self._bytes = 0
+        self.dropped: Position = (0, LAST_SEQUENCE)
+
+    @property
+    def first_index(self) -> int:
+        """The first log index of which it holds all changes."""
+        return self.dropped[0] + 1
+
+    def add(self, index: int, changes: Sequence[Change]) -> None:
+        """Add the changes of an entry, at least one."""
+        size = _ENTRY_BYTES + sum(change.size_bytes for change in changes)
+        self._entries.append(ChangedEntry(index, changes, size))
+        self._changes += len(changes)
+        self._bytes += size
+        while self._changes > self._max_changes or self._bytes > self._max_bytes:
+            dropped = self._entries[self._begin]
+            self._begin += 1
+            self._changes -= len(dropped.changes)
+            self._bytes -= dropped.size_bytes
+            self.dropped = (dropped.index, len(dropped.changes) - 1)
+        if self._begin > 64 + len(self._entries) // 2:
+            del self._entries[: self._begin]
+            self._begin = 0
+
+    def reset(self, index: int) -> None:
+        """Forget everything: the state is now that of this index."""
+        self._entries, self._begin = [], 0
+        self._changes = self._bytes = 0
+        self.dropped = (index, LAST_SEQUENCE)
+
+    def entry_after(self, position: Position) -> ChangedEntry | None:
+        """The first entry that may hold a change behind a position; None if there is none yet."""
+        index, sequence = position
+        find = bisect_left if sequence < LAST_SEQUENCE else bisect_right
+        at = find(self._entries, index, lo=self._begin, key=_index)
+        return self._entries[at] if at < len(self._entries) else None
+
+
+def _index(entry: ChangedEntry) -> int:
+    return entry.index

@@ -1,0 +1,338 @@
+"""`Watches`: the clients of one replica that watch the changes of its state machine.
+
+A watch without a position first goes through a read round, like a read at this node (dissertation 6.4). So it begins
+behind everything that was acknowledged before, also at a follower. A watch with a position needs no quorum: the replica
+waits until it has applied that index, and reads what follows from its history.
+
+Afterwards each change goes to the watches of its topics right after the entry is applied, before the next one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from qcore.core.entry import Entry
+from qcore.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    QcoreError,
+    Refused,
+    StoreError,
+    TooLarge,
+    WatchCompacted,
+)
+from qcore.machines.interface import (
+    ApplyContext,
+    Change,
+    StateMachine,
+    StateReplaced,
+    SupportsChanges,
+    SupportsWatchRequests,
+    WatchFilter,
+)
+from qcore.replica.config import ReplicaConfig
+from qcore.replica.events import BeginWatch, EndWatch, Notice, WatchEnded
+from qcore.replica.machine_results import exception_text
+from qcore.replica.replica_context import ReplicaContext
+from qcore.replica.requests.flow_control import retry_after_ms
+from qcore.replica.requests.pending import PendingRequest
+from qcore.replica.requests.reads import Reads
+from qcore.replica.watches.catch_up import ByTopic, CatchUp, Watch, add_watch, remove_watch
+from qcore.replica.watches.change_history import ChangeHistory
+
+#: The longest request to watch, characters.
+MAX_REQUEST_CHARS: Final = 64 * 1024
+#: Notices that cost as much as one small command.
+_NOTICES_PER_COST: Final = 8
+
+
+class ChangeRecorder:
+    """Applies commands, and remembers what the last one changed.
+
+    Args:
+        machine: the state machine.
+    """
+
+    def __init__(self, machine: StateMachine) -> None:
+        self._apply = machine.apply
+        self._machine = machine if isinstance(machine, SupportsChanges) else None
+        self._changes: Sequence[Change] = ()
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        """See `StateMachine.apply`."""
+        result = self._apply(command, context)
+        if self._machine is not None:
+            self._changes = self._machine.last_changes()
+        return result
+
+    def take(self) -> Sequence[Change]:
+        """Return what was changed since the last call."""
+        changes, self._changes = self._changes, ()
+        return changes
+
+
+@dataclass(slots=True, eq=False)
+class _Beginning:
+    """A request to watch without an outcome."""
+
+    event: BeginWatch
+    request: PendingRequest
+
+
+@dataclass(slots=True)
+class _Topic:
+    """The filter of a machine that has none: every change of one topic."""
+
+    topic: str
+
+    def notice(self, change: Change, *, live: bool) -> str | None:
+        """See `WatchFilter`."""
+        return change.body
+
+
+class Watches:
+    """The watches of one replica, and the history for those that resume.
+
+    Args:
+        replica: the replica.
+        reads: confirms that the state is recent.
+        machine: the state machine.
+        config: the bounds.
+    """
+
+    def __init__(
+        self, replica: ReplicaContext, reads: Reads, machine: StateMachine, config: ReplicaConfig
+    ) -> None:
+        self._replica = replica
+        self._reads = reads
+        self._machine = machine
+        self._max_watches = config.max_watches
+        self._longest_hint_us = config.raft.election_timeout_max_ms * 1000
+        self.history = ChangeHistory(config.watch_history_changes, config.watch_history_bytes)
+        self._catch_up = CatchUp(
+            self.history, self._notify_late, self._caught_up, self._history_lost
+        )
+        self._beginning: dict[int, _Beginning] = {}
+        self._by_request: dict[PendingRequest, _Beginning] = {}
+        #: Requests that wait for an index: the index, an order, the request.
+        self._behind: list[tuple[int, int, _Beginning]] = []
+        self._order = 0
+        self._watches: dict[int, Watch] = {}
+        self._live: ByTopic = {}
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a watch waits for an index, or reads old changes."""
+        return bool(self._behind) or self._catch_up.busy
+
+    @property
+    def busy(self) -> bool:
+        """Whether the next step has work here, unless a snapshot is being restored."""
+        return self._catch_up.busy
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def begin(self, event: BeginWatch) -> None:
+        """Accept a request to watch; it ends in one `Reply`."""
+        replica = self._replica
+        request = replica.start_request(event.request_id, event.timeout_ms)
+        request.kind = "watch"
+        rejection = self._rejection(event)
+        if rejection is not None:
+            replica.fail(request, rejection)
+            return
+        held = self._beginning[event.watch_id] = _Beginning(event, request)
+        self._by_request[request] = held
+        if event.after is None:
+            self._reads.begin(request)
+            return
+        index, sequence = event.after
+        self._order += 1
+        heapq.heappush(self._behind, (index - (sequence < 0), self._order, held))
+        self.advance()
+
+    def _rejection(self, event: BeginWatch) -> QcoreError | None:
+        if not isinstance(self._machine, SupportsChanges):
+            return Refused(
+                f"the state machine {self._machine.name!r} does not report what its commands change, so it cannot be "
+                "watched: give it the method last_changes (qcore.machines.SupportsChanges)"
+            )
+        if len(event.request) > MAX_REQUEST_CHARS:
+            return TooLarge(
+                f"the request to watch has {len(event.request)} characters; the limit is {MAX_REQUEST_CHARS}"
+            )
+        held = len(self._watches) + len(self._beginning)
+        if held >= self._max_watches:
+            hint = retry_after_ms(self._longest_hint_us, self._longest_hint_us)
+            return Overloaded.because(
+                f"this node has {held} watches, as many as it may (max_watches)", hint
+            )
+        return None
+
+    def confirmed(self, request: PendingRequest) -> None:
+        """The state holds everything that the request must see: begin to watch from here on."""
+        held = self._by_request.get(request)
+        if held is None:
+            return  # the watch was ended meanwhile
+        found = self._filter(held)
+        if found is not None:
+            watch = Watch(held.event.watch_id, found, (self._replica.applied_index + 1, -1))
+            self._watches[watch.watch_id] = watch
+            add_watch(self._live, watch)
+            self._succeed(held, watch)
+
+    def _resume(self, held: _Beginning) -> None:
+        """The state has reached the request's position: begin to read the history behind it."""
+        after = held.event.after
+        assert after is not None, "a request without a position goes through a read round"
+        if after < self.history.dropped:
+            self._forget(held)
+            self._replica.fail(held.request, self._compacted())
+            return
+        found = self._filter(held)
+        if found is not None:
+            watch = Watch(held.event.watch_id, found, after)
+            self._watches[watch.watch_id] = watch
+            self._catch_up.add(watch)
+            self._succeed(held, watch)
+
+    def _filter(self, held: _Beginning) -> WatchFilter | None:
+        """What the watch receives; None if the request is rejected."""
+        machine, text = self._machine, held.event.request
+        try:
+            if isinstance(machine, SupportsWatchRequests):
+                return machine.watch_filter(text)
+            return _Topic(text)
+        except StoreError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - user code; a watch changes nothing
+            failure = StoreError(
+                f"the state machine failed on the request to watch: {type(error).__name__}: {exception_text(error)}"
+            )
+        self._forget(held)
+        self._replica.fail(held.request, failure)
+        return None
+
+    def _succeed(self, held: _Beginning, watch: Watch) -> None:
+        self._forget(held)
+        self._replica.succeed(held.request, json.dumps(watch.after), self._replica.applied_index)
+
+    def _forget(self, held: _Beginning) -> None:
+        del self._beginning[held.event.watch_id]
+        del self._by_request[held.request]
+
+    def end(self, event: EndWatch) -> None:
+        """End a watch, or a request to watch."""
+        watch = self._watches.pop(event.watch_id, None)
+        if watch is not None:
+            if not self._catch_up.remove(watch):
+                remove_watch(self._live, watch)
+            return
+        held = self._beginning.get(event.watch_id)
+        if held is not None:
+            self._forget(held)
+            self._replica.fail(held.request, Refused("the watch was ended before it began"))
+
+    def failed(self, request: PendingRequest) -> None:
+        """The request has an outcome that was not decided here: nothing of it may remain."""
+        held = self._by_request.get(request)
+        if held is not None:
+            self._forget(held)
+
+    def expire(self, request: PendingRequest) -> QcoreError | None:
+        """The error for such a request whose deadline has come; None if the request is not one of these."""
+        held = self._by_request.get(request)
+        if held is None:
+            return None
+        self._forget(held)
+        after = held.event.after
+        if after is None:
+            return DeadlineExceeded(
+                "no quorum confirmed in time that this node's state is recent: retry, or watch at another node"
+            )
+        return DeadlineExceeded(
+            f"this node has applied index {self._replica.applied_index} and did not reach index {after[0]} in time: "
+            "retry, or watch at another node"
+        )
+
+    # -- changes ---------------------------------------------------------------------------------
+
+    def applied(self, entry: Entry, changes: Sequence[Change]) -> int:
+        """The entry was applied and made these changes. Returns the cost of the notices."""
+        index = entry.index
+        if any(isinstance(change, StateReplaced) for change in changes):
+            self.replaced(index)
+            return 0
+        self.history.add(index, changes)
+        live = self._live
+        if not live:
+            return 0
+        notices = 0
+        for sequence, change in enumerate(changes):
+            for topic in change.topics:
+                watches = live.get(topic)
+                if watches is not None:
+                    for watch in [*watches.values()]:
+                        self._notify(watch, index, sequence, change, live=True)
+                    notices += len(watches)
+        return notices // _NOTICES_PER_COST
+
+    def replaced(self, index: int) -> None:
+        """The whole state was replaced by that of this index: no watch can go on."""
+        self.history.reset(index)
+        self._catch_up.clear()
+        self._live.clear()
+        watches, self._watches = self._watches, {}
+        for watch in watches.values():
+            self._replica.emit(WatchEnded(watch.watch_id, self._compacted()))
+
+    def advance(self) -> None:
+        """Begin the watches whose position the state has reached, and read a bounded part of the history."""
+        readable = self._replica.readable_index
+        while self._behind and self._behind[0][0] <= readable:
+            held = heapq.heappop(self._behind)[2]
+            if held.request in self._by_request:
+                self._resume(held)
+        if self._catch_up.busy and readable >= 0:
+            self._catch_up.advance()
+
+    def _notify_late(self, watch: Watch, index: int, sequence: int, change: Change) -> None:
+        self._notify(watch, index, sequence, change, live=False)
+
+    def _notify(
+        self, watch: Watch, index: int, sequence: int, change: Change, *, live: bool
+    ) -> None:
+        if watch.watch_id not in self._watches:
+            return  # it ended with an earlier change of this entry
+        try:
+            body = watch.filter.notice(change, live=live)
+        except Exception as error:  # noqa: BLE001 - user code; a watch changes nothing
+            failed = StoreError(
+                f"the state machine failed on a notice: {type(error).__name__}: {exception_text(error)}"
+            )
+            self.end(EndWatch(watch.watch_id))
+            self._replica.emit(WatchEnded(watch.watch_id, failed))
+            return
+        if body is not None:
+            self._replica.emit(Notice(watch.watch_id, index, sequence, body))
+
+    def _caught_up(self, watch: Watch) -> None:
+        add_watch(self._live, watch)
+
+    def _history_lost(self, watch: Watch) -> None:
+        if self._watches.pop(watch.watch_id, None) is not None:
+            self._replica.emit(WatchEnded(watch.watch_id, self._compacted()))
+
+    def _compacted(self) -> WatchCompacted:
+        first = self.history.first_index
+        return WatchCompacted(
+            f"the changes before index {first} are gone: read the state again, then watch without a position",
+            first,
+        )
