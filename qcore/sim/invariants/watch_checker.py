@@ -161,13 +161,16 @@ class WatchChecker:
                     f"{log.name}: it resumed after {_text(after)} at node {node}, whose answer says {_text(start)}",
                 )
             return
-        if start[0] < acknowledged:
+        covered = (
+            start[0] if start[1] >= 0 else start[0] - 1
+        )  # sequence -1: before all changes of the index
+        if covered < acknowledged:
             self._violation(
                 node,
                 f"{log.name}: its watch at node {node} begins after {_text(start)}, although index {acknowledged} was "
                 "acknowledged before the request",
             )
-        if start[0] > self._highest_commit():
+        if covered > self._highest_commit():
             self._violation(
                 node,
                 f"{log.name}: its watch at node {node} begins after {_text(start)}, which is not committed: the "

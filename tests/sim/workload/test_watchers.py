@@ -85,17 +85,6 @@ def test_watchers_of_repeated_commands_see_each_increment_once() -> None:
     assert result.ok, (failures(result), result.violations)
 
 
-def test_watchers_of_the_entity_store() -> None:
-    result = run(
-        "[{at_ms: 1500, crash: leader, for_ms: 500}]",
-        "{safe: true, watchers_complete: true, notices: '>= 50', watches_resumed: '>= 1'}",
-        cluster="{nodes: 3, machine: entity}",
-        workload=MOVING,
-        until_ms="4000",
-    )
-    assert result.ok, (failures(result), result.violations)
-
-
 @pytest.mark.parametrize(
     ("machine", "workload", "message"),
     [
