@@ -16,6 +16,7 @@ kind; `RECORD_FIELDS` gives their order.
 | send, recv, drop | a message was sent, received, lost (one `id`); `note` summarises it, or states why it was lost |
 | fault | a fault began, ended or acted; with the name `trace`: records are missing here |
 | op | a client operation: `invoke`, then `ok`, `refused` or `unknown` |
+| watch | a watcher at this node: `invoke`, `ok` (the watch begins after this position), `notice`, `ended` |
 | bad | a malformed or invalid message was ignored |
 | violation | an invariant or the linearizability check failed |
 
@@ -52,6 +53,7 @@ RECORD_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "drop": ("from", "id", "message", "note"),
     "fault": ("phase", "fault", "nodes", "links", "note"),
     "op": ("phase", "client", "op_id", "op", "key", "value", "note"),
+    "watch": ("phase", "client", "topic", "index", "sequence", "note"),
     "bad": ("from", "message", "note"),
     "violation": ("check", "note"),
 }
@@ -217,6 +219,23 @@ class TraceWriter:
             f'{{"t_us":{t_us},"kind":"op","node":{node},"phase":"{phase}","client":{client},'
             f'"op_id":{op_id},"op":"{op}","key":{_text(key)},"value":{value_text},'
             f'"note":{note_text}}}'
+        )
+
+    def watch(
+        self,
+        t_us: int,
+        node: int,
+        phase: str,
+        client: int,
+        topic: str,
+        index: int,
+        sequence: int,
+        note: str = "",
+    ) -> None:
+        """`phase` is `invoke`, `ok`, `notice` or `ended`; `client` is the number of the watcher."""
+        self._put(
+            f'{{"t_us":{t_us},"kind":"watch","node":{node},"phase":"{phase}","client":{client},'
+            f'"topic":{_text(topic)},"index":{index},"sequence":{sequence},"note":{_text(note)}}}'
         )
 
     def bad(self, t_us: int, node: int, from_node: int, message: str, note: str) -> None:

@@ -125,6 +125,10 @@ class Scenario(Spec):
             raise RegistersNeeded(
                 "workload.sessions adds to registers: it needs the machine kv, not a custom machine"
             )
+        if self.workload.watchers.count and not self.workload.watchers.topics:
+            raise RegistersNeeded(
+                "workload.watchers watch registers, and a custom machine has none: give them `topics`"
+            )
         if self.expect.linearizable is not None:
             raise RegistersNeeded(
                 "expect.linearizable is judged by the values of registers, and a custom machine has none: it would "
@@ -134,6 +138,11 @@ class Scenario(Spec):
     def _check_keys(self) -> None:
         """With the machine entity, only the registers of the workload exist."""
         keys = [f"k{number}" for number in range(self.workload.keys)]
+        if strangers := [topic for topic in self.workload.watchers.topics if topic not in keys]:
+            raise ValueError(
+                f"workload.watchers.topics: {strangers} are no registers of the workload; with the machine entity "
+                f"there are {', '.join(keys)} (workload.keys)"
+            )
         for number, operation in self._operations():
             if operation.key is not None and operation.key not in keys:
                 raise ValueError(
@@ -237,6 +246,12 @@ class Scenario(Spec):
                 if getattr(expect, name) is not None:
                     raise ValueError(
                         f"expect.{name} is about client sessions: set workload.sessions, or leave it out"
+                    )
+        if not self.workload.watchers.count:
+            for name in ("watchers_complete", "notices", "watches_resumed", "watches_compacted"):
+                if getattr(expect, name) is not None:
+                    raise ValueError(
+                        f"expect.{name} is about watchers: set workload.watchers, or leave it out"
                     )
         for low, high in expect.no_commits_between or ():
             if low >= self.until_ms:

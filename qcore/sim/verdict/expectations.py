@@ -16,6 +16,7 @@ from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.values import Count, microseconds
 from qcore.sim.verdict.monitor import Interval
 from qcore.sim.verdict.result import Expectation
+from qcore.sim.verdict.watch_expectations import judge_watches
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.workload import SessionWorkload
 from qcore.sim.world.node.sim_node import SimNode
@@ -41,6 +42,8 @@ def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) ->
     seen = "; ".join(f"{fault.name} never acted" for fault in idle) or "all did"
     found.append(Expectation("every_fault_acted", not idle, "each at least once", seen))
     found += _custom_machine_answers(world.history)
+    if world.services.watches is not None:
+        found += judge_watches(world.services.watches, world.scenario.expect)
     return found
 
 

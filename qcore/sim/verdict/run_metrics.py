@@ -45,6 +45,7 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         "unsynced_writes_survived": sum(node.disk.writes_survived for node in world.nodes.values()),
         "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
         "sessions": _sessions(world),
+        **_watches(world),
         "reads_by_kind": _reads_by_kind(world),
         "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),
         "repeated_requests": sum(op.attempt - 1 for op in world.history if op.may_have_applied),
@@ -66,6 +67,23 @@ def _sessions(world: World) -> Json:
     return {
         "opened": sum(load.opened for load in loads),
         "expired": sum(load.expired for load in loads),
+    }
+
+
+def _watches(world: World) -> dict[str, Json]:
+    """What the watchers did; nothing without watchers."""
+    checker = world.services.watches
+    if checker is None:
+        return {}
+    logs = checker.logs
+    return {
+        "watches": {
+            "watchers": len(logs),
+            "notices": sum(log.notices for log in logs),
+            "begun": sum(log.begun for log in logs),
+            "resumed": sum(log.resumed for log in logs),
+            "compacted": sum(len(log.gaps) for log in logs),
+        }
     }
 
 

@@ -130,6 +130,10 @@ class OperationCodec(Protocol):
         """The kind and payload of the request, for a register that the codec knows."""
         ...
 
+    def watch_request(self, topic: str) -> str:
+        """The text of a request to watch a register; with a custom machine, the topic itself."""
+        ...
+
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
         """Set `op.output` from the result. Returns the text of the error if the result is one, or None."""
         ...
@@ -162,6 +166,9 @@ class KeyValueCodec:
                 )
             case _:
                 return "write", f'{{"op":"set","key":{key},"value":{json.dumps(op.value)}}}'
+
+    def watch_request(self, topic: str) -> str:
+        return topic
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
         decoded = json.loads(result)
@@ -235,6 +242,15 @@ class EntityCodec:
         requests = [{"Read" if read else "Write": body}]
         return "read" if read else "write", json.dumps({"UpdateEntity": {"request": requests}})
 
+    def watch_request(self, topic: str) -> str:
+        config = {
+            "entity_id": self._ids[topic],
+            "field_type": "Value",
+            "trigger_on_change": False,
+            "context": [],
+        }
+        return json.dumps({"EntityId": config})
+
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
         decoded = next(iter(json.loads(result).values()))
         if decoded["error"] is not None:
@@ -259,6 +275,9 @@ class CustomMachineCodec:
 
     def encode(self, op: ClientOperation) -> tuple[RequestKind, str]:
         raise AssertionError("World refuses scenarios that need registers of a custom machine")
+
+    def watch_request(self, topic: str) -> str:
+        return topic
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
         raise AssertionError("results of raw requests are not decoded")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
+from qcore.sim.invariants.watch_checker import WatchChecker
 from qcore.sim.verdict.monitor import Monitor
 from qcore.sim.verdict.snapshot_histories import SnapshotHistories
 from qcore.sim.world.engine import Engine
@@ -25,7 +26,11 @@ class Violation:
 
 @dataclass(slots=True)
 class Services:
-    """The shared parts of one run, and its violations."""
+    """The shared parts of one run, and its violations.
+
+    Attributes:
+        watches: checks what watchers receive; None without watchers.
+    """
 
     engine: Engine
     network: Network
@@ -35,6 +40,7 @@ class Services:
     invariants: Invariants
     violations: list[Violation]
     histories: SnapshotHistories = field(default_factory=SnapshotHistories)
+    watches: WatchChecker | None = None
 
     def report(self, check: str, node: int, note: str) -> None:
         """Record a violation of a safety property."""

@@ -27,6 +27,7 @@ from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.timeline_runner import TimelineActions, TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
+from qcore.sim.invariants.watch_checker import WatchChecker, WatcherLog
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.specs.network_spec import QualitySpec
@@ -41,6 +42,7 @@ from qcore.sim.workload.operations import (
     codec_for,
 )
 from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
+from qcore.sim.workload.sim_watcher import SimWatcher
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.dialer import Dialer
 from qcore.sim.world.engine import Engine
@@ -105,6 +107,11 @@ class World:
             Invariants(lambda check, node, note: self.services.report(check, node, note)),
             [],
         )
+        if scenario.workload.watchers.count:
+            monitor = self.services.monitor
+            self.services.watches = WatchChecker(
+                self.services.report, lambda: monitor.highest_commit
+            )
         self.nodes = {node: self._make_node(node) for node in scenario.all_nodes}
         self.logs = NodeLogs(self.nodes, self.services.histories)
         self.services.monitor.set_logs(self.logs)
@@ -116,12 +123,13 @@ class World:
         workload = scenario.workload
         self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
         self.timeline_client = self._make_client(workload.clients + 1)
+        self.watchers = self._make_watchers(self.services.watches)
         self._standing_faults = StandingFaults(self.services)
         self._connect()
         self.network.has_receiver = self._has_receiver
-        resolver = SelectorResolver(
-            self.services.monitor, [client.vertex for client in self.clients]
-        )
+        vertices = [client.vertex for client in self.clients]
+        vertices += [watcher.vertex for watcher in self.watchers]
+        resolver = SelectorResolver(self.services.monitor, vertices)
         network_actions = NetworkActions(self.services, resolver, self._standing_faults)
         network_actions.remember_base_quality()
         self.operation_actions = OperationActions(resolver, self.nodes, self.timeline_client)
@@ -229,6 +237,38 @@ class World:
         client.reads = ReadMix(workload.read_kind, workload.max_staleness_ms)
         return client
 
+    def _make_watchers(self, checker: WatchChecker | None) -> list[SimWatcher]:
+        if checker is None:
+            return []
+        scenario = self.scenario
+        workload = scenario.workload
+        spec = workload.watchers
+        topics = spec.topics or [f"k{number}" for number in range(workload.keys)]
+        watchers: list[SimWatcher] = []
+        for number in range(spec.count):
+            vertex = workload.clients + 2 + number  # after the clients and that of the timeline
+            log = WatcherLog(vertex, topics[number % len(topics)])
+            checker.logs.append(log)
+            watchers.append(
+                SimWatcher(
+                    log,
+                    spec,
+                    workload.timeout_ms,
+                    self.engine,
+                    self.network,
+                    scenario.all_nodes,
+                    scenario.workload_ends_us,
+                    self.services.trace,
+                    self.streams.get(f"watcher/{vertex}"),
+                    checker,
+                    self._acknowledged_index,
+                )
+            )
+        return watchers
+
+    def _acknowledged_index(self) -> int:
+        return max((op.index for op in self.history if op.is_acknowledged_write), default=0)
+
     def _connect(self) -> None:
         spec = self.scenario.network
         quality = with_spec(LinkQuality(), spec)
@@ -244,6 +284,8 @@ class World:
             node.attach(self.nodes)
         for client in (*self.clients, self.timeline_client):
             client.attach()
+        for watcher in self.watchers:
+            watcher.attach()
 
     def _connect_clients(self) -> None:
         spec = self.scenario.network
@@ -264,6 +306,14 @@ class World:
                     self.network.connect(node.node_id, client.vertex, client.receive, lossless),
                 )
                 lossy += links
+        for watcher in self.watchers:
+            for node in self.nodes.values():
+                lossy += (
+                    self.network.connect(
+                        watcher.vertex, node.node_id, node.receive_from_watcher, quality
+                    ),
+                    self.network.connect(node.node_id, watcher.vertex, watcher.receive, quality),
+                )
         if override is not None:
             self._declare_impairments("network.clients", QualitySpec(loss=override.loss), lossy)
 
@@ -331,6 +381,9 @@ class World:
 
     def _start_load(self, start_us: int) -> None:
         spec = self.scenario.workload
+        for watcher in self.watchers:
+            watcher.log.request = self.codec.watch_request(watcher.log.topic)
+            self.engine.at(start_us, watcher.start)
         if not self.codec.has_cas:
             spec = spec.model_copy(update={"cas_fraction": 0.0})
         kind = SessionWorkload if spec.sessions else ClientWorkload

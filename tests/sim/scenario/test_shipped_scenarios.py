@@ -21,6 +21,7 @@ REQUIRED = {
     "chained_3_basic",
     "chaos",
     "chaos_sessions",
+    "chaos_watchers",
     "crash_all_power_loss",
     "crash_at_the_end",
     "disruptive_rejoin",
@@ -67,6 +68,11 @@ REQUIRED = {
     "steady_state",
     "unsynced_vote",
     "unsynced_vote_guarded",
+    "watch_compacted",
+    "watch_failover",
+    "watch_partition",
+    "watch_restart",
+    "watch_snapshot",
 }
 
 

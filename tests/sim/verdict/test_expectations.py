@@ -18,6 +18,9 @@ SHRINK = "[{at_ms: 1000, remove: 3}]"
 BEHIND = "[{at_ms: 1000, crash: follower_1}, {at_ms: 2000, snapshot: leader}, {at_ms: 2500, restart: down}]"
 COUNT = "{clients: 2, rate_per_s: 40, sessions: true}"
 RARELY = "{clients: 1, sessions: true, session_lifetime_ms: 1000, think_ms: 1200, mode: closed}"
+WATCH = "{clients: 2, rate_per_s: 40, keys: 2, watchers: 3}"
+NO_LEADER = "[{at_ms: 100, crash: {random: 2}}]"
+ALL = "[{at_ms: 1500, crash: all, for_ms: 300}]"
 QUIET = "{clients: 2, rate_per_s: 40, start_ms: 800}"
 
 CASES = [
@@ -73,6 +76,12 @@ CASES = [
     ("final_rules", str(LATEST_RULES), CRASH, None, None),
     ("final_rules", "1", None, "[]", None),
     ("snapshots_installed", "'>= 1'", BEHIND, CRASH, None),
+    ("watchers_complete", "true", CRASH, NO_LEADER, WATCH),
+    ("watchers_complete", "false", NO_LEADER, CRASH, WATCH),
+    ("notices", "'>= 10'", CRASH, NO_LEADER, WATCH),
+    ("watches_resumed", "'>= 1'", ALL, "[]", WATCH),
+    ("watches_compacted", "0", ALL, None, WATCH),
+    ("watches_compacted", "'>= 1'", None, ALL, WATCH),
 ]
 
 

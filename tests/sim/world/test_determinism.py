@@ -29,7 +29,8 @@ def text(faults: str = FAULTS, seed_name: str = "busy") -> str:
 name: {seed_name}
 cluster: {{nodes: 5, clocks: {{2: {{drift_ppm: 5000}}}}, settings: {{3: {{priority: 2}}}}, lease_reads: true}}
 network: {{latency_ms: {{exponential: 3, min_ms: 1}}}}
-workload: {{clients: 4, rate_per_s: 80, read_kind: [read, lease_read, follower_read, stale_read]}}
+workload: {{clients: 4, rate_per_s: 80,
+  read_kind: [read, lease_read, follower_read, stale_read], watchers: {{count: 4, move_every_ms: 400}}}}
 timeline: {faults}
 until_ms: 4000
 """
@@ -93,7 +94,7 @@ def test_the_trace_hash_covers_all_lines_and_each_is_a_record() -> None:
     assert times == sorted(times)
     kinds = {record.kind for record in records}
     assert kinds >= {"run", "up", "down", "role", "vote", "commit", "apply", "send", "recv", "drop"}
-    assert kinds >= {"fault", "op"}
+    assert kinds >= {"fault", "op", "watch"}
 
 
 def test_a_traced_message_is_received_dropped_or_in_flight() -> None:

@@ -35,6 +35,7 @@ VIOLATIONS = (
     "linearizability",
     "stale_read",
     "acknowledged_write_lost",
+    "watches",
     "node_failed",
     "any",
 )
@@ -89,6 +90,10 @@ class ExpectSpec(Spec):
     final_rules: Rules | None = None
     final_voters: tuple[Annotated[int, Field(ge=1, strict=True)], ...] | None = None
     snapshots_installed: Count | None = None
+    watchers_complete: Flag | None = None
+    notices: Count | None = None
+    watches_resumed: Count | None = None
+    watches_compacted: Count | None = None
 
     @model_validator(mode="before")
     @classmethod

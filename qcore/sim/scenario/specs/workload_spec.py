@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from qcore.replica.sessions.session_table import LIFETIME_MAX_MS, LIFETIME_MIN_MS
 from qcore.sim.scenario.distributions import Distribution, LatencySpec, fixed
 from qcore.sim.scenario.specs.node_settings import Natural, Positive
+from qcore.sim.scenario.specs.watcher_spec import WatcherSpec
 from qcore.sim.scenario.values import Flag, Milliseconds, Probability, ReadKinds, Spec
 
 
@@ -52,6 +53,8 @@ class WorkloadSpec(Spec):
     the client opens another.
 
     With a custom state machine, the clients draw from `requests` by weight; keys and fractions have no effect.
+
+    The `watchers` watch what changes. Every notice is checked; see `qcore.sim.invariants.watch_checker`.
     """
 
     clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3
@@ -70,6 +73,7 @@ class WorkloadSpec(Spec):
     attempt_ms: Positive = 300
     requests: tuple[RequestSpec, ...] = ()
     timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
+    watchers: WatcherSpec = WatcherSpec()
     start_ms: Milliseconds = 0.0
     stop_ms: Milliseconds | None = None
 

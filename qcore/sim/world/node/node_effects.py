@@ -18,7 +18,7 @@ from qcore.core.effects import (
 )
 from qcore.core.entry import Membership
 from qcore.replica.durability_gate import DurabilityGate
-from qcore.replica.events import Applied, ReplicaEffect, Reply, Restored
+from qcore.replica.events import Applied, Notice, ReplicaEffect, Reply, Restored, WatchEnded
 from qcore.replica.messages import PeerMessage
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
@@ -29,6 +29,7 @@ from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
+from qcore.sim.world.node.watch_connections import WatchConnections
 from qcore.sim.world.services import Services
 
 
@@ -41,6 +42,7 @@ class NodeEffects:
         disk: the node's disk.
         state_history: the history of the node's state.
         pending_requests: where replies go.
+        watch_connections: where notices go, and the replies to requests to watch.
         links: the links that leave the node, by target.
 
     Attributes:
@@ -56,6 +58,7 @@ class NodeEffects:
         disk: SimDisk,
         state_history: NodeHistory,
         pending_requests: PendingRequests,
+        watch_connections: WatchConnections,
         links: Mapping[int, Link],
     ) -> None:
         self._node_id = node_id
@@ -68,6 +71,8 @@ class NodeEffects:
         self._disk = disk
         self._state_history = state_history
         self._links = links
+        self._pending_requests = pending_requests
+        self._watch_connections = watch_connections
         self._observer = NodeObserver(node_id, services)
         self._recorder = ReplicaTracer(services.trace, node_id)
         self.messages_sent = 0
@@ -80,7 +85,9 @@ class NodeEffects:
         # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[Any], None]] = {
             Send: self._send,
-            Reply: pending_requests.reply,
+            Reply: self._reply,
+            Notice: watch_connections.notice,
+            WatchEnded: watch_connections.ended,
             AppendLog: self._append,
             SaveHardState: disk.submit,
             TruncateLog: self._truncate,
@@ -146,6 +153,10 @@ class NodeEffects:
         self._network.send(link, message, message_id)
         if self._triggers.send:
             fire_matching(self._triggers.send, NodeEvent(self._node_id, name, to, term=term))
+
+    def _reply(self, reply: Reply) -> None:
+        if not self._watch_connections.take_reply(reply):
+            self._pending_requests.reply(reply)
 
     # -- writes -----------------------------------------------------------------------------------
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from qcore.errors import StateMachineFailed
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.interface import ApplyContext, StateMachine, SupportsGradualRestore
+from qcore.machines.interface import (
+    ApplyContext,
+    Change,
+    StateMachine,
+    SupportsChanges,
+    SupportsGradualRestore,
+    SupportsWatchRequests,
+    WatchFilter,
+)
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.machine_results import digest_of, exception_text
 
@@ -80,6 +88,68 @@ class HashedMachine:
         else:
             self._inner.restore(chunks)
         self.restored_hash = self.state_hash()
+
+
+class WatchableMachine(HashedMachine):
+    """A `HashedMachine` whose changes can be watched.
+
+    Args:
+        inner: the state machine.
+        report, on_capture: see `HashedMachine`.
+        on_changes: called with the index of each command, right after it was applied.
+    """
+
+    __slots__ = ("_changing", "_on_changes", "last_changes")
+
+    def __init__(
+        self,
+        inner: StateMachine,
+        report: Callable[[int, str], object],
+        on_capture: Callable[[], None],
+        on_changes: Callable[[int, SupportsChanges], None],
+    ) -> None:
+        super().__init__(inner, report, on_capture)
+        assert isinstance(inner, SupportsChanges), "`hashed_machine` asks before"
+        self.last_changes: Callable[[], Sequence[Change]] = inner.last_changes
+        self._changing = inner
+        self._on_changes = on_changes
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        """Apply the command, and report what it changed."""
+        result = super().apply(command, context)
+        self._on_changes(context.index, self._changing)
+        return result
+
+
+class WatchRequestMachine(WatchableMachine):
+    """A `WatchableMachine` that understands requests to watch."""
+
+    __slots__ = ("watch_filter",)
+
+    def __init__(
+        self,
+        inner: StateMachine,
+        report: Callable[[int, str], object],
+        on_capture: Callable[[], None],
+        on_changes: Callable[[int, SupportsChanges], None],
+    ) -> None:
+        assert isinstance(inner, SupportsWatchRequests), "`hashed_machine` asks before"
+        super().__init__(inner, report, on_capture, on_changes)
+        self.watch_filter: Callable[[str], WatchFilter] = inner.watch_filter
+
+
+def hashed_machine(
+    inner: StateMachine,
+    report: Callable[[int, str], object],
+    on_capture: Callable[[], None],
+    on_changes: Callable[[int, SupportsChanges], None] | None,
+) -> HashedMachine:
+    """Wrap a machine. The wrapper offers to watch changes if the machine does and `on_changes` is given."""
+    if on_changes is not None and isinstance(inner, SupportsWatchRequests):
+        return WatchRequestMachine(inner, report, on_capture, on_changes)
+    if on_changes is not None and isinstance(inner, SupportsChanges):
+        return WatchableMachine(inner, report, on_capture, on_changes)
+    return HashedMachine(inner, report, on_capture)
 
 
 def create_machine(make: Callable[[], StateMachine]) -> StateMachine:

@@ -33,7 +33,7 @@ class PendingRequests:
 
     def add(self, client: int, request: RequestMessage) -> ClientRequest:
         """Remember a client's request, and return the event for the replica."""
-        request_id = self._next_id()
+        request_id = self.next_id()
         self._clients[request_id] = (client, request)
         op = request.op
         return ClientRequest(
@@ -42,7 +42,7 @@ class PendingRequests:
 
     def add_admin_request(self, then: OnReply) -> int:
         """Remember an admin request, and return its id. `then` never runs during the request."""
-        request_id = self._next_id()
+        request_id = self.next_id()
         self._admin_requests[request_id] = then
         return request_id
 
@@ -87,7 +87,8 @@ class PendingRequests:
         """Forget the requests of the previous process, which the new one does not know."""
         self._clients = {}
 
-    def _next_id(self) -> int:
+    def next_id(self) -> int:
+        """A new id for a request to the replica."""
         self._last_request_id += 1
         return self._last_request_id
 

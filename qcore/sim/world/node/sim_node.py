@@ -13,7 +13,7 @@ from qcore.core.events import MessageReceived, PeerUnreachable, Tick, WriteDurab
 from qcore.core.log.durable_state import last_index
 from qcore.core.messages import InstallSnapshot
 from qcore.errors import QcoreError
-from qcore.machines.interface import StateMachine
+from qcore.machines.interface import StateMachine, SupportsChanges
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
@@ -22,14 +22,16 @@ from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.workload.sim_client import RequestMessage
+from qcore.sim.workload.watch_messages import CloseWatch, OpenWatch, Probe
 from qcore.sim.world.engine import NEVER_US, Call
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.node.node_effects import NodeEffects
-from qcore.sim.world.node.node_machine import HashedMachine, create_machine
+from qcore.sim.world.node.node_machine import create_machine, hashed_machine
 from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
+from qcore.sim.world.node.watch_connections import WatchConnections
 from qcore.sim.world.services import Services
 
 #: At most this many events wait for a paused process, as in its socket buffers. Further events are lost.
@@ -85,8 +87,21 @@ class SimNode:
         self._links: dict[int, Link] = {}
         self._lives = 0
         self._pending_requests = PendingRequests(self.node_id, services, self._links)
+        self._watch_connections = WatchConnections(
+            self.node_id,
+            services,
+            self._links,
+            self._pending_requests.next_id,
+            self._deliver_now,
+        )
         self._effects = NodeEffects(
-            self.node_id, services, disk, self.state_history, self._pending_requests, self._links
+            self.node_id,
+            services,
+            disk,
+            self.state_history,
+            self._pending_requests,
+            self._watch_connections,
+            self._links,
         )
         self._backlog: list[ReplicaEvent] = []
         self._backlog_faults: list[Fault] = []
@@ -132,15 +147,17 @@ class SimNode:
         self.powered, self.paused = True, False
         self.state_history.start(durable.snapshot)
         self._pending_requests.forget_clients()
+        self._watch_connections.forget_all()
         hard_state, end = durable.hard_state, last_index(durable)
         services.trace.up(now, node, hard_state.term, hard_state.commit, end)
         services.invariants.on_start(node, durable)
         services.monitor.node_up(now, node, hard_state.term, min(hard_state.commit, end), end)
         try:
-            self._machine = HashedMachine(
+            self._machine = hashed_machine(
                 create_machine(self._make_machine),
                 self.state_history.on_state_hash,
                 self._on_capture,
+                self._on_changes if services.watches is not None else None,
             )
             self.replica = Replica(
                 self._config, self._machine, durable, rng=self._rng, now=self.clock.local(now)
@@ -222,6 +239,7 @@ class SimNode:
     def _break_connections(self) -> None:
         """Close the connections, as the operating system does for a dead process. The other ends notice."""
         self._pending_requests.break_connections()
+        self._watch_connections.break_connections()
         for peer in sorted(peer for peer in self._links if peer > 0):
             self._network.signal(self._links[peer], PeerUnreachable(self.node_id))
 
@@ -318,6 +336,15 @@ class SimNode:
             return
         self.deliver_event(self._pending_requests.add(client, request))
 
+    def receive_from_watcher(self, watcher: int, message: object, _message_id: str) -> None:
+        """Receive a message of a watcher. A frozen process does not answer a probe."""
+        assert isinstance(message, OpenWatch | Probe | CloseWatch)
+        if self.replica is None:
+            if self.powered and not isinstance(message, CloseWatch):
+                self._watch_connections.refuse(watcher, message.connection)
+        elif not (self.paused and isinstance(message, Probe)):
+            self._watch_connections.receive(watcher, message)
+
     def receive_admin_request(
         self,
         make: Callable[[int, Membership], ReplicaEvent],
@@ -336,6 +363,14 @@ class SimNode:
             return False
         request_id = self._pending_requests.add_admin_request(then)
         return self.deliver_event(make(request_id, self.replica.core.membership))
+
+    def _deliver_now(self, event: ReplicaEvent) -> bool:
+        """Give the replica an event; False if it does not take it now."""
+        return self.deliver_event(event) and not self.paused
+
+    def _on_changes(self, index: int, machine: SupportsChanges) -> None:
+        assert self._services.watches is not None, "asked when the process started"
+        self._services.watches.applied(self.node_id, index, machine)
 
     def _on_durable(self, write_id: int) -> None:
         if self.replica is None:
