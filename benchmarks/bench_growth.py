@@ -34,6 +34,8 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 #: How often an operation is measured.
 ROUNDS = 201
 _STEP = " (longest step)"
+#: A result that succeeded contains one of these.
+_SUCCEEDED = ('"error":null', '"ok":true', '"response":{"Ok":')
 
 
 class MachineRunner:
@@ -66,7 +68,7 @@ def median_of(operations: Iterator[Callable[[], str]], rounds: int = ROUNDS) -> 
         began = time.thread_time()
         result = operation()
         times.append(time.thread_time() - began)
-        assert '"error":null' in result or '"ok":true' in result, result[-300:]
+        assert any(sign in result for sign in _SUCCEEDED), result[-300:]
     return statistics.median(times)
 
 
@@ -177,7 +179,8 @@ def entity_figures(size: int) -> Figures:
             }
         }
 
-    root: Json = json.loads(runner.command(create(None, 0))())["CreateEntity"]["response"]
+    top = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "root"}}
+    root: Json = json.loads(runner.command(top)())["CreateEntity"]["response"]
     before = resident_bytes()
     for number in range(size):
         runner.command(create(root, number))()
@@ -204,6 +207,7 @@ def entity_figures(size: int) -> Figures:
         runner.query(update("Read", root, f"Children->{size // 2}:{size // 2 + 1}", None))()
     )
     (one,) = item["UpdateEntity"]["response"][0]["Read"]["value"]["EntityList"]
+    figures |= find_figures(runner, root, size)
     writes = [
         runner.command(update("Write", one, "Reading", {"Float": n / 8})) for n in range(ROUNDS)
     ]
@@ -230,6 +234,28 @@ def entity_figures(size: int) -> Figures:
     figures |= snapshot_figures(runner.machine, EntityStore())
     figures["write an empty list of all children"] = median_of(
         iter([runner.command(update("Write", root, "Children", {"EntityList": []}))])
+    )
+    return figures
+
+
+def find_figures(runner: MachineRunner, root: Json, size: int) -> Figures:
+    """Measure pages of 100 entities, at three places of a walk, and the look-up by path."""
+    figures: Figures = {}
+    for place, number in (("first", 0), ("middle", size // 2), ("last", size - 100)):
+        options: Json = {"limit": 100, "cursor": f"Item${root['id'] + number}" if number else None}
+        body = {"entity_type": "Base", "page_opts": options}
+        figures[f"`StoreFindEntities`, {place} page"] = median_of(
+            repeated(runner.query({"StoreFindEntities": body}))
+        )
+        options = {"limit": 100, "cursor": str(number) if number else None}
+        body = {"entity_id": root, "page_opts": options}
+        figures[f"`StoreGetChildren`, {place} page"] = median_of(
+            repeated(runner.query({"StoreGetChildren": body}))
+        )
+    figures["`StoreFindByPath` of a child"] = median_of(
+        # The first names occur twice: later figures create them again.
+        runner.query({"StoreFindByPath": {"path": ["root", f"item {n}"]}})
+        for n in range(size - ROUNDS, size)
     )
     return figures
 

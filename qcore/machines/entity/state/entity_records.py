@@ -31,7 +31,7 @@ from qcore.machines.entity.state.field_values import (
     value_to_json,
 )
 from qcore.machines.entity.state.frozen_table import Table
-from qcore.machines.entity.state.name_index import NameIndex
+from qcore.machines.entity.state.name_index import NameIndex, free_numbers
 from qcore.machines.entity.state.type_registry import Schemas
 from qcore.machines.state_digest import StateDigest, digest_term
 
@@ -188,6 +188,8 @@ class Records:
         """Free the entities, a bounded number before each item. For records that are no longer used."""
         yield from self.entities.free_gradually()
         yield from self.names.free_gradually()
+        for of_type in self.by_type.values():
+            yield from free_numbers(of_type)
         self._discarded += self.child_positions.values()
         while self._discarded:
             self._free_some()

@@ -13,6 +13,8 @@ from qcore.machines.entity.state.entity_id import EntityId
 
 #: A dictionary that grows moves all its items in one step, so the index has many small ones.
 _PARTS: Final = 256
+#: How many numbers are freed in one step.
+_FREED_PER_STEP: Final = 2048
 
 _Key: TypeAlias = tuple[int, str]
 #: Usually one entity; SortedList is generic only for type checkers.
@@ -67,6 +69,7 @@ class NameIndex:
         while self._parts:
             self._parts.pop()
             yield
+        yield from free_numbers(self.top)
 
     def _part(self, name: str) -> dict[_Key, _Numbers]:
         return self._parts[crc32(name.encode()) % _PARTS]
@@ -107,3 +110,11 @@ def _parents(entity: Entity) -> tuple[int, ...]:
     first = written.id if isinstance(written, EntityId) else 0
     second = 0 if entity.created_under is None else entity.created_under.id
     return (first,) if first == second else (first, second)
+
+
+def free_numbers(numbers: SortedList[int]) -> Iterator[None]:
+    """Empty a sorted list, a bounded number of items before each item of the result."""
+    while numbers:
+        for _ in range(min(len(numbers), _FREED_PER_STEP)):
+            numbers.pop()
+        yield
