@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from qcore.errors import StoreError, ValueTooLarge
-from qcore.machines.interface import ApplyContext, TopicChange
+from qcore.machines.interface import ApplyContext, Change, TopicChange
 from qcore.machines.limits import BOUNDED_RULES, MAX_VALUE_BYTES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 from qcore.machines.state_digest import StateDigest
@@ -64,7 +64,7 @@ class KeyValueMachine:
     def __init__(self) -> None:
         self._registers: dict[str, str] = {}  # key -> canonical JSON text; null is not stored
         self._digest: StateDigest[str] = StateDigest()
-        self._changes: tuple[TopicChange, ...] = ()
+        self._changes: Sequence[Change] = ()
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """Apply a command; see the class for the forms. Never raises."""
@@ -76,7 +76,7 @@ class KeyValueMachine:
         except StoreError as error:
             return f'{{"ok":false,"error":{_encode(str(error))}}}'
 
-    def last_changes(self) -> Sequence[TopicChange]:
+    def last_changes(self) -> Sequence[Change]:
         """See `SupportsChanges`. The topic is the key, and the body `{"key": k, "value": v}`.
 
         A command that leaves the value as it is changes nothing.

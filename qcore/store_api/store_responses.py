@@ -13,7 +13,7 @@ from qcore.machines.entity.state.field_values import (
     STRICT,
     EntityIdJson,
 )
-from qcore.machines.entity.state.store_snapshot import FieldJson, StoreSnapshot
+from qcore.machines.entity.state.snapshot.store_snapshot import FieldJson, StoreSnapshot
 from qcore.transport.wire import Detail, Err, MessageId, Ok
 
 

@@ -10,7 +10,7 @@ import pytest
 from qcore.errors import StoreError
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.state import entity_records
-from qcore.machines.entity.state.snapshot_reader import LINES_PER_STEP
+from qcore.machines.entity.state.snapshot.snapshot_reader import LINES_PER_STEP
 from qcore.machines.interface import ApplyContext, StateMachine, SupportsGradualRestore
 from qcore.machines.register import REGISTERS_PER_STEP, KeyValueMachine
 from tests.process.support.wire_client import string_schema

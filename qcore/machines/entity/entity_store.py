@@ -21,9 +21,9 @@ from qcore.machines.entity.requests.perform_requests import Command, is_read_onl
 from qcore.machines.entity.requests.store_requests import parse_store_request
 from qcore.machines.entity.state.entity_records import Records
 from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json
-from qcore.machines.entity.state.entity_snapshot import snapshot_lines
 from qcore.machines.entity.state.field_values import id_from_json, id_to_json
-from qcore.machines.entity.state.snapshot_reader import SnapshotReader
+from qcore.machines.entity.state.snapshot.entity_snapshot import snapshot_lines
+from qcore.machines.entity.state.snapshot.snapshot_reader import SnapshotReader
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.entity.watches.notification_config import EntityWatch, entity_watch
 from qcore.machines.interface import ApplyContext, Change

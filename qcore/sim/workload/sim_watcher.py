@@ -15,7 +15,7 @@ from qcore.errors import OutcomeUnknown, QcoreError, WatchCompacted, WatchOverfl
 from qcore.sim.invariants.watch_checker import WatchChecker, WatcherLog
 from qcore.sim.scenario.specs.watcher_spec import WatcherSpec
 from qcore.sim.scenario.values import microseconds
-from qcore.sim.workload.watch_messages import (
+from qcore.sim.workload.watcher_messages import (
     CloseWatch,
     ConnectionReset,
     FromNode,

@@ -14,7 +14,7 @@ from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, schema_to_json
 from qcore.machines.entity.state.field_values import EntityIdJson, Value, value_bytes
-from qcore.machines.entity.state.store_snapshot import (
+from qcore.machines.entity.state.snapshot.store_snapshot import (
     FORMAT_VERSION,
     FieldJson,
     SnapshotContent,

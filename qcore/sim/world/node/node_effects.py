@@ -29,7 +29,7 @@ from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
-from qcore.sim.world.node.watch_connections import WatchConnections
+from qcore.sim.world.node.watcher_links import WatchConnections
 from qcore.sim.world.services import Services
 
 

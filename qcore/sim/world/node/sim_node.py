@@ -22,7 +22,7 @@ from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.workload.sim_client import RequestMessage
-from qcore.sim.workload.watch_messages import CloseWatch, OpenWatch, Probe
+from qcore.sim.workload.watcher_messages import CloseWatch, OpenWatch, Probe
 from qcore.sim.world.engine import NEVER_US, Call
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk
@@ -31,7 +31,7 @@ from qcore.sim.world.node.node_effects import NodeEffects
 from qcore.sim.world.node.node_machine import create_machine, hashed_machine
 from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
-from qcore.sim.world.node.watch_connections import WatchConnections
+from qcore.sim.world.node.watcher_links import WatchConnections
 from qcore.sim.world.services import Services
 
 #: At most this many events wait for a paused process, as in its socket buffers. Further events are lost.

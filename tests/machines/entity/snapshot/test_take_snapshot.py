@@ -10,7 +10,7 @@ from typing import Any  # snapshots are JSON, compared without a type
 import pytest
 
 from qcore.machines.entity.operations import take_snapshot
-from qcore.machines.entity.state.store_snapshot import snapshot_checksum
+from qcore.machines.entity.state.snapshot.store_snapshot import snapshot_checksum
 from tests.machines.entity.harness import FOLDER, OBJECT, USER, StoreHarness, field, schema, write
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from qcore.replica.events import BeginWatch, EndWatch, Notice, ReplicaEvent, Reply, WatchEnded
-from qcore.sim.workload.watch_messages import (
+from qcore.sim.workload.watcher_messages import (
     CloseWatch,
     ConnectionReset,
     FromNode,

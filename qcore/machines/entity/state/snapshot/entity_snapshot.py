@@ -1,4 +1,4 @@
-"""Writes the entity store's records as lines of text. `qcore.machines.entity.state.snapshot_reader` reads them.
+"""Writes the records of the entity store as lines of text. `snapshot_reader` reads them.
 
 The first line is a header. It counts types and entities, so a snapshot that is cut short is detected even without the
 checksums of the storage. Version 1, which 0.1.0 reads and writes, continues with a line for each schema and each

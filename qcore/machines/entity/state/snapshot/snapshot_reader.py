@@ -1,4 +1,4 @@
-"""Reads the entity store's records from the lines of `qcore.machines.entity.state.entity_snapshot`, step by step."""
+"""Reads the records of the entity store from the lines that `entity_snapshot` writes, step by step."""
 
 from __future__ import annotations
 
