@@ -69,10 +69,13 @@ def _check_cycle(transaction: Transaction, moved: EntityId, parent: Entity) -> N
 
 
 def parent_of(transaction: Transaction, entity: Entity) -> EntityId | None:
-    """The parent in the tree: the field `Parent` if the type has one, else the recorded parent."""
-    if PARENT in transaction.schemas.slots(entity.entity_id.typ):
-        return transaction.reference(entity, PARENT)
-    return entity.created_under
+    """The parent in the tree: the written field `Parent`, or else the parent of its creation or last move."""
+    slot = transaction.schemas.slots(entity.entity_id.typ).get(PARENT)
+    written = entity.fields.get(PARENT)
+    if slot is None or written is None or written.generation != slot.generation:
+        return entity.created_under
+    data = written.value.data
+    return data if isinstance(data, EntityId) else None
 
 
 def _write(transaction: Transaction, entity: Entity, name: str, value: Value) -> None:

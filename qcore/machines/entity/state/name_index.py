@@ -104,12 +104,14 @@ def _name(entity: Entity) -> str | None:
 
 
 def _parents(entity: Entity) -> tuple[int, ...]:
-    """The parents that may count: the field `Parent` (top level if it was not written), and the recorded one."""
+    """The parents that may count: the written field `Parent`, and the one of the creation or the last move."""
+    recorded = 0 if entity.created_under is None else entity.created_under.id
     field = entity.fields.get("Parent")
-    written = None if field is None else field.value.data
-    first = written.id if isinstance(written, EntityId) else 0
-    second = 0 if entity.created_under is None else entity.created_under.id
-    return (first,) if first == second else (first, second)
+    if field is None:
+        return (recorded,)
+    data = field.value.data
+    written = data.id if isinstance(data, EntityId) else 0
+    return (written,) if written == recorded else (written, recorded)
 
 
 def free_numbers(numbers: SortedList[int]) -> Iterator[None]:

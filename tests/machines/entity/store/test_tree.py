@@ -113,15 +113,19 @@ def test_without_a_parent_field_the_recorded_parent_counts() -> None:
     harness.ok("StoreMoveEntity", entity_id=two, parent_id=root)
     assert path_of(harness, "Root/two") == two
     assert children(harness, None) == [root]
-    # With a field Parent, which is null for both, they are at the top level.
+    # A field Parent counts once it was written.
     plain["fields"].update(field("EntityReference", "Parent", None))
     harness.set_schema(plain)
+    assert path_of(harness, "Root/one") == one
+    assert children(harness, None) == [root]
+    harness.update(write(one, "Parent", {"EntityReference": None}))
     assert path_of(harness, "one") == one
-    assert children(harness, None) == [root, one, two]
+    assert children(harness, None) == [root, one]
     # Without a name, none has a path.
     del plain["fields"]["Name"]
     harness.set_schema(plain)
     assert harness.error("StoreFindByPath", path="one")
+    assert children(harness, None) == [root, one]
 
 
 NAMES = st.sampled_from(["a", "b", "c"])
