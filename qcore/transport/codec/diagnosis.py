@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
@@ -38,6 +38,14 @@ MAX_PROBLEMS = 10_000
 TOO_MANY_PROBLEMS = Problem(
     "",
     "not understood: the frame is too large, or has too many problems, to describe one: send less in a frame",
+)
+
+
+#: Messages that the followed system had, and withdrew.
+_WITHDRAWN: Final = frozenset({"ExecuteScript", "StoreExecuteScript"})
+_WITHDRAWN_REASON: Final = (
+    "the message was withdrawn: use StoreBulk for several requests in one command, and the filter of StoreFindEntities "
+    "to search"
 )
 
 
@@ -88,6 +96,8 @@ def _most_informative(lines: Iterable[Any], skip: int) -> Problem:
     """The first of the deepest errors. In a union, the sender probably meant the branch that matched furthest."""
     line = max(lines, key=lambda each: (len(each["loc"]), each["type"] not in _WRONG_BRANCH))
     path = _path(line["loc"][skip:])
+    if len(path) == 1 and path[0] in _WITHDRAWN:
+        return Problem(path[0], _WITHDRAWN_REASON)
     return Problem(
         ".".join(path)[:_MAX_FIELD_LENGTH], _reason(line["type"], line["msg"], depth=len(path))
     )
