@@ -20,7 +20,7 @@ from qcore.machines.entity.operations.store_operation import OK_NULL
 from qcore.machines.entity.operations.update_fields import update_entity
 from qcore.machines.entity.requests.name_bounds import check_names
 from qcore.machines.entity.requests.perform_requests import Command, is_read_only, parse_command
-from qcore.machines.entity.requests.restore_requests import StageBody
+from qcore.machines.entity.requests.staging_requests import StageBody
 from qcore.machines.entity.requests.store_requests import parse_store_request
 from qcore.machines.entity.state.entity_records import Records
 from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json

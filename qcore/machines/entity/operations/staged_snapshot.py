@@ -6,7 +6,7 @@ from typing import Final
 
 from qcore.errors import SnapshotInvalid, StoreError
 from qcore.machines.entity.quoted_text import quoted
-from qcore.machines.entity.requests.restore_requests import (
+from qcore.machines.entity.requests.staging_requests import (
     StageBody,
     StagedEntityJson,
     UseStagedBody,

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from qcore.errors import SnapshotInvalid
 from qcore.machines.entity.quoted_text import quoted
-from qcore.machines.entity.requests.restore_requests import StagedEntityJson
+from qcore.machines.entity.requests.staging_requests import StagedEntityJson
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson
 from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, id_from_json
 from qcore.machines.entity.state.snapshot.store_snapshot import (
