@@ -57,7 +57,7 @@ class Filter:
             values[f"v{number}"] = value
         try:
             result: object = self._program.execute(values)
-        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if has_null:
                 return False  # as in `null > 3`: the entity does not have what the filter compares
             raise self._failed(entity, str(error).split(". ")[0]) from error
