@@ -1,6 +1,6 @@
 """The messages of the entity store that clients send, spelled with `Store`.
 
-`qcore.store_api.spellings` has the same messages without it.
+`qcore.store_api.short_spelling` has the same messages without it.
 """
 
 from __future__ import annotations
