@@ -66,3 +66,7 @@ MAX_COMPLETE_FIELDS: Final = 100_000
 #: types and entities together, and bytes of its JSON text, rounded up. A client's frame (6 MiB) can hold a snapshot.
 MAX_SNAPSHOT_FIELDS: Final = 5_000
 MAX_SNAPSHOT_BYTES: Final = 2 * MIB
+#: A snapshot that is being restored: the commands that hold it, bytes, and the largest number of an entity in it. New
+#: numbers are larger, and must also be exact as JSON numbers.
+MAX_STAGED_BYTES: Final = 16 * MIB
+MAX_RESTORED_ID: Final = 2**52

@@ -46,6 +46,8 @@ class StoreMessage:
         return kind, to_json({self.request: body}).decode()
 
 
+#: The request that becomes several commands; see `qcore.node.api.store.restore_requests`.
+RESTORE: Final = "StoreRestoreSnapshot"
 #: The requests whose response is a bare value.
 _BARE: Final = frozenset({"StoreEntityExists", "StoreFieldExists", "StoreTakeSnapshot"})
 
@@ -59,7 +61,7 @@ def _table() -> dict[str, StoreMessage]:
     table: dict[str, StoreMessage] = {}
     for module in (store_messages, added_messages):
         for name, cls in vars(module).items():
-            if name in STORE_OPERATIONS:
+            if name in STORE_OPERATIONS or name == RESTORE:
                 response = getattr(store_responses, f"{name}Response")
                 table[name] = _entry(cls, name, response)
                 short = name.removeprefix("Store")

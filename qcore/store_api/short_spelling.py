@@ -15,6 +15,7 @@ from qcore.store_api.store_messages import (
     StoreGetEntitySchema,
     StoreGetEntityTypes,
     StoreGetFieldSchema,
+    StoreRestoreSnapshot,
     StoreSetEntitySchema,
     StoreSetFieldSchema,
     StoreTakeSnapshot,
@@ -30,6 +31,7 @@ from qcore.store_api.store_responses import (
     StoreGetEntitySchemaResponse,
     StoreGetEntityTypesResponse,
     StoreGetFieldSchemaResponse,
+    StoreRestoreSnapshotResponse,
     StoreSetEntitySchemaResponse,
     StoreSetFieldSchemaResponse,
     StoreTakeSnapshotResponse,
@@ -163,4 +165,14 @@ class TakeSnapshot(StoreTakeSnapshot):
 
 @dataclass(slots=True)
 class TakeSnapshotResponse(StoreTakeSnapshotResponse):
+    pass
+
+
+@dataclass(slots=True)
+class RestoreSnapshot(StoreRestoreSnapshot):
+    pass
+
+
+@dataclass(slots=True)
+class RestoreSnapshotResponse(StoreRestoreSnapshotResponse):
     pass

@@ -1,6 +1,6 @@
 """The messages of the entity store that clients send, spelled with `Store`.
 
-`qcore.store_api.spellings` has the same messages without it.
+`qcore.store_api.short_spelling` has the same messages without it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from qcore.machines.entity.requests.perform_requests import FieldRequest
+from qcore.machines.entity.requests.restore_commands import RestoredSnapshot
 from qcore.machines.entity.requests.store_requests import PageOptions
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSchemaJson
 from qcore.machines.entity.state.field_values import EntityIdJson
@@ -146,6 +147,21 @@ class StoreTakeSnapshot:
     id: MessageId
     consistency: Consistency = "linearizable"
     session: ClassVar[None] = None
+
+
+@dataclass(slots=True)
+class StoreRestoreSnapshot:
+    """Replace the whole state by a snapshot of `StoreTakeSnapshot`. All watches end.
+
+    Attributes:
+        snapshot: its `version` and `checksum` are optional, and checked if they are present.
+        session: apply it once, however often it is sent.
+    """
+
+    id: MessageId
+    snapshot: RestoredSnapshot
+    session: SessionUse | None = None
+    consistency: ClassVar[Consistency] = "linearizable"
 
 
 @dataclass(slots=True)

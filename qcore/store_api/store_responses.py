@@ -110,6 +110,13 @@ class StoreTakeSnapshotResponse:
 
 
 @dataclass(slots=True)
+class StoreRestoreSnapshotResponse:
+    id: MessageId
+    response: Ok[None] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
 class StoreFieldExistsResponse:
     id: MessageId
     response: bool

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.errors import BadRequest, NameTooLong, QcoreError, StoreError, TooLarge
+from qcore.errors import BadRequest, NameTooLong, QcoreError, SnapshotInvalid, StoreError, TooLarge
 from qcore.machines.entity.operations.create_delete import (
     create_entity,
     delete_entity,
@@ -15,25 +15,34 @@ from qcore.machines.entity.operations.create_delete import (
     set_schemas,
 )
 from qcore.machines.entity.operations.operation_table import STORE_OPERATIONS
+from qcore.machines.entity.operations.staged_snapshot import check_complete, expected_part, stage
+from qcore.machines.entity.operations.store_operation import OK_NULL
 from qcore.machines.entity.operations.update_fields import update_entity
 from qcore.machines.entity.requests.name_bounds import check_names
 from qcore.machines.entity.requests.perform_requests import Command, is_read_only, parse_command
+from qcore.machines.entity.requests.staging_requests import StageBody
 from qcore.machines.entity.requests.store_requests import parse_store_request
 from qcore.machines.entity.state.entity_records import Records
 from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json
 from qcore.machines.entity.state.field_values import id_from_json, id_to_json
-from qcore.machines.entity.state.snapshot.entity_snapshot import snapshot_lines
-from qcore.machines.entity.state.snapshot.snapshot_reader import SnapshotReader
+from qcore.machines.entity.state.snapshot.entity_snapshot import state_lines
+from qcore.machines.entity.state.snapshot.staged import Staged
+from qcore.machines.entity.state.snapshot.state_reader import StateReader
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.entity.watches.notification_config import EntityWatch, entity_watch
-from qcore.machines.interface import ApplyContext, Change
-from qcore.machines.limits import BOUNDED_RULES, STORE_RULES
+from qcore.machines.interface import ApplyContext, Change, StateReplaced
+from qcore.machines.limits import BOUNDED_RULES, BYTES_PER_STEP, STORE_RULES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 
 _NANOS_PER_MICRO = 1000
 #: How each command and query of `store_requests` begins.
 _STORE_REQUEST: Final = '{"Store'
+#: How the commands begin that replace the whole state. A node makes them, so their form is exact.
+_STAGE: Final = '{"StoreStageSnapshot":'
+_USE_STAGED: Final = '{"StoreUseStagedSnapshot":'
 _CHANGES: Final = "query: the request changes the state; send it as a command"
+#: What `_free_some` gets when nothing is left.
+_FREED: Final = object()
 #: Steps (`MAX_OPERATIONS`) that take about as long as one small command.
 _STEPS_PER_COST_UNIT = 16
 
@@ -51,6 +60,10 @@ class EntityStore:
 
     def __init__(self) -> None:
         self._records = Records()
+        #: The parts of a snapshot that is being restored.
+        self._staged: Staged | None = None
+        #: Records that are no longer used. Each command frees a bounded part of them.
+        self._retired: list[Iterator[None]] = []
         #: See `SupportsWorkCost`.
         self.last_cost = 0
         #: The changes of the last command, in order; empty if it failed or only read.
@@ -60,6 +73,8 @@ class EntityStore:
         """Apply a command from `parse_request`, or a topology. Never raises."""
         self.changes = ()
         self.last_cost = 0
+        if self._retired:
+            self._free_some()
         sparse = context.rules >= BOUNDED_RULES
         if context.rules >= STORE_RULES and command.startswith(_STORE_REQUEST):
             return self._apply_store_request(command, context)
@@ -88,6 +103,8 @@ class EntityStore:
 
     def _apply_store_request(self, command: str, context: ApplyContext) -> str:
         time_ns = context.time_us * _NANOS_PER_MICRO
+        if command.startswith((_STAGE, _USE_STAGED)):
+            return self._restore_part(command, time_ns)
         transaction = Transaction(
             self._records, context.index, time_ns, sparse=True, keeps_kinds=True
         )
@@ -99,6 +116,51 @@ class EntityStore:
         else:
             transaction.roll_back()
         return text
+
+    def _restore_part(self, command: str, time_ns: int) -> str:
+        """Stage a part of a snapshot, or put the staged ones in the place of the state."""
+        size = len(command.encode())
+        self.last_cost = size // BYTES_PER_STEP // _STEPS_PER_COST_UNIT
+        try:
+            request = parse_store_request(command)
+            check_names(request, command)
+            if "StoreStageSnapshot" in request:
+                self._stage(request["StoreStageSnapshot"], size, time_ns)
+            else:
+                self._use(check_complete(self._staged, request["StoreUseStagedSnapshot"]))
+        except (BadRequest, NameTooLong, SnapshotInvalid) as error:
+            return _store_failure(error)
+        return f'{{"response":{OK_NULL}}}'
+
+    def _stage(self, body: StageBody, size: int, time_ns: int) -> None:
+        if not expected_part(self._staged, body):
+            return
+        staged = self._staged
+        if staged is None or body["part"] == 0:
+            self._drop_staged()
+            staged = self._staged = Staged(body["upload"], time_ns)
+        try:
+            stage(staged, body, size)
+        except SnapshotInvalid:
+            self._drop_staged()
+            raise
+
+    def _use(self, staged: Staged) -> None:
+        old, new = self._records, staged.records
+        new.last_id = max(new.last_id, old.last_id)
+        new.loaded = old.loaded
+        self._records, self._staged = new, None
+        self._retired.append(old.free_gradually())
+        self.changes = (StateReplaced(),)
+
+    def _drop_staged(self) -> None:
+        if self._staged is not None:
+            self._retired.append(self._staged.records.free_gradually())
+            self._staged = None
+
+    def _free_some(self) -> None:
+        if next(self._retired[-1], _FREED) is _FREED:
+            self._retired.pop()
 
     def recognises(self, command: str) -> bool:
         """Whether the text has the form of a command."""
@@ -147,7 +209,7 @@ class EntityStore:
 
     def snapshot(self) -> Iterable[str]:
         """Return the state as of this call, in chunks. A later write copies only the part that it changes."""
-        return to_chunks(snapshot_lines(self._records))
+        return to_chunks(state_lines(self._records, self._staged))
 
     def restore(self, chunks: Iterable[str]) -> None:
         """Replace the whole state.
@@ -164,17 +226,23 @@ class EntityStore:
         Raises:
             StoreError: see `restore`.
         """
-        reader = SnapshotReader()
+        reader = StateReader()
         for _ in reader.read(to_lines(chunks)):
             yield
         old, self._records = self._records, reader.records
+        self._drop_staged()
+        self._staged = reader.staged
         self.changes = ()
         # Freeing a large state in one step would also take long.
         yield from old.free_gradually()
+        while self._retired:
+            self._free_some()
+            yield
 
     def state_hash(self) -> str:
         """Return a digest of the state. It costs time only for what changed since the last call."""
-        return self._records.state_hash()
+        live = self._records.state_hash()
+        return live if self._staged is None else self._staged.state_hash(live)
 
 
 def _attempt_store_request(
@@ -196,7 +264,11 @@ def _attempt_store_request(
             raise
         return _store_failure(error), False
     ((name, body),) = request.items()
-    operation = STORE_OPERATIONS[name]
+    operation = STORE_OPERATIONS.get(name)
+    if operation is None:  # a part of a restore, in an unusual spelling or as a query
+        if only_reads:
+            raise BadRequest(_CHANGES)
+        return _store_failure(BadRequest(f"{name}: only a node makes this command")), False
     if only_reads and not operation.reads(body):
         raise BadRequest(_CHANGES)
     try:

@@ -30,7 +30,8 @@ from qcore.node.api.init_request import Initialiser
 from qcore.node.api.perform_routing import METRIC_KINDS, ReplicaRequest, replica_request
 from qcore.node.api.request_quotas import RequestQuotas
 from qcore.node.api.response_forms import PerformForm, ResponseForm
-from qcore.node.api.store_request_handler import StoreRequestHandler
+from qcore.node.api.store.restore_requests import RestoreRequestHandler
+from qcore.node.api.store.store_request_handler import StoreRequestHandler
 from qcore.node.application import Application, Operation
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
@@ -132,6 +133,13 @@ class RequestHandler:
         self._store = StoreRequestHandler(
             application.machine, lambda: replica.versions.active.rules, self._begin
         )
+        self._restores = RestoreRequestHandler(
+            application.machine,
+            lambda: replica.versions.active.rules,
+            self._permission,
+            config.replica.max_command_bytes,
+            config.request_timeout_ms,
+        )
         self.watches = WatchRequestHandler(
             application.machine,
             partial(self.submit_event, flow=self._flow),
@@ -166,6 +174,7 @@ class RequestHandler:
             Init: self._init,
             **self._admin_requests.handlers,
             **self._store.handlers,
+            **self._restores.handlers,
             **self.watches.handlers,
         }
 

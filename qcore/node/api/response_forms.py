@@ -61,9 +61,14 @@ class StoreForm:
         self._name = name
         self._bare = bare
 
+    @staticmethod
+    def is_failure(result: str) -> bool:
+        """Whether a result of the store is an error."""
+        return result.startswith(_FAILED)
+
     def success(self, message_id: str, result: str) -> bytes:
         """See `ResponseForm`."""
-        if self._bare and result.startswith(_FAILED):
+        if self._bare and self.is_failure(result):
             failed = json.loads(result)
             return self._failure(message_id, failed["response"]["Err"], failed["detail"])
         return f'{{"{self._name}":{{"id":{json.dumps(message_id)},{result[1:]}}}'.encode()

@@ -76,16 +76,13 @@ class Codec:
         self.peer_bounds = FrameBounds.for_peers()
         self._harmless_bytes = self.bounds.harmless_bytes
         self._harmless_peer_bytes = self.peer_bounds.harmless_bytes
+        self._name_of: dict[type, str] = {}
+        #: Made when a class is first encoded: a node only reads most messages.
         self._encoders: dict[type, _Encoder] = {}
         for name, cls in registry.items():
-            names = {field.name for field in fields(cls)}
-            if "id" not in names or cls in self._encoders:
+            if "id" not in {field.name for field in fields(cls)} or cls in self._name_of:
                 raise TypeError(f"{name}: {cls.__name__} has no field `id`, or is registered twice")
-            self._encoders[cls] = _Encoder(
-                prefix=b"{" + json.dumps(name).encode() + b":",
-                serializer=TypeAdapter(cls).serializer,
-                has_detail="detail" in names,
-            )
+            self._name_of[cls] = name
         self._names = frozenset(registry)
         self._commands = commands_of(registry)
         self._duplicates = DuplicateScanner()
@@ -241,11 +238,7 @@ class Codec:
         Raises:
             qcore.errors.LocalProtocolError: the class is not registered, or a value cannot be sent.
         """
-        encoder = self._encoders.get(type(message))
-        if encoder is None:
-            raise LocalProtocolError(
-                f"{type(message).__name__} is not a message of this codec: register it"
-            )
+        encoder = self._encoders.get(type(message)) or self._new_encoder(type(message))
         omit = _NO_DETAIL if encoder.has_detail and message.detail is None else None  # type: ignore[attr-defined]  # see has_detail
         try:
             body = encoder.serializer.to_json(
@@ -256,6 +249,17 @@ class Codec:
                 f"a {type(message).__name__} cannot be sent: {error}"
             ) from error
         return b"%b%b}" % (encoder.prefix, body)
+
+    def _new_encoder(self, cls: type) -> _Encoder:
+        name = self._name_of.get(cls)
+        if name is None:
+            raise LocalProtocolError(f"{cls.__name__} is not a message of this codec: register it")
+        encoder = self._encoders[cls] = _Encoder(
+            prefix=b"{" + json.dumps(name).encode() + b":",
+            serializer=TypeAdapter(cls).serializer,
+            has_detail="detail" in {field.name for field in fields(cls)},
+        )
+        return encoder
 
 
 def _is_array(data: bytes | bytearray) -> bool:

@@ -10,6 +10,7 @@ hostile list of a million wrong elements would cost a million error objects.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -109,10 +110,15 @@ def build_validators(registry: Mapping[str, type]) -> FrameValidators:
     """The validators for frames of the registered message types."""
     definitions: dict[str, CoreSchema] = {}
     unknown = UnknownFields()
+    made: dict[type, CoreSchema] = {}
+    for name, cls in registry.items():
+        base = made.get(cls.__bases__[0])
+        if base is None or inspect.get_annotations(cls):
+            made[cls] = _strict_schema(cls, definitions, unknown, union=not _is_response(name))
+        else:  # another name for the same fields: making its schema again would take as long
+            made[cls] = cast(CoreSchema, {**_without_reference(base), "cls": cls})
     fields = {
-        name: core_schema.typed_dict_field(
-            _strict_schema(cls, definitions, unknown, union=not _is_response(name)), required=False
-        )
+        name: core_schema.typed_dict_field(made[cls], required=False)
         for name, cls in registry.items()
     }
     envelope = _envelope(fields, unknown)
@@ -157,6 +163,11 @@ def build_validators(registry: Mapping[str, type]) -> FrameValidators:
         ),
         unknown=unknown,
     )
+
+
+def _without_reference(schema: CoreSchema) -> dict[str, Any]:
+    """The parts of a class's schema, without the name under which another schema could refer to it."""
+    return {key: part for key, part in schema.items() if key != "ref"}
 
 
 def _is_response(name: str) -> bool:

@@ -21,6 +21,7 @@ from qcore.machines.entity.requests.perform_requests import (
     TypeBody,
     explain,
 )
+from qcore.machines.entity.requests.staging_requests import StageBody, UseStagedBody
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSchemaJson
 from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, exactly_one_key
 
@@ -152,6 +153,8 @@ class _StoreRequest(TypedDict, total=False):
     StoreFindByPath: PathBody
     StoreGetChildren: ChildrenBody
     StoreTakeSnapshot: NoBody
+    StoreStageSnapshot: StageBody
+    StoreUseStagedSnapshot: UseStagedBody
 
 
 #: One request: exactly one key, the name of the message.

@@ -42,7 +42,9 @@ def entity_topic(entity_id: EntityId, field_type: str) -> str:
 
 def type_topic(entity_type: str, field_type: str) -> str:
     """The topic of a field of all entities of a type."""
-    return f"type {to_json(entity_type).decode()} {field_type}"
+    return (
+        f"type {len(entity_type)} {entity_type} {field_type}"  # the length: names may hold spaces
+    )
 
 
 class FieldChanged:

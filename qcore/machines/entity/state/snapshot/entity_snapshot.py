@@ -11,12 +11,16 @@ entity. It is written until a command of apply rules 3 has been applied. Version
 | `["entity", id, created under, created at, fields]` | a sparse record |
 | `["children", [[position, type, number], ...]]` | a part of the list of children of the entity before |
 | `["full", id, created under, fields]` | a full record |
+
+Version 3 is written while a part of `StoreRestoreSnapshot` is staged. Its header describes what is staged (`Staged`).
+The lines of the staged records follow, each after a `+`, and then those of the state as in version 1 or 2, header
+included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from pydantic_core import to_json
@@ -28,11 +32,32 @@ from qcore.machines.entity.state.entity_records import Records, entity_text, own
 from qcore.machines.entity.state.entity_schema import schema_to_json
 from qcore.machines.entity.state.field_values import LargeValue, Value, id_to_json, value_to_json
 from qcore.machines.entity.state.frozen_table import FrozenTable
+from qcore.machines.entity.state.snapshot.staged import Staged
 from qcore.machines.entity.state.type_registry import Schemas
 
 FORMAT: Final = "qcore-entities"
+#: Stands before each line of the staged records.
+STAGED_MARK: Final = "+"
 #: Children in a line.
 CHILDREN_PER_LINE: Final = 1000
+
+
+def state_lines(records: Records, staged: Staged | None) -> Iterator[str]:
+    """Like `snapshot_lines`, with what is staged."""
+    live = snapshot_lines(records)
+    if staged is None:
+        return live
+    header = {
+        "format": FORMAT,
+        "version": 3,
+        "upload": staged.upload,
+        "began_ns": staged.began_ns,
+        "next_part": staged.next_part,
+        "size": staged.size,
+        "last": id_to_json(staged.last),
+    }
+    marked = (STAGED_MARK + line for line in snapshot_lines(staged.records))
+    return chain([to_json(header).decode()], marked, live)
 
 
 def snapshot_lines(records: Records) -> Iterator[str]:

@@ -13,7 +13,7 @@ from qcore.machines.limits import STORE_RULES
 from qcore.node.api.perform_routing import ReplicaRequest, replica_request
 from qcore.node.api.response_forms import ResponseForm, StoreForm
 from qcore.node.application import Operation
-from qcore.store_api.message_table import STORE_MESSAGES, StoreMessage
+from qcore.store_api.message_table import RESTORE, STORE_MESSAGES, StoreMessage
 from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import error_envelope
 
@@ -40,7 +40,9 @@ class StoreRequestHandler:
         self._active_rules = active_rules
         self._submit = submit
         self.handlers: Mapping[type, MessageHandler] = {
-            entry.cls: self._handler(entry) for entry in STORE_MESSAGES.values()
+            entry.cls: self._handler(entry)
+            for entry in STORE_MESSAGES.values()
+            if entry.request != RESTORE
         }
 
     def _handler(self, entry: StoreMessage) -> MessageHandler:
@@ -57,7 +59,7 @@ class StoreRequestHandler:
     ) -> None:
         name = entry.name
         if not isinstance(self._machine, EntityStore):
-            connection.send_encoded(form.failure(message.id, self._other_machine(name)))
+            connection.send_encoded(form.failure(message.id, other_machine(name, self._machine)))
             return
         try:
             kind, payload = entry.payload(message)
@@ -66,22 +68,27 @@ class StoreRequestHandler:
         except RemoteProtocolError as error:
             connection.send(error_envelope(message.id, error))
             return
-        if kind == "write" and self._active_rules() < STORE_RULES:
-            connection.send_encoded(form.failure(message.id, self._too_old(name)))
+        rules = self._active_rules()
+        if kind == "write" and rules < STORE_RULES:
+            connection.send_encoded(form.failure(message.id, too_old(name, rules)))
             return
         self._submit(connection, message.id, form, operation, request)
 
-    def _other_machine(self, name: str) -> QcoreError:
-        return Refused(
-            f"{name}: this node runs the state machine {self._machine.name!r}, and the message is one of the entity "
-            "store: use Perform, or a cluster that was started with --machine entity"
-        )
 
-    def _too_old(self, name: str) -> QcoreError:
-        return IncompatibleVersion(
-            f"{name} needs the apply rules {STORE_RULES}, and the cluster has the rules {self._active_rules()}: they "
-            "rise by themselves once every member runs this version of qcore and is connected; until then use Perform"
-        )
+def other_machine(name: str, machine: StateMachine) -> QcoreError:
+    """The error for a message of the entity store to a node that runs another machine."""
+    return Refused(
+        f"{name}: this node runs the state machine {machine.name!r}, and the message is one of the entity store: use "
+        "Perform, or a cluster that was started with --machine entity"
+    )
+
+
+def too_old(name: str, rules: int) -> QcoreError:
+    """The error for a message that writes while the cluster has older apply rules."""
+    return IncompatibleVersion(
+        f"{name} needs the apply rules {STORE_RULES}, and the cluster has the rules {rules}: they rise by themselves "
+        "once every member runs this version of qcore and is connected; until then use Perform"
+    )
 
 
 _PERFORM: Final = replace(STORE_MESSAGES["StorePerform"], name="Perform")

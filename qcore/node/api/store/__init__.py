@@ -1,0 +1,1 @@
+"""Handles the messages of the entity store at a node."""
