@@ -193,8 +193,7 @@ class Replica:
         for event in events:
             self._on_event[type(event)](event)
         for request in self._leader_wait.advance():
-            self._forget(request)
-            self.fail(request, lost_leader_error(request))
+            self.cancel(request, lost_leader_error(request))
         self._writes.propose(wall_us)
         if self._backlog.busy:
             self._applier.advance()
@@ -416,13 +415,14 @@ class Replica:
             if request.deadline > self._now:
                 self._deadlines.add(request)  # its change must be undone first
                 continue
-            self._forget(request)
-            self.fail(request, error or expiry_error(request))
+            self.cancel(request, error or expiry_error(request))
 
-    def _forget(self, request: PendingRequest) -> None:
+    def cancel(self, request: PendingRequest, error: QcoreError) -> None:
+        """See `ReplicaContext`."""
         self._writes.forget(request)
         self._reads.forget(request)
         self._forwarder.forget(request)
+        self.fail(request, error)
 
     @property
     def now(self) -> int:

@@ -77,6 +77,10 @@ class ReplicaContext(Protocol):
         """Capture the current state for this request: a quorum has confirmed that it is recent."""
         ...
 
+    def cancel(self, request: PendingRequest, error: QcoreError) -> None:
+        """Fail a request that still waits: nothing may answer it later."""
+        ...
+
     def watch_confirmed(self, request: PendingRequest) -> None:
         """Begin this watch: a quorum has confirmed that the state is recent."""
         ...

@@ -14,10 +14,12 @@ from qcore.replica import Replica, ReplicaConfig
 from qcore.replica.events import (
     Applied,
     ClientRequest,
+    Notice,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
     Restored,
+    WatchEnded,
 )
 from qcore.replica.messages import RequestKind
 from tests.core.support.safety_checks import Safety
@@ -36,6 +38,7 @@ class ReplicaDriver(Driver[Replica, ReplicaEvent, ReplicaEffect]):
         config: settings; a test may change them while the node is down.
         machine: makes the state machine of the next life.
         replies: the outcomes of the requests of this life.
+        notices: what the watches of this life received, and how they ended.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class ReplicaDriver(Driver[Replica, ReplicaEvent, ReplicaEffect]):
         self.config = config
         self.machine = machine
         self.replies: list[Reply] = []
+        self.notices: list[Notice | WatchEnded] = []
 
     @property
     def replica(self) -> Replica:
@@ -83,7 +87,7 @@ class ReplicaDriver(Driver[Replica, ReplicaEvent, ReplicaEffect]):
     def _start(
         self, durable: DurableState, rng: random.Random
     ) -> tuple[Replica, list[ReplicaEffect]]:
-        self.replies = []
+        self.replies, self.notices = [], []
         replica = Replica(self.config, self.machine(), durable, rng=rng, now=self.now)
         return replica, replica.step([], self.clock.now, self.clock.wall_us)
 
@@ -95,6 +99,8 @@ class ReplicaDriver(Driver[Replica, ReplicaEvent, ReplicaEffect]):
             case Reply():
                 self.replies.append(effect)
                 self._observer.responded(self, effect)
+            case Notice() | WatchEnded():
+                self.notices.append(effect)
             case Applied(entry=entry):
                 self._observer.applied(self, entry)
             case Restored():

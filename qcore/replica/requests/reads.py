@@ -61,7 +61,7 @@ class Reads:
             if isinstance(due, ClientRequest):
                 self._serve_stale(due, late=deadline <= self._replica.now)
             elif not due.done:
-                self._serve_now(due)
+                self._serve_due(due)
 
     def begin(self, request: PendingRequest) -> None:
         """Ask the core when the read may be served; as a follower, ask the leader."""
@@ -134,9 +134,6 @@ class Reads:
         if request.kind == "snapshot":
             replica.snapshot_confirmed(request)
             return
-        if request.kind == "watch":
-            replica.watch_confirmed(request)
-            return
         if request.kind == "leadership_check":
             replica.succeed(
                 request, Leadership.of(replica.core).to_json(), replica.core.commit_index
@@ -146,9 +143,16 @@ class Reads:
             replica.succeed(request, "", replica.applied_index)
             return
         if self._left > 0:
-            self._serve_now(request)
+            self._serve_due(request)
         else:
             self._due.append((request, request.deadline))
+
+    def _serve_due(self, request: PendingRequest) -> None:
+        if request.kind == "watch":
+            self._left -= 1
+            self._replica.watch_confirmed(request)
+        else:
+            self._serve_now(request)
 
     def _serve_now(self, request: PendingRequest) -> None:
         replica = self._replica

@@ -13,8 +13,10 @@ from typing import Final
 from qcore.machines.interface import Change, WatchFilter
 from qcore.replica.watches.change_history import ChangeHistory, Position
 
-#: The most that one step does: each change that it looks at and each notice cost 1. The last entry may exceed it.
+#: The most that one step does: each change that it looks at and each notice cost 1. The last change may exceed it.
 MAX_STEP_COST: Final = 2000
+#: Topics of a change that cost as much as one notice.
+_TOPICS_PER_COST: Final = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -24,11 +26,13 @@ class Watch:
     Attributes:
         watch_id: its number.
         filter: what it receives.
+        topic: the filter's topic when the watch began.
         after: it receives changes behind this position.
     """
 
     watch_id: int
     filter: WatchFilter
+    topic: str
     after: Position
 
 
@@ -107,31 +111,47 @@ class CatchUp:
         while self._passes and left > 0:
             current = self._passes[0]
             current.begun = True
-            left -= self._advance(current)
+            left -= self._advance(current, left)
 
-    def _advance(self, current: _Pass) -> int:
-        """Pass the next entry to the watches. Returns the cost."""
-        if current.position < self._history.dropped:
-            self._end(current, self._lost)
+    def _advance(self, current: _Pass, budget: int) -> int:
+        """Pass changes of the next entry to the watches, as the budget allows. Returns the cost."""
+        if not current.watches:
+            self._passes.remove(current)
             return 1
+        if current.position < self._history.dropped:
+            return self._lose(current)
         entry = self._history.entry_after(current.position)
         if entry is None:
             self._end(current, self._caught_up)
             return 1
-        cost = len(entry.changes)
-        for sequence, change in enumerate(entry.changes):
-            place = (entry.index, sequence)
-            if place <= current.position:
-                continue
-            current.position = place
-            for topic in change.topics:
+        index, seen = current.position
+        cost = 1
+        for sequence in range(max(0, seen + 1) if index == entry.index else 0, len(entry.changes)):
+            if cost >= budget:
+                return cost  # the next step continues within the entry
+            change = entry.changes[sequence]
+            current.position = place = (entry.index, sequence)
+            topics = change.topics
+            cost += 1 + len(topics) // _TOPICS_PER_COST
+            for topic in topics:
                 for watch in [*current.watches.get(topic, {}).values()]:
                     if place > watch.after:
                         self._notify(watch, entry.index, sequence, change)
                         cost += 1
         # The next entry is looked for behind all changes of this one.
-        current.position = max(current.position, (entry.index + 1, -1))
+        current.position = (entry.index + 1, -1)
         return cost
+
+    def _lose(self, current: _Pass) -> int:
+        """The history dropped changes that the pass has not read. Watches that do not need them go on."""
+        dropped = self._history.dropped
+        watches = [watch for held in current.watches.values() for watch in held.values()]
+        for watch in watches:
+            if watch.after < dropped:
+                self.remove(watch)
+                self._lost(watch)
+        current.position = dropped
+        return 1 + len(watches)
 
     def _end(self, ended: _Pass, then: Callable[[Watch], None]) -> None:
         self._passes.remove(ended)
@@ -143,13 +163,13 @@ class CatchUp:
 
 def add_watch(by_topic: ByTopic, watch: Watch) -> None:
     """Add a watch under its topic."""
-    by_topic.setdefault(watch.filter.topic, {})[watch.watch_id] = watch
+    by_topic.setdefault(watch.topic, {})[watch.watch_id] = watch
 
 
 def remove_watch(by_topic: ByTopic, watch: Watch) -> None:
     """Remove a watch, if it is there."""
-    watches = by_topic.get(watch.filter.topic)
+    watches = by_topic.get(watch.topic)
     if watches is not None:
         watches.pop(watch.watch_id, None)
         if not watches:
-            del by_topic[watch.filter.topic]
+            del by_topic[watch.topic]

@@ -21,6 +21,7 @@ from qcore.errors import (
     Overloaded,
     QcoreError,
     Refused,
+    StateMachineFailed,
     StoreError,
     TooLarge,
     WatchCompacted,
@@ -36,7 +37,7 @@ from qcore.machines.interface import (
 )
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import BeginWatch, EndWatch, Notice, WatchEnded
-from qcore.replica.machine_results import exception_text
+from qcore.replica.machine_results import exception_text, result_of_query
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.flow_control import retry_after_ms
 from qcore.replica.requests.pending import PendingRequest
@@ -46,8 +47,10 @@ from qcore.replica.watches.change_history import ChangeHistory
 
 #: The longest request to watch, characters.
 MAX_REQUEST_CHARS: Final = 64 * 1024
-#: Notices that cost as much as one small command.
-_NOTICES_PER_COST: Final = 8
+#: How many watches with a position one step begins. The next steps begin the others.
+MAX_BEGUN_PER_STEP: Final = 512
+#: A notice costs as much as looking up this many topics; and that many notices cost as much as one small command.
+_NOTICE_COST: Final = 8
 
 
 class ChangeRecorder:
@@ -66,7 +69,8 @@ class ChangeRecorder:
         """See `StateMachine.apply`."""
         result = self._apply(command, context)
         if self._machine is not None:
-            self._changes = self._machine.last_changes()
+            # The history keeps them, so they must not change with the machine's own list.
+            self._changes = tuple(self._machine.last_changes())
         return result
 
     def take(self) -> Sequence[Change]:
@@ -135,7 +139,11 @@ class Watches:
     @property
     def busy(self) -> bool:
         """Whether the next step has work here, unless a snapshot is being restored."""
-        return self._catch_up.busy
+        return self._catch_up.busy or self._may_begin
+
+    @property
+    def _may_begin(self) -> bool:
+        return bool(self._behind) and self._behind[0][0] <= self._replica.readable_index
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -156,7 +164,10 @@ class Watches:
         index, sequence = event.after
         self._order += 1
         heapq.heappush(self._behind, (index - (sequence < 0), self._order, held))
-        self.advance()
+        if len(self._behind) > 64 + 2 * len(self._beginning):
+            # Most have their outcome, and wait for indexes that this node may never reach.
+            self._behind = [item for item in self._behind if item[2].request in self._by_request]
+            heapq.heapify(self._behind)
 
     def _rejection(self, event: BeginWatch) -> QcoreError | None:
         if not isinstance(self._machine, SupportsChanges):
@@ -183,7 +194,8 @@ class Watches:
             return  # the watch was ended meanwhile
         found = self._filter(held)
         if found is not None:
-            watch = Watch(held.event.watch_id, found, (self._replica.applied_index + 1, -1))
+            after = (self._replica.applied_index + 1, -1)
+            watch = Watch(held.event.watch_id, *found, after)
             self._watches[watch.watch_id] = watch
             add_watch(self._live, watch)
             self._succeed(held, watch)
@@ -198,20 +210,29 @@ class Watches:
             return
         found = self._filter(held)
         if found is not None:
-            watch = Watch(held.event.watch_id, found, after)
+            watch = Watch(held.event.watch_id, *found, after)
             self._watches[watch.watch_id] = watch
             self._catch_up.add(watch)
             self._succeed(held, watch)
 
-    def _filter(self, held: _Beginning) -> WatchFilter | None:
-        """What the watch receives; None if the request is rejected."""
+    def _filter(self, held: _Beginning) -> tuple[WatchFilter, str] | None:
+        """What the watch receives, and its topic; None if the request is rejected."""
         machine, text = self._machine, held.event.request
         try:
-            if isinstance(machine, SupportsWatchRequests):
-                return machine.watch_filter(text)
-            return _Topic(text)
+            if not isinstance(machine, SupportsWatchRequests):
+                return _Topic(text), text
+            found = machine.watch_filter(text)
+            topic: object = found.topic
+            if isinstance(topic, str):
+                return found, topic
+            failure = StoreError(
+                f"the state machine failed on the request to watch: the topic is of the type {type(topic).__name__}, "
+                "not text"
+            )
         except StoreError as error:
-            failure = error
+            failure = (
+                error if exception_text(error) == str(error) else StoreError(exception_text(error))
+            )
         except Exception as error:  # noqa: BLE001 - user code; a watch changes nothing
             failure = StoreError(
                 f"the state machine failed on the request to watch: {type(error).__name__}: {exception_text(error)}"
@@ -237,8 +258,7 @@ class Watches:
             return
         held = self._beginning.get(event.watch_id)
         if held is not None:
-            self._forget(held)
-            self._replica.fail(held.request, Refused("the watch was ended before it began"))
+            self._replica.cancel(held.request, Refused("the watch was ended before it began"))
 
     def failed(self, request: PendingRequest) -> None:
         """The request has an outcome that was not decided here: nothing of it may remain."""
@@ -265,24 +285,33 @@ class Watches:
     # -- changes ---------------------------------------------------------------------------------
 
     def applied(self, entry: Entry, changes: Sequence[Change]) -> int:
-        """The entry was applied and made these changes. Returns the cost of the notices."""
+        """The entry was applied and made these changes. Returns the cost of the notices.
+
+        Raises:
+            StateMachineFailed: a change raised.
+        """
         index = entry.index
         if any(isinstance(change, StateReplaced) for change in changes):
             self.replaced(index)
             return 0
-        self.history.add(index, changes)
-        live = self._live
-        if not live:
-            return 0
-        notices = 0
+        try:
+            self.history.add(index, changes)
+            return self._notify_live(index, changes) if self._live else 0
+        except Exception as raised:  # the boundary to user code
+            raise _change_failed(f"the changes of entry {index}", raised) from raised
+
+    def _notify_live(self, index: int, changes: Sequence[Change]) -> int:
+        live, cost = self._live, 0
         for sequence, change in enumerate(changes):
-            for topic in change.topics:
+            topics = change.topics
+            cost += len(topics)
+            for topic in topics:
                 watches = live.get(topic)
                 if watches is not None:
                     for watch in [*watches.values()]:
                         self._notify(watch, index, sequence, change, live=True)
-                    notices += len(watches)
-        return notices // _NOTICES_PER_COST
+                    cost += _NOTICE_COST * len(watches)
+        return cost // _NOTICE_COST**2
 
     def replaced(self, index: int) -> None:
         """The whole state was replaced by that of this index: no watch can go on."""
@@ -295,13 +324,17 @@ class Watches:
 
     def advance(self) -> None:
         """Begin the watches whose position the state has reached, and read a bounded part of the history."""
-        readable = self._replica.readable_index
-        while self._behind and self._behind[0][0] <= readable:
+        left = MAX_BEGUN_PER_STEP
+        while self._may_begin and left > 0:
             held = heapq.heappop(self._behind)[2]
             if held.request in self._by_request:
                 self._resume(held)
-        if self._catch_up.busy and readable >= 0:
-            self._catch_up.advance()
+                left -= 1
+        if self._catch_up.busy and self._replica.readable_index >= 0:
+            try:
+                self._catch_up.advance()
+            except Exception as raised:  # the boundary to user code
+                raise _change_failed("earlier changes", raised) from raised
 
     def _notify_late(self, watch: Watch, index: int, sequence: int, change: Change) -> None:
         self._notify(watch, index, sequence, change, live=False)
@@ -317,11 +350,19 @@ class Watches:
             failed = StoreError(
                 f"the state machine failed on a notice: {type(error).__name__}: {exception_text(error)}"
             )
-            self.end(EndWatch(watch.watch_id))
-            self._replica.emit(WatchEnded(watch.watch_id, failed))
+            self._fail(watch, failed)
             return
-        if body is not None:
-            self._replica.emit(Notice(watch.watch_id, index, sequence, body))
+        if body is None:
+            return
+        text = result_of_query(body)
+        if isinstance(text, str):
+            self._replica.emit(Notice(watch.watch_id, index, sequence, text))
+        else:
+            self._fail(watch, text)
+
+    def _fail(self, watch: Watch, error: QcoreError) -> None:
+        self.end(EndWatch(watch.watch_id))
+        self._replica.emit(WatchEnded(watch.watch_id, error))
 
     def _caught_up(self, watch: Watch) -> None:
         add_watch(self._live, watch)
@@ -336,3 +377,10 @@ class Watches:
             f"the changes before index {first} are gone: read the state again, then watch without a position",
             first,
         )
+
+
+def _change_failed(what: str, raised: Exception) -> StateMachineFailed:
+    return StateMachineFailed(
+        f"reading {what} raised {type(raised).__name__}: {exception_text(raised)}; this node stops: topics and size of "
+        "a change must not raise"
+    )

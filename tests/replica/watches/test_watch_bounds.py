@@ -1,0 +1,421 @@
+"""The limits of watches: requests, steps, memory, and machines that break their promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import cast
+
+import pytest
+
+from qcore.errors import (
+    Overloaded,
+    QcoreError,
+    Refused,
+    ResultInvalid,
+    StateMachineFailed,
+    StoreError,
+    TooLarge,
+    WatchCompacted,
+)
+from qcore.machines.interface import (
+    Change,
+    StateReplaced,
+    TopicChange,
+    WatchFilter,
+)
+from qcore.machines.register import KeyValueMachine
+from qcore.replica.events import BeginWatch
+from qcore.replica.watches import catch_up, watch_table
+from qcore.replica.watches.catch_up import CatchUp, Watch
+from qcore.replica.watches.change_history import ChangeHistory, Position
+from tests.driver.replicas import ReplicaCluster
+from tests.replica.watches.watchers import WatchedCluster, Watcher, put
+
+
+def led(**bounds: int) -> WatchedCluster:
+    cluster = WatchedCluster(**bounds)
+    cluster.elect(1)
+    return cluster
+
+
+# -- requests -------------------------------------------------------------------------------------
+
+
+def test_the_number_of_watches_is_bounded() -> None:
+    """Those that wait count too; those that ended do not."""
+    cluster = led(watches=2)
+    leader = cluster.drivers[1]
+    first = Watcher(leader, 1)
+    cluster.settle()
+    Watcher(leader, 2, after=(1000, 0), timeout_ms=60_000)
+    assert isinstance(Watcher(leader, 3).rejection, Overloaded)
+    first.end()
+    again = Watcher(leader, 4)
+    cluster.settle()
+    assert again.begun_at
+
+
+def test_the_length_of_a_request_is_bounded() -> None:
+    cluster = led()
+    leader = cluster.drivers[1]
+    longest = "x" * watch_table.MAX_REQUEST_CHARS
+    allowed = Watcher(leader, 1, longest)
+    cluster.settle()
+    assert allowed.begun_at
+    assert isinstance(Watcher(leader, 2, longest + "x").rejection, TooLarge)
+
+
+def test_requests_that_ended_are_forgotten() -> None:
+    """Clients may name indexes that the node never reaches."""
+    cluster = led()
+    leader = cluster.drivers[1]
+    for number in range(500):
+        Watcher(leader, number, after=(10**9, 0)).end()
+    held = leader.replica.watches._behind
+    assert len(held) <= 65
+
+
+def test_a_machine_without_changes_cannot_be_watched() -> None:
+    class Mute(KeyValueMachine):
+        last_changes = None  # type: ignore[assignment] # it has no such method
+
+    watcher = Watcher(machine_of(Mute).drivers[1], 1)
+    assert isinstance(watcher.rejection, Refused)
+    assert "last_changes" in str(watcher.rejection)
+
+
+# -- steps ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [None, (1, 0)])
+def test_a_step_begins_a_bounded_number_of_watches(
+    after: Position | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_table, "MAX_BEGUN_PER_STEP", 10)
+    monkeypatch.setattr("qcore.replica.requests.reads.MAX_READ_COST", 10)
+    cluster = led()
+    leader = cluster.drivers[1]
+    leader.step(*[BeginWatch(n, n, "x", after, 1000) for n in range(35)])
+    for envelope in cluster.network.hold_back(lambda envelope: envelope.to != 1):
+        cluster.deliver_envelope(envelope)
+    begun = [0, len(leader.replica.watches)]
+    for _ in range(20):
+        if cluster.network.messages:
+            cluster.deliver()
+        else:
+            leader.tick()
+        begun.append(len(leader.replica.watches))
+    assert begun[-1] == 35
+    assert max(after - before for before, after in pairwise(begun)) <= 10
+
+
+def test_an_entry_with_many_changes_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "MAX_STEP_COST", 50)
+    history = ChangeHistory(1000, 1 << 20)
+    history.add(3, [TopicChange(("x",), str(n)) for n in range(200)])
+    seen: list[Position] = []
+    live: list[Watch] = []
+    reader = CatchUp(
+        history, lambda _, index, sequence, __: seen.append((index, sequence)), live.append, _never
+    )
+    for number in range(3):
+        reader.add(Watch(number, _any_filter(), "x", (3, 9)))
+    before = 0
+    while reader.busy:
+        reader.advance()
+        assert len(seen) - before <= 51
+        before = len(seen)
+    assert len(live) == 3
+    assert seen == [(3, n) for n in range(10, 200) for _ in range(3)]
+
+
+def test_notices_delay_the_entries_behind_them() -> None:
+    """A field that many clients watch must not make a step long."""
+    cluster = led(watches=20_000)
+    follower = cluster.drivers[2]
+    cluster.pass_time(100)
+    at = follower.replica.applied_index
+    follower.step(*[BeginWatch(n, n, "x", (at, 0), 1000) for n in range(8_000)])
+    while len(follower.replica.watches) < 8_000 or follower.replica.watches.busy:
+        follower.tick()
+    cluster.network.cut.add((1, 2))
+    cluster.write(cluster.drivers[1], "x", *range(20))
+    cluster.heal()
+    most = 0
+    while follower.replica.applied_index < cluster.drivers[1].replica.applied_index:
+        before = len(follower.notices)
+        cluster.pass_time(50) if not follower.replica.has_apply_backlog else follower.tick()
+        most = max(most, len(follower.notices) - before)
+    assert len(follower.notices) == 20 * 8_000
+    assert most < 5 * 8_000
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+def test_the_history_drops_whole_entries() -> None:
+    history = ChangeHistory(4, 1 << 20)
+    history.add(5, [TopicChange(("x",), "1")] * 3)
+    history.add(7, [TopicChange(("x",), "1")] * 2)
+    assert history.dropped == (5, 2)
+    assert history.first_index == 6
+    found = history.entry_after((5, 2))
+    assert found is not None
+    assert found.index == 7
+    history.add(8, [TopicChange(("x",), "1")] * 9)
+    assert history.entry_after((5, 2)) is None
+    assert history.first_index == 9
+
+
+def test_the_history_is_bounded_in_bytes() -> None:
+    history = ChangeHistory(1000, 10_000)
+    for index in range(1, 100):
+        history.add(index, [TopicChange(("x",), "1" * 1000)])
+    kept = 100 - history.first_index
+    assert 5 <= kept <= 10
+
+
+def test_a_loss_ends_only_the_watches_that_it_concerns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "MAX_STEP_COST", 5)
+    history = ChangeHistory(20, 1 << 20)
+    for index in range(1, 21):
+        history.add(index, [TopicChange(("x",), "1")])
+    seen: dict[int, list[int]] = {1: [], 2: []}
+    live: list[int] = []
+    lost: list[int] = []
+    reader = CatchUp(
+        history,
+        lambda watch, index, _, __: seen[watch.watch_id].append(index),
+        lambda watch: live.append(watch.watch_id),
+        lambda watch: lost.append(watch.watch_id),
+    )
+    reader.add(Watch(1, _any_filter(), "x", (0, 2**63 - 1)))
+    reader.add(Watch(2, _any_filter(), "x", (18, 0)))
+    reader.advance()
+    for index in range(21, 36):
+        history.add(index, [TopicChange(("x",), "1")])
+    while reader.busy:
+        reader.advance()
+    assert (lost, live) == ([1], [2])
+    assert seen[2] == [*range(19, 36)]
+
+
+# -- machines ------------------------------------------------------------------------------------
+
+
+def machine_of(machine: Callable[[], KeyValueMachine]) -> ReplicaCluster:
+    cluster = ReplicaCluster(machine=machine)
+    cluster.elect(1)
+    return cluster
+
+
+def test_a_command_that_replaces_the_state_ends_all_watches() -> None:
+    class Replaces(KeyValueMachine):
+        def last_changes(self) -> Sequence[Change]:
+            changes = super().last_changes()
+            return [StateReplaced()] if changes and "replace" in changes[0].body else changes
+
+    cluster = machine_of(Replaces)
+    leader = cluster.drivers[1]
+    live, reading = Watcher(leader, 1), Watcher(leader, 2, after=(1, 0))
+    cluster.settle()
+    for value in (1, "replace", 2):
+        leader.request(100, put("x", value))
+        cluster.settle()
+    last = leader.replica.applied_index
+    for watcher in (live, reading):
+        assert watcher.values == [1]
+        assert watcher.compacted
+    late = [Watcher(leader, 3 + n, after=(last - 2 + n, 0)) for n in range(3)]
+    assert [watcher.compacted for watcher in late] == [True, True, False]
+    assert Watcher(leader, 9, after=(last, -1)).values == [2]
+
+
+class Reuses(KeyValueMachine):
+    """Returns the same list for each command."""
+
+    held: list[Change]
+
+    def last_changes(self) -> Sequence[Change]:
+        self.held = getattr(self, "held", [])
+        self.held[:] = super().last_changes()
+        return self.held
+
+
+def test_the_history_does_not_change_with_the_machine() -> None:
+    cluster = machine_of(Reuses)
+    leader = cluster.drivers[1]
+    for value in (1, 2, 3):
+        leader.request(100, put("x", value))
+        cluster.settle()
+    assert Watcher(leader, 1, after=(1, 0)).values == [1, 2, 3]
+
+
+class BadChange:
+    """A change one of whose attributes raises."""
+
+    def __init__(self, change: Change, bad: str) -> None:
+        self._change, self._bad = change, bad
+
+    def __getattr__(self, name: str) -> object:
+        if name == self._bad:
+            raise ValueError(f"no {name}")
+        return getattr(self._change, name)
+
+
+@pytest.mark.parametrize("bad", ["topics", "size_bytes"])
+def test_a_new_change_that_raises_stops_the_node(bad: str) -> None:
+    cluster = machine_of(raising(bad))
+    Watcher(cluster.drivers[1], 1, after=(1, 0))
+    cluster.drivers[1].request(100, put("x", 1))
+    with pytest.raises(StateMachineFailed, match=f"no {bad}"):
+        cluster.settle()
+
+
+def test_an_old_change_that_raises_stops_the_node() -> None:
+    cluster = machine_of(raising("topics"))
+    cluster.drivers[1].request(100, put("x", 1))
+    cluster.settle()
+    with pytest.raises(StateMachineFailed, match="no topics"):
+        Watcher(cluster.drivers[1], 2, after=(1, 0))
+
+
+def raising(bad: str) -> type[KeyValueMachine]:
+    class Raises(KeyValueMachine):
+        def last_changes(self) -> Sequence[Change]:
+            return [cast(Change, BadChange(change, bad)) for change in super().last_changes()]
+
+    return Raises
+
+
+def test_last_changes_that_raise_stop_the_node() -> None:
+    class Raises(KeyValueMachine):
+        def last_changes(self) -> Sequence[Change]:
+            raise ValueError("no changes")
+
+    cluster = machine_of(Raises)
+    cluster.drivers[1].request(100, put("x", 1))
+    with pytest.raises(StateMachineFailed, match="no changes"):
+        cluster.settle()
+
+
+class Filters(KeyValueMachine):
+    """Gives its watches what a test sets."""
+
+    filter: object = None
+    error: Exception | None = None
+
+    def watch_filter(self, request: str) -> WatchFilter:
+        if self.error is not None:
+            raise self.error
+        return cast(WatchFilter, self.filter)
+
+
+class Filter:
+    """A filter with any topic that gives or raises `outcome`."""
+
+    def __init__(self, outcome: object, topic: object = "x") -> None:
+        self.topic, self._outcome = topic, outcome
+
+    def notice(self, change: Change, *, live: bool) -> str | None:
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return cast(str, self._outcome)
+
+
+def _any_filter() -> WatchFilter:
+    return cast(WatchFilter, Filter("1"))
+
+
+def _never(_: object) -> None:
+    raise AssertionError("not expected")
+
+
+def filters(found: object = None, error: Exception | None = None) -> ReplicaCluster:
+    class Machine(Filters):
+        pass
+
+    Machine.filter, Machine.error = found, error
+    return machine_of(Machine)
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "text"),
+    [
+        (None, None, "topic"),
+        (Filter("1", topic=7), None, "int"),
+        (Filter("1", topic=[]), None, "list"),
+        (None, StoreError("no such field"), "no such field"),
+        (None, StoreError("no \ud800"), "no ?"),
+        (None, ValueError("oops"), "ValueError: oops"),
+    ],
+)
+@pytest.mark.parametrize("after", [None, (1, 0)])
+def test_a_request_that_the_machine_rejects_is_answered(
+    found: object, error: Exception | None, text: str, after: Position | None
+) -> None:
+    cluster = filters(found, error)
+    watcher = Watcher(cluster.drivers[1], 1, after=after)
+    cluster.settle()
+    assert isinstance(watcher.rejection, StoreError)
+    assert text in str(watcher.rejection)
+    assert len(cluster.drivers[1].replica.watches) == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [(ValueError("oops"), StoreError), (7, ResultInvalid), ('"\ud800"', ResultInvalid)],
+)
+@pytest.mark.parametrize("live", [True, False])
+def test_a_faulty_notice_ends_only_its_watch(
+    outcome: object, error: type[QcoreError], live: bool
+) -> None:
+    cluster = filters(Filter(outcome))
+    leader = cluster.drivers[1]
+    if not live:
+        leader.request(100, put("x", 1))
+        cluster.settle()
+    watcher = Watcher(leader, 1, after=(1, 0))
+    for value in (2, 3):
+        leader.request(100, put("x", value))
+        cluster.settle()
+        assert leader.replies[-1].error is None
+    assert watcher.notices == []
+    assert [type(each) for each in watcher.ended] == [error]
+    assert len(leader.replica.watches) == 0
+
+
+class RestoresSlowly(KeyValueMachine):
+    """Needs many steps to restore."""
+
+    def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
+        yield from super().restore_gradually(chunks)
+        for _ in range(20):
+            yield
+
+
+def test_nothing_begins_while_a_snapshot_is_being_restored() -> None:
+    """The state is that of no index."""
+    cluster = led(snapshot_entries=4)
+    cluster.isolate(3)
+    cluster.write(cluster.drivers[1], "x", *range(30))
+    cluster.machine = RestoresSlowly
+    follower = cluster.restart(3)
+    cluster.heal()
+    for _ in range(200):
+        if follower.replica.restoring:
+            break
+        cluster.advance(5)
+        cluster.drivers[1].tick()
+        while cluster.network.messages and not follower.replica.restoring:
+            cluster.deliver()
+    assert follower.replica.restoring
+    watcher = Watcher(follower, 1, after=(1, 0))
+    assert follower.replica.restoring
+    assert watcher.replies == []
+    cluster.pass_time(300)
+    while follower.replica.has_apply_backlog:
+        follower.tick()
+    follower.tick()
+    assert isinstance(watcher.rejection, WatchCompacted)
