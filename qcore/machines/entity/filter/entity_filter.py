@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from qcore.errors import BadFilter, StoreError
+from qcore.errors import BadFilter, StoreError, TooManyOperations
 from qcore.machines.entity.filter.filter_text import FilterText, position, rewrite
 from qcore.machines.entity.indirection import SEPARATOR, resolve
 from qcore.machines.entity.quoted_text import quoted
@@ -68,17 +68,14 @@ class Filter:
         return result
 
     def _value(self, transaction: Transaction, entity: Entity, path: str, offset: int) -> object:
-        before = transaction.operations
         try:
             target = resolve(transaction, entity.entity_id, path)
             if target.part is not None:
                 return None
             value = transaction.field(target.entity, target.field_type).value
-        except StoreError:
-            if transaction.operations > before + len(
-                path
-            ):  # pragma: no cover  # a path has fewer segments
-                raise
+        except TooManyOperations:
+            raise
+        except StoreError:  # the path leads nowhere
             return None
         size = value_bytes(value)
         transaction.count(size // _BYTES_PER_STEP)
