@@ -41,7 +41,9 @@ def move_entity(transaction: Transaction, entity_id: EntityId, parent_id: Entity
                 f"entity {quoted(str(parent_id))} cannot be a parent: its type has no field Children"
             )
         _check_cycle(transaction, entity_id, parent)
-    for listing in dict.fromkeys((entity.created_under, transaction.reference(entity, PARENT))):
+    # A client may also have written it into the new parent's list.
+    listings = (entity.created_under, transaction.reference(entity, PARENT), parent_id)
+    for listing in dict.fromkeys(listings):
         before = None if listing is None else transaction.find(listing)
         if before is not None:
             transaction.drop_children(before, [entity_id])

@@ -89,6 +89,14 @@ def test_parents_need_children_and_renaming_needs_a_name() -> None:
     harness.ok("StoreMoveEntity", entity_id=one, parent_id=None)
 
 
+def test_a_move_lists_a_child_once_whatever_clients_wrote() -> None:
+    harness = people()
+    folder, user = harness.create("Folder", None, "f"), harness.create("User", None, "u")
+    harness.update(write(folder, "Children", {"EntityList": [user]}))
+    harness.ok("StoreMoveEntity", entity_id=user, parent_id=folder)
+    assert children(harness, folder) == [user]
+
+
 def test_children_keep_their_order_and_a_moved_one_comes_last() -> None:
     harness = people()
     root = harness.create("Folder", None, "Root")
