@@ -37,11 +37,7 @@ class StoreMessage:
 
     def payload(self, message: Any) -> tuple[RequestKind, str]:
         """Return whether a message reads or writes, and the command or query for the store."""
-        body = {
-            name: value
-            for name in self.body
-            if (value := getattr(message, name)) is not None or name != "filter"
-        }
+        body = {name: getattr(message, name) for name in self.body}
         kind: RequestKind = "read" if STORE_OPERATIONS[self.request].reads(body) else "write"
         return kind, to_json({self.request: body}).decode()
 

@@ -24,7 +24,7 @@ from qcore.machines.entity.requests.staging_requests import StageBody
 from qcore.machines.entity.requests.store_requests import parse_store_request
 from qcore.machines.entity.state.entity_records import Records
 from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json
-from qcore.machines.entity.state.field_values import id_from_json, id_to_json
+from qcore.machines.entity.state.field_values import id_from_json, id_to_json, optional_id_from_json
 from qcore.machines.entity.state.snapshot.entity_snapshot import state_lines
 from qcore.machines.entity.state.snapshot.staged import Staged
 from qcore.machines.entity.state.snapshot.state_reader import StateReader
@@ -94,12 +94,7 @@ class EntityStore:
             keeps_kinds=context.rules >= STORE_RULES,
         )
         text, done = _attempt(transaction, request)
-        self._note_cost(transaction)
-        if done:
-            transaction.commit()
-            self.changes = transaction.changes
-        else:
-            transaction.roll_back()
+        self._end(transaction, done=done)
         return text
 
     def _apply_store_request(self, command: str, context: ApplyContext) -> str:
@@ -110,12 +105,7 @@ class EntityStore:
             self._records, context.index, time_ns, sparse=True, keeps_kinds=True
         )
         text, done = _attempt_store_request(transaction, command)
-        self._note_cost(transaction)
-        if done:
-            transaction.commit()
-            self.changes = transaction.changes
-        else:
-            transaction.roll_back()
+        self._end(transaction, done=done)
         return text
 
     def _restore_part(self, command: str, time_ns: int) -> str:
@@ -192,6 +182,15 @@ class EntityStore:
             text, _ = _attempt(transaction, request)
         self._note_cost(transaction)
         return text
+
+    def _end(self, transaction: Transaction, *, done: bool) -> None:
+        """Commit a command's transaction, or roll it back."""
+        self._note_cost(transaction)
+        if done:
+            transaction.commit()
+            self.changes = transaction.changes
+        else:
+            transaction.roll_back()
 
     def _note_cost(self, transaction: Transaction) -> None:
         self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_PER_COST_UNIT
@@ -305,8 +304,7 @@ def _attempt(transaction: Transaction, request: Command) -> tuple[str, bool]:
 def _perform(transaction: Transaction, request: Command) -> dict[str, object]:
     if "CreateEntity" in request:
         create = request["CreateEntity"]
-        parent = create["parent_id"]
-        parent_id = None if parent is None else id_from_json(parent)
+        parent_id = optional_id_from_json(create["parent_id"])
         created = create_entity(transaction, create["entity_type"], parent_id, create["name"])
         return {"response": id_to_json(created)}
     if "DeleteEntity" in request:

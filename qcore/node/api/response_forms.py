@@ -7,7 +7,7 @@ from typing import Protocol
 
 from qcore.errors import QcoreError, to_wire
 from qcore.node.application import Application
-from qcore.transport.codec.codec import encode_response
+from qcore.transport.codec.codec import encode_failure, encode_response
 
 
 class ResponseForm(Protocol):
@@ -79,11 +79,7 @@ class StoreForm:
         return self._failure(message_id, text, detail)
 
     def _failure(self, message_id: str, text: str, detail: object) -> bytes:
-        if self._bare:
-            envelope: dict[str, object] = {
-                "Error": {"id": message_id, "error": text, "detail": detail}
-            }
-        else:
-            content = {"id": message_id, "response": {"Err": text}, "detail": detail}
-            envelope = {self._name: content}
-        return json.dumps(envelope).encode()
+        if not self._bare:
+            return encode_failure(self._name, message_id, text, detail)
+        error = {"id": message_id, "error": text, "detail": detail}
+        return json.dumps({"Error": error}).encode()

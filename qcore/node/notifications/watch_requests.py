@@ -31,7 +31,7 @@ from qcore.store_api.watch_messages import (
     UnwatchChanges,
     WatchChanges,
 )
-from qcore.transport.codec.codec import encode_response
+from qcore.transport.codec.codec import encode_failure, encode_response
 from qcore.transport.server.server import MessageHandler, ServerConnection
 
 #: A client whose registration is rejected should wait this long, milliseconds.
@@ -241,9 +241,7 @@ class WatchRequestHandler:
 
 def _failure(name: str, message_id: str, error: QcoreError) -> bytes:
     """The response to a registration with the message `name` that failed."""
-    text, detail = to_wire(error)
-    content = {"id": message_id, "response": {"Err": text}, "detail": detail}
-    return json.dumps({f"{name}Response": content}).encode()
+    return encode_failure(f"{name}Response", message_id, *to_wire(error))
 
 
 def _new_watch(name: str, request: str, owner: ConnectionWatches) -> ClientWatch:

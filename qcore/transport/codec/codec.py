@@ -277,4 +277,10 @@ def encode_response(name: str, message_id: str, response_json: str) -> bytes:
     return f'{{"{name}":{{"id":{json.dumps(message_id)},"response":{response_json}}}}}'.encode()
 
 
-__all__ = ["MAX_ENVELOPES", "Codec", "Malformed", "encode_response"]
+def encode_failure(name: str, message_id: str, text: str, detail: object) -> bytes:
+    """The envelope of a response that reports an error."""
+    content = {"id": message_id, "response": {"Err": text}, "detail": detail}
+    return json.dumps({name: content}).encode()
+
+
+__all__ = ["MAX_ENVELOPES", "Codec", "Malformed", "encode_failure", "encode_response"]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from pydantic_core import to_json
 
 from qcore.errors import BadRequest, ResponseTooLarge, StoreError
-from qcore.machines.entity.operations.create_delete import create_entity, delete_entity
+from qcore.machines.entity.operations.create_delete import create_entity
+from qcore.machines.entity.operations.entities import ENTITY_OPERATIONS
 from qcore.machines.entity.operations.store_operation import StoreOperation
-from qcore.machines.entity.operations.tree import move_entity, rename_entity
+from qcore.machines.entity.operations.tree import TREE_OPERATIONS
 from qcore.machines.entity.operations.update_fields import update_entity
 from qcore.machines.entity.requests.bulk_requests import BulkBody
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.field_values import id_from_json, id_to_json
+from qcore.machines.entity.state.field_values import id_to_json, optional_id_from_json
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.limits import MAX_WRITE_RESPONSE_BYTES
 
@@ -31,7 +31,7 @@ def _bulk(transaction: Transaction, body: BulkBody) -> str:
         try:
             transaction.count(1)
             filled = _fill_in(fields, created)
-            result = _EXECUTE[kind](transaction, filled, created, position)
+            result = _execute(transaction, kind, filled, created, position)
         except StoreError as error:
             error.args = (f"requests[{position}].{kind}: {error}",)
             raise
@@ -66,54 +66,29 @@ def _created_id(position: int, created: Created) -> object:
     return id_to_json(found)
 
 
-# `Any` in the functions below: a request of the list, validated by its form, with its ids filled in.
-
-
-def _create(transaction: Transaction, body: Any, created: Created, position: int) -> str:
-    parent = body["parent_id"]
-    parent_id = None if parent is None else id_from_json(parent)
-    made = create_entity(transaction, body["entity_type"], parent_id, body["name"])
-    created[position] = made
-    return to_json({"CreateEntity": {"entity_id": id_to_json(made)}}).decode()
-
-
-def _delete(transaction: Transaction, body: Any, _: Created, __: int) -> str:
-    delete_entity(transaction, id_from_json(body["entity_id"]))
-    return '{"DeleteEntity":null}'
-
-
-def _rename(transaction: Transaction, body: Any, _: Created, __: int) -> str:
-    rename_entity(transaction, id_from_json(body["entity_id"]), body["name"])
-    return '{"RenameEntity":null}'
-
-
-def _move(transaction: Transaction, body: Any, _: Created, __: int) -> str:
-    parent = body["parent_id"]
-    move_entity(
-        transaction,
-        id_from_json(body["entity_id"]),
-        None if parent is None else id_from_json(parent),
-    )
-    return '{"MoveEntity":null}'
-
-
-def _read(transaction: Transaction, body: Any, _: Created, __: int) -> str:
-    (text,) = update_entity(transaction, [{"Read": body}])
+# `Any`: a request of the list, validated by its form, with its ids filled in.
+def _execute(
+    transaction: Transaction, kind: str, body: Any, created: Created, position: int
+) -> str:
+    """Execute one request. Returns its result as JSON text."""
+    if kind == "CreateEntity":
+        parent_id = optional_id_from_json(body["parent_id"])
+        made = create_entity(transaction, body["entity_type"], parent_id, body["name"])
+        created[position] = made
+        return to_json({"CreateEntity": {"entity_id": id_to_json(made)}}).decode()
+    operation = _AS_MESSAGES.get(kind)
+    if operation is not None:
+        operation.execute(transaction, body)
+        return f'{{"{kind}":null}}'
+    (text,) = update_entity(transaction, [{"Read": body} if kind == "Read" else {"Write": body}])
     return text
 
 
-def _write(transaction: Transaction, body: Any, _: Created, __: int) -> str:
-    (text,) = update_entity(transaction, [{"Write": body}])
-    return text
-
-
-_EXECUTE: Final[dict[str, Callable[[Transaction, Any, Created, int], str]]] = {
-    "CreateEntity": _create,
-    "DeleteEntity": _delete,
-    "RenameEntity": _rename,
-    "MoveEntity": _move,
-    "Read": _read,
-    "Write": _write,
+#: The requests that do what the messages of these names do.
+_AS_MESSAGES: Final = {
+    "DeleteEntity": ENTITY_OPERATIONS["StoreDeleteEntity"],
+    "RenameEntity": TREE_OPERATIONS["StoreRenameEntity"],
+    "MoveEntity": TREE_OPERATIONS["StoreMoveEntity"],
 }
 
 BULK_OPERATIONS: Final = {"StoreBulk": StoreOperation(_bulk)}

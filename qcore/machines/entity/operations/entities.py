@@ -21,32 +21,20 @@ from qcore.machines.entity.requests.store_requests import (
     EntityFieldBody,
     FieldRequestsBody,
 )
-from qcore.machines.entity.state.entity import Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
     id_from_json,
     id_to_json,
-    time_to_json,
+    optional_id_from_json,
     value_bytes,
-    value_to_json,
 )
+from qcore.machines.entity.state.snapshot.store_snapshot import field_json
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.limits import FIELDS_PER_STEP, MAX_WRITE_RESPONSE_BYTES
 
 
-def field_json(name: str, field: Field) -> dict[str, object]:
-    """Return a field as clients see it."""
-    return {
-        "field_type": name,
-        "value": value_to_json(field.value),
-        "write_time": time_to_json(field.time_ns),
-        "writer_id": id_to_json(field.writer_id),
-    }
-
-
 def _create(transaction: Transaction, body: CreateEntityBody) -> str:
-    parent = body["parent_id"]
-    parent_id = None if parent is None else id_from_json(parent)
+    parent_id = optional_id_from_json(body["parent_id"])
     created = create_entity(transaction, body["entity_type"], parent_id, body["name"])
     return f'{{"Ok":{_entity_text(transaction, created)}}}'
 

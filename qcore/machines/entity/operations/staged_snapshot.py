@@ -21,6 +21,7 @@ from qcore.machines.entity.state.field_values import (
     Value,
     id_from_json,
     measured,
+    optional_id_from_json,
     time_from_json,
     value_bytes,
     value_from_json,
@@ -137,8 +138,7 @@ def _begin(staged: Staged, json: StagedEntityJson) -> None:
         raise SnapshotInvalid(
             f"entity {_name(json)}: {quoted(str(other.entity_id))} before it has the same number"
         )
-    parent = json["parent_id"]
-    under = None if parent is None else id_from_json(parent)
+    under = optional_id_from_json(json["parent_id"])
     entity = Entity(entity_id, {}, under, staged.began_ns)
     entity.fields.update(
         {name: _field(staged, entity, name, f) for name, f in json["fields"].items()}
@@ -180,8 +180,7 @@ def _field(staged: Staged, entity: Entity, name: str, json: FieldJson) -> Field:
             value = _joined(before.value, value, where)
         if value_bytes(value) > MAX_VALUE_BYTES:
             raise SnapshotInvalid(f"{where} has more than {MAX_VALUE_BYTES} bytes")
-    writer = json["writer_id"]
-    writer_id = None if writer is None else id_from_json(writer)
+    writer_id = optional_id_from_json(json["writer_id"])
     return Field(value, time_from_json(json["write_time"]), writer_id, slot.generation)
 
 

@@ -10,7 +10,12 @@ from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.store_requests import MoveBody, RenameBody
 from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.field_values import Value, id_from_json, measured
+from qcore.machines.entity.state.field_values import (
+    Value,
+    id_from_json,
+    measured,
+    optional_id_from_json,
+)
 from qcore.machines.entity.transaction import CHILDREN, NAME, PARENT, Transaction
 
 
@@ -92,8 +97,7 @@ def _rename(transaction: Transaction, body: RenameBody) -> str:
 
 
 def _move(transaction: Transaction, body: MoveBody) -> str:
-    parent = body["parent_id"]
-    parent_id = None if parent is None else id_from_json(parent)
+    parent_id = optional_id_from_json(body["parent_id"])
     move_entity(transaction, id_from_json(body["entity_id"]), parent_id)
     return OK_NULL
 

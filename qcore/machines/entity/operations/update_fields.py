@@ -25,6 +25,7 @@ from qcore.machines.entity.state.field_values import (
     adjust,
     id_from_json,
     id_to_json,
+    optional_id_from_json,
     same_value,
     size_estimate,
     time_from_json,
@@ -181,7 +182,7 @@ def _time_and_writer(transaction: Transaction, write: WriteBody) -> tuple[int, E
     time, writer = write["write_time"], write["writer_id"]
     return (
         transaction.time_ns if time is None else time_from_json(time),
-        None if writer is None else id_from_json(writer),
+        optional_id_from_json(writer),
     )
 
 

@@ -22,8 +22,8 @@ from qcore.machines.entity.state.field_values import (
     check_kind,
     data_to_json,
     exactly_one_key,
-    id_from_json,
     id_to_json,
+    optional_id_from_json,
     value_from_json,
 )
 
@@ -224,8 +224,8 @@ def field_from_json(json: FieldSchemaJson) -> FieldSchema:
         field_type=body["field_type"],
         default=default,
         rank=body["rank"],
-        read_permission=None if readers is None else id_from_json(readers),
-        write_permission=None if writers is None else id_from_json(writers),
+        read_permission=optional_id_from_json(readers),
+        write_permission=optional_id_from_json(writers),
         choices=choices,
     )
 

@@ -177,6 +177,11 @@ def id_from_json(json: EntityIdJson) -> EntityId:
     return EntityId(json["typ"], json["id"])
 
 
+def optional_id_from_json(json: EntityIdJson | None) -> EntityId | None:
+    """Like `id_from_json`. None stays None."""
+    return None if json is None else id_from_json(json)
+
+
 def id_to_json(entity_id: EntityId | None) -> EntityIdJson | None:
     """Inverse of `id_from_json`. None stays None."""
     return None if entity_id is None else {"typ": entity_id.typ, "id": entity_id.id}
@@ -207,7 +212,7 @@ def value_from_json(json: ValueJson) -> Value:
         return Value("Choice", json["Choice"])
     if "EntityReference" in json:
         target = json["EntityReference"]
-        return measured(Value("EntityReference", None if target is None else id_from_json(target)))
+        return measured(Value("EntityReference", optional_id_from_json(target)))
     if "EntityList" in json:
         ids = tuple(id_from_json(entry) for entry in json["EntityList"])
         return measured(Value("EntityList", ids))

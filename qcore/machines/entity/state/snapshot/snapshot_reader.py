@@ -30,6 +30,7 @@ from qcore.machines.entity.state.field_values import (
     ValueTags,
     exactly_one_key,
     id_from_json,
+    optional_id_from_json,
     value_from_json,
 )
 
@@ -147,10 +148,12 @@ class SnapshotReader:
         self._end_entity()
         if line.startswith('["entity"'):
             _, entity_id, created_under, created_ns, fields = _entity_line.validate_json(line)
-            self._open = _OpenEntity(id_from_json(entity_id), _id(created_under), created_ns)
+            self._open = _OpenEntity(
+                id_from_json(entity_id), optional_id_from_json(created_under), created_ns
+            )
             for name, stored, time_ns, writer, generation in fields:
                 value = self._value(stored)
-                self._open.field(name, value, time_ns, _id(writer), generation)
+                self._open.field(name, value, time_ns, optional_id_from_json(writer), generation)
         elif line.startswith('["value"'):
             value = value_from_json(_value_line.validate_json(line)[1])
             if not isinstance(value, LargeValue):
@@ -254,12 +257,8 @@ def _full_record(
     return Entity(
         id_from_json(entity_id),
         {
-            name: Field(value_from_json(value), time_ns, _id(writer))
+            name: Field(value_from_json(value), time_ns, optional_id_from_json(writer))
             for name, value, time_ns, writer in fields
         },
-        _id(created_under),
+        optional_id_from_json(created_under),
     )
-
-
-def _id(json: EntityIdJson | None) -> EntityId | None:
-    return None if json is None else id_from_json(json)

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from qcore.errors import StoreError
 from qcore.machines.entity.state.entity_records import Records
-from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, id_from_json
+from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, optional_id_from_json
 from qcore.machines.entity.state.snapshot.entity_snapshot import STAGED_MARK
 from qcore.machines.entity.state.snapshot.snapshot_reader import SnapshotReader
 from qcore.machines.entity.state.snapshot.staged import Staged
@@ -69,7 +69,7 @@ class StateReader:
             raise StoreError(f"restore: line 1 of the snapshot is malformed: {error}") from error
         staged = Staged(header["upload"], header["began_ns"])
         staged.next_part, staged.size = header["next_part"], header["size"]
-        staged.last = None if header["last"] is None else id_from_json(header["last"])
+        staged.last = optional_id_from_json(header["last"])
         reader = SnapshotReader()
         yield from reader.read(_marked(rest, live))
         staged.records = reader.records
