@@ -6,7 +6,7 @@ log has such commands from apply rules 4 on (`qcore.machines.limits.STORE_RULES`
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Required
+from typing import Annotated, Required
 
 from pydantic import AfterValidator, FailFast, Field, TypeAdapter, with_config
 from pydantic_core import ValidationError
@@ -159,9 +159,6 @@ class _StoreRequest(TypedDict, total=False):
 
 #: One request: exactly one key, the name of the message.
 StoreRequest = Annotated[_StoreRequest, AfterValidator(exactly_one_key)]
-
-#: The names of all requests.
-STORE_REQUESTS: Final = frozenset(_StoreRequest.__annotations__)
 
 _adapter: TypeAdapter[_StoreRequest] = TypeAdapter(StoreRequest)
 
