@@ -68,7 +68,7 @@ class Client:
         if self.in_run:
             begun, seen = self.runs[-1]
             after = seen[-1][0] if seen else begun
-        self.watcher, self.taken = Watcher(driver, number, self.topic, after, 60_000), 0
+        self.watcher, self.taken = Watcher(driver, number, self.topic, after), 0
 
     def take(self) -> None:
         """Take what has arrived."""

@@ -89,8 +89,7 @@ class FieldChanged:
     @property
     def body(self) -> str:
         """See `Change`: the notification without its context. Not kept, because it may be large (`LastBody`)."""
-        old = None if self.old is None else self.old.value
-        return body_text(self.entity_id, self.field_type, old, self.new.value)
+        return self.body_for(self.field_type) + "}"
 
     @property
     def size_bytes(self) -> int:
@@ -113,8 +112,9 @@ class FieldChanged:
         return self.old is None or not same_value(self.old.value, self.new.value)
 
     def body_for(self, field_type: str) -> str:
-        """The body for a watch of a field."""
-        return self.body
+        """The body for a watch of a field, without the closing brace."""
+        old = None if self.old is None else self.old.value
+        return body_text(self.entity_id, self.field_type, old, self.new.value)
 
 
 class EntityDeleted:
@@ -163,7 +163,7 @@ class EntityDeleted:
         return True
 
     def body_for(self, field_type: str) -> str:
-        """The body for a watch of a field."""
+        """The body for a watch of a field, without the closing brace."""
         old = self.entity.field(field_type, self.slots[field_type]).value
         return body_text(self.entity_id, field_type, old, None)
 
@@ -185,7 +185,7 @@ class LastBody:
         self._text = ""
 
     def of(self, change: EntityChange, field_type: str) -> str:
-        """The body of a change for a watch of a field."""
+        """The body of a change for a watch of a field, without the closing brace."""
         if change is not self._change or field_type != self._field_type:
             self._text = change.body_for(field_type)
             self._change, self._field_type = change, field_type
