@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qcore.core.entry import Entry
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
+from qcore.replica.watches import catch_up
 from qcore.replica.watches.change_history import Position
 from tests.core.support.safety_checks import Safety
 from tests.driver.observer import Node
@@ -113,6 +115,10 @@ class Run:
         self.cluster.elect(1)
         self.clients = [Client(number, KEYS[number % 2]) for number in range(4)]
         self.numbers = 0
+        for pick in range(4):  # from here on, most connections resume
+            self.do("connect", 5 * pick)
+        self.cluster.pass_time(100)
+        self.take()
 
     def take(self) -> None:
         for client in self.clients:
@@ -182,24 +188,27 @@ class Run:
                 assert seen == [one for one in expected if begun < one[0] <= end]
 
 
-ACTIONS = ("write", "write", "write", "connect", "connect", "restart", "isolate", "heal", "elect")
+ACTIONS = ("write", "write", "write", "connect", "connect", "connect", "isolate", "heal", "elect")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    changes=st.sampled_from([1, 4, 1000]),
-    snapshot_entries=st.sampled_from([0, 5]),
+    changes=st.sampled_from([4, 1000, 1000]),
+    snapshot_entries=st.sampled_from([0, 0, 5]),
+    step_cost=st.sampled_from([3, 3, 2000]),
     actions=st.lists(
-        st.tuples(st.sampled_from((*ACTIONS, "deliver", "time")), st.integers(0, 99)),
-        min_size=4,
-        max_size=30,
+        st.tuples(st.sampled_from((*ACTIONS, "restart", "deliver", "time")), st.integers(0, 99)),
+        min_size=10,
+        max_size=40,
     ),
 )
 def test_each_change_once_and_in_order(
-    changes: int, snapshot_entries: int, actions: list[tuple[str, int]]
+    changes: int, snapshot_entries: int, step_cost: int, actions: list[tuple[str, int]]
 ) -> None:
-    run = Run(changes, snapshot_entries)
-    for action, pick in actions:
-        run.do(action, pick)
-    run.finish()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catch_up, "MAX_STEP_COST", step_cost)  # 3: one change in each step
+        run = Run(changes, snapshot_entries)
+        for action, pick in actions:
+            run.do(action, pick)
+        run.finish()
     run.check()
