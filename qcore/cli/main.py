@@ -29,6 +29,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "qcore.cli.cluster.snapshot",
         "Back up a cluster's state to a file, and check such a file.",
     ),
+    "export": ("qcore.cli.cluster.export", "Write a cluster's state as a topology file."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
     "sim": ("qcore.cli.sim.scenarios", "Run scenarios in the deterministic simulator."),

@@ -28,6 +28,7 @@ from qcore.machines.entity.state.field_values import id_from_json, id_to_json
 from qcore.machines.entity.state.snapshot.entity_snapshot import state_lines
 from qcore.machines.entity.state.snapshot.staged import Staged
 from qcore.machines.entity.state.snapshot.state_reader import StateReader
+from qcore.machines.entity.topology.topology_export import topology_lines
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.entity.watches.field_changes import LastBody
 from qcore.machines.entity.watches.notification_config import EntityWatch, entity_watch
@@ -81,7 +82,7 @@ class EntityStore:
         if context.rules >= STORE_RULES and command.startswith(_STORE_REQUEST):
             return self._apply_store_request(command, context)
         try:
-            request = parse_command(command)
+            request = parse_command(command, rules=context.rules)
             if sparse:
                 check_names(request, command)
         except (BadRequest, NameTooLong) as error:
@@ -196,6 +197,14 @@ class EntityStore:
 
     def _note_cost(self, transaction: Transaction) -> None:
         self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_PER_COST_UNIT
+
+    def topology(self) -> Iterator[str]:
+        """Yield the lines of a topology file that gives the same tree; see `topology_lines`.
+
+        Raises:
+            Refused: a topology cannot express the state.
+        """
+        return topology_lines(self._records)
 
     def last_changes(self) -> Sequence[Change]:
         """See `SupportsChanges`."""

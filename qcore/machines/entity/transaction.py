@@ -193,6 +193,11 @@ class Transaction:
         self._last_id = max(self._last_id + 1, self._index)
         return EntityId(entity_type, self._last_id)
 
+    def next_ids(self, entity_types: Iterable[str]) -> list[EntityId]:
+        """The ids that `new_id` will return for these types, one after the other."""
+        first = max(self._last_id + 1, self._index)
+        return [EntityId(typ, number) for number, typ in enumerate(entity_types, start=first)]
+
     def change_schemas(self, change: SchemaChange) -> None:
         """Set new schemas. This command does not see them (see `use_new_schemas`)."""
         self._schema_change = change

@@ -379,7 +379,7 @@ class EchoWithHash(Echo):
         return ["."]
 
 
-def test_data_of_rules_2_is_read_and_raised_to_rules_3() -> None:
+def test_data_of_rules_2_is_read_and_raised_later() -> None:
     cluster = ReplicaCluster(3, EchoWithHash, rules=2)
     leader = cluster.elect(1)
 
@@ -406,7 +406,9 @@ def test_data_of_rules_2_is_read_and_raised_to_rules_3() -> None:
             driver.step(PeerVersionSupport(node_id, support))
     cluster.settle()
     cluster.pass_time(100)
-    assert {driver.replica.versions.active.rules for driver in cluster.drivers.values()} == {3}
+    assert {driver.replica.versions.active.rules for driver in cluster.drivers.values()} == {
+        LATEST_RULES
+    }
     assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01", (
         "no retry counts twice"
     )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from qcore.errors import BadFilter, StoreError
+from qcore.errors import BadFilter, StoreError, TooManyOperations
 from qcore.machines.entity.filter.filter_text import FilterText, position, rewrite
 from qcore.machines.entity.indirection import SEPARATOR, resolve
 from qcore.machines.entity.quoted_text import quoted
@@ -57,7 +57,7 @@ class Filter:
             values[f"v{number}"] = value
         try:
             result: object = self._program.execute(values)
-        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if has_null:
                 return False  # as in `null > 3`: the entity does not have what the filter compares
             raise self._failed(entity, str(error).split(". ")[0]) from error
@@ -68,17 +68,14 @@ class Filter:
         return result
 
     def _value(self, transaction: Transaction, entity: Entity, path: str, offset: int) -> object:
-        before = transaction.operations
         try:
             target = resolve(transaction, entity.entity_id, path)
             if target.part is not None:
                 return None
             value = transaction.field(target.entity, target.field_type).value
-        except StoreError:
-            if transaction.operations > before + len(
-                path
-            ):  # pragma: no cover  # a path has fewer segments
-                raise
+        except TooManyOperations:
+            raise
+        except StoreError:  # the path leads nowhere
             return None
         size = value_bytes(value)
         transaction.count(size // _BYTES_PER_STEP)

@@ -47,9 +47,11 @@ FUNCTIONS: Final = frozenset(
 )
 _WORDS: Final = frozenset(["true", "false", "null", "in"])
 
+# A backslash in a raw text means nothing, as in CEL. Else a macro could hide in what looks like a text.
 _TOKEN: Final = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
-    |(?P<text>(?:[rR][bB]?|[bB][rR]?)?(?:\"{3}(?:[^\\]|\\.)*?\"{3}|'{3}(?:[^\\]|\\.)*?'{3}
+    |(?P<text>(?:[bB]?[rR]|[rR][bB])(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')
+        |[bB]?(?:\"{3}(?:[^\\]|\\.)*?\"{3}|'{3}(?:[^\\]|\\.)*?'{3}
         |"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
     |(?P<path>[A-Za-z_][A-Za-z0-9_]*(?:\s*->\s*(?:[A-Za-z_][A-Za-z0-9_]*|[0-9]+))*)
     |(?P<number>0[xX][0-9a-fA-F]+[uU]?|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?[uU]?|\.[0-9]+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from qcore.errors import AlreadyLoaded, FieldNotFound, SchemaInvalid
 from qcore.machines.entity.quoted_text import quoted
@@ -11,7 +11,14 @@ from qcore.machines.entity.state.complete_type import Slot
 from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import EntitySchema, schema_from_json
-from qcore.machines.entity.state.field_values import Kind, Value, measured, value_from_json
+from qcore.machines.entity.state.field_values import (
+    Kind,
+    Value,
+    id_from_json,
+    measured,
+    value_from_json,
+)
+from qcore.machines.entity.state.renamed_references import renamed, renamed_in_schema
 from qcore.machines.entity.transaction import CHILDREN, Transaction
 from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS
 
@@ -144,12 +151,20 @@ def load_topology(transaction: Transaction, body: LoadTopologyBody) -> list[Enti
     """
     if transaction.loaded:
         raise AlreadyLoaded("a topology was loaded before: it is loaded once, by the first node")
-    set_schemas(transaction, [schema_from_json(schema) for schema in body["schemas"]])
+    entities = body["entities"]
+    new_ids = transaction.next_ids(entity["entity_type"] for entity in entities)
+    names = {
+        id_from_json(entity["id"]): new_id
+        for entity, new_id in zip(entities, new_ids, strict=True)
+        if "id" in entity
+    }
+    schemas = [schema_from_json(schema) for schema in body["schemas"]]
+    set_schemas(transaction, [renamed_in_schema(schema, names) for schema in schemas])
     transaction.use_new_schemas()
     ids = [transaction.new_id(entity["entity_type"]) for entity in body["entities"]]
     children = _children_by_parent(body["entities"], ids)
     for position, json in enumerate(body["entities"]):
-        entity = _loaded_entity(transaction, json, ids, position)
+        entity = _loaded_entity(transaction, json, ids, position, names)
         if position in children:
             entity = _with_children(transaction, entity, tuple(children[position]))
         transaction.add(entity)
@@ -158,7 +173,7 @@ def load_topology(transaction: Transaction, body: LoadTopologyBody) -> list[Enti
 
 
 def _children_by_parent(
-    entities: list[TopologyEntityJson], ids: list[EntityId]
+    entities: Sequence[TopologyEntityJson], ids: list[EntityId]
 ) -> dict[int, list[EntityId]]:
     children: dict[int, list[EntityId]] = {}
     for position, entity in enumerate(entities):
@@ -171,14 +186,18 @@ def _children_by_parent(
 
 
 def _loaded_entity(
-    transaction: Transaction, json: TopologyEntityJson, ids: list[EntityId], position: int
+    transaction: Transaction,
+    json: TopologyEntityJson,
+    ids: list[EntityId],
+    position: int,
+    names: Mapping[EntityId, EntityId],
 ) -> Entity:
     slots = transaction.schemas.slots(json["entity_type"])
     parent = None if json["parent"] is None else ids[json["parent"]]
     entity = _new_entity(transaction, slots, ids[position], parent, json["name"])
     for name, value_json in json["attributes"].items():
         slot = transaction.slot(entity, name)  # raises for an unknown field
-        value = value_from_json(value_json)
+        value = renamed(value_from_json(value_json), names)
         slot.schema.accept(value)
         entity.fields[name] = Field(value, transaction.time_ns, None, slot.generation)
     return entity

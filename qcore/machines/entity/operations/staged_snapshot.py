@@ -68,7 +68,7 @@ def stage(staged: Staged, body: StageBody, size: int) -> None:
     staged.size += size
     if staged.size > MAX_STAGED_BYTES:
         raise SnapshotInvalid(
-            f"the snapshot has more than {MAX_STAGED_BYTES} bytes: restore it with `qcore snapshot restore`"
+            f"the snapshot has more than {MAX_STAGED_BYTES} bytes: restore a smaller one"
         )
     if body["schemas"]:
         _stage_schemas(staged, body["schemas"])

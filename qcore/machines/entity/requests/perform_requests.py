@@ -7,7 +7,7 @@ A node passes a client's request to `parse_request` and gets `("write" | "read",
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired, cast
 
 from pydantic import AfterValidator, FailFast, Field, TypeAdapter, with_config
 from pydantic_core import ErrorDetails, PydanticSerializationError, ValidationError, to_json
@@ -25,6 +25,7 @@ from qcore.machines.entity.state.field_values import (
     ValueJson,
     exactly_one_key,
 )
+from qcore.machines.limits import STORE_RULES
 
 
 @with_config(STRICT)
@@ -122,11 +123,29 @@ class TopologyEntityJson(TypedDict):
 
 
 @with_config(STRICT)
+class NamedTopologyEntityJson(TopologyEntityJson):
+    """An entity of a topology from apply rules 4 on. In the topology, references to `id` mean the new entity."""
+
+    id: NotRequired[EntityIdJson]
+
+
+@with_config(STRICT)
+class _OldTopologyBody(TypedDict):
+    schemas: list[EntitySchemaJson]
+    entities: list[TopologyEntityJson]
+
+
+@with_config(STRICT)
 class LoadTopologyBody(TypedDict):
     """Schemas and a tree of entities, flattened so that the depth of the tree does not matter."""
 
     schemas: list[EntitySchemaJson]
-    entities: list[TopologyEntityJson]
+    entities: list[NamedTopologyEntityJson]
+
+
+@with_config(STRICT)
+class _OldCommand(_PerformRequest, total=False):
+    LoadTopology: _OldTopologyBody
 
 
 @with_config(STRICT)
@@ -143,6 +162,10 @@ _ERRORS_SHOWN = 3
 
 _request_adapter: TypeAdapter[_PerformRequest] = TypeAdapter(PerformRequest)
 _command_adapter: TypeAdapter[_Command] = TypeAdapter(Command)
+#: Before apply rules 4, an entity of a topology had no `id`.
+_old_command_adapter: TypeAdapter[_OldCommand] = TypeAdapter(
+    Annotated[_OldCommand, AfterValidator(exactly_one_key)]
+)
 
 
 def parse_request(request: str | bytes | Mapping[str, object]) -> tuple[RequestKind, str]:
@@ -180,14 +203,17 @@ def encode_request(request: PerformRequest) -> tuple[RequestKind, str]:
     return kind, text
 
 
-def parse_command(text: str) -> Command:
-    """Parse a command from the log, or a query.
+def parse_command(text: str, *, rules: int = STORE_RULES) -> Command:
+    """Parse a command from the log, or a query, that is applied under these rules.
 
     Raises:
         BadRequest: the text is not a command.
     """
     try:
-        return _command_adapter.validate_json(text)
+        if rules >= STORE_RULES:
+            return _command_adapter.validate_json(text)
+        # Every old command is a command, which a type checker cannot see: their lists have different items.
+        return cast("Command", _old_command_adapter.validate_json(text))
     except ValidationError as error:
         raise BadRequest(explain(error, "command")) from error
 

@@ -13,10 +13,11 @@ from qcore.errors import StoreError
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import (
     LoadTopologyBody,
-    TopologyEntityJson,
+    NamedTopologyEntityJson,
     encode_topology,
 )
 from qcore.machines.entity.state.complete_type import Moment
+from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import (
     BUILT_IN,
     EntitySchema,
@@ -25,7 +26,7 @@ from qcore.machines.entity.state.entity_schema import (
     check_schema,
     schema_to_json,
 )
-from qcore.machines.entity.state.field_values import Value, value_to_json
+from qcore.machines.entity.state.field_values import EntityIdJson, Value, value_to_json
 from qcore.machines.entity.state.type_registry import Schemas
 from qcore.machines.entity.topology.yaml_values import ValueReader
 from qcore.yaml_reader import (
@@ -43,7 +44,7 @@ class Topology(NamedTuple):
     """A checked topology: schemas, and entities, each of which comes after its parent."""
 
     schemas: list[EntitySchemaJson]
-    entities: list[TopologyEntityJson]
+    entities: list[NamedTopologyEntityJson]
 
     def command(self) -> str:
         """Return the log command that loads the topology."""
@@ -192,7 +193,8 @@ class _SchemaChecker(_Checker):
             self.text(item, "a choice") for item in self.sequence(choices_node, "choices")
         )
         default = values.value(entry["default_value"], None, choices)
-        if default.kind == "Choice" and not choices:
+        # A schema from the wire may have an empty list of choices.
+        if default.kind == "Choice" and not choices and not isinstance(choices_node, SequenceNode):
             raise node.error(f"{what}: a Choice needs its choices")
         if default.kind != "Choice" and choices:
             raise choices_node.error(f"{what}: only a Choice has choices")
@@ -213,11 +215,12 @@ class _TreeChecker(_Checker):
     def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas
         self._values = ValueReader(schemas.own)
+        self._ids: dict[EntityId, Node] = {}
 
-    def check(self, node: Node) -> list[TopologyEntityJson]:
+    def check(self, node: Node) -> list[NamedTopologyEntityJson]:
         return list(self._walk(node))
 
-    def _walk(self, tree: Node) -> Iterator[TopologyEntityJson]:
+    def _walk(self, tree: Node) -> Iterator[NamedTopologyEntityJson]:
         to_visit: list[tuple[Node, int | None]] = [
             (node, None) for node in reversed(self.sequence(tree, "tree"))
         ]
@@ -225,10 +228,10 @@ class _TreeChecker(_Checker):
         while to_visit:
             node, parent = to_visit.pop()
             entry = self.mapping(
-                node, "an entity", ("entity_type", "name"), ("attributes", "children")
+                node, "an entity", ("entity_type", "name"), ("id", "attributes", "children")
             )
             schema = self._schema(entry["entity_type"])
-            yield {
+            made: NamedTopologyEntityJson = {
                 "entity_type": schema.entity_type,
                 "name": self.text(entry["name"], "name"),
                 "parent": parent,
@@ -237,12 +240,25 @@ class _TreeChecker(_Checker):
                     for name, value in self._attributes(node, entry, schema)
                 },
             }
+            if "id" in entry:
+                made["id"] = self._id(entry["id"], schema.entity_type)
+            yield made
             children = self.sequence(entry.get("children", null_at(node)), "children")
             if children and "Children" not in schema.fields:
                 reason = f"type {quoted(schema.entity_type)} has no field Children"
                 raise children[0].error(f"{reason}, so it cannot have children")
             to_visit += [(child, count) for child in reversed(children)]
             count += 1
+
+    def _id(self, node: Node, entity_type: str) -> EntityIdJson:
+        entity_id = self._values.reference(node)
+        if entity_id is None or entity_id.typ != entity_type:
+            raise node.error(f"the id of this entity is a text such as {entity_type}$123")
+        if entity_id in self._ids:
+            first = self._ids[entity_id].line
+            raise node.error(f"the entity in line {first} has this id, too")
+        self._ids[entity_id] = node
+        return {"typ": entity_id.typ, "id": entity_id.id}
 
     def _schema(self, node: Node) -> EntitySchema:
         try:

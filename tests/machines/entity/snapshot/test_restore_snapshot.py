@@ -121,9 +121,12 @@ def test_the_last_command_ends_all_watches_and_no_other_does() -> None:
     harness = filled(1)
     *parts, last = commands(take(filled()), 4000)
     assert len(parts) > 1
+    hashes = [harness.store.state_hash()]
     for part in parts:
         assert apply(harness, part) == {"Ok": None}
         assert harness.store.last_changes() == ()
+        hashes.append(harness.store.state_hash())
+    assert len(dict.fromkeys(hashes)) == len(hashes)  # what is staged is part of the state
     assert apply(harness, last) == {"Ok": None}
     assert [type(change) for change in harness.store.last_changes()] == [StateReplaced]
     harness.create("User", None, "x")

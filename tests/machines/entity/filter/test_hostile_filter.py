@@ -1,0 +1,31 @@
+"""What a hostile filter must not do: hide a macro in a raw text, or make an error that is not `BadFilter`."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.errors import BadFilter
+from qcore.machines.entity.filter.filter_text import rewrite
+from tests.machines.entity.harness import people
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"""r"\" == 'a' || 'aaa'.matches('a+') //" """,
+        r"""R'\' == "a" || [1].all(x, x > 0) //' """,
+        r'''r"""\""" == 'a' || 'aaa'.matches('a+') //""" ''',
+    ],
+)
+def test_a_raw_text_ends_at_its_first_quote(text: str) -> None:
+    """CEL gives a backslash in a raw text no meaning, so what follows is checked."""
+    with pytest.raises(BadFilter, match="is not available"):
+        rewrite(text)
+
+
+@pytest.mark.parametrize("text", ["[1][5] == 1", '{"a": 1}["b"] == 1'])
+def test_a_missing_element_is_a_bad_filter(text: str) -> None:
+    harness = people()
+    harness.create("User", None, "ada")
+    error = harness.error("StoreFindEntities", entity_type="User", page_opts=None, filter=text)
+    assert 'for "User$' in error
