@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from qcore.errors import StoreError, ValueTooLarge
-from qcore.machines.interface import ApplyContext, Change, TopicChange
+from qcore.machines.interface import ApplyContext, Change
 from qcore.machines.limits import BOUNDED_RULES, MAX_VALUE_BYTES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 from qcore.machines.state_digest import StateDigest
@@ -33,12 +33,44 @@ _INT_CHARS = 20  # the longest integer of 64 bits, with its sign
 #: How many unknown fields an error shows, and how many characters of each.
 _SHOWN_NAMES, _SHOWN_CHARS = 3, 80
 _ABSENT = "null"
+#: About the memory that a change holds besides its texts, bytes.
+_CHANGE_BYTES = 100
 _HEADER = {"format": "qcore-kv", "version": 1}
 
 # Sorted keys make equal values equal texts. allow_nan=False rejects 1e999, which parses as infinity.
 _encode = JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
+
+
+class RegisterChanged:
+    """A register with another value than before. The text is made when a watch receives it.
+
+    Args:
+        key: the register.
+        text: its value as JSON text.
+    """
+
+    __slots__ = ("_key", "_text")
+
+    def __init__(self, key: str, text: str) -> None:
+        self._key = key
+        self._text = text
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """See `Change`: the key."""
+        return (self._key,)
+
+    @property
+    def body(self) -> str:
+        """See `Change`."""
+        return f'{{"key":{_encode(self._key)},"value":{self._text}}}'
+
+    @property
+    def size_bytes(self) -> int:
+        """See `Change`."""
+        return _CHANGE_BYTES + len(self._key) + len(self._text)
 
 
 class KeyValueMachine:
@@ -171,7 +203,7 @@ class KeyValueMachine:
 
     def _put(self, key: str, text: str) -> None:
         if self._registers.get(key, _ABSENT) != text:
-            self._changes = (TopicChange((key,), f'{{"key":{_encode(key)},"value":{text}}}'),)
+            self._changes = (RegisterChanged(key, text),)
         if text == _ABSENT:
             if self._registers.pop(key, None) is not None:
                 self._digest.drop(key)

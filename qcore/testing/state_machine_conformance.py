@@ -32,7 +32,9 @@ from qcore.errors import StoreError
 from qcore.machines.interface import (
     MAX_RESULT_BYTES,
     ApplyContext,
+    Change,
     StateMachine,
+    SupportsChanges,
     SupportsCommandCheck,
     SupportsGradualRestore,
     SupportsWorkCost,
@@ -311,6 +313,50 @@ class StateMachineConformance:
 
         self._for_histories(check)
 
+    def test_changes_depend_only_on_the_commands(self) -> None:
+        """For machines with `last_changes`: equal in all machines with the same state, and none after a failure.
+
+        A query leaves them as they are, and later commands do not turn them into others.
+        """
+        if not isinstance(self.make(), SupportsChanges):
+            return
+
+        def check(steps: Steps, more: Steps) -> None:
+            one, other, late = self.make(), self.make(), self.make()
+            self._apply(one, steps)
+            self._apply(other, steps)
+            late.restore(["".join(one.snapshot())])
+            kept: list[tuple[int, Sequence[Change], list[object]]] = []
+            for number, step in enumerate(more, start=1):
+                after = 1000 + 10 * number
+                for machine in (one, other, late):
+                    self._apply(machine, [step], after)
+                made, named = _changes_of(one)
+                self._answers(one)
+                for machine, what in (
+                    (one, "after queries"),
+                    (other, "in a second machine"),
+                    (late, "in a machine restored from a snapshot"),
+                ):
+                    got = _changes_of(machine)[1]
+                    assert got == named, (
+                        f"after command {number} of the last ones, last_changes() gave {got!r} {what}; expected "
+                        f"{named!r}"
+                    )
+                kept.append((number, made, named))
+            for number, made, named in kept:
+                got = [_change_values(change) for change in made]
+                assert got == named, (
+                    f"later commands turned the changes of command {number} into {got!r}; expected {named!r} as before"
+                )
+            one.apply(_UNEXPECTED[5], self._context(5000, 1_700_000_000_000_000 + 5000 * 10**9))
+            left = _changes_of(one)[1]
+            assert left == [], (
+                f"after the command {_UNEXPECTED[5]!r}, last_changes() gave {left!r}; expected nothing"
+            )
+
+        self._for_histories(check)
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _for_histories(self, check: Callable[..., None]) -> None:
@@ -368,6 +414,35 @@ class StateMachineConformance:
         assert digest == wanted, (
             f"the answers are equal, and state_hash() gave {digest!r}; expected {wanted!r}"
         )
+
+
+def _changes_of(machine: StateMachine) -> tuple[Sequence[Change], list[object]]:
+    """The last changes of a machine, and their attributes, which are valid."""
+    assert isinstance(machine, SupportsChanges)
+    changes = tuple(machine.last_changes())
+    return changes, [_change_values(change) for change in changes]
+
+
+def _change_values(change: Change) -> object:
+    topics, body = tuple(change.topics), change.body
+    for topic in topics:
+        _assert_text(topic, "a topic of a change")
+    assert len({*topics}) == len(topics), (
+        f"a change has the topics {topics!r}; expected each once, because a watch receives a change for each"
+    )
+    _assert_sendable(body, f"the body of the change of {topics!r}")
+    try:
+        json.loads(body)
+    except ValueError:
+        raise AssertionError(
+            f"the body of the change of {topics!r} is {body!r}; expected JSON text"
+        ) from None
+    size: object = change.size_bytes
+    assert isinstance(size, int), (
+        f"size_bytes of the change of {topics!r} is {size!r}; expected an integer"
+    )
+    assert size >= 0, f"size_bytes of the change of {topics!r} is {size}; expected 0 or more"
+    return topics, body
 
 
 def _with_surrogates(steps: Steps) -> Steps:

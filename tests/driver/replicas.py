@@ -131,7 +131,7 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
         rules: int | None = None,
     ) -> None:
         super().__init__()
-        self.observer = SafetyObserver(Safety())
+        self.observer = self._new_observer()
         self.machine = machine
         self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)
         self.max_rules = rules or LATEST_RULES
@@ -150,6 +150,10 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
             self._add(node_id, DurableState(HardState(1, None, len(begin)), None, list(begin)))
         for driver in self.drivers.values():
             driver.start()
+
+    def _new_observer(self) -> SafetyObserver:
+        """What sees every step. A subclass may note more."""
+        return SafetyObserver(Safety())
 
     def _add(self, node_id: int, durable: DurableState) -> None:
         self.drivers[node_id] = ReplicaDriver(

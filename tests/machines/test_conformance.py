@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qcore.errors import ConfigError
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.requests.perform_requests import parse_request
-from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.machines.interface import ApplyContext, Change, StateMachine, TopicChange
 from qcore.machines.register import KeyValueMachine
 from qcore.testing.state_machine_conformance import StateMachineConformance
 from tests.examples import load_example
@@ -185,6 +185,40 @@ class RemembersTheVersion(KeyValueMachine):
         return f"{before} {super().apply(command, context)}"
 
 
+class KeepsTheChanges(KeyValueMachine):
+    """Reports the changes of an earlier command after one that failed."""
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        before = self._changes
+        result = super().apply(command, context)
+        self._changes = self._changes or before
+        return result
+
+
+class NamesATopicTwice(KeyValueMachine):
+    def last_changes(self) -> Sequence[Change]:
+        return [TopicChange(("x", "x"), one.body) for one in super().last_changes()]
+
+
+class ChangesDependOnTheObject(ResultsDependOnTheObject):
+    def apply(self, command: str, context: ApplyContext) -> str:
+        return KeyValueMachine.apply(self, command, context)
+
+    def last_changes(self) -> Sequence[Change]:
+        return [TopicChange(one.topics, str(self._id)) for one in super().last_changes()]
+
+
+class BodiesAreNotJson(KeyValueMachine):
+    def last_changes(self) -> Sequence[Change]:
+        return [TopicChange(one.topics, "{" + one.body) for one in super().last_changes()]
+
+
+class QueriesForgetTheChanges(KeyValueMachine):
+    def query(self, query: str) -> str:
+        self._changes = ()
+        return super().query(query)
+
+
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
@@ -197,6 +231,11 @@ class RemembersTheVersion(KeyValueMachine):
         (ResultsDependOnTheObject, "test_same_commands_give_the_same_state"),
         (HasAnInvalidName, "test_name_and_versions_are_declared"),
         (RemembersTheVersion, "test_an_upgrade_keeps_the_earlier_state"),
+        (KeepsTheChanges, "test_changes_depend_only_on_the_commands"),
+        (NamesATopicTwice, "test_changes_depend_only_on_the_commands"),
+        (ChangesDependOnTheObject, "test_changes_depend_only_on_the_commands"),
+        (BodiesAreNotJson, "test_changes_depend_only_on_the_commands"),
+        (QueriesForgetTheChanges, "test_changes_depend_only_on_the_commands"),
     ],
 )
 def test_broken_machine_is_found(broken: Callable[[], StateMachine], found_by: str) -> None:

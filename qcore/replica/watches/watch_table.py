@@ -291,9 +291,10 @@ class Watches:
             StateMachineFailed: a change raised.
         """
         index = entry.index
-        if any(isinstance(change, StateReplaced) for change in changes):
-            self.replaced(index)
-            return 0
+        for change in changes:
+            if isinstance(change, StateReplaced):
+                self.replaced(index)
+                return 0
         try:
             self.history.add(index, changes)
             return self._notify_live(index, changes) if self._live else 0

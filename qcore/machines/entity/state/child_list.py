@@ -84,6 +84,15 @@ class ChildList:
     def __len__(self) -> int:
         return self._length
 
+    def shares_with(self, other: ChildList) -> bool:
+        """Whether both lists have the same first or last leaf: a change of one entry leaves one of them."""
+        if not (self._root and other._root):
+            return False
+        return (
+            self._root[0].leaves[0] is other._root[0].leaves[0]
+            or self._root[-1].leaves[-1] is other._root[-1].leaves[-1]
+        )
+
     def __iter__(self) -> Iterator[EntityId]:
         for branch in self._root:
             for leaf in branch.leaves:

@@ -18,6 +18,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
+from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import Slot
 from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
@@ -33,6 +34,10 @@ from qcore.machines.entity.state.field_values import (
 MAX_SENT_BYTES: Final = 256 * 1024
 #: About the memory that a change holds besides its values, bytes.
 _CHANGE_BYTES: Final = 300
+#: About the memory of a list of entities for each byte of its JSON text.
+_BYTES_PER_LIST_BYTE: Final = 4
+#: About the memory that a changed `ChildList` does not share with the list before: a leaf and a branch, bytes.
+_CHANGED_LIST_BYTES: Final = 5 * 1024
 
 
 def entity_topic(entity_id: EntityId, field_type: str) -> str:
@@ -58,7 +63,7 @@ class FieldChanged:
         lineage: the entity's type and those above it.
     """
 
-    __slots__ = ("_body", "entity_id", "field_type", "lineage", "new", "old")
+    __slots__ = ("entity_id", "field_type", "lineage", "new", "old")
 
     def __init__(
         self,
@@ -73,7 +78,6 @@ class FieldChanged:
         self.old = old
         self.new = new
         self.lineage = lineage
-        self._body: str | None = None
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -84,25 +88,33 @@ class FieldChanged:
 
     @property
     def body(self) -> str:
-        """See `Change`: the notification without its context."""
-        if self._body is None:
-            old = None if self.old is None else self.old.value
-            self._body = body_text(self.entity_id, self.field_type, old, self.new.value)
-        return self._body
+        """See `Change`: the notification without its context. Not kept, because it may be large (`LastBody`)."""
+        return self.body_for(self.field_type) + "}"
 
     @property
     def size_bytes(self) -> int:
-        """See `Change`. A list of children shares most of its memory with the current one."""
-        old = 0 if self.old is None else _held_bytes(self.old.value)
-        return _CHANGE_BYTES + old + _held_bytes(self.new.value)
+        """See `Change`. A list of children may share most of its memory with the list before."""
+        new = self.new.value
+        if self.old is None:
+            return _CHANGE_BYTES + _held_bytes(new)
+        old = self.old.value
+        if (
+            isinstance(old.data, ChildList)
+            and isinstance(new.data, ChildList)
+            and new.data.shares_with(old.data)
+        ):
+            grown = abs(_held_bytes(new) - _held_bytes(old))
+            return _CHANGE_BYTES + grown + min(_held_bytes(new), _CHANGED_LIST_BYTES)
+        return _CHANGE_BYTES + _held_bytes(old) + _held_bytes(new)
 
     def is_difference(self, field_type: str) -> bool:
         """Whether the value is another one than before."""
         return self.old is None or not same_value(self.old.value, self.new.value)
 
     def body_for(self, field_type: str) -> str:
-        """The body for a watch of a field."""
-        return self.body
+        """The body for a watch of a field, without the closing brace."""
+        old = None if self.old is None else self.old.value
+        return body_text(self.entity_id, self.field_type, old, self.new.value)
 
 
 class EntityDeleted:
@@ -151,7 +163,7 @@ class EntityDeleted:
         return True
 
     def body_for(self, field_type: str) -> str:
-        """The body for a watch of a field."""
+        """The body for a watch of a field, without the closing brace."""
         old = self.entity.field(field_type, self.slots[field_type]).value
         return body_text(self.entity_id, field_type, old, None)
 
@@ -160,7 +172,24 @@ EntityChange = FieldChanged | EntityDeleted
 
 
 def _held_bytes(value: Value) -> int:
-    return min(value_bytes(value), 512) if value.kind == "EntityList" else value_bytes(value)
+    size = value_bytes(value)
+    return _BYTES_PER_LIST_BYTE * size if value.kind == "EntityList" else size
+
+
+class LastBody:
+    """The last text that was made, for all watches of the change. The history keeps no texts: they may be large."""
+
+    def __init__(self) -> None:
+        self._change: EntityChange | None = None
+        self._field_type = ""
+        self._text = ""
+
+    def of(self, change: EntityChange, field_type: str) -> str:
+        """The body of a change for a watch of a field, without the closing brace."""
+        if change is not self._change or field_type != self._field_type:
+            self._text = change.body_for(field_type)
+            self._change, self._field_type = change, field_type
+        return self._text
 
 
 def body_text(entity_id: EntityId, field_type: str, old: Value | None, new: Value | None) -> str:

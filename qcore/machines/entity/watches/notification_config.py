@@ -26,6 +26,7 @@ from qcore.machines.entity.transaction import Transaction
 from qcore.machines.entity.watches.field_changes import (
     MAX_SENT_BYTES,
     EntityChange,
+    LastBody,
     entity_topic,
     type_topic,
 )
@@ -79,6 +80,7 @@ class EntityWatch:
         topic: see `WatchFilter`.
         config: the validated configuration.
         view: makes a view of the current state.
+        bodies: makes the texts, once for all watches of a change.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class EntityWatch:
         topic: str,
         config: EntityIdConfig | EntityTypeConfig,
         view: Callable[[], Transaction],
+        bodies: LastBody,
     ) -> None:
         self.topic = topic
         self._field_type = config["field_type"]
         self._on_change = config["trigger_on_change"]
         self._context = config["context"]
         self._view = view
+        self._bodies = bodies
 
     def notice(self, change: Change, *, live: bool) -> str | None:
         """See `WatchFilter`."""
@@ -99,7 +103,7 @@ class EntityWatch:
         changed = cast(EntityChange, change)
         if self._on_change and not changed.is_difference(self._field_type):
             return None
-        body = changed.body_for(self._field_type)
+        body = self._bodies.of(changed, self._field_type)
         if not self._context:
             return f'{body},"context":{{}}}}'
         if not live:
@@ -122,12 +126,13 @@ class EntityWatch:
         return to_json(values).decode()
 
 
-def entity_watch(request: str, view: Callable[[], Transaction]) -> EntityWatch:
+def entity_watch(request: str, view: Callable[[], Transaction], bodies: LastBody) -> EntityWatch:
     """Return what a watch receives.
 
     Args:
         request: the JSON text of a `NotificationConfig`.
         view: makes a view of the current state.
+        bodies: see `EntityWatch`.
 
     Raises:
         BadRequest: the text is not such a configuration, or its field is a path.
@@ -151,8 +156,8 @@ def entity_watch(request: str, view: Callable[[], Transaction]) -> EntityWatch:
     if "EntityId" in config:
         entity_id = id_from_json(config["EntityId"]["entity_id"])
         state.slot(state.get(entity_id), field_type)
-        return EntityWatch(entity_topic(entity_id, field_type), body, view)
+        return EntityWatch(entity_topic(entity_id, field_type), body, view, bodies)
     entity_type = config["EntityType"]["entity_type"]
     if field_type not in state.schemas.slots(entity_type):
         raise FieldNotFound(f"entity type {quoted(entity_type)} has no field {quoted(field_type)}")
-    return EntityWatch(type_topic(entity_type, field_type), body, view)
+    return EntityWatch(type_topic(entity_type, field_type), body, view, bodies)
