@@ -41,8 +41,9 @@ _NUMBERS: Final = (
 )
 _SURROGATES: Final = (
     *(r'"\ud800"', r'"\udfff"', r'"\udc00\ud800"', r'"a\ud83dz"', r'"\ud83d\ud83d"', r'"\u00"'),
-    r'"\ud83d\ude00"',
 )
+#: Kinds that are always invalid. So a fault of the codec cannot hide in `expectation`, which uses the codec.
+ALWAYS_INVALID: Final = ("truncated", "duplicate key", "surrogate escape", "unknown type")
 _WRONG: Final = ("null", "true", "-1", "1.5", '""', '"T"', "[]", "{}", "[[]]", '{"":0}', "[null]")
 _NOISE: Final = (
     *(bytes((byte,)) for byte in b'{}[],:"\\0-9eE. '),
@@ -151,7 +152,7 @@ class FrameGenerator:
         self._envelopes = valid_envelopes(self._rng, per_type=6)
         # A message of a peer costs a connection: send fewer of them.
         self._weights = [
-            0.15 if next(iter(envelope)) in _PEER_NAMES else 1.0 for envelope in self._envelopes
+            0.3 if next(iter(envelope)) in _PEER_NAMES else 1.0 for envelope in self._envelopes
         ]
         self._changes: list[tuple[float, str, Callable[[], bytes]]] = [
             (3, "as it is", self._valid),
@@ -243,7 +244,8 @@ class FrameGenerator:
 
     def _unknown_type(self) -> bytes:
         ((name, body),) = self._envelope().items()
-        unknown = (name.lower(), f"{name}2", f"Store{name}", "", "\0", "__class__", name[:-1])
+        names = (name.lower(), f"{name}2", f"Store{name}", "", "\0", "__class__", name[:-1])
+        unknown = [each for each in names if each not in NODE_CODEC.registry]
         return json.dumps({self._rng.choice(unknown): body}).encode()
 
     def _unknown_field(self) -> bytes:
