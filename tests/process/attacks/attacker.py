@@ -92,6 +92,10 @@ class Attacker:
         # A mask of zeros leaves the payload as it is.
         self._out += [memoryview(head + bytes(4)), memoryview(payload)]
 
+    def send_bytes(self, data: bytes) -> None:
+        """Queue bytes as they are: frames of any kind, also forbidden ones."""
+        self._out.append(memoryview(data))
+
     def run(self, replies: int, timeout_s: float, *, read: bool = True) -> bool:
         """Send the queued frames, and read until there are `replies` envelopes.
 
