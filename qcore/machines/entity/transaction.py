@@ -75,6 +75,11 @@ class Transaction:
         #: Steps that do not count towards that limit, because they occur once in the life of an entity.
         self.uncounted = 0
 
+    @property
+    def store_rules(self) -> bool:
+        """Whether what apply rules 4 brought holds. Only for what changes the state."""
+        return self._keeps_kinds
+
     def count(self, operations: int) -> None:
         """Count steps of the request.
 
