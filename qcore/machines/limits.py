@@ -34,10 +34,14 @@ MAX_WRITE_RESPONSE_BYTES: Final = 2 * MIB
 #:   `BYTES_PER_STEP` of the two values. A write to an entity with many written fields: also 1 for each
 #:   `FIELDS_COPIED_PER_STEP` of them.
 #: - A deleted entity: 1, and 1 for each `FIELDS_PER_STEP` of its fields.
+#: - From apply rules 4 on: a request of `StoreBulk`: 1 besides its own steps. A created entity: `STEPS_PER_ENTITY`. A
+#:   change of a parent's list by a create, a delete or a move: `STEPS_PER_LIST`.
 #: - A schema: 1 for each type below it, 1 for each field of these types that changes or has changed before, and 1 for
 #:   each `PLAIN_FIELDS_PER_STEP` of the other fields.
 MAX_OPERATIONS: Final = 20_000
 FIELDS_PER_STEP: Final = 8
+STEPS_PER_ENTITY: Final = 2
+STEPS_PER_LIST: Final = 2
 FIELDS_COPIED_PER_STEP: Final = 64
 IDS_PER_STEP: Final = 2
 IDS_READ_PER_STEP: Final = 8

@@ -21,7 +21,7 @@ from qcore.machines.entity.state.field_values import (
 )
 from qcore.machines.entity.state.renamed_references import renamed, renamed_in_schema
 from qcore.machines.entity.transaction import CHILDREN, NAME, Transaction
-from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS
+from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS, STEPS_PER_ENTITY
 
 
 def create_entity(
@@ -36,6 +36,8 @@ def create_entity(
         ValueTooLarge: the name is too long for a field.
         TooManyOperations: the request takes too many steps.
     """
+    if transaction.store_rules:
+        transaction.count(STEPS_PER_ENTITY)
     slots = transaction.schemas.slots(entity_type)
     parent = None if parent_id is None else transaction.get(parent_id)
     if parent is not None and CHILDREN not in transaction.schemas.slots(parent.entity_id.typ):

@@ -27,7 +27,9 @@ def rename_entity(transaction: Transaction, entity_id: EntityId, name: str) -> N
         EntityNotFound: there is no such entity.
         FieldNotFound: its type has no `Name`.
         ValueTooLarge: the name is too long for a field.
+        TooManyOperations: the request takes too many steps.
     """
+    transaction.count(1)
     _write(transaction, transaction.get(entity_id), NAME, Value("String", name))
 
 

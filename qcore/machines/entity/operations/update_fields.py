@@ -48,8 +48,14 @@ from qcore.machines.limits import (
 _LONG_LIST: Final = 64
 
 
-def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> list[str]:
+def update_entity(
+    transaction: Transaction, requests: list[FieldRequest], *, is_part: bool = False
+) -> list[str]:
     """Execute reads and writes in order. Later ones see what earlier ones wrote.
+
+    Args:
+        requests: the reads and writes.
+        is_part: whether they are a part of a command that writes, so that its limits apply.
 
     Returns:
         the requests, each as JSON text with the value, time and writer that the field then has.
@@ -58,7 +64,7 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
         StoreError: one of them failed; the caller must not commit the transaction.
     """
     fields: list[Field] = []
-    writes = any("Write" in request for request in requests)
+    writes = is_part or any("Write" in request for request in requests)
     bound = MAX_WRITE_RESPONSE_BYTES if writes and transaction.sparse else MAX_RESPONSE_BYTES
     room = bound
     for request in requests:
