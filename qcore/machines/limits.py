@@ -49,7 +49,8 @@ BYTES_PER_STEP: Final = 256
 PLAIN_FIELDS_PER_STEP: Final = 16
 
 #: A page of entities: its items, the size of their JSON text, and the steps that it scans if it has a filter. A step is
-#: an entity, or a path of the filter on one. A page that reaches a limit ends early, with a cursor.
+#: an entity, and on each entity a path of the filter, a reference that a path follows, 4 KiB of a value that the filter
+#: reads, or four comparisons. A page that reaches a limit ends early, with a cursor.
 MAX_PAGE_ITEMS: Final = 10_000
 MAX_PAGE_BYTES: Final = MIB
 MAX_SCANNED: Final = 4_000
