@@ -88,7 +88,7 @@ def parent_of(transaction: Transaction, entity: Entity) -> EntityId | None:
 def _write(transaction: Transaction, entity: Entity, name: str, value: Value) -> None:
     slot = transaction.slot(entity, name)
     field = Field(measured(value), transaction.time_ns, None, slot.generation)
-    transaction.write(entity, name, slot, field)
+    transaction.write(entity, name, slot, field, entity.field(name, slot))
 
 
 def _rename(transaction: Transaction, body: RenameBody) -> str:

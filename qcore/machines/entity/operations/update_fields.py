@@ -151,7 +151,7 @@ def _write(transaction: Transaction, write: WriteBody) -> Field:
             f"field {quoted(name)} would hold {value_bytes(value)} bytes; the limit is {MAX_VALUE_BYTES}"
         )
     new = Field(value, *_time_and_writer(transaction, write), slot.generation)
-    transaction.write(entity, name, slot, new)
+    transaction.write(entity, name, slot, new, old)
     return new
 
 
