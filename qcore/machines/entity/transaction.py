@@ -237,18 +237,16 @@ class Transaction:
             for name, field in entity.fields.items()
         ]
 
-    def write(self, entity: Entity, name: str, slot: Slot, field: Field) -> None:
+    def write(self, entity: Entity, name: str, slot: Slot, field: Field, old: Field) -> None:
         """Replace one field.
 
         Args:
             slot: the field's slot in the entity's type.
+            old: the field before (`Entity.field`).
         """
-        typ = entity.entity_id.typ
-        self.changes.append(
-            FieldChanged(
-                entity.entity_id, name, entity.field(name, slot), field, self.schemas.lineage(typ)
-            )
-        )
+        entity_id = entity.entity_id
+        lineage = self.schemas.lineage(entity_id.typ)
+        self.changes.append(FieldChanged(entity_id, name, old, field, lineage))
         if not self.sparse:
             self.reshape(entity, {**entity.fields, name: field})
             return
@@ -371,7 +369,7 @@ class Transaction:
         """Write a parent's list of children. Returns the field."""
         slot = self.slot(parent, CHILDREN)
         field = Field(Value("EntityList", children), time_ns, writer, slot.generation)
-        self.write(parent, CHILDREN, slot, field)
+        self.write(parent, CHILDREN, slot, field, parent.field(CHILDREN, slot))
         return field
 
     def drop_children(self, parent: Entity, doomed: Iterable[EntityId]) -> None:

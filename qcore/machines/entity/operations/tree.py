@@ -94,7 +94,7 @@ def _write(transaction: Transaction, entity: Entity, name: str, value: Value) ->
     value = measured(value)
     check_size(value, name)
     field = Field(value, transaction.time_ns, None, slot.generation)
-    transaction.write(entity, name, slot, field)
+    transaction.write(entity, name, slot, field, entity.field(name, slot))
 
 
 def _rename(transaction: Transaction, body: RenameBody) -> str:

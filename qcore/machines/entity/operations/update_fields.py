@@ -155,7 +155,7 @@ def _write(transaction: Transaction, write: WriteBody) -> Field:
     if transaction.sparse:
         check_size(value, name)
     new = Field(value, *_time_and_writer(transaction, write), slot.generation)
-    transaction.write(entity, name, slot, new)
+    transaction.write(entity, name, slot, new, old)
     return new
 
 
