@@ -209,14 +209,17 @@ class EntityStore:
         """See `SupportsChanges`."""
         return self.changes
 
-    def watch_filter(self, request: str) -> EntityWatch:
+    def watch_filter(self, request: str, *, resumes: bool) -> EntityWatch:
         """See `SupportsWatchRequests`. The request is the JSON text of a `NotificationConfig`.
 
         Raises:
             StoreError: see `entity_watch`.
         """
         return entity_watch(
-            request, lambda: Transaction(self._records, 0, 0, sparse=True), self._bodies
+            request,
+            lambda: Transaction(self._records, 0, 0, sparse=True),
+            self._bodies,
+            resumes=resumes,
         )
 
     def snapshot(self) -> Iterable[str]:

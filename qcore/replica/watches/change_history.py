@@ -44,7 +44,7 @@ class ChangeHistory:
         self._entries: list[ChangedEntry] = []
         self._begin = 0  # entries before this one are dropped
         self._changes = self._bytes = 0
-        self.dropped: Position = (0, LAST_SEQUENCE)
+        self.dropped: Position = (0, -1)
 
     @property
     def first_index(self) -> int:

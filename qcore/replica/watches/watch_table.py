@@ -163,7 +163,8 @@ class Watches:
             return
         index, sequence = event.after
         self._order += 1
-        heapq.heappush(self._behind, (index - (sequence < 0), self._order, held))
+        reached = max(0, index - (sequence < 0))
+        heapq.heappush(self._behind, (reached, self._order, held))
         if len(self._behind) > 64 + 2 * len(self._beginning):
             # Most have their outcome, and wait for indexes that this node may never reach.
             self._behind = [item for item in self._behind if item[2].request in self._by_request]
@@ -221,7 +222,7 @@ class Watches:
         try:
             if not isinstance(machine, SupportsWatchRequests):
                 return _Topic(text), text
-            found = machine.watch_filter(text)
+            found = machine.watch_filter(text, resumes=held.event.after is not None)
             topic: object = found.topic
             if isinstance(topic, str):
                 return found, topic

@@ -161,18 +161,21 @@ async def test_errors_of_a_registration_name_the_field(tmp_path: Path) -> None:
         for fields, name in (
             ({"config": {"EntityId": {**entity, "field_type": "Parent->Name"}}}, "field_type"),
             ({"config": {"EntityId": {**entity, "context": [1]}}}, "context"),
+            ({"config": {"EntityId": {**entity, "context": ["Name"] * 33}}}, "context"),
             ({"config": {"EntityId": {**entity, "more": 1}}}, "more"),
             ({"config": {}}, "config"),
             ({"config": {"EntityType": entity}}, "entity_type"),
             ({"config": CONFIG, "after": [1]}, "after"),
-            ({"config": CONFIG, "after": [1, -1]}, "after"),
+            ({"config": CONFIG, "after": [1, -2]}, "after"),
+            ({"config": CONFIG, "after": [-1, 0]}, "after"),
             ({"config": CONFIG, "after": [1, 2**63]}, "after"),
         ):
             error = (await ask(ws, "StoreRegisterNotification", **fields))["Error"]
             assert name in error["detail"]["field"], error
         assert world.replica.begun == []
-        await ask(ws, "StoreRegisterNotification", config=CONFIG, after=[3, 1])
-        assert world.replica.begun[0].after == (3, 1)
+        for after in ([3, 1], [4, -1]):
+            await ask(ws, "StoreRegisterNotification", config=CONFIG, after=after)
+            assert world.replica.begun[-1].after == tuple(after)
 
 
 @async_test

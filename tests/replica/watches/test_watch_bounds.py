@@ -306,7 +306,7 @@ class Filters(KeyValueMachine):
     filter: object = None
     error: Exception | None = None
 
-    def watch_filter(self, request: str) -> WatchFilter:
+    def watch_filter(self, request: str, *, resumes: bool) -> WatchFilter:
         if self.error is not None:
             raise self.error
         return cast(WatchFilter, self.filter)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Final, cast
 
 from pydantic import AfterValidator, Field, TypeAdapter, with_config
-from pydantic_core import ValidationError, to_json
+from pydantic_core import PydanticCustomError, ValidationError, to_json
 from typing_extensions import TypedDict
 
 from qcore.errors import BadRequest, FieldNotFound, StoreError
@@ -36,6 +36,18 @@ from qcore.machines.interface import Change
 MAX_CONTEXT: Final = 32
 MAX_PATH_CHARS: Final = 1024
 
+
+def _no_path(field_type: str) -> str:
+    if SEPARATOR in field_type:
+        raise PydanticCustomError(
+            "path",
+            "a watch names a field, not a path: watch the field of the entity that the path leads to, or put the path "
+            "into context",
+        )
+    return field_type
+
+
+_WatchedField = Annotated[str, AfterValidator(_no_path)]
 _Path = Annotated[str, Field(max_length=MAX_PATH_CHARS)]
 _Context = Annotated[list[_Path], Field(max_length=MAX_CONTEXT)]
 
@@ -45,7 +57,7 @@ class EntityIdConfig(TypedDict):
     """Watch a field of one entity."""
 
     entity_id: EntityIdJson
-    field_type: str
+    field_type: _WatchedField
     trigger_on_change: bool
     context: _Context
 
@@ -55,7 +67,7 @@ class EntityTypeConfig(TypedDict):
     """Watch a field of all entities of a type, and of the types that inherit it."""
 
     entity_type: str
-    field_type: str
+    field_type: _WatchedField
     trigger_on_change: bool
     context: _Context
 
@@ -71,6 +83,16 @@ class _NotificationConfig(TypedDict, total=False):
 NotificationConfig = Annotated[_NotificationConfig, AfterValidator(exactly_one_key)]
 
 _adapter: TypeAdapter[_NotificationConfig] = TypeAdapter(NotificationConfig)
+
+
+def request_text(config: _NotificationConfig) -> str:
+    """The JSON text of a validated configuration: equal for equal configurations, in whatever order their keys came."""
+    given: Mapping[str, object]
+    if "EntityId" in config:
+        kind, order, given = "EntityId", EntityIdConfig.__annotations__, config["EntityId"]
+    else:
+        kind, order, given = "EntityType", EntityTypeConfig.__annotations__, config["EntityType"]
+    return to_json({kind: {**dict.fromkeys(order), **given}}).decode()
 
 
 class EntityWatch:
@@ -126,13 +148,16 @@ class EntityWatch:
         return to_json(values).decode()
 
 
-def entity_watch(request: str, view: Callable[[], Transaction], bodies: LastBody) -> EntityWatch:
+def entity_watch(
+    request: str, view: Callable[[], Transaction], bodies: LastBody, *, resumes: bool
+) -> EntityWatch:
     """Return what a watch receives.
 
     Args:
         request: the JSON text of a `NotificationConfig`.
         view: makes a view of the current state.
         bodies: see `EntityWatch`.
+        resumes: what it names may be gone by now. The watch still receives the earlier changes, with the deletion.
 
     Raises:
         BadRequest: the text is not such a configuration, or its field is a path.
@@ -145,19 +170,15 @@ def entity_watch(request: str, view: Callable[[], Transaction], bodies: LastBody
     state = view()
     body: EntityIdConfig | EntityTypeConfig
     if "EntityId" in config:
-        kind, body = "EntityId", config["EntityId"]
-    else:
-        kind, body = "EntityType", config["EntityType"]
-    field_type = body["field_type"]
-    if SEPARATOR in field_type:
-        raise BadRequest(
-            f"config.{kind}.field_type: {quoted(field_type)} is a path; watch a field, and put paths into context"
-        )
-    if "EntityId" in config:
+        body = config["EntityId"]
+        field_type = body["field_type"]
         entity_id = id_from_json(config["EntityId"]["entity_id"])
-        state.slot(state.get(entity_id), field_type)
+        if not resumes:
+            state.slot(state.get(entity_id), field_type)
         return EntityWatch(entity_topic(entity_id, field_type), body, view, bodies)
+    body = config["EntityType"]
+    field_type = body["field_type"]
     entity_type = config["EntityType"]["entity_type"]
-    if field_type not in state.schemas.slots(entity_type):
+    if not resumes and field_type not in state.schemas.slots(entity_type):
         raise FieldNotFound(f"entity type {quoted(entity_type)} has no field {quoted(field_type)}")
     return EntityWatch(type_topic(entity_type, field_type), body, view, bodies)

@@ -20,6 +20,11 @@ def config(kind: str, target: object, field: str, *context: str, on_change: bool
     return json.dumps({kind: {**body, "context": [*context]}})
 
 
+def watching(store: StoreHarness, request: str, *, resumes: bool = False) -> EntityWatch:
+    """A watch on the store."""
+    return store.store.watch_filter(request, resumes=resumes)
+
+
 def received(store: StoreHarness, watch: EntityWatch, *, live: bool = True) -> list[Any]:
     """What the watch receives of the last command."""
     found = [
@@ -36,7 +41,7 @@ def test_a_write_comes_with_both_values_and_the_context() -> None:
     folder = store.create("Folder", name="f")
     user = store.create("User", folder, "u")
     request = config("EntityId", user, "Score", "Parent->Name", "Name", "Manager->Name")
-    watch = store.store.watch_filter(request)
+    watch = watching(store, request)
     store.update(write(user, "Score", {"Float": 2.0}))
     assert received(store, watch) == [
         {
@@ -58,8 +63,8 @@ def test_a_write_comes_with_both_values_and_the_context() -> None:
 def test_an_equal_value_notifies_unless_only_changes_count() -> None:
     store = people()
     user = store.create("User")
-    every = store.store.watch_filter(config("EntityId", user, "Age"))
-    changed = store.store.watch_filter(config("EntityId", user, "Age", on_change=True))
+    every = watching(store, config("EntityId", user, "Age"))
+    changed = watching(store, config("EntityId", user, "Age", on_change=True))
     store.update(write(user, "Age", {"Int": 18}))
     assert (len(received(store, every)), len(received(store, changed))) == (1, 0)
     store.update(write(user, "Age", {"Int": 18}, push_condition="Changes"))
@@ -71,7 +76,7 @@ def test_an_equal_value_notifies_unless_only_changes_count() -> None:
 
 def test_a_type_includes_the_types_that_inherit_it() -> None:
     store = people()
-    watch = store.store.watch_filter(config("EntityType", "Object", "Name"))
+    watch = watching(store, config("EntityType", "Object", "Name"))
     user, folder = store.create("User", name="u"), store.create("Folder", name="f")
     assert received(store, watch)[0]["entity_id"] == folder
     store.update(write(user, "Name", {"String": "v"}))
@@ -82,9 +87,9 @@ def test_a_type_includes_the_types_that_inherit_it() -> None:
 def test_creation_and_deletion_notify_of_entity_and_parent() -> None:
     store = people()
     folder = store.create("Folder")
-    children = store.store.watch_filter(config("EntityId", folder, "Children"))
-    names = store.store.watch_filter(config("EntityType", "User", "Name"))
-    ages = store.store.watch_filter(config("EntityType", "User", "Age"))
+    children = watching(store, config("EntityId", folder, "Children"))
+    names = watching(store, config("EntityType", "User", "Name"))
+    ages = watching(store, config("EntityType", "User", "Age"))
     user = store.create("User", folder, "u")
     assert received(store, children)[0]["current_value"] == {"EntityList": [user]}
     assert received(store, names)[0]["previous_value"] is None
@@ -94,6 +99,16 @@ def test_creation_and_deletion_notify_of_entity_and_parent() -> None:
     for watch, last in ((names, {"String": "u"}), (ages, {"Int": 18})):
         (notice,) = received(store, watch)
         assert (notice["previous_value"], notice["current_value"]) == (last, None)
+
+
+def test_a_watch_that_resumes_receives_a_missed_deletion() -> None:
+    store = people()
+    user = store.create("User", name="u")
+    store.send("DeleteEntity", entity_id=user)
+    watch = watching(store, config("EntityId", user, "Name"), resumes=True)
+    (notice,) = received(store, watch, live=False)
+    assert (notice["previous_value"], notice["current_value"]) == ({"String": "u"}, None)
+    assert watching(store, config("EntityType", "User", "Gone"), resumes=True).topic
 
 
 def test_a_command_that_fails_and_a_schema_change_nothing() -> None:
@@ -109,7 +124,7 @@ def test_a_command_that_fails_and_a_schema_change_nothing() -> None:
 def test_a_large_value_is_omitted_and_named() -> None:
     store = people()
     user = store.create("User")
-    watch = store.store.watch_filter(config("EntityId", user, "Email"))
+    watch = watching(store, config("EntityId", user, "Email"))
     store.update(write(user, "Email", {"String": "x" * (field_changes.MAX_SENT_BYTES + 1)}))
     (notice,) = received(store, watch)
     assert (notice["current_value"], notice["omitted"]) == (None, ["current_value"])
@@ -134,7 +149,7 @@ def test_an_invalid_config_is_rejected(
     request_text: str, error: type[Exception], text: str
 ) -> None:
     with pytest.raises(error, match=text):
-        people().store.watch_filter(request_text)
+        watching(people(), request_text)
 
 
 # -- memory ---------------------------------------------------------------------------------------
@@ -153,7 +168,7 @@ def test_the_text_is_made_once_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(field_changes, "body_text", counted)
     store = people()
     user = store.create("User")
-    watches = [store.store.watch_filter(config("EntityId", user, "Age")) for _ in range(50)]
+    watches = [watching(store, config("EntityId", user, "Age")) for _ in range(50)]
     store.update(write(user, "Age", {"Int": 1}))
     texts = [received(store, watch)[0] for watch in watches]
     assert made == 1
