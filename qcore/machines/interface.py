@@ -225,7 +225,7 @@ class SupportsChanges(Protocol):
 
 
 class WatchFilter(Protocol):
-    """What one watch receives.
+    """What one watch receives. With a `last_cost` (`SupportsWorkCost`), it reports the cost of the last `notice`.
 
     Attributes:
         topic: only changes with this topic are passed to `notice`.

@@ -9,27 +9,23 @@ from pydantic import AfterValidator, Field, TypeAdapter, with_config
 from pydantic_core import PydanticCustomError, ValidationError, to_json
 from typing_extensions import TypedDict
 
-from qcore.errors import BadRequest, FieldNotFound, StoreError
-from qcore.machines.entity.indirection import SEPARATOR, resolve
+from qcore.errors import BadRequest, FieldNotFound
+from qcore.machines.entity.indirection import SEPARATOR
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import explain
-from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
     STRICT,
     EntityIdJson,
     exactly_one_key,
     id_from_json,
-    value_bytes,
-    value_to_json,
 )
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.entity.watches.field_changes import (
-    MAX_SENT_BYTES,
     EntityChange,
-    LastBody,
     entity_topic,
     type_topic,
 )
+from qcore.machines.entity.watches.notice_texts import NoticeTexts
 from qcore.machines.interface import Change
 
 #: The most paths in the context of a watch, and characters in each.
@@ -101,62 +97,41 @@ class EntityWatch:
     Args:
         topic: see `WatchFilter`.
         config: the validated configuration.
-        view: makes a view of the current state.
-        bodies: makes the texts, once for all watches of a change.
+        texts: makes the texts, once for all watches of a change.
     """
 
     def __init__(
-        self,
-        topic: str,
-        config: EntityIdConfig | EntityTypeConfig,
-        view: Callable[[], Transaction],
-        bodies: LastBody,
+        self, topic: str, config: EntityIdConfig | EntityTypeConfig, texts: NoticeTexts
     ) -> None:
         self.topic = topic
         self._field_type = config["field_type"]
         self._on_change = config["trigger_on_change"]
         self._context = config["context"]
-        self._view = view
-        self._bodies = bodies
+        self._texts = texts
+
+    @property
+    def last_cost(self) -> int:
+        """See `SupportsWorkCost`."""
+        return self._texts.last_cost
 
     def notice(self, change: Change, *, live: bool) -> str | None:
         """See `WatchFilter`."""
         # The entity store is the only one that makes the changes that its own watches receive.
         changed = cast(EntityChange, change)
-        if self._on_change and not changed.is_difference(self._field_type):
+        if self._on_change and not self._texts.differs(changed, self._field_type):
             return None
-        body = self._bodies.of(changed, self._field_type)
-        if not self._context:
-            return f'{body},"context":{{}}}}'
-        if not live:
-            return f'{body},"context":null}}'
-        return f'{body},"context":{self._context_text(changed.entity_id)}}}'
-
-    def _context_text(self, entity_id: EntityId) -> str:
-        values: dict[str, object] = {}
-        view = self._view()
-        for path in self._context:
-            values[path] = None
-            try:
-                target = resolve(view, entity_id, path)
-                if target.part is None:
-                    value = view.field(target.entity, target.field_type).value
-                    if value_bytes(value) <= MAX_SENT_BYTES:
-                        values[path] = value_to_json(value)
-            except StoreError:
-                continue  # the path leads nowhere now: null
-        return to_json(values).decode()
+        return self._texts.of(changed, self._field_type, self._context, live=live)
 
 
 def entity_watch(
-    request: str, view: Callable[[], Transaction], bodies: LastBody, *, resumes: bool
+    request: str, view: Callable[[], Transaction], texts: NoticeTexts, *, resumes: bool
 ) -> EntityWatch:
     """Return what a watch receives.
 
     Args:
         request: the JSON text of a `NotificationConfig`.
         view: makes a view of the current state.
-        bodies: see `EntityWatch`.
+        texts: see `EntityWatch`.
         resumes: what it names may be gone by now. The watch still receives the earlier changes, with the deletion.
 
     Raises:
@@ -175,10 +150,10 @@ def entity_watch(
         entity_id = id_from_json(config["EntityId"]["entity_id"])
         if not resumes:
             state.slot(state.get(entity_id), field_type)
-        return EntityWatch(entity_topic(entity_id, field_type), body, view, bodies)
+        return EntityWatch(entity_topic(entity_id, field_type), body, texts)
     body = config["EntityType"]
     field_type = body["field_type"]
     entity_type = config["EntityType"]["entity_type"]
     if not resumes and field_type not in state.schemas.slots(entity_type):
         raise FieldNotFound(f"entity type {quoted(entity_type)} has no field {quoted(field_type)}")
-    return EntityWatch(type_topic(entity_type, field_type), body, view, bodies)
+    return EntityWatch(type_topic(entity_type, field_type), body, texts)

@@ -8,7 +8,8 @@ from typing import Any  # notices are JSON, compared without a type
 import pytest
 
 from qcore.errors import BadRequest, EntityNotFound, FieldNotFound, TypeNotFound
-from qcore.machines.entity.watches import field_changes
+from qcore.machines.entity.indirection import Target, resolve
+from qcore.machines.entity.watches import field_changes, notice_texts
 from qcore.machines.entity.watches.notification_config import EntityWatch
 from tests.machines.entity.harness import StoreHarness, people, write
 
@@ -150,6 +151,92 @@ def test_an_invalid_config_is_rejected(
 ) -> None:
     with pytest.raises(error, match=text):
         watching(people(), request_text)
+
+
+def test_an_equal_list_of_children_is_no_change() -> None:
+    """However it was written, and whatever the positions of its entries are."""
+    store = people()
+    folder = store.create("Folder")
+    ids = [store.create("User", folder, str(number)) for number in range(3)]
+    store.update(write(folder, "Children", {"EntityList": ids[:1]}, adjust_behavior="Subtract"))
+    store.update(write(folder, "Children", {"EntityList": ids[:1]}, adjust_behavior="Add"))
+    every = watching(store, config("EntityId", folder, "Children"))
+    changed = watching(store, config("EntityId", folder, "Children", on_change=True))
+    for written, behavior, differs in (
+        ([*ids[1:], ids[0]], "Set", False),
+        ([*ids[1:], ids[0]], "Set", False),
+        ([], "Add", False),
+        ([{"typ": "User", "id": 999}], "Subtract", False),
+        (ids, "Set", True),
+        (ids[:2], "Set", True),
+        ([ids[1], ids[1]], "Set", True),
+    ):
+        store.update(write(folder, "Children", {"EntityList": written}, adjust_behavior=behavior))
+        for live in (True, False):
+            assert len(received(store, every, live=live)) == 1
+            assert len(received(store, changed, live=live)) == differs, (written, behavior)
+
+
+# -- context --------------------------------------------------------------------------------------
+
+
+def test_a_context_has_a_bound_in_total() -> None:
+    """The paths whose values do not fit are named, and come without a value."""
+    store = people()
+    folder = store.create("Folder", name="f")
+    manager, user = store.create("User", folder), store.create("User", folder)
+    third = {"String": "x" * (field_changes.MAX_SENT_BYTES // 3)}
+    store.update(
+        write(user, "Manager", {"EntityReference": manager}),
+        write(user, "Email", third),
+        write(manager, "Email", third),
+        write(manager, "Name", third),
+    )
+    paths = ("Email", "Manager->Email", "Manager->Name", "Parent->Name", "Gone->Name")
+    watch = watching(store, config("EntityId", user, "Age", *paths, "Email"))
+    few = watching(store, config("EntityId", user, "Age", "Manager->Name"))
+    store.update(write(user, "Age", {"Int": 3}))
+    (notice,) = received(store, watch)
+    assert notice["context"] == {
+        "Email": third,
+        "Manager->Email": third,
+        "Manager->Name": None,
+        "Parent->Name": {"String": "f"},
+        "Gone->Name": None,
+    }
+    assert notice["context_omitted"] == ["Manager->Name"]
+    (alone,) = received(store, few)
+    assert alone["context"] == {"Manager->Name": third}
+    assert "context_omitted" not in alone
+
+
+def test_a_context_is_looked_up_once_for_all_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = 0
+
+    def counted(*args: Any) -> Target:
+        nonlocal looked_up
+        looked_up += 1
+        return resolve(*args)
+
+    monkeypatch.setattr(notice_texts, "resolve", counted)
+    store = people()
+    user = store.create("User", name="u")
+    paths = ["Name", "Age", "Gone", *(f"Manager->{number}" for number in range(20))]
+    one = [watching(store, config("EntityId", user, "Age", *paths)) for _ in range(20)]
+    other = watching(store, config("EntityId", user, "Age", *paths[::-1], "Email"))
+    store.update(write(user, "Age", {"Int": 1}))
+    (change,) = store.store.last_changes()
+    costs = []
+    for watch in (*one, other):
+        text = watch.notice(change, live=True)
+        assert text is not None
+        assert json.loads(text)["context"]["Name"] == {"String": "u"}
+        costs.append(watch.last_cost)
+    assert looked_up == 24
+    assert costs == [3, *[0] * 19, 1], "in units of a small command: eight paths"
+    store.update(write(user, "Age", {"Int": 2}))
+    (notice,) = received(store, other)
+    assert notice["context"]["Age"] == {"Int": 2}, "the values are those after this command"
 
 
 # -- memory ---------------------------------------------------------------------------------------
