@@ -46,7 +46,7 @@ class ChangeHistory:
         self._sizes: list[int] = []
         self._begin = 0  # entries before this one are dropped
         self._count = self._bytes = 0
-        self.dropped: Position = (0, LAST_SEQUENCE)
+        self.dropped: Position = (0, -1)
 
     @property
     def first_index(self) -> int:

@@ -124,7 +124,7 @@ class WatchChecker:
         """The changes that the watcher must see after this position, with their texts."""
         machine = self._machine
         if log.filter is None and isinstance(machine, SupportsWatchRequests):
-            log.filter = machine.watch_filter(log.request)
+            log.filter = machine.watch_filter(log.request, resumes=True)
         chosen = log.filter
         changes = self._by_topic.get(log.request if chosen is None else chosen.topic, [])
         for number in range(bisect_right(changes, position, key=_position_of), len(changes)):

@@ -14,7 +14,6 @@ from qcore.machines.interface import (
     SupportsChanges,
     SupportsGradualRestore,
     SupportsWatchRequests,
-    WatchFilter,
 )
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.machine_results import digest_of, exception_text
@@ -135,7 +134,7 @@ class WatchRequestMachine(WatchableMachine):
     ) -> None:
         assert isinstance(inner, SupportsWatchRequests), "`hashed_machine` asks before"
         super().__init__(inner, report, on_capture, on_changes)
-        self.watch_filter: Callable[[str], WatchFilter] = inner.watch_filter
+        self.watch_filter = inner.watch_filter
 
 
 def hashed_machine(
