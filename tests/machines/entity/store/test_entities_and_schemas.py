@@ -71,7 +71,7 @@ def test_a_field_exists_at_the_end_of_a_path() -> None:
     assert harness.store_request("StoreFieldExists", entity_id=missing, field_type="Age") is False
 
 
-def test_a_path_that_takes_too_many_steps_is_an_error_and_no_missing_field(
+def test_a_path_of_too_many_steps_is_no_missing_field(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 10)
