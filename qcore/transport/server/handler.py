@@ -146,7 +146,7 @@ class ServerHandler(Protocol):
 
 
 def check_hello(hello: Hello) -> None:
-    """Raise if this version does not speak with the other end.
+    """Check the protocol version and role of the other end.
 
     Raises:
         RemoteProtocolError: another protocol version, or an unknown role.

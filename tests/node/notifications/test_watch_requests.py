@@ -21,6 +21,7 @@ from qcore.node.application import Application, EntityApplication, TextApplicati
 from qcore.node.node import Node
 from qcore.replica.events import BeginWatch, EndWatch, Notice, ReplicaEffect, Reply, WatchEnded
 from qcore.transport.limits import TransportLimits
+from tests.docs.test_wire_reference import validator
 from tests.node.test_node import running
 from tests.transport.support.endpoints import async_test, until
 
@@ -229,7 +230,14 @@ async def test_writes_notify_in_order_and_a_watch_resumes(tmp_path: Path) -> Non
         resumed = [(await receive(late))["ChangeNotification"] for _ in range(15)]
         other = again["response"]["Ok"]
         assert resumed == [{**each, "token": other} for each in seen[5:]]
-        assert (await ask(ws, "UnwatchChanges", token=token))["response"] is True
+        answer = await ask(ws, "UnwatchChanges", token=token)
+        assert answer["response"] is True
+        for envelope in (
+            {"ChangeNotification": seen[0]},
+            {"WatchChangesResponse": again},
+            {"UnwatchChangesResponse": answer},
+        ):
+            assert validator().is_valid(envelope), envelope
 
 
 @async_test
