@@ -36,6 +36,8 @@ class ChangeHistory:
 
     Attributes:
         dropped: it holds every change behind this position.
+        changes: how many changes it holds.
+        size_bytes: about the memory that they take, bytes.
     """
 
     def __init__(self, max_changes: int, max_bytes: int) -> None:
@@ -43,7 +45,7 @@ class ChangeHistory:
         self._max_bytes = max_bytes
         self._entries: list[ChangedEntry] = []
         self._begin = 0  # entries before this one are dropped
-        self._changes = self._bytes = 0
+        self.changes = self.size_bytes = 0
         self.dropped: Position = (0, -1)
 
     @property
@@ -57,13 +59,13 @@ class ChangeHistory:
         for change in changes:  # a generator takes twice as long, and this runs for each command
             size += change.size_bytes
         self._entries.append(ChangedEntry(index, changes, size))
-        self._changes += len(changes)
-        self._bytes += size
-        while self._changes > self._max_changes or self._bytes > self._max_bytes:
+        self.changes += len(changes)
+        self.size_bytes += size
+        while self.changes > self._max_changes or self.size_bytes > self._max_bytes:
             dropped = self._entries[self._begin]
             self._begin += 1
-            self._changes -= len(dropped.changes)
-            self._bytes -= dropped.size_bytes
+            self.changes -= len(dropped.changes)
+            self.size_bytes -= dropped.size_bytes
             self.dropped = (dropped.index, len(dropped.changes) - 1)
         if self._begin > 64 + len(self._entries) // 2:
             del self._entries[: self._begin]
@@ -72,7 +74,7 @@ class ChangeHistory:
     def reset(self, index: int) -> None:
         """Forget everything: the state is now that of this index."""
         self._entries, self._begin = [], 0
-        self._changes = self._bytes = 0
+        self.changes = self.size_bytes = 0
         self.dropped = (index, LAST_SEQUENCE)
 
     def entry_after(self, position: Position) -> ChangedEntry | None:
