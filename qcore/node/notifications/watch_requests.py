@@ -203,7 +203,7 @@ class WatchRequestHandler:
             metrics.notifications_sent,
             metrics.watches_cut_off,
             metrics.watches_compacted,
-            history.changes,
+            history.count,
             history.size_bytes,
             history.first_index,
         )

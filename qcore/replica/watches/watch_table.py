@@ -52,6 +52,8 @@ MAX_REQUEST_CHARS: Final = 64 * 1024
 MAX_BEGUN_PER_STEP: Final = 512
 #: A notice costs as much as looking up this many topics; and that many notices cost as much as one small command.
 _NOTICE_COST: Final = 8
+#: A command that changed nothing.
+NO_CHANGES: Final[Sequence[Change]] = ()
 _COMMAND_COST: Final = _NOTICE_COST**2
 #: As many characters of its text cost as much as a notice.
 _CHARACTERS_PER_NOTICE: Final = 1024
@@ -65,25 +67,23 @@ class ChangeRecorder:
 
     Args:
         machine: the state machine.
+
+    Attributes:
+        changes: what the last command changed. The reader replaces them by `NO_CHANGES`.
     """
 
     def __init__(self, machine: StateMachine) -> None:
         self._apply = machine.apply
         self._machine = machine if isinstance(machine, SupportsChanges) else None
-        self._changes: Sequence[Change] = ()
+        self.changes: Sequence[Change] = NO_CHANGES
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """See `StateMachine.apply`."""
         result = self._apply(command, context)
         if self._machine is not None:
             # The history keeps them, so they must not change with the machine's own list.
-            self._changes = tuple(self._machine.last_changes())
+            self.changes = tuple(self._machine.last_changes())
         return result
-
-    def take(self) -> Sequence[Change]:
-        """Return what was changed since the last call."""
-        changes, self._changes = self._changes, ()
-        return changes
 
 
 @dataclass(slots=True, eq=False)

@@ -146,7 +146,7 @@ class ServerHandler(Protocol):
 
 
 def check_hello(hello: Hello) -> None:
-    """Check the protocol version and role of the other end.
+    """Check that both ends use the same version of the protocol, and known roles.
 
     Raises:
         RemoteProtocolError: another protocol version, or an unknown role.

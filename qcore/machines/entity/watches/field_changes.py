@@ -23,6 +23,7 @@ from qcore.machines.entity.state.complete_type import Slot
 from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
+    SMALL_BYTES,
     Value,
     id_to_json,
     same_value,
@@ -98,6 +99,10 @@ class FieldChanged:
         if self.old is None:
             return _CHANGE_BYTES + _held_bytes(new)
         old = self.old.value
+        if type(new) is type(old) is Value and new.kind == old.kind != "EntityList":
+            return (
+                _CHANGE_BYTES + 2 * SMALL_BYTES
+            )  # as `value_bytes`, faster: each write comes here
         if (
             isinstance(old.data, ChildList)
             and isinstance(new.data, ChildList)
