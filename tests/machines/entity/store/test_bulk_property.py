@@ -165,7 +165,7 @@ def check(requests: list[dict[str, Any]], rules: int = LATEST_RULES) -> None:
     assert state(one) == state(other)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(lists(), st.integers(1, LATEST_RULES))
 def test_a_bulk_equals_its_requests_one_after_the_other(
     requests: list[dict[str, Any]], rules: int
