@@ -112,8 +112,11 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
         StoreError: see `Schemas.plan_change`.
     """
     before = transaction.schemas
-    change = before.plan_change(changed, transaction.moment, transaction.oldest)
-    transaction.operations += change.operations
+
+    def note_work(operations: int) -> None:
+        transaction.operations += operations  # `plan_change` has limited them
+
+    change = before.plan_change(changed, transaction.moment, transaction.oldest, note_work)
     transaction.change_schemas(change)
     if transaction.sparse:
         return
