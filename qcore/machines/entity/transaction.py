@@ -294,7 +294,7 @@ class Transaction:
         self._pending[entity.entity_id.id] = None
         typ = entity.entity_id.typ
         slots, lineage = self.schemas.slots(typ), self.schemas.lineage(typ)
-        self.changes.append(EntityDeleted(entity, slots, lineage))
+        self.changes.append(EntityDeleted(entity, slots, lineage, self.schemas.size_bytes(typ)))
 
     def _made_sparse(self, entity: Entity) -> Entity:
         """Convert a full record to a sparse one. All its fields count as written."""

@@ -134,15 +134,23 @@ class EntityDeleted:
         entity: the entity before.
         slots: the fields of its type.
         lineage: its type and those above it.
+        schema_bytes: about the memory that the slots take.
     """
 
-    __slots__ = ("entity", "entity_id", "lineage", "slots")
+    __slots__ = ("entity", "entity_id", "lineage", "schema_bytes", "slots")
 
-    def __init__(self, entity: Entity, slots: Mapping[str, Slot], lineage: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        entity: Entity,
+        slots: Mapping[str, Slot],
+        lineage: tuple[str, ...],
+        schema_bytes: int,
+    ) -> None:
         self.entity = entity
         self.entity_id = entity.entity_id
         self.slots = slots
         self.lineage = lineage
+        self.schema_bytes = schema_bytes
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -165,13 +173,9 @@ class EntityDeleted:
     @property
     def size_bytes(self) -> int:
         """See `Change`. The schemas count too: the type may have others by now, and this change alone keeps these."""
-        size = _CHANGE_BYTES
+        size = _CHANGE_BYTES + self.schema_bytes
         for field in self.entity.fields.values():
             size += _held_bytes(field.value)
-        for slot in self.slots.values():
-            size += slot.size
-            for _, default in slot.earlier:
-                size += value_bytes(default)
         return size
 
     def is_difference(self) -> bool:
