@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from qcore.machines.interface import (
         MAX_RESULT_BYTES,
         ApplyContext,
+        Change,
         StateMachine,
+        StateReplaced,
+        SupportsChanges,
         SupportsCommandCheck,
         SupportsGradualRestore,
+        SupportsWatchRequests,
         SupportsWorkCost,
+        TopicChange,
+        WatchFilter,
     )
     from qcore.machines.loader import load_machine
     from qcore.machines.register import KeyValueMachine
@@ -25,10 +31,16 @@ else:
             "qcore.machines.interface": (
                 "MAX_RESULT_BYTES",
                 "ApplyContext",
+                "Change",
                 "StateMachine",
+                "StateReplaced",
+                "SupportsChanges",
                 "SupportsCommandCheck",
                 "SupportsGradualRestore",
+                "SupportsWatchRequests",
                 "SupportsWorkCost",
+                "TopicChange",
+                "WatchFilter",
             ),
             "qcore.machines.entity.entity_store": ("EntityStore",),
             "qcore.machines.register": ("KeyValueMachine",),
@@ -39,11 +51,17 @@ else:
 __all__ = [
     "MAX_RESULT_BYTES",
     "ApplyContext",
+    "Change",
     "EntityStore",
     "KeyValueMachine",
     "StateMachine",
+    "StateReplaced",
+    "SupportsChanges",
     "SupportsCommandCheck",
     "SupportsGradualRestore",
+    "SupportsWatchRequests",
     "SupportsWorkCost",
+    "TopicChange",
+    "WatchFilter",
     "load_machine",
 ]

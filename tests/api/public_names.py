@@ -221,12 +221,18 @@ from qcore.errors import (
 from qcore.machines import (
     MAX_RESULT_BYTES,
     ApplyContext,
+    Change,
     EntityStore,
     KeyValueMachine,
     StateMachine,
+    StateReplaced,
+    SupportsChanges,
     SupportsCommandCheck,
     SupportsGradualRestore,
+    SupportsWatchRequests,
     SupportsWorkCost,
+    TopicChange,
+    WatchFilter,
     load_machine,
 )
 from qcore.node import (

@@ -2,31 +2,26 @@
 
 The truth comes from the state machines themselves: `HashedMachine` asks each of them for `last_changes` after each
 command. The part of the replica under test, which keeps changes for watches and sends them, contributes nothing to it.
-A command that a session does not run again never reaches the machine, so it adds nothing to the truth either.
+A command that a session does not run again never reaches the machine, so it adds nothing to the truth either. A machine
+with `watch_filter` is asked for a second filter of each request that it accepts (`WatchRequestMachine`). That filter
+gives the texts, also those that need the state right after the command.
 """
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from qcore.machines.interface import (
-    Change,
-    SupportsChanges,
-    SupportsWatchRequests,
-    WatchFilter,
-)
+from qcore.machines.interface import Change, SupportsChanges, WatchFilter
+from qcore.replica.machine_results import exception_text
 from qcore.sim.invariants import Report
 
 CHECK: Final = "watches"
 #: The limit of reports. Once a watch is broken, many of its notices are wrong.
 _MAX_REPORTS: Final = 20
 _SHOWN_CHARS: Final = 120
-#: What a notice has only when it is sent right after the command; see `WatchFilter.notice`.
-_LIVE_FIELD: Final = "context"
 
 #: Log index of the command, and the position of the change among all changes of that command.
 Position = tuple[int, int]
@@ -35,6 +30,13 @@ Position = tuple[int, int]
 class _Expected(NamedTuple):
     position: Position
     change: Change
+
+
+class _Accepted(NamedTuple):
+    """A filter for a request that a machine accepted, and the topic that it had then."""
+
+    topic: str
+    filter: WatchFilter
 
 
 class Gap(NamedTuple):
@@ -70,7 +72,6 @@ class WatcherLog:
     resumed: int = 0
     gaps: list[Gap] = field(default_factory=list)
     refusal: str = ""
-    filter: WatchFilter | None = None
 
     @property
     def name(self) -> str:
@@ -91,30 +92,93 @@ class WatchChecker:
         self._reports = 0
         self._commands: dict[int, tuple[Change, ...]] = {}
         self._by_topic: dict[str, list[_Expected]] = {}
-        self._machine: SupportsChanges | None = None
+        #: The first filter for each request, for texts that need no state.
+        self._filters: dict[str, _Accepted] = {}
+        #: For each node, the filters of its present machine.
+        self._filters_at: dict[int, dict[str, _Accepted]] = {}
+        #: By request and position, the text with the state right after the command.
+        self._live_texts: dict[tuple[str, Position], str] = {}
+        self._failed_filters: dict[str, None] = {}
         self.logs: list[WatcherLog] = []
+        #: Everything up to this index is committed, as some watcher knows.
+        self.seen_index = 0
 
     # -- the truth --------------------------------------------------------------------------------
+
+    def started(self, node: int) -> None:
+        """The process of a node started, with a new machine."""
+        self._filters_at[node] = {}
+
+    def accepted(self, node: int, request: str, found: WatchFilter) -> None:
+        """The machine of a node has accepted a request to watch.
+
+        Args:
+            node: the node.
+            request: the text of the request.
+            found: a filter for the request that nothing else uses.
+        """
+        accepted = _Accepted(found.topic, found)
+        self._filters.setdefault(request, accepted)
+        self._filters_at[node].setdefault(request, accepted)
 
     def applied(self, node: int, index: int, machine: SupportsChanges) -> None:
         """The machine of a node has just applied the command at this index."""
         changes = tuple(machine.last_changes())
         known = self._commands.get(index)
-        if known is not None:
-            if known != changes and list(map(_contents, known)) != list(map(_contents, changes)):
-                self._violation(
-                    node,
-                    f"node {node} reports other changes of the command at index {index} than the first node that "
-                    f"applied it: {_short(list(map(_contents, changes)))} instead of "
-                    f"{_short(list(map(_contents, known)))}",
-                )
+        if known is None:
+            self._commands[index] = changes
+            for sequence, change in enumerate(changes):
+                for topic in dict.fromkeys(change.topics):
+                    expected = _Expected((index, sequence), change)
+                    insort(self._by_topic.setdefault(topic, []), expected, key=_position_of)
+        elif known != changes and list(map(_contents, known)) != list(map(_contents, changes)):
+            self._violation(
+                node,
+                f"node {node} reports other changes of the command at index {index} than the first node that "
+                f"applied it: {_short(list(map(_contents, changes)))} instead of "
+                f"{_short(list(map(_contents, known)))}",
+            )
+        for request, accepted in self._filters_at[node].items():
+            for sequence, change in enumerate(changes):
+                if accepted.topic in change.topics:
+                    self._take_live_text(node, request, accepted, (index, sequence), change)
+
+    def _take_live_text(
+        self, node: int, request: str, accepted: _Accepted, position: Position, change: Change
+    ) -> None:
+        """Remember the text of a change that needs the state of now."""
+        live, late = (self._text_of(request, accepted, change, live=live) for live in (True, False))
+        if (live is None) != (late is None):
+            self._violation(
+                node,
+                f"the filter of the request {_short(request)} passes the change {_text(position)} "
+                f"{'late' if live is None else 'live'} only: a watch would miss it or not, depending on its node",
+            )
+        if live is None or live == late:
             return
-        self._commands[index] = changes
-        self._machine = machine
-        for sequence, change in enumerate(changes):
-            for topic in dict.fromkeys(change.topics):
-                expected = _Expected((index, sequence), change)
-                insort(self._by_topic.setdefault(topic, []), expected, key=_position_of)
+        known = self._live_texts.setdefault((request, position), live)
+        if known != live:
+            self._violation(
+                node,
+                f"the machine of node {node} gives another text for the change {_text(position)} and the request "
+                f"{_short(request)} than that of the first node: {_short(live)} instead of {_short(known)}",
+            )
+
+    def _text_of(
+        self, request: str, accepted: _Accepted, change: Change, *, live: bool
+    ) -> str | None:
+        """The text for the watches of a request; None if they must not receive the change."""
+        if request in self._failed_filters:
+            return None
+        try:
+            return accepted.filter.notice(change, live=live)
+        except Exception as raised:  # noqa: BLE001 - user code may raise anything
+            self._failed_filters[request] = None
+            self._violation(
+                0,
+                f"the filter of the request {_short(request)} raised {type(raised).__name__}: {exception_text(raised)}",
+            )
+            return None
 
     def missing(self, log: WatcherLog) -> list[Position]:
         """The changes after the position of a watcher, which it has not seen yet; all of them if no watch began."""
@@ -122,20 +186,17 @@ class WatchChecker:
 
     def _after(self, log: WatcherLog, position: Position) -> Iterator[tuple[_Expected, str]]:
         """The changes that the watcher must see after this position, with their texts."""
-        machine = self._machine
-        if log.filter is None and isinstance(machine, SupportsWatchRequests):
-            log.filter = machine.watch_filter(log.request, resumes=True)
-        chosen = log.filter
+        chosen = self._filters.get(log.request)
         changes = self._by_topic.get(log.request if chosen is None else chosen.topic, [])
         for number in range(bisect_right(changes, position, key=_position_of), len(changes)):
             expected = changes[number]
-            body = (
+            text = (
                 expected.change.body
                 if chosen is None
-                else chosen.notice(expected.change, live=False)
+                else self._text_of(log.request, chosen, expected.change, live=False)
             )
-            if body is not None:
-                yield expected, body
+            if text is not None:
+                yield expected, text
 
     # -- what watchers see ------------------------------------------------------------------------
 
@@ -149,7 +210,8 @@ class WatchChecker:
             node: the node.
             after: the position that the watcher gave; None for a watch from now on.
             start: the position in the answer.
-            acknowledged: the highest index of a write that was acknowledged before the request.
+            acknowledged: the highest index that was known to be committed before the request: of a write that was
+                acknowledged, or of a change that a watcher saw.
         """
         log.begun += 1
         log.node = node
@@ -168,7 +230,7 @@ class WatchChecker:
             self._violation(
                 node,
                 f"{log.name}: its watch at node {node} begins after {_text(start)}, although index {acknowledged} was "
-                "acknowledged before the request",
+                "acknowledged or seen before the request",
             )
         if covered > self._highest_commit():
             self._violation(
@@ -216,12 +278,15 @@ class WatchChecker:
                     f"{log.name}: node {node} sent {_text(seen)}, which is not committed: the "
                     f"highest commit index is {self._highest_commit()}",
                 )
-            if not _equal_bodies(body, text, filtered=log.filter is not None):
+            live = self._live_texts.get((log.request, seen))
+            if body not in (text, live):
                 self._violation(
                     node,
-                    f"{log.name}: node {node} sent {_short(body)} as {_text(seen)}, expected {_short(text)}",
+                    f"{log.name}: node {node} sent {_short(body)} as {_text(seen)}, expected {_short(text)}"
+                    + ("" if live is None else f" or {_short(live)}"),
                 )
         log.position = seen
+        self.seen_index = max(self.seen_index, seen[0])
 
     def compacted(self, log: WatcherLog, node: int, first_index: int) -> None:
         """The node says that the changes after the watcher's position are compacted."""
@@ -237,6 +302,12 @@ class WatchChecker:
                 node,
                 f"{log.name}: node {node} says that the changes after {_text(at)} are compacted, and that it has those "
                 f"from index {first_index} on",
+            )
+        if first_index > self._highest_commit() + 1:
+            self._violation(
+                node,
+                f"{log.name}: node {node} says that it has the changes from index {first_index} on, which is not "
+                f"committed: the highest commit index is {self._highest_commit()}",
             )
         log.gaps.append(Gap(at, None))
         log.position = None
@@ -259,20 +330,6 @@ def _position_of(expected: _Expected) -> Position:
 
 def _contents(change: Change) -> tuple[tuple[str, ...], str]:
     return change.topics, change.body
-
-
-def _equal_bodies(seen: str, expected: str, *, filtered: bool) -> bool:
-    """Whether two texts are equal, apart from what a notice of an old change cannot have."""
-    if seen == expected:
-        return True
-    if not filtered:
-        return False
-    one, other = json.loads(seen), json.loads(expected)
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return False
-    one.pop(_LIVE_FIELD, None)
-    other.pop(_LIVE_FIELD, None)
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _text(position: Position) -> str:

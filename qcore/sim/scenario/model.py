@@ -15,6 +15,7 @@ from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.specs.network_spec import NetworkSpec
+from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, Spec, microseconds
@@ -138,10 +139,11 @@ class Scenario(Spec):
     def _check_keys(self) -> None:
         """With the machine entity, only the registers of the workload exist."""
         keys = [f"k{number}" for number in range(self.workload.keys)]
-        if strangers := [topic for topic in self.workload.watchers.topics if topic not in keys]:
+        topics = (*keys, REGISTER_TYPE)
+        if strangers := [topic for topic in self.workload.watchers.topics if topic not in topics]:
             raise ValueError(
                 f"workload.watchers.topics: {strangers} are no registers of the workload; with the machine entity "
-                f"there are {', '.join(keys)} (workload.keys)"
+                f"there are {', '.join(keys)} (workload.keys), and {REGISTER_TYPE} for all of them"
             )
         for number, operation in self._operations():
             if operation.key is not None and operation.key not in keys:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import Operation, OperationKind
+from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 
 Outcome = Literal["ok", "refused", "unknown"]
 Value = str | int | None
@@ -203,7 +204,7 @@ class EntityCodec:
             "write_permission": None,
         }
         schema = {
-            "entity_type": "Register",
+            "entity_type": REGISTER_TYPE,
             "inherit": None,
             "fields": {"Value": {"String": field}},
         }
@@ -213,7 +214,13 @@ class EntityCodec:
             json.dumps({"SetSchema": {"entity_schema": schema}}),
             *(
                 json.dumps(
-                    {"CreateEntity": {"entity_type": "Register", "parent_id": None, "name": key}}
+                    {
+                        "CreateEntity": {
+                            "entity_type": REGISTER_TYPE,
+                            "parent_id": None,
+                            "name": key,
+                        }
+                    }
                 )
                 for key in self._keys
             ),
@@ -243,13 +250,11 @@ class EntityCodec:
         return "read" if read else "write", json.dumps({"UpdateEntity": {"request": requests}})
 
     def watch_request(self, topic: str) -> str:
-        config = {
-            "entity_id": self._ids[topic],
-            "field_type": "Value",
-            "trigger_on_change": False,
-            "context": [],
-        }
-        return json.dumps({"EntityId": config})
+        # As a context, the field itself: a notice that is sent right after its command shows the same value twice.
+        options = {"field_type": "Value", "trigger_on_change": False, "context": ["Value"]}
+        if topic == REGISTER_TYPE:
+            return json.dumps({"EntityType": {"entity_type": topic, **options}})
+        return json.dumps({"EntityId": {"entity_id": self._ids[topic], **options}})
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
         decoded = next(iter(json.loads(result).values()))

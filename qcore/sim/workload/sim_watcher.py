@@ -134,7 +134,7 @@ class SimWatcher:
         self._open, self._begun, self._received = True, False, 0
         self._node = self._rng.choice(self._nodes)
         self._heard_us = self._engine.now
-        self._known_index = self._acknowledged()
+        self._known_index = max(self._acknowledged(), self._checker.seen_index)
         log = self.log
         self._record("invoke", log.position or (0, 0))
         request = OpenWatch(self._connection, log.request, log.position, self._timeout_ms)

@@ -10,6 +10,7 @@ import pytest
 from qcore.machines.interface import ApplyContext, Change, TopicChange
 from qcore.machines.register import KeyValueMachine
 from qcore.sim import RunResult, run_scenario
+from qcore.sim.world.world import World
 from tests.sim.support import planted_watch_faults as faults
 from tests.sim.support.planted_watch_faults import Planted, plant
 from tests.sim.support.scenario_texts import failures, run, scenario
@@ -40,7 +41,7 @@ def test_without_a_fault_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) ->
         (faults.LosesAtFailover, "is missing"),
         (faults.SendsUncommitted, "which is not committed"),
         (faults.ChangesText, "expected"),
-        (faults.BeginsTooEarly, "was acknowledged before the request"),
+        (faults.BeginsTooEarly, "was acknowledged or seen before the request"),
         (faults.ResumesTooLate, "whose answer says"),
         (faults.CompactsWithoutNeed, "and that it has those from index 1 on"),
         (faults.IgnoresTheEnd, "which had ended"),
@@ -57,6 +58,21 @@ def test_a_planted_fault_is_noticed_and_explained(
     assert noted, result.violations
     assert all(violation.node in (1, 2, 3) for violation in noted)
     assert len(result.violations) <= 20
+
+
+def test_a_watch_must_not_begin_before_what_another_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if no client knows the outcome of its write, because all responses are lost."""
+    plant(monkeypatch, faults.BeginsTooEarly)
+    monkeypatch.setattr(World, "_acknowledged_index", lambda world: 0)
+    result = run(
+        "[]",
+        "{violation: watches}",
+        cluster="{nodes: 3, watch_history_changes: 5}",
+        workload=_WORKLOAD,
+        until_ms="2500",
+    )
+    assert result.ok, failures(result)
+    assert "acknowledged or seen before" in "".join(found.note for found in result.violations)
 
 
 def test_a_watch_that_falls_silent_is_not_complete(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,7 @@ REQUIRED = {
     "unsynced_vote",
     "unsynced_vote_guarded",
     "watch_compacted",
+    "watch_entity_failover",
     "watch_failover",
     "watch_partition",
     "watch_restart",

@@ -189,6 +189,31 @@ class CompactsWithoutNeed(Planted):
         return [effect]
 
 
+class ShowsOldContext(Planted):
+    """The context is that of the notice before."""
+
+    context: object = None
+
+    def change(self, effect: ReplicaEffect) -> Effects:
+        if not isinstance(effect, Notice):
+            return [effect]
+        body = json.loads(effect.body)
+        shown, self.context = self.context, body["context"]
+        return [replace(effect, body=json.dumps({**body, "context": shown}, separators=(",", ":")))]
+
+
+class CompactsTheFuture(Planted):
+    """A request to resume is refused, with a first index that nothing has reached."""
+
+    def change(self, effect: ReplicaEffect) -> Effects:
+        if isinstance(effect, Reply) and effect.result is not None:
+            asked = self.requests.get(effect.request_id)
+            if asked is not None and asked.after is not None:
+                error = WatchCompacted("planted", first_index=asked.after[0] + 1_000_000)
+                return [replace(effect, result=None, error=error)]
+        return [effect]
+
+
 class IgnoresTheEnd(Planted):
     """A watch goes on after its end."""
 

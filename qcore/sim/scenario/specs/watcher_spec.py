@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, field_validator, model_validator
 
 from qcore.sim.scenario.values import Milliseconds, Spec
 
+#: The topic that stands for all registers with the machine entity: their entity type.
+REGISTER_TYPE: Final = "Register"
+
 
 class WatcherSpec(Spec):
     """The watchers: `{count: 3}`, or just a number.
 
-    Each watches one of `topics`, one after the other; without `topics`, one of the registers. On average every
+    Each watches one of `topics`, one after the other; without `topics`, one of the registers. With the
+    machine entity, the topic `Register` is all registers. On average every
     `move_every_ms` (0: never) it closes its watch by itself, stays away for `away_ms` on average, and resumes.
     """
 

@@ -14,6 +14,7 @@ from qcore.machines.interface import (
     SupportsChanges,
     SupportsGradualRestore,
     SupportsWatchRequests,
+    WatchFilter,
 )
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.machine_results import digest_of, exception_text
@@ -121,9 +122,16 @@ class WatchableMachine(HashedMachine):
 
 
 class WatchRequestMachine(WatchableMachine):
-    """A `WatchableMachine` that understands requests to watch."""
+    """A `WatchableMachine` that understands requests to watch.
 
-    __slots__ = ("watch_filter",)
+    Args:
+        inner: the state machine.
+        report, on_capture, on_changes: see `WatchableMachine`.
+        on_filter: called for each request that the machine accepts, with the request and another filter for it. So the
+            checker's filter comes from the same state as the replica's, and shares nothing with it.
+    """
+
+    __slots__ = ("_on_filter", "_watching")
 
     def __init__(
         self,
@@ -131,10 +139,19 @@ class WatchRequestMachine(WatchableMachine):
         report: Callable[[int, str], object],
         on_capture: Callable[[], None],
         on_changes: Callable[[int, SupportsChanges], None],
+        on_filter: Callable[[str, WatchFilter], None],
     ) -> None:
         assert isinstance(inner, SupportsWatchRequests), "`hashed_machine` asks before"
         super().__init__(inner, report, on_capture, on_changes)
-        self.watch_filter = inner.watch_filter
+        self._watching = inner
+        self._on_filter = on_filter
+
+    def watch_filter(self, request: str, *, resumes: bool) -> WatchFilter:
+        """See `SupportsWatchRequests`."""
+        found = self._watching.watch_filter(request, resumes=resumes)
+        # The checker's own has no state of the watch's, and checks nothing that may have changed since.
+        self._on_filter(request, self._watching.watch_filter(request, resumes=True))
+        return found
 
 
 def hashed_machine(
@@ -142,10 +159,11 @@ def hashed_machine(
     report: Callable[[int, str], object],
     on_capture: Callable[[], None],
     on_changes: Callable[[int, SupportsChanges], None] | None,
+    on_filter: Callable[[str, WatchFilter], None],
 ) -> HashedMachine:
     """Wrap a machine. The wrapper offers to watch changes if the machine does and `on_changes` is given."""
     if on_changes is not None and isinstance(inner, SupportsWatchRequests):
-        return WatchRequestMachine(inner, report, on_capture, on_changes)
+        return WatchRequestMachine(inner, report, on_capture, on_changes, on_filter)
     if on_changes is not None and isinstance(inner, SupportsChanges):
         return WatchableMachine(inner, report, on_capture, on_changes)
     return HashedMachine(inner, report, on_capture)

@@ -13,7 +13,7 @@ from qcore.core.events import MessageReceived, PeerUnreachable, Tick, WriteDurab
 from qcore.core.log.durable_state import last_index
 from qcore.core.messages import InstallSnapshot
 from qcore.errors import QcoreError
-from qcore.machines.interface import StateMachine, SupportsChanges
+from qcore.machines.interface import StateMachine, SupportsChanges, WatchFilter
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
@@ -148,6 +148,8 @@ class SimNode:
         self.state_history.start(durable.snapshot)
         self._pending_requests.forget_clients()
         self._watch_connections.forget_all()
+        if services.watches is not None:
+            services.watches.started(node)
         hard_state, end = durable.hard_state, last_index(durable)
         services.trace.up(now, node, hard_state.term, hard_state.commit, end)
         services.invariants.on_start(node, durable)
@@ -158,6 +160,7 @@ class SimNode:
                 self.state_history.on_state_hash,
                 self._on_capture,
                 self._on_changes if services.watches is not None else None,
+                self._on_filter,
             )
             self.replica = Replica(
                 self._config, self._machine, durable, rng=self._rng, now=self.clock.local(now)
@@ -371,6 +374,10 @@ class SimNode:
     def _on_changes(self, index: int, machine: SupportsChanges) -> None:
         assert self._services.watches is not None, "asked when the process started"
         self._services.watches.applied(self.node_id, index, machine)
+
+    def _on_filter(self, request: str, found: WatchFilter) -> None:
+        assert self._services.watches is not None, "asked when the process started"
+        self._services.watches.accepted(self.node_id, request, found)
 
     def _on_durable(self, write_id: int) -> None:
         if self.replica is None:
