@@ -48,6 +48,7 @@ from qcore.errors.cluster_errors import (
 )
 
 # Not public, so not in `__all__`.
+from qcore.errors.cluster_errors import InvalidField as InvalidField
 from qcore.errors.error_registry import DetailValue as DetailValue
 from qcore.errors.error_registry import (
     QcoreError,

@@ -49,6 +49,22 @@ class ErrorReply(RemoteProtocolError):
         return {**super().detail(), **self._detail}
 
 
+class InvalidField(RemoteProtocolError):
+    """A field of an envelope does not fit its other fields.
+
+    Args:
+        field: the path of the field, such as `Perform.session`.
+        reason: what is wrong with it, and what to do.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self._field = field
+
+    def detail(self) -> dict[str, DetailValue]:
+        return {**super().detail(), "field": self._field}
+
+
 class HelloRejected(RemoteProtocolError, code="HelloRejected"):
     """The peer rejected this node, or is not the expected node."""
 

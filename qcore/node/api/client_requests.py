@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from qcore.core.entry import Membership
 from qcore.core.text_size import utf8_length
 from qcore.errors import (
+    InvalidField,
     LocalProtocolError,
     NotLeader,
     OutcomeUnknown,
@@ -251,8 +252,8 @@ class RequestHandler:
     def _perform_list(self, connection: ServerConnection, message: PerformEnvelope) -> None:
         """Handle a `Perform` without `request`, or with `requests`."""
         if getattr(message, "requests", None) is None or message.request is not None:
-            error = RemoteProtocolError(
-                "Perform.request: give either `request`, or `requests` as in StorePerform"
+            error = InvalidField(
+                "Perform.request", "give either `request`, or `requests` as in StorePerform"
             )
             connection.send(error_envelope(message.id, error))
         else:

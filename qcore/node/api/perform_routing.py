@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from qcore.errors import RemoteProtocolError
+from qcore.errors import InvalidField
 from qcore.node.application import Operation
 from qcore.replica.messages import RequestKind
 from qcore.replica.sessions.session_table import session_command_payload
@@ -46,12 +46,12 @@ def replica_request(
     """The replica's request for an operation with these options of its message, whose name `message` is for errors.
 
     Raises:
-        RemoteProtocolError: an option does not apply to this operation.
+        InvalidField: an option does not apply to this operation.
     """
     if operation.kind == "write":
         if consistency != "linearizable":
-            raise RemoteProtocolError(
-                f"{message}.consistency: it is for reads; this request writes: leave it out"
+            raise InvalidField(
+                f"{message}.consistency", "it is for reads; this request writes: leave it out"
             )
         if session is None:
             return ReplicaRequest("write", operation.payload)
@@ -60,8 +60,9 @@ def replica_request(
         )
         return ReplicaRequest("session", payload)
     if session is not None:
-        raise RemoteProtocolError(
-            f"{message}.session: it is for writes; a read may be repeated without one: leave it out"
+        raise InvalidField(
+            f"{message}.session",
+            "it is for writes; a read may be repeated without one: leave it out",
         )
     if isinstance(consistency, Stale):
         return ReplicaRequest("stale_read", operation.payload, consistency.stale)

@@ -73,6 +73,47 @@ def test_every_message_in_both_spellings_through_a_death(ready_cluster: LocalClu
     ready_cluster.wait_converged()
 
 
+@pytest.mark.process
+@pytest.mark.long
+def test_each_request_in_progress_has_one_response(ready_cluster: LocalCluster) -> None:
+    """Many requests wait at a follower while the leader dies. Each gets one response, with the right name."""
+    leader = ready_cluster.wait_leader()
+    (follower, *_) = (node for node in ready_cluster.nodes.values() if node is not leader)
+    run_script(leader.address, "A", spelled_short=False)
+    requests = [
+        json.loads(fill_in(re.sub(r"\$\$?", "A", text), {}))
+        for _, text, _ in exchanges()
+        if not re.search("<|Notification|Restore|Script", text)
+    ]
+    sent: dict[str, tuple[str, bool]] = {}
+    codes: dict[str, int] = {}
+    with WireClient(follower.address) as client:
+        for round_number in range(60):
+            for request in requests:
+                ((name, fields),) = request.items()
+                fields["id"] = str(len(sent))
+                sent[fields["id"]] = name, name in STORE_MESSAGES and STORE_MESSAGES[name].bare
+                client.send(request)
+            if round_number == 30:
+                leader.kill()
+        waiting = dict(sent)
+        for envelope in client.receive_all(len(sent)):
+            ((name, value),) = envelope.items()
+            request_name, bare = waiting.pop(value["id"])
+            code = value["detail"]["code"] if "detail" in value else ""
+            codes[code] = codes.get(code, 0) + 1
+            if name == "Error":
+                assert bare or code == "RemoteProtocolError", envelope
+            else:
+                assert name == f"{request_name}Response"
+                failed = isinstance(value["response"], dict) and "Err" in value["response"]
+                assert failed == bool(code), envelope
+    assert not waiting
+    assert codes.get("NotLeader"), codes
+    leader.start()
+    ready_cluster.wait_converged()
+
+
 def test_every_message_has_a_case() -> None:
     shown = {next(iter(json.loads(fill_in(request, {})))) for _, request, _ in exchanges()}
     shown |= {

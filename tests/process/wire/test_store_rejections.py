@@ -60,11 +60,13 @@ def test_perform_has_one_of_its_two_forms(tmp_path: Path) -> None:
             for fields in ({}, {"request": request, "requests": []}):
                 error = ask(client, "Perform", **fields)["Error"]
                 assert "give either `request`, or `requests`" in error["error"]
+                assert error["detail"]["field"] == "Perform.request"
             assert ask(client, "Perform", requests=[]) == {
                 "PerformResponse": {"id": "1", "response": {"Ok": []}}
             }
             error = ask(client, "Perform", requests=[], session={"id": 1, "sequence": 1})["Error"]
             assert error["error"].startswith("Perform.session: it is for writes")
+            assert error["detail"]["field"] == "Perform.session"
 
 
 def test_a_bare_response_has_its_errors_in_an_envelope(tmp_path: Path) -> None:
