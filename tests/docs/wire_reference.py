@@ -35,6 +35,15 @@ TAGGED = {
     "_NotificationConfig",
 }
 
+#: Definitions that the page explains in other words.
+UNSHOWN = {"Err", "JsonValue"}
+
+PEERS = "Between nodes"
+
+TYPES_TEXT = (
+    "What the messages of clients hold. A Blob is a list of bytes, each an integer from 0 to 255."
+)
+
 INTRODUCTION = """# Messages
 
 Every message of the [wire protocol](wire.md), with its fields. `python -m tests.docs.wire_reference` writes this page
@@ -90,7 +99,7 @@ def sections() -> list[Section]:
         ),
         Section("Copies of the state", "In chunks, of any size.", ("SaveSnapshot", "ReadSnapshot")),
         Section(
-            "Between nodes",
+            PEERS,
             "A node accepts these from a member of its cluster only, after `Hello`.",
             ("Hello", *(cls.__name__ for cls in PEER_REQUESTS)),
         ),
@@ -124,6 +133,8 @@ def schema() -> dict[str, Any]:
             body.setdefault("additionalProperties", False)
         if name in TAGGED:
             body |= {"minProperties": 1, "maxProperties": 1}
+        if "description" in body:
+            _set_descriptions(body, *_parsed(body["description"]))
     for name, cls in messages.items():
         key = references[name, "validation"]["$ref"].rpartition("/")[2]
         _explain(definitions[key], cls)
@@ -167,12 +178,16 @@ def _tidy(node: Any) -> None:
 
 def _explain(body: dict[str, Any], cls: type) -> None:
     """Take the descriptions of a message and its fields from its docstring."""
-    text, fields = documentation(cls)
+    _set_descriptions(body, *documentation(cls))
+
+
+def _set_descriptions(body: dict[str, Any], text: str, fields: dict[str, str]) -> None:
     body.pop("description", None)
     if text:
         body["description"] = text
     for name, meaning in fields.items():
-        body["properties"][name]["description"] = meaning
+        if name in body["properties"]:
+            body["properties"][name]["description"] = meaning
 
 
 def documentation(cls: type) -> tuple[str, dict[str, str]]:
@@ -180,6 +195,10 @@ def documentation(cls: type) -> tuple[str, dict[str, str]]:
     docstring = inspect.cleandoc(cls.__doc__ or "")
     if docstring.startswith(f"{cls.__name__}("):
         return "", {}  # made by dataclass
+    return _parsed(docstring)
+
+
+def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
     text, _, attributes = docstring.partition("\nAttributes:\n")
     fields: dict[str, str] = {}
     names: list[str] = []
@@ -201,7 +220,62 @@ def page() -> str:
         parts.append(f"\n## {section.title}\n\n{section.text}\n")
         for name in section.names:
             parts += _message(name, messages, document["$defs"])
+    parts.append(f"\n## Types\n\n{TYPES_TEXT}\n")
+    for name in _types(messages, document["$defs"]):
+        parts += _type(name, document["$defs"])
     return "".join(parts)
+
+
+def _types(messages: dict[str, type], definitions: dict[str, Any]) -> list[str]:
+    """The definitions that messages of clients use, directly or through others, in the order of their names."""
+    names = {name for section in sections() if section.title != PEERS for name in section.names}
+    names |= {f"{name}Response" for name in names if f"{name}Response" in messages}
+    to_visit: list[Any] = [_definition(messages[name], definitions) for name in names]
+    found: dict[str, None] = {}
+    while to_visit:
+        node = to_visit.pop()
+        if isinstance(node, list):
+            to_visit += node
+        elif isinstance(node, dict):
+            name = str(node.get("$ref", "")).rpartition("/")[2]
+            if name and name not in found:
+                found[name] = None
+                to_visit.append(definitions[name])
+            to_visit += node.values()
+    shown = (name for name in found if not name.startswith("Ok_") and name not in UNSHOWN)
+    return sorted(shown, key=_shown_name)
+
+
+def _type(name: str, definitions: dict[str, Any]) -> Iterator[str]:
+    body = definitions[name]
+    yield f"\n### {_shown_name(name)}\n"
+    if body.get("description"):
+        yield f"\n{' '.join(body['description'].split())}\n"
+    if "properties" not in body:
+        yield f"\n{type_text(body, definitions)}\n"
+    elif name in TAGGED:
+        yield "\nAn object with exactly one of these keys:\n\n| key | content |\n|---|---|\n"
+        for key, part in body["properties"].items():
+            yield f"| `{key}` | {type_text(part, definitions)} |\n"
+    else:
+        yield from _rows(body, body["properties"], definitions)
+
+
+def _rows(
+    body: dict[str, Any], properties: dict[str, Any], definitions: dict[str, Any]
+) -> Iterator[str]:
+    required = body.get("required", ())
+    if properties:
+        yield "\n| field | type | required | meaning |\n|---|---|---|---|\n"
+    for field, part in properties.items():
+        yield (
+            f"| `{field}` | {type_text(part, definitions)} | {'yes' if field in required else 'no'} | "
+            f"{_cell(part.get('description', ''))} |\n"
+        )
+
+
+def _shown_name(name: str) -> str:
+    return name.rpartition("__")[2].lstrip("_").removesuffix("Json")
 
 
 def _message(name: str, messages: dict[str, type], definitions: dict[str, Any]) -> Iterator[str]:
@@ -212,15 +286,8 @@ def _message(name: str, messages: dict[str, type], definitions: dict[str, Any]) 
         yield f"\nAlso `{short}`.\n"
     if body.get("description"):
         yield f"\n{body['description']}\n"
-    rows = [
-        f"| `{field}` | {type_text(part, definitions)} | {'yes' if field in body['required'] else 'no'} | "
-        f"{_cell(part.get('description', ''))} |\n"
-        for field, part in body["properties"].items()
-        if field != "id"
-    ]
-    if rows:
-        yield "\n| field | type | required | meaning |\n|---|---|---|---|\n"
-        yield from rows
+    fields = {field: part for field, part in body["properties"].items() if field != "id"}
+    yield from _rows(body, fields, definitions)
     response = messages.get(f"{name}Response")
     if response is not None:
         part = _definition(response, definitions)["properties"]["response"]
@@ -250,7 +317,7 @@ def type_text(part: dict[str, Any], definitions: dict[str, Any]) -> str:
             return "`Err`"
         if name == "JsonValue":
             return "any JSON"
-        return f"`{name.rpartition('__')[2].lstrip('_').removesuffix('Json')}`"
+        return f"`{_shown_name(name)}`"
     if "anyOf" in part or "oneOf" in part:
         choices = [type_text(each, definitions) for each in part.get("anyOf") or part["oneOf"]]
         return " or ".join(dict.fromkeys(choices))
