@@ -165,7 +165,7 @@ class Change(Protocol):
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """What a watch may name to receive this change."""
+        """What a watch may name to receive this change, each topic once."""
         ...
 
     @property
@@ -225,7 +225,7 @@ class SupportsChanges(Protocol):
 
 
 class WatchFilter(Protocol):
-    """What one watch receives.
+    """What one watch receives. With a `last_cost` (`SupportsWorkCost`), it reports the cost of the last `notice`.
 
     Attributes:
         topic: only changes with this topic are passed to `notice`.
@@ -249,8 +249,13 @@ class WatchFilter(Protocol):
 class SupportsWatchRequests(SupportsChanges, Protocol):
     """An optional extension of `SupportsChanges`. Without it, a request to watch is the topic itself."""
 
-    def watch_filter(self, request: str) -> WatchFilter:
+    def watch_filter(self, request: str, *, resumes: bool) -> WatchFilter:
         """Return what a watch with this request receives, according to the current state.
+
+        Args:
+            request: what to watch.
+            resumes: whether the watch continues an earlier one. Then it must receive the changes since, although what
+                it names may be gone by now.
 
         Raises:
             qcore.errors.StoreError: the request is invalid; the client receives the text.

@@ -34,10 +34,14 @@ MAX_WRITE_RESPONSE_BYTES: Final = 2 * MIB
 #:   `BYTES_PER_STEP` of the two values. A write to an entity with many written fields: also 1 for each
 #:   `FIELDS_COPIED_PER_STEP` of them.
 #: - A deleted entity: 1, and 1 for each `FIELDS_PER_STEP` of its fields.
+#: - From apply rules 4 on: a request of `StoreBulk`: 1 besides its own steps. A created entity: `STEPS_PER_ENTITY`. A
+#:   change of a parent's list by a create, a delete or a move: `STEPS_PER_LIST`.
 #: - A schema: 1 for each type below it, 1 for each field of these types that changes or has changed before, and 1 for
 #:   each `PLAIN_FIELDS_PER_STEP` of the other fields.
 MAX_OPERATIONS: Final = 20_000
 FIELDS_PER_STEP: Final = 8
+STEPS_PER_ENTITY: Final = 2
+STEPS_PER_LIST: Final = 2
 FIELDS_COPIED_PER_STEP: Final = 64
 IDS_PER_STEP: Final = 2
 IDS_READ_PER_STEP: Final = 8
@@ -45,7 +49,8 @@ BYTES_PER_STEP: Final = 256
 PLAIN_FIELDS_PER_STEP: Final = 16
 
 #: A page of entities: its items, the size of their JSON text, and the steps that it scans if it has a filter. A step is
-#: an entity, or a path of the filter on one. A page that reaches a limit ends early, with a cursor.
+#: an entity, and on each entity a path of the filter, a reference that a path follows, 4 KiB of a value that the filter
+#: reads, or four comparisons. A page that reaches a limit ends early, with a cursor.
 MAX_PAGE_ITEMS: Final = 10_000
 MAX_PAGE_BYTES: Final = MIB
 MAX_SCANNED: Final = 4_000

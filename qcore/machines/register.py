@@ -202,14 +202,16 @@ class KeyValueMachine:
         return f'{{"ok":true,"value":{self._registers.get(key, _ABSENT)}}}'
 
     def _put(self, key: str, text: str) -> None:
-        if self._registers.get(key, _ABSENT) != text:
+        registers = self._registers
+        old = registers.get(key, _ABSENT)
+        if old != text:
             self._changes = (RegisterChanged(key, text),)
-        if text == _ABSENT:
-            if self._registers.pop(key, None) is not None:
-                self._digest.drop(key)
-        else:
-            self._registers[key] = text
+        if text != _ABSENT:
+            registers[key] = text
             self._digest.touch(key)
+        elif old != _ABSENT:
+            del registers[key]
+            self._digest.drop(key)
 
     def _sum(self, key: str, amount: JsonValue, *, bounded: bool) -> str:
         text = self._registers.get(key, "0")

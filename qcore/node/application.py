@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from qcore.errors import ConfigError, QcoreError, StoreError, to_wire
 from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.filter.entity_filter import load_filter_library
 from qcore.machines.entity.requests.perform_requests import (
     FieldRequest,
     PerformRequest,
@@ -121,6 +122,7 @@ class EntityApplication:
 
     def __init__(self, machine: EntityStore | None = None) -> None:
         self.machine = machine or EntityStore()
+        load_filter_library()  # now, and not in the step of the replica that evaluates the first filter
         self._pristine_hash = EntityStore().state_hash()
 
     def operation(self, request: PerformRequest) -> Operation:

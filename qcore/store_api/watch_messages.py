@@ -5,65 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, with_config
-from pydantic_core import PydanticCustomError, to_json
-from typing_extensions import TypedDict
+from pydantic import Field
 
-from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, exactly_one_key
+from qcore.machines.entity.watches.notification_config import NotificationConfig, request_text
 from qcore.transport.wire import INT_LIMIT, MessageId
 
 #: The longest topic of `WatchChanges`, characters.
 _MAX_TOPIC_LENGTH: Final = 4096
-#: The most paths of a watch's context.
-_MAX_CONTEXT: Final = 64
+_Index = Annotated[int, Field(ge=0, lt=INT_LIMIT)]
+_Sequence = Annotated[int, Field(ge=-1, lt=INT_LIMIT)]
 
-
-def _no_path(field_type: str) -> str:
-    if "->" in field_type:
-        raise PydanticCustomError(
-            "path",
-            "a watch names a field, not a path: watch the field of the entity that the path leads to",
-        )
-    return field_type
-
-
-WatchedField = Annotated[str, AfterValidator(_no_path)]
-ContextPaths = Annotated[list[str], Field(max_length=_MAX_CONTEXT)]
-_Number = Annotated[int, Field(ge=0, lt=INT_LIMIT)]
-
-#: Log index and sequence of the last change that a client has seen.
-WatchPosition = tuple[_Number, _Number]
-
-
-@with_config(STRICT)
-class EntityIdConfig(TypedDict):
-    """Watches a field of one entity."""
-
-    entity_id: EntityIdJson
-    field_type: WatchedField
-    trigger_on_change: bool
-    context: ContextPaths
-
-
-@with_config(STRICT)
-class EntityTypeConfig(TypedDict):
-    """Watches a field of all entities of a type."""
-
-    entity_type: str
-    field_type: WatchedField
-    trigger_on_change: bool
-    context: ContextPaths
-
-
-@with_config(STRICT)
-class WatchConfigTags(TypedDict, total=False):
-    """One of the two configurations."""
-
-    EntityId: EntityIdConfig
-    EntityType: EntityTypeConfig
-
-
-WatchConfig = Annotated[WatchConfigTags, AfterValidator(exactly_one_key)]
+#: Log index and sequence of the last change that a client has seen; the sequence -1 stands before the first change.
+WatchPosition = tuple[_Index, _Sequence]
 
 
 @dataclass(slots=True)
@@ -72,19 +25,17 @@ class StoreRegisterNotification:
 
     Attributes:
         config: what to watch.
-        after: the position of the last notification received, to resume; null for what follows now.
+        after: to resume, the position of the last notification received, or the `after` of the response if none was
+            received; null for what follows now.
     """
 
     id: MessageId
-    config: WatchConfig
+    config: NotificationConfig
     after: WatchPosition | None = None
 
     def watch_request(self) -> str:
         """What the replica watches for: the configuration as JSON, equal for equal configurations."""
-        ((kind, given),) = self.config.items()
-        order = EntityIdConfig if kind == "EntityId" else EntityTypeConfig
-        assert isinstance(given, dict), "validated"
-        return to_json({kind: {name: given[name] for name in order.__annotations__}}).decode()
+        return request_text(self.config)
 
 
 @dataclass(slots=True)
@@ -123,7 +74,8 @@ class WatchChanges:
 
     Attributes:
         topic: what to watch; the state machine gives it a meaning.
-        after: the position of the last notification received, to resume; null for what follows now.
+        after: to resume, the position of the last notification received, or the `after` of the response if none was
+            received; null for what follows now.
     """
 
     id: MessageId

@@ -30,7 +30,7 @@ from qcore.machines.entity.state.snapshot.staged import Staged
 from qcore.machines.entity.state.snapshot.state_reader import StateReader
 from qcore.machines.entity.topology.topology_export import topology_lines
 from qcore.machines.entity.transaction import Transaction
-from qcore.machines.entity.watches.field_changes import LastBody
+from qcore.machines.entity.watches.notice_texts import NoticeTexts
 from qcore.machines.entity.watches.notification_config import EntityWatch, entity_watch
 from qcore.machines.interface import ApplyContext, Change, StateReplaced
 from qcore.machines.limits import BOUNDED_RULES, BYTES_PER_STEP, STORE_RULES
@@ -70,7 +70,7 @@ class EntityStore:
         self.last_cost = 0
         #: The changes of the last command, in order; empty if it failed or only read.
         self.changes: Sequence[Change] = ()
-        self._bodies = LastBody()
+        self._texts = NoticeTexts(self._view)
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """Apply a command from `parse_request`, or a topology. Never raises."""
@@ -209,15 +209,16 @@ class EntityStore:
         """See `SupportsChanges`."""
         return self.changes
 
-    def watch_filter(self, request: str) -> EntityWatch:
+    def watch_filter(self, request: str, *, resumes: bool) -> EntityWatch:
         """See `SupportsWatchRequests`. The request is the JSON text of a `NotificationConfig`.
 
         Raises:
             StoreError: see `entity_watch`.
         """
-        return entity_watch(
-            request, lambda: Transaction(self._records, 0, 0, sparse=True), self._bodies
-        )
+        return entity_watch(request, self._view, self._texts, resumes=resumes)
+
+    def _view(self) -> Transaction:
+        return Transaction(self._records, 0, 0, sparse=True)
 
     def snapshot(self) -> Iterable[str]:
         """Return the state as of this call, in chunks. A later write copies only the part that it changes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from qcore.errors import EntityNotFound, FieldNotFound, TooManyOperations
+from qcore.errors import EntityNotFound, FieldNotFound
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import Moment, SchemaChange, Slot
@@ -13,16 +13,23 @@ from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import (
     Positions,
     Records,
+    change_positions,
     positions_by_child,
     positions_of,
 )
 from qcore.machines.entity.state.field_values import Value, measured, same_value
+from qcore.machines.entity.too_many_steps import too_many_steps
 from qcore.machines.entity.watches.field_changes import (
     EntityChange,
     EntityDeleted,
     FieldChanged,
 )
-from qcore.machines.limits import FIELDS_COPIED_PER_STEP, IDS_PER_STEP, MAX_OPERATIONS
+from qcore.machines.limits import (
+    FIELDS_COPIED_PER_STEP,
+    IDS_PER_STEP,
+    MAX_OPERATIONS,
+    STEPS_PER_LIST,
+)
 
 #: The fields that the store itself sets.
 NAME, PARENT, CHILDREN = "Name", "Parent", "Children"
@@ -75,6 +82,11 @@ class Transaction:
         #: Steps that do not count towards that limit, because they occur once in the life of an entity.
         self.uncounted = 0
 
+    @property
+    def store_rules(self) -> bool:
+        """Whether what apply rules 4 brought holds. Only for what changes the state."""
+        return self._keeps_kinds
+
     def count(self, operations: int) -> None:
         """Count steps of the request.
 
@@ -83,10 +95,7 @@ class Transaction:
         """
         self.operations += operations
         if self.sparse and self.operations > MAX_OPERATIONS:
-            raise TooManyOperations(
-                f"the request takes more than {MAX_OPERATIONS} steps (reads, writes, references followed, "
-                "entities deleted): split it"
-            )
+            raise too_many_steps(MAX_OPERATIONS, store_rules=self.store_rules)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -228,18 +237,16 @@ class Transaction:
             for name, field in entity.fields.items()
         ]
 
-    def write(self, entity: Entity, name: str, slot: Slot, field: Field) -> None:
+    def write(self, entity: Entity, name: str, slot: Slot, field: Field, old: Field) -> None:
         """Replace one field.
 
         Args:
             slot: the field's slot in the entity's type.
+            old: the field before (`Entity.field`).
         """
-        typ = entity.entity_id.typ
-        self.changes.append(
-            FieldChanged(
-                entity.entity_id, name, entity.field(name, slot), field, self.schemas.lineage(typ)
-            )
-        )
+        entity_id = entity.entity_id
+        lineage = self.schemas.lineage(entity_id.typ)
+        self.changes.append(FieldChanged(entity_id, name, old, field, lineage))
         if not self.sparse:
             self.reshape(entity, {**entity.fields, name: field})
             return
@@ -313,6 +320,7 @@ class Transaction:
 
     def add_child(self, parent: Entity, child: EntityId) -> None:
         """Append to a parent's list of children."""
+        self._count_list()
         children: tuple[EntityId, ...] | ChildList
         if self.sparse:
             held = self._child_list(parent)
@@ -361,11 +369,12 @@ class Transaction:
         """Write a parent's list of children. Returns the field."""
         slot = self.slot(parent, CHILDREN)
         field = Field(Value("EntityList", children), time_ns, writer, slot.generation)
-        self.write(parent, CHILDREN, slot, field)
+        self.write(parent, CHILDREN, slot, field, parent.field(CHILDREN, slot))
         return field
 
     def drop_children(self, parent: Entity, doomed: Iterable[EntityId]) -> None:
         """Remove deleted entities from a parent's list, if they are in it."""
+        self._count_list()
         held = self.targets(parent, CHILDREN)
         if isinstance(held, ChildList) or (self.sparse and held):
             left = self.without_children(parent, doomed)
@@ -376,6 +385,10 @@ class Transaction:
         rest = tuple(child for child in held if child not in gone)
         if len(rest) < len(held):
             self.write_children(parent, rest, self.time_ns, None)
+
+    def _count_list(self) -> None:
+        if self.store_rules:
+            self.count(STEPS_PER_LIST)
 
     def _child_list(self, parent: Entity) -> ChildList:
         held = self.targets(parent, CHILDREN)
@@ -467,20 +480,11 @@ class Transaction:
             records.forget_positions(parent)
         for parent, changed in self._child_positions.items():
             if parent in records.entities:
-                self._commit_positions(records.child_positions.setdefault(parent, {}), changed)
+                change_positions(records.child_positions.setdefault(parent, {}), changed)
         records.free_some()
         records.last_id = self._last_id
         records.loaded = self.loaded
         records.sparse = records.sparse or self.sparse
-
-    def _commit_positions(
-        self, child_positions: dict[EntityId, Positions], changed: dict[EntityId, Positions | None]
-    ) -> None:
-        for child, place in changed.items():
-            if place is None:
-                child_positions.pop(child, None)
-            else:
-                child_positions[child] = place
 
 
 def _is_default(entity: Entity, name: str, slot: Slot, field: Field) -> bool:

@@ -73,7 +73,7 @@ class ConnectionWatches:
         """Send the waiting errors as far as there is room. Their number is bounded by that of the watches."""
         sent = 0
         for envelope in self._errors:
-            if not self.connection.push(envelope):
+            if not self.connection.push(envelope, last=True):
                 break
             sent += 1
         del self._errors[:sent]
@@ -90,6 +90,7 @@ def overflow(first_index: Callable[[], int]) -> WatchOverflow:
     """The error of a watch that is cut off."""
     return WatchOverflow(
         "the watch was ended, because this connection reads its notifications too slowly "
-        "(max_watch_queue_bytes): register again with `after`, the position of the last notification received",
+        "(max_watch_queue_bytes, max_clients_bytes): register again with `after`, the position of the last "
+        "notification received",
         first_index(),
     )

@@ -17,7 +17,7 @@ from qcore.replica.requests.reads import Reads
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import SnapshotBuilder, restore_all, restore_snapshot
-from qcore.replica.watches.watch_table import ChangeRecorder, Watches
+from qcore.replica.watches.watch_table import NO_CHANGES, ChangeRecorder, Watches
 
 
 class Applier:
@@ -124,7 +124,8 @@ class Applier:
         cost = 0
         if entry.kind in ("command", "session"):
             cost = self._work() + (0 if result is None else cost_of(result))
-            self.backlog.spend(cost)
+            if cost:
+                self.backlog.spend(cost)
         active = self._versions.active
         if active is not before and active != before:
             self._replica.emit(VersionRaised(active, entry.index))
@@ -132,7 +133,8 @@ class Applier:
         self.digests.applied(entry.index)
         self._snapshots.applied(entry, cost)
         self._replica.emit(Applied(entry))
-        changes = self._recorder.take()
-        if changes:
+        recorder = self._recorder
+        if recorder.changes:
+            changes, recorder.changes = recorder.changes, NO_CHANGES
             self.backlog.spend(self._watches.applied(entry, changes))
         self._writes.on_applied(entry, result, error)

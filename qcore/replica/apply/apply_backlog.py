@@ -25,7 +25,7 @@ RESTORE_COST = MAX_STEP_COST // 2
 
 def cost_of(text: str) -> int:
     """The cost of a text in a step: 1 for each KiB."""
-    return utf8_length(text) >> 10
+    return (len(text) if text.isascii() else utf8_length(text)) >> 10
 
 
 def work_counter(machine: StateMachine) -> Callable[[], int]:

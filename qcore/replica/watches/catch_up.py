@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from qcore.machines.interface import Change, WatchFilter
+from qcore.machines.interface import Change, SupportsWorkCost, WatchFilter
 from qcore.replica.watches.change_history import ChangeHistory, Position
 
-#: The most that one step does: each change that it looks at and each notice cost 1. The last change may exceed it.
+#: The most that one step does: each change that it looks at and each small notice cost 1. The last one may exceed it.
 MAX_STEP_COST: Final = 2000
 #: Topics of a change that cost as much as one notice.
 _TOPICS_PER_COST: Final = 8
@@ -27,20 +27,22 @@ class Watch:
         watch_id: its number.
         filter: what it receives.
         topic: the filter's topic when the watch began.
-        after: it receives changes behind this position.
+        after: it receives changes behind this position. While it reads the history, the last one that it received.
+        costed: the filter, if it states what its notices cost.
     """
 
     watch_id: int
     filter: WatchFilter
     topic: str
     after: Position
+    costed: SupportsWorkCost | None = None
 
 
 #: By topic, the watches by number.
 ByTopic = dict[str, dict[int, Watch]]
 
-#: Passes a change to a watch: the watch, log index, sequence, change.
-Notify = Callable[[Watch, int, int, Change], None]
+#: Passes a change to a watch: the watch, log index, sequence, change. Returns the cost, 1 for a small notice.
+Notify = Callable[[Watch, int, int, Change], int]
 
 
 @dataclass(slots=True, eq=False)
@@ -125,19 +127,25 @@ class CatchUp:
             self._end(current, self._caught_up)
             return 1
         index, seen = current.position
-        cost = 1
+        cost, notified = 1, False
         for sequence in range(max(0, seen + 1) if index == entry.index else 0, len(entry.changes)):
             if cost >= budget:
                 return cost  # the next step continues within the entry
             change = entry.changes[sequence]
-            current.position = place = (entry.index, sequence)
+            place = (entry.index, sequence)
             topics = change.topics
             cost += 1 + len(topics) // _TOPICS_PER_COST
             for topic in topics:
                 for watch in [*current.watches.get(topic, {}).values()]:
                     if place > watch.after:
-                        self._notify(watch, entry.index, sequence, change)
-                        cost += 1
+                        if cost >= budget and notified:
+                            return (
+                                cost  # the next step continues with the other watches of the change
+                            )
+                        notified = True
+                        watch.after = place
+                        cost += max(1, self._notify(watch, entry.index, sequence, change))
+            current.position = place
         # The next entry is looked for behind all changes of this one.
         current.position = (entry.index + 1, -1)
         return cost

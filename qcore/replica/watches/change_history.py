@@ -24,7 +24,6 @@ class ChangedEntry:
 
     index: int
     changes: Sequence[Change]
-    size_bytes: int
 
 
 class ChangeHistory:
@@ -41,10 +40,13 @@ class ChangeHistory:
     def __init__(self, max_changes: int, max_bytes: int) -> None:
         self._max_changes = max_changes
         self._max_bytes = max_bytes
-        self._entries: list[ChangedEntry] = []
+        # One list for each attribute: an object for each entry would cost a write more time than the rest of `add`.
+        self._indexes: list[int] = []
+        self._changes: list[Sequence[Change]] = []
+        self._sizes: list[int] = []
         self._begin = 0  # entries before this one are dropped
-        self._changes = self._bytes = 0
-        self.dropped: Position = (0, LAST_SEQUENCE)
+        self._count = self._bytes = 0
+        self.dropped: Position = (0, -1)
 
     @property
     def first_index(self) -> int:
@@ -56,32 +58,40 @@ class ChangeHistory:
         size = _ENTRY_BYTES
         for change in changes:  # a generator takes twice as long, and this runs for each command
             size += change.size_bytes
-        self._entries.append(ChangedEntry(index, changes, size))
-        self._changes += len(changes)
+        self._indexes.append(index)
+        self._changes.append(changes)
+        self._sizes.append(size)
+        self._count += len(changes)
         self._bytes += size
-        while self._changes > self._max_changes or self._bytes > self._max_bytes:
-            dropped = self._entries[self._begin]
-            self._begin += 1
-            self._changes -= len(dropped.changes)
-            self._bytes -= dropped.size_bytes
-            self.dropped = (dropped.index, len(dropped.changes) - 1)
-        if self._begin > 64 + len(self._entries) // 2:
-            del self._entries[: self._begin]
-            self._begin = 0
+        if self._count > self._max_changes or self._bytes > self._max_bytes:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Drop the oldest entries until the rest is within the bounds."""
+        begin = self._begin
+        while self._count > self._max_changes or self._bytes > self._max_bytes:
+            changes = self._changes[begin]
+            self._count -= len(changes)
+            self._bytes -= self._sizes[begin]
+            self._changes[begin] = ()  # free them now
+            self.dropped = (self._indexes[begin], len(changes) - 1)
+            begin += 1
+        if begin > 64 + len(self._indexes) // 2:
+            del self._indexes[:begin], self._changes[:begin], self._sizes[:begin]
+            begin = 0
+        self._begin = begin
 
     def reset(self, index: int) -> None:
         """Forget everything: the state is now that of this index."""
-        self._entries, self._begin = [], 0
-        self._changes = self._bytes = 0
+        self._indexes, self._changes, self._sizes, self._begin = [], [], [], 0
+        self._count = self._bytes = 0
         self.dropped = (index, LAST_SEQUENCE)
 
     def entry_after(self, position: Position) -> ChangedEntry | None:
         """The first entry that may hold a change behind a position; None if there is none yet."""
         index, sequence = position
         find = bisect_left if sequence < LAST_SEQUENCE else bisect_right
-        at = find(self._entries, index, lo=self._begin, key=_index)
-        return self._entries[at] if at < len(self._entries) else None
-
-
-def _index(entry: ChangedEntry) -> int:
-    return entry.index
+        at = find(self._indexes, index, lo=self._begin)
+        if at == len(self._indexes):
+            return None
+        return ChangedEntry(self._indexes[at], self._changes[at])

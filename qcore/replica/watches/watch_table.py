@@ -33,6 +33,7 @@ from qcore.machines.interface import (
     StateReplaced,
     SupportsChanges,
     SupportsWatchRequests,
+    SupportsWorkCost,
     WatchFilter,
 )
 from qcore.replica.config import ReplicaConfig
@@ -43,7 +44,7 @@ from qcore.replica.requests.flow_control import retry_after_ms
 from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.reads import Reads
 from qcore.replica.watches.catch_up import ByTopic, CatchUp, Watch, add_watch, remove_watch
-from qcore.replica.watches.change_history import ChangeHistory
+from qcore.replica.watches.change_history import ChangeHistory, Position
 
 #: The longest request to watch, characters.
 MAX_REQUEST_CHARS: Final = 64 * 1024
@@ -51,6 +52,14 @@ MAX_REQUEST_CHARS: Final = 64 * 1024
 MAX_BEGUN_PER_STEP: Final = 512
 #: A notice costs as much as looking up this many topics; and that many notices cost as much as one small command.
 _NOTICE_COST: Final = 8
+#: A command that changed nothing.
+NO_CHANGES: Final[Sequence[Change]] = ()
+_COMMAND_COST: Final = _NOTICE_COST**2
+#: As many characters of its text cost as much as a notice.
+_CHARACTERS_PER_NOTICE: Final = 1024
+#: The most that the notices of one entry cost before the next entry is applied: that of 32,768 small ones. The watches
+#: that are left receive the entry from the history, in the next steps.
+MAX_LIVE_COST: Final = 32_768 * _NOTICE_COST
 
 
 class ChangeRecorder:
@@ -58,25 +67,23 @@ class ChangeRecorder:
 
     Args:
         machine: the state machine.
+
+    Attributes:
+        changes: what the last command changed. The reader replaces them by `NO_CHANGES`.
     """
 
     def __init__(self, machine: StateMachine) -> None:
         self._apply = machine.apply
         self._machine = machine if isinstance(machine, SupportsChanges) else None
-        self._changes: Sequence[Change] = ()
+        self.changes: Sequence[Change] = NO_CHANGES
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """See `StateMachine.apply`."""
         result = self._apply(command, context)
         if self._machine is not None:
             # The history keeps them, so they must not change with the machine's own list.
-            self._changes = tuple(self._machine.last_changes())
+            self.changes = tuple(self._machine.last_changes())
         return result
-
-    def take(self) -> Sequence[Change]:
-        """Return what was changed since the last call."""
-        changes, self._changes = self._changes, ()
-        return changes
 
 
 @dataclass(slots=True, eq=False)
@@ -163,7 +170,8 @@ class Watches:
             return
         index, sequence = event.after
         self._order += 1
-        heapq.heappush(self._behind, (index - (sequence < 0), self._order, held))
+        reached = max(0, index - (sequence < 0))
+        heapq.heappush(self._behind, (reached, self._order, held))
         if len(self._behind) > 64 + 2 * len(self._beginning):
             # Most have their outcome, and wait for indexes that this node may never reach.
             self._behind = [item for item in self._behind if item[2].request in self._by_request]
@@ -194,8 +202,7 @@ class Watches:
             return  # the watch was ended meanwhile
         found = self._filter(held)
         if found is not None:
-            after = (self._replica.applied_index + 1, -1)
-            watch = Watch(held.event.watch_id, *found, after)
+            watch = _new_watch(held, found, (self._replica.applied_index + 1, -1))
             self._watches[watch.watch_id] = watch
             add_watch(self._live, watch)
             self._succeed(held, watch)
@@ -210,7 +217,7 @@ class Watches:
             return
         found = self._filter(held)
         if found is not None:
-            watch = Watch(held.event.watch_id, *found, after)
+            watch = _new_watch(held, found, after)
             self._watches[watch.watch_id] = watch
             self._catch_up.add(watch)
             self._succeed(held, watch)
@@ -221,7 +228,7 @@ class Watches:
         try:
             if not isinstance(machine, SupportsWatchRequests):
                 return _Topic(text), text
-            found = machine.watch_filter(text)
+            found = machine.watch_filter(text, resumes=held.event.after is not None)
             topic: object = found.topic
             if isinstance(topic, str):
                 return found, topic
@@ -304,15 +311,23 @@ class Watches:
     def _notify_live(self, index: int, changes: Sequence[Change]) -> int:
         live, cost = self._live, 0
         for sequence, change in enumerate(changes):
-            topics = change.topics
+            # A watch receives a change once, whatever topics the machine names.
+            topics = dict.fromkeys(change.topics)
             cost += len(topics)
             for topic in topics:
                 watches = live.get(topic)
-                if watches is not None:
-                    for watch in [*watches.values()]:
-                        self._notify(watch, index, sequence, change, live=True)
-                    cost += _NOTICE_COST * len(watches)
-        return cost // _NOTICE_COST**2
+                if watches is None:
+                    continue
+                for watch in [*watches.values()]:
+                    if cost < MAX_LIVE_COST:
+                        cost += self._notify(watch, index, sequence, change, live=True)
+                    else:
+                        remove_watch(live, watch)
+                        watch.after = (index, sequence - 1)
+                        self._catch_up.add(watch)
+            if not live:
+                break
+        return cost // _COMMAND_COST
 
     def replaced(self, index: int) -> None:
         """The whole state was replaced by that of this index: no watch can go on."""
@@ -337,14 +352,15 @@ class Watches:
             except Exception as raised:  # the boundary to user code
                 raise _change_failed("earlier changes", raised) from raised
 
-    def _notify_late(self, watch: Watch, index: int, sequence: int, change: Change) -> None:
-        self._notify(watch, index, sequence, change, live=False)
+    def _notify_late(self, watch: Watch, index: int, sequence: int, change: Change) -> int:
+        return self._notify(watch, index, sequence, change, live=False) // _NOTICE_COST
 
     def _notify(
         self, watch: Watch, index: int, sequence: int, change: Change, *, live: bool
-    ) -> None:
+    ) -> int:
+        """Pass a change to a watch. Returns the cost: `_NOTICE_COST` for a small notice."""
         if watch.watch_id not in self._watches:
-            return  # it ended with an earlier change of this entry
+            return 1  # it ended with an earlier change of this entry
         try:
             body = watch.filter.notice(change, live=live)
         except Exception as error:  # noqa: BLE001 - user code; a watch changes nothing
@@ -352,14 +368,16 @@ class Watches:
                 f"the state machine failed on a notice: {type(error).__name__}: {exception_text(error)}"
             )
             self._fail(watch, failed)
-            return
+            return _NOTICE_COST
         if body is None:
-            return
+            return _NOTICE_COST
         text = result_of_query(body)
-        if isinstance(text, str):
-            self._replica.emit(Notice(watch.watch_id, index, sequence, text))
-        else:
+        if not isinstance(text, str):
             self._fail(watch, text)
+            return _NOTICE_COST
+        self._replica.emit(Notice(watch.watch_id, index, sequence, text))
+        cost = _NOTICE_COST + _NOTICE_COST * len(text) // _CHARACTERS_PER_NOTICE
+        return cost if watch.costed is None else cost + _COMMAND_COST * watch.costed.last_cost
 
     def _fail(self, watch: Watch, error: QcoreError) -> None:
         self.end(EndWatch(watch.watch_id))
@@ -378,6 +396,12 @@ class Watches:
             f"the changes before index {first} are gone: read the state again, then watch without a position",
             first,
         )
+
+
+def _new_watch(held: _Beginning, found: tuple[WatchFilter, str], after: Position) -> Watch:
+    chosen, topic = found
+    costed = chosen if isinstance(chosen, SupportsWorkCost) else None
+    return Watch(held.event.watch_id, chosen, topic, after, costed)
 
 
 def _change_failed(what: str, raised: Exception) -> StateMachineFailed:

@@ -125,9 +125,9 @@ class Connection(asyncio.Protocol):
                     "wait for it"
                 )
             else:
-                self._report_held_bytes()
+                self.report_held_bytes()
         elif self._write_paused:
-            self._report_held_bytes()
+            self.report_held_bytes()
         elif not self._flush_expected:
             now = self._loop.time()
             if now - self._last_flush > SAME_BURST_S:
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
         self._last_received = self._loop.time()
         self._arm_timer()
 
-    def _report_held_bytes(self) -> None:
+    def report_held_bytes(self) -> None:
         """Called when `held_bytes` may have changed."""
 
     def _must_wait(self, frame: Frame) -> bool:
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
                 self._ws.receive_data(data)
                 self._ws.events_received()
                 self._after_protocol_step()
-                self._report_held_bytes()
+                self.report_held_bytes()
         else:
             self._handshake_received(data)
 
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
             if self._open and self._pauses_reading() and not self._transport.is_closing():
                 self._read_paused = True
                 self._pause_or_resume_reading()
-            self._report_held_bytes()
+            self.report_held_bytes()
 
     def resume_writing(self) -> None:
         self._write_paused = False
@@ -266,7 +266,7 @@ class Connection(asyncio.Protocol):
         self._flush()
         if self._backlog:
             self._deliver_frames()
-        self._report_held_bytes()
+        self.report_held_bytes()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open = False
@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
         ws.receive_data(data)
         self._deliver_frames()
         if ws.reader.buffer or self._reported_bytes or self._backlog or self._fragments is not None:
-            self._report_held_bytes()
+            self.report_held_bytes()
 
     def _pause_or_resume_reading(self) -> None:
         """Read from the socket unless the other end does not read or must wait for its turn."""

@@ -19,12 +19,14 @@ from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.connection.framing import allocated
 from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, PEER, ROLE_HEADER
 from qcore.transport.limits import TransportLimits
+from qcore.transport.server.client_memory import ClientMemory
 from qcore.transport.server.handler import (
     HttpResponse,
     MessageHandler,
     PeerIdentity,
     ServerHandler,
     ServerStats,
+    check_hello,
 )
 from qcore.transport.server.http_request import (
     WEBSOCKET_PATHS,
@@ -37,7 +39,6 @@ from qcore.transport.server.turns import HEAVY_BYTES, TurnScheduler
 from qcore.transport.wire import (
     PEER_REQUESTS,
     PEER_RESPONSES,
-    PROTOCOL_VERSION,
     Error,
     Hello,
     HelloResponse,
@@ -81,6 +82,7 @@ class ConnectionOwner(Protocol):
         requests, peer_requests: handlers of the messages of a client, and of a peer, by class.
         counts: the server's counters, which the connections increment.
         turns: shares the event loop among the clients.
+        memory: counts the memory of the clients' connections.
     """
 
     codec: Codec
@@ -90,6 +92,7 @@ class ConnectionOwner(Protocol):
     peer_requests: dict[type, MessageHandler]
     counts: ServerStats
     turns: TurnScheduler
+    memory: ClientMemory
 
     def connection_made(self, connection: AcceptedConnection) -> None:
         """Add an accepted TCP connection."""
@@ -103,9 +106,6 @@ class ConnectionOwner(Protocol):
 
     def peer_accepted(self, connection: AcceptedConnection, node_id: int) -> None:
         """Note that the connection's `Hello` was accepted."""
-
-    def update_held_bytes(self, connection: AcceptedConnection, held_bytes: int) -> None:
-        """Note how much memory a client's connection holds."""
 
     def connection_closed(self, connection: AcceptedConnection) -> None:
         """Forget a TCP connection that has ended."""
@@ -163,13 +163,19 @@ class AcceptedConnection(Connection):
         """See `ServerConnection.send`."""
         self.send_encoded(self._server.codec.encode(message))
 
-    def push(self, envelope: bytes) -> bool:
+    def push(self, envelope: bytes, *, last: bool = False) -> bool:
         """See `ServerConnection.push`."""
-        if self.unsent_bytes() + len(envelope) > self._limits.max_watch_queue_bytes:
+        waiting = self.unsent_bytes() + len(envelope)
+        counts = waiting > _COUNTED_FROM_BYTES
+        if waiting > self._limits.max_watch_queue_bytes:
+            return False
+        if counts and not last and not self._server.memory.may_push(self, waiting):
             return False
         if self.unanswered:
             self.unanswered += 1  # `send_encoded` counts a response
         self.send_encoded(envelope)
+        if counts:
+            self.report_held_bytes()
         return True
 
     def when_room(self, act: Callable[[], None]) -> None:
@@ -291,7 +297,7 @@ class AcceptedConnection(Connection):
         if self._waits or not turns.begin(self._last_received):
             self._unread += data
             self._wait_for_turn(heavy=False)
-            self._report_held_bytes()
+            self.report_held_bytes()
             return
         self._first = True
         if len(data) <= _PARSED_PER_STEP_BYTES:
@@ -300,7 +306,7 @@ class AcceptedConnection(Connection):
             self._unread += data
             self._parse_unread()
             if self._unread:
-                self._report_held_bytes()
+                self.report_held_bytes()
         turns.end(self, self._loop.time())
 
     def resume_frames(self, *, heavy: bool) -> None:
@@ -314,7 +320,7 @@ class AcceptedConnection(Connection):
         self._parse_unread()
         self._may_handle_heavy = False
         self._pause_or_resume_reading()
-        self._report_held_bytes()
+        self.report_held_bytes()
 
     def _parse_unread(self) -> None:
         """Parse the unread bytes in parts: even one part may hold hundreds of the smallest frames."""
@@ -367,14 +373,13 @@ class AcceptedConnection(Connection):
 
     # --- messages ---------------------------------------------------------------------------------
 
-    def _report_held_bytes(self) -> None:
+    def report_held_bytes(self) -> None:
         if self.peer is None and self._transport is not None:
             held = self.held_bytes()
-            if held < _COUNTED_FROM_BYTES:
-                held = 0
+            held = held if held >= _COUNTED_FROM_BYTES else 0
             if held != self._reported_bytes:
                 self._reported_bytes = held
-                self._server.update_held_bytes(self, held)
+                self._server.memory.update(self, held)
 
     def _pauses_reading(self) -> bool:
         # Not for peers, because two nodes that each wait for the other to read would wait forever.
@@ -456,7 +461,7 @@ class AcceptedConnection(Connection):
             self._reject_message(hello, "Hello: one was accepted already on this connection")
             return
         try:
-            _check_hello(hello)
+            check_hello(hello)
             reply = self._server.handler.on_hello(self, hello)
         except QcoreError as error:
             self._server.counts.policy_violations += 1
@@ -489,12 +494,3 @@ class AcceptedConnection(Connection):
         self._server.connection_closed(self)
         if self._was_opened:
             self._guard(lambda: self._server.handler.on_close(self, error))
-
-
-def _check_hello(hello: Hello) -> None:
-    if hello.protocol != PROTOCOL_VERSION:
-        raise RemoteProtocolError(
-            f"protocol version {hello.protocol} is not supported: this node uses version {PROTOCOL_VERSION}"
-        )
-    if hello.role != "peer":
-        raise RemoteProtocolError(f"role {hello.role[:40]!r} is unknown: a node sends 'peer'")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from qcore.errors import TransportError
-from qcore.transport.wire import Hello, HelloReply
+from qcore.errors import RemoteProtocolError, TransportError
+from qcore.transport.wire import PROTOCOL_VERSION, Hello, HelloReply
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,8 +59,11 @@ class ServerConnection(Protocol):
             qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
         """
 
-    def push(self, envelope: bytes) -> bool:
-        """Queue an encoded message that is no response. Returns False if more than `max_watch_queue_bytes` would wait.
+    def push(self, envelope: bytes, *, last: bool = False) -> bool:
+        """Queue an encoded message that is no response. Returns False if there is no room for it.
+
+        There is none if more than `max_watch_queue_bytes` would wait, or if the other end is among those that hold most
+        while all pushed messages together hold too much. The latter does not matter for a small message, the `last`.
 
         Raises:
             qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
@@ -140,3 +143,17 @@ class ServerHandler(Protocol):
 
     def on_http(self, path: str) -> HttpResponse | None:
         """The response to `GET path` (without the query); None if there is no such page."""
+
+
+def check_hello(hello: Hello) -> None:
+    """Check that both ends use the same version of the protocol, and known roles.
+
+    Raises:
+        RemoteProtocolError: another protocol version, or an unknown role.
+    """
+    if hello.protocol != PROTOCOL_VERSION:
+        raise RemoteProtocolError(
+            f"protocol version {hello.protocol} is not supported: this node uses version {PROTOCOL_VERSION}"
+        )
+    if hello.role != "peer":
+        raise RemoteProtocolError(f"role {hello.role[:40]!r} is unknown: a node sends 'peer'")

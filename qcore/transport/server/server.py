@@ -13,6 +13,7 @@ from qcore.transport.connection.outgoing import GOING_AWAY
 from qcore.transport.limits import TransportLimits
 from qcore.transport.resolver import resolver
 from qcore.transport.server.accepted_connection import AcceptedConnection
+from qcore.transport.server.client_memory import ClientMemory
 from qcore.transport.server.handler import (
     HttpResponse,
     MessageHandler,
@@ -53,6 +54,7 @@ class Server:
         peer_requests: handlers of the messages of a peer, by class: those of a client, and more.
         counts: the counters behind `stats`.
         turns: shares the event loop among the clients.
+        memory: counts the memory of the clients' connections.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Server:
         self.peer_requests = {**handler.requests, **handler.peer_requests}
         self.counts = ServerStats()
         self.turns = TurnScheduler()
+        self.memory = ClientMemory(lambda: self.limits, self.counts)
         self._listener: Listener | None = None
         # Dictionaries as ordered sets: oldest first.
         self._handshaking: dict[AcceptedConnection, None] = {}
@@ -72,9 +75,6 @@ class Server:
         self._admins: dict[AcceptedConnection, None] = {}
         self._announced: dict[AcceptedConnection, None] = {}
         self._peers: dict[int, dict[AcceptedConnection, None]] = {}
-        #: The memory that each client's connection has last reported to hold, and the sum.
-        self._held: dict[AcceptedConnection, int] = {}
-        self._held_bytes = 0
         self._stopping = False
         self._all_gone = asyncio.Event()
 
@@ -164,33 +164,6 @@ class Server:
             return False
         return True
 
-    def update_held_bytes(self, connection: AcceptedConnection, held_bytes: int) -> None:
-        """Note how much memory a client's connection holds."""
-        self._held_bytes += held_bytes - self._held.get(connection, 0)
-        self._held[connection] = held_bytes
-        if self._held_bytes > self.limits.max_clients_bytes:
-            self._shed()
-
-    def _shed(self) -> None:
-        """Drop the connections that hold the most memory, until the rest is within the limit."""
-        limit = self.limits.max_clients_bytes
-        held = {each: each.held_bytes() for each in self._held}
-        total = sum(held.values())
-        for heaviest in sorted(held, key=held.__getitem__, reverse=True):
-            if total <= limit:
-                break
-            total -= held[heaviest]
-            self.counts.connections_refused += 1
-            heaviest.abort(
-                f"{heaviest.remote} holds {held[heaviest]} bytes in unread responses and unfinished messages, the "
-                f"most of all clients; the limit for all of them together is {limit}"
-            )
-            held[heaviest] = 0
-        self._held, self._held_bytes = held, total
-
-    def _forget_held(self, connection: AcceptedConnection) -> None:
-        self._held_bytes -= self._held.pop(connection, 0)
-
     def connection_opened(self, connection: AcceptedConnection) -> None:
         """Note that the WebSocket handshake is complete."""
         self._handshaking.pop(connection, None)
@@ -203,7 +176,7 @@ class Server:
 
     def peer_accepted(self, connection: AcceptedConnection, node_id: int) -> None:
         """Note that the connection's `Hello` was accepted. Its memory no longer counts as a client's."""
-        self._forget_held(connection)
+        self.memory.forget(connection)
         self._group_of(connection).pop(connection, None)
         connections = self._peers.setdefault(node_id, {})
         connections[connection] = None
@@ -214,7 +187,7 @@ class Server:
 
     def connection_closed(self, connection: AcceptedConnection) -> None:
         """Forget a TCP connection that has ended."""
-        self._forget_held(connection)
+        self.memory.forget(connection)
         for group in (self._handshaking, self._clients, self._admins, self._announced):
             group.pop(connection, None)
         if connection.peer is not None:

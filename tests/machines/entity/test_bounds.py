@@ -154,7 +154,7 @@ def test_value_size_counts_bytes_of_the_json_text(
 def test_adding_cannot_exceed_the_limit_of_a_value(
     name: str, start: object, more: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qcore.machines.entity.operations.update_fields.MAX_VALUE_BYTES", 1000)
+    monkeypatch.setattr("qcore.machines.entity.state.field_values.MAX_VALUE_BYTES", 1000)
     harness = people()
     user = harness.create("User")
     assert harness.update(write(user, name, start))["error"] is None
@@ -162,6 +162,55 @@ def test_adding_cannot_exceed_the_limit_of_a_value(
     result = harness.update(write(user, name, more, adjust_behavior="Add"))
     assert code(result) == "ValueTooLarge"
     assert harness.store.state_hash() == before
+
+
+TEXT = "é" * 600
+BODY = {"entity_type": "User", "parent_id": None, "name": TEXT}
+
+
+def named(user: object) -> list[dict[str, Any]]:
+    """Requests that give an entity the name `TEXT`."""
+    rename = {"entity_id": user, "name": TEXT}
+    topology: dict[str, Any] = {
+        "schemas": [],
+        "entities": [{"entity_type": "User", "parent": None, "name": TEXT, "attributes": {}}],
+    }
+    attribute: dict[str, Any] = {
+        "entity_type": "User",
+        "parent": None,
+        "name": "",
+        "attributes": {},
+    }
+    attribute["attributes"] = {"Email": {"String": TEXT}}
+    return [
+        {"StorePerform": {"requests": [write(user, "Name", {"String": TEXT})]}},
+        {"StoreRenameEntity": rename},
+        {"StoreCreateEntity": BODY},
+        {"StoreBulk": {"requests": [{"CreateEntity": BODY}]}},
+        {"StoreBulk": {"requests": [{"RenameEntity": rename}]}},
+        {"CreateEntity": BODY},
+        {"LoadTopology": topology},
+        {"LoadTopology": {**topology, "entities": [attribute]}},
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(named(None))))
+def test_a_name_is_bounded_like_any_value(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcore.machines.entity.state.field_values.MAX_VALUE_BYTES", 1000)
+    harness = people()
+    user = harness.create("User")
+    before = harness.store.state_hash()
+    result = harness.store.apply(json.dumps(named(user)[number]), harness.context())
+    assert '"code":"ValueTooLarge"' in result
+    assert "would hold 1213 bytes; the limit is 1000" in result
+    assert harness.store.state_hash() == before
+
+
+def test_under_rules_3_a_long_name_keeps_its_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcore.machines.entity.state.field_values.MAX_VALUE_BYTES", 1000)
+    harness = people(rules=3)
+    user = harness.create("User", None, TEXT)
+    assert harness.value(user, "Name") == {"String": TEXT}
 
 
 def test_the_steps_of_one_request_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -275,6 +275,18 @@ def test_file_of_another_shape_is_refused(text: str, where: str) -> None:
     assert str(caught.value).startswith(where)
 
 
+@pytest.mark.parametrize("old", ["name: no", 'Email: {String: "a@b"}'])
+def test_a_value_that_is_too_large_is_rejected_with_its_line(
+    old: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qcore.machines.entity.state.field_values.MAX_VALUE_BYTES", 1000)
+    line = GOOD[: GOOD.index(old)].count("\n") + 1
+    long = "x" * 1000
+    new = f'Email: {{String: "{long}"}}' if "Email" in old else f"name: {long}"
+    with pytest.raises(ConfigError, match=rf"^t.yaml:{line}:.*the limit is 1000"):
+        parse_topology(GOOD.replace(old, new), "t.yaml")
+
+
 def test_cycle_of_several_types_is_refused() -> None:
     text = "schemas:\n" + "".join(
         f"  - {{entity_type: {one}, inherit: {two}, fields: {{}}}}\n"

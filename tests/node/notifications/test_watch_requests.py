@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from qcore.errors import WatchCompacted
+from qcore.errors import Refused, WatchCompacted
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, Change
 from qcore.machines.register import KeyValueMachine
@@ -64,9 +64,14 @@ class SilentMachine:
 
 
 class ScriptedReplica:
-    """Takes the node's events about watches, and passes effects to its driver as a step of the replica does."""
+    """Takes the node's events about watches, and passes effects to its driver as a step of the replica does.
+
+    Attributes:
+        slow: registrations wait for `accept`.
+    """
 
     def __init__(self, node: Node) -> None:
+        self.slow = False
         self.begun: list[BeginWatch] = []
         self.ended: list[int] = []
         self._node = node
@@ -76,6 +81,10 @@ class ScriptedReplica:
 
     def _begin(self, event: BeginWatch) -> None:
         self.begun.append(event)
+        if not self.slow:
+            self.accept(event)
+
+    def accept(self, event: BeginWatch) -> None:
         self._node._replica._out.append(Reply(event.request_id, "[5,0]", 5, None))
 
     def report(self, *effects: ReplicaEffect) -> None:
@@ -161,18 +170,21 @@ async def test_errors_of_a_registration_name_the_field(tmp_path: Path) -> None:
         for fields, name in (
             ({"config": {"EntityId": {**entity, "field_type": "Parent->Name"}}}, "field_type"),
             ({"config": {"EntityId": {**entity, "context": [1]}}}, "context"),
+            ({"config": {"EntityId": {**entity, "context": ["Name"] * 33}}}, "context"),
             ({"config": {"EntityId": {**entity, "more": 1}}}, "more"),
             ({"config": {}}, "config"),
             ({"config": {"EntityType": entity}}, "entity_type"),
             ({"config": CONFIG, "after": [1]}, "after"),
-            ({"config": CONFIG, "after": [1, -1]}, "after"),
+            ({"config": CONFIG, "after": [1, -2]}, "after"),
+            ({"config": CONFIG, "after": [-1, 0]}, "after"),
             ({"config": CONFIG, "after": [1, 2**63]}, "after"),
         ):
             error = (await ask(ws, "StoreRegisterNotification", **fields))["Error"]
             assert name in error["detail"]["field"], error
         assert world.replica.begun == []
-        await ask(ws, "StoreRegisterNotification", config=CONFIG, after=[3, 1])
-        assert world.replica.begun[0].after == (3, 1)
+        for after in ([3, 1], [4, -1]):
+            await ask(ws, "StoreRegisterNotification", config=CONFIG, after=after)
+            assert world.replica.begun[-1].after == tuple(after)
 
 
 @async_test
@@ -319,3 +331,102 @@ async def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
             assert indexes == list(range(6, 6 + len(indexes)))
         assert sum(map(len, seen.values())) == world.node.metrics.notifications_sent > 50
         await register(ws)  # the connection is still usable
+
+
+@async_test
+async def test_a_registration_that_waits_is_cut_off_too(tmp_path: Path) -> None:
+    async with watchable(tmp_path) as world, world.connect(max_queue=1, ping_interval=None) as ws:
+        token = await register(ws)
+        world.replica.slow = True
+        await ws.send(json.dumps({"StoreRegisterNotification": {"id": "late", "config": CONFIG}}))
+        await until(lambda: len(world.replica.begun) == 2, "the registration waits")
+        waiting = world.replica.begun[1]
+        ws.transport.pause_reading()
+        body = BODY[:-1] + f',"fill":"{"x" * 8000}"}}'
+        for index in range(6, 3000):
+            if waiting.watch_id in world.replica.ended:
+                break
+            notice = Notice(world.replica.begun[0].watch_id, index, 0, body)
+            world.replica.report(notice)
+            await asyncio.sleep(0)
+        assert waiting.watch_id in world.replica.ended
+        world.replica.report(Reply(waiting.request_id, "[5,0]", 5, None))
+        ws.transport.resume_reading()
+        codes: dict[str, str] = {}
+        while len(codes) < 2:
+            envelope = await receive(ws)
+            for content in envelope.values():
+                if "detail" in content:
+                    codes[content["id"]] = content["detail"]["code"]
+        assert codes == {token: "WatchOverflow", "late": "WatchOverflow"}
+        assert world.node.metrics.watches == 0
+        assert (await ask(ws, "StoreGetNotificationConfigs"))["response"] == []
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@async_test
+async def test_a_connection_that_closes_while_it_registers(tmp_path: Path, ends: bool) -> None:
+    """Whether the replica ends the request or has begun the watch already, no watch remains."""
+    async with watchable(tmp_path) as world:
+        world.replica.slow = True
+        async with world.connect() as ws:
+            await ws.send(json.dumps({"StoreRegisterNotification": {"id": "r", "config": CONFIG}}))
+            await until(lambda: len(world.replica.begun) == 1, "the registration waits")
+        (begun,) = world.replica.begun
+        await until(lambda: world.replica.ended == [begun.watch_id], "the request is ended")
+        error = Refused("ended") if ends else None
+        result = None if ends else "[5,0]"
+        world.replica.report(Reply(begun.request_id, result, 5, error))
+        assert set(world.replica.ended) == {begun.watch_id}
+        requests = world.node._requests.watches
+        assert (requests._watches, requests._connections) == ({}, {})
+        assert world.node.metrics.watches == 0
+
+
+@async_test
+async def test_no_watch_of_a_closed_connection_remains_in_the_replica(tmp_path: Path) -> None:
+    """Nothing is scripted here. Some registrations have begun, and some wait for an index."""
+    application = TextApplication(KeyValueMachine())
+    async with running(tmp_path, application) as world:
+        for _ in range(20):
+            async with connect(f"ws://{world.address}", proxy=None) as ws:
+                for after in (None, [10**9, 0], [0, -1]):
+                    content = {"id": "r", "topic": "k", "after": after}
+                    await ws.send(json.dumps({"WatchChanges": content}))
+        watches = world.node._replica.watches
+        await until(lambda: not len(watches) and not watches._beginning, "none remains")
+        assert world.node.metrics.watches == 0
+        assert not watches._live
+        assert not watches.busy
+        assert world.node._requests._flow.requests == 0
+
+
+@async_test
+async def test_many_deaf_watchers_are_cut_off_not_dropped(tmp_path: Path) -> None:
+    """Each is below its own limit; together they would exceed that of all clients."""
+    limits = TransportLimits(max_clients_bytes=1024 * 1024)
+    async with watchable(tmp_path, limits=limits) as world, world.connect() as reads:
+        deaf = [await world.connect(max_queue=1, ping_interval=None) for _ in range(8)]
+        for ws in deaf:
+            await register(ws)
+            ws.transport.pause_reading()
+        token = await register(reads)
+        body = BODY[:-1] + f',"fill":"{"x" * 20_000}"}}'
+        index = 5
+        while len(world.replica.ended) < len(deaf):
+            index += 1
+            assert index < 3000, "the queues must be bounded"
+            world.replica.notify(index, body)
+            notification = (await receive(reads))["StoreNotification"]["notification"]
+            assert (notification["index"], notification["token"]) == (index, token)
+        assert world.node._server.stats.connections_refused == 0
+        assert world.node.metrics.watches_cut_off == len(deaf)
+        for ws in deaf:
+            ws.transport.resume_reading()
+            indexes: list[int] = []
+            while "Error" not in (envelope := await receive(ws)):
+                indexes.append(envelope["StoreNotification"]["notification"]["index"])
+            assert envelope["Error"]["detail"]["code"] == "WatchOverflow"
+            assert indexes == list(range(6, 6 + len(indexes)))
+            await register(ws)
+            await ws.close()

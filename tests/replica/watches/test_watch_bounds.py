@@ -25,7 +25,7 @@ from qcore.machines.interface import (
     WatchFilter,
 )
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.events import BeginWatch
+from qcore.replica.events import BeginWatch, Notice
 from qcore.replica.watches import catch_up, watch_table
 from qcore.replica.watches.catch_up import CatchUp, Watch
 from qcore.replica.watches.change_history import ChangeHistory, Position
@@ -116,9 +116,12 @@ def test_an_entry_with_many_changes_is_read_in_parts(monkeypatch: pytest.MonkeyP
     history.add(3, [TopicChange(("x",), str(n)) for n in range(200)])
     seen: list[Position] = []
     live: list[Watch] = []
-    reader = CatchUp(
-        history, lambda _, index, sequence, __: seen.append((index, sequence)), live.append, _never
-    )
+
+    def note(_: Watch, index: int, sequence: int, __: Change) -> int:
+        seen.append((index, sequence))
+        return 1
+
+    reader = CatchUp(history, note, live.append, _never)
     for number in range(3):
         reader.add(Watch(number, _any_filter(), "x", (3, 9)))
     before = 0
@@ -149,6 +152,72 @@ def test_notices_delay_the_entries_behind_them() -> None:
         most = max(most, len(follower.notices) - before)
     assert len(follower.notices) == 6 * 4_200
     assert most < 3 * 4_200
+
+
+class Repeats(KeyValueMachine):
+    """Names the topic of each change twice."""
+
+    def last_changes(self) -> Sequence[Change]:
+        return [
+            TopicChange((*each.topics, *each.topics), each.body) for each in super().last_changes()
+        ]
+
+
+def test_a_change_comes_once_whatever_its_topics() -> None:
+    cluster = machine_of(Repeats)
+    leader = cluster.drivers[1]
+    live = Watcher(leader, 1)
+    cluster.settle()
+    for value in (1, 2):
+        leader.request(100, put("x", value))
+        cluster.settle()
+    late = Watcher(leader, 2, after=(1, 0))
+    assert live.values == late.values == [1, 2]
+
+
+class Costly:
+    """A filter whose notices cost as much as two commands."""
+
+    topic, last_cost = "x", 2
+
+    def notice(self, change: Change, *, live: bool) -> str:
+        return "live" if live else "late"
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1, 0), (136, 1), (682, 5)])
+def test_one_entry_costs_a_step_a_bounded_amount(
+    most: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watches that are left receive the rest from the history, each change once and in order."""
+    monkeypatch.setattr(watch_table, "MAX_LIVE_COST", most)
+    monkeypatch.setattr(catch_up, "MAX_STEP_COST", 40)
+
+    class ManyChanges(Filters):
+        filter = Costly()
+
+        def last_changes(self) -> Sequence[Change]:
+            return [change for change in super().last_changes() for _ in range(4)]
+
+    cluster = machine_of(ManyChanges)
+    leader = cluster.drivers[1]
+    watchers = [Watcher(leader, number) for number in range(3)]
+    cluster.settle()
+    before = len(leader.notices)
+    leader.request(100, put("x", 1))
+    cluster.settle()
+    index = leader.replica.applied_index
+    lives = sum(isinstance(each, Notice) and each.body == "live" for each in leader.notices)
+    assert lives == expected
+    while leader.replica.watches.busy:
+        seen = len(leader.notices)
+        leader.tick()
+        assert len(leader.notices) - seen <= 4, "the history is read in parts, too"
+    assert len(leader.notices) - before == 12
+    leader.request(100, put("x", 2))
+    cluster.settle()
+    cluster.pass_time(100)
+    for watcher in watchers:
+        assert watcher.places == [(index + n // 4, n % 4) for n in range(8)]
 
 
 # -- memory ---------------------------------------------------------------------------------------
@@ -184,9 +253,14 @@ def test_a_loss_ends_only_the_watches_that_it_concerns(monkeypatch: pytest.Monke
     seen: dict[int, list[int]] = {1: [], 2: []}
     live: list[int] = []
     lost: list[int] = []
+
+    def note(watch: Watch, index: int, _: int, __: Change) -> int:
+        seen[watch.watch_id].append(index)
+        return 1
+
     reader = CatchUp(
         history,
-        lambda watch, index, _, __: seen[watch.watch_id].append(index),
+        note,
         lambda watch: live.append(watch.watch_id),
         lambda watch: lost.append(watch.watch_id),
     )
@@ -306,7 +380,7 @@ class Filters(KeyValueMachine):
     filter: object = None
     error: Exception | None = None
 
-    def watch_filter(self, request: str) -> WatchFilter:
+    def watch_filter(self, request: str, *, resumes: bool) -> WatchFilter:
         if self.error is not None:
             raise self.error
         return cast(WatchFilter, self.filter)

@@ -173,6 +173,30 @@ def test_a_restarted_node_serves_positions_before_its_restart() -> None:
     assert watcher.values == [4, 5, 6, 7, 8, 9]
 
 
+@pytest.mark.parametrize("after", [(0, -1), (0, 0), (1, -1)])
+def test_a_position_before_the_first_change_gives_all_changes(after: tuple[int, int]) -> None:
+    """As long as the history has dropped nothing."""
+    cluster = led(changes=10)
+    leader = cluster.drivers[1]
+    early = Watcher(leader, 4, after=after)
+    cluster.write(leader, "x", *range(10))
+    late = Watcher(leader, 5, after=after)
+    assert early.values == late.values == [*range(10)]
+    cluster.write(leader, "x", 10)
+    assert isinstance(Watcher(leader, 6, after=after).rejection, WatchCompacted)
+
+
+def test_the_answer_of_a_registration_is_enough_to_resume() -> None:
+    cluster = led()
+    begun = Watcher(cluster.drivers[1], 5)
+    cluster.settle()
+    begun.end()
+    cluster.write(cluster.drivers[1], "x", 1, 2)
+    resumed = Watcher(cluster.drivers[2], 6, after=begun.begun_at)
+    cluster.pass_time(100)
+    assert resumed.values == [1, 2]
+
+
 def test_a_position_before_the_history_is_compacted() -> None:
     cluster = led(changes=3)
     leader = cluster.drivers[1]

@@ -138,7 +138,7 @@ class FilterMachine(KeyValueMachine):
     def last_changes(self) -> Sequence[Change]:
         return self._changes
 
-    def watch_filter(self, request: str) -> WatchFilter:
+    def watch_filter(self, request: str, *, resumes: bool) -> WatchFilter:
         if request == "gone" and self._accepted >= 2:
             raise BadRequest("gone: what it names does not exist any more")
         self._accepted += 1

@@ -12,6 +12,8 @@ import pytest
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.server import turns as turns_module
 from qcore.transport.server.accepted_connection import AcceptedConnection
+from qcore.transport.server.client_memory import ClientMemory
+from qcore.transport.server.handler import ServerStats
 from qcore.transport.server.server import Server
 from qcore.transport.server.turns import HEAVY_BYTES, SLICE_S
 from tests.transport.server.test_flow import masked, open_deaf
@@ -100,7 +102,7 @@ async def test_unhandled_messages_of_a_partly_read_frame_count() -> None:
             assert connection.held_bytes() > len(text) * (200 - handled) // 200
             await until(lambda: len(handler.messages) == 200, "all are handled")
         await until(lambda: server.turns.waiting == 0, "nothing waits")
-        assert connection.held_bytes() == server._held_bytes == 0
+        assert connection.held_bytes() == server.memory._held_bytes == 0
 
 
 @async_test
@@ -112,13 +114,13 @@ async def test_unread_small_responses_count_until_the_connection_end() -> None:
         while not connection._write_paused:
             connection.send_encoded(b'"' + b"x" * 100_000 + b'"')
             await asyncio.sleep(0)
-        before = server._held_bytes
+        before = server.memory._held_bytes
         assert before > 0
         connection.send_encoded(b'"' + b"x" * 50_000 + b'"')
-        assert server._held_bytes > before + 32_000
+        assert server.memory._held_bytes > before + 32_000
         deaf.close()
         await until(lambda: handler.closed, "the connection is gone")
-        assert server._held_bytes == 0
+        assert server.memory._held_bytes == 0
 
 
 @async_test
@@ -200,3 +202,53 @@ async def test_a_connection_that_closes_is_read_again() -> None:
         connection.close()
         assert connection._transport.is_reading(), "otherwise its end would not be noticed"
         await until(lambda: handler.closed, "the other end answered")
+
+
+# --- pushed ---------------------------------------------------------------------------------------
+
+
+class Holder:
+    """A client to which messages are pushed, and which reads as the test wants."""
+
+    def __init__(self, memory: ClientMemory, remote: str) -> None:
+        self.memory, self.remote = memory, remote
+        self.held = 0
+        self.aborted = False
+
+    def held_bytes(self) -> int:
+        return self.held
+
+    def report_held_bytes(self) -> None:
+        self.memory.update(self, self.held)
+
+    def abort(self, reason: str) -> None:
+        self.aborted = True
+
+    def push(self, size: int) -> bool:
+        may = self.memory.may_push(self, self.held + size)
+        if may:
+            self.held += size
+            self.report_held_bytes()
+        return may
+
+
+@pytest.mark.parametrize("deaf", [1, 10, 200])
+def test_clients_that_read_receive_pushes_beside_deaf_ones(deaf: int) -> None:
+    """Those that hold most are refused first. Together they never reach the limit at which clients are dropped."""
+    memory = ClientMemory(lambda: LIMITS, ServerStats())
+    holders = [Holder(memory, str(number)) for number in range(deaf)]
+    reads = Holder(memory, "reads")
+    refused: set[Holder] = set()
+    for _ in range(4000):
+        for each in holders:
+            if each not in refused and not each.push(1000):
+                refused.add(each)
+        assert reads.push(1000)
+        reads.held = 0  # it is not reported before it matters
+    assert len(refused) == deaf
+    assert not any(each.aborted for each in holders)
+    total = sum(each.held for each in holders)
+    assert MIB // 2 - 1000 * deaf <= total <= MIB, "half of the limit is theirs"
+    for each in holders:
+        memory.forget(each)
+    assert Holder(memory, "later").push(MIB // 3)

@@ -6,9 +6,17 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from qcore.errors import BadFilter, StoreError, TooManyOperations
+from qcore.machines.entity.filter.filter_logic import (
+    Comparison,
+    Outcome,
+    Part,
+    comparisons,
+    evaluate,
+    split,
+)
 from qcore.machines.entity.filter.filter_text import FilterText, position, rewrite
 from qcore.machines.entity.indirection import SEPARATOR, resolve
 from qcore.machines.entity.quoted_text import quoted
@@ -27,47 +35,95 @@ MAX_CONCATENATED_BYTES: Final = 16 * 1024
 _BYTES_PER_STEP: Final = 4096
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = 253_402_300_800 * 1_000_000  # the end of the year 9999
+#: Comparisons that take about as long as one step.
+_COMPARISONS_PER_STEP: Final = 4
+#: How many kinds an error names.
+_SHOWN_KINDS: Final = 4
+_UNDEFINED: Final = re.compile(r"Undefined variable or function: '(\w+)'")
 _PLACE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
 
 
+class _Compiled(NamedTuple):
+    """A comparison that CEL can evaluate, the variables in it, and its place in the user's text."""
+
+    program: Any
+    variables: tuple[int, ...]
+    offset: int
+    text: str
+
+
 class Filter:
-    """A compiled filter.
+    """A compiled filter. Its meaning is in docs/reference/wire.md.
 
     Attributes:
         cost: the steps to count for an evaluation, besides those that its paths and large values take.
     """
 
-    def __init__(self, text: FilterText, program: Any) -> None:
+    def __init__(self, text: FilterText, logic: Part, compiled: Mapping[int, _Compiled]) -> None:
         self._text = text
-        self._program = program
-        self.cost = 1 + len(text.paths)
+        self._logic = logic
+        #: By the place of the comparison in the text for CEL.
+        self._compiled = compiled
+        self.cost = 1 + len(text.paths) + len(compiled) // _COMPARISONS_PER_STEP
 
     def matches(self, transaction: Transaction, entity: Entity) -> bool:
-        """Whether the entity matches. A path that leads nowhere has the value null.
+        """Whether the filter is true for an entity. A path that leads nowhere has the value null.
 
         Raises:
-            BadFilter: the filter is not true or false for this entity. The text names the entity.
+            BadFilter: a comparison that matters cannot be evaluated. The text names it and the entity.
             TooManyOperations: the request takes too many steps.
         """
+        known: dict[int, Value | None] = {}  # the values of the variables that were needed
+
+        def compare(comparison: Comparison) -> Outcome:
+            try:
+                return self._compare(transaction, entity, comparison, known)
+            except BadFilter as error:
+                return error
+
+        outcome = evaluate(self._logic, compare)
+        if isinstance(outcome, BadFilter):
+            raise outcome
+        return outcome is True
+
+    def _compare(
+        self,
+        transaction: Transaction,
+        entity: Entity,
+        comparison: Comparison,
+        known: dict[int, Value | None],
+    ) -> bool | None:
+        """Evaluate a comparison; None: it needs a value that is null.
+
+        Raises:
+            BadFilter: it is not true or false.
+        """
+        compiled = self._compiled[comparison.tokens[0].start]
         values: dict[str, object] = {}
         has_null = False
-        for number, (path, offset) in enumerate(self._text.paths):
-            value = self._value(transaction, entity, path, offset)
-            has_null = has_null or value is None
-            values[f"v{number}"] = value
+        for number in compiled.variables:
+            if number not in known:
+                known[number] = self._value(transaction, entity, *self._text.paths[number])
+            value = known[number]
+            held = None if value is None else cel_value(value)
+            has_null = has_null or held is None
+            values[f"v{number}"] = held
         try:
-            result: object = self._program.execute(values)
+            result: object = compiled.program.execute(values)
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if has_null:
-                return False  # as in `null > 3`: the entity does not have what the filter compares
-            raise self._failed(entity, str(error).split(". ")[0]) from error
+                return None  # as in `null > 3`: the entity does not have what the filter compares
+            raise self._failed(entity, compiled, _reason(error), known) from error
         if result is None and has_null:
-            return False
+            return None
         if not isinstance(result, bool):
-            raise self._failed(entity, "the result is not true or false: compare it with something")
+            why = "the result is not true or false: compare it with something"
+            raise self._failed(entity, compiled, why, known)
         return result
 
-    def _value(self, transaction: Transaction, entity: Entity, path: str, offset: int) -> object:
+    def _value(
+        self, transaction: Transaction, entity: Entity, path: str, offset: int
+    ) -> Value | None:
         try:
             target = resolve(transaction, entity.entity_id, path)
             if target.part is not None:
@@ -80,7 +136,7 @@ class Filter:
         size = value_bytes(value)
         transaction.count(size // _BYTES_PER_STEP)
         if self._text.concatenates and size > MAX_CONCATENATED_BYTES:
-            raise self._failed(
+            raise self._too_large(
                 entity,
                 f"{path} holds {size} bytes, and a filter with + can use {MAX_CONCATENATED_BYTES}",
                 offset,
@@ -91,17 +147,45 @@ class Filter:
             and isinstance(held, ChildList | tuple)
             and len(held) > MAX_LIST
         ):
-            raise self._failed(
+            raise self._too_large(
                 entity,
                 f"{path} holds {len(held)} entities, and a filter can use {MAX_LIST}",
                 offset,
             )
-        return cel_value(value)
+        return value
 
-    def _failed(self, entity: Entity, why: str, offset: int = 0) -> BadFilter:
+    def _too_large(self, entity: Entity, why: str, offset: int) -> BadFilter:
         return BadFilter(
-            f"filter, {position(self._text.source, offset)}, for {quoted(str(entity.entity_id))}: {why[:400]}"
+            f"filter, {position(self._text.source, offset)}, for {quoted(str(entity.entity_id))}: {why}"
         )
+
+    def _failed(
+        self,
+        entity: Entity,
+        compiled: _Compiled,
+        why: str,
+        known: Mapping[int, Value | None],
+    ) -> BadFilter:
+        kinds = ", ".join(
+            f"{self._text.paths[number][0]} is {_kind(known[number])}"
+            for number in compiled.variables[:_SHOWN_KINDS]
+        )
+        return BadFilter(
+            f"filter, {position(self._text.source, compiled.offset)}, {quoted(compiled.text)} for "
+            f"{quoted(str(entity.entity_id))}: {why[:400]}{f' ({kinds})' if kinds else ''}"
+        )
+
+
+def _kind(value: Value | None) -> str:
+    return "null" if value is None else value.kind
+
+
+def _reason(error: Exception) -> str:
+    """What the library says, in a sentence. It calls a function unknown that does not take a value of some kind."""
+    match = _UNDEFINED.match(str(error))
+    if match is not None:
+        return f"the function {match[1]} does not take these values"
+    return str(error).split(". ")[0].removesuffix(".")
 
 
 def cel_value(value: Value) -> object:
@@ -143,16 +227,44 @@ def compile_filter(text: str, slots: Mapping[str, Slot]) -> Filter:
     return found
 
 
+def load_filter_library() -> None:
+    """Load the library for CEL, which takes about 0.1 s, so that the first filter does not wait for it."""
+    _library()
+
+
+def _library() -> Any:
+    import cel  # here, because most programs that import qcore evaluate no filter
+
+    return cel
+
+
 @lru_cache(maxsize=128)
 def _compiled(source: str) -> Filter:
-    import cel  # here, because few nodes need it, and it takes time to load
-
+    library = _library()
     text = rewrite(source)
     try:
-        program = cel.compile(text.cel)
+        library.compile(text.cel)
     except ValueError as error:
         raise BadFilter(_explain(text, str(error))) from error
-    return Filter(text, program)
+    logic = split(text.tokens)
+    return Filter(
+        text,
+        logic,
+        {each.tokens[0].start: _compile(library, text, each) for each in comparisons(logic)},
+    )
+
+
+def _compile(library: Any, text: FilterText, comparison: Comparison) -> _Compiled:
+    first, last = comparison.tokens[0], comparison.tokens[-1]
+    variables = dict.fromkeys(
+        token.variable for token in comparison.tokens if token.variable is not None
+    )
+    return _Compiled(
+        library.compile(text.cel[first.start : last.stop]),
+        tuple(variables),
+        first.offset,
+        text.source[first.offset : last.offset + len(last.text)],
+    )
 
 
 def _explain(text: FilterText, error: str) -> str:

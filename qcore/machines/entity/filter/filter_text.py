@@ -22,29 +22,26 @@ MAX_TOKENS: Final = 300
 #: Brackets within brackets, and operators in front of a value.
 MAX_DEPTH: Final = 16
 
-FUNCTIONS: Final = frozenset(
-    {
-        "size",
-        "startsWith",
-        "endsWith",
-        "contains",
-        "int",
-        "uint",
-        "double",
-        "string",
-        "bool",
-        "timestamp",
-        "duration",
+#: Functions that are written after a value, as in `Name.startsWith("a")`.
+METHODS: Final = frozenset(["size", "startsWith", "endsWith", "contains"])
+#: The same, of a timestamp or a duration, and without an argument: `Joined.getHours()`. Times are UTC.
+TIME_METHODS: Final = frozenset(
+    [
         "getFullYear",
         "getMonth",
+        "getDate",
         "getDayOfMonth",
         "getDayOfWeek",
+        "getDayOfYear",
         "getHours",
         "getMinutes",
         "getSeconds",
         "getMilliseconds",
-    }
+    ]
 )
+#: Functions that are written before a value, as in `size(Name)`.
+FUNCTIONS: Final = frozenset(["size", "int", "uint", "double", "string", "timestamp", "duration"])
+_ALL_FUNCTIONS: Final = METHODS | TIME_METHODS | FUNCTIONS
 _WORDS: Final = frozenset(["true", "false", "null", "in"])
 
 # A backslash in a raw text means nothing, as in CEL. Else a macro could hide in what looks like a text.
@@ -63,6 +60,28 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_NO_ARGUMENT: Final = re.compile(r"\s*\(\s*\)")
+
+
+@dataclass(slots=True, frozen=True)
+class Token:
+    """A part of a filter that is not space.
+
+    Attributes:
+        kind: the name of its group in the grammar, such as `open` for a bracket.
+        text: as the user wrote it.
+        offset: its place in the user's text.
+        start, stop: its place in the text for CEL.
+        variable: the number of the variable that it became, if it is a path.
+    """
+
+    kind: str
+    text: str
+    offset: int
+    start: int
+    stop: int
+    variable: int | None
+
 
 @dataclass(slots=True, frozen=True)
 class FilterText:
@@ -72,12 +91,14 @@ class FilterText:
         source: the user's text.
         cel: the text for CEL.
         paths: the paths that the variables `v0`, `v1`, ... stand for, each with its offset in the user's text.
+        tokens: the parts of the text.
         concatenates: whether the filter may make longer texts or lists than those that it reads.
     """
 
     source: str
     cel: str
     paths: tuple[tuple[str, int], ...]
+    tokens: tuple[Token, ...]
     concatenates: bool
     _starts: tuple[tuple[int, int], ...]
 
@@ -111,6 +132,7 @@ def rewrite(source: str) -> FilterText:
     parts: list[str] = []
     starts: list[tuple[int, int]] = []
     variables: dict[str, tuple[int, int]] = {}  # path -> number of the variable, offset
+    found: list[Token] = []
     at = tokens = depth = unary = length = 0
     after_dot = concatenates = False
     while at < len(source):
@@ -118,6 +140,7 @@ def rewrite(source: str) -> FilterText:
         if match is None:
             raise BadFilter(f"filter, {position(source, at)}: {_unexpected(source, at)}")
         kind, text = match.lastgroup, match[0]
+        variable: int | None = None
         if kind != "space":
             tokens += 1
             unary = unary + 1 if kind == "unary" else 0
@@ -133,13 +156,8 @@ def rewrite(source: str) -> FilterText:
             concatenates = concatenates or text == "+"
         out = text
         if kind == "path":
-            is_call = source[match.end() :].lstrip()[:1] == "(" and "->" not in text
-            if is_call:
-                if text not in FUNCTIONS:
-                    raise BadFilter(
-                        f"filter, {position(source, at)}: the function {quoted(text)} is not available; use one of "
-                        f"{', '.join(sorted(FUNCTIONS))}"
-                    )
+            if "->" not in text and source[match.end() :].lstrip()[:1] == "(":
+                _check_call(source, at, text, source[match.end() :], is_method=after_dot)
             elif after_dot:
                 raise BadFilter(
                     f"filter, {position(source, at)}: a value has no part {quoted(text)}; a path is written "
@@ -147,16 +165,38 @@ def rewrite(source: str) -> FilterText:
                 )
             elif text not in _WORDS:
                 path = "->".join(part.strip() for part in text.split("->"))
-                number, _ = variables.setdefault(path, (len(variables), at))
-                out = f"v{number}"
+                variable, _ = variables.setdefault(path, (len(variables), at))
+                out = f"v{variable}"
         if kind != "space":
             after_dot = text == "."
+            assert kind is not None, "each part of the grammar has a name"
+            found.append(Token(kind, text, at, length, length + len(out), variable))
         starts.append((length, at))
         parts.append(out)
         length += len(out)
         at = match.end()
     paths = tuple((path, offset) for path, (_, offset) in variables.items())
-    return FilterText(source, "".join(parts), paths, concatenates, tuple(starts))
+    return FilterText(source, "".join(parts), paths, tuple(found), concatenates, tuple(starts))
+
+
+def _check_call(source: str, at: int, name: str, after: str, *, is_method: bool) -> None:
+    """Reject a function that does not exist, or is written in the wrong way."""
+    where = f"filter, {position(source, at)}"
+    if name not in _ALL_FUNCTIONS:
+        raise BadFilter(
+            f"{where}: the function {quoted(name)} is not available; use one of {', '.join(sorted(_ALL_FUNCTIONS))}"
+        )
+    if is_method and name not in METHODS | TIME_METHODS:
+        raise BadFilter(f"{where}: the function {name} is written before its value: {name}(Age)")
+    if not is_method and name not in FUNCTIONS:
+        example = "Joined.{}()" if name in TIME_METHODS else 'Name.{}("a")'
+        raise BadFilter(
+            f"{where}: the function {name} is written after its value: {example.format(name)}"
+        )
+    if name in TIME_METHODS and not _NO_ARGUMENT.match(after):
+        raise BadFilter(
+            f"{where}: {name} has no argument: a timestamp is in UTC, without another time zone"
+        )
 
 
 def _unexpected(source: str, at: int) -> str:

@@ -6,17 +6,18 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from qcore.errors import BadRequest, ResponseTooLarge, StoreError
+from qcore.errors import BadRequest, ResponseTooLarge, StoreError, TooManyOperations
 from qcore.machines.entity.operations.create_delete import create_entity
 from qcore.machines.entity.operations.entities import ENTITY_OPERATIONS
 from qcore.machines.entity.operations.store_operation import StoreOperation
 from qcore.machines.entity.operations.tree import TREE_OPERATIONS
 from qcore.machines.entity.operations.update_fields import update_entity
 from qcore.machines.entity.requests.bulk_requests import BulkBody
+from qcore.machines.entity.requests.perform_requests import FieldRequest
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import id_to_json, optional_id_from_json
 from qcore.machines.entity.transaction import Transaction
-from qcore.machines.limits import MAX_WRITE_RESPONSE_BYTES
+from qcore.machines.limits import MAX_OPERATIONS, MAX_WRITE_RESPONSE_BYTES
 
 #: The entities that the requests of the list have created, by position.
 Created = dict[int, EntityId]
@@ -28,21 +29,36 @@ def _bulk(transaction: Transaction, body: BulkBody) -> str:
     room = MAX_WRITE_RESPONSE_BYTES
     for position, request in enumerate(body["requests"]):
         ((kind, fields),) = request.items()
+        before = transaction.operations
         try:
             transaction.count(1)
             filled = _fill_in(fields, created)
             result = _execute(transaction, kind, filled, created, position)
         except StoreError as error:
-            error.args = (f"requests[{position}].{kind}: {error}",)
+            if isinstance(error, TooManyOperations) and before > 0:
+                raise _too_many(position, kind, before) from error
+            error.args = (f"{_place(position, kind)}: {error}",)
             raise
         room -= len(result)
         if room < 0:
             raise ResponseTooLarge(
-                f"requests[{position}].{kind}: the results exceed {MAX_WRITE_RESPONSE_BYTES} bytes: send the requests "
-                "in several parts"
+                f"{_place(position, kind)}: the results exceed {MAX_WRITE_RESPONSE_BYTES} bytes: split the list into "
+                "several StoreBulk"
             )
         results.append(result)
     return f'{{"Ok":[{",".join(results)}]}}'
+
+
+def _place(position: int, kind: str) -> str:
+    """The path of a request, as in the node's errors for an invalid message."""
+    return f"StoreBulk.requests.{position}.{kind}"
+
+
+def _too_many(position: int, kind: str, before: int) -> TooManyOperations:
+    return TooManyOperations(
+        f"{_place(position, kind)}: the requests before it take {before} steps, and with it the list would take more "
+        f"than {MAX_OPERATIONS}, the limit for one command: split the list into several StoreBulk"
+    )
 
 
 def _fill_in(value: Any, created: Created) -> Any:
@@ -80,7 +96,8 @@ def _execute(
     if operation is not None:
         operation.execute(transaction, body)
         return f'{{"{kind}":null}}'
-    (text,) = update_entity(transaction, [{"Read": body} if kind == "Read" else {"Write": body}])
+    field_request: FieldRequest = {"Read": body} if kind == "Read" else {"Write": body}
+    (text,) = update_entity(transaction, [field_request], is_part=True)
     return text
 
 

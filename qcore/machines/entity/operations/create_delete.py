@@ -14,13 +14,14 @@ from qcore.machines.entity.state.entity_schema import EntitySchema, schema_from_
 from qcore.machines.entity.state.field_values import (
     Kind,
     Value,
+    check_size,
     id_from_json,
     measured,
     value_from_json,
 )
 from qcore.machines.entity.state.renamed_references import renamed, renamed_in_schema
-from qcore.machines.entity.transaction import CHILDREN, Transaction
-from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS
+from qcore.machines.entity.transaction import CHILDREN, NAME, Transaction
+from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS, STEPS_PER_ENTITY
 
 
 def create_entity(
@@ -32,7 +33,11 @@ def create_entity(
         TypeNotFound: the type has no schema.
         EntityNotFound: the parent does not exist.
         FieldNotFound: the parent's type has no `Children`.
+        ValueTooLarge: the name is too long for a field.
+        TooManyOperations: the request takes too many steps.
     """
+    if transaction.store_rules:
+        transaction.count(STEPS_PER_ENTITY)
     slots = transaction.schemas.slots(entity_type)
     parent = None if parent_id is None else transaction.get(parent_id)
     if parent is not None and CHILDREN not in transaction.schemas.slots(parent.entity_id.typ):
@@ -199,6 +204,8 @@ def _loaded_entity(
         slot = transaction.slot(entity, name)  # raises for an unknown field
         value = renamed(value_from_json(value_json), names)
         slot.schema.accept(value)
+        if transaction.store_rules:
+            check_size(value, name)
         entity.fields[name] = Field(value, transaction.time_ns, None, slot.generation)
     return entity
 
@@ -230,9 +237,12 @@ def _new_entity(
     fields: dict[str, Field] = {}
     if not transaction.sparse:
         fields = {key: Field(slot.schema.default, now, None) for key, slot in slots.items()}
-    slot = slots.get("Name")
+    slot = slots.get(NAME)
     if slot is not None:
-        fields["Name"] = Field(measured(Value("String", name)), now, None, slot.generation)
+        text = measured(Value("String", name))
+        if transaction.store_rules:
+            check_size(text, NAME)
+        fields[NAME] = Field(text, now, None, slot.generation)
     slot = slots.get("Parent")
     if slot is not None:
         parent = measured(Value("EntityReference", parent_id))

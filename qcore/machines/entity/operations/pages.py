@@ -6,6 +6,7 @@ because a cursor names a place in a fixed order and not a number of items.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
@@ -66,14 +67,16 @@ def _entities(transaction: Transaction, body: FindBody, types: list[str]) -> str
         else compile_filter(text, transaction.schemas.slots(body["entity_type"]))
     )
     found: list[EntityId] = []
-    room, scanned = MAX_PAGE_BYTES, 0
+    room, scanned, before = MAX_PAGE_BYTES, 0, transaction.operations
     last: EntityId | None = None
     after = None if cursor is None else _entity_cursor(cursor)
+    next_cursor: str | None = None
     for entity_id in transaction.ids_of_types(types, after):
-        if len(found) >= limit or room <= 0 or scanned >= MAX_SCANNED:
+        work = scanned + transaction.operations - before
+        if len(found) >= limit or room <= 0 or work >= MAX_SCANNED:
             assert last is not None, "limits are above 0"
-            total = None if wanted is not None else transaction.number_of(types)
-            return _page(ids_text(found), total, str(last))
+            next_cursor = str(last)
+            break
         last = entity_id
         if wanted is not None:
             scanned += wanted.cost
@@ -82,9 +85,8 @@ def _entities(transaction: Transaction, body: FindBody, types: list[str]) -> str
         room -= id_bytes(entity_id)
         found.append(entity_id)
     transaction.count(len(found) // 16 + scanned // 4)
-    return _page(
-        ids_text(found), None if wanted is not None else transaction.number_of(types), None
-    )
+    total = None if wanted is not None else transaction.number_of(types)
+    return _page(ids_text(found), total, next_cursor)
 
 
 def _entity_cursor(cursor: str) -> EntityId:
@@ -102,11 +104,11 @@ def _bad_cursor(cursor: str) -> BadCursor:
 
 def _types(transaction: Transaction, body: PageBody) -> str:
     limit, cursor = _options(body["page_opts"])
-    names = sorted(transaction.schemas.own)
-    transaction.count(len(names) // 16)
-    rest = [name for name in names if cursor is None or name > cursor]
-    page = rest[:limit]
-    more = page[-1] if len(rest) > limit else None
+    names = transaction.schemas.names()
+    start = 0 if cursor is None else bisect_right(names, cursor)
+    page = names[start : start + limit]
+    transaction.count(len(page) // 16)
+    more = page[-1] if start + limit < len(names) else None
     return _page(to_json(page).decode(), len(names), more)
 
 

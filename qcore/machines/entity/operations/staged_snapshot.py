@@ -15,7 +15,7 @@ from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import Moment
 from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.entity_records import Positions, add_position
+from qcore.machines.entity.state.entity_records import Positions, add_positions
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, schema_from_json
 from qcore.machines.entity.state.field_values import (
     Value,
@@ -199,8 +199,7 @@ def _children(staged: Staged, entity: Entity, before: Field | None, value: Value
     positions: dict[EntityId, Positions] = staged.records.child_positions.setdefault(
         entity.entity_id.id, {}
     )
-    for position, child in enumerate(more, start=held.next_position):
-        add_position(positions, child, position)
+    add_positions(positions, enumerate(more, start=held.next_position))
     return Value("EntityList", held.extended(more))
 
 

@@ -12,6 +12,7 @@ from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
     Value,
+    check_size,
     id_from_json,
     measured,
     optional_id_from_json,
@@ -25,7 +26,10 @@ def rename_entity(transaction: Transaction, entity_id: EntityId, name: str) -> N
     Raises:
         EntityNotFound: there is no such entity.
         FieldNotFound: its type has no `Name`.
+        ValueTooLarge: the name is too long for a field.
+        TooManyOperations: the request takes too many steps.
     """
+    transaction.count(1)
     _write(transaction, transaction.get(entity_id), NAME, Value("String", name))
 
 
@@ -87,8 +91,10 @@ def parent_of(transaction: Transaction, entity: Entity) -> EntityId | None:
 
 def _write(transaction: Transaction, entity: Entity, name: str, value: Value) -> None:
     slot = transaction.slot(entity, name)
-    field = Field(measured(value), transaction.time_ns, None, slot.generation)
-    transaction.write(entity, name, slot, field)
+    value = measured(value)
+    check_size(value, name)
+    field = Field(value, transaction.time_ns, None, slot.generation)
+    transaction.write(entity, name, slot, field, entity.field(name, slot))
 
 
 def _rename(transaction: Transaction, body: RenameBody) -> str:

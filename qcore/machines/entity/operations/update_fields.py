@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.errors import BadPath, ResponseTooLarge, ValueTooLarge
+from qcore.errors import BadPath, ResponseTooLarge
 from qcore.machines.entity.indirection import Target, resolve
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import FieldRequest, ReadBody, WriteBody
@@ -23,6 +23,7 @@ from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
     Value,
     adjust,
+    check_size,
     id_from_json,
     id_to_json,
     optional_id_from_json,
@@ -40,7 +41,6 @@ from qcore.machines.limits import (
     IDS_PER_STEP,
     IDS_READ_PER_STEP,
     MAX_RESPONSE_BYTES,
-    MAX_VALUE_BYTES,
     MAX_WRITE_RESPONSE_BYTES,
 )
 
@@ -48,8 +48,14 @@ from qcore.machines.limits import (
 _LONG_LIST: Final = 64
 
 
-def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> list[str]:
+def update_entity(
+    transaction: Transaction, requests: list[FieldRequest], *, is_part: bool = False
+) -> list[str]:
     """Execute reads and writes in order. Later ones see what earlier ones wrote.
+
+    Args:
+        requests: the reads and writes.
+        is_part: whether they are a part of a command that writes, so that its limits apply.
 
     Returns:
         the requests, each as JSON text with the value, time and writer that the field then has.
@@ -58,7 +64,7 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
         StoreError: one of them failed; the caller must not commit the transaction.
     """
     fields: list[Field] = []
-    writes = any("Write" in request for request in requests)
+    writes = is_part or any("Write" in request for request in requests)
     bound = MAX_WRITE_RESPONSE_BYTES if writes and transaction.sparse else MAX_RESPONSE_BYTES
     room = bound
     for request in requests:
@@ -146,12 +152,10 @@ def _write(transaction: Transaction, write: WriteBody) -> Field:
     value = adjust(old.value, written, write["adjust_behavior"])
     if write["push_condition"] == "Changes" and same_value(value, old.value):
         return old
-    if transaction.sparse and value_bytes(value) > MAX_VALUE_BYTES:
-        raise ValueTooLarge(
-            f"field {quoted(name)} would hold {value_bytes(value)} bytes; the limit is {MAX_VALUE_BYTES}"
-        )
+    if transaction.sparse:
+        check_size(value, name)
     new = Field(value, *_time_and_writer(transaction, write), slot.generation)
-    transaction.write(entity, name, slot, new)
+    transaction.write(entity, name, slot, new, old)
     return new
 
 

@@ -6,7 +6,7 @@ A node passes a client's request to `parse_request` and gets `("write" | "read",
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, NotRequired, cast
 
 from pydantic import AfterValidator, FailFast, Field, TypeAdapter, with_config
@@ -230,19 +230,26 @@ def is_read_only(request: PerformRequest | Command) -> bool:
     return "GetSchema" in request or "GetCompleteSchema" in request
 
 
-def explain(error: ValidationError, root: str) -> str:
-    """Format the first few errors, as in `request.CreateEntity.name: missing field`."""
+def explain(
+    error: ValidationError, root: str, known: Sequence[str] = tuple(_PerformRequest.__annotations__)
+) -> str:
+    """Format the first few errors, as in `request.CreateEntity.name: missing field`.
+
+    Args:
+        root: what was validated; empty if the path of a field begins with the request's name.
+        known: the names of the requests.
+    """
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(_explain_one(detail, root) for detail in details[:_ERRORS_SHOWN])
+    return "; ".join(_explain_one(detail, root, known) for detail in details[:_ERRORS_SHOWN])
 
 
-def _explain_one(detail: ErrorDetails, root: str) -> str:
-    where = ".".join([root, *(_segment(part) for part in detail["loc"])])
+def _explain_one(detail: ErrorDetails, root: str, known: Sequence[str]) -> str:
+    segments = [_segment(part) for part in detail["loc"]]
+    where = ".".join([root, *segments] if root else segments) or "request"
     if detail["type"] == "missing":
         return f"{where}: missing field"
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
-        known = ", ".join(_PerformRequest.__annotations__)
-        return f"{where}: unknown request; it must be one of {known}"
+        return f"{where}: unknown request; it must be one of {', '.join(known)}"
     if detail["type"] == "extra_forbidden":
         return f"{where}: unknown field"
     return f"{where}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"

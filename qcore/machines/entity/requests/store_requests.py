@@ -172,4 +172,5 @@ def parse_store_request(text: str) -> _StoreRequest:
     try:
         return _adapter.validate_json(text)
     except ValidationError as error:
-        raise BadRequest(explain(error, "request")) from error
+        known = tuple(_StoreRequest.__annotations__)
+        raise BadRequest(explain(error, "", known)) from error

@@ -289,6 +289,20 @@ def equal_ids(one: Iterable[EntityId], other: tuple[EntityId, ...], length: int)
     )
 
 
+def same_ids(
+    one: tuple[EntityId, ...] | ChildList, other: tuple[EntityId, ...] | ChildList
+) -> bool:
+    """Whether two lists in either form hold the same ids in the same order, at whatever positions."""
+    if len(one) != len(other):
+        return False
+    if isinstance(one, ChildList) and isinstance(other, ChildList):
+        if one.digest_sum == other.digest_sum:
+            return True
+        if one.json_bytes != other.json_bytes:
+            return False
+    return all(left == right for left, right in zip(one, other, strict=True))
+
+
 def _first_of_branch(branch: _Branch) -> int:
     return branch.leaves[0].positions[0]
 

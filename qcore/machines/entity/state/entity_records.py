@@ -11,7 +11,7 @@ rules 3 writes to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Final
 
@@ -44,24 +44,34 @@ _MASK: Final = (1 << 256) - 1
 Positions = int | tuple[int, ...]
 
 
-def add_position(
-    child_positions: dict[EntityId, Positions], child: EntityId, position: int
+def add_positions(
+    child_positions: dict[EntityId, Positions], entries: Iterable[tuple[int, EntityId]]
 ) -> None:
-    """Record one more position of a child."""
-    before = child_positions.get(child)
-    child_positions[child] = position if before is None else (*positions_of(before), position)
+    """Record more positions, each with its child. Takes linear time even if one child occurs many times."""
+    several: dict[EntityId, list[int]] = {}
+    for position, child in entries:
+        if child_positions.setdefault(child, position) != position:
+            several.setdefault(child, []).append(position)
+    for child, positions in several.items():
+        child_positions[child] = (*positions_of(child_positions[child]), *positions)
 
 
 def positions_by_child(children: Iterable[EntityId]) -> dict[EntityId, Positions]:
-    """Return the positions of each child in a new list. Takes linear time even if one child occurs many times."""
+    """Return the positions of each child in a new list."""
     child_positions: dict[EntityId, Positions] = {}
-    several: dict[EntityId, list[int]] = {}
-    for position, child in enumerate(children):
-        before = child_positions.setdefault(child, position)
-        if before != position:
-            several.setdefault(child, [*positions_of(before)]).append(position)
-    child_positions.update({child: tuple(positions) for child, positions in several.items()})
+    add_positions(child_positions, enumerate(children))
     return child_positions
+
+
+def change_positions(
+    child_positions: dict[EntityId, Positions], changed: Mapping[EntityId, Positions | None]
+) -> None:
+    """Replace the positions of some children; None: no longer in the list."""
+    for child, positions in changed.items():
+        if positions is None:
+            child_positions.pop(child, None)
+        else:
+            child_positions[child] = positions
 
 
 def positions_of(child_positions: Positions) -> tuple[int, ...]:

@@ -11,9 +11,11 @@ from pydantic import AfterValidator, ConfigDict, FailFast, Field, with_config
 from pydantic_core import PydanticCustomError, to_json
 from typing_extensions import TypedDict
 
-from qcore.errors import KindMismatch, NotAdjustable, ValueOutOfRange
+from qcore.errors import KindMismatch, NotAdjustable, ValueOutOfRange, ValueTooLarge
+from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList, id_bytes
 from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.limits import MAX_VALUE_BYTES
 
 Kind = Literal[
     "Blob",
@@ -113,6 +115,22 @@ def value_bytes(value: Value) -> int:
             # Exact, as for a `LargeValue`: the count must not depend on whether this value has been measured.
             return _LIST_BYTES + 2 + max(0, sum(map(id_bytes, targets)) - 1)
     return SMALL_BYTES
+
+
+def check_size(value: Value, name: str) -> None:
+    """Reject a value that is too large for a field.
+
+    Args:
+        name: the field's.
+
+    Raises:
+        ValueTooLarge: it exceeds `MAX_VALUE_BYTES`.
+    """
+    size = value_bytes(value)
+    if size > MAX_VALUE_BYTES:
+        raise ValueTooLarge(
+            f"field {quoted(name)} would hold {size} bytes; the limit is {MAX_VALUE_BYTES}"
+        )
 
 
 # --- the form on the wire -----------------------------------------------------------------------

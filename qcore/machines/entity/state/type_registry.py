@@ -7,7 +7,7 @@ the entities got the field, and the earlier defaults that older entities still r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from pydantic_core import to_json
@@ -67,6 +67,8 @@ class Schemas:
         self._subtypes: dict[str, dict[str, None]] = {}
         #: Derived from the types, for the types that were asked for.
         self._lineages: dict[str, tuple[str, ...]] = {}
+        #: The sorted names, kept until a type is added.
+        self._names: list[str] | None = None
         self._own_bytes = 0
         self._complete_fields = 0
 
@@ -91,6 +93,12 @@ class Schemas:
         if schema is None:
             raise _unknown(entity_type)
         return schema
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all types, sorted."""
+        if self._names is None:
+            self._names = sorted(self.own)
+        return self._names
 
     def slots(self, entity_type: str) -> Mapping[str, Slot]:
         """Return the fields of the complete schema.
@@ -177,6 +185,8 @@ class Schemas:
     def adopt(self, change: SchemaChange) -> None:
         """Apply a planned change."""
         self._lineages.clear()
+        if not change.own.keys() <= self.own.keys():
+            self._names = None
         for name, schema in change.own.items():
             before = self.own.get(name)
             if before is not None and before.inherit is not None:

@@ -26,7 +26,13 @@ from qcore.machines.entity.state.entity_schema import (
     check_schema,
     schema_to_json,
 )
-from qcore.machines.entity.state.field_values import EntityIdJson, Value, value_to_json
+from qcore.machines.entity.state.field_values import (
+    EntityIdJson,
+    Value,
+    check_size,
+    measured,
+    value_to_json,
+)
 from qcore.machines.entity.state.type_registry import Schemas
 from qcore.machines.entity.topology.yaml_values import ValueReader
 from qcore.yaml_reader import (
@@ -233,11 +239,11 @@ class _TreeChecker(_Checker):
             schema = self._schema(entry["entity_type"])
             made: NamedTopologyEntityJson = {
                 "entity_type": schema.entity_type,
-                "name": self.text(entry["name"], "name"),
+                "name": self._name(entry["name"], schema),
                 "parent": parent,
                 "attributes": {
-                    name: value_to_json(value)
-                    for name, value in self._attributes(node, entry, schema)
+                    key: value_to_json(value)
+                    for key, value in self._attributes(node, entry, schema)
                 },
             }
             if "id" in entry:
@@ -249,6 +255,15 @@ class _TreeChecker(_Checker):
                 raise children[0].error(f"{reason}, so it cannot have children")
             to_visit += [(child, count) for child in reversed(children)]
             count += 1
+
+    def _name(self, node: Node, schema: EntitySchema) -> str:
+        name = self.text(node, "name")
+        if "Name" in schema.fields:
+            try:
+                check_size(measured(Value("String", name)), "Name")
+            except StoreError as error:
+                raise node.error(str(error)) from error
+        return name
 
     def _id(self, node: Node, entity_type: str) -> EntityIdJson:
         entity_id = self._values.reference(node)
@@ -280,6 +295,7 @@ class _TreeChecker(_Checker):
             value = self._values.value(given, field.kind, field.choices)
             try:
                 field.accept(value)
+                check_size(measured(value), name)
             except StoreError as error:
                 raise given.error(str(error)) from error
             yield name, value

@@ -146,10 +146,10 @@ class WatchRequestMachine(WatchableMachine):
         self._watching = inner
         self._on_filter = on_filter
 
-    def watch_filter(self, request: str) -> WatchFilter:
+    def watch_filter(self, request: str, *, resumes: bool) -> WatchFilter:
         """See `SupportsWatchRequests`."""
-        found = self._watching.watch_filter(request)
-        self._on_filter(request, self._watching.watch_filter(request))
+        found = self._watching.watch_filter(request, resumes=resumes)
+        self._on_filter(request, self._watching.watch_filter(request, resumes=resumes))
         return found
 
 

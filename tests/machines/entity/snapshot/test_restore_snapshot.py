@@ -14,6 +14,8 @@ from qcore.errors import SnapshotInvalid
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.operations import staged_snapshot
 from qcore.machines.entity.requests.restore_commands import RestoredSnapshot, restore_commands
+from qcore.machines.entity.state import entity_records
+from qcore.machines.entity.state.entity_records import Positions
 from qcore.machines.interface import StateReplaced
 from tests.machines.entity.harness import FOLDER, OBJECT, USER, StoreHarness, field, schema, write
 
@@ -241,3 +243,30 @@ def test_a_snapshot_with_too_many_bytes_is_not_staged(monkeypatch: pytest.Monkey
     results = [apply(harness, part) for part in commands(take(filled(0, 30)), 4000)]
     assert "more than 9000 bytes" in next(result["Err"] for result in results if "Err" in result)
     assert harness.store.state_hash() == before
+
+
+def test_a_child_that_occurs_many_times_takes_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The positions of a child are copied once for each part, not once for each time that it occurs."""
+    harness = StoreHarness(OBJECT, FOLDER)
+    folder = harness.create("Folder")
+    snapshot = take(harness)
+    del snapshot["checksum"]
+    many = {"EntityList": [folder] * 500}
+    snapshot["fields"][f"Folder${folder['id']}"]["Children"]["value"] = many
+    copied: list[int] = []
+
+    def positions_of(held: Positions) -> tuple[int, ...]:
+        copied.append(1)
+        return real(held)
+
+    real = entity_records.positions_of
+    monkeypatch.setattr(entity_records, "positions_of", positions_of)
+    parts = commands(snapshot)
+    restore(harness, parts)
+    assert len(copied) <= len(parts)
+    assert harness.value(folder, "Children") == many
+    copied.clear()
+    again = EntityStore()
+    again.restore(list(harness.store.snapshot()))
+    assert len(copied) <= 10
+    assert again.state_hash() == harness.store.state_hash()

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.machines.entity.harness import OBJECT, StoreHarness, field, people, schema
+from qcore.machines.entity.state import type_registry
+from tests.machines.entity.harness import (
+    FOLDER,
+    OBJECT,
+    StoreHarness,
+    field,
+    people,
+    schema,
+    write,
+)
 
 
 def pages(harness: StoreHarness, request: str, limit: int, **fields: object) -> list[Any]:
@@ -92,6 +102,39 @@ def test_a_page_ends_early_at_its_bounds(monkeypatch: pytest.MonkeyPatch) -> Non
     assert pages(harness, "StoreFindEntities", 5, entity_type="User", filter=text) == []
     found = pages(harness, "StoreFindEntities", 5, entity_type="User", filter='Name == "x"')
     assert found == users
+
+
+def test_a_filter_on_large_values_ends_the_page_early() -> None:
+    """Reading them takes steps. A page that read all of them would be rejected, and so would the next try."""
+    harness = people()
+    users = [harness.create("User", None, str(number)) for number in range(20)]
+    for user in users:
+        harness.update(write(user, "Email", {"String": "x" * 1_000_000}))
+    text = 'Email.startsWith("x")'
+    options = {"limit": 100, "cursor": None}
+    page = harness.ok("StoreFindEntities", entity_type="User", page_opts=options, filter=text)
+    assert 10 < len(page["items"]) < 20
+    assert harness.store.last_cost > 100
+    assert pages(harness, "StoreFindEntities", 100, entity_type="User", filter=text) == users
+
+
+def test_the_names_of_types_are_sorted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = people()
+    ordered: list[int] = []
+
+    def counted(names: Iterable[str]) -> list[str]:
+        ordered.append(1)
+        return sorted(names)
+
+    monkeypatch.setattr(type_registry, "sorted", counted, raising=False)
+    assert pages(harness, "StoreGetEntityTypes", 1) == ["Folder", "Object", "User"]
+    assert len(ordered) == 1
+    harness.set_schema(FOLDER)
+    assert pages(harness, "StoreGetEntityTypes", 2) == ["Folder", "Object", "User"]
+    harness.set_schema(schema("A", "Object"))
+    ordered.clear()
+    assert pages(harness, "StoreGetEntityTypes", 3) == ["A", "Folder", "Object", "User"]
+    assert len(ordered) == 1
 
 
 TYPES = ("A", "B", "C")

@@ -8,7 +8,8 @@ from typing import Any  # notices are JSON, compared without a type
 import pytest
 
 from qcore.errors import BadRequest, EntityNotFound, FieldNotFound, TypeNotFound
-from qcore.machines.entity.watches import field_changes
+from qcore.machines.entity.indirection import Target, resolve
+from qcore.machines.entity.watches import field_changes, notice_texts
 from qcore.machines.entity.watches.notification_config import EntityWatch
 from tests.machines.entity.harness import StoreHarness, people, write
 
@@ -18,6 +19,11 @@ def config(kind: str, target: object, field: str, *context: str, on_change: bool
     named = {"EntityId": "entity_id", "EntityType": "entity_type"}[kind]
     body = {named: target, "field_type": field, "trigger_on_change": on_change}
     return json.dumps({kind: {**body, "context": [*context]}})
+
+
+def watching(store: StoreHarness, request: str, *, resumes: bool = False) -> EntityWatch:
+    """A watch on the store."""
+    return store.store.watch_filter(request, resumes=resumes)
 
 
 def received(store: StoreHarness, watch: EntityWatch, *, live: bool = True) -> list[Any]:
@@ -36,7 +42,7 @@ def test_a_write_comes_with_both_values_and_the_context() -> None:
     folder = store.create("Folder", name="f")
     user = store.create("User", folder, "u")
     request = config("EntityId", user, "Score", "Parent->Name", "Name", "Manager->Name")
-    watch = store.store.watch_filter(request)
+    watch = watching(store, request)
     store.update(write(user, "Score", {"Float": 2.0}))
     assert received(store, watch) == [
         {
@@ -58,8 +64,8 @@ def test_a_write_comes_with_both_values_and_the_context() -> None:
 def test_an_equal_value_notifies_unless_only_changes_count() -> None:
     store = people()
     user = store.create("User")
-    every = store.store.watch_filter(config("EntityId", user, "Age"))
-    changed = store.store.watch_filter(config("EntityId", user, "Age", on_change=True))
+    every = watching(store, config("EntityId", user, "Age"))
+    changed = watching(store, config("EntityId", user, "Age", on_change=True))
     store.update(write(user, "Age", {"Int": 18}))
     assert (len(received(store, every)), len(received(store, changed))) == (1, 0)
     store.update(write(user, "Age", {"Int": 18}, push_condition="Changes"))
@@ -71,7 +77,7 @@ def test_an_equal_value_notifies_unless_only_changes_count() -> None:
 
 def test_a_type_includes_the_types_that_inherit_it() -> None:
     store = people()
-    watch = store.store.watch_filter(config("EntityType", "Object", "Name"))
+    watch = watching(store, config("EntityType", "Object", "Name"))
     user, folder = store.create("User", name="u"), store.create("Folder", name="f")
     assert received(store, watch)[0]["entity_id"] == folder
     store.update(write(user, "Name", {"String": "v"}))
@@ -82,9 +88,9 @@ def test_a_type_includes_the_types_that_inherit_it() -> None:
 def test_creation_and_deletion_notify_of_entity_and_parent() -> None:
     store = people()
     folder = store.create("Folder")
-    children = store.store.watch_filter(config("EntityId", folder, "Children"))
-    names = store.store.watch_filter(config("EntityType", "User", "Name"))
-    ages = store.store.watch_filter(config("EntityType", "User", "Age"))
+    children = watching(store, config("EntityId", folder, "Children"))
+    names = watching(store, config("EntityType", "User", "Name"))
+    ages = watching(store, config("EntityType", "User", "Age"))
     user = store.create("User", folder, "u")
     assert received(store, children)[0]["current_value"] == {"EntityList": [user]}
     assert received(store, names)[0]["previous_value"] is None
@@ -94,6 +100,16 @@ def test_creation_and_deletion_notify_of_entity_and_parent() -> None:
     for watch, last in ((names, {"String": "u"}), (ages, {"Int": 18})):
         (notice,) = received(store, watch)
         assert (notice["previous_value"], notice["current_value"]) == (last, None)
+
+
+def test_a_watch_that_resumes_receives_a_missed_deletion() -> None:
+    store = people()
+    user = store.create("User", name="u")
+    store.send("DeleteEntity", entity_id=user)
+    watch = watching(store, config("EntityId", user, "Name"), resumes=True)
+    (notice,) = received(store, watch, live=False)
+    assert (notice["previous_value"], notice["current_value"]) == ({"String": "u"}, None)
+    assert watching(store, config("EntityType", "User", "Gone"), resumes=True).topic
 
 
 def test_a_command_that_fails_and_a_schema_change_nothing() -> None:
@@ -109,7 +125,7 @@ def test_a_command_that_fails_and_a_schema_change_nothing() -> None:
 def test_a_large_value_is_omitted_and_named() -> None:
     store = people()
     user = store.create("User")
-    watch = store.store.watch_filter(config("EntityId", user, "Email"))
+    watch = watching(store, config("EntityId", user, "Email"))
     store.update(write(user, "Email", {"String": "x" * (field_changes.MAX_SENT_BYTES + 1)}))
     (notice,) = received(store, watch)
     assert (notice["current_value"], notice["omitted"]) == (None, ["current_value"])
@@ -134,7 +150,93 @@ def test_an_invalid_config_is_rejected(
     request_text: str, error: type[Exception], text: str
 ) -> None:
     with pytest.raises(error, match=text):
-        people().store.watch_filter(request_text)
+        watching(people(), request_text)
+
+
+def test_an_equal_list_of_children_is_no_change() -> None:
+    """However it was written, and whatever the positions of its entries are."""
+    store = people()
+    folder = store.create("Folder")
+    ids = [store.create("User", folder, str(number)) for number in range(3)]
+    store.update(write(folder, "Children", {"EntityList": ids[:1]}, adjust_behavior="Subtract"))
+    store.update(write(folder, "Children", {"EntityList": ids[:1]}, adjust_behavior="Add"))
+    every = watching(store, config("EntityId", folder, "Children"))
+    changed = watching(store, config("EntityId", folder, "Children", on_change=True))
+    for written, behavior, differs in (
+        ([*ids[1:], ids[0]], "Set", False),
+        ([*ids[1:], ids[0]], "Set", False),
+        ([], "Add", False),
+        ([{"typ": "User", "id": 999}], "Subtract", False),
+        (ids, "Set", True),
+        (ids[:2], "Set", True),
+        ([ids[1], ids[1]], "Set", True),
+    ):
+        store.update(write(folder, "Children", {"EntityList": written}, adjust_behavior=behavior))
+        for live in (True, False):
+            assert len(received(store, every, live=live)) == 1
+            assert len(received(store, changed, live=live)) == differs, (written, behavior)
+
+
+# -- context --------------------------------------------------------------------------------------
+
+
+def test_a_context_has_a_bound_in_total() -> None:
+    """The paths whose values do not fit are named, and come without a value."""
+    store = people()
+    folder = store.create("Folder", name="f")
+    manager, user = store.create("User", folder), store.create("User", folder)
+    third = {"String": "x" * (field_changes.MAX_SENT_BYTES // 3)}
+    store.update(
+        write(user, "Manager", {"EntityReference": manager}),
+        write(user, "Email", third),
+        write(manager, "Email", third),
+        write(manager, "Name", third),
+    )
+    paths = ("Email", "Manager->Email", "Manager->Name", "Parent->Name", "Gone->Name")
+    watch = watching(store, config("EntityId", user, "Age", *paths, "Email"))
+    few = watching(store, config("EntityId", user, "Age", "Manager->Name"))
+    store.update(write(user, "Age", {"Int": 3}))
+    (notice,) = received(store, watch)
+    assert notice["context"] == {
+        "Email": third,
+        "Manager->Email": third,
+        "Manager->Name": None,
+        "Parent->Name": {"String": "f"},
+        "Gone->Name": None,
+    }
+    assert notice["context_omitted"] == ["Manager->Name"]
+    (alone,) = received(store, few)
+    assert alone["context"] == {"Manager->Name": third}
+    assert "context_omitted" not in alone
+
+
+def test_a_context_is_looked_up_once_for_all_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = 0
+
+    def counted(*args: Any) -> Target:
+        nonlocal looked_up
+        looked_up += 1
+        return resolve(*args)
+
+    monkeypatch.setattr(notice_texts, "resolve", counted)
+    store = people()
+    user = store.create("User", name="u")
+    paths = ["Name", "Age", "Gone", *(f"Manager->{number}" for number in range(20))]
+    one = [watching(store, config("EntityId", user, "Age", *paths)) for _ in range(20)]
+    other = watching(store, config("EntityId", user, "Age", *paths[::-1], "Email"))
+    store.update(write(user, "Age", {"Int": 1}))
+    (change,) = store.store.last_changes()
+    costs = []
+    for watch in (*one, other):
+        text = watch.notice(change, live=True)
+        assert text is not None
+        assert json.loads(text)["context"]["Name"] == {"String": "u"}
+        costs.append(watch.last_cost)
+    assert looked_up == 24
+    assert costs == [3, *[0] * 19, 1], "in units of a small command: eight paths"
+    store.update(write(user, "Age", {"Int": 2}))
+    (notice,) = received(store, other)
+    assert notice["context"]["Age"] == {"Int": 2}, "the values are those after this command"
 
 
 # -- memory ---------------------------------------------------------------------------------------
@@ -153,7 +255,7 @@ def test_the_text_is_made_once_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(field_changes, "body_text", counted)
     store = people()
     user = store.create("User")
-    watches = [store.store.watch_filter(config("EntityId", user, "Age")) for _ in range(50)]
+    watches = [watching(store, config("EntityId", user, "Age")) for _ in range(50)]
     store.update(write(user, "Age", {"Int": 1}))
     texts = [received(store, watch)[0] for watch in watches]
     assert made == 1

@@ -15,7 +15,7 @@ from qcore.machines.entity.state.child_list import ChildList, ChildListBuilder
 from qcore.machines.entity.state.complete_type import SlotHistory
 from qcore.machines.entity.state.entity import Entity, Field
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.entity_records import Positions, Records, add_position
+from qcore.machines.entity.state.entity_records import Positions, Records, add_positions
 from qcore.machines.entity.state.entity_schema import (
     EntitySchema,
     EntitySchemaJson,
@@ -230,10 +230,10 @@ class _OpenEntity:
         self._entity.fields[name] = Field(value, time_ns, writer, generation)
 
     def add(self, rows: list[tuple[int, str, int]]) -> None:
-        for position, typ, number in rows:
-            child = EntityId(typ, number)
+        entries = [(position, EntityId(typ, number)) for position, typ, number in rows]
+        for position, child in entries:
             self._builder.add(position, child)
-            add_position(self._child_positions, child, position)
+        add_positions(self._child_positions, entries)
         self._count += len(rows)
 
     def end(self) -> tuple[Entity, dict[EntityId, Positions] | None]:
