@@ -355,6 +355,7 @@ class Node:
                 "writes": self._driver.writes_in_flight,
             },
             connections={"clients": stats.clients, "peers": stats.peers},
+            watches=self._requests.watches.figures(self._replica.watches.history),
             started_at=self._started_at,
             version=self._replica.versions.active,
             support=self._replica.versions.support,

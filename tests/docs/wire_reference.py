@@ -16,6 +16,8 @@ from pydantic import TypeAdapter
 
 from qcore.node.application import EntityPerform
 from qcore.store_api.message_table import STORE_MESSAGES
+from qcore.store_api.watch_messages import WATCH_MESSAGES
+from qcore.store_api.watch_responses import NOTIFICATIONS, WATCH_RESPONSES
 from qcore.transport.wire import PEER_REQUESTS, REGISTRY
 from tests.checkout import DOCS
 
@@ -30,6 +32,7 @@ TAGGED = {
     "_PerformRequest",
     "_BulkRequest",
     "_BulkValueTags",
+    "_NotificationConfig",
 }
 
 INTRODUCTION = """# Messages
@@ -75,6 +78,16 @@ def sections() -> list[Section]:
         Section("State machine", "Requests for any state machine.", ("Perform",)),
         Section("Entity store", "The names of the followed system.", store),
         Section("Entity store, added by qcore", "These have one name only.", added),
+        Section(
+            "Watches",
+            "A watch belongs to its connection. The response to a registration has `after`, too.",
+            tuple(filter(_has_long_name, WATCH_MESSAGES)),
+        ),
+        Section(
+            "Notifications",
+            "A node sends these to watching clients. A watch that it ends gets an `Error` whose `id` is the token.",
+            tuple(filter(_has_long_name, NOTIFICATIONS)),
+        ),
         Section("Copies of the state", "In chunks, of any size.", ("SaveSnapshot", "ReadSnapshot")),
         Section(
             "Between nodes",
@@ -84,9 +97,14 @@ def sections() -> list[Section]:
     ]
 
 
+def _has_long_name(name: str) -> bool:
+    return f"Store{name}" not in {**WATCH_MESSAGES, **NOTIFICATIONS}
+
+
 def registry() -> dict[str, type]:
     """Every message of a node that runs the entity store, by name."""
-    found = {**REGISTRY, "Perform": EntityPerform}
+    found = {**REGISTRY, "Perform": EntityPerform, **WATCH_MESSAGES, **WATCH_RESPONSES}
+    found |= NOTIFICATIONS
     for name, entry in STORE_MESSAGES.items():
         found[name] = entry.cls
         found[entry.response.__name__] = entry.response
@@ -190,7 +208,7 @@ def _message(name: str, messages: dict[str, type], definitions: dict[str, Any]) 
     body = _definition(messages[name], definitions)
     yield f"\n### {name}\n"
     short = name.removeprefix("Store")
-    if short != name and (short in STORE_MESSAGES or short == "Perform"):
+    if short != name and short in messages:
         yield f"\nAlso `{short}`.\n"
     if body.get("description"):
         yield f"\n{body['description']}\n"

@@ -482,6 +482,7 @@ class Transaction:
             if parent in records.entities:
                 change_positions(records.child_positions.setdefault(parent, {}), changed)
         records.free_some()
+        records.digest_some()
         records.last_id = self._last_id
         records.loaded = self.loaded
         records.sparse = records.sparse or self.sparse

@@ -12,15 +12,17 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from qcore.errors import Overloaded, QcoreError, Refused, to_wire
+from qcore.errors import Overloaded, QcoreError, Refused, WatchCompacted, to_wire
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import StateMachine, SupportsChanges
 from qcore.node.clock import now_us
 from qcore.node.notifications.watch_connections import ClientWatch, ConnectionWatches, overflow
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.runtime.submit_event import SubmitEvent
+from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.events import BeginWatch, EndWatch, Notice, Reply, WatchEnded
 from qcore.replica.requests.flow_control import FlowControl
+from qcore.replica.watches.change_history import ChangeHistory
 from qcore.store_api.watch_messages import (
     GetNotificationConfigs,
     RegisterNotification,
@@ -160,6 +162,7 @@ class WatchRequestHandler:
                 return
         if reply.error is not None:
             self._forget(watch_id)
+            self._count_compacted(reply.error)
             connection.send_encoded(_failure(name, message_id, reply.error))
             return
         watch.begun = True
@@ -186,6 +189,28 @@ class WatchRequestHandler:
         pairs = ",".join(f'["{each.token}",{each.config}]' for each in watches if each.begun)
         name = f"{type(message).__name__}Response"
         connection.send_encoded(encode_response(name, message.id, f"[{pairs}]"))
+
+    def figures(self, history: ChangeHistory) -> WatchFigures:
+        """The figures of all watches.
+
+        Args:
+            history: the changes that the replica keeps.
+        """
+        metrics = self._metrics
+        return WatchFigures(
+            metrics.watches,
+            sum(bool(owner.by_id) for owner in self._connections.values()),
+            metrics.notifications_sent,
+            metrics.watches_cut_off,
+            metrics.watches_compacted,
+            history.count,
+            history.size_bytes,
+            history.first_index,
+        )
+
+    def _count_compacted(self, error: QcoreError) -> None:
+        if isinstance(error, WatchCompacted):
+            self._metrics.watches_compacted += 1
 
     def connection_closed(self, connection: ServerConnection) -> None:
         """End all watches of a connection."""
@@ -235,7 +260,7 @@ class WatchRequestHandler:
         """Report to the client of a watch that the replica has ended it."""
         watch = self._forget(ended.watch_id)
         if watch is not None:
-            self._metrics.watches_cut_off += 1
+            self._count_compacted(ended.error)
             watch.owner.report_end(watch, ended.error)
 
 

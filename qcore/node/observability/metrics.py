@@ -71,7 +71,8 @@ class NodeMetrics:
         snapshot_stored_at: when the last one was stored, seconds since the Unix epoch; 0 before that.
         watches: the watches of this node's clients now.
         notifications_sent: changes sent to watches.
-        watches_cut_off: watches that this node ended, because the client was too slow or the history too short.
+        watches_cut_off: watches that this node ended because the client was too slow.
+        watches_compacted: watches and registrations that needed changes which the node no longer had.
         lines_dropped: by the purpose of the lines (`log`, `trace`): a function that returns how many were dropped
             because the reader was too slow.
     """
@@ -100,6 +101,7 @@ class NodeMetrics:
     watches: int = 0
     notifications_sent: int = 0
     watches_cut_off: int = 0
+    watches_compacted: int = 0
     lines_dropped: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:

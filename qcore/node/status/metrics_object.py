@@ -140,6 +140,7 @@ def metrics_object(
             "event_loop_stall_seconds_max": round(node_status.longest_stall_s, 6),
             "queues": dict(node_status.queues),
             "connections": dict(node_status.connections),
+            "watches": node_status.watches.as_json(),
             "uptime_seconds": round(time.monotonic() - node_status.started_at, 3),
         },
     }

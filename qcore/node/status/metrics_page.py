@@ -90,6 +90,7 @@ def metrics_page(
     )
     _stored(page, status, node_status)
     _counters(page, metrics, stats)
+    node_status.watches.add_to(page)
     page.gauges(
         "qcore_queue_length",
         "Items in each queue.",
@@ -257,14 +258,6 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
             metrics.peer_messages_dropped,
         ),
         "qcore_snapshots_stored": ("Snapshots stored on disk.", metrics.snapshots_stored),
-        "qcore_notifications_sent": (
-            "Changes sent to clients' watches.",
-            metrics.notifications_sent,
-        ),
-        "qcore_watches_cut_off": (
-            "Watches ended by this node: the client was too slow, or the history too short.",
-            metrics.watches_cut_off,
-        ),
         "qcore_peers_refused": ("Peers whose Hello was rejected.", metrics.rejected_peers),
         "qcore_frames_received": ("Frames from clients and peers.", stats.frames_received),
         "qcore_malformed_envelopes": (
@@ -283,7 +276,6 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
     }
     for name, (text, value) in counters.items():
         page.counter(name, text, value)
-    page.gauge("qcore_watches", "Watches of this node's clients.", metrics.watches)
     for what in ("log", "trace"):
         dropped = metrics.lines_dropped.get(what, lambda: 0)()
         text = f"Lines of the {what} that were dropped because the reader was too slow."

@@ -10,6 +10,7 @@ from qcore.core.effects import Role
 from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.peers.peer_router import first_rejection
+from qcore.node.status.watch_figures import WatchFigures
 from qcore.node.watches.divergence import Comparison
 from qcore.storage.log_size import Footprint
 
@@ -40,6 +41,7 @@ class NodeStatus:
         longest_stall_s: the longest stall of the event loop since the start, seconds.
         queues: length of each queue by name.
         connections: open connections by kind (`clients`, `peers`).
+        watches: the watches of its clients.
         started_at: monotonic clock at the start, seconds.
         version: the cluster version at the last applied entry.
         support: the versions that this program can apply.
@@ -59,6 +61,7 @@ class NodeStatus:
     longest_stall_s: float
     queues: Mapping[str, int]
     connections: Mapping[str, int]
+    watches: WatchFigures
     started_at: float
     version: ClusterVersion
     support: VersionSupport

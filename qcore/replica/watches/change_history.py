@@ -35,6 +35,8 @@ class ChangeHistory:
 
     Attributes:
         dropped: it holds every change behind this position.
+        count: how many changes it holds.
+        size_bytes: about the memory that they take, bytes.
     """
 
     def __init__(self, max_changes: int, max_bytes: int) -> None:
@@ -45,7 +47,7 @@ class ChangeHistory:
         self._changes: list[Sequence[Change]] = []
         self._sizes: list[int] = []
         self._begin = 0  # entries before this one are dropped
-        self._count = self._bytes = 0
+        self.count = self.size_bytes = 0
         self.dropped: Position = (0, -1)
 
     @property
@@ -61,18 +63,18 @@ class ChangeHistory:
         self._indexes.append(index)
         self._changes.append(changes)
         self._sizes.append(size)
-        self._count += len(changes)
-        self._bytes += size
-        if self._count > self._max_changes or self._bytes > self._max_bytes:
+        self.count += len(changes)
+        self.size_bytes += size
+        if self.count > self._max_changes or self.size_bytes > self._max_bytes:
             self._drop()
 
     def _drop(self) -> None:
         """Drop the oldest entries until the rest is within the bounds."""
         begin = self._begin
-        while self._count > self._max_changes or self._bytes > self._max_bytes:
+        while self.count > self._max_changes or self.size_bytes > self._max_bytes:
             changes = self._changes[begin]
-            self._count -= len(changes)
-            self._bytes -= self._sizes[begin]
+            self.count -= len(changes)
+            self.size_bytes -= self._sizes[begin]
             self._changes[begin] = ()  # free them now
             self.dropped = (self._indexes[begin], len(changes) - 1)
             begin += 1
@@ -84,7 +86,7 @@ class ChangeHistory:
     def reset(self, index: int) -> None:
         """Forget everything: the state is now that of this index."""
         self._indexes, self._changes, self._sizes, self._begin = [], [], [], 0
-        self._count = self._bytes = 0
+        self.count = self.size_bytes = 0
         self.dropped = (index, LAST_SEQUENCE)
 
     def entry_after(self, position: Position) -> ChangedEntry | None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,6 +21,7 @@ from qcore.node.application import Application, EntityApplication, TextApplicati
 from qcore.node.node import Node
 from qcore.replica.events import BeginWatch, EndWatch, Notice, ReplicaEffect, Reply, WatchEnded
 from qcore.transport.limits import TransportLimits
+from tests.docs.test_wire_reference import validator
 from tests.node.test_node import running
 from tests.transport.support.endpoints import async_test, until
 
@@ -225,11 +226,33 @@ async def test_writes_notify_in_order_and_a_watch_resumes(tmp_path: Path) -> Non
                 answers += 1
         places = [(each["index"], each["sequence"]) for each in seen]
         assert places == sorted(set(places))
+        figures = cast(Any, world.node.metrics_object())["qcore"]["watches"]
+        history = figures["history"]
+        assert figures == {
+            "watches": 1,
+            "connections": 1,
+            "sent": 20,
+            "cut_off": 0,
+            "compacted": 0,
+            "history": {"changes": 20, "bytes": history["bytes"], "first_index": 1},
+        }
+        assert 20 * 200 < history["bytes"] < 20 * 500
+        page = world.node.exposition()
+        assert "qcore_watching_connections 1.0\n" in page
+        assert "qcore_watch_history_changes 20.0\n" in page
+        assert f"qcore_watch_history_bytes {history['bytes']}.0\n" in page
         again = await ask(late, "WatchChanges", topic="k", after=places[4])
         resumed = [(await receive(late))["ChangeNotification"] for _ in range(15)]
         other = again["response"]["Ok"]
         assert resumed == [{**each, "token": other} for each in seen[5:]]
-        assert (await ask(ws, "UnwatchChanges", token=token))["response"] is True
+        answer = await ask(ws, "UnwatchChanges", token=token)
+        assert answer["response"] is True
+        for envelope in (
+            {"ChangeNotification": seen[0]},
+            {"WatchChangesResponse": again},
+            {"UnwatchChangesResponse": answer},
+        ):
+            assert validator().is_valid(envelope), envelope
 
 
 @async_test
@@ -294,6 +317,10 @@ async def test_the_end_of_a_watch_is_reported(tmp_path: Path) -> None:
             token,
         )
         assert (await ask(ws, "StoreGetNotificationConfigs"))["response"] == []
+        page = world.node.exposition()
+        assert "qcore_watches_compacted_total 1.0\n" in page
+        assert "qcore_watches_cut_off_total 0.0\n" in page
+        assert "qcore_watching_connections 0.0\n" in page
 
 
 @async_test

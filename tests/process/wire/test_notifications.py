@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess
+from tests.docs.test_wire_reference import validator
 from tests.machines.entity.harness import FOLDER, OBJECT, USER, write
 from tests.process.support.wire_client import WireClient
 
@@ -34,12 +35,16 @@ class Watcher:
         fields = {"config": config} if after is None else {"config": config, "after": after}
         self.client.send({f"{spelling}RegisterNotification": {"id": "r", **fields}})
         (self.response,) = self.client.receive_all(1)
+        assert validator().is_valid(self.response), self.response
         self.response = self.response[f"{spelling}RegisterNotificationResponse"]
         self.position: Any = self.response.get("after")
 
     def receive(self, number: int) -> list[dict[str, Any]]:
         """The next notifications."""
-        found = [each[self.push]["notification"] for each in self.client.receive_all(number)]
+        envelopes = self.client.receive_all(number)
+        for each in envelopes:
+            assert validator().is_valid(each), each
+        found = [each[self.push]["notification"] for each in envelopes]
         for each in found:
             assert each["token"] == self.response["response"]["Ok"]
             position = [each["index"], each["sequence"]]

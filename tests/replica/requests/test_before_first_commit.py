@@ -18,6 +18,7 @@ from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferUnknown
 from qcore.node.status.metrics_object import LeaderHistory, metrics_object
 from qcore.node.status.node_status import NodeStatus, unready_reason
+from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.events import (
     AddLearner,
     ChangeMembers,
@@ -50,6 +51,7 @@ NODE_STATUS = NodeStatus(
     longest_stall_s=0.0,
     queues={},
     connections={},
+    watches=WatchFigures(0, 0, 0, 0, 0, 0, 0, 1),
     started_at=0.0,
     version=ClusterVersion(2, "kv", 1),
     support=VersionSupport(1, 2, "kv", 1, 1),

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.errors import ResponseTooLarge, StoreError
+from qcore.errors import ResponseTooLarge, StoreError, TooManyOperations
 from qcore.machines.entity.indirection import resolve
 from qcore.machines.entity.operations.create_delete import create_entity, delete_entity
 from qcore.machines.entity.operations.store_operation import OK_NULL, StoreOperation, always
@@ -68,6 +68,8 @@ def _field_exists(transaction: Transaction, body: EntityFieldBody) -> str:
     try:
         target = resolve(transaction, id_from_json(body["entity_id"]), body["field_type"])
         transaction.slot(target.entity, target.field_type)
+    except TooManyOperations:
+        raise
     except StoreError:  # the path leads nowhere
         return _bool(False)
     return _bool(True)

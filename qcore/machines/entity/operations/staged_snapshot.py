@@ -84,6 +84,7 @@ def stage(staged: Staged, body: StageBody, size: int) -> None:
         except StoreError as error:
             raise SnapshotInvalid(f"entity {_name(entity)}: {error}") from error
     staged.next_part += 1
+    staged.records.digest_some()
 
 
 def check_complete(staged: Staged | None, body: UseStagedBody) -> Staged:

@@ -37,6 +37,8 @@ from qcore.machines.state_digest import StateDigest, digest_term
 
 #: How many positions of children are freed in one step.
 _FREED_PER_STEP: Final = 2048
+#: How many changed parts of records may wait for the next digest.
+MAX_DIRTY: Final = 8192
 _MASK: Final = (1 << 256) - 1
 
 
@@ -216,11 +218,16 @@ class Records:
             parts += f" {self._sparse_sum:064x}"
         return blake2b(parts.encode(), digest_size=32).hexdigest()
 
-    def _digest_dirty(self) -> None:
-        if not self._dirty:
-            return
+    def digest_some(self) -> None:
+        """Digest what changed beyond `MAX_DIRTY` parts, so that the next digest of the state takes a bounded time."""
+        if len(self._dirty) > MAX_DIRTY:
+            self._digest_dirty(MAX_DIRTY)
+
+    def _digest_dirty(self, left: int = 0) -> None:
+        """Digest what changed, but for some parts."""
         total = self._sparse_sum
-        for (number, name), (entity_id, old) in self._dirty.items():
+        while len(self._dirty) > left:
+            (number, name), (entity_id, old) = self._dirty.popitem()
             if old is not None:
                 total -= digest_term(part_text(entity_id, name, old))
             entity = self.entities.get(number)
@@ -228,7 +235,6 @@ class Records:
                 new = entity.fields.get(name) if name else entity
                 if new is not None:
                     total += digest_term(part_text(entity_id, name, new))
-        self._dirty.clear()
         self._sparse_sum = total & _MASK
 
 

@@ -164,9 +164,15 @@ class EntityDeleted:
 
     @property
     def size_bytes(self) -> int:
-        """See `Change`."""
-        fields = self.entity.fields.values()
-        return _CHANGE_BYTES + sum(_held_bytes(field.value) for field in fields)
+        """See `Change`. The schemas count too: the type may have others by now, and this change alone keeps these."""
+        size = _CHANGE_BYTES
+        for field in self.entity.fields.values():
+            size += _held_bytes(field.value)
+        for slot in self.slots.values():
+            size += slot.size
+            for _, default in slot.earlier:
+                size += value_bytes(default)
+        return size
 
     def is_difference(self) -> bool:
         """Whether the value is another one than before: always."""

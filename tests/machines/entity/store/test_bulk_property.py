@@ -14,6 +14,7 @@ from qcore.machines.entity.transaction import Transaction
 from qcore.machines.interface import ApplyContext
 from tests.machines.entity.harness import StoreHarness, people, read, write
 from tests.machines.entity.store.test_bulk import create, delete, made, move, rename
+from tests.machines.entity.store.test_indexes import contents
 
 TYPES = ("Folder", "User")
 #: The entities that exist before the command.
@@ -86,8 +87,13 @@ def filled_in(value: Any, created: dict[int, Any]) -> Any:
     return [filled_in(part, created) for part in value] if isinstance(value, list) else value
 
 
-def state(harness: StoreHarness) -> tuple[str, str]:
-    return "".join(harness.store.snapshot()), harness.store.state_hash()
+def state(harness: StoreHarness) -> tuple[object, ...]:
+    """The bytes of the state, and what is derived from it."""
+    records = harness.store._records
+    positions = {parent: held for parent, held in records.child_positions.items() if held}
+    of_types = {typ: list(numbers) for typ, numbers in records.by_type.items()}
+    derived = (contents(records.names), positions, of_types)
+    return "".join(harness.store.snapshot()), harness.store.state_hash(), derived
 
 
 def changes_of(harness: StoreHarness) -> list[tuple[str, ...]]:

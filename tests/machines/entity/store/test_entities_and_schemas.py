@@ -71,6 +71,17 @@ def test_a_field_exists_at_the_end_of_a_path() -> None:
     assert harness.store_request("StoreFieldExists", entity_id=missing, field_type="Age") is False
 
 
+def test_a_path_of_too_many_steps_is_no_missing_field(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 10)
+    harness = people()
+    user = harness.create("User", harness.create("Folder"))
+    path = "Parent->Children->0->" * 8 + "Name"
+    error = harness.error("StoreFieldExists", entity_id=user, field_type=path)
+    assert "more than 10 steps" in error
+
+
 def test_schemas_own_and_complete_with_permissions_and_ranks() -> None:
     harness = people()
     reader = {"typ": "Permission", "id": 7}

@@ -269,6 +269,20 @@ def test_the_text_is_made_once_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> 
     assert made == 2
 
 
+def test_a_deletion_counts_the_schemas_that_it_keeps() -> None:
+    """A client could change a large default before each deletion, and the history would keep them all."""
+    store = people()
+    schema = store.send("GetSchema", entity_type="User")["response"]
+    email = schema["fields"]["Email"]["String"]
+    for default in ("x" * 100_000, "y" * 100_000):
+        email["default_value"] = default
+        store.set_schema(schema)
+        user = store.create("User")
+        store.send("DeleteEntity", entity_id=user)
+        (deleted, *_) = store.store.last_changes()
+        assert deleted.size_bytes > 100_000
+
+
 def test_a_replaced_list_counts_in_full() -> None:
     """An old list that nothing else holds stays in memory with the change."""
     store = people()
