@@ -18,6 +18,7 @@ from qcore.machines.entity.state.entity_records import (
     positions_of,
 )
 from qcore.machines.entity.state.field_values import Value, measured, same_value
+from qcore.machines.entity.state.packed_fields import with_field
 from qcore.machines.entity.too_many_steps import too_many_steps
 from qcore.machines.entity.watches.field_changes import (
     EntityChange,
@@ -257,13 +258,14 @@ class Transaction:
             self.count(len(fields) // FIELDS_COPIED_PER_STEP)
         if len(fields) > len(self.schemas.slots(entity_id.typ)):
             fields = self._without_removed(entity)
-        fields = {**fields, name: field}
+        fields = with_field(fields, name, field)
         if (
             field.time_ns in (created_ns, slot.since_ns)
             # The index of names needs what was written. Under earlier rules no command can write it at that time.
             and not (self._keeps_kinds and name in (NAME, PARENT))
             and _is_default(entity, name, slot, field)
         ):
+            fields = {**fields}
             del fields[name]
         changed = Entity(entity_id, fields, created_under, created_ns)
         written = self._written.get(entity_id.id)

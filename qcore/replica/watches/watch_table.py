@@ -311,6 +311,10 @@ class Watches:
     def _notify_live(self, index: int, changes: Sequence[Change]) -> int:
         live, cost = self._live, 0
         for sequence, change in enumerate(changes):
+            if cost >= MAX_LIVE_COST:
+                # Even the topics of the rest may be too many to look up in this step.
+                self._postpone((index, sequence - 1))
+                break
             # A watch receives a change once, whatever topics the machine names.
             topics = dict.fromkeys(change.topics)
             cost += len(topics)
@@ -325,9 +329,15 @@ class Watches:
                         remove_watch(live, watch)
                         watch.after = (index, sequence - 1)
                         self._catch_up.add(watch)
-            if not live:
-                break
         return cost // _COMMAND_COST
+
+    def _postpone(self, after: Position) -> None:
+        """Let all watches read the history behind this position."""
+        for watches in self._live.values():
+            for watch in watches.values():
+                watch.after = after
+                self._catch_up.add(watch)
+        self._live.clear()
 
     def replaced(self, index: int) -> None:
         """The whole state was replaced by that of this index: no watch can go on."""

@@ -307,6 +307,21 @@ def test_defaults_that_older_entities_still_read_are_bounded(
     assert harness.set_schema(schema("T", None, field("String", "S", "new"))) == {"error": None}
 
 
+def test_a_schema_that_is_rejected_reports_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a replica would reject hundreds of them in one step."""
+    monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_OPERATIONS", 500)
+    fields = [field("Int", f"F{number}", 0) for number in range(40)]
+    harness = StoreHarness(schema("T0", None, *fields))
+    for number in range(1, 20):
+        assert harness.set_schema(schema(f"T{number}", "T0")) == {"error": None}
+        harness.create(f"T{number}")
+    before = harness.store.state_hash()
+    changed = schema("T0", None, *[field("Int", f"F{number}", 1) for number in range(40)])
+    assert code(harness.set_schema(changed)) == "TooManyOperations"
+    assert harness.store.last_cost >= 500 // 16
+    assert harness.store.state_hash() == before
+
+
 def test_a_default_is_bounded_like_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_VALUE_BYTES", 900)
     result = StoreHarness().set_schema(schema("T", None, field("String", "S", LONG)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
 
@@ -218,6 +218,48 @@ def test_one_entry_costs_a_step_a_bounded_amount(
     cluster.pass_time(100)
     for watcher in watchers:
         assert watcher.places == [(index + n // 4, n % 4) for n in range(8)]
+
+
+class Wide:
+    """A change with many topics, which notes when they are read."""
+
+    body, size_bytes = "7", 100
+    reads: ClassVar[list[int]] = []
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        self.reads.append(self.number)
+        return tuple(f"{self.number}.{part}" for part in range(100))
+
+
+def test_a_step_looks_up_a_bounded_number_of_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if hardly any of them is watched."""
+    monkeypatch.setattr(watch_table, "MAX_LIVE_COST", 250)
+    monkeypatch.setattr(catch_up, "MAX_STEP_COST", 40)
+    Wide.reads.clear()
+
+    class Many(KeyValueMachine):
+        def last_changes(self) -> Sequence[Change]:
+            return [Wide(number) for _ in super().last_changes() for number in range(20)]
+
+    cluster = machine_of(Many)
+    leader = cluster.drivers[1]
+    watchers = [Watcher(leader, 1, "1.5"), Watcher(leader, 2, "19.5"), Watcher(leader, 3, "quiet")]
+    cluster.settle()
+    leader.request(100, put("x", 1))
+    cluster.settle()
+    index = leader.replica.applied_index
+    assert len(Wide.reads) < 15, "three, and what the next steps read of the history"
+    while leader.replica.watches.busy:
+        before = len(Wide.reads)
+        leader.tick()
+        assert len(Wide.reads) - before <= 4
+    assert Wide.reads == [*range(20)]
+    assert [watcher.places for watcher in watchers] == [[(index, 1)], [(index, 19)], []]
+    assert len(leader.replica.watches) == 3
 
 
 # -- memory ---------------------------------------------------------------------------------------

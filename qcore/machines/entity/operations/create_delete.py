@@ -19,7 +19,7 @@ from qcore.machines.entity.state.field_values import (
     measured,
     value_from_json,
 )
-from qcore.machines.entity.state.renamed_references import renamed, renamed_in_schema
+from qcore.machines.entity.topology.renamed_references import renamed, renamed_in_schema
 from qcore.machines.entity.transaction import CHILDREN, NAME, Transaction
 from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS, STEPS_PER_ENTITY
 
@@ -112,8 +112,11 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
         StoreError: see `Schemas.plan_change`.
     """
     before = transaction.schemas
-    change = before.plan_change(changed, transaction.moment, transaction.oldest)
-    transaction.operations += change.operations
+
+    def note_work(operations: int) -> None:
+        transaction.operations += operations  # `plan_change` has limited them
+
+    change = before.plan_change(changed, transaction.moment, transaction.oldest, note_work)
     transaction.change_schemas(change)
     if transaction.sparse:
         return
@@ -200,14 +203,15 @@ def _loaded_entity(
     slots = transaction.schemas.slots(json["entity_type"])
     parent = None if json["parent"] is None else ids[json["parent"]]
     entity = _new_entity(transaction, slots, ids[position], parent, json["name"])
+    fields = {**entity.fields}
     for name, value_json in json["attributes"].items():
         slot = transaction.slot(entity, name)  # raises for an unknown field
         value = renamed(value_from_json(value_json), names)
         slot.schema.accept(value)
         if transaction.store_rules:
             check_size(value, name)
-        entity.fields[name] = Field(value, transaction.time_ns, None, slot.generation)
-    return entity
+        fields[name] = Field(value, transaction.time_ns, None, slot.generation)
+    return entity._replace(fields=fields)
 
 
 def _with_children(

@@ -13,7 +13,8 @@ from typing import Final
 from pydantic_core import to_json
 
 from qcore.errors import BadCursor, BadRequest, PathAmbiguous, PathNotFound
-from qcore.machines.entity.filter.entity_filter import compile_filter
+from qcore.machines.entity.filter.entity_filter import Filter, compile_filter
+from qcore.machines.entity.filter.filter_text import MAX_CHARACTERS
 from qcore.machines.entity.operations.store_operation import StoreOperation, always
 from qcore.machines.entity.operations.tree import parent_of
 from qcore.machines.entity.quoted_text import quoted
@@ -32,6 +33,8 @@ from qcore.machines.limits import MAX_PAGE_BYTES, MAX_PAGE_ITEMS, MAX_SCANNED
 
 #: Without options.
 DEFAULT_LIMIT: Final = 100
+#: Characters of a filter that take about as long as one step to compile.
+_CHARACTERS_PER_STEP: Final = 8
 _SHOWN_IDS: Final = 3
 
 
@@ -61,11 +64,10 @@ def _entities(transaction: Transaction, body: FindBody, types: list[str]) -> str
     transaction.count(len(types) // 16)
     limit, cursor = _options(body["page_opts"])
     text = body.get("filter")
-    wanted = (
-        None
-        if text is None
-        else compile_filter(text, transaction.schemas.slots(body["entity_type"]))
-    )
+    wanted: Filter | None = None
+    if text is not None:
+        transaction.count(min(len(text), MAX_CHARACTERS) // _CHARACTERS_PER_STEP)
+        wanted = compile_filter(text, transaction.schemas.slots(body["entity_type"]))
     found: list[EntityId] = []
     room, scanned, before = MAX_PAGE_BYTES, 0, transaction.operations
     last: EntityId | None = None

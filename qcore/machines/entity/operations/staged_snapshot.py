@@ -141,10 +141,8 @@ def _begin(staged: Staged, json: StagedEntityJson) -> None:
         )
     under = optional_id_from_json(json["parent_id"])
     entity = Entity(entity_id, {}, under, staged.began_ns)
-    entity.fields.update(
-        {name: _field(staged, entity, name, f) for name, f in json["fields"].items()}
-    )
-    records.put(entity, None, {})
+    fields = {name: _field(staged, entity, name, f) for name, f in json["fields"].items()}
+    records.put(entity._replace(fields=fields), None, {})
     records.last_id = max(records.last_id, number)
     staged.last = entity_id
 

@@ -85,8 +85,7 @@ class Moment(NamedTuple):
 
 
 class SchemaChange(NamedTuple):
-    """The argument of `Schemas.adopt`: the new schemas, the complete types that change, and the steps to plan them."""
+    """The argument of `Schemas.adopt`: the new schemas, and the complete types that change."""
 
     own: dict[str, EntitySchema]
     complete: dict[str, CompleteType]
-    operations: int = 0

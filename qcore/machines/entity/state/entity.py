@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from qcore.machines.entity.state.complete_type import Slot
@@ -26,13 +27,14 @@ class Entity(NamedTuple):
 
     Attributes:
         entity_id: the entity's type and number.
-        fields: the fields that the record holds. Some may no longer belong to the type.
+        fields: the fields that the record holds. Some may no longer belong to the type. A stored sparse record has them
+            as `PackedFields`.
         created_under: the parent at its creation. The type need not have a `Parent` field.
         created_ns: the creation time of a sparse record, nanoseconds since the Unix epoch; None for a full record.
     """
 
     entity_id: EntityId
-    fields: dict[str, Field]
+    fields: Mapping[str, Field]
     created_under: EntityId | None
     created_ns: int | None = None
 

@@ -32,6 +32,7 @@ from qcore.machines.entity.state.field_values import (
 )
 from qcore.machines.entity.state.frozen_table import Table
 from qcore.machines.entity.state.name_index import NameIndex, free_numbers
+from qcore.machines.entity.state.packed_fields import PackedFields, packed
 from qcore.machines.entity.state.type_registry import Schemas
 from qcore.machines.state_digest import StateDigest, digest_term
 
@@ -40,6 +41,8 @@ _FREED_PER_STEP: Final = 2048
 #: How many changed parts of records may wait for the next digest.
 MAX_DIRTY: Final = 8192
 _MASK: Final = (1 << 256) - 1
+#: The parts of a record that the index of names depends on.
+_INDEXED: Final = frozenset(("", "Name", "Parent"))
 
 
 #: The positions of an id in a list of children: one, or several if a client wrote the id more than once.
@@ -117,8 +120,16 @@ class Records:
                 if both records are sparse.
         """
         number = entity.entity_id.id
+        if entity.created_ns is not None:
+            entity = self._packed(entity, old)
         self.entities[number] = entity
-        self.names.replace(old, entity)
+        if (
+            old is None
+            or old.created_ns is None
+            or entity.created_ns is None
+            or not _INDEXED.isdisjoint(written)
+        ):
+            self.names.replace(old, entity)
         if old is None:
             typ = entity.entity_id.typ
             of_type = self.by_type.get(typ)
@@ -136,6 +147,17 @@ class Records:
         else:
             for name, field in written.items():
                 self._note(entity, name, field)
+
+    def _packed(self, entity: Entity, old: Entity | None) -> Entity:
+        """A sparse record in the form that takes least memory."""
+        entity_id, fields, under, created_ns = entity
+        if old is None and under is not None:
+            parent = self.entities.get(under.id)
+            if parent is not None and parent.entity_id == under:
+                under = parent.entity_id  # one object for all its children
+        elif type(fields) is PackedFields:
+            return entity
+        return Entity(entity_id, packed(fields, under), under, created_ns)
 
     def forget_positions(self, parent: int) -> None:
         """Forget the positions of a parent's children."""

@@ -45,9 +45,9 @@ class NameIndex:
         if (
             old is not None
             and new is not None
-            and old.created_under is new.created_under
-            and old.fields.get("Parent") is new.fields.get("Parent")
-            and old.fields.get("Name") is new.fields.get("Name")
+            and old.created_under == new.created_under
+            and old.fields.get("Parent") == new.fields.get("Parent")
+            and old.fields.get("Name") == new.fields.get("Name")
         ):
             return
         before: tuple[int, ...] = ()

@@ -153,6 +153,7 @@ class Schemas:
         changed: Iterable[EntitySchema],
         moment: Moment | None = None,
         oldest: Callable[[str], int | None] = lambda _: None,
+        note_work: Callable[[int], None] = lambda _: None,
     ) -> SchemaChange:
         """Return the effect of adding or replacing some schemas. Nothing is changed yet.
 
@@ -161,6 +162,7 @@ class Schemas:
             moment: when they change. With it the limits apply; None for apply rules 1 and 2, under which all entities
                 are rewritten immediately and nothing is limited.
             oldest: returns the least number of an entity of exactly this type, or None.
+            note_work: receives the steps that the planning took, also if it fails.
 
         Raises:
             UnknownParentType: an ancestor has no schema.
@@ -176,8 +178,11 @@ class Schemas:
         for name in new if moment is not None else {**self.own, **new}:
             self.check_lineage(name, new)
         planner = _Planner(self.own, self._complete, new, moment, oldest)
-        complete = planner.complete_all(self._affected(new))
-        result = SchemaChange(new, complete, planner.operations)
+        try:
+            complete = planner.complete_all(self._affected(new))
+        finally:
+            note_work(planner.operations)
+        result = SchemaChange(new, complete)
         if moment is not None:
             self._check_totals(result)
         return result

@@ -23,6 +23,17 @@ def test_a_raw_text_ends_at_its_first_quote(text: str) -> None:
         rewrite(text)
 
 
+def test_compiling_a_long_filter_costs_steps() -> None:
+    """Else a replica would compile hundreds of them in one step."""
+    harness = people()
+    for text, least in (("Age > 3", 0), (" && ".join(["Age > 3"] * 70), 5), ("Age &&" * 300, 12)):
+        harness.store_request("StoreFindEntities", entity_type="User", page_opts=None, filter=text)
+        assert harness.store.last_cost >= least
+    text = "x" * 1_000_000
+    error = harness.error("StoreFindEntities", entity_type="User", page_opts=None, filter=text)
+    assert "the limit is 2048" in error
+
+
 @pytest.mark.parametrize("text", ["[1][5] == 1", '{"a": 1}["b"] == 1'])
 def test_a_missing_element_is_a_bad_filter(text: str) -> None:
     harness = people()

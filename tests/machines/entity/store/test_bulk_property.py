@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qcore.core.version import LATEST_RULES
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.interface import ApplyContext
 from tests.machines.entity.harness import StoreHarness, people, read, write
@@ -29,11 +30,13 @@ MODES = st.fixed_dictionaries(
 )
 
 
-def start() -> StoreHarness:
-    harness = people()
+def start(rules: int) -> StoreHarness:
+    """A store whose first entities were created under these rules."""
+    harness = people(rules)
     for number, expected in enumerate(START):
         parent = START[number - 2] if number > 2 else None
         assert harness.create(expected["typ"], parent, f"e{number}") == expected
+    harness.rules = LATEST_RULES
     return harness
 
 
@@ -139,8 +142,8 @@ def one_by_one(
     return results, changes, None
 
 
-def check(requests: list[dict[str, Any]]) -> None:
-    one, other = start(), start()
+def check(requests: list[dict[str, Any]], rules: int = LATEST_RULES) -> None:
+    one, other = start(rules), start(rules)
     before = state(one)
     context = one.context()
     response = apply(one, context, {"StoreBulk": {"requests": requests}})
@@ -155,17 +158,19 @@ def check(requests: list[dict[str, Any]]) -> None:
         assert changes_of(one) == []
     # What comes later means the same, too: nothing of the command is left in an index or a cache.
     if error is not None:
-        other = start()
+        other = start(rules)
     context = ApplyContext(context.index + 1, context.time_us + 1, rules=context.rules)
     last = {"StoreBulk": {"requests": [create(START[0]), move(made(0), START[1])]}}
     assert apply(one, context, last) == apply(other, context, last)
     assert state(one) == state(other)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-@given(lists())
-def test_a_bulk_equals_its_requests_one_after_the_other(requests: list[dict[str, Any]]) -> None:
-    check(requests)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(lists(), st.integers(1, LATEST_RULES))
+def test_a_bulk_equals_its_requests_one_after_the_other(
+    requests: list[dict[str, Any]], rules: int
+) -> None:
+    check(requests, rules)
 
 
 def test_a_part_of_a_failed_command_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:

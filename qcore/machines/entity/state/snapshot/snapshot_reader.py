@@ -210,7 +210,8 @@ class _OpenEntity:
     def __init__(
         self, entity_id: EntityId, created_under: EntityId | None, created_ns: int
     ) -> None:
-        self._entity = Entity(entity_id, {}, created_under, created_ns)
+        self._fields: dict[str, Field] = {}
+        self._entity = Entity(entity_id, self._fields, created_under, created_ns)
         self._listed: tuple[str, int, int] | None = None  # field, length, next position
         self._builder = ChildListBuilder()
         self._child_positions: dict[EntityId, Positions] = {}
@@ -227,7 +228,7 @@ class _OpenEntity:
         if not isinstance(value, Value):
             self._listed = (name, *value)
             value = Value("EntityList", ())
-        self._entity.fields[name] = Field(value, time_ns, writer, generation)
+        self._fields[name] = Field(value, time_ns, writer, generation)
 
     def add(self, rows: list[tuple[int, str, int]]) -> None:
         entries = [(position, EntityId(typ, number)) for position, typ, number in rows]
@@ -246,7 +247,7 @@ class _OpenEntity:
         if length != self._count:
             raise ValueError(f"{self._count} children of {length}")
         children = ChildList(*self._builder.parts(next_position))
-        fields = self._entity.fields
+        fields = self._fields
         fields[name] = fields[name]._replace(value=Value("EntityList", children))
         return self._entity, self._child_positions
 
