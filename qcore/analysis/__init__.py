@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         plot_leaderless_distribution,
         plot_terms,
         plot_timeline,
+        plot_watches,
     )
     from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load, merge
     from qcore.analysis.tables import TraceTables, read_tables
@@ -47,6 +48,7 @@ else:
                 "plot_leaderless_distribution",
                 "plot_terms",
                 "plot_timeline",
+                "plot_watches",
             ),
             "qcore.analysis.records": (
                 "LEADERSHIP_KINDS",
@@ -76,6 +78,7 @@ __all__ = [
     "plot_leaderless_distribution",
     "plot_terms",
     "plot_timeline",
+    "plot_watches",
     "read_tables",
     "run_figure",
     "save_run_figure",

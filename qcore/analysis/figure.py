@@ -1,4 +1,4 @@
-"""One picture of one run: the leaders over time, the commits, and the network during a fault."""
+"""One picture of one run: the leaders over time, the commits, the watches, and the network during a fault."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qcore.analysis.network_plot import draw_network
-from qcore.analysis.plots import plot_commits, plot_timeline
+from qcore.analysis.plots import plot_commits, plot_timeline, plot_watches, watches_height
 from qcore.analysis.records import TraceSource
 from qcore.analysis.style import MS, TEXT_COLOUR
 from qcore.analysis.tables import TraceTables, read_tables
@@ -30,15 +30,24 @@ def run_figure(table: TraceTables, *, at_ms: float | None = None) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6.2 + 0.18 * max(0, len(table.nodes) - 7)), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=[2, 1.05], height_ratios=[1.15, 1])
+    height = 6.2 + 0.18 * max(0, len(table.nodes) - 7)
+    ratios = [1.15, 1.0]
+    if table.watches:
+        ratios.append(sum(ratios) * watches_height(table) / height)
+        height += watches_height(table)
+    figure = Figure(figsize=(12, height), layout="constrained")
+    grid = figure.add_gridspec(len(ratios), 2, width_ratios=[2, 1.05], height_ratios=ratios)
     timeline = plot_timeline(table, figure.add_subplot(grid[0, 0]))
     timeline.set_xlabel("")
-    plot_commits(table, figure.add_subplot(grid[1, 0], sharex=timeline), name_faults=False)
+    commits = figure.add_subplot(grid[1, 0], sharex=timeline)
+    plot_commits(table, commits, name_faults=False)
     moment = _interesting_ms(table) if at_ms is None else at_ms
-    network = draw_network(table, moment, figure.add_subplot(grid[:, 1]))
+    network = draw_network(table, moment, figure.add_subplot(grid[:2, 1]))
     network.set_title(f"{network.get_title()} (dotted line)", fontsize=10, color=TEXT_COLOUR)
     timeline.axvline(moment / MS, color=TEXT_COLOUR, linewidth=0.8, linestyle=":", zorder=3)
+    if table.watches:
+        commits.set_xlabel("")
+        plot_watches(table, figure.add_subplot(grid[2, 0], sharex=timeline), name_faults=False)
     name = truncate(table.name, _LONGEST_NAME)
     title = f"{name}, seed {table.seed}" if table.seed else name
     figure.suptitle(title, color=TEXT_COLOUR, fontsize=12)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qcore.analysis.spans import PAUSE, STOPPED, RoleSpan
 from qcore.analysis.style import (
+    CUT_COLOUR,
     MS,
     MUTED_COLOUR,
     ROLE_COLOURS,
@@ -22,12 +23,17 @@ from qcore.analysis.style import (
     shade_faults,
 )
 from qcore.analysis.tables import TraceTables
+from qcore.analysis.watch_spans import COMPACTED, MOVED, OPEN
+from qcore.display import escape_unprintable
 from qcore.percentiles import percentile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.legend import Legend
 
+#: The id of the lines of watches among the collections of axes.
+WATCHES_GID = "watches"
+_TOPIC_CHARS = 14  # the longest topic that is written whole
 _BAR = 0.62  # height of a row's bar
 _MIN_FONT_SIZE = 4.5  # points
 _LAYERS = {
@@ -201,7 +207,7 @@ def plot_commits(table: TraceTables, ax: Axes | None = None, *, name_faults: boo
             times,
             [*indexes, indexes[-1]],
             where="post",
-            color=SERIES_COLOURS[number % len(SERIES_COLOURS)],
+            color=_node_colour(table, node),
             linestyle=_DASHES[number // len(SERIES_COLOURS) % len(_DASHES)],
             linewidth=1.0 + thinner * (len(table.nodes) - 1 - number),
             solid_capstyle="butt",
@@ -229,6 +235,99 @@ def _legend(ax: Axes, columns: int = 1) -> Legend:
         columnspacing=1.0,
         borderaxespad=0.2,
     )
+
+
+def plot_watches(table: TraceTables, ax: Axes | None = None, *, name_faults: bool = True) -> Axes:
+    """Plot the watches of a run: one line for each watcher, in the colour of the node that serves it.
+
+    The line is empty while the watcher has no watch. A circle shows a watch from now on; the others resume. A tick
+    shows that the watcher lost its watch; after an end without a tick it moved by itself. A cross shows
+    `WatchCompacted`.
+
+    Args:
+        table: the tables of the run.
+        ax: the axes; new ones if left out.
+        name_faults: see `plot_commits`.
+    """
+    ax = axes(ax, height=watches_height(table))
+    ax.set_xlim(0, _span_s(table))
+    watchers = sorted({(span.topic, span.watcher) for span in table.watches})
+    rows = {watcher: row for row, (_, watcher) in enumerate(watchers)}
+    room = points(ax)[1] / max(1, len(rows))  # for one line
+    begun = [span for span in table.watches if span.start_us is not None]
+    for node in table.nodes:
+        spans = [span for span in begun if span.node == node]
+        ax.hlines(
+            [rows[span.watcher] for span in spans],
+            [(span.start_us or 0) / SECOND for span in spans],
+            [span.end_us / SECOND for span in spans],
+            color=_node_colour(table, node),
+            linewidth=min(4.0, 0.5 * room),
+            label=f"node {node}",
+            gid=WATCHES_GID,
+        )
+    first = [span for span in begun if not span.resumed]
+    lost = [span for span in begun if span.end not in (MOVED, OPEN, COMPACTED)]
+    compacted = [span for span in table.watches if span.end == COMPACTED]
+    for spans, times, marker, name, colour in (
+        (first, [span.start_us or 0 for span in first], "o", "from now on", TEXT_COLOUR),
+        (lost, [span.end_us for span in lost], "|", "connection lost", TEXT_COLOUR),
+        (compacted, [span.end_us for span in compacted], "x", "compacted", CUT_COLOUR),
+    ):
+        if spans:
+            ax.plot(
+                [t_us / SECOND for t_us in times],
+                [rows[span.watcher] for span in spans],
+                linestyle="none",
+                marker=marker,
+                markersize=max(2.0, min(5.0, 0.7 * room)),
+                markerfacecolor="white",
+                color=colour,
+                label=f"{name} ({len(spans)})",
+                clip_on=False,
+                zorder=3,
+            )
+    _shade(ax, table, label=name_faults)
+    _name_topics(ax, [topic for topic, _ in watchers], room)
+    ax.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_ylabel("watchers")
+    ax.set_xlabel("time, s")
+    if begun or compacted:
+        lines = max(1, int(points(ax)[1] / 13))
+        _legend(ax, columns=-(-(len(table.nodes) + 3) // lines))
+    return ax
+
+
+def watches_height(table: TraceTables) -> float:
+    """The height of a plot of the watches of a run, inches."""
+    return 1.2 + min(0.11 * len({span.watcher for span in table.watches}), 2.6)
+
+
+def _name_topics(ax: Axes, topics: Sequence[str], room: float) -> None:
+    """Write each topic beside the middle of its lines; as many topics as have room.
+
+    Args:
+        ax: the axes.
+        topics: the topic of each line, equal ones together.
+        room: the height of a line, points.
+    """
+    size = 8.0
+    places: list[float] = []
+    names: list[str] = []
+    for topic in dict.fromkeys(topics):
+        middle = topics.index(topic) + (topics.count(topic) - 1) / 2
+        if not places or (middle - places[-1]) * room > 1.3 * size:
+            places.append(middle)
+            shown = escape_unprintable(topic)
+            is_long = len(shown) > _TOPIC_CHARS
+            names.append(f"{shown[: _TOPIC_CHARS - 3]}..." if is_long else shown)
+    ax.set_yticks(places, names, fontsize=size, parse_math=False)
+
+
+def _node_colour(table: TraceTables, node: int) -> str:
+    return SERIES_COLOURS[table.nodes.index(node) % len(SERIES_COLOURS)]
 
 
 def plot_leaderless_distribution(

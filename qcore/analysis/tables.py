@@ -27,6 +27,7 @@ from qcore.analysis.spans import (
     leaderships,
     role_spans,
 )
+from qcore.analysis.watch_spans import WatchSpan, watch_spans
 from qcore.trace import RECORDS_MISSING_FAULT, TraceRecord
 
 Scalar = str | int | None
@@ -146,6 +147,7 @@ class TraceTables:
     faults: Rows[FaultWindow]
     gaps: Rows[GapRow]
     violations: Rows[ViolationRow]
+    watches: Rows[WatchSpan]
 
     def leaderless_after(self, t_us: int) -> Span | None:
         """The first stretch without a leader that begins or continues at `t_us` or later."""
@@ -158,7 +160,7 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
     Args:
         source: a path, lines, or records in the order of time.
         kinds: read only these kinds of records, which is faster. `LEADERSHIP_KINDS` are enough for everything except
-            operations, commits and messages.
+            operations, commits, messages and watches.
 
     Raises:
         ConfigError: the trace cannot be read or contains an invalid line.
@@ -216,6 +218,7 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
                 if record.kind == "violation"
             ),
         ),
+        watches=Rows(WatchSpan, watch_spans(records, origin, end)),
     )
 
 
@@ -286,6 +289,7 @@ __all__ = [
     "TermRow",
     "TraceTables",
     "ViolationRow",
+    "WatchSpan",
     "columns",
     "read_tables",
 ]

@@ -10,14 +10,14 @@ from itertools import combinations, pairwise
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, BboxBase
 
 from qcore.analysis.figure import run_figure
-from qcore.analysis.plots import plot_commit_latency, plot_terms
+from qcore.analysis.plots import WATCHES_GID, plot_commit_latency, plot_terms
 from qcore.analysis.style import FAULT_GID, ROLE_COLOURS, SECOND
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.trace import TraceRecord, parse_trace
@@ -37,12 +37,16 @@ def check_all_figures(lines: Sequence[str]) -> None:
         warnings.simplefilter("error")
         figure = run_figure(tables)
         figure.draw_without_rendering()
-        timeline, commits, network = figure.axes
+        timeline, commits, network, *watches = figure.axes
+        assert len(watches) == bool(tables.watches)
         check_figure(figure)
         check_shades(timeline, tables, records)
         check_shades(commits, tables, records)
         check_timeline(timeline, tables)
         check_whole_numbers(commits)
+        for ax in watches:
+            check_shades(ax, tables, records)
+            check_watches(ax, tables)
         assert len([p for p in network.patches if isinstance(p, Circle)]) == len(tables.nodes)
 
         second = Figure(figsize=(9, 5), layout="constrained")
@@ -121,6 +125,22 @@ def check_timeline(ax: Axes, tables: TraceTables) -> None:
         stretches.sort()
         assert all(a[1] == b[0] for a, b in pairwise(stretches)), stretches
         assert stretches[-1][1] == tables.end_us
+
+
+def check_watches(ax: Axes, tables: TraceTables) -> None:
+    """Each watch that began is one line from its beginning to its end; each watcher has one row."""
+    drawn: Counter[tuple[int, int]] = Counter()
+    rows: set[float] = set()
+    for collection in ax.collections:
+        if collection.get_gid() == WATCHES_GID:
+            assert isinstance(collection, LineCollection)
+            for segment in collection.get_segments():
+                (start, row), (end, _) = np.asarray(segment)
+                drawn[round(float(start) * SECOND), round(float(end) * SECOND)] += 1
+                rows.add(float(row))
+    begun = [span for span in tables.watches if span.start_us is not None]
+    assert drawn == Counter((span.start_us, span.end_us) for span in begun)
+    assert len(rows) == len({span.watcher for span in begun})
 
 
 def check_whole_numbers(ax: Axes) -> None:

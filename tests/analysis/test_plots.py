@@ -21,18 +21,20 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from qcore.analysis.figure import run_figure, save_run_figure
 from qcore.analysis.network_plot import draw_network, network_at
 from qcore.analysis.plots import (
+    WATCHES_GID,
     plot_commit_latency,
     plot_commits,
     plot_leaderless_distribution,
     plot_terms,
     plot_timeline,
+    plot_watches,
 )
 from qcore.analysis.style import FAULT_GID, GAP_GID, ROLE_COLOURS, shade_faults
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
 from qcore.percentiles import percentile
 from qcore.trace import TraceWriter, parse_trace
-from tests.analysis.pictures import check_figure, check_limits
+from tests.analysis.pictures import check_all_figures, check_figure, check_limits, check_watches
 from tests.analysis.synthetic import small_trace, trace_with_gap
 
 mpl.use("Agg")
@@ -72,6 +74,7 @@ PLOTS: list[Callable[[TraceTables, Axes | None], Axes]] = [
     plot_terms,
     plot_commits,
     plot_commit_latency,
+    plot_watches,
     lambda table, ax: plot_leaderless_distribution([100.0, 220.0], ax),
     lambda table, ax: draw_network(table, 400, ax),
 ]
@@ -119,6 +122,67 @@ def test_commits_are_drawn_as_one_line_per_node(tables: TraceTables, ax: Axes) -
     by_name = {line.get_label(): line for line in ax.lines}
     assert ys(by_name["node 2"]) == [0, 2, 5, 5]
     assert xs(by_name["node 3"]) == [0.0, 0.54, 1.0]
+
+
+def watched_trace() -> list[str]:
+    """Watcher 8 moves from node 1 to node 2 and learns that changes are compacted; watcher 9 loses node 2."""
+    trace = TraceWriter(keep=True)
+    trace.run(0, "watched", 1, [1, 2])
+    for node in (1, 2):
+        trace.up(0, node, 0, 0, 0)
+    for t_ms, node, phase, watcher, index, note in (
+        (100, 1, "invoke", 8, 0, ""),
+        (110, 1, "ok", 8, 3, ""),
+        (150, 2, "invoke", 9, 0, ""),
+        (160, 2, "ok", 9, 3, ""),
+        (200, 1, "notice", 8, 4, "{}"),
+        (300, 1, "ended", 8, 4, "moves"),
+        (310, 2, "invoke", 8, 4, ""),
+        (320, 2, "ok", 8, 4, ""),
+        (400, 2, "ended", 8, 4, "WatchCompacted"),
+        (500, 2, "ended", 9, 3, "connection lost"),
+        (510, 1, "invoke", 9, 3, ""),
+    ):
+        topic = "$price$ of the thing" if watcher == 8 else "b"
+        trace.watch(t_ms * 1000, node, phase, watcher, topic, index, 0, note)
+    trace.commit(600_000, 1, 5)
+    return trace.lines()
+
+
+def test_watches_are_lines_with_their_beginnings_and_ends(ax: Axes) -> None:
+    tables = read_tables(watched_trace())
+    plot_watches(tables, ax)
+    check_watches(ax, tables)
+    assert [(span.watcher, span.resumed, span.notices, span.end) for span in tables.watches] == [
+        (8, False, 1, "moves"),
+        (9, False, 0, "connection lost"),
+        (8, True, 0, "WatchCompacted"),
+        (9, True, 0, "open"),
+    ]
+    marks = {line.get_marker(): (xs(line), ys(line)) for line in ax.lines}
+    assert marks == {
+        "o": ([0.11, 0.16], [0, 1]),
+        "|": ([0.5], [1]),
+        "x": ([0.4], [0]),
+    }
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["$price$ of ...", "b"]
+    colours = {line.get_label(): str(line.get_color()) for line in plot_commits(tables).lines}
+    pyplot.close()
+    lines = [c for c in ax.collections if c.get_gid() == WATCHES_GID]
+    seen = [to_hex(tuple(np.asarray(c.get_edgecolor())[0][:3])) for c in lines]
+    assert seen == [to_hex(colours[f"node {node}"]) for node in (1, 2)]
+
+
+@pytest.mark.parametrize("watchers", [1, 70])
+def test_a_run_with_few_or_many_watchers_is_drawn(watchers: int) -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "watched", 1, [1])
+    trace.up(0, 1, 0, 0, 0)
+    for number in range(watchers):
+        trace.watch(10_000, 1, "invoke", number, f"topic {number}", 0, 0, "")
+        trace.watch(20_000, 1, "ok", number, f"topic {number}", 0, 0, "")
+    trace.commit(1_000_000, 1, 5)
+    check_all_figures(trace.lines())
 
 
 def test_the_distribution_is_complete_and_marks_the_median(ax: Axes) -> None:

@@ -65,6 +65,7 @@ from qcore.analysis import (
     plot_leaderless_distribution,
     plot_terms,
     plot_timeline,
+    plot_watches,
     read_tables,
     run_figure,
     save_run_figure,

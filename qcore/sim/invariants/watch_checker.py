@@ -22,6 +22,8 @@ CHECK: Final = "watches"
 #: The limit of reports. Once a watch is broken, many of its notices are wrong.
 _MAX_REPORTS: Final = 20
 _SHOWN_CHARS: Final = 120
+#: How long a node may take to send a change to a watch, after it has applied the command and begun the watch.
+_LATE_US: Final = 1_000_000
 
 #: Log index of the command, and the position of the change among all changes of that command.
 Position = tuple[int, int]
@@ -96,6 +98,8 @@ class WatchChecker:
         self._filters: dict[str, _Accepted] = {}
         #: For each node, the filters of its present machine.
         self._filters_at: dict[int, dict[str, _Accepted]] = {}
+        #: For each node, when its present machine applied each index.
+        self._applied_us: dict[int, dict[int, int]] = {}
         #: By request and position, the text with the state right after the command.
         self._live_texts: dict[tuple[str, Position], str] = {}
         self._failed_filters: dict[str, None] = {}
@@ -108,6 +112,7 @@ class WatchChecker:
     def started(self, node: int) -> None:
         """The process of a node started, with a new machine."""
         self._filters_at[node] = {}
+        self._applied_us[node] = {}
 
     def accepted(self, node: int, request: str, found: WatchFilter) -> None:
         """The machine of a node has accepted a request to watch.
@@ -121,8 +126,9 @@ class WatchChecker:
         self._filters.setdefault(request, accepted)
         self._filters_at[node].setdefault(request, accepted)
 
-    def applied(self, node: int, index: int, machine: SupportsChanges) -> None:
+    def applied(self, node: int, index: int, machine: SupportsChanges, now_us: int) -> None:
         """The machine of a node has just applied the command at this index."""
+        self._applied_us[node][index] = now_us
         changes = tuple(machine.last_changes())
         known = self._commands.get(index)
         if known is None:
@@ -311,6 +317,27 @@ class WatchChecker:
             )
         log.gaps.append(Gap(at, None))
         log.position = None
+
+    def answered(self, log: WatcherLog, node: int, begun_us: int, sent_us: int) -> None:
+        """The watcher received an answer to a probe. It has received everything that the node sent before.
+
+        Args:
+            log: the watcher.
+            node: the node that serves it.
+            begun_us: when the watcher learned that this watch began.
+            sent_us: when the node sent the answer.
+        """
+        expected, text = next(self._after(log, log.position or (0, 0)), (None, ""))
+        if expected is None:
+            return
+        applied_us = self._applied_us[node].get(expected.position[0])
+        if applied_us is None or max(applied_us, begun_us) + _LATE_US > sent_us:
+            return
+        self._violation(
+            node,
+            f"{log.name}: node {node} has not sent {_text(expected.position)}, {_short(text)}, "
+            f"{(sent_us - applied_us) / 1000:.0f} ms after it applied the command",
+        )
 
     def after_end(self, node: int, watch_id: int, seen: Position) -> None:
         """A replica sent a notice of a watch that had ended, or had never begun."""

@@ -21,6 +21,7 @@ from qcore.sim.workload.watcher_messages import (
     FromNode,
     OpenWatch,
     Probe,
+    ProbeAnswer,
     WatchBegun,
     WatchFailed,
     WatchNotice,
@@ -84,6 +85,7 @@ class SimWatcher:
         self._begun = False
         self._node = 0
         self._received = 0
+        self._begun_us = 0
         self._heard_us = 0
         self._known_index = 0
 
@@ -117,7 +119,7 @@ class SimWatcher:
         self._heard_us = self._engine.now
         match message.content:
             case WatchBegun(start):
-                self._begun = True
+                self._begun, self._begun_us = True, self._engine.now
                 after = self.log.position
                 self._checker.began(self.log, source, after, start, self._known_index)
                 self._record("ok", start)
@@ -126,6 +128,8 @@ class SimWatcher:
                 self._checker.notice(self.log, source, at, body)
             case WatchFailed(error):
                 self._failed(source, error)
+            case ProbeAnswer(sent_us) if self._begun:
+                self._checker.answered(self.log, source, self._begun_us, sent_us)
 
     # -- connections ------------------------------------------------------------------------------
 

@@ -61,7 +61,9 @@ class WatchFailed:
 
 @dataclass(slots=True)
 class ProbeAnswer:
-    """The connection exists."""
+    """The connection exists. `sent_us` is when the node sent this, after all notices of earlier changes."""
+
+    sent_us: int
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import pytest
 
 from qcore.machines.interface import ApplyContext, Change, TopicChange
 from qcore.machines.register import KeyValueMachine
+from qcore.replica.watches.watch_table import Watches
 from qcore.sim import RunResult, run_scenario
 from qcore.sim.world.world import World
 from tests.sim.support import planted_watch_faults as faults
@@ -78,9 +79,9 @@ def test_a_watch_must_not_begin_before_what_another_saw(monkeypatch: pytest.Monk
 def test_a_watch_that_falls_silent_is_not_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, faults.FallsSilent)
     result = run("[]", "{watchers_complete: true}", workload="{clients: 2, watchers: 2}")
-    assert [expectation.name for expectation in result.failed()] == ["watchers_complete"]
-    assert "lacks" in result.failed()[0].seen
-    assert not result.violations
+    assert [expectation.name for expectation in result.failed()] == ["safe", "watchers_complete"]
+    assert "lacks" in result.failed()[1].seen
+    assert all("ms after it applied" in violation.note for violation in result.violations)
 
 
 class OddMachine(KeyValueMachine):
@@ -127,3 +128,14 @@ def test_different_changes_on_one_node_are_noticed(monkeypatch: pytest.MonkeyPat
 def test_two_changes_of_a_command_both_come(monkeypatch: pytest.MonkeyPatch) -> None:
     result = _run_odd_machine(monkeypatch, "", "{watchers_complete: true, watches_resumed: '>= 1'}")
     assert result.ok, (failures(result), result.violations)
+
+
+def test_a_node_that_sends_nothing_to_live_watches_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Although each watcher moves, resumes elsewhere, and gets everything there in the end."""
+    monkeypatch.setattr(Watches, "_notify_live", lambda watches, index, changes: 0)
+    workload = _WORKLOAD.replace("move_every_ms: 400", "move_every_ms: 1500")
+    result = run("[]", "{violation: watches}", workload=workload, until_ms="4000")
+    assert result.ok, failures(result)
+    assert "ms after it applied the command" in result.violations[0].note

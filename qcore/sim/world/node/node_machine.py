@@ -149,8 +149,7 @@ class WatchRequestMachine(WatchableMachine):
     def watch_filter(self, request: str, *, resumes: bool) -> WatchFilter:
         """See `SupportsWatchRequests`."""
         found = self._watching.watch_filter(request, resumes=resumes)
-        # The checker's own has no state of the watch's, and checks nothing that may have changed since.
-        self._on_filter(request, self._watching.watch_filter(request, resumes=True))
+        self._on_filter(request, self._watching.watch_filter(request, resumes=resumes))
         return found
 
 

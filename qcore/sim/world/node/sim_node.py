@@ -373,7 +373,7 @@ class SimNode:
 
     def _on_changes(self, index: int, machine: SupportsChanges) -> None:
         assert self._services.watches is not None, "asked when the process started"
-        self._services.watches.applied(self.node_id, index, machine)
+        self._services.watches.applied(self.node_id, index, machine, self._services.engine.now)
 
     def _on_filter(self, request: str, found: WatchFilter) -> None:
         assert self._services.watches is not None, "asked when the process started"

@@ -73,7 +73,7 @@ class WatchConnections:
             if isinstance(message, Probe):
                 self.refuse(watcher, message.connection)
         elif isinstance(message, Probe):
-            self._send(self._watches[watch_id], ProbeAnswer())
+            self._send(self._watches[watch_id], ProbeAnswer(self._services.engine.now))
         else:
             self._forget(watch_id)
             self._end(watch_id)
