@@ -199,7 +199,8 @@ def documentation(cls: type) -> tuple[str, dict[str, str]]:
 
 
 def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
-    text, _, attributes = docstring.partition("\nAttributes:\n")
+    # A client sends JSON.
+    text, _, attributes = re.sub(r"\bNone\b", "null", docstring).partition("\nAttributes:\n")
     fields: dict[str, str] = {}
     names: list[str] = []
     for line in attributes.splitlines():
