@@ -70,8 +70,8 @@ class Transaction:
         self._keeps_kinds = keeps_kinds
         self._last_id = records.last_id
         self._pending: dict[int, Entity | None] = {}  # None: deleted
-        #: What the changed fields were before; "" is the head of the record.
-        self._written: dict[int, dict[str, Entity | Field | None]] = {}
+        #: The names of the changed fields; "" is the head of the record.
+        self._written: dict[int, dict[str, None]] = {}
         self._schema_change: SchemaChange | None = None
         #: By parent, the new positions of children whose positions have changed; None: no longer in the list.
         self._child_positions: dict[int, dict[EntityId, Positions | None]] = {}
@@ -271,8 +271,7 @@ class Transaction:
         written = self._written.get(entity_id.id)
         if written is None:
             written = self._written[entity_id.id] = {}
-        if name not in written:
-            written[name] = entity.fields.get(name)
+        written[name] = None
         self._pending[entity_id.id] = changed
 
     def set_parent(self, entity: Entity, parent: EntityId | None) -> Entity:
@@ -280,7 +279,7 @@ class Transaction:
         if entity.created_ns is None:
             entity = self._made_sparse(entity)
         changed = entity._replace(created_under=parent)
-        self._written.setdefault(entity.entity_id.id, {}).setdefault("", entity)
+        self._written.setdefault(entity.entity_id.id, {})[""] = None
         self._pending[entity.entity_id.id] = changed
         return changed
 
@@ -315,7 +314,7 @@ class Transaction:
             if slot is not None and slot.generation == field.generation:
                 kept[name] = field
             else:
-                written.setdefault(name, field)
+                written[name] = None
         return kept
 
     # -- children --------------------------------------------------------------------------------
@@ -462,7 +461,7 @@ class Transaction:
                 old is not None
                 and sum(len(positions_of(at)) for at in child_positions.values()) > beyond
             ):
-                records.put(entity, old, {CHILDREN: old.fields[CHILDREN]})
+                records.put(entity, old, (CHILDREN,))
                 records.child_positions[number] = child_positions
                 records.sparse = True
 
@@ -475,7 +474,7 @@ class Transaction:
         for number, entity in self._pending.items():
             old = records.entities.get(number)
             if entity is not None:
-                records.put(entity, old, self._written.get(number, {}))
+                records.put(entity, old, self._written.get(number, ()))
             elif old is not None:
                 records.remove(old)
         for parent in self._replaced_lists:

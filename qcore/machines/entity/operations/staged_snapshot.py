@@ -142,7 +142,7 @@ def _begin(staged: Staged, json: StagedEntityJson) -> None:
     under = optional_id_from_json(json["parent_id"])
     entity = Entity(entity_id, {}, under, staged.began_ns)
     fields = {name: _field(staged, entity, name, f) for name, f in json["fields"].items()}
-    records.put(entity._replace(fields=fields), None, {})
+    records.put(entity._replace(fields=fields), None)
     records.last_id = max(records.last_id, number)
     staged.last = entity_id
 
@@ -155,8 +155,7 @@ def _continue(staged: Staged, json: StagedEntityJson, *, first: bool) -> None:
         )
     old = records.entities[entity_id.id]
     fields = {name: _field(staged, old, name, field) for name, field in json["fields"].items()}
-    written: dict[str, Entity | Field | None] = {name: old.fields.get(name) for name in fields}
-    records.put(old._replace(fields={**old.fields, **fields}), old, written)
+    records.put(old._replace(fields={**old.fields, **fields}), old, fields)
 
 
 def _field(staged: Staged, entity: Entity, name: str, json: FieldJson) -> Field:

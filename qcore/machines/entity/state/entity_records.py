@@ -108,15 +108,13 @@ class Records:
         #: The parts of sparse records that changed since the last digest, as they were at that digest. "" is the head.
         self._dirty: dict[tuple[int, str], tuple[EntityId, Entity | Field | None]] = {}
 
-    def put(
-        self, entity: Entity, old: Entity | None, written: dict[str, Entity | Field | None]
-    ) -> None:
+    def put(self, entity: Entity, old: Entity | None, written: Iterable[str] = ()) -> None:
         """Add or replace an entity.
 
         Args:
             entity: the record.
             old: the record that it replaces.
-            written: the changed fields as they were before, and the old record under "" if its head changed; used only
+            written: the names of the changed fields, and "" if the head of the record changed; used only
                 if both records are sparse.
         """
         number = entity.entity_id.id
@@ -145,8 +143,11 @@ class Records:
             for name in entity.fields:
                 self._note(entity, name, None)
         else:
-            for name, field in written.items():
-                self._note(entity, name, field)
+            dirty = self._dirty
+            for name in written:
+                if (number, name) not in dirty:
+                    before = old.fields.get(name) if name else old
+                    dirty[number, name] = (entity.entity_id, before)
 
     def _packed(self, entity: Entity, old: Entity | None) -> Entity:
         """A sparse record in the form that takes least memory."""

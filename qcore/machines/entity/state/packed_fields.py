@@ -68,17 +68,23 @@ class PackedFields(Mapping[str, Field]):
         return name in self._shape
 
     def __getitem__(self, name: str) -> Field:
-        position, kind, generation, has_writer = self._shape[name]
+        field = self.get(name)
+        if field is None:
+            raise KeyError(name)
+        return field
+
+    def get(self, name: str, default: object = None) -> Field | None:  # type: ignore[override]  # no other default
+        """The field of this name, or None."""
+        place = self._shape.get(name)
+        if place is None:
+            return None
+        position, kind, generation, has_writer = place
         cells = self._cells
         data, time_ns = cells[position], cells[position + 1]
         writer = cells[position + 2] if has_writer else None
         # `Value(...)` would call a function of Python's library, and every read and write comes here.
         value = data if type(data) is LargeValue else _new(Value, (kind, data))
         return _new(Field, (value, time_ns, writer, generation))
-
-    def get(self, name: str, default: object = None) -> Field | None:  # type: ignore[override]  # no other default
-        """The field of this name, or None."""
-        return self[name] if name in self._shape else None
 
     def replaced(self, name: str, field: Field) -> PackedFields | None:
         """The fields with another one in the place of a field; None if they do not have one of this form."""

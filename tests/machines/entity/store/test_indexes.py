@@ -186,7 +186,7 @@ def test_a_parent_field_added_again_counts_once_written() -> None:
 def test_indexes_are_freed_gradually() -> None:
     records = Records()
     for number in range(5000):
-        records.put(Entity(EntityId("A", number), {}, None, 0), None, {})
+        records.put(Entity(EntityId("A", number), {}, None, 0), None)
     indexes: list[SortedList[int]] = [records.names.top, records.by_type["A"]]
     before = sum(map(len, indexes))
     for _ in records.free_gradually():

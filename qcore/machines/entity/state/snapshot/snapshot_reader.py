@@ -137,7 +137,7 @@ class SnapshotReader:
         if entity.fields.keys() != self.records.schemas.slots(entity.entity_id.typ).keys():
             name = quoted(str(entity.entity_id))
             raise SchemaInvalid(f"entity {name} does not have the fields of its type")
-        self.records.put(entity, None, {})
+        self.records.put(entity, None)
 
     def _line_2(self, line: str) -> None:
         if line.startswith('["children"'):
@@ -163,7 +163,7 @@ class SnapshotReader:
             _, entity_id, created_under, full_fields = _full_line_2.validate_json(line)
             entity = _full_record(entity_id, created_under, full_fields)
             self.records.schemas.slots(entity.entity_id.typ)  # raises for an unknown type
-            self.records.put(entity, None, {})
+            self.records.put(entity, None)
         else:
             _, schema_json, slots = _type_line.validate_json(line)
             schema = schema_from_json(schema_json)
@@ -198,7 +198,7 @@ class SnapshotReader:
             return
         entity, child_positions = self._open.end()
         self.records.schemas.slots(entity.entity_id.typ)  # raises for an unknown type
-        self.records.put(entity, None, {})
+        self.records.put(entity, None)
         if child_positions is not None:
             self.records.child_positions[entity.entity_id.id] = child_positions
         self._open = None
