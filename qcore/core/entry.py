@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeGuard, TypeVar
 
+from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.text_size import utf8_length
 from qcore.core.version import (
     FIRST_VERSION,
@@ -238,11 +239,13 @@ class SnapshotMeta:
 class Snapshot:
     """A complete snapshot: what it covers, and the state machine's text.
 
-    `checksum` is the CRC-32 of the text as UTF-8. It is None if it was not computed, which takes long for a large text.
+    A large text is a `CompressedText`, which takes little memory: read it with slices, `data[start:end]`, or use
+    `str(data)` for the whole. `checksum` is the CRC-32 of the text as UTF-8. It is None if it was not computed, which
+    takes long for a large text.
     """
 
     meta: SnapshotMeta
-    data: str
+    data: SnapshotText
     checksum: int | None = field(default=None, compare=False)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from qcore.core.entry import EntryKind, Membership
+from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.messages import RaftMessage
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 
@@ -138,7 +139,7 @@ class SnapshotTaken:
     """
 
     index: int
-    data: str
+    data: SnapshotText
     keep_entries: int = 0
     checksum: int | None = None
     keep_bytes: int = 64 * 1024 * 1024

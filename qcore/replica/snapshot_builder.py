@@ -23,6 +23,7 @@ from zlib import crc32
 
 from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
+from qcore.core.log.compressed_text import SnapshotText, text_parts
 from qcore.core.log.growing_text import TextBuilder
 from qcore.core.raft_server import NEVER
 from qcore.core.text_size import lone_surrogate, utf8_length
@@ -235,7 +236,7 @@ def _snapshot_failed(raised: Exception) -> StateMachineFailed:
 
 
 def restore_snapshot(
-    data: str, machine: StateMachine, sessions: SessionTable
+    data: SnapshotText, machine: StateMachine, sessions: SessionTable
 ) -> Generator[None, None, int]:
     """Restore sessions and machine from the text that `SnapshotBuilder` built, a bounded part for each item.
 
@@ -256,7 +257,7 @@ def restore_all(restoring: Generator[None, None, int]) -> int:
     return _last_value(restoring)
 
 
-def check_restorable(data: str, machine: StateMachine) -> None:
+def check_restorable(data: SnapshotText, machine: StateMachine) -> None:
     """Check that the machine understands the text of a snapshot. This leaves a part of that state in the machine.
 
     If the machine restores gradually, only the first part is tried.
@@ -269,14 +270,15 @@ def check_restorable(data: str, machine: StateMachine) -> None:
         next(_restore_machine(data, begin, machine), None)
 
 
-def _restore_machine(data: str, begin: int, machine: StateMachine) -> Generator[None, None, int]:
+def _restore_machine(
+    data: SnapshotText, begin: int, machine: StateMachine
+) -> Generator[None, None, int]:
     """Restore the machine from character `begin` on; return the bytes of its text."""
     size = 0
 
     def chunks() -> Iterator[str]:
         nonlocal size
-        for start in range(begin, len(data), _RESTORE_CHARS):
-            chunk = data[start : start + _RESTORE_CHARS]
+        for chunk in text_parts(data, begin, _RESTORE_CHARS):
             size += utf8_length(chunk)
             yield chunk
 

@@ -76,7 +76,8 @@ class LogStorage(Protocol):
     def load(self) -> DurableState:
         """Return everything that is durable, verified. The caller may change the result.
 
-        A commit index beyond the log's end is lowered to it.
+        A commit index beyond the log's end is lowered to it. The text of the snapshot may be a `str`; a large one takes
+        less memory if `qcore.core.log.growing_text.TextBuilder` builds it.
 
         Raises:
             LogCorrupt: a checksum or the structure is wrong, or there is a gap; names the file and the entry.
@@ -87,7 +88,9 @@ class LogStorage(Protocol):
         """Do the writes atomically and in order. They are durable when this returns.
 
         Args:
-            writes: may be empty. The caller may reuse its lists and objects afterwards.
+            writes: may be empty. The caller may reuse its lists and objects afterwards. The text of a large snapshot is
+                a `CompressedText` (`qcore.core.log.compressed_text`): store it in slices, `data[start:end]`, or use
+                `str(data)`, which needs memory for all of it.
             commit: the newest commit index, stored in the same step. An index below the stored one changes nothing.
 
         Raises:

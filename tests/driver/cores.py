@@ -88,7 +88,7 @@ class CoreDriver(Driver[RaftCore, Event, Effect]):
     def _start(self, durable: DurableState, rng: random.Random) -> tuple[RaftCore, list[Effect]]:
         self.machine = ToyMachine()
         if durable.snapshot is not None:
-            self._restore(durable.snapshot.data)
+            self._restore(str(durable.snapshot.data))
         core = RaftCore(self.config, durable, rng=rng, now=self.now)
         return core, core.initial_effects()
 
@@ -107,7 +107,7 @@ class CoreDriver(Driver[RaftCore, Event, Effect]):
                     self.machine.apply(entry)
                     self._observer.applied(self, entry)
             case RestoreMachine(snapshot=snapshot):
-                self._restore(snapshot.data)
+                self._restore(str(snapshot.data))
             case ReadReady():
                 assert effect.index <= self.machine.index, "served before it was applied"
                 self.reads_ready.append(effect)

@@ -9,6 +9,7 @@ from qcore.core.clocks import wall_time
 from qcore.core.effects import MessageDropped, RestoreMachine, StoreSnapshot
 from qcore.core.entry import Snapshot, SnapshotMeta
 from qcore.core.events import SnapshotTaken
+from qcore.core.log.compressed_text import text_checksum
 from qcore.core.log.progress import OutgoingSnapshot, Progress
 from qcore.core.messages import InstallSnapshot, InstallSnapshotResponse
 from qcore.core.raft_server import IncomingSnapshot, RaftServer
@@ -63,7 +64,7 @@ def send_snapshot(server: RaftServer, peer: int, progress: Progress) -> None:
     assert snapshot is not None, "entries are missing and no snapshot replaces them"
     checksum = snapshot.checksum
     if checksum is None:
-        checksum = crc32(snapshot.data.encode())
+        checksum = text_checksum(snapshot.data)
     transfer = OutgoingSnapshot(snapshot, checksum, 0, server.now)
     progress.become_snapshot(transfer)
     _send_chunk(server, peer, progress, transfer)
@@ -122,6 +123,7 @@ def _send_chunk(
 ) -> None:
     transfer.sent_at = progress.last_sent_at = server.now
     meta, data = transfer.snapshot.meta, transfer.snapshot.data
+    limit = server.config.max_snapshot_chunk
     server.send(
         peer,
         InstallSnapshot(
@@ -134,7 +136,7 @@ def _send_chunk(
             offset=transfer.offset,
             total=len(data),
             checksum=transfer.checksum,
-            data=part_within(data, transfer.offset, server.config.max_snapshot_chunk),
+            data=part_within(data[transfer.offset : transfer.offset + limit], 0, limit),
             round=server.reads.round,
             last_included_clock_us=meta.last_included_clock_us,
             version=meta.version,

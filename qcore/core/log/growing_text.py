@@ -1,44 +1,39 @@
-"""`TextBuilder`: builds a large text from parts and never holds it twice."""
+"""`TextBuilder`: builds a large text from parts, and never holds all of it uncompressed."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from qcore.core.log.compressed_text import BLOCK_CHARS, CompressedText, SnapshotText, compress
 
 
 class TextBuilder:
-    """Builds a text from parts, in steps of bounded cost.
+    """Builds a text from parts, in steps of bounded cost: each compresses what its part completes."""
 
-    `"".join(parts)` holds everything twice, and takes long for a large text. Here the text grows in place: CPython
-    extends a string that only one local variable refers to (`unicode_concatenate`), and the system moves its pages
-    instead of copying them. Another interpreter gives the same result more slowly.
-    """
-
-    __slots__ = ("_grow", "length")
+    __slots__ = ("_blocks", "_rest", "_rest_length")
 
     def __init__(self) -> None:
-        self.length = 0  # in characters
-        self._grow = _grow()
-        next(self._grow)
+        self._blocks: list[bytes] = []
+        self._rest: list[str] = []  # after the last block
+        self._rest_length = 0
+
+    @property
+    def length(self) -> int:
+        """In characters."""
+        return len(self._blocks) * BLOCK_CHARS + self._rest_length
 
     def add(self, part: str) -> None:
         """Append a part."""
-        self.length += len(part)
-        self._grow.send(part)
+        self._rest.append(part)
+        self._rest_length += len(part)
+        if self._rest_length < BLOCK_CHARS:
+            return
+        text = "".join(self._rest)
+        whole = self._rest_length - self._rest_length % BLOCK_CHARS
+        for start in range(0, whole, BLOCK_CHARS):
+            self._blocks.append(compress(text[start : start + BLOCK_CHARS]))
+        self._rest = [text[whole:]]
+        self._rest_length -= whole
 
-    def build(self) -> str:
-        """The whole text, without copying it. Nothing can be added after that."""
-        try:
-            self._grow.send(None)
-        except StopIteration as end:
-            text: str = end.value
-            return text
-        raise AssertionError  # pragma: no cover  # the generator ends when it receives None
-
-
-def _grow() -> Generator[None, str | None, str]:
-    text = ""  # only in this local variable: a second reference would make every part copy the whole text
-    while True:
-        part = yield
-        if part is None:
-            return text
-        text += part
+    def build(self) -> SnapshotText:
+        """The whole text: a `str` if it is shorter than a block. Nothing may be added after that."""
+        rest = "".join(self._rest)
+        return CompressedText(tuple(self._blocks), rest) if self._blocks else rest

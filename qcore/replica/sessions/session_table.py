@@ -53,6 +53,7 @@ from typing import Final
 from pydantic_core import from_json
 
 from qcore.core.entry import Entry
+from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
 from qcore.machines.interface import AppliesCommands, ApplyContext
@@ -168,7 +169,7 @@ class SessionTable:
                 return due
         return None
 
-    def load(self, text: str) -> Generator[None, None, int]:
+    def load(self, text: SnapshotText) -> Generator[None, None, int]:
         """Replace the table by the one at the beginning of a snapshot's text; each item is a bounded part of the work.
 
         Call `on_restored` after the last item.

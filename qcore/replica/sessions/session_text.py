@@ -21,6 +21,7 @@ from typing import Final
 
 from pydantic_core import from_json
 
+from qcore.core.log.compressed_text import SnapshotText
 from qcore.errors import ResultInvalid, ResultTooLarge
 from qcore.replica.machine_results import Result, result_of_command
 from qcore.replica.sessions.client_session import Session
@@ -47,7 +48,7 @@ def table_text(rows: Sequence[tuple[int, Session]], rules: int) -> Iterator[str]
     return _in_parts(_new_form(rows) if rules >= 3 else _old_form(rows))
 
 
-def read_table(text: str, add: Add) -> Generator[None, None, int]:
+def read_table(text: SnapshotText, add: Add) -> Generator[None, None, int]:
     """Read the table at the beginning of a snapshot's text; each item is a bounded part of the work.
 
     Returns:
@@ -56,8 +57,8 @@ def read_table(text: str, add: Add) -> Generator[None, None, int]:
     Raises:
         ValueError: there is no table.
     """
-    if text.startswith("["):
-        return (yield from _read_old_form(text, add))
+    if text[:1] == "[":
+        return (yield from _read_old_form(_first_line(text), add))
     return (yield from _read_new_form(text, add))
 
 
@@ -98,7 +99,7 @@ def _new_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
             yield "]\n"
 
 
-def _read_new_form(text: str, add: Add) -> Generator[None, None, int]:
+def _read_new_form(text: SnapshotText, add: Add) -> Generator[None, None, int]:
     line, at = _line(text, 0)
     match line:
         case {"sessions": int() as sessions}:
@@ -138,7 +139,7 @@ def _read_new_form(text: str, add: Add) -> Generator[None, None, int]:
     return at
 
 
-def _line(text: str, at: int) -> tuple[object, int]:
+def _line(text: SnapshotText, at: int) -> tuple[object, int]:
     end = text.index("\n", at)
     return from_json(text[at:end]), end + 1
 
@@ -170,6 +171,11 @@ def _old_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
             comma = ","
         yield "]]"
     yield "]\n"
+
+
+def _first_line(text: SnapshotText) -> str:
+    """What the old form reads: the line is the whole table, and the rest of the text stays compressed."""
+    return text if isinstance(text, str) else text[: text.index("\n", 0) + 1]
 
 
 def _read_old_form(text: str, add: Add) -> Generator[None, None, int]:

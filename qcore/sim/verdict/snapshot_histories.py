@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from zlib import crc32
 
 from qcore.core.effects import StoreSnapshot
 from qcore.core.entry import Entry, Snapshot
+from qcore.core.log.compressed_text import text_checksum
 from qcore.sim.invariants import Invariants
 
 
@@ -175,5 +175,5 @@ class NodeHistory:
 
 def _key(snapshot: Snapshot) -> _Key:
     meta, data = snapshot.meta, snapshot.data
-    checksum = crc32(data.encode()) if snapshot.checksum is None else snapshot.checksum
+    checksum = text_checksum(data) if snapshot.checksum is None else snapshot.checksum
     return meta.last_included_index, meta.last_included_term, len(data), checksum

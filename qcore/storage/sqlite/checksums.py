@@ -11,6 +11,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
+from qcore.core.log.compressed_text import SnapshotText
+from qcore.core.log.growing_text import TextBuilder
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
@@ -225,17 +227,21 @@ def decode_snapshot(
         raise log_corrupt(path, what, f"unreadable: {error}") from error
 
 
-def _joined(path: Path, what: str, checksums: bytes, parts: Iterable[tuple[Column, ...]]) -> str:
+def _joined(
+    path: Path, what: str, checksums: bytes, parts: Iterable[tuple[Column, ...]]
+) -> SnapshotText:
     """Join the text of a snapshot that is kept in parts."""
-    found: list[str] = []
+    text = TextBuilder()
+    found = 0
     for position, (part,) in enumerate(parts):
         expected = checksums[4 * position : 4 * position + 4]
         if not isinstance(part, bytes) or part_checksum(part) != expected:
             raise log_corrupt(path, what, f"part {position + 1} is not the one that was written")
-        found.append(part.decode())
-    if 4 * len(found) != len(checksums):
-        raise log_corrupt(path, what, f"{len(found)} of {len(checksums) // 4} parts are left")
-    return "".join(found)
+        text.add(part.decode())
+        found += 1
+    if 4 * found != len(checksums):
+        raise log_corrupt(path, what, f"{found} of {len(checksums) // 4} parts are left")
+    return text.build()
 
 
 def log_corrupt(path: Path, what: str, why: str) -> LogCorrupt:

@@ -75,7 +75,7 @@ class SnapshotParts:
         if not done:
             self._remove(snapshot.meta.last_included_index)
         if len(snapshot.data) <= PART_CHARS:
-            return snapshot_row(snapshot.meta, 0, snapshot.data.encode())
+            return snapshot_row(snapshot.meta, 0, str(snapshot.data).encode())
         checksums = [*done, *(part for _, part in self._write(snapshot, len(done)))]
         return snapshot_row(snapshot.meta, len(checksums), b"".join(checksums))
 

@@ -225,7 +225,7 @@ def test_a_snapshot_that_is_one_text_is_one_chunk() -> None:
         cluster.now += 1000
         driver.step(Tick())
     assert driver.disk.durable.snapshot is not None, "read letter by letter it would take longer"
-    assert driver.disk.durable.snapshot.data.endswith("\n" + 50 * "1")
+    assert str(driver.disk.durable.snapshot.data).endswith("\n" + 50 * "1")
 
 
 @pytest.mark.parametrize("digest", ["", "xyz", "0x1f", 5, "1" * 9 + "\n"])

@@ -317,7 +317,7 @@ def test_stale_copy_is_the_applied_state() -> None:
     snapshot = world.leader.replica.core.snapshot
     assert snapshot is not None
     assert snapshot.meta.last_included_index == world.leader.replica.core.commit_index
-    assert '"old"' in snapshot.data
+    assert '"old"' in str(snapshot.data)
 
 
 # -- reads and writes ------------------------------------------------------------------------------

@@ -394,7 +394,7 @@ def test_data_of_rules_2_is_read_and_raised_later() -> None:
         cluster.pass_time(50)
         driver.step(TriggerSnapshot())
         assert driver.disk.durable.snapshot is not None
-        assert driver.disk.durable.snapshot.data.startswith("[[")
+        assert driver.disk.durable.snapshot.data[:2] == "[["
     cluster.max_rules = LATEST_RULES
     for node_id in cluster.drivers:
         cluster.restart(node_id)
@@ -416,7 +416,7 @@ def test_data_of_rules_2_is_read_and_raised_later() -> None:
     for node_id, driver in [*cluster.drivers.items()]:
         driver.step(TriggerSnapshot())
         assert driver.disk.durable.snapshot is not None
-        assert driver.disk.durable.snapshot.data.startswith('{"sessions":1}\n')
+        assert driver.disk.durable.snapshot.data[:15] == '{"sessions":1}\n'
         cluster.restart(node_id)
     tables = {text_of(driver.replica.sessions) for driver in cluster.drivers.values()}
     assert len(tables) == 1
