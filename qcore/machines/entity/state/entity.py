@@ -28,7 +28,7 @@ class Entity(NamedTuple):
     Attributes:
         entity_id: the entity's type and number.
         fields: the fields that the record holds. Some may no longer belong to the type. A stored sparse record has them
-            as `PackedFields`.
+            as `PackedFields`, if they are few.
         created_under: the parent at its creation. The type need not have a `Parent` field.
         created_ns: the creation time of a sparse record, nanoseconds since the Unix epoch; None for a full record.
     """

@@ -3,6 +3,9 @@
 A `Field` and its `Value` are two objects beside the data, and a dictionary of six fields takes more than they do. Most
 records of a type hold the same fields of the same kinds. So they share one `_Shape`, which says what each place of a
 flat tuple means, and a record keeps only that tuple. Reading a field makes its two objects again.
+
+A write that changes a field's form (its kind, its generation, whether it has a writer) makes all of them. So a record
+of many fields stays a dictionary, which is copied much faster.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ _Cell: TypeAlias = Data | LargeValue
 
 #: So many shapes are shared. Other records have a shape each, so clients cannot fill the memory with them.
 MAX_SHARED_SHAPES: Final = 4096
+#: Records of more fields are not packed. This bounds the memory of the shapes, too.
+MAX_PACKED_FIELDS: Final = 32
 
 _new = tuple.__new__
 
@@ -109,13 +114,13 @@ def with_field(fields: Mapping[str, Field], name: str, field: Field) -> Mapping[
     return {**fields, name: field} if made is None else made
 
 
-def packed(fields: Mapping[str, Field], parent: EntityId | None) -> PackedFields:
-    """Pack fields. Their order becomes that of their names.
+def packed(fields: Mapping[str, Field], parent: EntityId | None) -> Mapping[str, Field]:
+    """Pack fields if they are few. Their order becomes that of their names.
 
     Args:
         parent: an object that most children of one parent share. A reference that is equal becomes this object.
     """
-    if isinstance(fields, PackedFields):
+    if isinstance(fields, PackedFields) or len(fields) > MAX_PACKED_FIELDS:
         return fields
     key: list[tuple[str, Kind, int, bool]] = []
     cells: list[_Cell] = []

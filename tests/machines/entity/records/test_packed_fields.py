@@ -80,6 +80,23 @@ def test_shapes_that_clients_choose_do_not_stay(monkeypatch: pytest.MonkeyPatch)
     assert all(held[f"field {number}"] == field for number, held in enumerate(kept))
 
 
+def test_records_of_many_fields_are_not_packed() -> None:
+    """One writer more would remake all their fields, and each combination of writers is a shape."""
+    writer = EntityId("User", 1)
+    few = {f"field {number}": Field(Value("Int", 1), 1, None) for number in range(32)}
+    assert isinstance(packed(few, None), PackedFields)
+    many = {**few, "one more": Field(Value("Int", 1), 1, None)}
+    before = len(module._shapes)
+    for name, field in many.items():
+        held = packed(with_field(many, name, field._replace(writer_id=writer)), None)
+        assert type(held) is dict
+        assert held[name].writer_id == writer
+    assert len(module._shapes) == before
+    grown = packed(with_field(packed(few, None), "one more", many["one more"]), None)
+    assert type(grown) is dict
+    assert grown == many
+
+
 def written_fields() -> list[tuple[str, str, object, object]]:
     """Name, kind, default and written value of some fields."""
     return [
