@@ -403,7 +403,7 @@ class Watches:
     def _compacted(self) -> WatchCompacted:
         first = self.history.first_index
         return WatchCompacted(
-            f"the changes before index {first} are gone: read the state again, then watch without a position",
+            f"the changes before index {first} are gone: watch without a position, then read the state again",
             first,
         )
 

@@ -206,6 +206,8 @@ def test_a_position_before_the_history_is_compacted() -> None:
     assert kept.values == [7, 8, 9]
     assert isinstance(gone.rejection, WatchCompacted)
     assert gone.rejection.first_index == last - 2
+    # A client that reads first would lose a change between the two.
+    assert str(gone.rejection).endswith("watch without a position, then read the state again")
 
 
 def test_an_installed_snapshot_ends_the_watches_before_it() -> None:
