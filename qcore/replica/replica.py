@@ -278,7 +278,7 @@ class Replica:
         if rejection is not None:
             self.fail(request, rejection)
         else:
-            self._deadlines.sweep(self._admission.waiting)
+            self._deadlines.sweep()
             self._deadlines.add(request)
             if kind in ("write", "session"):
                 self._writes.add(request)
@@ -453,7 +453,7 @@ class Replica:
     def start_request(self, request_id: int, timeout_ms: int) -> PendingRequest:
         """See `ReplicaContext`."""
         request = PendingRequest(request_id, None, "write", "", self._now + timeout_ms * 1000)
-        self._deadlines.sweep(self._admission.waiting + self.config.max_admin_requests)
+        self._deadlines.sweep()
         self._deadlines.add(request)
         return request
 

@@ -81,9 +81,27 @@ def test_finished_requests_do_not_fill_the_memory() -> None:
     for request in requests:
         deadlines.add(request)
         request.done = request.request_id >= 10
-    deadlines.sweep(unfinished=10)
+    deadlines.sweep()
     assert len(deadlines._heap) == 10
     assert deadlines.expired(now=100) == requests[:10]
+
+
+def test_many_unfinished_requests_are_not_swept_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise each of 8,000 registrations that wait for an index would copy the list of all."""
+    sweeps = 0
+
+    def heapify(items: list[object]) -> None:
+        nonlocal sweeps
+        sweeps += 1
+
+    deadlines = RequestDeadlines()
+    monkeypatch.setattr("heapq.heapify", heapify)
+    for number in range(8000):
+        deadlines.add(PendingRequest(number, None, "watch", "", 100))
+        deadlines.sweep()
+    assert 1 <= sweeps <= 3
 
 
 def test_snapshot_of_another_machine_is_not_restorable() -> None:

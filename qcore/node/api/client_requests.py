@@ -141,11 +141,18 @@ class RequestHandler:
             config.replica.max_command_bytes,
             config.request_timeout_ms,
         )
+        # Registrations may wait long for an index, so they must not take the places of reads and writes.
+        registrations = FlowControl(
+            max(1, config.replica.max_pending_requests // 2),
+            config.replica.max_pending_bytes,
+            longest_us,
+            now,
+        )
         self.watches = WatchRequestHandler(
             application.machine,
-            partial(self.submit_event, flow=self._flow),
+            partial(self.submit_event, flow=registrations),
             inbox.add_event,
-            self._flow,
+            registrations,
             lambda: self._reject_all,
             metrics,
             max_watches=config.max_client_watches,

@@ -47,7 +47,7 @@ class WatchRequestHandler:
         machine: the node's state machine.
         submit: submits an event that the replica replies to, and counts it in `flow`.
         end: passes `EndWatch` to the replica.
-        flow: counts registrations in progress, together with clients' other requests.
+        flow: counts registrations in progress.
         rejection: returns why no request is accepted, or None.
         metrics: counts watches and notifications.
         max_watches: the most watches of one connection.

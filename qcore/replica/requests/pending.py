@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from qcore.core.raft_server import NEVER
 from qcore.replica.messages import RequestKind
@@ -12,6 +12,8 @@ from qcore.replica.messages import RequestKind
 #: The kinds of request within a replica. The last four are not kinds on the wire: a peer's `ReadIndex`, a
 #: `RequestSnapshot`, a `BeginWatch`, and the confirmation that this node leads.
 AnyRequestKind = RequestKind | Literal["read_index", "snapshot", "watch", "leadership_check"]
+#: So many requests may be finished and still in memory.
+_SWEEP_ABOVE: Final = 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +52,7 @@ class RequestDeadlines:
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, PendingRequest]] = []
         self._sequence = 0
+        self._sweep_above = _SWEEP_ABOVE
 
     def add(self, request: PendingRequest) -> None:
         """Add a request, or add it again after its deadline was changed."""
@@ -70,8 +73,13 @@ class RequestDeadlines:
             due.append(heapq.heappop(self._heap)[2])
         return due
 
-    def sweep(self, unfinished: int) -> None:
-        """Drop finished requests if they far outnumber the unfinished ones; this bounds the memory."""
-        if len(self._heap) > 1024 + 2 * unfinished:
+    def sweep(self) -> None:
+        """Drop finished requests once there are many; this bounds the memory.
+
+        The next sweep waits until there are twice as many requests as this one leaves. So its cost for each request is
+        constant, however many wait.
+        """
+        if len(self._heap) > self._sweep_above:
             self._heap = [item for item in self._heap if not item[2].done]
             heapq.heapify(self._heap)
+            self._sweep_above = _SWEEP_ABOVE + 2 * len(self._heap)

@@ -277,6 +277,25 @@ async def test_the_watches_of_a_connection_are_bounded(tmp_path: Path) -> None:
 
 
 @async_test
+async def test_registrations_that_wait_leave_room_for_other_requests(tmp_path: Path) -> None:
+    async with watchable(tmp_path) as world, world.connect() as ws:
+        requests = world.node._requests
+        requests.watches._flow._max_requests = 2
+        world.replica.slow = True
+        for number in range(3):
+            message = {"id": str(number), "config": CONFIG, "after": [10**9, 0]}
+            await ws.send(json.dumps({"StoreRegisterNotification": message}))
+        rejected = (await receive(ws))["StoreRegisterNotificationResponse"]
+        assert (rejected["id"], rejected["detail"]["code"]) == ("2", "Overloaded")
+        assert requests._flow.requests == 0
+        for event in world.replica.begun:
+            world.replica.report(Reply(event.request_id, "[5,0]", 5, None))
+        assert [(await receive(ws)).keys() for _ in range(2)]
+        world.replica.slow = False
+        await register(ws)
+
+
+@async_test
 async def test_a_closed_connection_ends_its_watches(tmp_path: Path) -> None:
     async with watchable(tmp_path) as world:
         async with world.connect() as ws:
