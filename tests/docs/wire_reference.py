@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from qcore.node.application import EntityPerform
 from qcore.store_api.message_table import STORE_MESSAGES
+from qcore.store_api.perform_response import PerformResponse
 from qcore.store_api.watch_messages import WATCH_MESSAGES
 from qcore.store_api.watch_responses import NOTIFICATIONS, WATCH_RESPONSES
 from qcore.transport.wire import PEER_REQUESTS, REGISTRY
@@ -30,6 +31,7 @@ TAGGED = {
     "_FieldRequest",
     "_FieldSchemaJson",
     "_PerformRequest",
+    "_PerformOutcome",
     "_BulkRequest",
     "_BulkValueTags",
     "_NotificationConfig",
@@ -112,7 +114,8 @@ def _has_long_name(name: str) -> bool:
 
 def registry() -> dict[str, type]:
     """Every message of a node that runs the entity store, by name."""
-    found = {**REGISTRY, "Perform": EntityPerform, **WATCH_MESSAGES, **WATCH_RESPONSES}
+    found = {**REGISTRY, "Perform": EntityPerform, "PerformResponse": PerformResponse}
+    found |= {**WATCH_MESSAGES, **WATCH_RESPONSES}
     found |= NOTIFICATIONS
     for name, entry in STORE_MESSAGES.items():
         found[name] = entry.cls

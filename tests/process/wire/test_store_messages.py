@@ -12,6 +12,7 @@ import pytest
 from qcore.cli.demo.processes import LocalCluster
 from qcore.store_api.message_table import STORE_MESSAGES
 from qcore.transport.wire import PEER_REQUESTS, REGISTRY
+from tests.docs.test_wire_reference import validator
 from tests.process.support.wire_client import WireClient
 from tests.transport.support.wire_examples import blocks, fill_in, matches
 
@@ -57,6 +58,7 @@ def run_script(address: str, letter: str, *, spelled_short: bool) -> None:
             (seen,) = client.receive_all(1)
             expected = json.loads(texts[1])
             assert matches(expected, seen, names), f"{SCRIPT.name}:{line}: {seen}"
+            assert validator().is_valid(seen), f"{SCRIPT.name}:{line}: not in the schema: {seen}"
 
 
 @pytest.mark.process

@@ -13,6 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 from qcore.cli.demo.processes import LocalCluster
 from qcore.transport.limits import TransportLimits
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, REGISTRY
+from tests.docs.test_wire_reference import validator
 from tests.transport.support.endpoints import CODEC
 from tests.transport.support.wire_examples import WIRE_DOCUMENT, Block, blocks, fill_in, matches
 
@@ -48,6 +49,7 @@ class Reader:
             seen = self._receive(block.connection)
             expected = json.loads(block.text)
             assert matches(expected, seen, self._names), f"wire.md:{block.line}: {seen}"
+            assert validator().is_valid(seen), f"wire.md:{block.line}: not in the schema: {seen}"
 
     def close(self) -> None:
         self._stack.close()
