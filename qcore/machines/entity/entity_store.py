@@ -173,7 +173,7 @@ class EntityStore:
             BadRequest: the query is malformed or would change the state.
             NameTooLong: the name of a type or field in it is too long.
         """
-        transaction = Transaction(self._records, 0, 0, sparse=True)
+        transaction = Transaction(self._records, 0, 0, sparse=True, keeps_kinds=True)
         if query.startswith(_STORE_REQUEST):
             text, _ = _attempt_store_request(transaction, query, only_reads=True)
         else:

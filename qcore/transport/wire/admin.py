@@ -123,7 +123,7 @@ class UpgradeMachine:
 
 @dataclass(slots=True)
 class ActiveVersion:
-    """The cluster version, see `qcore.core.version.ClusterVersion`."""
+    """The active version of the cluster: its apply rules, and the name and version of its state machine."""
 
     rules: VersionNumber
     machine: str

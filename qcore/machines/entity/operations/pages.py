@@ -116,7 +116,11 @@ def _types(transaction: Transaction, body: PageBody) -> str:
 
 def _segments(path: str | list[str]) -> list[str]:
     segments = path.split("/") if isinstance(path, str) else path
-    if not segments or "" in segments:
+    if not segments:
+        raise BadRequest(
+            "path: the list is empty; it must name the entities from the top level down"
+        )
+    if "" in segments:
         raise BadRequest(
             f"path: {quoted('/'.join(segments))} has an empty segment; write it like Root/Users/Admin, or as a list of "
             "names"

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.errors import BadPath, ResponseTooLarge
+from qcore.errors import BadPath, ResponseTooLarge, StoreError
 from qcore.machines.entity.indirection import Target, resolve
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import FieldRequest, ReadBody, WriteBody
@@ -67,14 +67,19 @@ def update_entity(
     writes = is_part or any("Write" in request for request in requests)
     bound = MAX_WRITE_RESPONSE_BYTES if writes and transaction.sparse else MAX_RESPONSE_BYTES
     room = bound
-    for request in requests:
-        transaction.count(1)
-        if "Read" in request:
-            field = _read(transaction, request["Read"], room)
-        else:
-            field = _write(transaction, request["Write"])
-        room = _take(transaction, room, bound, field)
-        fields.append(field)
+    try:
+        for request in requests:
+            transaction.count(1)
+            if "Read" in request:
+                field = _read(transaction, request["Read"], room)
+            else:
+                field = _write(transaction, request["Write"])
+            room = _take(transaction, room, bound, field)
+            fields.append(field)
+    except StoreError as error:
+        if len(requests) > 1 and transaction.store_rules:
+            error.args = (f"{_place(len(fields), requests[len(fields)])}: {error}",)
+        raise
     # Only now: a request that fails builds no text.
     return [
         _item("Read", request["Read"], field)
@@ -82,6 +87,16 @@ def update_entity(
         else _item("Write", request["Write"], field)
         for request, field in zip(requests, fields, strict=True)
     ]
+
+
+def _place(position: int, request: FieldRequest) -> str:
+    """Which request of a list failed."""
+    kind, name = (
+        ("Read", request["Read"]["field_type"])
+        if "Read" in request
+        else ("Write", request["Write"]["field_type"])
+    )
+    return f"request {position} of the list (from 0), {kind} of {quoted(name)}"
 
 
 def _take(transaction: Transaction, room: int, bound: int, field: Field) -> int:

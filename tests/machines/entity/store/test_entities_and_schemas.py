@@ -201,3 +201,19 @@ def test_the_new_commands_mean_nothing_under_earlier_rules() -> None:
 def test_cycles_and_unknown_parents_are_rejected(bad: dict[str, Any], why: str) -> None:
     harness = StoreHarness(OBJECT, FOLDER, USER)
     assert why in harness.error("StoreSetEntitySchema", schema=bad)
+
+
+@pytest.mark.parametrize("rules", [3, 4])
+def test_an_error_names_the_request_of_a_list(rules: int) -> None:
+    harness = StoreHarness(OBJECT, USER, rules=rules)
+    user = harness.create("User")
+    full = write(user, "Age", {"Int": 2**63 - 1})
+    more = write(user, "Age", {"Int": 1}, adjust_behavior="Add")
+    place = "" if rules == 3 else 'request 1 of the list (from 0), Write of "Age": '
+    text = harness.send("UpdateEntity", request=[full, more])["error"]
+    assert text == f"{place}the result does not fit into the 64 bits of an Int"
+    text = harness.send("UpdateEntity", request=[write(user, "Nope", {"Int": 1})])["error"]
+    assert "of the list" not in text
+    reads = [read(user, "Age"), read(user, "Nope")]
+    text = harness.send("UpdateEntity", request=reads)["error"]
+    assert text.startswith('request 1 of the list (from 0), Read of "Nope": ')

@@ -58,8 +58,9 @@ def test_a_path_must_be_whole_and_unambiguous() -> None:
     harness = people()
     for name in ("Root", "x", "x"):
         harness.create("Folder", None, name)
-    for path in ("", "Root/", "/Root", "Root//x", [], ["Root", ""]):
+    for path in ("", "Root/", "/Root", "Root//x", ["Root", ""]):
         assert "empty segment" in harness.error("StoreFindByPath", path=path)
+    assert "the list is empty" in harness.error("StoreFindByPath", path=[])
     text = harness.error("StoreFindByPath", path="x")
     assert "several entities are there, such as Folder$" in text
 
