@@ -38,6 +38,8 @@ from qcore.machines.state_digest import StateDigest, digest_term
 
 #: How many positions of children are freed in one step.
 _FREED_PER_STEP: Final = 2048
+#: So many of one list at most: about a millisecond.
+_MOST_FREED: Final = 16_384
 #: How many changed parts of records may wait for the next digest.
 MAX_DIRTY: Final = 8192
 _MASK: Final = (1 << 256) - 1
@@ -175,7 +177,8 @@ class Records:
         # Free more if there is more, so that it does not accumulate; this still costs far less than its creation.
         for _ in range(1 + len(self._discarded) // 4):
             child_positions = self._discarded[-1]
-            for _ in range(min(len(child_positions), _FREED_PER_STEP + len(child_positions) // 4)):
+            count = min(_FREED_PER_STEP + len(child_positions) // 4, _MOST_FREED)
+            for _ in range(min(len(child_positions), count)):
                 child_positions.popitem()
             if not child_positions:
                 self._discarded.pop()
