@@ -85,7 +85,7 @@ class Transaction:
 
     @property
     def store_rules(self) -> bool:
-        """Whether what apply rules 4 brought holds. Only for what changes the state."""
+        """Whether what apply rules 4 brought holds: from those rules on, and for a query."""
         return self._keeps_kinds
 
     def count(self, operations: int) -> None:

@@ -139,9 +139,8 @@ class CatchUp:
                 for watch in [*current.watches.get(topic, {}).values()]:
                     if place > watch.after:
                         if cost >= budget and notified:
-                            return (
-                                cost  # the next step continues with the other watches of the change
-                            )
+                            # The next step continues with the other watches of the change.
+                            return cost
                         notified = True
                         watch.after = place
                         cost += max(1, self._notify(watch, entry.index, sequence, change))

@@ -133,3 +133,17 @@ def test_a_list_from_older_rules_works_under_new_ones() -> None:
     assert other.state_hash() == harness.store.state_hash()
     assert harness.send("DeleteEntity", entity_id=folder) == {"error": None}
     assert not any(harness.exists(one) for one in users)
+
+
+def test_changes_ignores_an_equal_list_of_children() -> None:
+    harness = people()
+    root = harness.create("Folder")
+    users = [harness.create("User", root) for _ in range(3)]
+    before = harness.store.state_hash()
+    same = write(root, "Children", {"EntityList": users}, push_condition="Changes")
+    harness.update(same)
+    assert harness.store.state_hash() == before
+    assert not harness.store.last_changes()
+    other = write(root, "Children", {"EntityList": users[::-1]}, push_condition="Changes")
+    harness.update(other)
+    assert harness.value(root, "Children") == {"EntityList": users[::-1]}

@@ -26,6 +26,7 @@ from qcore.machines.entity.state.field_values import (
     check_size,
     id_from_json,
     id_to_json,
+    ids_of,
     optional_id_from_json,
     same_value,
     size_estimate,
@@ -91,12 +92,8 @@ def update_entity(
 
 def _place(position: int, request: FieldRequest) -> str:
     """Which request of a list failed."""
-    kind, name = (
-        ("Read", request["Read"]["field_type"])
-        if "Read" in request
-        else ("Write", request["Write"]["field_type"])
-    )
-    return f"request {position} of the list (from 0), {kind} of {quoted(name)}"
+    kind, body = ("Read", request["Read"]) if "Read" in request else ("Write", request["Write"])
+    return f"request {position} of the list (from 0), {kind} of {quoted(body['field_type'])}"
 
 
 def _take(transaction: Transaction, room: int, bound: int, field: Field) -> int:
@@ -130,7 +127,7 @@ def _item(kind: str, request: ReadBody | WriteBody, field: Field) -> str:
         # An object for each id, only to turn it into text, would take many times as long.
         before, after = to_json(request["field_type"]).decode() + ',"value":', "null"
         start = text.index(before + after) + len(before)
-        ids = f'{{"EntityList":{ids_text(_ids(field.value))}}}'
+        ids = f'{{"EntityList":{ids_text(ids_of(field.value))}}}'
         text = text[:start] + ids + text[start + len(after) :]
     return text
 
@@ -142,7 +139,7 @@ def _read(transaction: Transaction, read: ReadBody, room: int) -> Field:
         return field
     start, stop = target.part
     # Read at most one id more than the response can hold.
-    part = slice_of(_ids(field.value), start, min(stop, start + room // LEAST_ID_BYTES + 1))
+    part = slice_of(ids_of(field.value), start, min(stop, start + room // LEAST_ID_BYTES + 1))
     transaction.count(len(part) // IDS_READ_PER_STEP)
     return field._replace(value=Value("EntityList", part))
 
@@ -178,7 +175,7 @@ def _write_children(
     transaction: Transaction, write: WriteBody, target: Target, written: Value, old: Field
 ) -> Field:
     """Write the list of children, whose length is unbounded, so process only the ids in the request."""
-    ids, held = tuple(_ids(written)), _ids(old.value)
+    ids, held = tuple(ids_of(written)), ids_of(old.value)
     entity, behavior = target.entity, write["adjust_behavior"]
     transaction.count(len(ids) // IDS_PER_STEP)
     unchanged = write["push_condition"] == "Changes"
@@ -203,13 +200,3 @@ def _time_and_writer(transaction: Transaction, write: WriteBody) -> tuple[int, E
         transaction.time_ns if time is None else time_from_json(time),
         optional_id_from_json(writer),
     )
-
-
-def _ids(value: Value) -> tuple[EntityId, ...] | ChildList:
-    """The content of a list of entities."""
-    data = value.data
-    if isinstance(data, ChildList):
-        return data
-    assert isinstance(data, tuple), "a list of entities is a ChildList or a tuple"
-    assert not isinstance(data, EntityId), "a reference is not a list"
-    return data

@@ -95,6 +95,14 @@ def measured(value: Value) -> Value:
     return large
 
 
+def ids_of(value: Value) -> tuple[EntityId, ...] | ChildList:
+    """The content of a list of entities."""
+    data = value.data
+    assert isinstance(data, ChildList | tuple), "a list of entities is a ChildList or a tuple"
+    assert not isinstance(data, EntityId), "a reference is not a list"
+    return data
+
+
 def same_value(one: Value, other: Value) -> bool:
     """Whether two values are equal. Compares large values by their digests."""
     if isinstance(one, LargeValue) and isinstance(other, LargeValue):

@@ -26,6 +26,7 @@ from qcore.machines.entity.state.field_values import (
     SMALL_BYTES,
     Value,
     id_to_json,
+    ids_of,
     same_value,
     value_bytes,
     value_to_json,
@@ -100,9 +101,8 @@ class FieldChanged:
             return _CHANGE_BYTES + _held_bytes(new)
         old = self.old.value
         if type(new) is type(old) is Value and new.kind == old.kind != "EntityList":
-            return (
-                _CHANGE_BYTES + 2 * SMALL_BYTES
-            )  # as `value_bytes`, faster: each write comes here
+            # As `value_bytes` says, but faster: each write comes here.
+            return _CHANGE_BYTES + 2 * SMALL_BYTES
         if (
             isinstance(old.data, ChildList)
             and isinstance(new.data, ChildList)
@@ -118,7 +118,7 @@ class FieldChanged:
             return True
         old, new = self.old.value, self.new.value
         if isinstance(old.data, ChildList) or isinstance(new.data, ChildList):
-            return old.kind != new.kind or not same_ids(_ids(old), _ids(new))
+            return old.kind != new.kind or not same_ids(ids_of(old), ids_of(new))
         return not same_value(old, new)
 
     def body_for(self, field_type: str) -> str:
@@ -189,13 +189,6 @@ class EntityDeleted:
 
 
 EntityChange = FieldChanged | EntityDeleted
-
-
-def _ids(value: Value) -> tuple[EntityId, ...] | ChildList:
-    data = value.data
-    assert isinstance(data, ChildList | tuple), "a list of entities"
-    assert not isinstance(data, EntityId), "a reference is not a list"
-    return data
 
 
 def _held_bytes(value: Value) -> int:
