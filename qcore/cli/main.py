@@ -29,7 +29,12 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "qcore.cli.cluster.snapshot",
         "Back up a cluster's state to a file, and check such a file.",
     ),
-    "export": ("qcore.cli.cluster.export", "Write a cluster's state as a topology file."),
+    "export": ("qcore.cli.store.export", "Write a cluster's state as a topology file."),
+    "entity": (
+        "qcore.cli.store.entity",
+        "Read, write, create, find, move and delete entities.",
+    ),
+    "schema": ("qcore.cli.store.schema", "Show and set the types of entities."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
     "sim": ("qcore.cli.sim.scenarios", "Run scenarios in the deterministic simulator."),
