@@ -30,6 +30,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "Back up a cluster's state to a file, and check such a file.",
     ),
     "export": ("qcore.cli.cluster.export", "Write a cluster's state as a topology file."),
+    "log": ("qcore.cli.log.log", "Show what is in a node's log and snapshot."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
     "sim": ("qcore.cli.sim.scenarios", "Run scenarios in the deterministic simulator."),
