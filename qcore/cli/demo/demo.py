@@ -162,7 +162,6 @@ def initialise(endpoints: Sequence[str], members: Sequence[tuple[int, str]]) -> 
         async with Client(endpoints) as client:
             await client.init(members)
             metrics = await client.get_metrics()
-            cluster_id: str = metrics["qcore"]["cluster_id"]
-            return cluster_id
+            return str(metrics["qcore"]["cluster_id"])
 
     return asyncio.run(work())
