@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, free_ports, wait_for
+from qcore.processes import ProcessCluster, free_ports, wait_for
 from tests.checkout import CHECKOUT
 from tests.process.support.wire_client import WireClient, string_schema
 
@@ -32,7 +32,7 @@ def test_the_demo_passes(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) < 50
 
 
-def test_the_example_client_moves_money(ready_cluster: LocalCluster) -> None:
+def test_the_example_client_moves_money(ready_cluster: ProcessCluster) -> None:
     done = subprocess.run(
         [sys.executable, "examples/client.py", *ready_cluster.endpoints],
         capture_output=True,
