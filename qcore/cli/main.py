@@ -35,6 +35,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "Read, write, create, find, move and delete entities.",
     ),
     "schema": ("qcore.cli.store.schema", "Show and set the types of entities."),
+    "log": ("qcore.cli.log.log", "Show what is in a node's log and snapshot."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
     "sim": ("qcore.cli.sim.scenarios", "Run scenarios in the deterministic simulator."),
