@@ -40,6 +40,7 @@ ARGUMENTS = {
     "entity set": ["User$1", "A=1"],
     "schema get": ["User"],
     "schema set": [str(CHECKOUT / "examples" / "topology.yaml")],
+    "load": [str(CHECKOUT / "examples" / "topology.yaml")],
     "member add": ["4=127.0.0.1:1"],
     "member demote": ["1"],
     "member promote": ["1"],
