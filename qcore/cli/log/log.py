@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -154,11 +153,13 @@ def _quiet_interrupt() -> Iterator[None]:
     def on_signal(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, on_signal)
+    before = signal.signal(signal.SIGTERM, on_signal)
     try:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_new(follower: LogFollower, printer: LogPrinter, last: int) -> None:
@@ -191,7 +192,7 @@ def _show_snapshot(
             f"{data_dir} has no snapshot yet: the whole log is there (`qcore log dump` without --snapshot)"
         )
     if full:
-        escape = os.isatty(sys.stdout.fileno())
+        escape = sys.stdout.isatty()
         for part in reader.snapshot_parts(stored):
             # A terminal obeys control codes; a file gets the text as it is.
             sys.stdout.write(

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from qcore.errors import StorageError
 from qcore.files import open_regular
 from qcore.storage.io_errors import error_from_os
 from qcore.storage.sqlite.database import PAGE_SIZE, check_header
@@ -104,6 +105,9 @@ class PageView:
                 self._wal = _open(self._wal_path)
             self._before = self._state()
             self._read_index(verify)
+        except FileNotFoundError:
+            self.close()
+            raise StorageError(f"{path} is gone: it was removed while it was read") from None
         except OSError as error:
             self.close()
             raise error_from_os(error, f"read {path}") from error

@@ -64,7 +64,7 @@ def test_every_reading_is_sound(tmp_path: Path) -> None:
 def test_a_reading_is_repeated_if_the_node_wrote_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The node fills its write-ahead file anew between two pages of the first reading."""
+    """The node fills its write-ahead file again between two pages of the first reading."""
     storage = SqliteStorage.open(tmp_path, NODE_ID, wal_bytes=60_000)
     storage.write([SaveHardState(1, HardState(3))])
     storage.write([AppendLog(2, [command(index, size=900) for index in range(1, 31)])])
