@@ -7,10 +7,10 @@ import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Final
 
 from qcore.cli.log.entry_text import describe_entry, describe_membership, describe_version
+from qcore.cli.options import OutputFormat
 from qcore.core.entry import Entry
 from qcore.display import printable
 from qcore.storage.live.log_reader import StoredLog
@@ -23,14 +23,6 @@ _FIELDS: Final = ("index", "term", "time", "kind", "what")
 _TABLE_LINE: Final = "{:>8}  {:>5}  {:<24}  {:<10}  {}"
 
 
-class LogFormat(StrEnum):
-    """The format of the log on stdout."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
 class LogPrinter:
     """Prints rows in one format, each without delay.
 
@@ -39,9 +31,9 @@ class LogPrinter:
         full: a table shows the whole text of an entry. The other formats always do.
     """
 
-    def __init__(self, output: LogFormat, *, full: bool) -> None:
+    def __init__(self, output: OutputFormat, *, full: bool) -> None:
         self._output = output
-        self._limit = _UNLIMITED if full or output is not LogFormat.table else _SHOWN_CHARS
+        self._limit = _UNLIMITED if full or output is not OutputFormat.table else _SHOWN_CHARS
         self._csv = csv.writer(sys.stdout, lineterminator="\n")
         #: Name of the state machine, as far as the snapshot and the entries name it.
         self._machine = ""
@@ -51,9 +43,9 @@ class LogPrinter:
         if log.snapshot is not None:
             self._machine = log.snapshot.meta.version.machine
         facts = _facts(log)
-        if self._output is LogFormat.json:
+        if self._output is OutputFormat.json:
             self._line(json.dumps({"kind": "log", **facts}))
-        elif self._output is LogFormat.csv:
+        elif self._output is OutputFormat.csv:
             self._csv.writerow(_FIELDS)
             sys.stdout.flush()
         else:
@@ -77,12 +69,12 @@ class LogPrinter:
 
     def _row(self, row: _Row, data: dict[str, object]) -> None:
         values = (row.index, row.term, row.time, row.kind, row.what)
-        if self._output is LogFormat.json:
+        if self._output is OutputFormat.json:
             self._line(json.dumps({**dict(zip(_FIELDS, values, strict=True)), **data}))
             return
         what = printable(row.what, self._limit)
         shown = ["" if value is None else str(value) for value in (*values[:-1], what)]
-        if self._output is LogFormat.csv:
+        if self._output is OutputFormat.csv:
             self._csv.writerow(shown)
             sys.stdout.flush()
         else:
