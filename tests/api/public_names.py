@@ -242,7 +242,6 @@ from qcore.node import (
     EntityApplication,
     Node,
     NodeConfig,
-    NodeLog,
     Operation,
     TextApplication,
     TransportLimits,
