@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -146,9 +147,11 @@ class Node:
             parts.metrics.lines_dropped = {"trace": files.trace_lines_dropped}
             address = await parts.start()
         except BaseException:
-            if parts is not None:
-                await parts.abandon()
-            await _close(files, disk_hung=parts is not None and parts.disk_hung)
+            try:
+                if parts is not None:
+                    await parts.abandon()
+            finally:
+                await _close(parts, files)
             raise
         self._callbacks.start()
         self._opened = _Opened(parts, files, address, Client([str(_reachable(address))]))
@@ -157,7 +160,7 @@ class Node:
         )
 
     async def stop(self) -> None:
-        """End the callbacks, transfer the leadership, reject new requests, wait for those in progress, close the data.
+        """End the callbacks, transfer the leadership, wait for the requests in progress, and close everything.
 
         It may be called again, and then raises the same error. If the caller is cancelled, the node stops nevertheless.
 
@@ -178,15 +181,16 @@ class Node:
 
     async def _end(self, opened: _Opened) -> None:
         parts = opened.parts
-        try:
-            await self._callbacks.stop()
-            await parts.stop()
-        finally:
-            await opened.client.close()
-            await parts.stop_writer()
-            await _close(opened.files, disk_hung=parts.disk_hung)
-            self._log.report_suppressed(all_of_them=True)
-            self._stopped.set()
+        # The steps run from the last to the first, and each runs even if another one raises.
+        async with AsyncExitStack() as steps:
+            steps.callback(self._stopped.set)
+            steps.callback(self._log.report_suppressed, all_of_them=True)
+            steps.push_async_callback(_close, parts, opened.files)
+            steps.push_async_callback(parts.stop)
+            steps.push_async_callback(
+                opened.client.close
+            )  # the node passes on the end of its session
+            steps.push_async_callback(self._callbacks.stop)
         if parts.disk_hung:
             raise StorageError(
                 f"{self._config.data_dir}: the disk made no progress, so the log is still open; end the process to "
@@ -282,10 +286,12 @@ def _reachable(bound: str) -> Address:
     return Address("::1" if ":" in address.host else "127.0.0.1", address.port)
 
 
-async def _close(files: NodeFiles, *, disk_hung: bool) -> None:
-    """Close the files. The trace is closed in a thread, because it may wait for a slow file."""
+async def _close(parts: ReplicaNode | None, files: NodeFiles) -> None:
+    """End the disk thread, and close the files."""
     try:
-        if not disk_hung:
+        if parts is not None:
+            await parts.stop_writer()
+        if parts is None or not parts.disk_hung:
             files.storage.close()
     finally:
-        await asyncio.to_thread(files.close_trace)
+        await asyncio.to_thread(files.close_trace)  # it may wait for a slow file

@@ -271,13 +271,12 @@ class ReplicaNode:
         self._log.info("stopped")
 
     async def abandon(self) -> None:
-        """Close what a `start` that raised has opened."""
+        """Close what a `start` that raised has opened, except the disk thread: see `stop_writer`."""
         self._stopping = True
         self._driver.stop()
         await self._server.stop()
         self._peers.stop()
         await self._pool.close()
-        await self.stop_writer()
 
     async def stop_writer(self) -> None:
         """End the disk thread. The storage may be closed only after this, however the node ends. Idempotent."""

@@ -39,11 +39,12 @@ class ProgramLog(NodeLog):
             more = admitted
         if more:
             fields = {**fields, "more_like_this": more}
-        self.logger.log(level, "%s", log_text(self, event, fields))
+        # The record names the place that logs: the caller of `info`, `warning` and so on.
+        self.logger.log(level, "%s", log_text(self, event, fields), stacklevel=3)
 
     def bug(self, event: str, error: BaseException) -> None:
         """Log at level error, with the traceback."""
-        self.logger.error("%s", log_text(self, event, {}), exc_info=error)
+        self.logger.error("%s", log_text(self, event, {}), exc_info=error, stacklevel=2)
 
     def report_suppressed(self, *, all_of_them: bool = False) -> None:
         """Log how many lines were left out of each kind that has ended, or of all kinds."""
