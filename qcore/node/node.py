@@ -14,11 +14,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
-
-from pydantic import JsonValue
+from typing import Self, cast
 
 from qcore.client.client import Client
+from qcore.client.methods.metrics_types import Metrics
 from qcore.errors import StorageError
 from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
@@ -253,9 +252,9 @@ class Node:
         """Why this node is no longer a member of its cluster, or None. Stop such a node."""
         return self._running.parts.removal_reason
 
-    def metrics(self) -> dict[str, JsonValue]:
+    def metrics(self) -> Metrics:
         """The metrics object, as in `/status` and `Client.get_metrics`."""
-        return self._running.parts.metrics_object()
+        return cast("Metrics", self._running.parts.metrics_object())
 
     @property
     def _is_stopped(self) -> bool:

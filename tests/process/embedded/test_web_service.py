@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import free_ports, wait_for
+from qcore.processes import free_ports, wait_for
 from tests.checkout import CHECKOUT, EXAMPLES
 
 pytestmark = pytest.mark.process
