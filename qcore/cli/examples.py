@@ -27,6 +27,7 @@ app = typer.Typer(
 _NEEDED = (
     (("ipykernel",), "notebook", "elections.ipynb"),
     (("pytest", "hypothesis"), "testing", "test_json_storage.py"),
+    (("starlette", "uvicorn"), "web", "web_service.py"),
 )
 
 
