@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import qcore
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from qcore.sim import run_scenario
 from tests.checkout import CHECKOUT, SCENARIOS
 from tests.packaging.installation import Installation, copy_sources, install
@@ -62,7 +62,7 @@ def test_the_copied_client_talks_to_an_installed_node(
     installed: Installation, examples: Path, tmp_path: Path
 ) -> None:
     start_script = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
-    with LocalCluster(tmp_path, 1, environment={"PYTHONPATH": ""}) as cluster:
+    with ProcessCluster(tmp_path, 1, environment={"PYTHONPATH": ""}) as cluster:
         cluster.nodes[1].program = ("-c", start_script, str(installed.script))
         cluster.start()
         (endpoint,) = cluster.endpoints

@@ -203,8 +203,8 @@ def test_an_init_without_a_majority_says_why_and_writes_nothing(tmp_path: Path) 
                 NotCaughtUp, match=r"cannot connect to 127\.0\.0\.1:1.*removed again"
             ):
                 await client._request_leader("AddLearner", fields)
-            nodes = (await client.get_metrics())["membership_config"]["membership"]["nodes"]
-            assert list(nodes) == ["1"]
+            members = (await client.get_metrics())["membership_config"]["membership"]["nodes"]
+            assert list(members) == ["1"]
             await client.close()
 
     asyncio.run(scenario())
