@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,7 +77,7 @@ def example_files() -> list[Path]:
         path
         for folder in folders
         for path in sorted(folder.iterdir())
-        if path.suffix in {".py", ".toml", ".yaml", ".ipynb"}
+        if path.suffix in {".html", ".py", ".toml", ".yaml", ".ipynb"}
         and not path.name.startswith(("_", "."))
     ]
 
@@ -105,13 +106,19 @@ def copy_examples(directory: Path) -> list[Path]:
 
 
 def summary_of(path: Path) -> str:
-    """The first line of a program's docstring, of a notebook's text, or of another file's summary or comment."""
+    """The first line of a program's docstring or of a notebook's text; the description of a page.
+
+    For another file its summary or first comment.
+    """
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     if path.suffix == ".ipynb":
         first: str = json.loads(text)["cells"][0]["source"][0]
         return first.lstrip("# ").rstrip()
+    if path.suffix == ".html":
+        found = re.search('<meta name="description" content="([^"]*)">', text)
+        return found[1] if found else ""
     for line in text.splitlines():
         for start in ("# ", "summary: "):
             if line.startswith(start):

@@ -30,6 +30,7 @@ def test_the_examples_include_each_kind() -> None:
         "counter_machine.py",
         "counter_partition.yaml",
         "elections.ipynb",
+        "entity_tree.html",
         "json_storage.py",
         "node.toml",
         "topology.yaml",
