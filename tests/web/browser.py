@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 from websockets.sync.client import connect
 
-from qcore.cli.demo.processes import wait_for
+from qcore.processes import wait_for
 
 #: The program, by the names that distributions give it; None if there is none.
 CHROMIUM: Final = next(
@@ -75,7 +75,7 @@ class Browser:
             with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
                 targets = json.load(answer)
             found = [each for each in targets if each["type"] == "page"]
-            return found[0]["webSocketDebuggerUrl"] if found else ""
+            return str(found[0]["webSocketDebuggerUrl"]) if found else ""
 
         return wait_for(page, 30, "the browser's page")
 
