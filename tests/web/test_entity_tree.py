@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, free_ports
+from qcore.processes import ProcessCluster, free_ports
 from tests.checkout import EXAMPLES
 from tests.docs.test_wire_reference import validator
 from tests.process.support.wire_client import WireClient, string_schema, write_field
@@ -52,10 +52,10 @@ def site() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def cluster(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
     """One node that lets in the pages of the site. It has no cluster yet."""
     arguments = ("--allow-origin", site, "--topology", TOPOLOGY)
-    with LocalCluster(tmp_path_factory.mktemp("node"), 1, arguments) as nodes:
+    with ProcessCluster(tmp_path_factory.mktemp("node"), 1, arguments) as nodes:
         nodes.start()
         yield nodes
     assert "Traceback" not in nodes.nodes[1].log_text()
@@ -79,7 +79,7 @@ def browser(running_browser: Browser) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, site: str, cluster: LocalCluster) -> Browser:
+def page(browser: Browser, site: str, cluster: ProcessCluster) -> Browser:
     """The page with the whole tree of the topology."""
     with WireClient(cluster.endpoints[0]) as client:
         if client.ask("GetMetrics")["qcore"]["cluster_id"] is None:
@@ -117,7 +117,7 @@ def write(client: WireClient, path: str, field: str, value: object) -> None:
 
 
 def test_a_page_that_may_not_connect_says_what_to_do(
-    browser: Browser, site: str, cluster: LocalCluster
+    browser: Browser, site: str, cluster: ProcessCluster
 ) -> None:
     other = site.replace("127.0.0.1", "localhost")  # another origin, the same server
     browser.open(page_of(other, cluster.endpoints[0]))
@@ -134,7 +134,7 @@ def test_a_page_that_may_not_connect_says_what_to_do(
 
 
 def test_the_page_waits_for_a_cluster_and_shows_its_tree(
-    browser: Browser, site: str, cluster: LocalCluster, tmp_path: Path
+    browser: Browser, site: str, cluster: ProcessCluster, tmp_path: Path
 ) -> None:
     browser.open(page_of(site, cluster.endpoints[0]))
     browser.wait_text("node 1 has no cluster yet; run qcore cluster init")
@@ -154,7 +154,7 @@ def test_the_page_waits_for_a_cluster_and_shows_its_tree(
     assert (tmp_path / "page.png").stat().st_size > 10_000
 
 
-def test_what_another_client_writes_appears(page: Browser, cluster: LocalCluster) -> None:
+def test_what_another_client_writes_appears(page: Browser, cluster: ProcessCluster) -> None:
     with WireClient(cluster.endpoints[0]) as client:
         page.wait(f"{row('Lobby lamp')}.innerText.includes('80')")
         write(client, "Root/Building/Lobby/Lobby lamp", "Brightness", {"Int": 35})
@@ -176,7 +176,7 @@ def test_what_another_client_writes_appears(page: Browser, cluster: LocalCluster
         page.wait(row("Ada"))
 
 
-def test_entities_come_and_go(page: Browser, cluster: LocalCluster) -> None:
+def test_entities_come_and_go(page: Browser, cluster: ProcessCluster) -> None:
     with WireClient(cluster.endpoints[0]) as client:
 
         def create(typ: str, name: str, parent: object) -> Any:
@@ -210,7 +210,7 @@ def test_entities_come_and_go(page: Browser, cluster: LocalCluster) -> None:
         page.wait("document.querySelector('[data-key^=\"Bare$\"]')", 30)
 
 
-def test_a_long_list_is_shown_in_parts(page: Browser, cluster: LocalCluster) -> None:
+def test_a_long_list_is_shown_in_parts(page: Browser, cluster: ProcessCluster) -> None:
     with WireClient(cluster.endpoints[0]) as client:
         users = entity(client, "Root/Users")
         requests = [
@@ -225,7 +225,9 @@ def test_a_long_list_is_shown_in_parts(page: Browser, cluster: LocalCluster) -> 
         page.wait(f"{row('Ada')} && !{row('user 0')} && !{row('user 299')}")
 
 
-def test_the_page_resumes_after_the_death_of_its_node(page: Browser, cluster: LocalCluster) -> None:
+def test_the_page_resumes_after_the_death_of_its_node(
+    page: Browser, cluster: ProcessCluster
+) -> None:
     node = cluster.nodes[1]
     page.wait("link.watches.size === link.tokens.size && link.watches.size > 3")
     page.run("window.before = document.querySelector('[data-key]')")
@@ -253,7 +255,7 @@ def test_the_page_resumes_after_the_death_of_its_node(page: Browser, cluster: Lo
     assert not any("StoreGetCompleteEntitySchema" in each for each in page.sent)
 
 
-def test_the_page_reads_a_restored_snapshot(page: Browser, cluster: LocalCluster) -> None:
+def test_the_page_reads_a_restored_snapshot(page: Browser, cluster: ProcessCluster) -> None:
     with WireClient(cluster.endpoints[0]) as client:
         name, value = client.exchange({"StoreTakeSnapshot": {"id": "s"}})
         assert name == "StoreTakeSnapshotResponse"
