@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -55,12 +54,12 @@ FullOption = Annotated[
 def dump(
     data_dir: DataDirOption,
     first: Annotated[
-        int, typer.Option("--from", min=1, metavar="INDEX", help="The first entry to show.")
+        int, typer.Option("--first", min=1, metavar="INDEX", help="The first entry to show.")
     ] = 1,
     last: Annotated[
         int | None,
         typer.Option(
-            "--to", min=1, metavar="INDEX", help="The last entry to show. Default: the newest."
+            "--last", min=1, metavar="INDEX", help="The last entry to show. Default: the newest."
         ),
     ] = None,
     snapshot: Annotated[
@@ -80,13 +79,15 @@ def dump(
     The newest entries may not be committed: the commit index that the node has stored may be behind.
     Entries before the first index are only in the snapshot.
 
+    With -o json, the first line is an object about the node, and each other line is an entry.
+
     Exit code 5: something is damaged. The sound entries are shown.
     """
     from qcore.cli.log.follow import LogFollower
     from qcore.storage.live.log_reader import LogReader
 
     if last is not None and last < first:
-        raise ConfigError(f"--to {last} is before --from {first}: give a later entry")
+        raise ConfigError(f"--last {last} is before --first {first}: give a later entry")
     with _quiet_interrupt():
         reader = LogReader(data_dir)
         log = reader.describe()
@@ -121,6 +122,8 @@ def tail(
     The newest entries may not be committed. If the node replaces entries, a line of kind `replaced`
     says from which one on. A restart of the node and the compaction of its log do not end --follow.
 
+    With -o json, the first line is an object about the node, and each other line is an entry.
+
     Exit code 5: something is damaged, or the directory was removed.
     """
     from qcore.cli.log.follow import LogFollower
@@ -147,11 +150,13 @@ def _quiet_interrupt() -> Iterator[None]:
     def on_signal(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, on_signal)
+    before = signal.signal(signal.SIGTERM, on_signal)
     try:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_new(follower: LogFollower, printer: LogPrinter, last: int) -> None:
@@ -184,7 +189,7 @@ def _show_snapshot(
             f"{data_dir} has no snapshot yet: the whole log is there (`qcore log dump` without --snapshot)"
         )
     if full:
-        escape = os.isatty(sys.stdout.fileno())
+        escape = sys.stdout.isatty()
         for part in reader.snapshot_parts(stored):
             # A terminal obeys control codes; a file gets the text as it is.
             sys.stdout.write(
