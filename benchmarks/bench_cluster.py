@@ -156,7 +156,7 @@ async def prepare(cluster: LocalCluster) -> dict[str, object]:
     async with Client(cluster.endpoints) as client:
         await client.init(cluster.members)
         await client.set_schema(schema)
-        return dict(await client.create_entity("Item", "item"))
+        return (await client.create_entity("Item", "item")).entity_id._asdict()
 
 
 def bench_qcore(seconds: float, profile: Path | None) -> list[Row]:

@@ -178,7 +178,7 @@ async def fill(cluster: LocalCluster, count: int) -> list[Json]:
         async def create() -> None:
             for number in numbers:
                 created = await client.create_entity("Pump", f"pump {number}")
-                entities.append(created)
+                entities.append(created.entity_id._asdict())
 
         await asyncio.gather(*(create() for _ in range(LOADING_IN_FLIGHT)))
         return entities

@@ -1,4 +1,4 @@
-"""A client of a running cluster: it sets a schema, creates entities, writes, reads, and handles an unknown outcome.
+"""A client of a running cluster: it sets a schema, creates entities, writes, reads, watches, and moves money.
 
 First start a node and initialise a cluster:
 
@@ -15,7 +15,7 @@ import asyncio
 import sys
 
 from qcore import Client, OutcomeUnknown, QcoreError
-from qcore.client import EntityId
+from qcore.client import Entity, WriteField
 
 
 def field(kind: str, name: str, default: object, rank: int) -> dict[str, object]:
@@ -34,11 +34,11 @@ ACCOUNT = {
 }
 
 
-async def deposit(client: Client, account: EntityId, amount: int) -> None:
-    """Add to a balance. After an unknown outcome do not simply repeat: that could add twice."""
+async def deposit(client: Client, account: Entity, amount: int) -> None:
+    """Add to a balance. The client repeats the write until it knows the outcome, and it takes effect once."""
     try:
-        await client.write(account, "Balance", {"Int": amount}, adjust_behavior="Add")
-    except OutcomeUnknown as error:
+        await client.write(account, "Balance", amount, adjust_behavior="Add")
+    except OutcomeUnknown as error:  # the cluster did not answer in time: look before you repeat
         balance = await client.read(account, "Balance")
         print(f"it is unknown whether {amount} was added ({error}); the balance is {balance}")
 
@@ -49,32 +49,20 @@ async def main(endpoints: list[str]) -> None:
         await client.set_schema(ACCOUNT)
         ada = await client.create_entity("Account", "ada")
         grace = await client.create_entity("Account", "grace")
-        print(f"created {ada['typ']}${ada['id']} and {grace['typ']}${grace['id']}")
+        print(f"created {ada.entity_id} and {grace.entity_id}")
 
         await asyncio.gather(*(deposit(client, ada, 10) for _ in range(10)))
 
         # One update is one log entry: both writes take effect, or neither.
-        await client.update([change(ada, 30, "Subtract"), change(grace, 30, "Add")])
+        await client.update(
+            [
+                WriteField(ada, "Balance", 30, adjust_behavior="Subtract"),
+                WriteField(grace, "Balance", 30, adjust_behavior="Add"),
+            ]
+        )
 
         for account in (ada, grace):
-            name = await client.read(account, "Name")
-            balance = await client.read(account, "Balance")
-            print(f"{name['String']} has {balance['Int']}")
-
-
-def change(account: EntityId, amount: int, how: str) -> dict[str, object]:
-    """A `Write` of the wire protocol."""
-    return {
-        "Write": {
-            "entity_id": dict(account),
-            "field_type": "Balance",
-            "value": {"Int": amount},
-            "push_condition": "Always",
-            "adjust_behavior": how,
-            "write_time": None,
-            "writer_id": None,
-        }
-    }
+            print(f"{account['Name']} has {await client.read(account, 'Balance')}")
 
 
 if __name__ == "__main__":

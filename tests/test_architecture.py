@@ -20,6 +20,7 @@ PACKAGE = CHECKOUT / "qcore"
 TOP_LEVEL: dict[str, set[str]] = {
     "__init__": {
         "qcore.client.client",
+        "qcore.client.sync_client",
         "qcore.core.raft",
         "qcore.errors",
         "qcore.lazy_names",

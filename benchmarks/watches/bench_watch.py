@@ -144,7 +144,7 @@ async def prepare(cluster: LocalCluster) -> list[Json]:
         await client.init(cluster.members)
         await client.set_schema({"entity_type": "Item", "inherit": None, "fields": fields})
         names = [f"item {number}" for number in range(ENTITIES)]
-        return [dict(await client.create_entity("Item", name)) for name in names]
+        return [(await client.create_entity("Item", name)).entity_id._asdict() for name in names]
 
 
 def resident_mb(node: NodeProcess) -> float:

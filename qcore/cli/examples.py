@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.output import show
 from qcore.errors import ConfigError
 from qcore.release import shipped_folder
 
@@ -37,13 +38,8 @@ def _group() -> None:
 @app.command(name="list")
 def list_examples(output: OutputOption = OutputFormat.table) -> None:
     """List the files that `qcore examples copy` copies, each with a summary."""
-    summaries = {path.name: summary_of(path) for path in example_files()}
-    if output is OutputFormat.json:
-        print(json.dumps([{"file": name, "summary": text} for name, text in summaries.items()]))
-        return
-    width = max(map(len, summaries))
-    for name, text in summaries.items():
-        print(f"{name:{width}}  {text}")
+    rows = [{"file": path.name, "summary": summary_of(path)} for path in example_files()]
+    show(output, rows, rows=rows)
 
 
 @app.command()
@@ -56,17 +52,20 @@ def copy(
             help="The directory for the files. It is created if it is missing.",
         ),
     ],
+    output: OutputOption = OutputFormat.table,
 ) -> None:
     """Copy the examples and notebooks to a directory.
 
     A file that is already there is not replaced: nothing is copied then.
     """
     copied = copy_examples(directory)
-    print(f"{len(copied)} files copied to {directory}")
+    lines = [f"{len(copied)} files copied to {directory}"]
     for modules, extra, what in _NEEDED:
         missing = [module for module in modules if find_spec(module) is None]
         if missing:
-            print(f"{what} needs {' and '.join(missing)}: pip install 'qcore-raft[{extra}]'")
+            lines.append(f"{what} needs {' and '.join(missing)}: pip install 'qcore-raft[{extra}]'")
+    body = [str(path) for path in copied]
+    show(output, body, rows=[{"file": path} for path in body], text="\n".join(lines))
 
 
 def example_files() -> list[Path]:

@@ -13,27 +13,104 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from qcore.client.client import Client, EntityId, Value
-    from qcore.client.session import ClientSession
+    from qcore.client.client import Client
+    from qcore.client.entity_values import (
+        DEFAULT,
+        Choice,
+        Entity,
+        EntityLike,
+        Field,
+        Timestamp,
+        Value,
+        WritableValue,
+        parse_id,
+    )
+    from qcore.client.methods.entity_methods import BulkResult, EntityPage
+    from qcore.client.methods.field_requests import (
+        BulkRequest,
+        Created,
+        CreateEntity,
+        DeleteEntity,
+        FieldRequest,
+        MoveEntity,
+        ReadField,
+        RenameEntity,
+        WriteField,
+    )
+    from qcore.client.methods.method_base import Consistency, ReadOptions, WriteOptions
+    from qcore.client.methods.schema_methods import TypePage
+    from qcore.client.sessions.session import ClientSession
     from qcore.client.snapshot_download import save_snapshot
+    from qcore.client.sync_client import SyncClient
+    from qcore.machines.entity.state.entity_id import EntityId
+    from qcore.transport.perform_options import Stale
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "qcore.client.client": (
-                "Client",
-                "EntityId",
-                "Value",
+            "qcore.client.client": ("Client",),
+            "qcore.client.methods.entity_methods": ("BulkResult", "EntityPage"),
+            "qcore.client.methods.field_requests": (
+                "BulkRequest",
+                "CreateEntity",
+                "Created",
+                "DeleteEntity",
+                "FieldRequest",
+                "MoveEntity",
+                "ReadField",
+                "RenameEntity",
+                "WriteField",
             ),
-            "qcore.client.session": ("ClientSession",),
+            "qcore.client.methods.method_base": ("Consistency", "ReadOptions", "WriteOptions"),
+            "qcore.client.methods.schema_methods": ("TypePage",),
+            "qcore.client.sessions.session": ("ClientSession",),
             "qcore.client.snapshot_download": ("save_snapshot",),
+            "qcore.client.sync_client": ("SyncClient",),
+            "qcore.client.entity_values": (
+                "DEFAULT",
+                "Choice",
+                "Entity",
+                "EntityLike",
+                "Field",
+                "Timestamp",
+                "Value",
+                "WritableValue",
+                "parse_id",
+            ),
+            "qcore.machines.entity.state.entity_id": ("EntityId",),
+            "qcore.transport.perform_options": ("Stale",),
         },
     )
 
 __all__ = [
+    "DEFAULT",
+    "BulkRequest",
+    "BulkResult",
+    "Choice",
     "Client",
     "ClientSession",
+    "Consistency",
+    "CreateEntity",
+    "Created",
+    "DeleteEntity",
+    "Entity",
     "EntityId",
+    "EntityLike",
+    "EntityPage",
+    "Field",
+    "FieldRequest",
+    "MoveEntity",
+    "ReadField",
+    "ReadOptions",
+    "RenameEntity",
+    "Stale",
+    "SyncClient",
+    "Timestamp",
+    "TypePage",
     "Value",
+    "WritableValue",
+    "WriteField",
+    "WriteOptions",
+    "parse_id",
     "save_snapshot",
 ]

@@ -10,9 +10,11 @@ from qcore.errors import (
     ChangeRefused,
     ConnectionLost,
     DeadlineExceeded,
+    ErrorReply,
     NotLeader,
     OutcomeUnknown,
     ProposalError,
+    RemoteProtocolError,
     TransportError,
 )
 from qcore.transport.address import Address
@@ -47,6 +49,46 @@ async def try_perform(
         rejection = decode_error(body["error"], body.get("detail"))
         if isinstance(rejection, ProposalError) or rejection.retryable:
             raise rejection
+    return response
+
+
+async def try_store(
+    send: SendOnce,
+    endpoint: Address,
+    name: str,
+    fields: Mapping[str, Json],
+    timeout_s: float,
+    *,
+    repeatable: bool,
+) -> Json:
+    """Send a message of the entity store; returns the `Ok` of the response, or a bare response.
+
+    Args:
+        send: sends a message.
+        endpoint: the node.
+        name: the message.
+        fields: its fields.
+        timeout_s: how long the attempt may take.
+        repeatable: whether the request may be sent again although its outcome is unknown.
+    """
+    try:
+        reply = await send(endpoint, name, fields, timeout_s)
+    except (OutcomeUnknown, ConnectionLost) as error:
+        if repeatable and "session" not in fields:
+            raise DeadlineExceeded(str(error)) from None
+        raise OutcomeUnknown(str(error)) from None
+    except ErrorReply as error:
+        # A message whose response is bare has no other place for an error of the cluster or the store.
+        detail = error.detail()
+        if detail.get("code") == RemoteProtocolError.code:
+            raise
+        raise decode_error(str(error), detail) from None
+    response = reply["response"]
+    if isinstance(response, dict):
+        if "Err" in response:
+            raise decode_error(response["Err"], reply.get("detail"))
+        if "Ok" in response:
+            return response["Ok"]
     return response
 
 

@@ -89,6 +89,7 @@ class RequestSender:
         *,
         repeatable: bool = False,
         any_node: bool = False,
+        timeout_s: float | None = None,
     ) -> _T:
         """Send to one node after the other, until one answers or rejects the request for a reason that does not pass.
 
@@ -97,10 +98,11 @@ class RequestSender:
             any_node: whether any node can answer. If so, the request does not wait behind those that need the leader.
             repeatable: whether to continue after an unknown outcome, because a repetition cannot apply the request
                 twice.
+            timeout_s: how long the request may take, with all its retries; None for the sender's timeout.
         """
         limit = self._any_node_limit if any_node else self._limit
         began = limit.begin()
-        deadline = began + self._timeout_s
+        deadline = began + (self._timeout_s if timeout_s is None else timeout_s)
         pause = _BACKOFF_FIRST_S
         unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
         answered: QcoreError | None = None
@@ -111,7 +113,7 @@ class RequestSender:
                 if not has_slot:
                     has_slot = await limit.acquire(deadline, again=last is not None)
                     if not has_slot:
-                        final = unknown or answered or last or self._not_sent()
+                        final = unknown or answered or last or self.not_sent()
                         raise _tried(final, limit.now() - began)
                 endpoint, generation = self.endpoints.choose(), limit.generation
                 try:
@@ -151,7 +153,7 @@ class RequestSender:
                 limit.release()
             limit.end()
 
-    def _not_sent(self) -> QcoreError:
+    def not_sent(self) -> QcoreError:
         """The error of a request that was never sent."""
         why = "too many requests of this client are in progress: this one was never sent"
         if self._last_failure is None:

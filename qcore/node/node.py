@@ -46,6 +46,7 @@ from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
 from qcore.transport.codec.frame_bounds import FrameBounds
 from qcore.transport.peers.peer_pool import PeerPool
+from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.server import Server
 from qcore.transport.wire import REGISTRY
 
@@ -149,7 +150,10 @@ class Node:
             self._trace,
         )
         self._server = Server(
-            codec, ServedConnections(self._requests, self._peers, self, log), config.limits
+            codec,
+            ServedConnections(self._requests, self._peers, self, log),
+            config.limits,
+            AllowedOrigins(config.allow_origins),
         )
         self._replica.connection_problem = self._peers.connection_problem
         self._topology = self._topology_loader()

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.cli.demo.processes import free_ports
-from qcore.client.client import Client, EntityId
+from qcore.client.client import Client
 from qcore.errors import (
     ConfigError,
     NotLeader,
@@ -23,8 +23,7 @@ from qcore.errors import (
     TransportError,
 )
 
-CREATED = {"response": {"typ": "Item", "id": 7}, "error": None}
-ITEM: EntityId = {"typ": "Item", "id": 7}
+DONE = {"response": "done", "error": None}
 
 #: Takes the number of the request (from 0); returns the body of the response, or None to abort the connection.
 Script = Callable[[int], dict[str, Any] | None]
@@ -65,20 +64,21 @@ def rejection(error: NotLeader | Overloaded) -> dict[str, Any]:
     return {"response": None, "error": str(error), "detail": error.detail()}
 
 
-def filled_in(value: str) -> dict[str, Any]:
-    return {"response": [{"Read": {"value": {"String": value}}}], "error": None}
+def plain_client(endpoints: list[str], timeout_s: float = 15.0) -> Client:
+    """A client that sends writes without sessions."""
+    return Client(endpoints, timeout_s=timeout_s, exactly_once=False)
 
 
 def test_the_client_follows_a_leader_hint() -> None:
     async def scenario() -> None:
-        async with serving(lambda _: CREATED) as leader:
+        async with serving(lambda _: DONE) as leader:
             rejects = rejection(NotLeader(2, leader.address))
             async with (
                 serving(lambda _: rejects) as follower,
-                Client([follower.address]) as client,
+                plain_client([follower.address]) as client,
             ):
-                assert await client.create_entity("Item", "x") == ITEM
-                assert await client.create_entity("Item", "y") == ITEM
+                assert await client.execute("x") == "done"
+                assert await client.execute("x") == "done"
                 assert len(follower.seen) == 1, "it remembers the leader"
                 assert len(leader.seen) == 2
 
@@ -95,7 +95,7 @@ def test_an_unknown_request_is_reported_as_an_older_qcore() -> None:
     async def scenario() -> None:
         async with serve(reject, "127.0.0.1", 0) as listening:
             address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-            async with Client([address]) as client:
+            async with plain_client([address]) as client:
                 with pytest.raises(RemoteProtocolError) as raised:
                     await client.upgrade_machine()
         assert str(raised.value).startswith(
@@ -110,10 +110,10 @@ def test_a_write_whose_answer_is_lost_is_never_retried() -> None:
         async with (
             serving(lambda _: None) as one,
             serving(lambda _: None) as other,
-            Client([one.address, other.address]) as client,
+            plain_client([one.address, other.address]) as client,
         ):
             with pytest.raises(OutcomeUnknown):
-                await client.create_entity("Item", "x")
+                await client.execute("x")
             assert len(one.seen) + len(other.seen) == 1
 
     asyncio.run(scenario())
@@ -122,10 +122,10 @@ def test_a_write_whose_answer_is_lost_is_never_retried() -> None:
 def test_a_read_whose_answer_is_lost_is_retried() -> None:
     async def scenario() -> None:
         async with (
-            serving(lambda number: None if number < 3 else filled_in("seen")) as server,
-            Client([server.address]) as client,
+            serving(lambda number: None if number < 3 else DONE) as server,
+            plain_client([server.address]) as client,
         ):
-            assert await client.read(ITEM, "Name") == {"String": "seen"}
+            assert await client.execute("Name", read=True) == "done"
             assert len(server.seen) == 4
 
     asyncio.run(scenario())
@@ -135,19 +135,19 @@ def test_a_rejection_is_retried_and_a_store_error_is_not() -> None:
     async def scenario() -> None:
         overloaded = rejection(Overloaded("too much"))
         async with (
-            serving(lambda number: overloaded if number < 2 else CREATED) as server,
-            Client([server.address]) as client,
+            serving(lambda number: overloaded if number < 2 else DONE) as server,
+            plain_client([server.address]) as client,
         ):
-            assert await client.create_entity("Item", "x") == ITEM
+            assert await client.execute("x") == "done"
             assert len(server.seen) == 3
         detail = {"code": "TypeNotFound", "retryable": False}
         missing = {"response": None, "error": "no type Item", "detail": detail}
         async with (
             serving(lambda _: missing) as server,
-            Client([server.address]) as client,
+            plain_client([server.address]) as client,
         ):
             with pytest.raises(StoreError, match="no type Item"):
-                await client.create_entity("Item", "x")
+                await client.execute("x")
             assert len(server.seen) == 1
 
     asyncio.run(scenario())
@@ -158,10 +158,10 @@ def test_retries_end_at_the_deadline_with_the_last_reason() -> None:
         rejects = rejection(NotLeader())
         async with (
             serving(lambda _: rejects) as server,
-            Client([server.address], timeout_s=0.3) as client,
+            plain_client([server.address], timeout_s=0.3) as client,
         ):
             with pytest.raises(NotLeader):
-                await client.create_entity("Item", "x")
+                await client.execute("x")
             assert len(server.seen) > 1
 
     asyncio.run(scenario())
@@ -174,7 +174,7 @@ def test_a_rejected_retry_keeps_the_outcome_unknown() -> None:
         rejects = rejection(NotLeader(None))
         async with (
             serving(lambda number: None if number == 0 else rejects) as server,
-            Client([server.address], timeout_s=0.5) as client,
+            plain_client([server.address], timeout_s=0.5) as client,
         ):
             request = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
             with pytest.raises(OutcomeUnknown) as caught:
@@ -191,13 +191,13 @@ def test_the_client_moves_on_when_a_node_is_gone() -> None:
     async def scenario() -> None:
         gone = f"127.0.0.1:{free_ports(1)[0]}"
         async with (
-            serving(lambda _: CREATED) as server,
-            Client([gone, server.address]) as client,
+            serving(lambda _: DONE) as server,
+            plain_client([gone, server.address]) as client,
         ):
-            assert await client.create_entity("Item", "x") == ITEM
-        async with Client([gone], timeout_s=0.3) as client:
+            assert await client.execute("x") == "done"
+        async with plain_client([gone], timeout_s=0.3) as client:
             with pytest.raises(TransportError, match=gone):
-                await client.create_entity("Item", "x")
+                await client.execute("x")
 
     asyncio.run(scenario())
 
@@ -211,10 +211,10 @@ def test_an_answer_outranks_a_connection_error() -> None:
         for attempt in range(4):  # the node that comes last is random
             async with (
                 serving(lambda _: rejects) as server,
-                Client([server.address, *gone], timeout_s=0.3 + attempt / 20) as client,
+                plain_client([server.address, *gone], timeout_s=0.3 + attempt / 20) as client,
             ):
                 with pytest.raises(NotLeader):
-                    await client.create_entity("Item", "x")
+                    await client.execute("x")
 
     asyncio.run(scenario())
 
@@ -228,11 +228,11 @@ def test_concurrent_requests_share_one_connection() -> None:
                 connections.append(connection)
                 await super().handle(connection)
 
-        server = Counting(lambda _: CREATED)
+        server = Counting(lambda _: DONE)
         async with serve(server.handle, "127.0.0.1", 0) as listening:
             address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-            async with Client([address]) as client:
-                await asyncio.gather(*(client.create_entity("Item", str(n)) for n in range(50)))
+            async with plain_client([address]) as client:
+                await asyncio.gather(*(client.execute("x") for n in range(50)))
         assert len(server.seen) == 50
         assert len(connections) == 1
 
@@ -259,7 +259,7 @@ def test_endpoints_are_checked(endpoints: list[str], reason: str) -> None:
 
 def test_the_endpoint_of_one_request_is_checked() -> None:
     async def scenario() -> None:
-        async with Client(["127.0.0.1:1"]) as client:
+        async with plain_client(["127.0.0.1:1"]) as client:
             await client.get_metrics(5)  # type: ignore[arg-type]  # as a program without type checks may do
 
     with pytest.raises(ConfigError, match="5 is not a text; give host:port"):

@@ -95,7 +95,7 @@ async def running(
     node = Node(config, application or EntityApplication(), disk, NodeLog(1))
     address = await node.start()
     try:
-        async with Client([address], timeout_s=5) as client:
+        async with Client([address], timeout_s=5, exactly_once=False) as client:
             if begin:
                 await client.init()
             yield Running(node, disk, address, client)
@@ -141,6 +141,7 @@ def test_a_full_disk_rejects_writes_and_serves_reads(
             assert body["detail"] == {"code": "DiskFull", "retryable": True}
             assert str(tmp_path) in body["error"]
             schema = await world.client.get_schema("Item")
+            assert schema is not None
             assert schema["entity_type"] == "Item"
             assert not stuck.done(), "acknowledged without being durable"
             assert world.node.unready_reason() == (
@@ -149,7 +150,7 @@ def test_a_full_disk_rejects_writes_and_serves_reads(
 
             world.disk.failure = None
             entity = await stuck
-            assert await world.client.read(entity, "Name") == {"String": "stuck"}
+            assert await world.client.read(entity, "Name") == "stuck"
             assert world.node.unready_reason() is None
             assert not world.node.failed.is_set()
 
@@ -300,7 +301,7 @@ def test_requests_beyond_the_limit_are_rejected_before_queueing(tmp_path: Path) 
             await world.client.set_schema(string_schema("Item", "Name"))
             outcomes = await flood(world, 50)
             assert (outcomes.count("ok"), outcomes.count("Overloaded")) == (10, 40)
-            assert await world.client.create_entity("Item", "later")
+            await world.client.create_entity("Item", "later")
 
     asyncio.run(scenario())
 
@@ -339,7 +340,7 @@ def test_a_stopping_node_rejects_new_requests_as_not_leader(tmp_path: Path) -> N
             assert body["detail"]["code"] == "NotLeader"
             assert (await world.client.get_metrics())["state"] == "Shutdown"
             world.disk.failure = None
-            assert (await stuck)["typ"] == "Item"
+            assert (await stuck).entity_id.typ == "Item"
             await stopping
 
     asyncio.run(scenario())

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from qcore.cli.next_steps import add_next_step
 from qcore.errors import QcoreError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[Metrics
         try:
             return await client.get_metrics(endpoint)
         except QcoreError as error:
-            return error
+            return add_next_step(error)
 
     async with Client(endpoints, attempt_timeout_s=timeout_s, admin=True) as client:
         return await asyncio.gather(*(fetch(client, endpoint) for endpoint in endpoints))

@@ -53,7 +53,9 @@ def demo(
     """
     topology = topology or shipped_folder("examples") / "topology.yaml"
     if not topology.exists():
-        raise ConfigError(f"--topology: {topology} does not exist")
+        raise ConfigError(
+            f"--topology: {topology} does not exist; name another file, or leave the option out"
+        )
     ok = run_simulation(seed, out)
     print()
     ok = run_real_cluster(topology) and ok

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from qcore.client.client import Client, EntityId
+from qcore.client.client import Client
 from qcore.errors import OutcomeUnknown, QcoreError, StoreError
+from qcore.machines.entity.state.entity_id import EntityId
 
 _CLIENTS = 8
 _READ_BATCH = 100
@@ -76,7 +77,9 @@ class Writers:
                 position += 1
                 name = f"user-{number}-{position}"
                 try:
-                    self.created.append((name, await client.create_entity("User", name)))
+                    self.created.append(
+                        (name, (await client.create_entity("User", name)).entity_id)
+                    )
                 except OutcomeUnknown:
                     self.unknown += 1
                 await asyncio.sleep(0.002)
@@ -87,7 +90,7 @@ def count_present(endpoints: Sequence[str], created: Sequence[tuple[str, EntityI
 
     async def present(client: Client, name: str, entity_id: EntityId) -> bool:
         try:
-            return bool(await client.read(entity_id, "Name") == {"String": name})
+            return await client.read(entity_id, "Name") == name
         except StoreError:
             return False
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess
-from qcore.client.client import Client, EntityId
-from qcore.client.session import ClientSession
+from qcore.client.client import Client
+from qcore.client.sessions.session import ClientSession
 from qcore.errors import OutcomeUnknown
+from qcore.machines.entity.state.entity_id import EntityId
 from tests.process.support.load import increment, schema_of_item
 
 pytestmark = pytest.mark.process
@@ -71,7 +72,7 @@ def repeatable_requests(
 ) -> dict[str, Request]:
     """One request of every kind that may be repeated."""
     read = {"UpdateEntity": {"request": [read_of(item)]}}
-    write = {"UpdateEntity": {"request": increment(dict(item))}}
+    write = {"UpdateEntity": {"request": increment(item._asdict())}}
 
     async def open_and_close(client: Client) -> None:
         await (await ClientSession.open(client)).close()
@@ -94,7 +95,7 @@ def repeatable_requests(
 def read_of(item: EntityId) -> dict[str, object]:
     return {
         "Read": {
-            "entity_id": dict(item),
+            "entity_id": item._asdict(),
             "field_type": "Count",
             "value": None,
             "write_time": None,
@@ -126,11 +127,13 @@ async def lose_the_leader(
         at_follower = [others[0].address, proxy.address, others[1].address]
 
         async def client(endpoints: list[str]) -> Client:
-            return await stack.enter_async_context(Client(endpoints, timeout_s=20))
+            return await stack.enter_async_context(
+                Client(endpoints, timeout_s=20, exactly_once=False)
+            )
 
         first = await client(at_leader)
         await first.set_schema(schema_of_item())
-        item = await first.create_entity("Item", f"{fault} x")
+        item = (await first.create_entity("Item", f"{fault} x")).entity_id
         waiting: dict[str, Awaitable[object]] = {}
         for place in (at_leader, at_follower):
             sessions: dict[str, ClientSession] = {}

@@ -11,7 +11,7 @@ import pytest
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import Client
-from qcore.client.session import ClientSession
+from qcore.client.sessions.session import ClientSession
 from qcore.errors import SessionExpired
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.load import schema_of_item
@@ -54,7 +54,7 @@ def test_session_increments_count_once_when_leaders_are_killed(
     async def all_clients() -> None:
         async with Client(cluster.endpoints) as client:
             await client.set_schema(schema_of_item())
-            entities.append(dict(await client.create_entity("Item", "x")))
+            entities.append((await client.create_entity("Item", "x")).entity_id._asdict())
         killer = in_background(kill_leaders)
         await asyncio.gather(*(one(number) for number in range(clients)))
         await asyncio.to_thread(killer.join)

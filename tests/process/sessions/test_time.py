@@ -12,7 +12,7 @@ import pytest
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import Client
-from qcore.client.session import ClientSession
+from qcore.client.sessions.session import ClientSession
 from qcore.errors import SessionExpired
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.commands import run_qcore
@@ -49,7 +49,7 @@ def test_a_session_survives_an_outage_longer_than_its_lifetime(ready_cluster: Lo
     async def scenario() -> None:
         async with Client(cluster.endpoints, timeout_s=40, attempt_timeout_s=1) as client:
             await client.set_schema(schema_of_item())
-            entity = dict(await client.create_entity("Item", "x"))
+            entity = (await client.create_entity("Item", "x")).entity_id._asdict()
             session = await ClientSession.open(client, lifetime_s=LIFETIME_S)
             request = {"UpdateEntity": {"request": increment(entity)}}
             await session.perform(request)

@@ -15,11 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from qcore.client.client import Client, EntityId
-from qcore.client.session import ClientSession
+from qcore.client.client import Client
+from qcore.client.sessions.session import ClientSession
 from qcore.errors import OutcomeUnknown, QcoreError
+from qcore.machines.entity.state.entity_id import EntityId
 from qcore.sim.linearizability import Operation, check_history
 from qcore.sim.linearizability.operation import OperationKind, Value
 from tests.process.support.wire_client import read_field, string_schema, write_field
@@ -98,7 +99,7 @@ class Load:
         self._sessions = sessions
         #: The responses to the increments, in order, by client.
         self.counted: list[list[int]] = [[] for _ in range(sessions)]
-        self._counter: EntityId = {}
+        self._counter = EntityId("Item", 0)
         self._final_count: int | None = None
         self._items = items
         self._pause_s = pause_s
@@ -177,8 +178,10 @@ class Load:
         async with Client(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
             await client.set_schema(schema_of_item())
             for number in range(self._items):
-                self._entities.append(await client.create_entity("Item", f"item{number}"))
-            self._counter = await client.create_entity("Item", "counter")
+                created = await client.create_entity("Item", f"item{number}")
+                self._entities.append(created.entity_id)
+            counter = await client.create_entity("Item", "counter")
+            self._counter = counter.entity_id
 
     def _run(self) -> None:
         async def all_clients() -> None:
@@ -207,7 +210,7 @@ class Load:
         """Increment until the clients are stopped. Each response is the counter after the increment."""
         turned = self._endpoints[number % len(self._endpoints) :] + self._endpoints
         endpoints = list(dict.fromkeys(turned))
-        request = {"UpdateEntity": {"request": increment(self._counter)}}
+        request = {"UpdateEntity": {"request": increment(self._counter._asdict())}}
         async with (
             Client(
                 endpoints, timeout_s=INCREMENT_TIMEOUT_S, attempt_timeout_s=_ATTEMPT_TIMEOUT_S
@@ -231,7 +234,7 @@ class Load:
             assert self.outcomes["ok"] == acknowledged + op_id, (
                 f"a last read failed: {self.outcomes}"
             )
-            self._final_count = (await client.read(self._counter, "Count"))["Int"]
+            self._final_count = cast("int", await client.read(self._counter, "Count"))
 
     async def _one(
         self,
@@ -243,7 +246,7 @@ class Load:
         counter: bool,
     ) -> None:
         """Execute one operation and add it to the history."""
-        entity = dict(self._entities[item])
+        entity = self._entities[item]._asdict()
         field = "Count" if counter else "Text"
         argument: Value = 1 if kind == "add" else f"{number}.{op_id}" if kind == "write" else None
         read = read_field(entity, field)
@@ -257,7 +260,8 @@ class Load:
         output: Value = None
         return_us: int | None = None
         try:
-            response = await client.update(requests)
+            performed = await client.perform({"UpdateEntity": {"request": requests}})
+            response = performed["UpdateEntity"]["response"]
         except OutcomeUnknown:
             outcome = "unknown"
         except QcoreError as error:

@@ -1,41 +1,61 @@
 """`ClientSession`: writes that take effect exactly once, even if responses are lost and leaders crash.
 
-    async with Client(endpoints) as client, await ClientSession.open(client) as session:
-        await session.perform({"UpdateEntity": {"request": [...]}})
+    async with Client(endpoints) as client, await client.open_session() as session:
+        await client.write(user, "Email", "ada@example.org", session=session)
 
 Every command has a sequence number in the session, and the cluster remembers the results. So a command may be sent
-again until its response arrives, whichever node leads by then.
+again until its response arrives, whichever node leads by then. A `Client` opens such sessions by itself; open one to
+control its lifetime.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Final, Protocol, Self
 
-from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
+
+#: How many sequence numbers after the oldest unanswered command a session uses. The cluster keeps up to 256 results.
+WINDOW: Final = 200
+
+
+class SessionRequests(Protocol):
+    """What a session needs of a client."""
+
+    async def perform(
+        self, request: Mapping[str, Json], *, session: Mapping[str, int] | None = None
+    ) -> Json:
+        """See `Client.perform`."""
+        ...
+
+    async def session_request(self, name: str, fields: Mapping[str, Json]) -> Json:
+        """See `Client.session_request`."""
+        ...
 
 
 class ClientSession:
     """One session. Commands may overlap; keep fewer than 256 of them in progress.
 
-    Create a session with `open`. Commands keep it alive; call `keep` if there are none for a long time.
+    Create a session with `open`, or with `Client.open_session`. Commands keep it alive; call `keep` if there are none
+    for a long time.
 
     Attributes:
         id: the session's id within the cluster.
     """
 
-    def __init__(self, client: Client, session_id: int) -> None:
+    def __init__(self, client: SessionRequests, session_id: int) -> None:
         self._client = client
         self.id = session_id
         self._last_sequence = 0
-        self._in_progress: set[int] = set()
+        #: The unanswered commands, the oldest first.
+        self._in_progress: dict[int, None] = {}
 
     @classmethod
-    async def open(cls, client: Client, *, lifetime_s: float = 60.0) -> Self:
+    async def open(cls, client: SessionRequests, *, lifetime_s: float = 60.0) -> Self:
         """Open a session that expires when it is not used for `lifetime_s`.
 
         Raises:
@@ -46,6 +66,29 @@ class ClientSession:
         )
         return cls(client, opened)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the cluster can record the result of one more command."""
+        oldest = next(iter(self._in_progress), self._last_sequence + 1)
+        return self._last_sequence + 1 - oldest < WINDOW
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no command is in progress."""
+        return not self._in_progress
+
+    @contextmanager
+    def command(self) -> Iterator[dict[str, int]]:
+        """Number a command; gives the `session` field of its message. The command ends with the block."""
+        self._last_sequence += 1
+        sequence = self._last_sequence
+        self._in_progress[sequence] = None
+        acknowledged = next(iter(self._in_progress)) - 1
+        try:
+            yield {"id": self.id, "sequence": sequence, "acknowledged": acknowledged}
+        finally:
+            del self._in_progress[sequence]
+
     async def perform(self, request: Mapping[str, Json]) -> Json:
         """Send a `Perform` request that writes; returns `PerformResponse.response`.
 
@@ -54,15 +97,8 @@ class ClientSession:
             OutcomeUnknown: no response arrived in time.
             QcoreError: every attempt was rejected until the timeout.
         """
-        self._last_sequence += 1
-        sequence = self._last_sequence
-        self._in_progress.add(sequence)
-        acknowledged = min(self._in_progress) - 1
-        use = {"id": self.id, "sequence": sequence, "acknowledged": acknowledged}
-        try:
+        with self.command() as use:
             return await self._client.perform(request, session=use)
-        finally:
-            self._in_progress.discard(sequence)
 
     async def keep(self) -> None:
         """Keep the session alive.

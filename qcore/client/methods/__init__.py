@@ -1,0 +1,1 @@
+"""The methods of `Client`, one module for each group of messages."""

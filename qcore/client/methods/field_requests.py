@@ -1,0 +1,165 @@
+"""The parts of `Client.update` and `Client.bulk`, which take effect together.
+
+await client.update([WriteField(ada, "Balance", 70), WriteField(grace, "Balance", 30)])
+await client.bulk([CreateEntity("Folder", "Users"), CreateEntity("User", "ada", parent=Created(0))])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+
+from pydantic import JsonValue
+
+from qcore.client.entity_values import (
+    EntityLike,
+    Timestamp,
+    WritableValue,
+    encode_id,
+    encode_optional_id,
+    encode_value,
+)
+
+PushCondition: TypeAlias = Literal["Always", "Changes"]
+AdjustBehavior: TypeAlias = Literal["Set", "Add", "Subtract"]
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The entity that request `position` of a bulk creates, counted from 0. Only later requests can name it."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadField:
+    """Read a field, or the field that a path such as `Parent->Name` leads to."""
+
+    entity: EntityLike | Created
+    field_type: str
+
+    def encode(self) -> dict[str, JsonValue]:
+        """The wire form."""
+        return {
+            "Read": {
+                "entity_id": _target(self.entity),
+                "field_type": self.field_type,
+                "value": None,
+                "write_time": None,
+                "writer_id": None,
+            }
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WriteField:
+    """Write a field, or the field that a path leads to.
+
+    Attributes:
+        entity: the entity.
+        field_type: the field's name, or a path.
+        value: the value, or `DEFAULT`. In a bulk also `Created`, alone or in a list: an entity that the bulk creates.
+        push_condition: with `Changes`, an equal value writes nothing.
+        adjust_behavior: `Add` and `Subtract` change the value instead of replacing it.
+        write_time: the time to record; None for the time of the write.
+        writer_id: the entity to record as the writer.
+    """
+
+    entity: EntityLike | Created
+    field_type: str
+    value: WritableValue | Created | Sequence[EntityLike | Created]
+    push_condition: PushCondition = "Always"
+    adjust_behavior: AdjustBehavior = "Set"
+    write_time: Timestamp | None = None
+    writer_id: EntityLike | None = None
+
+    def encode(self) -> dict[str, JsonValue]:
+        """The wire form."""
+        time = None if self.write_time is None else encode_value(self.write_time)
+        return {
+            "Write": {
+                "entity_id": _target(self.entity),
+                "field_type": self.field_type,
+                "value": cast("JsonValue", _value(self.value)),
+                "push_condition": self.push_condition,
+                "adjust_behavior": self.adjust_behavior,
+                "write_time": None if time is None else time["Timestamp"],
+                "writer_id": cast("JsonValue", encode_optional_id(self.writer_id)),
+            }
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CreateEntity:
+    """Create an entity. A `WriteField` with `Created` sets its fields."""
+
+    entity_type: str
+    name: str
+    parent: EntityLike | Created | None = None
+
+    def encode(self) -> dict[str, JsonValue]:
+        """The wire form."""
+        parent = None if self.parent is None else _target(self.parent)
+        body: dict[str, JsonValue] = {
+            "entity_type": self.entity_type,
+            "parent_id": parent,
+            "name": self.name,
+        }
+        return {"CreateEntity": body}
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEntity:
+    """Delete an entity and all below it."""
+
+    entity: EntityLike | Created
+
+    def encode(self) -> dict[str, JsonValue]:
+        """The wire form."""
+        return {"DeleteEntity": {"entity_id": _target(self.entity)}}
+
+
+@dataclass(frozen=True, slots=True)
+class RenameEntity:
+    """Write an entity's `Name`."""
+
+    entity: EntityLike | Created
+    name: str
+
+    def encode(self) -> dict[str, JsonValue]:
+        """The wire form."""
+        return {"RenameEntity": {"entity_id": _target(self.entity), "name": self.name}}
+
+
+@dataclass(frozen=True, slots=True)
+class MoveEntity:
+    """Move an entity to the end of another parent's children, or with None to the top level."""
+
+    entity: EntityLike | Created
+    parent: EntityLike | Created | None
+
+    def encode(self) -> dict[str, JsonValue]:
+        """The wire form."""
+        parent = None if self.parent is None else _target(self.parent)
+        return {"MoveEntity": {"entity_id": _target(self.entity), "parent_id": parent}}
+
+
+FieldRequest: TypeAlias = ReadField | WriteField
+BulkRequest: TypeAlias = (
+    CreateEntity | DeleteEntity | RenameEntity | MoveEntity | ReadField | WriteField
+)
+
+
+def _target(entity: EntityLike | Created) -> dict[str, JsonValue]:
+    return {"created": entity.position} if isinstance(entity, Created) else encode_id(entity)
+
+
+def _value(
+    value: WritableValue | Created | Sequence[EntityLike | Created],
+) -> Mapping[str, JsonValue] | None:
+    if isinstance(value, Created):
+        return {"EntityReference": {"created": value.position}}
+    if isinstance(value, list) and any(isinstance(each, Created) for each in value):
+        return {"EntityList": [_target(each) for each in value]}
+    return encode_value(cast("WritableValue", value))

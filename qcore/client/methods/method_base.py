@@ -1,0 +1,312 @@
+"""`ClientMethods`: what the groups of methods of a client share: how they read, and how they write once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, TypeAlias, TypedDict, TypeVar
+
+from qcore.client.attempts import try_perform, try_session_request, try_store
+from qcore.client.errors import decode_error
+from qcore.client.request_sender import Json, RequestSender
+from qcore.client.sessions.session import ClientSession
+from qcore.client.sessions.session_pool import SessionPool
+from qcore.display import truncate
+from qcore.errors import ConfigError, OutcomeUnknown, RemoteProtocolError, SessionExpired
+from qcore.transport.address import Address
+from qcore.transport.perform_options import Stale
+
+#: How a read is served, as on the wire; a mapping such as `{"stale": 5000}` means `Stale(5000)`.
+Consistency: TypeAlias = (
+    Literal["linearizable", "lease", "follower"] | Stale | Mapping[Literal["stale"], int]
+)
+
+#: The lifetime of the sessions that a client opens by itself.
+_LIFETIME_MS: Final = 60_000
+
+_T = TypeVar("_T")
+
+
+class ReadOptions(TypedDict, total=False):
+    """Options of the methods that read.
+
+    Attributes:
+        consistency: how the read is served; `linearizable` by default.
+        timeout_s: how long the read may take, with all its retries; by default the client's `timeout_s`.
+    """
+
+    consistency: Consistency | None
+    timeout_s: float | None
+
+
+class WriteOptions(TypedDict, total=False):
+    """Options of the methods that write.
+
+    Attributes:
+        session: the session in which the write takes effect once. By default the client uses a session that it opened.
+        timeout_s: how long the write may take, with all its retries; by default the client's `timeout_s`.
+    """
+
+    session: ClientSession | None
+    timeout_s: float | None
+
+
+class ClientMethods:
+    """Sends requests of the state machine, and those about sessions.
+
+    Args:
+        sender: chooses the node, and repeats.
+        timeout_s: how long one operation may take, with all its retries.
+        attempt_timeout_s: how long one attempt waits for its response.
+        exactly_once: whether a write without a `session` uses one that the client opened.
+    """
+
+    def __init__(
+        self,
+        sender: RequestSender,
+        timeout_s: float,
+        attempt_timeout_s: float,
+        *,
+        exactly_once: bool,
+    ) -> None:
+        self._sender = sender
+        self._timeout_s = timeout_s
+        self._attempt_timeout_s = attempt_timeout_s
+        self._pool = SessionPool(self._open_session, sender.not_sent) if exactly_once else None
+
+    async def perform(
+        self,
+        request: Mapping[str, Json],
+        *,
+        consistency: Consistency | None = None,
+        session: Mapping[str, int] | None = None,
+        timeout_s: float | None = None,
+    ) -> Json:
+        """Send any `Perform` request and return `PerformResponse.response`, which may hold a store error.
+
+        This is the message below the other methods, for requests that have none. It uses no session by itself.
+
+        Args:
+            request: one command by name.
+            consistency: for a read: how it is served.
+            session: for a write: `id`, `sequence`, `acknowledged`; see `qcore.client.ClientSession.command`.
+            timeout_s: how long the request may take, with all its retries; by default the client's `timeout_s`.
+
+        Raises:
+            OutcomeUnknown: a write may or may not take effect.
+            ProposalError: every attempt was rejected until the timeout; the request had no effect.
+            RemoteProtocolError: the request is malformed; the text names the field.
+            TransportError: no node could be reached.
+        """
+        repeatable = session is not None or is_read(request)
+        fields: dict[str, Json] = {"request": dict(request)}
+        if consistency is not None:
+            fields["consistency"] = encode_consistency(consistency)
+        if session is not None:
+            fields["session"] = dict(session)
+
+        async def ask(endpoint: Address, left_s: float) -> Json:
+            return await try_perform(
+                self._sender.send, endpoint, fields, left_s, repeatable=repeatable
+            )
+
+        return await self._sender.send_with_retries(
+            ask, repeatable=repeatable, any_node=is_stale(consistency), timeout_s=timeout_s
+        )
+
+    async def open_session(self, *, lifetime_s: float = 60.0) -> ClientSession:
+        """Open a session, for writes that take effect once. The client opens such sessions by itself, too.
+
+        Args:
+            lifetime_s: the session expires when it is not used for so long.
+
+        Raises:
+            QcoreError: the cluster did not open it in time.
+        """
+        return await ClientSession.open(self, lifetime_s=lifetime_s)
+
+    async def session_request(
+        self, name: str, fields: Mapping[str, Json], *, timeout_s: float | None = None
+    ) -> Json:
+        """Send `OpenSession`, `KeepSession` or `CloseSession`, and repeat it until a node answers.
+
+        An `OpenSession` whose response was lost leaves a session that no client uses and that expires.
+
+        Raises:
+            SessionExpired: the session is gone. If a `CloseSession` was repeated, its first attempt may have closed it.
+            QcoreError: every attempt was rejected until the timeout.
+        """
+
+        async def ask(endpoint: Address, left_s: float) -> Json:
+            return await try_session_request(self._sender.send, endpoint, name, fields, left_s)
+
+        return await self._sender.send_with_retries(ask, timeout_s=timeout_s)
+
+    async def _open_session(self, left_s: float) -> ClientSession:
+        opened: int = await self.session_request(
+            "OpenSession", {"lifetime_ms": _LIFETIME_MS}, timeout_s=left_s
+        )
+        return ClientSession(self, opened)
+
+    async def _read(
+        self,
+        name: str,
+        fields: Mapping[str, Json],
+        decode: Callable[[Json], _T],
+        options: ReadOptions,
+    ) -> _T:
+        """Send a message that reads, and decode its result."""
+        consistency = options.get("consistency")
+        sent = dict(fields)
+        if consistency is not None:
+            sent["consistency"] = encode_consistency(consistency)
+
+        async def ask(endpoint: Address, left_s: float) -> Json:
+            return await self._ask(name, endpoint, sent, left_s, repeatable=True)
+
+        result = await self._sender.send_with_retries(
+            ask,
+            repeatable=True,
+            any_node=is_stale(consistency),
+            timeout_s=self._timeout(options.get("timeout_s")),
+        )
+        return decode_result(name, result, decode)
+
+    async def _write(
+        self,
+        name: str,
+        fields: Mapping[str, Json],
+        decode: Callable[[Json], _T],
+        options: WriteOptions,
+    ) -> _T:
+        """Send a message that writes, and decode its result."""
+        timeout_s, session = self._timeout(options.get("timeout_s")), options.get("session")
+        if session is not None:
+            with session.command() as use:
+                result = await self._send_write(name, fields, use, timeout_s)
+        elif self._pool is None:
+            result = await self._send_write(name, fields, None, timeout_s)
+        else:
+
+            async def send(use: Mapping[str, int], left_s: float) -> Json:
+                return await self._send_write(name, fields, use, left_s)
+
+            result = await self._pool.run(send, timeout_s)
+        return decode_result(name, result, decode)
+
+    async def _send_write(
+        self,
+        name: str,
+        fields: Mapping[str, Json],
+        session: Mapping[str, int] | None,
+        timeout_s: float,
+    ) -> Json:
+        """Send a write; in a session, repeat it until its outcome is known.
+
+        Raises:
+            OutcomeUnknown: it is not known in time, or the session expired after the write was sent.
+            SessionExpired: the session had expired; the write had no effect.
+        """
+        repeatable = session is not None
+        sent = {**fields, "session": session} if repeatable else fields
+        may_have_arrived = False
+
+        async def ask(endpoint: Address, left_s: float) -> Json:
+            nonlocal may_have_arrived
+            try:
+                return await self._ask(name, endpoint, sent, left_s, repeatable=repeatable)
+            except OutcomeUnknown:
+                may_have_arrived = True
+                raise
+
+        try:
+            return await self._sender.send_with_retries(
+                ask, repeatable=repeatable, timeout_s=timeout_s
+            )
+        except SessionExpired as error:
+            if not may_have_arrived:
+                raise
+            raise OutcomeUnknown(
+                f"{error}: it expired while the write was repeated, so it is unknown whether the write took effect: "
+                "read before you write again"
+            ) from None
+
+    async def _ask(
+        self,
+        name: str,
+        endpoint: Address,
+        fields: Mapping[str, Json],
+        left_s: float,
+        *,
+        repeatable: bool,
+    ) -> Json:
+        """Send a message once; returns its result.
+
+        A `Perform` holds one request in `request`; its result is in an object with the name of the request.
+        """
+        send = self._sender.send
+        if name != "Perform":
+            return await try_store(send, endpoint, name, fields, left_s, repeatable=repeatable)
+        response = await try_perform(send, endpoint, fields, left_s, repeatable=repeatable)
+        return performed(response)
+
+    def _timeout(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else timeout_s
+
+
+def is_read(request: Mapping[str, Json]) -> bool:
+    """Whether a `Perform` request only reads, and so may be repeated."""
+    if "UpdateEntity" in request:
+        return all("Read" in item for item in request["UpdateEntity"]["request"])
+    return "GetSchema" in request or "GetCompleteSchema" in request or "Read" in request
+
+
+def performed(response: Json) -> Json:
+    """The result in `PerformResponse.response`; raises its error."""
+    ((_, body),) = response.items()
+    if body["error"] is not None:
+        raise decode_error(body["error"], body.get("detail"))
+    return body.get("response")
+
+
+def decode_result(name: str, result: Json, decode: Callable[[Json], _T]) -> _T:
+    """Decode a result.
+
+    Raises:
+        RemoteProtocolError: it does not have the form of this message's result.
+    """
+    try:
+        return decode(result)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RemoteProtocolError(
+            f"the response to {name} cannot be read ({type(error).__name__}: {error}): {truncate(repr(result))}"
+        ) from error
+
+
+def encode_consistency(consistency: Consistency) -> Json:
+    """The wire form.
+
+    Raises:
+        ConfigError: there is no such consistency.
+    """
+    match consistency:
+        case "linearizable" | "lease" | "follower":
+            return consistency
+        case Stale(stale=milliseconds):
+            return {"stale": milliseconds}
+        case {"stale": milliseconds}:
+            return {"stale": milliseconds}
+    raise ConfigError(
+        f"consistency: {truncate(repr(consistency))} is unknown: give 'linearizable', 'lease', 'follower' or "
+        "Stale(milliseconds)"
+    )
+
+
+def is_stale(consistency: Consistency | None) -> bool:
+    """Whether any node may answer the read, without a leader."""
+    return isinstance(consistency, Stale | Mapping)
+
+
+def nothing(result: Json) -> None:
+    """Decode the result of a message that has none."""
+    if result is not None:
+        raise ValueError("expected null")

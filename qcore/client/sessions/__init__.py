@@ -1,0 +1,1 @@
+"""Client sessions: writes that take effect once, however often they are sent."""

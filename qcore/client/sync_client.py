@@ -1,0 +1,224 @@
+"""`SyncClient`: the client for programs without asyncio.
+
+    with SyncClient(["127.0.0.1:8080"]) as client:
+        ada = client.create_entity("User", "ada")
+        print(client.read(ada, "Email"))
+
+Each method is the method of `Client` with the same name, run to its end. The client has a thread with a separate
+event loop, so its methods work in any thread, also in a Jupyter notebook and inside a running event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from qcore.client.client import Client
+from qcore.client.sessions.session import ClientSession
+from qcore.errors import ConfigError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _method(
+    method: Callable[Concatenate[Client, _P], Coroutine[Any, Any, _R]],
+) -> Callable[Concatenate[SyncClient, _P], _R]:
+    """The method of `SyncClient` for a coroutine method of `Client`."""
+
+    @functools.wraps(method)
+    def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return self._run(method(self._client, *args, **kwargs))
+
+    return run
+
+
+def _iterator(
+    method: Callable[Concatenate[Client, _P], AsyncIterator[_R]],
+) -> Callable[Concatenate[SyncClient, _P], Iterator[_R]]:
+    """The method of `SyncClient` for an asynchronous iterator of `Client`."""
+
+    @functools.wraps(method)
+    def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> Iterator[_R]:
+        return self._iterate(method(self._client, *args, **kwargs))
+
+    return run
+
+
+class SyncClient:
+    """A client of a cluster, for programs without asyncio. Use it as a context manager, or call `close`.
+
+    Ctrl-C ends the operation that waits. A write that was interrupted may still take effect.
+
+    Args:
+        endpoints: `host:port` of some nodes.
+        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin: see `Client`.
+
+    Raises:
+        ConfigError: an endpoint is not `host:port`, or there is none.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        timeout_s: float = 15.0,
+        attempt_timeout_s: float = 8.0,
+        silent_after_s: float = 1.0,
+        exactly_once: bool = True,
+        admin: bool = False,
+    ) -> None:
+        self._client = Client(
+            endpoints,
+            timeout_s=timeout_s,
+            attempt_timeout_s=attempt_timeout_s,
+            silent_after_s=silent_after_s,
+            exactly_once=exactly_once,
+            admin=admin,
+        )
+        self._loop = asyncio.new_event_loop()
+        # A daemon: a program that forgets `close` must still be able to end.
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="qcore-client", daemon=True
+        )
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection and end the thread; operations in progress fail. May be called again."""
+        if self._loop.is_closed():
+            return
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _close(self) -> None:
+        await self._client.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _run(self, coroutine: Coroutine[Any, Any, _R]) -> _R:
+        if self._loop.is_closed() or threading.current_thread() is self._thread:
+            coroutine.close()
+            raise ConfigError("this SyncClient is closed: make another one")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            raise ConfigError("the SyncClient was closed while this operation waited") from None
+        except BaseException:
+            future.cancel()  # Ctrl-C: the operation must not go on unseen
+            raise
+
+    def _iterate(self, items: AsyncIterator[_R]) -> Iterator[_R]:
+        async def following() -> tuple[_R] | None:
+            async for item in items:
+                return (item,)
+            return None
+
+        async def close() -> None:
+            closing = getattr(items, "aclose", None)
+            if closing is not None:
+                await closing()
+
+        try:
+            while (found := self._run(following())) is not None:
+                yield found[0]
+        finally:
+            if not self._loop.is_closed():
+                self._run(close())
+
+    def session(self, *, lifetime_s: float = 60.0) -> SyncSession:
+        """A session as a context manager, for writes that take effect once. See `Client.open_session`."""
+        return SyncSession(self, lifetime_s)
+
+    # -- entities ------------------------------------------------------------------------------------
+
+    create_entity = _method(Client.create_entity)
+    delete_entity = _method(Client.delete_entity)
+    entity_exists = _method(Client.entity_exists)
+    field_exists = _method(Client.field_exists)
+    read = _method(Client.read)
+    read_field = _method(Client.read_field)
+    read_fields = _method(Client.read_fields)
+    get_entity = _method(Client.get_entity)
+    write = _method(Client.write)
+    update = _method(Client.update)
+    bulk = _method(Client.bulk)
+    rename_entity = _method(Client.rename_entity)
+    move_entity = _method(Client.move_entity)
+    find_by_path = _method(Client.find_by_path)
+    get_children = _method(Client.get_children)
+    children = _iterator(Client.children)
+    find_entities = _method(Client.find_entities)
+    entities = _iterator(Client.entities)
+
+    # -- types and the whole state -------------------------------------------------------------------
+
+    set_schema = _method(Client.set_schema)
+    get_schema = _method(Client.get_schema)
+    set_field_schema = _method(Client.set_field_schema)
+    get_field_schema = _method(Client.get_field_schema)
+    get_entity_types = _method(Client.get_entity_types)
+    entity_types = _iterator(Client.entity_types)
+    take_snapshot = _method(Client.take_snapshot)
+    restore_snapshot = _method(Client.restore_snapshot)
+
+    # -- other state machines ------------------------------------------------------------------------
+
+    execute = _method(Client.execute)
+    perform = _method(Client.perform)
+    open_session = _method(Client.open_session)
+    session_request = _method(Client.session_request)
+
+    # -- the cluster ---------------------------------------------------------------------------------
+
+    init = _method(Client.init)
+    add_learner = _method(Client.add_learner)
+    change_membership = _method(Client.change_membership)
+    transfer_leader = _method(Client.transfer_leader)
+    upgrade_machine = _method(Client.upgrade_machine)
+    save_snapshot = _method(Client.save_snapshot)
+    leader_metrics = _method(Client.leader_metrics)
+    get_metrics = _method(Client.get_metrics)
+    request = _method(Client.request)
+
+
+class SyncSession:
+    """A session of a `SyncClient`, as a context manager that gives the `session` option of its methods."""
+
+    def __init__(self, client: SyncClient, lifetime_s: float) -> None:
+        self._client = client
+        self._lifetime_s = lifetime_s
+        self._opened: ClientSession | None = None
+
+    def __enter__(self) -> ClientSession:
+        self._opened = self._client.open_session(lifetime_s=self._lifetime_s)
+        return self._opened
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._opened is not None, "entered"
+        self._client._run(self._opened.__aexit__(kind, error, trace))
