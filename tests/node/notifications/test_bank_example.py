@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qcore.testing.state_machine_conformance import StateMachineConformance
 from websockets.asyncio.client import connect
 
 from qcore.machines import ApplyContext, StateMachine, SupportsChanges, load_machine
 from qcore.node.application import TextApplication
 from qcore.sim import load_scenario, run_scenario
+from qcore.testing.conformance.state_machine_conformance import StateMachineConformance
 from tests.checkout import EXAMPLES
 from tests.examples import load_example
 from tests.node.test_node import running
