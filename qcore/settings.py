@@ -42,6 +42,7 @@ class Setting:
         zero: what 0 means, if 0 is allowed although it is out of these bounds, such as `never`.
         node_default: the default of a real node, if it differs from the default of the field.
         name: the name for users, if it differs from the name of the field.
+        item: of a setting with several values: the name of one. The option has this name, and may be repeated.
         older: an older name of the option and of the variable. Both still work.
         node: whether it is a setting of a real node: an option, a variable and a key of its file.
         scenario: the key in `cluster` of a scenario, if it differs from the name of the field; None for no key. Only
@@ -56,6 +57,7 @@ class Setting:
     zero: str = ""
     node_default: object = _SAME
     name: str = ""
+    item: str = ""
     older: str = ""
     node: bool = True
     scenario: str | None = ""
@@ -131,7 +133,7 @@ class SettingField:
     @property
     def option(self) -> str:
         """The option of `qcore node start`: `--heartbeat-ms`."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + (self.about.item or self.name).replace("_", "-")
 
     @property
     def variable(self) -> str:
@@ -211,7 +213,7 @@ def build(cls: type[_T], values: Mapping[str, object]) -> _T:
     Args:
         cls: the class.
         values: field name -> value, for the fields of all these classes together. A field that holds another class of
-            settings may be given as a whole.
+            settings may be given as a whole. A list becomes a tuple.
 
     Raises:
         ConfigError: a name is unknown or missing, or a value is out of bounds.
@@ -240,7 +242,8 @@ def _built(cls: type[_T], values: Mapping[str, object]) -> _T:
     own: dict[str, object] = {}
     for each in fields(cls):
         if each.name in values:
-            own[each.name] = values[each.name]
+            value = values[each.name]
+            own[each.name] = tuple(value) if isinstance(value, list) else value
         elif _SECTION in each.metadata:
             own[each.name] = _built(types[each.name], values)
         elif each.default is each.default_factory is MISSING:

@@ -36,6 +36,7 @@ CHECKED = (
     "tests/**/*.py",
     "tests/**/*.txt",
     "benchmarks/**/*.py",
+    "examples/**/*.html",
     "examples/**/*.py",
     "examples/**/*.yaml",
     "scenarios/**/*.yaml",

@@ -35,9 +35,6 @@ def cli_page() -> str:
     for number, section in enumerate(sections):
         title = re.match(r"#+ `(qcore [^`]+)`", section)
         head, heading, listed = section.partition("**Commands**:")
-        if title:
-            # Every group has these options, and they do the same everywhere. The root lists them.
-            head = re.sub(r"^\* `--(install|show)-completion.*\n", "", head, flags=re.M)
         sections[number] = (
             head + heading + _with_links(listed, title[1] if title else "qcore", summaries)
         )

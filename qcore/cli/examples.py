@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated
 import typer
 
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.output import show
 from qcore.errors import ConfigError
 from qcore.release import shipped_folder
 
@@ -26,6 +28,7 @@ app = typer.Typer(
 _NEEDED = (
     (("ipykernel",), "notebook", "elections.ipynb"),
     (("pytest", "hypothesis"), "testing", "test_json_storage.py"),
+    (("starlette", "uvicorn"), "web", "web_service.py"),
 )
 
 
@@ -37,13 +40,8 @@ def _group() -> None:
 @app.command(name="list")
 def list_examples(output: OutputOption = OutputFormat.table) -> None:
     """List the files that `qcore examples copy` copies, each with a summary."""
-    summaries = {path.name: summary_of(path) for path in example_files()}
-    if output is OutputFormat.json:
-        print(json.dumps([{"file": name, "summary": text} for name, text in summaries.items()]))
-        return
-    width = max(map(len, summaries))
-    for name, text in summaries.items():
-        print(f"{name:{width}}  {text}")
+    rows = [{"file": path.name, "summary": summary_of(path)} for path in example_files()]
+    show(output, rows, rows=rows)
 
 
 @app.command()
@@ -56,17 +54,20 @@ def copy(
             help="The directory for the files. It is created if it is missing.",
         ),
     ],
+    output: OutputOption = OutputFormat.table,
 ) -> None:
     """Copy the examples and notebooks to a directory.
 
     A file that is already there is not replaced: nothing is copied then.
     """
     copied = copy_examples(directory)
-    print(f"{len(copied)} files copied to {directory}")
+    lines = [f"{len(copied)} files copied to {directory}"]
     for modules, extra, what in _NEEDED:
         missing = [module for module in modules if find_spec(module) is None]
         if missing:
-            print(f"{what} needs {' and '.join(missing)}: pip install 'qcore-raft[{extra}]'")
+            lines.append(f"{what} needs {' and '.join(missing)}: pip install 'qcore-raft[{extra}]'")
+    body = [str(path) for path in copied]
+    show(output, body, rows=[{"file": path} for path in body], text="\n".join(lines))
 
 
 def example_files() -> list[Path]:
@@ -76,7 +77,7 @@ def example_files() -> list[Path]:
         path
         for folder in folders
         for path in sorted(folder.iterdir())
-        if path.suffix in {".py", ".toml", ".yaml", ".ipynb"}
+        if path.suffix in {".html", ".py", ".toml", ".yaml", ".ipynb"}
         and not path.name.startswith(("_", "."))
     ]
 
@@ -105,13 +106,19 @@ def copy_examples(directory: Path) -> list[Path]:
 
 
 def summary_of(path: Path) -> str:
-    """The first line of a program's docstring, of a notebook's text, or of another file's summary or comment."""
+    """The first line of a program's docstring or of a notebook's text; the description of a page.
+
+    For another file its summary or first comment.
+    """
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     if path.suffix == ".ipynb":
         first: str = json.loads(text)["cells"][0]["source"][0]
         return first.lstrip("# ").rstrip()
+    if path.suffix == ".html":
+        found = re.search('<meta name="description" content="([^"]*)">', text)
+        return found[1] if found else ""
     for line in text.splitlines():
         for start in ("# ", "summary: "):
             if line.startswith(start):

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from qcore.cli.exits import ExitCode, exit_code_of
-from qcore.display import escape_unprintable
+from qcore.cli.next_steps import error_text
 from qcore.errors import QcoreError
 
 #: Group -> (module with a typer `app`, one line of help), in the order of `--help`.
@@ -30,6 +30,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "Back up a cluster's state to a file, and check such a file.",
     ),
     "export": ("qcore.cli.cluster.export", "Write a cluster's state as a topology file."),
+    "log": ("qcore.cli.log.log", "Show what is in a node's log and snapshot."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
     "sim": ("qcore.cli.sim.scenarios", "Run scenarios in the deterministic simulator."),
@@ -59,12 +60,23 @@ class LazyGroup(TyperGroup):
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         command.help = command.help or summary
+        (version,) = (each for each in self.params if each.name == "version")
+        _unify(command, version)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the groups for `--help` without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in GROUPS.items()])
+
+
+def _unify(command: Any, version: Any) -> None:
+    """Give a command and those below it `--version`. Only the root has the options that install completion."""
+    completion = ("install_completion", "show_completion")
+    command.params = [each for each in command.params if each.name not in completion]
+    command.params.append(version)
+    for below in getattr(command, "commands", {}).values():
+        _unify(below, version)
 
 
 app = typer.Typer(
@@ -93,6 +105,7 @@ def _root(
             "--version",
             callback=_print_version,
             is_eager=True,
+            expose_value=False,
             help="Print the version and exit.",
         ),
     ] = False,
@@ -109,9 +122,7 @@ def main() -> None:
     try:
         app(prog_name="qcore")
     except QcoreError as error:
-        # The message may quote untrusted text from a node: no control codes may reach the terminal.
-        text = "\n".join(escape_unprintable(line) for line in str(error).split("\n"))
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {error_text(error)}", file=sys.stderr)
         sys.exit(exit_code_of(error))
     except BrokenPipeError:
         # The reader of our output (such as `| head`) is gone, so there is no place to report this.

@@ -16,6 +16,7 @@ class OutputFormat(StrEnum):
 
     table = "table"
     json = "json"
+    csv = "csv"
 
 
 OutputOption = Annotated[

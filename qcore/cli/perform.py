@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qcore.cli.connection import with_client
 from qcore.cli.exits import ExitCode
-from qcore.cli.options import DEFAULT_ENDPOINT, EndpointsOption, TimeoutOption, split_endpoints
+from qcore.cli.options import (
+    DEFAULT_ENDPOINT,
+    EndpointsOption,
+    OutputFormat,
+    OutputOption,
+    TimeoutOption,
+)
+from qcore.cli.output import Row, flat, show
 from qcore.cli.stdin import argument_or_stdin
 from qcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qcore.client.client import Client
+    from qcore.client.request_sender import Json
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -23,15 +35,12 @@ def perform(
     ],
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.json,
 ) -> None:
-    """Send one request to the entity store and print the response.
+    """Send one request to the entity store and print the response, as JSON by default.
 
     For example: qcore perform '{"GetSchema": {"entity_type": "User"}}'
     """
-    from qcore.cli.runner import run
-    from qcore.client.client import Client
-    from qcore.client.request_sender import Json
-
     try:
         parsed = json.loads(argument_or_stdin(request, "request"))
     except (ValueError, RecursionError) as error:
@@ -40,15 +49,20 @@ def perform(
         raise ConfigError(
             'the request must be an object with one key, such as {"GetSchema": {...}}'
         )
-    targets = split_endpoints(endpoints)
 
-    async def work() -> Json:
-        async with Client(targets, timeout_s=timeout) as client:
-            return await client.perform(parsed)
+    async def work(client: Client) -> Json:
+        return await client.perform(parsed)
 
-    response = run(work())
-    print(json.dumps(response, ensure_ascii=False))
+    response = with_client(endpoints, timeout, work)
     ((_, body),) = response.items()
+    show(output, response, rows=_rows(body.get("response")))
     if body.get("error") is not None:
         print(f"error: {body['error']}", file=sys.stderr)
         raise typer.Exit(ExitCode.REJECTED)
+
+
+def _rows(result: Json) -> list[Row]:
+    """The rows of a result: of a list one for each item, and else one."""
+    if isinstance(result, list) and all(isinstance(item, dict) for item in result):
+        return [flat(item) for item in result]
+    return [flat(result if isinstance(result, dict) else {"response": result})]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import platform
 
 import typer
 
 from qcore.cli.options import OutputFormat, OutputOption
+from qcore.cli.output import show
 from qcore.release import __version__
 
 app = typer.Typer(rich_markup_mode=None)
@@ -16,10 +16,8 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def version(output: OutputOption = OutputFormat.table) -> None:
     """Print the version of qcore and of the Python that runs it."""
-    if output is OutputFormat.json:
-        print(json.dumps({"qcore": __version__, "python": platform.python_version()}))
-    else:
-        print(version_line())
+    body = {"qcore": __version__, "python": platform.python_version()}
+    show(output, body, text=version_line())
 
 
 def version_line() -> str:

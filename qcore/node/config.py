@@ -12,6 +12,7 @@ from qcore.replica.config import ReplicaConfig
 from qcore.settings import check_bounds, for_node, section, setting
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits, frame_bytes_for
+from qcore.transport.server.origins import AllowedOrigins
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -50,6 +51,14 @@ class NodeConfig:
         default=None,
         metadata=setting(
             "host:port at which others reach this node. Default: the address on which it listens."
+        ),
+    )
+    allow_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "Web pages that may use this node, by their origin, such as `http://127.0.0.1:8000`. `null`: pages from "
+            "files. `*`: every page. A WebSocket request of another page gets HTTP 403. Programs are not affected.",
+            item="allow_origin",
         ),
     )
     topology: Path | None = field(
@@ -115,6 +124,7 @@ class NodeConfig:
                 "this node"
             )
         check_bounds(self)
+        AllowedOrigins(self.allow_origins)
         command_bytes = self.replica.max_command_bytes
         needed = frame_bytes_for(command_bytes)
         for name in ("max_client_frame_bytes", "max_frame_bytes"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -121,8 +122,8 @@ def removed_node(nodes: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("nodes", "expected"),
     [
-        ({"1": {"addr": "a:1"}, "2": {"addr": "b:1"}}, "a:1  -  unreachable"),
-        ({"1": {"addr": "a:1"}, "3": {"addr": "c:1"}}, "c:1  -  it answers, but reports no index"),
+        ({"1": {"addr": "a:1"}, "2": {"addr": "b:1"}}, "a:1 - unreachable"),
+        ({"1": {"addr": "a:1"}, "3": {"addr": "c:1"}}, "c:1 - it answers, but reports no index"),
         ({}, "the node belongs to no cluster"),
     ],
 )
@@ -137,7 +138,7 @@ def test_states_that_no_member_reports_are_not_equal(
     arguments = ["hash", "--endpoints", "c:1", "--timeout", "0.1"]
     done = CliRunner().invoke(cluster_cli.app, arguments)
     assert done.exit_code == ExitCode.UNHEALTHY
-    assert expected in done.output
+    assert expected in re.sub(" +", " ", done.output)
 
 
 def with_clock(**clock: Any) -> dict[str, Any]:

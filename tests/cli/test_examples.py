@@ -16,7 +16,7 @@ from qcore.errors import ConfigError
 def test_every_example_has_a_summary() -> None:
     listed = CliRunner().invoke(app, ["list"])
     assert listed.exit_code == 0
-    for path, line in zip(example_files(), listed.output.splitlines(), strict=True):
+    for path, line in zip(example_files(), listed.output.splitlines()[1:], strict=True):
         name, _, summary = line.partition(" ")
         assert name == path.name
         assert len(summary.strip()) > 20, line
@@ -30,6 +30,7 @@ def test_the_examples_include_each_kind() -> None:
         "counter_machine.py",
         "counter_partition.yaml",
         "elections.ipynb",
+        "entity_tree.html",
         "json_storage.py",
         "node.toml",
         "topology.yaml",

@@ -88,7 +88,7 @@ def code(text: str) -> str:
 
 def value_text(value: object) -> str:
     """A default: numbers that are whole MiB or more in these units."""
-    if value is None:
+    if value in (None, ()):
         return "none"
     if isinstance(value, bool):
         return str(value).lower()

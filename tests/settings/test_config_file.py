@@ -71,6 +71,8 @@ def read(path: Path) -> dict[str, object]:
         ("log_format = 'xml'", 1, "log_format is 'xml'; it must be text or json"),
         ("log_level = []", 1, "log_level is []; it must be debug or info or warning or error"),
         ("machine = 7", 1, 'machine is 7; it must be a text, in "quotes"'),
+        ("allow_origins = 'x'", 1, "allow_origins is 'x'; it must be a list of texts, [\"...\""),
+        ("allow_origins = ['a', 7]", 1, "allow_origins is ['a', 7]; it must be a list of texts"),
         ("data_dir = 7", 1, 'data_dir is 7; it must be a path, in "quotes"'),
         ("data_dir = ' '", 1, "data_dir is empty; give a value, or remove the line"),
         ("ws_addr = 8080", 1, 'ws_addr is 8080; it must be an address, "host:port" in quotes'),
@@ -185,6 +187,23 @@ def test_the_option_storage_is_gone(tmp_path: Path) -> None:
     assert code == ExitCode.USAGE
     assert "No such option" in error
     assert "--storage" in error
+
+
+def test_a_wrong_origin_names_where_it_comes_from(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(f"id = 1\ndata_dir = '{tmp_path / 'data'}'\nallow_origins = ['http://a/b']\n")
+    file = ("--config", str(path))
+    advice = "is not an origin: write scheme://host or scheme://host:port without a path"
+    code, in_file = start(*file)
+    assert code == ExitCode.USAGE
+    assert in_file.startswith(f"allow_origins in {path}: 'http://a/b' {advice}")
+    _, in_variable = start(*file, variables={"QCORE_ALLOW_ORIGINS": "http://a,a.example"})
+    assert in_variable.startswith(f"QCORE_ALLOW_ORIGINS: 'a.example' {advice}")
+    _, in_option = start(*file, "--allow-origin", "null, http://a", "--allow-origin", "http://")
+    assert in_option.startswith(f"--allow-origin: 'http://' {advice}")
+    code, empty = start(*file, "--allow-origin", " ")
+    assert code == ExitCode.USAGE
+    assert "it is empty; give a value, or leave it out" in empty
 
 
 @pytest.mark.process

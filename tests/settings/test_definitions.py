@@ -207,6 +207,8 @@ def other_value(each: SettingField, number: int = 0) -> Any:
         return Address("node-9.example", step)
     if kind in (Path, Path | None):
         return Path(f"elsewhere-{step}")
+    if kind == tuple[str, ...]:
+        return (f"https://a-{step}.example", f"http://b.example:{step}")
     choices = {"log_format": ("json", "text"), "log_level": ("error", "debug")}
     return choices.get(each.name, ("kv", "entity"))[number % 2]
 
@@ -258,21 +260,28 @@ def test_option_overrides_variable_overrides_file(
 
 
 def text_of(value: Any) -> str:
+    if isinstance(value, tuple) and not isinstance(value, Address):
+        return ", ".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def toml_of(value: Any) -> str:
+    if isinstance(value, tuple) and not isinstance(value, Address):
+        return str(list(value))
     return text_of(value) if isinstance(value, int | float) else f'"{value}"'
 
 
 def option_of(each: SettingField, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [each.option if value else each.option.replace("--", "--no-", 1)]
+    if isinstance(value, tuple) and not isinstance(value, Address):
+        return [part for text in value for part in (each.option, text)]
     return [each.option, str(value)]
 
 
 def test_settings_in_python_have_the_defaults_of_a_node() -> None:
     config = NodeConfig.of(1, Path("d"), heartbeat_ms=7, max_clients=9, machine="kv")
+    assert NodeConfig.of(1, Path("d"), allow_origins=["null"]).allow_origins == ("null",)
     assert (config.raft.heartbeat_ms, config.limits.max_clients, config.machine) == (7, 9, "kv")
     assert config.raft.election_timeout_min_ms == 500
     assert config.replica.snapshot_entries == 50_000

@@ -11,7 +11,9 @@ import typer
 from qcore.cli.cluster.health import hash_, health
 from qcore.cli.cluster.node_list import parse_nodes
 from qcore.cli.cluster.node_metrics import MetricsOrError, metrics_of_all
+from qcore.cli.connection import with_client
 from qcore.cli.exits import ExitCode, ResultNotShown
+from qcore.cli.next_steps import error_text
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -20,11 +22,13 @@ from qcore.cli.options import (
     TimeoutOption,
     split_endpoints,
 )
-from qcore.cli.table import aligned
+from qcore.cli.output import Cell, show
 from qcore.errors import ConfigError, QcoreError, to_wire
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
+    from qcore.client.methods.metrics_types import Metrics
+    from qcore.core.version import ClusterVersion
 
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Initialise, inspect and upgrade a cluster."
@@ -60,9 +64,6 @@ def init(
     The request goes to the first endpoint, which must be one of the nodes. Send it to only one
     node, or use --init-token to send it to any number of them.
     """
-    from qcore.cli.runner import run
-    from qcore.client.client import Client
-
     targets = split_endpoints(endpoints)
     members = [] if nodes is None else parse_nodes(nodes)
     if nodes is not None and not members:
@@ -80,23 +81,23 @@ def init(
             "--nodes 1=HOST:PORT,2=HOST:PORT,..., or give one endpoint to begin with that node alone"
         )
 
-    async def work() -> dict[str, Any]:
-        async with Client(targets, timeout_s=timeout, admin=True) as client:
-            return await initialise(client, members, targets[0], init_token)
+    async def work(client: Client) -> Metrics:
+        return await initialise(client, members, targets[0], init_token)
 
-    metrics = run(work())
+    metrics = with_client(endpoints, timeout, work, admin=True)
     cluster_id = metrics["qcore"]["cluster_id"]
-    if output is OutputFormat.json:
-        print(json.dumps({"cluster_id": cluster_id, "nodes": members}))
-    else:
-        nodes_of = metrics["membership_config"]["membership"]["nodes"]
-        names = ", ".join(f"{key} at {nodes_of[key]['addr']}" for key in sorted(nodes_of, key=int))
-        print(f"cluster {cluster_id} begins with node {names}")
+    nodes_of = metrics["membership_config"]["membership"]["nodes"]
+    names = ", ".join(f"{key} at {nodes_of[key]['addr']}" for key in sorted(nodes_of, key=int))
+    show(
+        output,
+        {"cluster_id": cluster_id, "nodes": members},
+        text=f"cluster {cluster_id} begins with node {names}",
+    )
 
 
 async def initialise(
     client: Client, members: list[tuple[int, str]], endpoint: str, token: str | None
-) -> dict[str, Any]:
+) -> Metrics:
     """Initialise the cluster, and return the metrics object of the node at `endpoint`.
 
     Raises:
@@ -144,17 +145,20 @@ def status(
     targets = split_endpoints(endpoints)
     responses = run(metrics_of_all(targets, timeout))
     healthy = is_healthy(responses)
-    if output is OutputFormat.json:
-        body = [
-            {"endpoint": target, "ok": not isinstance(response, QcoreError), **_as_json(response)}
-            for target, response in zip(targets, responses, strict=True)
-        ]
-        print(json.dumps({"healthy": healthy, "nodes": body}))
-    else:
-        print(status_table(targets, responses))
+    nodes = [
+        {"endpoint": target, "ok": not isinstance(response, QcoreError), **_as_json(response)}
+        for target, response in zip(targets, responses, strict=True)
+    ]
+    show(output, {"healthy": healthy, "nodes": nodes}, rows=status_rows(targets, responses))
     for target, response in zip(targets, responses, strict=True):
         if isinstance(response, QcoreError):
-            print(f"error: {target}: {response}", file=sys.stderr)
+            print(f"error: {target}: {error_text(response)}", file=sys.stderr)
+        elif response["qcore"]["cluster_id"] is None:
+            print(
+                f"error: {target}: the node belongs to no cluster: begin one with `qcore cluster init`, or add the "
+                "node to one with `qcore member add`",
+                file=sys.stderr,
+            )
     if all(isinstance(response, QcoreError) for response in responses):
         raise typer.Exit(ExitCode.CANNOT_CONNECT)
     if not healthy:
@@ -178,19 +182,16 @@ def upgrade(
     Every member must support the version. The upgrade cannot be undone. `qcore cluster status` shows
     the active version, and the versions that each node supports.
     """
-    from qcore.cli.runner import run
-    from qcore.client.client import Client
-    from qcore.core.version import ClusterVersion
 
-    async def work() -> ClusterVersion:
-        async with Client(split_endpoints(endpoints), timeout_s=timeout, admin=True) as client:
-            return await client.upgrade_machine(to)
+    async def work(client: Client) -> ClusterVersion:
+        return await client.upgrade_machine(to)
 
-    active = run(work())
-    if output is OutputFormat.json:
-        print(active.to_json())
-    else:
-        print(f"version {active.machine_version} of state machine {active.machine} is active")
+    active = with_client(endpoints, timeout, work, admin=True)
+    show(
+        output,
+        json.loads(active.to_json()),
+        text=f"version {active.machine_version} of state machine {active.machine} is active",
+    )
 
 
 def is_healthy(responses: list[MetricsOrError]) -> bool:
@@ -208,43 +209,41 @@ def is_healthy(responses: list[MetricsOrError]) -> bool:
 
 
 _COLUMNS = (
-    "ENDPOINT",
-    "NODE",
-    "STATE",
-    "TERM",
-    "LEADER",
-    "COMMIT",
-    "APPLIED",
-    "HASH",
-    "RULES",
-    "MACHINE",
+    "endpoint",
+    "node",
+    "state",
+    "term",
+    "leader",
+    "commit",
+    "applied",
+    "hash",
+    "rules",
+    "machine",
 )
 
 
-def status_table(endpoints: list[str], responses: list[MetricsOrError]) -> str:
-    """The responses as a table, one row for each endpoint."""
-    rows: list[tuple[str, ...]] = [_COLUMNS]
+def status_rows(endpoints: list[str], responses: list[MetricsOrError]) -> list[dict[str, Cell]]:
+    """One row for each endpoint."""
+    rows: list[dict[str, Cell]] = []
     for endpoint, response in zip(endpoints, responses, strict=True):
         if isinstance(response, QcoreError):
-            rows.append((endpoint, "-", "unreachable", *["-"] * 7))
+            rows.append(dict.fromkeys(_COLUMNS) | {"endpoint": endpoint, "state": "unreachable"})
             continue
         extra = response["qcore"]
-        leader = response["current_leader"]
-        rows.append(
-            (
-                endpoint,
-                str(response["id"]),
-                "removed" if extra.get("removed") else response["state"],
-                str(response["current_term"]),
-                "-" if leader is None else str(leader),
-                str(extra["commit_index"]),
-                str(extra["applied_index"]),
-                extra["state_hash"][:12],
-                _active_version(extra.get("apply_rules")),
-                _machine(extra.get("machine")),
-            )
+        cells = (
+            endpoint,
+            response["id"],
+            "removed" if extra.get("removed") else response["state"],
+            response["current_term"],
+            response["current_leader"],
+            extra["commit_index"],
+            extra["applied_index"],
+            extra["state_hash"][:12],
+            _active_version(extra.get("apply_rules")),
+            _machine(extra.get("machine")),
         )
-    return aligned(rows)
+        rows.append(dict(zip(_COLUMNS, cells, strict=True)))
+    return rows
 
 
 def _active_version(versions: dict[str, Any] | None) -> str:

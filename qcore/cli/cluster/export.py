@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcore.cli.options import DEFAULT_ENDPOINT, EndpointsOption, TimeoutOption, split_endpoints
+from qcore.cli.connection import with_client
+from qcore.cli.options import DEFAULT_ENDPOINT, EndpointsOption, TimeoutOption
 from qcore.errors import ConfigError, Refused
+
+if TYPE_CHECKING:
+    from qcore.client.client import Client
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -31,21 +35,17 @@ def export(
     The new entities get other ids, and references between them are kept. Write times and writers
     are not part of the file. A reference to a deleted entity becomes null.
     """
-    from qcore.cli.runner import run
-    from qcore.client.client import Client
     from qcore.storage.files.snapshot_file import check_target
 
     target = None if file == "-" else check_target(Path(file), force=force)
-    targets = split_endpoints(endpoints)
 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "state"
 
-        async def work() -> None:
-            async with Client(targets, timeout_s=timeout, admin=True) as client:
-                await client.save_snapshot(copy, timeout_s=timeout)
+        async def work(client: Client) -> None:
+            await client.save_snapshot(copy, timeout_s=timeout)
 
-        run(work())
+        with_client(endpoints, timeout, work, admin=True)
         text = _topology(copy)
     if target is None:
         sys.stdout.write(text)

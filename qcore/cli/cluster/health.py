@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import Final
 
@@ -32,6 +31,7 @@ from qcore.cli.options import (
     TimeoutOption,
     split_endpoints,
 )
+from qcore.cli.output import show
 from qcore.errors import ConfigError, QcoreError
 
 _POLL_S: Final = 0.05
@@ -39,7 +39,10 @@ _POLL_S: Final = 0.05
 _RESPONSE_TIMEOUT_S: Final = 2.0
 #: How long `health` looks for an index at which it can compare all members.
 _COMPARE_TIMEOUT_S: Final = 1.0
-_NO_CLUSTER: Final = "the node belongs to no cluster: initialise it, or add it to one"
+_NO_CLUSTER: Final = (
+    "the node belongs to no cluster: begin one with `qcore cluster init`, or add the node to one with "
+    "`qcore member add`"
+)
 
 
 def health(
@@ -56,11 +59,9 @@ def health(
     from qcore.cli.runner import run
 
     problems, warnings = run(_check_members(split_endpoints(endpoints), timeout))
-    if output is OutputFormat.json:
-        body = {"healthy": not problems, "problems": problems, "warnings": warnings}
-        print(json.dumps(body))
-    else:
-        print("\n".join([*(problems or ["healthy"]), *(f"warning: {text}" for text in warnings)]))
+    body = {"healthy": not problems, "problems": problems, "warnings": warnings}
+    lines = [*(problems or ["healthy"]), *(f"warning: {text}" for text in warnings)]
+    show(output, body, text="\n".join(lines))
     if problems:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
@@ -80,13 +81,16 @@ def hash_(
 
     index, hashes = run(_hashes(split_endpoints(endpoints), timeout))
     equal = index is not None and len(set(hashes.values())) == 1
-    if output is OutputFormat.json:
-        print(json.dumps({"equal": equal, "applied_index": index, "hashes": hashes}))
-    elif not hashes:
-        print(_NO_CLUSTER)
-    else:
-        for address, digest in hashes.items():
-            print(f"{address}  {'-' if index is None else index}  {digest}")
+    show(
+        output,
+        {"equal": equal, "applied_index": index, "hashes": hashes},
+        rows=[
+            {"address": address, "applied_index": index, "hash": digest}
+            for address, digest in hashes.items()
+        ],
+        columns=("address", "applied_index", "hash"),
+        text=None if hashes else _NO_CLUSTER,
+    )
     if not equal:
         raise typer.Exit(ExitCode.UNHEALTHY)
 

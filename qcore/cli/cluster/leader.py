@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from qcore.cli.connection import with_client
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
     OutputFormat,
     OutputOption,
     TimeoutOption,
-    split_endpoints,
 )
+from qcore.cli.output import show
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
@@ -51,24 +51,20 @@ def transfer(
     Exit code 4: the leadership did not move, or not to that voter, and this command will not move
     it any more; 6: it may still move. `qcore cluster status` shows which node leads.
     """
-    from qcore.cli.runner import run
-    from qcore.client.client import Client
 
-    targets = split_endpoints(endpoints)
-
-    async def work() -> tuple[int, Leadership]:
+    async def work(client: Client) -> tuple[int, Leadership]:
         deadline = time.monotonic() + timeout
-        async with Client(targets, timeout_s=timeout, admin=True) as client:
-            before = await client.leader_metrics()
-            return before["id"], await _transfer_and_confirm(
-                client, to, before["current_term"], deadline
-            )
+        before = await client.leader_metrics()
+        return before["id"], await _transfer_and_confirm(
+            client, to, before["current_term"], deadline
+        )
 
-    before, after = run(work())
-    if output is OutputFormat.json:
-        print(json.dumps({"from": before, "to": after.leader_id, "term": after.term}))
-    else:
-        print(f"node {after.leader_id} leads in term {after.term}; before it was node {before}")
+    before, after = with_client(endpoints, timeout, work, admin=True)
+    show(
+        output,
+        {"from": before, "to": after.leader_id, "term": after.term},
+        text=f"node {after.leader_id} leads in term {after.term}; before it was node {before}",
+    )
 
 
 async def _transfer_and_confirm(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qcore.cli.cluster.node_list import parse_nodes
+from qcore.cli.connection import with_client
 from qcore.cli.exits import ResultNotShown
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
@@ -17,9 +17,8 @@ from qcore.cli.options import (
     OutputFormat,
     OutputOption,
     TimeoutOption,
-    split_endpoints,
 )
-from qcore.cli.table import aligned
+from qcore.cli.output import show
 from qcore.errors import ChangeRefused, ConfigError, QcoreError
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Members:
     matched: dict[int, int]
 
 
-def members_of(metrics: dict[str, Any]) -> Members:
+def members_of(metrics: Mapping[str, Any]) -> Members:
     """Extract the members from the leader's metrics object."""
     membership = metrics["membership_config"]["membership"]
     return Members(
@@ -231,18 +230,7 @@ def _then_read_members(
 
 
 def _run(endpoints: str, timeout_s: float, work: Callable[[Client], Awaitable[Members]]) -> Members:
-    from qcore.cli.runner import run
-    from qcore.client.client import Client
-
-    targets = split_endpoints(endpoints)
-
-    async def with_client() -> Members:
-        async with Client(
-            targets, timeout_s=timeout_s, attempt_timeout_s=timeout_s, admin=True
-        ) as client:
-            return await work(client)
-
-    return run(with_client())
+    return with_client(endpoints, timeout_s, work, admin=True, attempt_timeout_s=timeout_s)
 
 
 def _parse_member(text: str) -> tuple[int, str]:
@@ -271,20 +259,5 @@ def _show(members: Members, output: OutputFormat) -> None:
                 "behind": max(0, members.last_index - match_index),
             }
         )
-    if output is OutputFormat.json:
-        body = {"membership_index": members.index, "joint": members.is_joint, "members": rows}
-        print(json.dumps(body))
-        return
-    lines = [("ID", "ADDRESS", "ROLE", "LEADER", "MATCH", "BEHIND")]
-    lines += [
-        (
-            str(row["id"]),
-            row["address"],
-            row["role"],
-            "yes" if row["leader"] else "-",
-            str(row["match_index"]),
-            str(row["behind"]),
-        )
-        for row in rows
-    ]
-    print(aligned(lines))
+    body = {"membership_index": members.index, "joint": members.is_joint, "members": rows}
+    show(output, body, rows=rows)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qcore.cli.next_steps import add_next_step
 from qcore.errors import QcoreError
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
 
-Metrics = dict[str, Any]
+Metrics = Mapping[str, Any]
 MetricsOrError = Metrics | QcoreError
 
 
@@ -23,7 +24,7 @@ async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[Metrics
         try:
             return await client.get_metrics(endpoint)
         except QcoreError as error:
-            return error
+            return add_next_step(error)
 
     async with Client(endpoints, attempt_timeout_s=timeout_s, admin=True) as client:
         return await asyncio.gather(*(fetch(client, endpoint) for endpoint in endpoints))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qcore.cli.connection import with_client
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -16,12 +16,12 @@ from qcore.cli.options import (
     OutputOption,
     TimeoutOption,
     non_empty_path,
-    split_endpoints,
 )
-from qcore.cli.table import aligned
+from qcore.cli.output import show, table
 from qcore.errors import DeadlineExceeded, NotLeader, Refused
 
 if TYPE_CHECKING:
+    from qcore.client.client import Client
     from qcore.storage.files.snapshot_file import SnapshotHeader
 
 app = typer.Typer(
@@ -56,30 +56,24 @@ def save(
     The backup holds every write acknowledged before the command began. The first endpoint that can
     do so takes the snapshot, whether it leads or not, and compacts its log.
     """
-    from qcore.cli.runner import run
-    from qcore.client.client import Client
 
-    targets = split_endpoints(endpoints)
+    async def work(client: Client) -> SnapshotHeader:
+        try:
+            return await client.save_snapshot(file, stale=stale, force=force, timeout_s=timeout)
+        except (NotLeader, DeadlineExceeded) as error:
+            if stale:
+                raise
+            raise Refused(
+                f"{error} (--stale copies what a node has applied, without a leader or quorum)"
+            ) from error
 
-    async def work() -> SnapshotHeader:
-        async with Client(targets, timeout_s=timeout, admin=True) as client:
-            try:
-                return await client.save_snapshot(file, stale=stale, force=force, timeout_s=timeout)
-            except (NotLeader, DeadlineExceeded) as error:
-                if stale:
-                    raise
-                raise Refused(
-                    f"{error} (--stale copies what a node has applied, without a leader or quorum)"
-                ) from error
-
-    header = run(work())
-    if output is OutputFormat.json:
-        print(json.dumps(_as_json(file, header)))
-    else:
-        print(
-            f"{file} holds the state of cluster {header.cluster_id} at entry {header.last_included_index} "
-            f"({header.size} bytes)"
-        )
+    header = with_client(endpoints, timeout, work, admin=True)
+    show(
+        output,
+        _as_json(file, header),
+        text=f"{file} holds the state of cluster {header.cluster_id} at entry {header.last_included_index} "
+        f"({header.size} bytes)",
+    )
 
 
 @app.command()
@@ -96,9 +90,6 @@ def status(
     from qcore.storage.files.snapshot_file import verify
 
     header = verify(file)
-    if output is OutputFormat.json:
-        print(json.dumps({**_as_json(file, header), "checksum_ok": True}))
-        return
     membership = header.membership
     members = [
         f"{node_id} at {membership.address_of(node_id) or '-'}"
@@ -117,7 +108,7 @@ def status(
         ("SHA256", header.sha256),
         ("CHECKSUM", "ok"),
     ]
-    print(aligned(rows))
+    show(output, {**_as_json(file, header), "checksum_ok": True}, text=table(rows))
 
 
 def _as_json(file: Path, header: SnapshotHeader) -> dict[str, Any]:

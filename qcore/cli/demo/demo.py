@@ -53,7 +53,9 @@ def demo(
     """
     topology = topology or shipped_folder("examples") / "topology.yaml"
     if not topology.exists():
-        raise ConfigError(f"--topology: {topology} does not exist")
+        raise ConfigError(
+            f"--topology: {topology} does not exist; name another file, or leave the option out"
+        )
     ok = run_simulation(seed, out)
     print()
     ok = run_real_cluster(topology) and ok
@@ -160,7 +162,6 @@ def initialise(endpoints: Sequence[str], members: Sequence[tuple[int, str]]) -> 
         async with Client(endpoints) as client:
             await client.init(members)
             metrics = await client.get_metrics()
-            cluster_id: str = metrics["qcore"]["cluster_id"]
-            return cluster_id
+            return str(metrics["qcore"]["cluster_id"])
 
     return asyncio.run(work())

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from qcore.cli.node.setting_options import choices_of, plain_type, read_address
+from qcore.cli.node.setting_options import TEXTS, choices_of, plain_type, read_address
 from qcore.display import printable
 from qcore.errors import ConfigError
 from qcore.files import decode_text, read_regular
@@ -95,6 +95,8 @@ def _checked(each: SettingField, value: object, where: str) -> object:
     bound = each.about.violated(value) if isinstance(value, int | float) else ""
     if bound:
         raise ConfigError(f"{where} is {shown(value)}; it must be {bound}")
+    if isinstance(value, list) and not all(type(item) is str for item in value):
+        raise ConfigError(f"{where} is {shown(value)}; it must be {words}")
     if isinstance(value, str) and not value.strip():
         raise ConfigError(f"{where} is empty; give a value, or remove the line")
     if isinstance(value, str) and "\0" in value:  # no option and no variable can hold it
@@ -110,6 +112,7 @@ _TYPES: Final[dict[Any, tuple[tuple[type, ...], str]]] = {
     int: ((int,), "an integer, such as 100"),
     float: ((int, float), "a number, such as 1.5"),
     str: ((str,), 'a text, in "quotes"'),
+    TEXTS: ((list,), 'a list of texts, ["...", "..."]'),
     Path: ((str,), 'a path, in "quotes"'),
     Address: ((str,), 'an address, "host:port" in quotes'),
 }

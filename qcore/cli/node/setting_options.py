@@ -25,6 +25,9 @@ from qcore.transport.address import Address
 #: The settings that an operator gives to a node.
 NODE_SETTINGS: Final = tuple(each for each in settings_of(NodeConfig) if each.about.node)
 
+#: The type of a setting with several texts.
+TEXTS: Final = tuple[str, ...]
+
 F = TypeVar("F", bound=Callable[..., Any])  # any command
 _T = TypeVar("_T")
 
@@ -81,6 +84,9 @@ def _parameter(each: SettingField) -> inspect.Parameter:
     elif kind is Address:
         more = {"parser": _address_parser(each.option), "metavar": "HOST:PORT"}
         default = default and str(default)  # typer takes a tuple for several values
+    elif kind == TEXTS:
+        more = {"callback": _separate, "metavar": "TEXT[,TEXT...]"}
+        kind = list[str]  # typer takes it several times
     option = typer.Option(
         *declarations,
         envvar=variables if len(variables) > 1 else each.variable,
@@ -91,8 +97,16 @@ def _parameter(each: SettingField) -> inspect.Parameter:
         each.field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=Annotated[kind if each.type is kind else kind | None, option],
+        annotation=Annotated[kind | None if isinstance(each.type, UnionType) else kind, option],
     )
+
+
+def _separate(values: list[str]) -> list[str]:
+    """The texts of an option that was given several times, of a variable, or of a file."""
+    texts = [text for value in values for part in value.split(",") if (text := part.strip())]
+    if values and not texts:
+        raise typer.BadParameter("it is empty; give a value, or leave it out")
+    return texts
 
 
 def _address_parser(where: str) -> Callable[[str], Address]:

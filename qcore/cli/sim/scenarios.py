@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.output import Cell, show
 
 if TYPE_CHECKING:
     from qcore.sim.verdict.result import RunResult
@@ -59,12 +59,12 @@ def run(
 
     loaded = load_scenario(scenario)
     result = run_scenario(loaded, seed, trace=trace)
-    if output is OutputFormat.json:
-        print(json.dumps(result.to_json(), indent=2))
-    else:
+    if output is OutputFormat.table:
         from qcore.cli.sim.verdict import print_verdict
 
         print_verdict(result, loaded.summary)
+    else:
+        show(output, result.to_json(), indent=2)
     _print_next_steps(result, trace)
     if not result.ok:
         raise typer.Exit(ExitCode.FAILED)
@@ -95,9 +95,10 @@ def list_scenarios(
     from qcore.sim.scenario.catalogue import scenario_files
     from qcore.sim.scenario.load import load_scenario
 
-    scenarios = [(path, load_scenario(path)) for path in scenario_files(directory)]
-    if output is OutputFormat.json:
-        rows = [
+    rows: list[dict[str, Cell]] = []
+    for path in scenario_files(directory):
+        scenario = load_scenario(path)
+        rows.append(
             {
                 "name": scenario.name,
                 "file": str(path),
@@ -105,10 +106,17 @@ def list_scenarios(
                 "nodes": len(scenario.cluster.nodes),
                 "until_ms": scenario.until_ms,
             }
-            for path, scenario in scenarios
+        )
+    if output is OutputFormat.table:
+        lines = [
+            {"scenario": Path(str(row["file"])).stem, "summary": row["summary"]} for row in rows
         ]
-        print(json.dumps(rows, indent=2))
-        return
-    width = max((len(path.stem) for path, _ in scenarios), default=0)
-    for path, scenario in scenarios:
-        print(f"{path.stem:{width}}  {scenario.summary}")
+        show(output, rows, rows=lines, columns=("scenario", "summary"))
+    else:
+        show(
+            output,
+            rows,
+            rows=rows,
+            columns=("name", "file", "summary", "nodes", "until_ms"),
+            indent=2,
+        )

@@ -28,7 +28,7 @@ def scenario_files(directory: Path | None = None) -> list[Path]:
     if directory is None:
         directory = scenario_directories()[0]
     if not directory.is_dir():
-        raise ConfigError(f"{directory} is not a directory")
+        raise ConfigError(f"{directory} is not a directory: name one that holds scenario files")
     return sorted(path for path in directory.iterdir() if path.suffix in _SUFFIXES)
 
 

@@ -26,6 +26,7 @@ SnapshotRow = tuple[int, int, int, bytes, int, bytes, int]
 KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session", "version")
 HAS_CLOCK = 16
 _CLOCK = struct.Struct("<q")
+CLOCK_BYTES = _CLOCK.size
 KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
 
 _ENTRY_HEAD = struct.Struct("<qqBq")

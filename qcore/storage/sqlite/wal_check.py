@@ -59,6 +59,32 @@ def check_wal(path: Path, page_size: int) -> None:
         raise error_from_os(error, f"read {path}") from error
 
 
+def sound_frames(path: Path, page_size: int) -> int:
+    """How many frames of the write-ahead file SQLite's recovery would accept: those up to the last sound commit.
+
+    Args:
+        path: the `-wal` file; it may be absent or empty.
+        page_size: of the database, bytes.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(HEADER_BYTES)
+            if len(header) < HEADER_BYTES:
+                return 0
+            magic, *_, salt1, salt2, sum1, sum2 = _HEADER.unpack(header)
+            word_format = "<" if magic == _MAGIC_LITTLE else ">"
+            if _checksum(word_format, header[:24], 0, 0) != (sum1, sum2):
+                return 0
+            return _last_sound_commit(file, page_size, word_format, (salt1, salt2), (sum1, sum2))
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise error_from_os(error, f"read {path}") from error
+
+
 def _check(path: Path, file: BinaryIO, page_size: int) -> None:
     header = file.read(HEADER_BYTES)
     if len(header) < HEADER_BYTES:

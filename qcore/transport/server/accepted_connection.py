@@ -6,7 +6,7 @@ import asyncio
 import http
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from websockets.frames import Frame
@@ -97,9 +97,10 @@ class ConnectionOwner(Protocol):
     def connection_made(self, connection: AcceptedConnection) -> None:
         """Add an accepted TCP connection."""
 
-    def admit(self, connection: AcceptedConnection) -> bool:
-        """Whether one more WebSocket connection is allowed."""
-        ...
+    def refusal(
+        self, connection: AcceptedConnection, origins: Sequence[str]
+    ) -> HttpResponse | None:
+        """The response to a request for a WebSocket connection that is not allowed; None if it is."""
 
     def connection_opened(self, connection: AcceptedConnection) -> None:
         """Note that the WebSocket handshake is complete."""
@@ -222,9 +223,8 @@ class AcceptedConnection(Connection):
             return library_response(HttpResponse(404, f"WebSocket connections go to {where}\n"))
         roles = request.headers.get_all(ROLE_HEADER)
         self.announced_as_peer, self.admin = roles == [PEER], roles == [ADMIN]
-        if not self._server.admit(self):
-            return library_response(HttpResponse(503, "too many connections: try again later\n"))
-        return self._protocol.accept(request)
+        refusal = self._server.refusal(self, request.headers.get_all("Origin"))
+        return self._protocol.accept(request) if refusal is None else library_response(refusal)
 
     def _respond(self, response: Response, head_only: bool) -> None:
         if head_only:

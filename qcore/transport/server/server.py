@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from collections.abc import Sequence
 
 from qcore.errors import TransportError
 from qcore.transport.address import Address
@@ -23,6 +24,7 @@ from qcore.transport.server.handler import (
     ServerStats,
 )
 from qcore.transport.server.listener import Listener
+from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.turns import TurnScheduler
 
 logger = logging.getLogger("qcore.transport")
@@ -48,6 +50,7 @@ class Server:
         codec: the messages that the server understands.
         handler: handles the messages.
         limits: sizes, times and numbers of connections.
+        origins: the web pages that may open a WebSocket connection. Others get HTTP 403.
 
     Attributes:
         requests: handlers of the messages of a client, by class.
@@ -58,11 +61,16 @@ class Server:
     """
 
     def __init__(
-        self, codec: Codec, handler: ServerHandler, limits: TransportLimits | None = None
+        self,
+        codec: Codec,
+        handler: ServerHandler,
+        limits: TransportLimits | None = None,
+        origins: AllowedOrigins | None = None,
     ) -> None:
         self.codec = codec
         self.handler = handler
         self.limits = limits or TransportLimits()
+        self._origins = origins or AllowedOrigins()
         self.requests = handler.requests
         self.peer_requests = {**handler.requests, **handler.peer_requests}
         self.counts = ServerStats()
@@ -140,8 +148,26 @@ class Server:
             del self._handshaking[oldest]
             oldest.abort("too many unfinished handshakes")
 
-    def admit(self, connection: AcceptedConnection) -> bool:
-        """Whether one more WebSocket connection is allowed. Makes room among admin connections and announced peers."""
+    def refusal(
+        self, connection: AcceptedConnection, origins: Sequence[str]
+    ) -> HttpResponse | None:
+        """The response to a request for a WebSocket connection that is not allowed; None if it is.
+
+        Args:
+            connection: the connection of the request.
+            origins: its headers `Origin`, which only browsers send.
+        """
+        problem = self._origins.problem(origins)
+        if problem:
+            self.counts.policy_violations += 1
+            logger.warning("%s is a web browser: %s", connection.remote, problem)
+            return HttpResponse(403, f"{problem}\n")
+        if not self._admit(connection):
+            return HttpResponse(503, "too many connections: try again later\n")
+        return None
+
+    def _admit(self, connection: AcceptedConnection) -> bool:
+        """Whether there is room for one more. Makes room among admin connections and announced peers."""
         if connection.admin:
             while len(self._admins) >= self.limits.reserved_for_admin:
                 # A connection with a request in progress is dropped only if all have one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import subprocess
@@ -9,12 +10,32 @@ import sys
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from qcore.processes import ProcessCluster, free_ports, wait_for
-from tests.checkout import CHECKOUT
+from tests.checkout import CHECKOUT, EXAMPLES
 from tests.process.support.wire_client import WireClient, string_schema
 
 pytestmark = pytest.mark.process
+
+PAGE = "http://127.0.0.1:8000"
+
+
+def example_output(name: str, *arguments: str) -> str:
+    """What an example prints. It must succeed."""
+    done = subprocess.run(
+        [sys.executable, f"examples/{name}", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_demo_passes(tmp_path: Path) -> None:
@@ -33,18 +54,9 @@ def test_the_demo_passes(tmp_path: Path) -> None:
 
 
 def test_the_example_client_moves_money(ready_cluster: ProcessCluster) -> None:
-    done = subprocess.run(
-        [sys.executable, "examples/client.py", *ready_cluster.endpoints],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=CHECKOUT,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "ada has 70" in done.stdout
-    assert "grace has 30" in done.stdout
+    shown = example_output("client.py", *ready_cluster.endpoints)
+    assert "ada has 70" in shown
+    assert "grace has 30" in shown
 
 
 def test_the_example_client_shows_errors_without_a_traceback(
@@ -55,6 +67,38 @@ def test_the_example_client_shows_errors_without_a_traceback(
         runpy.run_path(str(CHECKOUT / "examples" / "client.py"), run_name="__main__")
     assert str(ended.value.code).startswith("error: ")
     assert "ws://h:1" in str(ended.value.code)
+
+
+def test_the_raw_client_is_short_and_shows_every_message(tmp_path: Path) -> None:
+    """Its node also lets in pages of the origin that it was started with, and no others."""
+    text = (EXAMPLES / "raw_client.py").read_text()
+    assert len(text.splitlines()) <= 40
+    assert "import qcore" not in text
+    assert "from qcore" not in text
+    with ProcessCluster(tmp_path, 1, ("--allow-origin", PAGE)) as cluster:
+        cluster.start()
+        url = f"ws://{cluster.endpoints[0]}"
+        shown = example_output("raw_client.py", url)
+        for origin, refused in ((PAGE, ""), (PAGE + "1", "HTTP 403")):
+            assert refused in connection_of_a_page(url, origin)
+    for kind in ("Init", "GetMetrics", "StoreSetEntitySchema", "StoreCreateEntity"):
+        assert f"{kind}Response {{'" in shown
+    assert "Notification {'notification': {'entity_id': {'typ': 'Tank'" in shown
+    assert "Write': {" in shown
+    assert "Read': {" in shown
+    assert shown.count("'value': {'String': 'T2'}") == 2
+    assert "Error" not in shown
+
+
+def connection_of_a_page(url: str, origin: str) -> str:
+    """The error of a WebSocket connection that names this origin; empty if a request is answered."""
+    try:
+        with connect(url, origin=Origin(origin), proxy=None) as socket:
+            socket.send('{"GetMetrics": {"id": "1"}}')
+            assert "GetMetricsResponse" in json.loads(socket.recv(timeout=20))
+    except InvalidStatus as error:
+        return str(error)
+    return ""
 
 
 def test_a_node_runs_on_a_user_defined_storage(tmp_path: Path) -> None:

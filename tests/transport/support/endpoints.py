@@ -28,6 +28,7 @@ from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
 from qcore.transport.server.handler import HttpResponse
+from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.server import MessageHandler, Server, ServerConnection
 from qcore.transport.wire import (
     PEER_REQUESTS,
@@ -147,10 +148,11 @@ async def running_server(
     handler: RecordingHandler | None = None,
     limits: TransportLimits | None = None,
     port: int = 0,
+    origins: AllowedOrigins | None = None,
 ) -> AsyncIterator[tuple[Server, RecordingHandler, str]]:
     """A server on loopback, with its handler and its address."""
     handler = handler or RecordingHandler()
-    server = Server(CODEC, handler, limits)
+    server = Server(CODEC, handler, limits, origins)
     address = await server.start(Address("127.0.0.1", port))
     try:
         yield server, handler, address

@@ -1,0 +1,54 @@
+"""Runs the work of a command with a client of the cluster that `--endpoints` names."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from qcore.cli.next_steps import add_next_step
+from qcore.cli.options import split_endpoints
+from qcore.errors import QcoreError
+
+if TYPE_CHECKING:
+    from qcore.client.client import Client
+
+_T = TypeVar("_T")
+
+
+def with_client(
+    endpoints: str,
+    timeout: float,
+    work: Callable[[Client], Awaitable[_T]],
+    *,
+    admin: bool = False,
+    attempt_timeout_s: float = 8.0,
+) -> _T:
+    """Run `work` with a client, and return its result.
+
+    Args:
+        endpoints: the text of `--endpoints`.
+        timeout: of one request, in seconds, with all its retries.
+        work: uses the client.
+        admin: whether to use a connection that nodes reserve for operators.
+        attempt_timeout_s: how long one attempt may take.
+
+    Raises:
+        ConfigError: `endpoints` is not a list of addresses.
+        QcoreError: from `work`, with a note that says what to do next.
+        typer.Exit: the command was interrupted.
+    """
+    from qcore.cli.runner import run
+    from qcore.client.client import Client
+
+    targets = split_endpoints(endpoints)
+
+    async def connected() -> _T:
+        async with Client(
+            targets, timeout_s=timeout, attempt_timeout_s=attempt_timeout_s, admin=admin
+        ) as client:
+            return await work(client)
+
+    try:
+        return run(connected())
+    except QcoreError as error:
+        raise add_next_step(error)  # noqa: B904 - it is the same error

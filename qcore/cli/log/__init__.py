@@ -1,0 +1,1 @@
+"""`qcore log`: what is in a node's log and snapshot."""

@@ -1,0 +1,221 @@
+"""Every command of the tree: help, formats, options of one meaning, exit codes, and advice in errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, NamedTuple
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from qcore.cli.exits import ExitCode
+from qcore.cli.main import app, main
+from qcore.cli.options import OutputFormat
+from tests.checkout import DOCS
+
+#: Commands without `-o`, each with the reason.
+WITHOUT_OUTPUT = {
+    "demo": "it narrates while it runs",
+    "node start": "it runs until it is stopped",
+    "export": "it writes a YAML file",
+}
+
+#: Words that complete a command which needs arguments.
+ARGUMENTS = {
+    "execute": ["x"],
+    "member add": ["4=127.0.0.1:1"],
+    "member demote": ["1"],
+    "member promote": ["1"],
+    "member remove": ["1"],
+    "member replace": ["1", "4=127.0.0.1:1"],
+    "perform": ['{"GetSchema": {"entity_type": "User"}}'],
+    "snapshot save": ["none"],
+}
+
+#: No program may listen on this port.
+NO_NODE = "127.0.0.1:1"
+
+
+class CommandOfTree(NamedTuple):
+    """A group or a command. `command` is click's object, for which typer has no name in all versions."""
+
+    name: str
+    command: Any
+
+
+def tree() -> Iterator[CommandOfTree]:
+    def visit(name: str, command: Any) -> Iterator[CommandOfTree]:
+        yield CommandOfTree(name, command)
+        if hasattr(command, "list_commands"):
+            with typer.Context(command) as context:
+                for one in command.list_commands(context):
+                    below = command.get_command(context, one)
+                    yield from visit(f"{name} {one}".strip(), below)
+
+    yield from visit("", typer.main.get_command(app))
+
+
+EVERYTHING = list(tree())
+COMMANDS = [one for one in EVERYTHING if not hasattr(one.command, "list_commands")]
+every_command = pytest.mark.parametrize("one", COMMANDS, ids=lambda one: one.name)
+everything = pytest.mark.parametrize("one", EVERYTHING, ids=lambda one: one.name or "qcore")
+
+
+def options(one: CommandOfTree) -> dict[str, Any]:
+    return {name: each for each in one.command.params for name in each.opts if name[0] == "-"}
+
+
+def form_of(one: CommandOfTree, option: Any) -> str:
+    """The option as `--help` shows it, with the type of its value."""
+    form: str = option.get_help_record(typer.Context(one.command))[0]
+    return form
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def qcore(*words: str) -> Ended:
+    """Run the entry point of the `qcore` script in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["qcore", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    code = ended.value.code
+    return Ended(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
+
+
+def test_the_tree_has_the_groups_and_their_commands() -> None:
+    names = {one.name for one in EVERYTHING}
+    assert {"", "cluster", "cluster status", "sim run", "perform"} <= names
+    assert len(COMMANDS) > 15
+
+
+@everything
+def test_every_command_and_option_has_a_help_text(one: CommandOfTree) -> None:
+    assert len((one.command.help or "").strip()) > 10
+    for name, option in options(one).items():
+        assert option.help, f"qcore {one.name} {name}"
+    done = qcore(*one.name.split(), "--help")
+    assert done.code == 0
+    assert "--version" in done.stdout
+    assert ("--install-completion" in done.stdout) == (one.name == "")
+
+
+@everything
+def test_version_works_at_every_level(one: CommandOfTree) -> None:
+    assert qcore(*one.name.split(), "--version") == qcore("--version")
+
+
+@everything
+def test_an_unknown_option_is_wrong_usage(one: CommandOfTree) -> None:
+    done = qcore(*one.name.split(), "--no-such-option")
+    assert done.code == ExitCode.USAGE
+    assert done.stdout == ""
+    assert "No such option: --no-such-option" in done.stderr
+    assert re.search(r"Try 'qcore.* --help' for help", done.stderr)
+
+
+@every_command
+def test_every_command_that_prints_a_result_offers_the_formats(one: CommandOfTree) -> None:
+    if one.name in WITHOUT_OUTPUT:
+        assert "-o" not in options(one)
+        return
+    option = options(one)["-o"]
+    assert option.opts == ["--output", "-o"]
+    assert "|".join(OutputFormat) in form_of(one, option)
+
+
+def test_an_option_means_the_same_in_all_commands() -> None:
+    meanings: dict[str, set[str]] = {}
+    for one in EVERYTHING:
+        for name, option in options(one).items():
+            # The help of `--to` and of `--seed` names what they select.
+            text = option.help if name in {"-o", "--endpoints", "--timeout", "--version"} else ""
+            meaning = f"{form_of(one, option)} {option.envvar} {text}"
+            meanings.setdefault(name, set()).add(meaning)
+    different = {name: found for name, found in meanings.items() if len(found) > 1}
+    assert not different
+    for name, variable in (("--endpoints", "QCORE_ENDPOINTS"), ("--timeout", "QCORE_TIMEOUT")):
+        assert variable in str(meanings[name])
+        assert all(
+            ("--timeout" in options(one)) == ("--endpoints" in options(one)) for one in COMMANDS
+        )
+
+
+@every_command
+def test_an_unreachable_node_is_exit_code_3_with_advice(one: CommandOfTree) -> None:
+    if "--endpoints" not in options(one):
+        assert one.name.split()[0] not in {"cluster", "member", "leader", "entity", "schema"}
+        return
+    words = [*one.name.split(), *ARGUMENTS.get(one.name, [])]
+    done = qcore(*words, "--endpoints", NO_NODE, "--timeout", "0.1")
+    assert done.code == ExitCode.CANNOT_CONNECT, done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert NO_NODE in line
+    assert "qcore node start" in line
+    assert "--endpoints" in line
+
+
+@every_command
+def test_endpoints_that_are_no_address_are_wrong_usage(one: CommandOfTree) -> None:
+    if "--endpoints" in options(one):
+        words = [*one.name.split(), *ARGUMENTS.get(one.name, [])]
+        done = qcore(*words, "--endpoints", "nowhere")
+        assert (done.code, done.stdout) == (ExitCode.USAGE, "")
+        assert "--endpoints" in done.stderr
+
+
+@everything
+def test_a_shell_completes_options_and_commands_everywhere(one: CommandOfTree) -> None:
+    words = ["qcore", *one.name.split()]
+    assert "--version" in completed([*words, "--ver"])
+    for name, option in options(one).items():
+        if name.startswith("--") and name != "--help":
+            assert name in completed([*words, name]), option
+    if hasattr(one.command, "list_commands"):
+        below = {other.name for other in EVERYTHING if other.name.split()[:-1] == one.name.split()}
+        assert {f"{one.name} {word}".strip() for word in completed([*words, ""])} == below - {""}
+
+
+def completed(words: list[str]) -> list[str]:
+    """What bash offers for the last word."""
+    variables = {
+        "_QCORE_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    return CliRunner().invoke(app, [], env=variables, prog_name="qcore").stdout.split()
+
+
+def test_the_document_lists_every_exit_code() -> None:
+    text = (DOCS / "how-to" / "operations.md").read_text(encoding="utf-8")
+    section = text.partition("## Exit codes\n")[2].partition("\n## ")[0]
+    listed = [int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)]
+    assert listed == list(ExitCode)
+
+
+@pytest.mark.parametrize(
+    "words", [["version"], ["examples", "list"], ["sim", "list"], ["sim", "run", "figure_8"]]
+)
+def test_csv_has_a_header_and_rows_of_its_length(words: list[str]) -> None:
+    header, *rows = csv.reader(io.StringIO(qcore(*words, "-o", "csv").stdout))
+    assert rows
+    assert {len(row) for row in rows} == {len(header)}
+    body = json.loads(qcore(*words, "-o", "json").stdout)
+    keys = body[0] if isinstance(body, list) else body
+    assert set(keys) == {column.partition(".")[0] for column in header}
+    assert len(rows) == (len(body) if isinstance(body, list) else 1)

@@ -1,0 +1,97 @@
+"""The module that prints results: tables, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcore.cli.options import OutputFormat
+from qcore.cli.output import Row, as_json, csv_rows, flat, show, table, width_of
+
+ROWS: list[Row] = [
+    {"name": "a", "size": 1, "ok": True},
+    {"name": "b,\n", "size": None, "ok": False},
+]
+
+
+def test_rows_are_printed_in_every_format(capsys: pytest.CaptureFixture[str]) -> None:
+    show(OutputFormat.table, ROWS, rows=ROWS)
+    assert capsys.readouterr().out == "NAME  SIZE  OK\na     1     yes\nb,\\n  -     -\n"
+    show(OutputFormat.csv, ROWS, rows=ROWS)
+    assert capsys.readouterr().out == 'name,size,ok\na,1,true\n"b,\n",,false\n'
+    show(OutputFormat.json, ROWS, rows=ROWS)
+    assert json.loads(capsys.readouterr().out) == ROWS
+
+
+def test_one_object_is_one_row_of_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    show(OutputFormat.csv, {"id": 1, "at": {"x": 2, "y": {"z": None}}, "list": [1, {"a": 2}]})
+    header, row = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert header == ["id", "at.x", "at.y.z", "list"]
+    assert row == ["1", "2", "", '[1, {"a": 2}]']
+
+
+def test_no_rows_print_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    show(OutputFormat.csv, [], rows=[], columns=("a", "b"))
+    show(OutputFormat.table, [], rows=[], columns=("a", "b"))
+    assert capsys.readouterr().out == "a,b\nA  B\n"
+
+
+def test_no_control_code_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    body = {"name": "\x1b[31m\x9b31m"}
+    show(OutputFormat.table, body)
+    show(OutputFormat.table, body, text=body["name"])
+    show(OutputFormat.json, body)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x9b" not in out
+    assert json.loads(out.splitlines()[-1]) == body
+
+
+def test_json_keeps_readable_text() -> None:
+    assert as_json({"name": "Zoë"}) == '{"name": "Zoë"}'
+    assert as_json({"name": "\u202e"}) == '{"name": "\\u202e"}'
+
+
+@given(
+    lines=st.lists(st.lists(st.text(max_size=30), min_size=3, max_size=3), min_size=1, max_size=4),
+    columns=st.integers(32, 60),
+)
+def test_a_table_fits_the_terminal_and_loses_no_text(lines: list[list[str]], columns: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", Terminal())
+        patch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+        fitted = table(lines)
+        patch.setattr(sys, "stdout", io.StringIO())
+        whole = table(lines)
+    assert all(width_of(line) <= columns for line in fitted.split("\n"))
+    # A wrapped line spreads its cells over several lines.
+    assert sorted(fitted.replace(" ", "").replace("\n", "")) == sorted(
+        whole.replace(" ", "").replace("\n", "")
+    )
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2))
+def test_csv_gives_back_any_text(cells: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        written = io.StringIO(newline="")
+        patch.setattr(sys, "stdout", written)
+        csv_rows(("a", "b"), [dict(zip("ab", cells, strict=True))])
+    written.seek(0)
+    (row,) = csv.reader(written)
+    assert row == cells
+
+
+def test_a_nested_object_gives_a_column_for_each_key() -> None:
+    assert flat({"a": {"b": {"c": 1}}, "d": ()}) == {"a.b.c": 1, "d": "[]"}
