@@ -1,4 +1,4 @@
-"""The page `examples/entity_tree.html` in a browser, beside a real node and another client."""
+"""The page `examples/web/entity_tree.html` in a browser, beside a real node and another client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class QuietHandler(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     """The origin at which the examples are served."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(EXAMPLES)))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(QuietHandler, directory=str(EXAMPLES / "web"))
+    )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

@@ -1,4 +1,4 @@
-"""The text of `examples/entity_tree.html`: one file that needs no other, shows texts as texts, and knows the wire."""
+"""The text of `examples/web/entity_tree.html`: one file that shows texts as texts, and knows the wire."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qcore.errors import error_classes
 from tests.checkout import EXAMPLES
 from tests.docs.wire_reference import registry
 
-TEXT = (EXAMPLES / "entity_tree.html").read_text(encoding="utf-8")
+TEXT = (EXAMPLES / "web/entity_tree.html").read_text(encoding="utf-8")
 
 #: Elements that have no end tag.
 VOID = {"input", "link", "meta"}

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from qcore.machines import ApplyContext, StateMachine, SupportsChanges, load_machine
 from qcore.node.application import TextApplication
 from qcore.sim import load_scenario, run_scenario
-from qcore.testing.state_machine_conformance import StateMachineConformance
+from qcore.testing.conformance.state_machine_conformance import StateMachineConformance
 from tests.checkout import EXAMPLES
 from tests.examples import load_example
 from tests.node.test_node import running
