@@ -41,6 +41,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "shell": ("qcore.cli.shell.shell", "Run commands at a prompt, over one connection."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
+    "new": ("qcore.cli.new.new", "Write the beginning of a custom state machine."),
     "sim": ("qcore.cli.sim.scenarios", "Run scenarios in the deterministic simulator."),
     "examples": ("qcore.cli.examples", "List the examples, and copy them to a directory."),
     "version": ("qcore.cli.version", "Print the version."),
