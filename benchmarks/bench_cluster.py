@@ -26,9 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.support.etcd_cluster import etcd_cluster, find_etcd, leader_of, run_etcd_load
-from qcore.cli.demo.processes import LocalCluster
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
+from qcore.processes import ProcessCluster
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
@@ -136,7 +136,7 @@ def client_main(arguments: Sequence[str]) -> None:
 # --- the benchmark --------------------------------------------------------------------------------
 
 
-async def prepare(cluster: LocalCluster) -> dict[str, object]:
+async def prepare(cluster: ProcessCluster) -> dict[str, object]:
     """Initialise the cluster and create the entity that the writes set."""
     schema = {
         "entity_type": "Item",
@@ -164,7 +164,7 @@ def bench_qcore(seconds: float, profile: Path | None) -> list[Row]:
     environment = {} if profile is None else {"QCORE_PROFILE": str(profile)}
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
-        LocalCluster(Path(directory), 3, ["--log-level", "warning"], environment) as cluster,
+        ProcessCluster(Path(directory), 3, ["--log-level", "warning"], environment) as cluster,
     ):
         cluster.start()
         entity = asyncio.run(prepare(cluster))

@@ -24,10 +24,10 @@ from pathlib import Path
 
 from benchmarks import bench_core
 from benchmarks.bench_cluster import CONNECTIONS, VALUE, Row, prepare, summarise
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, free_ports
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.core import Membership
+from qcore.processes import NodeProcess, ProcessCluster, free_ports
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
@@ -193,7 +193,7 @@ class Running:
             tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR"))
         )
         self.directory = Path(directory)
-        self.cluster = LocalCluster(self.directory, 3, ["--log-level", "warning", *arguments])
+        self.cluster = ProcessCluster(self.directory, 3, ["--log-level", "warning", *arguments])
         stack.enter_context(self.cluster)
         self.cluster.start()
         self.entity: Json = asyncio.run(prepare(self.cluster))

@@ -30,10 +30,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
+from qcore.processes import NodeProcess, ProcessCluster
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
@@ -170,7 +170,7 @@ def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy:
         arguments += ["--snapshot-bytes", str(policy), "--keep-entries", str(kept)]
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
-        LocalCluster(Path(directory), nodes, arguments) as cluster,
+        ProcessCluster(Path(directory), nodes, arguments) as cluster,
     ):
         cluster.start()
         asyncio.run(initialise(cluster))
@@ -211,7 +211,7 @@ def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy:
     return row
 
 
-async def initialise(cluster: LocalCluster) -> None:
+async def initialise(cluster: ProcessCluster) -> None:
     """Initialise the cluster."""
     async with Client(cluster.endpoints) as client:
         await client.init(cluster.members)

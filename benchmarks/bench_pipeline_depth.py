@@ -33,9 +33,9 @@ from benchmarks.support.pipeline_model import (
     burst_and_reads,
     steady,
 )
-from qcore.cli.demo.processes import LocalCluster
 from qcore.core import RaftConfig
 from qcore.percentiles import percentile
+from qcore.processes import ProcessCluster
 
 KIB = 1024
 DEPTHS = (1, 2, 4, 8, 16, 64, 256)
@@ -127,7 +127,7 @@ def real(depth: int, seconds: float) -> tuple[float, float, float]:
     environment = {"QCORE_BENCH_DEPTH": str(depth)}
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
-        LocalCluster(Path(directory), 3, ["--log-level", "warning"], environment) as cluster,
+        ProcessCluster(Path(directory), 3, ["--log-level", "warning"], environment) as cluster,
     ):
         for node in cluster.nodes.values():
             node.program = ("-m", "benchmarks.support.deep_pipeline_node")

@@ -32,11 +32,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
 from qcore.percentiles import percentile
+from qcore.processes import NodeProcess, ProcessCluster, ProcessError, wait_for
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
@@ -167,7 +167,7 @@ def schema() -> Json:
     return {"entity_type": "Pump", "inherit": None, "fields": fields}
 
 
-async def fill(cluster: LocalCluster, count: int) -> list[Json]:
+async def fill(cluster: ProcessCluster, count: int) -> list[Json]:
     """Initialise the cluster and create the entities. Returns their ids."""
     async with Client(cluster.endpoints, timeout_s=60) as client:
         await client.init(cluster.members)
@@ -213,7 +213,7 @@ class Phase:
 
 
 @contextmanager
-def phase(name: str, cluster: LocalCluster) -> Iterator[Phase]:
+def phase(name: str, cluster: ProcessCluster) -> Iterator[Phase]:
     """Measure a phase on the nodes that run, and print its row at the end."""
     result = Phase(name)
     before = {node.node_id: scrape(node) for node in cluster.running()}
@@ -266,7 +266,7 @@ def report(result: Phase) -> None:
 
 
 async def under_load(
-    result: Phase, cluster: LocalCluster, entities: list[Json], rate: int, seconds: float
+    result: Phase, cluster: ProcessCluster, entities: list[Json], rate: int, seconds: float
 ) -> None:
     """Write for this time."""
     done = asyncio.Event()
@@ -278,7 +278,7 @@ async def under_load(
 
 
 async def catch_up(
-    result: Phase, cluster: LocalCluster, entities: list[Json], rate: int, follower: NodeProcess
+    result: Phase, cluster: ProcessCluster, entities: list[Json], rate: int, follower: NodeProcess
 ) -> float:
     """Start the node under load, and wait until it has caught up from the leader's snapshot. Returns seconds."""
     done = asyncio.Event()
@@ -300,7 +300,7 @@ async def catch_up(
 
 
 async def save(
-    result: Phase, cluster: LocalCluster, entities: list[Json], rate: int, file: Path
+    result: Phase, cluster: ProcessCluster, entities: list[Json], rate: int, file: Path
 ) -> float:
     """Run `qcore snapshot save` under load. Returns seconds."""
     done = asyncio.Event()
@@ -324,7 +324,7 @@ def bench(entities_count: int, seconds: float, rate: int) -> None:
     policy = ["--snapshot-entries", str(SNAPSHOT_ENTRIES), "--keep-entries", str(KEEP_ENTRIES)]
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
-        LocalCluster(Path(directory), 3, policy) as cluster,
+        ProcessCluster(Path(directory), 3, policy) as cluster,
     ):
         cluster.start()
         with phase("loading", cluster):
@@ -355,7 +355,7 @@ def bench(entities_count: int, seconds: float, rate: int) -> None:
         print_logs(cluster)
 
 
-def print_logs(cluster: LocalCluster) -> None:
+def print_logs(cluster: ProcessCluster) -> None:
     """Print the size of the largest snapshot, and the log lines of the longest own stalls."""
     lines = [
         line

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.cli.demo.processes import free_ports
+from qcore.processes import free_ports
 from tests.checkout import CHECKOUT
 from tests.documents import Command
 

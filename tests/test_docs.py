@@ -15,7 +15,7 @@ import pytest
 
 from qcore.analysis.figure import save_run_figure
 from qcore.cli.demo.demo import demo
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from qcore.sim import load_scenario, run_scenario
 from tests.checkout import CHECKOUT
 from tests.documents import (
@@ -198,7 +198,7 @@ def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> No
     program += "".join(f"    {line}\n" for line in library.splitlines()) + "\nasyncio.run(main())\n"
     examples = [command for command in spans(path) if command.startswith("qcore perform ")]
     assert len(examples) == 1
-    with LocalCluster(
+    with ProcessCluster(
         tmp_path, 1, ["--config-file", str(CHECKOUT / "examples/topology.yaml")]
     ) as cluster:
         cluster.start()

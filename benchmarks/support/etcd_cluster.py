@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qcore.cli.demo.processes import free_ports, wait_for
+from qcore.processes import free_ports, wait_for
 
 
 def find_etcd(given: str | None) -> str | None:

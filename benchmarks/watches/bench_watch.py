@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.bench_cluster import Row, summarise
-from qcore.cli.demo.processes import LocalCluster, NodeProcess
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
+from qcore.processes import NodeProcess, ProcessCluster
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 
@@ -126,7 +126,7 @@ def client_main(arguments: Sequence[str]) -> None:
 # --- the benchmark --------------------------------------------------------------------------------
 
 
-async def prepare(cluster: LocalCluster) -> list[Json]:
+async def prepare(cluster: ProcessCluster) -> list[Json]:
     """Initialise the cluster and create the entities. Returns their ids."""
     fields = {
         name: {
@@ -197,7 +197,7 @@ def main() -> None:
     arguments = ["--log-level", "warning", "--max-clients", "2000"]
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
-        LocalCluster(Path(directory), 1, arguments, environment) as cluster,
+        ProcessCluster(Path(directory), 1, arguments, environment) as cluster,
     ):
         cluster.start()
         path = Path(directory) / "entities.json"

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from qcore.client.endpoints import Endpoints
 from qcore.client.errors import decode_error, retry_delay
-from qcore.client.request_sender import Json, SendOnce
+from qcore.client.request_sender import MIN_ATTEMPT_S, Json, SendOnce
 from qcore.errors import (
     DeadlineExceeded,
     OutcomeUnknown,
@@ -65,7 +65,8 @@ async def save_snapshot(
         attempt += 1
         remaining = deadline - time.monotonic()
         budget_s = max(_ATTEMPT_S, remaining / max(1, len(endpoints.configured) - attempt + 1))
-        source = _SnapshotSource(send, endpoint, min(budget_s, remaining), deadline)
+        take_s = min(budget_s, max(MIN_ATTEMPT_S, remaining))
+        source = _SnapshotSource(send, endpoint, take_s, deadline)
         try:
             return await _save_from(source, path, stale=stale, force=force)
         except QcoreError as error:

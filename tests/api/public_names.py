@@ -268,7 +268,6 @@ from qcore.node import (
     EntityApplication,
     Node,
     NodeConfig,
-    NodeLog,
     Operation,
     TextApplication,
     TransportLimits,

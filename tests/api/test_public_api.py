@@ -116,7 +116,7 @@ def test_type_checkers_see_the_lazy_names(package: str) -> None:
 
 def programs() -> Iterator[tuple[str, str]]:
     """(where, Python text) of the examples, the notebooks, and the blocks of the documents."""
-    for path in sorted(EXAMPLES.glob("*.py")):
+    for path in sorted(EXAMPLES.rglob("*.py")):
         yield path.name, path.read_text(encoding="utf-8")
     for path in sorted((CHECKOUT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from qcore.cli.exits import ExitCode
 from qcore.cli.main import app, main
 from qcore.cli.options import OutputFormat
-from tests.checkout import DOCS
+from tests.checkout import CHECKOUT, DOCS
 
 #: Commands without `-o`, each with the reason.
 WITHOUT_OUTPUT = {
@@ -30,6 +30,16 @@ WITHOUT_OUTPUT = {
 #: Words that complete a command which needs arguments.
 ARGUMENTS = {
     "execute": ["x"],
+    "entity add": ["User$1", "A=1"],
+    "entity create": ["User", "ada"],
+    "entity delete": ["User$1", "--yes"],
+    "entity find": ["User"],
+    "entity get": ["User$1"],
+    "entity move": ["User$1", "/"],
+    "entity rename": ["User$1", "ada"],
+    "entity set": ["User$1", "A=1"],
+    "schema get": ["User"],
+    "schema set": [str(CHECKOUT / "examples" / "topology.yaml")],
     "member add": ["4=127.0.0.1:1"],
     "member demote": ["1"],
     "member promote": ["1"],

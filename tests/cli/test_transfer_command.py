@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import cast
 
 import pytest
 
@@ -12,6 +12,7 @@ from qcore.cli.cluster.leader import _transfer_and_confirm
 from qcore.cli.cluster.member import Members, _then_read_members
 from qcore.cli.exits import ExitCode, ResultNotShown, exit_code_of
 from qcore.client.client import Client
+from qcore.client.methods.metrics_types import Metrics
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, TransferFailed, TransferUnknown
 from qcore.replica.leadership import Leadership
 
@@ -39,11 +40,11 @@ class Scripted(Client):
             raise self._response
         return self._response
 
-    async def leader_metrics(self) -> dict[str, Any]:
+    async def leader_metrics(self) -> Metrics:
         seen = self._seen.pop(0) if len(self._seen) > 1 else self._seen[0]
         if isinstance(seen, QcoreError):
             raise seen
-        return {"id": seen.leader_id, "current_term": seen.term}
+        return cast("Metrics", {"id": seen.leader_id, "current_term": seen.term})
 
 
 def ask(client: Client, to: int | None = 3, timeout_s: float = 20.0) -> Leadership:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from qcore.cli.demo.processes import free_ports
 from qcore.client.client import Client
 from qcore.errors import (
     ConfigError,
@@ -22,6 +21,7 @@ from qcore.errors import (
     StoreError,
     TransportError,
 )
+from qcore.processes import free_ports
 
 DONE = {"response": "done", "error": None}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 
 #: The libraries of the simulator and of the analysis. The numeric ones come with matplotlib.
 SIMULATION = {"simpy", "networkx", "matplotlib", "numpy", "qcore.sim", "qcore.analysis"}
@@ -29,7 +29,7 @@ main()
 def test_a_node_loads_no_part_of_the_simulator(tmp_path: Path) -> None:
     """The node serves a cluster, a request and its pages, and stops cleanly."""
     report = tmp_path / "modules"
-    with LocalCluster(tmp_path, 1) as cluster:
+    with ProcessCluster(tmp_path, 1) as cluster:
         node = cluster.nodes[1]
         node.program = ("-c", _RUN_AND_REPORT, str(report))
         cluster.start()
@@ -41,7 +41,7 @@ def test_a_node_loads_no_part_of_the_simulator(tmp_path: Path) -> None:
         assert node.stop() == 0
     loaded = set(report.read_text().split())
     # The library for filters takes long to load. A node has it before its first filter, and nothing else needs it.
-    assert {"websockets", "pydantic", "qcore.node.node", "cel"} <= loaded
+    assert {"websockets", "pydantic", "qcore.node.replica_node", "cel"} <= loaded
     assert not loaded & (SIMULATION | TEST_TOOLS)
 
 

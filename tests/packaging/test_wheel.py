@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import qcore
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from qcore.sim import run_scenario
 from tests.checkout import CHECKOUT, SCENARIOS
 from tests.packaging.installation import Installation, copy_sources, install
@@ -31,7 +31,7 @@ def test_the_wheel_is_what_runs_and_not_the_checkout(installed: Installation) ->
 
 
 def test_every_scenario_is_listed_in_an_empty_directory(installed: Installation) -> None:
-    listed = installed.qcore("sim", "list").splitlines()
+    listed = installed.qcore("sim", "list").splitlines()[1:]
     assert [line.split()[0] for line in listed] == sorted(path.stem for path in SCENARIOS.iterdir())
 
 
@@ -46,8 +46,12 @@ def test_a_scenario_runs_in_an_empty_directory(installed: Installation) -> None:
 def test_the_copied_examples_are_those_of_the_checkout(
     installed: Installation, examples: Path
 ) -> None:
-    copied = {path.name: path.read_bytes() for path in examples.iterdir()}
-    listed = [line.split()[0] for line in installed.qcore("examples", "list").splitlines()]
+    copied = {
+        path.relative_to(examples).as_posix(): path.read_bytes()
+        for path in examples.rglob("*")
+        if path.is_file()
+    }
+    listed = [line.split()[0] for line in installed.qcore("examples", "list").splitlines()[1:]]
     assert sorted(listed) == sorted(copied)
     assert copied == {
         name: (CHECKOUT / folder / name).read_bytes()
@@ -62,7 +66,7 @@ def test_the_copied_client_talks_to_an_installed_node(
     installed: Installation, examples: Path, tmp_path: Path
 ) -> None:
     start_script = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
-    with LocalCluster(tmp_path, 1, environment={"PYTHONPATH": ""}) as cluster:
+    with ProcessCluster(tmp_path, 1, environment={"PYTHONPATH": ""}) as cluster:
         cluster.nodes[1].program = ("-c", start_script, str(installed.script))
         cluster.start()
         (endpoint,) = cluster.endpoints

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from tests.process.support.wire_client import WireClient
 
 #: Short enough for quick elections, long enough for two busy cores.
@@ -16,7 +16,7 @@ TIMING_MAX = ("--election-timeout-max-ms", "600")
 ARGUMENTS = (*TIMING, *TIMING_MAX)
 
 
-def assert_no_traceback(cluster: LocalCluster) -> None:
+def assert_no_traceback(cluster: ProcessCluster) -> None:
     """Fail if any node of the cluster ever logged a traceback."""
     for node in cluster.nodes.values():
         text = node.log_text()
@@ -24,33 +24,33 @@ def assert_no_traceback(cluster: LocalCluster) -> None:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+def cluster(tmp_path: Path) -> Iterator[ProcessCluster]:
     """Three started nodes without data."""
-    with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as nodes:
+    with ProcessCluster(tmp_path, size=3, arguments=ARGUMENTS) as nodes:
         nodes.start()
         yield nodes
     assert_no_traceback(nodes)
 
 
 @pytest.fixture
-def ready_cluster(cluster: LocalCluster) -> LocalCluster:
+def ready_cluster(cluster: ProcessCluster) -> ProcessCluster:
     """Three started nodes that form a cluster with a leader."""
     initialise(cluster)
     return cluster
 
 
 @pytest.fixture(scope="module")
-def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
     """Three nodes with a leader, shared by the tests of a module. Every test must leave them intact."""
     directory = tmp_path_factory.mktemp("cluster")
-    with LocalCluster(directory, size=3, arguments=ARGUMENTS) as nodes:
+    with ProcessCluster(directory, size=3, arguments=ARGUMENTS) as nodes:
         nodes.start()
         initialise(nodes)
         yield nodes
     assert_no_traceback(nodes)
 
 
-def initialise(cluster: LocalCluster) -> None:
+def initialise(cluster: ProcessCluster) -> None:
     """Send `Init` with all nodes to the first node, and wait until all have applied it."""
     nodes = [[node_id, address] for node_id, address in cluster.members]
     with WireClient(cluster.endpoints[0]) as client:

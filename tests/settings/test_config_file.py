@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qcore.cli.demo.processes import NodeProcess, free_ports
 from qcore.cli.exits import ExitCode
 from qcore.cli.main import app
 from qcore.cli.node.config_file import read_config_file
 from qcore.cli.node.setting_options import NODE_SETTINGS
 from qcore.errors import ConfigError
+from qcore.processes import NodeProcess, free_ports
 from tests.checkout import EXAMPLES
 
 

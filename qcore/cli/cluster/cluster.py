@@ -27,6 +27,7 @@ from qcore.errors import ConfigError, QcoreError, to_wire
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
+    from qcore.client.methods.metrics_types import Metrics
     from qcore.core.version import ClusterVersion
 
 app = typer.Typer(
@@ -80,7 +81,7 @@ def init(
             "--nodes 1=HOST:PORT,2=HOST:PORT,..., or give one endpoint to begin with that node alone"
         )
 
-    async def work(client: Client) -> dict[str, Any]:
+    async def work(client: Client) -> Metrics:
         return await initialise(client, members, targets[0], init_token)
 
     metrics = with_client(endpoints, timeout, work, admin=True)
@@ -96,7 +97,7 @@ def init(
 
 async def initialise(
     client: Client, members: list[tuple[int, str]], endpoint: str, token: str | None
-) -> dict[str, Any]:
+) -> Metrics:
     """Initialise the cluster, and return the metrics object of the node at `endpoint`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +55,7 @@ class Members:
     matched: dict[int, int]
 
 
-def members_of(metrics: dict[str, Any]) -> Members:
+def members_of(metrics: Mapping[str, Any]) -> Members:
     """Extract the members from the leader's metrics object."""
     membership = metrics["membership_config"]["membership"]
     return Members(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qcore.cli.next_steps import add_next_step
@@ -12,7 +12,7 @@ from qcore.errors import QcoreError
 if TYPE_CHECKING:
     from qcore.client.client import Client
 
-Metrics = dict[str, Any]
+Metrics = Mapping[str, Any]
 MetricsOrError = Metrics | QcoreError
 
 

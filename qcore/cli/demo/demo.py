@@ -103,13 +103,13 @@ def run_simulation(seed: int, out: Path) -> bool:
 def run_real_cluster(topology: Path) -> bool:
     """Kill -9 the leader of a real cluster while clients write. Return whether no acknowledged write is lost."""
     from qcore.cli.demo.demo_load import Writers, count_present
-    from qcore.cli.demo.processes import LocalCluster
+    from qcore.processes import ProcessCluster
 
     print("2. For real: three processes, connected by WebSocket, each with a log in SQLite")
     arguments = ["--topology", str(topology.absolute())]
     with (
         tempfile.TemporaryDirectory(prefix="qcore-demo-") as directory,
-        LocalCluster(Path(directory), size=3, arguments=arguments) as cluster,
+        ProcessCluster(Path(directory), size=3, arguments=arguments) as cluster,
     ):
         cluster.start()
         print(f"   nodes 1, 2 and 3 listen on {', '.join(cluster.endpoints)}")
@@ -162,7 +162,6 @@ def initialise(endpoints: Sequence[str], members: Sequence[tuple[int, str]]) -> 
         async with Client(endpoints) as client:
             await client.init(members)
             metrics = await client.get_metrics()
-            cluster_id: str = metrics["qcore"]["cluster_id"]
-            return cluster_id
+            return str(metrics["qcore"]["cluster_id"])
 
     return asyncio.run(work())

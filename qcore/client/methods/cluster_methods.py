@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from qcore.client import cluster_init, snapshot_download
 from qcore.client.attempts import try_admin_request, try_leader_metrics, try_metrics
 from qcore.client.endpoints import PATIENCE_S
 from qcore.client.methods.method_base import ClientMethods
+from qcore.client.methods.metrics_types import Metrics
 from qcore.client.request_sender import Json
 from qcore.core.version import ClusterVersion
 from qcore.replica.leadership import Leadership
@@ -157,7 +159,7 @@ class ClusterMethods(ClientMethods):
         """The timeout of a change at a node: shorter than this client's, so that the response arrives in time."""
         return max(1, int(self._attempt_timeout_s * 900))
 
-    async def leader_metrics(self) -> dict[str, Json]:
+    async def leader_metrics(self) -> Metrics:
         """The metrics object of the leader, once it has committed an entry in its term.
 
         Raises:
@@ -165,10 +167,10 @@ class ClusterMethods(ClientMethods):
             ChangeRefused: the leader committed no entry of its term in time (`not_ready`).
             TransportError: no node could be reached.
         """
-
-        return await self._sender.send_with_retries(
+        found = await self._sender.send_with_retries(
             partial(try_leader_metrics, self._sender.send), any_node=True
         )
+        return cast("Metrics", found)
 
     async def _request_leader(
         self, name: str, fields: Mapping[str, Json], *, repeatable: bool = False
@@ -187,15 +189,15 @@ class ClusterMethods(ClientMethods):
 
         return await self._sender.send_with_retries(ask, repeatable=repeatable)
 
-    async def get_metrics(self, endpoint: str | Address | None = None) -> dict[str, Json]:
+    async def get_metrics(self, endpoint: str | Address | None = None) -> Metrics:
         """The metrics object of the node at this endpoint, or of any node that answers."""
         if endpoint is None:
-            return await self._sender.send_with_retries(
+            found = await self._sender.send_with_retries(
                 partial(try_metrics, self._sender.send), any_node=True
             )
-        reply = await self.request(endpoint, "GetMetrics", {})
-        metrics: dict[str, Json] = reply["response"]
-        return metrics
+        else:
+            found = (await self.request(endpoint, "GetMetrics", {}))["response"]
+        return cast("Metrics", found)
 
     async def request(
         self,

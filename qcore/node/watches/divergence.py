@@ -99,7 +99,7 @@ def compare(seen: Mapping[M, Mapping[int, str]]) -> Comparison[M]:
     return Comparison(compared, newest, differs_at, {} if differs_at is None else where[differs_at])
 
 
-def digests_in(metrics: Mapping[str, JsonValue]) -> dict[int, str]:
+def digests_in(metrics: Mapping[str, object]) -> dict[int, str]:
     """The digests by index in a member's metrics object. Version 0.1.0 sends only that of the current state."""
     found: dict[int, str] = {}
     extra = metrics.get("qcore")
@@ -209,11 +209,12 @@ class DivergenceWatch:
             # Only at debug: other parts of the node report that a member does not answer.
             self._log.debug("a member's state could not be read", member=member, why=str(error))
             return {}
-        extra = metrics.get("qcore")
+        reported: Mapping[str, object] = {**metrics}  # by another node, so it may hold anything
+        extra = reported.get("qcore")
         of_cluster = extra.get("cluster_id") if isinstance(extra, dict) else None
-        if metrics.get("id") != member or of_cluster != self._cluster_id():
+        if reported.get("id") != member or of_cluster != self._cluster_id():
             return {}  # another node has its address
-        return digests_in(metrics)
+        return digests_in(reported)
 
     def _log_difference(self, found: Comparison[int]) -> None:
         now = asyncio.get_running_loop().time()

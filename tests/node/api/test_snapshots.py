@@ -171,6 +171,7 @@ def test_a_snapshot_that_is_being_read_outlives_newer_ones(tmp_path: Path) -> No
             second = await ask(world, "SaveSnapshot")
             assert second["last_included_index"] > index
             status = await world.client.get_metrics()
+            assert status["snapshot"] is not None
             assert status["snapshot"]["index"] == second["last_included_index"]
             assert is_whole(first, await read_on(world, first, begun))
             assert is_whole(second, await read_on(world, second))

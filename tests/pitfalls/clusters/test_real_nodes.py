@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, ProcessError, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.load import schema_of_item
 from tests.process.support.wire_client import WireClient, read_field, string_schema, write_field
@@ -26,10 +26,10 @@ SEVERAL_TIMEOUTS_S = 2.0
 @contextmanager
 def nodes(
     directory: Path, size: int, arguments: Sequence[str] = ARGUMENTS, without: str = ""
-) -> Iterator[LocalCluster]:
+) -> Iterator[ProcessCluster]:
     """A cluster of nodes whose disks can be stalled, without some guards."""
     environment = {"QCORE_TEST_WITHOUT": without}
-    with LocalCluster(directory, size, arguments, environment) as cluster:
+    with ProcessCluster(directory, size, arguments, environment) as cluster:
         for node in cluster.nodes.values():
             node.program = (PROGRAM,)
         cluster.start()
@@ -154,7 +154,7 @@ def a_real_leaders_disk_hangs(directory: Path, wait_s: float, without: str = "")
 
 
 def another_leader_accepts_a_write(
-    cluster: LocalCluster, away: NodeProcess, entity: dict[str, Any]
+    cluster: ProcessCluster, away: NodeProcess, entity: dict[str, Any]
 ) -> None:
     """Another node leads and accepts a write."""
     others = [node for node in cluster.running() if node is not away]

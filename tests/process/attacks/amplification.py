@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, ProcessError, wait_for
 from tests.process.attacks.attacker import Attacker, Json
 from tests.process.conftest import initialise
 from tests.process.programs.limited_node import VARIABLE
@@ -87,7 +87,7 @@ class AttackContext:
         replies: the number of replies in the current attack, by error code.
     """
 
-    def __init__(self, cluster: LocalCluster, *, full: bool) -> None:
+    def __init__(self, cluster: ProcessCluster, *, full: bool) -> None:
         self.cluster = cluster
         self.full = full
         self.replies: Counter[str] = Counter()
@@ -185,11 +185,11 @@ def _code(name: str, body: Json) -> str:
 
 
 @contextmanager
-def limited_cluster(directory: Path, *arguments: str) -> Iterator[LocalCluster]:
+def limited_cluster(directory: Path, *arguments: str) -> Iterator[ProcessCluster]:
     """Three nodes with a leader and little address space."""
     environment = {VARIABLE: str(ADDRESS_SPACE_MIB)}
     settings = (*TIMING, *SNAPSHOTS, *arguments)
-    with LocalCluster(directory, 3, settings, environment) as cluster:
+    with ProcessCluster(directory, 3, settings, environment) as cluster:
         for node in cluster.nodes.values():
             node.program = (str(_PROGRAM),)
         cluster.start()
@@ -237,14 +237,14 @@ def _peak_mib(node: NodeProcess) -> int:
     return 0
 
 
-def _settled(cluster: LocalCluster) -> dict[int, _NodeState] | None:
+def _settled(cluster: ProcessCluster) -> dict[int, _NodeState] | None:
     seen = {node.node_id: _state_of(node) for node in cluster.nodes.values()}
     if any(node.running and seen[node.node_id] is None for node in cluster.nodes.values()):
         return None
     return {node_id: one for node_id, one in seen.items() if one is not None} or None
 
 
-def observe(cluster: LocalCluster) -> dict[int, _NodeState]:
+def observe(cluster: ProcessCluster) -> dict[int, _NodeState]:
     """Wait until all running nodes are idle, and return their states.
 
     Raises:

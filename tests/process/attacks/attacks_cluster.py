@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from qcore.cli.demo.processes import NodeProcess
+from qcore.processes import NodeProcess
 from tests.process.attacks.amplification import Attack, AttackContext
 from tests.process.attacks.attacker import Json
 from tests.process.attacks.entity_requests import field, read, set_schema, update, write

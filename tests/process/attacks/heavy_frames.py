@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess
+from qcore.processes import NodeProcess, ProcessCluster
 from tests.process.attacks import entity_requests
 from tests.process.attacks.amplification import report
 from tests.process.attacks.attacker import Attacker, Json
@@ -178,7 +178,7 @@ def attacked(
 # --- the other client --------------------------------------------------------------------------------
 
 
-def terms(cluster: LocalCluster) -> int:
+def terms(cluster: ProcessCluster) -> int:
     """The highest term of any node."""
     statuses = [json.loads(node.get("/status", 20)[1]) for node in cluster.nodes.values()]
     highest: int = max(status["current_term"] for status in statuses)
@@ -201,7 +201,7 @@ def stall_ms(node: NodeProcess) -> float:
 
 
 def measure_impact(
-    cluster: LocalCluster,
+    cluster: ProcessCluster,
     write: Json,
     *frames: bytes,
     connections: int = 1,
@@ -229,9 +229,9 @@ def measure_impact(
 
 
 @contextmanager
-def cluster_for_frames(directory: Path, *arguments: str) -> Iterator[tuple[LocalCluster, Json]]:
+def cluster_for_frames(directory: Path, *arguments: str) -> Iterator[tuple[ProcessCluster, Json]]:
     """Three nodes of the entity store with a leader, and a valid write for them."""
-    with LocalCluster(directory, 3, arguments) as cluster:
+    with ProcessCluster(directory, 3, arguments) as cluster:
         cluster.start()
         initialise(cluster)
         with WireClient(cluster.endpoints[0]) as client:

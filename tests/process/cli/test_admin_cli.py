@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.commands import run_qcore, run_qcore_json
 from tests.process.support.member_changes import initialised_cluster, wait_configs, wait_removed
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
     """Three voters, and node 4, which runs and is not a member. Every test leaves it so."""
     with initialised_cluster(tmp_path_factory.mktemp("admin"), size=4, voters=3) as nodes:
         nodes.nodes[4].start()
@@ -25,15 +25,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     assert_no_traceback(nodes)
 
 
-def running(cluster: LocalCluster) -> list[str]:
+def running(cluster: ProcessCluster) -> list[str]:
     return [node.address for node in cluster.running()]
 
 
-def qcore(cluster: LocalCluster, *arguments: str) -> CompletedProcess[str]:
+def qcore(cluster: ProcessCluster, *arguments: str) -> CompletedProcess[str]:
     return run_qcore(*arguments, endpoints=running(cluster))
 
 
-def qcore_json(cluster: LocalCluster, *arguments: str) -> Any:
+def qcore_json(cluster: ProcessCluster, *arguments: str) -> Any:
     return run_qcore_json(*arguments, endpoints=running(cluster))
 
 
@@ -41,7 +41,7 @@ def roles(listing: Any) -> dict[int, str]:
     return {member["id"]: member["role"] for member in listing["members"]}
 
 
-def test_a_member_is_added_promoted_demoted_and_removed(cluster: LocalCluster) -> None:
+def test_a_member_is_added_promoted_demoted_and_removed(cluster: ProcessCluster) -> None:
     new = f"4={cluster.nodes[4].address}"
     voters = dict.fromkeys((1, 2, 3), "voter")
     assert roles(qcore_json(cluster, "member", "add", new)) == {**voters, 4: "learner"}
@@ -65,7 +65,7 @@ def test_a_member_is_added_promoted_demoted_and_removed(cluster: LocalCluster) -
     ],
 )
 def test_an_invalid_change_is_one_line_and_an_exit_code(
-    cluster: LocalCluster, arguments: tuple[str, ...], code: int, named: str
+    cluster: ProcessCluster, arguments: tuple[str, ...], code: int, named: str
 ) -> None:
     done = qcore(cluster, *arguments, "-o", "json")
     assert done.returncode == code, (done.stdout, done.stderr)
@@ -73,7 +73,7 @@ def test_an_invalid_change_is_one_line_and_an_exit_code(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_leadership_is_transferred_to_the_named_node(cluster: LocalCluster) -> None:
+def test_leadership_is_transferred_to_the_named_node(cluster: ProcessCluster) -> None:
     old = cluster.wait_leader().node_id
     to = next(node_id for node_id in (1, 2, 3) if node_id != old)
     moved = qcore_json(cluster, "leader", "transfer", "--to", str(to))
@@ -82,7 +82,7 @@ def test_leadership_is_transferred_to_the_named_node(cluster: LocalCluster) -> N
     assert moved == {"from": old, "to": to, "term": new.status()["current_term"]}
 
 
-def test_health_and_hash_query_all_members_from_any_endpoint(cluster: LocalCluster) -> None:
+def test_health_and_hash_query_all_members_from_any_endpoint(cluster: ProcessCluster) -> None:
     one = cluster.nodes[1].address
     cluster.wait_leader()
     body = qcore_json(cluster, "cluster", "hash")
@@ -99,7 +99,7 @@ def test_health_and_hash_query_all_members_from_any_endpoint(cluster: LocalClust
         down.start()
 
 
-def test_health_warns_of_a_removed_node_at_the_endpoints(cluster: LocalCluster) -> None:
+def test_health_warns_of_a_removed_node_at_the_endpoints(cluster: ProcessCluster) -> None:
     """The user named this node and may not know that it was removed."""
     removed = cluster.nodes[4]
     qcore_json(cluster, "member", "add", f"4={removed.address}")
@@ -112,7 +112,7 @@ def test_health_warns_of_a_removed_node_at_the_endpoints(cluster: LocalCluster) 
     assert warning.startswith(f"{removed.address} was removed: node 4 is no member")
 
 
-def test_sigterm_on_the_leader_transfers_leadership_first(cluster: LocalCluster) -> None:
+def test_sigterm_on_the_leader_transfers_leadership_first(cluster: ProcessCluster) -> None:
     old = cluster.wait_leader()
     term = old.status()["current_term"]
     assert old.stop() == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, free_ports
+from qcore.processes import ProcessCluster, free_ports
 from tests.checkout import CHECKOUT
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
 from tests.process.support.commands import run_qcore
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.process
 
 
 def test_a_cluster_can_be_run_from_the_command_line(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
         cluster.start()
         endpoints = ",".join(cluster.endpoints)
         nodes = ",".join(f"{node_id}={address}" for node_id, address in cluster.members)
@@ -68,7 +68,7 @@ def test_a_cluster_can_be_run_from_the_command_line(tmp_path: Path) -> None:
 def test_a_user_defined_machine_runs_from_the_command_line(tmp_path: Path) -> None:
     machine = CHECKOUT / "examples" / "counter_machine.py"
     arguments = (*ARGUMENTS, "--machine", f"{machine}:CounterMachine")
-    with LocalCluster(tmp_path, size=3, arguments=arguments) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=arguments) as cluster:
         cluster.start()
         endpoints = ",".join(cluster.endpoints)
         nodes = ",".join(f"{node_id}={address}" for node_id, address in cluster.members)

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from qcore.cli.demo.processes import LocalCluster, free_ports, wait_for
+from qcore.processes import ProcessCluster, free_ports, wait_for
 from tests.checkout import CHECKOUT, EXAMPLES
 from tests.process.support.wire_client import WireClient, string_schema
 
@@ -53,7 +53,7 @@ def test_the_demo_passes(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) < 50
 
 
-def test_the_example_client_moves_money(ready_cluster: LocalCluster) -> None:
+def test_the_example_client_moves_money(ready_cluster: ProcessCluster) -> None:
     shown = example_output("client.py", *ready_cluster.endpoints)
     assert "ada has 70" in shown
     assert "grace has 30" in shown
@@ -75,7 +75,7 @@ def test_the_raw_client_is_short_and_shows_every_message(tmp_path: Path) -> None
     assert len(text.splitlines()) <= 40
     assert "import qcore" not in text
     assert "from qcore" not in text
-    with LocalCluster(tmp_path, 1, ("--allow-origin", PAGE)) as cluster:
+    with ProcessCluster(tmp_path, 1, ("--allow-origin", PAGE)) as cluster:
         cluster.start()
         url = f"ws://{cluster.endpoints[0]}"
         shown = example_output("raw_client.py", url)

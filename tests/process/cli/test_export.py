@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster
 from qcore.machines.entity.topology.topology_file import parse_topology
+from qcore.processes import ProcessCluster
 from tests.process.support.commands import run_qcore
 from tests.process.support.wire_client import WireClient, string_schema, write_field
 
 pytestmark = pytest.mark.process
 
 
-def test_a_cluster_is_exported_as_a_topology(ready_cluster: LocalCluster, tmp_path: Path) -> None:
+def test_a_cluster_is_exported_as_a_topology(ready_cluster: ProcessCluster, tmp_path: Path) -> None:
     address = ready_cluster.wait_leader().address
     with WireClient(address) as client:
         client.perform("SetSchema", entity_schema=string_schema("Note", "Name", "Text"))

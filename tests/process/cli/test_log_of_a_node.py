@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import ARGUMENTS
 from tests.process.support.commands import run_qcore
 from tests.process.support.wire_client import WireClient, string_schema, write_field
@@ -34,7 +34,7 @@ def write_large(node: NodeProcess, count: int) -> None:
 
 @pytest.mark.long
 def test_a_log_is_followed_while_the_node_writes(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, size=1, arguments=ARGUMENTS) as cluster:
+    with ProcessCluster(tmp_path, size=1, arguments=ARGUMENTS) as cluster:
         cluster.start()
         node = cluster.nodes[1]
         directory = next(tmp_path.rglob("log.db")).parent
@@ -71,7 +71,7 @@ def test_a_log_is_followed_while_the_node_writes(tmp_path: Path) -> None:
         assert indexes == sorted(set(indexes))
         assert len([item for item in items if "UpdateEntity" in item["what"]]) == 16
 
-        dumped = run_qcore("log", "dump", "--data-dir", str(directory), "--from", "3")
+        dumped = run_qcore("log", "dump", "--data-dir", str(directory), "--first", "3")
         assert dumped.returncode == 0, dumped.stderr
         assert "\x1b" not in dumped.stdout
         assert f"voters 1 at {node.address}" in dumped.stdout

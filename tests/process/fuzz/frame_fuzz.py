@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess
+from qcore.processes import NodeProcess, ProcessCluster
 from tests.process.attacks.amplification import report
 from tests.process.attacks.attacker import Attacker
 from tests.process.attacks.entity_requests import create, field, set_schema, update, write
@@ -64,7 +64,7 @@ class FuzzFigures:
 @contextmanager
 def fuzzed_node(directory: Path) -> Iterator[NodeProcess]:
     """A cluster of one node whose store has a type `T`, with a field `F`, and an entity."""
-    with LocalCluster(directory, 1, ARGUMENTS) as cluster:
+    with ProcessCluster(directory, 1, ARGUMENTS) as cluster:
         cluster.start()
         initialise(cluster)
         (node,) = cluster.nodes.values()

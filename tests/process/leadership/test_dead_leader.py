@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess
 from qcore.client.client import Client
 from qcore.client.sessions.session import ClientSession
 from qcore.errors import OutcomeUnknown
 from qcore.machines.entity.state.entity_id import EntityId
+from qcore.processes import NodeProcess, ProcessCluster
 from tests.process.support.load import increment, schema_of_item
 
 pytestmark = pytest.mark.process
@@ -105,7 +105,7 @@ def read_of(item: EntityId) -> dict[str, object]:
 
 
 def test_requests_continue_soon_after_the_leader_goes_silent(
-    ready_cluster: LocalCluster, tmp_path: Path
+    ready_cluster: ProcessCluster, tmp_path: Path
 ) -> None:
     """First only the clients lose the leader, so it keeps leading; then its peers lose it too."""
     for fault in ("cut", "stop"):
@@ -117,7 +117,7 @@ def test_requests_continue_soon_after_the_leader_goes_silent(
 
 
 async def lose_the_leader(
-    cluster: LocalCluster, leader: NodeProcess, directory: Path, fault: str
+    cluster: ProcessCluster, leader: NodeProcess, directory: Path, fault: str
 ) -> None:
     others = [node for node in cluster.running() if node is not leader]
     async with contextlib.AsyncExitStack() as stack:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, wait_for
+from qcore.processes import ProcessCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.commands import run_qcore
 from tests.process.support.load import Load, increment, schema_of_item
@@ -41,7 +41,7 @@ def test_transfers_and_sigterms_under_load_lose_nothing(tmp_path: Path) -> None:
     assert_no_traceback(cluster)
 
 
-def transfer(cluster: LocalCluster) -> None:
+def transfer(cluster: ProcessCluster) -> None:
     """Transfer the leadership with the command."""
     leader = cluster.wait_leader()
     to = next(node for node in cluster.running() if node is not leader)
@@ -83,7 +83,7 @@ def test_sigterm_gives_requests_in_flight_a_result_or_unknown(tmp_path: Path) ->
 
 
 def stop_with_work_in_flight(
-    cluster: LocalCluster, request: dict[str, Any]
+    cluster: ProcessCluster, request: dict[str, Any]
 ) -> tuple[Counter[str], set[int]]:
     """Send SIGTERM to a leader whose followers are paused, so no request can complete before the signal."""
     leader = cluster.wait_leader()
@@ -125,7 +125,7 @@ def outcomes_and_counts(replies: list[dict[str, Any]]) -> tuple[Counter[str], se
     return outcomes, values
 
 
-def count(cluster: LocalCluster, entity: dict[str, Any]) -> int | None:
+def count(cluster: ProcessCluster, entity: dict[str, Any]) -> int | None:
     """The counter, by a linearizable read; None while no node answers."""
     with WireClient(cluster.wait_leader().address) as client:
         body = client.perform("UpdateEntity", request=[read_field(entity, "Count")])
@@ -205,15 +205,15 @@ def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None
     assert_no_traceback(cluster)
 
 
-def health(cluster: LocalCluster) -> tuple[int, str]:
+def health(cluster: ProcessCluster) -> tuple[int, str]:
     """The exit code and output of `qcore cluster health`."""
     done = run_qcore("cluster", "health", endpoints=cluster.endpoints)
     return done.returncode, done.stdout
 
 
-def begun_with_priorities(directory: Path, priorities: dict[int, int]) -> LocalCluster:
+def begun_with_priorities(directory: Path, priorities: dict[int, int]) -> ProcessCluster:
     """A running cluster of nodes with these priorities."""
-    cluster = LocalCluster(directory, size=len(priorities), arguments=ARGUMENTS)
+    cluster = ProcessCluster(directory, size=len(priorities), arguments=ARGUMENTS)
     for node_id, priority in priorities.items():
         cluster.nodes[node_id].arguments += ["--priority", str(priority)]
     cluster.start()

@@ -8,7 +8,7 @@ import time
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.demo.processes import LocalCluster, wait_for
+from qcore.processes import ProcessCluster, wait_for
 from tests.process.support.load import Load
 from tests.process.support.member_changes import on_disk
 from tests.process.support.wire_client import WireClient, string_schema
@@ -16,7 +16,7 @@ from tests.process.support.wire_client import WireClient, string_schema
 pytestmark = pytest.mark.process
 
 
-def kill_leaders(cluster: LocalCluster, kills: int, seed: int) -> Load:
+def kill_leaders(cluster: ProcessCluster, kills: int, seed: int) -> Load:
     """Kill and restart the leader repeatedly, at random moments, under load."""
     rng = random.Random(seed)
     with Load(cluster.endpoints) as load:
@@ -36,17 +36,17 @@ def kill_leaders(cluster: LocalCluster, kills: int, seed: int) -> Load:
     return load
 
 
-def test_killing_the_leader_loses_nothing(ready_cluster: LocalCluster) -> None:
+def test_killing_the_leader_loses_nothing(ready_cluster: ProcessCluster) -> None:
     kill_leaders(ready_cluster, kills=3, seed=1)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_killing_the_leader_many_times_loses_nothing(ready_cluster: LocalCluster) -> None:
+def test_killing_the_leader_many_times_loses_nothing(ready_cluster: ProcessCluster) -> None:
     kill_leaders(ready_cluster, kills=25, seed=2)
 
 
-def test_killing_all_nodes_together_loses_nothing(ready_cluster: LocalCluster) -> None:
+def test_killing_all_nodes_together_loses_nothing(ready_cluster: ProcessCluster) -> None:
     cluster = ready_cluster
     with Load(cluster.endpoints) as load:
         for _ in range(2):
@@ -62,7 +62,9 @@ def test_killing_all_nodes_together_loses_nothing(ready_cluster: LocalCluster) -
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_killing_random_nodes_at_random_moments_loses_nothing(ready_cluster: LocalCluster) -> None:
+def test_killing_random_nodes_at_random_moments_loses_nothing(
+    ready_cluster: ProcessCluster,
+) -> None:
     cluster = ready_cluster
     rng = random.Random(3)
     with Load(cluster.endpoints, clients=10) as load:
@@ -79,7 +81,7 @@ def test_killing_random_nodes_at_random_moments_loses_nothing(ready_cluster: Loc
     cluster.wait_converged()
 
 
-def test_a_write_only_the_leader_stored_is_not_acknowledged(ready_cluster: LocalCluster) -> None:
+def test_a_write_only_the_leader_stored_is_not_acknowledged(ready_cluster: ProcessCluster) -> None:
     """The leader dies with a write that only its disk holds. The write was not acknowledged."""
     cluster = ready_cluster
     leader = cluster.wait_leader()
@@ -106,7 +108,7 @@ def test_a_write_only_the_leader_stored_is_not_acknowledged(ready_cluster: Local
     cluster.wait_converged()
 
 
-def test_a_paused_follower_catches_up(ready_cluster: LocalCluster) -> None:
+def test_a_paused_follower_catches_up(ready_cluster: ProcessCluster) -> None:
     cluster = ready_cluster
     leader = cluster.wait_leader()
     paused = next(node for node in cluster.nodes.values() if node is not leader)

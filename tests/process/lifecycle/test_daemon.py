@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import NodeProcess, free_ports, wait_for
+from qcore.processes import NodeProcess, free_ports, wait_for
 
 pytestmark = pytest.mark.process
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import NodeProcess, free_ports, wait_for
+from qcore.processes import NodeProcess, free_ports, wait_for
 from tests.process.conftest import ARGUMENTS
 from tests.process.support.wire_client import WireClient
 from tests.storage.faults import build, failing, unavailable_reason

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, free_ports, wait_for
 from qcore.node.main import _stop_on_signals
 from qcore.node.observability.logs import NodeLog
+from qcore.processes import NodeProcess, ProcessCluster, free_ports, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.wire_client import WireClient, read_field, string_schema, write_field
 
@@ -38,7 +38,7 @@ tree:
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[NodeProcess]:
     """One stopped node."""
-    with LocalCluster(tmp_path, size=1, arguments=ARGUMENTS) as cluster:
+    with ProcessCluster(tmp_path, size=1, arguments=ARGUMENTS) as cluster:
         yield cluster.nodes[1]
     assert_no_traceback(cluster)
 
@@ -70,7 +70,7 @@ def test_a_restart_resumes_from_disk(node: NodeProcess) -> None:
     assert after["last_log_index"] > before["last_log_index"]
 
 
-def test_sigterm_exits_with_0_and_answers_pending_requests(cluster: LocalCluster) -> None:
+def test_sigterm_exits_with_0_and_answers_pending_requests(cluster: ProcessCluster) -> None:
     initialise(cluster)
     leader = cluster.wait_leader()
     with WireClient(leader.address) as client:
@@ -90,7 +90,7 @@ def test_sigterm_exits_with_0_and_answers_pending_requests(cluster: LocalCluster
     cluster.wait_leader()
 
 
-def test_a_second_signal_stops_a_node_immediately(cluster: LocalCluster) -> None:
+def test_a_second_signal_stops_a_node_immediately(cluster: ProcessCluster) -> None:
     """Without its followers, the leader cannot complete a write, and the first signal waits for the write."""
     initialise(cluster)
     leader = cluster.wait_leader()
@@ -248,7 +248,7 @@ def test_the_topology_is_loaded_once_and_equally_everywhere(tmp_path: Path) -> N
     topology = tmp_path / "topology.yaml"
     topology.write_text(TOPOLOGY)
     arguments = (*ARGUMENTS, "--config-file", str(topology))
-    with LocalCluster(tmp_path, size=3, arguments=arguments) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=arguments) as cluster:
         cluster.start()
         initialise(cluster)
         first = cluster.wait_converged()
@@ -278,7 +278,7 @@ def test_a_topology_may_be_larger_than_a_clients_command(tmp_path: Path) -> None
     topology = tmp_path / "big.yaml"
     topology.write_text(big_topology(5000))
     arguments = (*ARGUMENTS, "--config-file", str(topology))
-    with LocalCluster(tmp_path, size=3, arguments=arguments) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=arguments) as cluster:
         cluster.start()
         initialise(cluster)
         with WireClient(cluster.endpoints[1]) as client:
@@ -313,7 +313,7 @@ def test_a_follower_proposes_a_topology_the_leader_lacks(tmp_path: Path) -> None
     """The initialised node leads and has no file. A follower that has one proposes it."""
     topology = tmp_path / "topology.yaml"
     topology.write_text(TOPOLOGY)
-    with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
         cluster.nodes[3].arguments += ["--config-file", str(topology)]
         cluster.start()
         initialise(cluster)
@@ -370,7 +370,7 @@ def test_a_missing_topology_stops_the_start(tmp_path: Path) -> None:
 
 
 def test_json_logs_name_node_term_and_role(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, size=1, arguments=["--log-format", "json"]) as cluster:
+    with ProcessCluster(tmp_path, size=1, arguments=["--log-format", "json"]) as cluster:
         cluster.start()
         begin_alone(cluster.nodes[1])
         cluster.wait_leader()
@@ -392,7 +392,7 @@ def test_the_trace_shows_the_election_and_client_requests(
     from qcore.analysis.tables import read_tables
     from qcore.trace import read_trace
 
-    with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
         for node in cluster.nodes.values():
             node.arguments += ["--trace", str(tmp_path / f"trace{node.node_id}.jsonl")]
         cluster.start()

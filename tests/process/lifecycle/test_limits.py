@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 from websockets.exceptions import InvalidStatus
 
-from qcore.cli.demo.processes import NodeProcess, free_ports, wait_for
 from qcore.cli.node.start import app as node_app
+from qcore.processes import NodeProcess, free_ports, wait_for
 from tests.process.conftest import ARGUMENTS
 from tests.process.support.commands import run_qcore
 from tests.process.support.wire_client import WireClient, string_schema

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.core.version import LATEST_RULES
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.commands import run_qcore
 from tests.process.support.wire_client import WireClient, string_schema
@@ -50,11 +50,11 @@ def refused_start(node: NodeProcess, *arguments: str) -> str:
     return done.stderr
 
 
-def execute(cluster: LocalCluster, key: str) -> str:
+def execute(cluster: ProcessCluster, key: str) -> str:
     return write(cluster, f'{{"op": "set", "key": "{key}", "value": 1}}')
 
 
-def write(cluster: LocalCluster, command: str, in_session: bool = False) -> str:
+def write(cluster: ProcessCluster, command: str, in_session: bool = False) -> str:
     with WireClient(cluster.wait_leader().address) as client:
         use: dict[str, object] = {}
         if in_session:
@@ -66,13 +66,13 @@ def write(cluster: LocalCluster, command: str, in_session: bool = False) -> str:
     return text
 
 
-def upgrade(cluster: LocalCluster, *options: str) -> subprocess.CompletedProcess[str]:
+def upgrade(cluster: ProcessCluster, *options: str) -> subprocess.CompletedProcess[str]:
     return run_qcore("cluster", "upgrade", *options, endpoints=cluster.endpoints)
 
 
 @pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 def test_a_restart_with_another_machine_is_rejected(tmp_path: Path, how: str) -> None:
-    with LocalCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
         cluster.start()
         initialise(cluster)
         execute(cluster, "a")
@@ -173,17 +173,17 @@ def test_data_of_rules_1_with_one_known_command_is_accepted(tmp_path: Path) -> N
 
 
 @contextmanager
-def alone_on_rules_1(directory: Path, arguments: list[str]) -> Iterator[LocalCluster]:
+def alone_on_rules_1(directory: Path, arguments: list[str]) -> Iterator[ProcessCluster]:
     """A cluster of one node whose data do not name their machine."""
     arguments = [*arguments, "--max-rules", "1"]
-    with LocalCluster(directory, size=1, arguments=arguments) as cluster:
+    with ProcessCluster(directory, size=1, arguments=arguments) as cluster:
         cluster.start()
         initialise(cluster)
         yield cluster
 
 
 def test_a_new_node_with_another_machine_is_rejected(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
         odd = cluster.nodes[3]
         odd.arguments = [*ARGUMENTS]
         cluster.start()
@@ -211,7 +211,7 @@ def test_a_machine_is_upgraded_across_a_rolling_restart(tmp_path: Path) -> None:
     code = tmp_path / "mine.py"
     code.write_text(MACHINE.format(newest=1))
     arguments = [*ARGUMENTS, "--machine", f"{code}:Machine"]
-    with LocalCluster(tmp_path, size=3, arguments=arguments) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=arguments) as cluster:
         cluster.start()
         initialise(cluster)
         assert "true" in execute(cluster, "a")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.core.version import LATEST_RULES
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.wire_client import WireClient, string_schema
 
@@ -20,9 +20,9 @@ VOTE = {"term": 10**9, "candidate_id": 2, "last_log_index": 10**9, "last_log_ter
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[LocalCluster]:
+def pair(tmp_path: Path) -> Iterator[ProcessCluster]:
     """Two started nodes without data."""
-    with LocalCluster(tmp_path, size=2, arguments=ARGUMENTS) as nodes:
+    with ProcessCluster(tmp_path, size=2, arguments=ARGUMENTS) as nodes:
         nodes.start()
         yield nodes
     assert_no_traceback(nodes)
@@ -63,7 +63,7 @@ def expect_refusal(client: WireClient, frame: dict[str, Any], *named: str) -> No
     assert closed.value.rcvd.code == 1008
 
 
-def test_a_peer_of_another_cluster_is_rejected_with_both_ids(pair: LocalCluster) -> None:
+def test_a_peer_of_another_cluster_is_rejected_with_both_ids(pair: ProcessCluster) -> None:
     node = pair.nodes[1]
     cluster_id = begin_alone(node)
     with WireClient(node.address) as client:
@@ -71,7 +71,7 @@ def test_a_peer_of_another_cluster_is_rejected_with_both_ids(pair: LocalCluster)
     assert node.status()["current_term"] == 2
 
 
-def test_wrong_version_same_id_and_no_cluster_are_rejected(pair: LocalCluster) -> None:
+def test_wrong_version_same_id_and_no_cluster_are_rejected(pair: ProcessCluster) -> None:
     node = pair.nodes[1]
     cluster_id = begin_alone(node)
     with WireClient(node.address) as client:
@@ -82,7 +82,7 @@ def test_wrong_version_same_id_and_no_cluster_are_rejected(pair: LocalCluster) -
         expect_refusal(client, hello(2, ""), "no cluster")
 
 
-def test_a_member_is_answered_after_its_hello(pair: LocalCluster) -> None:
+def test_a_member_is_answered_after_its_hello(pair: ProcessCluster) -> None:
     node = pair.nodes[1]
     initialise(pair)
     status = node.status()
@@ -98,7 +98,7 @@ def test_a_member_is_answered_after_its_hello(pair: LocalCluster) -> None:
         assert answer == {"term": status["current_term"], "vote_granted": False}
 
 
-def test_the_leader_informs_a_non_member_of_its_removal(pair: LocalCluster) -> None:
+def test_the_leader_informs_a_non_member_of_its_removal(pair: ProcessCluster) -> None:
     node = pair.nodes[1]
     cluster_id = begin_alone(node)
     with WireClient(node.address) as client:
@@ -106,7 +106,7 @@ def test_the_leader_informs_a_non_member_of_its_removal(pair: LocalCluster) -> N
 
 
 def test_a_stranger_needs_a_newer_configuration_to_connect(
-    pair: LocalCluster,
+    pair: ProcessCluster,
 ) -> None:
     """A lagging node must accept a leader that is not in its configuration yet."""
     initialise(pair)
@@ -121,7 +121,7 @@ def test_a_stranger_needs_a_newer_configuration_to_connect(
     assert name == "HelloResponse"
 
 
-def test_a_node_without_a_cluster_rejects_raft_messages(pair: LocalCluster) -> None:
+def test_a_node_without_a_cluster_rejects_raft_messages(pair: ProcessCluster) -> None:
     node = pair.nodes[1]
     with WireClient(node.address) as client:
         client.send({"RaftVote": {"id": "v", "request": VOTE}})
@@ -130,7 +130,7 @@ def test_a_node_without_a_cluster_rejects_raft_messages(pair: LocalCluster) -> N
     assert node.status()["current_term"] == 0
 
 
-def test_a_node_of_another_cluster_cannot_be_taken_over(pair: LocalCluster) -> None:
+def test_a_node_of_another_cluster_cannot_be_taken_over(pair: ProcessCluster) -> None:
     """Node 1 is to begin a cluster with node 2, which has one already: neither harms the other."""
     first, second = pair.nodes[1], pair.nodes[2]
     cluster_id = begin_alone(second)
@@ -162,7 +162,7 @@ def test_a_node_of_another_cluster_cannot_be_taken_over(pair: LocalCluster) -> N
     ],
 )
 def test_an_invalid_init_is_rejected_and_changes_nothing(
-    pair: LocalCluster, nodes: list[object], named: str
+    pair: ProcessCluster, nodes: list[object], named: str
 ) -> None:
     node = pair.nodes[1]
     with WireClient(node.address) as client:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from qcore.cli.demo.processes import LocalCluster, wait_for
 from qcore.cli.main import app
+from qcore.processes import ProcessCluster, wait_for
 from tests.checkout import CHECKOUT
 from tests.documents import spans
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
@@ -21,7 +21,7 @@ from tests.process.support.wire_client import WireClient
 pytestmark = pytest.mark.process
 
 
-def init_concurrently(cluster: LocalCluster, **fields: object) -> list[dict[str, Any]]:
+def init_concurrently(cluster: ProcessCluster, **fields: object) -> list[dict[str, Any]]:
     """Send the same `Init` to all nodes before any of them answers, and return the answers."""
     clients = [WireClient(node.address) for node in cluster.nodes.values()]
     for client in clients:
@@ -32,7 +32,7 @@ def init_concurrently(cluster: LocalCluster, **fields: object) -> list[dict[str,
     return answers
 
 
-def init_as_documented(cluster: LocalCluster, token: str) -> int:
+def init_as_documented(cluster: ProcessCluster, token: str) -> int:
     """The exit code of the command in docs/how-to/operations.md, with these nodes and this token."""
     operations = CHECKOUT / "docs" / "how-to" / "operations.md"
     (line,) = [span for span in spans(operations) if "--init-token blue-1" in span]
@@ -41,14 +41,14 @@ def init_as_documented(cluster: LocalCluster, token: str) -> int:
     return CliRunner().invoke(app, shlex.split(line.replace("blue-1", token))[1:]).exit_code
 
 
-def cluster_ids(cluster: LocalCluster) -> list[str | None]:
+def cluster_ids(cluster: ProcessCluster) -> list[str | None]:
     return [node.status()["qcore"]["cluster_id"] for node in cluster.nodes.values()]
 
 
 def test_inits_with_a_token_form_one_cluster_despite_a_kill(
     tmp_path: Path,
 ) -> None:
-    with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
         cluster.start()
         first, last = cluster.nodes[1], cluster.nodes[3]
         clients = [WireClient(node.address) for node in cluster.nodes.values()]
@@ -84,7 +84,7 @@ def test_inits_with_a_token_form_one_cluster_despite_a_kill(
 
 
 def test_inits_without_a_token_form_at_most_one_cluster(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
         cluster.start()
         answers = init_concurrently(cluster)
         assert len({found for found in cluster_ids(cluster) if found}) <= 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import Load
 from tests.process.support.member_changes import (
@@ -192,7 +192,7 @@ def test_random_kills_during_changes_lose_nothing(
 
 
 def kill_while_changing(
-    cluster: LocalCluster, rng: random.Random, voters: list[int], target: list[int]
+    cluster: ProcessCluster, rng: random.Random, voters: list[int], target: list[int]
 ) -> str:
     """Request the change, kill the leader soon after, and return the phase: before, joint or after."""
     learners = [n for n in range(1, 6) if n not in target]
@@ -218,6 +218,6 @@ def kill_while_changing(
     return "after" if configuration.voters == tuple(target) else "before"
 
 
-def change_keeping_all(cluster: LocalCluster, voters: list[int]) -> None:
+def change_keeping_all(cluster: ProcessCluster, voters: list[int]) -> None:
     """Change the voters; nodes that are no longer voters become learners."""
     change(cluster, voters, learners=[n for n in range(1, 6) if n not in voters])

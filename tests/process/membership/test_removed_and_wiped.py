@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.cli.main import app
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.member_changes import (
     add_learner,
@@ -40,7 +40,7 @@ def assert_reports_removal(node: NodeProcess, since: int) -> None:
     assert " removed " in status.output
 
 
-def write_something(cluster: LocalCluster, name: str) -> None:
+def write_something(cluster: ProcessCluster, name: str) -> None:
     with WireClient(cluster.wait_leader().address) as client:
         made = client.perform("SetSchema", entity_schema=string_schema(name, "Name"))
         assert made["error"] is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import NodeProcess, free_ports, wait_for
+from qcore.processes import NodeProcess, free_ports, wait_for
 from tests.process.support.wire_client import WireClient
 
 pytestmark = pytest.mark.process

@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from tests.process.support.wire_client import WireClient, read_field, string_schema, write_field
 
 pytestmark = pytest.mark.process
 
 
-def test_the_protocol_page_example_works(shared_cluster: LocalCluster) -> None:
+def test_the_protocol_page_example_works(shared_cluster: ProcessCluster) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         name, value = client.exchange('{"GetMetrics": {"id": "req-1"}}')
         assert name == "GetMetricsResponse"
         assert value["id"] == "req-1"
 
 
-def test_metrics_have_every_field_and_agree_on_the_leader(shared_cluster: LocalCluster) -> None:
+def test_metrics_have_every_field_and_agree_on_the_leader(shared_cluster: ProcessCluster) -> None:
     leader = shared_cluster.wait_leader()
     for node in shared_cluster.nodes.values():
         with WireClient(node.address) as client:
@@ -53,7 +53,7 @@ def test_metrics_have_every_field_and_agree_on_the_leader(shared_cluster: LocalC
             assert metrics["replication"] is None
 
 
-def test_the_six_commands_work_at_any_node(shared_cluster: LocalCluster) -> None:
+def test_the_six_commands_work_at_any_node(shared_cluster: ProcessCluster) -> None:
     """Schema, entities, writes and reads, each sent to the next node."""
     clients = [WireClient(address) for address in shared_cluster.endpoints]
     try:
@@ -91,7 +91,7 @@ def test_the_six_commands_work_at_any_node(shared_cluster: LocalCluster) -> None
             client.close()
 
 
-def test_a_store_error_is_a_text_with_a_detail(shared_cluster: LocalCluster) -> None:
+def test_a_store_error_is_a_text_with_a_detail(shared_cluster: ProcessCluster) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         refused = client.perform("CreateEntity", entity_type="Nothing", parent_id=None, name="x")
         assert refused["response"] is None
@@ -100,7 +100,7 @@ def test_a_store_error_is_a_text_with_a_detail(shared_cluster: LocalCluster) -> 
         assert refused["detail"]["retryable"] is False
 
 
-def test_reads_add_nothing_to_the_log(shared_cluster: LocalCluster) -> None:
+def test_reads_add_nothing_to_the_log(shared_cluster: ProcessCluster) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         client.perform("SetSchema", entity_schema=string_schema("Quiet", "Name"))
         before = client.ask("GetMetrics")["last_log_index"]
@@ -109,7 +109,7 @@ def test_reads_add_nothing_to_the_log(shared_cluster: LocalCluster) -> None:
         assert client.ask("GetMetrics")["last_log_index"] == before
 
 
-def test_an_array_frame_is_answered_envelope_by_envelope(shared_cluster: LocalCluster) -> None:
+def test_an_array_frame_is_answered_envelope_by_envelope(shared_cluster: ProcessCluster) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         client.send(
             [
@@ -123,7 +123,7 @@ def test_an_array_frame_is_answered_envelope_by_envelope(shared_cluster: LocalCl
     assert by_id == {"a": "GetMetricsResponse", "b": "Error", "c": "PerformResponse"}
 
 
-def test_many_requests_in_flight_are_matched_by_id(shared_cluster: LocalCluster) -> None:
+def test_many_requests_in_flight_are_matched_by_id(shared_cluster: ProcessCluster) -> None:
     with WireClient(shared_cluster.endpoints[1]) as client:
         for number in range(200):
             request = {"GetSchema": {"entity_type": f"Type{number}"}}
@@ -168,7 +168,7 @@ MALFORMED: list[tuple[str | bytes, str | None, str]] = [
 
 @pytest.mark.parametrize(("frame", "request_id", "named"), MALFORMED)
 def test_a_malformed_envelope_does_not_close_the_connection(
-    shared_cluster: LocalCluster, frame: str | bytes, request_id: str | None, named: str
+    shared_cluster: ProcessCluster, frame: str | bytes, request_id: str | None, named: str
 ) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         name, value = client.exchange(frame)
@@ -183,7 +183,7 @@ def test_a_malformed_envelope_does_not_close_the_connection(
         assert client.ask("GetMetrics")["id"] == 1
 
 
-def test_a_frame_over_the_limit_is_closed_with_1009(shared_cluster: LocalCluster) -> None:
+def test_a_frame_over_the_limit_is_closed_with_1009(shared_cluster: ProcessCluster) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         with pytest.raises(ConnectionClosed) as closed:
             client.exchange(" " * (64 * 1024 * 1024 + 1))
@@ -209,7 +209,7 @@ APPEND = {
     ],
 )
 def test_a_client_cannot_raise_the_term(
-    shared_cluster: LocalCluster, name: str, message: dict[str, Any]
+    shared_cluster: ProcessCluster, name: str, message: dict[str, Any]
 ) -> None:
     leader = shared_cluster.wait_leader()
     for node in shared_cluster.nodes.values():
@@ -224,7 +224,7 @@ def test_a_client_cannot_raise_the_term(
     assert shared_cluster.wait_leader().node_id == leader.node_id
 
 
-def test_a_non_member_is_rejected_by_name(shared_cluster: LocalCluster) -> None:
+def test_a_non_member_is_rejected_by_name(shared_cluster: ProcessCluster) -> None:
     """The cluster id is not secret: knowing it must not suffice to raise the term or to get a vote."""
     before = shared_cluster.wait_leader().status()
     fields = {"protocol": 1, "cluster_id": before["qcore"]["cluster_id"], "node_id": 99}
@@ -241,7 +241,7 @@ def test_a_non_member_is_rejected_by_name(shared_cluster: LocalCluster) -> None:
 
 
 @pytest.mark.parametrize("nodes", [[], [[1, "127.0.0.1:1"]]])
-def test_a_second_init_is_rejected(shared_cluster: LocalCluster, nodes: list[object]) -> None:
+def test_a_second_init_is_rejected(shared_cluster: ProcessCluster, nodes: list[object]) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         name, value = client.exchange({"Init": {"id": "i", "nodes": nodes}})
         assert name == "InitResponse"
@@ -263,7 +263,7 @@ def test_a_second_init_is_rejected(shared_cluster: LocalCluster, nodes: list[obj
     ],
 )
 def test_invalid_changes_are_rejected_and_change_nothing(
-    shared_cluster: LocalCluster, request_name: str, fields: dict[str, object], named: str
+    shared_cluster: ProcessCluster, request_name: str, fields: dict[str, object], named: str
 ) -> None:
     leader = shared_cluster.wait_leader()
     before = leader.status()["membership_config"]
@@ -286,7 +286,7 @@ def test_invalid_changes_are_rejected_and_change_nothing(
     ],
 )
 def test_a_follower_names_the_leader_to_admin_requests(
-    shared_cluster: LocalCluster, request_name: str, fields: dict[str, object]
+    shared_cluster: ProcessCluster, request_name: str, fields: dict[str, object]
 ) -> None:
     leader = shared_cluster.wait_leader()
     follower = next(node for node in shared_cluster.nodes.values() if node is not leader)
@@ -299,7 +299,7 @@ def test_a_follower_names_the_leader_to_admin_requests(
 
 @pytest.mark.parametrize("name", ["x" * (2 * 1024 * 1024), "\u20ac" * 400_000], ids=["x", "euro"])
 def test_a_too_large_command_is_rejected_before_it_is_appended(
-    shared_cluster: LocalCluster, name: str
+    shared_cluster: ProcessCluster, name: str
 ) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         before = client.ask("GetMetrics")["last_log_index"]

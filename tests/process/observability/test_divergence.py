@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import Client
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
 from tests.process.support.commands import run_qcore, run_qcore_json
@@ -21,7 +21,7 @@ MACHINE = Path(__file__).parents[1] / "programs" / "odd_machine.py"
 
 
 @contextmanager
-def writers(cluster: LocalCluster) -> Iterator[None]:
+def writers(cluster: ProcessCluster) -> Iterator[None]:
     """Clients that write without a pause, so no two members are seen at the same index."""
     stop = threading.Event()
 
@@ -50,7 +50,7 @@ def gauges(node: NodeProcess) -> dict[str, float]:
 
 def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
     arguments = [*ARGUMENTS, "--machine", f"{MACHINE}:DivergingMachine"]
-    with LocalCluster(tmp_path, 3, arguments) as cluster:
+    with ProcessCluster(tmp_path, 3, arguments) as cluster:
         cluster.nodes[3].environment = {"ODD": "yes"}
         cluster.start()
         nodes = ",".join(f"{node}={address}" for node, address in cluster.members)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import schema_of_item
 from tests.process.support.member_changes import initialised_cluster
@@ -33,7 +33,7 @@ Entity = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def leased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def leased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
     """Three nodes with lease reads and slow elections."""
     directory = tmp_path_factory.mktemp("leased")
     with initialised_cluster(
@@ -44,7 +44,7 @@ def leased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 
 @pytest.fixture(scope="module")
-def entity(leased: LocalCluster) -> Entity:
+def entity(leased: ProcessCluster) -> Entity:
     """An entity whose `Text` is "old"."""
     return make_entity(leased.wait_leader())
 
@@ -75,7 +75,7 @@ class IsolatedLeader:
     The exit resumes them and waits until the cluster serves again.
     """
 
-    def __init__(self, cluster: LocalCluster, entity: Entity) -> None:
+    def __init__(self, cluster: ProcessCluster, entity: Entity) -> None:
         self._cluster = cluster
         self._entity = entity
         self.leader = cluster.wait_leader()
@@ -142,7 +142,9 @@ def retry_within_lease(attempt: Callable[[], bool]) -> None:
     pytest.fail(f"{ATTEMPTS} times the lease expired before the test could send its request")
 
 
-def test_only_a_lease_read_is_served_without_a_quorum(leased: LocalCluster, entity: Entity) -> None:
+def test_only_a_lease_read_is_served_without_a_quorum(
+    leased: ProcessCluster, entity: Entity
+) -> None:
     """Check quorum is not enough: a leader that still leads serves no linearizable read without a quorum."""
 
     def attempt() -> bool:
@@ -164,7 +166,7 @@ def test_only_a_lease_read_is_served_without_a_quorum(leased: LocalCluster, enti
 
 
 def test_a_leader_with_an_expired_lease_serves_no_lease_read(
-    leased: LocalCluster, entity: Entity
+    leased: ProcessCluster, entity: Entity
 ) -> None:
     def attempt() -> bool:
         with IsolatedLeader(leased, entity) as isolated:
@@ -181,7 +183,7 @@ def test_a_leader_with_an_expired_lease_serves_no_lease_read(
     retry_within_lease(attempt)
 
 
-def test_a_transfer_voids_the_lease(leased: LocalCluster, entity: Entity) -> None:
+def test_a_transfer_voids_the_lease(leased: ProcessCluster, entity: Entity) -> None:
     def attempt() -> bool:
         with IsolatedLeader(leased, entity) as isolated:
             served = isolated.await_lease_read("before")

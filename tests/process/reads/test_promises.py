@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, wait_for
+from qcore.processes import ProcessCluster, wait_for
 from tests.process.conftest import assert_no_traceback, initialise
 from tests.process.support.member_changes import on_disk, start_together
 
@@ -26,7 +26,7 @@ def test_a_lease_promise_survives_a_restart_without_lease_reads(
     tmp_path: Path,
 ) -> None:
     """The leader is paused meanwhile. When it resumes, it could serve a read by the promised lease."""
-    with LocalCluster(tmp_path, size=3, arguments=LEASED) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=LEASED) as cluster:
         cluster.start()
         initialise(cluster)
         leader = cluster.wait_leader()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import assert_no_traceback, initialise
 from tests.process.reads.test_lease_reads import Entity, make_entity, read, value_of
 from tests.process.support.wire_client import WireClient, write_field
@@ -52,7 +52,7 @@ class Reader(threading.Thread):
 
 def test_a_stale_read_never_misses_a_write_older_than_its_bound(tmp_path: Path) -> None:
     """The leader acknowledges a write, and is killed together with one follower. The follower returns much later."""
-    with LocalCluster(tmp_path, size=3) as cluster:
+    with ProcessCluster(tmp_path, size=3) as cluster:
         cluster.start()
         initialise(cluster)
         leader = cluster.wait_leader()

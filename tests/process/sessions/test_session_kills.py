@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import increment, schema_of_item
 from tests.process.support.member_changes import initialised_cluster
@@ -27,7 +27,7 @@ Entity = dict[str, Any]
 class Counting:
     """A counter, a session, and the outcomes of its commands."""
 
-    def __init__(self, cluster: LocalCluster) -> None:
+    def __init__(self, cluster: ProcessCluster) -> None:
         self.cluster = cluster
         with WireClient(cluster.wait_leader().address) as client:
             client.perform("SetSchema", entity_schema=schema_of_item())

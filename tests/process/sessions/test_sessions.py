@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import Client
 from qcore.client.sessions.session import ClientSession
 from qcore.errors import SessionExpired
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.load import schema_of_item
 from tests.process.support.wire_client import WireClient, read_field, write_field
@@ -33,7 +33,7 @@ def in_background(work: Callable[[], None]) -> threading.Thread:
 
 
 def test_session_increments_count_once_when_leaders_are_killed(
-    ready_cluster: LocalCluster,
+    ready_cluster: ProcessCluster,
 ) -> None:
     cluster = ready_cluster
     wanted, clients = 120, 4
@@ -81,7 +81,7 @@ def test_session_increments_count_once_when_leaders_are_killed(
 
 
 def test_a_repeat_gets_the_first_result_a_closed_session_fails(
-    shared_cluster: LocalCluster,
+    shared_cluster: ProcessCluster,
 ) -> None:
     leader = shared_cluster.wait_leader()
     follower = next(node for node in shared_cluster.running() if node is not leader)
@@ -102,7 +102,7 @@ def test_a_repeat_gets_the_first_result_a_closed_session_fails(
         assert late["CreateEntity"]["detail"]["retryable"] is False
 
 
-def test_the_client_reports_an_expired_session(shared_cluster: LocalCluster) -> None:
+def test_the_client_reports_an_expired_session(shared_cluster: ProcessCluster) -> None:
     async def scenario() -> None:
         async with Client(shared_cluster.endpoints) as client:
             session = ClientSession(client, 987_654)
@@ -115,7 +115,7 @@ def test_the_client_reports_an_expired_session(shared_cluster: LocalCluster) -> 
 
 
 def test_every_kind_of_read_sees_an_acknowledged_write(
-    shared_cluster: LocalCluster,
+    shared_cluster: ProcessCluster,
 ) -> None:
     cluster = shared_cluster
     with WireClient(cluster.wait_leader().address) as client:
@@ -151,7 +151,7 @@ def test_every_kind_of_read_sees_an_acknowledged_write(
     ],
 )
 def test_invalid_options_are_named_in_the_error(
-    shared_cluster: LocalCluster, fields: dict[str, object], named: str
+    shared_cluster: ProcessCluster, fields: dict[str, object], named: str
 ) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         request = {"GetSchema": {"entity_type": "Item"}}
@@ -167,7 +167,7 @@ def test_invalid_options_are_named_in_the_error(
 
 
 def test_the_highest_priority_node_leads_and_serves_lease_reads(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--lease-reads"]) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--lease-reads"]) as cluster:
         cluster.nodes[3].arguments += ["--priority", "5"]
         cluster.nodes[2].arguments += ["--priority", "0"]
         cluster.start()

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import Client
 from qcore.client.sessions.session import ClientSession
 from qcore.errors import SessionExpired
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.commands import run_qcore
 from tests.process.support.load import increment, schema_of_item
@@ -27,9 +27,9 @@ LIFETIME_S = 2.0
 
 
 @pytest.fixture
-def wrong_clocks(tmp_path: Path) -> Iterator[LocalCluster]:
+def wrong_clocks(tmp_path: Path) -> Iterator[ProcessCluster]:
     """A cluster of nodes whose wall clocks can be set (`clock_node`)."""
-    with LocalCluster(tmp_path, 3, ARGUMENTS) as cluster:
+    with ProcessCluster(tmp_path, 3, ARGUMENTS) as cluster:
         for node in cluster.nodes.values():
             node.program = (PROGRAM,)
         cluster.start()
@@ -42,7 +42,9 @@ def set_ahead(node: NodeProcess, seconds: int) -> None:
     node.data_dir.with_name(node.data_dir.name + ".ahead").write_text(str(seconds))
 
 
-def test_a_session_survives_an_outage_longer_than_its_lifetime(ready_cluster: LocalCluster) -> None:
+def test_a_session_survives_an_outage_longer_than_its_lifetime(
+    ready_cluster: ProcessCluster,
+) -> None:
     """Two of three nodes are killed, and restart after twice the lifetime. The client retries continuously."""
     cluster = ready_cluster
 
@@ -71,7 +73,7 @@ def test_a_session_survives_an_outage_longer_than_its_lifetime(ready_cluster: Lo
     asyncio.run(scenario())
 
 
-def test_a_session_expires_on_an_idle_cluster(ready_cluster: LocalCluster) -> None:
+def test_a_session_expires_on_an_idle_cluster(ready_cluster: ProcessCluster) -> None:
     cluster = ready_cluster
     leader = cluster.wait_leader()
 
@@ -93,7 +95,7 @@ def test_a_session_expires_on_an_idle_cluster(ready_cluster: LocalCluster) -> No
 
 
 def test_a_leader_50_years_ahead_warns_and_stamps_true_time(
-    wrong_clocks: LocalCluster,
+    wrong_clocks: ProcessCluster,
 ) -> None:
     cluster = wrong_clocks
     leader = cluster.wait_leader()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.member_changes import initialised_cluster, on_disk
 from tests.process.support.wire_client import WireClient, string_schema, write_field
@@ -31,7 +31,7 @@ def metrics(node: NodeProcess) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", body, re.MULTILINE)}
 
 
-def write_concurrently(cluster: LocalCluster) -> list[float]:
+def write_concurrently(cluster: ProcessCluster) -> list[float]:
     """Write to all entities concurrently, each over a separate connection. Return the sizes of the log meanwhile."""
     node = cluster.wait_leader()
     with WireClient(node.address) as client:

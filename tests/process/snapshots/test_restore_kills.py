@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.restores import ENTITIES, response, restore
 from tests.process.support.wire_client import WireClient
@@ -20,9 +20,9 @@ ARGUMENTS_SMALL = (*ARGUMENTS, "--max-command-bytes", "16384")
 
 
 @pytest.fixture
-def small_commands(tmp_path: Path) -> Iterator[LocalCluster]:
+def small_commands(tmp_path: Path) -> Iterator[ProcessCluster]:
     """Three nodes with a leader, whose commands are small."""
-    with LocalCluster(tmp_path, arguments=ARGUMENTS_SMALL) as cluster:
+    with ProcessCluster(tmp_path, arguments=ARGUMENTS_SMALL) as cluster:
         cluster.start()
         initialise(cluster)
         yield cluster
@@ -61,7 +61,7 @@ def wait_parts(node: NodeProcess, beyond: int) -> None:
     wait_for(lambda: log_end(node) > beyond + 5, 30, "several parts in the log")
 
 
-def test_the_leader_dies_during_a_restore_and_watches_end(small_commands: LocalCluster) -> None:
+def test_the_leader_dies_during_a_restore_and_watches_end(small_commands: ProcessCluster) -> None:
     leader = small_commands.wait_leader()
     follower, other = (node for node in small_commands.nodes.values() if node is not leader)
     config = {
@@ -103,7 +103,7 @@ def test_the_leader_dies_during_a_restore_and_watches_end(small_commands: LocalC
 
 
 @pytest.mark.long
-def test_two_concurrent_restores(small_commands: LocalCluster) -> None:
+def test_two_concurrent_restores(small_commands: ProcessCluster) -> None:
     """At one node the second waits its turn. At two nodes, one of them fails or both succeed one after the other."""
     first, second, _ = small_commands.nodes.values()
     with WireClient(first.address) as one, WireClient(first.address) as two:
@@ -129,7 +129,7 @@ def test_two_concurrent_restores(small_commands: LocalCluster) -> None:
 
 
 @pytest.mark.long
-def test_the_node_that_restores_dies_again_and_again(small_commands: LocalCluster) -> None:
+def test_the_node_that_restores_dies_again_and_again(small_commands: ProcessCluster) -> None:
     """What a dead node leaves staged is dropped by the next restore."""
     current = ""
     for round_number in range(6):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from tests.process.support.restores import EMPTY, TYPE, response, restore
 from tests.process.support.wire_client import WireClient, string_schema, write_field
 
@@ -20,7 +20,7 @@ def ask(client: WireClient, name: str, **fields: object) -> Any:
     return seen[f"{name}Response"]["response"]
 
 
-def test_a_snapshot_larger_than_one_command_is_restored(shared_cluster: LocalCluster) -> None:
+def test_a_snapshot_larger_than_one_command_is_restored(shared_cluster: ProcessCluster) -> None:
     leader = shared_cluster.wait_leader()
     (follower, *_) = (node for node in shared_cluster.nodes.values() if node is not leader)
     with WireClient(follower.address) as client:
@@ -42,7 +42,7 @@ def test_a_snapshot_larger_than_one_command_is_restored(shared_cluster: LocalClu
 
 
 def test_a_wrong_snapshot_is_rejected_and_ids_never_fall(
-    shared_cluster: LocalCluster,
+    shared_cluster: ProcessCluster,
 ) -> None:
     leader = shared_cluster.wait_leader()
     with WireClient(leader.address) as client:
@@ -74,7 +74,9 @@ def test_a_wrong_snapshot_is_rejected_and_ids_never_fall(
         assert again["Ok"]["entity_id"]["id"] > last
 
 
-def test_a_state_that_is_too_large_is_saved_as_the_error_says(shared_cluster: LocalCluster) -> None:
+def test_a_state_that_is_too_large_is_saved_as_the_error_says(
+    shared_cluster: ProcessCluster,
+) -> None:
     """The error's own words lead to the whole state."""
     follower = next(
         node for node in shared_cluster.nodes.values() if node is not shared_cluster.wait_leader()

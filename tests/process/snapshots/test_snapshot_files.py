@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import NodeProcess, free_ports
 from qcore.cli.main import main
 from qcore.core.entry import DurableState, Membership
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.loader import load_machine
 from qcore.machines.register import KeyValueMachine
+from qcore.processes import NodeProcess, free_ports
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_snapshot
 from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify

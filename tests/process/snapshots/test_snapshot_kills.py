@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.core.config import RaftConfig
 from qcore.core.log.durable_state import last_index
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import Load
 from tests.process.support.member_changes import initialised_cluster, on_disk
@@ -35,7 +35,7 @@ POLICY = ("--snapshot-entries", "0", "--snapshot-bytes", str(SNAPSHOT_BYTES), "-
 TEXT = 500_000
 
 
-def make_big(cluster: LocalCluster) -> list[dict[str, Any]]:
+def make_big(cluster: ProcessCluster) -> list[dict[str, Any]]:
     """Create the entities to which `write_megabytes` writes."""
     with WireClient(cluster.wait_leader().address) as client:
         client.perform("SetSchema", entity_schema=string_schema("Big", "Name", "Text"))
@@ -46,7 +46,7 @@ def make_big(cluster: LocalCluster) -> list[dict[str, Any]]:
     return [answer["response"] for answer in made]
 
 
-def write_megabytes(cluster: LocalCluster, big: list[dict[str, Any]], letter: str) -> None:
+def write_megabytes(cluster: ProcessCluster, big: list[dict[str, Any]], letter: str) -> None:
     """Write so much that every running node takes a snapshot."""
     with WireClient(cluster.wait_leader().address) as client:
         for number, entity in enumerate(big):
@@ -167,7 +167,7 @@ def kill_sender(leader: NodeProcess, node: NodeProcess, had: int) -> bool:
 class Lagging:
     """A cluster of three in which one node repeatedly dies and falls behind the compacted log."""
 
-    def __init__(self, cluster: LocalCluster) -> None:
+    def __init__(self, cluster: ProcessCluster) -> None:
         self.cluster = cluster
         self._big = make_big(cluster)
         self._letters = iter("abcdefghijklmnop")
@@ -266,7 +266,7 @@ def test_random_kills_during_installations_do_no_harm(
     assert died["sender, old state"] >= 1, died
 
 
-def kill_somewhere(cluster: LocalCluster, away: NodeProcess, rng: random.Random) -> str:
+def kill_somewhere(cluster: ProcessCluster, away: NodeProcess, rng: random.Random) -> str:
     """Start the node that needs a snapshot, and kill it or its leader. Return which, and the state on its disk."""
     before = snapshot_on_disk(away)
     away.start()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import Load
 from tests.process.support.member_changes import add_learner, change, initialised_cluster
@@ -23,7 +23,7 @@ def purged(node: NodeProcess) -> int:
     return 0 if log_id is None else int(log_id["index"])
 
 
-def write_much(cluster: LocalCluster, kilobytes: int) -> None:
+def write_much(cluster: ProcessCluster, kilobytes: int) -> None:
     """Write so much that a snapshot needs several chunks."""
     with WireClient(cluster.wait_leader().address) as client:
         client.perform("SetSchema", entity_schema=string_schema("Big", "Name", "Text"))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import Client
 from qcore.core.entry import DurableState, Membership
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.conftest import ARGUMENTS
 from tests.process.support.wire_client import WireClient
@@ -25,12 +25,12 @@ def initialised_cluster(
     arguments: Sequence[str] = (),
     *,
     start_all: bool = False,
-) -> LocalCluster:
+) -> ProcessCluster:
     """A cluster object of `size` nodes, of which the first `voters` are running and initialised.
 
     With `start_all` the other nodes run too, without a cluster.
     """
-    cluster = LocalCluster(directory, size=size, arguments=[*ARGUMENTS, *arguments])
+    cluster = ProcessCluster(directory, size=size, arguments=[*ARGUMENTS, *arguments])
     last = size if start_all else voters
     start_together([cluster.nodes[node_id] for node_id in range(1, last + 1)])
     with WireClient(cluster.nodes[1].address) as client:
@@ -53,7 +53,7 @@ def start_together(nodes: Sequence[NodeProcess]) -> None:
         node.wait_live()
 
 
-def add_learner(cluster: LocalCluster, node: NodeProcess) -> None:
+def add_learner(cluster: ProcessCluster, node: NodeProcess) -> None:
     """Start the node if necessary, add it, and wait until it has caught up."""
     if not node.running:
         node.start()
@@ -65,7 +65,7 @@ def add_learner(cluster: LocalCluster, node: NodeProcess) -> None:
     asyncio.run(work())
 
 
-def change(cluster: LocalCluster, voters: Sequence[int], **options: Any) -> None:
+def change(cluster: ProcessCluster, voters: Sequence[int], **options: Any) -> None:
     """Change the voters and wait until the change is committed."""
 
     async def work() -> None:
@@ -75,7 +75,7 @@ def change(cluster: LocalCluster, voters: Sequence[int], **options: Any) -> None
     asyncio.run(work())
 
 
-def client_of(cluster: LocalCluster) -> Client:
+def client_of(cluster: ProcessCluster) -> Client:
     """A client with timeouts that are long enough for membership changes."""
     endpoints = [node.address for node in cluster.running()]
     return Client(endpoints, timeout_s=CHANGE_TIMEOUT_S, attempt_timeout_s=CHANGE_TIMEOUT_S / 2)
@@ -90,7 +90,7 @@ def configs_of(node: NodeProcess) -> list[list[int]]:
     return configs
 
 
-def wait_configs(cluster: LocalCluster, voters: Sequence[int]) -> None:
+def wait_configs(cluster: ProcessCluster, voters: Sequence[int]) -> None:
     """Wait until these voters all have the configuration of exactly these voters, not joint."""
     nodes = [cluster.nodes[node_id] for node_id in voters]
     wait_for(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, wait_for
+from qcore.processes import ProcessCluster, wait_for
 from tests.machines.entity.harness import FOLDER, OBJECT, USER, field, schema, write
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.commands import run_qcore
@@ -75,7 +75,7 @@ def state(address: str) -> Any:
         return client.ask("StoreTakeSnapshot", consistency={"stale": 60_000})
 
 
-def equal_state(cluster: LocalCluster) -> Any:
+def equal_state(cluster: ProcessCluster) -> Any:
     cluster.wait_converged()
     first, *others = (state(node.address) for node in cluster.nodes.values())
     for other in others:
@@ -156,7 +156,7 @@ def tree(snapshot: Any) -> Any:
 def test_nodes_agree_and_the_export_gives_the_same_tree(
     tmp_path: Path,
 ) -> None:
-    with LocalCluster(tmp_path, arguments=(*ARGUMENTS, "--keep-entries", "2")) as cluster:
+    with ProcessCluster(tmp_path, arguments=(*ARGUMENTS, "--keep-entries", "2")) as cluster:
         cluster.start()
         initialise(cluster)
         leader = cluster.wait_leader()
@@ -196,7 +196,7 @@ def test_nodes_agree_and_the_export_gives_the_same_tree(
     fresh_directory = tmp_path / "fresh"
     fresh_directory.mkdir()
     arguments = (*ARGUMENTS, "--topology", str(file))
-    with LocalCluster(fresh_directory, size=1, arguments=arguments) as fresh:
+    with ProcessCluster(fresh_directory, size=1, arguments=arguments) as fresh:
         fresh.start()
         initialise(fresh)
         wait_for(lambda: state(fresh.endpoints[0])["entities"], 20, "the topology to be loaded")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster, NodeProcess
+from qcore.processes import NodeProcess, ProcessCluster
 from tests.docs.test_wire_reference import validator
 from tests.machines.entity.harness import FOLDER, OBJECT, USER, write
 from tests.process.support.wire_client import WireClient
@@ -88,11 +88,11 @@ def by_entity(
     }
 
 
-def other_node(cluster: LocalCluster, *nodes: NodeProcess) -> NodeProcess:
+def other_node(cluster: ProcessCluster, *nodes: NodeProcess) -> NodeProcess:
     return next(node for node in cluster.running() if node not in nodes)
 
 
-def test_a_watch_goes_on_through_the_deaths_of_nodes(ready_cluster: LocalCluster) -> None:
+def test_a_watch_goes_on_through_the_deaths_of_nodes(ready_cluster: ProcessCluster) -> None:
     leader = ready_cluster.wait_leader()
     follower = other_node(ready_cluster, leader)
     with WireClient(leader.address) as client:
@@ -177,7 +177,7 @@ def test_a_watch_goes_on_through_the_deaths_of_nodes(ready_cluster: LocalCluster
 
 def test_a_position_that_is_too_old_names_the_first_index(tmp_path: Path) -> None:
     arguments = ("--snapshot-entries", "40", "--keep-entries", "5")
-    with LocalCluster(tmp_path, size=1, arguments=arguments) as cluster:
+    with ProcessCluster(tmp_path, size=1, arguments=arguments) as cluster:
         cluster.start()
         node = cluster.nodes[1]
         with WireClient(node.address) as client:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from tests.checkout import CHECKOUT
 from tests.machines.entity.harness import write
 from tests.process.support.wire_client import WireClient
@@ -40,7 +40,7 @@ def watch_figures(client: WireClient) -> dict[str, Any]:
 def test_a_stopped_watcher_is_cut_off_and_disturbs_no_client(
     tmp_path: Path, history_bytes: int, resumes: bool
 ) -> None:
-    with LocalCluster(tmp_path, size=1, arguments=(*BOUNDS, str(history_bytes))) as cluster:
+    with ProcessCluster(tmp_path, size=1, arguments=(*BOUNDS, str(history_bytes))) as cluster:
         cluster.start()
         address = cluster.nodes[1].address
         with WireClient(address) as client:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from qcore.store_api.message_table import STORE_MESSAGES
 from qcore.transport.wire import PEER_REQUESTS, REGISTRY
 from tests.docs.test_wire_reference import validator
@@ -62,7 +62,7 @@ def run_script(address: str, letter: str, *, spelled_short: bool) -> None:
 
 
 @pytest.mark.process
-def test_every_message_in_both_spellings_through_a_death(ready_cluster: LocalCluster) -> None:
+def test_every_message_in_both_spellings_through_a_death(ready_cluster: ProcessCluster) -> None:
     leader = ready_cluster.wait_leader()
     (follower, *_) = (node for node in ready_cluster.nodes.values() if node is not leader)
     run_script(follower.address, "A", spelled_short=False)
@@ -77,7 +77,7 @@ def test_every_message_in_both_spellings_through_a_death(ready_cluster: LocalClu
 
 @pytest.mark.process
 @pytest.mark.long
-def test_each_request_in_progress_has_one_response(ready_cluster: LocalCluster) -> None:
+def test_each_request_in_progress_has_one_response(ready_cluster: ProcessCluster) -> None:
     """Many requests wait at a follower while the leader dies. Each gets one response, with the right name."""
     leader = ready_cluster.wait_leader()
     (follower, *_) = (node for node in ready_cluster.nodes.values() if node is not leader)

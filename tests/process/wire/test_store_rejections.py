@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from tests.process.support.wire_client import WireClient
 
 pytestmark = pytest.mark.process
@@ -22,7 +22,7 @@ def ask(client: WireClient, name: str, **fields: object) -> Any:
 
 
 def test_writes_need_rules_4_and_reads_do_not(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, size=1, arguments=("--max-rules", "3")) as cluster:
+    with ProcessCluster(tmp_path, size=1, arguments=("--max-rules", "3")) as cluster:
         cluster.start()
         with WireClient(cluster.endpoints[0]) as client:
             assert client.ask("Init", nodes=[]) == {"Ok": None}
@@ -40,7 +40,7 @@ def test_writes_need_rules_4_and_reads_do_not(tmp_path: Path) -> None:
 
 
 def test_another_machine_names_itself(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, size=1, arguments=("--machine", "kv")) as cluster:
+    with ProcessCluster(tmp_path, size=1, arguments=("--machine", "kv")) as cluster:
         cluster.start()
         with WireClient(cluster.endpoints[0]) as client:
             assert client.ask("Init", nodes=[]) == {"Ok": None}
@@ -52,7 +52,7 @@ def test_another_machine_names_itself(tmp_path: Path) -> None:
 
 
 def test_perform_has_one_of_its_two_forms(tmp_path: Path) -> None:
-    with LocalCluster(tmp_path, size=1) as cluster:
+    with ProcessCluster(tmp_path, size=1) as cluster:
         cluster.start()
         with WireClient(cluster.endpoints[0]) as client:
             assert client.ask("Init", nodes=[]) == {"Ok": None}
@@ -71,7 +71,7 @@ def test_perform_has_one_of_its_two_forms(tmp_path: Path) -> None:
 
 def test_a_bare_response_has_its_errors_in_an_envelope(tmp_path: Path) -> None:
     """Without a leader, and from the store itself."""
-    with LocalCluster(tmp_path, size=1) as cluster:
+    with ProcessCluster(tmp_path, size=1) as cluster:
         cluster.start()
         with WireClient(cluster.endpoints[0]) as client:
             error = ask(client, "StoreEntityExists", entity_id=MISSING)["Error"]

@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from tests.machines.entity.harness import write
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.wire_client import WireClient
@@ -57,7 +57,7 @@ class Watching:
         rng: draws nodes and times.
     """
 
-    def __init__(self, cluster: LocalCluster, config: object, rng: random.Random) -> None:
+    def __init__(self, cluster: ProcessCluster, config: object, rng: random.Random) -> None:
         self.cluster, self.config, self.rng = cluster, config, rng
         #: What it has seen since each start without a position, with the position of that start.
         self.runs: list[tuple[Place, list[tuple[Place, object]]]] = []
@@ -112,7 +112,7 @@ class Watching:
 
 
 async def keep_writing(
-    cluster: LocalCluster, users: list[Any], number: int, rng: random.Random, done: list[str]
+    cluster: ProcessCluster, users: list[Any], number: int, rng: random.Random, done: list[str]
 ) -> None:
     """Write numbers that no other writer uses, several in a command; note those that were acknowledged."""
     value = number
@@ -134,7 +134,7 @@ async def keep_writing(
             await asyncio.sleep(0.02)
 
 
-async def storm(cluster: LocalCluster, configs: list[object], rng: random.Random) -> None:
+async def storm(cluster: ProcessCluster, configs: list[object], rng: random.Random) -> None:
     """Register, unregister and hang up, all the time."""
     while True:
         try:
@@ -153,7 +153,7 @@ async def storm(cluster: LocalCluster, configs: list[object], rng: random.Random
             await asyncio.sleep(0.02)
 
 
-async def kill_leaders(cluster: LocalCluster, rounds: int, rng: random.Random) -> None:
+async def kill_leaders(cluster: ProcessCluster, rounds: int, rng: random.Random) -> None:
     """Kill the leader or another node again and again, and start it again."""
     for _ in range(rounds):
         await asyncio.sleep(rng.uniform(0.3, 1.2))
@@ -166,7 +166,7 @@ async def kill_leaders(cluster: LocalCluster, rounds: int, rng: random.Random) -
     await asyncio.sleep(1)
 
 
-async def schedule(cluster: LocalCluster, users: list[Any], rounds: int, seed: int) -> None:
+async def schedule(cluster: ProcessCluster, users: list[Any], rounds: int, seed: int) -> None:
     rng = random.Random(seed)
     by_entity = [
         {"entity_id": user, "field_type": "Age", "trigger_on_change": False, "context": ["Name"]}
@@ -243,7 +243,7 @@ def test_watches_see_each_change_once_through_kills(
 ) -> None:
     """With a short history some watches are compacted; no change is missing before that."""
     arguments = (*BOUNDS, "--watch-history-changes", str(history))
-    with LocalCluster(tmp_path, size=3, arguments=arguments) as cluster:
+    with ProcessCluster(tmp_path, size=3, arguments=arguments) as cluster:
         cluster.start()
         initialise(cluster)
         with WireClient(cluster.wait_leader().address) as client:

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from qcore.cli.demo.processes import LocalCluster
+from qcore.processes import ProcessCluster
 from qcore.transport.limits import TransportLimits
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, REGISTRY
 from tests.docs.test_wire_reference import validator
@@ -66,7 +66,7 @@ class Reader:
 def test_a_real_node_answers_every_example_as_written(tmp_path: Path) -> None:
     examples = [block for block in blocks() if block.kind != "shape"]
     assert len([block for block in examples if block.kind == "send"]) > 12
-    with LocalCluster(tmp_path, size=1) as cluster:
+    with ProcessCluster(tmp_path, size=1) as cluster:
         cluster.start()
         reader = Reader(cluster.endpoints[0])
         try:
