@@ -11,6 +11,9 @@ Requests that begin together travel in one frame.
 Each write takes effect once, however often the client has to send it: it opens a session and numbers its writes. If it
 cannot know in time whether a write took effect, it raises `OutcomeUnknown`, and the caller decides.
 
+A client may be used in several event loops, one after the other, as by several calls of `asyncio.run`. It keeps its
+sessions, and connects again in each.
+
 It leaves a silent node: one that does not answer a ping while a request waits, or does not accept a connection. A slow
 node answers pings, and the client waits for it. See `qcore.client.endpoints`.
 """
@@ -81,6 +84,7 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, ClusterMethods):
 
     async def close(self) -> None:
         """Close the client's sessions and every connection; requests in progress fail."""
+        self._sender.event_loop.enter()
         if self._pool is not None:
             await self._pool.close(_CLOSE_SESSIONS_S)
         await self._sender.endpoints.close()

@@ -78,6 +78,14 @@ class Endpoints:
         connections, self._connections = list(self._connections.values()), {}
         await asyncio.gather(*(connection.close(_CLOSE_S) for connection in connections))
 
+    def new_loop(self) -> None:
+        """Forget what belongs to an event loop that does not run any more. The choice of the node stays."""
+        self._dials.clear()
+        self._suspected.clear()
+        connections, self._connections = self._connections, {}
+        for connection in connections.values():
+            connection.drop()
+
     # -- the choice of a node ------------------------------------------------------------------------
 
     def choose(self) -> Address:

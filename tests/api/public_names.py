@@ -299,9 +299,16 @@ from qcore.storage import (
 )
 from qcore.testing import (
     NODE_ID,
+    LocalCluster,
     Opener,
     StateMachineConformance,
     StorageConformance,
+)
+from qcore.testing.pytest_plugin import (
+    ClusterFactory,
+    ClusterOptions,
+    local_cluster,
+    local_clusters,
 )
 
 

@@ -40,6 +40,7 @@ ARGUMENTS = {
     "entity set": ["User$1", "A=1"],
     "schema get": ["User"],
     "schema set": [str(CHECKOUT / "examples" / "topology.yaml")],
+    "load": [str(CHECKOUT / "examples" / "topology.yaml")],
     "member add": ["4=127.0.0.1:1"],
     "member demote": ["1"],
     "member promote": ["1"],
@@ -152,10 +153,11 @@ def test_an_option_means_the_same_in_all_commands() -> None:
     meanings: dict[str, set[str]] = {}
     for one in EVERYTHING:
         for name, option in options(one).items():
-            # The help of `--to` and of `--seed` names what they select.
+            # The help of `--seed` and of others names what they select.
             text = option.help if name in {"-o", "--endpoints", "--timeout", "--version"} else ""
             meaning = f"{form_of(one, option)} {option.envvar} {text}"
             meanings.setdefault(name, set()).add(meaning)
+    meanings.pop("--to")  # a node, a version or an index
     different = {name: found for name, found in meanings.items() if len(found) > 1}
     assert not different
     for name, variable in (("--endpoints", "QCORE_ENDPOINTS"), ("--timeout", "QCORE_TIMEOUT")):

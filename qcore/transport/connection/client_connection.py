@@ -227,6 +227,11 @@ class ClientConnection:
             self._wire.abort("the node did not close the connection in time")
             await asyncio.wait([self._wire.ended])
 
+    def drop(self) -> None:
+        """Drop the connection. It may belong to an event loop that does not run any more, or is closed."""
+        if not self._loop.is_closed():  # an event loop that is closed has no more turns
+            self._wire.abort("the client was used in another event loop")
+
     # --- called by the wire -----------------------------------------------------------------------
 
     def received(self, envelope: object) -> bool:
