@@ -74,8 +74,6 @@ def dump(
 ) -> None:
     """Show the log's entries, oldest first, or the snapshot.
 
-    With -o json, each line is an object, the first one about the node.
-
     The newest entries may not be committed: the commit index that the node has stored may be behind.
     Entries before the first index are only in the snapshot.
 

@@ -111,7 +111,12 @@ async def bring(client: Client, topology: Topology, *, dry_run: bool) -> LoadRes
         StoreError: the cluster rejects a schema or a value.
     """
     from qcore.cli.store.entity_names import Types
-    from qcore.cli.store.load_plan import fields_to_write, match_entities, schemas_to_set
+    from qcore.cli.store.load_plan import (
+        defaults_in_file,
+        fields_to_write,
+        match_entities,
+        schemas_to_set,
+    )
     from qcore.cli.store.schema import own_schemas
 
     entities = topology.entities
@@ -128,7 +133,9 @@ async def bring(client: Client, topology: Topology, *, dry_run: bool) -> LoadRes
         except (ProposalError, TransportError) as error:
             error.add_note(_RUN_AGAIN)
             raise
-    fields = await fields_to_write(client, Types(client), entities, found, _names(entities, found))
+    defaults = defaults_in_file(topology, present, sorted(created))
+    names = _names(entities, found)
+    fields = await fields_to_write(client, Types(client), entities, found, names, defaults)
     if not dry_run:
         try:
             await _write(client, fields, entities, found)

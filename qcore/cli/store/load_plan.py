@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from qcore.client.entity_values import encode_value
 from qcore.errors import Refused
 from qcore.machines.entity.requests.perform_requests import NamedTopologyEntityJson
 from qcore.machines.entity.state.entity_schema import EntitySchema, schema_from_json
+from qcore.machines.entity.state.field_values import value_to_json
 from qcore.machines.entity.topology.schema_file import parents_first
 from qcore.machines.entity.topology.topology_file import Topology
 
@@ -138,10 +139,11 @@ async def fields_to_write(
     entities: Sequence[NamedTopologyEntityJson],
     found: Sequence[EntityId | None],
     names: Names,
+    defaults: Sequence[FieldToWrite],
 ) -> list[FieldToWrite]:
-    """The fields of the file that differ from the cluster; of new entities all."""
+    """The fields of the file, and these defaults, that differ from the cluster; of new entities all."""
     known = {one for one in map(id_in_file, entities) if one is not None}
-    named = list(_named_fields(entities))
+    named = [*_named_fields(entities), *defaults]
     present: list[FieldToWrite] = []
     reads: list[ReadField] = []
     for field in named:
@@ -159,6 +161,36 @@ async def fields_to_write(
         and _is_complete(field.value, names, known)
     }
     return [field for field in named if (field.position, field.field_type) not in same]
+
+
+def defaults_in_file(
+    topology: Topology, present: Mapping[str, EntitySchema], positions: Iterable[int]
+) -> list[FieldToWrite]:
+    """The fields of new entities whose default names an entity of the file.
+
+    When the entities are created, the schemas cannot refer to them yet. An entity keeps the default of its creation.
+    """
+    entities = topology.entities
+    known = {one for one in map(id_in_file, entities) if one is not None}
+    schemas = {
+        **present,
+        **{each["entity_type"]: schema_from_json(each) for each in topology.schemas},
+    }
+    by_type: dict[str, list[tuple[str, Any]]] = {}
+    for name in dict.fromkeys(entity["entity_type"] for entity in entities):
+        fields: dict[str, Any] = {}
+        current: str | None = name
+        while current is not None and current in schemas:
+            own = schemas[current].fields.values()
+            fields = {each.field_type: value_to_json(each.default) for each in own} | fields
+            current = schemas[current].inherit
+        by_type[name] = [one for one in fields.items() if not _is_complete(one[1], {}, known)]
+    return [
+        FieldToWrite(position, name, value)
+        for position in positions
+        for name, value in by_type[entities[position]["entity_type"]]
+        if name not in entities[position]["attributes"]
+    ]
 
 
 def _is_complete(value: Any, names: Names, known: set[EntityId]) -> bool:

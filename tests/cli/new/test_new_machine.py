@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,10 @@ def test_the_files_pass_the_checks_of_this_project(folder: Path, name: str) -> N
         done = subprocess.run(
             [sys.executable, "-m", *check],
             cwd=folder / name,
+            env={
+                **os.environ,
+                "MYPYPATH": str(CHECKOUT),
+            },  # mypy does not follow an editable installation
             capture_output=True,
             text=True,
             timeout=110,
