@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.client import Client
@@ -75,19 +76,22 @@ async def test_changes_that_arrive_with_the_response_are_kept() -> None:
         assert len(server.tokens) > 1, "more arrive together than the client keeps, so it resumes"
 
 
+@pytest.mark.parametrize("after", [None, (CHANGES + 10, 0)], ids=["changes", "no changes"])
 @async_test
-async def test_a_cancelled_registration_is_undone() -> None:
+async def test_a_cancelled_registration_is_undone_once(after: tuple[int, int] | None) -> None:
     async with watched() as (server, client):
         server.answers.clear()
-        # No change follows this position, so nothing but the response shows that the node serves the watch.
-        late = client.watch(topic="t", after=(CHANGES + 10, 0))
+        # Without changes, nothing but the response shows that the node serves the watch.
+        late = client.watch(topic="t", after=after)
         entering = asyncio.ensure_future(late.__aenter__())
         await until(lambda: server.tokens, "the registration")
         entering.cancel()
         await asyncio.gather(entering, return_exceptions=True)
         assert entering.cancelled()
         server.answers.set()
-        await until(lambda: server.unregistered == server.tokens, "the watch is unregistered")
+        await until(lambda: server.unregistered, "the watch is unregistered")
+        await client.watch(topic="t").__aenter__()  # answered after what was sent before
+        assert server.unregistered == server.tokens[:1]
 
 
 @async_test
