@@ -202,7 +202,7 @@ def make_node(node_id: int, directory: Path) -> Any:
         election_timeout_max_ms=_ELECTION_MS,
         priority=2 if node_id == 1 else 1,
     )
-    node = _first("qcore.node.node:Node")
+    node = _first("qcore.node.replica_node:ReplicaNode", "qcore.node.node:Node")
     return node(settings, application(), storage(node_id), log(node_id))
 
 

@@ -3,7 +3,9 @@
     config = NodeConfig.of(1, Path("data/1"), ws_addr=Address("127.0.0.1", 8080))
     sys.exit(run_node(config, TextApplication(MyMachine())))
 
-`run_node` runs until a signal. A program with its own event loop uses `Node`.
+`run_node` runs until a signal. A program with its own event loop uses `Node` within it:
+
+    async with Node(config, TextApplication(MyMachine()), on_leader=work) as node: ...
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from qcore.node.config import NodeConfig
     from qcore.node.main import run_node
     from qcore.node.node import Node
-    from qcore.node.observability.logs import NodeLog
     from qcore.transport.address import Address
     from qcore.transport.limits import TransportLimits
 else:
@@ -33,7 +34,6 @@ else:
             "qcore.node.config": ("NodeConfig",),
             "qcore.node.main": ("run_node",),
             "qcore.node.node": ("Node",),
-            "qcore.node.observability.logs": ("NodeLog",),
             "qcore.transport.address": ("Address",),
             "qcore.transport.limits": ("TransportLimits",),
         },
@@ -45,7 +45,6 @@ __all__ = [
     "EntityApplication",
     "Node",
     "NodeConfig",
-    "NodeLog",
     "Operation",
     "TextApplication",
     "TransportLimits",

@@ -6,39 +6,23 @@ import asyncio
 import importlib
 import os
 import signal
-import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from qcore.core.entry import Snapshot
-from qcore.errors import (
-    ConfigError,
-    IncompatibleVersion,
-    QcoreError,
-    StateMachineFailed,
-    StorageError,
-)
-from qcore.files import open_nonblocking, open_regular
-from qcore.machines.interface import StateMachine, SupportsCommandCheck, version_support
+from qcore.errors import ConfigError, QcoreError
 from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
-from qcore.node.node import Node
-from qcore.node.observability.line_writer import LineWriter
+from qcore.node.node_files import OpenStorage, open_node_files
 from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
-from qcore.node.observability.tracing import trace_lines
+from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import CollectorControl
+from qcore.node.runtime.shutdown import wait_for_any
 from qcore.release import __version__
-from qcore.replica.apply.active_version import check_supported
-from qcore.replica.sessions.session_table import command_in
-from qcore.replica.snapshot_builder import check_restorable
-from qcore.storage.files.synced_files import readable_by_others
-from qcore.storage.interface import LogStorage
-from qcore.storage.sqlite.inspection import first_entries, stored_snapshot, stored_version
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 #: Exit codes of `run_node`.
@@ -48,12 +32,6 @@ EXIT_FORCED: Final = 130
 
 #: How long the disk thread may wait for the interpreter lock after each sync while the event loop runs, seconds.
 _SWITCH_INTERVAL_S: Final = 0.0005
-
-#: How many of the first entries of a log that names no state machine are searched for a command of this one.
-_MAX_ENTRIES_CHECKED: Final = 1000
-
-#: How long the process waits for a slow trace file before it ends, seconds.
-_FINAL_TRACE_FLUSH_S: Final = 2.0
 
 #: A signal repeated within this time counts as one signal, seconds.
 _REPEAT_S: Final = 0.2
@@ -68,7 +46,7 @@ def run_node(
     application: Application | None = None,
     *,
     on_listening: Callable[[str], None] | None = None,
-    open_storage: Callable[[Path, int], LogStorage] = SqliteStorage.open,
+    open_storage: OpenStorage = SqliteStorage.open,
 ) -> int:
     """Run a node until SIGTERM, SIGINT or SIGHUP, or until it fails; returns the exit code.
 
@@ -98,28 +76,13 @@ def run_node(
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as stack:
         stack.callback(log.report_suppressed, all_of_them=True)
-        trace = None if config.trace is None else open_trace_writer(config.trace, log)
-        if trace is not None:
-            stack.callback(trace.close, _FINAL_TRACE_FLUSH_S)
-        support = version_support(application.machine, config.replica.max_rules)
-        stored = stored_version(config.data_dir)
-        if stored is not None:
-            check_supported(stored, support)
-        if stored is None or not stored.machine:
-            _require_data_of_machine(config.data_dir, application.machine)
-        storage = open_storage(config.data_dir, config.node_id)
-        stack.callback(storage.close)
-        _warn_of_readers(config.data_dir, log)
+        files = open_node_files(config, application.machine, open_storage, log)
+        stack.callback(files.close)
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory))
 
         async def run() -> BaseException | None:
-            node = Node(
-                config, application, storage, log, None if trace is None else trace.stream()
-            )
-            node.metrics.lines_dropped = {
-                "log": log.dropped,
-                "trace": lambda: 0 if trace is None else trace.dropped,
-            }
+            node = ReplicaNode(config, application, files.storage, log, files.trace_stream())
+            node.metrics.lines_dropped = {"log": log.dropped, "trace": files.trace_lines_dropped}
             stop = _stop_on_signals(log)
             garbage = CollectorControl(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
@@ -141,7 +104,7 @@ def run_node(
             garbage.stop()
             return node.failure
 
-        async def serve(node: Node, stop: asyncio.Event) -> None:
+        async def serve(node: ReplicaNode, stop: asyncio.Event) -> None:
             bound = await _run_unless(stop, node.start())
             if bound is None:
                 return
@@ -151,7 +114,7 @@ def run_node(
             log.info("listening", addr=bound, version=version, data_dir=data_dir)
             if on_listening is not None:
                 on_listening(bound)
-            await _wait_for_any(stop, node.failed)
+            await wait_for_any(stop, node.failed)
             if node.removal_reason is not None:
                 removed.append(node.removal_reason)
 
@@ -164,76 +127,6 @@ def run_node(
     if removed:
         log.error("this node was removed: it ends with an error", why=removed[0])
     return EXIT_DONE if failure is None and not removed else EXIT_UNHEALTHY
-
-
-def _warn_of_readers(directory: Path, log: NodeLog) -> None:
-    """Warn of files that other users can read. Their modes stay, because an operator may have chosen them."""
-    names = readable_by_others(directory)
-    if names:
-        log.warning(
-            "other users of this machine can read the node's data: chmod 700 the data directory, if they should not",
-            data_dir=str(directory),
-            files=",".join(names),
-        )
-
-
-def _require_data_of_machine(directory: Path, machine: StateMachine) -> None:
-    """Refuse data that names no state machine (apply rules 1) and clearly belongs to another one.
-
-    If there is a snapshot, only the snapshot counts: the data belongs to the state machine that can read it, even if
-    all later commands are malformed. Without a snapshot the log holds every command, so the commands are checked.
-
-    Raises:
-        IncompatibleVersion: the data belongs to another state machine; nothing was written.
-    """
-    found: str | None = None
-    try:
-        snapshot = stored_snapshot(directory)
-        if snapshot is not None:
-            found = _unreadable(snapshot, machine)
-        elif isinstance(machine, SupportsCommandCheck):
-            found = _foreign_commands(directory, machine)
-    except StorageError:
-        return  # opening the storage will raise it again
-    if found is not None:
-        raise IncompatibleVersion(
-            f"{directory}: the log does not name its state machine (data of qcore 0.1.0, or of apply rules 1), and "
-            f"{found}: this program runs {machine.name!r}; start this node with the --machine that the cluster runs; "
-            "its data is unchanged"
-        )
-
-
-def _unreadable(snapshot: Snapshot, machine: StateMachine) -> str | None:
-    """Why this state machine cannot read the snapshot, or None. The node restores the machine again later."""
-    try:
-        check_restorable(snapshot.data, machine)
-    except StateMachineFailed as error:
-        through = snapshot.meta.last_included_index
-        return (
-            f"the snapshot through entry {through} is not one of this machine ({error.__cause__})"
-        )
-    return None
-
-
-def _foreign_commands(directory: Path, machine: SupportsCommandCheck) -> str | None:
-    """A sentence if this state machine knows none of the log's first commands, else None."""
-    seen: list[int] = []
-    with closing(first_entries(directory, ("command", "session"), _MAX_ENTRIES_CHECKED)) as entries:
-        for entry in entries:
-            command = command_in(entry)
-            if command is None:
-                continue
-            try:
-                if machine.recognises(command):
-                    return None
-            except Exception as raised:  # the boundary to the user's code
-                raise StateMachineFailed(
-                    f"recognises raised {type(raised).__name__}: {raised}; it must return True or False for any text"
-                ) from raised
-            seen.append(entry.index)
-    if not seen:
-        return None
-    return f"this machine understands none of the commands in entries {seen[0]} to {seen[-1]}"
 
 
 @contextmanager
@@ -252,39 +145,6 @@ def _profiled(node_id: int) -> Iterator[None]:
     finally:
         profile.disable()
         profile.dump_stats(Path(directory) / f"node{node_id}.prof")
-
-
-def open_trace_writer(path: Path, log: NodeLog) -> LineWriter:
-    """A writer that appends a trace to a file.
-
-    Raises:
-        ConfigError: the file cannot be opened.
-    """
-    try:
-        file = open_nonblocking(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    except OSError as error:
-        raise ConfigError(f"--trace {path}: {error.strerror}") from None
-
-    def failed(error: OSError) -> None:
-        log.error(
-            "the trace ends here: its file cannot be written", path=str(path), why=error.strerror
-        )
-
-    # The descriptor stays open until the process ends: the thread may still wait for a reader then.
-    return trace_lines(file, failed, nodes=[log.node_id], is_torn=_ends_within_a_line(file, path))
-
-
-def _ends_within_a_line(file: int, path: Path) -> bool:
-    """Whether an earlier process left half a line in the file, because it was killed or the disk was full."""
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-        return False
-    try:
-        with open_regular(path) as trace:
-            trace.seek(-1, os.SEEK_END)
-            return trace.read() != b"\n"
-    except OSError:  # the file may be write-only; an extra empty line does no harm
-        return True
 
 
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
@@ -328,16 +188,6 @@ async def _run_unless(stop: asyncio.Event, work: Coroutine[object, object, _T]) 
     finally:
         job.cancel()
         stopped.cancel()
-
-
-async def _wait_for_any(*events: asyncio.Event) -> None:
-    """Wait until one of the events is set."""
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 def _loop_factory(use_uvloop: bool | None) -> LoopFactory | None:

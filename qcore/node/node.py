@@ -1,368 +1,296 @@
-"""`Node`: creates the parts of one running node (driver, peers, request handler, pages) and connects them."""
+"""`Node`: a node within a program that has its own event loop, such as a web service.
+
+    config = NodeConfig.of(1, Path("data/1"), ws_addr=Address("127.0.0.1", 8080))
+    async with Node(config, on_leader=run_the_schedule) as node:
+        await node.client.init(token="blue-1")
+
+`run_node` is the other way to run a node: as a separate process.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Final
+from types import TracebackType
+from typing import Self, cast
 
-from pydantic import JsonValue
-
-from qcore.core.status import CoreStatus
-from qcore.errors import QcoreError
-from qcore.node.api.client_requests import RequestHandler
-from qcore.node.api.served_connections import ServedConnections
-from qcore.node.application import Application
-from qcore.node.clock import now_us
+from qcore.client.client import Client
+from qcore.client.methods.metrics_types import Metrics
+from qcore.errors import StorageError
+from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
-from qcore.node.joining_storage import JoiningStorage
-from qcore.node.observability.logs import NodeLog
-from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.node.peers.known_members_file import load_known_members
-from qcore.node.peers.peer_router import PeerRouter
-from qcore.node.replica_changes import ReplicaChanges
-from qcore.node.runtime.driver import ReplicaDriver
-from qcore.node.runtime.periodic import PeriodicTask
-from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
-from qcore.node.status import metrics_object
-from qcore.node.status.metrics_page import metrics_page
-from qcore.node.status.node_state_hash import StateHash
-from qcore.node.status.node_status import NodeStatus, unready_reason
-from qcore.node.topology_loader import TopologyLoader, read_topology
-from qcore.node.watches.divergence import DivergenceWatch
-from qcore.node.watches.node_watches import NodeWatches
-from qcore.replica.peers.identity import ClusterIdentity
-from qcore.replica.peers.peer_admission import PeerAdmission
-from qcore.replica.replica import Replica
-from qcore.storage.group_commit import GroupCommitWriter
-from qcore.storage.interface import HasIncarnation, LogStorage
-from qcore.store_api.message_table import STORE_MESSAGES
-from qcore.store_api.watch_messages import WATCH_MESSAGES
-from qcore.trace import TextSink
-from qcore.transport.codec.codec import Codec
-from qcore.transport.codec.frame_bounds import FrameBounds
-from qcore.transport.peers.peer_pool import PeerPool
-from qcore.transport.server.origins import AllowedOrigins
-from qcore.transport.server.server import Server
-from qcore.transport.wire import REGISTRY
-
-#: How often the state hash is refreshed.
-_HASH_INTERVAL_S: Final = 0.1
-#: How often saving the known members is tried again after a failure.
-_SAVE_RETRY_S: Final = 5.0
+from qcore.node.node_files import NodeFiles, OpenStorage, open_node_files
+from qcore.node.observability.program_log import ProgramLog
+from qcore.node.replica_node import ReplicaNode
+from qcore.node.runtime.file_descriptors import fit_to_open_files
+from qcore.node.runtime.leader_callbacks import Callback, LeaderCallbacks
+from qcore.node.runtime.shutdown import wait_for_any
+from qcore.release import __version__
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
+from qcore.transport.address import Address
 
 
 class Node:
-    """A running node. Create it inside the event loop, then `await start()`.
+    """A node in the event loop of your program. Use it as an async context manager, or call `start` and `stop`.
+
+    It serves clients, peers and HTTP on `config.ws_addr`, like `qcore node start`. Several nodes may run in one
+    process. If the data directory belongs to no cluster yet, the node waits for an `Init`: see `Client.init`.
+
+    It leaves the process to your program: it handles no signal, redirects no output, and changes neither the
+    configuration of `logging` nor the garbage collector, the thread switch interval or the limit of open files. It logs
+    to the logger `qcore.node`. So `config.log_format`, `config.log_level` and `config.uvloop` have no effect.
+
+    A blocked event loop blocks the node, too: if it leads, the others elect another leader after an election timeout.
+
+    **Callbacks.** Each may be a plain function or an async one. They are called in the event loop, one after the other.
+    An exception that one raises is logged, and the node continues.
+
+    - `on_leader` is called once this node leads and has committed an entry of its term, so its reads are current. An
+      async `on_leader` runs in a task, which is cancelled when the leadership ends. There is never more than one.
+    - `on_follower` is called when this node no longer leads, after that task has ended. `stop` calls it, too, before it
+      transfers the leadership.
+
+    A node learns with a delay that it no longer leads, and another one may lead already. So the callbacks alone do not
+    make work exclusive: let its effects go through the log (`client`), or send `term` along and let the receiver reject
+    a lower term than it has seen.
 
     Args:
         config: settings.
-        application: the state machine and its requests.
-        storage: already open. Close it after `stop_writer` has returned, or at any time if `start` was not called.
-        log: its `install` has been called.
-        trace: gets the lines of the trace, and never blocks; None for no trace.
+        application: the state machine and its requests; by default those that `config.machine` names.
+        on_leader, on_follower: the callbacks; they get this node.
+        open_storage: opens the storage of a data directory for a node id.
 
     Raises:
-        StorageError: the data cannot be read, or belongs to another node.
-        ConfigError: the topology file is wrong.
+        ConfigError: there is no such state machine.
     """
 
     def __init__(
         self,
         config: NodeConfig,
-        application: Application,
-        storage: LogStorage,
-        log: NodeLog,
-        trace: TextSink | None = None,
+        application: Application | None = None,
+        *,
+        on_leader: Callable[[Node], object] | None = None,
+        on_follower: Callable[[Node], object] | None = None,
+        open_storage: OpenStorage = SqliteStorage.open,
     ) -> None:
         self._config = config
-        self._application = application
-        self._log = log
-        self._metrics = NodeMetrics()
-        self._started_at = time.monotonic()
-        self._failure: BaseException | None = None
-        self._stopping = False
-        self.failed = asyncio.Event()
-        #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must no longer be used.
-        self.disk_hung = False
+        self._application = application or application_of(config.machine)
+        self._open_storage = open_storage
+        self._log = ProgramLog(config.node_id)
+        self._callbacks = LeaderCallbacks(
+            self._bound(on_leader), self._bound(on_follower), self._log
+        )
+        self._is_started = False
+        self._opened: _Opened | None = None
+        self._stop: asyncio.Task[None] | None = None
+        self._stopped = asyncio.Event()
 
-        # Seeded by the system, because nodes must not draw the same election timeouts.
-        rng = random.Random()
-        self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
-        durable_storage = JoiningStorage(storage)
-        loaded = durable_storage.load()
-        self._replica = Replica(
-            config.replica_config(),
-            application.machine,
-            loaded,
-            rng=rng,
-            now=now_us(),
-        )
-        self._state_hash = StateHash(
-            self._replica,
-            application.machine,
-            self._metrics,
-            lambda: self._failure is not None,
-            self._fatal,
-        )
-        self._identity = ClusterIdentity(
-            config.node_id,
-            durable_storage.identity().cluster_id,
-            storage.incarnation if isinstance(storage, HasIncarnation) else "",
-        )
-        self._driver = ReplicaDriver(self._replica, self._metrics, self._trace)
-        self._admission = PeerAdmission(
-            self._replica,
-            self._identity,
-            load_known_members(
-                config.data_dir,
-                set(self._replica.core.membership.members()) - {config.node_id},
-                lambda why: log.warning("the known members are not on disk", why=why),
-            ),
-            lambda error: log.warning("the known members could not be saved", why=str(error)),
-        )
-        inbox = self._driver.inbox
-        self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
-        codec = Codec(
-            {
-                **REGISTRY,
-                "Perform": application.perform_type,
-                **{name: entry.cls for name, entry in STORE_MESSAGES.items()},
-                **WATCH_MESSAGES,
-            },
-            FrameBounds.for_commands(config.replica.max_command_bytes),
-        )
-        self._pool = PeerPool(codec, self._peers, self._peers.hello, rng, config.limits)
-        self._peers.use_pool(self._pool)
-        self._requests = RequestHandler(
-            application,
-            self._identity,
-            inbox,
-            self.metrics_object,
-            self._metrics,
-            config,
-            self._replica,
-            self._peers,
-            self._trace,
-        )
-        self._server = Server(
-            codec,
-            ServedConnections(self._requests, self._peers, self, log),
-            config.limits,
-            AllowedOrigins(config.allow_origins),
-        )
-        self._replica.connection_problem = self._peers.connection_problem
-        self._topology = self._topology_loader()
-        self._changes = ReplicaChanges(
-            config,
-            self._replica,
-            self._identity,
-            self._admission,
-            self._peers,
-            self._requests,
-            self._topology,
-            log,
-            self._metrics,
-            fatal=self._fatal,
-            footprint=lambda: self._writer.footprint,
-        )
-        self._writer = GroupCommitWriter(
-            durable_storage,
-            asyncio.get_running_loop().call_soon_threadsafe,
-            on_durable=self._driver.on_durable,
-            on_error=self._fatal,
-            on_disk_full=self._changes.on_disk_full,
-            on_snapshot_stored=self._changes.on_snapshot_stored,
-            loaded=loaded,
-        )
-        self._periodic_tasks = [
-            PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
-            PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
-        ]
-        if self._trace is not None:
-            self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, self._trace.flush))
-        self._watches = NodeWatches(
-            config, self._replica, self._identity, self._peers, self._metrics, log
-        )
-        self._divergence = DivergenceWatch(
-            self._replica.core.status,
-            self._state_hash.by_index,
-            log,
-            lambda: self._identity.cluster_id,
-        )
+    def _bound(self, callback: Callable[[Node], object] | None) -> Callback | None:
+        return None if callback is None else lambda: callback(self)
 
-    def _topology_loader(self) -> TopologyLoader | None:
-        if self._config.topology is None:
-            return None
-        command = read_topology(self._config.topology, self._application)
-        loader = TopologyLoader(
-            command, self._application.is_pristine, self._requests.submit, self._log
-        )
-        self._requests.after_init = loader.after_init
-        return loader
+    # -- start and stop --------------------------------------------------------------------------
 
-    # -- start and stop ------------------------------------------------------------------------------------
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
 
-    async def start(self) -> str:
-        """Listen and join the cluster's traffic; returns the address `host:port`.
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self.stop()
+        except Exception as failure:
+            if error is None:
+                raise
+            # The error of the `async with` block is the one to see.
+            self._log.bug("the node ended with an error", failure)
+
+    async def start(self) -> None:
+        """Open the data, listen, and take part in the cluster. After an error nothing is open.
+
+        A node starts once. To start again, make another `Node`. The event loop waits while the data is read.
 
         Raises:
+            ConfigError: a setting or the topology file is wrong.
+            StorageError: the data directory is locked, damaged or belongs to another node.
+            StateMachineFailed: the state machine raised.
+            IncompatibleVersion: the data belongs to another state machine, or to a version that this program cannot
+                apply; nothing was written.
             TransportError: the address cannot be bound.
-            StorageError: the data belongs to a cluster other than the one that the log names.
+            RuntimeError: the node was started before.
         """
-        bound = await self._server.start(self._config.ws_addr)
-        self._writer.start()  # last of the steps that can fail
-        self._requests.initialiser.listening_on(bound)
-        if self._trace is not None:
-            self._trace.started(self._replica.core.status())
-        self._changes.use_membership(self._replica.core.membership)
-        self._driver.start(
-            self._writer, self._peers, self._requests, self._requests.watches, self._changes
+        if self._is_started:
+            raise RuntimeError(
+                "this Node was started before, and a node starts once: make another Node for the data directory"
+            )
+        self._is_started = True
+        limits = fit_to_open_files(self._config.limits, self._log, may_raise=False)
+        config = replace(self._config, limits=limits)
+        files = open_node_files(config, self._application.machine, self._open_storage, self._log)
+        parts: ReplicaNode | None = None
+        try:
+            parts = ReplicaNode(
+                config,
+                self._application,
+                files.storage,
+                self._log,
+                files.trace_stream(),
+                own_process=False,
+                on_leadership=self._callbacks.report,
+            )
+            parts.metrics.lines_dropped = {"trace": files.trace_lines_dropped}
+            address = await parts.start()
+        except BaseException:
+            try:
+                if parts is not None:
+                    await parts.abandon()
+            finally:
+                await _close(parts, files)
+            raise
+        self._callbacks.start()
+        self._opened = _Opened(parts, files, address, Client([str(_reachable(address))]))
+        self._log.info(
+            "listening", addr=address, version=__version__, data_dir=str(config.data_dir)
         )
-        for task in self._periodic_tasks:
-            task.start()
-        self._watches.start()
-        self._divergence.start()
-        return bound
 
     async def stop(self) -> None:
-        """Reject new requests, wait for those in progress, and close everything."""
-        self._stopping = True
-        self._log.info("stopping", requests_in_progress=self._requests.in_progress)
-        if self._failure is None:
-            timeout_ms = 2 * self._config.raft.election_timeout_max_ms
-            await transfer_before_stop(
-                self._replica.core, self._requests.submit_event, timeout_ms, self._log
+        """End the callbacks, transfer the leadership, wait for the requests in progress, and close everything.
+
+        It may be called again, and then raises the same error. If the caller is cancelled, the node stops nevertheless.
+
+        Raises:
+            QcoreError: the node has failed, see `wait_failed`; everything is closed.
+            StorageError: the disk made no progress for 10 s. The data directory stays locked until the process ends.
+            RuntimeError: a callback called it, and would wait for itself.
+        """
+        if self._callbacks.is_called_here():
+            raise RuntimeError(
+                "a callback cannot stop its node, because the node waits for it: set an event for another task"
             )
-        self._requests.close()
-        if self._topology is not None:
-            self._topology.stop()
-        if self._failure is None:
-            await self._await_requests()
-        self._requests.abandon("the node is shutting down: the request may or may not take effect")
-        await self._divergence.stop()
-        await self._server.stop()
-        self._peers.stop()
-        await self._pool.close()
-        self._driver.stop()
-        await self.stop_writer()
-        self._watches.stop()
-        for task in self._periodic_tasks:
-            task.stop()
-        if self._trace is not None:
-            self._trace.stopped("stopped" if self._failure is None else str(self._failure))
-        self._log.info("stopped")
+        if self._opened is None:
+            return
+        if self._stop is None:
+            self._stop = asyncio.get_running_loop().create_task(self._end(self._opened))
+        await asyncio.shield(self._stop)
 
-    async def stop_writer(self) -> None:
-        """End the disk thread. The storage may be closed only after this, however the node ends. Idempotent."""
-        self.disk_hung = self.disk_hung or not await drain_writer(self._writer, self._log)
+    async def _end(self, opened: _Opened) -> None:
+        parts = opened.parts
+        # The steps run from the last to the first, and each runs even if another one raises.
+        async with AsyncExitStack() as steps:
+            steps.callback(self._stopped.set)
+            steps.callback(self._log.report_suppressed, all_of_them=True)
+            steps.push_async_callback(_close, parts, opened.files)
+            steps.push_async_callback(parts.stop)
+            steps.push_async_callback(
+                opened.client.close
+            )  # the node passes on the end of its session
+            steps.push_async_callback(self._callbacks.stop)
+        if parts.disk_hung:
+            raise StorageError(
+                f"{self._config.data_dir}: the disk made no progress, so the log is still open; end the process to "
+                "unlock it; nothing that was acknowledged is lost"
+            ) from parts.failure
+        if parts.failure is not None:
+            raise parts.failure
 
-    async def _await_requests(self) -> None:
-        """Wait for the requests in progress, at most for the grace period."""
-        # Polled, because an event would add work to every request for something that happens once.
-        for _ in range(self._config.shutdown_grace_ms // 10):
-            if not self._requests.in_progress:
-                return
-            await asyncio.sleep(0.01)
+    async def wait_failed(self) -> BaseException | None:
+        """Wait until the node fails, and return the error; None once it has stopped without a failure.
 
-    @property
-    def metrics(self) -> NodeMetrics:
-        """The node's counters."""
-        return self._metrics
+        A failed node acknowledges nothing any more: its disk, its state machine or its code has failed. Stop it, and
+        end the process or make another `Node`.
+        """
+        parts = self._running.parts
+        await wait_for_any(parts.failed, self._stopped)
+        return parts.failure
 
-    def connections_accepted(self) -> int:
-        """How many connections were accepted since the start."""
-        return self._server.stats.connections_accepted
-
-    def may_pause(self) -> bool:
-        """Whether a pause shorter than an election timeout is safe."""
-        return self._replica.core.role != "leader" and not self._replica.busy
-
-    def on_busy(self, act: Callable[[], None]) -> None:
-        """Call `act` when the replica becomes busy: it captures a snapshot or applies a long backlog."""
-        self._changes.on_busy = act
+    # -- what the node knows ---------------------------------------------------------------------
 
     @property
-    def failure(self) -> BaseException | None:
-        """The error that stopped the node, once `failed` is set."""
-        return self._failure
+    def client(self) -> Client:
+        """A client of the cluster that begins at this node. The node closes it."""
+        return self._running.client
+
+    @property
+    def address(self) -> str:
+        """The address on which the node listens, `host:port`."""
+        return self._running.address
+
+    @property
+    def node_id(self) -> int:
+        """The node's id."""
+        return self._config.node_id
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads and has committed an entry of its term."""
+        parts = self._running.parts
+        return parts.failure is None and parts.core.has_committed_in_term and not self._is_stopped
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        return self._running.parts.core.term
+
+    @property
+    def leader(self) -> int | None:
+        """The id of the leader as far as this node knows, or None."""
+        return self._running.parts.core.leader_id
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether the cluster can probably commit: within an election timeout, a quorum has responded to this node if
+        it leads, or this node has heard from the leader. False on a node that has failed or stops."""
+        return self._running.parts.has_quorum()
 
     @property
     def removal_reason(self) -> str | None:
-        """Why this node is no longer a member of its cluster, or None."""
-        return self._watches.removal.reason()
+        """Why this node is no longer a member of its cluster, or None. Stop such a node."""
+        return self._running.parts.removal_reason
 
-    def _fatal(self, error: BaseException) -> None:
-        """Stop the node, because of an error after which it cannot continue."""
-        if self._failure is not None:
-            return
-        self._failure = error
-        self._log.error("fatal: nothing is acknowledged any more", why=str(error))
-        if not isinstance(error, QcoreError):
-            # A bug, not bad input: the traceback is needed to fix it.
-            self._log.bug("internal error", error)
-        self._driver.stop()
-        self.failed.set()
+    def metrics(self) -> Metrics:
+        """The metrics object, as in `/status` and `Client.get_metrics`."""
+        return cast("Metrics", self._running.parts.metrics_object())
 
-    # -- contents of the HTTP pages (NodeView) -----------------------------------------------------------------
+    @property
+    def _is_stopped(self) -> bool:
+        return self._stop is not None
 
-    def unready_reason(self) -> str | None:
-        """See `NodeView`."""
-        core = self._replica.core
-        return unready_reason(core.status(), core.has_committed_in_term, self._node_status())
+    @property
+    def _running(self) -> _Opened:
+        if self._opened is None:
+            raise RuntimeError("this Node is not started: use it in `async with`, or call `start`")
+        return self._opened
 
-    def metrics_object(self) -> dict[str, JsonValue]:
-        """See `NodeView`."""
-        return metrics_object.metrics_object(
-            self._replica.core,
-            self._status(),
-            self._changes.leaders,
-            self._node_status(),
-            self._state_hash.current(),
-            now_us(),
-        )
 
-    def exposition(self) -> str:
-        """See `NodeView`."""
-        return metrics_page(
-            self._status(),
-            self._metrics,
-            self._node_status(),
-            self._pool.peer_states(),
-            self._server.stats,
-        )
+class _Opened:
+    """What a node has once it is started."""
 
-    def _status(self) -> CoreStatus:
-        """The core's status, with the apply index of the state machine, which may lag behind the core's."""
-        return replace(self._replica.core.status(), applied_index=self._replica.applied_index)
+    def __init__(self, parts: ReplicaNode, files: NodeFiles, address: str, client: Client) -> None:
+        self.parts = parts
+        self.files = files
+        self.address = address
+        self.client = client
 
-    def _node_status(self) -> NodeStatus:
-        stats = self._server.stats
-        return NodeStatus(
-            cluster_id=self._identity.cluster_id,
-            stopping=self._stopping,
-            failure=None if self._failure is None else str(self._failure),
-            rejections=self._peers.rejections(),
-            removal_reason=self.removal_reason,
-            address=self._requests.initialiser.own_address,
-            disk_full=self._requests.rejects_writes,
-            stored=self._writer.footprint,
-            snapshot_stored_at=self._metrics.snapshot_stored_at,
-            longest_stall_s=self._metrics.stall_seconds.largest,
-            queues={
-                "inbox": len(self._driver.inbox),
-                "requests": self._requests.in_progress,
-                "writes": self._driver.writes_in_flight,
-            },
-            connections={"clients": stats.clients, "peers": stats.peers},
-            watches=self._requests.watches.figures(self._replica.watches.history),
-            started_at=self._started_at,
-            version=self._replica.versions.active,
-            support=self._replica.versions.support,
-            digests=self._replica.digests.kept,
-            comparison=self._divergence.found,
-        )
+
+def _reachable(bound: str) -> Address:
+    """An address at which this process reaches a node that listens on this one."""
+    address = Address.parse(bound)
+    if not address.is_unspecified:
+        return address
+    return Address("::1" if ":" in address.host else "127.0.0.1", address.port)
+
+
+async def _close(parts: ReplicaNode | None, files: NodeFiles) -> None:
+    """End the disk thread, and close the files."""
+    try:
+        if parts is not None:
+            await parts.stop_writer()
+        if parts is None or not parts.disk_hung:
+            files.storage.close()
+    finally:
+        await asyncio.to_thread(files.close_trace)  # it may wait for a slow file

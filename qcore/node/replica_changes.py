@@ -35,6 +35,8 @@ class ReplicaChanges:
     Attributes:
         leaders: the leader of each term.
         on_busy: called when the replica becomes busy: it captures a snapshot or applies a long backlog.
+        on_step: called after each step of the replica.
+        on_role: called when the role, the term or the known leader changed.
     """
 
     def __init__(
@@ -65,7 +67,8 @@ class ReplicaChanges:
         self.leaders = LeaderHistory()
         self.on_busy: Callable[[], None] = lambda: None
         #: Without a method in between, because it is called in each step.
-        self.on_step = admission.on_committed_membership
+        self.on_step: Callable[[], None] = admission.on_committed_membership
+        self.on_role: Callable[[RoleChanged], None] = lambda change: None
         self.fatal = fatal
 
     def busy(self) -> None:
@@ -80,6 +83,7 @@ class ReplicaChanges:
         self.leaders.note(change)
         self._log.term, self._log.role = change.term, change.role
         self._log.info("role changed", leader=change.leader_id)
+        self.on_role(change)
         if self._topology is not None:
             self._topology.role_changed(change)
 

@@ -272,7 +272,6 @@ from qcore.node import (
     EntityApplication,
     Node,
     NodeConfig,
-    NodeLog,
     Operation,
     TextApplication,
     TransportLimits,
@@ -304,9 +303,16 @@ from qcore.storage import (
 )
 from qcore.testing import (
     NODE_ID,
+    LocalCluster,
     Opener,
     StateMachineConformance,
     StorageConformance,
+)
+from qcore.testing.pytest_plugin import (
+    ClusterFactory,
+    ClusterOptions,
+    local_cluster,
+    local_clusters,
 )
 
 

@@ -21,8 +21,8 @@ from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.config import NodeConfig
-from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
+from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.shutdown import drain_writer
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import Identity, LogStorage
@@ -60,7 +60,7 @@ class FaultyDisk:
 class Running:
     """A started node, its disk, and a client."""
 
-    def __init__(self, node: Node, disk: FaultyDisk, address: str, client: Client) -> None:
+    def __init__(self, node: ReplicaNode, disk: FaultyDisk, address: str, client: Client) -> None:
         self.node = node
         self.disk = disk
         self.address = address
@@ -92,7 +92,7 @@ async def running(
         priority=settings.get("priority", 1),
     )
     disk = FaultyDisk(SqliteStorage.open(tmp_path, 1))
-    node = Node(config, application or EntityApplication(), disk, NodeLog(1))
+    node = ReplicaNode(config, application or EntityApplication(), disk, NodeLog(1))
     address = await node.start()
     try:
         async with Client([address], timeout_s=5, exactly_once=False) as client:

@@ -83,12 +83,18 @@ class LineWriter:
         with self._changed:
             return self._changed.wait_for(lambda: not self._queued_bytes or self._ended, timeout_s)
 
-    def close(self, timeout_s: float) -> None:
-        """Write the waiting lines, for at most this long, and accept no more lines."""
-        self.flush(timeout_s)
+    def close(self, timeout_s: float) -> bool:
+        """Write the waiting lines, for at most this long, and accept no more lines.
+
+        Returns:
+            False if the thread still waits for a slow reader. The descriptor must stay open then.
+        """
+        is_written = self.flush(timeout_s)
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+        self._thread.join(timeout_s if is_written else 0)
+        return not self._thread.is_alive()
 
     def stream(self) -> TextIO:
         """A text stream that writes its lines here."""

@@ -17,7 +17,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TextIO
 
 from qcore.display import MAX_SENTENCE_CHARS, escape_unprintable, printable, truncate
@@ -45,32 +45,33 @@ class NodeLog:
         self.node_id = node_id
         self.term = 0
         self.role = "starting"
-        self._logger = logging.getLogger("qcore.node")
+        self.logger = logging.getLogger("qcore.node")
         self._handler: LineHandler | None = None
 
     def debug(self, event: str, **fields: DetailValue) -> None:
         """Log at level debug."""
-        self._put(logging.DEBUG, event, fields)
+        self.put(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: DetailValue) -> None:
         """Log at level info."""
-        self._put(logging.INFO, event, fields)
+        self.put(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: DetailValue) -> None:
         """Log at level warning."""
-        self._put(logging.WARNING, event, fields)
+        self.put(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: DetailValue) -> None:
         """Log at level error."""
-        self._put(logging.ERROR, event, fields)
+        self.put(logging.ERROR, event, fields)
 
     def bug(self, event: str, error: BaseException) -> None:
         """Log at level error, with the traceback."""
-        self._logger.error(event, exc_info=error)
+        self.logger.error(event, exc_info=error)
 
-    def _put(self, level: int, event: str, fields: dict[str, DetailValue]) -> None:
-        if self._logger.isEnabledFor(level):
-            self._logger.log(level, event, extra={_FIELDS: fields})
+    def put(self, level: int, event: str, fields: dict[str, DetailValue]) -> None:
+        """Log at this level."""
+        if self.logger.isEnabledFor(level):
+            self.logger.log(level, event, extra={_FIELDS: fields})
 
     def install(self, log_format: LogFormat, level: str) -> None:
         """Send all log records and warnings of the process to stderr in this format.
@@ -250,18 +251,20 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for one record."""
-        log = self._log
-        fields = "".join(f" {key}={_value(value)}" for key, value in _fields_of(record).items())
-        line = (
-            f"{_timestamp(record.created)} {record.levelname:<7} "
-            f"node={log.node_id} term={log.term} role={log.role} "
-            f"{printable(record.getMessage(), MAX_SENTENCE_CHARS)}{fields}"
-        )
+        text = log_text(self._log, record.getMessage(), _fields_of(record))
+        line = f"{_timestamp(record.created)} {record.levelname:<7} {text}"
         if record.exc_info:
             line += "".join(
                 f"\n  | {part}" for part in _traceback(self.formatException(record.exc_info))
             )
         return line
+
+
+def log_text(log: NodeLog, event: str, fields: Mapping[str, DetailValue]) -> str:
+    """`node=1 term=3 role=leader event key=value ...`, all on one line."""
+    shown = "".join(f" {key}={_value(value)}" for key, value in fields.items())
+    event = printable(event, MAX_SENTENCE_CHARS)
+    return f"node={log.node_id} term={log.term} role={log.role} {event}{shown}"
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, DetailValue]:

@@ -28,10 +28,15 @@ MIN_FILES: Final = BASE_FILES + sum(_MINIMA.values())
 _MEMBER_CONNECTIONS: Final = 45
 
 
-def fit_to_open_files(limits: TransportLimits, log: NodeLog) -> TransportLimits:
-    """The limits, lowered if the system's limit of open files (`ulimit -n`) requires it.
+def fit_to_open_files(
+    limits: TransportLimits, log: NodeLog, *, may_raise: bool = True
+) -> TransportLimits:
+    """The limits, lowered if the system's limit of open files (`ulimit -n`) requires it. Each is logged.
 
-    First that limit is raised, if the system permits it. Each lowered limit is logged.
+    Args:
+        limits: the limits of connections.
+        log: gets the line.
+        may_raise: whether the system's limit may be raised first, for the whole process.
 
     Raises:
         ConfigError: the process may open fewer files than a node needs.
@@ -41,7 +46,7 @@ def fit_to_open_files(limits: TransportLimits, log: NodeLog) -> TransportLimits:
         + _MEMBER_CONNECTIONS
         + sum(getattr(limits, name) for name in _MINIMA if name != "peers")
     )
-    allowed = _raise_to(needed)
+    allowed = _raise_to(needed) if may_raise else _allowed_now(needed)
     if allowed >= needed:
         return limits
     fitting = fitting_limits(limits, allowed)
@@ -83,15 +88,19 @@ def fitting_limits(limits: TransportLimits, allowed: int) -> TransportLimits:
     return replace(limits, max_clients=min(limits.max_clients, rest), **share)
 
 
+def _allowed_now(needed: int) -> int:
+    """How many files this process may open; `needed` if there is no limit."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return needed if soft == resource.RLIM_INFINITY else soft
+
+
 def _raise_to(needed: int) -> int:
     """Try to raise the number of files that this process may open; returns the number that results."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = resource.RLIM_INFINITY
-    if soft == unlimited:
-        return needed
+    soft = _allowed_now(needed)
     if soft >= needed:
         return soft
-    wanted = needed if hard == unlimited else min(needed, hard)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (ValueError, OSError):

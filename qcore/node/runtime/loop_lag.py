@@ -57,12 +57,23 @@ class LoopLag:
         metrics: its `stall_seconds` and `stall_own_seconds` count the stalls.
         log: gets a line for each stall of at least `warn_after_s`.
         warn_after_s: seconds; half a heartbeat interval is a sensible value.
+        notice_stops: whether to handle SIGCONT, to notice that the process was stopped. Without it, such a time
+            counts as a stall of the node.
     """
 
-    def __init__(self, metrics: NodeMetrics, log: NodeLog, warn_after_s: float) -> None:
+    def __init__(
+        self,
+        metrics: NodeMetrics,
+        log: NodeLog,
+        warn_after_s: float,
+        *,
+        notice_stops: bool = True,
+    ) -> None:
         self._metrics = metrics
         self._log = log
         self._warn_after_s = warn_after_s
+        # Only the main thread may handle signals.
+        self._notice_stops = notice_stops and threading.current_thread() is threading.main_thread()
         self._timer: asyncio.TimerHandle | None = None
         self._run_queue: RunQueue | None = None
         self._due = 0.0
@@ -74,9 +85,7 @@ class LoopLag:
         """Start measuring the running event loop."""
         self._run_queue = RunQueue()
         self._waited_s, self._computed_s = self._run_queue.waited_s(), time.thread_time()
-        if (
-            threading.current_thread() is threading.main_thread()
-        ):  # only the main thread may handle signals
+        if self._notice_stops:
             # Not through the event loop, which would call the late timer first.
             signal.signal(signal.SIGCONT, self._continued)
         self._arm()
@@ -86,7 +95,7 @@ class LoopLag:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            if threading.current_thread() is threading.main_thread():
+            if self._notice_stops:
                 signal.signal(signal.SIGCONT, signal.SIG_DFL)
         if self._run_queue is not None:
             self._run_queue.close()

@@ -1,4 +1,4 @@
-"""Two steps by which a node stops: transfer the leadership, and let the disk thread finish."""
+"""How a node stops: wait for the reason to stop, transfer the leadership, and let the disk thread finish."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ from qcore.storage.log_size import Footprint
 #: A stopping node stops waiting for a disk that makes no progress for this long, seconds.
 DISK_HANG_TIMEOUT_S: Final = 10.0
 _DISK_POLL_S: Final = 0.005
+
+
+async def wait_for_any(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 async def transfer_before_stop(

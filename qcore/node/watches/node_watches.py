@@ -30,6 +30,7 @@ class NodeWatches:
         replica, identity, peers: what the watches check.
         metrics: stalls of the event loop are counted there.
         log: gets the lines.
+        own_process: whether the process runs only this node, so that signals may be handled.
 
     Attributes:
         removal: knows whether the node was removed.
@@ -43,6 +44,8 @@ class NodeWatches:
         peers: PeerRouter,
         metrics: NodeMetrics,
         log: NodeLog,
+        *,
+        own_process: bool,
     ) -> None:
         core = replica.core
         silence_us = 2000 * config.raft.election_timeout_max_ms
@@ -51,7 +54,7 @@ class NodeWatches:
             PeriodicTask(_REPORT_SUPPRESSED_S, log.report_suppressed),
             PeriodicTask(_CHECK_INTERVAL_S, PriorityWatch(core.status, log).check),
             PeriodicTask(_CHECK_INTERVAL_S, self.removal.check),
-            LoopLag(metrics, log, config.raft.heartbeat_ms / 2000),
+            LoopLag(metrics, log, config.raft.heartbeat_ms / 2000, notice_stops=own_process),
             WallClockWatch(core.status, log, config.raft.max_wall_skew_ms * 1000),
         )
 

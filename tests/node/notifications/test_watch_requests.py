@@ -18,7 +18,7 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, Change
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import Application, EntityApplication, TextApplication
-from qcore.node.node import Node
+from qcore.node.replica_node import ReplicaNode
 from qcore.replica.events import BeginWatch, EndWatch, Notice, ReplicaEffect, Reply, WatchEnded
 from qcore.transport.limits import TransportLimits
 from tests.docs.test_wire_reference import validator
@@ -71,7 +71,7 @@ class ScriptedReplica:
         slow: registrations wait for `accept`.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: ReplicaNode) -> None:
         self.slow = False
         self.begun: list[BeginWatch] = []
         self.ended: list[int] = []
@@ -97,7 +97,7 @@ class ScriptedReplica:
 
 
 class World:
-    def __init__(self, node: Node, address: str) -> None:
+    def __init__(self, node: ReplicaNode, address: str) -> None:
         self.node = node
         self.address = address
         self.replica = ScriptedReplica(node)

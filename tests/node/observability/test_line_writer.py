@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.node.main import open_trace_writer
+from qcore.node.node_files import open_trace_writer
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.tracing import NodeTrace, trace_lines

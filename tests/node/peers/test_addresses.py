@@ -21,8 +21,8 @@ from qcore.node.api.member_addresses import (
 )
 from qcore.node.application import EntityApplication
 from qcore.node.config import NodeConfig
-from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
+from qcore.node.replica_node import ReplicaNode
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
 from tests.cli.test_cluster_health import FOLLOWER, LEADER, MEMBERS, changed
@@ -124,7 +124,7 @@ def test_a_node_logs_that_members_know_another_address(
     assert lines.count("others know this node by another address") == 1
 
 
-def node_on_all_interfaces(directory: Path, advertised: Address | None) -> Node:
+def node_on_all_interfaces(directory: Path, advertised: Address | None) -> ReplicaNode:
     """A node that listens on every address of the machine."""
     config = NodeConfig.of(
         1,
@@ -136,7 +136,7 @@ def node_on_all_interfaces(directory: Path, advertised: Address | None) -> Node:
         election_timeout_max_ms=200,
         shutdown_grace_ms=200,
     )
-    return Node(config, EntityApplication(), MemoryStorage(1), NodeLog(1))
+    return ReplicaNode(config, EntityApplication(), MemoryStorage(1), NodeLog(1))
 
 
 def test_a_node_on_all_interfaces_needs_an_advertised_address(

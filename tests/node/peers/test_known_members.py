@@ -18,9 +18,9 @@ from qcore.errors import DiskFull, RemoteProtocolError, StorageError
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
-from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.known_members_file import FILE_NAME, MAX_FILE_BYTES, load_known_members
+from qcore.node.replica_node import ReplicaNode
 from qcore.replica.peers.known_members import (
     MAX_INCARNATION,
     MAX_KNOWN_NON_MEMBERS,
@@ -259,7 +259,7 @@ def test_the_number_of_remembered_members_is_bounded(tmp_path: Path) -> None:
     load_known_members(tmp_path)
 
 
-def node_of_three(directory: Path) -> Node:
+def node_of_three(directory: Path) -> ReplicaNode:
     """A node whose log has the members 1, 2 and 3. Create it inside an event loop."""
     addresses = tuple((member, f"127.0.0.1:{member}") for member in (1, 2, 3))
     membership = Membership(voters=(1, 2, 3), addresses=addresses, cluster_id="red")
@@ -268,13 +268,13 @@ def node_of_three(directory: Path) -> Node:
     entry = Entry(1, 1, "membership", membership.to_json(), 0)
     storage.write([AppendLog(1, [entry]), SaveHardState(2, HardState(1, None, 1))], commit=1)
     config = NodeConfig.of(1, directory, ws_addr=Address("127.0.0.1", 0))
-    return Node(config, TextApplication(KeyValueMachine()), storage, NodeLog(1))
+    return ReplicaNode(config, TextApplication(KeyValueMachine()), storage, NodeLog(1))
 
 
 def test_a_missing_file_is_warned_about_and_a_damaged_one_fatal(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def created() -> Node:
+    async def created() -> ReplicaNode:
         return node_of_three(path.parent)
 
     asyncio.run(created())

@@ -19,9 +19,9 @@ from qcore.errors import RemoteProtocolError
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
-from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.known_members_file import load_known_members
+from qcore.node.replica_node import ReplicaNode
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.peers.identity import ClusterIdentity, PeerHello
 from qcore.replica.peers.peer_admission import PeerAdmission
@@ -140,7 +140,7 @@ def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None
     async def scenario() -> None:
         config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0))
         application = TextApplication(KeyValueMachine())
-        node = Node(config, application, MemoryStorage(1), NodeLog(1))
+        node = ReplicaNode(config, application, MemoryStorage(1), NodeLog(1))
         await node.start()
         addresses = ((1, "127.0.0.1:1"), (2, "127.0.0.1:2"), (3, "127.0.0.1:3"))
         three = Membership(voters=(1, 2, 3), addresses=addresses, cluster_id="red")

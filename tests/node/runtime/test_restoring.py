@@ -14,8 +14,8 @@ from qcore.core.messages import InstallSnapshot
 from qcore.machines.interface import ApplyContext
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
-from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
+from qcore.node.replica_node import ReplicaNode
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
 
@@ -64,7 +64,7 @@ def test_a_node_does_not_query_its_machine_while_restoring(tmp_path: Path) -> No
     async def scenario() -> None:
         machine = InPlace()
         config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0))
-        node = Node(config, TextApplication(machine), MemoryStorage(1), NodeLog(1))
+        node = ReplicaNode(config, TextApplication(machine), MemoryStorage(1), NodeLog(1))
         await node.start()
         data = "[]\n" + "".join(f"line {number}\n" for number in range(LINES))
         membership = Membership(

@@ -19,8 +19,8 @@ from qcore.client.endpoints import Endpoints
 from qcore.errors import ConfigError, NotLeader
 from qcore.node.application import EntityApplication
 from qcore.node.config import NodeConfig
-from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
+from qcore.node.replica_node import ReplicaNode
 from qcore.settings import for_node
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
@@ -150,7 +150,7 @@ def has_ipv6() -> bool:
 def test_a_cluster_works_on_ipv6_addresses(tmp_path: Path) -> None:
     """Listening, `Init`, connections between nodes, the client, and the addresses that nodes report."""
 
-    def node(number: int) -> Node:
+    def node(number: int) -> ReplicaNode:
         (tmp_path / str(number)).mkdir()
         config = for_node(
             NodeConfig,
@@ -162,7 +162,7 @@ def test_a_cluster_works_on_ipv6_addresses(tmp_path: Path) -> None:
                 "shutdown_grace_ms": 200,
             },
         )
-        return Node(config, EntityApplication(), MemoryStorage(number), NodeLog(number))
+        return ReplicaNode(config, EntityApplication(), MemoryStorage(number), NodeLog(number))
 
     async def scenario() -> None:
         nodes = [node(1), node(2)]

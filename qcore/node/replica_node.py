@@ -1,0 +1,410 @@
+"""`ReplicaNode`: creates the parts of one running node (driver, peers, request handler, pages) and connects them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from pydantic import JsonValue
+
+from qcore.core.raft import RaftCore
+from qcore.core.status import CoreStatus
+from qcore.errors import QcoreError
+from qcore.node.api.client_requests import RequestHandler
+from qcore.node.api.served_connections import ServedConnections
+from qcore.node.application import Application
+from qcore.node.clock import now_us
+from qcore.node.config import NodeConfig
+from qcore.node.joining_storage import JoiningStorage
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
+from qcore.node.peers.known_members_file import load_known_members
+from qcore.node.peers.peer_router import PeerRouter
+from qcore.node.replica_changes import ReplicaChanges
+from qcore.node.runtime.driver import ReplicaDriver
+from qcore.node.runtime.periodic import PeriodicTask
+from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
+from qcore.node.status import metrics_object
+from qcore.node.status.metrics_page import metrics_page
+from qcore.node.status.node_state_hash import StateHash
+from qcore.node.status.node_status import NodeStatus, unready_reason
+from qcore.node.topology_loader import TopologyLoader, read_topology
+from qcore.node.watches.divergence import DivergenceWatch
+from qcore.node.watches.leadership_watch import LeadershipWatch
+from qcore.node.watches.node_watches import NodeWatches
+from qcore.replica.peers.identity import ClusterIdentity
+from qcore.replica.peers.peer_admission import PeerAdmission
+from qcore.replica.replica import Replica
+from qcore.storage.group_commit import GroupCommitWriter
+from qcore.storage.interface import HasIncarnation, LogStorage
+from qcore.store_api.message_table import STORE_MESSAGES
+from qcore.store_api.watch_messages import WATCH_MESSAGES
+from qcore.trace import TextSink
+from qcore.transport.codec.codec import Codec
+from qcore.transport.codec.frame_bounds import FrameBounds
+from qcore.transport.peers.peer_pool import PeerPool
+from qcore.transport.server.origins import AllowedOrigins
+from qcore.transport.server.server import Server
+from qcore.transport.wire import REGISTRY
+
+#: How often the state hash is refreshed.
+_HASH_INTERVAL_S: Final = 0.1
+#: How often saving the known members is tried again after a failure.
+_SAVE_RETRY_S: Final = 5.0
+
+
+class ReplicaNode:
+    """A running node, without what belongs to its process: files, output, signals, garbage collector.
+
+    Create it inside the event loop, then `await start()`.
+
+    Args:
+        config: settings.
+        application: the state machine and its requests.
+        storage: already open. Close it after `stop_writer` has returned, or at any time if `start` was not called.
+        log: gets the lines.
+        trace: gets the lines of the trace, and never blocks; None for no trace.
+        own_process: whether the process runs only this node, so that signals may be handled.
+        on_leadership: called with the term once this node leads and has committed an entry of that term, and with None
+            once it no longer leads or has failed. It must be quick.
+
+    Raises:
+        StorageError: the data cannot be read, or belongs to another node.
+        ConfigError: the topology file is wrong.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        application: Application,
+        storage: LogStorage,
+        log: NodeLog,
+        trace: TextSink | None = None,
+        *,
+        own_process: bool = True,
+        on_leadership: Callable[[int | None], None] = lambda term: None,
+    ) -> None:
+        self._config = config
+        self._application = application
+        self._log = log
+        self._metrics = NodeMetrics()
+        self._started_at = time.monotonic()
+        self._failure: BaseException | None = None
+        self._stopping = False
+        self.failed = asyncio.Event()
+        #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must no longer be used.
+        self.disk_hung = False
+
+        # Seeded by the system, because nodes must not draw the same election timeouts.
+        rng = random.Random()
+        self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
+        durable_storage = JoiningStorage(storage)
+        loaded = durable_storage.load()
+        self._replica = Replica(
+            config.replica_config(),
+            application.machine,
+            loaded,
+            rng=rng,
+            now=now_us(),
+        )
+        self._state_hash = StateHash(
+            self._replica,
+            application.machine,
+            self._metrics,
+            lambda: self._failure is not None,
+            self._fatal,
+        )
+        self._identity = ClusterIdentity(
+            config.node_id,
+            durable_storage.identity().cluster_id,
+            storage.incarnation if isinstance(storage, HasIncarnation) else "",
+        )
+        self._driver = ReplicaDriver(self._replica, self._metrics, self._trace)
+        self._admission = PeerAdmission(
+            self._replica,
+            self._identity,
+            load_known_members(
+                config.data_dir,
+                set(self._replica.core.membership.members()) - {config.node_id},
+                lambda why: log.warning("the known members are not on disk", why=why),
+            ),
+            lambda error: log.warning("the known members could not be saved", why=str(error)),
+        )
+        inbox = self._driver.inbox
+        self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
+        codec = Codec(
+            {
+                **REGISTRY,
+                "Perform": application.perform_type,
+                **{name: entry.cls for name, entry in STORE_MESSAGES.items()},
+                **WATCH_MESSAGES,
+            },
+            FrameBounds.for_commands(config.replica.max_command_bytes),
+        )
+        self._pool = PeerPool(codec, self._peers, self._peers.hello, rng, config.limits)
+        self._peers.use_pool(self._pool)
+        self._requests = RequestHandler(
+            application,
+            self._identity,
+            inbox,
+            self.metrics_object,
+            self._metrics,
+            config,
+            self._replica,
+            self._peers,
+            self._trace,
+        )
+        self._server = Server(
+            codec,
+            ServedConnections(self._requests, self._peers, self, log),
+            config.limits,
+            AllowedOrigins(config.allow_origins),
+        )
+        self._replica.connection_problem = self._peers.connection_problem
+        self._topology = self._topology_loader()
+        self._changes = ReplicaChanges(
+            config,
+            self._replica,
+            self._identity,
+            self._admission,
+            self._peers,
+            self._requests,
+            self._topology,
+            log,
+            self._metrics,
+            fatal=self._fatal,
+            footprint=lambda: self._writer.footprint,
+        )
+        self._writer = GroupCommitWriter(
+            durable_storage,
+            asyncio.get_running_loop().call_soon_threadsafe,
+            on_durable=self._driver.on_durable,
+            on_error=self._fatal,
+            on_disk_full=self._changes.on_disk_full,
+            on_snapshot_stored=self._changes.on_snapshot_stored,
+            loaded=loaded,
+        )
+        self._periodic_tasks = [
+            PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
+            PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
+        ]
+        if self._trace is not None:
+            self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, self._trace.flush))
+        self._watches = NodeWatches(
+            config,
+            self._replica,
+            self._identity,
+            self._peers,
+            self._metrics,
+            log,
+            own_process=own_process,
+        )
+        self._leadership = LeadershipWatch(self._replica.core, self._changes, on_leadership)
+        self._divergence = DivergenceWatch(
+            self._replica.core.status,
+            self._state_hash.by_index,
+            log,
+            lambda: self._identity.cluster_id,
+        )
+
+    def _topology_loader(self) -> TopologyLoader | None:
+        if self._config.topology is None:
+            return None
+        command = read_topology(self._config.topology, self._application)
+        loader = TopologyLoader(
+            command, self._application.is_pristine, self._requests.submit, self._log
+        )
+        self._requests.after_init = loader.after_init
+        return loader
+
+    # -- start and stop ------------------------------------------------------------------------------------
+
+    async def start(self) -> str:
+        """Listen and join the cluster's traffic; returns the address `host:port`.
+
+        Raises:
+            TransportError: the address cannot be bound.
+            StorageError: the data belongs to a cluster other than the one that the log names.
+        """
+        bound = await self._server.start(self._config.ws_addr)
+        self._writer.start()  # last of the steps that can fail
+        self._requests.initialiser.listening_on(bound)
+        if self._trace is not None:
+            self._trace.started(self._replica.core.status())
+        self._changes.use_membership(self._replica.core.membership)
+        self._driver.start(
+            self._writer, self._peers, self._requests, self._requests.watches, self._changes
+        )
+        for task in self._periodic_tasks:
+            task.start()
+        self._watches.start()
+        self._divergence.start()
+        return bound
+
+    async def stop(self) -> None:
+        """Reject new requests, wait for those in progress, and close everything."""
+        self._stopping = True
+        self._log.info("stopping", requests_in_progress=self._requests.in_progress)
+        if self._failure is None:
+            timeout_ms = 2 * self._config.raft.election_timeout_max_ms
+            await transfer_before_stop(
+                self._replica.core, self._requests.submit_event, timeout_ms, self._log
+            )
+        self._requests.close()
+        if self._topology is not None:
+            self._topology.stop()
+        if self._failure is None:
+            await self._await_requests()
+        self._requests.abandon("the node is shutting down: the request may or may not take effect")
+        await self._divergence.stop()
+        await self._server.stop()
+        self._peers.stop()
+        await self._pool.close()
+        self._driver.stop()
+        await self.stop_writer()
+        self._watches.stop()
+        for task in self._periodic_tasks:
+            task.stop()
+        if self._trace is not None:
+            self._trace.stopped("stopped" if self._failure is None else str(self._failure))
+        self._log.info("stopped")
+
+    async def abandon(self) -> None:
+        """Close what a `start` that raised has opened, except the disk thread: see `stop_writer`."""
+        self._stopping = True
+        self._driver.stop()
+        await self._server.stop()
+        self._peers.stop()
+        await self._pool.close()
+
+    async def stop_writer(self) -> None:
+        """End the disk thread. The storage may be closed only after this, however the node ends. Idempotent."""
+        self.disk_hung = self.disk_hung or not await drain_writer(self._writer, self._log)
+
+    async def _await_requests(self) -> None:
+        """Wait for the requests in progress, at most for the grace period."""
+        # Polled, because an event would add work to every request for something that happens once.
+        for _ in range(self._config.shutdown_grace_ms // 10):
+            if not self._requests.in_progress:
+                return
+            await asyncio.sleep(0.01)
+
+    @property
+    def metrics(self) -> NodeMetrics:
+        """The node's counters."""
+        return self._metrics
+
+    def connections_accepted(self) -> int:
+        """How many connections were accepted since the start."""
+        return self._server.stats.connections_accepted
+
+    def may_pause(self) -> bool:
+        """Whether a pause shorter than an election timeout is safe."""
+        return self._replica.core.role != "leader" and not self._replica.busy
+
+    def on_busy(self, act: Callable[[], None]) -> None:
+        """Call `act` when the replica becomes busy: it captures a snapshot or applies a long backlog."""
+        self._changes.on_busy = act
+
+    @property
+    def core(self) -> RaftCore:
+        """The core, to look at its state."""
+        return self._replica.core
+
+    def has_quorum(self) -> bool:
+        """Whether this node heard from a quorum (if it leads) or from the leader within an election timeout."""
+        core = self._replica.core
+        if self._failure is not None or self._stopping or core.leader_id is None:
+            return False
+        contact = core.last_leader_contact
+        if core.role == "leader":
+            contact = core.status().quorum_contact_at
+        timeout_us = 1000 * self._config.raft.election_timeout_max_ms
+        return contact is not None and now_us() - contact < timeout_us
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The error that stopped the node, once `failed` is set."""
+        return self._failure
+
+    @property
+    def removal_reason(self) -> str | None:
+        """Why this node is no longer a member of its cluster, or None."""
+        return self._watches.removal.reason()
+
+    def _fatal(self, error: BaseException) -> None:
+        """Stop the node, because of an error after which it cannot continue."""
+        if self._failure is not None:
+            return
+        self._failure = error
+        self._log.error("fatal: nothing is acknowledged any more", why=str(error))
+        if not isinstance(error, QcoreError):
+            # A bug, not bad input: the traceback is needed to fix it.
+            self._log.bug("internal error", error)
+        self._driver.stop()
+        self._leadership.end()
+        self.failed.set()
+
+    # -- contents of the HTTP pages (NodeView) -----------------------------------------------------------------
+
+    def unready_reason(self) -> str | None:
+        """See `NodeView`."""
+        core = self._replica.core
+        return unready_reason(core.status(), core.has_committed_in_term, self._node_status())
+
+    def metrics_object(self) -> dict[str, JsonValue]:
+        """See `NodeView`."""
+        return metrics_object.metrics_object(
+            self._replica.core,
+            self._status(),
+            self._changes.leaders,
+            self._node_status(),
+            self._state_hash.current(),
+            now_us(),
+        )
+
+    def exposition(self) -> str:
+        """See `NodeView`."""
+        return metrics_page(
+            self._status(),
+            self._metrics,
+            self._node_status(),
+            self._pool.peer_states(),
+            self._server.stats,
+        )
+
+    def _status(self) -> CoreStatus:
+        """The core's status, with the apply index of the state machine, which may lag behind the core's."""
+        return replace(self._replica.core.status(), applied_index=self._replica.applied_index)
+
+    def _node_status(self) -> NodeStatus:
+        stats = self._server.stats
+        return NodeStatus(
+            cluster_id=self._identity.cluster_id,
+            stopping=self._stopping,
+            failure=None if self._failure is None else str(self._failure),
+            rejections=self._peers.rejections(),
+            removal_reason=self.removal_reason,
+            address=self._requests.initialiser.own_address,
+            disk_full=self._requests.rejects_writes,
+            stored=self._writer.footprint,
+            snapshot_stored_at=self._metrics.snapshot_stored_at,
+            longest_stall_s=self._metrics.stall_seconds.largest,
+            queues={
+                "inbox": len(self._driver.inbox),
+                "requests": self._requests.in_progress,
+                "writes": self._driver.writes_in_flight,
+            },
+            connections={"clients": stats.clients, "peers": stats.peers},
+            watches=self._requests.watches.figures(self._replica.watches.history),
+            started_at=self._started_at,
+            version=self._replica.versions.active,
+            support=self._replica.versions.support,
+            digests=self._replica.digests.kept,
+            comparison=self._divergence.found,
+        )
