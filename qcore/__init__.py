@@ -12,7 +12,7 @@ A name is imported when it is first used, so `import qcore` loads only the error
 - `qcore.node`: the driver for real nodes. `qcore.sim`: the deterministic simulator.
 - `qcore.client`: the client library.
 - `qcore.analysis`: reads traces into tables and plots.
-- `qcore.testing`: test suites for custom state machines and storages.
+- `qcore.testing`: a cluster for the tests of a program; test suites for custom state machines and storages.
 
 `qcore.replica` (the core, a state machine and the client sessions together), `qcore.transport` (WebSocket connections)
 and `qcore.cli` (the `qcore` command) are not public.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,7 @@ app = typer.Typer(
 _NEEDED = (
     (("ipykernel",), "notebook", "elections.ipynb"),
     (("pytest", "hypothesis"), "testing", "test_json_storage.py"),
-    (("starlette", "uvicorn"), "web", "web_service.py"),
+    (("starlette", "uvicorn"), "web", "web/service.py"),
 )
 
 
@@ -39,7 +40,7 @@ def _group() -> None:
 @app.command(name="list")
 def list_examples(output: OutputOption = OutputFormat.table) -> None:
     """List the files that `qcore examples copy` copies, each with a summary."""
-    rows = [{"file": path.name, "summary": summary_of(path)} for path in example_files()]
+    rows = [{"file": name, "summary": summary_of(path)} for name, path in example_files().items()]
     show(output, rows, rows=rows)
 
 
@@ -69,16 +70,16 @@ def copy(
     show(output, body, rows=[{"file": path} for path in body], text="\n".join(lines))
 
 
-def example_files() -> list[Path]:
-    """The files of the examples, then the notebooks; each group sorted by name."""
+def example_files() -> dict[str, Path]:
+    """The files of the examples, then the notebooks, by their names in the copy; each group sorted by name."""
     folders = (shipped_folder("examples"), shipped_folder("notebooks"))
-    return [
-        path
+    return {
+        path.relative_to(folder).as_posix(): path
         for folder in folders
-        for path in sorted(folder.iterdir())
-        if path.suffix in {".py", ".toml", ".yaml", ".ipynb"}
-        and not path.name.startswith(("_", "."))
-    ]
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in {".html", ".py", ".toml", ".yaml", ".ipynb"}
+        and not any(part.startswith(("_", ".")) for part in path.relative_to(folder).parts)
+    }
 
 
 def copy_examples(directory: Path) -> list[Path]:
@@ -87,8 +88,8 @@ def copy_examples(directory: Path) -> list[Path]:
     Raises:
         ConfigError: one of the files exists there, or the directory cannot be written.
     """
-    files = {directory / path.name: path for path in example_files()}
-    present = [target.name for target in files if target.exists()]
+    files = {directory / name: path for name, path in example_files().items()}
+    present = [name for name in example_files() if (directory / name).exists()]
     if present:
         raise ConfigError(
             f"{directory} already holds {', '.join(present)}: name another directory, or move them away"
@@ -96,6 +97,7 @@ def copy_examples(directory: Path) -> list[Path]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for target, path in files.items():
+            target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)
     except OSError as error:
         raise ConfigError(
@@ -105,13 +107,19 @@ def copy_examples(directory: Path) -> list[Path]:
 
 
 def summary_of(path: Path) -> str:
-    """The first line of a program's docstring, of a notebook's text, or of another file's summary or comment."""
+    """The first line of a program's docstring or of a notebook's text; the description of a page.
+
+    For another file its summary or first comment.
+    """
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     if path.suffix == ".ipynb":
         first: str = json.loads(text)["cells"][0]["source"][0]
         return first.lstrip("# ").rstrip()
+    if path.suffix == ".html":
+        found = re.search('<meta name="description" content="([^"]*)">', text)
+        return found[1] if found else ""
     for line in text.splitlines():
         for start in ("# ", "summary: "):
             if line.startswith(start):

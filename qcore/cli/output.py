@@ -117,7 +117,10 @@ def width_of(text: str) -> int:
 
 
 def _title(columns: Iterable[str]) -> tuple[str, ...]:
-    return tuple(column.upper().replace("_", " ") for column in columns)
+    """The title of a table. The name of a field of an entity stays as it is."""
+    return tuple(
+        column.upper().replace("_", " ") if column.islower() else column for column in columns
+    )
 
 
 def _cells(columns: Iterable[str], row: Row) -> list[Cell]:

@@ -11,6 +11,9 @@ Requests that begin together travel in one frame.
 Each write takes effect once, however often the client has to send it: it opens a session and numbers its writes. If it
 cannot know in time whether a write took effect, it raises `OutcomeUnknown`, and the caller decides.
 
+A client may be used in several event loops, one after the other, as by several calls of `asyncio.run`. It keeps its
+sessions, and connects again in each.
+
 It leaves a silent node: one that does not answer a ping while a request waits, or does not accept a connection. A slow
 node answers pings, and the client waits for it. See `qcore.client.endpoints`.
 """
@@ -26,12 +29,13 @@ from qcore.client.methods.entity_methods import EntityMethods
 from qcore.client.methods.machine_methods import MachineMethods
 from qcore.client.methods.schema_methods import SchemaMethods
 from qcore.client.request_sender import RequestSender
+from qcore.client.watching.watch_methods import WatchMethods
 
 #: How long `close` waits for the cluster to close the client's sessions, seconds.
 _CLOSE_SESSIONS_S: Final = 0.5
 
 
-class Client(EntityMethods, SchemaMethods, MachineMethods, ClusterMethods):
+class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, ClusterMethods):
     """A client of a cluster. Use it as an async context manager, or call `close`.
 
     Methods that read take the options `consistency` and `timeout_s` (`qcore.client.ReadOptions`). Methods that write
@@ -80,7 +84,9 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, ClusterMethods):
         await self.close()
 
     async def close(self) -> None:
-        """Close the client's sessions and every connection; requests in progress fail."""
+        """Close the client's sessions and every connection; requests in progress fail, and watches end."""
+        self._sender.event_loop.enter()
+        await self._registrar.close()
         if self._pool is not None:
             await self._pool.close(_CLOSE_SESSIONS_S)
         await self._sender.endpoints.close()

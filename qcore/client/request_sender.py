@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from qcore.client.concurrency_limit import ConcurrencyLimit
 from qcore.client.endpoints import Endpoints
 from qcore.client.errors import retry_delay
+from qcore.client.event_loop import EventLoopUse
 from qcore.errors import (
     ChangeRefused,
     ErrorReply,
@@ -60,6 +61,7 @@ class RequestSender:
 
     Attributes:
         endpoints: the nodes, and the choice among them.
+        event_loop: the event loop in which the client is used.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -76,12 +78,19 @@ class RequestSender:
     ) -> None:
         self._rng = Random()
         self.endpoints = Endpoints(endpoints, self._rng, silent_after_s, admin=admin)
+        self.event_loop = EventLoopUse(self.endpoints.close)
+        self.event_loop.when_new(self.endpoints.new_loop)
+        self.event_loop.when_new(self._new_loop)
         self._limit = ConcurrencyLimit()
         self._any_node_limit = ConcurrencyLimit()
         #: The class and text of the last failed attempt of any request; None once one succeeds.
         self._last_failure: tuple[type[QcoreError], str] | None = None
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
+
+    def _new_loop(self) -> None:
+        self._limit = ConcurrencyLimit()
+        self._any_node_limit = ConcurrencyLimit()
 
     async def send_with_retries(
         self,
@@ -100,6 +109,7 @@ class RequestSender:
                 twice.
             timeout_s: how long the request may take, with all its retries; None for the sender's timeout.
         """
+        self.event_loop.enter()
         limit = self._any_node_limit if any_node else self._limit
         began = limit.begin()
         deadline = began + (self._timeout_s if timeout_s is None else timeout_s)
@@ -184,6 +194,7 @@ class RequestSender:
             OutcomeUnknown: the node did not answer.
             RemoteProtocolError: the node rejected the message as malformed.
         """
+        self.event_loop.enter()
         limit, endpoints = self._limit, self.endpoints
         deadline = limit.begin() + left_s
         try:

@@ -1,6 +1,6 @@
 """The interface of a replicated state machine. Your machine needs a name, its versions and five methods.
 
-`qcore.testing.state_machine_conformance` tests an implementation against the whole interface.
+`qcore.testing.conformance.state_machine_conformance` tests an implementation against the whole interface.
 """
 
 from __future__ import annotations

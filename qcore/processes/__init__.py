@@ -8,5 +8,13 @@ from __future__ import annotations
 
 from qcore.processes.node_process import NodeProcess, ProcessError, free_ports, wait_for
 from qcore.processes.process_cluster import ProcessCluster
+from qcore.processes.process_guard import ProcessGuard
 
-__all__ = ["NodeProcess", "ProcessCluster", "ProcessError", "free_ports", "wait_for"]
+__all__ = [
+    "NodeProcess",
+    "ProcessCluster",
+    "ProcessError",
+    "ProcessGuard",
+    "free_ports",
+    "wait_for",
+]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from qcore.errors import QcoreError
+from qcore.processes.process_guard import ProcessGuard
 
 #: Below the range from which Linux picks the local ports of outgoing connections. So no connection takes a node's port
 #: while the node is down.
@@ -83,6 +84,8 @@ class NodeProcess:
 
     Attributes:
         program: the program that Python runs. Tests substitute a node with a planted fault.
+        guard: if set, kills the process when this program ends, however it ends.
+        paused: whether the process is paused.
     """
 
     def __init__(
@@ -100,6 +103,8 @@ class NodeProcess:
         self.arguments = list(arguments)
         self.environment = environment or {}
         self.program: Sequence[str] = ("-m", "qcore")
+        self.guard: ProcessGuard | None = None
+        self.paused = False
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -134,6 +139,8 @@ class NodeProcess:
                 env={**os.environ, **self.environment},
                 start_new_session=True,  # a Ctrl-C at the terminal must not reach the nodes
             )
+        if self.guard is not None:
+            self.guard.watch(self._process.pid)
 
     def start(self, timeout_s: float = 30.0) -> None:
         """Start the process and wait until it listens.
@@ -149,7 +156,7 @@ class NodeProcess:
 
         def live() -> bool:
             if not self.running:
-                raise ProcessError(f"node {self.node_id} ended:\n{self.log_tail()}")
+                raise ProcessError(f"node {self.node_id} ended. The end of its log:")
             return self.get("/livez")[0] == 200
 
         try:
@@ -167,15 +174,18 @@ class NodeProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self.paused = False
 
     def pause(self) -> None:
         """Send SIGSTOP and wait until the process has stopped. Its connections stay open."""
         self.signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+        self.paused = True
 
     def resume(self) -> None:
         """Send SIGCONT."""
         self.signal(signal.SIGCONT)
+        self.paused = False
 
     def stop(self, timeout_s: float = 30.0) -> int:
         """Send SIGTERM and return the exit code."""

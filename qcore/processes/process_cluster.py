@@ -57,22 +57,26 @@ class ProcessCluster:
         """`(id, address)` of all nodes: the argument of `Init`."""
         return [(node.node_id, node.address) for node in self.nodes.values()]
 
-    def start(self) -> None:
+    def start(self, timeout_s: float = 30.0) -> None:
         """Start all nodes that are not running, in parallel, and wait until they listen."""
         idle = [node for node in self.nodes.values() if not node.running]
         for node in idle:
             node.spawn()
         for node in idle:
-            node.wait_live()
+            node.wait_live(timeout_s)
 
     def running(self) -> list[NodeProcess]:
         """The nodes whose process exists."""
         return [node for node in self.nodes.values() if node.running]
 
+    def active(self) -> list[NodeProcess]:
+        """The running nodes that are not paused."""
+        return [node for node in self.running() if not node.paused]
+
     def leader(self) -> NodeProcess | None:
-        """The running node that reports itself leader in the highest term; None if there is none."""
+        """The active node that reports itself leader in the highest term; None if there is none."""
         leading: list[tuple[int, int]] = []
-        for node in self.running():
+        for node in self.active():
             status = node.status()
             if status.get("state") == "Leader":
                 leading.append((status["current_term"], node.node_id))
@@ -87,7 +91,7 @@ class ProcessCluster:
         return wait_for(self.leader, timeout_s, "a leader")
 
     def wait_converged(self, timeout_s: float = 30.0) -> str:
-        """Wait until all running nodes have applied the same entries, and return their common state hash.
+        """Wait until all active nodes have applied the same entries, and return their common state hash.
 
         Raises:
             ProcessError: the nodes did not converge in time. The message lists their last positions.
@@ -97,11 +101,11 @@ class ProcessCluster:
         def converged() -> str | None:
             seen[:] = [
                 (status["id"], status["qcore"]["applied_index"], status["qcore"]["state_hash"])
-                for node in self.running()
+                for node in self.active()
                 if (status := node.status())
             ]
             same = {(index, digest) for _, index, digest in seen}
-            if len(seen) == len(self.running()) and len(same) == 1 and seen[0][1] > 0:
+            if len(seen) == len(self.active()) and len(same) == 1 and seen[0][1] > 0:
                 return seen[0][2]
             return None
 

@@ -1,7 +1,7 @@
 """`LogStorage`: what a node needs from its storage.
 
-`qcore.core.log.durable_state.apply_write` defines what each write means. `qcore.testing.storage_conformance` tests an
-implementation against the whole contract.
+`qcore.core.log.durable_state.apply_write` defines what each write means. The suite
+`qcore.testing.conformance.storage_conformance` tests an implementation against the whole contract.
 """
 
 from __future__ import annotations

@@ -87,7 +87,9 @@ from qcore.client import (
     EntityLike,
     EntityPage,
     Field,
+    FieldChange,
     FieldRequest,
+    MachineChange,
     MoveEntity,
     ReadField,
     ReadOptions,
@@ -97,6 +99,8 @@ from qcore.client import (
     Timestamp,
     TypePage,
     Value,
+    Watch,
+    WatchPosition,
     WritableValue,
     WriteField,
     WriteOptions,
@@ -299,9 +303,16 @@ from qcore.storage import (
 )
 from qcore.testing import (
     NODE_ID,
+    LocalCluster,
     Opener,
     StateMachineConformance,
     StorageConformance,
+)
+from qcore.testing.pytest_plugin import (
+    ClusterFactory,
+    ClusterOptions,
+    local_cluster,
+    local_clusters,
 )
 
 

@@ -34,7 +34,12 @@ PACKAGES = (
     "qcore.testing",
 )
 #: Modules in which every name without an underscore is public.
-MODULES = ("qcore.core.effects", "qcore.core.events", "qcore.core.messages")
+MODULES = (
+    "qcore.core.effects",
+    "qcore.core.events",
+    "qcore.core.messages",
+    "qcore.testing.pytest_plugin",
+)
 #: Only its classes are public: the errors.
 ERRORS = "qcore.errors"
 
@@ -55,7 +60,8 @@ def names_in(module: ModuleType) -> set[str]:
             found.update(ast.unparse(target) for target in node.targets)
         elif isinstance(node, ast.AnnAssign):
             found.add(ast.unparse(node.target))
-    return {public for public in found if public[0] != "_"}
+    # Only pytest calls its hooks.
+    return {public for public in found if not public.startswith(("_", "pytest_"))}
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -116,7 +122,7 @@ def test_type_checkers_see_the_lazy_names(package: str) -> None:
 
 def programs() -> Iterator[tuple[str, str]]:
     """(where, Python text) of the examples, the notebooks, and the blocks of the documents."""
-    for path in sorted(EXAMPLES.glob("*.py")):
+    for path in sorted(EXAMPLES.rglob("*.py")):
         yield path.name, path.read_text(encoding="utf-8")
     for path in sorted((CHECKOUT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -212,13 +218,26 @@ def test_importing_qcore_loads_only_a_few_small_modules() -> None:
     assert loaded - errors == {"qcore", "qcore.display", "qcore.lazy_names", "qcore.release"}
 
 
-@pytest.mark.parametrize("missing", ["pytest", "hypothesis"])
-def test_an_extra_that_is_missing_is_named(missing: str) -> None:
-    hide = f"import sys; sys.modules[{missing!r}] = None"
-    code = f"{hide}; import qcore.testing.storage_conformance"
+@pytest.mark.parametrize(
+    ("missing", "use", "expected"),
+    [
+        ("pytest", "from qcore.testing import NODE_ID", "the suites of qcore.testing need pytest"),
+        (
+            "hypothesis",
+            "from qcore.testing import StateMachineConformance",
+            "the suites of qcore.testing need hypothesis",
+        ),
+        (
+            "pytest",
+            "import qcore.testing.pytest_plugin",
+            "qcore.testing.pytest_plugin needs pytest",
+        ),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(missing: str, use: str, expected: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; {use}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    expected = f"qcore.testing needs {missing}: pip install 'qcore-raft[testing]'"
-    assert expected in done.stderr
+    assert f"{expected}: pip install 'qcore-raft[testing]'" in done.stderr
 
 
 def test_uvloop_that_is_missing_is_named_with_its_extra(

@@ -13,7 +13,7 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.requests.perform_requests import parse_request
 from qcore.machines.interface import ApplyContext, Change, StateMachine, TopicChange
 from qcore.machines.register import KeyValueMachine
-from qcore.testing.state_machine_conformance import StateMachineConformance
+from qcore.testing.conformance.state_machine_conformance import StateMachineConformance
 from tests.examples import load_example
 from tests.machines.entity.harness import FOLDER, OBJECT, USER, read, write
 

@@ -10,7 +10,7 @@ import pytest
 
 from qcore.errors import StoreError
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.testing import state_machine_conformance as suite
+from qcore.testing.conformance import state_machine_conformance as suite
 from tests.machines.test_conformance import Keys
 
 

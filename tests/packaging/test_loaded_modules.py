@@ -41,7 +41,7 @@ def test_a_node_loads_no_part_of_the_simulator(tmp_path: Path) -> None:
         assert node.stop() == 0
     loaded = set(report.read_text().split())
     # The library for filters takes long to load. A node has it before its first filter, and nothing else needs it.
-    assert {"websockets", "pydantic", "qcore.node.node", "cel"} <= loaded
+    assert {"websockets", "pydantic", "qcore.node.replica_node", "cel"} <= loaded
     assert not loaded & (SIMULATION | TEST_TOOLS)
 
 

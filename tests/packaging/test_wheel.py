@@ -31,7 +31,7 @@ def test_the_wheel_is_what_runs_and_not_the_checkout(installed: Installation) ->
 
 
 def test_every_scenario_is_listed_in_an_empty_directory(installed: Installation) -> None:
-    listed = installed.qcore("sim", "list").splitlines()
+    listed = installed.qcore("sim", "list").splitlines()[1:]
     assert [line.split()[0] for line in listed] == sorted(path.stem for path in SCENARIOS.iterdir())
 
 
@@ -46,8 +46,12 @@ def test_a_scenario_runs_in_an_empty_directory(installed: Installation) -> None:
 def test_the_copied_examples_are_those_of_the_checkout(
     installed: Installation, examples: Path
 ) -> None:
-    copied = {path.name: path.read_bytes() for path in examples.iterdir()}
-    listed = [line.split()[0] for line in installed.qcore("examples", "list").splitlines()]
+    copied = {
+        path.relative_to(examples).as_posix(): path.read_bytes()
+        for path in examples.rglob("*")
+        if path.is_file()
+    }
+    listed = [line.split()[0] for line in installed.qcore("examples", "list").splitlines()[1:]]
     assert sorted(listed) == sorted(copied)
     assert copied == {
         name: (CHECKOUT / folder / name).read_bytes()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import sys
 import time
@@ -15,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from qcore.cli.exits import ExitCode
-from qcore.cli.log.rows import LogFormat, LogPrinter, time_text
-from qcore.cli.options import non_empty_path
+from qcore.cli.log.rows import LogPrinter, time_text
+from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.output import show
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.display import escape_unprintable
 from qcore.errors import ConfigError, LogCorrupt
@@ -41,17 +40,8 @@ DataDirOption = Annotated[
         "--data-dir",
         envvar="QCORE_DATA_DIR",
         parser=non_empty_path,
-        metavar="DIR",
+        metavar="PATH",
         help="Data directory of the node. Nothing in it is changed or locked.",
-    ),
-]
-OutputOption = Annotated[
-    LogFormat,
-    typer.Option(
-        "--output",
-        "-o",
-        envvar="QCORE_OUTPUT",
-        help="Format of the output. json is one object on each line, the first one about the node.",
     ),
 ]
 FullOption = Annotated[
@@ -63,14 +53,10 @@ FullOption = Annotated[
 @app.command()
 def dump(
     data_dir: DataDirOption,
-    first: Annotated[
-        int, typer.Option("--from", min=1, metavar="INDEX", help="The first entry to show.")
-    ] = 1,
+    first: Annotated[int, typer.Option("--from", min=1, help="The first entry to show.")] = 1,
     last: Annotated[
         int | None,
-        typer.Option(
-            "--to", min=1, metavar="INDEX", help="The last entry to show. Default: the newest."
-        ),
+        typer.Option("--to", min=1, help="The last entry to show. Default: the newest."),
     ] = None,
     snapshot: Annotated[
         bool,
@@ -80,12 +66,13 @@ def dump(
         ),
     ] = False,
     full: FullOption = False,
-    output: OutputOption = LogFormat.table,
+    output: OutputOption = OutputFormat.table,
 ) -> None:
     """Show the log's entries, oldest first, or the snapshot.
 
     The newest entries may not be committed: the commit index that the node has stored may be behind.
-    Entries before the first index are only in the snapshot.
+    Entries before the first index are only in the snapshot. `-o json` prints one object on each line, first
+    one about the node.
 
     Exit code 5: something is damaged. The sound entries are shown.
     """
@@ -121,7 +108,7 @@ def tail(
         ),
     ] = False,
     full: FullOption = False,
-    output: OutputOption = LogFormat.table,
+    output: OutputOption = OutputFormat.table,
 ) -> None:
     """Show the newest entries, and with --follow those to come.
 
@@ -154,11 +141,13 @@ def _quiet_interrupt() -> Iterator[None]:
     def on_signal(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, on_signal)
+    before = signal.signal(signal.SIGTERM, on_signal)
     try:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_new(follower: LogFollower, printer: LogPrinter, last: int) -> None:
@@ -180,7 +169,7 @@ def _report(follower: LogFollower) -> None:
 
 
 def _show_snapshot(
-    reader: LogReader, log: StoredLog, data_dir: Path, *, full: bool, output: LogFormat
+    reader: LogReader, log: StoredLog, data_dir: Path, *, full: bool, output: OutputFormat
 ) -> None:
     from qcore.cli.log.entry_text import describe_membership, describe_version
     from qcore.cli.log.snapshot_text import summarise
@@ -191,7 +180,7 @@ def _show_snapshot(
             f"{data_dir} has no snapshot yet: the whole log is there (`qcore log dump` without --snapshot)"
         )
     if full:
-        escape = os.isatty(sys.stdout.fileno())
+        escape = sys.stdout.isatty()
         for part in reader.snapshot_parts(stored):
             # A terminal obeys control codes; a file gets the text as it is.
             sys.stdout.write(
@@ -219,14 +208,5 @@ def _show_snapshot(
         "session_bytes": found.session_bytes,
         "machine_bytes": found.machine_bytes,
     }
-    if output is LogFormat.json:
-        print(json.dumps(facts))
-    elif output is LogFormat.csv:
-        import csv
-
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(facts)
-        writer.writerow(escape_unprintable(str(value)) for value in facts.values())
-    else:
-        for name, value in facts.items():
-            print(f"{name.replace('_', ' '):<14} {escape_unprintable(str(value))}")
+    lines = [f"{name.replace('_', ' '):<14} {value}" for name, value in facts.items()]
+    show(output, facts, text="\n".join(lines))

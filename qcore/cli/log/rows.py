@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Final
 
 from qcore.cli.log.entry_text import describe_entry, describe_membership, describe_version
+from qcore.cli.options import OutputFormat
+from qcore.cli.output import as_json, csv_header, csv_rows
 from qcore.core.entry import Entry
+from qcore.core.version import ClusterVersion
 from qcore.display import printable
 from qcore.storage.live.log_reader import StoredLog
 
@@ -23,14 +23,6 @@ _FIELDS: Final = ("index", "term", "time", "kind", "what")
 _TABLE_LINE: Final = "{:>8}  {:>5}  {:<24}  {:<10}  {}"
 
 
-class LogFormat(StrEnum):
-    """The format of the log on stdout."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
 class LogPrinter:
     """Prints rows in one format, each without delay.
 
@@ -39,10 +31,9 @@ class LogPrinter:
         full: a table shows the whole text of an entry. The other formats always do.
     """
 
-    def __init__(self, output: LogFormat, *, full: bool) -> None:
+    def __init__(self, output: OutputFormat, *, full: bool) -> None:
         self._output = output
-        self._limit = _UNLIMITED if full or output is not LogFormat.table else _SHOWN_CHARS
-        self._csv = csv.writer(sys.stdout, lineterminator="\n")
+        self._limit = _UNLIMITED if full or output is not OutputFormat.table else _SHOWN_CHARS
         #: Name of the state machine, as far as the snapshot and the entries name it.
         self._machine = ""
 
@@ -51,10 +42,10 @@ class LogPrinter:
         if log.snapshot is not None:
             self._machine = log.snapshot.meta.version.machine
         facts = _facts(log)
-        if self._output is LogFormat.json:
-            self._line(json.dumps({"kind": "log", **facts}))
-        elif self._output is LogFormat.csv:
-            self._csv.writerow(_FIELDS)
+        if self._output is OutputFormat.json:
+            self._line(as_json({"kind": "log", **facts}))
+        elif self._output is OutputFormat.csv:
+            csv_header(_FIELDS)
             sys.stdout.flush()
         else:
             for name, value in facts.items():
@@ -77,15 +68,15 @@ class LogPrinter:
 
     def _row(self, row: _Row, data: dict[str, object]) -> None:
         values = (row.index, row.term, row.time, row.kind, row.what)
-        if self._output is LogFormat.json:
-            self._line(json.dumps({**dict(zip(_FIELDS, values, strict=True)), **data}))
+        if self._output is OutputFormat.json:
+            self._line(as_json({**dict(zip(_FIELDS, values, strict=True)), **data}))
             return
         what = printable(row.what, self._limit)
-        shown = ["" if value is None else str(value) for value in (*values[:-1], what)]
-        if self._output is LogFormat.csv:
-            self._csv.writerow(shown)
+        if self._output is OutputFormat.csv:
+            csv_rows(_FIELDS, [dict(zip(_FIELDS, (*values[:-1], what), strict=True))])
             sys.stdout.flush()
         else:
+            shown = ["" if value is None else str(value) for value in (*values[:-1], what)]
             self._line(_TABLE_LINE.format(*shown).rstrip())
 
     @staticmethod
@@ -131,8 +122,6 @@ def _facts(log: StoredLog) -> dict[str, int | str | None]:
 
 
 def _machine_of(entry: Entry) -> str | None:
-    from qcore.core.version import ClusterVersion
-
     try:
         return ClusterVersion.from_json(entry.data).machine
     except ValueError:

@@ -146,6 +146,7 @@ class ClusterMethods(ClientMethods):
             QcoreError: no node sent its state in time; the text gives the reason.
         """
         target = Path(path)
+        self._sender.event_loop.enter()
         return await snapshot_download.save_snapshot(
             self._sender.send,
             self._sender.endpoints,

@@ -72,6 +72,8 @@ class ClientMethods:
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
         self._pool = SessionPool(self._open_session, sender.not_sent) if exactly_once else None
+        if self._pool is not None:
+            sender.event_loop.when_new(self._pool.new_loop)
 
     async def perform(
         self,
@@ -190,6 +192,7 @@ class ClientMethods:
             async def send(use: Mapping[str, int], left_s: float) -> Json:
                 return await self._send_write(name, fields, use, left_s)
 
+            self._sender.event_loop.enter()
             result = await self._pool.run(send, timeout_s)
         return decode_result(name, result, decode)
 

@@ -103,6 +103,8 @@ class LogReader:
     def __init__(self, directory: Path) -> None:
         self._path = (directory / DATABASE_FILE).absolute()
         self._index = FrameIndex()
+        self._incarnation: Column = None
+        self._identity = Identity(0, None)
         try:
             if not directory.exists():
                 raise ConfigError(f"{directory} does not exist: give a node's data directory")
@@ -113,7 +115,6 @@ class LogReader:
                     f"{directory} is not a node's data directory: it has no {DATABASE_FILE}. Give the directory that "
                     "`qcore node start --data-dir` names"
                 )
-            self._file = self._identify()
         except OSError as error:
             raise error_from_os(error, f"read {directory}") from error
 
@@ -169,7 +170,6 @@ class LogReader:
         verify = False
         for attempt in range(_ATTEMPTS):
             time.sleep(_PAUSE_S * attempt)
-            self._require_same_file()
             try:
                 with PageView(self._path, self._index, verify=verify) as pages:
                     result, failure = self._attempt(pages, read)
@@ -191,7 +191,9 @@ class LogReader:
     ) -> tuple[_T | None, LogCorrupt | None]:
         """The result, and why it may be unsound."""
         try:
-            result = read(pages, table_roots(pages.page))
+            tables = table_roots(pages.page)
+            self._identity = self._read_identity(pages, tables)
+            result = read(pages, tables)
         except LogCorrupt as error:
             return None, error
         except (PageError, KeyError, UnicodeDecodeError) as error:
@@ -200,23 +202,8 @@ class LogReader:
             return result, log_corrupt(self._path, "the log", result.damage[0][1])
         return result, None
 
-    def _identify(self) -> tuple[int, int]:
-        status = self._path.stat()
-        return (status.st_dev, status.st_ino)
-
-    def _require_same_file(self) -> None:
-        try:
-            if self._identify() == self._file:
-                return
-        except FileNotFoundError:
-            raise StorageError(f"{self._path} is gone: it was removed while it was read") from None
-        except OSError as error:
-            raise error_from_os(error, f"read {self._path}") from error
-        raise StorageError(
-            f"{self._path} was replaced by another file while it was read: begin again"
-        )
-
-    def _describe(self, pages: PageView, tables: dict[str, int]) -> StoredLog:
+    def _read_identity(self, pages: PageView, tables: dict[str, int]) -> Identity:
+        """Whose log it is. Its incarnation must stay the same."""
         rows = [row.columns() for row in Table(pages.page, tables["meta"]).rows()]
         if len(rows) != 1:
             raise log_corrupt(self._path, "table 'meta'", f"has {len(rows)} rows, must have 1")
@@ -227,12 +214,20 @@ class LogReader:
             or not (cluster_id is None or isinstance(cluster_id, str))
         ):
             raise log_corrupt(self._path, "the identity in table 'meta'", "its checksum is wrong")
+        self._incarnation = self._incarnation or incarnation
+        if incarnation != self._incarnation:
+            raise StorageError(
+                f"{self._path} was removed and created again while it was read: begin again"
+            )
+        return Identity(node_id, cluster_id)
+
+    def _describe(self, pages: PageView, tables: dict[str, int]) -> StoredLog:
         state = self._state(pages, tables)
         snapshot = self._snapshot(pages, tables, state)
         newest = self._newest_membership(pages, tables)
         if newest is None and snapshot is not None:
             newest = snapshot.meta.membership
-        return StoredLog(Identity(node_id, cluster_id), state, snapshot, newest)
+        return StoredLog(self._identity, state, snapshot, newest)
 
     def _newest_membership(self, pages: PageView, tables: dict[str, int]) -> Membership | None:
         """The configuration in the newest entry that has one. A damaged entry is left to `read`, which reports it."""

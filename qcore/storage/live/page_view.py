@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from qcore.errors import StorageError
 from qcore.files import open_regular
 from qcore.storage.io_errors import error_from_os
 from qcore.storage.sqlite.database import PAGE_SIZE, check_header
@@ -98,23 +99,32 @@ class PageView:
         self._wal_path = path.with_name(path.name + "-wal")
         self._index = index
         self._database, self._wal = -1, -1
-        check_header(path)
+        try:
+            self._database = _open(path)  # first: the checks below would wait for a FIFO
+            with suppress(FileNotFoundError):
+                self._wal = _open(self._wal_path)
+            self._before = self._state()
+            self._read_index(verify)
+        except FileNotFoundError:
+            self.close()
+            raise StorageError(f"{path} is gone: it was removed while it was read") from None
+        except OSError as error:
+            self.close()
+            raise error_from_os(error, f"read {path}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_index(self, verify: bool) -> None:
+        check_header(self._path)
+        if self._wal < 0:
+            self._index.clear()
+            return
         limit = None
         if verify:
             check_wal(self._wal_path, PAGE_SIZE)
             limit = sound_frames(self._wal_path, PAGE_SIZE)
-        try:
-            self._database = _open(path)
-            with suppress(FileNotFoundError):
-                self._wal = _open(self._wal_path)
-            self._before = self._state()
-            if self._wal >= 0:
-                index.refresh(self._wal, limit)
-            else:
-                index.clear()
-        except OSError as error:
-            self.close()
-            raise error_from_os(error, f"read {path}") from error
+        self._index.refresh(self._wal, limit)
 
     def __enter__(self) -> Self:
         return self

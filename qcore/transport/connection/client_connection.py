@@ -1,4 +1,8 @@
-"""`ClientConnection`: sends requests to a node, many at a time, and matches responses by id. Values are plain JSON."""
+"""`ClientConnection`: sends requests to a node, many at a time, and matches responses by id. Values are plain JSON.
+
+The requests of one turn of the event loop share array frames: a frame costs both ends more than a small request. A lone
+request is sent as a plain envelope.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -22,6 +26,8 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.transport.address import Address
+from qcore.transport.connection.connection import FLUSH_BYTES
+from qcore.transport.connection.framing import check_size
 from qcore.transport.connection.liveness import Liveness
 from qcore.transport.connection.outgoing import (
     ADMIN,
@@ -73,6 +79,10 @@ class ClientConnection:
         self._liveness = Liveness(wire, limits.probe_after_s, limits.silent_after_s)
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, _Waiting] = {}
+        #: The requests of this turn of the event loop, by id. They are sent at its end.
+        self._unsent: dict[str, bytes] = {}
+        self._unsent_bytes = 0
+        self._sending: asyncio.Handle | None = None
         self._time = RunningTime()
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
@@ -114,6 +124,8 @@ class ClientConnection:
     ) -> dict[str, JsonValue]:
         """Send `{type_name: {"id": ..., **fields}}` and return the content of the response.
 
+        The request is sent at the end of this turn of the event loop. If it is cancelled before that, it is not sent.
+
         Pauses of this process hardly count towards `timeout_s`.
 
         The content holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not raised:
@@ -134,8 +146,8 @@ class ClientConnection:
             raise TransportError(f"the connection to {self.remote} is closed: connect again")
         request_id = str(next(self._ids))
         data = _encode(type_name, request_id, fields or {})
+        check_size(data, self._wire.limits.max_frame_bytes)
         self._reject_if_full(len(data))
-        self._wire.send_encoded(data)
         response: asyncio.Future[dict[str, JsonValue]] = self._loop.create_future()
         now = self._loop.time()
         if self._deadline_timer is None:
@@ -144,14 +156,54 @@ class ClientConnection:
             self._deadline_timer = self._loop.call_later(DEADLINE_CHECK_S, self._check_deadlines)
         deadline = self._time.at(now) + timeout_s
         self._waiting[request_id] = _Waiting(response, now, deadline, type_name)
+        self._send_later(request_id, data)
         try:
             return await response
         finally:
             self._waiting.pop(request_id, None)
+            self._leave_out(request_id)
+
+    def _send_later(self, request_id: str, data: bytes) -> None:
+        """Send the request with the others of this turn, or now if they are already large."""
+        self._unsent[request_id] = data
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > FLUSH_BYTES:
+            self._send_unsent()
+        elif self._sending is None:
+            self._sending = self._loop.call_soon(self._send_unsent)
+
+    def _send_unsent(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        if not self._wire.is_open:
+            self._fail_unsent(f"the connection to {self.remote} is closed: connect again")
+            return
+        unsent, self._unsent = self._unsent, {}
+        self._unsent_bytes = 0
+        waiting = self._waiting
+        self._wire.send_together(
+            data for each, data in unsent.items() if not waiting[each].response.done()
+        )  # a request that was just cancelled has not run yet
+
+    def _leave_out(self, request_id: str) -> None:
+        """Do not send this request, if it is not sent yet."""
+        data = self._unsent.pop(request_id, None)
+        if data is not None:
+            self._unsent_bytes -= len(data)
+
+    def _fail_unsent(self, reason: str) -> None:
+        """Fail the requests of this turn. They may be sent again, over another connection."""
+        unsent, self._unsent = self._unsent, {}
+        self._unsent_bytes = 0
+        for request_id in unsent:
+            response = self._waiting[request_id].response
+            if not response.done():
+                response.set_exception(TransportError(f"{reason}; nothing was sent"))
 
     def _reject_if_full(self, size: int) -> None:
         """Reject a request if too many bytes wait to be sent, or too many requests wait for responses."""
-        limits, unsent = self._wire.limits, self._wire.unsent_bytes()
+        limits, unsent = self._wire.limits, self._wire.unsent_bytes() + self._unsent_bytes
         waiting = len(self._waiting)
         if unsent and unsent + size > limits.max_queue_bytes:
             why = f"{unsent} bytes wait to be sent to {self.remote}"
@@ -165,7 +217,7 @@ class ClientConnection:
         raise Overloaded.because(why, min(max(1, hint_ms), _LONGEST_HINT_MS))
 
     async def close(self, timeout_s: float | None = None) -> None:
-        """Close the connection. Waiting requests fail with `ConnectionLost`.
+        """Close the connection. Waiting requests fail with `ConnectionLost`, those of this turn with `TransportError`.
 
         Args:
             timeout_s: how long to wait for the node's close frame; None: as long as the connection's limits allow.
@@ -174,6 +226,11 @@ class ClientConnection:
         if not (await asyncio.wait([self._wire.ended], timeout=timeout_s))[0]:
             self._wire.abort("the node did not close the connection in time")
             await asyncio.wait([self._wire.ended])
+
+    def drop(self) -> None:
+        """Drop the connection. It may belong to an event loop that does not run any more, or is closed."""
+        if not self._loop.is_closed():  # an event loop that is closed has no more turns
+            self._wire.abort("the client was used in another event loop")
 
     # --- called by the wire -----------------------------------------------------------------------
 
@@ -203,6 +260,7 @@ class ClientConnection:
         """Fail all waiting requests, because the connection is gone."""
         reason = str(error) if error is not None else f"the connection to {self.remote} was closed"
         idle = self._wire.close_received == (GOING_AWAY, IDLE_REASON)
+        self._fail_unsent(reason)
         for waiting in self._waiting.values():
             if not waiting.response.done():
                 waiting.response.set_exception(
@@ -245,6 +303,13 @@ class _ClientWire(OutgoingConnection):
     def __init__(self, address: Address, limits: TransportLimits, role: str | None) -> None:
         super().__init__(address, limits, role)
         self.owner: ClientConnection | None = None
+
+    def send_together(self, envelopes: Iterable[bytes]) -> None:
+        """Send envelopes now, in as few frames as `batch_envelopes` makes of them."""
+        self._flush_expected = True  # so that they wait for each other
+        for envelope in envelopes:
+            self.send_encoded(envelope)
+        self._flush()
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
         if self.owner is None:

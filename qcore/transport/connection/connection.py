@@ -14,11 +14,12 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF, Event
 from websockets.protocol import Protocol as WebSocketProtocol
 
-from qcore.errors import LocalProtocolError, TransportError
+from qcore.errors import TransportError
 from qcore.transport.address import Address
 from qcore.transport.connection.framing import (
     allocated,
     batch_envelopes,
+    check_size,
     clip_reason,
     memory_of,
 )
@@ -108,11 +109,7 @@ class Connection(asyncio.Protocol):
         """
         if self.unanswered:  # a server sends only responses to a client
             self.unanswered -= 1
-        if len(envelope) > self._limits.max_frame_bytes:
-            raise LocalProtocolError(
-                f"a message of {len(envelope)} bytes exceeds the limit of a frame, "
-                f"{self._limits.max_frame_bytes} bytes"
-            )
+        check_size(envelope, self._limits.max_frame_bytes)
         if not self._open:
             return
         self._queue.append(envelope)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from websockets.frames import Frame
 from websockets.protocol import Event
 
+from qcore.errors import LocalProtocolError
+
 #: The approximate size of an array frame, bytes: large enough that the cost of a frame does not matter, and small
 #: enough that it does not delay a ping behind it.
 BATCH_BYTES = 64 * 1024
@@ -35,6 +37,14 @@ def batch_envelopes(envelopes: list[bytes]) -> Iterator[bytes]:
 
 def _batch_text(batch: list[bytes]) -> bytes:
     return batch[0] if len(batch) == 1 else b"[%b]" % b",".join(batch)
+
+
+def check_size(envelope: bytes, most: int) -> None:
+    """Raise `LocalProtocolError` if the envelope is larger than a frame may be."""
+    if len(envelope) > most:
+        raise LocalProtocolError(
+            f"a message of {len(envelope)} bytes exceeds the limit of a frame, {most} bytes"
+        )
 
 
 def clip_reason(reason: str) -> str:

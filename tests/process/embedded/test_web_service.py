@@ -23,14 +23,14 @@ pytestmark = pytest.mark.process
 
 
 class Worker:
-    """One process of `examples/web_service.py`."""
+    """One process of `examples/web/service.py`."""
 
     def __init__(self, number: int, port: int, nodes: str, folder: Path) -> None:
         self.number = number
         self.log_path = folder / f"worker{number}.log"
         self._http = f"127.0.0.1:{port}"
         self._command = [
-            *(sys.executable, str(EXAMPLES / "web_service.py"), str(number)),
+            *(sys.executable, str(EXAMPLES / "web/service.py"), str(number)),
             *("--http", self._http, "--nodes", nodes, "--data", str(folder / str(number))),
         ]
         self.start()
@@ -113,13 +113,13 @@ def test_a_missing_library_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(EXAMPLES / "web_service.py"))
+        runpy.run_path(str(EXAMPLES / "web/service.py"))
     assert str(ended.value.code) == f"{missing} is not installed: pip install 'qcore-raft[web]'"
 
 
 def test_a_wrong_address_is_an_error_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["1", "--http", "here", "--nodes", "1=127.0.0.1:1", "--data", "unused"]
-    monkeypatch.setattr(sys, "argv", ["web_service.py", *arguments])
+    monkeypatch.setattr(sys, "argv", ["service.py", *arguments])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(EXAMPLES / "web_service.py"), run_name="__main__")
+        runpy.run_path(str(EXAMPLES / "web/service.py"), run_name="__main__")
     assert str(ended.value.code).startswith("error: --http: 'here'")

@@ -14,7 +14,7 @@ from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import fixed
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.node.disk import SimDisk
-from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
+from qcore.testing.conformance.storage_conformance import NODE_ID, Opener, StorageConformance
 from tests.sim.support.disk_storage import SimDiskStorage
 
 SYNC_US = 1000

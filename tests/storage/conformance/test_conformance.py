@@ -11,7 +11,7 @@ import pytest
 from qcore.storage.interface import LogStorage
 from qcore.storage.memory import MemoryStorage
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
-from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
+from qcore.testing.conformance.storage_conformance import NODE_ID, Opener, StorageConformance
 
 
 class TestMemoryStorage(StorageConformance):

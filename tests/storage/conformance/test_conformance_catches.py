@@ -18,7 +18,12 @@ from qcore.errors import DiskFull, StorageError
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.log_outline import LogOutline
 from qcore.storage.memory import MemoryStorage
-from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance, failures
+from qcore.testing.conformance.storage_conformance import (
+    NODE_ID,
+    Opener,
+    StorageConformance,
+    failures,
+)
 from tests.checkout import EXAMPLES
 from tests.examples import load_example
 

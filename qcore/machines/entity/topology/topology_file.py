@@ -6,8 +6,9 @@ Every error is a `ConfigError` of the form `file:line:column: path: reason`. The
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from qcore.errors import StoreError
 from qcore.machines.entity.quoted_text import quoted
@@ -45,6 +46,8 @@ from qcore.yaml_reader import (
     parse_yaml,
 )
 
+_NO_TYPES: Final[Mapping[str, EntitySchema]] = MappingProxyType({})
+
 
 class Topology(NamedTuple):
     """A checked topology: schemas, and entities, each of which comes after its parent."""
@@ -58,21 +61,42 @@ class Topology(NamedTuple):
         return encode_topology(body)
 
 
-def parse_topology(text: str, source: str) -> Topology:
+def parse_topology(
+    text: str, source: str, known: Mapping[str, EntitySchema] = _NO_TYPES
+) -> Topology:
     """Check a topology file.
 
     Args:
         text: the file's content.
         source: the file's name, for errors.
+        known: types that the file may use without their schemas.
 
     Raises:
         ConfigError: the file is invalid; `source:line:column: path: reason`.
     """
     root = parse_yaml(text, source)
-    top = _Checker().mapping(root, "the file", ("schemas",), ("tree",))
-    schemas = _SchemaChecker().check(top["schemas"])
-    entities = _TreeChecker(schemas).check(top.get("tree", null_at(root)))
-    return Topology([schema_to_json(schema) for schema in schemas.own.values()], entities)
+    checker = _SchemaChecker(known)
+    top = checker.mapping(root, "the file", ("schemas",), ("tree",))
+    items = checker.sequence(top["schemas"], "schemas")
+    schemas, registry = checker.check(items, top["schemas"])
+    entities = _TreeChecker(registry).check(top.get("tree", null_at(root)))
+    return Topology([schema_to_json(schema) for schema in schemas], entities)
+
+
+def parse_schema_list(
+    items: list[Node], place: Place, known: Mapping[str, EntitySchema]
+) -> list[EntitySchema]:
+    """Check schemas in the form of a topology file.
+
+    Args:
+        items: the schemas.
+        place: the place of the whole list, for errors.
+        known: types that the schemas may inherit.
+
+    Raises:
+        ConfigError: a schema is invalid.
+    """
+    return _SchemaChecker(known).check(items, place)[0]
 
 
 class _Checker:
@@ -121,23 +145,31 @@ class _Checker:
 
 
 class _SchemaChecker(_Checker):
-    """Reads the list of schemas."""
+    """Reads a list of schemas.
 
-    def check(self, node: Node) -> Schemas:
-        items = self.sequence(node, "schemas")
+    Args:
+        known: types that they may inherit.
+    """
+
+    def __init__(self, known: Mapping[str, EntitySchema]) -> None:
+        self._known = known
+
+    def check(self, items: list[Node], place: Place) -> tuple[list[EntitySchema], Schemas]:
+        """The schemas, and a registry that holds them and the known types."""
         entries = [
             self.mapping(item, "a schema", ("entity_type", "fields"), ("inherit",))
             for item in items
         ]
         places = self._type_places(entries)
-        values = ValueReader(places)
+        values = ValueReader({**self._known, **places})
         schemas = [self._schema(entry, values) for entry in entries]
         for schema, entry in zip(schemas, entries, strict=True):
-            if schema.inherit is not None and schema.inherit not in places:
+            known = schema.inherit in places or schema.inherit in self._known
+            if schema.inherit is not None and not known:
                 raise entry["inherit"].error(
                     f"{quoted(schema.entity_type)} inherits from unknown type {quoted(schema.inherit)}",
                 )
-        return self._registry(schemas, places, node)
+        return schemas, self._registry(schemas, places, place)
 
     def _type_places(self, entries: list[dict[str, Node]]) -> dict[str, Place]:
         places: dict[str, Place] = {}
@@ -153,17 +185,17 @@ class _SchemaChecker(_Checker):
         return places
 
     def _registry(
-        self, schemas: list[EntitySchema], places: dict[str, Place], all_schemas: Node
+        self, schemas: list[EntitySchema], places: dict[str, Place], all_schemas: Place
     ) -> Schemas:
-        own = {schema.entity_type: schema for schema in schemas}
+        own = {**self._known, **{schema.entity_type: schema for schema in schemas}}
         registry = Schemas()
-        for name in own:
+        for name in places:
             try:
                 registry.check_lineage(name, own)
             except StoreError as error:
                 raise places[name].error(str(error)) from error
         try:
-            registry.adopt(registry.plan_change(schemas, Moment(0, 0, 0)))
+            registry.adopt(registry.plan_change(own.values(), Moment(0, 0, 0)))
         except StoreError as error:
             raise all_schemas.error(str(error)) from error
         return registry

@@ -167,7 +167,7 @@ class ValueReader:
                 )
             return seconds * _NANOS_PER_SECOND + nanos
         text = node.value if isinstance(node, ScalarNode) else None
-        time_ns = _parse_rfc3339(text) if isinstance(text, str) else None
+        time_ns = parse_rfc3339(text) if isinstance(text, str) else None
         if time_ns is None:
             raise self._fail(
                 node, 'a Timestamp is a text such as "2024-01-01T12:00:00Z", not before 1970'
@@ -178,7 +178,7 @@ class ValueReader:
         return node.error(reason)
 
 
-def _parse_rfc3339(text: str) -> int | None:
+def parse_rfc3339(text: str) -> int | None:
     """Return nanoseconds since the Unix epoch; None if the text is not a time since then (RFC 3339, 5.6)."""
     found = _RFC3339.fullmatch(text)
     if found is None:

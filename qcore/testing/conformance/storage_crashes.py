@@ -16,7 +16,7 @@ from qcore.core.effects import StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState
 from qcore.core.log.durable_state import apply_write
 from qcore.errors import StorageError
-from qcore.testing.storage_tools import (
+from qcore.testing.conformance.storage_tools import (
     NODE_ID,
     Opener,
     append,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from qcore.core.effects import AppendLog, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry
-from qcore.testing.storage_tools import (
+from qcore.testing.conformance.storage_tools import (
     Opener,
     append,
     hard_state,

@@ -9,7 +9,14 @@ from qcore.core.entry import DurableState, Entry
 from qcore.core.log.durable_state import apply_write
 from qcore.errors import DiskFull
 from qcore.storage.interface import Identity, LogStorage
-from qcore.testing.storage_tools import NODE_ID, Opener, append, hard_state, rejects, reopened
+from qcore.testing.conformance.storage_tools import (
+    NODE_ID,
+    Opener,
+    append,
+    hard_state,
+    rejects,
+    reopened,
+)
 
 #: This many entries of this many characters need space that a storage cannot have reserved.
 _ENTRIES, _CHARS = 60, 20_000

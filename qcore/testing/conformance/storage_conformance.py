@@ -25,11 +25,11 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapsho
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StorageError
 from qcore.storage.interface import Identity, LogStorage
-from qcore.testing.storage_crashes import StorageCrashes
-from qcore.testing.storage_histories import StorageModel, StorageStep, histories
-from qcore.testing.storage_rejections import StorageRejections
-from qcore.testing.storage_space import StorageSpace
-from qcore.testing.storage_tools import (
+from qcore.testing.conformance.storage_crashes import StorageCrashes
+from qcore.testing.conformance.storage_histories import StorageModel, StorageStep, histories
+from qcore.testing.conformance.storage_rejections import StorageRejections
+from qcore.testing.conformance.storage_space import StorageSpace
+from qcore.testing.conformance.storage_tools import (
     NODE_ID,
     Opener,
     append,

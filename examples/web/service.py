@@ -4,9 +4,9 @@ Each worker is one process with an embedded node. Start all three, with the same
 
     pip install 'qcore-raft[web]'
     NODES=1=127.0.0.1:8311,2=127.0.0.1:8312,3=127.0.0.1:8313
-    python examples/web_service.py 1 --http 127.0.0.1:8301 --nodes $NODES --data data/web/1 &
-    python examples/web_service.py 2 --http 127.0.0.1:8302 --nodes $NODES --data data/web/2 &
-    python examples/web_service.py 3 --http 127.0.0.1:8303 --nodes $NODES --data data/web/3 &
+    python examples/web/service.py 1 --http 127.0.0.1:8301 --nodes $NODES --data data/web/1 &
+    python examples/web/service.py 2 --http 127.0.0.1:8302 --nodes $NODES --data data/web/2 &
+    python examples/web/service.py 3 --http 127.0.0.1:8303 --nodes $NODES --data data/web/3 &
     curl -X PUT -d 5 http://127.0.0.1:8301/keys/visits
     curl http://127.0.0.1:8302/keys/visits
     curl http://127.0.0.1:8303/leader

@@ -1,0 +1,1 @@
+"""The commands of the entity store: entities, types, watches, and topology files."""

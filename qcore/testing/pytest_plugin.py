@@ -1,0 +1,111 @@
+"""Fixtures for pytest that run clusters of real nodes. Load it in `conftest.py`:
+
+    pytest_plugins = ["qcore.testing.pytest_plugin"]
+
+A test that takes `local_cluster` gets a cluster of three nodes for itself. A cluster starts in about a second, so tests
+that leave it intact can share one. `local_clusters` starts clusters with any arguments, in fixtures of any scope:
+
+    @pytest.fixture(scope="module")
+    def cluster(local_clusters):
+        with local_clusters(size=1, machine="kv") as cluster:
+            yield cluster
+
+If a test fails, the report has the end of the logs of the nodes that it used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from qcore.testing.local_cluster import LocalCluster
+
+try:
+    import pytest
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        "qcore.testing.pytest_plugin needs pytest: pip install 'qcore-raft[testing]'", name="pytest"
+    ) from None
+
+#: How many lines of each log a report has.
+_LINES = 50
+
+
+class ClusterOptions(TypedDict, total=False):
+    """The arguments of `LocalCluster`."""
+
+    size: int
+    machine: str
+    settings: dict[str, object]
+    directory: Path | str | None
+    timeout_s: float
+
+
+class ClusterFactory:
+    """Starts clusters, and ends those that still run at the end of the session. See `LocalCluster` for the arguments.
+
+    `with` ends a cluster earlier: at the end of a test, or of a fixture of a module.
+    """
+
+    def __init__(self) -> None:
+        self._clusters: list[LocalCluster] = []
+
+    def __call__(self, **options: Unpack[ClusterOptions]) -> LocalCluster:
+        """Start a cluster."""
+        cluster = LocalCluster(**options).start()
+        self._clusters.append(cluster)
+        return cluster
+
+    @property
+    def clusters(self) -> list[LocalCluster]:
+        """The clusters that run, and those that ended during this test."""
+        return list(self._clusters)
+
+    def forget_ended(self) -> None:
+        """Forget the clusters that have ended."""
+        self._clusters = [cluster for cluster in self._clusters if cluster.is_started]
+
+    def close(self) -> None:
+        """End all clusters."""
+        for cluster in self._clusters:
+            cluster.close()
+
+
+@pytest.fixture(scope="session")
+def local_clusters() -> Iterator[ClusterFactory]:
+    """Call it with the arguments of `LocalCluster` to start a cluster: `local_clusters(size=1)`.
+
+    The cluster runs until its `with` block ends, or else until the end of the session.
+    """
+    factory = ClusterFactory()
+    yield factory
+    factory.close()
+
+
+@pytest.fixture
+def local_cluster(local_clusters: ClusterFactory) -> Iterator[LocalCluster]:
+    """A cluster of three nodes with a leader, for one test."""
+    with local_clusters() as cluster:
+        yield cluster
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the logs of the nodes to the report of a failed test."""
+    report = yield
+    used: dict[str, object] = getattr(item, "funcargs", {})
+    factory = used.get("local_clusters")
+    clusters = [value for value in used.values() if isinstance(value, LocalCluster)]
+    if not clusters and isinstance(factory, ClusterFactory):
+        clusters = factory.clusters
+    if report.failed:
+        for cluster in clusters:
+            for node_id in cluster.ids:
+                lines = cluster.log(node_id).splitlines()[-_LINES:]
+                report.sections.append((f"log of node {node_id}", "\n".join(lines)))
+    if report.when == "teardown" and isinstance(factory, ClusterFactory):
+        factory.forget_ended()
+    return report

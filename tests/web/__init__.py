@@ -1,0 +1,1 @@
+"""Tests of the web page of `examples/`: in a browser, and of its text."""
