@@ -25,6 +25,7 @@ def test_every_example_has_a_summary() -> None:
 
 def test_the_examples_include_each_kind() -> None:
     assert set(example_files()) >= {
+        "bank/bank.py",
         "client.py",
         "counter_machine.py",
         "counter_partition.yaml",
@@ -32,6 +33,7 @@ def test_the_examples_include_each_kind() -> None:
         "web/entity_tree.html",
         "json_storage.py",
         "node.toml",
+        "raw_client.py",
         "topology.yaml",
     }
 

@@ -23,7 +23,7 @@ from tests.node.test_node import running
 from tests.sim.support.scenario_texts import failures
 from tests.transport.support.endpoints import async_test
 
-BANK = load_example("bank")
+BANK = load_example("bank/bank")
 
 
 def command(do: str, **fields: object) -> str:
@@ -146,7 +146,7 @@ def test_watched_names_are_the_account_and_all_accounts() -> None:
 
 @async_test
 async def test_clients_of_a_real_node_watch_the_example(tmp_path: Path) -> None:
-    make = load_machine("bank.py:BankMachine", EXAMPLES)
+    make = load_machine("bank.py:BankMachine", EXAMPLES / "bank")
     async with (
         running(tmp_path, TextApplication(make())) as world,
         connect(f"ws://{world.address}", proxy=None) as ws,
@@ -182,18 +182,18 @@ async def test_clients_of_a_real_node_watch_the_example(tmp_path: Path) -> None:
 
 
 def test_the_bank_survives_the_faults_of_its_scenario() -> None:
-    result = run_scenario(load_scenario(EXAMPLES / "bank_partition.yaml"), 2)
+    result = run_scenario(load_scenario(EXAMPLES / "bank/bank_partition.yaml"), 2)
     assert result.ok, failures(result)
 
 
 def test_the_scenario_finds_a_bank_that_loses_money(tmp_path: Path) -> None:
-    text = (EXAMPLES / "bank.py").read_text()
+    text = (EXAMPLES / "bank/bank.py").read_text()
     right = "{payer: self.reduced(payer, amount), payee: self.balance(payee) + amount}"
     assert right in text
     (tmp_path / "bank.py").write_text(
         text.replace(right, right.replace("+ amount", "+ amount - 1"))
     )
-    (tmp_path / "s.yaml").write_text((EXAMPLES / "bank_partition.yaml").read_text())
+    (tmp_path / "s.yaml").write_text((EXAMPLES / "bank/bank_partition.yaml").read_text())
     result = run_scenario(load_scenario(tmp_path / "s.yaml"), 2)
     assert not result.ok
     assert {violation.check for violation in result.violations} == {"node_failed"}

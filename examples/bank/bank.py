@@ -2,8 +2,8 @@
 
 Test it in the simulator, then run it on real nodes:
 
-    qcore sim run examples/bank_partition.yaml
-    qcore node start --id 1 --ws-addr 127.0.0.1:8080 --data-dir data/bank --machine examples/bank.py:BankMachine &
+    qcore sim run examples/bank/bank_partition.yaml
+    qcore node start --id 1 --ws-addr 127.0.0.1:8080 --data-dir data/bank --machine examples/bank/bank.py:BankMachine &
     qcore cluster init --endpoints 127.0.0.1:8080
     qcore execute --endpoints 127.0.0.1:8080 '{"do": "open", "account": "ann"}'
     qcore execute --endpoints 127.0.0.1:8080 '{"do": "deposit", "account": "ann", "amount": 70}'
