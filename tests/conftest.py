@@ -1,8 +1,32 @@
-"""Settings of every test: no example of Hypothesis has a deadline, because a timing never decides a test."""
+"""Settings of every test: no example of Hypothesis has a deadline, because a timing never decides a test.
+
+The short run tries fewer examples of each property than the long one, which tries as many as the test states.
+"""
 
 from __future__ import annotations
 
-from hypothesis import settings
+from typing import Final
+
+import pytest
+from hypothesis import is_hypothesis_test, settings
 
 settings.register_profile("qcore", deadline=None)
 settings.load_profile("qcore")
+
+#: The most examples of one property in the short run.
+SHORT_EXAMPLES: Final = 50
+#: Where Hypothesis keeps the settings of a test that `@settings` gave to it. There is no public name for it.
+_SETTINGS: Final = "_hypothesis_internal_use_settings"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Limit the examples unless the run includes the long tests."""
+    if "not long" not in config.option.markexpr:
+        return
+    for item in items:
+        function = getattr(item, "function", None)
+        if function is None or not is_hypothesis_test(function):
+            continue
+        stated = getattr(function, _SETTINGS, None) or settings()
+        fewer = min(stated.max_examples, SHORT_EXAMPLES)
+        setattr(function, _SETTINGS, settings(stated, max_examples=fewer))

@@ -17,7 +17,27 @@ from tests.checkout import CHECKOUT
 from tests.documents import Command
 
 _ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
-_CURL = "import sys, urllib.request as u; print(u.urlopen(sys.argv[-1]).read().decode(), end='')"
+#: Stands for curl where it is missing. It knows the options that the documents use.
+_CURL = """
+import argparse, time, urllib.error, urllib.request
+parser = argparse.ArgumentParser()
+parser.add_argument("-s", action="store_true"), parser.add_argument("-S", action="store_true")
+parser.add_argument("-X", default="GET"), parser.add_argument("-d")
+parser.add_argument("--retry", type=int, default=0), parser.add_argument("--retry-delay", type=float)
+parser.add_argument("--retry-connrefused", action="store_true"), parser.add_argument("url")
+given = parser.parse_args()
+body = given.d and given.d.encode()
+while True:
+    try:
+        request = urllib.request.Request(given.url, body, method=given.X)
+        print(urllib.request.urlopen(request).read().decode(), end="")
+        break
+    except urllib.error.URLError:
+        given.retry -= 1
+        if given.retry < 0:
+            raise
+        time.sleep(given.retry_delay or 1)
+"""
 
 #: Turns on job control, and ends the remaining jobs when the shell ends.
 _PRELUDE = """
@@ -67,7 +87,8 @@ def prepare(directory: Path) -> dict[str, str]:
         "python": f'exec "{sys.executable}" "$@"',
     }
     if shutil.which("curl") is None:
-        scripts["curl"] = f'exec "{sys.executable}" -c "{_CURL}" "$@"'
+        (programs / "curl.py").write_text(_CURL, encoding="utf-8")
+        scripts["curl"] = f'exec "{sys.executable}" "{programs / "curl.py"}" "$@"'
     for program, text in scripts.items():
         (programs / program).write_text(f"#!/bin/sh\n{text}\n")
         (programs / program).chmod(0o755)

@@ -7,14 +7,17 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from qcore.analysis.figure import save_run_figure
 from qcore.cli.demo.demo import demo
+from qcore.cli.main import app
 from qcore.processes import ProcessCluster
 from qcore.sim import load_scenario, run_scenario
 from tests.checkout import CHECKOUT
@@ -72,13 +75,27 @@ def assert_target_exists(line: str) -> None:
         assert (install, flag) == ("install", "-r"), line
         assert (CHECKOUT / target).is_file(), line
     elif program == "python":
-        known = stdout_of([sys.executable, *arguments[:2], "--help"])
+        known = program_help(sys.executable, *arguments[:2])
         assert all(argument in known for argument in arguments[2:]), line
     else:
         assert program == "pytest", line
         folder, *flags = arguments
-        known = stdout_of([sys.executable, "-m", "pytest", folder, "--help"])
+        known = program_help(sys.executable, "-m", "pytest", folder)
         assert all(flag in known for flag in flags), line
+
+
+@cache
+def help_of(*words: str) -> str:
+    """What `qcore WORDS --help` prints."""
+    done = CliRunner().invoke(app, [*words, "--help"])
+    assert done.exit_code == 0, (words, done.output)
+    return done.stdout
+
+
+@cache
+def program_help(*command: str) -> str:
+    """What a program prints with `--help`."""
+    return stdout_of([*command, "--help"])
 
 
 def stdout_of(command: list[str]) -> str:
@@ -165,7 +182,7 @@ def test_commands_in_running_text_exist(path: Path) -> None:
             group = [word for word in words if re.fullmatch(r"[a-z|]+", word)][:2]
             for last in group[-1].split("|") if group else [None]:
                 words = [*group[:-1], last] if last else []
-                known = stdout_of([sys.executable, "-m", "qcore", *words, "--help"])
+                known = help_of(*words)
                 for flag in re.findall(r"(?<= )--?[a-z][a-z-]*", span):
                     assert flag in known, f"{name(path)}: {span}"
         elif span.startswith("python -m "):

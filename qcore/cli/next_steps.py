@@ -11,6 +11,7 @@ from qcore.errors import (
     FieldNotFound,
     NotLeader,
     OutcomeUnknown,
+    PathNotFound,
     QcoreError,
     TransportError,
     TypeNotFound,
@@ -20,6 +21,7 @@ _REACH: Final = "start a node there with `qcore node start`, or name running nod
 _LEADER: Final = (
     "`qcore cluster health` says why no node leads; a new cluster begins with `qcore cluster init`"
 )
+_TREE: Final = "`qcore entity tree` shows the entities"
 _REPEAT: Final = "look at the result before you repeat the command"
 
 #: The first class that an error has decides.
@@ -30,7 +32,8 @@ _STEPS: Final[tuple[tuple[type[QcoreError], str], ...]] = (
     (DeadlineExceeded, f"give more time with --timeout; {_LEADER}"),
     (TypeNotFound, "`qcore schema list` shows the types"),
     (FieldNotFound, "`qcore schema get TYPE --complete` shows the fields of a type"),
-    (EntityNotFound, "`qcore entity tree` shows the entities"),
+    (EntityNotFound, _TREE),
+    (PathNotFound, _TREE),
 )
 
 

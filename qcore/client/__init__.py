@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from qcore.client.sessions.session import ClientSession
     from qcore.client.snapshot_download import save_snapshot
     from qcore.client.sync_client import SyncClient
+    from qcore.client.watching.changes import FieldChange, MachineChange, WatchPosition
+    from qcore.client.watching.watch import Watch
     from qcore.machines.entity.state.entity_id import EntityId
     from qcore.transport.perform_options import Stale
 else:
@@ -77,6 +79,8 @@ else:
                 "WritableValue",
                 "parse_id",
             ),
+            "qcore.client.watching.changes": ("FieldChange", "MachineChange", "WatchPosition"),
+            "qcore.client.watching.watch": ("Watch",),
             "qcore.machines.entity.state.entity_id": ("EntityId",),
             "qcore.transport.perform_options": ("Stale",),
         },
@@ -98,7 +102,9 @@ __all__ = [
     "EntityLike",
     "EntityPage",
     "Field",
+    "FieldChange",
     "FieldRequest",
+    "MachineChange",
     "MoveEntity",
     "ReadField",
     "ReadOptions",
@@ -108,6 +114,8 @@ __all__ = [
     "Timestamp",
     "TypePage",
     "Value",
+    "Watch",
+    "WatchPosition",
     "WritableValue",
     "WriteField",
     "WriteOptions",

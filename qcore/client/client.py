@@ -29,12 +29,13 @@ from qcore.client.methods.entity_methods import EntityMethods
 from qcore.client.methods.machine_methods import MachineMethods
 from qcore.client.methods.schema_methods import SchemaMethods
 from qcore.client.request_sender import RequestSender
+from qcore.client.watching.watch_methods import WatchMethods
 
 #: How long `close` waits for the cluster to close the client's sessions, seconds.
 _CLOSE_SESSIONS_S: Final = 0.5
 
 
-class Client(EntityMethods, SchemaMethods, MachineMethods, ClusterMethods):
+class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, ClusterMethods):
     """A client of a cluster. Use it as an async context manager, or call `close`.
 
     Methods that read take the options `consistency` and `timeout_s` (`qcore.client.ReadOptions`). Methods that write
@@ -83,8 +84,9 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, ClusterMethods):
         await self.close()
 
     async def close(self) -> None:
-        """Close the client's sessions and every connection; requests in progress fail."""
+        """Close the client's sessions and every connection; requests in progress fail, and watches end."""
         self._sender.event_loop.enter()
+        await self._registrar.close()
         if self._pool is not None:
             await self._pool.close(_CLOSE_SESSIONS_S)
         await self._sender.endpoints.close()

@@ -8,7 +8,7 @@ suspicion ends when the node answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -95,6 +95,25 @@ class Endpoints:
             if others:
                 self._preferred = self._rng.choice(others)
         return self._preferred
+
+    def choose_any(self, last: Address | None, without: Container[Address]) -> Address:
+        """A random node, for a request that any node can answer.
+
+        Args:
+            last: the node that failed last; avoided if possible.
+            without: other nodes to avoid.
+        """
+        known = self._all()
+        live = [each for each in known if not self._is_suspected(each)] or known
+        wanted = [each for each in live if each not in without] or live
+        return self._rng.choice([each for each in wanted if each != last] or wanted)
+
+    def are_all_in(self, endpoints: Container[Address]) -> bool:
+        """Whether these are all nodes that the client knows."""
+        return all(each in endpoints for each in self._all())
+
+    def _all(self) -> list[Address]:
+        return list(dict.fromkeys((*self.configured, self._preferred)))
 
     def prefer_another(self, failed: Address, error: QcoreError) -> None:
         """Prefer another node than the one that failed: the leader that it named, or another one."""

@@ -16,10 +16,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from qcore.client.client import Client
+from qcore.client.entity_values import EntityLike
 from qcore.client.sessions.session import ClientSession
+from qcore.client.watching.changes import FieldChange, MachineChange
+from qcore.client.watching.sync_watch import SyncWatch
+from qcore.client.watching.watch_methods import Position
 from qcore.errors import ConfigError
 
 _P = ParamSpec("_P")
@@ -188,6 +192,41 @@ class SyncClient:
     perform = _method(Client.perform)
     open_session = _method(Client.open_session)
     session_request = _method(Client.session_request)
+
+    # -- changes -------------------------------------------------------------------------------------
+
+    @overload
+    def watch(
+        self,
+        *,
+        entity: EntityLike,
+        field_type: str,
+        changes_only: bool = False,
+        context: Sequence[str] = (),
+        after: Position | None = None,
+        timeout_s: float | None = None,
+    ) -> SyncWatch[FieldChange]: ...
+
+    @overload
+    def watch(
+        self,
+        *,
+        entity_type: str,
+        field_type: str,
+        changes_only: bool = False,
+        context: Sequence[str] = (),
+        after: Position | None = None,
+        timeout_s: float | None = None,
+    ) -> SyncWatch[FieldChange]: ...
+
+    @overload
+    def watch(
+        self, *, topic: str, after: Position | None = None, timeout_s: float | None = None
+    ) -> SyncWatch[MachineChange]: ...
+
+    def watch(self, **what: Any) -> SyncWatch[FieldChange] | SyncWatch[MachineChange]:
+        """Watch a field of an entity, a field of all entities of a type, or a topic. See `Client.watch`."""
+        return SyncWatch(self._client.watch(**what), self._run)
 
     # -- the cluster ---------------------------------------------------------------------------------
 

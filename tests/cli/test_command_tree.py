@@ -6,9 +6,7 @@ import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,9 +14,10 @@ import typer
 from typer.testing import CliRunner
 
 from qcore.cli.exits import ExitCode
-from qcore.cli.main import app, main
+from qcore.cli.main import app
 from qcore.cli.options import OutputFormat
 from tests.checkout import CHECKOUT, DOCS
+from tests.process.support.commands import run_here
 
 #: Commands without `-o`, each with the reason.
 WITHOUT_OUTPUT = {
@@ -40,6 +39,7 @@ ARGUMENTS = {
     "entity set": ["User$1", "A=1"],
     "schema get": ["User"],
     "schema set": [str(CHECKOUT / "examples" / "topology.yaml")],
+    "load": [str(CHECKOUT / "examples" / "topology.yaml")],
     "member add": ["4=127.0.0.1:1"],
     "member demote": ["1"],
     "member promote": ["1"],
@@ -88,25 +88,6 @@ def form_of(one: CommandOfTree, option: Any) -> str:
     return form
 
 
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-def qcore(*words: str) -> Ended:
-    """Run the entry point of the `qcore` script in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["qcore", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    code = ended.value.code
-    return Ended(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
-
-
 def test_the_tree_has_the_groups_and_their_commands() -> None:
     names = {one.name for one in EVERYTHING}
     assert {"", "cluster", "cluster status", "sim run", "perform"} <= names
@@ -118,7 +99,7 @@ def test_every_command_and_option_has_a_help_text(one: CommandOfTree) -> None:
     assert len((one.command.help or "").strip()) > 10
     for name, option in options(one).items():
         assert option.help, f"qcore {one.name} {name}"
-    done = qcore(*one.name.split(), "--help")
+    done = run_here(*one.name.split(), "--help")
     assert done.code == 0
     assert "--version" in done.stdout
     assert ("--install-completion" in done.stdout) == (one.name == "")
@@ -126,12 +107,12 @@ def test_every_command_and_option_has_a_help_text(one: CommandOfTree) -> None:
 
 @everything
 def test_version_works_at_every_level(one: CommandOfTree) -> None:
-    assert qcore(*one.name.split(), "--version") == qcore("--version")
+    assert run_here(*one.name.split(), "--version") == run_here("--version")
 
 
 @everything
 def test_an_unknown_option_is_wrong_usage(one: CommandOfTree) -> None:
-    done = qcore(*one.name.split(), "--no-such-option")
+    done = run_here(*one.name.split(), "--no-such-option")
     assert done.code == ExitCode.USAGE
     assert done.stdout == ""
     assert "No such option: --no-such-option" in done.stderr
@@ -152,10 +133,11 @@ def test_an_option_means_the_same_in_all_commands() -> None:
     meanings: dict[str, set[str]] = {}
     for one in EVERYTHING:
         for name, option in options(one).items():
-            # The help of `--to` and of `--seed` names what they select.
+            # The help of `--seed` and of others names what they select.
             text = option.help if name in {"-o", "--endpoints", "--timeout", "--version"} else ""
             meaning = f"{form_of(one, option)} {option.envvar} {text}"
             meanings.setdefault(name, set()).add(meaning)
+    meanings.pop("--to")  # a node, a version or an index
     different = {name: found for name, found in meanings.items() if len(found) > 1}
     assert not different
     for name, variable in (("--endpoints", "QCORE_ENDPOINTS"), ("--timeout", "QCORE_TIMEOUT")):
@@ -171,7 +153,7 @@ def test_an_unreachable_node_is_exit_code_3_with_advice(one: CommandOfTree) -> N
         assert one.name.split()[0] not in {"cluster", "member", "leader", "entity", "schema"}
         return
     words = [*one.name.split(), *ARGUMENTS.get(one.name, [])]
-    done = qcore(*words, "--endpoints", NO_NODE, "--timeout", "0.1")
+    done = run_here(*words, "--endpoints", NO_NODE, "--timeout", "0.1")
     assert done.code == ExitCode.CANNOT_CONNECT, done
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
@@ -184,7 +166,7 @@ def test_an_unreachable_node_is_exit_code_3_with_advice(one: CommandOfTree) -> N
 def test_endpoints_that_are_no_address_are_wrong_usage(one: CommandOfTree) -> None:
     if "--endpoints" in options(one):
         words = [*one.name.split(), *ARGUMENTS.get(one.name, [])]
-        done = qcore(*words, "--endpoints", "nowhere")
+        done = run_here(*words, "--endpoints", "nowhere")
         assert (done.code, done.stdout) == (ExitCode.USAGE, "")
         assert "--endpoints" in done.stderr
 
@@ -222,10 +204,10 @@ def test_the_document_lists_every_exit_code() -> None:
     "words", [["version"], ["examples", "list"], ["sim", "list"], ["sim", "run", "figure_8"]]
 )
 def test_csv_has_a_header_and_rows_of_its_length(words: list[str]) -> None:
-    header, *rows = csv.reader(io.StringIO(qcore(*words, "-o", "csv").stdout))
+    header, *rows = csv.reader(io.StringIO(run_here(*words, "-o", "csv").stdout))
     assert rows
     assert {len(row) for row in rows} == {len(header)}
-    body = json.loads(qcore(*words, "-o", "json").stdout)
+    body = json.loads(run_here(*words, "-o", "json").stdout)
     keys = body[0] if isinstance(body, list) else body
     assert set(keys) == {column.partition(".")[0] for column in header}
     assert len(rows) == (len(body) if isinstance(body, list) else 1)

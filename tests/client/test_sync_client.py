@@ -59,6 +59,12 @@ def test_a_script_works_without_asyncio(tmp_path: Path) -> None:
             client.read("Item$999", "Count")
         assert client.get_metrics()["state"] == "Leader"
 
+        with client.watch(entity=root, field_type="Count") as changes:
+            client.write(root, "Count", 6)
+            client.write(root, "Count", 5)
+            assert [next(changes).current_value for _ in range(2)] == [6, 5]
+        assert list(changes) == []
+
         async def in_a_running_loop() -> object:
             return client.read(root, "Count")
 
@@ -81,7 +87,7 @@ def public_methods(cls: type) -> set[str]:
 
 def test_it_has_every_method_of_the_client() -> None:
     assert public_methods(SyncClient) - {"session"} == public_methods(Client)
-    for name in public_methods(Client) - {"close"}:
+    for name in public_methods(Client) - {"close", "watch"}:
         mine, theirs = getattr(SyncClient, name), getattr(Client, name)
         assert inspect.signature(mine) == inspect.signature(theirs)
         assert mine.__doc__ == theirs.__doc__

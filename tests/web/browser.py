@@ -71,11 +71,11 @@ class Browser:
         wait_for(lambda: file.exists() and "\n" in file.read_text(), 30, "the browser to start")
         port = file.read_text().split()[0]
 
-        def page() -> str:
+        def page() -> str | None:
             with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
                 targets = json.load(answer)
-            found = [each for each in targets if each["type"] == "page"]
-            return str(found[0]["webSocketDebuggerUrl"]) if found else ""
+            pages = (each for each in targets if each["type"] == "page")
+            return next((str(each["webSocketDebuggerUrl"]) for each in pages), None)
 
         return wait_for(page, 30, "the browser's page")
 

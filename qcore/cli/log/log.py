@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.log.rows import LogPrinter, time_text
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.output import show
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.display import escape_unprintable
 from qcore.errors import ConfigError, LogCorrupt
@@ -53,14 +53,10 @@ FullOption = Annotated[
 @app.command()
 def dump(
     data_dir: DataDirOption,
-    first: Annotated[
-        int, typer.Option("--first", min=1, metavar="INDEX", help="The first entry to show.")
-    ] = 1,
+    first: Annotated[int, typer.Option("--from", min=1, help="The first entry to show.")] = 1,
     last: Annotated[
         int | None,
-        typer.Option(
-            "--last", min=1, metavar="INDEX", help="The last entry to show. Default: the newest."
-        ),
+        typer.Option("--to", min=1, help="The last entry to show. Default: the newest."),
     ] = None,
     snapshot: Annotated[
         bool,
@@ -75,9 +71,8 @@ def dump(
     """Show the log's entries, oldest first, or the snapshot.
 
     The newest entries may not be committed: the commit index that the node has stored may be behind.
-    Entries before the first index are only in the snapshot.
-
-    With -o json, the first line is an object about the node, and each other line is an entry.
+    Entries before the first index are only in the snapshot. `-o json` prints one object on each line, first
+    one about the node.
 
     Exit code 5: something is damaged. The sound entries are shown.
     """
@@ -85,7 +80,7 @@ def dump(
     from qcore.storage.live.log_reader import LogReader
 
     if last is not None and last < first:
-        raise ConfigError(f"--last {last} is before --first {first}: give a later entry")
+        raise ConfigError(f"--to {last} is before --from {first}: give a later entry")
     with _quiet_interrupt():
         reader = LogReader(data_dir)
         log = reader.describe()
@@ -119,8 +114,6 @@ def tail(
 
     The newest entries may not be committed. If the node replaces entries, a line of kind `replaced`
     says from which one on. A restart of the node and the compaction of its log do not end --follow.
-
-    With -o json, the first line is an object about the node, and each other line is an entry.
 
     Exit code 5: something is damaged, or the directory was removed.
     """
@@ -215,14 +208,5 @@ def _show_snapshot(
         "session_bytes": found.session_bytes,
         "machine_bytes": found.machine_bytes,
     }
-    if output is OutputFormat.json:
-        print(json.dumps(facts))
-    elif output is OutputFormat.csv:
-        import csv
-
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(facts)
-        writer.writerow(escape_unprintable(str(value)) for value in facts.values())
-    else:
-        for name, value in facts.items():
-            print(f"{name.replace('_', ' '):<14} {escape_unprintable(str(value))}")
+    lines = [f"{name.replace('_', ' '):<14} {value}" for name, value in facts.items()]
+    show(output, facts, text="\n".join(lines))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +9,9 @@ from typing import Final
 
 from qcore.cli.log.entry_text import describe_entry, describe_membership, describe_version
 from qcore.cli.options import OutputFormat
+from qcore.cli.output import as_json, csv_header, csv_rows
 from qcore.core.entry import Entry
+from qcore.core.version import ClusterVersion
 from qcore.display import printable
 from qcore.storage.live.log_reader import StoredLog
 
@@ -34,7 +34,6 @@ class LogPrinter:
     def __init__(self, output: OutputFormat, *, full: bool) -> None:
         self._output = output
         self._limit = _UNLIMITED if full or output is not OutputFormat.table else _SHOWN_CHARS
-        self._csv = csv.writer(sys.stdout, lineterminator="\n")
         #: Name of the state machine, as far as the snapshot and the entries name it.
         self._machine = ""
 
@@ -44,9 +43,9 @@ class LogPrinter:
             self._machine = log.snapshot.meta.version.machine
         facts = _facts(log)
         if self._output is OutputFormat.json:
-            self._line(json.dumps({"kind": "log", **facts}))
+            self._line(as_json({"kind": "log", **facts}))
         elif self._output is OutputFormat.csv:
-            self._csv.writerow(_FIELDS)
+            csv_header(_FIELDS)
             sys.stdout.flush()
         else:
             for name, value in facts.items():
@@ -70,14 +69,14 @@ class LogPrinter:
     def _row(self, row: _Row, data: dict[str, object]) -> None:
         values = (row.index, row.term, row.time, row.kind, row.what)
         if self._output is OutputFormat.json:
-            self._line(json.dumps({**dict(zip(_FIELDS, values, strict=True)), **data}))
+            self._line(as_json({**dict(zip(_FIELDS, values, strict=True)), **data}))
             return
         what = printable(row.what, self._limit)
-        shown = ["" if value is None else str(value) for value in (*values[:-1], what)]
         if self._output is OutputFormat.csv:
-            self._csv.writerow(shown)
+            csv_rows(_FIELDS, [dict(zip(_FIELDS, (*values[:-1], what), strict=True))])
             sys.stdout.flush()
         else:
+            shown = ["" if value is None else str(value) for value in (*values[:-1], what)]
             self._line(_TABLE_LINE.format(*shown).rstrip())
 
     @staticmethod
@@ -123,8 +122,6 @@ def _facts(log: StoredLog) -> dict[str, int | str | None]:
 
 
 def _machine_of(entry: Entry) -> str | None:
-    from qcore.core.version import ClusterVersion
-
     try:
         return ClusterVersion.from_json(entry.data).machine
     except ValueError:

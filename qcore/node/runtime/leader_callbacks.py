@@ -74,8 +74,6 @@ class LeaderCallbacks:
                 await self._end()
             if self._wanted is not None and self._called is None:
                 self._begin(self._wanted)
-            if self._changed.is_set():
-                continue
             if self._stopping:
                 return
 

@@ -12,17 +12,21 @@ import socket
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 import qcore
+from qcore.core.effects import AppendLog, Write
 from qcore.errors import DataDirLocked, StorageError, TransportError
 from qcore.node import Address
+from qcore.node.clock import now_us
 from qcore.node.node import Node, _reachable
 from qcore.node.replica_changes import ReplicaChanges
 from qcore.node.runtime.shutdown import drain_writer
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from qcore.trace import parse_trace
 from tests.node.embedded.embedded_nodes import (
     PATIENT_MS,
@@ -75,7 +79,41 @@ async def test_a_node_leads_calls_back_and_starts_again(tmp_path: Path) -> None:
 
 
 @async_test
-async def test_three_nodes_in_one_process_pass_on_the_work(tmp_path: Path) -> None:
+async def test_on_leader_waits_for_the_first_commit_of_the_term(tmp_path: Path) -> None:
+    holds, go_on = threading.Event(), threading.Event()
+
+    class HoldingStorage(SqliteStorage):
+        """Its writes of entries wait for `go_on` once `holds` is set."""
+
+        def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+            if holds.is_set() and any(isinstance(each, AppendLog) for each in writes):
+                go_on.wait()
+            super().write(writes, commit)
+
+    async with Node(config_of(1, tmp_path)) as node:
+        await node.client.init()
+        await leader_of([node])
+    called: list[bool] = []
+    holds.set()
+    async with Node(
+        config_of(1, tmp_path, PATIENT_MS, heartbeat_ms=5),
+        on_leader=lambda node: called.append(node.is_leader),
+        open_storage=HoldingStorage.open,
+    ) as node:
+        try:
+            await until(lambda: node.leader == 1, "an election")
+            await asyncio.sleep(0.05)  # several heartbeats
+            assert not called
+            assert not node.is_leader
+        finally:
+            go_on.set()
+        await until(lambda: called == [True], "on_leader")
+
+
+@async_test
+async def test_three_nodes_in_one_process_pass_on_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     working: list[int] = []
 
     async def work(node: Node) -> None:
@@ -95,6 +133,10 @@ async def test_three_nodes_in_one_process_pass_on_the_work(tmp_path: Path) -> No
     await add(nodes[0].client, "k")
     await until(lambda: all(node.has_quorum for node in nodes), "a quorum")
     assert {node.leader for node in nodes} == {first.node_id}
+    with monkeypatch.context() as later:
+        # As after a pause of the process, in which nothing was heard.
+        later.setattr("qcore.node.replica_node.now_us", lambda: now_us() + 10_000_000)
+        assert not any(node.has_quorum for node in nodes)
 
     await first.stop()
     rest = [node for node in nodes if node is not first]
@@ -320,10 +362,14 @@ async def test_a_disk_that_hangs_is_an_error_at_the_end(
 @async_test
 async def test_a_cancelled_program_still_closes_its_node(tmp_path: Path) -> None:
     up, ended = asyncio.Event(), asyncio.Event()
+    seen: list[str] = []
 
     async def slow_end(node: Node) -> None:
-        await asyncio.sleep(0.05)
-        ended.set()
+        try:
+            await asyncio.sleep(0.05)
+            seen.append(await add(node.client, "ends"))
+        finally:
+            ended.set()
 
     async def program() -> None:
         async with Node(config_of(1, tmp_path), on_follower=slow_end) as node:
@@ -341,17 +387,16 @@ async def test_a_cancelled_program_still_closes_its_node(tmp_path: Path) -> None
         await task
     assert not ended.is_set()
 
-    async def start_again() -> None:
-        async with Node(config_of(1, tmp_path)):
-            pass
-
     await ended.wait()
+    assert seen == ['{"ok":true,"value":1}'], "the node did not wait for its callback"
     while True:
+        again = Node(config_of(1, tmp_path))
         try:
-            await start_again()
+            await again.start()
             break
         except DataDirLocked:
             await asyncio.sleep(0.01)
+    await again.stop()
 
 
 @async_test

@@ -1,0 +1,1 @@
+"""`qcore new`: writes the beginning of a project."""
