@@ -88,7 +88,7 @@ def test_a_notebook_is_valid_and_committed_clean(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "seeds",
-    [30, pytest.param(300, marks=pytest.mark.long)],
+    [10, pytest.param(300, marks=pytest.mark.long)],
 )
 @pytest.mark.timeout(600)
 def test_the_elections_notebook_runs(seeds: int, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ WITHOUT_OUTPUT = {
     "demo": "it narrates while it runs",
     "node start": "it runs until it is stopped",
     "export": "it writes a YAML file",
+    "shell": "its commands have the option",
 }
 
 #: Words that complete a command which needs arguments.
@@ -46,6 +47,7 @@ ARGUMENTS = {
     "member remove": ["1"],
     "member replace": ["1", "4=127.0.0.1:1"],
     "perform": ['{"GetSchema": {"entity_type": "User"}}'],
+    "shell": ["--eval", "schema list"],
     "snapshot save": ["none"],
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from qcore.cli.main import main
 from qcore.cli.sim.scenarios import app
 from tests.sim.support.scenario_texts import DESIGN_EXAMPLE
 
@@ -96,7 +97,9 @@ def qcore(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
     )
 
 
-def test_bad_usage_exits_with_2_and_no_traceback(tmp_path: Path) -> None:
+def test_bad_usage_exits_with_2_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad = write(tmp_path, "cluster: {nodez: 3}\n", "bad.yaml")
     for arguments, says in (
         (["run", bad], "bad.yaml:1:11: cluster.nodez: unknown key"),
@@ -107,11 +110,14 @@ def test_bad_usage_exits_with_2_and_no_traceback(tmp_path: Path) -> None:
         (["run"], "FILE"),
         (["list", "--dir", str(tmp_path / "none")], "is not a directory"),
     ):
-        done = qcore(*arguments)
-        assert done.returncode == 2, (arguments, done.stderr)
-        assert done.stdout == ""
-        assert says in done.stderr
-        assert "Traceback" not in done.stderr
+        monkeypatch.setattr(sys, "argv", ["qcore", "sim", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert ended.value.code == 2, (arguments, printed.err)
+        assert printed.out == ""
+        assert says in printed.err
+        assert "Traceback" not in printed.err
 
 
 def test_names_and_the_list_work_from_any_directory(tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def test_a_script_works_without_asyncio(tmp_path: Path) -> None:
             return client.read(root, "Count")
 
         assert asyncio.run(in_a_running_loop()) == 5
+        with client.watch(entity=root, field_type="Count") as changes:
+            client.write(root, "Count", 6)
+            client.write(root, "Count", 5)
+            seen = []
+            for change in changes:
+                seen.append(change.current_value)
+                if len(seen) == 2:
+                    break
+            assert seen == [6, 5]
+            assert changes.position is not None
         found: list[object] = []
         threads = [
             threading.Thread(target=lambda: found.append(client.read(root, "Count")))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import CHECKOUT
+from tests.client.test_sync_client import node
 from tests.documents import blocks
-from tests.node.test_node import running
 
 PAGE = CHECKOUT / "docs/how-to/client.md"
 
@@ -31,11 +31,8 @@ async def run_session(address: str) -> None:
 
 
 def test_the_page_runs_as_a_session(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async def scenario() -> None:
-        async with running(tmp_path) as world:
-            await run_session(world.address)
-
-    asyncio.run(scenario())
+    with node(tmp_path) as address:
+        asyncio.run(run_session(address))
     printed = capsys.readouterr().out
     assert "KindMismatch" in printed
     assert "Leader" in printed

@@ -71,11 +71,11 @@ class Browser:
         wait_for(lambda: file.exists() and "\n" in file.read_text(), 30, "the browser to start")
         port = file.read_text().split()[0]
 
-        def page() -> str | None:
+        def page() -> str:
             with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
                 targets = json.load(answer)
-            pages = (each for each in targets if each["type"] == "page")
-            return next((str(each["webSocketDebuggerUrl"]) for each in pages), None)
+            found = [each for each in targets if each["type"] == "page"]
+            return str(found[0]["webSocketDebuggerUrl"]) if found else ""
 
         return wait_for(page, 30, "the browser's page")
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qcore.cli.clients.connection import with_client
 from qcore.cli.cluster.health import hash_, health
 from qcore.cli.cluster.node_list import parse_nodes
 from qcore.cli.cluster.node_metrics import MetricsOrError, metrics_of_all
-from qcore.cli.connection import with_client
 from qcore.cli.exits import ExitCode, ResultNotShown
 from qcore.cli.next_steps import error_text
 from qcore.cli.options import (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qcore.cli.clients.connection import with_client
 from qcore.cli.cluster.node_list import parse_nodes
-from qcore.cli.connection import with_client
 from qcore.cli.exits import ResultNotShown
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,

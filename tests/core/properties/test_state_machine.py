@@ -319,7 +319,7 @@ class RaftMachineWithoutFreshness(RaftMachine):
 
 
 QUICK = settings(
-    max_examples=150,
+    max_examples=60,
     stateful_step_count=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

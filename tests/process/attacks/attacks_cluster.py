@@ -45,7 +45,7 @@ def large_reads_by_the_hundred(context: AttackContext) -> None:
     entity = _large_entity(context, "x" * 900_000)
     one = update(*[read(entity, "Text")] * 7)
     for consistency in _CONSISTENCIES:
-        _flood(context, _frame([one] * context.scale(40, 400), consistency=consistency))
+        _flood(context, _frame([one] * context.scale(15, 400), consistency=consistency))
 
 
 def large_reads_taken_by_the_client(context: AttackContext) -> None:

@@ -117,7 +117,7 @@ def many_children(context: AttackContext) -> None:
 
 def adds_that_double(context: AttackContext) -> None:
     """Thousands of `Add` of a large default in one small request, for each kind that supports `Add`."""
-    ids = [{"typ": "", "id": number} for number in range(context.scale(10_000, 30_000))]
+    ids = [{"typ": "", "id": number} for number in range(context.scale(4_000, 30_000))]
     kinds: dict[str, object] = {"String": "x" * 900_000, "Blob": [1] * 400_000, "EntityList": ids}
     for kind, default in kinds.items():
         context.perform(set_schema(f"Add{kind}", field(kind, "Sum", default)))
@@ -137,10 +137,8 @@ def null_writes_of_a_large_default(context: AttackContext) -> None:
 
 def lists_of_children_that_clients_write(context: AttackContext) -> None:
     """Lists as large as a command: of one id, of many, of an ancestor; added, subtracted, and as a default."""
-    many: list[Json] = [
-        {"typ": "", "id": number} for number in range(context.scale(10_000, 40_000))
-    ]
-    same: list[Json] = [{"typ": "", "id": 1}] * context.scale(10_000, 50_000)
+    many: list[Json] = [{"typ": "", "id": number} for number in range(context.scale(4_000, 40_000))]
+    same: list[Json] = [{"typ": "", "id": 1}] * context.scale(4_000, 50_000)
     context.perform(set_schema("List", field("EntityList", "Children", [])))
     context.perform(set_schema("Listed", field("EntityList", "Children", many)))
     one, other = context.create("List"), context.create("Listed")
