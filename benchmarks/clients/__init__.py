@@ -1,1 +1,1 @@
-"""Benchmarks of watches."""
+"""Benchmarks of the clients of one node: connections and watches."""
