@@ -60,6 +60,7 @@ def test_the_example_client_moves_money(ready_cluster: ProcessCluster) -> None:
     shown = example_output("client.py", *ready_cluster.endpoints)
     assert "ada has 70" in shown
     assert "grace has 30" in shown
+    assert "grace had 0 and now has 30" in shown
 
 
 def test_the_example_client_shows_errors_without_a_traceback(
