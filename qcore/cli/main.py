@@ -38,6 +38,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     ),
     "schema": ("qcore.cli.store.schema", "Show and set the types of entities."),
     "log": ("qcore.cli.log.log", "Show what is in a node's log and snapshot."),
+    "watch": ("qcore.cli.store.watch", "Print the changes of a field as they happen."),
     "shell": ("qcore.cli.shell.shell", "Run commands at a prompt, over one connection."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),

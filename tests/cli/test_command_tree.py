@@ -41,6 +41,7 @@ ARGUMENTS = {
     "schema get": ["User"],
     "schema set": [str(CHECKOUT / "examples" / "topology.yaml")],
     "load": [str(CHECKOUT / "examples" / "topology.yaml")],
+    "watch": ["--type", "User", "Email"],
     "member add": ["4=127.0.0.1:1"],
     "member demote": ["1"],
     "member promote": ["1"],

@@ -16,7 +16,7 @@ from qcore.cli.options import (
     TimeoutOption,
 )
 from qcore.cli.output import Row, show, table
-from qcore.cli.store.entity_names import (
+from qcore.cli.store.access.entity_names import (
     Types,
     current_names,
     find_entity_or_top,

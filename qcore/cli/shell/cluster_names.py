@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from qcore.cli.clients.shared_clients import ClientKind, SharedClients
 from qcore.cli.options import DEFAULT_ENDPOINT, split_endpoints
-from qcore.cli.store.entity_names import Types, find_entity, read_column
+from qcore.cli.store.access.entity_names import Types, find_entity, read_column
 from qcore.client import Client, EntityId
 from qcore.errors import QcoreError
 from qcore.machines.entity.state.entity_schema import FieldSchema

@@ -17,7 +17,7 @@ from qcore.cli.shell.builtin_commands import NOT_HERE, SHORT_FORMS, builtins
 from qcore.cli.shell.cluster_names import ClusterNames
 from qcore.cli.shell.line_runner import BUILT_IN, expanded
 from qcore.cli.shell.shell_words import split_partial
-from qcore.cli.store.entity_names import current_names, is_id, join_path, split_path
+from qcore.cli.store.access.entity_names import current_names, is_id, join_path, split_path
 from qcore.errors import ConfigError
 
 #: Arguments that name an entity, by their names in the commands.

@@ -17,7 +17,7 @@ from qcore.cli.exits import ExitCode
 from qcore.cli.shell.completion import ShellCompleter
 from qcore.cli.shell.line_runner import run_line
 from qcore.cli.shell.shell_words import is_whole
-from qcore.cli.store.entity_names import current_names, join_path
+from qcore.cli.store.access.entity_names import current_names, join_path
 from qcore.display import printable
 
 

@@ -52,7 +52,7 @@ def _run(commands: Iterable[str] | None) -> int:
     from qcore.cli.clients.connection import shared_clients
     from qcore.cli.shell.builtin_commands import Leave
     from qcore.cli.shell.line_runner import run_script
-    from qcore.cli.store.entity_names import set_current
+    from qcore.cli.store.access.entity_names import set_current
 
     with shared_clients() as clients:
         try:

@@ -104,6 +104,17 @@ def test_tab_completes_commands_paths_fields_and_values(terminal: Terminal) -> N
     terminal.run("get Lobb\t", "", "/Root/Building")
 
 
+def test_ctrl_c_ends_a_watch_and_not_the_shell(terminal: Terminal, loaded: Command) -> None:
+    terminal.child.send("watch Root/Users/Ada Logins -o csv\r")
+    terminal.child.expect("index,sequence.*value")
+    assert loaded("entity", "set", "Root/Users/Ada", "Logins=77").code == 0
+    terminal.child.expect("Logins,0,77")
+    terminal.child.sendintr()
+    terminal.child.expect("to continue: --after")
+    terminal.prompt()
+    terminal.run("get Root/Users/Ada Logins", "77")
+
+
 def test_a_table_fits_the_terminal(terminal: Terminal) -> None:
     terminal.run(f"set Root/Users/Ada Email={'x' * 200}", "WRITE TIME")
     terminal.child.send("get Root/Users/Ada Email\r")
