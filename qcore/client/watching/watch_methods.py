@@ -86,7 +86,7 @@ class WatchMethods(ClientMethods):
 
         The changes come in the order of the log, each once, also if connections and nodes are lost meanwhile: see
         `qcore.client.Watch`. Any node may serve a watch. A node that stops without closing its connections is noticed
-        after about 10 s.
+        after 10 to 15 s.
 
         Args:
             entity: the entity.
