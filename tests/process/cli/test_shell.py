@@ -8,11 +8,13 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
 
 from qcore.cli.exits import ExitCode
+from qcore.client import Client
 from qcore.processes import ProcessCluster
 from tests.checkout import CHECKOUT
 from tests.process.cli.conftest import Command
@@ -152,3 +154,21 @@ def test_commands_of_options_and_scripts_end_at_the_first_error(loaded: Command)
     assert loaded("shell", "--eval", "nonsense").code == ExitCode.USAGE
     assert loaded("shell", "--eval", "shell").code == ExitCode.USAGE
     assert "Short forms of" in loaded("shell", "--eval", "help").stdout
+
+
+def test_all_commands_of_a_shell_use_one_client(
+    loaded: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Client] = []
+
+    class Counted(Client):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr("qcore.client.client.Client", Counted)
+    script = "tree\nset Root/Users/Ada Logins=1\ncd Root\nls\nschema list\nfind User --paths\n"
+    assert loaded("shell", stdin=script).code == 0
+    assert len(made) == 1
+    assert loaded("entity", "tree").code == 0
+    assert len(made) == 2, "outside of the shell each command has a client"
