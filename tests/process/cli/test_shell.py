@@ -172,3 +172,12 @@ def test_all_commands_of_a_shell_use_one_client(
     assert len(made) == 1
     assert loaded("entity", "tree").code == 0
     assert len(made) == 2, "outside of the shell each command has a client"
+
+
+def test_delete_asks_on_a_terminal(terminal: Terminal, loaded: Command) -> None:
+    for answer, remains in (("n", True), ("y", False)):
+        terminal.child.send("delete Root/Users\r")
+        terminal.child.expect("and the 3 below it\\?")
+        terminal.child.send(f"{answer}\r")
+        terminal.prompt()
+        assert (loaded("entity", "get", "Root/Users").code == 0) is remains
