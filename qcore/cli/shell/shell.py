@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,13 +40,28 @@ def shell(
     one command on each line; the first error ends it, with its exit code.
     """
     split_endpoints(endpoints)
-    # The commands take both from here, unless they have the option.
-    os.environ["QCORE_ENDPOINTS"] = endpoints
+    variables = {"QCORE_ENDPOINTS": endpoints}
     source = ctx.get_parameter_source("timeout")
     if source is not None and source.name == "COMMANDLINE":
-        os.environ["QCORE_TIMEOUT"] = str(timeout)
-    code = _run(commands)
+        variables["QCORE_TIMEOUT"] = str(timeout)
+    with _variables(variables):
+        code = _run(commands)
     raise typer.Exit(code)
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the environment for a while: the commands take their defaults from there."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _run(commands: Iterable[str] | None) -> int:

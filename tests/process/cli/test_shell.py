@@ -150,6 +150,9 @@ def test_commands_of_options_and_scripts_end_at_the_first_error(loaded: Command)
     ran = loaded("shell", stdin=script)
     assert ran.code == 0, ran
     assert '"value": "a\\nb"' in ran.stdout.splitlines()[-1]
+    assert "QCORE_TIMEOUT" not in os.environ
+    assert loaded("shell", "--timeout", "7", "--eval", "get Root").code == 0
+    assert "QCORE_TIMEOUT" not in os.environ, "the defaults of the shell end with it"
     assert loaded("shell", "--eval", "get 'a").code == ExitCode.USAGE
     assert loaded("shell", "--eval", "nonsense").code == ExitCode.USAGE
     assert loaded("shell", "--eval", "shell").code == ExitCode.USAGE
