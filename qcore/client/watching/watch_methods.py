@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal, TypeAlias, overload
 
@@ -142,6 +142,15 @@ class WatchMethods(ClientMethods):
             position,
             timeout_s,
         )
+
+    async def get_notification_configs(self) -> list[tuple[str, Mapping[str, JsonValue]]]:
+        """Token and configuration of each open watch of the entity store, as the nodes report them.
+
+        Raises:
+            TransportError: the connection to a node that serves a watch ended.
+            OutcomeUnknown: such a node did not answer in time.
+        """
+        return await self._registrar.configurations()
 
 
 def _position(after: Position) -> WatchPosition:

@@ -75,6 +75,13 @@ def test_watches_at_a_running_cluster(shared_cluster: ProcessCluster) -> None:
     async def typed_changes(client: Client, user: EntityId) -> None:
         paths = ["Name", "Manager->Name"]
         async with client.watch(entity=user, field_type="Age", context=paths) as changes:
+            ((_, config),) = await client.get_notification_configs()
+            assert config["EntityId"] == {
+                "entity_id": user._asdict(),
+                "field_type": "Age",
+                "trigger_on_change": False,
+                "context": paths,
+            }
             assert changes.position is not None
             begun = changes.position
             await write_ages(client, user, 20, 20, 21)
