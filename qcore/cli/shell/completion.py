@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -63,6 +64,9 @@ class ShellCompleter(Completer):
         given = list(_arguments(rest, options))
         if before in options and not _is_flag(options[before]):
             return self._option_values(before, given, last)
+        for option, value in pairwise(rest):
+            if option in _TYPE_OPTIONS:  # a watch of a type has no entity, only a field
+                return self.names.fields(value) if not given else ()
         return self._argument_values(command, given, last)
 
     def _option_values(self, option: str, given: Sequence[str], last: str) -> Iterable[str]:
