@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Show and change the members of a cluster."
 )
 
-IdsArgument = Annotated[list[int], typer.Argument(metavar="ID...", min=1, help="Node ids.")]
+IdsArgument = Annotated[list[int], typer.Argument(metavar="ID", min=1, help="Node ids.")]
 
 
 @dataclass(slots=True, frozen=True)

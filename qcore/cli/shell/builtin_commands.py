@@ -48,7 +48,7 @@ SHORT_FORMS: Final = (
 NOT_HERE: Final = ("shell",)
 
 PlaceArgument = Annotated[
-    str, typer.Argument(metavar="[ENTITY]", help="An id or a path; .. is the parent.")
+    str, typer.Argument(metavar="ENTITY", help="An id or a path; .. is the parent.")
 ]
 
 

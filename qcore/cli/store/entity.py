@@ -36,7 +36,7 @@ app.command()(tree)
 AssignmentsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[FIELD=VALUE]...",
+        metavar="FIELD=VALUE",
         help="VALUE is a text of the field's kind: a number, true, the name of a choice, 2026-01-31T12:00:00Z, an "
         "entity, entities separated by commas, or base64 or @FILE. Nothing is an empty text, list or reference.",
     ),
@@ -49,7 +49,7 @@ def get(
     fields: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FIELD]...",
+            metavar="FIELD",
             help="Fields, or paths such as Parent->Name. Default: all fields.",
         ),
     ] = None,

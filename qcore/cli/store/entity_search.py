@@ -137,7 +137,7 @@ async def _with_fields(
 def tree(
     entity: Annotated[
         str,
-        typer.Argument(metavar="[ENTITY]", help="An id or a path. Default: the whole tree."),
+        typer.Argument(metavar="ENTITY", help="An id or a path. Default: the whole tree."),
     ] = ".",
     depth: Annotated[
         int | None,

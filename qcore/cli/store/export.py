@@ -22,7 +22,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def export(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="The file to write; - for standard output.")
+        str, typer.Argument(metavar="FILE", help="The file to write; - for standard output.")
     ] = "-",
     force: Annotated[
         bool, typer.Option("--force", envvar="QCORE_FORCE", help="Replace FILE if it exists.")

@@ -36,10 +36,10 @@ _TOPIC_COLUMNS = ("index", "sequence", "change")
 def watch(
     entity: Annotated[
         str | None,
-        typer.Argument(metavar="[ENTITY]", help="An id or a path. Leave it out with --type."),
+        typer.Argument(metavar="ENTITY", help="An id or a path. Leave it out with --type."),
     ] = None,
     field: Annotated[
-        str | None, typer.Argument(metavar="[FIELD]", help="The field to watch, a name.")
+        str | None, typer.Argument(metavar="FIELD", help="The field to watch, a name.")
     ] = None,
     entity_type: Annotated[
         str | None,
