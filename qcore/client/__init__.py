@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         WritableValue,
         parse_id,
     )
+    from qcore.client.methods.call_options import Consistency, ReadOptions, WriteOptions
     from qcore.client.methods.entity_methods import BulkResult, EntityPage
     from qcore.client.methods.field_requests import (
         BulkRequest,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         RenameEntity,
         WriteField,
     )
-    from qcore.client.methods.method_base import Consistency, ReadOptions, WriteOptions
     from qcore.client.methods.schema_methods import TypePage
     from qcore.client.sessions.session import ClientSession
     from qcore.client.snapshot_download import save_snapshot
@@ -63,7 +63,7 @@ else:
                 "RenameEntity",
                 "WriteField",
             ),
-            "qcore.client.methods.method_base": ("Consistency", "ReadOptions", "WriteOptions"),
+            "qcore.client.methods.call_options": ("Consistency", "ReadOptions", "WriteOptions"),
             "qcore.client.methods.schema_methods": ("TypePage",),
             "qcore.client.sessions.session": ("ClientSession",),
             "qcore.client.snapshot_download": ("save_snapshot",),

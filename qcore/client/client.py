@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from qcore.client.methods.call_options import check_timeout
 from qcore.client.methods.cluster_methods import ClusterMethods
 from qcore.client.methods.entity_methods import EntityMethods
 from qcore.client.methods.machine_methods import MachineMethods
@@ -69,6 +70,8 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
         exactly_once: bool = True,
         admin: bool = False,
     ) -> None:
+        for name, seconds in (("timeout_s", timeout_s), ("attempt_timeout_s", attempt_timeout_s)):
+            check_timeout(seconds, name)
         sender = RequestSender(endpoints, timeout_s, attempt_timeout_s, silent_after_s, admin=admin)
         super().__init__(sender, timeout_s, attempt_timeout_s, exactly_once=exactly_once)
 
@@ -84,9 +87,12 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
         await self.close()
 
     async def close(self) -> None:
-        """Close the client's sessions and every connection; requests in progress fail, and watches end."""
+        """Close the client's sessions and every connection; requests in progress fail, and watches end.
+
+        The client accepts no other requests.
+        """
         self._sender.event_loop.enter()
         await self._registrar.close()
         if self._pool is not None:
             await self._pool.close(_CLOSE_SESSIONS_S)
-        await self._sender.endpoints.close()
+        await self._sender.close()

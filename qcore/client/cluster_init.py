@@ -10,7 +10,15 @@ from typing import Final
 
 from qcore.client.errors import decode_error
 from qcore.client.request_sender import MIN_ATTEMPT_S, Json, SendOnce
-from qcore.errors import ChangeRefused, ConnectionLost, ErrorReply, OutcomeUnknown, TransportError
+from qcore.display import truncate
+from qcore.errors import (
+    ChangeRefused,
+    ConfigError,
+    ConnectionLost,
+    ErrorReply,
+    OutcomeUnknown,
+    TransportError,
+)
 from qcore.transport.address import Address
 
 #: The pause before the node is dialled again, seconds.
@@ -30,7 +38,7 @@ async def initialise(
     timeout_s: float,
 ) -> None:
     """Begin a cluster of these nodes. See `Client.init`."""
-    fields: dict[str, Json] = {"nodes": [[node_id, address] for node_id, address in nodes]}
+    fields: dict[str, Json] = {"nodes": [_pair(node) for node in nodes]}
     if token is not None:
         fields["token"] = token
     deadline = time.monotonic() + timeout_s
@@ -65,3 +73,12 @@ async def initialise(
                 error.detail(),
             ) from None
         await asyncio.sleep(pause_s)
+
+
+def _pair(node: object) -> list[int | str]:
+    match node:
+        case (int(node_id), str(address)):
+            return [node_id, address]
+    raise ConfigError(
+        f"nodes: {truncate(repr(node))} is not a pair: give the id and host:port of each node, (1, '127.0.0.1:8080')"
+    )

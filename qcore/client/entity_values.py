@@ -15,6 +15,8 @@ the wire, such as `{"Choice": 2}`, can be written as it is.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,10 +26,10 @@ from typing import Final, Self, TypeAlias, cast
 from pydantic import JsonValue
 
 from qcore.display import truncate
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, KindMismatch
 from qcore.machines.entity.state.entity_id import EntityId
 
-_NANOS_PER_SECOND: Final = 1_000_000_000
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -113,6 +115,9 @@ class Entity:
     entity_id: EntityId
     fields: Mapping[str, Field]
 
+    def __hash__(self) -> int:
+        return hash(self.entity_id)
+
     def __getitem__(self, field_type: str) -> Value:
         """The value of a field."""
         return self.fields[field_type].value
@@ -171,7 +176,7 @@ def encode_value(value: WritableValue) -> dict[str, JsonValue] | None:
     """The tagged value of the wire; None for `DEFAULT`.
 
     Raises:
-        ConfigError: no kind of field has values of this class.
+        ConfigError: no kind of field has such values.
     """
     match value:
         case None:
@@ -183,8 +188,14 @@ def encode_value(value: WritableValue) -> dict[str, JsonValue] | None:
         case bool():
             return {"Bool": value}
         case int():
+            if not INT_MIN <= value <= INT_MAX:
+                raise ConfigError(
+                    f"{truncate(str(value))} does not fit into an Int, which has 64 bits"
+                )
             return {"Int": value}
         case float():
+            if not math.isfinite(value):
+                raise ConfigError(f"a Float cannot be {value}: it must be finite")
             return {"Float": value}
         case bytes() | bytearray():
             return {"Blob": cast("list[JsonValue]", list(value))}
@@ -261,3 +272,25 @@ def decode_field(json: Mapping[str, JsonValue]) -> Field:
         decode_time(json["write_time"]),
         decode_optional_id(json["writer_id"]),
     )
+
+
+#: What to write to a field of each kind, for the error of a value of another kind.
+_WRITE_INSTEAD: Final = {
+    "Blob": "write bytes",
+    "Bool": "write True or False",
+    "Choice": "write Choice(index)",
+    "EntityList": "write a list of ids",
+    "EntityReference": 'write an EntityId, an Entity or None; parse_id("User$7") makes an id of a text',
+    "Float": "write a float, such as 1.0",
+    "Int": "write an int",
+    "String": "write a str",
+    "Timestamp": "write a Timestamp, or a datetime with a time zone",
+}
+_KIND_OF_FIELD: Final = re.compile(r" holds (\w+), the value is ")
+
+
+def advise(error: KindMismatch) -> KindMismatch:
+    """The error of a write, with the Python value that the field takes in its text."""
+    found = _KIND_OF_FIELD.search(str(error))
+    advice = _WRITE_INSTEAD.get(found[1]) if found else None
+    return error if advice is None else KindMismatch(f"{error}: {advice}")

@@ -14,6 +14,7 @@ from qcore.client.errors import retry_delay
 from qcore.client.event_loop import EventLoopUse
 from qcore.errors import (
     ChangeRefused,
+    ConfigError,
     ErrorReply,
     NotLeader,
     OutcomeUnknown,
@@ -87,6 +88,21 @@ class RequestSender:
         self._last_failure: tuple[type[QcoreError], str] | None = None
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
+        self._closed = False
+
+    async def close(self) -> None:
+        """Close every connection. Requests in progress fail, and no others are accepted."""
+        self._closed = True
+        await self.endpoints.close()
+
+    def check_open(self) -> None:
+        """Reject a request after `close`.
+
+        Raises:
+            ConfigError: the client is closed.
+        """
+        if self._closed:
+            raise ConfigError("this client is closed: make another one")
 
     def _new_loop(self) -> None:
         self._limit = ConcurrencyLimit()
@@ -99,6 +115,7 @@ class RequestSender:
         repeatable: bool = False,
         any_node: bool = False,
         timeout_s: float | None = None,
+        began: float | None = None,
     ) -> _T:
         """Send to one node after the other, until one answers or rejects the request for a reason that does not pass.
 
@@ -108,11 +125,13 @@ class RequestSender:
             repeatable: whether to continue after an unknown outcome, because a repetition cannot apply the request
                 twice.
             timeout_s: how long the request may take, with all its retries; None for the sender's timeout.
+            began: when the operation began, by `now`; None if it begins here.
         """
         self.event_loop.enter()
         limit = self._any_node_limit if any_node else self._limit
-        began = limit.begin()
-        deadline = began + (self._timeout_s if timeout_s is None else timeout_s)
+        now = limit.begin()
+        began = now if began is None else began
+        deadline = now + (self._timeout_s if timeout_s is None else timeout_s)
         pause = _BACKOFF_FIRST_S
         unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
         answered: QcoreError | None = None
@@ -120,6 +139,9 @@ class RequestSender:
         has_slot = False
         try:
             while True:
+                if self._closed and unknown is not None:
+                    raise unknown
+                self.check_open()
                 if not has_slot:
                     has_slot = await limit.acquire(deadline, again=last is not None)
                     if not has_slot:
@@ -163,6 +185,20 @@ class RequestSender:
                 limit.release()
             limit.end()
 
+    # -- the clock of the timeouts (`Clock` of the session pool) -------------------------------------
+
+    def begin(self) -> float:
+        """See `ConcurrencyLimit.begin`."""
+        return self._limit.begin()
+
+    def now(self) -> float:
+        """See `ConcurrencyLimit.now`."""
+        return self._limit.now()
+
+    def end(self) -> None:
+        """See `ConcurrencyLimit.end`."""
+        self._limit.end()
+
     def not_sent(self) -> QcoreError:
         """The error of a request that was never sent."""
         why = "too many requests of this client are in progress: this one was never sent"
@@ -194,6 +230,7 @@ class RequestSender:
             OutcomeUnknown: the node did not answer.
             RemoteProtocolError: the node rejected the message as malformed.
         """
+        self.check_open()
         self.event_loop.enter()
         limit, endpoints = self._limit, self.endpoints
         deadline = limit.begin() + left_s

@@ -113,7 +113,6 @@ def test_two_running_loops_need_two_clients(address: str) -> None:
         await client.get_metrics()
         ready.set()
         await asyncio.get_running_loop().run_in_executor(None, done.wait)
-        await client.close()
 
     thread = threading.Thread(target=asyncio.run, args=(hold(),))
     thread.start()

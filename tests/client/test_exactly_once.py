@@ -13,6 +13,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.client.client import Client
 from qcore.client.sessions.session import WINDOW
+from qcore.client.sessions.session_pool import Place, SessionPool
 from qcore.errors import (
     DeadlineExceeded,
     NotLeader,
@@ -169,6 +170,34 @@ def test_many_writes_share_few_sessions() -> None:
         assert 2 <= server.opened <= 5
         assert len(server.applied) == 5 * WINDOW
         assert all(use["sequence"] - use["acknowledged"] <= 256 for use in server.seen)
+
+    asyncio.run(scenario())
+
+
+def test_writes_wait_for_their_sessions_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is woken once. A session that opens must not wake thousands of writes for a few hundred places."""
+    asked = 0
+    place_of = SessionPool._place
+
+    def counting(pool: SessionPool) -> Place | None:
+        nonlocal asked
+        asked += 1
+        return place_of(pool)
+
+    monkeypatch.setattr(SessionPool, "_place", counting)
+
+    async def scenario() -> None:
+        server = SessionServer()
+        order: list[int] = []
+
+        async def one(number: int) -> None:
+            await delete(client)
+            order.append(number)
+
+        async with serving(server, timeout_s=60) as client:
+            await asyncio.gather(*(one(number) for number in range(20 * WINDOW)))
+        assert order == sorted(order)
+        assert asked < 2.2 * 20 * WINDOW
 
     asyncio.run(scenario())
 

@@ -29,8 +29,9 @@ with SyncClient([ADDRESS]) as sync:
     print(sync.read(item, "Count"))
 ===
 await changes.close()
+name = await client.read(item, "Name")
 await client.close()
-await client.read(item, "Name")
+name
 """
 
 
@@ -49,4 +50,4 @@ def test_cells_share_one_client(tmp_path: Path) -> None:
             env=environment
         )
     assert texts(notebook).split() == ["7", "7"]
-    assert notebook.cells[-1].outputs[0]["data"]["text/plain"] == "'x'", "it connects again"
+    assert notebook.cells[-1].outputs[0]["data"]["text/plain"] == "'x'"

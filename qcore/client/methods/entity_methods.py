@@ -12,11 +12,13 @@ from qcore.client.entity_values import (
     Field,
     Value,
     WritableValue,
+    advise,
     decode_field,
     decode_id,
     encode_id,
     encode_optional_id,
 )
+from qcore.client.methods.call_options import ReadOptions, WriteOptions
 from qcore.client.methods.field_requests import (
     AdjustBehavior,
     BulkRequest,
@@ -24,14 +26,12 @@ from qcore.client.methods.field_requests import (
     PushCondition,
     ReadField,
     WriteField,
+    encode_requests,
 )
-from qcore.client.methods.method_base import (
-    ClientMethods,
-    ReadOptions,
-    WriteOptions,
-    nothing,
-)
+from qcore.client.methods.method_base import ClientMethods, nothing
 from qcore.client.request_sender import Json
+from qcore.display import truncate
+from qcore.errors import ConfigError, KindMismatch
 from qcore.machines.entity.state.entity_id import EntityId
 
 #: How many items the iterators fetch at a time.
@@ -163,8 +163,11 @@ class EntityMethods(ClientMethods):
         """
         if all(isinstance(request, ReadField) for request in requests):
             return await self._read_together(requests, {"timeout_s": options.get("timeout_s")})
-        fields = {"requests": [request.encode() for request in requests]}
-        return await self._write("StorePerform", fields, _fields, options)
+        fields = {"requests": encode_requests(requests, only_fields=True)}
+        try:
+            return await self._write("StorePerform", fields, _fields, options)
+        except KindMismatch as error:
+            raise advise(error) from None
 
     async def read_fields(
         self, requests: Sequence[ReadField], **options: Unpack[ReadOptions]
@@ -175,7 +178,7 @@ class EntityMethods(ClientMethods):
     async def _read_together(
         self, requests: Sequence[FieldRequest], options: ReadOptions
     ) -> list[Field]:
-        fields = {"requests": [request.encode() for request in requests]}
+        fields = {"requests": encode_requests(requests, only_fields=True)}
         return await self._read("StorePerform", fields, _fields, options)
 
     async def bulk(
@@ -190,8 +193,11 @@ class EntityMethods(ClientMethods):
             StoreError: a request failed, and nothing took effect; the text names its place. Or the list is too long:
                 it holds up to 4,000 creates.
         """
-        fields = {"requests": [request.encode() for request in requests]}
-        return await self._write("StoreBulk", fields, _bulk_results, options)
+        fields = {"requests": encode_requests(requests)}
+        try:
+            return await self._write("StoreBulk", fields, _bulk_results, options)
+        except KindMismatch as error:
+            raise advise(error) from None
 
     async def rename_entity(
         self, entity: EntityLike, name: str, **options: Unpack[WriteOptions]
@@ -219,6 +225,10 @@ class EntityMethods(ClientMethods):
         Raises:
             StoreError: no entity has this path.
         """
+        if not isinstance(path, Sequence):
+            raise ConfigError(
+                f"path: {truncate(repr(path))} is not a path: give a text such as Root/Users, or a list of names"
+            )
         fields = {"path": path if isinstance(path, str) else list(path)}
         return await self._read("StoreFindByPath", fields, decode_id, options)
 

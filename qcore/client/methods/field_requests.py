@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast, get_args
 
 from pydantic import JsonValue
 
@@ -20,6 +20,8 @@ from qcore.client.entity_values import (
     encode_optional_id,
     encode_value,
 )
+from qcore.display import truncate
+from qcore.errors import ConfigError
 
 PushCondition: TypeAlias = Literal["Always", "Changes"]
 AdjustBehavior: TypeAlias = Literal["Set", "Add", "Subtract"]
@@ -151,6 +153,24 @@ FieldRequest: TypeAlias = ReadField | WriteField
 BulkRequest: TypeAlias = (
     CreateEntity | DeleteEntity | RenameEntity | MoveEntity | ReadField | WriteField
 )
+
+
+def encode_requests(
+    requests: Sequence[BulkRequest], *, only_fields: bool = False
+) -> list[dict[str, JsonValue]]:
+    """The wire form of requests; with `only_fields`, only reads and writes are allowed.
+
+    Raises:
+        ConfigError: an item is no request, or an entity or value is not valid.
+    """
+    allowed = FieldRequest if only_fields else BulkRequest
+    encoded: list[dict[str, JsonValue]] = []
+    for request in requests:
+        if not isinstance(request, allowed):
+            names = ", ".join(each.__name__ for each in get_args(allowed))
+            raise ConfigError(f"{truncate(repr(request))} is not a request: give one of {names}")
+        encoded.append(request.encode())
+    return encoded
 
 
 def _target(entity: EntityLike | Created) -> dict[str, JsonValue]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from qcore.client.methods.method_base import ClientMethods, Consistency
+from qcore.client.methods.call_options import Consistency
+from qcore.client.methods.method_base import ClientMethods
 from qcore.client.request_sender import Json
 from qcore.client.sessions.session import ClientSession
+from qcore.display import truncate
 from qcore.errors import ConfigError
 
 
@@ -39,6 +41,10 @@ class MachineMethods(ClientMethods):
             StoreError: the state machine rejects the query.
             QcoreError: every attempt was rejected until the timeout; the command had no effect.
         """
+        if not isinstance(command, str):
+            raise ConfigError(
+                f"command: {truncate(repr(command))} is not a text: encode it in the format of the state machine"
+            )
         if read:
             if session is not None:
                 raise ConfigError("session: a query changes nothing, so it needs no session")

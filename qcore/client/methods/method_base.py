@@ -3,51 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Final, TypeVar
 
 from qcore.client.attempts import try_perform, try_session_request, try_store
 from qcore.client.errors import decode_error
+from qcore.client.methods.call_options import (
+    Consistency,
+    ReadOptions,
+    WriteOptions,
+    check_options,
+    check_timeout,
+    encode_consistency,
+    is_stale,
+)
 from qcore.client.request_sender import Json, RequestSender
 from qcore.client.sessions.session import ClientSession
 from qcore.client.sessions.session_pool import SessionPool
 from qcore.display import truncate
-from qcore.errors import ConfigError, OutcomeUnknown, RemoteProtocolError, SessionExpired
+from qcore.errors import OutcomeUnknown, RemoteProtocolError, SessionExpired
 from qcore.transport.address import Address
-from qcore.transport.perform_options import Stale
-
-#: How a read is served, as on the wire; a mapping such as `{"stale": 5000}` means `Stale(5000)`.
-Consistency: TypeAlias = (
-    Literal["linearizable", "lease", "follower"] | Stale | Mapping[Literal["stale"], int]
-)
 
 #: The lifetime of the sessions that a client opens by itself.
 _LIFETIME_MS: Final = 60_000
 
 _T = TypeVar("_T")
-
-
-class ReadOptions(TypedDict, total=False):
-    """Options of the methods that read.
-
-    Attributes:
-        consistency: how the read is served; `linearizable` by default.
-        timeout_s: how long the read may take, with all its retries; by default the client's `timeout_s`.
-    """
-
-    consistency: Consistency | None
-    timeout_s: float | None
-
-
-class WriteOptions(TypedDict, total=False):
-    """Options of the methods that write.
-
-    Attributes:
-        session: the session in which the write takes effect once. By default the client uses a session that it opened.
-        timeout_s: how long the write may take, with all its retries; by default the client's `timeout_s`.
-    """
-
-    session: ClientSession | None
-    timeout_s: float | None
 
 
 class ClientMethods:
@@ -71,7 +50,9 @@ class ClientMethods:
         self._sender = sender
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
-        self._pool = SessionPool(self._open_session, sender.not_sent) if exactly_once else None
+        self._pool = (
+            SessionPool(self._open_session, sender.not_sent, sender) if exactly_once else None
+        )
         if self._pool is not None:
             sender.event_loop.when_new(self._pool.new_loop)
 
@@ -112,7 +93,10 @@ class ClientMethods:
             )
 
         return await self._sender.send_with_retries(
-            ask, repeatable=repeatable, any_node=is_stale(consistency), timeout_s=timeout_s
+            ask,
+            repeatable=repeatable,
+            any_node=is_stale(consistency),
+            timeout_s=self._timeout(timeout_s),
         )
 
     async def open_session(self, *, lifetime_s: float = 60.0) -> ClientSession:
@@ -157,6 +141,7 @@ class ClientMethods:
         options: ReadOptions,
     ) -> _T:
         """Send a message that reads, and decode its result."""
+        check_options(options, ReadOptions)
         consistency = options.get("consistency")
         sent = dict(fields)
         if consistency is not None:
@@ -181,16 +166,17 @@ class ClientMethods:
         options: WriteOptions,
     ) -> _T:
         """Send a message that writes, and decode its result."""
+        check_options(options, WriteOptions)
         timeout_s, session = self._timeout(options.get("timeout_s")), options.get("session")
         if session is not None:
             with session.command() as use:
-                result = await self._send_write(name, fields, use, timeout_s)
+                result = await self._send_write(name, fields, use, timeout_s, None)
         elif self._pool is None:
-            result = await self._send_write(name, fields, None, timeout_s)
+            result = await self._send_write(name, fields, None, timeout_s, None)
         else:
 
-            async def send(use: Mapping[str, int], left_s: float) -> Json:
-                return await self._send_write(name, fields, use, left_s)
+            async def send(use: Mapping[str, int], left_s: float, began: float) -> Json:
+                return await self._send_write(name, fields, use, left_s, began)
 
             self._sender.event_loop.enter()
             result = await self._pool.run(send, timeout_s)
@@ -202,8 +188,11 @@ class ClientMethods:
         fields: Mapping[str, Json],
         session: Mapping[str, int] | None,
         timeout_s: float,
+        began: float | None,
     ) -> Json:
         """Send a write; in a session, repeat it until its outcome is known.
+
+        `began`: see `RequestSender.send_with_retries`.
 
         Raises:
             OutcomeUnknown: it is not known in time, or the session expired after the write was sent.
@@ -223,7 +212,7 @@ class ClientMethods:
 
         try:
             return await self._sender.send_with_retries(
-                ask, repeatable=repeatable, timeout_s=timeout_s
+                ask, repeatable=repeatable, timeout_s=timeout_s, began=began
             )
         except SessionExpired as error:
             if not may_have_arrived:
@@ -253,7 +242,7 @@ class ClientMethods:
         return performed(response)
 
     def _timeout(self, timeout_s: float | None) -> float:
-        return self._timeout_s if timeout_s is None else timeout_s
+        return self._timeout_s if timeout_s is None else check_timeout(timeout_s)
 
 
 def is_read(request: Mapping[str, Json]) -> bool:
@@ -283,30 +272,6 @@ def decode_result(name: str, result: Json, decode: Callable[[Json], _T]) -> _T:
         raise RemoteProtocolError(
             f"the response to {name} cannot be read ({type(error).__name__}: {error}): {truncate(repr(result))}"
         ) from error
-
-
-def encode_consistency(consistency: Consistency) -> Json:
-    """The wire form.
-
-    Raises:
-        ConfigError: there is no such consistency.
-    """
-    match consistency:
-        case "linearizable" | "lease" | "follower":
-            return consistency
-        case Stale(stale=milliseconds):
-            return {"stale": milliseconds}
-        case {"stale": milliseconds}:
-            return {"stale": milliseconds}
-    raise ConfigError(
-        f"consistency: {truncate(repr(consistency))} is unknown: give 'linearizable', 'lease', 'follower' or "
-        "Stale(milliseconds)"
-    )
-
-
-def is_stale(consistency: Consistency | None) -> bool:
-    """Whether any node may answer the read, without a leader."""
-    return isinstance(consistency, Stale | Mapping)
 
 
 def nothing(result: Json) -> None:

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Unpack, cast
 
+from qcore.client.methods.call_options import ReadOptions, WriteOptions
 from qcore.client.methods.entity_methods import page
-from qcore.client.methods.method_base import ClientMethods, ReadOptions, WriteOptions, nothing
+from qcore.client.methods.method_base import ClientMethods, nothing
 from qcore.client.request_sender import Json
+from qcore.display import truncate
+from qcore.errors import ConfigError
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSchemaJson
 from qcore.machines.entity.state.snapshot.store_snapshot import StoreSnapshot
 
@@ -41,7 +44,7 @@ class SchemaMethods(ClientMethods):
         Raises:
             StoreError: the schema is invalid, or gives a field of existing entities another kind.
         """
-        await self._write("StoreSetEntitySchema", {"schema": dict(schema)}, nothing, options)
+        await self._write("StoreSetEntitySchema", {"schema": _mapping(schema)}, nothing, options)
 
     async def get_schema(
         self, entity_type: str, *, complete: bool = False, **options: Unpack[ReadOptions]
@@ -64,7 +67,7 @@ class SchemaMethods(ClientMethods):
         **options: Unpack[WriteOptions],
     ) -> None:
         """Add a field to a type, or replace the field's schema."""
-        fields = {"entity_type": entity_type, "field_type": field_type, "schema": dict(schema)}
+        fields = {"entity_type": entity_type, "field_type": field_type, "schema": _mapping(schema)}
         await self._write("StoreSetFieldSchema", fields, nothing, options)
 
     async def get_field_schema(
@@ -112,7 +115,20 @@ class SchemaMethods(ClientMethods):
         Raises:
             StoreError: the snapshot is invalid, and the state is as before.
         """
-        await self._write("StoreRestoreSnapshot", {"snapshot": dict(snapshot)}, nothing, options)
+        await self._write(
+            "StoreRestoreSnapshot", {"snapshot": _mapping(snapshot)}, nothing, options
+        )
+
+
+def _mapping(value: Mapping[str, Json]) -> dict[str, Json]:
+    """A copy of a mapping.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{truncate(repr(value))} is not a mapping: give the form of the wire")
+    return dict(value)
 
 
 def _entity_schema(result: Json) -> EntitySchemaJson | None:

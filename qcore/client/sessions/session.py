@@ -80,14 +80,23 @@ class ClientSession:
     @contextmanager
     def command(self) -> Iterator[dict[str, int]]:
         """Number a command; gives the `session` field of its message. The command ends with the block."""
+        use = self.begin()
+        try:
+            yield use
+        finally:
+            self.end(use["sequence"])
+
+    def begin(self) -> dict[str, int]:
+        """Number a command; returns the `session` field of its message. Call `end` when the command has ended."""
         self._last_sequence += 1
         sequence = self._last_sequence
         self._in_progress[sequence] = None
         acknowledged = next(iter(self._in_progress)) - 1
-        try:
-            yield {"id": self.id, "sequence": sequence, "acknowledged": acknowledged}
-        finally:
-            del self._in_progress[sequence]
+        return {"id": self.id, "sequence": sequence, "acknowledged": acknowledged}
+
+    def end(self, sequence: int) -> None:
+        """The command with this number has ended: the cluster may forget its result."""
+        del self._in_progress[sequence]
 
     async def perform(self, request: Mapping[str, Json]) -> Json:
         """Send a `Perform` request that writes; returns `PerformResponse.response`.

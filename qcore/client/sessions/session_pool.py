@@ -1,7 +1,7 @@
 """`SessionPool`: the sessions that a client opens by itself, so that each of its writes takes effect once.
 
 One session has room for `WINDOW` commands. The pool opens a session when the others have no room, and uses the oldest
-session that has room, so sessions that are no longer needed expire.
+session that has room, so sessions that are no longer needed expire. Commands without a session wait here, in order.
 """
 
 from __future__ import annotations
@@ -9,18 +9,59 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeVar
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
 
 from qcore.client.sessions.session import ClientSession
 from qcore.errors import QcoreError, SessionExpired
 
-#: The most sessions of one client.
-_MAX_SESSIONS: Final = 64
+#: The most sessions of one client. They have room for the most requests that a client keeps in progress.
+_MAX_SESSIONS: Final = 24
 
-#: How long a command waits after its timeout for the error of the attempt to open its session, seconds.
-_GRACE_S: Final = 0.25
+#: How often the deadlines of waiting commands are checked, seconds.
+_POLL_INTERVAL_S: Final = 0.02
+
+#: A command that has waited is sent only if this share of its timeout is left, at most so many seconds. With less time
+#: its outcome would often be unknown.
+_LEAST_SHARE: Final = 0.2
+_LEAST_S: Final = 1.0
 
 _T = TypeVar("_T")
+
+
+class Clock(Protocol):
+    """The clock of the client's timeouts, which hardly counts the pauses of this process."""
+
+    def begin(self) -> float:
+        """Begin an operation; returns the time, seconds."""
+        ...
+
+    def now(self) -> float:
+        """The time, seconds, while an operation is in progress."""
+        ...
+
+    def end(self) -> None:
+        """End an operation."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """A place in a session: the session, and the `session` field of the command's message."""
+
+    session: ClientSession
+    use: Mapping[str, int]
+
+    def give_back(self) -> None:
+        """The command has ended."""
+        self.session.end(self.use["sequence"])
+
+
+@dataclass(slots=True, frozen=True)
+class _Waiting:
+    place: asyncio.Future[Place]
+    deadline: float
+    least_s: float
 
 
 class SessionPool:
@@ -29,48 +70,55 @@ class SessionPool:
     Args:
         open_session: opens a session; takes the seconds left.
         not_sent: makes the error of a command that was never sent.
+        clock: for the timeouts.
     """
 
     def __init__(
         self,
         open_session: Callable[[float], Awaitable[ClientSession]],
         not_sent: Callable[[], QcoreError],
+        clock: Clock,
     ) -> None:
         self._open_session = open_session
         self._not_sent = not_sent
+        self._clock = clock
         self._sessions: list[ClientSession] = []
         self._opening: asyncio.Future[ClientSession] | None = None
-        #: The commands that wait for room.
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(
-        self, send: Callable[[Mapping[str, int], float], Awaitable[_T]], timeout_s: float
+        self, send: Callable[[Mapping[str, int], float, float], Awaitable[_T]], timeout_s: float
     ) -> _T:
         """Send a command in a session, and in another one if that session has expired before.
 
         Args:
-            send: sends the command; takes the `session` field of its message and the seconds left, and repeats the
-                command until its outcome is known. It raises `OutcomeUnknown` if it cannot know, or if the session
-                expired after the command was sent.
+            send: sends the command; takes the `session` field of its message, the seconds left, and when the operation
+                began. It repeats the command until its outcome is known, and raises `OutcomeUnknown` if it cannot know,
+                or if the session expired after the command was sent.
             timeout_s: how long all of it may take.
 
         Raises:
             OutcomeUnknown: the command may or may not have taken effect.
             QcoreError: no session could be used in time, and the command was not sent; or as `send`.
         """
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + timeout_s
-        while True:
-            session = await self._session_with_room(deadline)
-            try:
-                with session.command() as use:
-                    return await send(use, max(0.0, deadline - clock()))
-            except SessionExpired:
-                self._forget(session)
-                if clock() >= deadline:
-                    raise
-            finally:
-                self._wake()
+        clock = self._clock
+        began = clock.begin()
+        deadline = began + timeout_s
+        try:
+            while True:
+                place = self._place_in_turn() or await self._wait(deadline, timeout_s)
+                try:
+                    return await send(place.use, max(0.0, deadline - clock.now()), began)
+                except SessionExpired:
+                    self._forget(place.session)
+                    if clock.now() >= deadline:
+                        raise
+                finally:
+                    place.give_back()
+                    self._serve_waiting()
+        finally:
+            clock.end()
 
     async def close(self, timeout_s: float) -> None:
         """Close the sessions without a command in progress. What cannot be closed in this time expires."""
@@ -89,57 +137,95 @@ class SessionPool:
         """Forget what belongs to an event loop that has ended. The sessions themselves stay open."""
         self._opening = None
         self._waiting.clear()
+        self._timer = None
 
-    async def _session_with_room(self, deadline: float) -> ClientSession:
-        clock = asyncio.get_running_loop().time
-        while True:
-            for session in self._sessions:
-                if session.has_room:
-                    return session
-            left_s = deadline - clock()
-            if left_s <= 0:
-                raise self._not_sent()
-            if len(self._sessions) >= _MAX_SESSIONS:
-                await self._wait_for_room(left_s)
-                continue
-            opening = self._begin_opening(left_s)
-            # The attempt has the same timeout and ends first: its error says why.
-            await asyncio.wait([opening], timeout=left_s + _GRACE_S)
-            if not opening.done():
-                raise self._not_sent()
-            error = None if opening.cancelled() else opening.exception()
-            if error is None:
-                continue
-            # The attempt may have begun with less time than this command has.
-            may_retry = isinstance(error, QcoreError) and error.retryable
-            if not (may_retry and clock() < deadline - _GRACE_S):
-                raise error
+    # -- places --------------------------------------------------------------------------------------
 
-    def _begin_opening(self, left_s: float) -> asyncio.Future[ClientSession]:
-        """The attempt to open a session, which concurrent commands share. It goes on if they stop waiting."""
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(self._open_session(left_s))
-            self._opening.add_done_callback(self._opened)
-        return self._opening
+    def _place_in_turn(self) -> Place | None:
+        """A place, if there is one and no command waits for one."""
+        return None if self._waiting else self._place()
+
+    def _place(self) -> Place | None:
+        for session in self._sessions:
+            if session.has_room:
+                return Place(session, session.begin())
+        return None
+
+    async def _wait(self, deadline: float, timeout_s: float) -> Place:
+        """Wait for a place.
+
+        Raises:
+            QcoreError: there is none in time; the command was never sent.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(loop.create_future(), deadline, min(_LEAST_S, timeout_s * _LEAST_SHARE))
+        self._waiting.append(waiting)
+        self._open_if_needed()
+        if self._timer is None:
+            self._timer = loop.call_later(_POLL_INTERVAL_S, self._poll)
+        try:
+            return await waiting.place
+        except asyncio.CancelledError:
+            if not waiting.place.cancelled() and waiting.place.exception() is None:
+                waiting.place.result().give_back()  # it was given in this turn, too
+                self._serve_waiting()
+            raise
+
+    def _serve_waiting(self) -> None:
+        """Give places to the commands that wait, in order."""
+        while self._waiting:
+            first = self._waiting[0]
+            if not first.place.done():
+                place = self._place()
+                if place is None:
+                    break
+                first.place.set_result(place)
+            self._waiting.popleft()
+        self._open_if_needed()
+
+    def _poll(self) -> None:
+        """Fail the commands whose time is over."""
+        self._timer = None
+        now = self._clock.now() if self._waiting else 0.0
+        opening = self._opening is not None
+        for waiting in self._waiting:
+            # While a session is being opened, the command waits for the error of this attempt, which says why.
+            least_s = 0.0 if opening else waiting.least_s
+            if not waiting.place.done() and waiting.deadline - now < least_s - _POLL_INTERVAL_S:
+                waiting.place.set_exception(self._not_sent())
+        self._waiting = deque(each for each in self._waiting if not each.place.done())
+        if self._waiting:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_POLL_INTERVAL_S, self._poll)
+
+    # -- sessions ------------------------------------------------------------------------------------
+
+    def _open_if_needed(self) -> None:
+        """Open a session for the commands that wait, if none is being opened. It goes on if they stop waiting."""
+        if not self._waiting or self._opening is not None or len(self._sessions) >= _MAX_SESSIONS:
+            return
+        left_s = max(0.0, self._waiting[0].deadline - self._clock.now())
+        self._opening = asyncio.ensure_future(self._open_session(left_s))
+        self._opening.add_done_callback(self._opened)
 
     def _opened(self, opening: asyncio.Future[ClientSession]) -> None:
-        if opening is self._opening:
-            self._opening = None
-        if not opening.cancelled() and opening.exception() is None:
+        if opening is not self._opening:
+            return  # of an event loop that has ended, or after `close`
+        self._opening = None
+        error = None if opening.cancelled() else opening.exception()
+        if error is not None:
+            self._fail_waiting(error)
+        elif not opening.cancelled():
             self._sessions.append(opening.result())
+        self._serve_waiting()
 
-    async def _wait_for_room(self, left_s: float) -> None:
-        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(room)
-        await asyncio.wait([room], timeout=left_s)
-        room.cancel()
-
-    def _wake(self) -> None:
-        while self._waiting:
-            room = self._waiting.popleft()
-            if not room.done():
-                room.set_result(None)
-                return
+    def _fail_waiting(self, error: BaseException) -> None:
+        """Fail the commands for which the error is final. The others have more time than the attempt had."""
+        may_retry = isinstance(error, QcoreError) and error.retryable
+        now = self._clock.now() if self._waiting else 0.0
+        for waiting in self._waiting:
+            if not waiting.place.done() and not (may_retry and now + _LEAST_S < waiting.deadline):
+                waiting.place.set_exception(error)
 
     def _forget(self, session: ClientSession) -> None:
         if session in self._sessions:

@@ -146,8 +146,7 @@ class Registrar:
             if compacted and self._endpoints.are_all_in({*compacted, *failed}):
                 first = next(iter(compacted.values()))
                 raise WatchCompacted(
-                    f"{first}: changes are lost to this watch: make a new one without `after`, and when it is "
-                    "registered, read the state",
+                    f"{first} (this watch has lost changes)",
                     first.first_index,
                 ) from None
             pause = min(2 * pause, _PAUSE_LAST_S)

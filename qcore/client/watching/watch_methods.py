@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, overload
 from pydantic import JsonValue
 
 from qcore.client.entity_values import EntityLike, encode_id
+from qcore.client.methods.call_options import check_timeout
 from qcore.client.methods.method_base import ClientMethods
 from qcore.client.watching.changes import (
     FieldChange,
@@ -102,6 +103,9 @@ class WatchMethods(ClientMethods):
         Raises:
             ConfigError: the arguments do not go together; the text says what to give.
         """
+        self._sender.check_open()
+        if timeout_s is not None:
+            check_timeout(timeout_s)
         position = None if after is None else _position(after)
         if topic is not None:
             if not (entity is None and entity_type is None and field_type is None):
