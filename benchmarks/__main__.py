@@ -63,7 +63,12 @@ BENCHMARKS = {
         "writes with and without 10,000 watches",
         normal=("--seconds", "5", "--rounds", "3"),
         quick=("--seconds", "1", "--rounds", "1"),
-        module="benchmarks.watches.bench_watch",
+        module="benchmarks.clients.bench_watch",
+    ),
+    "connections": Benchmark(
+        "memory for thousands of idle connections, latency for hundreds of busy ones",
+        quick=("--idle", "1000", "--busy", "100", "--seconds", "1", "--rounds", "1"),
+        module="benchmarks.clients.bench_connections",
     ),
     "pipeline_depth": Benchmark("latency against the depth and width of the pipeline, simulated"),
     "growth": Benchmark(

@@ -1,9 +1,8 @@
-"""A client of a running cluster: it sets a schema, creates entities, writes, reads, watches, and moves money.
+"""A client: it begins a cluster if there is none, sets a schema, creates, writes, watches and reads entities.
 
-First start a node and initialise a cluster:
+Start a node first, or a cluster:
 
     qcore node start --id 1 --ws-addr 127.0.0.1:8080 --data-dir data/1 &
-    qcore cluster init --endpoints 127.0.0.1:8080
     python examples/client.py 127.0.0.1:8080
 """
 
@@ -44,8 +43,12 @@ async def deposit(client: Client, account: Entity, amount: int) -> None:
 
 
 async def main(endpoints: list[str]) -> None:
-    """Create two accounts, move money atomically, and read it back."""
+    """Create two accounts, move money atomically, watch it arrive, and read it back."""
     async with Client(endpoints) as client:
+        metrics = await client.get_metrics()
+        if metrics["qcore"]["cluster_id"] is None:
+            await client.init()  # a new node: begin a cluster of it alone
+
         await client.set_schema(ACCOUNT)
         ada = await client.create_entity("Account", "ada")
         grace = await client.create_entity("Account", "grace")
@@ -53,13 +56,17 @@ async def main(endpoints: list[str]) -> None:
 
         await asyncio.gather(*(deposit(client, ada, 10) for _ in range(10)))
 
-        # One update is one log entry: both writes take effect, or neither.
-        await client.update(
-            [
-                WriteField(ada, "Balance", 30, adjust_behavior="Subtract"),
-                WriteField(grace, "Balance", 30, adjust_behavior="Add"),
-            ]
-        )
+        async with client.watch(entity=grace, field_type="Balance") as changes:
+            # One update is one log entry: both writes take effect, or neither.
+            await client.update(
+                [
+                    WriteField(ada, "Balance", 30, adjust_behavior="Subtract"),
+                    WriteField(grace, "Balance", 30, adjust_behavior="Add"),
+                ]
+            )
+            async for change in changes:
+                print(f"grace had {change.previous_value} and now has {change.current_value}")
+                break
 
         for account in (ada, grace):
             print(f"{account['Name']} has {await client.read(account, 'Balance')}")

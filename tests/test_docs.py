@@ -121,7 +121,7 @@ def test_commands_that_are_not_run_name_something_real(path: Path) -> None:
 
 
 #: A newcomer reads these first, in this order. They link to the others.
-READ_FIRST = ("README.md", "docs/tutorial/first-cluster.md", "docs/how-to/operations.md")
+READ_FIRST = ("README.md", "docs/quickstart.md", "docs/how-to/operations.md")
 
 
 @pytest.mark.process

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -37,6 +38,8 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     ),
     "schema": ("qcore.cli.store.schema", "Show and set the types of entities."),
     "log": ("qcore.cli.log.log", "Show what is in a node's log and snapshot."),
+    "watch": ("qcore.cli.store.watch", "Print the changes of a field as they happen."),
+    "shell": ("qcore.cli.shell.shell", "Run commands at a prompt, over one connection."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
     "new": ("qcore.cli.new.new", "Write the beginning of a custom state machine."),
@@ -126,15 +129,27 @@ def _root(
 
 def main() -> None:
     """The entry point of the `qcore` script. Exits with an `ExitCode`."""
+    sys.exit(run_arguments(app, None))
+
+
+def run_arguments(program: typer.Typer, arguments: Sequence[str] | None) -> int:
+    """Run a command of the program, report its error on stderr, and return its exit code.
+
+    Args:
+        program: the root of the commands.
+        arguments: the words after `qcore`; None for those of this process.
+    """
     try:
-        app(prog_name="qcore")
+        program(arguments, prog_name="qcore")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else ExitCode.DONE
     except QcoreError as error:
         print(f"error: {error_text(error)}", file=sys.stderr)
-        sys.exit(exit_code_of(error))
+        return exit_code_of(error)
     except BrokenPipeError:
         # The reader of our output (such as `| head`) is gone, so there is no place to report this.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.FAILED)
+        return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - the outermost boundary turns a bug into a readable message
         if os.environ.get("QCORE_DEBUG"):
             traceback.print_exc()
@@ -144,7 +159,8 @@ def main() -> None:
             "QCORE_DEBUG=1.",
             file=sys.stderr,
         )
-        sys.exit(ExitCode.FAILED)
+        return ExitCode.FAILED
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

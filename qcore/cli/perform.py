@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcore.cli.connection import with_client
+from qcore.cli.clients.connection import with_client
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
@@ -44,7 +44,9 @@ def perform(
     try:
         parsed = json.loads(argument_or_stdin(request, "request"))
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"the request is not JSON: {error}") from None
+        raise ConfigError(
+            f"the request is not JSON: {error}; quote it for the shell: qcore perform '{{...}}'"
+        ) from None
     if not (isinstance(parsed, dict) and len(parsed) == 1):
         raise ConfigError(
             'the request must be an object with one key, such as {"GetSchema": {...}}'

@@ -16,14 +16,12 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from qcore.client.client import Client
-from qcore.client.entity_values import EntityLike
 from qcore.client.sessions.session import ClientSession
-from qcore.client.watching.changes import FieldChange, MachineChange
 from qcore.client.watching.sync_watch import SyncWatch
-from qcore.client.watching.watch_methods import Position
+from qcore.client.watching.watch import Watch
 from qcore.errors import ConfigError
 
 _P = ParamSpec("_P")
@@ -50,6 +48,18 @@ def _iterator(
     @functools.wraps(method)
     def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> Iterator[_R]:
         return self._iterate(method(self._client, *args, **kwargs))
+
+    return run
+
+
+def _watch(
+    method: Callable[Concatenate[Client, _P], Watch[_R]],
+) -> Callable[Concatenate[SyncClient, _P], SyncWatch[_R]]:
+    """The method of `SyncClient` for a method of `Client` that makes a watch."""
+
+    @functools.wraps(method)
+    def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> SyncWatch[_R]:
+        return SyncWatch(method(self._client, *args, **kwargs), self._run)
 
     return run
 
@@ -195,38 +205,8 @@ class SyncClient:
 
     # -- changes -------------------------------------------------------------------------------------
 
-    @overload
-    def watch(
-        self,
-        *,
-        entity: EntityLike,
-        field_type: str,
-        changes_only: bool = False,
-        context: Sequence[str] = (),
-        after: Position | None = None,
-        timeout_s: float | None = None,
-    ) -> SyncWatch[FieldChange]: ...
-
-    @overload
-    def watch(
-        self,
-        *,
-        entity_type: str,
-        field_type: str,
-        changes_only: bool = False,
-        context: Sequence[str] = (),
-        after: Position | None = None,
-        timeout_s: float | None = None,
-    ) -> SyncWatch[FieldChange]: ...
-
-    @overload
-    def watch(
-        self, *, topic: str, after: Position | None = None, timeout_s: float | None = None
-    ) -> SyncWatch[MachineChange]: ...
-
-    def watch(self, **what: Any) -> SyncWatch[FieldChange] | SyncWatch[MachineChange]:
-        """Watch a field of an entity, a field of all entities of a type, or a topic. See `Client.watch`."""
-        return SyncWatch(self._client.watch(**what), self._run)
+    watch = _watch(Client.watch)
+    get_notification_configs = _method(Client.get_notification_configs)
 
     # -- the cluster ---------------------------------------------------------------------------------
 

@@ -198,3 +198,29 @@ def test_nodes_that_report_no_clock_cause_no_warning() -> None:
     """These are nodes of 0.1.0, and clusters without a leader."""
     assert clock_warnings(MEMBERS, [LEADER, FOLLOWER]) == []
     assert clock_warnings(MEMBERS, [FOLLOWER, TransportError("refused")]) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        (
+            {"cluster_id": None},
+            "a:1: the node belongs to no cluster: begin one with `qcore cluster init`",
+        ),
+        ({"removed": True}, "a:1: the node was removed from its cluster: stop it, or add it again"),
+        ({}, "the nodes do not follow one leader in one term: `qcore cluster health` says why"),
+    ],
+)
+def test_status_says_what_to_do_about_unhealthy_nodes(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], advice: str
+) -> None:
+    async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[MetricsOrError]:
+        del endpoints, timeout_s
+        lost = changed(FOLLOWER, **{"state_hash": "", **changes})
+        return [{**lost, "current_leader": None}]
+
+    monkeypatch.setattr(cluster_cli, "metrics_of_all", metrics_of_all)
+    done = CliRunner().invoke(cluster_cli.app, ["status", "--endpoints", "a:1"])
+    assert done.exit_code == ExitCode.UNHEALTHY
+    assert done.stderr.startswith(f"error: {advice}")
+    assert len(done.stderr.splitlines()) == 1

@@ -33,6 +33,8 @@ def test_the_examples_include_each_kind() -> None:
         "web/entity_tree.html",
         "json_storage.py",
         "node.toml",
+        "plant/plant.py",
+        "plant/plant.yaml",
         "raw_client.py",
         "topology.yaml",
     }

@@ -9,7 +9,7 @@ import os
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcore.cli.options import OutputFormat
@@ -59,6 +59,7 @@ def test_json_keeps_readable_text() -> None:
     assert as_json({"name": "\u202e"}) == '{"name": "\\u202e"}'
 
 
+@settings(max_examples=50)
 @given(
     lines=st.lists(st.lists(st.text(max_size=30), min_size=3, max_size=3), min_size=1, max_size=4),
     columns=st.integers(32, 60),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qcore.cli.store.access.entity_names import is_id, join_path, split_path
+from qcore.cli.store.access.value_texts import text_of, value_from_text
 from qcore.cli.store.arguments import split_assignment
-from qcore.cli.store.entity_names import is_id, join_path, split_path
-from qcore.cli.store.value_texts import text_of, value_from_text
 from qcore.client import Choice, EntityId, Timestamp, Value, WritableValue, parse_id
 from qcore.client.entity_values import encode_value
 from qcore.errors import ConfigError

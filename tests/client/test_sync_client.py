@@ -69,16 +69,6 @@ def test_a_script_works_without_asyncio(tmp_path: Path) -> None:
             return client.read(root, "Count")
 
         assert asyncio.run(in_a_running_loop()) == 5
-        with client.watch(entity=root, field_type="Count") as changes:
-            client.write(root, "Count", 6)
-            client.write(root, "Count", 5)
-            seen = []
-            for change in changes:
-                seen.append(change.current_value)
-                if len(seen) == 2:
-                    break
-            assert seen == [6, 5]
-            assert changes.position is not None
         found: list[object] = []
         threads = [
             threading.Thread(target=lambda: found.append(client.read(root, "Count")))
@@ -97,7 +87,7 @@ def public_methods(cls: type) -> set[str]:
 
 def test_it_has_every_method_of_the_client() -> None:
     assert public_methods(SyncClient) - {"session"} == public_methods(Client)
-    for name in public_methods(Client) - {"close", "watch"}:
+    for name in public_methods(Client) - {"close"}:
         mine, theirs = getattr(SyncClient, name), getattr(Client, name)
         assert inspect.signature(mine) == inspect.signature(theirs)
         assert mine.__doc__ == theirs.__doc__

@@ -28,7 +28,7 @@ names the file. This node takes its settings from `examples/node.toml`, except f
 ```sh
 qcore node start --config examples/node.toml --ws-addr 127.0.0.1:8097 &
 qcore cluster init --endpoints 127.0.0.1:8097
-kill %1
+kill %?node.toml
 ```
 
 The file is TOML, with one line `key = value` for each setting and without tables. A relative path in it is relative

@@ -123,7 +123,7 @@ def test_a_special_or_missing_file_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError) as caught:
             read(path)
-        assert str(caught.value) == f"--config {path}: {error}"
+        assert str(caught.value) == f"--config {path}: {error}; name another file"
 
 
 def test_a_file_may_begin_with_the_mark_of_utf_8(tmp_path: Path) -> None:

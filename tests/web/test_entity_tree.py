@@ -56,7 +56,7 @@ def site() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def cluster(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
     """One node that lets in the pages of the site. It has no cluster yet."""
-    arguments = ("--allow-origin", site, "--topology", TOPOLOGY)
+    arguments = ("--allow-origin", f"{site},null", "--topology", TOPOLOGY)
     with ProcessCluster(tmp_path_factory.mktemp("node"), 1, arguments) as nodes:
         nodes.start()
         yield nodes
@@ -210,6 +210,30 @@ def test_entities_come_and_go(page: Browser, cluster: ProcessCluster) -> None:
         client.ask("StoreSetEntitySchema", schema=string_schema("Bare", "Other"))
         create("Bare", "-", None)
         page.wait("document.querySelector('[data-key^=\"Bare$\"]')", 30)
+
+
+def test_the_page_works_from_a_file(page: Browser, cluster: ProcessCluster) -> None:
+    """A page from a file has the origin `null`, which this node lets in."""
+    file = (EXAMPLES / "web/entity_tree.html").as_uri()
+    page.open(f"{file}?node={cluster.endpoints[0]}&fields=Logins")  # a host and a port will do
+    page.wait_text("Live. Node 1", "Users")
+    page.run(
+        "[...document.querySelectorAll('#fields label')].find((line) => line.innerText === 'Floor').click()"
+    )
+    open_row(page, "Building")
+    page.wait(f"{row('Lobby')}?.innerText.includes('Floor')")
+    assert page.run("location.search").endswith("fields=Logins%2CFloor")
+
+
+def test_many_values_in_a_moment_are_all_shown(page: Browser, cluster: ProcessCluster) -> None:
+    with WireClient(cluster.endpoints[0]) as client:
+        lamp = entity(client, "Root/Building/Lobby/Lobby lamp")
+        for first in range(0, 3000, 300):
+            values = range(first, first + 300)
+            writes = [write_field(lamp, "Brightness", {"Int": value}) for value in values]
+            assert "Ok" in client.ask("StorePerform", requests=writes)
+        page.wait(f"{row('Lobby lamp')}.innerText.includes('2999')")
+        assert page.run("document.getElementById('error').hidden")
 
 
 def test_a_long_list_is_shown_in_parts(page: Browser, cluster: ProcessCluster) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qcore.cli.cluster.health import hash_, health
+from qcore.cli.clients.connection import with_client
+from qcore.cli.cluster.health import NO_CLUSTER, hash_, health
 from qcore.cli.cluster.node_list import parse_nodes
 from qcore.cli.cluster.node_metrics import MetricsOrError, metrics_of_all
-from qcore.cli.connection import with_client
 from qcore.cli.exits import ExitCode, ResultNotShown
 from qcore.cli.next_steps import error_text
 from qcore.cli.options import (
@@ -150,19 +150,32 @@ def status(
         for target, response in zip(targets, responses, strict=True)
     ]
     show(output, {"healthy": healthy, "nodes": nodes}, rows=status_rows(targets, responses))
-    for target, response in zip(targets, responses, strict=True):
-        if isinstance(response, QcoreError):
-            print(f"error: {target}: {error_text(response)}", file=sys.stderr)
-        elif response["qcore"]["cluster_id"] is None:
-            print(
-                f"error: {target}: the node belongs to no cluster: begin one with `qcore cluster init`, or add the "
-                "node to one with `qcore member add`",
-                file=sys.stderr,
-            )
+    problems = [
+        f"{target}: {problem}"
+        for target, response in zip(targets, responses, strict=True)
+        if (problem := _problem(response))
+    ]
+    if not (healthy or problems):
+        problems = [
+            "the nodes do not follow one leader in one term: `qcore cluster health` says why, from any member"
+        ]
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
     if all(isinstance(response, QcoreError) for response in responses):
         raise typer.Exit(ExitCode.CANNOT_CONNECT)
     if not healthy:
         raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+def _problem(response: MetricsOrError) -> str:
+    """Why a node is no healthy member, and what to do next; empty if it is one."""
+    if isinstance(response, QcoreError):
+        return error_text(response)
+    if response["qcore"]["cluster_id"] is None:
+        return NO_CLUSTER
+    if response["qcore"].get("removed"):
+        return "the node was removed from its cluster: stop it, or add it again with `qcore member add`"
+    return ""
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import Final
 
@@ -39,7 +40,7 @@ _POLL_S: Final = 0.05
 _RESPONSE_TIMEOUT_S: Final = 2.0
 #: How long `health` looks for an index at which it can compare all members.
 _COMPARE_TIMEOUT_S: Final = 1.0
-_NO_CLUSTER: Final = (
+NO_CLUSTER: Final = (
     "the node belongs to no cluster: begin one with `qcore cluster init`, or add the node to one with "
     "`qcore member add`"
 )
@@ -89,9 +90,16 @@ def hash_(
             for address, digest in hashes.items()
         ],
         columns=("address", "applied_index", "hash"),
-        text=None if hashes else _NO_CLUSTER,
+        text=None if hashes else NO_CLUSTER,
     )
     if not equal:
+        if hashes:
+            what = (
+                "no index was found that all members have applied"
+                if index is None
+                else "the states differ"
+            )
+            print(f"error: {what}: `qcore cluster health` says more", file=sys.stderr)
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
@@ -113,7 +121,7 @@ async def _check_members(endpoints: list[str], timeout_s: float) -> tuple[list[s
     """Query all members and return (problems, warnings), one line each."""
     nodes = await _member_addresses(endpoints, timeout_s)
     if not nodes:
-        return [_NO_CLUSTER], []
+        return [NO_CLUSTER], []
     members = {address: node_id for node_id, address in nodes.items()}
     queried = list({**dict.fromkeys(endpoints), **dict.fromkeys(members)})
     by_address = dict(zip(queried, await metrics_of_all(queried, timeout_s), strict=True))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qcore.cli.clients.connection import with_client
 from qcore.cli.cluster.node_list import parse_nodes
-from qcore.cli.connection import with_client
 from qcore.cli.exits import ResultNotShown
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Show and change the members of a cluster."
 )
 
-IdsArgument = Annotated[list[int], typer.Argument(metavar="ID...", min=1, help="Node ids.")]
+IdsArgument = Annotated[list[int], typer.Argument(metavar="ID", min=1, help="Node ids.")]
 
 
 @dataclass(slots=True, frozen=True)

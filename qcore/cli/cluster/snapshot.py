@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qcore.cli.connection import with_client
+from qcore.cli.clients.connection import with_client
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -18,7 +18,7 @@ from qcore.cli.options import (
     non_empty_path,
 )
 from qcore.cli.output import show, table
-from qcore.errors import DeadlineExceeded, NotLeader, Refused
+from qcore.errors import DeadlineExceeded, NotLeader, QcoreError, Refused
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
@@ -89,7 +89,11 @@ def status(
     """
     from qcore.storage.files.snapshot_file import verify
 
-    header = verify(file)
+    try:
+        header = verify(file)
+    except QcoreError as error:
+        error.add_note("give another file that `qcore snapshot save` wrote")
+        raise
     membership = header.membership
     members = [
         f"{node_id} at {membership.address_of(node_id) or '-'}"

@@ -53,10 +53,14 @@ FullOption = Annotated[
 @app.command()
 def dump(
     data_dir: DataDirOption,
-    first: Annotated[int, typer.Option("--from", min=1, help="The first entry to show.")] = 1,
+    first: Annotated[
+        int, typer.Option("--first", min=1, metavar="INDEX", help="The first entry to show.")
+    ] = 1,
     last: Annotated[
         int | None,
-        typer.Option("--to", min=1, help="The last entry to show. Default: the newest."),
+        typer.Option(
+            "--last", min=1, metavar="INDEX", help="The last entry to show. Default: the newest."
+        ),
     ] = None,
     snapshot: Annotated[
         bool,
@@ -71,8 +75,9 @@ def dump(
     """Show the log's entries, oldest first, or the snapshot.
 
     The newest entries may not be committed: the commit index that the node has stored may be behind.
-    Entries before the first index are only in the snapshot. `-o json` prints one object on each line, first
-    one about the node.
+    Entries before the first index are only in the snapshot.
+
+    With -o json, the first line is an object about the node, and each other line is an entry.
 
     Exit code 5: something is damaged. The sound entries are shown.
     """
@@ -80,7 +85,7 @@ def dump(
     from qcore.storage.live.log_reader import LogReader
 
     if last is not None and last < first:
-        raise ConfigError(f"--to {last} is before --from {first}: give a later entry")
+        raise ConfigError(f"--last {last} is before --first {first}: give a later entry")
     with _quiet_interrupt():
         reader = LogReader(data_dir)
         log = reader.describe()
@@ -114,6 +119,8 @@ def tail(
 
     The newest entries may not be committed. If the node replaces entries, a line of kind `replaced`
     says from which one on. A restart of the node and the compaction of its log do not end --follow.
+
+    With -o json, the first line is an object about the node, and each other line is an entry.
 
     Exit code 5: something is damaged, or the directory was removed.
     """

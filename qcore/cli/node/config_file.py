@@ -52,7 +52,7 @@ def _read(path: Path) -> str:
     try:
         data = read_regular(path, _MAX_BYTES)
     except OSError as error:
-        raise ConfigError(f"--config {path}: {error.strerror}") from None
+        raise ConfigError(f"--config {path}: {error.strerror}; name another file") from None
     # Some editors begin a file with a byte order mark.
     return decode_text(data, str(path)).removeprefix("\ufeff")
 

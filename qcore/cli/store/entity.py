@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcore.cli.connection import with_client
+from qcore.cli.clients.connection import with_client
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
@@ -22,7 +22,7 @@ from qcore.cli.store.entity_search import find, tree
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qcore.cli.store.field_access import ShownField
+    from qcore.cli.store.access.field_access import ShownField
     from qcore.client import BulkRequest, Client, EntityId, WriteField
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ app.command()(tree)
 AssignmentsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[FIELD=VALUE]...",
+        metavar="FIELD=VALUE",
         help="VALUE is a text of the field's kind: a number, true, the name of a choice, 2026-01-31T12:00:00Z, an "
         "entity, entities separated by commas, or base64 or @FILE. Nothing is an empty text, list or reference.",
     ),
@@ -49,7 +49,7 @@ def get(
     fields: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FIELD]...",
+            metavar="FIELD",
             help="Fields, or paths such as Parent->Name. Default: all fields.",
         ),
     ] = None,
@@ -58,8 +58,8 @@ def get(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Show fields of an entity, with the times of their last writes."""
-    from qcore.cli.store.entity_names import Types, find_entity
-    from qcore.cli.store.field_access import show_fields, shown_fields
+    from qcore.cli.store.access.entity_names import Types, find_entity
+    from qcore.cli.store.access.field_access import show_fields, shown_fields
 
     async def work(client: Client) -> tuple[EntityId, list[ShownField]]:
         types = Types(client)
@@ -117,8 +117,8 @@ def _write(
     *,
     add: bool,
 ) -> None:
-    from qcore.cli.store.entity_names import Types, find_entity
-    from qcore.cli.store.field_access import show_fields, shown_fields, values_of
+    from qcore.cli.store.access.entity_names import Types, find_entity
+    from qcore.cli.store.access.field_access import show_fields, shown_fields, values_of
     from qcore.client import WriteField
 
     if not (assignments or defaults):
@@ -159,8 +159,8 @@ def create(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Create an entity, with its fields in the same step, and print its id."""
-    from qcore.cli.store.entity_names import Types, find_entity_or_top
-    from qcore.cli.store.field_access import values_of
+    from qcore.cli.store.access.entity_names import Types, find_entity_or_top
+    from qcore.cli.store.access.field_access import values_of
     from qcore.client import Created, CreateEntity, WriteField
 
     async def work(client: Client) -> str:
@@ -183,8 +183,8 @@ def delete(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Delete an entity and all below it. On a terminal the command asks first."""
-    from qcore.cli.store.entity_names import Types, find_entity
-    from qcore.cli.store.entity_walk import count_below
+    from qcore.cli.store.access.entity_names import Types, find_entity
+    from qcore.cli.store.access.entity_walk import count_below
 
     async def look(client: Client) -> tuple[EntityId, int]:
         target = await find_entity(client, entity)
@@ -221,7 +221,7 @@ def move(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Move an entity, with all below it, to the end of the children of another parent."""
-    from qcore.cli.store.entity_names import find_entity, find_entity_or_top
+    from qcore.cli.store.access.entity_names import find_entity, find_entity_or_top
 
     async def work(client: Client) -> tuple[EntityId, EntityId | None]:
         target = await find_entity(client, entity)
@@ -243,7 +243,7 @@ def rename(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Give an entity another name. Names need not be unique."""
-    from qcore.cli.store.entity_names import find_entity
+    from qcore.cli.store.access.entity_names import find_entity
 
     async def work(client: Client) -> EntityId:
         target = await find_entity(client, entity)

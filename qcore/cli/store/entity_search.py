@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from qcore.cli.connection import with_client
+from qcore.cli.clients.connection import with_client
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -21,9 +21,9 @@ from qcore.display import printable
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qcore.cli.store.entity_names import Types
-    from qcore.cli.store.entity_walk import TreeNode
-    from qcore.cli.store.field_access import ShownField
+    from qcore.cli.store.access.entity_names import Types
+    from qcore.cli.store.access.entity_walk import TreeNode
+    from qcore.cli.store.access.field_access import ShownField
     from qcore.client import Client, EntityId
 
 #: How many ids one request fetches.
@@ -62,7 +62,7 @@ def find(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """List the entities of a type and of the types that inherit it."""
-    from qcore.cli.store.entity_names import Types, paths_of
+    from qcore.cli.store.access.entity_names import Types, paths_of
 
     async def work(client: Client) -> tuple[list[str], list[Found]]:
         types = Types(client)
@@ -116,8 +116,8 @@ async def _with_fields(
     client: Client, types: Types, found: Sequence[EntityId], names: Sequence[str]
 ) -> list[tuple[EntityId, dict[str, ShownField]]]:
     """The fields of the entities. Those that were deleted meanwhile are left out."""
-    from qcore.cli.store.entity_names import read_present
-    from qcore.cli.store.field_access import shown_fields
+    from qcore.cli.store.access.entity_names import read_present
+    from qcore.cli.store.access.field_access import shown_fields
     from qcore.client import ReadField
 
     if not names:
@@ -137,7 +137,7 @@ async def _with_fields(
 def tree(
     entity: Annotated[
         str,
-        typer.Argument(metavar="[ENTITY]", help="An id or a path. Default: the whole tree."),
+        typer.Argument(metavar="ENTITY", help="An id or a path. Default: the whole tree."),
     ] = ".",
     depth: Annotated[
         int | None,
@@ -148,8 +148,8 @@ def tree(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Draw the tree of entities."""
-    from qcore.cli.store.entity_names import Types, find_entity_or_top
-    from qcore.cli.store.entity_walk import tree_below
+    from qcore.cli.store.access.entity_names import Types, find_entity_or_top
+    from qcore.cli.store.access.entity_walk import tree_below
 
     async def work(client: Client) -> list[TreeNode]:
         start = await find_entity_or_top(client, entity)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcore.cli.connection import with_client
+from qcore.cli.clients.connection import with_client
 from qcore.cli.options import DEFAULT_ENDPOINT, EndpointsOption, TimeoutOption
 from qcore.errors import ConfigError, Refused
 
@@ -22,7 +22,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def export(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="The file to write; - for standard output.")
+        str, typer.Argument(metavar="FILE", help="The file to write; - for standard output.")
     ] = "-",
     force: Annotated[
         bool, typer.Option("--force", envvar="QCORE_FORCE", help="Replace FILE if it exists.")

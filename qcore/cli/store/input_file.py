@@ -23,7 +23,9 @@ def read_text(file: str) -> str:
         try:
             return decode_text(read_regular(Path(file), _MAX_BYTES), file)
         except OSError as error:
-            raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+            raise ConfigError(
+                f"cannot read {file}: {error.strerror}; name another file, or - for standard input"
+            ) from None
     if sys.stdin is None:
         raise ConfigError("standard input is closed: name a file")
     data = sys.stdin.buffer.read(_MAX_BYTES + 1)

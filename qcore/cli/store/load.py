@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
 import typer
 
-from qcore.cli.connection import with_client
+from qcore.cli.clients.connection import with_client
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -110,7 +110,7 @@ async def bring(client: Client, topology: Topology, *, dry_run: bool) -> LoadRes
         Refused: an entity of the cluster at a path of the file has another type.
         StoreError: the cluster rejects a schema or a value.
     """
-    from qcore.cli.store.entity_names import Types
+    from qcore.cli.store.access.entity_names import Types
     from qcore.cli.store.load_plan import (
         defaults_in_file,
         fields_to_write,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from qcore.cli.store.entity_names import Types, join_path, read_column, read_present
+from qcore.cli.store.access.entity_names import Types, join_path, read_column, read_present
 from qcore.client import Client, EntityId, ReadField
 from qcore.client.entity_values import encode_value
 from qcore.errors import Refused

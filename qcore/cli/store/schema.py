@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
-from qcore.cli.connection import with_client
+from qcore.cli.clients.connection import with_client
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -138,7 +138,7 @@ async def own_schemas(client: Client) -> dict[str, EntitySchema]:
 
 
 def _row(field: FieldSchema, lineage: list[EntitySchema]) -> Row:
-    from qcore.cli.store.value_texts import text_of
+    from qcore.cli.store.access.value_texts import text_of
     from qcore.client.entity_values import decode_value
     from qcore.machines.entity.state.field_values import value_to_json
 

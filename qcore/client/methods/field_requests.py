@@ -145,7 +145,9 @@ class MoveEntity:
         return {"MoveEntity": {"entity_id": _target(self.entity), "parent_id": parent}}
 
 
+#: A request of `Client.update`.
 FieldRequest: TypeAlias = ReadField | WriteField
+#: A request of `Client.bulk`.
 BulkRequest: TypeAlias = (
     CreateEntity | DeleteEntity | RenameEntity | MoveEntity | ReadField | WriteField
 )

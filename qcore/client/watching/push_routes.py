@@ -101,8 +101,8 @@ class PushRoutes:
     def remove(self, token: str, unregister: str) -> asyncio.Task[None] | None:
         """End a watch of this connection, at the node too; returns the task that waits for the node."""
         self._receivers.pop(token, None)
-        if not self.connection.is_open:
-            return None
+        if token in self._unregistering or not self.connection.is_open:
+            return self._unregistering.get(token)
         task = asyncio.ensure_future(self._unregister(token, unregister))
         self._unregistering[token] = task
         task.add_done_callback(lambda _: self._unregistering.pop(token, None))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 from weakref import WeakSet
 
 from pydantic import JsonValue
@@ -157,6 +157,19 @@ class Registrar:
                     f"no node accepted the watch within {timeout_s:g} s; the last answer: {error}"
                 ) from error
             await asyncio.sleep(delay)
+
+    async def configurations(self) -> list[tuple[str, Mapping[str, JsonValue]]]:
+        """Token and configuration of each watch of the entity store that a node holds for this client."""
+        self._event_loop.enter()
+        asked = [
+            connection.request("StoreGetNotificationConfigs", {}, timeout_s=self._attempt_timeout_s)
+            for connection in self._routes
+        ]
+        return [
+            (token, config)
+            for reply in await asyncio.gather(*asked)
+            for token, config in cast("list[tuple[str, dict[str, JsonValue]]]", reply["response"])
+        ]
 
     async def _register_at(
         self,

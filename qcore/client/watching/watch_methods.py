@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Literal, TypeAlias, overload
 
@@ -86,7 +86,7 @@ class WatchMethods(ClientMethods):
 
         The changes come in the order of the log, each once, also if connections and nodes are lost meanwhile: see
         `qcore.client.Watch`. Any node may serve a watch. A node that stops without closing its connections is noticed
-        after about 10 s.
+        after 10 to 15 s.
 
         Args:
             entity: the entity.
@@ -142,6 +142,15 @@ class WatchMethods(ClientMethods):
             position,
             timeout_s,
         )
+
+    async def get_notification_configs(self) -> list[tuple[str, Mapping[str, JsonValue]]]:
+        """Token and configuration of each open watch of the entity store, as the nodes report them.
+
+        Raises:
+            TransportError: the connection to a node that serves a watch ended.
+            OutcomeUnknown: such a node did not answer in time.
+        """
+        return await self._registrar.configurations()
 
 
 def _position(after: Position) -> WatchPosition:

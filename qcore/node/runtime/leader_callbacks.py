@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from qcore.node.observability.logs import NodeLog
@@ -41,7 +42,7 @@ class LeaderCallbacks:
         self._changed = asyncio.Event()
         self._stopping = False
         self._worker: asyncio.Task[None] | None = None
-        self._running: asyncio.Task[None] | None = None  # the async callback that runs now
+        self._running: asyncio.Future[object] | None = None  # the async callback that runs now
 
     def start(self) -> None:
         """Begin to call, on the running event loop."""
@@ -99,13 +100,12 @@ class LeaderCallbacks:
             self._log.bug(f"{name} raised", error)
             return
         if inspect.isawaitable(outcome):
-            loop = asyncio.get_running_loop()
-            self._running = loop.create_task(self._guard(name, outcome), name=f"qcore {name}")
+            self._running = asyncio.ensure_future(outcome)
+            self._running.add_done_callback(partial(self._log_exception, name))
 
-    async def _guard(self, name: str, outcome: Awaitable[object]) -> None:
-        try:
-            await outcome
-        except Exception as error:  # noqa: BLE001 - the boundary to the user's code
+    def _log_exception(self, name: str, ended: asyncio.Future[object]) -> None:
+        error = None if ended.cancelled() else ended.exception()
+        if isinstance(error, Exception):  # the event loop raises the others, such as SystemExit
             self._log.bug(f"{name} raised", error)
 
     async def _wait(self, name: str) -> None:

@@ -265,7 +265,7 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
             stats.malformed_received,
         ),
         "qcore_policy_violations": (
-            "Connections closed with 1008: Raft messages without Hello.",
+            "Connections closed with 1008 (Raft messages without Hello), and web pages refused with 403.",
             stats.policy_violations,
         ),
         "qcore_connections_accepted": ("Connections accepted.", stats.connections_accepted),

@@ -127,12 +127,12 @@ def test_parts_of_the_log(tmp_path: Path) -> None:
         return [json.loads(line)["index"] for line in done.stdout.splitlines()[1:]]
 
     assert shown("dump") == [*range(31, 91)]
-    assert shown("dump", "--from", "50", "--to", "52") == [50, 51, 52]
-    assert shown("dump", "--from", "91") == []
+    assert shown("dump", "--first", "50", "--last", "52") == [50, 51, 52]
+    assert shown("dump", "--first", "91") == []
     assert shown("tail") == [*range(81, 91)]
     assert shown("tail", "-n", "2") == [89, 90]
     assert shown("tail", "-n", "0") == []
-    wrong = run("dump", "--from", "5", "--to", "4", "--data-dir", directory)
+    wrong = run("dump", "--first", "5", "--last", "4", "--data-dir", directory)
     assert isinstance(wrong.exception, ConfigError)
 
 

@@ -47,7 +47,7 @@ def test_it_writes_four_files_and_says_what_to_do_next(folder: Path) -> None:
         assert "$class" not in path.read_text()
 
 
-@pytest.mark.parametrize("name", ["a", LONGEST])
+@pytest.mark.parametrize("name", ["a", LONGEST, "a" * 24])
 def test_the_files_pass_the_checks_of_this_project(folder: Path, name: str) -> None:
     write_project(Path(name), name)
     config = str(CHECKOUT / "pyproject.toml")

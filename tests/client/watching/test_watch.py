@@ -14,13 +14,12 @@ from qcore.client import Client, EntityId, FieldChange, MachineChange, Watch, Wa
 from qcore.client.watching import watch as watch_module
 from qcore.errors import ConfigError, TransportError, WatchCompacted
 from qcore.processes import NodeProcess, ProcessCluster
+from tests.checkout import EXAMPLES
 from tests.machines.entity.harness import FOLDER, OBJECT, USER
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.transport.support.endpoints import async_test, until
 
 pytestmark = pytest.mark.process
-
-EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @asynccontextmanager
@@ -76,6 +75,13 @@ def test_watches_at_a_running_cluster(shared_cluster: ProcessCluster) -> None:
     async def typed_changes(client: Client, user: EntityId) -> None:
         paths = ["Name", "Manager->Name"]
         async with client.watch(entity=user, field_type="Age", context=paths) as changes:
+            ((_, config),) = await client.get_notification_configs()
+            assert config["EntityId"] == {
+                "entity_id": user._asdict(),
+                "field_type": "Age",
+                "trigger_on_change": False,
+                "context": paths,
+            }
             assert changes.position is not None
             begun = changes.position
             await write_ages(client, user, 20, 20, 21)
@@ -277,19 +283,19 @@ def test_a_compacted_watch_says_to_read_the_state(tmp_path: Path) -> None:
 
 
 def test_a_topic_of_another_state_machine(tmp_path: Path) -> None:
-    machine = f"{EXAMPLES / 'watched_accounts.py'}:AccountMachine"
+    machine = f"{EXAMPLES / 'bank' / 'bank.py'}:BankMachine"
     with ProcessCluster(tmp_path, size=1, arguments=("--machine", machine)) as nodes:
         nodes.start()
         initialise(nodes)
 
         async def scenario() -> None:
             async with Client(nodes.endpoints) as client, client.watch(topic="ada") as changes:
-                await client.execute('{"from": "bob", "to": "ada", "amount": 5}')
-                await client.execute('{"from": "bob", "to": "eve", "amount": 5}')
-                await client.execute('{"from": "ada", "to": "eve", "amount": 2}')
+                await client.execute('{"do": "open", "account": "ada"}')
+                await client.execute('{"do": "open", "account": "eve"}')
+                await client.execute('{"do": "deposit", "account": "ada", "amount": 3}')
                 seen = [await anext(changes) for _ in range(2)]
                 assert [each.change for each in seen] == [
-                    {"account": "ada", "balance": 5},
+                    {"account": "ada", "balance": 0},
                     {"account": "ada", "balance": 3},
                 ]
                 assert all(isinstance(each, MachineChange) for each in seen)

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.process, pytest.mark.long]
 PRINTED = {
     "bank/bank.py": "70",
     "client.py": "grace has 30",
+    "plant/plant.py": "the time is over",
     "raw_client.py": "'value': {'String': 'T2'}",
 }
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,7 @@ def test_the_example_client_moves_money(ready_cluster: ProcessCluster) -> None:
     shown = example_output("client.py", *ready_cluster.endpoints)
     assert "ada has 70" in shown
     assert "grace has 30" in shown
+    assert "grace had 0 and now has 30" in shown
 
 
 def test_the_example_client_shows_errors_without_a_traceback(
@@ -69,18 +73,65 @@ def test_the_example_client_shows_errors_without_a_traceback(
     assert "ws://h:1" in str(ended.value.code)
 
 
-def test_the_raw_client_is_short_and_shows_every_message(tmp_path: Path) -> None:
-    """Its node also lets in pages of the origin that it was started with, and no others."""
+@dataclass(frozen=True, slots=True)
+class RawSession:
+    """What the raw client printed at a new node, and the address of the node."""
+
+    shown: str
+    address: str
+
+
+@pytest.fixture(scope="module")
+def raw_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawSession]:
+    """The raw client has begun the cluster of this node, which has the topology of the plant."""
+    topology = str(EXAMPLES / "plant/plant.yaml")
+    arguments = ("--allow-origin", PAGE, "--topology", topology)
+    with ProcessCluster(tmp_path_factory.mktemp("raw"), 1, arguments) as cluster:
+        cluster.start()
+        (address,) = cluster.endpoints
+        yield RawSession(example_output("raw_client.py", f"ws://{address}"), address)
+    assert "Traceback" not in cluster.nodes[1].log_text()
+
+
+def test_a_node_lets_in_pages_of_its_origins_only(raw_session: RawSession) -> None:
+    for origin, refused in ((PAGE, ""), (PAGE + "1", "HTTP 403")):
+        assert refused in connection_of_a_page(f"ws://{raw_session.address}", origin)
+
+
+def test_the_plant_reports_alarms_with_machine_and_operator(raw_session: RawSession) -> None:
+    shown = example_output("plant/plant.py", raw_session.address, "--seconds", "2.5")
+    alarms = re.findall(
+        r"^ALARM  (.+), (.+): (.+) is (.+) (.+), (above|below) (.+): call (\w+)$",
+        shown,
+        re.MULTILINE,
+    )
+    assert len(alarms) >= 3
+    for area, machine, sensor, value, unit, side, limit, operator in alarms:
+        assert (float(value) > float(limit)) is (side == "above")
+        if machine == "Conveyor":
+            assert (area, sensor, unit, operator) == ("Packing", "Speed", "m/s", "Linus")
+    assert {machine for _, machine, *_ in alarms} >= {"Boiler 1", "Conveyor"}
+    assert "ok     Boiler house, Boiler 1: " in shown
+    assert shown.endswith("the time is over\n")
+    # It also records them: a watch from the beginning of the log shows the writes.
+    config = {
+        "entity_type": "Sensor",
+        "field_type": "Alarm",
+        "trigger_on_change": True,
+        "context": [],
+    }
+    with WireClient(raw_session.address) as client:
+        client.ask("StoreRegisterNotification", config={"EntityType": config}, after=[0, -1])
+        recorded = [each["StoreNotification"]["notification"] for each in client.receive_all(3)]
+    assert all(each["current_value"] != each["previous_value"] for each in recorded)
+
+
+def test_the_raw_client_is_short_and_shows_every_message(raw_session: RawSession) -> None:
     text = (EXAMPLES / "raw_client.py").read_text()
     assert len(text.splitlines()) <= 40
     assert "import qcore" not in text
     assert "from qcore" not in text
-    with ProcessCluster(tmp_path, 1, ("--allow-origin", PAGE)) as cluster:
-        cluster.start()
-        url = f"ws://{cluster.endpoints[0]}"
-        shown = example_output("raw_client.py", url)
-        for origin, refused in ((PAGE, ""), (PAGE + "1", "HTTP 403")):
-            assert refused in connection_of_a_page(url, origin)
+    shown = raw_session.shown
     for kind in ("Init", "GetMetrics", "StoreSetEntitySchema", "StoreCreateEntity"):
         assert f"{kind}Response {{'" in shown
     assert "Notification {'notification': {'entity_id': {'typ': 'Tank'" in shown

@@ -71,7 +71,7 @@ def test_a_log_is_followed_while_the_node_writes(tmp_path: Path) -> None:
         assert indexes == sorted(set(indexes))
         assert len([item for item in items if "UpdateEntity" in item["what"]]) == 16
 
-        dumped = run_qcore("log", "dump", "--data-dir", str(directory), "--from", "3")
+        dumped = run_qcore("log", "dump", "--data-dir", str(directory), "--first", "3")
         assert dumped.returncode == 0, dumped.stderr
         assert "\x1b" not in dumped.stdout
         assert f"voters 1 at {node.address}" in dumped.stdout

@@ -5,12 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qcore.cli.clients.connection import with_client
 from qcore.cli.exits import ExitCode
+from qcore.cli.store import load
+from qcore.cli.store.access.entity_names import read_present
+from qcore.client import Client, ReadField, parse_id
+from qcore.errors import OutcomeUnknown
 from tests.checkout import CHECKOUT
 from tests.process.cli.conftest import Command
 
@@ -260,3 +267,46 @@ def test_an_export_loads_into_the_cluster_unchanged(things: Command, tmp_path: P
     as_json(things, "load", str(file))  # a type of another test may have a default that is gone
     again = as_json(things, "load", str(file))
     assert {key: value for key, value in again.items() if value} == {"entities_unchanged": 10}
+
+
+def test_a_load_that_failed_in_the_middle_goes_on(
+    store: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In small requests, of which one has an unknown outcome."""
+    monkeypatch.setattr(load, "_CREATES", 3)
+    monkeypatch.setattr(load, "_WRITES", 4)
+    with monkeypatch.context() as broken:
+        broken.setattr(Client, "update", lost_after(2, Client.update))
+        done = store("load", TOPOLOGY)
+    assert done.code == ExitCode.UNKNOWN
+    assert "run the same command again: it goes on where this one ended" in done.stderr
+    rest = as_json(store, "load", TOPOLOGY)
+    assert rest["entities_created"] == 0
+    assert rest["fields_written"] == 15 - 8
+    assert as_json(store, "load", TOPOLOGY)["fields_written"] == 0
+    assert len(as_json(store, "entity", "find", "Object")) == 10
+
+
+def lost_after(sent: int, update: Callable[..., Any]) -> Callable[..., Any]:
+    """`Client.update` that reports an unknown outcome after so many requests."""
+    left = [sent]
+
+    async def limited(client: Client, *arguments: Any) -> Any:
+        if not left[0]:
+            raise OutcomeUnknown("the response is lost")
+        left[0] -= 1
+        return await update(client, *arguments)
+
+    return limited
+
+
+def test_reads_of_many_entities_leave_out_deleted_ones(things: Command) -> None:
+    users = [row[0] for row in rows(things, "entity", "find", "User")[1:]]
+    ids = [parse_id(user) for user in (users[0], "User$999999", users[1], "User$999998", users[2])]
+
+    async def work(client: Client) -> list[str | None]:
+        found = await read_present(client, [ReadField(each, "Name") for each in ids])
+        return [None if field is None else str(field.value) for field in found]
+
+    names = with_client(os.environ["QCORE_ENDPOINTS"], 10.0, work)
+    assert names == ["Ada", None, "Grace", None, "Visitor"]

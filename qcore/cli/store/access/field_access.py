@@ -8,9 +8,9 @@ from typing import Any
 
 from qcore.cli.options import OutputFormat
 from qcore.cli.output import Row, show
+from qcore.cli.store.access.entity_names import Types, find_entity
+from qcore.cli.store.access.value_texts import json_of, text_of, value_from_text
 from qcore.cli.store.arguments import split_assignment
-from qcore.cli.store.entity_names import Types, find_entity
-from qcore.cli.store.value_texts import json_of, text_of, value_from_text
 from qcore.client import (
     DEFAULT,
     Choice,

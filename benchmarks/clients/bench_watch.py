@@ -4,7 +4,7 @@ The node, the writing client and the watching clients are separate processes. Wr
 turns there are no watches, watches on a field without writes, and watches on the written field, of which each write
 notifies 10.
 
-    python -m benchmarks.watches.bench_watch [--seconds 5] [--rounds 2] [--profile DIR]
+    python -m benchmarks.clients.bench_watch [--seconds 5] [--rounds 2] [--profile DIR]
 
 QCORE_BENCH_DIR is the directory for the data; it determines the file system.
 """
@@ -155,7 +155,7 @@ def resident_mb(node: NodeProcess) -> float:
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     """Start a client process."""
-    command = [sys.executable, "-m", "benchmarks.watches.bench_watch", *arguments]
+    command = [sys.executable, "-m", "benchmarks.clients.bench_watch", *arguments]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from qcore.cli.clients.shared_clients import ClientKind, SharedClients
 from qcore.cli.next_steps import add_next_step
 from qcore.cli.options import split_endpoints
 from qcore.errors import QcoreError
@@ -13,6 +15,23 @@ if TYPE_CHECKING:
     from qcore.client.client import Client
 
 _T = TypeVar("_T")
+
+
+class _Shared:
+    """The clients that all commands of this process use, if there are any."""
+
+    clients: SharedClients | None = None
+
+
+@contextmanager
+def shared_clients() -> Iterator[SharedClients]:
+    """Within this context, the commands of this process share clients, which stay connected."""
+    with SharedClients() as clients:
+        _Shared.clients = clients
+        try:
+            yield clients
+        finally:
+            _Shared.clients = None
 
 
 def with_client(
@@ -41,6 +60,12 @@ def with_client(
     from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
+    if _Shared.clients is not None:
+        kind = ClientKind(tuple(targets), timeout, attempt_timeout_s, admin)
+        try:
+            return _Shared.clients.run(kind, work)
+        except QcoreError as error:
+            raise add_next_step(error)  # noqa: B904 - it is the same error
 
     async def connected() -> _T:
         async with Client(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qcore.cli.store.entity_names import Types, read_column
+from qcore.cli.store.access.entity_names import Types, read_column
 from qcore.client import Client, EntityId
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks of the clients of one node: connections and watches."""

@@ -1,0 +1,1 @@
+"""`qcore shell`: an interactive prompt for the commands of `qcore`, over one connection."""

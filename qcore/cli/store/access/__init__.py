@@ -1,0 +1,1 @@
+"""How commands name entities, and read and write fields: names, values as texts, the tree."""

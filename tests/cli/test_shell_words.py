@@ -1,0 +1,55 @@
+"""The words of the shell's lines: quotes, comments, and lines that are still being written."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcore.cli.shell.line_runner import expanded
+from qcore.cli.shell.shell_words import PartialLine, is_whole, split_line, split_partial
+from qcore.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("get Root", True),
+        ("get 'Root", False),
+        ('get "a\\"', False),
+        ("perform {", False),
+        ("perform '{'", True),
+        ("perform {[}", False),
+        ("perform {[]}", True),
+        ("get Root \\", False),
+        ("get Root \\\n Name", True),
+        ("get ]", True),
+    ],
+)
+def test_an_open_quote_or_bracket_continues_the_line(text: str, whole: bool) -> None:
+    assert is_whole(text) is whole
+
+
+def test_a_line_is_split_like_in_a_shell_without_expansion() -> None:
+    assert split_line("get 'Root/a b' User$7 * # x") == ["get", "Root/a b", "User$7", "*", "#", "x"]
+    assert split_line("get a \\\n  b") == ["get", "a", "b"]
+    assert split_line("  # a comment") == []
+    with pytest.raises(ConfigError, match="close the quote"):
+        split_line("get 'a")
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4), st.text("abc/é'\" ")
+)
+def test_the_last_word_is_found_among_quoted_words(words: list[str], last: str) -> None:
+    front = "".join(f"{shlex.quote(word)} " for word in words)
+    line = split_partial(front + (shlex.quote(last) if last else ""))
+    assert line == PartialLine(words, last, len(front))
+
+
+def test_short_forms_are_commands_of_entities() -> None:
+    assert expanded(["get", "Root"]) == ["entity", "get", "Root"]
+    assert expanded(["qcore", "find", "User"]) == ["entity", "find", "User"]
+    assert expanded(["schema", "get", "User"]) == ["schema", "get", "User"]
