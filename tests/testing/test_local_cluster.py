@@ -178,7 +178,9 @@ with LocalCluster(1) as cluster:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGKILL]
+)
 def test_an_interrupted_program_leaves_nothing_behind(number: signal.Signals) -> None:
     """Not even a paused node, or its data. SIGKILL runs no code of the program."""
     program = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)

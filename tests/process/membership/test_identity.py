@@ -151,24 +151,20 @@ def test_a_node_of_another_cluster_cannot_be_taken_over(pair: ProcessCluster) ->
         assert made["error"] is None
 
 
-@pytest.mark.parametrize(
-    ("nodes", "named"),
-    [
+def test_an_invalid_init_is_rejected_and_changes_nothing(pair: ProcessCluster) -> None:
+    node = pair.nodes[1]
+    invalid: list[tuple[list[object], str]] = [
         ([[2, "127.0.0.1:1"]], "node 1"),
         ([[1, "127.0.0.1:1"], [1, "127.0.0.1:2"]], "twice"),
         ([[1, "127.0.0.1:1"], [2, "127.0.0.1:1"]], "two nodes"),
         ([[1, "nowhere"]], "nodes[0]"),
         ([[1, "http://127.0.0.1:1"]], "nodes[0]"),
-    ],
-)
-def test_an_invalid_init_is_rejected_and_changes_nothing(
-    pair: ProcessCluster, nodes: list[object], named: str
-) -> None:
-    node = pair.nodes[1]
-    with WireClient(node.address) as client:
-        name, value = client.exchange({"Init": {"id": "i", "nodes": nodes}})
-    assert name == "InitResponse"
-    assert named in value["response"]["Err"]
-    assert value["detail"]["code"] == "ConfigError"
-    assert node.status()["qcore"]["cluster_id"] is None
+    ]
+    for nodes, named in invalid:
+        with WireClient(node.address) as client:
+            name, value = client.exchange({"Init": {"id": "i", "nodes": nodes}})
+        assert name == "InitResponse", nodes
+        assert named in value["response"]["Err"]
+        assert value["detail"]["code"] == "ConfigError"
+        assert node.status()["qcore"]["cluster_id"] is None
     begin_alone(node)

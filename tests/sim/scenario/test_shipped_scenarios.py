@@ -1,4 +1,4 @@
-"""Every shipped scenario passes with several seeds, and so does the design's example, verbatim."""
+"""Every shipped scenario passes, in the long run with many seeds, and so does the design's example, verbatim."""
 
 from __future__ import annotations
 
@@ -76,30 +76,51 @@ REQUIRED = {
     "watch_snapshot",
 }
 
+#: The short run draws these, which have every kind of fault between them. The long run draws all.
+DRAWN = {
+    "chaos",
+    "chaos_watchers",
+    "figure_8",
+    "follower_deaf",
+    "late_acknowledgement",
+    "leader_disk_stall",
+    "lease_after_transfer",
+    "lease_drift_margin",
+    "lease_read_skew",
+    "lossy_30_duplicate_50",
+    "membership_churn",
+    "priority_star",
+    "resumed_follower",
+    "rolling_upgrade",
+    "snapshot_interrupted",
+    "stale_read_bounded",
+    "unsynced_vote",
+    "wiped_member",
+}
+
 
 def test_all_required_scenarios_exist() -> None:
-    assert {path.stem for path in FILES} >= REQUIRED
+    assert {path.stem for path in FILES} >= REQUIRED | DRAWN
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_scenario_meets_its_expectations_and_can_be_drawn(path: Path) -> None:
+def test_a_scenario_meets_its_expectations(path: Path) -> None:
     scenario = load_scenario(path)
     assert scenario.name == path.stem
     assert scenario.summary
-    for seed in (1, 2):
-        trace = TraceWriter(keep=seed == 1)
-        result = run_scenario(scenario, seed, trace=trace)
-        assert result.ok, (result.replay, failures(result))
-        assert result.metrics["linearizability"]["result"] != "unknown"  # type: ignore[index, call-overload]  # a nested object
-        if seed == 1:
-            check_all_figures(trace.lines())
+    trace = TraceWriter(keep=path.stem in DRAWN)
+    result = run_scenario(scenario, 1, trace=trace)
+    assert result.ok, (result.replay, failures(result))
+    assert result.metrics["linearizability"]["result"] != "unknown"  # type: ignore[index, call-overload]  # a nested object
+    if path.stem in DRAWN:
+        check_all_figures(trace.lines())
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_scenario_meets_its_expectations_on_many_seeds(path: Path) -> None:
     scenario = load_scenario(path)
-    for seed in range(100, 300):
+    for seed in (*range(1, 3), *range(100, 300)):
         trace = TraceWriter(keep=seed < 105)
         result = run_scenario(scenario, seed, trace=trace)
         assert result.ok, (result.replay, failures(result))

@@ -68,12 +68,12 @@ def checks() -> set[str]:
 def test_an_unapplied_write_in_two_logs_is_not_lost() -> None:
     spec = load_scenario(SCENARIOS / "crash_at_the_end.yaml")
     blamed = 0
-    for seed in range(1, 31):
+    for seed in range(1, 13):
         world = World(spec, seed, TraceWriter())
         world.run()
         assert lost(world) == [], seed
         blamed += bool(naive(world))
-    assert blamed > 5, "the naive check errs on many of these seeds"
+    assert blamed > 2, "the naive check errs on many of these seeds"
 
 
 def test_acknowledged_writes_are_found_on_stopped_nodes() -> None:
