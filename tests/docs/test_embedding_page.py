@@ -20,6 +20,9 @@ START, SCHEDULE = [
 ]
 
 
+GET_SCHEDULE = '{"op":"get","key":"schedule"}'
+
+
 async def run(text: str) -> dict[str, Any]:
     """Run a block, with `await` at the top level; returns its names."""
     names: dict[str, Any] = {}
@@ -36,9 +39,7 @@ def test_a_node_starts_as_the_page_shows(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         await run(text)
-        config = NodeConfig.of(
-            1, tmp_path, ws_addr=Address("127.0.0.1", 0), machine="kv", election_timeout_min_ms=100
-        )
+        config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0), machine="kv")
         async with Node(config) as node:  # the data is on disk
             found = await node.client.execute('{"op":"get","key":"visits"}', read=True)
         assert "5" in found
@@ -53,9 +54,7 @@ def test_the_leader_runs_the_schedule_of_the_page(tmp_path: Path) -> None:
         async with Node(config, on_leader=names["run_schedule"]) as node:
             await node.client.init()
             async with asyncio.timeout(20):
-                while "by" not in await node.client.execute(
-                    '{"op":"get","key":"schedule"}', read=True
-                ):
+                while "by" not in await node.client.execute(GET_SCHEDULE, read=True):  # noqa: ASYNC110 - in the cluster
                     await asyncio.sleep(0.02)
 
     asyncio.run(scenario())
