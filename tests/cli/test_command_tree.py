@@ -119,7 +119,8 @@ def test_an_unknown_option_is_wrong_usage(one: CommandOfTree) -> None:
     assert done.code == ExitCode.USAGE
     assert done.stdout == ""
     assert "No such option: --no-such-option" in done.stderr
-    assert re.search(r"Try 'qcore.* --help' for help", done.stderr)
+    assert re.search(r"see `qcore.* --help`\n$", done.stderr)
+    assert len(done.stderr.splitlines()) == 1
 
 
 @every_command
