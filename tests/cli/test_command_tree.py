@@ -23,7 +23,6 @@ from tests.process.support.commands import run_here
 WITHOUT_OUTPUT = {
     "demo": "it narrates while it runs",
     "node start": "it runs until it is stopped",
-    "export": "it writes a YAML file",
     "shell": "its commands have the option",
 }
 
