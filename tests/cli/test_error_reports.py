@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 
 from qcore.cli.exits import ExitCode, exit_code_of
 from qcore.cli.main import _ClickException
 from qcore.cli.next_steps import add_next_step, error_text
+from qcore.cli.store import watch
 from qcore.errors import (
     EntityNotFound,
     NotLeader,
@@ -115,3 +118,33 @@ def test_output_that_cannot_be_written_is_no_bug() -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
     assert done.returncode == ExitCode.FAILED
     assert done.stderr.startswith(b"error: cannot write the result: No space left on device")
+
+
+class ScriptedWatch:
+    """A watch that nodes serve or not: one item of the script for each look."""
+
+    def __init__(self, *served: bool) -> None:
+        self.script = list(served)
+
+    @property
+    def is_served(self) -> bool:
+        if not self.script:
+            raise EOFError
+        return self.script.pop(0)
+
+
+def test_a_watch_says_when_no_node_serves_it_and_when_one_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(watch, "_SILENT_S", 0.0)
+    monkeypatch.setattr(watch, "_LOOK_S", 0.0)
+    scripted = ScriptedWatch(True, False, False, True, True, False)
+    with pytest.raises(EOFError):
+        asyncio.run(watch._report_silence(cast("Any", scripted)))
+    lines = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
+    silent, back = "no node serves the watch", "a node serves the watch again"
+    assert lines == [silent, back, silent]
+    monkeypatch.setattr(watch, "_SILENT_S", 60.0)
+    with pytest.raises(EOFError):
+        asyncio.run(watch._report_silence(cast("Any", ScriptedWatch(True, False, True))))
+    assert capsys.readouterr().err == "", "a node that restarts quickly is not reported"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,7 +19,7 @@ from qcore.cli.options import (
     OutputOption,
     TimeoutOption,
 )
-from qcore.cli.output import Row, as_json, csv_header, csv_rows
+from qcore.cli.output import Row, as_json, csv_header, csv_rows, shortened
 from qcore.display import escape_unprintable
 from qcore.errors import ConfigError, StoreError
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from qcore.client import Client, EntityId, FieldChange, MachineChange, Value, Watch
 
 app = typer.Typer(rich_markup_mode=None)
+
+#: How long a watch may be without a node before a line says so, and the pause between two looks, seconds.
+_SILENT_S: Final = 3.0
+_LOOK_S: Final = 0.2
 
 _COLUMNS = ("index", "sequence", "entity_id", "field", "previous_value", "value")
 _TOPIC_COLUMNS = ("index", "sequence", "change")
@@ -139,6 +144,37 @@ async def _print_all(
     watched: Watch[Any], printer: _FieldPrinter | _TopicPrinter, count: int | None
 ) -> None:
     """Print changes, and at the end how to continue."""
+    reporting = asyncio.ensure_future(_report_silence(watched))
+    try:
+        await _print_each(watched, printer, count)
+    finally:
+        reporting.cancel()
+
+
+async def _report_silence(watched: Watch[Any]) -> None:
+    """Print a line on stderr when no node has served the watch for some time, and when a node serves it again."""
+    clock = asyncio.get_running_loop().time
+    served_at = clock()
+    reported = False
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if watched.is_served:
+            served_at = clock()
+            if reported:
+                print("a node serves the watch again", file=sys.stderr, flush=True)
+                reported = False
+        elif not reported and clock() - served_at >= _SILENT_S:
+            print(
+                "no node serves the watch: trying again; `qcore cluster status` shows which nodes answer",
+                file=sys.stderr,
+                flush=True,
+            )
+            reported = True
+
+
+async def _print_each(
+    watched: Watch[Any], printer: _FieldPrinter | _TopicPrinter, count: int | None
+) -> None:
     printed = 0
     async with watched:
         printer.begin()
@@ -210,8 +246,9 @@ class _FieldPrinter:
             csv_rows((*_COLUMNS, *self._paths), [row])
         else:
             at = f"{change.position.index},{change.position.sequence}"
-            more = "".join(f"  {path}={text_of(*each)}" for path, each in around.items())
-            line = f"{at:<10}  {entity}  {change.field_type}  {texts[0]} -> {texts[1]}{more}"
+            more = "".join(f"  {path}={shortened(text_of(*each))}" for path, each in around.items())
+            before, after = map(shortened, texts)
+            line = f"{at:<10}  {entity}  {change.field_type}  {before} -> {after}{more}"
             print(escape_unprintable(line))
 
     async def _choices(self, entity: EntityId, path: str, value: Value) -> tuple[str, ...]:
@@ -250,4 +287,5 @@ class _TopicPrinter:
         if self._output is OutputFormat.csv:
             csv_rows(_TOPIC_COLUMNS, [{"index": at.index, "sequence": at.sequence, "change": text}])
         else:
-            print(escape_unprintable(f"{f'{at.index},{at.sequence}':<10}  {text}"))
+            place = f"{at.index},{at.sequence}"
+            print(escape_unprintable(f"{place:<10}  {shortened(text)}"))

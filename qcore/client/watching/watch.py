@@ -102,6 +102,11 @@ class Watch(Generic[C]):
         """
         return self._taken
 
+    @property
+    def is_served(self) -> bool:
+        """Whether a node serves the watch, as far as the client knows. A silent node is noticed after 10 to 15 s."""
+        return self._registered is not None and self._registered.is_open
+
     async def __aenter__(self) -> Self:
         await self._register()
         self._in_context = True
@@ -163,7 +168,7 @@ class Watch(Generic[C]):
                     raise StopAsyncIteration
                 if self._failure is not None:
                     raise self._failure
-                if self._registered is None or not self._registered.is_open:
+                if not self.is_served:
                     await self._register()
                 elif not self._waiting:
                     await self._wait()

@@ -262,7 +262,11 @@ def test_a_compacted_watch_says_to_read_the_state(tmp_path: Path) -> None:
                 async with changes:
                     await write_ages(client, user, 1)
                     (first,) = await take(changes, 1)
+                    assert changes.is_served
                     cut_connections(client)
+                    await until(
+                        lambda: not changes.is_served, "the watch knows that it is not served"
+                    )
                     await write_ages(client, user, *range(30))
                     with pytest.raises(WatchCompacted, match="read the state") as raised:
                         await take(changes, 1)
