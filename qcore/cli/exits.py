@@ -18,6 +18,7 @@ from qcore.errors import (
     StoreError,
     TransportError,
     UnknownError,
+    WatchError,
 )
 
 
@@ -32,6 +33,7 @@ class ExitCode(IntEnum):
     UNHEALTHY = 5
     UNKNOWN = 6
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
 
 
 class ResultNotShown(QcoreError, code="ResultNotShown"):
@@ -49,7 +51,7 @@ def exit_code_of(error: QcoreError) -> ExitCode:
             return ExitCode.UNKNOWN
         case ProposalError() | StoreError() | ProtocolError() | Refused() | UnknownError():
             return ExitCode.REJECTED
-        case SnapshotGone():
+        case SnapshotGone() | WatchError():
             return ExitCode.REJECTED
         case StorageError() | StateMachineFailed() | IncompatibleVersion():
             return ExitCode.UNHEALTHY

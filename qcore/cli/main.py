@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
@@ -14,7 +16,8 @@ from typer.core import TyperGroup
 
 from qcore.cli.exits import ExitCode, exit_code_of
 from qcore.cli.next_steps import error_text
-from qcore.errors import QcoreError
+from qcore.display import escape_unprintable, printable
+from qcore.errors import ConfigError, QcoreError
 
 #: Group -> (module with a typer `app`, one line of help), in the order of `--help`.
 GROUPS: Final[dict[str, tuple[str, str]]] = {
@@ -49,6 +52,13 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+#: The groups whose arguments become JSON.
+_TEXT_GROUPS: Final = ("entity", "schema", "watch")
+
+#: The base of what typer raises for wrong arguments: no name of it is exported by all supported versions.
+_ClickException: Final = typer.BadParameter.__mro__[2]
+
+
 class LazyGroup(TyperGroup):
     """A command group that imports the module of a subcommand only when that subcommand is used.
 
@@ -71,6 +81,8 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         command.help = command.help or summary
         (version,) = (each for each in self.params if each.name == "version")
+        if cmd_name in _TEXT_GROUPS:
+            _require_utf8(command)
         _unify(command, version)
         return command
 
@@ -87,6 +99,28 @@ def _unify(command: Any, version: Any) -> None:
     command.params.append(version)
     for below in getattr(command, "commands", {}).values():
         _unify(below, version)
+
+
+def _require_utf8(command: Any) -> None:
+    """Let a command and those below it check their texts. The name of a file may be any bytes."""
+    for each in command.params:
+        if each.metavar != "FILE":
+            each.callback = partial(_check_utf8, each.callback)
+    for below in getattr(command, "commands", {}).values():
+        _require_utf8(below)
+
+
+def _check_utf8(next_callback: Callable[..., Any] | None, ctx: Any, param: Any, value: Any) -> Any:
+    """Reject a text of the command line that is not UTF-8: its bytes arrive as lone surrogates."""
+    for text in value if isinstance(value, list | tuple) else [value]:
+        try:
+            str(text).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{param.metavar or param.opts[0]}: {printable(str(text))} is not UTF-8 text: "
+                "write it in UTF-8, or name an entity by its id"
+            ) from None
+    return value if next_callback is None else next_callback(ctx, param, value)
 
 
 app = typer.Typer(
@@ -140,17 +174,24 @@ def run_arguments(program: typer.Typer, arguments: Sequence[str] | None) -> int:
         arguments: the words after `qcore`; None for those of this process.
     """
     try:
-        program(arguments, prog_name="qcore")
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else ExitCode.DONE
+        code = _ended(program, arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output (such as `| head`) is gone, so there is no place to report this.
+        _write_nowhere()
+        return ExitCode.BROKEN_PIPE
     except QcoreError as error:
         print(f"error: {error_text(error)}", file=sys.stderr)
         return exit_code_of(error)
-    except BrokenPipeError:
-        # The reader of our output (such as `| head`) is gone, so there is no place to report this.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - the outermost boundary turns a bug into a readable message
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
+            _write_nowhere()
+            print(
+                f"error: cannot write the result: {error.strerror}: make space on the disk, or write elsewhere",
+                file=sys.stderr,
+            )
+            return ExitCode.FAILED
         if os.environ.get("QCORE_DEBUG"):
             traceback.print_exc()
         print(
@@ -160,7 +201,44 @@ def run_arguments(program: typer.Typer, arguments: Sequence[str] | None) -> int:
             file=sys.stderr,
         )
         return ExitCode.FAILED
-    return ExitCode.DONE
+    return code
+
+
+def _ended(program: typer.Typer, arguments: Sequence[str] | None) -> int:
+    """Run a command and return its exit code; wrong usage is reported in one line."""
+    try:
+        code = program(arguments, prog_name="qcore", standalone_mode=False)
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise ended.__context__ from None
+        return ended.code if isinstance(ended.code, int) else ExitCode.DONE
+    except typer.Abort:
+        print("aborted", file=sys.stderr)
+        return ExitCode.FAILED
+    except Exception as error:
+        if not isinstance(error, _ClickException):
+            raise
+        return _report_usage(error)
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _report_usage(error: Any) -> int:
+    """Print what is wrong with the arguments, and return the exit code."""
+    message = " ".join(error.format_message().split())
+    context = error.ctx
+    if not message or context is None or type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # the help
+        return ExitCode.USAGE
+    print(
+        f"error: {escape_unprintable(message.removesuffix('.'))}: see `{context.command_path} --help`",
+        file=sys.stderr,
+    )
+    return ExitCode.USAGE
+
+
+def _write_nowhere() -> None:
+    """Let the rest of the output go nowhere, so that the end of the process does not fail to write it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from qcore.cli.options import OutputFormat
@@ -21,6 +22,10 @@ Row: TypeAlias = Mapping[str, Cell]
 _GAP: Final = "  "
 #: No column of a table on a terminal becomes narrower.
 _NARROWEST: Final = 8
+#: The most characters of one cell of a table.
+_MAX_CELL: Final = 1000
+
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 def show(
@@ -31,6 +36,8 @@ def show(
     columns: Sequence[str] = (),
     text: str | None = None,
     indent: int | None = None,
+    shorten: Mapping[str, int] = NOTHING,
+    leave_out: Sequence[str] = (),
 ) -> None:
     """Print a result on stdout.
 
@@ -41,6 +48,8 @@ def show(
         columns: the columns, in order; they are needed if there may be no row. By default those of the first row.
         text: what people read instead of a table.
         indent: the indentation of the JSON; None for one line.
+        shorten: columns that a narrow terminal shows in part, each with its least width.
+        leave_out: columns that a narrow terminal does not show, the first one first.
     """
     if output is OutputFormat.json:
         print(as_json(body, indent=indent))
@@ -54,7 +63,13 @@ def show(
         csv_header(columns)
         csv_rows(columns, rows)
     elif columns:
-        print(table([_title(columns), *(tuple(map(shown, _cells(columns, row))) for row in rows)]))
+        lines: list[Sequence[str]] = [
+            _title(columns),
+            *(tuple(map(shown, _cells(columns, row))) for row in rows),
+        ]
+        if sys.stdout.isatty():
+            lines = _without_spare(columns, lines, shorten, leave_out)
+        print(table(lines))
 
 
 def flat(body: Mapping[str, Any]) -> dict[str, Cell]:
@@ -90,21 +105,32 @@ def csv_rows(columns: Sequence[str], rows: Iterable[Row]) -> None:
 
 
 def table(lines: Iterable[Sequence[str]]) -> str:
-    """Return lines of texts as aligned columns. On a terminal the columns fit its width: long texts are wrapped."""
+    """Return lines of texts as aligned columns.
+
+    On a terminal the columns fit its width: texts are wrapped, at spaces as long as the words fit.
+    """
     texts = [[escape_unprintable(text) for text in line] for line in lines]
     if not texts:
         return ""
     widths = [max(map(width_of, column)) for column in zip(*texts, strict=True)]
     if sys.stdout.isatty():
-        widths = _fitted(widths, shutil.get_terminal_size().columns)
+        words = [max(map(_longest_word, column)) for column in zip(*texts, strict=True)]
+        widths = _fitted(widths, words, shutil.get_terminal_size().columns)
     return "\n".join(line for each in texts for line in _wrapped_line(each, widths))
 
 
 def shown(cell: Cell) -> str:
-    """A cell of a table: `-` for nothing and for no."""
+    """A cell of a table: `-` for nothing and for no. A very long text is shortened."""
     if cell is None or cell is False:
         return "-"
-    return "yes" if cell is True else str(cell)
+    return "yes" if cell is True else shortened(str(cell))
+
+
+def shortened(text: str) -> str:
+    """The beginning of a very long text, and how to see all of it."""
+    if len(text) <= _MAX_CELL:
+        return text
+    return f"{text[:_MAX_CELL]}... ({len(text)} characters; -o json shows all)"
 
 
 def width_of(text: str) -> int:
@@ -128,6 +154,10 @@ def _cells(columns: Iterable[str], row: Row) -> list[Cell]:
 
 
 def _csv_line(cells: Iterable[str]) -> str:
+    if (
+        sys.stdout.isatty()
+    ):  # no control code may reach a terminal; a file or a pipe gets the exact texts
+        cells = map(escape_unprintable, cells)
     line = io.StringIO(newline="")
     csv.writer(line).writerow(cells)  # its line end makes it quote a text that holds either part
     return line.getvalue().removesuffix("\r\n")
@@ -139,11 +169,59 @@ def _csv_cell(cell: Cell) -> str:
     return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
-def _fitted(widths: Sequence[int], terminal: int) -> list[int]:
-    """The widths, with the widest columns made narrower until the line fits, or no column can become narrower."""
+def _line_width(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _without_spare(
+    columns: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    shorten: Mapping[str, int],
+    leave_out: Sequence[str],
+) -> list[Sequence[str]]:
+    """The lines with texts shortened, and then with columns left out, until they fit the terminal."""
+    shown_columns = dict(zip(columns, zip(*lines, strict=True), strict=True))
+
+    def too_wide() -> bool:
+        widths = [
+            max(width_of(escape_unprintable(text)) for text in texts)
+            for texts in shown_columns.values()
+        ]
+        return _line_width(widths) > shutil.get_terminal_size().columns
+
+    for column, width in shorten.items():
+        if too_wide():
+            title, *texts = shown_columns[column]
+            shown_columns[column] = (title, *(text[:width] for text in texts))
+    for column in leave_out:
+        if too_wide():
+            del shown_columns[column]
+    return list(zip(*shown_columns.values(), strict=True))
+
+
+def _longest_word(text: str) -> int:
+    return max(map(width_of, text.split(" ")))
+
+
+def _fitted(widths: Sequence[int], words: Sequence[int], terminal: int) -> list[int]:
+    """The widths, with the widest columns made narrower until the line fits, or no column can become narrower.
+
+    A column becomes narrower than its longest word only when all have reached theirs.
+    """
     fitted = list(widths)
-    while sum(fitted) + len(_GAP) * (len(fitted) - 1) > terminal and max(fitted) > _NARROWEST:
-        fitted[fitted.index(max(fitted))] -= 1
+    for least in (words, [_NARROWEST] * len(words)):
+        while _line_width(fitted) > terminal:
+            width, place = max(
+                (
+                    (width, -place)
+                    for place, width in enumerate(fitted)
+                    if width > max(least[place], _NARROWEST)
+                ),
+                default=(0, 0),
+            )
+            if not width:
+                break
+            fitted[-place] -= 1
     return fitted
 
 
@@ -157,12 +235,17 @@ def _wrapped_line(line: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """The text in parts of at most this width. A part ends at a space if there is one in its second half."""
+    """The text in parts of at most this width.
+
+    A part ends at a space, unless it would be short and the next word must be cut anyway.
+    """
     parts: list[str] = []
     while width_of(text) > width:
         end = max(1, _fitting(text, width))
-        space = text.rfind(" ", end // 2, end + 1)
-        if space > 0:
+        space = text.rfind(" ", 1, end + 1)
+        if space > 0 and (
+            space >= end // 2 or width_of(text[space + 1 :].partition(" ")[0]) <= width
+        ):
             parts.append(text[:space])
             text = text[space + 1 :]
         else:

@@ -96,3 +96,78 @@ def test_csv_gives_back_any_text(cells: list[str]) -> None:
 
 def test_a_nested_object_gives_a_column_for_each_key() -> None:
     assert flat({"a": {"b": {"c": 1}}, "d": ()}) == {"a.b.c": 1, "d": "[]"}
+
+
+def on_terminal(patch: pytest.MonkeyPatch, columns: int) -> io.StringIO:
+    terminal = Terminal()
+    patch.setattr(sys, "stdout", terminal)
+    patch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    return terminal
+
+
+def test_csv_on_a_terminal_holds_no_control_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch, 80)
+    show(OutputFormat.csv, {"na\x1bme": "\x1b[31m\x9b,\n"})
+    assert terminal.getvalue() == 'na\\x1bme\n"\\x1b[31m\\x9b,\\n"\n'
+
+
+STATUS: Row = {
+    "endpoint": "127.0.0.1:8321",
+    "node": 1,
+    "state": "unreachable",
+    "term": 2,
+    "leader": 1,
+    "commit": 33333,
+    "applied": 33333,
+    "hash": "e3b0c44298fc",
+    "rules": "4",
+    "machine": "entity 1",
+}
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown", "hidden"),
+    [
+        (100, ["e3b0c44298fc", "RULES", "entity 1"], []),
+        (80, ["e3b0c4", "APPLIED"], ["e3b0c44", "RULES"]),
+        (60, ["COMMIT"], ["HASH", "RULES", "MACHINE", "APPLIED"]),
+        (50, ["LEADER"], ["COMMIT"]),
+    ],
+)
+def test_a_status_has_one_line_for_each_node(
+    monkeypatch: pytest.MonkeyPatch, columns: int, shown: list[str], hidden: list[str]
+) -> None:
+    terminal = on_terminal(monkeypatch, columns)
+    leave_out = ("rules", "machine", "hash", "applied", "commit")
+    show(
+        OutputFormat.table,
+        None,
+        rows=[STATUS, {**STATUS, "state": "Follower"}],
+        shorten={"hash": 6},
+        leave_out=leave_out,
+    )
+    text = terminal.getvalue()
+    assert len(text.splitlines()) == 3
+    assert max(map(len, text.splitlines())) <= columns
+    assert text.count("127.0.0.1:8321") == 2
+    assert "unreachable" in text
+    assert all(each in text for each in shown)
+    assert not any(each in text for each in hidden)
+
+
+def test_a_word_is_cut_only_if_it_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_terminal(monkeypatch, 40)
+    text = table([["127.0.0.1:83210", "some words that are wrapped before an address is cut"]] * 2)
+    assert text.count("127.0.0.1:83210") == 2
+    assert all(word in text.split() for word in ("wrapped", "address"))
+
+
+def test_a_table_shortens_a_very_long_text(capsys: pytest.CaptureFixture[str]) -> None:
+    body = {"value": "x" * 100_000}
+    show(OutputFormat.table, body)
+    text = capsys.readouterr().out
+    assert len(text) < 3_000
+    assert "... (100000 characters; -o json shows all)" in text
+    show(OutputFormat.csv, body)
+    show(OutputFormat.json, body)
+    assert capsys.readouterr().out.count("x" * 100_000) == 2

@@ -138,7 +138,8 @@ def status(
 ) -> None:
     """Show the state of each node at the endpoints.
 
-    Exit code 0: every node answered and follows one leader; 3: no node answered; 5: anything else.
+    Exit code 0: every node answered and follows one leader; 3: no node answered; 5: anything else. A narrow terminal
+    shows fewer columns; -o json has all.
     """
     from qcore.cli.runner import run
 
@@ -149,7 +150,13 @@ def status(
         {"endpoint": target, "ok": not isinstance(response, QcoreError), **_as_json(response)}
         for target, response in zip(targets, responses, strict=True)
     ]
-    show(output, {"healthy": healthy, "nodes": nodes}, rows=status_rows(targets, responses))
+    show(
+        output,
+        {"healthy": healthy, "nodes": nodes},
+        rows=status_rows(targets, responses),
+        shorten={"hash": 6},
+        leave_out=("rules", "machine", "hash", "applied", "commit"),
+    )
     problems = [
         f"{target}: {problem}"
         for target, response in zip(targets, responses, strict=True)

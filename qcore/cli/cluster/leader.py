@@ -55,15 +55,21 @@ def transfer(
     async def work(client: Client) -> tuple[int, Leadership]:
         deadline = time.monotonic() + timeout
         before = await client.leader_metrics()
+        if before["id"] == to:
+            return to, Leadership(to, before["current_term"])
         return before["id"], await _transfer_and_confirm(
             client, to, before["current_term"], deadline
         )
+
+    from qcore.replica.leadership import Leadership
 
     before, after = with_client(endpoints, timeout, work, admin=True)
     show(
         output,
         {"from": before, "to": after.leader_id, "term": after.term},
-        text=f"node {after.leader_id} leads in term {after.term}; before it was node {before}",
+        text=f"node {to} leads already, in term {after.term}"
+        if before == to
+        else f"node {after.leader_id} leads in term {after.term}; before it was node {before}",
     )
 
 

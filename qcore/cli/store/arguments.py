@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from qcore.display import printable
 from qcore.errors import ConfigError
 
 EntityArgument: TypeAlias = Annotated[
@@ -27,5 +28,16 @@ def split_assignment(text: str) -> tuple[str, str]:
     """
     field, equals, value = text.partition("=")
     if not (field and equals):
-        raise ConfigError(f"{text!r} is not FIELD=VALUE, such as Email=ada@example.org")
+        raise ConfigError(f"'{printable(text)}' is not FIELD=VALUE, such as Email=ada@example.org")
     return field, value
+
+
+def check_name(name: str) -> str:
+    """Return the name of an entity.
+
+    Raises:
+        ConfigError: it is empty, so no path would lead to the entity.
+    """
+    if not name:
+        raise ConfigError("the name is empty, so no path would lead to the entity: give a name")
+    return name

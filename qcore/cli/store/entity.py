@@ -17,7 +17,7 @@ from qcore.cli.options import (
     TimeoutOption,
 )
 from qcore.cli.output import show
-from qcore.cli.store.arguments import EntityArgument, TypeArgument
+from qcore.cli.store.arguments import EntityArgument, TypeArgument, check_name
 from qcore.cli.store.entity_search import find, tree
 from qcore.errors import ConfigError
 
@@ -159,6 +159,7 @@ def create(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Create an entity, with its fields in the same step, and print its id."""
+    check_name(name)
     from qcore.cli.store.access.entity_names import Types, find_entity_or_top
     from qcore.cli.store.access.field_access import values_of
     from qcore.client import Created, CreateEntity, WriteField
@@ -243,6 +244,7 @@ def rename(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Give an entity another name. Names need not be unique."""
+    check_name(name)
     from qcore.cli.store.access.entity_names import find_entity
 
     async def work(client: Client) -> EntityId:

@@ -62,7 +62,7 @@ def find(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """List the entities of a type and of the types that inherit it."""
-    from qcore.cli.store.access.entity_names import Types, paths_of
+    from qcore.cli.store.access.entity_names import Types, paths_of, split_names
 
     async def work(client: Client) -> tuple[list[str], list[Found]]:
         types = Types(client)
@@ -71,6 +71,9 @@ def find(
             names = ["Name"] if "Name" in (await types.get(entity_type)).fields else []
         found = await _ids(client, entity_type, filter_, limit, exact=exact)
         where = await paths_of(client, types, found) if paths else {}
+        for one, path in where.items():
+            if "" in split_names(path.removeprefix("/")):
+                where[one] = str(one)  # no path leads to it, and commands accept the id
         rows = await _with_fields(client, types, found, names)
         return names, [(entity, where.get(entity), shown) for entity, shown in rows]
 

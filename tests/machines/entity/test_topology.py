@@ -194,6 +194,7 @@ WRONG = [
     ("{entity_type: Leaf, inherit: null, fields: {}}", "{entity_type: L$, fields: {}}", "'$'"),
     ("{entity_type: Leaf, inherit: null, fields: {}}", "{entity_type: L, fields: []}", "fields must be a map"),
     ("{entity_type: Leaf, inherit: null, fields: {}}", "{entity_type: L, inherit: L, fields: {}}", "itself"),
+    ("{Choice: Off}", "{Choice: false}", 'false is no choice, but what other programs make of an unquoted On, Off'),
     ("{Choice: Off}", "{Choice: Maybe}", 'unknown choice "Maybe"; known choices: On, Off'),
     ("{Choice: Off}", "{Choice: 2}", "choices 0 to 1, not 2"),
     ("choices: [On, Off]", "choices: null", "unknown choice"),

@@ -12,7 +12,7 @@ import pytest
 from qcore.processes import ProcessCluster, free_ports
 from tests.checkout import CHECKOUT
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
-from tests.process.support.commands import run_qcore
+from tests.process.support.commands import run_here, run_qcore
 
 pytestmark = pytest.mark.process
 
@@ -87,6 +87,22 @@ def test_a_user_defined_machine_runs_from_the_command_line(tmp_path: Path) -> No
         )
         assert wrong.returncode == 4
         assert "GetSchema" in wrong.stderr
+        for command in (
+            "entity tree",
+            "entity get Root",
+            "watch Root Name",
+            "schema list",
+            "export",
+        ):
+            wrong_here = run_here(*command.split(), "--endpoints", cluster.endpoints[0])
+            assert (wrong_here.code, wrong_here.stdout) == (4, "")
+            assert "error: this cluster runs the state machine 'counter', and " in wrong_here.stderr
+            assert "Perform" not in wrong_here.stderr
+        status = run_here("cluster", "status", "-o", "json", "--endpoints", cluster.endpoints[0])
+        (node,) = json.loads(status.stdout)["nodes"]
+        assert node["metrics"]["snapshot"] is None, (
+            "`export` was rejected before it cost a snapshot"
+        )
     assert_no_traceback(cluster)
 
 

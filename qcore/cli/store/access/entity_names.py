@@ -61,7 +61,7 @@ def split_path(path: str) -> list[str]:
     while not path.startswith("/") and parts and parts[0] in (".", ".."):
         if parts.pop(0) == "..":
             if not names:
-                raise ConfigError(f"{printable(path)!r} goes above the top level: / is the highest")
+                raise ConfigError(f"'{printable(path)}' goes above the top level: / is the highest")
             names.pop()
     return names + parts
 
@@ -79,7 +79,7 @@ def split_names(path: str) -> list[str]:
         rest = path[found.end() :]
         if rest and rest[0] != "/":
             raise ConfigError(
-                f"the path {printable(path)!r} ends with a backslash: write two for one in a name"
+                f"the path '{printable(path)}' ends with a backslash: write two for one in a name"
             )
         names.append(_ESCAPED.sub(r"\1", found[0]))
         path = rest[1:]
@@ -115,6 +115,10 @@ async def find_entity_or_top(client: Client, text: str) -> EntityId | None:
     if is_id(text):
         return parse_id(text)
     names = split_path(text)
+    if "" in names:
+        raise ConfigError(
+            f"the path '{printable(text)}' has an empty name: write it like /Root/Users/ada, or give the entity's id"
+        )
     return await client.find_by_path(names) if names else None
 
 

@@ -119,7 +119,7 @@ def json_of(value: Value, choices: tuple[str, ...] = ()) -> JsonCell:
 
 def _wrong(field: FieldSchema, text: str, advice: str) -> ConfigError:
     return ConfigError(
-        f"{printable(field.field_type)}: {printable(text)!r} is no {field.kind}: {advice}"
+        f"{printable(field.field_type)}: '{printable(text)}' is no {field.kind}: {advice}"
     )
 
 

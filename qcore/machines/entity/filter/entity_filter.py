@@ -40,6 +40,7 @@ _COMPARISONS_PER_STEP: Final = 4
 #: How many kinds an error names.
 _SHOWN_KINDS: Final = 4
 _UNDEFINED: Final = re.compile(r"Undefined variable or function: '(\w+)'")
+_MISSING: Final = re.compile(r"missing ('.') at")
 _PLACE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
 
 
@@ -272,5 +273,16 @@ def _explain(text: FilterText, error: str) -> str:
     match = _PLACE.search(error)
     if match is None:
         return f"filter, {position(text.source, 0)}: not valid CEL"
-    offset = text.user_offset(int(match[1]), int(match[2]))
-    return f"filter, {position(text.source, offset)}: not valid CEL: {match[3][:200]}"
+    # The parser lists all that may come next, which is long and has names of its grammar.
+    reason = match[3].partition(" expecting ")[0][:200]
+    if "'<EOF>'" in reason:
+        offset = len(text.source.rstrip())
+        missing = _MISSING.match(reason)
+        what = f"{missing[1]} is missing" if missing else "something is missing"
+        reason = f"unexpected end: {what}; complete the filter, as in Size > 3"
+    else:
+        offset = text.user_offset(int(match[1]), int(match[2]))
+        word = next((each.text for each in text.tokens if each.offset == offset), None)
+        if word is not None:
+            reason = f"unexpected {quoted(word)}: remove it, or write what belongs before it"
+    return f"filter, {position(text.source, offset)}: not valid CEL: {reason}"

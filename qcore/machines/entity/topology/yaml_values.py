@@ -130,6 +130,12 @@ class ValueReader:
             raise self._fail(
                 node, f"unknown choice {quoted(node.value)}; known choices: {', '.join(choices)}"
             )
+        if isinstance(node, ScalarNode) and isinstance(node.value, bool):
+            raise self._fail(
+                node,
+                f"{str(node.value).lower()} is no choice, but what other programs make of an unquoted On, Off, Yes or "
+                f"No: write one of {', '.join(map(quoted, choices))}, in quotes",
+            )
         return self.integer(node, "a Choice is one of the choices, or its position, which")
 
     def _items(self, node: Node, kind: Kind) -> list[Node]:

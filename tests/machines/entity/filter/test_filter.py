@@ -76,7 +76,12 @@ def test_types_below_may_lack_what_the_filter_compares(house: StoreHarness) -> N
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("Age >", "line 1, column 6: not valid CEL"),
+        (
+            "Age >",
+            "line 1, column 6: not valid CEL: unexpected end: something is missing; complete",
+        ),
+        ("(Active", "line 1, column 8: not valid CEL: unexpected end: ')' is missing; complete"),
+        ("Age > 3 Active", 'line 1, column 9: not valid CEL: unexpected "Active": remove it'),
         ("Age > 3 &&\n  && Active", "line 2, column 3: not valid CEL"),
         ("Parent->Name == 'x' && Age >", "line 1, column 29: not valid CEL"),
         ("Parent->Name == 'x' && ) > 3", "line 1, column 24: not valid CEL"),
