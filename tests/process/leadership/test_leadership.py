@@ -165,6 +165,7 @@ def test_priorities_choose_the_leader_and_zero_never_leads(tmp_path: Path) -> No
     assert_no_traceback(cluster)
 
 
+@pytest.mark.long  # tests of the rejection, the warnings and `health` run without processes
 def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None:
     """Two restarts with priority 0 break the rule. The leader reports it, and its death leaves no electable voter."""
     with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 1}) as cluster:
