@@ -255,6 +255,7 @@ def an_increment_is_sent_again_elsewhere(directory: Path, without: str = "") -> 
         return counted
 
 
+@pytest.mark.long  # `tests/process/sessions` has a test of a lost response in the short run
 def test_increment_resent_to_real_nodes_counts_once(
     tmp_path: Path,
 ) -> None:
