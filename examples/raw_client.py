@@ -16,25 +16,25 @@ WRITE = {**READ, "value": {"String": "T2"}, "push_condition": "Always", "adjust_
 WATCH = {"field_type": "Name", "trigger_on_change": True, "context": []}
 
 
-async def main(url: str) -> None:
-    async with connect(url, proxy=None) as socket:
+async def main(url: str = "ws://127.0.0.1:8080") -> None:
+    socket = await anext(_all := aiter(connect(url, proxy=None)))  # waits until a node listens
 
-        async def ask(kind: str, **fields: object) -> dict:
-            await socket.send(json.dumps({kind: {"id": kind, **fields}}))  # choose any id
-            while True:
-                ((name, message),) = json.loads(await socket.recv()).items()
-                print(name, str(message.get("response", message))[:150])  # noqa: T201
-                if message.get("id") == kind:  # it is the response; a notification has no id
-                    return message.get("response", {}).get("Ok")  # an error is in "Err"
+    async def ask(kind: str, **fields: object) -> dict:
+        await socket.send(json.dumps({kind: {"id": kind, **fields}}))  # choose any id
+        while True:
+            ((name, message),) = json.loads(await socket.recv()).items()
+            print(name, str(message.get("response", message))[:150])  # noqa: T201
+            if message.get("id") == kind:  # it is the response; a notification has no id
+                return message.get("response", {}).get("Ok")  # an error is in "Err"
 
-        await ask("Init", nodes=[])  # this node alone; an error if it belongs to a cluster already
-        await ask("GetMetrics")
-        await ask("StoreSetEntitySchema", schema=TANK)
-        tank = await ask("StoreCreateEntity", entity_type="Tank", parent_id=None, name="T1")
-        it = {"entity_id": tank["entity_id"]}
-        await ask("StoreRegisterNotification", config={"EntityId": {**it, **WATCH}})
-        for request in ({"Write": {**it, **WRITE}}, {"Read": {**it, **READ}}):
-            await ask("StorePerform", requests=[request])
+    await ask("Init", nodes=[])  # this node alone; an error if it belongs to a cluster already
+    await ask("GetMetrics")
+    await ask("StoreSetEntitySchema", schema=TANK)
+    tank = await ask("StoreCreateEntity", entity_type="Tank", parent_id=None, name="T1")
+    it = {"entity_id": tank["entity_id"]}
+    await ask("StoreRegisterNotification", config={"EntityId": {**it, **WATCH}})
+    for request in ({"Write": {**it, **WRITE}}, {"Read": {**it, **READ}}):
+        await ask("StorePerform", requests=[request])
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -6,9 +6,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +40,15 @@ while True:
         if given.retry < 0:
             raise
         time.sleep(given.retry_delay or 1)
+"""
+
+#: Runs most commands in forked processes. What may run for long, and gets signals, runs in a separate one.
+_FORKED = CHECKOUT / "tests/process/programs/forked_qcore.py"
+_QCORE = """
+case "$1" in
+  node|watch) exec "{python}" -m qcore "$@" ;;
+  *) exec "{python}" -I -S "{program}" ask "{path}" "$@" ;;
+esac
 """
 
 #: Turns on job control, and ends the remaining jobs when the shell ends.
@@ -76,14 +88,42 @@ class Ports:
         return text
 
 
-def prepare(directory: Path) -> dict[str, str]:
-    """Put the files that commands need into `directory`, and return the environment for the commands."""
+@contextmanager
+def forking_qcore() -> Iterator[Path]:
+    """The socket of a process that runs `qcore` commands; see `forked_qcore.py`."""
+    # The path of a socket must be short.
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
+        path = Path(directory, "qcore")
+        listener.bind(str(path))
+        listener.listen()
+        number = listener.fileno()
+        server = subprocess.Popen(
+            [sys.executable, str(_FORKED), "serve", str(number)],
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[number],
+        )
+        try:
+            yield path
+        finally:
+            server.kill()
+            server.wait()
+
+
+def prepare(directory: Path, forking: Path) -> dict[str, str]:
+    """Put the files that commands need into `directory`, and return the environment for the commands.
+
+    Args:
+        directory: the working directory of the commands.
+        forking: see `forking_qcore`.
+    """
     for part in ("examples", "scenarios", "benchmarks"):
         shutil.copytree(CHECKOUT / part, directory / part)
     programs = directory / ".programs"
     programs.mkdir()
     scripts = {
-        "qcore": f'exec "{sys.executable}" -m qcore "$@"',
+        "qcore": _QCORE.format(python=sys.executable, program=_FORKED, path=forking),
         "python": f'exec "{sys.executable}" "$@"',
     }
     if shutil.which("curl") is None:
@@ -103,7 +143,13 @@ def run_commands(
     commands: Sequence[Command], directory: Path, timeout_s: float
 ) -> list[CommandResult]:
     """Run the commands in `directory` in one shell, and end the processes that they leave behind."""
-    environment = prepare(directory)
+    with forking_qcore() as forking:
+        return _run_commands(commands, directory, timeout_s, prepare(directory, forking))
+
+
+def _run_commands(
+    commands: Sequence[Command], directory: Path, timeout_s: float, environment: dict[str, str]
+) -> list[CommandResult]:
     ports = Ports([command.line for command in commands])
     script = [_PRELUDE]
     for number, command in enumerate(commands):

@@ -334,7 +334,11 @@ def test_the_cluster_is_safe_whatever_happens(machine: type[RaftMachine]) -> Non
 @pytest.mark.parametrize(
     ("machine", "violation"),
     [
-        (RaftMachineWithoutDurableAppends, "commit rule|whose disk does not hold it"),
+        pytest.param(
+            RaftMachineWithoutDurableAppends,
+            "commit rule|whose disk does not hold it",
+            marks=pytest.mark.long,  # the pitfalls have a quicker test of this fault
+        ),
         (RaftMachineWithoutFreshness, "leader completeness|state machine safety"),
     ],
 )

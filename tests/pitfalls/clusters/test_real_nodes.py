@@ -173,6 +173,7 @@ def test_real_leader_with_stalled_disk_steps_down_and_answers(tmp_path: Path) ->
     assert a_real_leaders_disk_hangs(tmp_path, 20) == "steps down"
 
 
+@pytest.mark.long  # shows that the test with the guard can fail
 def test_without_disk_watch_real_leader_stays(tmp_path: Path) -> None:
     """Several attempts, because on a busy computer the leader may lose its leadership for another reason."""
     seen: list[str] = []
@@ -183,6 +184,7 @@ def test_without_disk_watch_real_leader_stays(tmp_path: Path) -> None:
     assert seen[-1] == "stays"
 
 
+@pytest.mark.long  # shows that the test with the guard can fail
 def test_without_disk_thread_real_node_falls_silent(tmp_path: Path) -> None:
     """Without the disk thread a stalled disk stops everything: no heartbeat, no step-down, no response."""
     assert a_real_leaders_disk_hangs(tmp_path, 1.0, "disk_thread") == "falls silent"
@@ -253,12 +255,14 @@ def an_increment_is_sent_again_elsewhere(directory: Path, without: str = "") -> 
         return counted
 
 
+@pytest.mark.long  # `tests/process/sessions` has a test of a lost response in the short run
 def test_increment_resent_to_real_nodes_counts_once(
     tmp_path: Path,
 ) -> None:
     assert an_increment_is_sent_again_elsewhere(tmp_path) == 1
 
 
+@pytest.mark.long  # shows that the test with the guard can fail
 def test_without_recorded_reply_real_nodes_count_each_retry(
     tmp_path: Path,
 ) -> None:

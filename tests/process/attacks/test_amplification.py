@@ -1,11 +1,12 @@
 """One client cannot stop a node, depose a leader, or prevent a node from restarting.
 
-Every attack hits three real nodes with limited address space (`amplification`). The short run uses small sizes. The
-long run uses the full sizes, which stopped version 0.1.0.
+Every attack hits three real nodes with limited address space (`amplification`). The short run has one
+attack of each kind, of a small size. The long run has all, and the full sizes, which stopped version 0.1.0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,7 @@ from qcore.machines.entity.requests.perform_requests import PerformRequest
 from qcore.node.application import EntityPerform, TextPerform
 from tests.process.attacks import attacks_cluster, attacks_entities, attacks_fields, attacks_kv
 from tests.process.attacks.amplification import (
+    Attack,
     AttackContext,
     assert_no_failures,
     check_restart,
@@ -42,12 +44,27 @@ def write_entity(context: AttackContext) -> None:
         )
 
 
-def attack_entities(directory: Path, *, full: bool) -> None:
-    attacks = (
-        attacks_fields.every_field_of_every_message,
-        *attacks_entities.ATTACKS,
-        *attacks_cluster.ATTACKS,
-    )
+ENTITY_ATTACKS = (
+    attacks_fields.every_field_of_every_message,
+    *attacks_entities.ATTACKS,
+    *attacks_cluster.ATTACKS,
+)
+#: One attack of each kind: by fields, state, output, values, depth, errors, sessions, snapshots, and many requests.
+QUICK_ATTACKS = (
+    attacks_fields.every_field_of_every_message,
+    attacks_entities.creates_with_a_large_default,
+    attacks_entities.many_children,
+    attacks_entities.null_writes_of_a_large_default,
+    attacks_entities.paths,
+    attacks_entities.circles_of_children,
+    attacks_cluster.errors_that_repeat_what_was_sent,
+    attacks_cluster.sessions_with_responses_that_grow,
+    attacks_cluster.snapshots_by_the_hundred,
+    attacks_cluster.metrics_by_the_thousand,
+)
+
+
+def attack_entities(directory: Path, attacks: Sequence[Attack], *, full: bool) -> None:
     with limited_cluster(directory) as cluster:
         context = AttackContext(cluster, full=full)
         outcomes = run_attacks(context, attacks)
@@ -80,7 +97,12 @@ def test_every_field_of_every_message_is_attacked() -> None:
 
 
 def test_entity_attacks_bring_down_no_node(tmp_path: Path) -> None:
-    attack_entities(tmp_path, full=False)
+    attack_entities(tmp_path, QUICK_ATTACKS, full=False)
+
+
+@pytest.mark.long
+def test_all_entity_attacks_bring_down_no_node(tmp_path: Path) -> None:
+    attack_entities(tmp_path, ENTITY_ATTACKS, full=False)
 
 
 @pytest.mark.long  # most attacks of the test above, on the smaller machine
@@ -91,7 +113,7 @@ def test_register_attacks_bring_down_no_node(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_entity_attacks_at_full_size_bring_down_no_node(tmp_path: Path) -> None:
-    attack_entities(tmp_path, full=True)
+    attack_entities(tmp_path, ENTITY_ATTACKS, full=True)
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from qcore.cli.exits import ExitCode
+from qcore.processes import ProcessCluster
 from tests.checkout import CHECKOUT
 from tests.process.cli.conftest import Command
 
@@ -20,8 +21,14 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture
-def ada(store: Command) -> str:
-    """The id of an entity whose Role was written three times."""
+def before(store_cluster: ProcessCluster) -> str:
+    """The position before the writes of a test. The cluster may have dropped the changes of earlier tests."""
+    return f"{store_cluster.wait_leader().status()['qcore']['applied_index']},0"
+
+
+@pytest.fixture
+def ada(store: Command, before: str) -> str:
+    """The id of an entity whose Role was written three times after the position `before`."""
     assert store("load", str(CHECKOUT / "examples" / "topology.yaml")).code == 0
     made: str = store("entity", "create", "User", "ada", "Role=Guest").stdout.strip()
     for role in ("Admin", "Admin", "Guest"):
@@ -29,8 +36,8 @@ def ada(store: Command) -> str:
     return made
 
 
-def test_past_changes_are_printed_in_every_format(store: Command, ada: str) -> None:
-    words = ["watch", ada, "Role", "--after", "1,0", "--changes-only", "--count"]
+def test_past_changes_are_printed_in_every_format(store: Command, before: str, ada: str) -> None:
+    words = ["watch", ada, "Role", "--after", before, "--changes-only", "--count"]
     done = store(*words, "2", "-o", "json")
     assert done.code == 0
     changes = [json.loads(line) for line in done.stdout.splitlines()]

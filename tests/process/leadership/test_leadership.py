@@ -25,9 +25,8 @@ IN_FLIGHT = 100
 def test_transfers_and_sigterms_under_load_lose_nothing(tmp_path: Path) -> None:
     with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         with Load(cluster.endpoints, clients=4) as load:
-            for _ in range(2):
-                load.wait_acknowledged(30)
-                transfer(cluster)
+            load.wait_acknowledged(30)
+            transfer(cluster)
             load.wait_acknowledged(30)
             leader = cluster.wait_leader()
             assert leader.stop() == 0
@@ -165,6 +164,7 @@ def test_priorities_choose_the_leader_and_zero_never_leads(tmp_path: Path) -> No
     assert_no_traceback(cluster)
 
 
+@pytest.mark.long  # tests of the rejection, the warnings and `health` run without processes
 def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None:
     """Two restarts with priority 0 break the rule. The leader reports it, and its death leaves no electable voter."""
     with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 1}) as cluster:

@@ -56,6 +56,7 @@ def wait_one_configuration(nodes: list[NodeProcess], *allowed: list[int]) -> lis
     return settled_on
 
 
+@pytest.mark.long  # the simulator and the property tests kill leaders in this phase
 def test_a_change_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> None:
     with initialised_cluster(tmp_path, size=4, voters=3, start_all=True, arguments=SLOW) as cluster:
         add_learner(cluster, cluster.nodes[4])
@@ -129,6 +130,7 @@ def test_the_next_leader_finishes_a_change_of_the_old_majority(tmp_path: Path) -
     assert_no_traceback(cluster)
 
 
+@pytest.mark.long  # the simulator and the property tests kill leaders in this phase
 def test_a_change_only_the_new_side_knew_is_decided_either_way(tmp_path: Path) -> None:
     """The new side alone must not commit the change: the old side has not received it and could continue without it."""
     with initialised_cluster(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:

@@ -20,6 +20,7 @@ from tests.process.support.member_changes import (
 pytestmark = pytest.mark.process
 
 
+@pytest.mark.long  # the replacement of every node grows and shrinks a cluster too
 def test_growing_and_shrinking_under_load_loses_nothing(tmp_path: Path) -> None:
     with initialised_cluster(tmp_path, size=5, start_all=True) as cluster:
         with Load(cluster.endpoints, clients=4) as load:

@@ -47,9 +47,12 @@ def test_a_hanging_peer_lookup_does_not_delay_a_stop(
 ) -> None:
     port = free_ports(1)[0]
     named = [
-        "--advertise-addr",
-        f"node1.example:{port}",
-    ]  # members on loopback accept only loopback members
+        *(
+            "--advertise-addr",
+            f"node1.example:{port}",
+        ),  # on loopback only loopback members are accepted
+        *("--shutdown-grace-ms", "300"),
+    ]
     node = NodeProcess(1, port, tmp_path, named, environment=environment)
     try:
         node.start()

@@ -13,10 +13,10 @@ from tests.process.support.member_changes import on_disk, start_together
 
 pytestmark = pytest.mark.process
 
-PROMISED_S = 3.0
+PROMISED_S = 2.0
 LEASED = (
     "--lease-reads",
-    *("--election-timeout-min-ms", "3000", "--election-timeout-max-ms", "4000"),
+    *("--election-timeout-min-ms", "2000", "--election-timeout-max-ms", "2800"),
 )
 #: Settings with which the restarted nodes would elect another leader immediately.
 QUICK = ("--election-timeout-min-ms", "300", "--election-timeout-max-ms", "600")

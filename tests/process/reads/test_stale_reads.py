@@ -18,8 +18,8 @@ from tests.process.support.wire_client import WireClient, write_field
 pytestmark = pytest.mark.process
 
 #: The staleness bound of the reads, and the time during which the cluster has no majority.
-BOUND_MS = 1500
-OUTAGE_S = 2.5
+BOUND_MS = 800
+OUTAGE_S = 1.5
 #: Followers learn of a commit by the next heartbeat, at most 100 ms after the write.
 KILLED_AFTER_S = 0.018
 

@@ -159,6 +159,7 @@ def test_increments_count_once_when_leaders_die_around_commits(
     assert died["applied"] >= 1, f"no kill fell between commit and reply: {died}"
 
 
+@pytest.mark.long  # the property tests restart from snapshots with sessions
 def test_sessions_survive_a_snapshot_and_a_restart_of_all_nodes(tmp_path: Path) -> None:
     policy = ("--snapshot-entries", "30", "--keep-entries", "0")
     with initialised_cluster(tmp_path, size=3, voters=3, arguments=policy) as cluster:

@@ -166,7 +166,7 @@ def test_without_a_quorum_only_a_stale_snapshot_is_saved(tmp_path: Path) -> None
         cluster.wait_converged()
         cluster.nodes[2].kill()
         file = str(tmp_path / "state.snapshot")
-        refused = run_qcore("snapshot", "save", file, "--endpoints", left.address, "--timeout", "3")
+        refused = run_qcore("snapshot", "save", file, "--endpoints", left.address, "--timeout", "1")
         assert refused.returncode == 4, refused.stderr
         assert "--stale copies what a node has" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1

@@ -210,6 +210,7 @@ def test_killing_a_receiver_between_chunks_does_no_harm(tmp_path: Path) -> None:
     assert_no_traceback(cluster)
 
 
+@pytest.mark.long  # the simulator kills leaders during installations
 def test_the_next_leader_finishes_an_interrupted_installation(
     tmp_path: Path,
 ) -> None:

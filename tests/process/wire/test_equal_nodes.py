@@ -180,6 +180,12 @@ def test_nodes_agree_and_the_export_gives_the_same_tree(
         )
         with WireClient(restarted.address) as client:
             covered = ok(client, "SaveSnapshot")["last_included_index"]
+        # The reply promises that the snapshot can be read. The disk holds it soon after.
+        wait_for(
+            lambda: restarted.status()["qcore"]["stored"]["snapshot_index"] == covered,
+            20,
+            "the snapshot to be stored",
+        )
         restarted.kill()
         restarted.start()
         assert restarted.status()["snapshot"]["index"] == covered

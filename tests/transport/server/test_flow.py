@@ -88,7 +88,7 @@ async def test_fuzzed_frames_do_not_affect_other_connections(
     rng = random.Random(7)
     clients = [seed for seed in SEEDS[:-1] if b"Raft" not in seed and b"Forward" not in seed]
     async with running_server() as (server, _, address), plain(address) as other:
-        for number in range(40):
+        for number in range(16):
             async with plain(address) as ws:
                 reading = asyncio.ensure_future(read_to_the_end(ws))
                 with contextlib.suppress(ConnectionClosed):  # 1008: it became a message of a peer
@@ -103,7 +103,7 @@ async def test_fuzzed_frames_do_not_affect_other_connections(
                 assert ws.close_code in (1000, 1008)
                 assert answers or ws.close_code == 1008
             assert "GetMetricsResponse" in await ask(other, {"GetMetrics": {"id": "1"}})
-        assert server.stats.malformed_received > 500
+        assert server.stats.malformed_received > 200
     assert_no_errors_logged(caplog)
 
 
