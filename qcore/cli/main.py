@@ -225,7 +225,7 @@ def _ended(program: typer.Typer, arguments: Sequence[str] | None) -> int:
 def _report_usage(error: Any) -> int:
     """Print what is wrong with the arguments, and return the exit code."""
     message = " ".join(error.format_message().split())
-    context = error.ctx
+    context = getattr(error, "ctx", None)
     if not message or context is None or type(error).__name__ == "NoArgsIsHelpError":
         error.show()  # the help
         return ExitCode.USAGE
