@@ -156,10 +156,12 @@ def test_a_status_has_one_line_for_each_node(
 
 
 def test_a_word_is_cut_only_if_it_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    on_terminal(monkeypatch, 40)
-    text = table([["127.0.0.1:83210", "some words that are wrapped before an address is cut"]] * 2)
-    assert text.count("127.0.0.1:83210") == 2
-    assert all(word in text.split() for word in ("wrapped", "address"))
+    on_terminal(monkeypatch, 44)
+    address, words = "[2001:db8::1234:5678:9abc]:8080", "words are wrapped instead"
+    text = table([[address, words]] * 2)
+    assert text.count(address) == 2, "although it is the widest column"
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((12, 24)))
+    assert table([["a unreachable node"]]).split() == ["a", "unreachable", "node"]
 
 
 def test_a_table_shortens_a_very_long_text(capsys: pytest.CaptureFixture[str]) -> None:
