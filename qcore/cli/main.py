@@ -132,15 +132,18 @@ def main() -> None:
     sys.exit(run_arguments(app, None))
 
 
-def run_arguments(program: typer.Typer, arguments: Sequence[str] | None) -> int:
+def run_arguments(
+    program: typer.Typer, arguments: Sequence[str] | None, name: str = "qcore"
+) -> int:
     """Run a command of the program, report its error on stderr, and return its exit code.
 
     Args:
         program: the root of the commands.
         arguments: the words after `qcore`; None for those of this process.
+        name: what comes before the commands in messages about their usage; empty in the shell.
     """
     try:
-        program(arguments, prog_name="qcore")
+        program(arguments, prog_name=name)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else ExitCode.DONE
     except QcoreError as error:

@@ -184,10 +184,10 @@ def test_delete_asks_on_a_terminal(terminal: Terminal, loaded: Command) -> None:
         ("n\r", "nothing was deleted", True),
         ("y\r", "deleted /Root/Users", False),
     )
-    for answer, said, remains in answers:
+    for answer, message, remains in answers:
         terminal.child.send("delete Root/Users\r")
         terminal.child.expect(r"/Root/Users \(\w+\$\d+\) and the 3 below it\?")
         terminal.child.send(answer)
-        terminal.child.expect(said)
+        terminal.child.expect(message)
         terminal.prompt()
         assert (loaded("entity", "get", "Root/Users").code == 0) is remains
