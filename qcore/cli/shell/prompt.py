@@ -25,7 +25,6 @@ from qcore.client import Client
 from qcore.display import printable
 from qcore.errors import DeadlineExceeded, NotLeader, QcoreError, TransportError
 
-
 #: How long the start of the shell waits for an answer of the cluster.
 _ANSWER_S: Final = 1.0
 

@@ -52,6 +52,7 @@ class Terminal:
             timeout=PATIENCE_S,
             dimensions=(40, 80),
         )
+        self.child.expect("help lists the commands, Tab completes")
         self.prompt()
 
     def prompt(self, place: str = "/") -> None:
