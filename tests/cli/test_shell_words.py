@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qcore.cli.clients.shared_clients import SharedClients
 from qcore.cli.shell.line_runner import expanded, run_line
-from qcore.cli.shell.prompt import LineHistory
+from qcore.cli.shell.prompt import LineHistory, warn_without_answer
 from qcore.cli.shell.shell_words import (
     PartialLine,
     is_whole,
@@ -109,3 +110,14 @@ def test_the_history_leaves_out_exit_and_repeated_lines(tmp_path: Path) -> None:
         history.append_string(line)
     assert history.get_strings() == ["tree", "pwd", "tree"]
     assert list(history.load_history_strings()) == ["tree", "pwd", "tree"]
+
+
+def test_the_start_says_that_no_node_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QCORE_ENDPOINTS", "127.0.0.1:1")
+    with SharedClients() as clients:
+        warn_without_answer(clients)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: no answer within 1 s: ")
+    assert "qcore node start" in warning

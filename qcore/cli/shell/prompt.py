@@ -36,7 +36,7 @@ def run_prompt(clients: SharedClients) -> int:
         Leave: the user wrote `exit`.
     """
     print("help lists the commands, Tab completes, Ctrl-D leaves.")
-    _warn_without_answer(clients)
+    warn_without_answer(clients)
     completer = ShellCompleter(clients)
     session: PromptSession[str] = PromptSession(
         history=_history(),
@@ -58,7 +58,7 @@ def run_prompt(clients: SharedClients) -> int:
         completer.names.forget()
 
 
-def _warn_without_answer(clients: SharedClients) -> None:
+def warn_without_answer(clients: SharedClients) -> None:
     """Say so if no node answers now, instead of letting the first command wait."""
     endpoints = os.environ.get("QCORE_ENDPOINTS") or DEFAULT_ENDPOINT
 

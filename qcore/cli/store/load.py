@@ -70,7 +70,7 @@ class LoadResult:
 
 @dataclass
 class LoadProgress:
-    """What the cluster has confirmed of a load so far."""
+    """What the cluster has confirmed of a load until now."""
 
     types_set: int = 0
     entities_created: int = 0
