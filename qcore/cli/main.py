@@ -166,15 +166,18 @@ def main() -> None:
     sys.exit(run_arguments(app, None))
 
 
-def run_arguments(program: typer.Typer, arguments: Sequence[str] | None) -> int:
+def run_arguments(
+    program: typer.Typer, arguments: Sequence[str] | None, name: str = "qcore"
+) -> int:
     """Run a command of the program, report its error on stderr, and return its exit code.
 
     Args:
         program: the root of the commands.
         arguments: the words after `qcore`; None for those of this process.
+        name: what comes before the commands in messages about their usage; empty in the shell.
     """
     try:
-        code = _ended(program, arguments)
+        code = _ended(program, arguments, name)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -204,10 +207,10 @@ def run_arguments(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     return code
 
 
-def _ended(program: typer.Typer, arguments: Sequence[str] | None) -> int:
+def _ended(program: typer.Typer, arguments: Sequence[str] | None, name: str) -> int:
     """Run a command and return its exit code; wrong usage is reported in one line."""
     try:
-        code = program(arguments, prog_name="qcore", standalone_mode=False)
+        code = program(arguments, prog_name=name, standalone_mode=False)
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):
             raise ended.__context__ from None
@@ -230,7 +233,7 @@ def _report_usage(error: Any) -> int:
         error.show()  # the help
         return ExitCode.USAGE
     print(
-        f"error: {escape_unprintable(message.removesuffix('.'))}: see `{context.command_path} --help`",
+        f"error: {escape_unprintable(message.removesuffix('.'))}: see `{context.command_path.strip()} --help`",
         file=sys.stderr,
     )
     return ExitCode.USAGE

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Coroutine
+from types import FrameType
 from typing import TypeVar
 
 import typer
@@ -29,6 +31,12 @@ def run(coroutine: Coroutine[object, object, _T]) -> _T:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
+def end_interrupted_line() -> None:
+    """Begin a new line after the `^C` that a terminal shows. (No `print`: a signal may have interrupted one.)"""
+    if os.isatty(2):
+        os.write(2, b"\n")
+
+
 async def _until_terminated(coroutine: Coroutine[object, object, _T]) -> _T:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
@@ -45,4 +53,16 @@ async def _until_terminated(coroutine: Coroutine[object, object, _T]) -> _T:
     if threading.current_thread() is threading.main_thread():  # only this thread may set handlers
         for number in handled:
             loop.add_signal_handler(number, on_signal)
+        before = signal.getsignal(signal.SIGINT)
+        if callable(before):  # asyncio's, which cancels this task
+
+            def on_interrupt(number: int, frame: FrameType | None) -> None:
+                end_interrupted_line()
+                before(number, frame)
+
+            signal.signal(signal.SIGINT, on_interrupt)
+            try:
+                return await coroutine
+            finally:
+                signal.signal(signal.SIGINT, before)
     return await coroutine

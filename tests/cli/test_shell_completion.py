@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -37,6 +38,9 @@ class KnownNames(ClusterNames):
 
     def type_of(self, entity: str) -> str | None:
         return "User" if entity.startswith("Root") else None
+
+    def type_behind(self, entity: str, path: str) -> str | None:
+        return "User" if (entity, path) == ("Root", "Boss") else None
 
     def below(self, names: tuple[str, ...]) -> list[str]:
         return BELOW.get(names, [])
@@ -87,6 +91,19 @@ def completer() -> Iterator[ShellCompleter]:
         ("watch --type U", ["watch --type User"]),
         ("watch --type User E", ["watch --type User Email"]),
         ("watch Root R", ["watch Root Role"]),
+        ("watch --type=User E", ["watch --type=User Email"]),
+        ("watch --type User E --context R", ["watch --type User E --context Role"]),
+        ("watch Root Role --context Role,E", ["watch Root Role --context Role,Email"]),
+        ("watch Root Role --context Boss->E", ["watch Root Role --context 'Boss->Email'"]),
+        ("find User --fields R", ["find User --fields Role"]),
+        ("find User --fields Role,E", ["find User --fields Role,Email"]),
+        ("find User --filter E", ["find User --filter Email"]),
+        ("find User --filter 'E", ["find User --filter 'Email"]),
+        ('find User --filter "Role > 1 && E', ['find User --filter "Role > 1 && Email']),
+        ("find User --filter 'Boss->E", []),
+        ("find User --filter 'Email == \"E", []),
+        ("get Root Boss->E", ["get Root 'Boss->Email'"]),
+        ("get Root Role->E", []),
         ("cd Root/U", ["cd Root/Users"]),
         ("get User$7", []),
         ("rename Root x y", []),
@@ -97,6 +114,17 @@ def test_each_place_of_a_line_has_its_words(
     line: str, completed: list[str], completer: ShellCompleter
 ) -> None:
     assert complete(line, completer) == completed
+
+
+@pytest.mark.parametrize("command", ["load", "schema set", "export", "snapshot save"])
+def test_files_are_completed(
+    command: str, completer: ShellCompleter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "a b.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert complete(f"{command} exam", completer) == [f"{command} examples/"]
+    assert complete(f"{command} examples/", completer) == [f"{command} 'examples/a b.yaml'"]
 
 
 def test_paths_begin_at_the_current_entity(completer: ShellCompleter) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 import typer
 
 from qcore.cli.exits import ExitCode
+from qcore.cli.runner import end_interrupted_line
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
@@ -79,7 +80,9 @@ class SharedClients:
         future = asyncio.run_coroutine_threadsafe(followed(), self._loop)
         try:
             return future.result()
-        except (KeyboardInterrupt, CancelledError):
+        except (KeyboardInterrupt, CancelledError) as interrupted:
+            if isinstance(interrupted, KeyboardInterrupt):
+                end_interrupted_line()
             future.cancel()
             ended.wait(_CLEAN_UP_S)
             raise typer.Exit(ExitCode.INTERRUPTED) from None

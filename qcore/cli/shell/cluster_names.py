@@ -60,6 +60,15 @@ class ClusterNames:
 
         return self._fetch(("type", entity), work)
 
+    def type_behind(self, entity: str, path: str) -> str | None:
+        """The type of the entity that a reference of another one refers to, such as `Parent` or `Parent->Parent`."""
+
+        async def work(client: Client) -> str | None:
+            value = await client.read(await find_entity(client, entity), path)
+            return value.typ if isinstance(value, EntityId) else None
+
+        return self._fetch(("behind", entity, path), work)
+
     def below(self, names: tuple[str, ...]) -> list[str]:
         """The names of the entities directly below a path."""
 

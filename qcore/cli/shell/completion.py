@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
 from qcore.cli.clients.shared_clients import SharedClients
@@ -26,6 +27,17 @@ _ENTITY_ARGUMENTS = frozenset({"entity", "parent"})
 _ENTITY_OPTIONS = frozenset({"--parent"})
 _TYPE_OPTIONS = frozenset({"--type"})
 _FIELD_OPTIONS = frozenset({"--default"})
+#: Their values are fields or paths, separated by commas.
+_FIELD_LIST_OPTIONS = frozenset({"--fields", "--context"})
+_FILTER_OPTIONS = frozenset({"--filter"})
+_LAST_NAME = re.compile(r"(?:(?<=->)|(?<![\w.>]))\w*$")
+
+
+class _Owner(NamedTuple):
+    """What has the fields that a command names: an entity or a type."""
+
+    entity: str | None = None
+    entity_type: str | None = None
 
 
 class ShellCompleter(Completer):
@@ -44,9 +56,15 @@ class ShellCompleter(Completer):
         """Yield the words that begin like the one before the cursor, quoted where the shell needs it."""
         line = split_partial(document.text_before_cursor)
         offset = line.start - document.cursor_position
+        written = document.text_before_cursor[line.start :]
+        # A filter goes on after a name, so its quote stays open.
+        stays_open = (
+            line.words[-1:] and line.words[-1] in _FILTER_OPTIONS and written[:1] in ("'", '"')
+        )
         for word in dict.fromkeys(self.words(line.words, line.last)):
             if word.startswith(line.last):
-                yield Completion(shlex.quote(word), start_position=offset, display=word)
+                text = written + word[len(line.last) :] if stays_open else shlex.quote(word)
+                yield Completion(text, start_position=offset, display=word)
 
     def words(self, words: list[str], last: str) -> Iterable[str]:
         """All words that may stand after `words`; `last` is what the next one begins with."""
@@ -63,13 +81,13 @@ class ShellCompleter(Completer):
         before = rest[-1] if rest else ""
         given = list(_arguments(rest, options))
         if before in options and not _is_flag(options[before]):
-            return self._option_values(before, given, last)
-        for option, value in pairwise(rest):
-            if option in _TYPE_OPTIONS:  # a watch of a type has no entity, only a field
-                return self.names.fields(value) if not given else ()
+            return self._option_values(before, _owner(command, given, rest), last)
+        if (watched := _type_option(rest)) is not None:
+            # a watch of a type has no entity, only a field
+            return self.names.fields(watched) if not given else ()
         return self._argument_values(command, given, last)
 
-    def _option_values(self, option: str, given: Sequence[str], last: str) -> Iterable[str]:
+    def _option_values(self, option: str, owner: _Owner, last: str) -> Iterable[str]:
         if option in ("-o", "--output"):
             return ["table", "json", "csv"]
         if option in _ENTITY_OPTIONS:
@@ -77,8 +95,23 @@ class ShellCompleter(Completer):
         if option in _TYPE_OPTIONS:
             return self.names.types()
         if option in _FIELD_OPTIONS:
-            return self._fields(given)
+            return self._fields(owner, "")
+        if option in _FIELD_LIST_OPTIONS:
+            front, comma, name = last.rpartition(",")
+            return [f"{front}{comma}{field}" for field in self._fields(owner, name)]
+        if option in _FILTER_OPTIONS:
+            return self._filter_words(owner, last)
         return ()
+
+    def _filter_words(self, owner: _Owner, last: str) -> Iterable[str]:
+        """The filter with the name at its end completed. A text in quotes holds no names."""
+        found = _LAST_NAME.search(last)
+        if found is None:
+            return ()
+        front = last[: found.start()]
+        if front.endswith("->") or front.count("'") % 2 or front.count('"') % 2:
+            return ()
+        return [front + field for field in self._fields(owner, "")]
 
     def _argument_values(self, command: Any, given: Sequence[str], last: str) -> Iterable[str]:
         declared = [each for each in command.params if each.param_type_name == "argument"]
@@ -94,16 +127,27 @@ class ShellCompleter(Completer):
             case "entity_type":
                 return self.names.types()
             case "fields" | "field":
-                return self._fields(given)
+                return self._fields(_owner(command, given, ()), last)
+            case "file":
+                return _file_paths(last)
             case "assignments":
                 owner = given[0] if declared[0].name == "entity" else None
                 entity_type = self.names.type_of(owner) if owner is not None else given[0]
                 return self._assignments(entity_type, last)
         return ()
 
-    def _fields(self, given: Sequence[str]) -> Iterable[str]:
-        entity_type = self.names.type_of(given[0]) if given else None
-        return self.names.fields(entity_type) if entity_type is not None else ()
+    def _fields(self, owner: _Owner, last: str) -> Iterable[str]:
+        """The fields of the owner; after `Parent->`, those of the entity that its Parent refers to."""
+        path, arrow, _ = last.rpartition("->")
+        if arrow:
+            entity_type = self.names.type_behind(owner.entity, path) if owner.entity else None
+        elif owner.entity is not None:
+            entity_type = self.names.type_of(owner.entity)
+        else:
+            entity_type = owner.entity_type
+        if entity_type is None:
+            return ()
+        return [f"{path}{arrow}{field}" for field in self.names.fields(entity_type)]
 
     def _assignments(self, entity_type: str | None, last: str) -> Iterable[str]:
         fields = self.names.fields(entity_type) if entity_type is not None else {}
@@ -135,6 +179,33 @@ class ShellCompleter(Completer):
         front = f"{written}/" if "/" in last else ""
         below = self.names.below(tuple(above if absolute or written else current_names()))
         return [front + join_path([name]).removeprefix("/") for name in below if name]
+
+
+def _owner(command: Any, given: Sequence[str], rest: Sequence[str]) -> _Owner:
+    watched = _type_option(rest)
+    if watched is not None:
+        return _Owner(entity_type=watched)
+    declared = [each for each in command.params if each.param_type_name == "argument"]
+    if not given or not declared:
+        return _Owner()
+    if declared[0].name == "entity_type":
+        return _Owner(entity_type=given[0])
+    return _Owner(entity=given[0])
+
+
+def _type_option(words: Sequence[str]) -> str | None:
+    """The value of --type, as `--type User` or `--type=User`."""
+    for option, value in pairwise([*words, ""]):
+        name, equals, text = option.partition("=")
+        if name in _TYPE_OPTIONS:
+            return text if equals else value or None
+    return None
+
+
+def _file_paths(last: str) -> Iterator[str]:
+    for found in PathCompleter().get_completions(Document(last), CompleteEvent()):
+        path = last + found.text
+        yield f"{path}/" if os.path.isdir(path) else path
 
 
 def _find_command(words: Sequence[str]) -> tuple[Any, list[str]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Iterable
 
 from qcore.cli.exits import ExitCode, exit_code_of
-from qcore.cli.main import app, run_arguments
+from qcore.cli.main import GROUPS, app, run_arguments
 from qcore.cli.next_steps import error_text
 from qcore.cli.shell.builtin_commands import NOT_HERE, SHORT_FORMS, builtins
-from qcore.cli.shell.shell_words import is_whole, split_line
+from qcore.cli.shell.shell_words import is_whole, redirection_in, split_line
 from qcore.errors import ConfigError
 
 BUILT_IN = ("cd", "exit", "help", "ls", "pwd")
@@ -25,14 +26,34 @@ def run_line(line: str) -> int:
         words = split_line(line)
         if words and words[0] in NOT_HERE:
             raise ConfigError(f"this is the shell already: `{words[0]}` does nothing here")
+        if (sign := redirection_in(line)) is not None and words:
+            raise ConfigError(
+                f"the shell has no pipes, redirections or jobs: put quotes around {sign} if it is part of a value"
+            )
+        _require_command(words)
     except ConfigError as error:
         print(f"error: {error_text(error)}", file=sys.stderr)
         return exit_code_of(error)
     if not words:
         return ExitCode.DONE
     if words[0] in BUILT_IN:
-        return run_arguments(builtins, words)
-    return run_arguments(app, expanded(words))
+        return run_arguments(builtins, words, name="")
+    return run_arguments(app, expanded(words) or ["--help"], name="")
+
+
+def _require_command(words: list[str]) -> None:
+    """Reject a first word that is no command, with the most similar one.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    (first, *_) = expanded(words) or [""]
+    known = [*BUILT_IN, *SHORT_FORMS, *(name for name in GROUPS if name not in NOT_HERE)]
+    if not first or first.startswith("-") or first in known:
+        return
+    similar = difflib.get_close_matches(first, known, 1)
+    step = f"did you mean {similar[0]}?" if similar else "`help` lists the commands"
+    raise ConfigError(f"there is no command {first!r}: {step}")
 
 
 def expanded(words: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
@@ -12,13 +13,20 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from qcore.cli.clients.shared_clients import SharedClients
+from qcore.cli.clients.shared_clients import ClientKind, SharedClients
 from qcore.cli.exits import ExitCode
+from qcore.cli.next_steps import add_next_step, error_text
+from qcore.cli.options import DEFAULT_ENDPOINT, split_endpoints
 from qcore.cli.shell.completion import ShellCompleter
 from qcore.cli.shell.line_runner import run_line
 from qcore.cli.shell.shell_words import is_whole
 from qcore.cli.store.access.entity_names import current_names, join_path
+from qcore.client import Client
 from qcore.display import printable
+from qcore.errors import DeadlineExceeded, NotLeader, QcoreError, TransportError
+
+#: How long the start of the shell waits for an answer of the cluster.
+_ANSWER_S: Final = 1.0
 
 
 def run_prompt(clients: SharedClients) -> int:
@@ -27,6 +35,8 @@ def run_prompt(clients: SharedClients) -> int:
     Raises:
         Leave: the user wrote `exit`.
     """
+    print("help lists the commands, Tab completes, Ctrl-D leaves.")
+    warn_without_answer(clients)
     completer = ShellCompleter(clients)
     session: PromptSession[str] = PromptSession(
         history=_history(),
@@ -48,10 +58,36 @@ def run_prompt(clients: SharedClients) -> int:
         completer.names.forget()
 
 
+def warn_without_answer(clients: SharedClients) -> None:
+    """Say so if no node answers now, instead of letting the first command wait."""
+    endpoints = os.environ.get("QCORE_ENDPOINTS") or DEFAULT_ENDPOINT
+
+    async def work(client: Client) -> None:
+        await client.get_entity_types(limit=1)
+
+    kind = ClientKind(tuple(split_endpoints(endpoints)), _ANSWER_S, _ANSWER_S, admin=False)
+    try:
+        clients.run(kind, work)
+    except (TransportError, NotLeader, DeadlineExceeded) as error:
+        text = error_text(add_next_step(error))
+        print(f"warning: no answer within {_ANSWER_S:g} s: {text}", file=sys.stderr)
+    except QcoreError:
+        return  # a node answered: the machine of this cluster may have no types
+
+
 def history_file() -> Path:
     """The file of the shell's history."""
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "qcore" / "shell_history"
+
+
+class LineHistory(FileHistory):
+    """A history without `exit`, and without a line that repeats the one before."""
+
+    def append_string(self, string: str) -> None:
+        """Keep a line."""
+        if string.strip() != "exit" and self.get_strings()[-1:] != [string]:
+            super().append_string(string)
 
 
 def _history() -> History:
@@ -67,4 +103,4 @@ def _history() -> History:
             file=sys.stderr,
         )
         return InMemoryHistory()
-    return FileHistory(path)
+    return LineHistory(str(path))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Final, NamedTuple
 
 from qcore.errors import ConfigError
 
+_QUOTED: Final = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.DOTALL)
+_REDIRECTIONS: Final = frozenset({"|", "||", ">", ">>", "<", "&", "&&"})
 _OPENING: Final = {"[": "]", "{": "}", "(": ")"}
 
 
@@ -36,6 +39,12 @@ def split_line(line: str) -> list[str]:
         return shlex.split(line.replace("\\\n", ""))
     except ValueError as error:
         raise ConfigError(f"the command is incomplete: {error}; close the quote") from None
+
+
+def redirection_in(line: str) -> str | None:
+    """The first word without quotes that other shells take for a pipe, a redirection or a job."""
+    words = _QUOTED.sub("_", line).split()
+    return next((word for word in words if word in _REDIRECTIONS), None)
 
 
 def is_whole(text: str) -> bool:

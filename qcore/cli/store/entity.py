@@ -19,6 +19,7 @@ from qcore.cli.options import (
 from qcore.cli.output import show
 from qcore.cli.store.arguments import EntityArgument, TypeArgument, check_name
 from qcore.cli.store.entity_search import find, tree
+from qcore.display import printable
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -184,23 +185,26 @@ def delete(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Delete an entity and all below it. On a terminal the command asks first."""
-    from qcore.cli.store.access.entity_names import Types, find_entity
+    from qcore.cli.store.access.entity_names import Types, find_entity, paths_of
     from qcore.cli.store.access.entity_walk import count_below
+    from qcore.errors import EntityNotFound
 
-    async def look(client: Client) -> tuple[EntityId, int]:
+    async def look(client: Client) -> tuple[EntityId, str, int]:
         target = await find_entity(client, entity)
         if not await client.entity_exists(target):
             raise EntityNotFound(f"entity {target} does not exist")
-        return target, await count_below(client, Types(client), target)
+        types = Types(client)
+        path = (await paths_of(client, types, [target]))[target]
+        return target, path, await count_below(client, types, target)
 
-    from qcore.errors import EntityNotFound
-
-    target, below = with_client(endpoints, timeout, look)
+    target, path, below = with_client(endpoints, timeout, look)
+    named = f"{printable(path)} ({target})"
     others = f" and the {below} below it" if below > 1 else " and the one below it" if below else ""
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError(f"this deletes {target}{others}: add --yes to confirm")
-        if not typer.confirm(f"delete {target}{others}?", err=True):
+            raise ConfigError(f"this deletes {named}{others}: add --yes to confirm")
+        if not _confirm(f"delete {named}{others or ', which has nothing below it'}?"):
+            print("nothing was deleted", file=sys.stderr)
             raise typer.Exit(ExitCode.FAILED)
 
     async def work(client: Client) -> None:
@@ -208,7 +212,20 @@ def delete(
 
     with_client(endpoints, timeout, work)
     body = {"entity_id": str(target), "deleted": below + 1}
-    show(output, body, text=f"deleted {target}{others}")
+    show(output, body, text=f"deleted {named}{others}")
+
+
+def _confirm(question: str) -> bool:
+    """Ask on the terminal.
+
+    Raises:
+        typer.Exit: Ctrl-C or Ctrl-D instead of an answer.
+    """
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        print("\ninterrupted: nothing was deleted", file=sys.stderr)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 @app.command()
@@ -222,17 +239,25 @@ def move(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Move an entity, with all below it, to the end of the children of another parent."""
-    from qcore.cli.store.access.entity_names import find_entity, find_entity_or_top
+    from qcore.cli.store.access.entity_names import (
+        Types,
+        find_entity,
+        find_entity_or_top,
+        paths_of,
+    )
 
-    async def work(client: Client) -> tuple[EntityId, EntityId | None]:
+    async def work(client: Client) -> tuple[EntityId, EntityId | None, str]:
         target = await find_entity(client, entity)
         above = await find_entity_or_top(client, parent)
+        ends = [target] if above is None else [target, above]
+        paths = await paths_of(client, Types(client), ends)  # before the move changes them
         await client.move_entity(target, above)
-        return target, above
+        place = "the top level" if above is None else f"{printable(paths[above])} ({above})"
+        return target, above, f"{printable(paths[target])} ({target}) is below {place} now"
 
-    target, above = with_client(endpoints, timeout, work)
+    target, above, text = with_client(endpoints, timeout, work)
     body = {"entity_id": str(target), "parent_id": None if above is None else str(above)}
-    show(output, body, text=f"{target} is below {above or 'the top level'} now")
+    show(output, body, text=text)
 
 
 @app.command()
@@ -245,12 +270,14 @@ def rename(
 ) -> None:
     """Give an entity another name. Names need not be unique."""
     check_name(name)
-    from qcore.cli.store.access.entity_names import find_entity
+    from qcore.cli.store.access.entity_names import Types, find_entity, paths_of
 
-    async def work(client: Client) -> EntityId:
+    async def work(client: Client) -> tuple[EntityId, str]:
         target = await find_entity(client, entity)
+        before = (await paths_of(client, Types(client), [target]))[target]
         await client.rename_entity(target, name)
-        return target
+        return target, before
 
-    target = with_client(endpoints, timeout, work)
-    show(output, {"entity_id": str(target), "name": name}, text=f"{target} has the name {name} now")
+    target, before = with_client(endpoints, timeout, work)
+    text = f"{printable(before)} ({target}) has the name {printable(name)} now"
+    show(output, {"entity_id": str(target), "name": name}, text=text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
@@ -66,6 +68,23 @@ class LoadResult:
         )
 
 
+@dataclass
+class LoadProgress:
+    """What the cluster has confirmed of a load until now."""
+
+    types_set: int = 0
+    entities_created: int = 0
+    fields_written: int = 0
+
+    @property
+    def text(self) -> str:
+        """For people. The request that was under way may have taken effect, too."""
+        return (
+            f"at least {self.types_set} types were set, {self.entities_created} entities created "
+            f"and {self.fields_written} fields written"
+        )
+
+
 @app.command()
 def load(
     file: Annotated[
@@ -95,16 +114,23 @@ def load(
     text = read_text(file)
 
     async def work(client: Client) -> LoadResult:
-        topology = parse_topology(text, source, await own_schemas(client))
-        return await bring(client, topology, dry_run=dry_run)
+        done = LoadProgress()
+        try:
+            topology = parse_topology(text, source, await own_schemas(client))
+            return await bring(client, topology, dry_run=dry_run, progress=done)
+        except asyncio.CancelledError:
+            print(f"interrupted: {done.text}; {_RUN_AGAIN}", file=sys.stderr)
+            raise
 
     result = with_client(endpoints, timeout, work)
     body = {key: value for key, value in vars(result).items() if key != "dry_run"}
     show(output, {**body, "dry_run": dry_run}, text=result.text)
 
 
-async def bring(client: Client, topology: Topology, *, dry_run: bool) -> LoadResult:
-    """Bring a topology into a cluster; with `dry_run`, only count what is missing.
+async def bring(
+    client: Client, topology: Topology, *, dry_run: bool, progress: LoadProgress
+) -> LoadResult:
+    """Bring a topology into a cluster; with `dry_run`, only count what is missing. It counts in `progress`.
 
     Raises:
         Refused: an entity of the cluster at a path of the file has another type.
@@ -126,10 +152,10 @@ async def bring(client: Client, topology: Topology, *, dry_run: bool) -> LoadRes
     schemas = schemas_to_set(topology, present, _names(entities, found))
     if not dry_run:
         try:
-            await _set_schemas(client, topology, found)
-            await _create(client, entities, found)
+            await _set_schemas(client, topology, found, progress)
+            await _create(client, entities, found, progress)
             # Now the schemas can refer to the new entities.
-            await _set_schemas(client, topology, found)
+            await _set_schemas(client, topology, found, progress)
         except (ProposalError, TransportError) as error:
             error.add_note(_RUN_AGAIN)
             raise
@@ -138,7 +164,7 @@ async def bring(client: Client, topology: Topology, *, dry_run: bool) -> LoadRes
     fields = await fields_to_write(client, Types(client), entities, found, names, defaults)
     if not dry_run:
         try:
-            await _write(client, fields, entities, found)
+            await _write(client, fields, entities, found, progress)
         except (ProposalError, TransportError) as error:
             error.add_note(_RUN_AGAIN)
             raise
@@ -163,7 +189,10 @@ def _names(entities: Entities, found: Sequence[EntityId | None]) -> dict[EntityI
 
 
 async def _set_schemas(
-    client: Client, topology: Topology, found: Sequence[EntityId | None]
+    client: Client,
+    topology: Topology,
+    found: Sequence[EntityId | None],
+    progress: LoadProgress,
 ) -> None:
     from qcore.cli.store.load_plan import schemas_to_set
     from qcore.cli.store.schema import own_schemas
@@ -172,9 +201,15 @@ async def _set_schemas(
     names = _names(topology.entities, found)
     for schema in schemas_to_set(topology, await own_schemas(client), names):
         await client.set_schema(schema_to_json(schema))
+        progress.types_set += 1
 
 
-async def _create(client: Client, entities: Entities, found: list[EntityId | None]) -> None:
+async def _create(
+    client: Client,
+    entities: Entities,
+    found: list[EntityId | None],
+    progress: LoadProgress,
+) -> None:
     """Create the entities that are missing, parents first, and put their ids into `found`."""
     from qcore.client import Created, CreateEntity, EntityId
 
@@ -192,6 +227,7 @@ async def _create(client: Client, entities: Entities, found: list[EntityId | Non
         for position, made in zip(chunk, await client.bulk(requests), strict=True):
             assert isinstance(made, EntityId), "the result of a create is an id"
             found[position] = made
+            progress.entities_created += 1
 
 
 async def _write(
@@ -199,6 +235,7 @@ async def _write(
     fields: Sequence[FieldToWrite],
     entities: Entities,
     found: Sequence[EntityId | None],
+    progress: LoadProgress,
 ) -> None:
     from qcore.cli.store.load_plan import with_names
     from qcore.client import WriteField
@@ -212,6 +249,7 @@ async def _write(
         writes.append(WriteField(target, field.field_type, value, "Changes"))
     for chunk in _chunks(writes, _WRITES, lambda write: len(json.dumps(write.value)) + 200):
         await client.update(chunk)
+        progress.fields_written += len(chunk)
 
 
 def _chunks(items: Sequence[_T], most: int, size: Callable[[_T], int]) -> Iterator[list[_T]]:

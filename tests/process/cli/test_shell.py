@@ -52,6 +52,7 @@ class Terminal:
             timeout=PATIENCE_S,
             dimensions=(40, 80),
         )
+        self.child.expect("help lists the commands, Tab completes")
         self.prompt()
 
     def prompt(self, place: str = "/") -> None:
@@ -112,7 +113,7 @@ def test_ctrl_c_ends_a_watch_and_not_the_shell(terminal: Terminal, loaded: Comma
     assert loaded("entity", "set", "Root/Users/Ada", "Logins=77").code == 0
     terminal.child.expect("Logins,0,77")
     terminal.child.sendintr()
-    terminal.child.expect("to continue: --after")
+    terminal.child.expect(r"\^C\r\nto continue: --after")
     terminal.prompt()
     terminal.run("get Root/Users/Ada Logins", "77")
 
@@ -178,9 +179,16 @@ def test_all_commands_of_a_shell_use_one_client(
 
 
 def test_delete_asks_on_a_terminal(terminal: Terminal, loaded: Command) -> None:
-    for answer, remains in (("n", True), ("y", False)):
+    """The question shows what goes. Ctrl-C at it deletes nothing, like the answer n."""
+    answers = (
+        ("\x03", "interrupted: nothing was deleted", True),
+        ("n\r", "nothing was deleted", True),
+        ("y\r", "deleted /Root/Users", False),
+    )
+    for answer, message, remains in answers:
         terminal.child.send("delete Root/Users\r")
-        terminal.child.expect("and the 3 below it\\?")
-        terminal.child.send(f"{answer}\r")
+        terminal.child.expect(r"/Root/Users \(\w+\$\d+\) and the 3 below it\?")
+        terminal.child.send(answer)
+        terminal.child.expect(message)
         terminal.prompt()
         assert (loaded("entity", "get", "Root/Users").code == 0) is remains

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,8 +174,12 @@ def test_the_tree_is_drawn_nested_and_listed(things: Command) -> None:
 
 
 def test_entities_are_moved_renamed_and_deleted(things: Command) -> None:
-    ok(things, "entity", "move", "Root/Users/Ada", "Root/Building")
-    ok(things, "entity", "rename", "Root/Building/Ada", "$7/x")
+    moved = ok(things, "entity", "move", "Root/Users/Ada", "Root/Building")
+    assert re.match(
+        r"/Root/Users/Ada \(User\$\d+\) is below /Root/Building \(\w+\$\d+\) now", moved
+    )
+    named = ok(things, "entity", "rename", "Root/Building/Ada", "$7/x")
+    assert re.match(r"/Root/Building/Ada \(User\$\d+\) has the name \$7/x now", named)
     ok(things, "entity", "move", "Root/Building/$7\\/x", "/")
     made = as_json(things, "entity", "get", "/$7\\/x", "Name")["entity_id"]
     refused = things("entity", "delete", "Root")
@@ -310,3 +316,22 @@ def test_reads_of_many_entities_leave_out_deleted_ones(things: Command) -> None:
 
     names = with_client(os.environ["QCORE_ENDPOINTS"], 10.0, work)
     assert names == ["Ada", None, "Grace", None, "Visitor"]
+
+
+def test_an_interrupted_load_says_what_it_did(
+    store: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupt(*_: object) -> None:
+        raise asyncio.CancelledError  # what Ctrl-C does to the request under way
+
+    with monkeypatch.context() as patched:
+        patched.setattr("qcore.cli.store.load._write", interrupt)
+        stopped = store("load", TOPOLOGY)
+    assert stopped.code == ExitCode.INTERRUPTED
+    (line,) = stopped.stderr.splitlines()
+    found = re.search(
+        r"^interrupted: .* (\d+) entities created .* run the same command again", line
+    )
+    assert found is not None, line
+    assert int(found[1]) > 1
+    assert "entities: 0 created" in ok(store, "load", TOPOLOGY)
