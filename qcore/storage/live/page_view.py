@@ -26,7 +26,6 @@ from qcore.storage.sqlite.wal_check import (
     FRAME_HEADER_BYTES,
     HEADER_BYTES,
     check_wal,
-    sound_frames,
 )
 
 _FRAME_BYTES: Final = FRAME_HEADER_BYTES + PAGE_SIZE
@@ -120,10 +119,7 @@ class PageView:
         if self._wal < 0:
             self._index.clear()
             return
-        limit = None
-        if verify:
-            check_wal(self._wal_path, PAGE_SIZE)
-            limit = sound_frames(self._wal_path, PAGE_SIZE)
+        limit = check_wal(self._wal_path, PAGE_SIZE) if verify else None
         self._index.refresh(self._wal, limit)
 
     def __enter__(self) -> Self:

@@ -39,8 +39,11 @@ class _Frame:
     salt: tuple[int, int]
 
 
-def check_wal(path: Path, page_size: int) -> None:
+def check_wal(path: Path, page_size: int) -> int:
     """Check the write-ahead file against the states in which a crash could have left it. Changes nothing.
+
+    Returns:
+        How many frames SQLite's recovery accepts: those up to the last sound commit.
 
     Args:
         path: the `-wal` file; it may be absent or empty.
@@ -52,43 +55,17 @@ def check_wal(path: Path, page_size: int) -> None:
     """
     try:
         with path.open("rb") as file:
-            _check(path, file, page_size)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise error_from_os(error, f"read {path}") from error
-
-
-def sound_frames(path: Path, page_size: int) -> int:
-    """How many frames of the write-ahead file SQLite's recovery would accept: those up to the last sound commit.
-
-    Args:
-        path: the `-wal` file; it may be absent or empty.
-        page_size: of the database, bytes.
-
-    Raises:
-        StorageError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            header = file.read(HEADER_BYTES)
-            if len(header) < HEADER_BYTES:
-                return 0
-            magic, *_, salt1, salt2, sum1, sum2 = _HEADER.unpack(header)
-            word_format = "<" if magic == _MAGIC_LITTLE else ">"
-            if _checksum(word_format, header[:24], 0, 0) != (sum1, sum2):
-                return 0
-            return _last_sound_commit(file, page_size, word_format, (salt1, salt2), (sum1, sum2))
+            return _check(path, file, page_size)
     except FileNotFoundError:
         return 0
     except OSError as error:
         raise error_from_os(error, f"read {path}") from error
 
 
-def _check(path: Path, file: BinaryIO, page_size: int) -> None:
+def _check(path: Path, file: BinaryIO, page_size: int) -> int:
     header = file.read(HEADER_BYTES)
     if len(header) < HEADER_BYTES:
-        return
+        return 0
     magic, _version, size, _checkpoint, salt1, salt2, sum1, sum2 = _HEADER.unpack(header)
     word_format = "<" if magic == _MAGIC_LITTLE else ">"
     sums = _checksum(word_format, header[:24], 0, 0)
@@ -99,7 +76,7 @@ def _check(path: Path, file: BinaryIO, page_size: int) -> None:
             raise LogCorrupt(
                 f"{path}: the header is damaged and frames follow it. {RECOVERY_ADVICE}"
             )
-        return
+        return 0
     last_commit = _last_sound_commit(file, page_size, word_format, (salt1, salt2), sums)
     seen_commit = False
     for frame in _frame_headers(file, page_size, last_commit + 1):
@@ -112,6 +89,7 @@ def _check(path: Path, file: BinaryIO, page_size: int) -> None:
                 f"at least. {RECOVERY_ADVICE}"
             )
         seen_commit = frame.is_commit
+    return last_commit
 
 
 def _last_sound_commit(
