@@ -28,8 +28,8 @@ from pydantic import JsonValue
 from qcore.display import truncate
 from qcore.errors import ConfigError, KindMismatch
 from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.field_values import INT_MAX, INT_MIN
 
-INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -164,8 +164,7 @@ def test_entities_are_created_found_moved_and_deleted(tmp_path: Path) -> None:
 
 
 def test_pages_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.client.methods.entity_methods._PAGE_SIZE", 2)
-    monkeypatch.setattr("qcore.client.methods.schema_methods._PAGE_SIZE", 2)
+    monkeypatch.setattr("qcore.client.methods.item_pages._PAGE_SIZE", 2)
 
     async def work(client: Client) -> None:
         made = await client.bulk([CreateEntity("Item", str(n)) for n in range(5)])

@@ -20,7 +20,6 @@ from qcore.client.entity_values import (
 )
 from qcore.client.methods.call_options import ReadOptions, WriteOptions
 from qcore.client.methods.field_requests import (
-    AdjustBehavior,
     BulkRequest,
     FieldRequest,
     PushCondition,
@@ -28,14 +27,13 @@ from qcore.client.methods.field_requests import (
     WriteField,
     encode_requests,
 )
+from qcore.client.methods.item_pages import all_items, page_options
 from qcore.client.methods.method_base import ClientMethods, nothing
 from qcore.client.request_sender import Json
 from qcore.display import truncate
 from qcore.errors import ConfigError, KindMismatch
 from qcore.machines.entity.state.entity_id import EntityId
-
-#: How many items the iterators fetch at a time.
-_PAGE_SIZE = 1000
+from qcore.machines.entity.state.field_values import AdjustBehavior
 
 #: The result of one request of a bulk: the id of `CreateEntity`, the field of `ReadField` and `WriteField`, else None.
 BulkResult: TypeAlias = EntityId | Field | None
@@ -248,21 +246,16 @@ class EntityMethods(ClientMethods):
             cursor: the `next_cursor` of the page before.
             options: see `ReadOptions`.
         """
-        fields = {"entity_id": encode_optional_id(entity), "page_opts": page(limit, cursor)}
+        fields = {"entity_id": encode_optional_id(entity), "page_opts": page_options(limit, cursor)}
         return await self._read("StoreGetChildren", fields, _entity_page, options)
 
-    async def children(
+    def children(
         self, entity: EntityLike | None = None, **options: Unpack[ReadOptions]
     ) -> AsyncIterator[EntityId]:
         """All children of an entity, fetched page by page; without an argument, the entities at the top level."""
-        cursor: str | None = None
-        while True:
-            found = await self.get_children(entity, limit=_PAGE_SIZE, cursor=cursor, **options)
-            for item in found.items:
-                yield item
-            cursor = found.next_cursor
-            if cursor is None:
-                return
+        return all_items(
+            lambda limit, cursor: self.get_children(entity, limit=limit, cursor=cursor, **options)
+        )
 
     async def find_entities(
         self,
@@ -289,13 +282,13 @@ class EntityMethods(ClientMethods):
         """
         fields = {
             "entity_type": entity_type,
-            "page_opts": page(limit, cursor),
+            "page_opts": page_options(limit, cursor),
             "filter": filter,
         }
         name = "StoreFindEntitiesExact" if exact else "StoreFindEntities"
         return await self._read(name, fields, _entity_page, options)
 
-    async def entities(
+    def entities(
         self,
         entity_type: str,
         filter: str | None = None,  # noqa: A002 - the name of the field on the wire
@@ -304,26 +297,14 @@ class EntityMethods(ClientMethods):
         **options: Unpack[ReadOptions],
     ) -> AsyncIterator[EntityId]:
         """All entities of a type, fetched page by page. See `find_entities`."""
-        cursor: str | None = None
-        while True:
-            found = await self.find_entities(
-                entity_type, filter, exact=exact, limit=_PAGE_SIZE, cursor=cursor, **options
+        return all_items(
+            lambda limit, cursor: self.find_entities(
+                entity_type, filter, exact=exact, limit=limit, cursor=cursor, **options
             )
-            for item in found.items:
-                yield item
-            cursor = found.next_cursor
-            if cursor is None:
-                return
+        )
 
 
 # -- the forms of the wire ---------------------------------------------------------------------------
-
-
-def page(limit: int | None, cursor: str | None) -> dict[str, Json] | None:
-    """The `page_opts` of a message."""
-    if limit is None and cursor is None:
-        return None
-    return {"limit": 100 if limit is None else limit, "cursor": cursor}
 
 
 def truth(result: Json) -> bool:

@@ -22,9 +22,9 @@ from qcore.client.entity_values import (
 )
 from qcore.display import truncate
 from qcore.errors import ConfigError
+from qcore.machines.entity.state.field_values import AdjustBehavior
 
 PushCondition: TypeAlias = Literal["Always", "Changes"]
-AdjustBehavior: TypeAlias = Literal["Set", "Add", "Subtract"]
 
 
 @dataclass(frozen=True, slots=True)

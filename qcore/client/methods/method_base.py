@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from qcore.client.attempts import try_perform, try_session_request, try_store
 from qcore.client.errors import decode_error
@@ -22,9 +22,6 @@ from qcore.client.sessions.session_pool import SessionPool
 from qcore.display import truncate
 from qcore.errors import OutcomeUnknown, RemoteProtocolError, SessionExpired
 from qcore.transport.address import Address
-
-#: The lifetime of the sessions that a client opens by itself.
-_LIFETIME_MS: Final = 60_000
 
 _T = TypeVar("_T")
 
@@ -128,10 +125,7 @@ class ClientMethods:
         return await self._sender.send_with_retries(ask, timeout_s=timeout_s)
 
     async def _open_session(self, left_s: float) -> ClientSession:
-        opened: int = await self.session_request(
-            "OpenSession", {"lifetime_ms": _LIFETIME_MS}, timeout_s=left_s
-        )
-        return ClientSession(self, opened)
+        return await ClientSession.open(self, timeout_s=left_s)
 
     async def _read(
         self,
@@ -170,9 +164,9 @@ class ClientMethods:
         timeout_s, session = self._timeout(options.get("timeout_s")), options.get("session")
         if session is not None:
             with session.command() as use:
-                result = await self._send_write(name, fields, use, timeout_s, None)
+                result = await self._send_write(name, fields, use, timeout_s)
         elif self._pool is None:
-            result = await self._send_write(name, fields, None, timeout_s, None)
+            result = await self._send_write(name, fields, None, timeout_s)
         else:
 
             async def send(use: Mapping[str, int], left_s: float, began: float) -> Json:
@@ -188,7 +182,7 @@ class ClientMethods:
         fields: Mapping[str, Json],
         session: Mapping[str, int] | None,
         timeout_s: float,
-        began: float | None,
+        began: float | None = None,
     ) -> Json:
         """Send a write; in a session, repeat it until its outcome is known.
 

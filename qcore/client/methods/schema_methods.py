@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Unpack, cast
 
 from qcore.client.methods.call_options import ReadOptions, WriteOptions
-from qcore.client.methods.entity_methods import page
+from qcore.client.methods.item_pages import all_items, page_options
 from qcore.client.methods.method_base import ClientMethods, nothing
 from qcore.client.request_sender import Json
 from qcore.display import truncate
 from qcore.errors import ConfigError
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSchemaJson
 from qcore.machines.entity.state.snapshot.store_snapshot import StoreSnapshot
-
-_PAGE_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +83,14 @@ class SchemaMethods(ClientMethods):
         **options: Unpack[ReadOptions],
     ) -> TypePage:
         """A page of the names of all types; `limit` None means 100."""
-        fields = {"page_opts": page(limit, cursor)}
+        fields = {"page_opts": page_options(limit, cursor)}
         return await self._read("StoreGetEntityTypes", fields, _type_page, options)
 
-    async def entity_types(self, **options: Unpack[ReadOptions]) -> AsyncIterator[str]:
+    def entity_types(self, **options: Unpack[ReadOptions]) -> AsyncIterator[str]:
         """The names of all types, fetched page by page."""
-        cursor: str | None = None
-        while True:
-            found = await self.get_entity_types(limit=_PAGE_SIZE, cursor=cursor, **options)
-            for item in found.items:
-                yield item
-            cursor = found.next_cursor
-            if cursor is None:
-                return
+        return all_items(
+            lambda limit, cursor: self.get_entity_types(limit=limit, cursor=cursor, **options)
+        )
 
     async def take_snapshot(self, **options: Unpack[ReadOptions]) -> StoreSnapshot:
         """The whole state in one message, if it is small; `save_snapshot` copies a state of any size.

@@ -32,7 +32,9 @@ class SessionRequests(Protocol):
         """See `Client.perform`."""
         ...
 
-    async def session_request(self, name: str, fields: Mapping[str, Json]) -> Json:
+    async def session_request(
+        self, name: str, fields: Mapping[str, Json], *, timeout_s: float | None = None
+    ) -> Json:
         """See `Client.session_request`."""
         ...
 
@@ -55,14 +57,21 @@ class ClientSession:
         self._in_progress: dict[int, None] = {}
 
     @classmethod
-    async def open(cls, client: SessionRequests, *, lifetime_s: float = 60.0) -> Self:
+    async def open(
+        cls, client: SessionRequests, *, lifetime_s: float = 60.0, timeout_s: float | None = None
+    ) -> Self:
         """Open a session that expires when it is not used for `lifetime_s`.
+
+        Args:
+            client: the client.
+            lifetime_s: how long the cluster keeps the session while it is not used.
+            timeout_s: how long the opening may take; by default the client's `timeout_s`.
 
         Raises:
             QcoreError: the cluster did not open it in time.
         """
         opened: int = await client.session_request(
-            "OpenSession", {"lifetime_ms": max(1, int(lifetime_s * 1000))}
+            "OpenSession", {"lifetime_ms": max(1, int(lifetime_s * 1000))}, timeout_s=timeout_s
         )
         return cls(client, opened)
 
