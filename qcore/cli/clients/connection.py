@@ -60,12 +60,6 @@ def with_client(
     from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
-    if _Shared.clients is not None:
-        kind = ClientKind(tuple(targets), timeout, attempt_timeout_s, admin)
-        try:
-            return _Shared.clients.run(kind, work)
-        except QcoreError as error:
-            raise add_next_step(error)  # noqa: B904 - it is the same error
 
     async def connected() -> _T:
         async with Client(
@@ -74,6 +68,9 @@ def with_client(
             return await work(client)
 
     try:
+        if _Shared.clients is not None:
+            kind = ClientKind(tuple(targets), timeout, attempt_timeout_s, admin)
+            return _Shared.clients.run(kind, work)
         return run(connected())
     except QcoreError as error:
         raise add_next_step(error)  # noqa: B904 - it is the same error

@@ -106,10 +106,9 @@ def ls(
 @builtins.command("help")
 def help_() -> None:
     """List the commands."""
-    entity = f"{', '.join(SHORT_FORMS)}"
     lines = [
         *((name, summary) for name, (_, summary) in GROUPS.items() if name not in NOT_HERE),
-        (entity, "Short forms of `entity ...`."),
+        (", ".join(SHORT_FORMS), "Short forms of `entity ...`."),
         ("cd, ls, pwd", "Go to an entity; list what is below; print where you are."),
         ("exit", "Leave the shell, as Ctrl-D does."),
     ]

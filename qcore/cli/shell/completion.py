@@ -114,7 +114,7 @@ class ShellCompleter(Completer):
         return [front + field for field in self._fields(owner, "")]
 
     def _argument_values(self, command: Any, given: Sequence[str], last: str) -> Iterable[str]:
-        declared = [each for each in command.params if each.param_type_name == "argument"]
+        declared = _declared(command)
         if not declared:
             return ()
         place = min(len(given), len(declared) - 1)
@@ -185,12 +185,17 @@ def _owner(command: Any, given: Sequence[str], rest: Sequence[str]) -> _Owner:
     watched = _type_option(rest)
     if watched is not None:
         return _Owner(entity_type=watched)
-    declared = [each for each in command.params if each.param_type_name == "argument"]
+    declared = _declared(command)
     if not given or not declared:
         return _Owner()
     if declared[0].name == "entity_type":
         return _Owner(entity_type=given[0])
     return _Owner(entity=given[0])
+
+
+def _declared(command: Any) -> list[Any]:
+    """The arguments that a command takes, in order."""
+    return [each for each in command.params if each.param_type_name == "argument"]
 
 
 def _type_option(words: Sequence[str]) -> str | None:

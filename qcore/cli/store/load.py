@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from qcore.cli.store.load_plan import FieldToWrite
     from qcore.client import BulkRequest, Client, EntityId
     from qcore.machines.entity.requests.perform_requests import NamedTopologyEntityJson
+    from qcore.machines.entity.state.entity_schema import EntitySchema
     from qcore.machines.entity.topology.topology_file import Topology
 
     Entities: TypeAlias = Sequence[NamedTopologyEntityJson]
@@ -116,8 +118,9 @@ def load(
     async def work(client: Client) -> LoadResult:
         done = LoadProgress()
         try:
-            topology = parse_topology(text, source, await own_schemas(client))
-            return await bring(client, topology, dry_run=dry_run, progress=done)
+            present = await own_schemas(client)
+            topology = parse_topology(text, source, present)
+            return await bring(client, topology, present, dry_run=dry_run, progress=done)
         except asyncio.CancelledError:
             print(f"interrupted: {done.text}; {_RUN_AGAIN}", file=sys.stderr)
             raise
@@ -128,9 +131,21 @@ def load(
 
 
 async def bring(
-    client: Client, topology: Topology, *, dry_run: bool, progress: LoadProgress
+    client: Client,
+    topology: Topology,
+    present: Mapping[str, EntitySchema],
+    *,
+    dry_run: bool,
+    progress: LoadProgress,
 ) -> LoadResult:
-    """Bring a topology into a cluster; with `dry_run`, only count what is missing. It counts in `progress`.
+    """Bring a topology into a cluster.
+
+    Args:
+        client: of the cluster.
+        topology: the file.
+        present: the own schemas of the cluster's types.
+        dry_run: only count what is missing.
+        progress: counts what the cluster has confirmed.
 
     Raises:
         Refused: an entity of the cluster at a path of the file has another type.
@@ -143,31 +158,24 @@ async def bring(
         match_entities,
         schemas_to_set,
     )
-    from qcore.cli.store.schema import own_schemas
 
     entities = topology.entities
-    present = await own_schemas(client)
     found = await match_entities(client, Types(client), entities)
     created = {position for position, entity in enumerate(found) if entity is None}
     schemas = schemas_to_set(topology, present, _names(entities, found))
     if not dry_run:
-        try:
-            await _set_schemas(client, topology, found, progress)
+        with _advice():
+            held = {**present}
+            await _set_schemas(client, topology, held, found, progress)
             await _create(client, entities, found, progress)
             # Now the schemas can refer to the new entities.
-            await _set_schemas(client, topology, found, progress)
-        except (ProposalError, TransportError) as error:
-            error.add_note(_RUN_AGAIN)
-            raise
+            await _set_schemas(client, topology, held, found, progress)
     defaults = defaults_in_file(topology, present, sorted(created))
     names = _names(entities, found)
     fields = await fields_to_write(client, Types(client), entities, found, names, defaults)
     if not dry_run:
-        try:
+        with _advice():
             await _write(client, fields, entities, found, progress)
-        except (ProposalError, TransportError) as error:
-            error.add_note(_RUN_AGAIN)
-            raise
     changed = {field.position for field in fields} - created
     return LoadResult(
         types_created=sum(schema.entity_type not in present for schema in schemas),
@@ -178,6 +186,16 @@ async def bring(
         fields_written=len(fields),
         dry_run=dry_run,
     )
+
+
+@contextmanager
+def _advice() -> Iterator[None]:
+    """Note at an error that the load can go on."""
+    try:
+        yield
+    except (ProposalError, TransportError) as error:
+        error.add_note(_RUN_AGAIN)
+        raise
 
 
 def _names(entities: Entities, found: Sequence[EntityId | None]) -> dict[EntityId, EntityId]:
@@ -191,16 +209,18 @@ def _names(entities: Entities, found: Sequence[EntityId | None]) -> dict[EntityI
 async def _set_schemas(
     client: Client,
     topology: Topology,
+    held: dict[str, EntitySchema],
     found: Sequence[EntityId | None],
     progress: LoadProgress,
 ) -> None:
+    """Set the schemas that differ from those that the cluster holds, and note them there."""
     from qcore.cli.store.load_plan import schemas_to_set
-    from qcore.cli.store.schema import own_schemas
     from qcore.machines.entity.state.entity_schema import schema_to_json
 
     names = _names(topology.entities, found)
-    for schema in schemas_to_set(topology, await own_schemas(client), names):
+    for schema in schemas_to_set(topology, held, names):
         await client.set_schema(schema_to_json(schema))
+        held[schema.entity_type] = schema
         progress.types_set += 1
 
 

@@ -45,8 +45,7 @@ def schemas_to_set(
         present: the own schemas of the cluster's types.
         names: the entities of the file that exist. References to the others become null for now.
     """
-    file_ids = [id_in_file(entity) for entity in topology.entities]
-    known = {one for one in file_ids if one is not None}
+    known = ids_in_file(topology.entities)
     wanted = [schema_from_json(with_names(schema, names, known)) for schema in topology.schemas]
     return [schema for schema in parents_first(wanted) if present.get(schema.entity_type) != schema]
 
@@ -55,6 +54,11 @@ def id_in_file(entity: NamedTopologyEntityJson) -> EntityId | None:
     """The id by which the file refers to one of its entities."""
     given = entity.get("id")
     return None if given is None else EntityId(given["typ"], given["id"])
+
+
+def ids_in_file(entities: Iterable[NamedTopologyEntityJson]) -> set[EntityId]:
+    """The ids by which the file refers to its entities."""
+    return {one for one in map(id_in_file, entities) if one is not None}
 
 
 def with_names(json: Any, names: Names, known: set[EntityId]) -> Any:
@@ -103,7 +107,7 @@ async def match_entities(
         lists = await _children_by_name(client, types, [one for one in parents if one is not None])
         if None in parents and entities[level[0]]["parent"] is None:
             top = [entity async for entity in client.children(None)]
-            lists[None] = await _by_name(client, types, top)
+            lists[None] = _by_name(top, await _names(client, types, top))
         for position in level:
             entity = entities[position]
             parent = entity["parent"]
@@ -142,7 +146,7 @@ async def fields_to_write(
     defaults: Sequence[FieldToWrite],
 ) -> list[FieldToWrite]:
     """The fields of the file, and these defaults, that differ from the cluster; of new entities all."""
-    known = {one for one in map(id_in_file, entities) if one is not None}
+    known = ids_in_file(entities)
     named = [*_named_fields(entities), *defaults]
     present: list[FieldToWrite] = []
     reads: list[ReadField] = []
@@ -171,7 +175,7 @@ def defaults_in_file(
     When the entities are created, the schemas cannot refer to them yet. An entity keeps the default of its creation.
     """
     entities = topology.entities
-    known = {one for one in map(id_in_file, entities) if one is not None}
+    known = ids_in_file(entities)
     schemas = {
         **present,
         **{each["entity_type"]: schema_from_json(each) for each in topology.schemas},
@@ -228,28 +232,18 @@ def _levels(entities: Sequence[NamedTopologyEntityJson]) -> list[list[int]]:
 async def _children_by_name(
     client: Client, types: Types, parents: Sequence[EntityId]
 ) -> dict[EntityId | None, dict[str, list[EntityId]]]:
-    lists = await read_column(client, types, parents, "Children")
-    found: dict[EntityId | None, dict[str, list[EntityId]]] = {}
     children: dict[EntityId, list[EntityId]] = {}
-    for parent, field in lists.items():
+    for parent, field in (await read_column(client, types, parents, "Children")).items():
         assert isinstance(field.value, list), "Children is a list of entities"
         children[parent] = field.value
-    everyone = [child for each in children.values() for child in each]
-    names = await _names(client, types, everyone)
-    for parent, each in children.items():
-        by_name: dict[str, list[EntityId]] = {}
-        for child in each:
-            if child in names:
-                by_name.setdefault(names[child], []).append(child)
-        found[parent] = by_name
-    return found
+    names = await _names(client, types, [child for each in children.values() for child in each])
+    return {parent: _by_name(each, names) for parent, each in children.items()}
 
 
-async def _by_name(
-    client: Client, types: Types, entities: Sequence[EntityId]
+def _by_name(
+    entities: Sequence[EntityId], names: Mapping[EntityId, str]
 ) -> dict[str, list[EntityId]]:
     found: dict[str, list[EntityId]] = {}
-    names = await _names(client, types, entities)
     for entity in entities:
         if entity in names:
             found.setdefault(names[entity], []).append(entity)
