@@ -2,7 +2,7 @@
 
     config = NodeConfig.of(1, Path("data/1"), ws_addr=Address("127.0.0.1", 8080))
     async with Node(config, on_leader=run_the_schedule) as node:
-        await node.client.init(token="blue-1")
+        await node.client.init()  # the first time: a cluster of this node alone
 
 `run_node` is the other way to run a node: as a separate process.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self, cast
 
@@ -267,14 +267,14 @@ class Node:
         return self._opened
 
 
+@dataclass(slots=True, frozen=True)
 class _Opened:
     """What a node has once it is started."""
 
-    def __init__(self, parts: ReplicaNode, files: NodeFiles, address: str, client: Client) -> None:
-        self.parts = parts
-        self.files = files
-        self.address = address
-        self.client = client
+    parts: ReplicaNode
+    files: NodeFiles
+    address: str
+    client: Client
 
 
 def _reachable(bound: str) -> Address:
