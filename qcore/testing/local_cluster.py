@@ -354,6 +354,8 @@ def _arguments(settings: Mapping[str, object]) -> list[str]:
             raise ConfigError(f"settings: LocalCluster chooses {name} itself: {hint}")
         if isinstance(value, bool):
             arguments.append(option if value else f"--no-{option[2:]}")
+        elif isinstance(value, list | tuple):
+            arguments += [word for each in value for word in (option, str(each))]
         elif value is not None:  # None stands for the default, as in `NodeConfig`
             arguments += [option, str(value)]
     return arguments

@@ -138,9 +138,9 @@ def test_a_custom_machine_runs_in_a_directory_that_remains(tmp_path: Path) -> No
     """Also: the settings and the variables of the nodes, a second start, and the log after the end."""
     directory = tmp_path / "new" / "cluster"
     machine = f"{EXAMPLES / 'counter_machine.py'}:CounterMachine"
-    cluster = LocalCluster(
-        1, machine=machine, settings={"log_format": "json", "uvloop": False}, directory=directory
-    )
+    origins = ["http://127.0.0.1:8000", "null"]
+    settings = {"log_format": "json", "uvloop": False, "allow_origins": origins}
+    cluster = LocalCluster(1, machine=machine, settings=settings, directory=directory)
     with cluster, cluster as same, cluster.sync_client() as client:
         assert same.is_started
         client.execute("add 1")
