@@ -6,13 +6,17 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Coroutine
 from types import FrameType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import typer
 
 from qcore.cli.exits import ExitCode
+
+#: The kernel sends the signal before it shows the `^C`, seconds.
+_ECHO_S: Final = 0.02
 
 _T = TypeVar("_T")
 
@@ -34,6 +38,7 @@ def run(coroutine: Coroutine[object, object, _T]) -> _T:
 def end_interrupted_line() -> None:
     """Begin a new line after the `^C` that a terminal shows. (No `print`: a signal may have interrupted one.)"""
     if os.isatty(2):
+        time.sleep(_ECHO_S)
         os.write(2, b"\n")
 
 
