@@ -44,10 +44,11 @@ def write_entity(context: AttackContext) -> None:
         )
 
 
+#: In this order: at full size, the attacks on entities leave no room for the type that those on the cluster need.
 ENTITY_ATTACKS = (
     attacks_fields.every_field_of_every_message,
-    *attacks_entities.ATTACKS,
     *attacks_cluster.ATTACKS,
+    *attacks_entities.ATTACKS,
 )
 #: One attack of each kind: by fields, state, output, values, depth, errors, sessions, snapshots, and many requests.
 QUICK_ATTACKS = (
