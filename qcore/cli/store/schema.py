@@ -122,7 +122,7 @@ def set_(
 
 
 async def own_schemas(client: Client) -> dict[str, EntitySchema]:
-    """The own schemas of all types, by name."""
+    """Each type's own schema, without inherited fields: type name to schema."""
     from qcore.machines.entity.state.entity_schema import schema_from_json
 
     names = [name async for name in client.entity_types()]

@@ -16,7 +16,7 @@ from qcore.errors import (
 )
 from qcore.replica.admin import learner_requests
 from qcore.replica.events import AddLearner, TransferLeader
-from tests.replica.requests.test_membership import (
+from tests.replica.support.admin import (
     change,
     failure_of,
     last_reply,

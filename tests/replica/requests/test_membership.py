@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-
 import pytest
 
 from qcore.core.events import MessageReceived, Tick
-from qcore.core.messages import AppendEntriesResponse, TimeoutNow, TimeoutNowResponse
+from qcore.core.messages import AppendEntriesResponse
 from qcore.errors import (
     ChangeRefused,
-    NotCaughtUp,
     NotLeader,
     OutcomeUnknown,
-    TransferFailed,
-    TransferUnknown,
 )
-from qcore.replica.events import AddLearner, ChangeMembers, Reply, TransferLeader, TriggerSnapshot
-from qcore.replica.leadership import Leadership
-from tests.driver.replicas import ReplicaCluster, ReplicaDriver
-
-
-def put(key: str, value: int) -> str:
-    return json.dumps({"op": "set", "key": key, "value": value})
-
-
-def last_reply(driver: ReplicaDriver) -> Reply:
-    return driver.replies[-1]
-
-
-def role_of(cluster: ReplicaCluster, node_id: int) -> str:
-    return cluster.drivers[node_id].replica.core.role
-
-
-def is_joint(driver: ReplicaDriver) -> bool:
-    return driver.replica.core.membership.is_joint
-
-
-def change(
-    driver: ReplicaDriver,
-    voters: list[int],
-    learners: list[int] | None = None,
-    expected: int | None = None,
-) -> None:
-    driver.step(
-        ChangeMembers(
-            len(driver.replies) + 1000, tuple(voters), tuple(learners or ()), (), 5000, expected
-        )
-    )
-
-
-def voters_and_spares() -> ReplicaCluster:
-    """Three voters with some entries, and two pristine nodes."""
-    cluster = ReplicaCluster()
-    leader = cluster.elect(1)
-    for i in range(5):
-        leader.request(i, put(f"k{i}", i))
-        cluster.settle()
-    cluster.join(4)
-    cluster.join(5)
-    return cluster
+from qcore.replica.events import AddLearner, TriggerSnapshot
+from tests.driver.replicas import ReplicaCluster
+from tests.replica.support.admin import (
+    change,
+    failure_of,
+    is_joint,
+    last_reply,
+    put,
+    role_of,
+    voters_and_spares,
+    with_moved_learner,
+    with_silent_learner,
+)
 
 
 def test_adding_a_learner_succeeds_once_it_has_caught_up() -> None:
@@ -74,24 +37,6 @@ def test_adding_a_learner_succeeds_once_it_has_caught_up() -> None:
     assert learner.core.role == "learner"
     assert learner.machine.state_hash() == leader.replica.machine.state_hash()
     assert leader.replica.core.membership.voters == (1, 2, 3)
-
-
-def with_silent_learner(timeout_ms: int = 1000) -> tuple[ReplicaCluster, ReplicaDriver]:
-    """Node 4 is added and never responds until the deadline of the request."""
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    cluster.network.isolated = {4}
-    leader.replica.connection_problem = lambda peer: f"no process listens at node {peer}"
-    leader.step(AddLearner(100, 4, "10.0.0.4:80", timeout_ms))
-    assert leader.replica.core.membership.learners == (4,)
-    cluster.pass_time(timeout_ms - 50)
-    return cluster, leader
-
-
-def failure_of(driver: ReplicaDriver, request_id: int) -> str:
-    (error,) = [reply.error for reply in driver.replies if reply.request_id == request_id]
-    assert isinstance(error, NotCaughtUp)
-    return str(error)
 
 
 def test_silent_new_learner_is_removed_with_the_reason() -> None:
@@ -187,21 +132,6 @@ def test_promoted_learner_is_not_reported_as_removed() -> None:
     cluster.pass_time(500)
     assert "made it a voter" in failure_of(leader, 100)
     assert leader.replica.core.membership.voters == (1, 2, 3, 4)
-
-
-def with_moved_learner(*addresses: str) -> tuple[ReplicaCluster, ReplicaDriver]:
-    """Learner 4 has caught up and then gets these addresses, one after the other. None of them responds."""
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
-    cluster.pass_time(200)
-    cluster.network.isolated = {4}
-    leader.replica.connection_problem = lambda peer: f"that is not node {peer}"
-    for number, address in enumerate(addresses):
-        leader.step(AddLearner(200 + number, 4, address, 1000))
-        cluster.pass_time(100)
-    assert leader.replica.core.membership.address_of(4) == addresses[-1]
-    return cluster, leader
 
 
 def test_address_without_a_response_is_reverted_with_reason() -> None:
@@ -476,138 +406,6 @@ def test_new_leader_finishes_the_joint_phase_of_the_old_one() -> None:
     cluster.pass_time(200)
     assert new.replica.core.membership.voters == (1, 2, 3, 4, 5)
     assert not is_joint(new)
-
-
-def test_leadership_goes_to_the_named_voter_on_request() -> None:
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    leader.step(TransferLeader(50, 3, 2000))
-    cluster.pass_time(100)
-    new = cluster.leader()
-    assert new.node_id == 3
-    assert last_reply(leader).result == Leadership(3, new.replica.core.term).to_json()
-
-
-def test_transfer_to_a_priority_zero_voter_is_rejected() -> None:
-    cluster = voters_and_spares()
-    cluster.raft = replace(cluster.raft, priority=0)
-    cluster.restart(3)
-    cluster.pass_time(200)
-    leader = cluster.leader()
-    leader.step(TransferLeader(50, 3, 2000))
-    error = last_reply(leader).error
-    assert isinstance(error, ChangeRefused)
-    assert error.name == "priorities"
-    assert "node 3 has priority 0 and never leads" in str(error)
-    leader.request(51, put("x", 1))
-    cluster.pass_time(100)
-    assert last_reply(leader).result is not None, "writes do not wait"
-
-
-def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
-    """The voter was asked to campaign: after a restart it may still take over."""
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    cluster.network.isolated = {3}
-    leader.step(TransferLeader(50, 3, 2000))
-    leader.request(51, put("x", 1))
-    assert last_reply(leader).error is not None, "rejected during the transfer"
-    assert last_reply(leader).error.retryable  # type: ignore[union-attr]  # asserted not None above
-    cluster.pass_time(500)
-    leader.request(52, put("x", 1))
-    cluster.pass_time(100)
-    assert last_reply(leader).request_id == 52, "the transfer has no outcome yet"
-    assert last_reply(leader).result is not None
-    cluster.pass_time(2000)
-    assert isinstance(last_reply(leader).error, TransferUnknown)
-    assert "check which node leads" in str(last_reply(leader).error)
-
-
-def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
-    """No message would reach it, so it cannot take over later."""
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    cluster.network.isolated = {3}
-    leader.replica.connection_problem = lambda peer: (
-        "cannot connect to 10.0.0.3:80" if peer == 3 else None
-    )
-    cluster.pass_time(600)
-    leader.step(TransferLeader(50, 3, 2000))
-    error = last_reply(leader).error
-    assert isinstance(error, ChangeRefused)
-    assert error.name == "unreachable"
-    assert "node 3 is not connected" in str(error)
-    assert "cannot connect to 10.0.0.3:80" in str(error)
-    assert not leader.replica.core.has_unanswered_timeout_now
-    leader.step(TransferLeader(51, 2, 2000))
-    cluster.pass_time(100)
-    assert cluster.leader().node_id == 2
-
-
-def test_a_voter_that_takes_over_late_is_still_reported() -> None:
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    leader.step(TransferLeader(50, 3, 2000))
-    late = cluster.network.hold_back(lambda sent: isinstance(sent.message, TimeoutNow))
-    assert len(late) == 1
-    cluster.network.clear()
-    cluster.pass_time(600)
-    assert not cluster.leader().replica.core.transferring, "aborted"
-    assert all(reply.request_id != 50 for reply in leader.replies)
-    cluster.network.messages += late
-    cluster.settle()
-    cluster.pass_time(100)
-    new = cluster.leader()
-    assert new.node_id == 3
-    assert last_reply(leader).result == Leadership(3, new.replica.core.term).to_json()
-
-
-def test_transfer_rejected_by_its_target_has_failed() -> None:
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    term = leader.replica.core.term
-    cluster.network.isolated = {3}
-    leader.step(TransferLeader(50, 3, 2000))
-    leader.step(MessageReceived(3, TimeoutNowResponse(term, False)))
-    error = last_reply(leader).error
-    assert isinstance(error, TransferFailed)
-    assert str(error).startswith("node 3 rejected the transfer")
-    assert (error.leader_id, error.term) == (1, term)
-    assert not leader.replica.core.has_unanswered_timeout_now
-
-
-def test_late_rejection_settles_the_transfer() -> None:
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    cluster.network.isolated = {3}
-    leader.step(TransferLeader(50, 3, 5000))
-    cluster.pass_time(600)
-    assert all(reply.request_id != 50 for reply in leader.replies)
-    leader.step(MessageReceived(3, TimeoutNowResponse(leader.replica.core.term, False)))
-    assert isinstance(last_reply(leader).error, TransferFailed)
-
-
-def test_transfer_whose_target_was_not_asked_has_failed() -> None:
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    cluster.network.isolated = {3}
-    leader.request(51, put("x", 1))  # node 3 lacks a part of the log, so it is not asked
-    leader.step(TransferLeader(50, 3, 2000))
-    cluster.pass_time(600)
-    error = next(reply.error for reply in leader.replies if reply.request_id == 50)
-    assert isinstance(error, TransferFailed)
-    assert "did not catch up with the log in time" in str(error)
-
-
-def test_transfer_reports_that_another_voter_won() -> None:
-    cluster = voters_and_spares()
-    leader = cluster.leader()
-    cluster.network.isolated = {3}
-    leader.step(TransferLeader(50, 3, 5000))
-    new = cluster.elect(2)
-    error = last_reply(leader).error
-    assert isinstance(error, TransferFailed)
-    assert (error.leader_id, error.term) == (2, new.replica.core.term)
 
 
 def test_uncommitted_learner_is_not_called_a_member() -> None:
