@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -16,8 +17,28 @@ from qcore.machines.interface import StateMachine, version_support
 _PARTS = ("name", "versions", "apply", "query", "snapshot", "restore", "state_hash")
 
 
+@dataclass(slots=True, frozen=True)
+class LoadedMachine:
+    """A user's state machine, and where it came from.
+
+    Attributes:
+        make: makes a fresh machine: the class or function that the name refers to.
+        module: the module that holds it, with whatever else the user defined there.
+        reference: a name by which another process finds the same class: an absolute file, or a module.
+    """
+
+    make: Callable[[], StateMachine]
+    module: ModuleType
+    reference: str
+
+
 def load_machine(name: str, directory: Path) -> Callable[[], StateMachine]:
-    """Return the class or function that `name` refers to.
+    """Return the class or function that `name` refers to. Takes and raises the same as `load_with_module`."""
+    return load_with_module(name, directory).make
+
+
+def load_with_module(name: str, directory: Path) -> LoadedMachine:
+    """Return the class or function that `name` refers to, with its module.
 
     Args:
         name: `file.py:Class` or `package.module:Class`.
@@ -39,7 +60,8 @@ def load_machine(name: str, directory: Path) -> Callable[[], StateMachine]:
     factory = getattr(module, class_name, None)
     if not callable(factory):
         raise ConfigError(f"machine {name}: {where} has no class {class_name}")
-    return checked_factory(factory, name)
+    path = Path(module.__file__).resolve() if where.endswith(".py") and module.__file__ else where
+    return LoadedMachine(checked_factory(factory, name), module, f"{path}:{class_name}")
 
 
 def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:

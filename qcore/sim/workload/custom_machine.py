@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from random import Random
+from types import ModuleType
 
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
-from qcore.machines.loader import load_machine
+from qcore.machines.loader import load_with_module
 from qcore.replica.messages import RequestKind
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.specs.workload_spec import RequestSpec
@@ -24,10 +25,14 @@ class CustomMachine:
     Attributes:
         make: makes a fresh machine, for each node and each of its lives.
         requests: draws the next request of a client. It must use only the generator that it is given.
+        module: the module that holds the machine, if the scenario names the machine.
+        reference: a name by which another process finds the machine; empty if the caller gave the machine itself.
     """
 
     make: Callable[[], StateMachine]
     requests: RequestSource
+    module: ModuleType | None = None
+    reference: str = ""
 
 
 def load_custom_machine(scenario: Scenario) -> CustomMachine | None:
@@ -39,8 +44,9 @@ def load_custom_machine(scenario: Scenario) -> CustomMachine | None:
     name = scenario.cluster.machine
     if ":" not in name:
         return None
-    make = load_machine(name, Path(scenario.source).parent)
-    return CustomMachine(make, weighted_requests(scenario.workload.requests))
+    loaded = load_with_module(name, Path(scenario.source).parent)
+    requests = weighted_requests(scenario.workload.requests)
+    return CustomMachine(loaded.make, requests, loaded.module, loaded.reference)
 
 
 def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:

@@ -11,6 +11,7 @@ from qcore.sim.verdict.monitor import Monitor
 from qcore.sim.verdict.snapshot_histories import SnapshotHistories
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.network import Network
+from qcore.sim.world.node.node_machine import MachineObserver
 from qcore.trace import TraceWriter
 
 
@@ -30,6 +31,7 @@ class Services:
 
     Attributes:
         watches: checks what watchers receive; None without watchers.
+        machine_observers: see what the state machines do; the nodes use the list as it is when they start.
     """
 
     engine: Engine
@@ -41,6 +43,7 @@ class Services:
     violations: list[Violation]
     histories: SnapshotHistories = field(default_factory=SnapshotHistories)
     watches: WatchChecker | None = None
+    machine_observers: list[MachineObserver] = field(default_factory=list)
 
     def report(self, check: str, node: int, note: str) -> None:
         """Record a violation of a safety property."""

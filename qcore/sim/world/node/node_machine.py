@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from qcore.errors import StateMachineFailed
 from qcore.machines.entity.entity_store import EntityStore
@@ -23,13 +23,33 @@ from qcore.replica.machine_results import digest_of, exception_text
 HASH_EVERY: Final = 8
 
 
+class MachineObserver(Protocol):
+    """Sees what the state machine of every node does, for checks of user-defined machines."""
+
+    def applied(
+        self, node: int, machine: StateMachine, command: str, context: ApplyContext, result: str
+    ) -> None:
+        """The machine of a node has applied a command."""
+        ...
+
+    def queried(self, node: int, machine: StateMachine, query: str, result: str) -> None:
+        """The machine of a node has answered a query."""
+        ...
+
+    def restored(self, node: int, machine: StateMachine) -> None:
+        """The machine of a node has been restored from a snapshot."""
+        ...
+
+
 class HashedMachine:
     """A state machine that reports its state hash at fixed indexes, for comparison between nodes.
 
     Args:
+        node: the node that runs it.
         inner: the state machine.
         report: called with the index and the state hash.
         on_capture: called just before a snapshot is captured.
+        observers: see what the machine does.
 
     Attributes:
         restored_hash: the state hash right after the last restore; empty before the first one.
@@ -37,36 +57,56 @@ class HashedMachine:
 
     __slots__ = (
         "_inner",
+        "_node",
+        "_observers",
         "_on_capture",
         "_report",
         "name",
-        "query",
-        "restore",
         "restored_hash",
         "versions",
     )
 
     def __init__(
         self,
+        node: int,
         inner: StateMachine,
         report: Callable[[int, str], object],
         on_capture: Callable[[], None],
+        observers: Sequence[MachineObserver] = (),
     ) -> None:
+        self._node = node
         self._inner = inner
         self._report = report
         self._on_capture = on_capture
+        self._observers = observers
         self.restored_hash = ""
         self.name = inner.name
         self.versions = inner.versions
-        self.query: Callable[[str], str] = inner.query
-        self.restore: Callable[[Iterable[str]], None] = inner.restore
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """Apply the command, and report the state hash if it is due at this index."""
         result = self._inner.apply(command, context)
+        for observer in self._observers:
+            observer.applied(self._node, self._inner, command, context, result)
         if context.index % HASH_EVERY == 0:
             self._report(context.index, self.state_hash())
         return result
+
+    def query(self, query: str) -> str:
+        """The result of a query."""
+        result = self._inner.query(query)
+        for observer in self._observers:
+            observer.queried(self._node, self._inner, query, result)
+        return result
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        """Replace the whole state by that of a snapshot."""
+        self._inner.restore(chunks)
+        self._report_restore()
+
+    def _report_restore(self) -> None:
+        for observer in self._observers:
+            observer.restored(self._node, self._inner)
 
     def state_hash(self) -> str:
         """The state hash.
@@ -88,14 +128,14 @@ class HashedMachine:
         else:
             self._inner.restore(chunks)
         self.restored_hash = self.state_hash()
+        self._report_restore()
 
 
 class WatchableMachine(HashedMachine):
     """A `HashedMachine` whose changes can be watched.
 
     Args:
-        inner: the state machine.
-        report, on_capture: see `HashedMachine`.
+        node, inner, report, on_capture, observers: see `HashedMachine`.
         on_changes: called with the index of each command, right after it was applied.
     """
 
@@ -103,12 +143,14 @@ class WatchableMachine(HashedMachine):
 
     def __init__(
         self,
+        node: int,
         inner: StateMachine,
         report: Callable[[int, str], object],
         on_capture: Callable[[], None],
         on_changes: Callable[[int, SupportsChanges], None],
+        observers: Sequence[MachineObserver] = (),
     ) -> None:
-        super().__init__(inner, report, on_capture)
+        super().__init__(node, inner, report, on_capture, observers)
         assert isinstance(inner, SupportsChanges), "`hashed_machine` asks before"
         self.last_changes: Callable[[], Sequence[Change]] = inner.last_changes
         self._changing = inner
@@ -125,8 +167,7 @@ class WatchRequestMachine(WatchableMachine):
     """A `WatchableMachine` that understands requests to watch.
 
     Args:
-        inner: the state machine.
-        report, on_capture, on_changes: see `WatchableMachine`.
+        node, inner, report, on_capture, on_changes, observers: see `WatchableMachine`.
         on_filter: called for each request that the machine accepts, with the request and another filter for it. So the
             checker's filter comes from the same state as the replica's, and shares nothing with it.
     """
@@ -135,14 +176,16 @@ class WatchRequestMachine(WatchableMachine):
 
     def __init__(
         self,
+        node: int,
         inner: StateMachine,
         report: Callable[[int, str], object],
         on_capture: Callable[[], None],
         on_changes: Callable[[int, SupportsChanges], None],
         on_filter: Callable[[str, WatchFilter], None],
+        observers: Sequence[MachineObserver] = (),
     ) -> None:
         assert isinstance(inner, SupportsWatchRequests), "`hashed_machine` asks before"
-        super().__init__(inner, report, on_capture, on_changes)
+        super().__init__(node, inner, report, on_capture, on_changes, observers)
         self._watching = inner
         self._on_filter = on_filter
 
@@ -154,18 +197,22 @@ class WatchRequestMachine(WatchableMachine):
 
 
 def hashed_machine(
+    node: int,
     inner: StateMachine,
     report: Callable[[int, str], object],
     on_capture: Callable[[], None],
     on_changes: Callable[[int, SupportsChanges], None] | None,
     on_filter: Callable[[str, WatchFilter], None],
+    observers: Sequence[MachineObserver] = (),
 ) -> HashedMachine:
     """Wrap a machine. The wrapper offers to watch changes if the machine does and `on_changes` is given."""
     if on_changes is not None and isinstance(inner, SupportsWatchRequests):
-        return WatchRequestMachine(inner, report, on_capture, on_changes, on_filter)
+        return WatchRequestMachine(
+            node, inner, report, on_capture, on_changes, on_filter, observers
+        )
     if on_changes is not None and isinstance(inner, SupportsChanges):
-        return WatchableMachine(inner, report, on_capture, on_changes)
-    return HashedMachine(inner, report, on_capture)
+        return WatchableMachine(node, inner, report, on_capture, on_changes, observers)
+    return HashedMachine(node, inner, report, on_capture, observers)
 
 
 def create_machine(make: Callable[[], StateMachine]) -> StateMachine:

@@ -156,11 +156,13 @@ class SimNode:
         services.monitor.node_up(now, node, hard_state.term, min(hard_state.commit, end), end)
         try:
             self._machine = hashed_machine(
+                node,
                 create_machine(self._make_machine),
                 self.state_history.on_state_hash,
                 self._on_capture,
                 self._on_changes if services.watches is not None else None,
                 self._on_filter,
+                services.machine_observers,
             )
             self.replica = Replica(
                 self._config, self._machine, durable, rng=self._rng, now=self.clock.local(now)
