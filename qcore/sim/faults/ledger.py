@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from qcore.sim.world.engine import NEVER_US
+
 
 class Fault:
     """One declared fault.
@@ -18,13 +20,19 @@ class Fault:
         name: its place in the scenario and its kind or label, e.g. `timeline[0] partition`.
         acted: how often it did something: messages cut, nodes crashed, writes delayed, ...
         required: whether the run fails if the fault never acts.
+        label: the label of its item; empty if it has none.
+        until_us: after this time its item does nothing more.
     """
 
-    __slots__ = ("acted", "name", "required")
+    __slots__ = ("acted", "label", "name", "required", "until_us")
 
-    def __init__(self, name: str, *, required: bool = True) -> None:
+    def __init__(
+        self, name: str, *, required: bool = True, label: str = "", until_us: int = NEVER_US
+    ) -> None:
         self.name = name
         self.required = required
+        self.label = label
+        self.until_us = until_us
         self.acted = 0
 
     def __repr__(self) -> str:
@@ -52,9 +60,11 @@ class FaultLedger:
     def __init__(self) -> None:
         self._faults: list[Fault] = []
 
-    def declare(self, name: str, *, required: bool = True) -> Fault:
+    def declare(
+        self, name: str, *, required: bool = True, label: str = "", until_us: int = NEVER_US
+    ) -> Fault:
         """Add a fault to the ledger."""
-        fault = Fault(name, required=required)
+        fault = Fault(name, required=required, label=label, until_us=until_us)
         self._faults.append(fault)
         return fault
 

@@ -32,7 +32,6 @@ class _ArmedMessageAction:
 
     action: MessageAction
     fault: Fault
-    label: str
     sources: tuple[int, ...] | None
     targets: tuple[int, ...] | None
     left: int | None
@@ -65,7 +64,7 @@ class MessageActions:
         self._resolver = resolver
         self._armed_actions: list[_ArmedMessageAction] = []
 
-    def arm(self, action: Drop | Hold, fault: Fault, label: str, rng: Random) -> Undo:
+    def arm(self, action: Drop | Hold, fault: Fault, rng: Random) -> Undo:
         """Drop or hold the matching messages that are sent from now on.
 
         Returns:
@@ -76,18 +75,18 @@ class MessageActions:
         """
         left = None if action.times == "all" else action.times
         sources, targets = self._ends(action, rng)
-        armed = _ArmedMessageAction(action, fault, label, sources, targets, left)
+        armed = _ArmedMessageAction(action, fault, sources, targets, left)
         self._armed_actions.append(armed)
         self._network.intercept = self._take
         nodes = sorted({*(armed.sources or ()), *(armed.targets or ())})
         self._trace("begin", fault, nodes, ", ".join(action.message))
         return lambda: self._disarm(armed)
 
-    def release(self, action: Release, fault: Fault) -> None:
+    def release(self, action: Release, fault: Fault, _rng: Random) -> None:
         """Disarm the actions that hold messages, all or those with a label, and deliver what they hold."""
         self._trace("act", fault, [], action.label or "")
         for armed in list(self._armed_actions):
-            if isinstance(armed.action, Hold) and action.label in (None, armed.label):
+            if isinstance(armed.action, Hold) and action.label in (None, armed.fault.label):
                 fault.acted += len(armed.held)
                 self._disarm(armed)
 

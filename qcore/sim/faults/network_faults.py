@@ -69,7 +69,6 @@ def _differing(one: LinkQuality, other: LinkQuality) -> list[str]:
 class _ActiveChange:
     """A change of links by one firing. The keys of `links` are the changed links."""
 
-    label: str
     action: LinkChange
     links: dict[Link, None]
 
@@ -92,7 +91,7 @@ class NetworkActions:
         self._standing_faults = standing_faults
         self._network = services.network
         self._resolver = resolver
-        self._active_cuts: dict[Firing, str] = {}  # firing with cut links -> label
+        self._active_cuts: dict[Firing, None] = {}  # in the order in which they began
         self._active_changes: dict[Firing, _ActiveChange] = {}
         self._base_quality: dict[tuple[int, int], tuple[LinkQuality, dict[str, Fault]]] = {}
 
@@ -106,7 +105,7 @@ class NetworkActions:
 
     # -- faults ----------------------------------------------------------------------------------
 
-    def partition(self, action: Partition, fault: Fault, label: str, rng: Random) -> Undo:
+    def partition(self, action: Partition, fault: Fault, rng: Random) -> Undo:
         groups = self._resolver.resolve_groups(action.groups, rng, self._up())
         named = {vertex for group in groups for vertex in group}
         nodes = self._services.monitor.facts
@@ -121,40 +120,40 @@ class NetworkActions:
             if a in sides and b in sides and not sides[a] & sides[b]
         ]
         text = " | ".join(",".join(map(_vertex, group)) for group in groups if group)
-        return self._cut(fault, label, pairs, [node for node in sorted(named) if node > 0], text)
+        return self._cut(fault, pairs, [node for node in sorted(named) if node > 0], text)
 
-    def isolate(self, action: Isolate, fault: Fault, label: str, rng: Random) -> Undo:
+    def isolate(self, action: Isolate, fault: Fault, rng: Random) -> Undo:
         alone = self._resolver.resolve(action.nodes, rng, preferred=self._up())
         pairs = [
             (a, b)
             for a, b in sorted(self._network.graph.edges)
             if (a in alone or b in alone) and (action.clients or (a > 0 and b > 0))
         ]
-        return self._cut(fault, label, pairs, alone, "")
+        return self._cut(fault, pairs, alone, "")
 
-    def cut(self, action: Cut, fault: Fault, label: str, rng: Random) -> Undo:
+    def cut(self, action: Cut, fault: Fault, rng: Random) -> Undo:
         pairs = self._pairs(action.source, action.target, action.both, rng)
         nodes = sorted({end for pair in pairs for end in pair if end > 0})
-        return self._cut(fault, label, pairs, nodes, "both ways" if action.both else "one way")
+        return self._cut(fault, pairs, nodes, "both ways" if action.both else "one way")
 
-    def deaf(self, action: Deaf, fault: Fault, label: str, rng: Random) -> Undo:
+    def deaf(self, action: Deaf, fault: Fault, rng: Random) -> Undo:
         nodes = self._resolver.resolve(action.nodes, rng, preferred=self._up())
         pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if b in nodes and a > 0]
-        return self._cut(fault, label, pairs, nodes, "receives nothing")
+        return self._cut(fault, pairs, nodes, "receives nothing")
 
-    def mute(self, action: Mute, fault: Fault, label: str, rng: Random) -> Undo:
+    def mute(self, action: Mute, fault: Fault, rng: Random) -> Undo:
         nodes = self._resolver.resolve(action.nodes, rng, preferred=self._up())
         pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if a in nodes and b > 0]
-        return self._cut(fault, label, pairs, nodes, "sends nothing")
+        return self._cut(fault, pairs, nodes, "sends nothing")
 
-    def change_links(self, action: LinkChange, fault: Fault, label: str, rng: Random) -> Undo:
+    def change_links(self, action: LinkChange, fault: Fault, rng: Random) -> Undo:
         if action.source is None or action.target is None:
             pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if a > 0 and b > 0]
         else:
             pairs = self._pairs(action.source, action.target, action.both, rng)
         links = [self._network.link(a, b) for a, b in pairs if self._network.graph.has_edge(a, b)]
         firing = Firing(fault)
-        self._active_changes[firing] = _ActiveChange(label, action, dict.fromkeys(links))
+        self._active_changes[firing] = _ActiveChange(action, dict.fromkeys(links))
         for link in links:
             self._apply_quality(link)
         note = ", ".join(f"{name} {getattr(action, name)}" for name in action.changes())
@@ -176,12 +175,12 @@ class NetworkActions:
             )
             self._heal_nodes(frozenset(nodes), fault)
             return
-        for firing, label in list(self._active_cuts.items()):
-            if action.label in (None, label):
+        for firing in list(self._active_cuts):
+            if action.label in (None, firing.fault.label):
                 self._heal_cut(firing)
                 fault.acted += 1
-        for firing, change in list(self._active_changes.items()):
-            if action.label in (None, change.label):
+        for firing in list(self._active_changes):
+            if action.label in (None, firing.fault.label):
                 self._end_link_change(firing)
                 fault.acted += 1
 
@@ -220,14 +219,13 @@ class NetworkActions:
     def _cut(
         self,
         fault: Fault,
-        label: str,
         pairs: Iterable[tuple[int, int]],
         nodes: Sequence[int],
         note: str,
     ) -> Undo:
         firing = Firing(fault)
         cut = self._network.cut(pairs, firing)
-        self._active_cuts[firing] = label
+        self._active_cuts[firing] = None
         self._services.trace.fault(self._now, "begin", fault.name, sorted(nodes), cut, note)
         self._services.monitor.links_changed(self._now)
         return lambda: self._heal_cut(firing)

@@ -10,6 +10,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
+from qcore.sim.faults.action_table import TimelineActions
 from qcore.sim.faults.admin_client import AdminActions, address_of
 from qcore.sim.faults.disk_clock_faults import DiskClockActions
 from qcore.sim.faults.ledger import FaultLedger
@@ -24,7 +25,7 @@ from qcore.sim.faults.node_faults import NodeActions
 from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
 from qcore.sim.faults.timeline_operations import OperationActions
-from qcore.sim.faults.timeline_runner import TimelineActions, TimelineRunner
+from qcore.sim.faults.timeline_runner import TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.invariants.watch_checker import WatchChecker, WatcherLog
