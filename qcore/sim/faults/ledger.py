@@ -16,14 +16,16 @@ class Fault:
 
     Attributes:
         name: its place in the scenario and its kind or label, e.g. `timeline[0] partition`.
+        kind: the kind of action or impairment, e.g. `partition`.
         acted: how often it did something: messages cut, nodes crashed, writes delayed, ...
         required: whether the run fails if the fault never acts.
     """
 
-    __slots__ = ("acted", "name", "required")
+    __slots__ = ("acted", "kind", "name", "required")
 
-    def __init__(self, name: str, *, required: bool = True) -> None:
+    def __init__(self, name: str, kind: str = "", *, required: bool = True) -> None:
         self.name = name
+        self.kind = kind or name
         self.required = required
         self.acted = 0
 
@@ -47,14 +49,19 @@ Undo = Callable[[], object]
 
 
 class FaultLedger:
-    """All faults of a run, in the order in which they were declared."""
+    """All faults of a run, in the order in which they were declared.
 
-    def __init__(self) -> None:
+    Args:
+        may_not_act: the run may pass although a fault never acted.
+    """
+
+    def __init__(self, *, may_not_act: bool = False) -> None:
         self._faults: list[Fault] = []
+        self._may_not_act = may_not_act
 
-    def declare(self, name: str, *, required: bool = True) -> Fault:
-        """Add a fault to the ledger."""
-        fault = Fault(name, required=required)
+    def declare(self, name: str, kind: str = "", *, required: bool = True) -> Fault:
+        """Add a fault to the ledger. The kind is its name if left out."""
+        fault = Fault(name, kind, required=required and not self._may_not_act)
         self._faults.append(fault)
         return fault
 
@@ -64,3 +71,10 @@ class FaultLedger:
     def idle(self) -> list[Fault]:
         """The required faults that never acted."""
         return [fault for fault in self._faults if fault.required and not fault.acted]
+
+    def idle_kinds(self) -> list[str]:
+        """The kinds of faults that were declared and never acted in the whole run, required or not."""
+        acted: dict[str, int] = {}
+        for fault in self._faults:
+            acted[fault.kind] = acted.get(fault.kind, 0) + fault.acted
+        return sorted(kind for kind, times in acted.items() if not times)
