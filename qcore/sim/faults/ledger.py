@@ -18,18 +18,26 @@ class Fault:
 
     Attributes:
         name: its place in the scenario and its kind or label, e.g. `timeline[0] partition`.
+        kind: the kind of action or impairment, e.g. `partition`.
         acted: how often it did something: messages cut, nodes crashed, writes delayed, ...
         required: whether the run fails if the fault never acts.
         label: the label of its item; empty if it has none.
         until_us: after this time its item does nothing more.
     """
 
-    __slots__ = ("acted", "label", "name", "required", "until_us")
+    __slots__ = ("acted", "kind", "label", "name", "required", "until_us")
 
     def __init__(
-        self, name: str, *, required: bool = True, label: str = "", until_us: int = NEVER_US
+        self,
+        name: str,
+        kind: str = "",
+        *,
+        required: bool = True,
+        label: str = "",
+        until_us: int = NEVER_US,
     ) -> None:
         self.name = name
+        self.kind = kind or name
         self.required = required
         self.label = label
         self.until_us = until_us
@@ -55,16 +63,28 @@ Undo = Callable[[], object]
 
 
 class FaultLedger:
-    """All faults of a run, in the order in which they were declared."""
+    """All faults of a run, in the order in which they were declared.
 
-    def __init__(self) -> None:
+    Args:
+        may_not_act: the run may pass although a fault never acted.
+    """
+
+    def __init__(self, *, may_not_act: bool = False) -> None:
         self._faults: list[Fault] = []
+        self._may_not_act = may_not_act
 
     def declare(
-        self, name: str, *, required: bool = True, label: str = "", until_us: int = NEVER_US
+        self,
+        name: str,
+        kind: str = "",
+        *,
+        required: bool = True,
+        label: str = "",
+        until_us: int = NEVER_US,
     ) -> Fault:
-        """Add a fault to the ledger."""
-        fault = Fault(name, required=required, label=label, until_us=until_us)
+        """Add a fault to the ledger. The kind is its name if left out."""
+        required = required and not self._may_not_act
+        fault = Fault(name, kind, required=required, label=label, until_us=until_us)
         self._faults.append(fault)
         return fault
 
@@ -74,3 +94,10 @@ class FaultLedger:
     def idle(self) -> list[Fault]:
         """The required faults that never acted."""
         return [fault for fault in self._faults if fault.required and not fault.acted]
+
+    def idle_kinds(self) -> list[str]:
+        """The kinds of faults that were declared and never acted in the whole run, required or not."""
+        acted: dict[str, int] = {}
+        for fault in self._faults:
+            acted[fault.kind] = acted.get(fault.kind, 0) + fault.acted
+        return sorted(kind for kind, times in acted.items() if not times)

@@ -9,6 +9,9 @@ from random import Random
 from qcore.sim.scenario.values import Selector
 from qcore.sim.verdict.monitor import Monitor
 
+#: Names of nodes by their current state, which a repair therefore resolves again.
+_STATES = ("all", "down", "paused")
+
 
 class ActionNotReady(Exception):
     """An action cannot fire yet, e.g. because it names `leader` and there is none. Try again later."""
@@ -109,7 +112,7 @@ class SelectorResolver:
         found: list[int] = []
         for term in selector.terms:
             before = [node for node in self._last_resolved.get(str(term), ()) if node in among]
-            if isinstance(term, str) and before:
+            if isinstance(term, str) and term not in _STATES and before:
                 ids: Sequence[int] = before
             else:
                 ids = self._term(term, selector.pool, _Choice(rng, (), None, among))

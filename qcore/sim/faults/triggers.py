@@ -82,6 +82,11 @@ class ArmedTriggers:
         waiting: list[ArmedTrigger] = getattr(self, kind)
         waiting.append(armed_trigger)
 
+    def disarm_all(self) -> None:
+        """Forget all triggers."""
+        for kind in self.__slots__:
+            getattr(self, kind).clear()
+
 
 def fire_matching(waiting: list[ArmedTrigger], node_event: NodeEvent) -> None:
     """Fire the triggers that wait for this event. `waiting` holds those of its kind."""

@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from qcore.errors import StateMachineFailed
-from qcore.replica.sessions.session_table import SESSION_TICK
 from qcore.sim.faults.timeline_operations import TimelineOperation
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.values import Count, microseconds
+from qcore.sim.verdict.end_of_run import (
+    judge_liveness,
+    member_states,
+    members_at_end,
+    most_advanced_node,
+)
 from qcore.sim.verdict.monitor import Interval
 from qcore.sim.verdict.result import Expectation
 from qcore.sim.verdict.watch_expectations import judge_watches
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.workload import SessionWorkload
-from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.world import World
 
 #: The errors by which a custom state machine answers a request that it does not understand, or breaks its contract.
@@ -121,23 +124,7 @@ def _safety(run: RunFacts) -> Iterator[Expectation]:
 
 def _convergence(run: RunFacts) -> Iterator[Expectation]:
     if run.expect.converges is not None:
-        states: dict[str, list[int]] = {}
-        failures: dict[int, str] = {}
-        for node in members_at_end(run.world):
-            replica = run.world.nodes[node].replica
-            if replica is None:
-                states.setdefault("down", []).append(node)
-            else:
-                index = _index_without_ticks(run.world, replica.applied_index)
-                try:
-                    state = f"state {replica.machine.state_hash()[:8]}"
-                except StateMachineFailed as failed:
-                    state = failures.setdefault(node, str(failed))
-                states.setdefault(f"index {index}, {state}", []).append(node)
-        equal = len(states) == 1 and "down" not in states and not failures
-        seen = "; ".join(
-            f"{state} on {', '.join(map(str, nodes))}" for state, nodes in states.items()
-        )
+        equal, seen = member_states(run.world)
         expected = "all members run and are equal" if run.expect.converges else "nodes differ"
         yield Expectation("converges", equal == run.expect.converges, expected, seen)
     if run.expect.acknowledged_writes_present is not None:
@@ -149,37 +136,6 @@ def _convergence(run: RunFacts) -> Iterator[Expectation]:
             "every acknowledged write is in the logs of all who could be elected at the end",
             seen,
         )
-
-
-def _index_without_ticks(world: World, index: int) -> int:
-    """The index of the last entry up to `index` that is not a tick.
-
-    A leader appends ticks by itself, at any time, so the last ones may not have reached every node when a run ends.
-    """
-    best = most_advanced_node(world)
-    entries = (
-        best.replica.core.log_entries() if best is not None and best.replica is not None else []
-    )
-    for entry in reversed(entries):
-        if entry.index == index and entry.data == SESSION_TICK:
-            index -= 1
-    return index
-
-
-def most_advanced_node(world: World) -> SimNode | None:
-    """The running node with the highest apply index; None if no node runs."""
-    running = [node for node in world.nodes.values() if node.replica is not None]
-    if not running:
-        return None
-    return max(running, key=lambda node: node.replica.applied_index if node.replica else 0)
-
-
-def members_at_end(world: World) -> tuple[int, ...]:
-    """The members in the configuration of the most advanced node; the first members if no node runs."""
-    best = most_advanced_node(world)
-    if best is None or best.replica is None:
-        return world.scenario.cluster.nodes
-    return best.replica.core.membership.members()
 
 
 # -- leadership -----------------------------------------------------------------------------------
@@ -291,6 +247,8 @@ def _availability(run: RunFacts) -> Iterator[Expectation]:
             wanted,
             seen,
         )
+    if expect.live_within_ms is not None:
+        yield judge_liveness(run.world, run.healed_at, expect.live_within_ms)
     if expect.recovers_within_ms is not None:
         yield _recovery(run, expect.recovers_within_ms)
     if expect.every_write_succeeds is not None:

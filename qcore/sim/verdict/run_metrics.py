@@ -54,6 +54,7 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
             for op in world.admin_actions.ops
         ],
         "faults": {fault.name: fault.acted for fault in world.ledger},
+        "idle_fault_kinds": [*world.ledger.idle_kinds()],
         "linearizability": {
             "result": verdict.result,
             "operations": verdict.operations,

@@ -61,7 +61,7 @@ class World:
     """One run. Call `run()`, then look at its parts.
 
     Args:
-        scenario: a scenario, its path, or the name of a shipped one.
+        scenario: a scenario, its path, or the name of a shipped one. What it leaves to the seed is drawn.
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
@@ -78,7 +78,7 @@ class World:
         trace: TraceWriter,
         custom_machine: CustomMachine | None = None,
     ) -> None:
-        scenario = as_scenario(scenario)
+        scenario = as_scenario(scenario).drawn(seed)
         self.scenario = scenario
         if custom_machine is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
@@ -93,7 +93,7 @@ class World:
         self.seed = seed
         self.streams = Streams(seed)
         self.engine = Engine()
-        self.ledger = FaultLedger()
+        self.ledger = FaultLedger(may_not_act=scenario.may_not_act)
         self.network = Network(self.engine, self.streams, self._on_drop)
         self.history: list[ClientOperation] = []
         self.workloads: list[ClientWorkload] = []
@@ -191,7 +191,7 @@ class World:
             self._machine_factory(),
         )
         if spec is not None:
-            fault = self.ledger.declare(f"clocks[{node}]")
+            fault = self.ledger.declare(f"clocks[{node}]", "clock")
             if clock.drift_ppm or clock.wall_offset_us:
                 sim_node.clock_faults["all"] = fault
         return sim_node
@@ -332,7 +332,7 @@ class World:
         """Declare each impairment of `spec` as a fault that lasts until the timeline overrides it."""
         impairments = {
             impairment: (
-                self.ledger.declare(f"{name}.{impairment}"),
+                self.ledger.declare(f"{name}.{impairment}", impairment),
                 impairment_text(spec, impairment),
             )
             for impairment in impairments_of(spec)

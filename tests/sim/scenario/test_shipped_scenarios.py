@@ -20,6 +20,7 @@ REQUIRED = {
     "chained_3",
     "chained_3_basic",
     "chaos",
+    "chaos_mixture",
     "chaos_sessions",
     "chaos_watchers",
     "crash_all_power_loss",
@@ -81,6 +82,7 @@ REQUIRED = {
 #: The short run draws these, which have every kind of fault between them. The long run draws all.
 DRAWN = {
     "chaos",
+    "chaos_mixture",
     "chaos_watchers",
     "figure_8",
     "follower_deaf",

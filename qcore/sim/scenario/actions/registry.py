@@ -37,6 +37,7 @@ from qcore.sim.scenario.actions.node_actions import (
     Wipe,
 )
 from qcore.sim.scenario.actions.operation_actions import OperationAction
+from qcore.sim.scenario.actions.repair_action import Repair
 
 Action = (
     Partition
@@ -67,6 +68,7 @@ Action = (
     | ChangeMembersAction
     | RemoveAction
     | TransferAction
+    | Repair
 )
 
 #: Key of a timeline item -> the model that reads its value.
@@ -108,6 +110,7 @@ ACTIONS: dict[str, type[Action]] = {
     "members": ChangeMembersAction,
     "remove": RemoveAction,
     "transfer": TransferAction,
+    "repair": Repair,
 }
 
 #: Actions that `for_ms` can end.
@@ -130,7 +133,7 @@ REVERSIBLE = (
 )
 
 #: Actions that end faults. They are not faults themselves, so a run may pass in which they find nothing to do.
-REPAIRS = (Heal, Restart, Resume, DiskRecover, Release)
+REPAIRS = (Heal, Restart, Resume, DiskRecover, Release, Repair)
 
 
 def read_action(key: str, value: object) -> Action:

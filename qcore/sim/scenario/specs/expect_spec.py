@@ -76,6 +76,11 @@ class ExpectSpec(Spec):
 
     writes_succeed_after_heal: Flag | None = None
     recovers_within_ms: Milliseconds | None = None
+    live_within_ms: Milliseconds | None = Field(
+        default=None,
+        description="This long after the last repair there is a leader, and of each kind of operation that clients "
+        "began since then, one was acknowledged. At the end of the run all members run and are equal.",
+    )
     every_write_succeeds: Flag | None = None
     min_ok_writes: Number | None = None
     min_ok_reads: Number | None = None
