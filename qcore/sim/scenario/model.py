@@ -16,6 +16,7 @@ from qcore.sim.scenario.actions.registry import REPAIRS
 from qcore.sim.scenario.generated.drawing import draw_timeline
 from qcore.sim.scenario.generated.random_faults_spec import RandomFault, RandomFaultsSpec
 from qcore.sim.scenario.generated.random_times import bounds
+from qcore.sim.scenario.generated.scenario_text import scenario_text
 from qcore.sim.scenario.generated.swarm_spec import SwarmSpec
 from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
@@ -373,6 +374,13 @@ class Scenario(Spec):
         if self.workload.stop_ms is not None:
             return min(self.until_us, microseconds(self.workload.stop_ms))
         return self.until_us - microseconds(min(_QUIET_MS, self.until_ms / 5))
+
+    def to_yaml(self) -> str:
+        """The text of a scenario file that reads as this scenario, for example to keep what `drawn` returns.
+
+        Defaults are left out. A custom machine is found beside the new file, or in the working directory.
+        """
+        return scenario_text(self)
 
     def drawn(self, seed: int) -> Scenario:
         """The plain scenario that a run with this seed simulates: every random time, choice and fault is drawn.
