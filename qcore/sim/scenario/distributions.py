@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -24,6 +24,8 @@ class Distribution(FrozenModel):
     `{uniform: [1, 5]}`, `{normal: [mean, deviation]}`, `{lognormal: [median, sigma]}`, `{exponential: mean}`. The last
     three take `min_ms` and `max_ms` as limits.
     """
+
+    is_value: ClassVar[bool] = True
 
     shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential"]
     first: float = Field(ge=0)

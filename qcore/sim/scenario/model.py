@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,6 +50,8 @@ class Scenario(Spec):
         until_ms: the end of the run, in simulated milliseconds.
         expect: what the run must show.
         source: the file that it was read from; empty for a scenario made in code.
+        overrides: the values that replaced defaults of the file's `parameters`.
+        edited: whether it differs from its file, because it is a changed copy.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "scenario"
@@ -64,6 +68,8 @@ class Scenario(Spec):
     until_ms: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 10_000.0
     expect: ExpectSpec = ExpectSpec()
     source: str = Field(default="", exclude=True)
+    overrides: dict[str, str | bool | int | float | None] = Field(default={}, exclude=True)
+    edited: bool = Field(default=False, exclude=True)
 
     def __repr__(self) -> str:
         items = len(self.timeline)
@@ -374,6 +380,23 @@ class Scenario(Spec):
         if self.workload.stop_ms is not None:
             return min(self.until_us, microseconds(self.workload.stop_ms))
         return self.until_us - microseconds(min(_QUIET_MS, self.until_ms / 5))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """See `FrozenModel.model_copy`. A changed copy is `edited`."""
+        if update:
+            update = {"edited": True, **update}
+        return super().model_copy(update=update, deep=deep)
+
+    def save(self, path: Path | str) -> None:
+        """Write the scenario to a file, from which `load_scenario` and `qcore sim run` read it.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        try:
+            Path(path).write_text(self.to_yaml(), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write the scenario {path}: {error.strerror}") from None
 
     def to_yaml(self) -> str:
         """The text of a scenario file that reads as this scenario, for example to keep what `drawn` returns.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -59,6 +59,8 @@ _COMPARISON = re.compile(r"(>=|<=|==?|>|<)\s*(\d+)")
 
 class Count(Spec):
     """The allowed values of a number: `3` exactly, `{at_least: 1, at_most: 5}`, or a text such as `">= 3"`."""
+
+    is_value: ClassVar[bool] = True
 
     at_least: Annotated[int, Field(ge=0, strict=True)] = 0
     at_most: Annotated[int, Field(ge=0, strict=True)] | None = None
@@ -168,6 +170,8 @@ class Selector(Spec):
 
     `terms` are node ids and canonical names. `random_k` means k nodes drawn from those that `pool` names.
     """
+
+    is_value: ClassVar[bool] = True
 
     terms: tuple[int | str, ...]
     pool: tuple[int | str, ...] = ("all",)

@@ -78,7 +78,8 @@ class World:
         trace: TraceWriter,
         custom_machine: CustomMachine | None = None,
     ) -> None:
-        scenario = as_scenario(scenario).drawn(seed)
+        self.given_scenario = as_scenario(scenario)
+        scenario = self.given_scenario.drawn(seed)
         self.scenario = scenario
         if custom_machine is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
@@ -91,6 +92,7 @@ class World:
         if self._user_machine is not None:
             scenario.reject_registers()
         self.seed = seed
+        self._has_begun = False
         self.streams = Streams(seed)
         self.engine = Engine()
         self.ledger = FaultLedger(may_not_act=scenario.may_not_act)
@@ -152,8 +154,11 @@ class World:
             self.streams,
         )
 
-    def run(self) -> None:
-        """Simulate from time 0 to the end of the scenario."""
+    def begin(self) -> None:
+        """Start the nodes, the clients and the timeline, unless that has happened."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         scenario, trace = self.scenario, self.services.trace
         trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
         self._standing_faults.links_changed()
@@ -163,7 +168,11 @@ class World:
         self.services.monitor.start(0)
         Dialer(self.engine, self.network, self.nodes).dial()
         self._start_clients()
-        self.engine.run(scenario.until_us)
+
+    def run(self) -> None:
+        """Simulate to the end of the scenario."""
+        self.begin()
+        self.engine.run(self.scenario.until_us)
 
     @property
     def register_history(self) -> list[ClientOperation]:
