@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 
 from qcore.sim.faults.action_table import ActionTable, TimelineActions
-from qcore.sim.faults.ledger import Fault, FaultLedger, Undo
+from qcore.sim.faults.ledger import Fault, FaultLedger, TimedUndo, Undo
 from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers
 from qcore.sim.scenario.actions.message_actions import MessageAction
@@ -93,6 +93,7 @@ class TimelineRunner:
                         ),
                         label=item.label or "",
                         until_us=_until_us(item),
+                        flap=item.flap,
                     )
                     for action in item.actions
                 ],
@@ -168,7 +169,10 @@ class TimelineRunner:
         ends: list[int] = []
         if scheduled.item.for_ms is not None:
             ends.append(self._engine.now + microseconds(scheduled.item.for_ms))
-        if isinstance(action, MessageAction) and scheduled.item.until_ms is not None:
+        if isinstance(undo, TimedUndo):
+            ends.append(undo.at_us)
+        lasts = isinstance(action, MessageAction) or scheduled.item.flap is not None
+        if lasts and scheduled.item.until_ms is not None:
             ends.append(scheduled.until_us)
         if ends:
             self._engine.at(min(ends), partial(self._undo, undo))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from qcore.errors import ConfigError
 from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
 from qcore.sim.scenario.actions.message_actions import Hold, Release
-from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, Heal
+from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, SHAPES, Heal
 from qcore.sim.scenario.actions.operation_actions import OperationAction
+from qcore.sim.scenario.network_rules import check_network, scope_of
 from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
@@ -18,6 +19,7 @@ from qcore.sim.scenario.specs.network_spec import NetworkSpec
 from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
+from qcore.sim.scenario.validation_scope import validating
 from qcore.sim.scenario.values import Selector, Spec, microseconds
 
 #: The clients stop this long before the end of a run, so that responses arrive and followers catch up.
@@ -60,6 +62,12 @@ class Scenario(Spec):
 
     __str__ = __repr__
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_scope(cls, value: object, validate: ModelWrapValidatorHandler[Scenario]) -> Scenario:
+        with validating(scope_of(value)):
+            return validate(value)
+
     @model_validator(mode="before")
     @classmethod
     def _other_names(cls, value: object) -> object:
@@ -95,6 +103,7 @@ class Scenario(Spec):
             self.reject_registers()
         if self.cluster.machine == "entity":
             self._check_keys()
+        check_network(self.network, self.timeline, known, self.workload.clients)
         if self.workload.sessions and self.cluster.machine != "kv":
             raise ValueError("workload.sessions adds to registers: it needs the machine kv")
         self._check_counters()
@@ -205,7 +214,17 @@ class Scenario(Spec):
                     "restart to start a member again, or wipe for one that loses its disk"
                 )
             on_links = isinstance(action, LINK_ACTIONS)
-            for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
+            for field in (
+                "nodes",
+                "source",
+                "target",
+                "node",
+                "at",
+                "remove",
+                "to",
+                *SHAPES,
+                "hub",
+            ):
                 self._check_ids(where, getattr(action, field, None), known, clients=on_links)
             if isinstance(action, ChangeMembersAction):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
@@ -213,7 +232,7 @@ class Scenario(Spec):
                     raise ValueError(
                         f"{where}: {strangers} are not in the cluster, nor do they join"
                     )
-            for group in getattr(action, "groups", ()):
+            for group in getattr(action, "groups", None) or ():
                 self._check_ids(where, group, known, clients=True)
         if item.when is not None:
             self._check_ids(where, item.when.node, known, clients=False)
@@ -227,7 +246,7 @@ class Scenario(Spec):
         meant = HEALABLE if isinstance(action, Heal) else (Hold,)
         if not any(isinstance(one, meant) for item in labelled for one in item.actions):
             kinds = ", ".join(sorted({one.kind for item in labelled for one in item.actions}))
-            what = "cuts and link changes" if isinstance(action, Heal) else "`hold`"
+            what = "cuts, clogs and link changes" if isinstance(action, Heal) else "`hold`"
             raise ValueError(
                 f"{where}: {action.kind} ends {what}, and the label {label!r} is that of {kinds}"
             )

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from qcore.sim.scenario.actions.message_actions import known_message
+from qcore.sim.scenario.actions.network_actions import FLAPPABLE
 from qcore.sim.scenario.actions.registry import ACTIONS, REVERSIBLE, Action, read_action
+from qcore.sim.scenario.specs.flap_spec import FlapSpec
 from qcore.sim.scenario.values import Milliseconds, NodeId, Nodes, Spec
 
 EventKind = Literal["send", "receive", "role", "vote", "commit", "apply", "durable"]
@@ -21,6 +23,7 @@ _TIMING = (
     "until_ms",
     "label",
     "note",
+    "flap",
     "when",
     "do",
 )
@@ -75,6 +78,7 @@ class Item(Spec):
             (1 if left out).
         until_ms: the time after which the item does not fire any more.
         label: a name, for `heal: <label>` and for messages.
+        flap: the network faults of the item begin and end again and again.
         when: the event that fires the item.
         actions: what happens, in this order.
     """
@@ -87,6 +91,7 @@ class Item(Spec):
     until_ms: Milliseconds | None = None
     label: Annotated[str, Field(min_length=1)] | None = None
     note: str = ""
+    flap: FlapSpec | None = None
     when: Trigger | None = None
     actions: tuple[Action, ...]
 
@@ -114,6 +119,12 @@ class Item(Spec):
             for action in self.actions:
                 if not isinstance(action, REVERSIBLE):
                     raise ValueError(f"for_ms: {action.kind} has no effect that could end")
+        if self.flap is not None:
+            for action in self.actions:
+                if not isinstance(action, FLAPPABLE):
+                    raise ValueError(
+                        f"flap: {action.kind} cannot flap, only cuts, clogs and changes of links"
+                    )
         if self.every_ms is None and self.times is not None and self.when is None:
             raise ValueError(
                 "times belongs to a repeated item (add every_ms) or to one with `when`"
