@@ -107,6 +107,7 @@ class NetworkActions:
         if action.pendants is not None:
             ends = (action.pendants, action.hub if action.hub is not None else _RANDOM)
             alone, hubs = self._resolver.resolve_groups(ends, rng, self._up())
+            alone = tuple(node for node in alone if node not in hubs)
             pairs = partition_shapes.pendants(alone, hubs, self._joined())
             text = f"{_list(alone)} reach only {_list(hubs)}"
             return self._cut(fault, pairs, alone, text, rng)
@@ -114,16 +115,14 @@ class NetworkActions:
             bridges = self._resolver.resolve(action.bridge, rng, preferred=self._up())
             nodes = tuple(node for node in self._joined() if node not in bridges)
             order = self._order(action, nodes, rng)
-            half = len(order) // 2
-            text = f"{_list(order[:half])} | {_list(order[half:])}, joined by {_list(bridges)}"
+            text = f"{_halves(order)}, joined by {_list(bridges)}"
             return self._cut(fault, partition_shapes.halves(order), bridges, text, rng)
         named = action.halves or action.ring or action.majorities_ring or _ALL
         nodes = self._resolver.resolve(named, rng, preferred=self._up())
         order = self._order(action, nodes, rng)
         if action.halves is not None:
-            half = len(order) // 2
-            text = f"{_list(order[:half])} | {_list(order[half:])}"
-            return self._cut(fault, partition_shapes.halves(order), nodes, text, rng)
+            pairs = partition_shapes.halves(order)
+            return self._cut(fault, pairs, nodes, _halves(order), rng)
         if action.ring is not None:
             pairs, text = partition_shapes.ring(order), f"ring {_list(order)}"
         else:
@@ -306,6 +305,11 @@ def _direction(action: LinkEnds) -> str:
 
 def _list(nodes: Sequence[int]) -> str:
     return ",".join(map(str, nodes))
+
+
+def _halves(order: Sequence[int]) -> str:
+    half = len(order) // 2
+    return f"{_list(sorted(order[:half]))} | {_list(sorted(order[half:]))}"
 
 
 def _vertex(vertex: int) -> str:
