@@ -26,7 +26,9 @@ from qcore.errors import ConfigError
 from qcore.sim.judgement import judge_run
 from qcore.sim.scenario.frozen_model import error_text
 from qcore.sim.scenario.model import Scenario
+from qcore.sim.scenario.network_rules import scope_of
 from qcore.sim.scenario.timeline import Item
+from qcore.sim.scenario.validation_scope import validating
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.workload.custom_machine import CustomMachine
@@ -209,7 +211,8 @@ class World(SimulatedCluster):
         self.begin()
         keys = {**(actions or {}), **more}
         try:
-            item = Item.model_validate({"at_ms": self.now_ms, **keys})
+            with validating(scope_of(dict(self.scenario))):
+                item = Item.model_validate({"at_ms": self.now_ms, **keys})
         except ValidationError as error:
             raise ConfigError(f"do: {error_text(error)}") from None
         timeline = (*self.scenario.timeline, *self._done, item)

@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 
 from qcore.sim.faults.action_table import ActionTable, TimelineActions
-from qcore.sim.faults.ledger import Fault, FaultLedger, Undo
+from qcore.sim.faults.ledger import Fault, FaultLedger, TimedUndo, Undo
 from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers, NodeEvent
 from qcore.sim.scenario.actions.message_actions import MessageAction
@@ -103,6 +103,7 @@ class TimelineRunner:
                 and not (isinstance(action, LinkChange) and action.only_removes_impairments),
                 label=item.label or "",
                 until_us=_until_us(item),
+                flap=item.flap,
             )
             for action in item.actions
         ]
@@ -202,7 +203,10 @@ class TimelineRunner:
         lasts_us = drawn_already(scheduled.item.for_ms)
         if lasts_us is not None:
             ends.append(self._engine.now + lasts_us)
-        if isinstance(action, MessageAction) and scheduled.item.until_ms is not None:
+        if isinstance(undo, TimedUndo):
+            ends.append(undo.at_us)
+        lasts = isinstance(action, MessageAction) or scheduled.item.flap is not None
+        if lasts and scheduled.item.until_ms is not None:
             ends.append(scheduled.until_us)
         if ends:
             self._engine.at(min(ends), partial(self._end, firing))

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from qcore.errors import ConfigError
 from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
 from qcore.sim.scenario.actions.message_actions import Hold, Release
-from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, Heal
+from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, SHAPES, Heal
 from qcore.sim.scenario.actions.node_actions import StopAction
 from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.scenario.actions.registry import REPAIRS
@@ -20,6 +20,7 @@ from qcore.sim.scenario.generated.random_faults_spec import RandomFault, RandomF
 from qcore.sim.scenario.generated.random_times import bounds
 from qcore.sim.scenario.generated.scenario_text import scenario_text
 from qcore.sim.scenario.generated.swarm_spec import SwarmSpec
+from qcore.sim.scenario.network_rules import check_network, scope_of
 from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
@@ -27,6 +28,7 @@ from qcore.sim.scenario.specs.network_spec import NetworkSpec
 from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
+from qcore.sim.scenario.validation_scope import validating
 from qcore.sim.scenario.values import Flag, Selector, Spec, microseconds
 
 #: The clients stop this long before the end of a run, so that responses arrive and followers catch up.
@@ -80,6 +82,12 @@ class Scenario(Spec):
 
     __str__ = __repr__
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_scope(cls, value: object, validate: ModelWrapValidatorHandler[Scenario]) -> Scenario:
+        with validating(scope_of(value)):
+            return validate(value)
+
     @model_validator(mode="before")
     @classmethod
     def _other_names(cls, value: object) -> object:
@@ -116,6 +124,7 @@ class Scenario(Spec):
             self.reject_registers()
         if self.cluster.machine == "entity":
             self._check_keys()
+        check_network(self.network, self.timeline, known, self.workload.clients)
         if self.workload.sessions and self.cluster.machine != "kv":
             raise ValueError("workload.sessions adds to registers: it needs the machine kv")
         self._check_counters()
@@ -255,7 +264,17 @@ class Scenario(Spec):
                     "restart to start a member again, or wipe for one that loses its disk"
                 )
             on_links = isinstance(action, LINK_ACTIONS)
-            for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
+            for field in (
+                "nodes",
+                "source",
+                "target",
+                "node",
+                "at",
+                "remove",
+                "to",
+                *SHAPES,
+                "hub",
+            ):
                 named = getattr(action, field, None)
                 self._check_ids(where, named, known, clients=on_links)
                 self._check_event_names(where, named, item, action)
@@ -265,7 +284,7 @@ class Scenario(Spec):
                     raise ValueError(
                         f"{where}: {strangers} are not in the cluster, nor do they join"
                     )
-            for group in getattr(action, "groups", ()):
+            for group in getattr(action, "groups", None) or ():
                 self._check_ids(where, group, known, clients=True)
                 self._check_event_names(where, group, item, action)
         if item.when is not None:
@@ -282,7 +301,7 @@ class Scenario(Spec):
         ends = [one for item in labelled for one in item.possible_actions]
         if not any(isinstance(one, meant) for one in ends):
             kinds = ", ".join(sorted({one.kind for one in ends}))
-            what = "cuts and link changes" if isinstance(action, Heal) else "`hold`"
+            what = "cuts, clogs and link changes" if isinstance(action, Heal) else "`hold`"
             raise ValueError(
                 f"{where}: {action.kind} ends {what}, and the label {label!r} is that of {kinds}"
             )

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from qcore.sim.scenario.frozen_model import FrozenModel
+from qcore.sim.scenario.validation_scope import current_scope
 
 Milliseconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -155,6 +156,7 @@ _NAMES = {
 }
 #: Names that draw nodes, from which no other name can draw.
 _DRAWN = ("random", "majority", "minority", "rest", "candidate")
+_REGION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NUMBERED = re.compile(r"(node|n|follower|client|random)[_ :-]?(\d+)")
 _KINDS = {"follower": "follower_{}", "client": "client_{}", "random": "random_{}"}
 
@@ -207,7 +209,7 @@ def parse_selector(value: object) -> object:
             terms += inner.terms
             pool = inner.pool
         else:
-            terms.append(_term(item))
+            terms += _terms(item)
     return Selector(terms=tuple(terms), pool=pool)
 
 
@@ -223,7 +225,31 @@ def _pool(value: object) -> tuple[int | str, ...]:
     return selector.terms
 
 
-def _term(item: object) -> int | str:
+def check_region_name(name: str) -> None:
+    """Check that a region's name means nothing else where nodes are named.
+
+    Raises:
+        ValueError: it has another meaning, or is no name.
+    """
+    if not _REGION_NAME.fullmatch(name):
+        raise ValueError(f"regions: {name!r}: a name has letters, digits, _ and -, such as eu-1")
+    if _term(name) is not None:
+        raise ValueError(f"regions: {name!r} already names nodes; use another name")
+
+
+def _terms(item: object) -> tuple[int | str, ...]:
+    term = _term(item)
+    if term is not None:
+        return (term,)
+    regions = current_scope().regions
+    if isinstance(item, str) and item.strip() in regions:
+        return regions[item.strip()]
+    names = f", or a region: {', '.join(regions)}" if regions else ""
+    raise ValueError(f"{item!r} names no node; write {NAME_HELP}{names}")
+
+
+def _term(item: object) -> int | str | None:
+    """The term for a node id or a symbolic name; None if it is neither."""
     if isinstance(item, int) and not isinstance(item, bool):
         if item < 1:
             raise ValueError(f"{item} is not a node id; ids start at 1")
@@ -238,7 +264,7 @@ def _term(item: object) -> int | str:
         if match is not None and int(match[2]) > 0:
             number = int(match[2])
             return _KINDS[match[1]].format(number) if match[1] in _KINDS else number
-    raise ValueError(f"{item!r} names no node; write {NAME_HELP}")
+    return None
 
 
 Nodes = Annotated[Selector, BeforeValidator(parse_selector)]
