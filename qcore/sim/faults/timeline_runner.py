@@ -220,15 +220,24 @@ class TimelineRunner:
                 return network.change_links(action, fault, label, rng)
             case node_actions.Crash() | node_actions.PowerLoss():
                 return nodes.crash(action, fault, rng)
+            case node_actions.CrashLoop():
+                return nodes.crash_loop(action, fault, rng)
+            case node_actions.SlowCpu():
+                return nodes.slow_cpu(action, fault, rng)
             case node_actions.Wipe():
                 return nodes.wipe(action, fault, rng)
             case message_actions.Drop() | message_actions.Hold():
                 return self._actions.messages.arm(action, fault, label, rng)
             case node_actions.Pause():
                 return nodes.pause(action, fault, rng)
-            case disk_clock_actions.DiskStall() | disk_clock_actions.DiskSlow():
+            case (
+                disk_clock_actions.DiskStall()
+                | disk_clock_actions.DiskSlow()
+                | disk_clock_actions.DiskError()
+                | disk_clock_actions.FullDisk()
+            ):
                 return disks_clocks.disk(action, fault, rng)
-            case disk_clock_actions.ClockAction():
+            case disk_clock_actions.ClockAction() | disk_clock_actions.ClockJump():
                 return disks_clocks.clock(action, fault, rng)
             case _:
                 self._perform_irreversible(action, fault, rng, scheduled.until_us)
@@ -248,6 +257,8 @@ class TimelineRunner:
                 actions.nodes.restart(action, fault, rng)
             case node_actions.Resume():
                 actions.nodes.resume(action, fault, rng)
+            case disk_clock_actions.BitRot():
+                actions.disks_clocks.bit_rot(action, fault, rng)
             case disk_clock_actions.DiskRecover():
                 actions.disks_clocks.disk_recover(action, fault, rng)
             case node_actions.CampaignAction():

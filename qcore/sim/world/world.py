@@ -141,7 +141,7 @@ class World:
             resolver,
             TimelineActions(
                 network_actions,
-                NodeActions(self.services, resolver, self.nodes, scenario.cluster),
+                NodeActions(self.services, resolver, self.nodes, scenario.cluster, self.streams),
                 DiskClockActions(self.services, resolver, self.nodes, self.streams),
                 MessageActions(self.services, resolver),
                 self.operation_actions,
@@ -175,7 +175,12 @@ class World:
     def _make_node(self, node: int) -> SimNode:
         cluster = self.scenario.cluster
         rng = self.streams.get(f"node/{node}/disk")
-        disk = SimDisk(self.engine, cluster.disk.latency_ms.sampler(rng), self._first_state(node))
+        disk = SimDisk(
+            self.engine,
+            cluster.disk.latency_ms.sampler(rng),
+            self._first_state(node),
+            f"the disk of node {node}",
+        )
         spec = cluster.clocks.get(node)
         base = self.streams.get(f"node/{node}/clock").randrange(1_000_000_000)
         clock = NodeClock(base)

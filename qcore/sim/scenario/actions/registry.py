@@ -10,10 +10,14 @@ from qcore.sim.scenario.actions.admin_actions import (
     TransferAction,
 )
 from qcore.sim.scenario.actions.disk_clock_actions import (
+    BitRot,
     ClockAction,
+    ClockJump,
+    DiskError,
     DiskRecover,
     DiskSlow,
     DiskStall,
+    FullDisk,
 )
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, Release
 from qcore.sim.scenario.actions.network_actions import (
@@ -29,10 +33,12 @@ from qcore.sim.scenario.actions.network_actions import (
 from qcore.sim.scenario.actions.node_actions import (
     CampaignAction,
     Crash,
+    CrashLoop,
     Pause,
     PowerLoss,
     Restart,
     Resume,
+    SlowCpu,
     TakeSnapshotAction,
     Wipe,
 )
@@ -47,15 +53,21 @@ Action = (
     | Heal
     | LinkChange
     | Crash
+    | CrashLoop
     | PowerLoss
     | Wipe
     | Restart
     | Pause
     | Resume
+    | SlowCpu
     | DiskStall
     | DiskSlow
+    | DiskError
+    | FullDisk
+    | BitRot
     | DiskRecover
     | ClockAction
+    | ClockJump
     | CampaignAction
     | TakeSnapshotAction
     | OperationAction
@@ -85,16 +97,22 @@ ACTIONS: dict[str, type[Action]] = {
     "reorder": LinkChange,
     "crash": Crash,
     "kill": Crash,
+    "crash_loop": CrashLoop,
     "power_loss": PowerLoss,
     "wipe": Wipe,
     "restart": Restart,
     "start": Restart,
     "pause": Pause,
     "resume": Resume,
+    "slow_cpu": SlowCpu,
     "disk_stall": DiskStall,
     "disk_slow": DiskSlow,
+    "disk_error": DiskError,
+    "disk_full": FullDisk,
+    "bit_rot": BitRot,
     "disk_recover": DiskRecover,
     "clock": ClockAction,
+    "clock_jump": ClockJump,
     "campaign": CampaignAction,
     "snapshot": TakeSnapshotAction,
     "write": OperationAction,
@@ -119,12 +137,17 @@ REVERSIBLE = (
     Mute,
     LinkChange,
     Crash,
+    CrashLoop,
     PowerLoss,
     Wipe,
     Pause,
+    SlowCpu,
     DiskStall,
     DiskSlow,
+    DiskError,
+    FullDisk,
     ClockAction,
+    ClockJump,
     Drop,
     Hold,
 )
