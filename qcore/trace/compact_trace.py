@@ -31,7 +31,7 @@ _ZEROS: Final = bytes(16)
 _MOST_EXPANSION: Final = 1100
 _READ_ELSEWHERE: Final = (
     "read it with the qcore that wrote it, or convert it with that one to JSON lines: "
-    "qcore sim trace FILE --lines"
+    "qcore sim trace FILE --json-lines"
 )
 _ERRORS: Final = (*DECODING_ERRORS, zlib.error)
 _make_record: Final = partial(tuple.__new__, TraceRecord)

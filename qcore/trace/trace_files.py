@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import io
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from qcore.errors import ConfigError
 from qcore.trace.block_codec import MAGIC
@@ -32,15 +32,26 @@ def open_trace(path: Path | str) -> Iterator[CompactTrace | Iterable[str]]:
         ConfigError: the file cannot be read, or is a compact trace that is damaged or of an unknown version. The error
             names the file.
     """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(path, "rb"))
+            data = file.read() if is_compact(file.peek(len(MAGIC))) else None
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        stack.enter_context(pause_collection())
+        yield _lines(file, path) if data is None else CompactTrace(data, str(path))
+
+
+def _lines(file: BinaryIO, path: Path | str) -> Iterator[str]:
+    # Text that is not UTF-8 is not a record either: the parser reports its line.
     try:
-        with open(path, "rb") as file, pause_collection():
-            if is_compact(file.peek(len(MAGIC))):
-                yield CompactTrace(file.read(), str(path))
-            else:
-                # Text that is not UTF-8 is not a record either: the parser reports its line.
-                yield io.TextIOWrapper(file, encoding="utf-8", errors="replace")
+        yield from io.TextIOWrapper(file, encoding="utf-8", errors="replace")
     except OSError as error:
-        raise ConfigError(f"cannot read the trace {path}: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path | str, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot read the trace {path}: {error.strerror}")
 
 
 def read_trace(path: Path | str) -> list[TraceRecord]:

@@ -66,7 +66,9 @@ LONG_FIELDS: Final[Mapping[str, str]] = {
 #: The fault name of a record that stands in the place of missing records.
 RECORDS_MISSING_FAULT: Final = "trace"
 #: The note of such a record in the place of a truncated line, or at the end of a file that was cut short.
-TRUNCATED_NOTE: Final = "records are missing here: a line was cut short, by a kill or a full disk"
+TRUNCATED_NOTE: Final = (
+    "records are missing here: the trace was cut short, by a kill or a full disk"
+)
 
 
 class _Cells(NamedTuple):
