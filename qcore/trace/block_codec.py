@@ -57,6 +57,8 @@ _LEVEL: Final = 1  # zlib: higher levels take twice the time for a file that is 
 _COLUMN_TYPES: Final[tuple[tuple[ColumnType | None, ...], ...]] = tuple(
     (None, "int", *COLUMNS[kind].values()) for kind in KINDS
 )
+#: The number of cells of a record of each kind.
+ROW_WIDTHS: Final = tuple(map(len, _COLUMN_TYPES))
 
 
 @dataclass(slots=True, frozen=True)
@@ -92,25 +94,29 @@ def new_digest(schema: bytes) -> hashlib._Hash:
     return hashlib.sha256(schema)
 
 
-def encode_parts(order: bytes | bytearray, rows: Sequence[Sequence[tuple[Any, ...]]]) -> list[Part]:
+def encode_parts(order: bytes | bytearray, cells: Sequence[list[Any]]) -> list[Part]:
     """Encode the records of one block.
 
     Args:
         order: the number of the kind of each record.
-        rows: for each kind, the cells of its records: time, node and fields.
+        cells: for each kind, the cells of its records, one record after the other: time, node and fields.
     """
     parts = [Part(ORDER, len(order), bytes(order))]
-    for kind, cells in enumerate(rows):
-        if cells:
-            columns = map(encode_column, _COLUMN_TYPES[kind], zip(*cells, strict=True))
-            parts.append(Part(kind, len(cells), b"".join(columns)))
+    for kind, of_kind in enumerate(cells):
+        if of_kind:
+            width = ROW_WIDTHS[kind]
+            columns = [
+                encode_column(column, of_kind[place::width])
+                for place, column in enumerate(_COLUMN_TYPES[kind])
+            ]
+            parts.append(Part(kind, len(of_kind) // width, b"".join(columns)))
     return parts
 
 
 def head() -> bytes:
     """The head of a file, and the block of its schema."""
     begin = MAGIC + struct.pack("<I", FORMAT_VERSION)
-    return begin + struct.pack("<I", zlib.crc32(begin)) + _block(b"S", schema_body())
+    return begin + struct.pack("<I", zlib.crc32(begin)) + block(b"S", schema_body())
 
 
 def records_block(parts: Iterable[Part]) -> bytes:
@@ -120,14 +126,15 @@ def records_block(parts: Iterable[Part]) -> bytes:
     for part in parts:
         stored.append(zlib.compress(part.content, _LEVEL))
         table.append(PART_ROW.pack(part.kind, part.count, len(part.content), len(stored[-1])))
-    return _block(b"R", b"".join((bytes([len(table)]), *table, *stored)))
+    return block(b"R", b"".join((bytes([len(table)]), *table, *stored)))
 
 
 def end_block(records: int, sha256: bytes) -> bytes:
     """The last block of a complete trace."""
-    return _block(b"E", END.pack(records, sha256))
+    return block(b"E", END.pack(records, sha256))
 
 
-def _block(kind: bytes, body: bytes) -> bytes:
+def block(kind: bytes, body: bytes) -> bytes:
+    """A block of this type."""
     begin = struct.pack("<cQI", kind, len(body), zlib.crc32(body))
     return begin + struct.pack("<I", zlib.crc32(begin)) + body

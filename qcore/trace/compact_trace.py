@@ -25,14 +25,15 @@ from qcore.trace.block_codec import (
 from qcore.trace.column_codec import DECODING_ERRORS, Values, decode_column, split_columns
 from qcore.trace.trace_record import KINDS, RECORD_FIELDS, SCHEMA_VERSION, TraceRecord, cut_note
 
-#: A file system may leave zeros at the end of a file after a power loss. This many bytes of a whole block are not zero.
-_ZEROS: Final = bytes(16)
+#: A file system may leave zeros at the end of a file after a power loss. No trace ends with so many of them.
+_ZEROS: Final = 16
 #: zlib compresses no text to less than a part of this.
 _MOST_EXPANSION: Final = 1100
 _READ_ELSEWHERE: Final = (
     "read it with the qcore that wrote it, or convert it with that one to JSON lines: "
     "qcore sim trace FILE --json-lines"
 )
+_checksum: Final = zlib.crc32
 _ERRORS: Final = (*DECODING_ERRORS, zlib.error)
 _make_record: Final = partial(tuple.__new__, TraceRecord)
 _PLACES: Final = {
@@ -154,6 +155,7 @@ class CompactTrace:
     def __init__(self, data: bytes, name: str = "trace") -> None:
         self._data = data
         self._name = name
+        self._end = 0  # where the zeros of a power loss begin, or the end of the file
         self._blocks: list[_Block] = []
         self._schema = b""
         self.is_complete = False
@@ -246,10 +248,12 @@ class CompactTrace:
         data, name = self._data, self._name
         if not is_compact(data):
             raise ConfigError(f"{name} is not a compact trace")
-        if len(data) < HEAD.size:
+        without_zeros = len(data.rstrip(b"\0"))
+        self._end = len(data) if len(data) - without_zeros < _ZEROS else without_zeros
+        if self._end < HEAD.size:
             return  # cut within the head
         _, version, checksum = HEAD.unpack_from(data)
-        if zlib.crc32(data[: HEAD.size - 4]) != checksum:
+        if _checksum(data[: HEAD.size - 4]) != checksum:
             raise _damaged(name, 0, "the head of the file has a wrong checksum")
         if version != FORMAT_VERSION:
             raise ConfigError(
@@ -271,16 +275,18 @@ class CompactTrace:
         """The type of a block, and the begin and end of its body. No type if the block was cut short."""
         data = self._data
         start = offset + BLOCK_HEAD.size
-        if start > len(data) or (not data[offset] and not data[offset:].strip(b"\0")):
+        if start > len(data):
             return b"", 0, 0
         kind, length, checksum, own_checksum = BLOCK_HEAD.unpack_from(data, offset)
-        if zlib.crc32(data[offset : start - 4]) != own_checksum:
+        if _checksum(data[offset : start - 4]) != own_checksum:
+            if start > self._end:
+                return b"", 0, 0
             raise _damaged(self._name, offset, "the head of a block has a wrong checksum")
         end = start + length
         if end > len(data):
             return b"", 0, 0
-        if zlib.crc32(memoryview(data)[start:end]) != checksum:
-            if end == len(data) and data.endswith(_ZEROS):
+        if _checksum(memoryview(data)[start:end]) != checksum:
+            if end > self._end:
                 return b"", 0, 0
             raise _damaged(self._name, offset, "a block has a wrong checksum")
         return kind, start, end

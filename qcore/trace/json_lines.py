@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from qcore.errors import ConfigError
 from qcore.trace.trace_record import KINDS, RECORD_FIELDS, SCHEMA_VERSION, TraceRecord, cut_note
 
 #: The cells of one record: the time, the node, and the values of its fields in order.
-Row = tuple[Any, ...]  # the types depend on the kind
+Row = Sequence[Any]  # the types depend on the kind
 
 _BEGINNING: Final = '{"t_us":'
 _text = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode

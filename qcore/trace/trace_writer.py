@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from qcore.trace import block_codec
-from qcore.trace.block_codec import BLOCK_RECORDS, TEXT_PER_RECORD, Part
+from qcore.trace.block_codec import BLOCK_RECORDS, ROW_WIDTHS, TEXT_PER_RECORD, Part
 from qcore.trace.compact_trace import CompactTrace
 from qcore.trace.json_lines import LINE_OF_ROW, Row, as_line
 from qcore.trace.trace_record import KINDS, LONG_FIELDS, SCHEMA_VERSION, TraceRecord
@@ -84,17 +84,19 @@ class TraceWriter:
         self._digest = block_codec.new_digest(block_codec.schema_body())
         self._records = 0  # in complete blocks
         self._order = bytearray()  # the kinds of the records of this block
-        self._rows: list[list[Row]] = [[] for _ in KINDS]
+        # For each kind the cells of its records in this block, one record after the other. Tuples would need more time:
+        # they would stay alive, and each would need its memory.
+        self._cells: list[list[Any]] = [[] for _ in KINDS]
         self._written = 0  # records of this block that the text stream has
-        self._written_rows = [0] * len(KINDS)
+        self._written_cells = [0] * len(KINDS)
         self._block_end = BLOCK_RECORDS
         self._limit = 0  # the number of records in this block at which to do something
         self._set_limit()
-        self._put_commit = self._rows[_COMMIT].append
-        self._put_apply = self._rows[_APPLY].append
-        self._put_send = self._rows[_SEND].append
-        self._put_recv = self._rows[_RECV].append
-        self._put_op = self._rows[_OP].append
+        self._put_commit = self._cells[_COMMIT].extend
+        self._put_apply = self._cells[_APPLY].extend
+        self._put_send = self._cells[_SEND].extend
+        self._put_recv = self._cells[_RECV].extend
+        self._put_op = self._cells[_OP].extend
         if compact is not None:
             compact.write(block_codec.head())
             compact.flush()
@@ -256,10 +258,11 @@ class TraceWriter:
         stream = self._stream
         if stream is not None and self._written < len(self._order):
             lines: list[str] = []
-            places = self._written_rows
+            places = self._written_cells
             for kind in self._order[self._written :]:
-                lines.append(LINE_OF_ROW[kind](self._rows[kind][places[kind]]))
-                places[kind] += 1
+                place = places[kind]
+                end = places[kind] = place + ROW_WIDTHS[kind]
+                lines.append(LINE_OF_ROW[kind](self._cells[kind][place:end]))
             lines.append("")
             stream.write("\n".join(lines))
             stream.flush()
@@ -286,7 +289,7 @@ class TraceWriter:
     # -- blocks ----------------------------------------------------------------------------------
 
     def _put(self, kind: int, row: Row, text: str = "") -> None:
-        self._rows[kind].append(row)
+        self._cells[kind].extend(row)
         self._order.append(kind)
         self._long_text(text)
         if len(self._order) >= self._limit:
@@ -322,15 +325,15 @@ class TraceWriter:
                     self._kept += block
         self._records += len(self._order)
         self._order.clear()
-        for rows in self._rows:
-            rows.clear()
+        for cells in self._cells:
+            cells.clear()
         self._written = 0
-        self._written_rows = [0] * len(KINDS)
+        self._written_cells = [0] * len(KINDS)
         self._block_end = BLOCK_RECORDS
         self._set_limit()
 
     def _parts(self) -> list[Part]:
-        return block_codec.encode_parts(self._order, self._rows)
+        return block_codec.encode_parts(self._order, self._cells)
 
     def _sha256(self) -> bytes:
         digest = self._digest.copy()

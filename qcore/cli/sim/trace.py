@@ -62,7 +62,7 @@ def trace(
         _print_lines(file, _kinds(kinds), _nodes(nodes))
         return
     if kinds is not None or nodes is not None:
-        raise ConfigError("--of-kinds and --nodes choose records: give them with --json-lines")
+        raise ConfigError("--of-kinds and --of-nodes choose records: give them with --json-lines")
     body, problem = _summary(file)
     text = "\n".join(f"{key:14}  {_shown(value)}" for key, value in body.items())
     show(output, body, text=text, indent=2)
