@@ -175,8 +175,8 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
 
 
 def _tables(trace: TraceView) -> TraceTables:
-    outline = _Outline(trace)
     records = trace.rare()
+    outline = _Outline(trace, records)
     origin, end = outline.first_us, outline.last_us - outline.first_us
     headers = [record.fields for record in records if record.kind == "run"]
     named = {node for header in headers for node in header["nodes"]}
@@ -229,8 +229,10 @@ class _Outline:
         first_us, last_us: the earliest and the latest time of a record: a real clock may step back. 0 without records.
     """
 
-    def __init__(self, trace: TraceView) -> None:
-        times: list[int] = []
+    def __init__(self, trace: TraceView, rare: Sequence[TraceRecord]) -> None:
+        times = [
+            record.t_us for record in rare
+        ]  # a gap also has the time of a record that is not read
         self._nodes: dict[str, set[int]] = {}
         self._messages: dict[str, Counter[str]] = {}
         for kind in RECORD_FIELDS:
