@@ -22,7 +22,7 @@ name: mixed
 cluster: {nodes: 3}
 workload: {clients: 2, rate_per_s: 40}
 timeline:
-  - {at_ms: {uniform: [300, 900]}, one_of: [{crash: leader}, {pause: leader, mute: random}], for_ms: {uniform: [50, 300]}}
+  - {at_ms: {uniform: [300, 900]}, for_ms: [50, 300], one_of: [{crash: leader}, {pause: leader, mute: random}]}
   - {after_ms: [10, 50], do: [{write: random}, {read: leader}]}
   - {at_ms: 400, crash: random, for_ms: [20, 100], every_ms: {exponential: 300}, times: 4, until_ms: 2000}
   - {when: {event: role, role: leader}, at_ms: 600, after_ms: [1, 20], isolate: event_node, for_ms: [50, 200]}
@@ -32,7 +32,10 @@ random_faults:
   faults:
     - {loss: {draw: [0.05, 0.4]}, rate_per_s: 1, for_ms: 300}
     - {crash: {one_of: [leader, random]}, every_ms: {exponential: 600}, for_ms: {uniform: [20, 200]}}
-    - {when: {event: send, message: RequestVote}, power_loss: {nodes: sender, survives: {one_of: [none, 1]}}, for_ms: 100, times: 2}
+    - when: {event: send, message: RequestVote}
+      power_loss: {nodes: sender, survives: {one_of: [none, 1]}}
+      for_ms: 100
+      times: 2
 until_ms: 3200
 may_not_act: true
 """
