@@ -29,7 +29,7 @@ class AimedFault:
     check: str
 
 
-#: A response is sent before the entry is synced. A follower that acknowledged loses the entry, and the leader counts it.
+#: A response is sent before its entry is synced. A follower that acknowledged loses it, and the leader counts it.
 EARLY_ACKNOWLEDGEMENT = AimedFault(
     """
 cluster:
