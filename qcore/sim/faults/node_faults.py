@@ -173,7 +173,7 @@ class NodeActions:
         for firing in [*self._paused_by.pop(node, []), *self._stopped_by.pop(node, [])]:
             self._trace.fault(self._engine.now, "end", firing.fault.name, [node])
 
-    def join(self, action: Join, fault: Fault) -> None:
+    def join(self, action: Join, fault: Fault, _rng: Random) -> None:
         """Start pristine nodes. A node that has run before is stopped and its disk is wiped."""
         for node in action.ids:
             sim_node = self._nodes[node]

@@ -6,23 +6,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-from qcore.sim.faults.admin_client import AdminActions
-from qcore.sim.faults.disk_clock_faults import DiskClockActions
-from qcore.sim.faults.ledger import Fault, FaultLedger, Undo
-from qcore.sim.faults.message_faults import MessageActions
-from qcore.sim.faults.network_faults import NetworkActions
-from qcore.sim.faults.node_faults import NodeActions
+from qcore.sim.faults.action_table import ActionTable, TimelineActions
+from qcore.sim.faults.ledger import Fault, FaultLedger, TimedUndo, Undo
 from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
-from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers, NodeEvent
-from qcore.sim.scenario.actions import (
-    admin_actions,
-    disk_clock_actions,
-    message_actions,
-    network_actions,
-    node_actions,
-    operation_actions,
-)
+from qcore.sim.scenario.actions.message_actions import MessageAction
+from qcore.sim.scenario.actions.network_actions import LinkChange
 from qcore.sim.scenario.actions.registry import REPAIRS, Action
 from qcore.sim.scenario.actions.repair_action import Repair, whole_repair
 from qcore.sim.scenario.generated.random_times import drawn_already
@@ -49,7 +38,11 @@ class _ScheduledItem:
     @property
     def until_us(self) -> int:
         """After this time the item does nothing more."""
-        return NEVER_US if self.item.until_ms is None else microseconds(self.item.until_ms)
+        return _until_us(self.item)
+
+
+def _until_us(item: Item) -> int:
+    return NEVER_US if item.until_ms is None else microseconds(item.until_ms)
 
 
 @dataclass(slots=True)
@@ -58,18 +51,6 @@ class ActionTimes:
 
     repairs: list[int] = field(default_factory=list)
     last: int | None = None
-
-
-@dataclass(slots=True, frozen=True)
-class TimelineActions:
-    """The objects that execute actions, by what they act on."""
-
-    network: NetworkActions
-    nodes: NodeActions
-    disks_clocks: DiskClockActions
-    messages: MessageActions
-    operations: OperationActions
-    admin: AdminActions
 
 
 class TimelineRunner:
@@ -85,6 +66,7 @@ class TimelineRunner:
         streams: gives each item a separate random stream.
 
     Attributes:
+        actions: executes the actions of all kinds.
         action_times: the times of repairs and of the last action.
     """
 
@@ -101,29 +83,46 @@ class TimelineRunner:
         self._engine = engine
         self._triggers = triggers
         self._resolver = resolver
-        self._actions = actions
+        self.actions = ActionTable(actions)
         self.action_times = ActionTimes()
         self._active: dict[object, Undo] = {}  # the firings whose effects have not ended
+        self._ledger = ledger
         self._scheduled_items = [
-            _ScheduledItem(
-                item,
-                [
-                    ledger.declare(
-                        f"timeline[{number}] {item.label or action.kind}",
-                        action.kind,
-                        required=not item.may_not_act
-                        and not isinstance(action, REPAIRS)
-                        and not (
-                            isinstance(action, network_actions.LinkChange)
-                            and action.only_removes_impairments
-                        ),
-                    )
-                    for action in item.actions
-                ],
-                streams.get(f"fault/{number}"),
-            )
+            self._declare(item, f"timeline[{number}]", streams.get(f"fault/{number}"))
             for number, item in enumerate(items)
         ]
+
+    def _declare(self, item: Item, place: str, rng: Random) -> _ScheduledItem:
+        """Give each action of an item a line in the ledger."""
+        faults = [
+            self._ledger.declare(
+                f"{place} {item.label or action.kind}",
+                action.kind,
+                required=not item.may_not_act
+                and not isinstance(action, REPAIRS)
+                and not (isinstance(action, LinkChange) and action.only_removes_impairments),
+                label=item.label or "",
+                until_us=_until_us(item),
+                flap=item.flap,
+            )
+            for action in item.actions
+        ]
+        return _ScheduledItem(item, faults, rng)
+
+    def fire(self, item: Item, place: str, rng: Random) -> None:
+        """Fire an item now that is not part of the timeline, or arm its trigger.
+
+        Args:
+            item: the item; its time does not matter.
+            place: its name in the ledger and in the trace.
+            rng: draws its random choices.
+        """
+        scheduled = self._declare(item, place, rng)
+        self._scheduled_items.append(scheduled)
+        if item.when is not None:
+            self._arm(scheduled)
+        else:
+            self._fire_item(scheduled)
 
     def schedule(self) -> None:
         """Put every item on the clock, or arm its trigger."""
@@ -189,7 +188,7 @@ class TimelineRunner:
             return
         self._resolver.event = event
         try:
-            undo = self._perform(action, fault, scheduled)
+            undo = self.actions.execute(action, fault, scheduled.rng)
         except ActionNotReady:
             self._engine.after(_LOOK_AGAIN_US, partial(self._fire, scheduled, action, fault, event))
             return
@@ -204,10 +203,10 @@ class TimelineRunner:
         lasts_us = drawn_already(scheduled.item.for_ms)
         if lasts_us is not None:
             ends.append(self._engine.now + lasts_us)
-        if (
-            isinstance(action, message_actions.MessageAction)
-            and scheduled.item.until_ms is not None
-        ):
+        if isinstance(undo, TimedUndo):
+            ends.append(undo.at_us)
+        lasts = isinstance(action, MessageAction) or scheduled.item.flap is not None
+        if lasts and scheduled.item.until_ms is not None:
             ends.append(scheduled.until_us)
         if ends:
             self._engine.at(min(ends), partial(self._end, firing))
@@ -229,69 +228,6 @@ class TimelineRunner:
         for firing in list(self._active):
             self._end(firing)
         for action in whole_repair():
-            self._perform(action, fault, scheduled)
+            self.actions.execute(action, fault, scheduled.rng)
         self.action_times.last = self._engine.now
         self.action_times.repairs.append(self._engine.now)
-
-    def _perform(self, action: Action, fault: Fault, scheduled: _ScheduledItem) -> Undo | None:
-        label, rng = scheduled.item.label or "", scheduled.rng
-        network, nodes, disks_clocks = (
-            self._actions.network,
-            self._actions.nodes,
-            self._actions.disks_clocks,
-        )
-        match action:
-            case network_actions.Partition():
-                return network.partition(action, fault, label, rng)
-            case network_actions.Isolate():
-                return network.isolate(action, fault, label, rng)
-            case network_actions.Cut():
-                return network.cut(action, fault, label, rng)
-            case network_actions.Deaf():
-                return network.deaf(action, fault, label, rng)
-            case network_actions.Mute():
-                return network.mute(action, fault, label, rng)
-            case network_actions.LinkChange():
-                return network.change_links(action, fault, label, rng)
-            case node_actions.Crash() | node_actions.PowerLoss():
-                return nodes.crash(action, fault, rng)
-            case node_actions.Wipe():
-                return nodes.wipe(action, fault, rng)
-            case message_actions.Drop() | message_actions.Hold():
-                return self._actions.messages.arm(action, fault, label, rng)
-            case node_actions.Pause():
-                return nodes.pause(action, fault, rng)
-            case disk_clock_actions.DiskStall() | disk_clock_actions.DiskSlow():
-                return disks_clocks.disk(action, fault, rng)
-            case disk_clock_actions.ClockAction():
-                return disks_clocks.clock(action, fault, rng)
-            case _:
-                self._perform_irreversible(action, fault, rng, scheduled.until_us)
-                return None
-
-    def _perform_irreversible(
-        self, action: Action, fault: Fault, rng: Random, until_us: int
-    ) -> None:
-        """Perform an action that has no end."""
-        actions = self._actions
-        match action:
-            case network_actions.Heal():
-                actions.network.heal(action, fault, rng)
-            case message_actions.Release():
-                actions.messages.release(action, fault)
-            case node_actions.Restart():
-                actions.nodes.restart(action, fault, rng)
-            case node_actions.Resume():
-                actions.nodes.resume(action, fault, rng)
-            case disk_clock_actions.DiskRecover():
-                actions.disks_clocks.disk_recover(action, fault, rng)
-            case node_actions.CampaignAction():
-                actions.nodes.campaign(action, fault, rng)
-            case node_actions.TakeSnapshotAction():
-                actions.nodes.snapshot(action, fault, rng)
-            case operation_actions.OperationAction():
-                actions.operations.send(action, fault, rng)
-            case admin_actions.Join():
-                actions.nodes.join(action, fault)
-            case admin_actions.AdminAction():
-                actions.admin.begin(action, fault, rng, until_us)

@@ -28,6 +28,8 @@ REQUIRED = {
     "crash_at_the_end",
     "disruptive_rejoin",
     "disruptive_rejoin_no_prevote",
+    "duelling_candidates",
+    "duelling_candidates_spread",
     "figure_8",
     "figure_8_guarded",
     "flapping_link",
