@@ -90,6 +90,14 @@ class ExpectSpec(Spec):
     truncated_entries: Count | None = None
     unsynced_writes_lost: Count | None = None
     unsynced_writes_survived: Count | None = None
+    stopped_by_disk: Count | None = Field(
+        default=None,
+        description="How often a node stopped because a write or sync failed (`disk_error`).",
+    )
+    starts_refused: Count | None = Field(
+        default=None,
+        description="How often a node refused to start, because its disk was damaged or could not be read.",
+    )
     sessions_expired: Count | None = None
     exactly_once: Flag | None = None
     final_rules: Rules | None = None
