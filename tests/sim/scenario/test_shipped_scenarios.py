@@ -17,6 +17,7 @@ FILES = sorted(DIRECTORY.glob("*.yaml"))
 
 #: The scenarios that this version must ship; some exist with a safeguard off and on.
 REQUIRED = {
+    "aimed_faults",
     "chained_3",
     "chained_3_basic",
     "chaos",
@@ -55,6 +56,7 @@ REQUIRED = {
     "priority_pendant",
     "priority_slow_disk",
     "priority_star",
+    "random_faults",
     "reconfig_in_partition",
     "removed_leader",
     "removed_server",
@@ -81,8 +83,8 @@ REQUIRED = {
 
 #: The short run draws these, which have every kind of fault between them. The long run draws all.
 DRAWN = {
+    "aimed_faults",
     "chaos",
-    "chaos_mixture",
     "chaos_watchers",
     "figure_8",
     "follower_deaf",
