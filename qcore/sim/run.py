@@ -17,6 +17,7 @@ from qcore.sim.linearizability import LinearizabilityVerdict, check_history
 from qcore.sim.scenario.catalogue import is_shipped
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
+from qcore.sim.verdict.determinism import checked_determinism
 from qcore.sim.verdict.expectations import judge
 from qcore.sim.verdict.log_queries import lost_writes
 from qcore.sim.verdict.result import RunResult
@@ -79,7 +80,8 @@ def _run(
     scenario: Scenario, seed: int, trace: TraceWriter, custom_machine: CustomMachine | None
 ) -> RunResult:
     world = World(scenario, seed, trace, custom_machine)
-    world.run()
+    with checked_determinism(world):
+        world.run()
     lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
     if lost:
         world.services.report("acknowledged_write_lost", 0, lost[0])

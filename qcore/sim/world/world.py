@@ -10,6 +10,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
+from qcore.sim.determinism.determinism_check import DeterminismReport
 from qcore.sim.faults.admin_client import AdminActions, address_of
 from qcore.sim.faults.disk_clock_faults import DiskClockActions
 from qcore.sim.faults.ledger import FaultLedger
@@ -84,10 +85,12 @@ class World:
                 f"two machines: the scenario names cluster.machine {scenario.cluster.machine}, and the caller gives "
                 "another one; leave one of them out"
             )
-        self._user_machine = (
+        #: What the check of a user-defined machine found, once it is done.
+        self.determinism: DeterminismReport | None = None
+        self.user_machine = (
             custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
-        if self._user_machine is not None:
+        if self.user_machine is not None:
             scenario.reject_registers()
         self.seed = seed
         self.streams = Streams(seed)
@@ -117,7 +120,7 @@ class World:
         self.services.monitor.set_logs(self.logs)
         self.codec: OperationCodec = (
             CustomMachineCodec()
-            if self._user_machine is not None
+            if self.user_machine is not None
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload
@@ -218,8 +221,8 @@ class World:
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
 
     def _machine_factory(self) -> Callable[[], StateMachine]:
-        if self._user_machine is not None:
-            return self._user_machine.make
+        if self.user_machine is not None:
+            return self.user_machine.make
         return machine_factory(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> SimClient:
@@ -394,7 +397,7 @@ class World:
                 spec,
                 self.streams.get(f"client/{client.number}"),
                 self.scenario.workload_ends_us,
-                self._user_machine.requests if self._user_machine is not None else None,
+                self.user_machine.requests if self.user_machine is not None else None,
             )
             self.workloads.append(load)
             load.start(start_us)

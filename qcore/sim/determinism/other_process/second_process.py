@@ -1,0 +1,307 @@
+"""Runs copies of a machine in a second process, which has another hash seed, environment and working directory.
+
+The process starts while the simulation runs, and serves all later runs of the same machine in this process. It ends
+with this process, because its input ends.
+
+This module is an exception to the ban on I/O in `qcore.sim`: no simulated node runs it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final, cast
+
+from qcore.sim.determinism.copies import Plan, Trail
+from qcore.sim.determinism.other_process.machine_reference import MachineReference
+from qcore.sim.determinism.run_history import History
+
+#: How long the import of the user's module, and one plan, may take, seconds. It only bounds a process that hangs.
+_PATIENCE_S: Final = 120.0
+#: The hash seeds: of the second process, and of another one that helps to find the cause of a difference.
+HASH_SEEDS: Final = (1, 2)
+#: A process that sees this variable is a second process.
+WORKER_VARIABLE: Final = "QCORE_SECOND_PROCESS"
+#: At most this many processes wait for later runs.
+_KEPT: Final = 2
+
+#: The variables that the second process keeps; others may not matter to a machine.
+_KEPT_VARIABLES: Final = (
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "DYLD_FALLBACK_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "SYSTEMROOT",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+)
+
+
+class Unavailable(Exception):
+    """There is no second process, or it failed. The text says why."""
+
+
+def other_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which Python works, and everything else is different."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name in _KEPT_VARIABLES or name.startswith("PYTHON")
+    }
+    other = {"TZ": "QCT-13:45", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "USER": "copy"}
+    return {**kept, **other, "LOGNAME": "copy", "HOSTNAME": "copy"}
+
+
+class SecondProcess:
+    """A second process for one machine.
+
+    Args:
+        reference: where the machine is defined.
+        hash_seed: its `PYTHONHASHSEED`.
+        same_environment: whether it has the environment and working directory of this process.
+    """
+
+    def __init__(
+        self, reference: MachineReference, hash_seed: int, *, same_environment: bool = False
+    ) -> None:
+        environ = dict(os.environ) if same_environment else other_environment(os.environ)
+        environ.update(PYTHONHASHSEED=str(hash_seed), PYTHONDONTWRITEBYTECODE="1")
+        environ[WORKER_VARIABLE] = "1"
+        root = str(Path(__file__).resolve().parents[4])
+        environ["PYTHONPATH"] = root
+        self.reference = reference
+        self.same_environment = same_environment
+        self._history: History | None = None
+        self._loaded = False
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "qcore.sim.determinism.other_process.second_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environ,
+                cwd=None if same_environment else tempfile.gettempdir(),
+                start_new_session=True,  # ^C in a terminal is for this process
+            )
+        except OSError as error:
+            raise Unavailable(f"it could not be started: {error}") from None
+        here = str(Path.cwd())
+        self._send([str(Path(here, entry)) if entry else here for entry in sys.path])
+        self._send(reference)
+
+    def run(self, history: History, plan: Plan) -> Trail:
+        """What a copy in the second process gave.
+
+        Raises:
+            Unavailable: the process cannot load the machine, or ended.
+        """
+        self.begin(history, [plan])
+        return self.next_trail()
+
+    def begin(self, history: History, plans: Sequence[Plan]) -> None:
+        """Let the process begin with these plans. Call `next_trail` for each.
+
+        Raises:
+            Unavailable: as for `run`.
+        """
+        self._wait_until_loaded()
+        if history is not self._history:
+            self._send(history)
+            self._history = history
+        for plan in plans:
+            self._send(plan)
+
+    def next_trail(self) -> Trail:
+        """What a copy gave for the next plan.
+
+        Raises:
+            Unavailable: as for `run`.
+        """
+        answer = self._receive()
+        if isinstance(answer, Trail):
+            return answer
+        raise Unavailable(str(answer))
+
+    def _wait_until_loaded(self) -> None:
+        """Wait until the user's module is imported."""
+        if not self._loaded:
+            problem = self._receive()
+            if problem:
+                raise Unavailable(str(problem))
+            self._loaded = True
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):  # unsent data of a process that has ended
+                    pipe.close()
+
+    def _send(self, what: object) -> None:
+        pipe = self._process.stdin
+        assert pipe is not None
+        try:
+            pickle.dump(what, pipe, protocol=pickle.HIGHEST_PROTOCOL)
+            pipe.flush()
+        except OSError:
+            raise Unavailable(self._ended()) from None
+
+    def _receive(self) -> object:
+        pipe = cast(IO[bytes], self._process.stdout)
+        ready, _, _ = select.select([pipe], [], [], _PATIENCE_S)
+        if not ready:
+            raise Unavailable(f"it did not answer within {_PATIENCE_S:.0f} s")
+        try:
+            return pickle.load(pipe)
+        except (EOFError, pickle.UnpicklingError):
+            raise Unavailable(self._ended()) from None
+
+    def _ended(self) -> str:
+        return f"it ended with the status {self._process.wait()}"
+
+
+class ProcessPool:
+    """The second processes that wait for later runs. A process that was forked has an empty pool."""
+
+    def __init__(self) -> None:
+        self._idle: list[SecondProcess] = []
+        self._owner = os.getpid()
+
+    def take(self, reference: MachineReference) -> SecondProcess:
+        """A process for a machine: one that waits, or a new one.
+
+        Raises:
+            Unavailable: there can be none.
+        """
+        if reference.reason:
+            raise Unavailable(reference.reason)
+        if os.environ.get(WORKER_VARIABLE):
+            raise Unavailable("this is a second process itself")
+        self._forget_others()
+        for process in self._idle:
+            if process.reference == reference:
+                self._idle.remove(process)
+                return process
+        return SecondProcess(reference, HASH_SEEDS[0])
+
+    def give_back(self, process: SecondProcess) -> None:
+        """Keep a process for later runs."""
+        self._forget_others()
+        self._idle.append(process)
+        while len(self._idle) > _KEPT:
+            self._idle.pop(0).close()
+
+    def close(self) -> None:
+        """End all processes."""
+        self._forget_others()
+        while self._idle:
+            self._idle.pop().close()
+
+    def _forget_others(self) -> None:
+        """After a fork, the processes belong to the parent."""
+        if self._owner != os.getpid():
+            self._idle, self._owner = [], os.getpid()
+
+
+POOL: Final = ProcessPool()
+atexit.register(POOL.close)
+
+
+class SecondCopies:
+    """The copies of one run's machine in second processes. A process that fails is left out, with the reason.
+
+    Args:
+        reference: where the machine is defined.
+
+    Attributes:
+        reason: why there is no second process; empty if there is one.
+    """
+
+    def __init__(self, reference: MachineReference) -> None:
+        self.reason = ""
+        self._reference = reference
+        self._process: SecondProcess | None = None
+        self._others: dict[tuple[int, bool], SecondProcess] = {}
+        try:
+            self._process = POOL.take(reference)
+        except Unavailable as error:
+            self.reason = str(error)
+
+    @property
+    def available(self) -> bool:
+        """Whether there is a second process, as far as is known."""
+        return self._process is not None
+
+    def begin(self, history: History, plans: Sequence[Plan]) -> None:
+        """Let the second process begin with these plans. Call `next_trail` for each."""
+        if self._process is not None:
+            try:
+                self._process.begin(history, plans)
+            except Unavailable as error:
+                self._leave_out(error)
+
+    def next_trail(self) -> Trail | None:
+        """What a copy gave for the next plan; None without a second process."""
+        if self._process is None:
+            return None
+        try:
+            return self._process.next_trail()
+        except Unavailable as error:
+            self._leave_out(error)
+            return None
+
+    def run(self, history: History, plan: Plan) -> Trail:
+        """What a copy gave; nothing without a second process."""
+        self.begin(history, [plan])
+        return self.next_trail() or Trail()
+
+    def other_seed(self, history: History, plan: Plan) -> Trail:
+        """The same under another `PYTHONHASHSEED`."""
+        return self._run_other(history, plan, (HASH_SEEDS[1], False))
+
+    def same_environment(self, history: History, plan: Plan) -> Trail:
+        """The same in the environment of this process."""
+        return self._run_other(history, plan, (HASH_SEEDS[0], True))
+
+    def give_back(self) -> None:
+        """Keep the process for later runs of the machine."""
+        if self._process is not None:
+            POOL.give_back(self._process)
+            self._process = None
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in (self._process, *self._others.values()):
+            if process is not None:
+                process.close()
+        self._process = None
+        self._others.clear()
+
+    def _run_other(self, history: History, plan: Plan, kind: tuple[int, bool]) -> Trail:
+        try:
+            if kind not in self._others:
+                seed, same = kind
+                self._others[kind] = SecondProcess(self._reference, seed, same_environment=same)
+            return self._others[kind].run(history, plan)
+        except Unavailable:
+            return Trail()
+
+    def _leave_out(self, error: Unavailable) -> None:
+        self.reason = str(error)
+        if self._process is not None:
+            self._process.close()
+            self._process = None
