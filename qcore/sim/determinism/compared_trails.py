@@ -87,7 +87,7 @@ def first_difference(one: Trail, other: Trail, *, exact: bool = True) -> Found |
     Args:
         exact: whether the order within snapshots counts.
     """
-    last_equal = -1
+    last_equal = -2  # not even the state before the first command is known to be equal
     for position in sorted({**one.results, **one.hashes, **one.answers}):
         kind = _difference_at(one, other, position, exact=exact)
         if kind is not None:
@@ -128,7 +128,7 @@ def locate(found: Found, one: Side, other: Side, *, exact: bool = True) -> Locat
             low = middle
         else:
             high = middle
-    window = max(low, start, 0), high
+    window = max(low, start), high
     ones, others = (side.again(high, window=window).window for side in (one, other))
     for position in sorted(ones.keys() & others.keys()):
         kinds = differing(ones[position], others[position], exact=exact)
@@ -141,7 +141,7 @@ def locate(found: Found, one: Side, other: Side, *, exact: bool = True) -> Locat
 def differing(one: Moment, other: Moment, *, exact: bool = True) -> tuple[Kind, ...]:
     """What is different at a moment."""
     kinds: list[Kind] = []
-    if one.result != other.result:
+    if None not in (one.result, other.result) and one.result != other.result:
         kinds.append("result")
     if any(a != b for a, b in zip(one.answers, other.answers, strict=False)):
         kinds.append("answer")

@@ -18,10 +18,12 @@ from qcore.sim.determinism.circumstances.shared_state import changed_names, outs
 from qcore.sim.determinism.run_history import AppliedCommand, History, as_text
 
 #: How a snapshot reaches `restore`: in the chunks of the machine, as one text, in small pieces, or gradually.
-Delivery = Literal["whole", "pieces", "gradual"]
+Delivery = Literal["as taken", "whole", "pieces", "gradual"]
 
 #: A text in a window is cut here, characters. It bounds what the second process sends.
 _MAX_TEXT: Final = 2_000_000
+#: Of a longer attribute, a digest is compared, characters.
+_MAX_ATTRIBUTE: Final = 200
 #: At least this many pieces, of at least one character.
 _PIECES: Final = 40
 
@@ -32,15 +34,15 @@ class Plan:
 
     Attributes:
         through: the last position to apply.
-        start: the copy begins after this position, from `snapshot`; -1 begins with a fresh machine.
-        snapshot: the text from which it begins.
-        held_until: the copy first applies all commands up to here, then `snapshot` replaces that state; None if the
-            copy is fresh.
+        start: the copy begins after this position, from `snapshot`; with -1, as a fresh machine.
+        snapshot: the chunks from which it begins.
+        held_until: the copy first applies all commands up to here, then `snapshot` replaces that state (also with a
+            `start` of -1); None if the copy is fresh.
         delivery: how the snapshot is delivered.
         marks: positions after which the state hash is noted.
         snapshot_marks: positions after which also the snapshot is noted.
         window: first and last position for which whole texts are noted, in addition.
-        asks: whether the queries of the run are asked.
+        asks_from: the queries of the run are asked from this position on.
         watched: positions at which the state hash is compared before and after each query.
         kept: positions after which the text of the snapshot is kept.
         late: position -> how many more commands are applied before a second snapshot of that position is read.
@@ -53,13 +55,13 @@ class Plan:
 
     through: int
     start: int = -1
-    snapshot: str = ""
+    snapshot: list[str] = field(default_factory=list)
     held_until: int | None = None
     delivery: Delivery = "whole"
     marks: list[int] = field(default_factory=list)
     snapshot_marks: list[int] = field(default_factory=list)
     window: tuple[int, int] | None = None
-    asks: bool = True
+    asks_from: int = -1
     watched: list[int] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
     late: list[tuple[int, int]] = field(default_factory=list)
@@ -69,22 +71,30 @@ class Plan:
     second: bool = False
     names_shared: bool = False
 
+    @property
+    def is_restored(self) -> bool:
+        """Whether the copy begins from a snapshot."""
+        return self.start >= 0 or self.held_until is not None
+
 
 @dataclass(slots=True)
 class Moment:
     """Everything that a copy gave at one position, as whole texts.
 
     Attributes:
-        result, queries, answers, state_hash, snapshot: these.
+        result: of the command; None right after a restore, or before the first command.
+        queries, answers, state_hash, snapshot: these.
         calls: the sources that the machine used meanwhile; see `Shadows.calls`.
+        attributes: the attributes of the machine, as texts.
     """
 
-    result: str
+    result: str | None
     queries: list[str]
     answers: list[str]
     state_hash: str
     snapshot: str
     calls: list[tuple[str, str]] = field(default_factory=list)
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -97,7 +107,7 @@ class Trail:
         snapshots: digests of the snapshots' texts at the marks, and of their contents, in which the order of items does
             not count.
         window: whole texts.
-        kept: texts of snapshots.
+        kept: the chunks of snapshots.
         changed_by_query: positions and queries whose state hash was different after the query.
         late: positions whose snapshot was different when it was read late.
         unstable: positions at which two snapshots of the same state were different.
@@ -110,7 +120,7 @@ class Trail:
     hashes: dict[int, str] = field(default_factory=dict)
     snapshots: dict[int, tuple[str, str]] = field(default_factory=dict)
     window: dict[int, Moment] = field(default_factory=dict)
-    kept: dict[int, str] = field(default_factory=dict)
+    kept: dict[int, list[str]] = field(default_factory=dict)
     changed_by_query: list[tuple[int, str]] = field(default_factory=list)
     late: list[int] = field(default_factory=list)
     unstable: list[int] = field(default_factory=list)
@@ -138,32 +148,46 @@ class Copy:
         return self._call(lambda machine: machine.state_hash())
 
     def snapshot(self) -> str:
-        return self._call(lambda machine: joined(machine.snapshot()))
+        return self._call(lambda machine: "".join(_chunks(machine.snapshot())))
 
     def begin_snapshot(self) -> Iterator[str]:
         """A snapshot of the current state, of which nothing is read yet."""
         if isinstance(self._made, str):
             return iter((self._made,))
         try:
-            chunks = self._made.snapshot()
-            return iter((chunks,)) if isinstance(chunks, str) else iter(chunks)
+            return _chunks(self._made.snapshot())
         except Exception as error:  # noqa: BLE001  # as above
             return iter((raised(error),))
 
-    def restore(self, text: str, delivery: Delivery) -> None:
+    def restore(self, taken: list[str], delivery: Delivery) -> None:
         """Replace the state. If that raises, each later call gives the error's text."""
         machine = self._made
         if isinstance(machine, str):
             return
-        pieces = _pieces(text) if delivery == "pieces" else iter((text,))
+        chunks = iter(taken)
+        if delivery != "as taken":
+            text = "".join(taken)
+            chunks = iter((text,)) if delivery == "whole" else _pieces(text)
         try:
             if delivery == "gradual" and isinstance(machine, SupportsGradualRestore):
-                for _ in machine.restore_gradually(pieces):
+                for _ in machine.restore_gradually(chunks):
                     pass
             else:
-                machine.restore(pieces)
+                machine.restore(chunks)
         except Exception as error:  # noqa: BLE001  # as above
             self._made = f"restore {raised(error)}"
+
+    def attributes(self) -> dict[str, str]:
+        """The attributes of the machine, as texts; without those that show the address of an object."""
+        found: dict[str, str] = {}
+        for name, value in sorted(getattr(self._made, "__dict__", {}).items()):
+            try:
+                text = repr(value)
+            except Exception:  # noqa: BLE001  # user code may raise anything
+                continue
+            if " at 0x" not in text:
+                found[name] = text if len(text) <= _MAX_ATTRIBUTE else digest(text)
+        return found
 
     def _call(self, call: Callable[[StateMachine], object]) -> str:
         if isinstance(self._made, str):
@@ -174,9 +198,15 @@ class Copy:
             return raised(error)
 
 
-def joined(chunks: Iterable[str]) -> str:
-    """The text of a snapshot. A text is one chunk, not an iterable of characters."""
-    return chunks if isinstance(chunks, str) else "".join(map(as_text, chunks))
+def _chunks(chunks: Iterable[str]) -> Iterator[str]:
+    """The chunks of a snapshot, and at its end the error that reading it raised. A text is one chunk."""
+    if isinstance(chunks, str):
+        yield chunks
+        return
+    try:
+        yield from map(as_text, chunks)
+    except Exception as error:  # noqa: BLE001  # user code may raise anything
+        yield raised(error)
 
 
 def raised(error: Exception) -> str:
@@ -229,12 +259,12 @@ class _Run:
 
     def run(self) -> Trail:
         plan, copy = self._plan, self._copy
-        if plan.start >= 0:
+        if plan.is_restored:
             if plan.held_until is not None:
                 for command in self._history.commands[: plan.held_until + 1]:
                     copy.apply(command)
             copy.restore(plan.snapshot, plan.delivery)
-            self._look(plan.start, "")
+        self._look(plan.start, None)
         for position in range(plan.start + 1, plan.through + 1):
             result = copy.apply(self._history.commands[position])
             self._trail.results[position] = digest(result)
@@ -244,7 +274,7 @@ class _Run:
         self._take_calls()
         return self._trail
 
-    def _look(self, position: int, result: str) -> None:
+    def _look(self, position: int, result: str | None) -> None:
         """Ask, and note, what the plan wants to know at this position."""
         plan = self._plan
         queries = self._queries_at(position)
@@ -262,7 +292,7 @@ class _Run:
             self._take_calls()
 
     def _queries_at(self, position: int) -> list[str]:
-        if not self._plan.asks:
+        if position < self._plan.asks_from:
             return []
         queries = self._history.queries.get(position, [])
         if position in self._probed:
@@ -297,22 +327,24 @@ class _Run:
     def _note(
         self,
         position: int,
-        result: str,
+        result: str | None,
         queries: list[str],
         answers: list[str],
         calls: list[tuple[str, str]],
     ) -> None:
         self._trail.window[position] = Moment(
-            result[:_MAX_TEXT],
+            None if result is None else result[:_MAX_TEXT],
             queries,
             [answer[:_MAX_TEXT] for answer in answers],
             self._copy.state_hash(),
             self._copy.snapshot()[:_MAX_TEXT],
             calls,
+            self._copy.attributes(),
         )
 
     def _keep(self, position: int) -> None:
-        text = self._trail.kept[position] = self._copy.snapshot()
+        chunks = self._trail.kept[position] = list(self._copy.begin_snapshot())
+        text = "".join(chunks)
         for at, more in self._plan.late:
             if at == position:
                 if self._copy.snapshot() != text:
@@ -323,11 +355,7 @@ class _Run:
 
     def _read_late(self, position: int) -> None:
         for at, text, chunks in self._reading.pop(position):
-            try:
-                late = joined(list(chunks))
-            except Exception as error:  # noqa: BLE001  # user code may raise anything
-                late = raised(error)
-            if late != text and at not in self._trail.unstable:
+            if "".join(chunks) != text and at not in self._trail.unstable:
                 self._trail.late.append(at)
 
 

@@ -26,6 +26,8 @@ class DeterminismReport:
         restores: how many snapshots were restored into copies.
         restores_in_run: how many snapshots the nodes restored in the run itself.
         no_second_process: why no copy ran in a second process; empty if one did.
+        remark: what else the verdict says of the second process; usually empty.
+        remark: what else the verdict says of the second process; usually empty.
         note: the first difference and its cause; empty if all copies agree.
     """
 
@@ -35,6 +37,7 @@ class DeterminismReport:
     restores: int = 0
     restores_in_run: int = 0
     no_second_process: str = ""
+    remark: str = ""
     note: str = ""
 
     def summary(self) -> str:
@@ -43,11 +46,9 @@ class DeterminismReport:
             return "nothing was applied, so nothing was compared"
         in_run = f"{self.restores_in_run} restores" if self.restores_in_run else "no restore"
         text = f"{self.commands} commands on {self.copies} copies with {self.restores} restores, {in_run} in the run"
-        return (
-            f"{text}; no second process: {self.no_second_process}"
-            if self.no_second_process
-            else text
-        )
+        if self.no_second_process:
+            return f"{text}; no second process: {self.no_second_process}"
+        return f"{text}; second process {self.remark}" if self.remark else text
 
 
 class DeterminismCheck:
@@ -87,9 +88,9 @@ class DeterminismCheck:
                 )
                 found = list(comparison.differences())
                 if found:
-                    first = min(found, key=lambda each: (each.position, each.rank))
+                    first = min(found, key=lambda each: each.rank)
                     report.note = first.explain()
             report.copies, report.restores = comparison.copies, comparison.restores
-        report.no_second_process = self._second.reason
+        report.no_second_process, report.remark = self._second.reason, self._second.remark
         self._second.give_back()
         return report

@@ -29,7 +29,7 @@ def difference_text(located: Located, names: tuple[str, str]) -> str:
     assert other is not None, "as above"
     parts = [f"{_join(located.kinds)} {'differ' if len(located.kinds) > 1 else 'differs'}"]
     if "result" in located.kinds:
-        a, b = around_difference(one.result, other.result)
+        a, b = around_difference(one.result or "", other.result or "")
         parts.append(f"{names[0]} answered {a}, {names[1]} answered {b}")
     elif "answer" in located.kinds:
         parts.append(_answers(one, other, names))
@@ -37,8 +37,8 @@ def difference_text(located: Located, names: tuple[str, str]) -> str:
         a, b = one.state_hash[:16], other.state_hash[:16]
         parts.append(f"{names[0]} has the state {a}, {names[1]} has {b}")
     if "state hash" in located.kinds or "snapshot" in located.kinds:
-        found = describe_difference(one.snapshot, other.snapshot, names[0], names[1])
-        parts.append(f"difference of the states: {found}")
+        found = describe_difference(one.snapshot, other.snapshot)
+        parts.append(f"difference of the states, in the same order: {found}")
     return "; ".join(parts)
 
 
@@ -75,3 +75,22 @@ def restores_text(restores: Iterable[NodeRestore]) -> str:
         return ""
     more = f" and {len(found) - 4} more" if len(found) > 4 else ""
     return f"restores from snapshots in the run until then: {', '.join(found[:4])}{more}"
+
+
+def attributes_text(one: Moment, other: Moment) -> str:
+    """The attributes of the machines that differ, to append to a text. Those that differ only in order come last."""
+    differing = [
+        name
+        for name in sorted(one.attributes.keys() & other.attributes.keys())
+        if one.attributes[name] != other.attributes[name]
+    ]
+    differing.sort(key=lambda name: sorted(one.attributes[name]) == sorted(other.attributes[name]))
+    found = [
+        f"{name} ({_cut(one.attributes[name])} against {_cut(other.attributes[name])})"
+        for name in differing[:2]
+    ]
+    return f"; attributes that differ: {', '.join(found)}" if found else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

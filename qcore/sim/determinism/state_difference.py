@@ -15,20 +15,16 @@ _SHOWN: Final = 60
 _ABSENT: Final = object()
 
 
-def describe_difference(one: str, other: str, first: str = "one", second: str = "other") -> str:
-    """The first differences of two snapshots: by path if they are JSON, else by line or character.
-
-    Args:
-        one, other: the texts.
-        first, second: the names of the states.
-    """
+def describe_difference(one: str, other: str) -> str:
+    """The first differences of two snapshots: by path if they are JSON, else by line or character."""
     if one == other:
         return "the snapshots are equal"
     found = list(islice(_differences(one, other), _NAMED + 1))
-    shown = [f"{path}: {first} {_short(a)}, {second} {_short(b)}" for path, a, b in found[:_NAMED]]
-    if not shown:
-        return _by_character(one, other, first, second)
-    return "; ".join(shown) + ("; and more" if len(found) > _NAMED else "")
+    if not found:
+        a, b = around_difference(one, other, _SHOWN)
+        return f"from character {_common(one, other) + 1} on, {a} against {b}"
+    shown = [f"{path}: {_short(a)} against {_short(b)}" for path, a, b in found[:_NAMED]]
+    return ", ".join(shown) + (", and more" if len(found) > _NAMED else "")
 
 
 def shorten(text: str, length: int = 120) -> str:
@@ -73,7 +69,9 @@ def _in_json(one: object, other: object, path: str) -> Iterator[tuple[str, objec
     if isinstance(one, dict) and isinstance(other, dict):
         yield from _in_objects(one, other, path)
     elif isinstance(one, list) and isinstance(other, list):
-        if len(one) == len(other):
+        if one != other and sorted(map(json.dumps, one)) == sorted(map(json.dumps, other)):
+            yield f"the order of {path}", one, other
+        elif len(one) == len(other):
             for number, (a, b) in enumerate(zip(one, other, strict=True)):
                 yield from _in_json(a, b, f"{path}[{number}]")
         else:
@@ -105,12 +103,6 @@ def _in_lists(
     for kind, low, high, from_, to in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if kind != "equal":
             yield f"{path}[{low}]", one[low:high] or _ABSENT, other[from_:to] or _ABSENT
-
-
-def _by_character(one: str, other: str, first: str, second: str) -> str:
-    a, b = around_difference(one, other, _SHOWN)
-    at = _common(one, other)
-    return f"the texts differ from character {at + 1} on: {first} {a}, {second} {b}"
 
 
 def _common(one: str, other: str) -> int:

@@ -11,8 +11,13 @@ import ast
 from collections.abc import Callable
 from typing import Final
 
+from qcore.sim.determinism.circumstances.shadows import Shadows
+
 #: The name by which changed modules call the function.
 ORDERED: Final = "__qcore_ordered__"
+
+#: The name of the source in `Shadows.calls`.
+ITERATION: Final = "iteration over a set"
 
 #: Functions and methods that iterate over their positional arguments.
 _ITERATING: Final = (
@@ -26,12 +31,14 @@ _ITERATING: Final = (
 )
 
 
-def ordered_by(reverses: Callable[[], bool]) -> Callable[[object], object]:
-    """The function that changed modules call, which reverses sets while `reverses()` is true."""
+def ordered_by(shadows: Shadows) -> Callable[[object], object]:
+    """The function that changed modules call. It notes that a set is iterated, and may reverse it."""
 
     def ordered(value: object) -> object:
-        if isinstance(value, set | frozenset) and reverses():
-            return tuple(value)[::-1]
+        if isinstance(value, set | frozenset):
+            shadows.asked(ITERATION)
+            if shadows.reverses_sets:
+                return tuple(value)[::-1]
         return value
 
     return ordered

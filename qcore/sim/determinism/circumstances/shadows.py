@@ -29,8 +29,10 @@ Variant = Mapping[str, int]
 #: 2001-02-03 04:05:06 UTC. Each variant begins at another year, month, day, hour, minute and second.
 _EPOCH_US: Final = 981_173_106_789_012
 _VARIANT_US: Final = 37_935_791_234_567
-#: From one reading to the next.
-_STEP_US: Final = 1_234_567
+#: From one reading to the next: almost nothing, a second, some hours. A machine may measure how long something takes.
+_STEPS_US: Final = (3, 1_234_567, 28_477_123_457)
+#: After so many readings, the steps are small: a `datetime` ends with the year 9999.
+_LONG_STEPS: Final = 100_000
 _SEED: Final = 7_919
 _MISSING: Final = object()
 
@@ -62,7 +64,7 @@ class Shadows:
         self._replaced: dict[int, object] = {}  # by identity of the original
         self._kept: list[object] = []  # keeps these identities valid
         self._thread = 0
-        self._clock_us = 0
+        self._clock_us = self._step_us = self._readings = 0
         self._mask = 0
         self._flips_hashes = False
         self._pid = 0
@@ -113,6 +115,8 @@ class Shadows:
         state = random.getstate()
         self.calls = {}
         self._clock_us = _EPOCH_US + of("clock", 0) * _VARIANT_US
+        self._step_us = _STEPS_US[of("clock", 0) % len(_STEPS_US)]
+        self._readings = 0
         self._entropy = Random(_SEED + of("entropy", 0))
         self._mask = (1 << 61) - 1 if of("identity", 0) % 2 else 0
         self._flips_hashes = bool(of("hash", 0) % 2)
@@ -212,7 +216,8 @@ class Shadows:
         return self._entropy.randbytes(size)
 
     def _now_us(self) -> int:
-        self._clock_us += _STEP_US
+        self._readings += 1
+        self._clock_us += self._step_us if self._readings < _LONG_STEPS else 1
         return self._clock_us
 
     def _id(self, value: object, /) -> int:

@@ -8,7 +8,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -29,7 +29,7 @@ class MachineReference:
         file: the absolute path of its file, for a file that is loaded by path; else empty.
         module: the name of the module.
         name: the name of the class or function in the module, with dots.
-        stamp: size and time of the file, so that an edited file is another machine.
+        stamp: size and time of the file, so that an edited file is another module.
         reason: why another process cannot find it; empty if it can.
     """
 
@@ -38,6 +38,10 @@ class MachineReference:
     name: str
     stamp: tuple[int, int] = (0, 0)
     reason: str = ""
+
+    def same_module(self, other: MachineReference) -> bool:
+        """Whether both are defined in the same module."""
+        return replace(self, name="") == replace(other, name="")
 
 
 def reference_of(make: Callable[[], StateMachine], reference: str = "") -> MachineReference:
@@ -97,13 +101,16 @@ def resolve(module: ModuleType, name: str) -> object:
     return found
 
 
-def own_modules(make: object) -> list[ModuleType]:
+def own_modules(make: Callable[[], StateMachine]) -> list[ModuleType]:
     """The modules of a machine: those of its class and bases, and what lies beside them in the same folder.
 
-    Of qcore itself, only the module of the class.
+    Of qcore itself, only the module of the class. Nothing, if there is no machine because `make` raises.
     """
-    kinds = make.__mro__ if isinstance(make, type) else (make,)
-    names = {getattr(kind, "__module__", "") for kind in kinds}
+    try:
+        kinds = type(make()).__mro__
+    except Exception:  # noqa: BLE001  # user code may raise anything; the nodes and copies report it
+        return []
+    names = {getattr(kind, "__module__", "") for kind in (*kinds, make)}
     modules = [sys.modules[name] for name in sorted(names) if name in sys.modules]
     found = [module for module in modules if _is_own(module)]
     folders = {

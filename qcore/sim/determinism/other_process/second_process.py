@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final, Literal, cast
 
 from qcore.sim.determinism.copies import Plan, Trail
 from qcore.sim.determinism.other_process.machine_reference import MachineReference
@@ -28,10 +28,13 @@ from qcore.sim.determinism.run_history import History
 _PATIENCE_S: Final = 120.0
 #: The hash seeds: of the second process, and of another one that helps to find the cause of a difference.
 HASH_SEEDS: Final = (1, 2)
+_TOO_SLOW: Final = f"it did not answer within {_PATIENCE_S:.0f} s"
+#: Before each message on the pipes, its length.
+_LENGTH_BYTES: Final = 8
 #: A process that sees this variable is a second process.
 WORKER_VARIABLE: Final = "QCORE_SECOND_PROCESS"
 #: At most this many processes wait for later runs.
-_KEPT: Final = 2
+_KEPT: Final = 5
 
 #: The variables that the second process keeps; others may not matter to a machine.
 _KEPT_VARIABLES: Final = (
@@ -48,8 +51,16 @@ _KEPT_VARIABLES: Final = (
 )
 
 
+#: What a second process may have in common with this one.
+LikeHere = Literal["variables", "time zone", "directory", "everything"]
+
+
 class Unavailable(Exception):
     """There is no second process, or it failed. The text says why."""
+
+
+class NotImportable(Unavailable):
+    """The second process cannot import the machine."""
 
 
 def other_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -69,19 +80,29 @@ class SecondProcess:
     Args:
         reference: where the machine is defined.
         hash_seed: its `PYTHONHASHSEED`.
-        same_environment: whether it has the environment and working directory of this process.
+        like_here: what it has in common with this process.
     """
 
     def __init__(
-        self, reference: MachineReference, hash_seed: int, *, same_environment: bool = False
+        self,
+        reference: MachineReference,
+        hash_seed: int = HASH_SEEDS[0],
+        like_here: LikeHere | None = None,
     ) -> None:
-        environ = dict(os.environ) if same_environment else other_environment(os.environ)
+        environ = other_environment(os.environ)
+        if like_here == "variables":
+            environ = {**os.environ, "TZ": environ["TZ"]}
+        elif like_here == "time zone":
+            environ.pop("TZ")
+            environ.update((name, os.environ[name]) for name in ("TZ",) if name in os.environ)
+        elif like_here == "everything":
+            environ = dict(os.environ)
         environ.update(PYTHONHASHSEED=str(hash_seed), PYTHONDONTWRITEBYTECODE="1")
         environ[WORKER_VARIABLE] = "1"
         root = str(Path(__file__).resolve().parents[4])
         environ["PYTHONPATH"] = root
+        self.kind = hash_seed, like_here
         self.reference = reference
-        self.same_environment = same_environment
         self._history: History | None = None
         self._loaded = False
         try:
@@ -90,12 +111,17 @@ class SecondProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                bufsize=0,
                 env=environ,
-                cwd=None if same_environment else tempfile.gettempdir(),
+                cwd=None if like_here in ("directory", "everything") else tempfile.gettempdir(),
                 start_new_session=True,  # ^C in a terminal is for this process
             )
         except OSError as error:
             raise Unavailable(f"it could not be started: {error}") from None
+        pipes = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        self._input, self._output = (pipe.fileno() for pipe in pipes)
+        os.set_blocking(self._input, False)
+        self._received = bytearray()
         here = str(Path.cwd())
         self._send([str(Path(here, entry)) if entry else here for entry in sys.path])
         self._send(reference)
@@ -108,6 +134,15 @@ class SecondProcess:
         """
         self.begin(history, [plan])
         return self.next_trail()
+
+    def use(self, reference: MachineReference) -> None:
+        """Use another machine of the same module.
+
+        Raises:
+            Unavailable: the process has ended.
+        """
+        self.reference = reference
+        self._send(reference.name)
 
     def begin(self, history: History, plans: Sequence[Plan]) -> None:
         """Let the process begin with these plans. Call `next_trail` for each.
@@ -138,7 +173,7 @@ class SecondProcess:
         if not self._loaded:
             problem = self._receive()
             if problem:
-                raise Unavailable(str(problem))
+                raise NotImportable(str(problem))
             self._loaded = True
 
     def close(self) -> None:
@@ -151,23 +186,40 @@ class SecondProcess:
                     pipe.close()
 
     def _send(self, what: object) -> None:
-        pipe = self._process.stdin
-        assert pipe is not None
-        try:
-            pickle.dump(what, pipe, protocol=pickle.HIGHEST_PROTOCOL)
-            pipe.flush()
-        except OSError:
-            raise Unavailable(self._ended()) from None
+        """Send, and meanwhile take what comes: the process may be sending, too."""
+        data = pickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL)
+        rest = memoryview(len(data).to_bytes(_LENGTH_BYTES) + data)
+        while rest:
+            ready, writable, _ = select.select([self._output], [self._input], [], _PATIENCE_S)
+            if not (ready or writable):
+                raise Unavailable(_TOO_SLOW)
+            if ready:
+                self._take()
+            if writable:
+                try:
+                    rest = rest[os.write(self._input, rest) :]
+                except BlockingIOError:
+                    pass  # less room than one byte after all
+                except OSError:
+                    raise Unavailable(self._ended()) from None
 
     def _receive(self) -> object:
-        pipe = cast(IO[bytes], self._process.stdout)
-        ready, _, _ = select.select([pipe], [], [], _PATIENCE_S)
-        if not ready:
-            raise Unavailable(f"it did not answer within {_PATIENCE_S:.0f} s")
-        try:
-            return pickle.load(pipe)
-        except (EOFError, pickle.UnpicklingError):
-            raise Unavailable(self._ended()) from None
+        while True:
+            end = _LENGTH_BYTES + int.from_bytes(self._received[:_LENGTH_BYTES])
+            if len(self._received) >= max(end, _LENGTH_BYTES):
+                data = bytes(self._received[_LENGTH_BYTES:end])
+                del self._received[:end]
+                return pickle.loads(data)
+            if not select.select([self._output], [], [], _PATIENCE_S)[0]:
+                raise Unavailable(_TOO_SLOW)
+            self._take()
+
+    def _take(self) -> None:
+        """Take what the process has sent."""
+        data = os.read(self._output, 1 << 20)
+        if not data:
+            raise Unavailable(self._ended())
+        self._received += data
 
     def _ended(self) -> str:
         return f"it ended with the status {self._process.wait()}"
@@ -180,8 +232,13 @@ class ProcessPool:
         self._idle: list[SecondProcess] = []
         self._owner = os.getpid()
 
-    def take(self, reference: MachineReference) -> SecondProcess:
-        """A process for a machine: one that waits, or a new one.
+    def take(
+        self,
+        reference: MachineReference,
+        hash_seed: int = HASH_SEEDS[0],
+        like_here: LikeHere | None = None,
+    ) -> SecondProcess:
+        """A process for a machine: one that waits, or a new one. See `SecondProcess`.
 
         Raises:
             Unavailable: there can be none.
@@ -192,10 +249,16 @@ class ProcessPool:
             raise Unavailable("this is a second process itself")
         self._forget_others()
         for process in self._idle:
-            if process.reference == reference:
+            same = process.kind == (hash_seed, like_here)
+            if same and process.reference.same_module(reference):
                 self._idle.remove(process)
+                try:
+                    process.use(reference)
+                except Unavailable:  # it has ended meanwhile
+                    process.close()
+                    break
                 return process
-        return SecondProcess(reference, HASH_SEEDS[0])
+        return SecondProcess(reference, hash_seed, like_here)
 
     def give_back(self, process: SecondProcess) -> None:
         """Keep a process for later runs."""
@@ -228,13 +291,14 @@ class SecondCopies:
 
     Attributes:
         reason: why there is no second process; empty if there is one.
+        remark: what the verdict should say of the second process; usually empty.
     """
 
     def __init__(self, reference: MachineReference) -> None:
-        self.reason = ""
+        self.reason = self.remark = ""
         self._reference = reference
         self._process: SecondProcess | None = None
-        self._others: dict[tuple[int, bool], SecondProcess] = {}
+        self._others: dict[tuple[int, LikeHere | None], SecondProcess] = {}
         try:
             self._process = POOL.take(reference)
         except Unavailable as error:
@@ -247,11 +311,13 @@ class SecondCopies:
 
     def begin(self, history: History, plans: Sequence[Plan]) -> None:
         """Let the second process begin with these plans. Call `next_trail` for each."""
-        if self._process is not None:
-            try:
+        try:
+            if self._process is not None:
                 self._process.begin(history, plans)
-            except Unavailable as error:
-                self._leave_out(error)
+        except NotImportable as error:
+            self._begin_like_here(history, plans, error)
+        except Unavailable as error:
+            self._leave_out(error)
 
     def next_trail(self) -> Trail | None:
         """What a copy gave for the next plan; None without a second process."""
@@ -268,20 +334,28 @@ class SecondCopies:
         self.begin(history, [plan])
         return self.next_trail() or Trail()
 
-    def other_seed(self, history: History, plan: Plan) -> Trail:
-        """The same under another `PYTHONHASHSEED`."""
-        return self._run_other(history, plan, (HASH_SEEDS[1], False))
-
-    def same_environment(self, history: History, plan: Plan) -> Trail:
-        """The same in the environment of this process."""
-        return self._run_other(history, plan, (HASH_SEEDS[0], True))
+    def run_other(
+        self, history: History, plan: Plan, hash_seed: int, like_here: LikeHere | None = None
+    ) -> Trail:
+        """What a copy gave in another second process; nothing if there can be none."""
+        kind = hash_seed, like_here
+        try:
+            if kind not in self._others:
+                self._others[kind] = POOL.take(self._reference, hash_seed, like_here)
+            return self._others[kind].run(history, plan)
+        except Unavailable:
+            failed = self._others.pop(kind, None)
+            if failed is not None:
+                failed.close()
+            return Trail()
 
     def give_back(self) -> None:
-        """Keep the process for later runs of the machine."""
-        if self._process is not None:
-            POOL.give_back(self._process)
-            self._process = None
-        self.close()
+        """Keep the processes for later runs of the machine, first of all the usual one."""
+        for process in (*self._others.values(), self._process):
+            if process is not None:
+                POOL.give_back(process)
+        self._process = None
+        self._others.clear()
 
     def close(self) -> None:
         """End the processes."""
@@ -291,14 +365,19 @@ class SecondCopies:
         self._process = None
         self._others.clear()
 
-    def _run_other(self, history: History, plan: Plan, kind: tuple[int, bool]) -> Trail:
+    def _begin_like_here(
+        self, history: History, plans: Sequence[Plan], error: NotImportable
+    ) -> None:
+        """The file may need the environment of this process. That alone makes no machine wrong."""
+        self._leave_out(error)
         try:
-            if kind not in self._others:
-                seed, same = kind
-                self._others[kind] = SecondProcess(self._reference, seed, same_environment=same)
-            return self._others[kind].run(history, plan)
-        except Unavailable:
-            return Trail()
+            self._process = POOL.take(self._reference, like_here="everything")
+            self._process.begin(history, plans)
+        except Unavailable as again:
+            self._leave_out(again)
+        else:
+            self.reason = ""
+            self.remark = f"in the environment of this process, because with another one {error}"
 
     def _leave_out(self, error: Unavailable) -> None:
         self.reason = str(error)

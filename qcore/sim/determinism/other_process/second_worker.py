@@ -15,8 +15,9 @@ import os
 import pickle
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import BinaryIO, Final, TypeAlias, cast
 
 from qcore.machines.interface import StateMachine
@@ -26,7 +27,6 @@ from qcore.sim.determinism.copies import Plan, Trail, run_plan
 from qcore.sim.determinism.other_process.machine_reference import (
     MachineReference,
     load,
-    own_modules,
     resolve,
 )
 from qcore.sim.determinism.run_history import History
@@ -36,6 +36,8 @@ _AT_IMPORT: Final = {"clock": 3, "entropy": 3, "process": 3}
 _INSTALLED: Final = tuple(
     path for name in ("stdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))
 )
+#: Before each message on the pipes, its length; as in `second_process.py`, which this process has no need to load.
+LENGTH_BYTES: Final = 8
 _QCORE: Final = str(Path(__file__).resolve().parents[3])
 
 #: What the process sends for a plan: the trail, or why there is none.
@@ -45,24 +47,30 @@ Answer: TypeAlias = "Trail | str"
 def main() -> None:
     """Serve plans from standard input until it ends."""
     requests, answers = _take_pipes()
-    sys.path[:] = cast(list[str], pickle.load(requests))
-    reference = cast(MachineReference, pickle.load(requests))
+    sys.path[:] = cast(list[str], _receive(requests))
+    reference = cast(MachineReference, _receive(requests))
     with Shadows() as shadows:
-        make = _load_machine(reference, shadows)
-        _send(answers, make if isinstance(make, str) else "")
-        if isinstance(make, str):
+        module = _load_module(reference, shadows)
+        _send(answers, module if isinstance(module, str) else "")
+        if isinstance(module, str):
             return
+        make: object = resolve(module, reference.name)
         history = History()
         while True:
             try:
-                request: object = pickle.load(requests)
+                request = _receive(requests)
             except EOFError:
                 return
-            if isinstance(request, History):
+            if isinstance(request, str):
+                make = resolve(module, request)
+            elif isinstance(request, History):
                 history = request
             else:
-                assert isinstance(request, Plan)
-                _serve(answers, make, history, request, shadows)
+                assert isinstance(request, Plan), "nothing else is sent"
+                if callable(make):
+                    _serve(answers, make, history, request, shadows)
+                else:
+                    _send(answers, "its class or function is not in its module")
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -75,23 +83,18 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, answers
 
 
-def _load_machine(reference: MachineReference, shadows: Shadows) -> type[StateMachine] | str:
-    """The class or function of the machine; if that fails, the reason."""
+def _load_module(reference: MachineReference, shadows: Shadows) -> ModuleType | str:
+    """The module of the machine; if that fails, the reason."""
     before = set(sys.modules)
     _reverse_sets_in(reference.module.partition(".")[0], shadows)
     try:
         with shadows.begin(_AT_IMPORT):
             module = load(reference)
-            make = resolve(module, reference.name)
     except BaseException as error:  # noqa: BLE001  # the boundary to the user's code; also SystemExit
         return f"importing it raised {type(error).__name__}: {error}"
-    if not callable(make):
-        return f"there is no {reference.name} in it"
-    loaded = [sys.modules[name] for name in sys.modules if name not in before]
-    shadows.adopt(
-        {each.__name__: each for each in (*own_modules(make), *loaded) if _is_user(each)}.values()
-    )
-    return cast(type[StateMachine], make)
+    loaded = [each for name, each in list(sys.modules.items()) if name not in before]
+    shadows.adopt({each.__name__: each for each in (module, *loaded) if _is_user(each)}.values())
+    return module
 
 
 def _is_user(module: object) -> bool:
@@ -100,7 +103,11 @@ def _is_user(module: object) -> bool:
 
 
 def _serve(
-    answers: BinaryIO, make: type[StateMachine], history: History, plan: Plan, shadows: Shadows
+    answers: BinaryIO,
+    make: Callable[[], StateMachine],
+    history: History,
+    plan: Plan,
+    shadows: Shadows,
 ) -> None:
     """Execute a plan in a child."""
     child = os.fork()
@@ -116,8 +123,21 @@ def _serve(
         _send(answers, f"it ended with the status {status} while it applied the commands")
 
 
+def _receive(requests: BinaryIO) -> object:
+    """The next message.
+
+    Raises:
+        EOFError: the other process has ended.
+    """
+    length = requests.read(LENGTH_BYTES)
+    if not length:
+        raise EOFError
+    return pickle.loads(requests.read(int.from_bytes(length)))
+
+
 def _send(answers: BinaryIO, answer: Answer) -> None:
-    pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+    data = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
+    answers.write(len(data).to_bytes(LENGTH_BYTES) + data)
     answers.flush()
 
 
@@ -128,7 +148,7 @@ def _reverse_sets_in(package: str, shadows: Shadows) -> None:
         package: the first part of the name of the machine's module.
         shadows: decide when the order is reversed.
     """
-    builtins.__dict__[ORDERED] = ordered_by(lambda: shadows.reverses_sets)
+    builtins.__dict__[ORDERED] = ordered_by(shadows)
     loaders = importlib.machinery.SourceFileLoader
     get_code = loaders.get_code
 
