@@ -17,7 +17,7 @@ from qcore.sim.linearizability import LinearizabilityVerdict, check_history
 from qcore.sim.scenario.catalogue import is_shipped
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.verdict.determinism import checked_determinism
+from qcore.sim.verdict.determinism import checked_determinism, forbid_runs_in_second_process
 from qcore.sim.verdict.expectations import judge
 from qcore.sim.verdict.log_queries import lost_writes
 from qcore.sim.verdict.result import RunResult
@@ -55,6 +55,7 @@ def run_scenario(
             `requests` is given, the scenario also names a machine or needs registers, `machine` makes no state
             machine, or `requests` raises an error or returns something else.
     """
+    forbid_runs_in_second_process()
     given: object = seed
     if not isinstance(given, int) or isinstance(given, bool):
         raise ConfigError(f"a seed is an integer, not {given!r:.100}")

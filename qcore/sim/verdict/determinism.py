@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from qcore.errors import ConfigError
 from qcore.sim.determinism.determinism_check import CHECK, DeterminismCheck, DeterminismReport
+from qcore.sim.determinism.other_process.second_process import WORKER_VARIABLE
 from qcore.sim.verdict.result import Expectation, Json
 from qcore.sim.world.world import World
+
+
+def forbid_runs_in_second_process() -> None:
+    """A script that runs a simulation while it is imported would run it again in the second process.
+
+    Raises:
+        ConfigError: this is a second process.
+    """
+    if WORKER_VARIABLE in os.environ:
+        raise ConfigError(
+            "the file runs a simulation while it is imported; put what it runs under "
+            '`if __name__ == "__main__":`, then copies of its machine can run in a second process'
+        )
 
 
 @contextmanager

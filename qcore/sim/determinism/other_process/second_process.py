@@ -176,10 +176,14 @@ class SecondProcess:
                 raise NotImportable(str(problem))
             self._loaded = True
 
-    def close(self) -> None:
-        """End the process."""
+    def kill(self) -> None:
+        """End the process, whatever it does."""
         self._process.kill()
         self._process.wait()
+
+    def close(self) -> None:
+        """End the process, and release its pipes."""
+        self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):  # unsent data of a process that has ended
@@ -226,10 +230,14 @@ class SecondProcess:
 
 
 class ProcessPool:
-    """The second processes that wait for later runs. A process that was forked has an empty pool."""
+    """The second processes that wait for later runs. A process that was forked has an empty pool.
+
+    Attributes:
+        idle: these processes.
+    """
 
     def __init__(self) -> None:
-        self._idle: list[SecondProcess] = []
+        self.idle: list[SecondProcess] = []
         self._owner = os.getpid()
 
     def take(
@@ -248,10 +256,10 @@ class ProcessPool:
         if os.environ.get(WORKER_VARIABLE):
             raise Unavailable("this is a second process itself")
         self._forget_others()
-        for process in self._idle:
+        for process in self.idle:
             same = process.kind == (hash_seed, like_here)
             if same and process.reference.same_module(reference):
-                self._idle.remove(process)
+                self.idle.remove(process)
                 try:
                     process.use(reference)
                 except Unavailable:  # it has ended meanwhile
@@ -263,20 +271,20 @@ class ProcessPool:
     def give_back(self, process: SecondProcess) -> None:
         """Keep a process for later runs."""
         self._forget_others()
-        self._idle.append(process)
-        while len(self._idle) > _KEPT:
-            self._idle.pop(0).close()
+        self.idle.append(process)
+        while len(self.idle) > _KEPT:
+            self.idle.pop(0).close()
 
     def close(self) -> None:
         """End all processes."""
         self._forget_others()
-        while self._idle:
-            self._idle.pop().close()
+        while self.idle:
+            self.idle.pop().close()
 
     def _forget_others(self) -> None:
         """After a fork, the processes belong to the parent."""
         if self._owner != os.getpid():
-            self._idle, self._owner = [], os.getpid()
+            self.idle, self._owner = [], os.getpid()
 
 
 POOL: Final = ProcessPool()
