@@ -17,7 +17,7 @@ from qcore.sim.linearizability import LinearizabilityVerdict, check_history
 from qcore.sim.scenario.catalogue import is_shipped
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.verdict.determinism import checked_determinism, forbid_runs_in_second_process
+from qcore.sim.verdict.determinism import forbid_runs_in_second_process, observed_machines
 from qcore.sim.verdict.expectations import judge
 from qcore.sim.verdict.log_queries import lost_writes
 from qcore.sim.verdict.result import RunResult
@@ -81,7 +81,7 @@ def _run(
     scenario: Scenario, seed: int, trace: TraceWriter, custom_machine: CustomMachine | None
 ) -> RunResult:
     world = World(scenario, seed, trace, custom_machine)
-    with checked_determinism(world):
+    with observed_machines(world):
         world.run()
     lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
     if lost:

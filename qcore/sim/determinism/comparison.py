@@ -184,7 +184,7 @@ class Comparison:
         if found is None:
             return
         index = history.commands[found.position].index
-        if recorder.forked_at is None or index < recorder.forked_at:
+        if recorder.fork is None or index < recorder.fork.index:
             yield Difference((0, found.position, 1), lambda: explanations.of_run(found))
 
     def _of_one_copy(self, first: Trail) -> Iterator[Difference]:

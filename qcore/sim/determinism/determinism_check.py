@@ -58,13 +58,17 @@ class DeterminismCheck:
         make: makes the machine.
         reference: `file.py:Class` or `module:Class`, if the scenario names the machine.
         rng: draws where snapshots are taken.
-
-    Attributes:
         recorder: observes the machines of the nodes.
     """
 
-    def __init__(self, make: Callable[[], StateMachine], reference: str, rng: Random) -> None:
-        self.recorder = MachineRecorder()
+    def __init__(
+        self,
+        make: Callable[[], StateMachine],
+        reference: str,
+        rng: Random,
+        recorder: MachineRecorder,
+    ) -> None:
+        self.recorder = recorder
         self._make = make
         self._rng = rng
         self._second = SecondCopies(reference_of(make, reference))

@@ -61,6 +61,24 @@ class NodeDifference:
     other: str
 
 
+@dataclass(slots=True, frozen=True)
+class Fork:
+    """Two nodes applied different commands at the same index: a fault of the cluster, not of the machine."""
+
+    index: int
+    first_node: int
+    first: str
+    node: int
+    other: str
+
+    def text(self) -> str:
+        """The facts in one sentence."""
+        return (
+            f"at index {self.index} node {self.first_node} applied the command {ascii(self.first)[:120]}, and node "
+            f"{self.node} applied {ascii(self.other)[:120]}"
+        )
+
+
 class NodeRestore(NamedTuple):
     """A node's machine was restored from a snapshot; the next command that it applied had the index `before`."""
 
@@ -71,19 +89,22 @@ class NodeRestore(NamedTuple):
 class MachineRecorder:
     """Records what the machines of all nodes do (a `MachineObserver`), and compares the nodes with each other.
 
+    Args:
+        records_queries: whether queries are recorded, too.
+
     Attributes:
         difference: the difference between two nodes at the lowest index; None if they agree.
         restores: how often a machine was restored from a snapshot.
         node_restores: where, as far as a command followed.
-        forked_at: the lowest index at which nodes applied different commands, a fault of the cluster and not of the
-            machine; None if there is none.
+        fork: where nodes applied different commands first; None if they did not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, records_queries: bool = True) -> None:
+        self._records_queries = records_queries
         self.difference: NodeDifference | None = None
         self.restores = 0
         self.node_restores: list[NodeRestore] = []
-        self.forked_at: int | None = None
+        self.fork: Fork | None = None
         self._commands: dict[int, AppliedCommand] = {}
         self._results: dict[int, tuple[str, int]] = {}
         self._answers: dict[int, dict[str, tuple[str, int]]] = {}
@@ -107,7 +128,9 @@ class MachineRecorder:
             )
             self._results[index] = text, node
         elif known.command != command:
-            self.forked_at = min(index, self.forked_at or index)
+            if self.fork is None or index < self.fork.index:
+                first_node = self._results[index][1]
+                self.fork = Fork(index, first_node, known.command, node, command)
         else:
             first, first_node = self._results[index]
             if first != text:
@@ -116,7 +139,7 @@ class MachineRecorder:
     def queried(self, node: int, machine: StateMachine, query: str, result: str) -> None:
         """See `MachineObserver`."""
         owner, index = self._at.get(node, (None, 0))
-        if owner is not machine or not index:
+        if owner is not machine or not index or not self._records_queries:
             return  # which state answered is known only after the next command
         text = as_text(result)
         first, first_node = self._answers.setdefault(index, {}).setdefault(query, (text, node))
@@ -142,7 +165,7 @@ class MachineRecorder:
         return found
 
     def _differ(self, difference: NodeDifference) -> None:
-        if self.forked_at is not None and difference.index >= self.forked_at:
+        if self.fork is not None and difference.index >= self.fork.index:
             return
         if self.difference is None or difference.index < self.difference.index:
             self.difference = difference

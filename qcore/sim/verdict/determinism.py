@@ -1,4 +1,4 @@
-"""The part of a verdict that says whether the user-defined state machine of a run is deterministic."""
+"""Watches the state machines of a run, and judges whether a user-defined one is deterministic."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from qcore.errors import ConfigError
+from qcore.machines.interface import StateMachine
+from qcore.replica.sessions.session_table import SessionTable
+from qcore.replica.snapshot_builder import restore_all, restore_snapshot
+from qcore.sim.determinism.copies import Copy
 from qcore.sim.determinism.determinism_check import CHECK, DeterminismCheck, DeterminismReport
+from qcore.sim.determinism.differing_nodes import DifferingNodes
 from qcore.sim.determinism.other_process.second_process import WORKER_VARIABLE
+from qcore.sim.determinism.run_history import MachineRecorder
 from qcore.sim.verdict.result import Expectation, Json
+from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.world import World
 
 
@@ -27,15 +34,28 @@ def forbid_runs_in_second_process() -> None:
 
 
 @contextmanager
-def checked_determinism(world: World) -> Iterator[None]:
-    """Observe the machines of a run within the block, and check them at its end. Nothing for built-in machines."""
-    machine = world.user_machine
-    if machine is None or not world.scenario.cluster.check_determinism:
+def observed_machines(world: World) -> Iterator[None]:
+    """Observe the machines of a run within the block.
+
+    A difference between nodes is explained when it appears, and a user-defined machine is checked at the end.
+    """
+    machine, make = world.user_machine, world.machine_factory()
+    checked = machine is not None and world.scenario.cluster.check_determinism
+    recorder = MachineRecorder(records_queries=checked)
+    world.services.machine_observers.append(recorder)
+    differing = DifferingNodes(make, recorder, _Nodes(world))
+    world.services.invariants.state_hash.explain = lambda differ: differing.explain(
+        differ.index,
+        differ.last_equal,
+        (differ.node, differ.digest),
+        (differ.other, differ.other_digest),
+        differ.restores,
+    )
+    if machine is None or not checked:
         yield
         return
     rng = world.streams.get("determinism/restores")
-    check = DeterminismCheck(machine.make, machine.reference, rng)
-    world.services.machine_observers.append(check.recorder)
+    check = DeterminismCheck(make, machine.reference, rng, recorder)
     try:
         yield
         report = world.determinism = check.finish()
@@ -43,6 +63,34 @@ def checked_determinism(world: World) -> Iterator[None]:
         check.close()
     if report.note:
         world.services.report(CHECK, 0, report.note)
+
+
+class _Nodes:
+    """See `LiveStates`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def snapshot(self, node: int) -> str | None:
+        replica = self._world.nodes[node].replica
+        # A machine that is giving a snapshot need not be able to begin another one.
+        if replica is None or replica.busy:
+            return None
+        machine = replica.machine
+        assert isinstance(machine, HashedMachine), "simulated nodes run nothing else"
+        inner = machine.inner  # the wrapper would report the snapshot
+        return Copy(lambda: inner).snapshot()
+
+    def restored(self, node: int) -> tuple[int, StateMachine] | None:
+        snapshot = self._world.nodes[node].disk.durable.snapshot
+        if snapshot is None:
+            return None
+        try:
+            machine = self._world.machine_factory()()
+            restore_all(restore_snapshot(snapshot.data, machine, SessionTable()))
+        except Exception:  # noqa: BLE001  # user code may raise anything, and the report goes on without it
+            return None
+        return snapshot.meta.last_included_index, machine
 
 
 def judge_determinism(world: World) -> Iterator[Expectation]:

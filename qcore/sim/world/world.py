@@ -167,6 +167,12 @@ class World:
         self._start_clients()
         self.engine.run(scenario.until_us)
 
+    def machine_factory(self) -> Callable[[], StateMachine]:
+        """What makes the state machines of the nodes."""
+        if self.user_machine is not None:
+            return self.user_machine.make
+        return machine_factory(self.scenario.cluster.machine)
+
     @property
     def register_history(self) -> list[ClientOperation]:
         """The operations on registers: without raw requests, and without operations on counters."""
@@ -190,7 +196,7 @@ class World:
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            self._machine_factory(),
+            self.machine_factory(),
         )
         if spec is not None:
             fault = self.ledger.declare(f"clocks[{node}]")
@@ -215,15 +221,10 @@ class World:
         entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
         rules = self.scenario.cluster.rules
         if rules > FIRST_VERSION.rules:
-            support = version_support(self._machine_factory()())
+            support = version_support(self.machine_factory()())
             version = ClusterVersion(rules, support.machine, support.machine_max)
             entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
-
-    def _machine_factory(self) -> Callable[[], StateMachine]:
-        if self.user_machine is not None:
-            return self.user_machine.make
-        return machine_factory(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> SimClient:
         client = SimClient(

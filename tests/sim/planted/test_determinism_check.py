@@ -18,8 +18,8 @@ from qcore.machines.interface import StateMachine
 from qcore.sim import RunResult, run_scenario
 from qcore.sim.determinism.other_process.second_process import POOL
 from tests.checkout import CHECKOUT
-from tests.sim.planted.honest_machines import HonestMachine, LargeInChunks
-from tests.sim.planted.nondeterministic_machines import ClockInResult, ModuleCounter
+from tests.sim.planted.honest_machines import LargeInChunks
+from tests.sim.planted.nondeterministic_machines import ClockInResult, HonestMachine, ModuleCounter
 from tests.sim.support.scenario_texts import failures, scenario, seen
 
 
