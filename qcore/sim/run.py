@@ -16,6 +16,7 @@ from qcore.machines.loader import checked_factory
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.simulation import World
+from qcore.sim.verdict.determinism import forbid_runs_in_second_process
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.workload.custom_machine import CustomMachine, checked_requests
 from qcore.sim.workload.operations import RequestSource
@@ -49,6 +50,7 @@ def run_scenario(
             `requests` is given, the scenario also names a machine or needs registers, `machine` makes no state
             machine, or `requests` raises an error or returns something else.
     """
+    forbid_runs_in_second_process()
     given: object = seed
     if not isinstance(given, int) or isinstance(given, bool):
         raise ConfigError(f"a seed is an integer, not {given!r:.100}")
@@ -68,6 +70,7 @@ def run_scenario(
             world.run()
             return world.result()
         finally:
+            world.close()
             if collecting:
                 gc.enable()
 

@@ -30,6 +30,7 @@ from qcore.sim.scenario.network_rules import scope_of
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.validation_scope import validating
 from qcore.sim.scenario.values import microseconds
+from qcore.sim.verdict.determinism import ObservedMachines
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.workload.custom_machine import CustomMachine
 from qcore.sim.world.engine import NEVER_US
@@ -87,6 +88,21 @@ class World(SimulatedCluster):
     ) -> None:
         super().__init__(scenario, seed, TraceWriter() if trace is None else trace, custom_machine)
         self._done: list[Item] = []
+        self._observed: ObservedMachines | None = None
+
+    def begin(self) -> None:
+        """Start the nodes, the clients and the timeline, unless that has happened."""
+        if self._observed is None:
+            self._observed = ObservedMachines(self)
+        super().begin()
+
+    def close(self) -> None:
+        """Give up what the run holds outside of it: the second process of the check of determinism.
+
+        `result` does the same. Call it for a run that does not get that far.
+        """
+        if self._observed is not None:
+            self._observed.close()
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -240,6 +256,8 @@ class World(SimulatedCluster):
 
     @cached_property
     def _verdict(self) -> RunResult:
+        assert self._observed is not None, "a run that is over has begun"
+        self._observed.finish()
         return judge_run(self)
 
     def result(self) -> RunResult:

@@ -12,6 +12,7 @@ from qcore.sim.faults.timeline_operations import TimelineOperation
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.values import Count, microseconds
+from qcore.sim.verdict.determinism import judge_determinism
 from qcore.sim.verdict.end_of_run import (
     judge_liveness,
     member_states,
@@ -45,6 +46,7 @@ def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) ->
     seen = "; ".join(f"{fault.name} never acted" for fault in idle) or "all did"
     found.append(Expectation("every_fault_acted", not idle, "each at least once", seen))
     found += _custom_machine_answers(world.history)
+    found += judge_determinism(world)
     if world.services.watches is not None:
         found += judge_watches(world.services.watches, world.scenario.expect)
     return found

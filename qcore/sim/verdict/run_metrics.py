@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from qcore.errors import TooStale
 from qcore.percentiles import percentile
 from qcore.sim.linearizability import LinearizabilityVerdict
+from qcore.sim.verdict.determinism import determinism_metrics
 from qcore.sim.verdict.result import Json
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.workload import SessionWorkload
@@ -48,6 +49,7 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
         "sessions": _sessions(world),
         **_watches(world),
+        **determinism_metrics(world),
         "reads_by_kind": _reads_by_kind(world),
         "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),
         "repeated_requests": sum(op.attempt - 1 for op in world.history if op.may_have_applied),

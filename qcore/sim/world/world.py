@@ -10,6 +10,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
+from qcore.sim.determinism.determinism_check import DeterminismReport
 from qcore.sim.faults.action_table import make_actions
 from qcore.sim.faults.admin_client import address_of
 from qcore.sim.faults.ledger import FaultLedger
@@ -77,10 +78,12 @@ class World:
                 f"two machines: the scenario names cluster.machine {scenario.cluster.machine}, and the caller gives "
                 "another one; leave one of them out"
             )
-        self._user_machine = (
+        #: What the check of a user-defined machine found, once it is done.
+        self.determinism: DeterminismReport | None = None
+        self.user_machine = (
             custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
-        if self._user_machine is not None:
+        if self.user_machine is not None:
             scenario.reject_registers()
         self.seed = seed
         self._has_begun = False
@@ -111,7 +114,7 @@ class World:
         self.services.monitor.set_logs(self.logs)
         self.codec: OperationCodec = (
             CustomMachineCodec()
-            if self._user_machine is not None
+            if self.user_machine is not None
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload
@@ -166,6 +169,12 @@ class World:
         self.begin()
         self.engine.run(self.scenario.until_us)
 
+    def machine_factory(self) -> Callable[[], StateMachine]:
+        """What makes the state machines of the nodes."""
+        if self.user_machine is not None:
+            return self.user_machine.make
+        return machine_factory(self.scenario.cluster.machine)
+
     @property
     def register_history(self) -> list[ClientOperation]:
         """The operations on registers: without raw requests, and without operations on counters."""
@@ -194,7 +203,7 @@ class World:
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            self._machine_factory(),
+            self.machine_factory(),
         )
         if spec is not None:
             fault = self.ledger.declare(f"clocks[{node}]", "clock")
@@ -219,15 +228,10 @@ class World:
         entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
         rules = self.scenario.cluster.rules
         if rules > FIRST_VERSION.rules:
-            support = version_support(self._machine_factory()())
+            support = version_support(self.machine_factory()())
             version = ClusterVersion(rules, support.machine, support.machine_max)
             entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
-
-    def _machine_factory(self) -> Callable[[], StateMachine]:
-        if self._user_machine is not None:
-            return self._user_machine.make
-        return machine_factory(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> SimClient:
         client = SimClient(
@@ -337,7 +341,7 @@ class World:
                 spec,
                 self.streams.get(f"client/{client.number}"),
                 self.scenario.workload_ends_us,
-                self._user_machine.requests if self._user_machine is not None else None,
+                self.user_machine.requests if self.user_machine is not None else None,
             )
             self.workloads.append(load)
             load.start(start_us)

@@ -108,6 +108,11 @@ class HashedMachine:
         for observer in self._observers:
             observer.restored(self._node, self._inner)
 
+    @property
+    def inner(self) -> StateMachine:
+        """The state machine."""
+        return self._inner
+
     def state_hash(self) -> str:
         """The state hash.
 
