@@ -17,7 +17,7 @@ from qcore.sim.linearizability import LinearizabilityVerdict, check_history
 from qcore.sim.scenario.catalogue import is_shipped
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.verdict.expectations import judge
+from qcore.sim.verdict.expectations.judge_run import judge
 from qcore.sim.verdict.log_queries import lost_writes
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.verdict.run_metrics import measure
