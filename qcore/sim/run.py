@@ -13,11 +13,12 @@ from qcore.errors import ConfigError
 from qcore.files import open_nonblocking
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import checked_factory
-from qcore.sim.linearizability import LinearizabilityVerdict, check_history
+from qcore.sim.oracles.user_oracles import Oracles
 from qcore.sim.scenario.catalogue import is_shipped
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.verdict.expectations.judge_run import judge
+from qcore.sim.verdict.history_verdict import judge_by_oracles
 from qcore.sim.verdict.log_queries import lost_writes
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.verdict.run_metrics import measure
@@ -35,6 +36,7 @@ def run_scenario(
     trace: TraceWriter | Path | str | IO[str] | None = None,
     machine: Callable[[], StateMachine] | None = None,
     requests: RequestSource | None = None,
+    oracles: Oracles | None = None,
 ) -> RunResult:
     """Simulate a scenario and judge the run.
 
@@ -46,13 +48,14 @@ def run_scenario(
         machine: makes a new custom state machine, for each node and each of its lives; for a scenario that names
             none.
         requests: with `machine`, draws the next request of a client: `("write", command)` or `("read", query)`. It
-            must use no randomness except the generator that it is given. The results are not checked for
-            linearizability, because the checker knows only registers; every other check applies.
+            must use no randomness except the generator that it is given.
+        oracles: judges of the run: an invariant, properties, a check of the history, a sequential model of the
+            machine. Without a model, the answers of a custom machine are not judged; every other check applies.
 
     Raises:
         ConfigError: the scenario or the trace file is unusable, the seed is not an integer, only one of `machine` and
             `requests` is given, the scenario also names a machine or needs registers, `machine` makes no state
-            machine, or `requests` raises an error or returns something else.
+            machine, `requests` raises an error or returns something else, or an oracle is unusable.
     """
     given: object = seed
     if not isinstance(given, int) or isinstance(given, bool):
@@ -69,23 +72,28 @@ def run_scenario(
         collecting = gc.isenabled()
         gc.disable()
         try:
-            return _run(scenario, seed, writer, custom_machine)
+            return _run(scenario, seed, writer, custom_machine, oracles)
         finally:
             if collecting:
                 gc.enable()
 
 
 def _run(
-    scenario: Scenario, seed: int, trace: TraceWriter, custom_machine: CustomMachine | None
+    scenario: Scenario,
+    seed: int,
+    trace: TraceWriter,
+    custom_machine: CustomMachine | None,
+    oracles: Oracles | None,
 ) -> RunResult:
-    world = World(scenario, seed, trace, custom_machine)
+    world = World(scenario, seed, trace, custom_machine, oracles)
     world.run()
     lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
     if lost:
         world.services.report("acknowledged_write_lost", 0, lost[0])
     check_stale_reads(world)
-    verdict = _check_linearizability(world)
-    expectations = tuple(judge(world, verdict, lost))
+    findings = judge_by_oracles(world)
+    verdict = findings.verdict
+    expectations = tuple(judge(world, findings, lost))
     return RunResult(
         scenario.name,
         seed,
@@ -96,14 +104,6 @@ def _run(
         trace.sha256(),
         replay_command(scenario, seed),
     )
-
-
-def _check_linearizability(world: World) -> LinearizabilityVerdict:
-    operations = [op.as_operation() for op in world.register_history]
-    verdict = check_history([operation for operation in operations if operation is not None])
-    if verdict.result == "violation":
-        world.services.report("linearizability", 0, verdict.explanation)
-    return verdict
 
 
 def replay_command(scenario: Scenario, seed: int) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 from qcore.sim.faults.timeline_operations import TimelineOperation
 from qcore.sim.scenario.values import Count, microseconds
+from qcore.sim.verdict.availability import availability_of, messages_per_operation
 from qcore.sim.verdict.expectations.run_facts import RunFacts, count
 from qcore.sim.verdict.result import Expectation
+
+_SHOWN = 5
 
 
 def equal_register_values(one: object, other: object) -> bool:
@@ -48,6 +52,41 @@ def judge_availability(run: RunFacts) -> Iterator[Expectation]:
             yield count(name, Count(at_least=least), len(run.ok(kind)))
     if expect.unavailable_at_most_ms is not None:
         yield _unavailability(run, expect.unavailable_at_most_ms)
+    yield from _shares(run)
+
+
+def _shares(run: RunFacts) -> Iterator[Expectation]:
+    expect = run.expect
+    spec, most = expect.availability, expect.max_unavailable_windows
+    if spec is not None or most is not None:
+        found = availability_of(run.world)
+        windows = [f"{start / 1000:g} to {end / 1000:g} ms" for start, end in found.windows]
+        shown = f"{len(windows)} windows{': ' if windows else ''}{', '.join(windows[:_SHOWN])}"
+        if spec is not None and spec.requests_at_least is not None:
+            name, least = "availability.requests_at_least", spec.requests_at_least
+            yield _share(name, least, found.requests, "no request was asked")
+        if spec is not None and spec.time_at_least is not None:
+            name, least = "availability.time_at_least", spec.time_at_least
+            judged = _share(name, least, found.time, "no write was asked")
+            yield replace(judged, seen=f"{judged.seen}; {shown}")
+        if most is not None:
+            ok = len(windows) <= most
+            yield Expectation("max_unavailable_windows", ok, f"at most {most}", shown)
+    if expect.messages_per_operation is not None:
+        ratio = messages_per_operation(run.world)
+        yield Expectation(
+            "messages_per_operation",
+            ratio is not None and expect.messages_per_operation.holds(ratio),
+            str(expect.messages_per_operation),
+            "no request was answered" if ratio is None else f"{ratio:.2f}",
+        )
+
+
+def _share(name: str, least: float, share: float | None, nothing: str) -> Expectation:
+    ok = share is not None and share >= least
+    return Expectation(
+        name, ok, f"at least {least:g}", nothing if share is None else f"{share:.4f}"
+    )
 
 
 def _recovery(run: RunFacts, limit_ms: float) -> Expectation:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.verdict.expectations.client_expectations import judge_availability
 from qcore.sim.verdict.expectations.cluster_expectations import (
     judge_commits,
@@ -22,12 +20,10 @@ from qcore.sim.verdict.expectations.safety_expectations import (
     judge_safety,
 )
 from qcore.sim.verdict.expectations.watch_expectations import judge_watches
+from qcore.sim.verdict.expectations.work_done import judge_work
+from qcore.sim.verdict.history_verdict import HistoryVerdict
 from qcore.sim.verdict.result import Expectation
-from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.world.world import World
-
-#: The errors by which a custom state machine answers a request that it does not understand, or breaks its contract.
-_ERRORS_OF_MACHINES = ("StoreError", "ResultInvalid", "ResultTooLarge")
 
 _PARTS: tuple[Callable[[RunFacts], Iterator[Expectation]], ...] = (
     judge_safety,
@@ -41,36 +37,23 @@ _PARTS: tuple[Callable[[RunFacts], Iterator[Expectation]], ...] = (
 )
 
 
-def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) -> list[Expectation]:
-    """Judge every expectation of the scenario, and that every declared fault acted.
+def judge(world: World, findings: HistoryVerdict, lost: Sequence[str]) -> list[Expectation]:
+    """Judge every expectation of the scenario, that requests were answered, and that every declared fault acted.
 
     Args:
         world: the finished run.
-        verdict: the verdict of the linearizability checker.
+        findings: what the checkers of the history and the user's oracles found.
         lost: the acknowledged writes that are lost; see `qcore.sim.verdict.log_queries.lost_writes`.
     """
-    run_facts = RunFacts(world, verdict, lost)
+    run_facts = RunFacts(world, findings.verdict, lost)
     found = [item for part in _PARTS for item in part(run_facts)]
     idle = world.ledger.idle()
     seen = "; ".join(f"{fault.name} never acted" for fault in idle) or "all did"
     found.append(Expectation("every_fault_acted", not idle, "each at least once", seen))
-    found += _custom_machine_answers(world.history)
+    found.append(judge_work(run_facts))
+    for row in findings.rows:
+        ok = row.ok or (row.violated and not run_facts.expect.must_be_safe)
+        found.append(Expectation(row.name, ok, row.expected, row.seen))
     if world.services.watches is not None:
         found += judge_watches(world.services.watches, world.scenario.expect)
     return found
-
-
-def _custom_machine_answers(history: Sequence[ClientOperation]) -> Iterator[Expectation]:
-    """Expect that the custom machine answers at least one request of each kind without an error.
-
-    Otherwise the requests do not fit the machine, or it breaks its contract, and the run proves nothing.
-    """
-    for kind in ("write", "read"):
-        asked = [op for op in history if op.is_raw and op.kind == kind]
-        errors = Counter(op.note for op in asked if op.note in _ERRORS_OF_MACHINES)
-        if errors:
-            useful = any(op.outcome == "ok" and op.note not in _ERRORS_OF_MACHINES for op in asked)
-            counts = ", ".join(f"{number} {code}" for code, number in sorted(errors.items()))
-            counts += f" of {len(asked)}"
-            seen = counts if useful else f"only errors: {counts}"
-            yield Expectation(f"machine_answers_{kind}s", useful, "not only errors", seen)
