@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from qcore.core.effects import Role
 from qcore.errors import ConfigError
 from qcore.sim.judgement import judge_run
+from qcore.sim.oracles.user_oracles import Oracles
 from qcore.sim.scenario.frozen_model import error_text
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.network_rules import scope_of
@@ -74,6 +75,7 @@ class World(SimulatedCluster):
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
+        oracles: judges of the run, in addition to those in the file of the machine.
 
     Raises:
         ConfigError: as `run_scenario`.
@@ -85,8 +87,11 @@ class World(SimulatedCluster):
         seed: int = 1,
         trace: TraceWriter | None = None,
         custom_machine: CustomMachine | None = None,
+        oracles: Oracles | None = None,
     ) -> None:
-        super().__init__(scenario, seed, TraceWriter() if trace is None else trace, custom_machine)
+        super().__init__(
+            scenario, seed, TraceWriter() if trace is None else trace, custom_machine, oracles
+        )
         self._done: list[Item] = []
         self._observed: ObservedMachines | None = None
 
@@ -97,7 +102,7 @@ class World(SimulatedCluster):
         super().begin()
 
     def close(self) -> None:
-        """Give up what the run holds outside of it: the second process of the check of determinism.
+        """End what the run holds outside of it: the second process of the check of determinism.
 
         `result` does the same. Call it for a run that does not get that far.
         """

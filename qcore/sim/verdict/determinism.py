@@ -72,7 +72,7 @@ class ObservedMachines:
             self._world.services.report(CHECK, 0, report.note)
 
     def close(self) -> None:
-        """Give up the second process, if there is one."""
+        """End the second process, if there is one."""
         if self._check is not None:
             self._check.close()
             self._check = None

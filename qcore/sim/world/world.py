@@ -20,6 +20,8 @@ from qcore.sim.faults.timeline_runner import TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.invariants.watch_checker import WatchChecker, WatcherLog
+from qcore.sim.oracles.state_oracles import StateOracles
+from qcore.sim.oracles.user_oracles import Oracles, checked_model, oracles_in, together
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import microseconds
@@ -57,10 +59,11 @@ class World:
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
+        oracles: judges of the run, in addition to those in the file of the machine.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
-            `custom_machine`, or needs registers although the machine is custom.
+            `custom_machine`, or needs registers although the machine is custom; or an oracle is unusable.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class World:
         seed: int,
         trace: TraceWriter,
         custom_machine: CustomMachine | None = None,
+        oracles: Oracles | None = None,
     ) -> None:
         self.given_scenario = as_scenario(scenario)
         scenario = self.given_scenario.drawn(seed)
@@ -83,8 +87,11 @@ class World:
         self.user_machine = (
             custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
+        module = self.user_machine.module if self.user_machine is not None else None
+        self.oracles = together(oracles_in(module), oracles)
+        self.model = checked_model(self.oracles, self.machine_factory())
         if self.user_machine is not None:
-            scenario.reject_registers()
+            scenario.reject_registers(has_model=self.model is not None)
         self.seed = seed
         self._has_begun = False
         self.streams = Streams(seed)
@@ -109,6 +116,9 @@ class World:
             self.services.watches = WatchChecker(
                 self.services.report, lambda: monitor.highest_commit
             )
+        self.state_oracles = StateOracles(self.oracles, self.services.report)
+        if self.state_oracles:
+            self.services.machine_observers.append(self.state_oracles)
         self.nodes = {node: self._make_node(node) for node in scenario.all_nodes}
         self.logs = NodeLogs(self.nodes, self.services.histories)
         self.services.monitor.set_logs(self.logs)
@@ -174,6 +184,11 @@ class World:
         if self.user_machine is not None:
             return self.user_machine.make
         return machine_factory(self.scenario.cluster.machine)
+
+    @property
+    def has_custom_machine(self) -> bool:
+        """Whether the nodes run a custom state machine."""
+        return self.user_machine is not None
 
     @property
     def register_history(self) -> list[ClientOperation]:
