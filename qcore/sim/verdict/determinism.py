@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
@@ -13,8 +14,8 @@ from qcore.replica.snapshot_builder import restore_all, restore_snapshot
 from qcore.sim.determinism.copies import Copy
 from qcore.sim.determinism.determinism_check import CHECK, DeterminismCheck, DeterminismReport
 from qcore.sim.determinism.differing_nodes import DifferingNodes
+from qcore.sim.determinism.machine_recorder import MachineRecorder
 from qcore.sim.determinism.other_process.second_process import WORKER_VARIABLE
-from qcore.sim.determinism.run_history import MachineRecorder
 from qcore.sim.verdict.result import Expectation, Json
 from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.world import World
@@ -31,6 +32,10 @@ def forbid_runs_in_second_process() -> None:
             "the file runs a simulation while it is imported; put what it runs under "
             '`if __name__ == "__main__":`, then copies of its machine can run in a second process'
         )
+
+
+#: The violation of a result or answer that no client can receive.
+CONTRACT: Final = "machine_contract"
 
 
 @contextmanager
@@ -51,18 +56,22 @@ def observed_machines(world: World) -> Iterator[None]:
         (differ.other, differ.other_digest),
         differ.restores,
     )
-    if machine is None or not checked:
+    if machine is None:
         yield
         return
     rng = world.streams.get("determinism/restores")
-    check = DeterminismCheck(make, machine.reference, rng, recorder)
+    check = DeterminismCheck(make, machine.reference, rng, recorder) if checked else None
     try:
         yield
-        report = world.determinism = check.finish()
+        if check is not None:
+            world.determinism = check.finish()
     finally:
-        check.close()
-    if report.note:
-        world.services.report(CHECK, 0, report.note)
+        if check is not None:
+            check.close()
+    if recorder.invalid is not None:
+        world.services.report(CONTRACT, *recorder.invalid)
+    if world.determinism is not None and world.determinism.note:
+        world.services.report(CHECK, 0, world.determinism.note)
 
 
 class _Nodes:

@@ -38,6 +38,7 @@ VIOLATIONS = (
     "watches",
     "node_failed",
     "determinism",
+    "machine_contract",
     "any",
 )
 
