@@ -51,6 +51,7 @@ VIOLATIONS = (
     "watches",
     "node_failed",
     "determinism",
+    "machine_contract",
     "any",
 )
 
