@@ -214,18 +214,10 @@ class Scenario(Spec):
                     "restart to start a member again, or wipe for one that loses its disk"
                 )
             on_links = isinstance(action, LINK_ACTIONS)
-            for field in (
-                "nodes",
-                "source",
-                "target",
-                "node",
-                "at",
-                "remove",
-                "to",
-                *SHAPES,
-                "hub",
-            ):
+            for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
                 self._check_ids(where, getattr(action, field, None), known, clients=on_links)
+            for field in (*SHAPES, "hub"):
+                self._check_ids(where, getattr(action, field, None), known, clients=False)
             if isinstance(action, ChangeMembersAction):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
                 if strangers := sorted(named - known):
