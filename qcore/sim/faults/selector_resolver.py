@@ -22,9 +22,14 @@ class _Choice:
     taken: Collection[int]
     among: Collection[int] | None
     preferred: Collection[int] | None
+    within: Collection[int]
 
     def allows(self, node: int) -> bool:
-        return node not in self.taken and (self.among is None or node in self.among)
+        return (
+            node not in self.taken
+            and (self.among is None or node in self.among)
+            and (not self.within or node in self.within)
+        )
 
     def prefers(self, node: int) -> bool:
         return self.preferred is None or node in self.preferred
@@ -69,7 +74,7 @@ class SelectorResolver:
         """
         found: list[int] = []
         for term in sorted(selector.terms, key=_phase):
-            choice = _Choice(rng, {*taken, *found}, among, preferred)
+            choice = _Choice(rng, {*taken, *found}, among, preferred, selector.within)
             ids = self._term(term, selector.pool, choice)
             if isinstance(term, str):
                 self._last_resolved[term] = ids
@@ -112,7 +117,9 @@ class SelectorResolver:
             if isinstance(term, str) and before:
                 ids: Sequence[int] = before
             else:
-                ids = self._term(term, selector.pool, _Choice(rng, (), None, among))
+                ids = self._term(
+                    term, selector.pool, _Choice(rng, (), None, among, selector.within)
+                )
             found += [node for node in ids if node not in found]
         return tuple(sorted(found))
 

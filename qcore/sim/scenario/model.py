@@ -292,7 +292,7 @@ class Scenario(Spec):
                 )
             if name in ("random", "follower") and number:
                 followers = name == "follower" or selector.pool == "followers"
-                there_are = len(known) - followers
+                there_are = len(selector.within or known) - followers
                 if int(number) > there_are:
                     what = "followers" if followers else "nodes"
                     raise ValueError(f"{where}: {term}: there are {there_are} {what}")

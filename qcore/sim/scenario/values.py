@@ -157,11 +157,13 @@ NAME_HELP = (
 class Selector(Spec):
     """The nodes (or clients) that an action acts on. Symbolic names are resolved when the action fires.
 
-    `terms` are node ids and canonical names. `random_k` means k nodes drawn from `pool`.
+    `terms` are node ids and canonical names. `random_k` means k nodes drawn from `pool`, and only from the nodes in
+    `within`, unless that is empty.
     """
 
     terms: tuple[int | str, ...]
     pool: str = "all"
+    within: tuple[int, ...] = ()
 
     @property
     def names_rest(self) -> bool:
@@ -180,8 +182,11 @@ def parse_selector(value: object) -> object:
             amount, pool = value["random"], value.get("of", "all")
             if isinstance(amount, bool) or not isinstance(amount, int) or amount < 1:
                 raise ValueError(f"random: {amount!r} is not a number of nodes")
+            regions = current_scope().regions
+            if isinstance(pool, str) and pool in regions:
+                return Selector(terms=(f"random_{amount}",), within=regions[pool])
             if not isinstance(pool, str) or pool not in ("all", "followers", "down"):
-                raise ValueError(f"random of {pool!r}; draw from all, followers or down")
+                raise ValueError(f"random of {pool!r}; draw from all, followers, down or a region")
             return Selector(terms=(f"random_{amount}",), pool=pool)
         raise ValueError(f"{value!r} names no nodes; write {NAME_HELP}")
     items = value if isinstance(value, list | tuple) else [value]
@@ -189,15 +194,16 @@ def parse_selector(value: object) -> object:
         raise ValueError(f"an empty list names no nodes; write {NAME_HELP}")
     terms: list[int | str] = []
     pool = "all"
+    within: tuple[int, ...] = ()
     for item in items:
         if isinstance(item, dict | Selector):
             inner = parse_selector(item)
             assert isinstance(inner, Selector)
             terms += inner.terms
-            pool = inner.pool
+            pool, within = inner.pool, inner.within
         else:
             terms += _terms(item)
-    return Selector(terms=tuple(terms), pool=pool)
+    return Selector(terms=tuple(terms), pool=pool, within=within)
 
 
 def check_region_name(name: str) -> None:

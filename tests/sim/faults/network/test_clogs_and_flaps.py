@@ -165,6 +165,19 @@ def test_a_swizzle_of_nodes_that_are_not_named_draws_them() -> None:
     assert len(drawn) > 3
 
 
+def test_a_swizzle_of_no_node_does_not_act() -> None:
+    world, _ = trace("[{at_ms: 500, swizzle_clog: down}]", until_ms=600)
+    assert [fault.acted for fault in world.ledger] == [0]
+
+
+def test_links_of_clients_can_be_clogged() -> None:
+    world, _ = trace("[{at_ms: 500, clog: {from: clients, to: all}, for_ms: 300}]")
+    assert world.ledger.idle() == []
+    delayed = [op for op in world.history if 500_000 < op.invoke_us < 700_000]
+    assert delayed
+    assert all(op.return_us >= 800_000 for op in delayed)
+
+
 def test_writes_are_judged_after_the_end_of_a_drawn_clog() -> None:
     result = run(
         "[{at_ms: 1000, clog: {from: 1, to: rest, both: true, clog_ms: 300}}]",

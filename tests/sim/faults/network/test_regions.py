@@ -77,6 +77,18 @@ def test_a_region_names_its_nodes(action: str, nodes: tuple[int, ...]) -> None:
     assert selector.terms == nodes
 
 
+def test_random_nodes_can_be_drawn_from_a_region() -> None:
+    drawn = set()
+    for seed in range(1, 7):
+        text = read("[{at_ms: 100, crash: {random: 1, of: us}}]")
+        world = World(text.model_copy(update={"until_ms": 200.0}), seed, TraceWriter())
+        world.run()
+        drawn |= {node for node in world.nodes if not world.nodes[node].up}
+    assert drawn == {3, 4}
+    with pytest.raises(ConfigError, match="random_3: there are 2 nodes"):
+        read("[{at_ms: 100, crash: {random: 3, of: us}}]")
+
+
 def test_a_partition_may_separate_regions() -> None:
     text = read("[{at_ms: 100, partition: [[eu, client_1], [rest]]}]")
     world = World(text.model_copy(update={"until_ms": 200.0}), 1, TraceWriter())
