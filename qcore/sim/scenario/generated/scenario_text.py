@@ -59,6 +59,8 @@ def _as_written(value: object) -> object:
             return {key: _as_written(item) for key, item in value.items()}
         case tuple() | list():
             return [_as_written(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
         case _:
             return value
 
@@ -97,9 +99,9 @@ def _selector(selector: Selector) -> object:
 def _distribution(spec: Distribution) -> object:
     limits = _fields(spec, "shape", "first", "second")
     if spec.shape in _PAIRS:
-        return {spec.shape: [spec.first, spec.second], **limits}
+        return {spec.shape: [_as_written(spec.first), _as_written(spec.second)], **limits}
     if spec.shape in ("fixed", "exponential"):
-        return {spec.shape: spec.first, **limits}
+        return {spec.shape: _as_written(spec.first), **limits}
     return _fields(spec)
 
 
@@ -109,8 +111,6 @@ def _flow(value: object) -> str:
         return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
     if isinstance(value, str):
         is_plain = _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXTS
         return value if is_plain else json.dumps(value)
