@@ -57,6 +57,11 @@ class ClusterSpec(ClusterKeys):
     settings: dict[NodeId, NodeSettings] = Field(default_factory=dict)
     rules: Rules = LATEST_RULES
     machine: str = "kv"
+    check_determinism: Flag = Field(
+        default=True,
+        description="Whether a custom state machine is checked after the run: copies with another clock, entropy, hash "
+        "seed and snapshots must give the same. `false` saves the time of applying all commands several times.",
+    )
     disk: DiskSpec = DiskSpec()
     clocks: dict[NodeId, ClockSpec] = Field(default_factory=dict)
 
