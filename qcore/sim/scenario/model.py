@@ -134,6 +134,10 @@ class Scenario(Spec):
                     raise ValueError(
                         f"cluster.{name}: node {node} is not in the cluster {sorted(known)}, nor does it join"
                     )
+        if strangers := sorted({*self.workload.pinned_ids} - known):
+            raise ValueError(
+                f"workload.pinned: {strangers} are not in the cluster {sorted(known)}, nor do they join"
+            )
         self._check_expectations(known)
         check_combinations(self.cluster, self.timeline, known, self.until_us)
         stop = self.workload.stop_ms

@@ -6,7 +6,7 @@ from a node that only believes it leads, and time without a leader from time in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -113,6 +113,8 @@ class Monitor:
         self.record = RunRecord()
         #: The newest committed configuration, from the node that committed it first.
         self.committed_membership = Membership(voters=nodes)
+        #: Called with the time when the first leader is elected.
+        self.on_first_leader: Callable[[int], None] | None = None
         self._membership_moves = True
         self._logs: LogQueries | None = None
         self._network = network
@@ -188,6 +190,9 @@ class Monitor:
                 self._terms_contested.add(term)
                 self.record.elections.append(ElectionEvent(now, node, term))
             self.record.leaders.append(ElectionEvent(now, node, term))
+            if self.on_first_leader is not None:
+                then, self.on_first_leader = self.on_first_leader, None
+                then(now)
         self._evaluate(now)
 
     def appended(self, node: int, last_index: int) -> None:

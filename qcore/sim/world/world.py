@@ -28,6 +28,7 @@ from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
 from qcore.sim.workload.custom_machine import CustomMachine, load_custom_machine
+from qcore.sim.workload.load.preferred_node import preferred_node
 from qcore.sim.workload.operations import (
     ClientOperation,
     CustomMachineCodec,
@@ -320,6 +321,14 @@ class World:
 
     def _start_clients(self) -> None:
         start_us = microseconds(self.scenario.workload.start_ms)
+        if self.scenario.workload.wait_for_leader:
+            self.services.monitor.on_first_leader = lambda now: self.engine.at(
+                now, lambda: self._begin_load(max(start_us, now))
+            )
+        else:
+            self._begin_load(start_us)
+
+    def _begin_load(self, start_us: int) -> None:
         if self.codec.setup:
             self._set_up(0, start_us)
         else:
@@ -357,6 +366,13 @@ class World:
                 self.streams.get(f"client/{client.number}"),
                 self.scenario.workload_ends_us,
                 self.user_machine.requests if self.user_machine is not None else None,
+            )
+            client.prefers = preferred_node(
+                spec,
+                client.number,
+                self.scenario.cluster.nodes,
+                lambda: self.services.monitor.leader,
+                self.streams.get(f"client/{client.number}/moves"),
             )
             self.workloads.append(load)
             load.start(start_us)

@@ -68,6 +68,7 @@ REQUIRED = {
     "power_loss_subset",
     "one_way_cut",
     "pendants",
+    "pinned_clients",
     "priority_one_down_one_cut",
     "priority_pendant",
     "priority_slow_disk",

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from qcore.replica.sessions.session_table import LIFETIME_MAX_MS, LIFETIME_MIN_MS
 from qcore.sim.scenario.distributions import Distribution, LatencySpec, fixed
+from qcore.sim.scenario.specs.load_spec import Pinned
 from qcore.sim.scenario.specs.node_settings import Natural, Positive
 from qcore.sim.scenario.specs.watcher_spec import WatcherSpec
 from qcore.sim.scenario.values import Flag, Milliseconds, Probability, ReadKinds, Spec
@@ -74,6 +75,22 @@ class WorkloadSpec(Spec):
     requests: tuple[RequestSpec, ...] = ()
     timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
     watchers: WatcherSpec = WatcherSpec()
+    wait_for_leader: Flag = Field(
+        default=False,
+        description="Whether the load begins with the first leader, if that comes after `start_ms`.",
+    )
+    pinned: Pinned = Field(
+        default=None,
+        description="The node that a client asks first with each operation: an id, a list of ids of which each client "
+        "gets one in turn, `spread` (all first members in turn), or `leader` (the node that leads at that moment). If "
+        "that node redirects the operation, rejects it or is down, the client asks others, for this operation only. "
+        "Left out: the node that served the last operation.",
+    )
+    move_every_ms: LatencySpec | None = Field(
+        default=None,
+        description="How long a client prefers a node before it draws another one (of `pinned`, or of the first "
+        "members): milliseconds or a distribution, at least 1 ms.",
+    )
     start_ms: Milliseconds = 0.0
     stop_ms: Milliseconds | None = None
 
@@ -98,8 +115,19 @@ class WorkloadSpec(Spec):
             )
         if self.think_ms is not None and self.mode == "open":
             raise ValueError("think_ms belongs to the closed loop; leave out `mode: open`")
+        if self.move_every_ms is not None and (
+            self.pinned == "leader" or (isinstance(self.pinned, tuple) and len(self.pinned) < 2)
+        ):
+            raise ValueError(
+                "move_every_ms needs several nodes to move between: give pinned a list of ids, or leave it out"
+            )
         return self
 
     @property
     def think(self) -> Distribution:
         return self.think_ms if self.think_ms is not None else fixed(10)
+
+    @property
+    def pinned_ids(self) -> tuple[int, ...]:
+        """The nodes that `pinned` names by id."""
+        return self.pinned if isinstance(self.pinned, tuple) else ()
