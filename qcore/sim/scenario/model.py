@@ -140,6 +140,12 @@ class Scenario(Spec):
             )
         self._check_expectations(known)
         check_combinations(self.cluster, self.timeline, known, self.until_us)
+        for number, phase in enumerate(self.workload.phases[:-1], 2):
+            if phase.until_ms is not None and microseconds(phase.until_ms) >= self.workload_ends_us:
+                raise ValueError(
+                    f"workload.phases: phase {number} begins at {phase.until_ms:g} ms, when the load has ended "
+                    f"({self.workload_ends_us / 1000:g} ms): raise until_ms of the run, or leave the phase out"
+                )
         stop = self.workload.stop_ms
         if stop is not None and stop < self.workload.start_ms:
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")

@@ -8,8 +8,9 @@ from random import Random
 
 from qcore.errors import SessionExpired
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
-from qcore.sim.scenario.distributions import Sampler
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
+from qcore.sim.workload.load.drawn_values import ValueSource, key_source
+from qcore.sim.workload.load.phase_plan import PhasePlan
 from qcore.sim.workload.operations import ClientOperation, RequestSource
 from qcore.sim.workload.sim_client import SimClient
 from qcore.sim.world.engine import Engine
@@ -43,23 +44,34 @@ class ClientWorkload:
         self._spec = spec
         self._rng = rng
         self._stop_us = stop_us
-        self._values = 0
-        self._think: Sampler = spec.think.sampler(rng)
-        self._mean_gap_us = spec.clients * 1_000_000 / spec.rate_per_s if spec.rate_per_s else 0.0
+        self._plan = PhasePlan(spec, rng)
+        self._next_key = key_source(spec, rng)
+        self._next_value = ValueSource(spec, client.number, rng)
 
     def start(self, start_us: int) -> None:
         """Begin at this time."""
         if self._spec.mode == "closed":
-            self._engine.at(start_us + self._think(), self._next_in_closed_loop)
-        elif self._mean_gap_us:
+            self._engine.at(start_us + self._think(start_us), self._next_in_closed_loop)
+        else:
             self._schedule_arrival(max(start_us, self._engine.now))
 
     # Open loop: a Poisson process, independent of the outcomes.
 
     def _schedule_arrival(self, now: int) -> None:
-        due = now + 1 + int(-math.log(1.0 - self._rng.random()) * self._mean_gap_us)
-        if due < self._stop_us:
-            self._engine.at(due, self._arrival)
+        """Schedule the first arrival after this time.
+
+        An arrival after the end of the phase is drawn again from there, with the rate of the next one. The past has no
+        influence on the next arrival of a Poisson process, so this changes no rate.
+        """
+        while now < self._stop_us:
+            phase = self._plan.at(now)
+            if phase.mean_gap_us:
+                due = now + 1 + int(-math.log(1.0 - self._rng.random()) * phase.mean_gap_us)
+                if due < phase.until_us:
+                    if due < self._stop_us:
+                        self._engine.at(due, self._arrival)
+                    return
+            now = phase.until_us
 
     def _arrival(self) -> None:
         self._begin()
@@ -71,24 +83,27 @@ class ClientWorkload:
         if self._engine.now < self._stop_us:
             self._begin(closed=True)
 
+    def _think(self, now: int) -> int:
+        return self._plan.at(now).think()
+
     def _think_then_next(self, _op: ClientOperation) -> None:
-        self._engine.after(max(1, self._think()), self._next_in_closed_loop)
+        self._engine.after(max(1, self._think(self._engine.now)), self._next_in_closed_loop)
 
     def _begin(self, *, closed: bool = False) -> None:
-        spec, draw = self._spec, self._rng.random
+        spec = self._spec
         then = self._think_then_next if closed else None
         if self._requests is not None:
             kind, payload = self._requests(self._rng)
             self._client.begin_raw(kind, payload, timeout_ms=spec.timeout_ms, then=then)
             return
-        key = f"k{int(draw() * spec.keys)}"
-        dice = draw()
-        if dice < spec.read_fraction:
+        key = self._next_key()
+        dice = self._rng.random()
+        phase = self._plan.at(self._engine.now)
+        if dice < phase.reads:
             self._client.begin("read", key, timeout_ms=spec.timeout_ms, then=then)
             return
-        self._values += 1
-        value = self._client.number * 1_000_000 + self._values
-        if dice < spec.read_fraction + spec.cas_fraction:
+        value = self._next_value()
+        if dice < phase.reads + phase.cas:
             expected = self._client.last_values.get(key)
             self._client.begin(
                 "cas", key, value, expected=expected, timeout_ms=spec.timeout_ms, then=then
@@ -140,7 +155,7 @@ class SessionWorkload(ClientWorkload):
             self._engine.after(_REOPEN_US, self._open)
 
     def _begin(self, *, closed: bool = False) -> None:
-        key = f"k{int(self._rng.random() * self._spec.keys)}"
+        key = self._next_key()
         if not self._session:
             if closed:
                 self._engine.after(_REOPEN_US, self._next_in_closed_loop)

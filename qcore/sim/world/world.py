@@ -356,7 +356,7 @@ class World:
             watcher.log.request = self.codec.watch_request(watcher.log.topic)
             self.engine.at(start_us, watcher.start)
         if not self.codec.has_cas:
-            spec = spec.model_copy(update={"cas_fraction": 0.0})
+            spec = spec.without_cas()
         kind = SessionWorkload if spec.sessions else ClientWorkload
         for client in self.clients:
             load = kind(

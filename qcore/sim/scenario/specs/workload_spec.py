@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from qcore.replica.sessions.session_table import LIFETIME_MAX_MS, LIFETIME_MIN_MS
 from qcore.sim.scenario.distributions import Distribution, LatencySpec, fixed
-from qcore.sim.scenario.specs.load_spec import Pinned
+from qcore.sim.scenario.specs.load_spec import KeySkewSpec, Phases, PhaseSpec, Pinned, ValueBytes
 from qcore.sim.scenario.specs.node_settings import Natural, Positive
 from qcore.sim.scenario.specs.watcher_spec import WatcherSpec
 from qcore.sim.scenario.values import Flag, Milliseconds, Probability, ReadKinds, Spec
@@ -75,6 +75,21 @@ class WorkloadSpec(Spec):
     requests: tuple[RequestSpec, ...] = ()
     timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
     watchers: WatcherSpec = WatcherSpec()
+    phases: Phases = Field(
+        default=(),
+        description="Parts of the load with another rate or mix, in the order of their times. What a phase leaves out "
+        "stays as the workload says.",
+    )
+    key_skew: KeySkewSpec | None = Field(
+        default=None,
+        description="How unevenly operations choose their keys: `{zipf: 1.1}`, or `{hot_fraction: 0.9, hot_keys: 1}`. "
+        "Left out: all keys equally often.",
+    )
+    value_bytes: ValueBytes = Field(
+        default=None,
+        description="The size of the written values in bytes, a number or `[min, max]`, from 16 to 262144. The values "
+        "are texts, no two of them equal. Left out: plain numbers.",
+    )
     wait_for_leader: Flag = Field(
         default=False,
         description="Whether the load begins with the first leader, if that comes after `start_ms`.",
@@ -108,11 +123,21 @@ class WorkloadSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> WorkloadSpec:
-        if self.read_fraction + self.cas_fraction > 1:
+        for where, phase in [
+            ("", PhaseSpec()),
+            *((f"phase {number}: ", phase) for number, phase in enumerate(self.phases, 1)),
+        ]:
+            self._check_phase(where, phase)
+        skew = self.key_skew
+        if skew is not None and skew.hot_fraction is not None and skew.hot_keys >= self.keys:
             raise ValueError(
-                f"read_fraction ({self.read_fraction}) and cas_fraction ({self.cas_fraction}) "
-                "together exceed 1"
+                f"key_skew: hot_keys ({skew.hot_keys}) must be below the number of keys ({self.keys})"
             )
+        if self.requests or self.sessions:
+            for name in ("key_skew", "value_bytes") if self.requests else ("value_bytes",):
+                if getattr(self, name) is not None:
+                    what = "`requests` give their own texts" if self.requests else "`sessions` add"
+                    raise ValueError(f"{name} has no effect here: {what}; leave it out")
         if self.think_ms is not None and self.mode == "open":
             raise ValueError("think_ms belongs to the closed loop; leave out `mode: open`")
         if self.move_every_ms is not None and (
@@ -122,6 +147,31 @@ class WorkloadSpec(Spec):
                 "move_every_ms needs several nodes to move between: give pinned a list of ids, or leave it out"
             )
         return self
+
+    def _check_phase(self, where: str, phase: PhaseSpec) -> None:
+        reads, cas = self.fractions(phase)
+        if reads + cas > 1:
+            raise ValueError(
+                f"{where}read_fraction ({reads}) and cas_fraction ({cas}) together exceed 1"
+            )
+        if phase.think_ms is not None and self.mode == "open":
+            raise ValueError(f"{where}think_ms belongs to the closed loop; set `mode: closed`")
+        if phase.rate_per_s is not None and self.mode == "closed":
+            raise ValueError(
+                f"{where}rate_per_s belongs to the open loop; in the closed loop, give think_ms"
+            )
+
+    def fractions(self, phase: PhaseSpec) -> tuple[float, float]:
+        """The shares of reads and of cas operations in a phase."""
+        return (
+            self.read_fraction if phase.read_fraction is None else phase.read_fraction,
+            self.cas_fraction if phase.cas_fraction is None else phase.cas_fraction,
+        )
+
+    def without_cas(self) -> WorkloadSpec:
+        """The same load with writes instead of cas operations, for a machine that has none."""
+        phases = tuple(phase.model_copy(update={"cas_fraction": 0.0}) for phase in self.phases)
+        return self.model_copy(update={"cas_fraction": 0.0, "phases": phases})
 
     @property
     def think(self) -> Distribution:
