@@ -24,6 +24,7 @@ from qcore.sim.scenario.network_rules import check_network, scope_of
 from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
+from qcore.sim.scenario.specs.kind_rules import check_kind
 from qcore.sim.scenario.specs.network_spec import NetworkSpec
 from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
@@ -134,6 +135,8 @@ class Scenario(Spec):
                     raise ValueError(
                         f"cluster.{name}: node {node} is not in the cluster {sorted(known)}, nor does it join"
                     )
+        operations = [f"{where}: {action.op}" for where, action in self._operations()]
+        check_kind(self.workload, self.cluster, self.expect, operations)
         if strangers := sorted({*self.workload.pinned_ids} - known):
             raise ValueError(
                 f"workload.pinned: {strangers} are not in the cluster {sorted(known)}, nor do they join"

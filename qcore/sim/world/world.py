@@ -27,6 +27,8 @@ from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
+from qcore.sim.workload.collections.collection_workload import CollectionWorkload
+from qcore.sim.workload.collections.collections_machine import CollectionsMachine
 from qcore.sim.workload.custom_machine import CustomMachine, load_custom_machine
 from qcore.sim.workload.load.preferred_node import preferred_node
 from qcore.sim.workload.operations import (
@@ -184,6 +186,8 @@ class World:
         """What makes the state machines of the nodes."""
         if self.user_machine is not None:
             return self.user_machine.make
+        if self.scenario.workload.kind != "registers":
+            return CollectionsMachine
         return machine_factory(self.scenario.cluster.machine)
 
     @property
@@ -358,6 +362,8 @@ class World:
         if not self.codec.has_cas:
             spec = spec.without_cas()
         kind = SessionWorkload if spec.sessions else ClientWorkload
+        if spec.kind != "registers":
+            kind = CollectionWorkload
         for client in self.clients:
             load = kind(
                 client,

@@ -43,6 +43,8 @@ VIOLATIONS = (
     "linearizability",
     "sequential_consistency",
     "serializability",
+    "set_elements",
+    "append_order",
     "invariant",
     "always",
     "check",

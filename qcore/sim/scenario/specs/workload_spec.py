@@ -58,6 +58,13 @@ class WorkloadSpec(Spec):
     The `watchers` watch what changes. Every notice is checked; see `qcore.sim.invariants.watch_checker`.
     """
 
+    kind: Literal["registers", "set", "append"] = Field(
+        default="registers",
+        description="What the operations go to. `registers`: writes, reads and cas. `set`: each write adds an element "
+        "to a set, and reads return the set; `set_elements` judges them. `append`: each write appends an element to a "
+        "list, and reads return the list; `append_order` judges them. No element is added twice. Sets and lists have "
+        "a separate state machine, so the cluster names none.",
+    )
     clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3
     rate_per_s: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = 50.0
     mode: Literal["open", "closed"] = "open"
@@ -133,6 +140,8 @@ class WorkloadSpec(Spec):
             raise ValueError(
                 f"key_skew: hot_keys ({skew.hot_keys}) must be below the number of keys ({self.keys})"
             )
+        if self.kind != "registers":
+            self._check_collections()
         if self.requests or self.sessions:
             for name in ("key_skew", "value_bytes") if self.requests else ("value_bytes",):
                 if getattr(self, name) is not None:
@@ -147,6 +156,16 @@ class WorkloadSpec(Spec):
                 "move_every_ms needs several nodes to move between: give pinned a list of ids, or leave it out"
             )
         return self
+
+    def _check_collections(self) -> None:
+        if self.sessions or self.requests:
+            name = "sessions" if self.sessions else "requests"
+            raise ValueError(f"kind: {self.kind} and {name} are two kinds of load; leave one out")
+        given: list[WorkloadSpec | PhaseSpec] = [self, *self.phases]
+        if any("cas_fraction" in part.model_fields_set and part.cas_fraction for part in given):
+            raise ValueError(
+                f"cas_fraction belongs to registers, not to kind: {self.kind}; leave it out"
+            )
 
     def _check_phase(self, where: str, phase: PhaseSpec) -> None:
         reads, cas = self.fractions(phase)
