@@ -17,8 +17,8 @@ from qcore.sim.verdict.collections.element_history import (
 def check_set(additions: Sequence[Addition], reads: Sequence[CollectionRead]) -> list[str]:
     """What is wrong with the history of one set; empty exactly if the history is linearizable.
 
-    Nothing appears that no client added. What was acknowledged, or seen by a read, is in every read that begins later. Of
-    two reads, one has all elements of the other.
+    Nothing appears that no client added. What was acknowledged, or seen by a read, is in every read that begins later.
+    Of two reads, one has all elements of the other.
 
     Args:
         additions: the operations that added elements, or may have. No element is added twice.
