@@ -168,6 +168,11 @@ class Scenario(Spec):
                 f"{where}: {operation.op} goes to a register, and a custom machine has none; leave such "
                 "lines out"
             )
+        if self.workload.kind != "registers":
+            raise RegistersNeeded(
+                f"workload.kind: {self.workload.kind} goes with a separate state machine, not with a custom one; leave "
+                "it out"
+            )
         if self.workload.sessions:
             raise RegistersNeeded(
                 "workload.sessions adds to registers: it needs the machine kv, not a custom machine"
