@@ -17,6 +17,7 @@ kind; `RECORD_FIELDS` gives their order.
 | fault | a fault began, ended or acted; with the name `trace`: records are missing here |
 | op | a client operation: `invoke`, then `ok`, `refused` or `unknown` |
 | watch | a watcher at this node: `invoke`, `ok` (the watch begins after this position), `notice`, `ended` |
+| program | a client program: `began`, `record` (what it recorded), then `ended`, `failed`, `stopped` or `waiting` |
 | bad | a malformed or invalid message was ignored |
 | violation | an invariant or the linearizability check failed |
 
@@ -54,6 +55,7 @@ RECORD_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "fault": ("phase", "fault", "nodes", "links", "note"),
     "op": ("phase", "client", "op_id", "op", "key", "value", "note"),
     "watch": ("phase", "client", "topic", "index", "sequence", "note"),
+    "program": ("phase", "client", "name", "note"),
     "bad": ("from", "message", "note"),
     "violation": ("check", "note"),
 }
@@ -236,6 +238,13 @@ class TraceWriter:
         self._put(
             f'{{"t_us":{t_us},"kind":"watch","node":{node},"phase":"{phase}","client":{client},'
             f'"topic":{_text(topic)},"index":{index},"sequence":{sequence},"note":{_text(note)}}}'
+        )
+
+    def program(self, t_us: int, client: int, phase: str, name: str, note: str = "") -> None:
+        """`phase` is `began`, `record`, `ended`, `failed`, `stopped` or `waiting`."""
+        self._put(
+            f'{{"t_us":{t_us},"kind":"program","node":0,"phase":"{phase}","client":{client},'
+            f'"name":{_text(name)},"note":{_text(note)}}}'
         )
 
     def bad(self, t_us: int, node: int, from_node: int, message: str, note: str) -> None:

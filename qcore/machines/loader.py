@@ -49,19 +49,33 @@ def load_with_module(name: str, directory: Path) -> LoadedMachine:
             `StateMachine`.
     """
     where, _, class_name = name.rpartition(":")
-    try:
-        module = _load_file(where, directory) if where.endswith(".py") else _load_module(where)
-    except ConfigError:
-        raise
-    except Exception as error:  # the boundary to the user's code, which may raise anything
-        raise ConfigError(
-            f"machine {name}: importing it raised {type(error).__name__}: {error}"
-        ) from error
+    module = load_module(where, directory, f"machine {name}")
     factory = getattr(module, class_name, None)
     if not callable(factory):
         raise ConfigError(f"machine {name}: {where} has no class {class_name}")
     path = Path(module.__file__).resolve() if where.endswith(".py") and module.__file__ else where
     return LoadedMachine(checked_factory(factory, name), module, f"{path}:{class_name}")
+
+
+def load_module(where: str, directory: Path, what: str) -> ModuleType:
+    """Import a user's file or module.
+
+    Args:
+        where: `file.py`, or `package.module`.
+        directory: a relative file is first looked up here, then in the working directory.
+        what: begins the errors.
+
+    Raises:
+        ConfigError: there is no such file or module, or importing it raised an error.
+    """
+    try:
+        if where.endswith(".py"):
+            return _load_file(where, directory, what)
+        return _load_module(where, what)
+    except ConfigError:
+        raise
+    except Exception as error:  # the boundary to the user's code, which may raise anything
+        raise ConfigError(f"{what}: importing it raised {type(error).__name__}: {error}") from error
 
 
 def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
@@ -97,12 +111,12 @@ def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
     return make
 
 
-def _load_file(where: str, directory: Path) -> ModuleType:
+def _load_file(where: str, directory: Path, what: str) -> ModuleType:
     candidates = [directory / where, Path(where)]
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         tried = " or ".join(dict.fromkeys(map(str, candidates)))
-        raise ConfigError(f"machine: there is no file {tried}")
+        raise ConfigError(f"{what.split()[0]}: there is no file {tried}")
     spec = importlib.util.spec_from_file_location(f"qcore_user_machine_{path.stem}", path)
     assert spec is not None, "a file that ends in .py has a loader"
     assert spec.loader is not None
@@ -112,8 +126,8 @@ def _load_file(where: str, directory: Path) -> ModuleType:
     return module
 
 
-def _load_module(where: str) -> ModuleType:
+def _load_module(where: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(where)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"machine: there is no module {error.name}") from None
+        raise ConfigError(f"{what.split()[0]}: there is no module {error.name}") from None

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from qcore.errors import ConfigError
 from qcore.files import open_nonblocking
@@ -24,8 +24,12 @@ from qcore.sim.verdict.run_metrics import measure
 from qcore.sim.verdict.stale_reads import check_stale_reads
 from qcore.sim.workload.custom_machine import CustomMachine, checked_requests
 from qcore.sim.workload.operations import RequestSource
+from qcore.sim.workload.user_code import LoadedProgram, checked_program
 from qcore.sim.world.world import World
 from qcore.trace import TraceWriter
+
+if TYPE_CHECKING:
+    from qcore.client.programs.program_context import ClientProgram
 
 
 def run_scenario(
@@ -35,6 +39,7 @@ def run_scenario(
     trace: TraceWriter | Path | str | IO[str] | None = None,
     machine: Callable[[], StateMachine] | None = None,
     requests: RequestSource | None = None,
+    program: ClientProgram | None = None,
 ) -> RunResult:
     """Simulate a scenario and judge the run.
 
@@ -48,37 +53,50 @@ def run_scenario(
         requests: with `machine`, draws the next request of a client: `("write", command)` or `("read", query)`. It
             must use no randomness except the generator that it is given. The results are not checked for
             linearizability, because the checker knows only registers; every other check applies.
+        program: a client program, `async def client(ctx)`, which every client runs in place of the workload.
 
     Raises:
-        ConfigError: the scenario or the trace file is unusable, the seed is not an integer, only one of `machine` and
-            `requests` is given, the scenario also names a machine or needs registers, `machine` makes no state
-            machine, or `requests` raises an error or returns something else.
+        ConfigError: the scenario or the trace file is unusable, the seed is not an integer, `machine` is given without
+            `requests` and without `program`, or `requests` without `machine`, the scenario also names a machine or a
+            program, or needs registers, `machine` makes no state machine, `requests` raises an error or returns
+            something else, or `program` is no asynchronous function of one argument.
     """
     given: object = seed
     if not isinstance(given, int) or isinstance(given, bool):
         raise ConfigError(f"a seed is an integer, not {given!r:.100}")
-    if (machine is None) != (requests is None):
-        raise ConfigError("give both a custom machine and its requests, or neither")
+    if requests is not None and (machine is None or program is not None):
+        raise ConfigError("`requests` goes with a custom `machine`, and with no `program`")
+    if machine is not None and requests is None and program is None:
+        raise ConfigError("give a custom machine its requests, or give a client program")
     custom_machine = None
-    if machine is not None and requests is not None:
+    if machine is not None:
         name = getattr(machine, "__qualname__", f"{machine!r:.100}")
-        custom_machine = CustomMachine(checked_factory(machine, name), checked_requests(requests))
+        source = None if requests is None else checked_requests(requests)
+        custom_machine = CustomMachine(checked_factory(machine, name), source)
+    loaded = None
+    if program is not None:
+        checked = checked_program(program)
+        loaded = LoadedProgram(checked, getattr(program, "__name__", "client"))
     scenario = as_scenario(scenario)
     with _writer(trace) as writer:
         # A run does not need the cycle collector, whose pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()
         try:
-            return _run(scenario, seed, writer, custom_machine)
+            return _run(scenario, seed, writer, custom_machine, loaded)
         finally:
             if collecting:
                 gc.enable()
 
 
 def _run(
-    scenario: Scenario, seed: int, trace: TraceWriter, custom_machine: CustomMachine | None
+    scenario: Scenario,
+    seed: int,
+    trace: TraceWriter,
+    custom_machine: CustomMachine | None,
+    program: LoadedProgram | None,
 ) -> RunResult:
-    world = World(scenario, seed, trace, custom_machine)
+    world = World(scenario, seed, trace, custom_machine, program)
     world.run()
     lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
     if lost:

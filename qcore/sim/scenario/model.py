@@ -86,7 +86,8 @@ class Scenario(Spec):
         known = set(self.all_nodes)
         for number, item in enumerate(self.timeline):
             self._check_item(number, item, known)
-        if (":" in self.cluster.machine) != bool(self.workload.requests):
+        asked = self.workload.requests or self.workload.requests_function
+        if asked and ":" not in self.cluster.machine:
             raise ValueError(
                 "workload.requests and a custom cluster.machine (file.py:Class) belong together: "
                 "clients send the requests to that machine"

@@ -46,6 +46,7 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
         "sessions": _sessions(world),
         **_watches(world),
+        **({"programs": world.programs.metrics()} if world.programs is not None else {}),
         "reads_by_kind": _reads_by_kind(world),
         "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),
         "repeated_requests": sum(op.attempt - 1 for op in world.history if op.may_have_applied),

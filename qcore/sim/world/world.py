@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
@@ -38,11 +39,13 @@ from qcore.sim.workload.custom_machine import CustomMachine, load_custom_machine
 from qcore.sim.workload.operations import (
     ClientOperation,
     CustomMachineCodec,
+    KeyValueCodec,
     OperationCodec,
     codec_for,
 )
 from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
 from qcore.sim.workload.sim_watcher import SimWatcher
+from qcore.sim.workload.user_code import LoadedProgram, find_program
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.dialer import Dialer
 from qcore.sim.world.engine import Engine
@@ -55,6 +58,9 @@ from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
 from qcore.trace import TraceWriter
 
+if TYPE_CHECKING:
+    from qcore.sim.world.programs.program_runner import ProgramRunner
+
 
 class World:
     """One run. Call `run()`, then look at its parts.
@@ -64,6 +70,7 @@ class World:
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
+        program: a client program, which every client runs.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
@@ -76,6 +83,7 @@ class World:
         seed: int,
         trace: TraceWriter,
         custom_machine: CustomMachine | None = None,
+        program: LoadedProgram | None = None,
     ) -> None:
         scenario = as_scenario(scenario)
         self.scenario = scenario
@@ -89,6 +97,15 @@ class World:
         )
         if self._user_machine is not None:
             scenario.reject_registers()
+        if program is not None and scenario.workload.program is not None:
+            raise ConfigError(
+                f"two client programs: the scenario names workload.program {scenario.workload.program}, and the caller "
+                "gives another one; leave one of them out"
+            )
+        if program is None and (self._user_machine is None or self._user_machine.requests is None):
+            module = self._user_machine.module if self._user_machine is not None else None
+            program = find_program(scenario, module)
+        self._check_clients(program)
         self.seed = seed
         self.streams = Streams(seed)
         self.engine = Engine()
@@ -121,13 +138,15 @@ class World:
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload
-        self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
+        self.programs = self._make_programs(program)
+        numbers = range(1, workload.clients + 1) if self.programs is None else range(0)
+        self.clients = [self._make_client(number) for number in numbers]
         self.timeline_client = self._make_client(workload.clients + 1)
         self.watchers = self._make_watchers(self.services.watches)
         self._standing_faults = StandingFaults(self.services)
         self._connect()
         self.network.has_receiver = self._has_receiver
-        vertices = [client.vertex for client in self.clients]
+        vertices = [-number for number in range(1, workload.clients + 1)]
         vertices += [watcher.vertex for watcher in self.watchers]
         resolver = SelectorResolver(self.services.monitor, vertices)
         network_actions = NetworkActions(self.services, resolver, self._standing_faults)
@@ -163,6 +182,8 @@ class World:
         Dialer(self.engine, self.network, self.nodes).dial()
         self._start_clients()
         self.engine.run(scenario.until_us)
+        if self.programs is not None:
+            self.programs.finish()
 
     @property
     def register_history(self) -> list[ClientOperation]:
@@ -237,6 +258,36 @@ class World:
         client.reads = ReadMix(workload.read_kind, workload.max_staleness_ms)
         return client
 
+    def _check_clients(self, program: LoadedProgram | None) -> None:
+        """Refuse a custom machine whose clients have nothing to ask."""
+        machine, workload = self._user_machine, self.scenario.workload
+        if machine is None or machine.requests is not None or program is not None:
+            return
+        if workload.clients:
+            raise ConfigError(
+                f"the clients of {self.scenario.cluster.machine} have nothing to ask: give workload.requests, or "
+                "define `requests(rng)` or `async def client(ctx)` in the file of the machine; or set "
+                "workload.clients to 0"
+            )
+
+    def _make_programs(self, program: LoadedProgram | None) -> ProgramRunner | None:
+        workload = self.scenario.workload
+        if program is None or not workload.clients:
+            return None
+        # Here, because it imports the client library and the request handlers of real nodes, which few runs need.
+        from qcore.sim.world.programs.program_runner import ProgramRunner
+
+        return ProgramRunner(
+            program.run,
+            program.name,
+            workload.clients,
+            self.services,
+            self.nodes,
+            self.streams,
+            self.history,
+            has_registers=isinstance(self.codec, KeyValueCodec),
+        )
+
     def _make_watchers(self, checker: WatchChecker | None) -> list[SimWatcher]:
         if checker is None:
             return []
@@ -286,6 +337,8 @@ class World:
             client.attach()
         for watcher in self.watchers:
             watcher.attach()
+        if self.programs is not None:
+            self.programs.attach()
 
     def _connect_clients(self) -> None:
         spec = self.scenario.network
@@ -314,6 +367,8 @@ class World:
                     ),
                     self.network.connect(node.node_id, watcher.vertex, watcher.receive, quality),
                 )
+        if self.programs is not None:
+            lossy += [self.network.link(*ends) for ends in self.programs.connect(quality)]
         if override is not None:
             self._declare_impairments("network.clients", QualitySpec(loss=override.loss), lossy)
 
@@ -384,6 +439,9 @@ class World:
         for watcher in self.watchers:
             watcher.log.request = self.codec.watch_request(watcher.log.topic)
             self.engine.at(start_us, watcher.start)
+        if self.programs is not None:
+            self.programs.start(start_us, self.scenario.workload_ends_us)
+            return
         if not self.codec.has_cas:
             spec = spec.model_copy(update={"cas_fraction": 0.0})
         kind = SessionWorkload if spec.sessions else ClientWorkload

@@ -37,6 +37,7 @@ VIOLATIONS = (
     "acknowledged_write_lost",
     "watches",
     "node_failed",
+    "client_program",
     "any",
 )
 
