@@ -14,8 +14,8 @@ from qcore.sim.oracles.model.canonical_state import canonical
 from qcore.sim.oracles.model.consistency_check import ConsistencyVerdict, check_consistency
 from qcore.sim.oracles.model.log_witness import comes_before
 from qcore.sim.oracles.model.model_operation import ModelOperation
-from qcore.sim.oracles.model.sequential_model import Request
-from qcore.sim.oracles.model.state_judge import RegisterJudge
+from qcore.sim.oracles.model.sequential_model import ModelRunner, Request
+from qcore.sim.oracles.model.state_judge import RegisterJudge, UserModelJudge
 from qcore.sim.scenario.values import ConsistencyLevel
 
 LEVELS: list[ConsistencyLevel] = ["linearizable", "sequential", "serializable"]
@@ -204,3 +204,26 @@ def test_equal_states_have_equal_forms(one: object, other: object, equal: bool) 
         assert canonical(one) == canonical(other)  # ... and this is the same object
     else:
         assert (canonical(one) == canonical(other)) is equal
+
+
+class StrictModel:
+    """Raises for a take before any put: an order that no client asked for."""
+
+    def initial(self) -> dict[str, int]:
+        return {}
+
+    def step(
+        self, state: dict[str, int], request: Request, answer: str | None
+    ) -> tuple[bool, dict[str, int]]:
+        if request.text == "put":
+            return True, {"number": 1}
+        return answer == str(state["number"]), state
+
+
+def test_a_model_that_raises_in_a_tried_order_hides_nothing() -> None:
+    put = ModelOperation(1, 1, Request("write", "put"), "", 0, 10, 1, 1)
+    take = ModelOperation(2, 1, Request("write", "take"), "7", 5, 15, 2, 1)
+    judge = UserModelJudge(ModelRunner(StrictModel, None))
+    verdict = check_consistency([put, take], judge, "linearizable", 100, {})
+    assert verdict.check == "linearizability"
+    assert "in an order that the search tried, Model.step raised KeyError" in verdict.explanation

@@ -71,7 +71,7 @@ CASES = [
     ("unavailable_at_most_ms", "900", None, FOREVER, None),
     ("availability", "{requests_at_least: 0.9, time_at_least: 0.6}", CRASH, FOREVER, None),
     ("max_unavailable_windows", "1", "[]", CRASH, None),
-    ("messages_per_operation", "'<= 6'", "[]", FOREVER, None),
+    ("messages_per_operation", "'<= 8'", "[]", FOREVER, None),
     ("no_commits_between", "[1010, 2000]", SPLIT, "[]", None),
     ("commits_in_minority", "0", STALE, None, None),
     ("commits_in_minority", "1", None, STALE, None),

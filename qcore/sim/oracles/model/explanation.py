@@ -45,6 +45,8 @@ def explain(
         )
     else:
         lines += _by_the_search(operations, witness, found, judge, rules)
+    if found.raised:
+        lines.append(f"in an order that the search tried, {found.raised}; that order was left")
     return "\n".join(lines)
 
 

@@ -6,8 +6,8 @@ configuration is the set of placed operations and the state.
 
 Four sound rules save most of the work:
 
-- A read that fits the state is placed immediately, without an alternative: from any later place in some order, it could
-  be moved here. A model must not change its state for a read.
+- A read that fits the state and leaves it is placed immediately, without an alternative: from any later place in some
+  order, it could be moved here.
 - An operation of unknown outcome that would not change the state is not placed. Those of equal text are used in the
   order in which they began.
 - Without an order of times, operations of equal request and answer are placed in the order in which they began.
@@ -43,6 +43,8 @@ class OrderFound:
         prefix: the longest order that it found.
         states: the states after the prefix.
         stuck: the answered operations of which one must come next.
+        raised: the first error that the model raised in an order that the search tried. It counts as an answer that
+            does not fit.
     """
 
     result: SearchResult
@@ -50,6 +52,7 @@ class OrderFound:
     prefix: list[ModelOperation] = field(default_factory=list)
     states: KeyedStates | None = None
     stuck: list[ModelOperation] = field(default_factory=list)
+    raised: str = ""
 
 
 class _Path(NamedTuple):
@@ -86,9 +89,6 @@ def search_order(
         judge: judges each answer.
         rules: which operations must keep the order of their times.
         budget: the number of steps to try.
-
-    Raises:
-        BrokenOracle: the model raised an error, or changed its state for a read.
     """
     return _OrderSearch(operations, judge, rules).run(budget)
 
@@ -98,6 +98,7 @@ class _OrderSearch:
         self, operations: Sequence[ModelOperation], judge: StateJudge, rules: LevelRules
     ) -> None:
         self._judge = judge
+        self._raised = ""
         self._known = sorted(
             (op for op in operations if op.return_us is not None),
             key=lambda op: (op.invoke_us, op.client, op.op_id),
@@ -178,13 +179,19 @@ class _OrderSearch:
 
     def _outcome(self, result: SearchResult, steps: int, best: _Configuration) -> OrderFound:
         stuck = [self._known[number] for group, number in self._next_of(best) if group < 0]
-        return OrderFound(result, steps, _listed(best.path), best.states, stuck)
+        return OrderFound(result, steps, _listed(best.path), best.states, stuck, self._raised)
 
     def _placed(self, here: _Configuration, group: int, number: int) -> _Configuration | None:
         """The configuration after one more operation; None if it cannot come next, or would change nothing."""
         op = self._known[number] if group < 0 else self._groups[group][number]
         state = here.states.of(op.key)
-        fits, after = self._judge.step(state, op)
+        try:
+            fits, after = self._judge.step(state, op)
+        except (
+            BrokenOracle
+        ) as error:  # the search also tries orders for which the model was not written
+            self._raised = self._raised or str(error)
+            return None
         if not fits:
             return None
         form = here.forms[op.key] if after is state else canonical(after)
@@ -196,12 +203,7 @@ class _OrderSearch:
             used[group] += 1
             placed, count, uses = here.placed, here.count, tuple(used)
         else:
-            if op.is_read:
-                if not unchanged:
-                    raise BrokenOracle(
-                        f"the model changed its state for a read, {op.describe()}: a query changes nothing, so "
-                        "return the state as it was"
-                    )
+            if op.is_read and unchanged:
                 here.untried = iter(())  # no alternative is better
             placed, count, uses = here.placed | 1 << number, here.count + 1, here.used
         return _Configuration(
