@@ -43,6 +43,7 @@ VIOLATIONS = (
     "linearizability",
     "sequential_consistency",
     "serializability",
+    "model",
     "invariant",
     "always",
     "check",
