@@ -25,11 +25,21 @@ class Distribution(FrozenModel):
     three take `min_ms` and `max_ms` as limits.
     """
 
-    shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential"]
-    first: float = Field(ge=0)
-    second: float = Field(default=0.0, ge=0)
-    min_ms: float = Field(default=0.0, ge=0)
-    max_ms: float = Field(default=math.inf, gt=0)
+    shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential"] = Field(
+        description="The kind of distribution."
+    )
+    first: float = Field(
+        ge=0, description="The first parameter: the value, the lower end, the mean or the median."
+    )
+    second: float = Field(
+        default=0.0,
+        ge=0,
+        description="The second parameter: the upper end, the deviation or sigma.",
+    )
+    min_ms: float = Field(default=0.0, ge=0, description="No draw is below this, in milliseconds.")
+    max_ms: float = Field(
+        default=math.inf, gt=0, description="No draw is above this, in milliseconds."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Distribution:

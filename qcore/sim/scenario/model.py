@@ -48,20 +48,46 @@ class Scenario(Spec):
         source: the file that it was read from; empty for a scenario made in code.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "scenario"
-    summary: str = ""
-    cluster: ClusterSpec = ClusterSpec()
-    network: NetworkSpec = NetworkSpec()
-    workload: WorkloadSpec = WorkloadSpec()
-    timeline: tuple[Item, ...] = ()
-    random_faults: RandomFaultsSpec | None = None
-    swarm: SwarmSpec | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+        default="scenario",
+        description="An identifier of letters, digits, `_`, `.` and `-`. Left out: the name of the file.",
+    )
+    summary: str = Field(
+        default="", description="One sentence: what happens, and what the run shows."
+    )
+    cluster: ClusterSpec = Field(
+        default=ClusterSpec(),
+        description="The nodes, their settings, disks and clocks, and the state machine.",
+    )
+    network: NetworkSpec = Field(
+        default=NetworkSpec(), description="The links between nodes, and those of the clients."
+    )
+    workload: WorkloadSpec = Field(
+        default=WorkloadSpec(), description="The clients and their operations."
+    )
+    timeline: tuple[Item, ...] = Field(default=(), description="What happens, and when.")
+    random_faults: RandomFaultsSpec | None = Field(
+        default=None, description="Faults that come at random times, and a quiet phase after them."
+    )
+    swarm: SwarmSpec | None = Field(
+        default=None,
+        description=(
+            "Faults whose kinds, strengths and times each seed draws, and a quiet phase after them. `true` "
+            "takes the defaults."
+        ),
+    )
     may_not_act: Flag = Field(
         default=False, description="The run may pass although a declared fault never acts."
     )
-    until_ms: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 10_000.0
-    expect: ExpectSpec = ExpectSpec()
-    source: str = Field(default="", exclude=True)
+    until_ms: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = Field(
+        default=10_000.0, description="The end of the run, in simulated milliseconds."
+    )
+    expect: ExpectSpec = Field(default=ExpectSpec(), description="What the run must show.")
+    source: str = Field(
+        default="",
+        exclude=True,
+        description="The file that the scenario was read from; empty for a scenario made in code.",
+    )
 
     def __repr__(self) -> str:
         items = len(self.timeline)

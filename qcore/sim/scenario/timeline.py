@@ -41,14 +41,31 @@ class Trigger(Spec):
     and `index` narrow the event further (`index` is a minimum).
     """
 
-    event: EventKind
-    node: Nodes | None = None
-    message: str | None = None
-    to: NodeId | None = None
-    source: NodeId | None = Field(default=None, alias="from")
-    role: Literal["follower", "pre_candidate", "candidate", "leader", "learner"] | None = None
-    term: Annotated[int, Field(ge=0, strict=True)] | None = None
-    index: Annotated[int, Field(ge=0, strict=True)] | None = None
+    event: EventKind = Field(
+        description=(
+            "The event. `vote`: a node grants a vote. `commit`, `apply`: its commit or apply index grows. "
+            "`durable`: a write is durable."
+        ),
+    )
+    node: Nodes | None = Field(
+        default=None, description="The node where it happens; any if left out."
+    )
+    message: str | None = Field(
+        default=None, description="For `send` and `receive`: the kind of message."
+    )
+    to: NodeId | None = Field(default=None, description="For `send`: the receiver.")
+    source: NodeId | None = Field(
+        default=None, alias="from", description="For `receive`: the sender."
+    )
+    role: Literal["follower", "pre_candidate", "candidate", "leader", "learner"] | None = Field(
+        default=None, description="For `role`: the new role."
+    )
+    term: Annotated[int, Field(ge=0, strict=True)] | None = Field(
+        default=None, description="The term of the event."
+    )
+    index: Annotated[int, Field(ge=0, strict=True)] | None = Field(
+        default=None, description="The least index of the event."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -60,8 +60,12 @@ _COMPARISON = re.compile(r"(>=|<=|==?|>|<)\s*(\d+)")
 class Count(Spec):
     """The allowed values of a number: `3` exactly, `{at_least: 1, at_most: 5}`, or a text such as `">= 3"`."""
 
-    at_least: Annotated[int, Field(ge=0, strict=True)] = 0
-    at_most: Annotated[int, Field(ge=0, strict=True)] | None = None
+    at_least: Annotated[int, Field(ge=0, strict=True)] = Field(
+        default=0, description="The smallest allowed number."
+    )
+    at_most: Annotated[int, Field(ge=0, strict=True)] | None = Field(
+        default=None, description="The largest allowed number; no limit if left out."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -158,8 +162,8 @@ class Selector(Spec):
     `terms` are node ids and canonical names. `random_k` means k nodes drawn from `pool`.
     """
 
-    terms: tuple[int | str, ...]
-    pool: str = "all"
+    terms: tuple[int | str, ...] = Field(description="Ids and canonical names.")
+    pool: str = Field(default="all", description="The nodes from which `random` draws.")
 
     @property
     def names_rest(self) -> bool:

@@ -20,7 +20,9 @@ class DiskSlow(NodeAction):
     """Every sync takes `extra_ms` longer until `disk_recover`."""
 
     kind: Literal["disk_slow"] = "disk_slow"
-    extra_ms: LatencySpec = Field(alias="latency_ms")
+    extra_ms: LatencySpec = Field(
+        alias="latency_ms", description="How much longer each sync takes, in milliseconds."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -42,8 +44,12 @@ class ClockAction(NodeAction):
     """Set clocks wrong: `offset_ms` moves the wall clock, `drift_ppm` makes all clocks of the node run fast."""
 
     kind: Literal["clock"] = "clock"
-    offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
-    drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] | None = None
+    offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = Field(
+        default=None, description="How far the wall clock is ahead, in milliseconds."
+    )
+    drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] | None = Field(
+        default=None, description="How much faster all clocks of the node run, in millionths."
+    )
 
     @model_validator(mode="after")
     def _changes_something(self) -> ClockAction:

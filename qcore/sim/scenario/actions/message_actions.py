@@ -57,11 +57,20 @@ class MessageAction(Spec):
         times: how many messages, or `all`.
     """
 
-    message: MessageNames
-    source: Nodes | None = Field(default=None, alias="from")
-    target: Nodes | None = Field(default=None, alias="to")
-    entries: Flag | None = None
-    times: Times = 1
+    message: MessageNames = Field(description="The kind of message, or a list.")
+    source: Nodes | None = Field(
+        default=None,
+        alias="from",
+        description="The senders; any if left out. Names are resolved when the action fires.",
+    )
+    target: Nodes | None = Field(
+        default=None, alias="to", description="The receivers; any if left out."
+    )
+    entries: Flag | None = Field(
+        default=None,
+        description="For AppendEntries: only those with entries (true), or only heartbeats (false).",
+    )
+    times: Times = Field(default=1, description="How many messages, or `all`.")
 
     @model_validator(mode="before")
     @classmethod
@@ -92,7 +101,10 @@ class Release(Spec):
     """Deliver held messages and end the hold: of all items, or of the item with this label."""
 
     kind: Literal["release"] = "release"
-    label: str | None = None
+    label: str | None = Field(
+        default=None,
+        description="The label of the item whose messages are released; all held messages if left out.",
+    )
 
     @model_validator(mode="before")
     @classmethod

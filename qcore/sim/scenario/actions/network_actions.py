@@ -19,7 +19,13 @@ class Partition(Spec):
     """
 
     kind: Literal["partition"] = "partition"
-    groups: tuple[Nodes, ...] = Field(min_length=1)
+    groups: tuple[Nodes, ...] = Field(
+        min_length=1,
+        description=(
+            "The groups of nodes. Nodes that no group names form one more group; a node in two groups bridges "
+            "them."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -37,16 +43,16 @@ class Isolate(NodeAction):
     """Cut every link between these nodes and all other nodes; with `clients`, the clients' links too."""
 
     kind: Literal["isolate"] = "isolate"
-    clients: Flag = False
+    clients: Flag = Field(default=False, description="Whether the links to clients are cut, too.")
 
 
 class Cut(Spec):
     """Cut links: `{from: x, to: y}` one way, `{between: [x, y]}` or just `[x, y]` both ways."""
 
     kind: Literal["cut"] = "cut"
-    source: Nodes = Field(alias="from")
-    target: Nodes = Field(alias="to")
-    both: Flag = False
+    source: Nodes = Field(alias="from", description="One end of the links.")
+    target: Nodes = Field(alias="to", description="The other end of the links.")
+    both: Flag = Field(default=False, description="Whether the links are cut in both directions.")
 
     @model_validator(mode="before")
     @classmethod
@@ -77,8 +83,10 @@ class Heal(Spec):
     """Heal cuts and link changes: `all`, those of one `label`, or those that touch some nodes."""
 
     kind: Literal["heal"] = "heal"
-    label: str | None = None
-    nodes: Nodes | None = None
+    label: str | None = Field(
+        default=None, description="The label of the item whose cuts and changes end."
+    )
+    nodes: Nodes | None = Field(default=None, description="The nodes whose links become normal.")
 
     @model_validator(mode="before")
     @classmethod
@@ -99,9 +107,19 @@ class LinkChange(QualitySpec):
     """Change the quality of links from now on: of all links between nodes, or of those `from`, `to` or `between`."""
 
     kind: Literal["links"] = "links"
-    source: Nodes | None = Field(default=None, alias="from")
-    target: Nodes | None = Field(default=None, alias="to")
-    both: Flag = False
+    source: Nodes | None = Field(
+        default=None, alias="from", description="The nodes that send; any if left out."
+    )
+    target: Nodes | None = Field(
+        default=None, alias="to", description="The nodes that receive; any if left out."
+    )
+    both: Flag = Field(
+        default=False,
+        description=(
+            "Whether the links in the other direction change, too. `between: [1, 2]` stands for `from`, `to` "
+            "and `both`."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -12,12 +12,34 @@ from qcore.sim.scenario.values import Flag, Nodes, Probability, Selector, Spec
 class QualitySpec(Spec):
     """How links treat messages. A setting that is left out stays as it was."""
 
-    latency_ms: LatencySpec | None = None
-    loss: Probability | None = None
-    duplicate: Probability | None = None
-    reorder: Probability | None = None
-    reorder_extra_ms: LatencySpec | None = None
-    bandwidth_bytes_per_s: Positive | None = None
+    latency_ms: LatencySpec | None = Field(
+        default=None, description="The one-way delay in milliseconds."
+    )
+    loss: Probability | None = Field(
+        default=None, description="The probability that a message is lost."
+    )
+    duplicate: Probability | None = Field(
+        default=None,
+        description=(
+            "The probability that a message is delivered twice. Requests that nodes forward to each other "
+            "travel over one connection, once."
+        ),
+    )
+    reorder: Probability | None = Field(
+        default=None,
+        description=(
+            "The probability that a message gets an extra delay, in which others may overtake it. Or "
+            "`{probability: 0.3, extra_ms: [0, 20]}`."
+        ),
+    )
+    reorder_extra_ms: LatencySpec | None = Field(
+        default=None,
+        description="The extra delay of messages that are reordered or duplicated, in milliseconds.",
+    )
+    bandwidth_bytes_per_s: Positive | None = Field(
+        default=None,
+        description="The bytes that a link carries in a second; messages queue for it. Left out: no limit.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -46,9 +68,11 @@ class QualitySpec(Spec):
 class LinkSpec(QualitySpec):
     """Links that differ from the others: from `from` to `to`; in both directions with `both`."""
 
-    source: Nodes = Field(alias="from")
-    target: Nodes = Field(alias="to")
-    both: Flag = False
+    source: Nodes = Field(alias="from", description="The nodes that send: ids, `all` or `rest`.")
+    target: Nodes = Field(alias="to", description="The nodes that receive: ids, `all` or `rest`.")
+    both: Flag = Field(
+        default=False, description="Whether the links in the other direction differ, too."
+    )
 
     @field_validator("source", "target")
     @classmethod
@@ -64,8 +88,11 @@ class LinkSpec(QualitySpec):
 class ClientLinkSpec(Spec):
     """The links between clients and nodes."""
 
-    latency_ms: LatencySpec | None = None
-    loss: Probability = 0.0
+    latency_ms: LatencySpec | None = Field(
+        default=None,
+        description="The one-way delay in milliseconds. Left out: that of the links between nodes.",
+    )
+    loss: Probability = Field(default=0.0, description="The probability that a message is lost.")
 
 
 class NetworkSpec(QualitySpec):
@@ -75,9 +102,15 @@ class NetworkSpec(QualitySpec):
     because each of them stands for one connection.
     """
 
-    latency_ms: LatencySpec = uniform(1, 5)
-    links: tuple[LinkSpec, ...] = ()
-    clients: ClientLinkSpec | None = None
+    latency_ms: LatencySpec = Field(
+        default=uniform(1, 5), description="The one-way delay in milliseconds."
+    )
+    links: tuple[LinkSpec, ...] = Field(
+        default=(), description="Links that differ from the others."
+    )
+    clients: ClientLinkSpec | None = Field(
+        default=None, description="The links between clients and nodes."
+    )
 
     @field_validator("links", mode="before")
     @classmethod
