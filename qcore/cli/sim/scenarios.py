@@ -1,4 +1,4 @@
-"""`qcore sim run` and `qcore sim list`."""
+"""`qcore sim run`, `qcore sim draw` and `qcore sim list`."""
 
 from __future__ import annotations
 
@@ -75,6 +75,26 @@ def _print_next_steps(result: RunResult, trace: Path | None) -> None:
         print(f"trace written to {trace}", file=sys.stderr)
     if not result.ok:
         print(f"failed; replay with: {result.replay}", file=sys.stderr)
+
+
+@app.command()
+def draw(
+    scenario: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped scenario."),
+    ],
+    seed: Annotated[
+        int,
+        typer.Option("--seed", envvar="QCORE_SEED", help="Decides every random choice of the run."),
+    ] = 1,
+) -> None:
+    """Print the scenario that a seed draws, with every random fault as an item of the timeline.
+
+    The printed scenario gives the same run without the generator. Keep it as a file, and shorten it.
+    """
+    from qcore.sim.scenario.load import load_scenario
+
+    print(load_scenario(scenario).drawn(seed).to_yaml(), end="")
 
 
 @app.command(name="list")

@@ -9,7 +9,7 @@ from random import Random
 from qcore.sim.faults.action_table import ActionTable, TimelineActions
 from qcore.sim.faults.ledger import Fault, FaultLedger, Undo
 from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
-from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers
+from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers, NodeEvent
 from qcore.sim.scenario.actions.message_actions import MessageAction
 from qcore.sim.scenario.actions.network_actions import LinkChange
 from qcore.sim.scenario.actions.registry import REPAIRS, Action
@@ -126,17 +126,17 @@ class TimelineRunner:
         scheduled.begun = True
         delay = drawn_already(scheduled.item.after_ms)
 
-        def act() -> None:
+        def act(event: NodeEvent) -> None:
             if delay:
-                self._engine.after(delay, partial(self._fire_item, scheduled))
+                self._engine.after(delay, partial(self._fire_item, scheduled, event))
             else:
-                self._engine.immediately(partial(self._fire_item, scheduled))
+                self._engine.immediately(partial(self._fire_item, scheduled, event))
 
-        def matches_node(node: int) -> bool:
-            return trigger.node is None or self._names(trigger.node, node, scheduled.rng)
+        def names(selector: Selector, node: int) -> bool:
+            return self._names(selector, node, scheduled.rng)
 
         self._triggers.arm(
-            trigger.event, ArmedTrigger(trigger, matches_node, scheduled.item.times or 1, act)
+            trigger.event, ArmedTrigger(trigger, names, scheduled.item.times or 1, act)
         )
 
     def _names(self, selector: Selector, node: int, rng: Random) -> bool:
@@ -145,7 +145,7 @@ class TimelineRunner:
         except ActionNotReady:
             return False
 
-    def _fire_item(self, scheduled: _ScheduledItem) -> None:
+    def _fire_item(self, scheduled: _ScheduledItem, event: NodeEvent | None = None) -> None:
         item = scheduled.item
         if self._is_disarmed(scheduled):
             return
@@ -157,21 +157,24 @@ class TimelineRunner:
             if again <= scheduled.until_us:
                 self._engine.at(again, partial(self._fire_item, scheduled))
         for action, fault in zip(item.actions, scheduled.faults, strict=True):
-            self._fire(scheduled, action, fault)
+            self._fire(scheduled, action, fault, event)
 
     def _is_disarmed(self, scheduled: _ScheduledItem) -> bool:
         return scheduled.disarmed or self._engine.now > scheduled.until_us
 
-    def _fire(self, scheduled: _ScheduledItem, action: Action, fault: Fault) -> None:
+    def _fire(
+        self, scheduled: _ScheduledItem, action: Action, fault: Fault, event: NodeEvent | None
+    ) -> None:
         if self._is_disarmed(scheduled):
             return
         if isinstance(action, Repair):
             self._repair_all(scheduled, fault)
             return
+        self._resolver.event = event
         try:
             undo = self.actions.execute(action, fault, scheduled.rng)
         except ActionNotReady:
-            self._engine.after(_LOOK_AGAIN_US, partial(self._fire, scheduled, action, fault))
+            self._engine.after(_LOOK_AGAIN_US, partial(self._fire, scheduled, action, fault, event))
             return
         self.action_times.last = self._engine.now
         if isinstance(action, REPAIRS):

@@ -12,9 +12,11 @@ from qcore.sim.scenario.actions.message_actions import Hold, Release
 from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, Heal
 from qcore.sim.scenario.actions.node_actions import StopAction
 from qcore.sim.scenario.actions.operation_actions import OperationAction
+from qcore.sim.scenario.actions.registry import REPAIRS
 from qcore.sim.scenario.generated.drawing import draw_timeline
 from qcore.sim.scenario.generated.random_faults_spec import RandomFault, RandomFaultsSpec
 from qcore.sim.scenario.generated.random_times import bounds
+from qcore.sim.scenario.generated.scenario_text import scenario_text
 from qcore.sim.scenario.generated.swarm_spec import SwarmSpec
 from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
@@ -274,7 +276,9 @@ class Scenario(Spec):
                 )
             on_links = isinstance(action, LINK_ACTIONS)
             for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
-                self._check_ids(where, getattr(action, field, None), known, clients=on_links)
+                named = getattr(action, field, None)
+                self._check_ids(where, named, known, clients=on_links)
+                self._check_event_names(where, named, item, action)
             if isinstance(action, ChangeMembersAction):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
                 if strangers := sorted(named - known):
@@ -283,8 +287,10 @@ class Scenario(Spec):
                     )
             for group in getattr(action, "groups", ()):
                 self._check_ids(where, group, known, clients=True)
+                self._check_event_names(where, group, item, action)
         if item.when is not None:
-            self._check_ids(where, item.when.node, known, clients=False)
+            for selector in (item.when.node, item.when.to, item.when.source):
+                self._check_ids(where, selector, known, clients=False)
 
     def _check_label(self, where: str, action: Heal | Release, label: str) -> None:
         """A label must belong to an action that `heal` or `release` can end."""
@@ -335,12 +341,25 @@ class Scenario(Spec):
                 f"expect.final_voters: {strangers} are not in the cluster {sorted(known)}, nor do they join"
             )
 
+    def _check_event_names(self, where: str, selector: object, item: Item, action: object) -> None:
+        """Names of the nodes of an event need one; a repair may name the nodes of an earlier event."""
+        if not isinstance(selector, Selector) or isinstance(action, REPAIRS):
+            return
+        event = None if item.when is None else item.when.event
+        for term in (*selector.terms, *selector.pool):
+            of_message = term in ("sender", "receiver")
+            if (term == "event_node" and event is None) or (
+                of_message and event not in ("send", "receive")
+            ):
+                needed = "send or receive" if of_message else "an event"
+                raise ValueError(f"{where}: {term}: the item needs `when` with {needed}")
+
     def _check_ids(self, where: str, selector: object, known: set[int], *, clients: bool) -> None:
         if isinstance(selector, int) and selector not in known:
             raise ValueError(f"{where}: node {selector} is not among {sorted(known)}")
         if not isinstance(selector, Selector):
             return
-        for term in selector.terms:
+        for term in (*selector.terms, *selector.pool):
             if isinstance(term, int) and term not in known:
                 raise ValueError(f"{where}: node {term} is not in the cluster {sorted(known)}")
             name, _, number = str(term).partition("_")
@@ -349,8 +368,10 @@ class Scenario(Spec):
                     f"{where}: {term}: a client is not a node; only cuts and links name clients"
                 )
             if name in ("random", "follower") and number:
-                followers = name == "follower" or selector.pool == "followers"
-                there_are = len(known) - followers
+                followers = name == "follower" or selector.pool == ("followers",)
+                named = sum(isinstance(node, int) for node in selector.pool)
+                of_ids = named == len(selector.pool)
+                there_are = named if name == "random" and of_ids else len(known) - followers
                 if int(number) > there_are:
                     what = "followers" if followers else "nodes"
                     raise ValueError(f"{where}: {term}: there are {there_are} {what}")
@@ -379,6 +400,13 @@ class Scenario(Spec):
         if self.workload.stop_ms is not None:
             return min(self.until_us, microseconds(self.workload.stop_ms))
         return self.until_us - microseconds(min(_QUIET_MS, self.until_ms / 5))
+
+    def to_yaml(self) -> str:
+        """The text of a scenario file that reads as this scenario, for example to keep what `drawn` returns.
+
+        Defaults are left out. A custom machine is found beside the new file, or in the working directory.
+        """
+        return scenario_text(self)
 
     def drawn(self, seed: int) -> Scenario:
         """The plain scenario that a run with this seed simulates: every random time, choice and fault is drawn.

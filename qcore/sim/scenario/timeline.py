@@ -11,7 +11,7 @@ from qcore.sim.scenario.actions.registry import ACTIONS, REVERSIBLE, Action
 from qcore.sim.scenario.distributions import Distribution
 from qcore.sim.scenario.generated.random_actions import RandomAction, action_of, has_choices
 from qcore.sim.scenario.generated.random_times import RandomGap, RandomTime, bounds
-from qcore.sim.scenario.values import Flag, Milliseconds, NodeId, Nodes, Spec
+from qcore.sim.scenario.values import Flag, Milliseconds, Nodes, Selector, Spec
 
 EventKind = Literal["send", "receive", "role", "vote", "commit", "apply", "durable"]
 
@@ -37,8 +37,8 @@ _BLOCKS = ("do", "one_of")
 class Trigger(Spec):
     """An event that fires an item when it first happens after `at_ms`.
 
-    `send` and `receive` can name the `message` and the peer (`to` or `from`); `role` can name the new role. `term`
-    and `index` narrow the event further (`index` is a minimum).
+    Names of nodes are resolved at each event: `from: leader` means the node that leads when the message is sent or
+    received. The actions of the item may name `event_node`, and for a message its `sender` and `receiver`.
     """
 
     event: EventKind = Field(
@@ -47,24 +47,22 @@ class Trigger(Spec):
             "`durable`: a write is durable."
         ),
     )
-    node: Nodes | None = Field(
-        default=None, description="The node where it happens; any if left out."
-    )
-    message: str | None = Field(
-        default=None, description="For `send` and `receive`: the kind of message."
-    )
-    to: NodeId | None = Field(default=None, description="For `send`: the receiver.")
-    source: NodeId | None = Field(
-        default=None, alias="from", description="For `receive`: the sender."
+    node: Nodes | None = Field(default=None, description="The nodes at which it happens.")
+    message: str | None = Field(default=None, description="For send and receive: the message.")
+    to: Nodes | None = Field(default=None, description="For send and receive: the receivers.")
+    source: Nodes | None = Field(
+        default=None,
+        alias="from",
+        description="For send and receive: the senders. For vote: the candidates.",
     )
     role: Literal["follower", "pre_candidate", "candidate", "leader", "learner"] | None = Field(
-        default=None, description="For `role`: the new role."
+        default=None, description="For role: the new role."
     )
     term: Annotated[int, Field(ge=0, strict=True)] | None = Field(
-        default=None, description="The term of the event."
+        default=None, description="The term of the message, role, vote or applied entry."
     )
     index: Annotated[int, Field(ge=0, strict=True)] | None = Field(
-        default=None, description="The least index of the event."
+        default=None, description="For commit, apply and durable: the least index."
     )
 
     @model_validator(mode="before")
@@ -86,7 +84,27 @@ class Trigger(Spec):
             known_message(self.message)
         if self.role is not None and self.event != "role":
             raise ValueError(f"`role` goes with the event `role`, not with {self.event}")
+        if self.to is not None and self.event not in ("send", "receive"):
+            raise ValueError(f"`to` goes with send or receive, not with {self.event}")
+        if self.source is not None and self.event not in ("send", "receive", "vote"):
+            raise ValueError(f"`from` goes with send, receive or vote, not with {self.event}")
         return self
+
+    @property
+    def own_end(self) -> Selector | None:
+        """The end of the message that is the node of the event itself."""
+        match self.event:
+            case "send":
+                return self.source
+            case "receive":
+                return self.to
+            case _:
+                return None
+
+    @property
+    def peer_end(self) -> Selector | None:
+        """The other node of the event: the other end of the message, or the candidate."""
+        return self.to if self.event == "send" else self.source
 
 
 class Item(Spec):

@@ -146,24 +146,37 @@ _NAMES = {
     "minority": "minority",
     "random": "random",
     "clients": "clients",
+    "voters": "voters",
+    "learners": "learners",
+    "candidate": "candidate",
+    "candidates": "candidates",
+    "lease_holder": "lease_holder",
+    "sender": "sender",
+    "receiver": "receiver",
+    "event_node": "event_node",
 }
+#: Names that draw nodes, from which no other name can draw.
+_DRAWN = ("random", "majority", "minority", "rest", "candidate")
 _NUMBERED = re.compile(r"(node|n|follower|client|random)[_ :-]?(\d+)")
 _KINDS = {"follower": "follower_{}", "client": "client_{}", "random": "random_{}"}
 
 NAME_HELP = (
     "node ids such as 1, leader, old_leader, followers, follower_1, rest, all, down, paused, "
-    "majority, minority, random, {random: 2, of: followers}, clients, client_1"
+    "majority, minority, random, {random: 2, of: followers}, voters, learners, candidate, candidates, lease_holder, "
+    "sender, receiver, event_node, clients, client_1"
 )
 
 
 class Selector(Spec):
     """The nodes (or clients) that an action acts on. Symbolic names are resolved when the action fires.
 
-    `terms` are node ids and canonical names. `random_k` means k nodes drawn from `pool`.
+    `terms` are node ids and canonical names. `random_k` means k nodes drawn from those that `pool` names.
     """
 
     terms: tuple[int | str, ...] = Field(description="Ids and canonical names.")
-    pool: str = Field(default="all", description="The nodes from which `random` draws.")
+    pool: tuple[int | str, ...] = Field(
+        default=("all",), description="The nodes from which `random` draws."
+    )
 
     @property
     def names_rest(self) -> bool:
@@ -179,18 +192,16 @@ def parse_selector(value: object) -> object:
         return value
     if isinstance(value, dict):
         if set(value) <= {"random", "of"} and "random" in value:
-            amount, pool = value["random"], value.get("of", "all")
+            amount = value["random"]
             if isinstance(amount, bool) or not isinstance(amount, int) or amount < 1:
                 raise ValueError(f"random: {amount!r} is not a number of nodes")
-            if not isinstance(pool, str) or pool not in ("all", "followers", "down"):
-                raise ValueError(f"random of {pool!r}; draw from all, followers or down")
-            return Selector(terms=(f"random_{amount}",), pool=pool)
+            return Selector(terms=(f"random_{amount}",), pool=_pool(value.get("of", "all")))
         raise ValueError(f"{value!r} names no nodes; write {NAME_HELP}")
     items = value if isinstance(value, list | tuple) else [value]
     if not items:
         raise ValueError(f"an empty list names no nodes; write {NAME_HELP}")
     terms: list[int | str] = []
-    pool = "all"
+    pool: tuple[int | str, ...] = ("all",)
     for item in items:
         if isinstance(item, dict | Selector):
             inner = parse_selector(item)
@@ -200,6 +211,18 @@ def parse_selector(value: object) -> object:
         else:
             terms.append(_term(item))
     return Selector(terms=tuple(terms), pool=pool)
+
+
+def _pool(value: object) -> tuple[int | str, ...]:
+    """The nodes from which random picks draw."""
+    selector = parse_selector(value)
+    assert isinstance(selector, Selector)
+    for term in selector.terms:
+        if isinstance(term, str) and term.partition("_")[0] in (*_DRAWN, "client", "clients"):
+            raise ValueError(
+                f"random of {term}: draw from names that are not drawn themselves, such as followers, voters or [1, 2]"
+            )
+    return selector.terms
 
 
 def _term(item: object) -> int | str:

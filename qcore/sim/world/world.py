@@ -130,7 +130,7 @@ class World:
         self.network.has_receiver = self._has_receiver
         vertices = [client.vertex for client in self.clients]
         vertices += [watcher.vertex for watcher in self.watchers]
-        resolver = SelectorResolver(self.services.monitor, vertices)
+        resolver = SelectorResolver(self.services.monitor, vertices, self._lease_holders)
         network_actions = NetworkActions(self.services, resolver, self._standing_faults)
         network_actions.remember_base_quality()
         self.operation_actions = OperationActions(resolver, self.nodes, self.timeline_client)
@@ -409,6 +409,15 @@ class World:
             return True
         node = self.nodes[link.target]
         return node.up or (link.source < 0 and node.powered)
+
+    def _lease_holders(self) -> list[int]:
+        """The nodes that would now serve a lease read; a frozen one among them, if its lease has not run out."""
+        now = self.engine.now
+        return [
+            number
+            for number, node in self.nodes.items()
+            if node.replica is not None and node.replica.core.holds_lease(node.clock.local(now))
+        ]
 
     # -- lost messages ---------------------------------------------------------------------------
 

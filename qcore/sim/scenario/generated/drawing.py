@@ -82,7 +82,7 @@ def _with_drawn_actions(item: Item, rng: Random) -> Item:
     if not item.random_actions:
         return item
     drawn = tuple(action for one in item.random_actions for action in one.draw(rng))
-    return item.model_copy(update={"actions": (*item.actions, *drawn), "random_actions": ()})
+    return _changed(item, {"actions": (*item.actions, *drawn), "random_actions": None})
 
 
 def _firings(
@@ -105,7 +105,7 @@ def _firings(
             "every_ms": None,
             "times": None,
         }
-        yield _with_drawn_actions(item.model_copy(update=update), rng)
+        yield _with_drawn_actions(_changed(item, update), rng)
         at_ms = round(at_ms + max(_LEAST_GAP_MS, draw_ms(item.every_ms, rng)), 3)
 
 
@@ -119,19 +119,20 @@ def _random_faults(spec: RandomFaultsSpec, run_ends_ms: float, streams: Streams)
             lasts = None if fault.for_ms is None else draw_ms(fault.for_ms, rng)
             after = None if fault.after_ms is None else draw_ms(fault.after_ms, rng)
             times = {"at_ms": spec.from_ms, "for_ms": lasts, "after_ms": after}
-            yield _with_drawn_actions(_plain(fault, {**common, **times}), rng)
+            yield _with_drawn_actions(_changed(fault, {**common, **times}), rng)
             continue
         assert fault.every_ms is not None, "checked when the scenario is read"
         start = spec.from_ms + draw_ms(fault.every_ms, rng)
-        repeated = _plain(fault, common)
+        repeated = _changed(fault, common)
         yield from _firings(repeated, start, until - _MICROSECOND, rng, where)
     yield from _repair(spec, run_ends_ms)
 
 
-def _plain(fault: Item, update: Mapping[str, object]) -> Item:
-    """An item of a timeline with the values of a random fault, and some changed."""
-    values = {name: getattr(fault, name) for name in fault.model_fields_set}
-    return Item.model_validate({**values, **update})
+def _changed(item: Item, update: Mapping[str, object]) -> Item:
+    """An item of a timeline with some values changed; None removes a value."""
+    values = {name: getattr(item, name) for name in item.model_fields_set}
+    kept = {name: value for name, value in {**values, **update}.items() if value is not None}
+    return Item.model_validate({"actions": (), **kept})
 
 
 def _repair(phases: FaultPhases, run_ends_ms: float) -> Iterator[Item]:

@@ -83,7 +83,7 @@ def _partition(draw: FiringDraw) -> Block:
 
 def _freeze_machine(draw: FiringDraw) -> Block:
     """A machine freezes together with its network. Afterwards it serves what waited, before it hears of a successor."""
-    target = draw.pick("leader", "leader", "follower_1")
+    target = draw.pick("leader", "leader", "leader", "follower_1")
     return {"do": [{"isolate": target}, {"pause": target}]}
 
 
@@ -119,52 +119,52 @@ def _message(draw: FiringDraw, most: int) -> Block:
 _SHORT = (30.0, 900.0)
 
 SWARM_KINDS: dict[str, SwarmKind] = {
-    "crash": SwarmKind(lambda d: {"crash": d.few()}, (500, 3000), _SHORT),
-    "crash_many": SwarmKind(lambda d: {"crash": d.any_group()}, (2000, 6000), (20, 500)),
+    "crash": SwarmKind(lambda d: {"crash": d.few()}, (200, 1500), _SHORT),
+    "crash_many": SwarmKind(lambda d: {"crash": d.any_group()}, (800, 4000), (20, 500)),
     "power_loss": SwarmKind(
         lambda d: {"power_loss": {"nodes": d.few(), "survives": d.pick("none", "random", "all")}},
-        (700, 3000),
+        (300, 1500),
         (20, 500),
     ),
-    "power_loss_of_all": SwarmKind(_power_loss_of_all, (1500, 5000), (10, 150)),
-    "pause": SwarmKind(lambda d: {"pause": d.few()}, (600, 3000), _SHORT),
-    "freeze_machine": SwarmKind(_freeze_machine, (1200, 4000), (200, 900)),
+    "power_loss_of_all": SwarmKind(_power_loss_of_all, (500, 3000), (10, 150)),
+    "pause": SwarmKind(lambda d: {"pause": d.few()}, (200, 1500), _SHORT),
+    "freeze_machine": SwarmKind(_freeze_machine, (400, 1600), (500, 1300)),
     "wipe": SwarmKind(_wipe, (1000, 6000), least_nodes=4, once=True),
-    "isolate": SwarmKind(lambda d: {"isolate": d.one()}, (800, 4000), _SHORT),
-    "partition": SwarmKind(_partition, (1000, 4000), (100, 1000), least_nodes=3),
-    "cut": SwarmKind(lambda d: {"cut": {"from": d.one(), "to": "random"}}, (400, 2500), (50, 900)),
-    "deaf": SwarmKind(lambda d: {"deaf": d.one()}, (900, 4000), _SHORT),
-    "mute": SwarmKind(lambda d: {"mute": d.one()}, (900, 4000), _SHORT),
-    "loss": SwarmKind(lambda d: {"loss": d.number(0.01, 0.4)}, (800, 3000), (100, 1500)),
-    "duplicate": SwarmKind(lambda d: {"duplicate": d.number(0.02, 0.6)}, (800, 3000), (100, 1500)),
-    "reorder": SwarmKind(lambda d: {"reorder": d.number(0.02, 0.5)}, (800, 3000), (100, 1500)),
+    "isolate": SwarmKind(lambda d: {"isolate": d.one()}, (300, 2000), _SHORT),
+    "partition": SwarmKind(_partition, (400, 2000), (100, 1000), least_nodes=3),
+    "cut": SwarmKind(lambda d: {"cut": {"from": d.one(), "to": "random"}}, (150, 1000), (50, 900)),
+    "deaf": SwarmKind(lambda d: {"deaf": d.one()}, (300, 2000), _SHORT),
+    "mute": SwarmKind(lambda d: {"mute": d.one()}, (300, 2000), _SHORT),
+    "loss": SwarmKind(lambda d: {"loss": d.number(0.01, 0.4)}, (300, 1500), (100, 1500)),
+    "duplicate": SwarmKind(lambda d: {"duplicate": d.number(0.02, 0.6)}, (300, 1500), (100, 1500)),
+    "reorder": SwarmKind(lambda d: {"reorder": d.number(0.02, 0.5)}, (300, 1500), (100, 1500)),
     "latency": SwarmKind(
         lambda d: {"links": {"nodes": d.one(), "latency_ms": [1, d.whole(10, 120)]}},
-        (800, 3000),
+        (300, 1500),
         (100, 1500),
     ),
-    "disk_stall": SwarmKind(lambda d: {"disk_stall": d.few()}, (900, 3500), _SHORT),
+    "disk_stall": SwarmKind(lambda d: {"disk_stall": d.few()}, (300, 1500), _SHORT),
     "disk_slow": SwarmKind(
         lambda d: {"disk_slow": {"nodes": {"random": 2}, "latency_ms": [5, d.whole(20, 100)]}},
-        (600, 2500),
+        (200, 1000),
         (200, 1500),
         least_nodes=2,
     ),
     "clock_drift": SwarmKind(
         lambda d: {"clock": {"nodes": "random", "drift_ppm": d.whole(-20_000, 20_000)}},
-        (800, 3000),
+        (300, 1500),
         (200, 2000),
     ),
     "clock_jump": SwarmKind(
         lambda d: {"clock": {"nodes": "random", "offset_ms": d.whole(-3_600_000, 3_600_000)}},
-        (800, 3000),
+        (300, 1500),
         (200, 2000),
     ),
-    "campaign": SwarmKind(lambda d: {"campaign": "random"}, (300, 2000)),
+    "campaign": SwarmKind(lambda d: {"campaign": "random"}, (100, 1000)),
     "snapshot": SwarmKind(
-        lambda d: {"snapshot": {"nodes": "random", "keep_entries": d.whole(0, 20)}}, (400, 2000)
+        lambda d: {"snapshot": {"nodes": "random", "keep_entries": d.whole(0, 20)}}, (150, 1000)
     ),
-    "transfer": SwarmKind(lambda d: {"transfer": {"to": None, "timeout_ms": 1000}}, (600, 2500)),
-    "drop": SwarmKind(lambda d: {"drop": _message(d, 8)}, (200, 1500), (200, 1000)),
-    "hold": SwarmKind(lambda d: {"hold": _message(d, 4)}, (300, 1500), (50, 800)),
+    "transfer": SwarmKind(lambda d: {"transfer": {"to": None, "timeout_ms": 1000}}, (300, 1500)),
+    "drop": SwarmKind(lambda d: {"drop": _message(d, 8)}, (80, 600), (200, 1000)),
+    "hold": SwarmKind(lambda d: {"hold": _message(d, 4)}, (100, 700), (50, 800)),
 }

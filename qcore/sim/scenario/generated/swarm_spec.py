@@ -25,7 +25,7 @@ class SwarmSpec(FaultPhases):
     )
     without: Kinds = Field(default=(), description="Kinds that no seed draws.")
     probability: Probability = Field(
-        default=0.3,
+        default=0.4,
         description="The probability of each kind to be in a run. At least one is.",
     )
     intensity: Annotated[float, Field(gt=0, le=100, strict=True)] = Field(
