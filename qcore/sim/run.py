@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,18 +12,12 @@ from qcore.errors import ConfigError
 from qcore.files import open_nonblocking
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import checked_factory
-from qcore.sim.linearizability import LinearizabilityVerdict, check_history
-from qcore.sim.scenario.catalogue import is_shipped
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.verdict.expectations import judge
-from qcore.sim.verdict.log_queries import lost_writes
+from qcore.sim.simulation import World
 from qcore.sim.verdict.result import RunResult
-from qcore.sim.verdict.run_metrics import measure
-from qcore.sim.verdict.stale_reads import check_stale_reads
 from qcore.sim.workload.custom_machine import CustomMachine, checked_requests
 from qcore.sim.workload.operations import RequestSource
-from qcore.sim.world.world import World
 from qcore.trace import TraceWriter
 
 
@@ -65,52 +58,16 @@ def run_scenario(
         custom_machine = CustomMachine(checked_factory(machine, name), checked_requests(requests))
     scenario = as_scenario(scenario)
     with _writer(trace) as writer:
+        world = World(scenario, seed, writer, custom_machine)
         # A run does not need the cycle collector, whose pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()
         try:
-            return _run(scenario, seed, writer, custom_machine)
+            world.run()
+            return world.result()
         finally:
             if collecting:
                 gc.enable()
-
-
-def _run(
-    scenario: Scenario, seed: int, trace: TraceWriter, custom_machine: CustomMachine | None
-) -> RunResult:
-    world = World(scenario, seed, trace, custom_machine)
-    world.run()
-    lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
-    if lost:
-        world.services.report("acknowledged_write_lost", 0, lost[0])
-    check_stale_reads(world)
-    verdict = _check_linearizability(world)
-    expectations = tuple(judge(world, verdict, lost))
-    return RunResult(
-        scenario.name,
-        seed,
-        all(expectation.ok for expectation in expectations),
-        tuple(world.services.violations),
-        expectations,
-        measure(world, verdict),
-        trace.sha256(),
-        replay_command(scenario, seed),
-    )
-
-
-def _check_linearizability(world: World) -> LinearizabilityVerdict:
-    operations = [op.as_operation() for op in world.register_history]
-    verdict = check_history([operation for operation in operations if operation is not None])
-    if verdict.result == "violation":
-        world.services.report("linearizability", 0, verdict.explanation)
-    return verdict
-
-
-def replay_command(scenario: Scenario, seed: int) -> str:
-    """The command that repeats a run. It names a shipped scenario by its name, which is the same on every machine."""
-    file = Path(scenario.source or scenario.name)
-    name = file.stem if is_shipped(file) else str(file)
-    return f"qcore sim run {shlex.quote(name)} --seed {seed}"
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Writes docs/scenarios.md from the models of a scenario: `python -m tests.docs.scenario_page`.
 
 `make fix` runs it, and a test compares the page with the models. The prose is in `scenarios.template.md`. A line
-`<!-- keys: network.links -->` there becomes the description of a model with the table of its keys; `<!-- actions -->`
-becomes all actions. A model that the template does not name gets a section after the model that holds it, so a new key
-needs no change here.
+`<!-- keys: network.links -->` there becomes the description of a model with the table of its keys, `<!-- actions -->`
+becomes all actions, and `<!-- form: Distribution -->` the description of a short form. A model that the template does
+not name gets a section after the model that holds it, so a new key needs no change here.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ IMPLIED = ("kind", "op")
 #: The settings of replicas, which have one table for the cluster and single nodes.
 SETTINGS = [each.field.name for each in SETTING_KEYS]
 
-_DIRECTIVE = re.compile(r"^<!-- (?P<kind>keys|actions|settings|rest)(?:: (?P<path>[\w.]+))? -->$")
+_DIRECTIVE = re.compile(
+    r"^<!-- (?P<kind>keys|form|actions|settings|rest)(?:: (?P<path>[\w.]+))? -->$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class ScenarioPage:
         named = {
             match["path"]
             for line in self._template.splitlines()
-            if (match := _DIRECTIVE.match(line)) and match["path"]
+            if (match := _DIRECTIVE.match(line)) and match["kind"] == "keys"
         }
         parts = all_parts(root, actions)
         known = {part.path for part in parts} | {""}
@@ -172,6 +174,8 @@ class ScenarioPage:
     def _expand(self, kind: str, path: str | None) -> Iterator[str]:
         if kind == "actions":
             yield from self._action_sections()
+        elif kind == "form":
+            yield from docstring(next(model for model in FORMS if model.__name__ == path))
         elif kind == "settings":
             yield from self._table(self._parts["cluster"].model, SETTINGS)
         elif kind == "rest":

@@ -37,6 +37,14 @@ def run(
         int,
         typer.Option("--seed", envvar="QCORE_SEED", help="Decides every random choice of the run."),
     ] = 1,
+    parameters: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A value for one of the scenario's `parameters`. May be given several times.",
+        ),
+    ] = [],  # noqa: B006 - typer reads the default and never changes it
     output: OutputOption = OutputFormat.table,
     trace: Annotated[
         Path | None,
@@ -55,9 +63,9 @@ def run(
     """
     # A late import: `--help` must not load SimPy and pydantic.
     from qcore.sim.run import run_scenario
-    from qcore.sim.scenario.load import load_scenario
+    from qcore.sim.scenario.load import load_scenario, read_parameters
 
-    loaded = load_scenario(scenario)
+    loaded = load_scenario(scenario, parameters=read_parameters(parameters))
     result = run_scenario(loaded, seed, trace=trace)
     if output is OutputFormat.table:
         from qcore.cli.sim.verdict import print_verdict

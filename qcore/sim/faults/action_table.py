@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -11,9 +11,11 @@ from typing import TypeVar
 from qcore.sim.faults.admin_client import AdminActions
 from qcore.sim.faults.disk_clock_faults import DiskClockActions
 from qcore.sim.faults.ledger import Fault, Undo
-from qcore.sim.faults.message_faults import MessageActions
-from qcore.sim.faults.network_faults import NetworkActions
+from qcore.sim.faults.network.message_faults import MessageActions
+from qcore.sim.faults.network.network_faults import NetworkActions
 from qcore.sim.faults.node_faults import NodeActions
+from qcore.sim.faults.selector_resolver import SelectorResolver
+from qcore.sim.faults.standing_faults import StandingFaults
 from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.scenario.actions import (
     admin_actions,
@@ -24,6 +26,11 @@ from qcore.sim.scenario.actions import (
     operation_actions,
 )
 from qcore.sim.scenario.actions.registry import Action
+from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
+from qcore.sim.workload.sim_client import SimClient
+from qcore.sim.world.node.sim_node import SimNode
+from qcore.sim.world.random_streams import Streams
+from qcore.sim.world.services import Services
 
 A = TypeVar("A", bound=Action)
 
@@ -43,6 +50,38 @@ class TimelineActions:
     admin: AdminActions
 
 
+def make_actions(
+    services: Services,
+    resolver: SelectorResolver,
+    nodes: Mapping[int, SimNode],
+    cluster: ClusterSpec,
+    streams: Streams,
+    standing_faults: StandingFaults,
+    client: SimClient,
+) -> TimelineActions:
+    """Make the objects that execute actions, once all nodes and links exist.
+
+    Args:
+        services: the shared parts of the run.
+        resolver: resolves symbolic names.
+        nodes: the simulated nodes, by id.
+        cluster: the settings of the nodes.
+        streams: for the extra latencies of slow disks.
+        standing_faults: informed of every change of links.
+        client: sends the operations of the timeline.
+    """
+    network = NetworkActions(services, resolver, standing_faults)
+    network.remember_base_quality()
+    return TimelineActions(
+        network,
+        NodeActions(services, resolver, nodes, cluster),
+        DiskClockActions(services, resolver, nodes, streams),
+        MessageActions(services, resolver),
+        OperationActions(resolver, nodes, client),
+        AdminActions(services, resolver, nodes),
+    )
+
+
 class ActionTable:
     """Executes actions of every kind.
 
@@ -60,6 +99,8 @@ class ActionTable:
         self._add(network_actions.Cut, network.cut)
         self._add(network_actions.Deaf, network.deaf)
         self._add(network_actions.Mute, network.mute)
+        self._add(network_actions.Clog, network.clog)
+        self._add(network_actions.SwizzleClog, network.swizzle_clog)
         self._add(network_actions.LinkChange, network.change_links)
         self._add(network_actions.Heal, network.heal)
 

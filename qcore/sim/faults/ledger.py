@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from qcore.sim.scenario.specs.flap_spec import FlapSpec
 from qcore.sim.world.engine import NEVER_US
 
 
@@ -23,9 +24,10 @@ class Fault:
         required: whether the run fails if the fault never acts.
         label: the label of its item; empty if it has none.
         until_us: after this time its item does nothing more.
+        flap: how it flaps; None if it does not.
     """
 
-    __slots__ = ("acted", "kind", "label", "name", "required", "until_us")
+    __slots__ = ("acted", "flap", "kind", "label", "name", "required", "until_us")
 
     def __init__(
         self,
@@ -35,12 +37,14 @@ class Fault:
         required: bool = True,
         label: str = "",
         until_us: int = NEVER_US,
+        flap: FlapSpec | None = None,
     ) -> None:
         self.name = name
         self.kind = kind or name
         self.required = required
         self.label = label
         self.until_us = until_us
+        self.flap = flap
         self.acted = 0
 
     def __repr__(self) -> str:
@@ -62,6 +66,17 @@ class Firing:
 Undo = Callable[[], object]
 
 
+@dataclass(slots=True, frozen=True)
+class TimedUndo:
+    """Ends the effect of a firing that ends by itself at `at_us`, or earlier if its item ends earlier."""
+
+    undo: Undo
+    at_us: int
+
+    def __call__(self) -> object:
+        return self.undo()
+
+
 class FaultLedger:
     """All faults of a run, in the order in which they were declared.
 
@@ -81,10 +96,11 @@ class FaultLedger:
         required: bool = True,
         label: str = "",
         until_us: int = NEVER_US,
+        flap: FlapSpec | None = None,
     ) -> Fault:
         """Add a fault to the ledger. The kind is its name if left out."""
         required = required and not self._may_not_act
-        fault = Fault(name, kind, required=required, label=label, until_us=until_us)
+        fault = Fault(name, kind, required=required, label=label, until_us=until_us, flap=flap)
         self._faults.append(fault)
         return fault
 

@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 
 from qcore.sim.faults.action_table import ActionTable, TimelineActions
-from qcore.sim.faults.ledger import Fault, FaultLedger, Undo
+from qcore.sim.faults.ledger import Fault, FaultLedger, TimedUndo, Undo
 from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers, NodeEvent
 from qcore.sim.scenario.actions.message_actions import MessageAction
@@ -86,27 +86,43 @@ class TimelineRunner:
         self.actions = ActionTable(actions)
         self.action_times = ActionTimes()
         self._active: dict[object, Undo] = {}  # the firings whose effects have not ended
+        self._ledger = ledger
         self._scheduled_items = [
-            _ScheduledItem(
-                item,
-                [
-                    ledger.declare(
-                        f"timeline[{number}] {item.label or action.kind}",
-                        action.kind,
-                        required=not item.may_not_act
-                        and not isinstance(action, REPAIRS)
-                        and not (
-                            isinstance(action, LinkChange) and action.only_removes_impairments
-                        ),
-                        label=item.label or "",
-                        until_us=_until_us(item),
-                    )
-                    for action in item.actions
-                ],
-                streams.get(f"fault/{number}"),
-            )
+            self._declare(item, f"timeline[{number}]", streams.get(f"fault/{number}"))
             for number, item in enumerate(items)
         ]
+
+    def _declare(self, item: Item, place: str, rng: Random) -> _ScheduledItem:
+        """Give each action of an item a line in the ledger."""
+        faults = [
+            self._ledger.declare(
+                f"{place} {item.label or action.kind}",
+                action.kind,
+                required=not item.may_not_act
+                and not isinstance(action, REPAIRS)
+                and not (isinstance(action, LinkChange) and action.only_removes_impairments),
+                label=item.label or "",
+                until_us=_until_us(item),
+                flap=item.flap,
+            )
+            for action in item.actions
+        ]
+        return _ScheduledItem(item, faults, rng)
+
+    def fire(self, item: Item, place: str, rng: Random) -> None:
+        """Fire an item now that is not part of the timeline, or arm its trigger.
+
+        Args:
+            item: the item; its time does not matter.
+            place: its name in the ledger and in the trace.
+            rng: draws its random choices.
+        """
+        scheduled = self._declare(item, place, rng)
+        self._scheduled_items.append(scheduled)
+        if item.when is not None:
+            self._arm(scheduled)
+        else:
+            self._fire_item(scheduled)
 
     def schedule(self) -> None:
         """Put every item on the clock, or arm its trigger."""
@@ -187,7 +203,10 @@ class TimelineRunner:
         lasts_us = drawn_already(scheduled.item.for_ms)
         if lasts_us is not None:
             ends.append(self._engine.now + lasts_us)
-        if isinstance(action, MessageAction) and scheduled.item.until_ms is not None:
+        if isinstance(undo, TimedUndo):
+            ends.append(undo.at_us)
+        lasts = isinstance(action, MessageAction) or scheduled.item.flap is not None
+        if lasts and scheduled.item.until_ms is not None:
             ends.append(scheduled.until_us)
         if ends:
             self._engine.at(min(ends), partial(self._end, firing))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from qcore.errors import ConfigError
 from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
 from qcore.sim.scenario.actions.message_actions import Hold, Release
-from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, Heal
+from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, SHAPES, Heal
 from qcore.sim.scenario.actions.node_actions import StopAction
 from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.scenario.actions.registry import REPAIRS
@@ -18,6 +20,7 @@ from qcore.sim.scenario.generated.random_faults_spec import RandomFault, RandomF
 from qcore.sim.scenario.generated.random_times import bounds
 from qcore.sim.scenario.generated.scenario_text import scenario_text
 from qcore.sim.scenario.generated.swarm_spec import SwarmSpec
+from qcore.sim.scenario.network_rules import check_network, scope_of
 from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
@@ -25,6 +28,7 @@ from qcore.sim.scenario.specs.network_spec import NetworkSpec
 from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
+from qcore.sim.scenario.validation_scope import validating
 from qcore.sim.scenario.values import Flag, Selector, Spec, microseconds
 
 #: The clients stop this long before the end of a run, so that responses arrive and followers catch up.
@@ -48,6 +52,8 @@ class Scenario(Spec):
         until_ms: the end of the run, in simulated milliseconds.
         expect: what the run must show.
         source: the file that it was read from; empty for a scenario made in code.
+        overrides: the values that replaced defaults of the file's `parameters`.
+        edited: whether it differs from its file, because it is a changed copy.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
@@ -90,6 +96,16 @@ class Scenario(Spec):
         exclude=True,
         description="The file that the scenario was read from; empty for a scenario made in code.",
     )
+    overrides: dict[str, str | bool | int | float | None] = Field(
+        default={},
+        exclude=True,
+        description="The values that replaced defaults of the file's `parameters`.",
+    )
+    edited: bool = Field(
+        default=False,
+        exclude=True,
+        description="Whether the scenario differs from its file, because it is a changed copy.",
+    )
 
     def __repr__(self) -> str:
         items = len(self.timeline)
@@ -99,6 +115,12 @@ class Scenario(Spec):
         )
 
     __str__ = __repr__
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_scope(cls, value: object, validate: ModelWrapValidatorHandler[Scenario]) -> Scenario:
+        with validating(scope_of(value)):
+            return validate(value)
 
     @model_validator(mode="before")
     @classmethod
@@ -136,6 +158,7 @@ class Scenario(Spec):
             self.reject_registers()
         if self.cluster.machine == "entity":
             self._check_keys()
+        check_network(self.network, self.timeline, known, self.workload.clients)
         if self.workload.sessions and self.cluster.machine != "kv":
             raise ValueError("workload.sessions adds to registers: it needs the machine kv")
         self._check_counters()
@@ -275,7 +298,17 @@ class Scenario(Spec):
                     "restart to start a member again, or wipe for one that loses its disk"
                 )
             on_links = isinstance(action, LINK_ACTIONS)
-            for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
+            for field in (
+                "nodes",
+                "source",
+                "target",
+                "node",
+                "at",
+                "remove",
+                "to",
+                *SHAPES,
+                "hub",
+            ):
                 named = getattr(action, field, None)
                 self._check_ids(where, named, known, clients=on_links)
                 self._check_event_names(where, named, item, action)
@@ -285,7 +318,7 @@ class Scenario(Spec):
                     raise ValueError(
                         f"{where}: {strangers} are not in the cluster, nor do they join"
                     )
-            for group in getattr(action, "groups", ()):
+            for group in getattr(action, "groups", None) or ():
                 self._check_ids(where, group, known, clients=True)
                 self._check_event_names(where, group, item, action)
         if item.when is not None:
@@ -302,7 +335,7 @@ class Scenario(Spec):
         ends = [one for item in labelled for one in item.possible_actions]
         if not any(isinstance(one, meant) for one in ends):
             kinds = ", ".join(sorted({one.kind for one in ends}))
-            what = "cuts and link changes" if isinstance(action, Heal) else "`hold`"
+            what = "cuts, clogs and link changes" if isinstance(action, Heal) else "`hold`"
             raise ValueError(
                 f"{where}: {action.kind} ends {what}, and the label {label!r} is that of {kinds}"
             )
@@ -400,6 +433,23 @@ class Scenario(Spec):
         if self.workload.stop_ms is not None:
             return min(self.until_us, microseconds(self.workload.stop_ms))
         return self.until_us - microseconds(min(_QUIET_MS, self.until_ms / 5))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """See `FrozenModel.model_copy`. A changed copy is `edited`."""
+        if update:
+            update = {"edited": True, **update}
+        return super().model_copy(update=update, deep=deep)
+
+    def save(self, path: Path | str) -> None:
+        """Write the scenario to a file, from which `load_scenario` and `qcore sim run` read it.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        try:
+            Path(path).write_text(self.to_yaml(), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write the scenario {path}: {error.strerror}") from None
 
     def to_yaml(self) -> str:
         """The text of a scenario file that reads as this scenario, for example to keep what `drawn` returns.

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from qcore.sim.scenario.actions.message_actions import known_message
+from qcore.sim.scenario.actions.network_actions import FLAPPABLE
 from qcore.sim.scenario.actions.registry import ACTIONS, REVERSIBLE, Action
 from qcore.sim.scenario.distributions import Distribution
 from qcore.sim.scenario.generated.random_actions import RandomAction, action_of, has_choices
 from qcore.sim.scenario.generated.random_times import RandomGap, RandomTime, bounds
+from qcore.sim.scenario.specs.flap_spec import FlapSpec
 from qcore.sim.scenario.values import Flag, Milliseconds, Nodes, Selector, Spec
 
 EventKind = Literal["send", "receive", "role", "vote", "commit", "apply", "durable"]
@@ -25,6 +27,7 @@ _TIMING = (
     "label",
     "note",
     "may_not_act",
+    "flap",
     "when",
     "do",
     "one_of",
@@ -146,6 +149,10 @@ class Item(Spec):
         default=False,
         description="The run may pass although a fault of this item never acts.",
     )
+    flap: FlapSpec | None = Field(
+        default=None,
+        description="The network faults of the item begin and end again and again.",
+    )
     when: Trigger | None = Field(
         default=None, description="The event that fires the item, in place of a time."
     )
@@ -196,6 +203,12 @@ class Item(Spec):
             for action in self.possible_actions:
                 if not isinstance(action, REVERSIBLE):
                     raise ValueError(f"for_ms: {action.kind} has no effect that could end")
+        if self.flap is not None:
+            for action in self.possible_actions:
+                if not isinstance(action, FLAPPABLE):
+                    raise ValueError(
+                        f"flap: {action.kind} cannot flap, only cuts, clogs and changes of links"
+                    )
         if self.every_ms is None and self.times is not None and self.when is None:
             raise ValueError(
                 "times belongs to a repeated item (add every_ms) or to one with `when`"

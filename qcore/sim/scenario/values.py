@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from qcore.sim.scenario.frozen_model import FrozenModel
+from qcore.sim.scenario.validation_scope import current_scope
 
 Milliseconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -59,6 +60,8 @@ _COMPARISON = re.compile(r"(>=|<=|==?|>|<)\s*(\d+)")
 
 class Count(Spec):
     """The allowed values of a number: `3` exactly, `{at_least: 1, at_most: 5}`, or a text such as `">= 3"`."""
+
+    is_value: ClassVar[bool] = True
 
     at_least: Annotated[int, Field(ge=0, strict=True)] = Field(
         default=0, description="The smallest allowed number."
@@ -157,6 +160,7 @@ _NAMES = {
 }
 #: Names that draw nodes, from which no other name can draw.
 _DRAWN = ("random", "majority", "minority", "rest", "candidate")
+_REGION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NUMBERED = re.compile(r"(node|n|follower|client|random)[_ :-]?(\d+)")
 _KINDS = {"follower": "follower_{}", "client": "client_{}", "random": "random_{}"}
 
@@ -172,6 +176,8 @@ class Selector(Spec):
 
     `terms` are node ids and canonical names. `random_k` means k nodes drawn from those that `pool` names.
     """
+
+    is_value: ClassVar[bool] = True
 
     terms: tuple[int | str, ...] = Field(description="Ids and canonical names.")
     pool: tuple[int | str, ...] = Field(
@@ -209,7 +215,7 @@ def parse_selector(value: object) -> object:
             terms += inner.terms
             pool = inner.pool
         else:
-            terms.append(_term(item))
+            terms += _terms(item)
     return Selector(terms=tuple(terms), pool=pool)
 
 
@@ -225,7 +231,31 @@ def _pool(value: object) -> tuple[int | str, ...]:
     return selector.terms
 
 
-def _term(item: object) -> int | str:
+def check_region_name(name: str) -> None:
+    """Check that a region's name means nothing else where nodes are named.
+
+    Raises:
+        ValueError: it has another meaning, or is no name.
+    """
+    if not _REGION_NAME.fullmatch(name):
+        raise ValueError(f"regions: {name!r}: a name has letters, digits, _ and -, such as eu-1")
+    if _term(name) is not None:
+        raise ValueError(f"regions: {name!r} already names nodes; use another name")
+
+
+def _terms(item: object) -> tuple[int | str, ...]:
+    term = _term(item)
+    if term is not None:
+        return (term,)
+    regions = current_scope().regions
+    if isinstance(item, str) and item.strip() in regions:
+        return regions[item.strip()]
+    names = f", or a region: {', '.join(regions)}" if regions else ""
+    raise ValueError(f"{item!r} names no node; write {NAME_HELP}{names}")
+
+
+def _term(item: object) -> int | str | None:
+    """The term for a node id or a symbolic name; None if it is neither."""
     if isinstance(item, int) and not isinstance(item, bool):
         if item < 1:
             raise ValueError(f"{item} is not a node id; ids start at 1")
@@ -240,7 +270,7 @@ def _term(item: object) -> int | str:
         if match is not None and int(match[2]) > 0:
             number = int(match[2])
             return _KINDS[match[1]].format(number) if match[1] in _KINDS else number
-    raise ValueError(f"{item!r} names no node; write {NAME_HELP}")
+    return None
 
 
 Nodes = Annotated[Selector, BeforeValidator(parse_selector)]

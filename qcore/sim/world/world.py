@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
-from qcore.sim.faults.action_table import TimelineActions
-from qcore.sim.faults.admin_client import AdminActions, address_of
-from qcore.sim.faults.disk_clock_faults import DiskClockActions
+from qcore.sim.faults.action_table import make_actions
+from qcore.sim.faults.admin_client import address_of
 from qcore.sim.faults.ledger import FaultLedger
-from qcore.sim.faults.message_faults import MessageActions
-from qcore.sim.faults.network_faults import (
-    NetworkActions,
-    impairment_text,
-    impairments_of,
-    with_spec,
-)
-from qcore.sim.faults.node_faults import NodeActions
 from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
-from qcore.sim.faults.timeline_operations import OperationActions
 from qcore.sim.faults.timeline_runner import TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.invariants.watch_checker import WatchChecker, WatcherLog
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.scenario.specs.network_spec import QualitySpec
-from qcore.sim.scenario.values import Selector, microseconds
+from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
 from qcore.sim.workload.custom_machine import CustomMachine, load_custom_machine
@@ -45,9 +34,11 @@ from qcore.sim.workload.operations import (
 from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
 from qcore.sim.workload.sim_watcher import SimWatcher
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
+from qcore.sim.world.closed_connections import close_connection
 from qcore.sim.world.dialer import Dialer
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.network import Link, LinkQuality, Network
+from qcore.sim.world.link_builder import LinkBuilder
+from qcore.sim.world.network import Link, Network
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_clock import WALL_EPOCH_US, NodeClock
 from qcore.sim.world.node.node_machine import machine_factory
@@ -78,7 +69,8 @@ class World:
         trace: TraceWriter,
         custom_machine: CustomMachine | None = None,
     ) -> None:
-        scenario = as_scenario(scenario).drawn(seed)
+        self.given_scenario = as_scenario(scenario)
+        scenario = self.given_scenario.drawn(seed)
         self.scenario = scenario
         if custom_machine is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
@@ -91,6 +83,7 @@ class World:
         if self._user_machine is not None:
             scenario.reject_registers()
         self.seed = seed
+        self._has_begun = False
         self.streams = Streams(seed)
         self.engine = Engine()
         self.ledger = FaultLedger(may_not_act=scenario.may_not_act)
@@ -128,32 +121,36 @@ class World:
         self._standing_faults = StandingFaults(self.services)
         self._connect()
         self.network.has_receiver = self._has_receiver
+        self.network.on_close = partial(close_connection, self.network)
         vertices = [client.vertex for client in self.clients]
         vertices += [watcher.vertex for watcher in self.watchers]
         resolver = SelectorResolver(self.services.monitor, vertices, self._lease_holders)
-        network_actions = NetworkActions(self.services, resolver, self._standing_faults)
-        network_actions.remember_base_quality()
-        self.operation_actions = OperationActions(resolver, self.nodes, self.timeline_client)
-        self.admin_actions = AdminActions(self.services, resolver, self.nodes)
+        actions = make_actions(
+            self.services,
+            resolver,
+            self.nodes,
+            scenario.cluster,
+            self.streams,
+            self._standing_faults,
+            self.timeline_client,
+        )
+        self.operation_actions = actions.operations
+        self.admin_actions = actions.admin
         self.timeline_runner = TimelineRunner(
             scenario.timeline,
             self.engine,
             self.services.triggers,
             resolver,
-            TimelineActions(
-                network_actions,
-                NodeActions(self.services, resolver, self.nodes, scenario.cluster),
-                DiskClockActions(self.services, resolver, self.nodes, self.streams),
-                MessageActions(self.services, resolver),
-                self.operation_actions,
-                self.admin_actions,
-            ),
+            actions,
             self.ledger,
             self.streams,
         )
 
-    def run(self) -> None:
-        """Simulate from time 0 to the end of the scenario."""
+    def begin(self) -> None:
+        """Start the nodes, the clients and the timeline, unless that has happened."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         scenario, trace = self.scenario, self.services.trace
         trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
         self._standing_faults.links_changed()
@@ -163,7 +160,11 @@ class World:
         self.services.monitor.start(0)
         Dialer(self.engine, self.network, self.nodes).dial()
         self._start_clients()
-        self.engine.run(scenario.until_us)
+
+    def run(self) -> None:
+        """Simulate to the end of the scenario."""
+        self.begin()
+        self.engine.run(self.scenario.until_us)
 
     @property
     def register_history(self) -> list[ClientOperation]:
@@ -271,89 +272,25 @@ class World:
         return max((op.index for op in self.history if op.is_acknowledged_write), default=0)
 
     def _connect(self) -> None:
-        spec = self.scenario.network
-        quality = with_spec(LinkQuality(), spec)
-        ids = self.scenario.all_nodes
-        for a in ids:
-            for b in ids:
-                if a != b:
-                    self.network.connect(a, b, self.nodes[b].receive, quality)
-        self._declare_impairments("network", spec, list(self.network.links()))
-        self._connect_clients()
-        self._apply_link_overrides()
+        builder = LinkBuilder(
+            self.scenario.network, self.network, self.ledger, self._standing_faults
+        )
+        nodes = self.nodes
+        builder.connect_nodes({node: nodes[node].receive for node in nodes})
+        requests = {node: nodes[node].receive_request for node in nodes}
+        for client in (*self.clients, self.timeline_client):
+            is_impaired = client is not self.timeline_client
+            builder.connect_client(client, requests, is_impaired=is_impaired)
+        watches = {node: nodes[node].receive_from_watcher for node in nodes}
+        for watcher in self.watchers:
+            builder.connect_client(watcher, watches)
+        builder.finish(self.scenario.all_nodes)
         for node in self.nodes.values():
             node.attach(self.nodes)
         for client in (*self.clients, self.timeline_client):
             client.attach()
         for watcher in self.watchers:
             watcher.attach()
-
-    def _connect_clients(self) -> None:
-        spec = self.scenario.network
-        override = spec.clients
-        latency = spec.latency_ms
-        if override is not None and override.latency_ms:
-            latency = override.latency_ms
-        loss = override.loss if override is not None else 0.0
-        quality = LinkQuality(latency=latency, loss=loss)
-        lossy: list[Link] = []
-        for client in (*self.clients, self.timeline_client):
-            for node in self.nodes.values():
-                lossless = replace(quality, loss=0.0) if client is self.timeline_client else quality
-                links = (
-                    self.network.connect(
-                        client.vertex, node.node_id, node.receive_request, lossless
-                    ),
-                    self.network.connect(node.node_id, client.vertex, client.receive, lossless),
-                )
-                lossy += links
-        for watcher in self.watchers:
-            for node in self.nodes.values():
-                lossy += (
-                    self.network.connect(
-                        watcher.vertex, node.node_id, node.receive_from_watcher, quality
-                    ),
-                    self.network.connect(node.node_id, watcher.vertex, watcher.receive, quality),
-                )
-        if override is not None:
-            self._declare_impairments("network.clients", QualitySpec(loss=override.loss), lossy)
-
-    def _apply_link_overrides(self) -> None:
-        for number, spec in enumerate(self.scenario.network.links):
-            pairs = self._pairs_of(spec.source, spec.target)
-            if spec.both:
-                pairs += [(b, a) for a, b in pairs]
-            links = [self.network.link(*pair) for pair in pairs]
-            for link in links:
-                link.set_quality(with_spec(link.quality, spec))
-            self._declare_impairments(f"network.links[{number}]", spec, links)
-
-    def _declare_impairments(self, name: str, spec: QualitySpec, links: Sequence[Link]) -> None:
-        """Declare each impairment of `spec` as a fault that lasts until the timeline overrides it."""
-        impairments = {
-            impairment: (
-                self.ledger.declare(f"{name}.{impairment}", impairment),
-                impairment_text(spec, impairment),
-            )
-            for impairment in impairments_of(spec)
-        }
-        for link in links:
-            link.faults_by_setting.update(
-                {impairment: fault for impairment, (fault, _) in impairments.items()}
-            )
-        self._standing_faults.add(name, impairments, links)
-
-    def _pairs_of(self, source: Selector, target: Selector) -> list[tuple[int, int]]:
-        ids = self.scenario.all_nodes
-
-        def members(selector: Selector, other: Selector) -> list[int]:
-            if "all" in selector.terms:
-                return list(ids)
-            if selector.names_rest:
-                return [node for node in ids if node not in other.terms]
-            return [term for term in selector.terms if isinstance(term, int)]
-
-        return [(a, b) for a in members(source, target) for b in members(target, source) if a != b]
 
     # -- clients ---------------------------------------------------------------------------------
 

@@ -122,9 +122,9 @@ def test_a_link_cut_twice_stays_cut_until_both_cuts_end() -> None:
     first, second = Firing(Fault("first")), Firing(Fault("second"))
     pair.network.cut([(1, 2)], first)
     pair.network.cut([(1, 2)], second)
-    pair.network.heal(first)
+    pair.network.heal([(1, 2)], first)
     pair.network.send(pair.link, MESSAGE, "1")
-    pair.network.heal(second)
+    pair.network.heal([(1, 2)], second)
     pair.network.send(pair.link, MESSAGE, "2")
     pair.engine.run(1_000_000)
     assert pair.order() == [2]

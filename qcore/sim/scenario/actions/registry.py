@@ -17,6 +17,7 @@ from qcore.sim.scenario.actions.disk_clock_actions import (
 )
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, Release
 from qcore.sim.scenario.actions.network_actions import (
+    Clog,
     Cut,
     Deaf,
     Heal,
@@ -24,6 +25,7 @@ from qcore.sim.scenario.actions.network_actions import (
     LinkChange,
     Mute,
     Partition,
+    SwizzleClog,
     link_change_of,
 )
 from qcore.sim.scenario.actions.node_actions import (
@@ -45,6 +47,8 @@ Action = (
     | Cut
     | Deaf
     | Mute
+    | Clog
+    | SwizzleClog
     | Heal
     | LinkChange
     | Crash
@@ -78,6 +82,8 @@ ACTIONS: dict[str, type[Action]] = {
     "cut": Cut,
     "deaf": Deaf,
     "mute": Mute,
+    "clog": Clog,
+    "swizzle_clog": SwizzleClog,
     "heal": Heal,
     "links": LinkChange,
     "network": LinkChange,
@@ -85,6 +91,7 @@ ACTIONS: dict[str, type[Action]] = {
     "loss": LinkChange,
     "duplicate": LinkChange,
     "reorder": LinkChange,
+    "corrupt": LinkChange,
     "crash": Crash,
     "kill": Crash,
     "power_loss": PowerLoss,
@@ -120,6 +127,8 @@ REVERSIBLE = (
     Cut,
     Deaf,
     Mute,
+    Clog,
+    SwizzleClog,
     LinkChange,
     Crash,
     PowerLoss,
@@ -146,7 +155,7 @@ def read_action(key: str, value: object) -> Action:
     Raises:
         pydantic.ValidationError: the value does not fit the action.
     """
-    if key in ("latency_ms", "loss", "duplicate", "reorder"):
+    if key in ("latency_ms", "loss", "duplicate", "reorder", "corrupt"):
         return LinkChange.model_validate(link_change_of(key, value))
     if key in ("write", "read"):
         fields = value if isinstance(value, dict) else {"node": value}

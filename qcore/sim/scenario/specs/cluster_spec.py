@@ -110,9 +110,9 @@ class ClusterSpec(ClusterKeys):
             if not 1 <= value <= 99:
                 raise ValueError(f"{value} nodes; give 1 to 99")
             return tuple(range(1, value + 1))
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return tuple(value)
-        return value
+        raise ValueError(f"{value!r:.100} is neither a number of nodes nor a list of ids")
 
     @field_validator("nodes")
     @classmethod

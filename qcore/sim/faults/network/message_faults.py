@@ -1,5 +1,8 @@
 """Executes the timeline actions on single messages: drops the next matching ones, or holds them until their release.
 
+A hold of all messages between two nodes holds their link, as turmoil does. A clog does this too, but within the link
+(see `qcore.sim.world.network`).
+
 A held message waits outside its link, and later messages overtake it. A cut that begins and ends meanwhile does not
 affect it, nor does a crash of its sender. Released messages arrive immediately, in the order in which they were sent.
 If their link is cut at that time they are lost, like every message in transit on a cut link. A message that would have
@@ -14,7 +17,13 @@ from random import Random
 from qcore.core.messages import AppendEntries
 from qcore.sim.faults.ledger import Fault, Undo
 from qcore.sim.faults.selector_resolver import SelectorResolver
-from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
+from qcore.sim.scenario.actions.message_actions import (
+    MESSAGES,
+    Drop,
+    Hold,
+    MessageAction,
+    Release,
+)
 from qcore.sim.scenario.values import Selector
 from qcore.sim.world.network import Link
 from qcore.sim.world.services import Services
@@ -79,7 +88,8 @@ class MessageActions:
         self._armed_actions.append(armed)
         self._network.intercept = self._take
         nodes = sorted({*(armed.sources or ()), *(armed.targets or ())})
-        self._trace("begin", fault, nodes, ", ".join(action.message))
+        names = "all messages" if action.message == MESSAGES else ", ".join(action.message)
+        self._trace("begin", fault, nodes, names)
         return lambda: self._disarm(armed)
 
     def release(self, action: Release, fault: Fault, _rng: Random) -> None:
