@@ -31,8 +31,17 @@ def test_a_documented_scenario_passes(text: str) -> None:
 
 
 def test_the_first_example_is_the_design_example() -> None:
-    assert len(EXAMPLES) == 6
+    assert len(EXAMPLES) == 7
     assert EXAMPLES[0].strip() == DESIGN_EXAMPLE.strip()
+
+
+def test_the_documented_programs_work(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    for program in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        exec(program, names)
+    printed = capsys.readouterr().out
+    assert printed.startswith("True\nname: made_in_python\ncluster: {nodes: [1, 2, 3, 4, 5]}\n")
+    assert "'leader_isolated', seed 7, " in printed
 
 
 def test_the_page_of_scenarios_is_up_to_date() -> None:
