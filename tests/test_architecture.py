@@ -39,7 +39,6 @@ TOP_LEVEL: dict[str, set[str]] = {
     "lazy_names": set(),
     "release": {"qcore.errors"},
     "percentiles": {"qcore.errors"},
-    "trace": {"qcore.errors"},
     "yaml_reader": {"qcore.errors", "yaml", "yaml.events"},
 }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from qcore.errors import ConfigError
 from qcore.files import open_nonblocking
@@ -18,14 +19,14 @@ from qcore.sim.simulation import World
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.workload.custom_machine import CustomMachine, checked_requests
 from qcore.sim.workload.operations import RequestSource
-from qcore.trace import TraceWriter
+from qcore.trace import TraceWriter, is_json_path
 
 
 def run_scenario(
     scenario: Scenario | Path | str,
     seed: int = 1,
     *,
-    trace: TraceWriter | Path | str | IO[str] | None = None,
+    trace: TraceWriter | Path | str | IO[str] | IO[bytes] | None = None,
     machine: Callable[[], StateMachine] | None = None,
     requests: RequestSource | None = None,
 ) -> RunResult:
@@ -34,8 +35,9 @@ def run_scenario(
     Args:
         scenario: a scenario, the path of its file, or the name of a shipped one.
         seed: the number that decides every random choice; the same seed gives the same run.
-        trace: where to write the trace: a file to create, a text stream, or a `TraceWriter`
-            (`TraceWriter(keep=True)` keeps the lines in memory).
+        trace: where to write the trace: a file to create, a stream, or a `TraceWriter` (`TraceWriter(keep=True)` keeps
+            the records in memory). A file with the suffix `.jsonl`, `.ndjson` or `.json` and a text stream get JSON
+            lines; any other file and a binary stream get the compact format.
         machine: makes a new custom state machine, for each node and each of its lives; for a scenario that names
             none.
         requests: with `machine`, draws the next request of a client: `("write", command)` or `("read", query)`. It
@@ -71,17 +73,44 @@ def run_scenario(
 
 
 @contextmanager
-def _writer(trace: TraceWriter | Path | str | IO[str] | None) -> Iterator[TraceWriter]:
+def _writer(
+    trace: TraceWriter | Path | str | IO[str] | IO[bytes] | None,
+) -> Iterator[TraceWriter]:
     """A writer for any of the forms that `run_scenario` accepts. A file is closed at the end."""
     if isinstance(trace, TraceWriter):
         yield trace
     elif isinstance(trace, Path | str):
         try:
-            with open(
-                trace, "w", encoding="utf-8", newline="\n", opener=open_nonblocking
-            ) as stream:
-                yield TraceWriter(stream)
+            with _open_trace(trace) as stream, _finishing(_stream_writer(stream)) as writer:
+                yield writer
         except OSError as error:
             raise ConfigError(f"cannot write the trace {trace}: {error.strerror}") from None
+    elif trace is None:
+        yield TraceWriter()
     else:
-        yield TraceWriter(trace)
+        with _finishing(_stream_writer(trace)) as writer:
+            yield writer
+
+
+def _open_trace(path: Path | str) -> IO[str] | IO[bytes]:
+    """A new file: for JSON lines if its suffix says so, else for the compact format."""
+    if is_json_path(path):
+        return open(path, "w", encoding="utf-8", newline="\n", opener=open_nonblocking)
+    return open(path, "wb", opener=open_nonblocking)
+
+
+def _stream_writer(stream: IO[str] | IO[bytes]) -> TraceWriter:
+    if isinstance(stream, io.RawIOBase | io.BufferedIOBase):
+        return TraceWriter(compact=stream)
+    return TraceWriter(cast(IO[str], stream))
+
+
+@contextmanager
+def _finishing(writer: TraceWriter) -> Iterator[TraceWriter]:
+    """Write what is pending at the end of the run. If the run fails, readers see that records are missing."""
+    try:
+        yield writer
+    except BaseException:
+        writer.finish(complete=False)
+        raise
+    writer.finish()

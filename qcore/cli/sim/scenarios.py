@@ -1,4 +1,4 @@
-"""`qcore sim run`, `qcore sim draw` and `qcore sim list`."""
+"""`qcore sim run`, `qcore sim draw` and `qcore sim list`, and the group of `qcore sim`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.trace import trace as trace_command
 
 if TYPE_CHECKING:
     from qcore.sim.verdict.result import RunResult
@@ -53,7 +54,8 @@ def run(
             envvar="QCORE_TRACE",
             parser=non_empty_path,
             metavar="PATH",
-            help="Write the trace (JSON lines) to this file.",
+            help="Write the trace to this file: JSON lines if its suffix is .jsonl, .ndjson or .json, else the "
+            "compact format.",
         ),
     ] = None,
 ) -> None:
@@ -148,3 +150,6 @@ def list_scenarios(
             columns=("name", "file", "summary", "nodes", "until_ms"),
             indent=2,
         )
+
+
+app.command(name="trace")(trace_command)

@@ -317,6 +317,13 @@ def _commits(run: RunFacts) -> Iterator[Expectation]:
     if expect.unsynced_writes_survived is not None:
         kept = sum(node.disk.writes_survived for node in run.world.nodes.values())
         yield _count("unsynced_writes_survived", expect.unsynced_writes_survived, kept)
+    nodes = run.world.nodes.values()
+    if expect.stopped_by_disk is not None:
+        stops = sum(node.stopped_by_disk for node in nodes)
+        yield _count("stopped_by_disk", expect.stopped_by_disk, stops)
+    if expect.starts_refused is not None:
+        refusals = sum(node.starts_refused for node in nodes)
+        yield _count("starts_refused", expect.starts_refused, refusals)
     if expect.sessions_expired is not None:
         loads = [load for load in run.world.workloads if isinstance(load, SessionWorkload)]
         expired = sum(load.expired for load in loads)

@@ -43,6 +43,8 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         "disk_syncs": sum(node.disk.syncs for node in world.nodes.values()),
         "unsynced_writes_lost": sum(node.disk.writes_lost for node in world.nodes.values()),
         "unsynced_writes_survived": sum(node.disk.writes_survived for node in world.nodes.values()),
+        "stopped_by_disk": sum(node.stopped_by_disk for node in world.nodes.values()),
+        "starts_refused": sum(node.starts_refused for node in world.nodes.values()),
         "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
         "sessions": _sessions(world),
         **_watches(world),

@@ -177,7 +177,12 @@ class World:
     def _make_node(self, node: int) -> SimNode:
         cluster = self.scenario.cluster
         rng = self.streams.get(f"node/{node}/disk")
-        disk = SimDisk(self.engine, cluster.disk.latency_ms.sampler(rng), self._first_state(node))
+        disk = SimDisk(
+            self.engine,
+            cluster.disk.latency_ms.sampler(rng),
+            self._first_state(node),
+            f"the disk of node {node}",
+        )
         spec = cluster.clocks.get(node)
         base = self.streams.get(f"node/{node}/clock").randrange(1_000_000_000)
         clock = NodeClock(base)

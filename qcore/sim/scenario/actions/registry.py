@@ -10,10 +10,14 @@ from qcore.sim.scenario.actions.admin_actions import (
     TransferAction,
 )
 from qcore.sim.scenario.actions.disk_clock_actions import (
+    BitRot,
     ClockAction,
+    ClockJump,
+    DiskError,
     DiskRecover,
     DiskSlow,
     DiskStall,
+    FullDisk,
 )
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, Release
 from qcore.sim.scenario.actions.network_actions import (
@@ -31,10 +35,12 @@ from qcore.sim.scenario.actions.network_actions import (
 from qcore.sim.scenario.actions.node_actions import (
     CampaignAction,
     Crash,
+    CrashLoop,
     Pause,
     PowerLoss,
     Restart,
     Resume,
+    SlowCpu,
     TakeSnapshotAction,
     Wipe,
 )
@@ -52,15 +58,21 @@ Action = (
     | Heal
     | LinkChange
     | Crash
+    | CrashLoop
     | PowerLoss
     | Wipe
     | Restart
     | Pause
     | Resume
+    | SlowCpu
     | DiskStall
     | DiskSlow
+    | DiskError
+    | FullDisk
+    | BitRot
     | DiskRecover
     | ClockAction
+    | ClockJump
     | CampaignAction
     | TakeSnapshotAction
     | OperationAction
@@ -94,16 +106,22 @@ ACTIONS: dict[str, type[Action]] = {
     "corrupt": LinkChange,
     "crash": Crash,
     "kill": Crash,
+    "crash_loop": CrashLoop,
     "power_loss": PowerLoss,
     "wipe": Wipe,
     "restart": Restart,
     "start": Restart,
     "pause": Pause,
     "resume": Resume,
+    "slow_cpu": SlowCpu,
     "disk_stall": DiskStall,
     "disk_slow": DiskSlow,
+    "disk_error": DiskError,
+    "disk_full": FullDisk,
+    "bit_rot": BitRot,
     "disk_recover": DiskRecover,
     "clock": ClockAction,
+    "clock_jump": ClockJump,
     "campaign": CampaignAction,
     "snapshot": TakeSnapshotAction,
     "write": OperationAction,
@@ -131,12 +149,17 @@ REVERSIBLE = (
     SwizzleClog,
     LinkChange,
     Crash,
+    CrashLoop,
     PowerLoss,
     Wipe,
     Pause,
+    SlowCpu,
     DiskStall,
     DiskSlow,
+    DiskError,
+    FullDisk,
     ClockAction,
+    ClockJump,
     Drop,
     Hold,
 )

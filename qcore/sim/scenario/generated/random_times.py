@@ -64,6 +64,9 @@ def bounds(time: float | Distribution | None) -> tuple[float, float]:
             return time.first, time.first
         case "uniform":
             return time.first, time.second
+        case "samples":
+            low, high = min(time.samples), max(time.samples)
+            return max(low, time.min_ms), min(high, time.max_ms)
         case _:
             return time.min_ms, time.max_ms
 

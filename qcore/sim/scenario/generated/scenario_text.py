@@ -18,7 +18,7 @@ from qcore.sim.scenario.values import Selector
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Words that YAML does not read as texts, or that look as if it did not.
 _NOT_TEXTS = ("null", "true", "false", "yes", "no", "on", "off")
-_PAIRS = ("uniform", "normal", "lognormal")
+_PAIRS = ("uniform", "normal", "lognormal", "pareto")
 
 
 def scenario_text(scenario: BaseModel) -> str:

@@ -55,22 +55,24 @@ def _items_of(
     waves: list[tuple[float, float]],
     rng: Random,
 ) -> Iterator[Item]:
-    """All items of one kind."""
+    """All items of one kind: at least one firing."""
     draw = FiringDraw(rng, nodes)
     begin, end = _window(rng, waves[0][0], waves[-1][1])
     mean_gap = draw.number(*kind.gap_ms) / spec.intensity
     longest = rng.uniform(*kind.lasts_ms) if kind.lasts_ms else 0.0
+    moments: list[tuple[float, float]] = []  # with the end of the wave
     at_ms = begin + _gap(rng, mean_gap)
     while at_ms < end:
-        wave_end = next((last for first, last in waves if first <= at_ms < last), None)
-        if wave_end is not None:
-            blocks = kind.make(draw)
-            lasts = rng.uniform(kind.lasts_ms[0], longest) if kind.lasts_ms else None
-            for block in blocks if isinstance(blocks, list) else [blocks]:
-                yield _item(block, at_ms, lasts, wave_end)
-            if kind.once:
-                return
+        moments += [(at_ms, last) for first, last in waves if first <= at_ms < last]
         at_ms += max(_LEAST_GAP_MS, _gap(rng, mean_gap))
+    if not moments:
+        first, last = waves[0]
+        moments.append((rng.uniform(first, last), last))
+    for moment, wave_end in moments[:1] if kind.once else moments:
+        blocks = kind.make(draw)
+        lasts = rng.uniform(kind.lasts_ms[0], longest) if kind.lasts_ms else None
+        for block in blocks if isinstance(blocks, list) else [blocks]:
+            yield _item(block, moment, lasts, wave_end)
 
 
 def _item(block: Block, at_ms: float, lasts_ms: float | None, wave_end: float) -> Item:

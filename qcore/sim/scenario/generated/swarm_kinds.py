@@ -77,8 +77,28 @@ def _partition(draw: FiringDraw) -> Block:
         [["minority"], ["rest"]],
         [["majority"], ["rest"]],
         [["random"], ["random"], ["rest"]],
+        {"halves": "all"},
+        {"bridge": "random"},
+        {"ring": "all"},
+        {"majorities_ring": "all"},
+        {"pendants": "minority"},
     )
     return {"partition": groups}
+
+
+def _flapping(draw: FiringDraw) -> Block:
+    times = {"down_ms": [10, draw.whole(30, 250)], "up_ms": [10, draw.whole(30, 250)]}
+    return {"cut": {"nodes": draw.one()}, "flap": times}
+
+
+def _narrow(draw: FiringDraw) -> Block:
+    """Links with so little bandwidth that messages queue, and the last ones are lost."""
+    return {
+        "links": {
+            "bandwidth_bytes_per_s": draw.whole(10_000, 200_000),
+            "queue_length": draw.whole(5, 100),
+        }
+    }
 
 
 def _freeze_machine(draw: FiringDraw) -> Block:
@@ -133,11 +153,27 @@ SWARM_KINDS: dict[str, SwarmKind] = {
     "isolate": SwarmKind(lambda d: {"isolate": d.one()}, (300, 2000), _SHORT),
     "partition": SwarmKind(_partition, (400, 2000), (100, 1000), least_nodes=3),
     "cut": SwarmKind(lambda d: {"cut": {"from": d.one(), "to": "random"}}, (150, 1000), (50, 900)),
+    "flapping": SwarmKind(_flapping, (500, 2500), (200, 1500)),
+    "clog": SwarmKind(lambda d: {"clog": {"nodes": d.one()}}, (300, 1500), (30, 600)),
+    "swizzle_clog": SwarmKind(
+        lambda d: {
+            "swizzle_clog": {
+                "clog_gap_ms": [0, 150],
+                "clogged_ms": [0, d.whole(50, 500)],
+                "unclog_gap_ms": [0, 150],
+            }
+        },
+        (1000, 4000),
+        (600, 1500),
+        least_nodes=2,
+    ),
     "deaf": SwarmKind(lambda d: {"deaf": d.one()}, (300, 2000), _SHORT),
     "mute": SwarmKind(lambda d: {"mute": d.one()}, (300, 2000), _SHORT),
     "loss": SwarmKind(lambda d: {"loss": d.number(0.01, 0.4)}, (300, 1500), (100, 1500)),
     "duplicate": SwarmKind(lambda d: {"duplicate": d.number(0.02, 0.6)}, (300, 1500), (100, 1500)),
     "reorder": SwarmKind(lambda d: {"reorder": d.number(0.02, 0.5)}, (300, 1500), (100, 1500)),
+    "corrupt": SwarmKind(lambda d: {"corrupt": d.number(0.01, 0.3)}, (300, 1500), (100, 1500)),
+    "narrow": SwarmKind(_narrow, (600, 2500), (100, 1000)),
     "latency": SwarmKind(
         lambda d: {"links": {"nodes": d.one(), "latency_ms": [1, d.whole(10, 120)]}},
         (300, 1500),

@@ -182,6 +182,14 @@ class ExpectSpec(Spec):
         default=None,
         description="The number of writes that survived a power loss although they were not synced.",
     )
+    stopped_by_disk: Count | None = Field(
+        default=None,
+        description="How often a node stopped because a write or sync failed (`disk_error`).",
+    )
+    starts_refused: Count | None = Field(
+        default=None,
+        description="How often a node refused to start, because its disk was damaged or could not be read.",
+    )
     sessions_expired: Count | None = Field(
         default=None, description="The number of sessions that a client found expired."
     )
