@@ -140,19 +140,23 @@ class ScenarioPage:
         self._root = root
         self._template = TEMPLATE.read_text(encoding="utf-8") if template is None else template
         self._actions = actions
-        named = {
-            match["path"]
-            for line in self._template.splitlines()
-            if (match := _DIRECTIVE.match(line)) and match["kind"] == "keys"
-        }
+        named: dict[str, str] = {}  # the path of a model -> the heading above its table
+        heading = ""
+        for line in self._template.splitlines():
+            heading = line.lstrip("# ") if re.match(r"#+ ", line) else heading
+            match = _DIRECTIVE.match(line)
+            if match and match["kind"] == "keys":
+                named[match["path"]] = heading
         parts = all_parts(root, actions)
         known = {part.path for part in parts} | {""}
-        if unknown := sorted(named - known - {"scenario"}):
+        if unknown := sorted({*named} - known - {"scenario"}):
             raise ValueError(f"{TEMPLATE.name}: no model is at {', '.join(unknown)}")
         self._parts = {part.path: part for part in parts}
-        self._homes = {part.model: part.path for part in parts}
+        self._anchors = {
+            part.model: slug(named.get(part.path, part.path))
+            for part in [Part(root, "scenario"), *parts]
+        }
         self._unnamed = [part for part in parts if part.path not in named]
-        self._heading = ""
         self._level = 1
 
     def text(self) -> str:
@@ -216,7 +220,7 @@ class ScenarioPage:
             yield _row([key, value, *([default] if with_default else []), meaning])
 
     def _rows(self, model: Model, names: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
-        base = next((one for one in model.__mro__[1:] if one in self._homes), None)
+        base = next((one for one in model.__mro__[1:] if one in self._anchors), None)
         inherited = base.model_fields if base is not None else {}
         for name, field in shown_fields(model).items():
             if name in inherited or (name not in names if names else name in SETTINGS):
@@ -264,8 +268,7 @@ class ScenarioPage:
     def _model_text(self, model: Model) -> str:
         if model in FORMS:
             return FORMS[model]
-        path = self._homes[model]
-        return f"[{'items' if issubclass(model, Item) else 'keys'}](#{path.replace('.', '')})"
+        return f"[{'items' if issubclass(model, Item) else 'keys'}](#{self._anchors[model]})"
 
     # -- actions ---------------------------------------------------------------------------------
 
@@ -277,7 +280,7 @@ class ScenarioPage:
         yield _row(["action", "what it does", "`for_ms` ends it"])
         yield _row(["---"] * 3)
         for model, names in keys.items():
-            links = ", ".join(f"[`{name}`](#{_slug(names)})" for name in names[:1])
+            links = ", ".join(f"[`{name}`](#{slug(', '.join(names))})" for name in names[:1])
             more = "".join(f", `{name}`" for name in names[1:])
             ends = "yes" if model in REVERSIBLE else "a repair" if model in REPAIRS else "no"
             yield _row([links + more, docstring(model)[0].split(". ")[0].rstrip(".") + ".", ends])
@@ -297,9 +300,9 @@ def example_lines(names: Sequence[str], examples: Mapping[str, Sequence[Example]
         yield f"- `{example.text}` (in `{example.file}`)"
 
 
-def _slug(names: Sequence[str]) -> str:
+def slug(heading: str) -> str:
     """The anchor of a heading."""
-    return re.sub(r"[^\w\- ]", "", ", ".join(names)).lower().replace(" ", "-")
+    return re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
 
 
 def docstring(model: Model) -> list[str]:

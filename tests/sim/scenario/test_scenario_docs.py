@@ -14,7 +14,7 @@ from qcore.sim.scenario.actions.registry import ACTIONS
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.specs.expect_spec import VIOLATIONS
 from qcore.sim.scenario.values import Probability, Spec
-from tests.docs.scenario_page import PAGE, ScenarioPage, all_parts, page, shown_fields
+from tests.docs.scenario_page import PAGE, ScenarioPage, all_parts, page, shown_fields, slug
 from tests.sim.support.scenario_texts import DESIGN_EXAMPLE, failures
 
 TEXT = PAGE.read_text()
@@ -61,6 +61,11 @@ def test_every_name_that_a_value_may_have_is_documented() -> None:
     words = set(re.findall(r"[a-z_0-9]+", TEXT))
     assert not {*ACTIONS, *VIOLATIONS, *Safeguards.__dataclass_fields__} - words
     assert all(f"`{outcome}`" in TEXT for outcome in OPERATION_OUTCOMES)
+
+
+def test_every_link_within_the_page_has_its_heading() -> None:
+    headings = {slug(heading) for heading in re.findall(r"^#+ (.*)", TEXT, re.MULTILINE)}
+    assert not {*re.findall(r"\]\(#([^)]*)\)", TEXT)} - headings
 
 
 class Moat(Spec):
