@@ -14,6 +14,7 @@
 | `workload` | the clients and their operations |
 | `faults` | the execution of the timeline: faults, repairs, admin requests |
 | `invariants`, `linearizability` | the checkers of safety |
+| `oracles` | what users write to judge their machines: invariants, properties, models |
 | `verdict` | the judgement of a run: expectations and metrics |
 """
 

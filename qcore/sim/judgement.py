@@ -6,10 +6,10 @@ import json
 import shlex
 from pathlib import Path
 
-from qcore.sim.linearizability import LinearizabilityVerdict, check_history
 from qcore.sim.scenario.catalogue import is_shipped
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.verdict.expectations import judge
+from qcore.sim.verdict.expectations.judge_run import judge
+from qcore.sim.verdict.history_verdict import judge_by_oracles
 from qcore.sim.verdict.log_queries import lost_writes
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.verdict.run_metrics import measure
@@ -23,26 +23,18 @@ def judge_run(world: World) -> RunResult:
     if lost:
         world.services.report("acknowledged_write_lost", 0, lost[0])
     check_stale_reads(world)
-    verdict = _check_linearizability(world)
-    expectations = tuple(judge(world, verdict, lost))
+    findings = judge_by_oracles(world)
+    expectations = tuple(judge(world, findings, lost))
     return RunResult(
         world.scenario.name,
         world.seed,
         all(expectation.ok for expectation in expectations),
         tuple(world.services.violations),
         expectations,
-        measure(world, verdict),
+        measure(world, findings.verdict),
         world.services.trace.sha256(),
         replay_command(world.given_scenario, world.seed),
     )
-
-
-def _check_linearizability(world: World) -> LinearizabilityVerdict:
-    operations = [op.as_operation() for op in world.register_history]
-    verdict = check_history([operation for operation in operations if operation is not None])
-    if verdict.result == "violation":
-        world.services.report("linearizability", 0, verdict.explanation)
-    return verdict
 
 
 def replay_command(scenario: Scenario, seed: int) -> str:

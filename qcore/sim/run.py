@@ -13,9 +13,11 @@ from qcore.errors import ConfigError
 from qcore.files import open_nonblocking
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import checked_factory
+from qcore.sim.oracles.user_oracles import Oracles
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.simulation import World
+from qcore.sim.verdict.determinism import forbid_runs_in_second_process
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.workload.custom_machine import CustomMachine, checked_requests
 from qcore.sim.workload.operations import RequestSource
@@ -29,6 +31,7 @@ def run_scenario(
     trace: TraceWriter | Path | str | IO[str] | IO[bytes] | None = None,
     machine: Callable[[], StateMachine] | None = None,
     requests: RequestSource | None = None,
+    oracles: Oracles | None = None,
 ) -> RunResult:
     """Simulate a scenario and judge the run.
 
@@ -41,14 +44,16 @@ def run_scenario(
         machine: makes a new custom state machine, for each node and each of its lives; for a scenario that names
             none.
         requests: with `machine`, draws the next request of a client: `("write", command)` or `("read", query)`. It
-            must use no randomness except the generator that it is given. The results are not checked for
-            linearizability, because the checker knows only registers; every other check applies.
+            must use no randomness except the generator that it is given.
+        oracles: judges of the run: an invariant, properties, a check of the history, a sequential model of the
+            machine. Without a model, the answers of a custom machine are not judged; every other check applies.
 
     Raises:
         ConfigError: the scenario or the trace file is unusable, the seed is not an integer, only one of `machine` and
             `requests` is given, the scenario also names a machine or needs registers, `machine` makes no state
-            machine, or `requests` raises an error or returns something else.
+            machine, `requests` raises an error or returns something else, or an oracle is unusable.
     """
+    forbid_runs_in_second_process()
     given: object = seed
     if not isinstance(given, int) or isinstance(given, bool):
         raise ConfigError(f"a seed is an integer, not {given!r:.100}")
@@ -60,7 +65,7 @@ def run_scenario(
         custom_machine = CustomMachine(checked_factory(machine, name), checked_requests(requests))
     scenario = as_scenario(scenario)
     with _writer(trace) as writer:
-        world = World(scenario, seed, writer, custom_machine)
+        world = World(scenario, seed, writer, custom_machine, oracles)
         # A run does not need the cycle collector, whose pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()
@@ -68,6 +73,7 @@ def run_scenario(
             world.run()
             return world.result()
         finally:
+            world.close()
             if collecting:
                 gc.enable()
 

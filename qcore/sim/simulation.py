@@ -24,12 +24,14 @@ from pydantic import ValidationError
 from qcore.core.effects import Role
 from qcore.errors import ConfigError
 from qcore.sim.judgement import judge_run
+from qcore.sim.oracles.user_oracles import Oracles
 from qcore.sim.scenario.frozen_model import error_text
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.network_rules import scope_of
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.validation_scope import validating
 from qcore.sim.scenario.values import microseconds
+from qcore.sim.verdict.determinism import ObservedMachines
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.workload.custom_machine import CustomMachine
 from qcore.sim.world.engine import NEVER_US
@@ -73,6 +75,7 @@ class World(SimulatedCluster):
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
+        oracles: judges of the run, in addition to those in the file of the machine.
 
     Raises:
         ConfigError: as `run_scenario`.
@@ -84,9 +87,27 @@ class World(SimulatedCluster):
         seed: int = 1,
         trace: TraceWriter | None = None,
         custom_machine: CustomMachine | None = None,
+        oracles: Oracles | None = None,
     ) -> None:
-        super().__init__(scenario, seed, TraceWriter() if trace is None else trace, custom_machine)
+        super().__init__(
+            scenario, seed, TraceWriter() if trace is None else trace, custom_machine, oracles
+        )
         self._done: list[Item] = []
+        self._observed: ObservedMachines | None = None
+
+    def begin(self) -> None:
+        """Start the nodes, the clients and the timeline, unless that has happened."""
+        if self._observed is None:
+            self._observed = ObservedMachines(self)
+        super().begin()
+
+    def close(self) -> None:
+        """End what the run holds outside of it: the second process of the check of determinism.
+
+        `result` does the same. Call it for a run that does not get that far.
+        """
+        if self._observed is not None:
+            self._observed.close()
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -240,6 +261,8 @@ class World(SimulatedCluster):
 
     @cached_property
     def _verdict(self) -> RunResult:
+        assert self._observed is not None, "a run that is over has begun"
+        self._observed.finish()
         return judge_run(self)
 
     def result(self) -> RunResult:

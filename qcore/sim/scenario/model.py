@@ -173,8 +173,11 @@ class Scenario(Spec):
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")
         return self
 
-    def reject_registers(self) -> None:
+    def reject_registers(self, *, has_model: bool | None = None) -> None:
         """Check that the scenario needs no registers. A custom state machine has none.
+
+        Args:
+            has_model: whether a model judges the answers of the machine; None while that is not known.
 
         Raises:
             RegistersNeeded: it needs them. This is a ConfigError, and a ValueError because pydantic needs one.
@@ -192,10 +195,11 @@ class Scenario(Spec):
             raise RegistersNeeded(
                 "workload.watchers watch registers, and a custom machine has none: give them `topics`"
             )
-        if self.expect.linearizable is not None:
+        key = "consistency" if self.expect.consistency is not None else "linearizable"
+        if has_model is False and getattr(self.expect, key) is not None:
             raise RegistersNeeded(
-                "expect.linearizable is judged by the values of registers, and a custom machine has none: it would "
-                "always hold; leave it out"
+                f"expect.{key} is judged by the values of registers, or by a model of the machine, and this custom "
+                "machine has none: write a `class Model` beside the machine (qcore.sim.oracles), or leave the key out"
             )
 
     def _check_keys(self) -> None:

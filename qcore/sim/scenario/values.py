@@ -18,6 +18,9 @@ Flag = Annotated[bool, Field(strict=True)]
 #: The kinds of reads; see `qcore.replica.messages.RequestKind`.
 ReadKind = Literal["read", "lease_read", "follower_read", "stale_read"]
 
+#: What the order of the requests that explains all answers must respect: see `expect.consistency`.
+ConsistencyLevel = Literal["linearizable", "sequential", "serializable"]
+
 
 def one_or_several(value: object) -> object:
     """Accept one value where a list is allowed."""
@@ -55,6 +58,7 @@ def microseconds(milliseconds: float) -> int:
 
 # -- counts ---------------------------------------------------------------------------------------
 
+_BOUND = re.compile(r"(>=|<=)\s*(\d+(?:\.\d+)?)")
 _COMPARISON = re.compile(r"(>=|<=|==?|>|<)\s*(\d+)")
 
 
@@ -124,6 +128,48 @@ def _comparison(text: str) -> dict[str, int]:
         case "<":
             raise ValueError("no count is below 0")
     return {"at_least": number, "at_most": number}
+
+
+class Ratio(Spec):
+    """The allowed values of a ratio: a text such as `"<= 12"` or `">= 0.5"`, or `{at_least: 2, at_most: 12.5}`."""
+
+    at_least: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = Field(
+        0.0, description="The lowest allowed value."
+    )
+    at_most: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = Field(
+        None, description="The highest allowed value."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if isinstance(value, dict | Ratio):
+            return value
+        if isinstance(value, str) and (match := _BOUND.fullmatch(value.strip())):
+            return {"at_least" if match[1] == ">=" else "at_most": float(match[2])}
+        raise ValueError(
+            f"{value!r} is not a bound of a ratio; write '<= 12', '>= 0.5' or {{at_least: 2, at_most: 12.5}}"
+        )
+
+    @model_validator(mode="after")
+    def _some_number(self) -> Ratio:
+        if self.at_most is not None and self.at_most < self.at_least:
+            raise ValueError(
+                f"no number is at least {self.at_least:g} and at most {self.at_most:g}; the lower one comes first"
+            )
+        return self
+
+    def holds(self, number: float) -> bool:
+        return self.at_least <= number and (self.at_most is None or number <= self.at_most)
+
+    def __str__(self) -> str:
+        if self.at_most is None:
+            return f"at least {self.at_least:g}"
+        return (
+            f"{self.at_least:g} to {self.at_most:g}"
+            if self.at_least
+            else f"at most {self.at_most:g}"
+        )
 
 
 # -- selectors of nodes ---------------------------------------------------------------------------

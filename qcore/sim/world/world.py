@@ -10,6 +10,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
+from qcore.sim.determinism.determinism_check import DeterminismReport
 from qcore.sim.faults.action_table import make_actions
 from qcore.sim.faults.admin_client import address_of
 from qcore.sim.faults.ledger import FaultLedger
@@ -19,6 +20,8 @@ from qcore.sim.faults.timeline_runner import TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.invariants.watch_checker import WatchChecker, WatcherLog
+from qcore.sim.oracles.state_oracles import StateOracles
+from qcore.sim.oracles.user_oracles import Oracles, checked_model, oracles_in, together
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import microseconds
@@ -56,10 +59,11 @@ class World:
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
+        oracles: judges of the run, in addition to those in the file of the machine.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
-            `custom_machine`, or needs registers although the machine is custom.
+            `custom_machine`, or needs registers although the machine is custom; or an oracle is unusable.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class World:
         seed: int,
         trace: TraceWriter,
         custom_machine: CustomMachine | None = None,
+        oracles: Oracles | None = None,
     ) -> None:
         self.given_scenario = as_scenario(scenario)
         scenario = self.given_scenario.drawn(seed)
@@ -77,11 +82,16 @@ class World:
                 f"two machines: the scenario names cluster.machine {scenario.cluster.machine}, and the caller gives "
                 "another one; leave one of them out"
             )
-        self._user_machine = (
+        #: What the check of a user-defined machine found, once it is done.
+        self.determinism: DeterminismReport | None = None
+        self.user_machine = (
             custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
-        if self._user_machine is not None:
-            scenario.reject_registers()
+        module = self.user_machine.module if self.user_machine is not None else None
+        self.oracles = together(oracles_in(module), oracles)
+        self.model = checked_model(self.oracles, self.machine_factory())
+        if self.user_machine is not None:
+            scenario.reject_registers(has_model=self.model is not None)
         self.seed = seed
         self._has_begun = False
         self.streams = Streams(seed)
@@ -106,12 +116,15 @@ class World:
             self.services.watches = WatchChecker(
                 self.services.report, lambda: monitor.highest_commit
             )
+        self.state_oracles = StateOracles(self.oracles, self.services.report)
+        if self.state_oracles:
+            self.services.machine_observers.append(self.state_oracles)
         self.nodes = {node: self._make_node(node) for node in scenario.all_nodes}
         self.logs = NodeLogs(self.nodes, self.services.histories)
         self.services.monitor.set_logs(self.logs)
         self.codec: OperationCodec = (
             CustomMachineCodec()
-            if self._user_machine is not None
+            if self.user_machine is not None
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload
@@ -166,6 +179,17 @@ class World:
         self.begin()
         self.engine.run(self.scenario.until_us)
 
+    def machine_factory(self) -> Callable[[], StateMachine]:
+        """What makes the state machines of the nodes."""
+        if self.user_machine is not None:
+            return self.user_machine.make
+        return machine_factory(self.scenario.cluster.machine)
+
+    @property
+    def has_custom_machine(self) -> bool:
+        """Whether the nodes run a custom state machine."""
+        return self.user_machine is not None
+
     @property
     def register_history(self) -> list[ClientOperation]:
         """The operations on registers: without raw requests, and without operations on counters."""
@@ -194,7 +218,7 @@ class World:
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            self._machine_factory(),
+            self.machine_factory(),
         )
         if spec is not None:
             fault = self.ledger.declare(f"clocks[{node}]", "clock")
@@ -219,15 +243,10 @@ class World:
         entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
         rules = self.scenario.cluster.rules
         if rules > FIRST_VERSION.rules:
-            support = version_support(self._machine_factory()())
+            support = version_support(self.machine_factory()())
             version = ClusterVersion(rules, support.machine, support.machine_max)
             entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
-
-    def _machine_factory(self) -> Callable[[], StateMachine]:
-        if self._user_machine is not None:
-            return self._user_machine.make
-        return machine_factory(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> SimClient:
         client = SimClient(
@@ -337,7 +356,7 @@ class World:
                 spec,
                 self.streams.get(f"client/{client.number}"),
                 self.scenario.workload_ends_us,
-                self._user_machine.requests if self._user_machine is not None else None,
+                self.user_machine.requests if self.user_machine is not None else None,
             )
             self.workloads.append(load)
             load.start(start_us)

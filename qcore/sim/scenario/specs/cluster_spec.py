@@ -97,6 +97,11 @@ class ClusterSpec(ClusterKeys):
             "directory."
         ),
     )
+    check_determinism: Flag = Field(
+        default=True,
+        description="Whether a custom state machine is checked after the run: copies with another clock, entropy, hash "
+        "seed and snapshots must give the same. `false` saves the time of applying all commands several times.",
+    )
     disk: DiskSpec = Field(default=DiskSpec(), description="The disk of every node.")
     clocks: dict[NodeId, ClockSpec] = Field(
         default_factory=dict,

@@ -134,6 +134,11 @@ class SimNode:
         return self._effects.snapshots_installed
 
     @property
+    def messages_sent(self) -> int:
+        """How many messages the node has sent to peers, over all its lives."""
+        return self._effects.messages_sent
+
+    @property
     def visible_state(self) -> tuple[object, ...]:
         """A value that changes when the replica does anything visible: role, term, messages sent, snapshots taken."""
         core = self.replica.core if self.replica is not None else None
