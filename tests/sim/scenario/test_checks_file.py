@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.sim import Scenario, load_scenario, parse_scenario
+from qcore.sim import Scenario, load_scenario, parse_scenario, run_scenario
 from qcore.sim.workload.custom_machine import load_checks
 
 
@@ -49,3 +49,27 @@ def test_a_file_of_checks_that_fails_is_named(
         load_checks(Scenario(checks="mine.py"))
     with pytest.raises(ConfigError, match=r"^checks: there is no module no_such_module$"):
         load_checks(Scenario(checks="no_such_module"))
+
+
+CHECKS = """
+from qcore.sim.oracles import sometimes
+
+def invariant(state):
+    return len("".join(state.snapshot())) < 60 or "too large"
+
+def check(history):
+    return [f"{one.client} read" for one in history if one.kind == "read"][:1]
+
+@sometimes
+def is_blank(state):
+    return "k0" not in "".join(state.snapshot())
+"""
+
+
+def test_checks_judge_runs_of_a_machine_of_qcore(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CHECKS)
+    text = "until_ms: 2000\nworkload: {rate_per_s: 100}\n"
+    assert run_scenario(parse_scenario(text, str(tmp_path / "s.yaml"))).ok
+    checked = run_scenario(parse_scenario(f"checks: mine.py\n{text}", str(tmp_path / "s.yaml")))
+    assert {violation.check for violation in checked.violations} == {"invariant", "check"}
+    assert [one.ok for one in checked.expectations if one.name == "sometimes: is_blank"] == [True]
