@@ -49,7 +49,14 @@ def load_with_module(name: str, directory: Path) -> LoadedMachine:
             `StateMachine`.
     """
     where, _, class_name = name.rpartition(":")
-    module = load_module(where, directory, f"machine {name}")
+    try:
+        module = _import(where, directory, "machine")
+    except ConfigError:
+        raise
+    except Exception as error:  # the boundary to the user's code, which may raise anything
+        raise ConfigError(
+            f"machine {name}: importing it raised {type(error).__name__}: {error}"
+        ) from error
     factory = getattr(module, class_name, None)
     if not callable(factory):
         raise ConfigError(f"machine {name}: {where} has no class {class_name}")
@@ -57,25 +64,39 @@ def load_with_module(name: str, directory: Path) -> LoadedMachine:
     return LoadedMachine(checked_factory(factory, name), module, f"{path}:{class_name}")
 
 
-def load_module(where: str, directory: Path, what: str) -> ModuleType:
-    """Import a user's file or module.
+def load_checks_module(name: str, directory: Path) -> ModuleType:
+    """Import the file or module in which a user defines checks.
 
     Args:
-        where: `file.py`, or `package.module`.
+        name: `file.py` or `package.module`.
         directory: a relative file is first looked up here, then in the working directory.
-        what: begins the errors.
 
     Raises:
-        ConfigError: there is no such file or module, or importing it raised an error.
+        ConfigError: there is no such file or module, or the import failed.
     """
     try:
-        if where.endswith(".py"):
-            return _load_file(where, directory, what)
-        return _load_module(where, what)
+        return _import(name, directory, "checks")
     except ConfigError:
         raise
     except Exception as error:  # the boundary to the user's code, which may raise anything
-        raise ConfigError(f"{what}: importing it raised {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"checks {name}: importing it raised {type(error).__name__}: {error}"
+        ) from error
+
+
+def load_program_module(name: str, directory: Path) -> ModuleType:
+    """Import the file or module in which a user defines client programs.
+
+    Takes and raises the same as `load_checks_module`.
+    """
+    try:
+        return _import(name, directory, "program")
+    except ConfigError:
+        raise
+    except Exception as error:  # the boundary to the user's code, which may raise anything
+        raise ConfigError(
+            f"program {name}: importing it raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
@@ -111,23 +132,22 @@ def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
     return make
 
 
-def _load_file(where: str, directory: Path, what: str) -> ModuleType:
+def _import(where: str, directory: Path, what: str) -> ModuleType:
+    """Import a file or a module. `what` is the user's word for it, in errors."""
+    if not where.endswith(".py"):
+        try:
+            return importlib.import_module(where)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"{what}: there is no module {error.name}") from None
     candidates = [directory / where, Path(where)]
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         tried = " or ".join(dict.fromkeys(map(str, candidates)))
-        raise ConfigError(f"{what.split()[0]}: there is no file {tried}")
-    spec = importlib.util.spec_from_file_location(f"qcore_user_machine_{path.stem}", path)
+        raise ConfigError(f"{what}: there is no file {tried}")
+    spec = importlib.util.spec_from_file_location(f"qcore_user_{what}_{path.stem}", path)
     assert spec is not None, "a file that ends in .py has a loader"
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses and typing look up their module there
     spec.loader.exec_module(module)
     return module
-
-
-def _load_module(where: str, what: str) -> ModuleType:
-    try:
-        return importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{what.split()[0]}: there is no module {error.name}") from None

@@ -279,6 +279,7 @@ from qcore.node import (
 )
 from qcore.sim import (
     Expectation,
+    NodeState,
     RequestSource,
     RunResult,
     Scenario,
@@ -288,6 +289,16 @@ from qcore.sim import (
     load_scenario,
     parse_scenario,
     run_scenario,
+)
+from qcore.sim.oracles import (
+    Oracles,
+    Property,
+    Request,
+    RequestRecord,
+    SequentialModel,
+    always,
+    eventually,
+    sometimes,
 )
 from qcore.storage import (
     HasIncarnation,

@@ -76,7 +76,7 @@ class RunRecord:
         stale_leaders: stretches in which a running node led without a quorum, or while another node led a higher
             term.
         commits: (time, index) each time that the highest commit index of all nodes grew.
-        minority_commits: entries committed in a minority (docs/reference/scenarios.md, "What the words mean").
+        minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
         truncated: entries removed from the ends of logs.
     """
 
@@ -135,14 +135,14 @@ class Monitor:
         self.links_changed(now)
 
     def links_changed(self, now: int) -> None:
-        """Some link was cut or healed."""
+        """Some link was cut or healed, clogged or unclogged."""
         network = self._network
         for node in self.facts:
             self._linked[node] = [
                 peer
                 for peer in self.facts
                 if peer == node
-                or not (network.link(node, peer).cuts or network.link(peer, node).cuts)
+                or (network.link(node, peer).is_open and network.link(peer, node).is_open)
             ]
         self._evaluate(now)
 

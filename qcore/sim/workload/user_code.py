@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from qcore.errors import ConfigError
-from qcore.machines.loader import load_module
+from qcore.machines.loader import load_program_module
 from qcore.sim.scenario.model import Scenario
 
 if TYPE_CHECKING:
@@ -50,13 +50,29 @@ def find_program(scenario: Scenario, module: ModuleType | None) -> LoadedProgram
         return None if found is None else LoadedProgram(checked_program(found), PROGRAM_NAME)
     where, _, name = given.rpartition(":")
     if where:
-        module = load_module(where, Path(scenario.source).parent, "program")
+        module = load_program_module(where, Path(scenario.source).parent)
     elif module is None:
         raise ConfigError(
             f"workload.program: {given}: name the file too, as file.py:{name}; only a program in the file of a "
             "user-defined cluster.machine is named alone"
         )
     return LoadedProgram(checked_program(_function(module, name, "workload.program")), name)
+
+
+def given_program(scenario: Scenario, program: object) -> LoadedProgram:
+    """The client program that the caller gives.
+
+    Raises:
+        ConfigError: the scenario names another one, or the program is no function that a client can run.
+    """
+    named = scenario.workload.program
+    if named is not None:
+        raise ConfigError(
+            f"two client programs: the scenario names workload.program {named}, and the caller gives another one; "
+            "leave one of them out"
+        )
+    checked = checked_program(program)
+    return LoadedProgram(checked, getattr(checked, "__name__", PROGRAM_NAME))
 
 
 def find_requests(scenario: Scenario, module: ModuleType) -> Callable[..., object] | None:
@@ -99,6 +115,3 @@ def _function(module: ModuleType, name: str, key: str) -> Callable[..., object]:
         file = Path(module.__file__).name if module.__file__ else module.__name__
         raise ConfigError(f"{key}: {file} has no function {name}")
     return found  # type: ignore[no-any-return]  # the user's module has no types
-
-
-__all__ = ["LoadedProgram", "checked_program", "find_program", "find_requests"]

@@ -29,8 +29,8 @@ from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
-from qcore.sim.world.node.program_front import FRONT_IDS, ProgramFront
 from qcore.sim.world.node.watcher_links import WatchConnections
+from qcore.sim.world.program_front import FRONT_IDS, ProgramFront
 from qcore.sim.world.services import Services
 
 
@@ -160,7 +160,9 @@ class NodeEffects:
             return
         self._network.send(link, message, message_id)
         if self._triggers.send:
-            fire_matching(self._triggers.send, NodeEvent(self._node_id, name, to, term=term))
+            fire_matching(
+                self._triggers.send, NodeEvent(self._node_id, name, to, term=term, is_sender=True)
+            )
 
     def _reply(self, reply: Reply) -> None:
         if self._front is not None and reply.request_id >= FRONT_IDS:

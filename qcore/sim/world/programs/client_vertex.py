@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from random import Random
+from typing import Final
 
 from qcore.client.programs.client_runtime import ClientRuntime
 from qcore.errors import TransportError
 from qcore.sim.world.network import Link, Network
-from qcore.sim.world.programs.frames import NodeFrame
+from qcore.sim.world.programs.frames import ClientFrame, Close, NodeFrame, Reset
 from qcore.sim.world.programs.sim_connection import SimConnection, SimWire
 from qcore.sim.world.programs.sim_loop import SimLoop
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
+
+#: The number of the answer for a connection that has ended, for which the client counts no more.
+_AFTER_ALL_OTHERS: Final = 1 << 60
 
 
 class ClientVertex:
@@ -51,13 +55,16 @@ class ClientVertex:
         """Record the client's links, once all of them exist."""
         self._links = self._network.links_from(self.vertex)
 
-    def receive(self, _source: int, frame: object, _message_id: str) -> None:
-        """Receive a message of a node. Messages of connections that have ended are dropped."""
+    def receive(self, source: int, frame: object, _message_id: str) -> None:
+        """Receive a message of a node. For a connection that has ended, the system answers that it is closed."""
         assert isinstance(frame, NodeFrame)
         wire = self._wires.get(frame.connection)
         if wire is not None and not self._loop.is_closed():
             with self._loop.entered():
                 wire.receive(frame)
+        elif wire is None and not isinstance(frame.content, Close | Reset):
+            closed = ClientFrame(frame.connection, _AFTER_ALL_OTHERS, Close())
+            self._network.send(self._links[source], closed, "")
 
     async def _connect(
         self, address: Address, *, timeout_s: float, limits: TransportLimits, admin: bool

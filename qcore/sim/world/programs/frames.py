@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from qcore.replica.messages import RequestKind
+
 
 @dataclass(slots=True, frozen=True)
 class Open:
@@ -57,13 +59,15 @@ class Service:
     Attributes:
         node, at_us: the node, and the simulated time of the response.
         index, term: the log index at which a command took effect, and the term of the entry; 0 if unknown.
-        payload: the text of the request to the replica, which is that of the entry.
+        kind, payload: the kind and the text of the request to the replica. The text is that of the entry. None and
+            empty for a request of another kind.
     """
 
     node: int
     at_us: int
     index: int
     term: int
+    kind: RequestKind | None
     payload: str
 
 

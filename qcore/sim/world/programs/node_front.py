@@ -27,8 +27,8 @@ from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.sim.faults.admin_client import address_of
 from qcore.sim.world.network import Link
-from qcore.sim.world.node.program_front import FRONT_IDS
 from qcore.sim.world.node.sim_node import SimNode
+from qcore.sim.world.program_front import FRONT_IDS
 from qcore.sim.world.programs.frames import (
     ClientFrame,
     Close,
@@ -174,8 +174,8 @@ class _Life:
         node = front.node
         config = NodeConfig(replica=replica.config, data_dir=_NO_DIRECTORY)
         self.codec = _codec(application.perform_type, config.replica.max_command_bytes)
-        #: The payloads of requests in progress, for the checkers.
-        self.payloads: dict[int, str] = {}
+        #: The requests in progress, for the checkers.
+        self.requests: dict[int, ClientRequest] = {}
         self._events: list[ReplicaEvent] = []
         self._tokens = count(1)
         self.handler = RequestHandler(
@@ -211,7 +211,7 @@ class _Life:
 
     def add_request(self, request: ClientRequest) -> None:
         """As `add_event`."""
-        self.payloads[request.request_id] = request.payload
+        self.requests[request.request_id] = request
         self.add_event(request)
 
     def _deliver(self) -> None:
@@ -294,7 +294,7 @@ class NodeFront:
     # -- the life of the process ---------------------------------------------------------------------
 
     def begin_life(self, replica: Replica, machine: StateMachine) -> None:
-        """See `qcore.sim.world.node.program_front.ProgramFront`."""
+        """See `qcore.sim.world.program_front.ProgramFront`."""
         self.connections.clear()
         self._backlog.clear()
         with self._loop.entered():
@@ -347,7 +347,8 @@ class NodeFront:
             return  # a copy
         if frame.number > connection.received + 1:
             self._drop(life, key)
-            self._reset(*key)
+            if not isinstance(content, Close):
+                self._reset(*key)
             return
         connection.received += 1
         if isinstance(content, Ping):
@@ -401,10 +402,11 @@ class NodeFront:
         life = self.life
         if life is None:
             return
-        payload = life.payloads.pop(reply.request_id, "")
+        request = life.requests.pop(reply.request_id, None)
+        kind, payload = (None, "") if request is None else (request.kind, request.payload)
         services = self.services
         term = services.histories.term_of(reply.index, payload)
-        service = Service(self.node.node_id, services.engine.now, reply.index, term, payload)
+        service = Service(self.node.node_id, services.engine.now, reply.index, term, kind, payload)
         with self._loop.entered():
             for connection in self.connections.values():
                 connection.service = service

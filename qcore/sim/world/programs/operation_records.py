@@ -53,8 +53,8 @@ class ProgramOperation:
         op.attempt += 1
         if service.index:
             op.index, op.term = service.index, service.term
-            if op.writes:
-                op.payload = service.payload
+            if op.writes and service.kind is not None:
+                op.request, op.payload = service.kind, service.payload
 
     def remember(self, decode: Callable[[Json], T]) -> Callable[[Json], T]:
         """A decoder that also keeps the result as it came."""
@@ -70,8 +70,9 @@ class ProgramOperation:
         op = self._op
         result = returned if self._result is None else self._result
         text = _performed_text(result) if self._message == "Perform" else None
+        op.answer = text if text is not None else _compact(result)
         if op.is_raw:
-            op.output = text if text is not None else _compact(result)
+            op.output = op.answer
             self.finish("ok", "")
         elif text is None:
             self.finish("refused", "rejected")
@@ -133,7 +134,7 @@ class OperationRecords:
             max_staleness_ms: the bound of a stale read.
         """
         text = _request_text(message, fields)
-        kind: OperationKind = "write" if request in ("write", "session") else "read"
+        kind: OperationKind = "write" if request == "write" else "read"
         key = ""
         value: Value = text
         expected: Value = None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from qcore.client.programs.program_context import ClientProgram, ProgramContext, ProgramRecord
 from qcore.sim.faults.admin_client import address_of
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.world.network import LinkQuality
+from qcore.sim.world.network import Receiver
 from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.programs.client_vertex import ClientVertex
 from qcore.sim.world.programs.error_text import error_text, waiting_place
@@ -93,6 +93,7 @@ class ProgramRunner:
         self._streams = streams
         self._history = history
         self._has_registers = has_registers
+        self._is_finished = False
         self.loop = new_loop(services.engine)
         self.loop.on_error = self._lost_error
         self.loop.on_standstill = self._stood_still
@@ -115,17 +116,17 @@ class ProgramRunner:
         for node, each in nodes.items():
             each.front = self._fronts[node]
 
-    def connect(self, quality: LinkQuality) -> list[tuple[int, int]]:
-        """Connect every client with every node. Returns the ends of the new links."""
-        network = self._services.network
-        ends: list[tuple[int, int]] = []
+    def connect(
+        self, connect_client: Callable[[ClientVertex, Mapping[int, Receiver]], None]
+    ) -> None:
+        """Connect every client with every node.
+
+        Args:
+            connect_client: creates the links between a client and the nodes with these receivers.
+        """
+        receivers = {node: front.receive for node, front in self._fronts.items()}
         for state in self.states:
-            vertex = state.vertex
-            for node, front in self._fronts.items():
-                network.connect(vertex.vertex, node, front.receive, quality)
-                network.connect(node, vertex.vertex, vertex.receive, quality)
-                ends += [(vertex.vertex, node), (node, vertex.vertex)]
-        return ends
+            connect_client(state.vertex, receivers)
 
     def attach(self) -> None:
         """Record the links, once all of them exist."""
@@ -202,7 +203,9 @@ class ProgramRunner:
         self._trace(state.client, "record", f"{record.what} {details}".strip())
 
     def _trace(self, client: int, phase: str, note: str = "") -> None:
-        self._services.trace.program(self._services.engine.now, client, phase, self._name, note)
+        """Record a phase of a program, as an operation called `program`."""
+        now = self._services.engine.now
+        self._services.trace.op(now, 0, phase, client, 0, "program", self._name, None, note)
 
     # -- the end -------------------------------------------------------------------------------------
 
@@ -215,7 +218,10 @@ class ProgramRunner:
                 state.task.cancel()
 
     def finish(self) -> None:
-        """End all programs, after the run. A program that does not end is reported as waiting."""
+        """End all programs, after the run. A program that does not end is reported as waiting. May be called again."""
+        if self._is_finished:
+            return
+        self._is_finished = True
         for state in self.states:
             if state.task is not None and not state.task.done():
                 state.waited_at = waiting_place(state.task)

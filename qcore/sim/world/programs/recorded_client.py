@@ -63,9 +63,7 @@ class RecordedClient(Client):
         timeout_s: float | None = None,
     ) -> Json:
         """See `ClientMethods.perform`."""
-        kind: RequestKind = "session" if session is not None else "write"
-        if is_read(request):
-            kind = _read_kind(consistency)
+        kind = _read_kind(consistency) if is_read(request) else "write"
         operation = self._records.begin("Perform", {"request": request}, kind, _bound(consistency))
         call = super().perform(
             request, consistency=consistency, session=session, timeout_s=timeout_s
@@ -92,8 +90,7 @@ class RecordedClient(Client):
         decode: Callable[[Json], T],
         options: WriteOptions,
     ) -> T:
-        in_session = self._pool is not None or options.get("session") is not None
-        operation = self._records.begin(name, fields, "session" if in_session else "write", 0)
+        operation = self._records.begin(name, fields, "write", 0)
         return await self._recorded(
             operation, super()._write(name, fields, operation.remember(decode), options)
         )
