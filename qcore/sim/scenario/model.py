@@ -147,6 +147,10 @@ class Scenario(Spec):
         for where, item in self._items():
             self._check_item(where, item, known)
         self._check_random_faults()
+        if strangers := sorted({*self.workload.pin} - known):
+            raise ValueError(
+                f"workload.pin: {strangers} are not in the cluster {sorted(known)}, nor do they join"
+            )
         asked = self.workload.requests or self.workload.requests_function
         if asked and ":" not in self.cluster.machine:
             raise ValueError(

@@ -78,6 +78,7 @@ class SimClient:
         rng: draws the kind of each read.
 
     Attributes:
+        pinned: the node to which it sends everything; None if it chooses.
         reads: how its reads are served, unless an operation overrides it.
         last_values: by key, the last value that it wrote or read. A cas expects this value.
     """
@@ -106,6 +107,7 @@ class SimClient:
         self._rng = rng
         self._ops = 0
         self._target = self._nodes[(number - 1) % len(self._nodes)]
+        self.pinned: int | None = None
         self.reads = ReadMix()
         self.last_values: dict[str, Value] = {}
 
@@ -232,7 +234,7 @@ class SimClient:
         left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
         op.attempt += 1
         op.in_flight = True
-        link = self._links[op.only_node or self._target]
+        link = self._links[op.only_node or self.pinned or self._target]
         self._network.send(link, RequestMessage(op, op.attempt, left_ms, op.max_staleness_ms), "")
         if op.attempt_us:
             self._engine.after(op.attempt_us, partial(self._on_attempt_timeout, op, op.attempt))
@@ -268,7 +270,7 @@ class SimClient:
             op.may_have_applied = True
             self._try_elsewhere(op, None, why)
         else:
-            self._move_on()
+            self.move_on()
             self._finish(op, "unknown", why)
 
     def _try_elsewhere(self, op: ClientOperation, leader: int | None, why: str) -> None:
@@ -280,7 +282,7 @@ class SimClient:
             self._target = leader
             pause = 0
         else:
-            self._move_on()
+            self.move_on()
             pause = _RETRY_PAUSE_US
         if now + pause >= op.deadline_us:
             self._finish(op, "refused", why)
@@ -291,7 +293,7 @@ class SimClient:
         if op.outcome is None:
             self._send(op)
 
-    def _move_on(self) -> None:
+    def move_on(self) -> None:
         """Send to another node from now on."""
         position = self._nodes.index(self._target)
         self._target = self._nodes[(position + 1) % len(self._nodes)]
@@ -299,7 +301,7 @@ class SimClient:
     def _on_timeout(self, op: ClientOperation) -> None:
         if op.outcome is None:
             if op.in_flight:
-                self._move_on()
+                self.move_on()
             self._finish(op, "unknown" if op.in_flight else "refused", "timeout")
 
     def _finish(self, op: ClientOperation, outcome: Outcome, note: str) -> None:
@@ -316,7 +318,7 @@ class SimClient:
         shown = op.output if op.kind == "read" else op.value
         self._trace.op(
             self._engine.now,
-            op.only_node or self._target,
+            op.only_node or self.pinned or self._target,
             phase,
             op.client,
             op.op_id,

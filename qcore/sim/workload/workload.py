@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
+from itertools import accumulate
 from random import Random
 
 from qcore.errors import SessionExpired
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from qcore.sim.scenario.distributions import Sampler
+from qcore.sim.scenario.specs.load_shape_spec import PhaseSpec
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
-from qcore.sim.workload.operations import ClientOperation, RequestSource
+from qcore.sim.scenario.values import microseconds
+from qcore.sim.workload.operations import ClientOperation, RequestSource, Value
 from qcore.sim.workload.sim_client import SimClient
 from qcore.sim.world.engine import Engine
 
@@ -45,21 +49,73 @@ class ClientWorkload:
         self._stop_us = stop_us
         self._values = 0
         self._think: Sampler = spec.think.sampler(rng)
-        self._mean_gap_us = spec.clients * 1_000_000 / spec.rate_per_s if spec.rate_per_s else 0.0
+        skew = spec.key_skew
+        self._key_sums = list(accumulate(skew.weights(spec.keys))) if skew is not None else None
+        self._value_size = spec.value_bytes.sampler(rng) if spec.value_bytes is not None else None
+        if spec.pin:
+            client.pinned = spec.pin[(client.number - 1) % len(spec.pin)]
 
     def start(self, start_us: int) -> None:
         """Begin at this time."""
         if self._spec.mode == "closed":
             self._engine.at(start_us + self._think(), self._next_in_closed_loop)
-        elif self._mean_gap_us:
+        else:
             self._schedule_arrival(max(start_us, self._engine.now))
+        if self._spec.move_every_ms is not None:
+            self._plan_move(start_us, microseconds(self._spec.move_every_ms))
 
     # Open loop: a Poisson process, independent of the outcomes.
 
     def _schedule_arrival(self, now: int) -> None:
-        due = now + 1 + int(-math.log(1.0 - self._rng.random()) * self._mean_gap_us)
+        phase = self._phase(now)
+        rate = (
+            self._spec.rate_per_s if phase is None or phase.rate_per_s is None else phase.rate_per_s
+        )
+        if not rate:  # until the next phase
+            if (
+                phase is not None
+                and phase.until_ms is not None
+                and phase is not self._spec.phases[-1]
+            ):
+                end_us = microseconds(phase.until_ms)
+                self._engine.at(end_us, lambda: self._schedule_arrival(end_us))
+            return
+        mean_gap_us = self._spec.clients * 1_000_000 / rate
+        due = now + 1 + int(-math.log(1.0 - self._rng.random()) * mean_gap_us)
         if due < self._stop_us:
             self._engine.at(due, self._arrival)
+
+    def _phase(self, now: int) -> PhaseSpec | None:
+        """The phase at this time; None without phases, and after the last one."""
+        return next(
+            (
+                phase
+                for phase in self._spec.phases
+                if phase.until_ms is None or now < microseconds(phase.until_ms)
+            ),
+            None,
+        )
+
+    def _plan_move(self, now: int, mean_us: int) -> None:
+        due = now + 1 + int(self._rng.expovariate(1.0) * mean_us)
+        if due < self._stop_us:
+            self._engine.at(due, lambda: self._move(mean_us))
+
+    def _move(self, mean_us: int) -> None:
+        self._client.move_on()
+        self._plan_move(self._engine.now, mean_us)
+
+    def _key(self) -> str:
+        dice = self._rng.random()
+        if self._key_sums is None:
+            return f"k{int(dice * self._spec.keys)}"
+        return f"k{bisect_right(self._key_sums, dice * self._key_sums[-1])}"
+
+    def _sized(self, value: int) -> Value:
+        """The value, as a text of the drawn size if the workload has one."""
+        if self._value_size is None:
+            return value
+        return f"{value} ".ljust(self._value_size() // 1000, "x")
 
     def _arrival(self) -> None:
         self._begin()
@@ -81,14 +137,19 @@ class ClientWorkload:
             kind, payload = self._requests(self._rng)
             self._client.begin_raw(kind, payload, timeout_ms=spec.timeout_ms, then=then)
             return
-        key = f"k{int(draw() * spec.keys)}"
+        key = self._key()
         dice = draw()
-        if dice < spec.read_fraction:
+        phase = self._phase(self._engine.now)
+        reads, cas = spec.read_fraction, spec.cas_fraction
+        if phase is not None:
+            reads = reads if phase.read_fraction is None else phase.read_fraction
+            cas = cas if phase.cas_fraction is None or not cas else phase.cas_fraction
+        if dice < reads:
             self._client.begin("read", key, timeout_ms=spec.timeout_ms, then=then)
             return
         self._values += 1
-        value = self._client.number * 1_000_000 + self._values
-        if dice < spec.read_fraction + spec.cas_fraction:
+        value = self._sized(self._client.number * 1_000_000 + self._values)
+        if dice < reads + cas:
             expected = self._client.last_values.get(key)
             self._client.begin(
                 "cas", key, value, expected=expected, timeout_ms=spec.timeout_ms, then=then
@@ -140,7 +201,7 @@ class SessionWorkload(ClientWorkload):
             self._engine.after(_REOPEN_US, self._open)
 
     def _begin(self, *, closed: bool = False) -> None:
-        key = f"k{int(self._rng.random() * self._spec.keys)}"
+        key = self._key()
         if not self._session:
             if closed:
                 self._engine.after(_REOPEN_US, self._next_in_closed_loop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
@@ -60,6 +60,10 @@ from qcore.trace import TraceWriter
 if TYPE_CHECKING:
     from qcore.client.programs.program_context import ClientProgram
     from qcore.sim.world.programs.program_runner import ProgramRunner
+
+
+#: How often clients that wait for the first leader look for it.
+_LEADER_CHECK_US: Final = 1000
 
 
 class World:
@@ -381,7 +385,11 @@ class World:
     # -- clients ---------------------------------------------------------------------------------
 
     def _start_clients(self) -> None:
-        start_us = microseconds(self.scenario.workload.start_ms)
+        workload = self.scenario.workload
+        if workload.wait_for_leader and not self.services.monitor.record.leaders:
+            self.engine.after(_LEADER_CHECK_US, self._start_clients)
+            return
+        start_us = microseconds(workload.start_ms)
         if self.codec.setup:
             self._set_up(0, start_us)
         else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from qcore.replica.sessions.session_table import LIFETIME_MAX_MS, LIFETIME_MIN_MS
 from qcore.sim.scenario.distributions import Distribution, LatencySpec, fixed
+from qcore.sim.scenario.specs.load_shape_spec import KeySkewSpec, PhaseSpec
 from qcore.sim.scenario.specs.node_settings import Natural, Positive
 from qcore.sim.scenario.specs.watcher_spec import WatcherSpec
 from qcore.sim.scenario.values import Flag, Milliseconds, Probability, ReadKinds, Spec
@@ -85,6 +87,38 @@ class WorkloadSpec(Spec):
         default=0.1, description="The share of cas. All other operations are writes."
     )
     keys: Positive = Field(default=8, description="The number of registers: `k0`, `k1` and so on.")
+    key_skew: KeySkewSpec | None = Field(
+        default=None,
+        description="How unevenly the registers are used: `{zipf: 1.1}` or `{hot: 0.9}`. Left out: evenly.",
+    )
+    value_bytes: LatencySpec | None = Field(
+        default=None,
+        description=(
+            "The size of each written value in bytes, a distribution of the same form as a latency. Left out: an "
+            "integer."
+        ),
+    )
+    phases: tuple[PhaseSpec, ...] = Field(
+        default=(),
+        description=(
+            "Phases of the load, one after the other, such as `[{until_ms: 3000, rate_per_s: 50}, "
+            "{rate_per_s: 500, read_fraction: 0.9}]`."
+        ),
+    )
+    pin: tuple[Annotated[int, Field(ge=1, strict=True)], ...] = Field(
+        default=(),
+        description=(
+            "The node to which clients send everything, even if it does not lead. From a list, each client takes one "
+            "in turn. Left out, clients spread and follow redirects."
+        ),
+    )
+    move_every_ms: Annotated[float, Field(gt=0, strict=True)] | None = Field(
+        default=None,
+        description="The mean time in milliseconds after which a client moves to another node by itself.",
+    )
+    wait_for_leader: Flag = Field(
+        default=False, description="The clients begin only once a first leader is elected."
+    )
     read_kind: ReadKinds = Field(
         default=("read",),
         description=(
@@ -157,10 +191,21 @@ class WorkloadSpec(Spec):
         ),
     )
 
-    @field_validator("requests", mode="before")
+    @field_validator("requests", "phases", mode="before")
     @classmethod
     def _list_of_requests(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("pin", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (
+            tuple(value)
+            if isinstance(value, list)
+            else value
+            if isinstance(value, tuple)
+            else (value,)
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -179,6 +224,19 @@ class WorkloadSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> WorkloadSpec:
+        ends = [phase.until_ms for phase in self.phases if phase.until_ms is not None]
+        open_ended = [phase.until_ms is None for phase in self.phases[:-1]]
+        if any(open_ended) or any(a >= b for a, b in pairwise(ends)):
+            raise ValueError("phases: each but the last needs until_ms, and these must grow")
+        for phase in self.phases:
+            reads = self.read_fraction if phase.read_fraction is None else phase.read_fraction
+            cas = self.cas_fraction if phase.cas_fraction is None else phase.cas_fraction
+            if reads + cas > 1:
+                raise ValueError(
+                    f"phases: read_fraction ({reads}) and cas_fraction ({cas}) together exceed 1"
+                )
+        if self.pin and self.move_every_ms is not None:
+            raise ValueError("pin and move_every_ms contradict each other; leave one out")
         if self.requests and self.requests_function is not None:
             raise ValueError(
                 "requests and requests_function both say what clients ask; leave one out"
