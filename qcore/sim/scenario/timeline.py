@@ -91,7 +91,11 @@ class Item(Spec):
     until_ms: Milliseconds | None = None
     label: Annotated[str, Field(min_length=1)] | None = None
     note: str = ""
-    flap: FlapSpec | None = None
+    flap: FlapSpec | None = Field(
+        default=None,
+        description="The network faults of the item begin and end again and again, on the same links, until `for_ms`, "
+        "`until_ms` or a `heal`.",
+    )
     when: Trigger | None = None
     actions: tuple[Action, ...]
 

@@ -104,7 +104,9 @@ class Release(Spec):
     """Deliver held messages and end the hold: of all items, or of the item with this label."""
 
     kind: Literal["release"] = "release"
-    label: str | None = None
+    label: str | None = Field(
+        default=None, description="Releases what the item with this label holds; by default all."
+    )
 
     @model_validator(mode="before")
     @classmethod

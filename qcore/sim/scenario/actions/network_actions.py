@@ -86,7 +86,7 @@ class Isolate(NodeAction):
     """Cut every link between these nodes and all other nodes; with `clients`, the clients' links too."""
 
     kind: Literal["isolate"] = "isolate"
-    clients: Flag = False
+    clients: Flag = Field(default=False, description="Also the links between them and clients.")
 
 
 class LinkEnds(Spec):
@@ -170,8 +170,10 @@ class Heal(Spec):
     """Heal cuts, clogs and link changes: `all`, those of one `label`, or those that touch some nodes."""
 
     kind: Literal["heal"] = "heal"
-    label: str | None = None
-    nodes: Nodes | None = None
+    label: str | None = Field(default=None, description="Ends what the items with this label do.")
+    nodes: Nodes | None = Field(
+        default=None, description="Ends everything on the links that touch these nodes."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -192,9 +194,11 @@ class LinkChange(QualitySpec):
     """Change the quality of links from now on: of all links between nodes, or of those `from`, `to` or `between`."""
 
     kind: Literal["links"] = "links"
-    source: Nodes | None = Field(default=None, alias="from")
-    target: Nodes | None = Field(default=None, alias="to")
-    both: Flag = False
+    source: Nodes | None = Field(
+        default=None, alias="from", description="Where the links begin; without ends, all links."
+    )
+    target: Nodes | None = Field(default=None, alias="to", description="Where the links end.")
+    both: Flag = Field(default=False, description="Also the links of the other direction.")
 
     @model_validator(mode="before")
     @classmethod
