@@ -27,10 +27,10 @@ from qcore.lazy_names import lazy_names
 if TYPE_CHECKING:
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
+    from qcore.sim.simulation import NodeState, World
     from qcore.sim.verdict.result import Expectation, RunResult
     from qcore.sim.workload.operations import RequestSource
     from qcore.sim.world.services import Violation
-    from qcore.sim.world.world import World
     from qcore.trace import TraceWriter
 else:
     __getattr__, __dir__ = lazy_names(
@@ -48,13 +48,14 @@ else:
             ),
             "qcore.sim.workload.operations": ("RequestSource",),
             "qcore.sim.world.services": ("Violation",),
-            "qcore.sim.world.world": ("World",),
+            "qcore.sim.simulation": ("NodeState", "World"),
             "qcore.trace": ("TraceWriter",),
         },
     )
 
 __all__ = [
     "Expectation",
+    "NodeState",
     "RequestSource",
     "RunResult",
     "Scenario",

@@ -19,7 +19,6 @@ from qcore.sim.scenario.actions.admin_actions import (
     RemoveAction,
     TransferAction,
 )
-from qcore.sim.world.engine import NEVER_US
 from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.services import Services
 
@@ -97,10 +96,8 @@ class AdminActions:
         self._nodes = nodes
         self.ops: list[AdminOperation] = []
 
-    def begin(
-        self, action: AdminAction, fault: Fault, rng: Random, until_us: int = NEVER_US
-    ) -> None:
-        """Begin an action. It ends at `until_us` at the latest.
+    def begin(self, action: AdminAction, fault: Fault, rng: Random) -> None:
+        """Begin an action. It ends at `until_us` of the fault at the latest.
 
         Raises:
             ActionNotReady: it names nodes to remove that cannot be resolved now.
@@ -110,7 +107,7 @@ class AdminActions:
             removed = self._resolver.resolve(action.nodes, rng, among=self._members())
         elif isinstance(action, ChangeMembersAction) and action.remove is not None:
             removed = self._resolver.resolve(action.remove, rng, among=self._members())
-        deadline = min(self._engine.now + action.timeout_ms * 1000, until_us)
+        deadline = min(self._engine.now + action.timeout_ms * 1000, fault.until_us)
         op = AdminOperation(fault.name, action, removed, deadline, fault, rng)
         self.ops.append(op)
         self._engine.at(deadline, partial(self._on_timeout, op))

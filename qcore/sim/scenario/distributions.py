@@ -4,38 +4,73 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_right
 from collections.abc import Callable
-from typing import Annotated, Literal
+from itertools import accumulate
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from qcore.errors import ConfigError
+from qcore.files import decode_text, read_regular
 from qcore.sim.scenario.frozen_model import FrozenModel
+from qcore.sim.scenario.validation_scope import current_scope
+
+#: The largest file of samples that is read.
+_MAX_FILE_BYTES = 1 << 20
 
 #: Draws one duration in microseconds, never negative.
 Sampler = Callable[[], int]
 
-_SHAPES = ("fixed", "uniform", "normal", "lognormal", "exponential")
+_SHAPES = ("fixed", "uniform", "normal", "lognormal", "exponential", "pareto", "samples")
+#: Shapes that take two numbers, and the names of these.
+_PAIRS = {
+    "uniform": ("min", "max"),
+    "normal": ("mean", "deviation"),
+    "lognormal": ("median", "sigma"),
+    "pareto": ("min", "alpha"),
+}
 
 
 class Distribution(FrozenModel):
     """A distribution of durations in milliseconds.
 
     A scenario writes it as a number (always the same), `[low, high]` (uniform), or one of `{fixed: 5}`,
-    `{uniform: [1, 5]}`, `{normal: [mean, deviation]}`, `{lognormal: [median, sigma]}`, `{exponential: mean}`. The last
-    three take `min_ms` and `max_ms` as limits.
+    `{uniform: [1, 5]}`, `{normal: [mean, deviation]}`, `{lognormal: [median, sigma]}`, `{exponential: mean}`,
+    `{pareto: [min, alpha]}` (a heavy tail: the share of the draws above x is `(min / x) ** alpha`) and
+    `{samples: [3, 4, 90]}` (measured values, each drawn equally often, or with `weights`; a text is the name of a file
+    with one number a line, beside the scenario). All but the first three take `min_ms` and `max_ms` as limits.
     """
 
-    shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential"]
-    first: float = Field(ge=0)
+    is_value: ClassVar[bool] = True
+
+    shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential", "pareto", "samples"]
+    first: float = Field(default=0.0, ge=0)
     second: float = Field(default=0.0, ge=0)
     min_ms: float = Field(default=0.0, ge=0)
     max_ms: float = Field(default=math.inf, gt=0)
+    samples: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
+        default=(), repr=False
+    )
+    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
+        default=(), repr=False
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Distribution:
         if self.shape == "uniform" and self.second < self.first:
             raise ValueError(
                 f"uniform: the upper end {self.second} is below the lower {self.first}"
+            )
+        if self.shape == "pareto" and (self.first <= 0 or not 0.1 <= self.second <= 100):
+            raise ValueError(
+                "pareto: [min, alpha] needs a minimum above 0 and an alpha from 0.1 to 100"
+            )
+        if (self.shape == "samples") != bool(self.samples):
+            raise ValueError("samples: give at least one value in milliseconds")
+        if self.weights and (len(self.weights) != len(self.samples) or not any(self.weights)):
+            raise ValueError(
+                f"weights: give one for each of the {len(self.samples)} samples, at least one of them above 0"
             )
         if self.max_ms < self.min_ms:
             raise ValueError(f"max_ms ({self.max_ms}) is below min_ms ({self.min_ms})")
@@ -59,6 +94,19 @@ class Distribution(FrozenModel):
                 return self._limited(lambda: rng.lognormvariate(mu, sigma))
             case "exponential":
                 return self._limited(lambda: -math.log(1.0 - draw()) * first)
+            case "pareto":
+                power = -1.0 / self.second
+                return self._limited(lambda: first * (1.0 - draw()) ** power)
+            case "samples":
+                return self._limited(self._sample(draw))
+
+    def _sample(self, draw: Callable[[], float]) -> Callable[[], float]:
+        values = [sample * 1000 for sample in self.samples]
+        if not self.weights:
+            return lambda: values[int(draw() * len(values))]
+        sums = list(accumulate(self.weights))
+        last = len(sums) - 1  # the product below may be rounded up to the sum
+        return lambda: values[bisect_right(sums, draw() * sums[-1], 0, last)]
 
     def _limited(self, raw: Callable[[], float]) -> Sampler:
         low = self.min_ms * 1000
@@ -82,21 +130,19 @@ def _from_yaml(value: object) -> object:
             return _from_shape(shapes[0], value)
     raise ValueError(
         f"{value!r} is not a distribution; write milliseconds as 5, [1, 5], {{fixed: 5}}, {{uniform: [1, 5]}}, "
-        "{normal: [mean, deviation]}, {lognormal: [median, sigma]} or {exponential: mean}"
+        "{normal: [mean, deviation]}, {lognormal: [median, sigma]}, {exponential: mean}, {pareto: [min, alpha]} or "
+        "{samples: [3, 4, 90]}"
     )
 
 
 def _from_shape(shape: str, value: dict[str, object]) -> dict[str, object]:
     arguments = value[shape]
     rest = {key: item for key, item in value.items() if key != shape}
-    pair = shape in ("uniform", "normal", "lognormal")
+    if shape == "samples":
+        return _from_samples(arguments, rest)
+    pair = shape in _PAIRS
     if isinstance(arguments, dict):
-        names = {
-            "uniform": ("min", "max"),
-            "normal": ("mean", "deviation"),
-            "lognormal": ("median", "sigma"),
-            "exponential": ("mean",),
-        }.get(shape, ("value",))
+        names = _PAIRS.get(shape, ("mean",) if shape == "exponential" else ("value",))
         if set(arguments) != set(names):
             raise ValueError(
                 f"{shape} takes {', '.join(names)}, not {', '.join(map(str, arguments))}"
@@ -110,6 +156,45 @@ def _from_shape(shape: str, value: dict[str, object]) -> dict[str, object]:
         )
     kind = "fixed" if shape == "constant" else shape
     return {"shape": kind, "first": arguments[0], "second": arguments[1] if pair else 0, **rest}
+
+
+def _from_samples(samples: object, rest: dict[str, object]) -> dict[str, object]:
+    if isinstance(samples, str):
+        samples = _read_samples(samples)
+    elif not isinstance(samples, list | tuple):
+        raise ValueError(
+            f"samples: {samples!r}; give a list of milliseconds, or the name of a file"
+        )
+    if isinstance(weights := rest.get("weights"), list):
+        rest = {**rest, "weights": tuple(weights)}
+    return {"shape": "samples", "samples": tuple(samples), **rest}
+
+
+def _read_samples(name: str) -> list[float]:
+    """The numbers of a file beside the scenario, one a line. Empty lines, and comments after `#`, have no effect.
+
+    Raises:
+        ValueError: it cannot be read, or a line is no number.
+    """
+    path = current_scope().folder / name
+    try:
+        text = decode_text(read_regular(path, _MAX_FILE_BYTES), name)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"samples: cannot read {name}: {why}") from None
+    except ConfigError as error:
+        raise ValueError(f"samples: {error}") from None
+    values: list[float] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not (word := line.partition("#")[0].strip()):
+            continue
+        try:
+            values.append(float(word))
+        except ValueError:
+            raise ValueError(
+                f"samples: {name}:{number}: {word[:40]!r} is no number of milliseconds"
+            ) from None
+    return values
 
 
 #: The field type to use in models.

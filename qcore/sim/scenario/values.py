@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from qcore.sim.scenario.frozen_model import FrozenModel
+from qcore.sim.scenario.validation_scope import current_scope
 
 Milliseconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -63,6 +64,8 @@ _COMPARISON = re.compile(r"(>=|<=|==?|>|<)\s*(\d+)")
 
 class Count(Spec):
     """The allowed values of a number: `3` exactly, `{at_least: 1, at_most: 5}`, or a text such as `">= 3"`."""
+
+    is_value: ClassVar[bool] = True
 
     at_least: Annotated[int, Field(ge=0, strict=True)] = 0
     at_most: Annotated[int, Field(ge=0, strict=True)] | None = None
@@ -188,24 +191,38 @@ _NAMES = {
     "minority": "minority",
     "random": "random",
     "clients": "clients",
+    "voters": "voters",
+    "learners": "learners",
+    "candidate": "candidate",
+    "candidates": "candidates",
+    "lease_holder": "lease_holder",
+    "sender": "sender",
+    "receiver": "receiver",
+    "event_node": "event_node",
 }
+#: Names that draw nodes, from which no other name can draw.
+_DRAWN = ("random", "majority", "minority", "rest", "candidate")
+_REGION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NUMBERED = re.compile(r"(node|n|follower|client|random)[_ :-]?(\d+)")
 _KINDS = {"follower": "follower_{}", "client": "client_{}", "random": "random_{}"}
 
 NAME_HELP = (
     "node ids such as 1, leader, old_leader, followers, follower_1, rest, all, down, paused, "
-    "majority, minority, random, {random: 2, of: followers}, clients, client_1"
+    "majority, minority, random, {random: 2, of: followers}, voters, learners, candidate, candidates, lease_holder, "
+    "sender, receiver, event_node, clients, client_1"
 )
 
 
 class Selector(Spec):
     """The nodes (or clients) that an action acts on. Symbolic names are resolved when the action fires.
 
-    `terms` are node ids and canonical names. `random_k` means k nodes drawn from `pool`.
+    `terms` are node ids and canonical names. `random_k` means k nodes drawn from those that `pool` names.
     """
 
+    is_value: ClassVar[bool] = True
+
     terms: tuple[int | str, ...]
-    pool: str = "all"
+    pool: tuple[int | str, ...] = ("all",)
 
     @property
     def names_rest(self) -> bool:
@@ -221,18 +238,16 @@ def parse_selector(value: object) -> object:
         return value
     if isinstance(value, dict):
         if set(value) <= {"random", "of"} and "random" in value:
-            amount, pool = value["random"], value.get("of", "all")
+            amount = value["random"]
             if isinstance(amount, bool) or not isinstance(amount, int) or amount < 1:
                 raise ValueError(f"random: {amount!r} is not a number of nodes")
-            if not isinstance(pool, str) or pool not in ("all", "followers", "down"):
-                raise ValueError(f"random of {pool!r}; draw from all, followers or down")
-            return Selector(terms=(f"random_{amount}",), pool=pool)
+            return Selector(terms=(f"random_{amount}",), pool=_pool(value.get("of", "all")))
         raise ValueError(f"{value!r} names no nodes; write {NAME_HELP}")
     items = value if isinstance(value, list | tuple) else [value]
     if not items:
         raise ValueError(f"an empty list names no nodes; write {NAME_HELP}")
     terms: list[int | str] = []
-    pool = "all"
+    pool: tuple[int | str, ...] = ("all",)
     for item in items:
         if isinstance(item, dict | Selector):
             inner = parse_selector(item)
@@ -240,11 +255,47 @@ def parse_selector(value: object) -> object:
             terms += inner.terms
             pool = inner.pool
         else:
-            terms.append(_term(item))
+            terms += _terms(item)
     return Selector(terms=tuple(terms), pool=pool)
 
 
-def _term(item: object) -> int | str:
+def _pool(value: object) -> tuple[int | str, ...]:
+    """The nodes from which random picks draw."""
+    selector = parse_selector(value)
+    assert isinstance(selector, Selector)
+    for term in selector.terms:
+        if isinstance(term, str) and term.partition("_")[0] in (*_DRAWN, "client", "clients"):
+            raise ValueError(
+                f"random of {term}: draw from names that are not drawn themselves, such as followers, voters or [1, 2]"
+            )
+    return selector.terms
+
+
+def check_region_name(name: str) -> None:
+    """Check that a region's name means nothing else where nodes are named.
+
+    Raises:
+        ValueError: it has another meaning, or is no name.
+    """
+    if not _REGION_NAME.fullmatch(name):
+        raise ValueError(f"regions: {name!r}: a name has letters, digits, _ and -, such as eu-1")
+    if _term(name) is not None:
+        raise ValueError(f"regions: {name!r} already names nodes; use another name")
+
+
+def _terms(item: object) -> tuple[int | str, ...]:
+    term = _term(item)
+    if term is not None:
+        return (term,)
+    regions = current_scope().regions
+    if isinstance(item, str) and item.strip() in regions:
+        return regions[item.strip()]
+    names = f", or a region: {', '.join(regions)}" if regions else ""
+    raise ValueError(f"{item!r} names no node; write {NAME_HELP}{names}")
+
+
+def _term(item: object) -> int | str | None:
+    """The term for a node id or a symbolic name; None if it is neither."""
     if isinstance(item, int) and not isinstance(item, bool):
         if item < 1:
             raise ValueError(f"{item} is not a node id; ids start at 1")
@@ -259,7 +310,7 @@ def _term(item: object) -> int | str:
         if match is not None and int(match[2]) > 0:
             number = int(match[2])
             return _KINDS[match[1]].format(number) if match[1] in _KINDS else number
-    raise ValueError(f"{item!r} names no node; write {NAME_HELP}")
+    return None
 
 
 Nodes = Annotated[Selector, BeforeValidator(parse_selector)]

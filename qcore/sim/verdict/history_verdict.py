@@ -13,7 +13,7 @@ from qcore.sim.oracles.end_of_run import (
     check_registers,
 )
 from qcore.sim.oracles.model.consistency_check import ConsistencyVerdict
-from qcore.sim.verdict.expectations.run_facts import members_at_end
+from qcore.sim.verdict.service_at_end import members_at_end
 from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.world import World
 

@@ -135,14 +135,14 @@ class Monitor:
         self.links_changed(now)
 
     def links_changed(self, now: int) -> None:
-        """Some link was cut or healed."""
+        """Some link was cut or healed, clogged or unclogged."""
         network = self._network
         for node in self.facts:
             self._linked[node] = [
                 peer
                 for peer in self.facts
                 if peer == node
-                or not (network.link(node, peer).cuts or network.link(peer, node).cuts)
+                or (network.link(node, peer).is_open and network.link(peer, node).is_open)
             ]
         self._evaluate(now)
 

@@ -8,6 +8,7 @@ from qcore.errors import TooStale
 from qcore.percentiles import percentile
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.verdict.availability import availability_of, messages_per_operation
+from qcore.sim.verdict.determinism import determinism_metrics
 from qcore.sim.verdict.result import Json
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.workload import SessionWorkload
@@ -46,9 +47,12 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         "disk_syncs": sum(node.disk.syncs for node in world.nodes.values()),
         "unsynced_writes_lost": sum(node.disk.writes_lost for node in world.nodes.values()),
         "unsynced_writes_survived": sum(node.disk.writes_survived for node in world.nodes.values()),
+        "stopped_by_disk": sum(node.disk_reactions.stops for node in world.nodes.values()),
+        "starts_refused": sum(node.disk_reactions.starts_refused for node in world.nodes.values()),
         "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
         "sessions": _sessions(world),
         **_watches(world),
+        **determinism_metrics(world),
         "reads_by_kind": _reads_by_kind(world),
         "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),
         "repeated_requests": sum(op.attempt - 1 for op in world.history if op.may_have_applied),
@@ -57,6 +61,7 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
             for op in world.admin_actions.ops
         ],
         "faults": {fault.name: fault.acted for fault in world.ledger},
+        "idle_fault_kinds": [*world.ledger.idle_kinds()],
         "linearizability": {
             "level": world.scenario.expect.level,
             "result": verdict.result,

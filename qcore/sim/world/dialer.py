@@ -44,4 +44,4 @@ class Dialer:
     def _can_reach(self, caller: SimNode, called: SimNode) -> bool:
         there, back = caller.node_id, called.node_id
         links = (self._network.link(there, back), self._network.link(back, there))
-        return called.up and not called.paused and not any(link.cuts for link in links)
+        return called.up and not called.paused and all(link.is_open for link in links)

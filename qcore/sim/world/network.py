@@ -4,22 +4,26 @@ Vertices are integers: nodes are positive, client k is -k. Each edge carries a `
 
 A link keeps the order of its messages, as a TCP connection does, unless it is set to reorder. A reordered message takes
 an extra delay and may be overtaken. A cut link loses the messages that are sent into it and those in transit.
+A clogged link delivers nothing: what would arrive waits at its end, in order, until the clog is over.
+The receiver of a corrupted message finds the damage by the checksum. It drops the message and closes the connection.
 Each link draws its latencies from one random stream and its impairments from another.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import networkx
-from simpy.events import NORMAL, Event
+from simpy.events import NORMAL, URGENT, Event
 
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import Distribution, Sampler, fixed, uniform
+from qcore.sim.world.corruption import CorruptFrame, corrupt
 from qcore.sim.world.engine import Call, Engine
 from qcore.sim.world.random_streams import Streams
 
@@ -31,6 +35,8 @@ Interceptor = Callable[["Link", object, str], str | None]
 HasReceiver = Callable[["Link"], bool]
 #: Called for each lost message: (link, payload, message id, why).
 DropListener = Callable[["Link", object, str, str], None]
+#: Called when the receiver closes the connection on which this message arrived.
+CloseListener = Callable[["Link", object], None]
 
 _MESSAGE_OVERHEAD_BYTES = 160
 #: Never duplicated: forwarded requests go over one connection, which does not send them twice.
@@ -48,7 +54,10 @@ class LinkQuality:
         loss: probability that a message vanishes.
         duplicate: probability that it arrives twice, the copy after a separate delay.
         reorder: probability that it takes `reorder_extra` more time, and may be overtaken.
+        corrupt: probability that it changes on its way; its receiver drops it.
         bandwidth_bytes_per_s: capacity, for which messages queue; None for unlimited.
+        queue_length: how many messages the queue holds, with the one that is being sent; further ones are lost. None
+            for unlimited.
     """
 
     latency: Distribution = _ONE_MS
@@ -56,7 +65,9 @@ class LinkQuality:
     duplicate: float = 0.0
     reorder: float = 0.0
     reorder_extra: Distribution = _REORDER_EXTRA
+    corrupt: float = 0.0
     bandwidth_bytes_per_s: int | None = None
+    queue_length: int | None = None
 
 
 class Link:
@@ -64,7 +75,9 @@ class Link:
 
     Attributes:
         source, target: the ends.
-        cuts: the firings of faults that currently cut it. It carries messages while this is empty.
+        cuts: the firings of faults that currently cut it. It loses all messages while there are any.
+        clogs: the firings of faults that currently clog it. It delivers nothing while there are any.
+        clogged: the messages that wait at its end until the clogs are over, in the order of their arrival.
         faults_by_setting: for the ledger, the fault that set each attribute of `quality` (`bandwidth` for short). A
             setting that no fault changed is not listed.
         is_unimpaired: whether the link only delays messages, by a latency that no fault has changed.
@@ -73,7 +86,10 @@ class Link:
     __slots__ = (
         "_delay_rng",
         "_impairment_rng",
+        "_queue",
         "busy_until",
+        "clogged",
+        "clogs",
         "cuts",
         "extra",
         "faults_by_setting",
@@ -91,6 +107,9 @@ class Link:
         self.target = target
         self.receive = receive
         self.cuts: list[Firing] = []
+        self.clogs: list[Firing] = []
+        self.clogged: list[tuple[object, str]] = []
+        self._queue: deque[int] = deque()  # when the queued messages leave it
         self.faults_by_setting: dict[str, Fault] = {}
         self.last_due = 0
         self.busy_until = 0
@@ -108,13 +127,44 @@ class Link:
     def _update_is_unimpaired(self) -> None:
         quality = self.quality
         self.is_unimpaired = "latency" not in self.faults_by_setting and not (
-            quality.loss or quality.duplicate or quality.reorder or quality.bandwidth_bytes_per_s
+            quality.loss
+            or quality.duplicate
+            or quality.reorder
+            or quality.corrupt
+            or quality.bandwidth_bytes_per_s
         )
 
     def set_faults(self, faults_by_setting: dict[str, Fault]) -> None:
         """Replace the faults that are responsible for settings."""
         self.faults_by_setting = faults_by_setting
         self._update_is_unimpaired()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can arrive: nothing cuts or clogs the link."""
+        return not (self.cuts or self.clogs)
+
+    def queue(self, size: int, now: int) -> int | None:
+        """Queue a message of this many bytes for the bandwidth.
+
+        Returns:
+            When the last byte leaves, or None if the queue is full.
+        """
+        quality, queue = self.quality, self._queue
+        assert quality.bandwidth_bytes_per_s, "only a limited bandwidth has a queue"
+        while queue and queue[0] <= now:
+            queue.popleft()
+        if quality.queue_length is not None and len(queue) >= quality.queue_length:
+            return None
+        busy = size * 1_000_000 // quality.bandwidth_bytes_per_s
+        self.busy_until = max(now, self.busy_until) + busy
+        queue.append(self.busy_until)
+        return self.busy_until
+
+    def corrupt(self, payload: object) -> CorruptFrame:
+        """The message as it arrives after this link has corrupted it."""
+        between_nodes = self.source > 0 and self.target > 0
+        return corrupt(payload, self._impairment_rng, between_nodes=between_nodes)
 
     def impairs(self, probability: float) -> bool:
         """Draw whether an impairment of this probability hits a message."""
@@ -148,6 +198,7 @@ class Network:
         on_drop: called for each lost message.
 
     Attributes:
+        on_close: called when a receiver closes a connection, because a corrupted message came.
         graph: `networkx.DiGraph`; `graph.edges[a, b]["link"]` is the `Link` from a to b.
         has_receiver: whether a message on a link would make a difference at its end. If not, no fault of the link
             has acted.
@@ -160,6 +211,7 @@ class Network:
         self._env = engine.env
         self._streams = streams
         self._on_drop = on_drop
+        self.on_close: CloseListener = lambda _link, _payload: None
         self.has_receiver: HasReceiver = lambda _link: True
         self._on_arrival: list[Callable[[Event], None]] = [self._arrive]
         self.intercept: Interceptor | None = None
@@ -198,23 +250,36 @@ class Network:
                 cuts.append(firing)
         return cut
 
-    def heal(
-        self, firing: Firing | None = None, touching: frozenset[int] | None = None
-    ) -> list[tuple[int, int]]:
-        """End cuts: of one firing or of all, on all links or on those that touch these vertices.
+    def heal(self, pairs: Iterable[tuple[int, int]], firing: Firing) -> None:
+        """End the cuts of this firing on these links. Another firing may still cut them."""
+        for source, target in pairs:
+            link = self.link(source, target)
+            if firing in link.cuts:
+                link.cuts.remove(firing)
 
-        Returns:
-            The links that had such a cut. Another firing may still cut them.
-        """
-        healed = []
-        for link in self.links():
-            if touching is not None and not {link.source, link.target} & touching:
-                continue
-            kept = [cut for cut in link.cuts if firing is not None and cut is not firing]
-            if len(kept) != len(link.cuts):
-                link.cuts = kept
-                healed.append((link.source, link.target))
-        return healed
+    def clog(self, pairs: Iterable[tuple[int, int]], firing: Firing) -> list[tuple[int, int]]:
+        """Clog these links, by this firing. Returns those that exist."""
+        clogged = [pair for pair in pairs if self.graph.has_edge(*pair)]
+        for source, target in clogged:
+            clogs = self.link(source, target).clogs
+            if firing not in clogs:
+                clogs.append(firing)
+        return clogged
+
+    def unclog(self, pairs: Iterable[tuple[int, int]], firing: Firing) -> None:
+        """End the clogs of this firing on these links. A link that nothing clogs any more delivers what waited."""
+        for source, target in pairs:
+            link = self.link(source, target)
+            if firing in link.clogs:
+                link.clogs.remove(firing)
+            if not link.clogs:
+                waiting, link.clogged = link.clogged, []
+                for (
+                    payload,
+                    message_id,
+                ) in waiting:  # urgent: before a message that arrives now by itself
+                    delivery = Delivery(self._on_arrival, link, payload, message_id)
+                    self._env.schedule(delivery, URGENT, 0)
 
     def send(self, link: Link, payload: object, message_id: str) -> None:
         """Send a message. It arrives later, or `on_drop` is called."""
@@ -224,9 +289,7 @@ class Network:
             self._lose_to_cut(link, payload, message_id)
             return
         if not link.is_unimpaired and link.quality.loss and link.impairs(link.quality.loss):
-            self.dropped += 1
-            self._count_fault(link, "loss")
-            self._on_drop(link, payload, message_id, "lost")
+            self._lose(link, payload, message_id, "lost", "loss")
             return
         # If a message would have no effect on arrival, a fault that takes it would have none either.
         if self.intercept is not None and self.has_receiver(link):
@@ -236,11 +299,12 @@ class Network:
                     self.dropped += 1
                     self._on_drop(link, payload, message_id, "dropped by the timeline")
                 return
+        if not link.is_unimpaired:
+            self._send_impaired(link, payload, message_id, delay)
+            return
         now = self._env.now
         due = now + delay
-        if not link.is_unimpaired:
-            due = self._impaired_arrival(link, payload, message_id, now, delay)
-        elif due < link.last_due:
+        if due < link.last_due:
             due = link.last_due
         else:
             link.last_due = due
@@ -253,23 +317,23 @@ class Network:
     def signal(self, link: Link, payload: object) -> None:
         """Send a signal that is not a message, such as a broken connection. A cut link loses it."""
         if link.cuts:
-            self._count_cuts(link)
+            self._count_firings(link, link.cuts)
         else:
             self._env.schedule(Delivery(self._on_arrival, link, payload, ""), NORMAL, link.sample())
 
-    def _impaired_arrival(
-        self, link: Link, payload: object, message_id: str, now: int, delay: int
-    ) -> int:
-        """When the message arrives, on an impaired link that did not lose it. Also sends the duplicate, if any."""
+    def _send_impaired(self, link: Link, payload: object, message_id: str, delay: int) -> None:
+        """Send a message on an impaired link that did not lose it, and its duplicate, if any."""
         quality = link.quality
+        now = self._env.now
         due = now + delay
         self._count_fault(link, "latency")
         if quality.bandwidth_bytes_per_s:
-            busy = size_bytes(payload) * 1_000_000 // quality.bandwidth_bytes_per_s
-            start = max(now, link.busy_until)
-            link.busy_until = start + busy
-            due += link.busy_until - now
-            if link.busy_until > now:
+            leaves = link.queue(size_bytes(payload), now)
+            if leaves is None:
+                self._lose(link, payload, message_id, "queue full", "queue_length")
+                return
+            due += leaves - now
+            if leaves > now:
                 self._count_fault(link, "bandwidth")
         if (
             quality.duplicate
@@ -284,27 +348,51 @@ class Network:
         if quality.reorder and link.impairs(quality.reorder):
             self._count_fault(link, "reorder")
             self._count_fault(link, "reorder_extra")
-            return due + link.extra()  # `last_due` stays, so later messages may overtake this one
-        link.last_due = max(link.last_due, due)
-        return link.last_due
+            due += link.extra()  # `last_due` stays, so later messages may overtake this one
+        else:
+            due = link.last_due = max(link.last_due, due)
+        if quality.corrupt and link.impairs(quality.corrupt):
+            payload = link.corrupt(payload)
+        self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, due - now)
 
     def _arrive(self, event: Event) -> None:
         assert isinstance(event, Delivery)
         link = event.link
+        payload = event.payload
         if link.cuts:
-            self._lose_to_cut(link, event.payload, event.message_id)
+            self._lose_to_cut(link, payload, event.message_id)
             return
+        if link.clogs:
+            self._count_firings(link, link.clogs)
+            link.clogged.append((payload, event.message_id))
+            return
+        if type(payload) is CorruptFrame:
+            frame, payload = payload, payload.payload
+            if not frame.is_intact:
+                self._lose(link, payload, event.message_id, "corrupt", "corrupt")
+                if self.has_receiver(link):
+                    self.on_close(link, payload)
+                return
         self.delivered += 1
-        link.receive(link.source, event.payload, event.message_id)
+        link.receive(link.source, payload, event.message_id)
+
+    def _lose(self, link: Link, payload: object, message_id: str, why: str, setting: str) -> None:
+        """Lose a message, for the fault that is responsible for a setting."""
+        self.dropped += 1
+        self._count_fault(link, setting)
+        self._on_drop(link, payload, message_id, why)
 
     def _lose_to_cut(self, link: Link, payload: object, message_id: str) -> None:
         self.dropped += 1
-        self._count_cuts(link)
+        self._count_firings(link, link.cuts)
+        if type(payload) is CorruptFrame:
+            payload = payload.payload
         self._on_drop(link, payload, message_id, "cut")
 
-    def _count_cuts(self, link: Link) -> None:
+    def _count_firings(self, link: Link, firings: list[Firing]) -> None:
+        """Count one message for the faults of these firings, if it makes a difference."""
         if self.has_receiver(link):
-            for fault in dict.fromkeys(firing.fault for firing in link.cuts):
+            for fault in dict.fromkeys(firing.fault for firing in firings):
                 fault.acted += 1
 
     def _count_fault(self, link: Link, setting: str) -> None:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
-from qcore.sim.faults.admin_client import AdminActions, address_of
-from qcore.sim.faults.disk_clock_faults import DiskClockActions
+from qcore.sim.determinism.determinism_check import DeterminismReport
+from qcore.sim.faults.action_table import make_actions
+from qcore.sim.faults.admin_client import address_of
 from qcore.sim.faults.ledger import FaultLedger
-from qcore.sim.faults.message_faults import MessageActions
-from qcore.sim.faults.network_faults import (
-    NetworkActions,
-    impairment_text,
-    impairments_of,
-    with_spec,
-)
-from qcore.sim.faults.node_faults import NodeActions
 from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
-from qcore.sim.faults.timeline_operations import OperationActions
-from qcore.sim.faults.timeline_runner import TimelineActions, TimelineRunner
+from qcore.sim.faults.timeline_runner import TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.invariants.watch_checker import WatchChecker, WatcherLog
@@ -32,8 +24,7 @@ from qcore.sim.oracles.state_oracles import StateOracles
 from qcore.sim.oracles.user_oracles import Oracles, checked_model, oracles_in, together
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.scenario.specs.network_spec import QualitySpec
-from qcore.sim.scenario.values import Selector, microseconds
+from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
 from qcore.sim.workload.custom_machine import CustomMachine, load_custom_machine
@@ -46,9 +37,11 @@ from qcore.sim.workload.operations import (
 from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
 from qcore.sim.workload.sim_watcher import SimWatcher
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
+from qcore.sim.world.closed_connections import close_connection
 from qcore.sim.world.dialer import Dialer
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.network import Link, LinkQuality, Network
+from qcore.sim.world.link_builder import LinkBuilder
+from qcore.sim.world.network import Link, Network
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_clock import WALL_EPOCH_US, NodeClock
 from qcore.sim.world.node.node_machine import machine_factory
@@ -62,7 +55,7 @@ class World:
     """One run. Call `run()`, then look at its parts.
 
     Args:
-        scenario: a scenario, its path, or the name of a shipped one.
+        scenario: a scenario, its path, or the name of a shipped one. What it leaves to the seed is drawn.
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
@@ -81,25 +74,29 @@ class World:
         custom_machine: CustomMachine | None = None,
         oracles: Oracles | None = None,
     ) -> None:
-        scenario = as_scenario(scenario)
+        self.given_scenario = as_scenario(scenario)
+        scenario = self.given_scenario.drawn(seed)
         self.scenario = scenario
         if custom_machine is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
                 f"two machines: the scenario names cluster.machine {scenario.cluster.machine}, and the caller gives "
                 "another one; leave one of them out"
             )
-        self._user_machine = (
+        #: What the check of a user-defined machine found, once it is done.
+        self.determinism: DeterminismReport | None = None
+        self.user_machine = (
             custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
-        module = self._user_machine.module if self._user_machine is not None else None
+        module = self.user_machine.module if self.user_machine is not None else None
         self.oracles = together(oracles_in(module), oracles)
-        self.model = checked_model(self.oracles, self._machine_factory())
-        if self._user_machine is not None:
+        self.model = checked_model(self.oracles, self.machine_factory())
+        if self.user_machine is not None:
             scenario.reject_registers(has_model=self.model is not None)
         self.seed = seed
+        self._has_begun = False
         self.streams = Streams(seed)
         self.engine = Engine()
-        self.ledger = FaultLedger()
+        self.ledger = FaultLedger(may_not_act=scenario.may_not_act)
         self.network = Network(self.engine, self.streams, self._on_drop)
         self.history: list[ClientOperation] = []
         self.workloads: list[ClientWorkload] = []
@@ -129,7 +126,7 @@ class World:
         self.services.monitor.set_logs(self.logs)
         self.codec: OperationCodec = (
             CustomMachineCodec()
-            if self._user_machine is not None
+            if self.user_machine is not None
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload
@@ -139,32 +136,36 @@ class World:
         self._standing_faults = StandingFaults(self.services)
         self._connect()
         self.network.has_receiver = self._has_receiver
+        self.network.on_close = partial(close_connection, self.network)
         vertices = [client.vertex for client in self.clients]
         vertices += [watcher.vertex for watcher in self.watchers]
-        resolver = SelectorResolver(self.services.monitor, vertices)
-        network_actions = NetworkActions(self.services, resolver, self._standing_faults)
-        network_actions.remember_base_quality()
-        self.operation_actions = OperationActions(resolver, self.nodes, self.timeline_client)
-        self.admin_actions = AdminActions(self.services, resolver, self.nodes)
+        resolver = SelectorResolver(self.services.monitor, vertices, self._lease_holders)
+        actions = make_actions(
+            self.services,
+            resolver,
+            self.nodes,
+            scenario.cluster,
+            self.streams,
+            self._standing_faults,
+            self.timeline_client,
+        )
+        self.operation_actions = actions.operations
+        self.admin_actions = actions.admin
         self.timeline_runner = TimelineRunner(
             scenario.timeline,
             self.engine,
             self.services.triggers,
             resolver,
-            TimelineActions(
-                network_actions,
-                NodeActions(self.services, resolver, self.nodes, scenario.cluster),
-                DiskClockActions(self.services, resolver, self.nodes, self.streams),
-                MessageActions(self.services, resolver),
-                self.operation_actions,
-                self.admin_actions,
-            ),
+            actions,
             self.ledger,
             self.streams,
         )
 
-    def run(self) -> None:
-        """Simulate from time 0 to the end of the scenario."""
+    def begin(self) -> None:
+        """Start the nodes, the clients and the timeline, unless that has happened."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         scenario, trace = self.scenario, self.services.trace
         trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
         self._standing_faults.links_changed()
@@ -174,12 +175,22 @@ class World:
         self.services.monitor.start(0)
         Dialer(self.engine, self.network, self.nodes).dial()
         self._start_clients()
-        self.engine.run(scenario.until_us)
+
+    def run(self) -> None:
+        """Simulate to the end of the scenario."""
+        self.begin()
+        self.engine.run(self.scenario.until_us)
+
+    def machine_factory(self) -> Callable[[], StateMachine]:
+        """What makes the state machines of the nodes."""
+        if self.user_machine is not None:
+            return self.user_machine.make
+        return machine_factory(self.scenario.cluster.machine)
 
     @property
     def has_custom_machine(self) -> bool:
         """Whether the nodes run a custom state machine."""
-        return self._user_machine is not None
+        return self.user_machine is not None
 
     @property
     def register_history(self) -> list[ClientOperation]:
@@ -192,7 +203,12 @@ class World:
     def _make_node(self, node: int) -> SimNode:
         cluster = self.scenario.cluster
         rng = self.streams.get(f"node/{node}/disk")
-        disk = SimDisk(self.engine, cluster.disk.latency_ms.sampler(rng), self._first_state(node))
+        disk = SimDisk(
+            self.engine,
+            cluster.disk.latency_ms.sampler(rng),
+            self._first_state(node),
+            f"the disk of node {node}",
+        )
         spec = cluster.clocks.get(node)
         base = self.streams.get(f"node/{node}/clock").randrange(1_000_000_000)
         clock = NodeClock(base)
@@ -204,10 +220,10 @@ class World:
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            self._machine_factory(),
+            self.machine_factory(),
         )
         if spec is not None:
-            fault = self.ledger.declare(f"clocks[{node}]")
+            fault = self.ledger.declare(f"clocks[{node}]", "clock")
             if clock.drift_ppm or clock.wall_offset_us:
                 sim_node.clock_faults["all"] = fault
         return sim_node
@@ -229,15 +245,10 @@ class World:
         entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
         rules = self.scenario.cluster.rules
         if rules > FIRST_VERSION.rules:
-            support = version_support(self._machine_factory()())
+            support = version_support(self.machine_factory()())
             version = ClusterVersion(rules, support.machine, support.machine_max)
             entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
-
-    def _machine_factory(self) -> Callable[[], StateMachine]:
-        if self._user_machine is not None:
-            return self._user_machine.make
-        return machine_factory(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> SimClient:
         client = SimClient(
@@ -287,89 +298,25 @@ class World:
         return max((op.index for op in self.history if op.is_acknowledged_write), default=0)
 
     def _connect(self) -> None:
-        spec = self.scenario.network
-        quality = with_spec(LinkQuality(), spec)
-        ids = self.scenario.all_nodes
-        for a in ids:
-            for b in ids:
-                if a != b:
-                    self.network.connect(a, b, self.nodes[b].receive, quality)
-        self._declare_impairments("network", spec, list(self.network.links()))
-        self._connect_clients()
-        self._apply_link_overrides()
+        builder = LinkBuilder(
+            self.scenario.network, self.network, self.ledger, self._standing_faults
+        )
+        nodes = self.nodes
+        builder.connect_nodes({node: nodes[node].receive for node in nodes})
+        requests = {node: nodes[node].receive_request for node in nodes}
+        for client in (*self.clients, self.timeline_client):
+            is_impaired = client is not self.timeline_client
+            builder.connect_client(client, requests, is_impaired=is_impaired)
+        watches = {node: nodes[node].receive_from_watcher for node in nodes}
+        for watcher in self.watchers:
+            builder.connect_client(watcher, watches)
+        builder.finish(self.scenario.all_nodes)
         for node in self.nodes.values():
             node.attach(self.nodes)
         for client in (*self.clients, self.timeline_client):
             client.attach()
         for watcher in self.watchers:
             watcher.attach()
-
-    def _connect_clients(self) -> None:
-        spec = self.scenario.network
-        override = spec.clients
-        latency = spec.latency_ms
-        if override is not None and override.latency_ms:
-            latency = override.latency_ms
-        loss = override.loss if override is not None else 0.0
-        quality = LinkQuality(latency=latency, loss=loss)
-        lossy: list[Link] = []
-        for client in (*self.clients, self.timeline_client):
-            for node in self.nodes.values():
-                lossless = replace(quality, loss=0.0) if client is self.timeline_client else quality
-                links = (
-                    self.network.connect(
-                        client.vertex, node.node_id, node.receive_request, lossless
-                    ),
-                    self.network.connect(node.node_id, client.vertex, client.receive, lossless),
-                )
-                lossy += links
-        for watcher in self.watchers:
-            for node in self.nodes.values():
-                lossy += (
-                    self.network.connect(
-                        watcher.vertex, node.node_id, node.receive_from_watcher, quality
-                    ),
-                    self.network.connect(node.node_id, watcher.vertex, watcher.receive, quality),
-                )
-        if override is not None:
-            self._declare_impairments("network.clients", QualitySpec(loss=override.loss), lossy)
-
-    def _apply_link_overrides(self) -> None:
-        for number, spec in enumerate(self.scenario.network.links):
-            pairs = self._pairs_of(spec.source, spec.target)
-            if spec.both:
-                pairs += [(b, a) for a, b in pairs]
-            links = [self.network.link(*pair) for pair in pairs]
-            for link in links:
-                link.set_quality(with_spec(link.quality, spec))
-            self._declare_impairments(f"network.links[{number}]", spec, links)
-
-    def _declare_impairments(self, name: str, spec: QualitySpec, links: Sequence[Link]) -> None:
-        """Declare each impairment of `spec` as a fault that lasts until the timeline overrides it."""
-        impairments = {
-            impairment: (
-                self.ledger.declare(f"{name}.{impairment}"),
-                impairment_text(spec, impairment),
-            )
-            for impairment in impairments_of(spec)
-        }
-        for link in links:
-            link.faults_by_setting.update(
-                {impairment: fault for impairment, (fault, _) in impairments.items()}
-            )
-        self._standing_faults.add(name, impairments, links)
-
-    def _pairs_of(self, source: Selector, target: Selector) -> list[tuple[int, int]]:
-        ids = self.scenario.all_nodes
-
-        def members(selector: Selector, other: Selector) -> list[int]:
-            if "all" in selector.terms:
-                return list(ids)
-            if selector.names_rest:
-                return [node for node in ids if node not in other.terms]
-            return [term for term in selector.terms if isinstance(term, int)]
-
-        return [(a, b) for a in members(source, target) for b in members(target, source) if a != b]
 
     # -- clients ---------------------------------------------------------------------------------
 
@@ -411,7 +358,7 @@ class World:
                 spec,
                 self.streams.get(f"client/{client.number}"),
                 self.scenario.workload_ends_us,
-                self._user_machine.requests if self._user_machine is not None else None,
+                self.user_machine.requests if self.user_machine is not None else None,
             )
             self.workloads.append(load)
             load.start(start_us)
@@ -425,6 +372,15 @@ class World:
             return True
         node = self.nodes[link.target]
         return node.up or (link.source < 0 and node.powered)
+
+    def _lease_holders(self) -> list[int]:
+        """The nodes that would now serve a lease read; a frozen one among them, if its lease has not run out."""
+        now = self.engine.now
+        return [
+            number
+            for number, node in self.nodes.items()
+            if node.replica is not None and node.replica.core.holds_lease(node.clock.local(now))
+        ]
 
     # -- lost messages ---------------------------------------------------------------------------
 

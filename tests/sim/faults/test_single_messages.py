@@ -145,7 +145,7 @@ def test_a_drop_without_a_matching_message_fails_the_run() -> None:
         ("hold: {message: PreVote, from: 9}", "node 9 is not in the cluster"),
         ("hold: {message: PreVote, times: 0}", "greater than or equal to 1"),
         ("release: late", "no item has the label 'late'"),
-        ("drop: {}", "Field required"),
+        ("drop: {}", "name the `message`, or the links"),
     ],
 )
 def test_invalid_message_actions_are_rejected(action: str, message: str) -> None:

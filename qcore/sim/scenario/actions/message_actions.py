@@ -48,25 +48,37 @@ Times = Annotated[int, Field(ge=1, strict=True)] | Literal["all"]
 
 
 class MessageAction(Spec):
-    """Base of the actions on messages that are sent from now on. Short form: the message's name.
+    """Base of the actions on messages that are sent from now on. Short form: the message's name."""
 
-    Attributes:
-        message: names of messages, as in `MESSAGES`.
-        source, target: the sender and the receiver; any node if left out.
-        entries: for AppendEntries, only those with entries (True), or only heartbeats (False).
-        times: how many messages, or `all`.
-    """
-
-    message: MessageNames
-    source: Nodes | None = Field(default=None, alias="from")
-    target: Nodes | None = Field(default=None, alias="to")
-    entries: Flag | None = None
-    times: Times = 1
+    message: MessageNames = Field(
+        default=MESSAGES,
+        description="The names of messages, one or a list. Without it, every message between nodes.",
+    )
+    source: Nodes | None = Field(
+        default=None, alias="from", description="The sender; by default any node."
+    )
+    target: Nodes | None = Field(
+        default=None, alias="to", description="The receiver; by default any node."
+    )
+    entries: Flag | None = Field(
+        default=None,
+        description="Of AppendEntries, only those with entries (true), or only heartbeats (false).",
+    )
+    times: Times = Field(
+        default=1,
+        description="How many messages, or `all`. The default is `all` without `message`, and 1 with it.",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _just_the_message(cls, value: object) -> object:
-        return value if isinstance(value, dict) else {"message": value}
+        if not isinstance(value, dict):
+            return {"message": value}
+        if "message" in value or "times" in value:
+            return value
+        if not {"from", "to"} & {*value}:
+            raise ValueError("name the `message`, or the links with `from` and `to`")
+        return {**value, "times": "all"}
 
     @model_validator(mode="after")
     def _goes_together(self) -> MessageAction:
@@ -83,7 +95,7 @@ class Drop(MessageAction):
 
 
 class Hold(MessageAction):
-    """Hold the next such message, or the next `times`, until `release`."""
+    """Hold the next such message, or the next `times`, until `release`. `{from: 1, to: 2}` holds the link."""
 
     kind: Literal["hold"] = "hold"
 

@@ -7,19 +7,52 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from qcore.sim.scenario.actions.node_actions import NodeAction
+from qcore.sim.scenario.distributions import LatencySpec, uniform
 from qcore.sim.scenario.specs.network_spec import QualitySpec
 from qcore.sim.scenario.values import Flag, Nodes, Spec, distinct_ends, parse_selector
 
+#: The keys that give a partition a shape, instead of groups.
+SHAPES = ("halves", "bridge", "ring", "majorities_ring", "pendants")
+
 
 class Partition(Spec):
-    """Split the nodes into groups. Links between groups are cut, in both directions.
+    """Divide the nodes: into groups, or in a shape. Links between the parts are cut, in both directions.
 
     Nodes that no group names form one more group. A node named in two groups bridges them. Clients reach every node
-    unless a group names them.
+    unless a group names them. The shapes are those of Jepsen; they leave the links of clients as they are.
     """
 
     kind: Literal["partition"] = "partition"
-    groups: tuple[Nodes, ...] = Field(min_length=1)
+    groups: tuple[Nodes, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="The groups, each a list of nodes and clients. Short form: the list of groups alone.",
+    )
+    halves: Nodes | None = Field(
+        default=None, description="Divide these nodes into two halves, the smaller one first."
+    )
+    bridge: Nodes | None = Field(
+        default=None,
+        description="All other nodes form two halves that are joined only through this node.",
+    )
+    ring: Nodes | None = Field(
+        default=None, description="Each of these nodes reaches only its two neighbours in a ring."
+    )
+    majorities_ring: Nodes | None = Field(
+        default=None,
+        description="Each of these nodes reaches a majority of them, and no two reach the same one.",
+    )
+    pendants: Nodes | None = Field(
+        default=None, description="Each of these nodes reaches only the `hub`."
+    )
+    hub: Nodes | None = Field(
+        default=None,
+        description="The node that pendants reach; by default a random one of the other nodes.",
+    )
+    order: Literal["random", "id"] = Field(
+        default="random",
+        description="The order of the nodes in halves and rings: drawn by the item, or by id.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -28,9 +61,25 @@ class Partition(Spec):
             groups = value["groups"]
             rest = {key: item for key, item in value.items() if key != "groups"}
             return {**rest, "groups": tuple(groups) if isinstance(groups, list) else groups}
+        if isinstance(value, dict) and any(key in value for key in (*SHAPES, "hub", "order")):
+            return value
         if isinstance(value, list):
             return {"groups": tuple(value)}
         return {"groups": (value,)}
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Partition:
+        given = [name for name in ("groups", *SHAPES) if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give one of groups, {', '.join(SHAPES)}"
+                + (f"; there are {' and '.join(given)}" if given else "")
+            )
+        if self.hub is not None and self.pendants is None:
+            raise ValueError("hub belongs to pendants")
+        if "order" in self.model_fields_set and given[0] in ("groups", "pendants"):
+            raise ValueError(f"order belongs to halves, bridge and rings, not to {given[0]}")
+        return self
 
 
 class Isolate(NodeAction):
@@ -40,13 +89,12 @@ class Isolate(NodeAction):
     clients: Flag = False
 
 
-class Cut(Spec):
-    """Cut links: `{from: x, to: y}` one way, `{between: [x, y]}` or just `[x, y]` both ways."""
+class LinkEnds(Spec):
+    """Base of the actions on the links between two ends."""
 
-    kind: Literal["cut"] = "cut"
-    source: Nodes = Field(alias="from")
-    target: Nodes = Field(alias="to")
-    both: Flag = False
+    source: Nodes = Field(alias="from", description="Where the links begin.")
+    target: Nodes = Field(alias="to", description="Where the links end.")
+    both: Flag = Field(default=False, description="Also the links of the other direction.")
 
     @model_validator(mode="before")
     @classmethod
@@ -54,11 +102,56 @@ class Cut(Spec):
         return _ends(value)
 
     @model_validator(mode="after")
-    def _distinct_ends(self) -> Cut:
+    def _distinct_ends(self) -> LinkEnds:
         distinct_ends(self.source, self.target)
         if self.source.names_rest and self.target.names_rest:
             raise ValueError("`rest` on both ends: name one of them")
         return self
+
+
+class Cut(LinkEnds):
+    """Cut links: `{from: x, to: y}` one way, `{between: [x, y]}` or just `[x, y]` both ways."""
+
+    kind: Literal["cut"] = "cut"
+
+
+class Clog(LinkEnds):
+    """Clog links: their messages wait until the clog is over, and then arrive in order. The ends are those of `cut`."""
+
+    kind: Literal["clog"] = "clog"
+    clog_ms: LatencySpec | None = Field(
+        default=None,
+        description="How long the clog lasts; drawn each time. Without it the clog lasts for `for_ms` or until `heal`.",
+    )
+
+
+class SwizzleClog(Spec):
+    """Clog all links of some nodes, one node after the other, then unclog them. Both orders are random."""
+
+    kind: Literal["swizzle_clog"] = "swizzle_clog"
+    nodes: Nodes | None = Field(
+        default=None, description="The nodes; by default a random number of random nodes."
+    )
+    clients: Flag = Field(default=False, description="Also the links between them and clients.")
+    clog_gap_ms: LatencySpec = Field(
+        default=uniform(0, 500), description="The time from one clog to the next."
+    )
+    clogged_ms: LatencySpec = Field(
+        default=uniform(0, 1000),
+        description="The time from the last clog to the first unclog.",
+    )
+    unclog_gap_ms: LatencySpec = Field(
+        default=uniform(0, 500), description="The time from one unclog to the next."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _just_nodes(cls, value: object) -> object:
+        if value is None:
+            return {}
+        if isinstance(value, dict) and "random" not in value:
+            return value
+        return {"nodes": value}
 
 
 class Deaf(NodeAction):
@@ -74,7 +167,7 @@ class Mute(NodeAction):
 
 
 class Heal(Spec):
-    """Heal cuts and link changes: `all`, those of one `label`, or those that touch some nodes."""
+    """Heal cuts, clogs and link changes: `all`, those of one `label`, or those that touch some nodes."""
 
     kind: Literal["heal"] = "heal"
     label: str | None = None
@@ -128,10 +221,13 @@ class LinkChange(QualitySpec):
 
 
 #: Actions that `heal` ends.
-HEALABLE = (Partition, Isolate, Cut, Deaf, Mute, LinkChange)
+HEALABLE = (Partition, Isolate, Cut, Deaf, Mute, Clog, SwizzleClog, LinkChange)
+
+#: Actions that can flap: begin and end again and again.
+FLAPPABLE = (Partition, Isolate, Cut, Deaf, Mute, Clog, LinkChange)
 
 #: Actions on links. Clients have links, too, so these actions may name clients.
-LINK_ACTIONS = (Partition, Isolate, Cut, Deaf, Mute, Heal, LinkChange)
+LINK_ACTIONS = (Partition, Isolate, Cut, Deaf, Mute, Clog, Heal, LinkChange)
 
 
 def link_change_of(key: str, value: object) -> object:

@@ -51,6 +51,8 @@ VIOLATIONS = (
     "acknowledged_write_lost",
     "watches",
     "node_failed",
+    "determinism",
+    "machine_contract",
     "any",
 )
 
@@ -118,6 +120,11 @@ class ExpectSpec(Spec):
 
     writes_succeed_after_heal: Flag | None = None
     recovers_within_ms: Milliseconds | None = None
+    live_within_ms: Milliseconds | None = Field(
+        default=None,
+        description="This long after the last repair there is a leader, and of each kind of operation that clients "
+        "began since then, one was acknowledged. At the end of the run all members run and are equal.",
+    )
     every_write_succeeds: Flag | None = None
     min_ok_writes: Number | None = None
     min_ok_reads: Number | None = None
@@ -139,6 +146,14 @@ class ExpectSpec(Spec):
     truncated_entries: Count | None = None
     unsynced_writes_lost: Count | None = None
     unsynced_writes_survived: Count | None = None
+    stopped_by_disk: Count | None = Field(
+        default=None,
+        description="How often a node stopped because a write or sync failed (`disk_error`).",
+    )
+    starts_refused: Count | None = Field(
+        default=None,
+        description="How often a node refused to start, because its disk was damaged or could not be read.",
+    )
     sessions_expired: Count | None = None
     exactly_once: Flag | None = None
     final_rules: Rules | None = None

@@ -11,6 +11,7 @@ from qcore.sim.scenario.values import Count, microseconds
 from qcore.sim.verdict.availability import availability_of, messages_per_operation
 from qcore.sim.verdict.expectations.run_facts import RunFacts, count
 from qcore.sim.verdict.result import Expectation
+from qcore.sim.verdict.service_at_end import judge_liveness
 
 _SHOWN = 5
 
@@ -33,6 +34,8 @@ def judge_availability(run: RunFacts) -> Iterator[Expectation]:
             wanted,
             seen,
         )
+    if expect.live_within_ms is not None:
+        yield judge_liveness(run.world, run.healed_at, expect.live_within_ms)
     if expect.recovers_within_ms is not None:
         yield _recovery(run, expect.recovers_within_ms)
     if expect.every_write_succeeds is not None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.expectations.client_expectations import judge_timeline_operation
-from qcore.sim.verdict.expectations.run_facts import RunFacts, count, members_at_end
+from qcore.sim.verdict.expectations.run_facts import RunFacts, count
 from qcore.sim.verdict.result import Expectation
+from qcore.sim.verdict.service_at_end import members_at_end
 from qcore.sim.workload.workload import SessionWorkload
 
 
@@ -29,6 +30,13 @@ def judge_commits(run: RunFacts) -> Iterator[Expectation]:
     if expect.unsynced_writes_survived is not None:
         kept = sum(node.disk.writes_survived for node in run.world.nodes.values())
         yield count("unsynced_writes_survived", expect.unsynced_writes_survived, kept)
+    nodes = run.world.nodes.values()
+    if expect.stopped_by_disk is not None:
+        stops = sum(node.disk_reactions.stops for node in nodes)
+        yield count("stopped_by_disk", expect.stopped_by_disk, stops)
+    if expect.starts_refused is not None:
+        refusals = sum(node.disk_reactions.starts_refused for node in nodes)
+        yield count("starts_refused", expect.starts_refused, refusals)
     if expect.sessions_expired is not None:
         loads = [load for load in run.world.workloads if isinstance(load, SessionWorkload)]
         expired = sum(load.expired for load in loads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from qcore.sim.verdict.determinism import judge_determinism
 from qcore.sim.verdict.expectations.client_expectations import judge_availability
 from qcore.sim.verdict.expectations.cluster_expectations import (
     judge_commits,
@@ -54,6 +55,7 @@ def judge(world: World, findings: HistoryVerdict, lost: Sequence[str]) -> list[E
     for row in findings.rows:
         ok = row.ok or (row.violated and not run_facts.expect.must_be_safe)
         found.append(Expectation(row.name, ok, row.expected, row.seen))
+    found += judge_determinism(world)
     if world.services.watches is not None:
         found += judge_watches(world.services.watches, world.scenario.expect)
     return found

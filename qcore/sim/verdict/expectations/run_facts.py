@@ -9,7 +9,6 @@ from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.values import Count
 from qcore.sim.verdict.result import Expectation
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.world import World
 
 
@@ -35,27 +34,6 @@ class RunFacts:
 
     def ok(self, kind: str) -> list[ClientOperation]:
         return [op for op in self.world.history if op.kind == kind and op.outcome == "ok"]
-
-
-def equal_register_values(one: object, other: object) -> bool:
-    """Equality of register values by the rules of JSON: 1 and true differ."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
-
-
-def most_advanced_node(world: World) -> SimNode | None:
-    """The running node with the highest apply index; None if no node runs."""
-    running = [node for node in world.nodes.values() if node.replica is not None]
-    if not running:
-        return None
-    return max(running, key=lambda node: node.replica.applied_index if node.replica else 0)
-
-
-def members_at_end(world: World) -> tuple[int, ...]:
-    """The members in the configuration of the most advanced node; the first members if no node runs."""
-    best = most_advanced_node(world)
-    if best is None or best.replica is None:
-        return world.scenario.cluster.nodes
-    return best.replica.core.membership.members()
 
 
 def count(name: str, wanted: Count, number: int) -> Expectation:

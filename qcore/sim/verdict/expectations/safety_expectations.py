@@ -5,15 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from qcore.errors import StateMachineFailed
-from qcore.replica.sessions.session_table import SESSION_TICK
-from qcore.sim.verdict.expectations.run_facts import (
-    RunFacts,
-    members_at_end,
-    most_advanced_node,
-)
+from qcore.sim.verdict.expectations.run_facts import RunFacts
 from qcore.sim.verdict.result import Expectation
-from qcore.sim.world.world import World
+from qcore.sim.verdict.service_at_end import member_states, most_advanced_node
 
 
 def judge_safety(run: RunFacts) -> Iterator[Expectation]:
@@ -42,23 +36,7 @@ def judge_safety(run: RunFacts) -> Iterator[Expectation]:
 
 def judge_convergence(run: RunFacts) -> Iterator[Expectation]:
     if run.expect.converges is not None:
-        states: dict[str, list[int]] = {}
-        failures: dict[int, str] = {}
-        for node in members_at_end(run.world):
-            replica = run.world.nodes[node].replica
-            if replica is None:
-                states.setdefault("down", []).append(node)
-            else:
-                index = _index_without_ticks(run.world, replica.applied_index)
-                try:
-                    state = f"state {replica.machine.state_hash()[:8]}"
-                except StateMachineFailed as failed:
-                    state = failures.setdefault(node, str(failed))
-                states.setdefault(f"index {index}, {state}", []).append(node)
-        equal = len(states) == 1 and "down" not in states and not failures
-        seen = "; ".join(
-            f"{state} on {', '.join(map(str, nodes))}" for state, nodes in states.items()
-        )
+        equal, seen = member_states(run.world)
         expected = "all members run and are equal" if run.expect.converges else "nodes differ"
         yield Expectation("converges", equal == run.expect.converges, expected, seen)
     if run.expect.acknowledged_writes_present is not None:
@@ -70,21 +48,6 @@ def judge_convergence(run: RunFacts) -> Iterator[Expectation]:
             "every acknowledged write is in the logs of all who could be elected at the end",
             seen,
         )
-
-
-def _index_without_ticks(world: World, index: int) -> int:
-    """The index of the last entry up to `index` that is not a tick.
-
-    A leader appends ticks by itself, at any time, so the last ones may not have reached every node when a run ends.
-    """
-    best = most_advanced_node(world)
-    entries = (
-        best.replica.core.log_entries() if best is not None and best.replica is not None else []
-    )
-    for entry in reversed(entries):
-        if entry.index == index and entry.data == SESSION_TICK:
-            index -= 1
-    return index
 
 
 def judge_exactly_once(run: RunFacts) -> Iterator[Expectation]:

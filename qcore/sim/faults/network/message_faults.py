@@ -1,5 +1,8 @@
 """Executes the timeline actions on single messages: drops the next matching ones, or holds them until their release.
 
+A hold of all messages between two nodes holds their link, as turmoil does. A clog does this too, but within the link
+(see `qcore.sim.world.network`).
+
 A held message waits outside its link, and later messages overtake it. A cut that begins and ends meanwhile does not
 affect it, nor does a crash of its sender. Released messages arrive immediately, in the order in which they were sent.
 If their link is cut at that time they are lost, like every message in transit on a cut link. A message that would have
@@ -14,7 +17,13 @@ from random import Random
 from qcore.core.messages import AppendEntries
 from qcore.sim.faults.ledger import Fault, Undo
 from qcore.sim.faults.selector_resolver import SelectorResolver
-from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
+from qcore.sim.scenario.actions.message_actions import (
+    MESSAGES,
+    Drop,
+    Hold,
+    MessageAction,
+    Release,
+)
 from qcore.sim.scenario.values import Selector
 from qcore.sim.world.network import Link
 from qcore.sim.world.services import Services
@@ -32,7 +41,6 @@ class _ArmedMessageAction:
 
     action: MessageAction
     fault: Fault
-    label: str
     sources: tuple[int, ...] | None
     targets: tuple[int, ...] | None
     left: int | None
@@ -65,7 +73,7 @@ class MessageActions:
         self._resolver = resolver
         self._armed_actions: list[_ArmedMessageAction] = []
 
-    def arm(self, action: Drop | Hold, fault: Fault, label: str, rng: Random) -> Undo:
+    def arm(self, action: Drop | Hold, fault: Fault, rng: Random) -> Undo:
         """Drop or hold the matching messages that are sent from now on.
 
         Returns:
@@ -76,18 +84,19 @@ class MessageActions:
         """
         left = None if action.times == "all" else action.times
         sources, targets = self._ends(action, rng)
-        armed = _ArmedMessageAction(action, fault, label, sources, targets, left)
+        armed = _ArmedMessageAction(action, fault, sources, targets, left)
         self._armed_actions.append(armed)
         self._network.intercept = self._take
         nodes = sorted({*(armed.sources or ()), *(armed.targets or ())})
-        self._trace("begin", fault, nodes, ", ".join(action.message))
+        names = "all messages" if action.message == MESSAGES else ", ".join(action.message)
+        self._trace("begin", fault, nodes, names)
         return lambda: self._disarm(armed)
 
-    def release(self, action: Release, fault: Fault) -> None:
+    def release(self, action: Release, fault: Fault, _rng: Random) -> None:
         """Disarm the actions that hold messages, all or those with a label, and deliver what they hold."""
         self._trace("act", fault, [], action.label or "")
         for armed in list(self._armed_actions):
-            if isinstance(armed.action, Hold) and action.label in (None, armed.label):
+            if isinstance(armed.action, Hold) and action.label in (None, armed.fault.label):
                 fault.acted += len(armed.held)
                 self._disarm(armed)
 

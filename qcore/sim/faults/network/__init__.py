@@ -1,0 +1,1 @@
+"""Executes the timeline actions on the network: on links, and on single messages."""
