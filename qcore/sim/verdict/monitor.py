@@ -76,7 +76,7 @@ class RunRecord:
         stale_leaders: stretches in which a running node led without a quorum, or while another node led a higher
             term.
         commits: (time, index) each time that the highest commit index of all nodes grew.
-        minority_commits: entries committed in a minority (docs/reference/scenarios.md, "What the words mean").
+        minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
         truncated: entries removed from the ends of logs.
     """
 

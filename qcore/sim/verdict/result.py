@@ -31,7 +31,7 @@ class RunResult:
         ok: whether every expectation holds.
         violations: violated safety properties, in the order in which they were found.
         expectations: all that were judged; `every_fault_acted` and `work_done` are always among them.
-        metrics: numbers about the run; see docs/reference/scenarios.md.
+        metrics: numbers about the run; see docs/scenarios.md.
         trace_sha256: the hash of the trace, the same for the same scenario and seed everywhere.
         replay: the command that repeats the run.
     """

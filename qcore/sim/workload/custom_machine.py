@@ -11,7 +11,7 @@ from types import ModuleType
 
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
-from qcore.machines.loader import load_with_module
+from qcore.machines.loader import load_checks_module, load_with_module
 from qcore.replica.messages import RequestKind
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.specs.workload_spec import RequestSpec
@@ -47,6 +47,17 @@ def load_custom_machine(scenario: Scenario) -> CustomMachine | None:
     loaded = load_with_module(name, Path(scenario.source).parent)
     requests = weighted_requests(scenario.workload.requests)
     return CustomMachine(loaded.make, requests, loaded.module, loaded.reference)
+
+
+def load_checks(scenario: Scenario) -> ModuleType | None:
+    """The module that a scenario names as `checks`; None if it names none.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    if not scenario.checks:
+        return None
+    return load_checks_module(scenario.checks, Path(scenario.source).parent)
 
 
 def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:

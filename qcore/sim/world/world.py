@@ -27,7 +27,11 @@ from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
-from qcore.sim.workload.custom_machine import CustomMachine, load_custom_machine
+from qcore.sim.workload.custom_machine import (
+    CustomMachine,
+    load_checks,
+    load_custom_machine,
+)
 from qcore.sim.workload.operations import (
     ClientOperation,
     CustomMachineCodec,
@@ -59,7 +63,7 @@ class World:
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
-        oracles: judges of the run, in addition to those in the file of the machine.
+        oracles: judges of the run, in addition to those in the files of the machine and of the scenario's `checks`.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
@@ -88,7 +92,8 @@ class World:
             custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
         module = self.user_machine.module if self.user_machine is not None else None
-        self.oracles = together(oracles_in(module), oracles)
+        in_files = together(oracles_in(module), oracles_in(load_checks(scenario)))
+        self.oracles = together(in_files, oracles)
         self.model = checked_model(self.oracles, self.machine_factory())
         if self.user_machine is not None:
             scenario.reject_registers(has_model=self.model is not None)

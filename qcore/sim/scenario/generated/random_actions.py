@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from random import Random
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from qcore.sim.scenario.actions.registry import ACTIONS, Action, read_action
 from qcore.sim.scenario.values import Spec
@@ -46,7 +46,9 @@ class RandomAction(Spec):
             drawn number, and `{one_of: [...]}` for one of several values.
     """
 
-    choices: tuple[str, ...]
+    choices: tuple[str, ...] = Field(
+        description="The blocks of actions, as texts of JSON, of which one is drawn."
+    )
 
     @classmethod
     def read(cls, choices: Sequence[object], other_keys: Sequence[str] = ()) -> RandomAction:

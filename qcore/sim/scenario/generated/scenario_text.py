@@ -24,13 +24,18 @@ _PAIRS = ("uniform", "normal", "lognormal", "pareto")
 def scenario_text(scenario: BaseModel) -> str:
     """The text of a scenario file with everything that the scenario gives; each item of the timeline on one line."""
     lines: list[str] = []
-    for key, value in _fields(scenario).items():
+    for key, value in scenario_values(scenario).items():
         if key == "timeline" and isinstance(value, list) and value:
             lines.append("timeline:")
             lines += (f"  - {_flow(item)}" for item in value)
         else:
             lines.append(f"{key}: {_flow(value)}")
     return "\n".join(lines) + "\n"
+
+
+def scenario_values(scenario: BaseModel) -> dict[str, object]:
+    """Everything that a scenario gives, as maps, lists and single values, with the keys of a scenario file."""
+    return _fields(scenario)
 
 
 def _fields(model: BaseModel, *leave_out: str) -> dict[str, object]:

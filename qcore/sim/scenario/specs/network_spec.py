@@ -79,9 +79,11 @@ class QualitySpec(Spec):
 class LinkSpec(QualitySpec):
     """Links that differ from the others: from `from` to `to`; in both directions with `both`."""
 
-    source: Nodes = Field(alias="from")
-    target: Nodes = Field(alias="to")
-    both: Flag = False
+    source: Nodes = Field(alias="from", description="The nodes that send: ids, `all` or `rest`.")
+    target: Nodes = Field(alias="to", description="The nodes that receive: ids, `all` or `rest`.")
+    both: Flag = Field(
+        default=False, description="Whether the links in the other direction differ, too."
+    )
 
     @field_validator("source", "target")
     @classmethod

@@ -16,9 +16,11 @@ from qcore.sim.scenario.values import Flag, Milliseconds, Probability, ReadKinds
 class RequestSpec(Spec):
     """A request that clients send to a custom state machine: `{write: text}` or `{read: text}`."""
 
-    write: str | None = None
-    read: str | None = None
-    weight: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 1.0
+    write: str | None = Field(default=None, description="The text of a command.")
+    read: str | None = Field(default=None, description="The text of a query.")
+    weight: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = Field(
+        default=1.0, description="How often clients draw this request, in relation to the others."
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> RequestSpec:
@@ -54,28 +56,88 @@ class WorkloadSpec(Spec):
 
     With a custom state machine, the clients draw from `requests` by weight; keys and fractions have no effect.
 
-    The `watchers` watch what changes. Every notice is checked; see `qcore.sim.invariants.watch_checker`.
+    The `watchers` watch what changes. Every notice is checked.
     """
 
-    clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3
-    rate_per_s: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = 50.0
-    mode: Literal["open", "closed"] = "open"
-    think_ms: LatencySpec | None = None
-    read_fraction: Probability = 0.4
-    cas_fraction: Probability = 0.1
-    keys: Positive = 8
-    read_kind: ReadKinds = ("read",)
-    max_staleness_ms: Natural = 1000
-    sessions: Flag = False
+    clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = Field(
+        default=3, description="The number of clients; 0 means no workload."
+    )
+    rate_per_s: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = Field(
+        default=50.0,
+        description="Open loop: the operations that all clients together begin in a second, at random moments.",
+    )
+    mode: Literal["open", "closed"] = Field(
+        default="open",
+        description=(
+            "`open`: operations begin at the rate, without waiting for responses. `closed`: each client has "
+            "one operation at a time."
+        ),
+    )
+    think_ms: LatencySpec | None = Field(
+        default=None,
+        description=(
+            "Closed loop: the pause between two operations of a client, in milliseconds; 10 if left out. It "
+            "implies `mode: closed`."
+        ),
+    )
+    read_fraction: Probability = Field(default=0.4, description="The share of reads.")
+    cas_fraction: Probability = Field(
+        default=0.1, description="The share of cas. All other operations are writes."
+    )
+    keys: Positive = Field(default=8, description="The number of registers: `k0`, `k1` and so on.")
+    read_kind: ReadKinds = Field(
+        default=("read",),
+        description=(
+            "How reads are served: `read` (a quorum confirms), `lease_read`, `follower_read` or `stale_read`. "
+            "From a list, each read draws one."
+        ),
+    )
+    max_staleness_ms: Natural = Field(
+        default=1000,
+        description="The allowed age of the state that a stale read sees, in milliseconds.",
+    )
+    sessions: Flag = Field(
+        default=False,
+        description=(
+            "Every operation adds 1 to a register, in a client session. Without a response the client repeats "
+            "it at another node, and it must count once."
+        ),
+    )
     session_lifetime_ms: Annotated[
         int, Field(ge=LIFETIME_MIN_MS, le=LIFETIME_MAX_MS, strict=True)
-    ] = LIFETIME_MAX_MS
-    attempt_ms: Positive = 300
-    requests: tuple[RequestSpec, ...] = ()
-    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
-    watchers: WatcherSpec = WatcherSpec()
-    start_ms: Milliseconds = 0.0
-    stop_ms: Milliseconds | None = None
+    ] = Field(
+        default=LIFETIME_MAX_MS,
+        description=(
+            "A session expires when it was idle for this long, in milliseconds. Its client learns that, opens "
+            "another and continues."
+        ),
+    )
+    attempt_ms: Positive = Field(
+        default=300,
+        description="With sessions: the time in milliseconds before a client repeats an operation.",
+    )
+    requests: tuple[RequestSpec, ...] = Field(
+        default=(),
+        description="For a custom state machine: the requests that clients draw by weight.",
+    )
+    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = Field(
+        default=1000,
+        description="The time in milliseconds after which the outcome of an operation is unknown.",
+    )
+    watchers: WatcherSpec = Field(
+        default=WatcherSpec(),
+        description="The clients that watch changes: their number, or their keys.",
+    )
+    start_ms: Milliseconds = Field(
+        default=0.0, description="When the clients begin, in milliseconds."
+    )
+    stop_ms: Milliseconds | None = Field(
+        default=None,
+        description=(
+            "When the clients stop, in milliseconds. Left out: one second before the end of the run, or a "
+            "fifth of the run if that is shorter."
+        ),
+    )
 
     @field_validator("requests", mode="before")
     @classmethod
