@@ -8,7 +8,7 @@ import pytest
 
 from qcore.sim import RunResult, run_scenario
 from qcore.sim.oracles import Oracles
-from tests.sim.planted.faulty_machines import FAULTY_MACHINES
+from tests.sim.planted.machines.faulty_machines import FAULTY_MACHINES
 from tests.sim.support.counter_store import CounterModel, CounterStore, draw_request
 from tests.sim.support.scenario_texts import failures, scenario
 
