@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
@@ -14,13 +13,17 @@ from qcore.trace import (
     RECORD_FIELDS,
     RECORDS_MISSING_FAULT,
     TRUNCATED_NOTE,
+    CompactTrace,
     TraceRecord,
+    TraceWriter,
     next_record_start,
+    open_trace,
     parse_trace,
+    pause_collection,
 )
 
-#: A trace file's path, the lines of a trace, or its records.
-TraceSource = Path | str | Iterable[str] | Iterable[TraceRecord]
+#: A trace file's path, the lines of a trace, its records, a compact trace, or a writer that keeps its records.
+TraceSource = Path | str | Iterable[str] | Iterable[TraceRecord] | CompactTrace | TraceWriter
 
 #: The kinds of records that show leaders and faults over time: a small part of a trace.
 LEADERSHIP_KINDS: Final = frozenset({"run", "up", "down", "role", "config", "fault", "violation"})
@@ -38,34 +41,73 @@ def load(source: TraceSource, *, kinds: Collection[str] | None = None) -> list[T
     `RECORDS_MISSING_FAULT` begins at the last record before the gap and ends at the first one after it.
 
     Args:
-        source: a path, lines (as returned by `TraceWriter.lines()`), or records.
-        kinds: keep only these kinds. Other lines are not parsed. Nine tenths of a simulated run are messages, so this
-            is much faster.
+        source: a path, lines (as returned by `TraceWriter.lines()`), records, a compact trace, or a writer that keeps
+            its records.
+        kinds: keep only these kinds. Others are not parsed or decoded. Nine tenths of a simulated run are messages, so
+            this is much faster.
 
     Raises:
-        ConfigError: the file cannot be read, a line is not a record, or a kind does not exist.
+        ConfigError: the file cannot be read or is damaged, a line is not a record, or a kind does not exist.
     """
-    if kinds is not None:
-        unknown = sorted(set(kinds) - set(RECORD_FIELDS))
-        if unknown:
-            raise ConfigError(f"no such kind of trace record: {', '.join(unknown)}")
+    check_kinds(kinds)
+    if isinstance(source, TraceWriter):
+        source = source.trace()
+    if isinstance(source, CompactTrace):
+        return compact_records(source, kinds)
     if isinstance(source, Path | str):
-        try:
-            # A line that is not UTF-8 is not a record, either; the parser reports its number.
-            with open(source, encoding="utf-8", errors="replace") as stream:
-                records = _parse(stream, kinds)
-        except OSError as error:
-            raise ConfigError(f"cannot read the trace {source}: {error.strerror}") from None
-        except ConfigError as error:
-            raise ConfigError(f"{source}: {error}") from None
-    else:
-        items = list(source)
-        records = [item for item in items if isinstance(item, TraceRecord)]
-        records = list(_with_gaps(records))
-        records += _parse([item for item in items if isinstance(item, str)], kinds)
-    if kinds is None:
-        return records
-    return [record for record in records if record.kind in kinds]
+        with open_trace(source) as content:
+            if isinstance(content, CompactTrace):
+                return compact_records(content, kinds)
+            return load_lines(content, source, kinds)
+    items = list(source)
+    records = [item for item in items if isinstance(item, TraceRecord)]
+    records = list(_with_gaps(records))
+    records += _parse([item for item in items if isinstance(item, str)], kinds)
+    return _of_kinds(records, kinds)
+
+
+def check_kinds(kinds: Collection[str] | None) -> None:
+    """Check names of kinds.
+
+    Raises:
+        ConfigError: a kind does not exist.
+    """
+    unknown = sorted(set(kinds or ()) - set(RECORD_FIELDS))
+    if unknown:
+        raise ConfigError(f"no such kind of trace record: {', '.join(unknown)}")
+
+
+def load_lines(
+    lines: Iterable[str], path: Path | str, kinds: Collection[str] | None
+) -> list[TraceRecord]:
+    """The records in the lines of a file.
+
+    Raises:
+        ConfigError: a line is not a record. The message names the file and the line.
+    """
+    try:
+        return _of_kinds(_parse(lines, kinds), kinds)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def compact_records(trace: CompactTrace, kinds: Collection[str] | None) -> list[TraceRecord]:
+    """The records of these kinds in a compact trace."""
+    with pause_collection():
+        return (
+            list(_with_gaps(trace.records(kinds)))
+            if _may_have_gaps(trace)
+            else trace.records(kinds)
+        )
+
+
+def _may_have_gaps(trace: CompactTrace) -> bool:
+    return not trace.is_complete or trace.counts["fault"] > 0
+
+
+def _of_kinds(records: list[TraceRecord], kinds: Collection[str] | None) -> list[TraceRecord]:
+    """Remove records of other kinds: the parser reports records that are missing, whatever the kinds."""
+    return records if kinds is None else [record for record in records if record.kind in kinds]
 
 
 def merge(*sources: TraceSource, kinds: Collection[str] | None = None) -> list[TraceRecord]:
@@ -93,29 +135,33 @@ def _with_gaps(
     nodes: list[int] = []  # the node that wrote the trace, if it is a real one
     unended: TraceRecord | None = None
     for record in records:
+        kind = record.kind
         if unended is not None:
-            yield replace(unended, t_us=record.t_us)
+            yield TraceRecord(record.t_us, "fault", 0, unended.fields)
             unended = None
-        if record.kind == "run":
+        if kind == "run":
             nodes = record.fields["nodes"] if len(record.fields["nodes"]) == 1 else []
-        if not _is_gap_note(record.kind, record.fields):
+        if kind != "fault" or not _is_gap_note(record.fields):
             last_us = record.t_us
             yield record
             continue
-        before_us = next(us for us in (time_before(), last_us, record.t_us) if us is not None)
-        cells = {**record.fields, "nodes": record.fields["nodes"] or nodes}
+        cells = record.fields
+        cells["nodes"] = cells["nodes"] or nodes
         is_cut = cells["note"] == TRUNCATED_NOTE
+        # The time of a cut is that of the last record before it, which may be of a kind that is not read.
+        times = (record.t_us, last_us) if is_cut else (last_us, record.t_us)
+        before_us = next(us for us in (time_before(), *times) if us is not None)
         begin_us = before_us if is_cut else min(before_us, record.t_us)
-        yield replace(record, t_us=begin_us, fields={**cells, "phase": "begin"})
-        end = replace(record, fields={**cells, "phase": "end"})
+        yield TraceRecord(begin_us, "fault", 0, {**cells, "phase": "begin"})
+        end = TraceRecord(record.t_us, "fault", 0, {**cells, "phase": "end"})
         if is_cut:
             unended = end  # no record shows its time; it ends at the next record
         else:
             yield end
 
 
-def _is_gap_note(kind: str, cells: Mapping[str, Any]) -> bool:
-    return kind == "fault" and cells["fault"] == RECORDS_MISSING_FAULT and cells["phase"] == "act"
+def _is_gap_note(cells: Mapping[str, Any]) -> bool:
+    return (cells["fault"], cells["phase"]) == (RECORDS_MISSING_FAULT, "act")
 
 
 class _Lines:

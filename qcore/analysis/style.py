@@ -60,7 +60,7 @@ _NAME_LINES: Final = 3
 _NAME_CHARS: Final = 56
 _MARKED_STARTS: Final = 60
 #: The share of the width of axes that legends and labels leave when the layout is made.
-_LAYOUT_SHARE: Final = 0.95
+_LAYOUT_SHARE: Final = 0.9
 
 
 def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:

@@ -12,10 +12,11 @@ All times are microseconds since the trace's first record.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load
+from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource
 from qcore.analysis.rows import Rows, columns
 from qcore.analysis.spans import (
     FaultWindow,
@@ -27,13 +28,16 @@ from qcore.analysis.spans import (
     leaderships,
     role_spans,
 )
+from qcore.analysis.trace_view import TraceView, view
 from qcore.analysis.watch_spans import WatchSpan, watch_spans
-from qcore.trace import RECORDS_MISSING_FAULT, TraceRecord
+from qcore.trace import RECORD_FIELDS, RECORDS_MISSING_FAULT, TraceRecord, pause_collection
 
 Scalar = str | int | None
 
 #: Kinds of records that the process of a node causes.
 _SIGNS_OF_LIFE = frozenset({"up", "down", "role", "vote", "commit", "config", "apply", "send"})
+#: The kinds of records about messages, in the order of the columns of `MessageRow`.
+_MESSAGE_KINDS = ("send", "recv", "drop")
 
 
 @dataclass(slots=True, frozen=True)
@@ -158,22 +162,25 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
     """Make the tables of a trace.
 
     Args:
-        source: a path, lines, or records in the order of time.
+        source: a path, lines, records in the order of time, a compact trace, or a writer that keeps its records.
         kinds: read only these kinds of records, which is faster. `LEADERSHIP_KINDS` are enough for everything except
             operations, commits, messages and watches.
 
     Raises:
         ConfigError: the trace cannot be read or contains an invalid line.
     """
-    records = load(source, kinds=kinds)
-    times = [record.t_us for record in records]  # a real clock may step back
-    origin = min(times, default=0)
-    end = max(times, default=0) - origin
+    trace = view(source, kinds)
+    with pause_collection():
+        return _tables(trace)
+
+
+def _tables(trace: TraceView) -> TraceTables:
+    records = trace.rare()
+    outline = _Outline(trace, records)
+    origin, end = outline.first_us, outline.last_us - outline.first_us
     headers = [record.fields for record in records if record.kind == "run"]
     named = {node for header in headers for node in header["nodes"]}
-    # A message to a node does not show that the node exists: it may have been sent to an address without a node.
-    acting = {r.node for r in records if r.node > 0 and (not named or r.kind in _SIGNS_OF_LIFE)}
-    nodes = tuple(sorted(named | acting))
+    nodes = tuple(sorted(named | outline.acting(everything=not named)))
     voters = _voters(records) or nodes
     spans = role_spans(records, origin, end)
     windows = fault_windows(records, origin, end)
@@ -189,16 +196,9 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
         leaderships=Rows(Leadership, leaderships(spans)),
         leaderless=Rows(Span, leaderless_spans(spans, [w for w in faults if w.cuts], voters, end)),
         terms=Rows(TermRow, _terms(records, origin)),
-        commits=Rows(
-            CommitRow,
-            (
-                CommitRow(record.t_us - origin, record.node, record.fields["index"])
-                for record in records
-                if record.kind == "commit"
-            ),
-        ),
-        operations=Rows(OperationRow, _operations(records, origin)),
-        messages=Rows(MessageRow, _messages(records)),
+        commits=Rows(CommitRow, _commits(trace, origin)),
+        operations=Rows(OperationRow, _operations(trace, origin)),
+        messages=Rows(MessageRow, outline.messages()),
         faults=Rows(FaultWindow, faults),
         gaps=Rows(
             GapRow,
@@ -222,6 +222,49 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
     )
 
 
+class _Outline:
+    """The range of time of a trace, its nodes, and its numbers of messages, from one pass over each kind.
+
+    Attributes:
+        first_us, last_us: the earliest and the latest time of a record: a real clock may step back. 0 without records.
+    """
+
+    def __init__(self, trace: TraceView, rare: Sequence[TraceRecord]) -> None:
+        times = [
+            record.t_us for record in rare
+        ]  # a gap also has the time of a record that is not read
+        self._nodes: dict[str, set[int]] = {}
+        self._messages: dict[str, Counter[str]] = {}
+        for kind in RECORD_FIELDS:
+            found = self._nodes.setdefault(kind, set())
+            counted = ("message",) if kind in _MESSAGE_KINDS else ()
+            counts = self._messages.setdefault(kind, Counter())
+            for when, nodes, *names in trace.columns(kind, "t_us", "node", *counted):
+                times += (min(when), max(when))
+                found.update(nodes)
+                for name in names:
+                    counts.update(name)
+        self.first_us = min(times, default=0)
+        self.last_us = max(times, default=0)
+
+    def acting(self, *, everything: bool) -> set[int]:
+        """The nodes in the records. A message to a node does not show that the node exists: it may have been sent to an
+        address without a node.
+
+        Args:
+            everything: also the nodes that other records name.
+        """
+        kinds = self._nodes if everything else _SIGNS_OF_LIFE
+        return {node for kind in kinds for node in self._nodes[kind] if node > 0}
+
+    def messages(self) -> list[MessageRow]:
+        names = sorted({name for counts in self._messages.values() for name in counts})
+        return [
+            MessageRow(name, *(self._messages[kind][name] for kind in _MESSAGE_KINDS))
+            for name in names
+        ]
+
+
 def _voters(records: Sequence[TraceRecord]) -> tuple[int, ...]:
     configs = [record.fields for record in records if record.kind == "config"]
     newest = max(configs, key=lambda config: int(config["index"]), default=None)
@@ -238,41 +281,28 @@ def _terms(records: Sequence[TraceRecord], origin: int) -> list[TermRow]:
     return rows
 
 
-def _operations(records: Sequence[TraceRecord], origin: int) -> list[OperationRow]:
-    rows: dict[tuple[int, int], OperationRow] = {}
-    for record in records:
-        if record.kind != "op":
-            continue
-        t_us, cells = record.t_us - origin, record.fields
-        name = (cells["client"], cells["op_id"])
-        if cells["phase"] == "invoke":
-            rows[name] = OperationRow(
-                *name, cells["op"], cells["key"], cells["value"], t_us, None, "open", None, ""
-            )
-        elif name in rows:
-            begun = rows[name]
-            rows[name] = OperationRow(
-                *name,
-                begun.op,
-                begun.key,
-                begun.value,
-                begun.invoke_us,
-                t_us,
-                cells["phase"],
-                cells["value"],
-                cells["note"],
-            )
-    return list(rows.values())
+def _commits(trace: TraceView, origin: int) -> Iterator[CommitRow]:
+    for times, nodes, indexes in trace.columns("commit", "t_us", "node", "index"):
+        yield from map(CommitRow, [t_us - origin for t_us in times], nodes, indexes)
 
 
-def _messages(records: Sequence[TraceRecord]) -> list[MessageRow]:
-    counts: dict[str, list[int]] = {}
-    column = {"send": 0, "recv": 1, "drop": 2}
-    for record in records:
-        if record.kind in column:
-            row = counts.setdefault(record.fields["message"], [0, 0, 0])
-            row[column[record.kind]] += 1
-    return [MessageRow(message, *counts[message]) for message in sorted(counts)]
+def _operations(trace: TraceView, origin: int) -> list[OperationRow]:
+    begun: dict[tuple[int, int], tuple[str, str, Scalar, int]] = {}
+    ended: dict[tuple[int, int], tuple[int, str, Scalar, str]] = {}
+    fields = ("t_us", "client", "op_id", "phase", "op", "key", "value", "note")
+    for part in trace.columns("op", *fields):
+        for t_us, client, op_id, phase, op, key, value, note in zip(*part, strict=True):
+            name = (client, op_id)
+            if phase == "invoke":
+                begun[name] = (op, key, value, t_us - origin)
+                ended.pop(name, None)
+            elif name in begun:
+                ended[name] = (t_us - origin, phase, value, note)
+    never: tuple[None, str, Scalar, str] = (None, "open", None, "")
+    rows: list[OperationRow] = []
+    for name, (op, key, value, invoke_us) in begun.items():
+        rows.append(OperationRow(*name, op, key, value, invoke_us, *ended.get(name, never)))
+    return rows
 
 
 __all__ = [

@@ -97,6 +97,10 @@ class RaftCore:
         """When to step `Tick` at the latest, µs; `qcore.core.raft_server.NEVER` if nothing is due."""
         return self._server.next_deadline()
 
+    def holds_lease(self, now: int) -> bool:
+        """Whether this server leads and would serve a lease read at `now` (µs), without a message to other servers."""
+        return self._server.role == "leader" and read_index.holds_lease(self._server, now)
+
     @property
     def node_id(self) -> int:
         return self._server.node_id

@@ -21,6 +21,7 @@ from qcore.replica.events import VersionRaised
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
+from qcore.replica.requests.disk_space import no_space_left
 from qcore.storage.log_size import Footprint
 
 
@@ -151,7 +152,7 @@ class ReplicaChanges:
     def on_disk_full(self, why: DiskFull | None) -> None:
         """The disk has no space left for a write (the reason), or has space again (None)."""
         self._requests.reject_writes(
-            why and DiskFull(f"no space is left for the log in {self._config.data_dir}: {why}")
+            None if why is None else no_space_left(self._config.data_dir, why)
         )
         if why is not None:
             self._log.error(

@@ -14,6 +14,7 @@
 | `workload` | the clients and their operations |
 | `faults` | the execution of the timeline: faults, repairs, admin requests |
 | `invariants`, `linearizability` | the checkers of safety |
+| `oracles` | what users write to judge their machines: invariants, properties, models |
 | `verdict` | the judgement of a run: expectations and metrics |
 """
 
@@ -26,10 +27,10 @@ from qcore.lazy_names import lazy_names
 if TYPE_CHECKING:
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
+    from qcore.sim.simulation import NodeState, World
     from qcore.sim.verdict.result import Expectation, RunResult
     from qcore.sim.workload.operations import RequestSource
     from qcore.sim.world.services import Violation
-    from qcore.sim.world.world import World
     from qcore.trace import TraceWriter
 else:
     __getattr__, __dir__ = lazy_names(
@@ -47,13 +48,14 @@ else:
             ),
             "qcore.sim.workload.operations": ("RequestSource",),
             "qcore.sim.world.services": ("Violation",),
-            "qcore.sim.world.world": ("World",),
+            "qcore.sim.simulation": ("NodeState", "World"),
             "qcore.trace": ("TraceWriter",),
         },
     )
 
 __all__ = [
     "Expectation",
+    "NodeState",
     "RequestSource",
     "RunResult",
     "Scenario",

@@ -3,57 +3,57 @@
 from __future__ import annotations
 
 import gc
-import shlex
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from qcore.errors import ConfigError
 from qcore.files import open_nonblocking
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import checked_factory
-from qcore.sim.linearizability import LinearizabilityVerdict, check_history
-from qcore.sim.scenario.catalogue import is_shipped
+from qcore.sim.oracles.user_oracles import Oracles
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.verdict.expectations import judge
-from qcore.sim.verdict.log_queries import lost_writes
+from qcore.sim.simulation import World
+from qcore.sim.verdict.determinism import forbid_runs_in_second_process
 from qcore.sim.verdict.result import RunResult
-from qcore.sim.verdict.run_metrics import measure
-from qcore.sim.verdict.stale_reads import check_stale_reads
 from qcore.sim.workload.custom_machine import CustomMachine, checked_requests
 from qcore.sim.workload.operations import RequestSource
-from qcore.sim.world.world import World
-from qcore.trace import TraceWriter
+from qcore.trace import TraceWriter, is_json_path
 
 
 def run_scenario(
     scenario: Scenario | Path | str,
     seed: int = 1,
     *,
-    trace: TraceWriter | Path | str | IO[str] | None = None,
+    trace: TraceWriter | Path | str | IO[str] | IO[bytes] | None = None,
     machine: Callable[[], StateMachine] | None = None,
     requests: RequestSource | None = None,
+    oracles: Oracles | None = None,
 ) -> RunResult:
     """Simulate a scenario and judge the run.
 
     Args:
         scenario: a scenario, the path of its file, or the name of a shipped one.
         seed: the number that decides every random choice; the same seed gives the same run.
-        trace: where to write the trace: a file to create, a text stream, or a `TraceWriter`
-            (`TraceWriter(keep=True)` keeps the lines in memory).
+        trace: where to write the trace: a file to create, a stream, or a `TraceWriter` (`TraceWriter(keep=True)` keeps
+            the records in memory). A file with the suffix `.jsonl`, `.ndjson` or `.json` and a text stream get JSON
+            lines; any other file and a binary stream get the compact format.
         machine: makes a new custom state machine, for each node and each of its lives; for a scenario that names
             none.
         requests: with `machine`, draws the next request of a client: `("write", command)` or `("read", query)`. It
-            must use no randomness except the generator that it is given. The results are not checked for
-            linearizability, because the checker knows only registers; every other check applies.
+            must use no randomness except the generator that it is given.
+        oracles: judges of the run: an invariant, properties, a check of the history, a sequential model of the
+            machine. Without a model, the answers of a custom machine are not judged; every other check applies.
 
     Raises:
         ConfigError: the scenario or the trace file is unusable, the seed is not an integer, only one of `machine` and
             `requests` is given, the scenario also names a machine or needs registers, `machine` makes no state
-            machine, or `requests` raises an error or returns something else.
+            machine, `requests` raises an error or returns something else, or an oracle is unusable.
     """
+    forbid_runs_in_second_process()
     given: object = seed
     if not isinstance(given, int) or isinstance(given, bool):
         raise ConfigError(f"a seed is an integer, not {given!r:.100}")
@@ -65,66 +65,58 @@ def run_scenario(
         custom_machine = CustomMachine(checked_factory(machine, name), checked_requests(requests))
     scenario = as_scenario(scenario)
     with _writer(trace) as writer:
+        world = World(scenario, seed, writer, custom_machine, oracles)
         # A run does not need the cycle collector, whose pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()
         try:
-            return _run(scenario, seed, writer, custom_machine)
+            world.run()
+            return world.result()
         finally:
+            world.close()
             if collecting:
                 gc.enable()
 
 
-def _run(
-    scenario: Scenario, seed: int, trace: TraceWriter, custom_machine: CustomMachine | None
-) -> RunResult:
-    world = World(scenario, seed, trace, custom_machine)
-    world.run()
-    lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
-    if lost:
-        world.services.report("acknowledged_write_lost", 0, lost[0])
-    check_stale_reads(world)
-    verdict = _check_linearizability(world)
-    expectations = tuple(judge(world, verdict, lost))
-    return RunResult(
-        scenario.name,
-        seed,
-        all(expectation.ok for expectation in expectations),
-        tuple(world.services.violations),
-        expectations,
-        measure(world, verdict),
-        trace.sha256(),
-        replay_command(scenario, seed),
-    )
-
-
-def _check_linearizability(world: World) -> LinearizabilityVerdict:
-    operations = [op.as_operation() for op in world.register_history]
-    verdict = check_history([operation for operation in operations if operation is not None])
-    if verdict.result == "violation":
-        world.services.report("linearizability", 0, verdict.explanation)
-    return verdict
-
-
-def replay_command(scenario: Scenario, seed: int) -> str:
-    """The command that repeats a run. It names a shipped scenario by its name, which is the same on every machine."""
-    file = Path(scenario.source or scenario.name)
-    name = file.stem if is_shipped(file) else str(file)
-    return f"qcore sim run {shlex.quote(name)} --seed {seed}"
-
-
 @contextmanager
-def _writer(trace: TraceWriter | Path | str | IO[str] | None) -> Iterator[TraceWriter]:
+def _writer(
+    trace: TraceWriter | Path | str | IO[str] | IO[bytes] | None,
+) -> Iterator[TraceWriter]:
     """A writer for any of the forms that `run_scenario` accepts. A file is closed at the end."""
     if isinstance(trace, TraceWriter):
         yield trace
     elif isinstance(trace, Path | str):
         try:
-            with open(
-                trace, "w", encoding="utf-8", newline="\n", opener=open_nonblocking
-            ) as stream:
-                yield TraceWriter(stream)
+            with _open_trace(trace) as stream, _finishing(_stream_writer(stream)) as writer:
+                yield writer
         except OSError as error:
             raise ConfigError(f"cannot write the trace {trace}: {error.strerror}") from None
+    elif trace is None:
+        yield TraceWriter()
     else:
-        yield TraceWriter(trace)
+        with _finishing(_stream_writer(trace)) as writer:
+            yield writer
+
+
+def _open_trace(path: Path | str) -> IO[str] | IO[bytes]:
+    """A new file: for JSON lines if its suffix says so, else for the compact format."""
+    if is_json_path(path):
+        return open(path, "w", encoding="utf-8", newline="\n", opener=open_nonblocking)
+    return open(path, "wb", opener=open_nonblocking)
+
+
+def _stream_writer(stream: IO[str] | IO[bytes]) -> TraceWriter:
+    if isinstance(stream, io.RawIOBase | io.BufferedIOBase):
+        return TraceWriter(compact=stream)
+    return TraceWriter(cast(IO[str], stream))
+
+
+@contextmanager
+def _finishing(writer: TraceWriter) -> Iterator[TraceWriter]:
+    """Write what is pending at the end of the run. If the run fails, readers see that records are missing."""
+    try:
+        yield writer
+    except BaseException:
+        writer.finish(complete=False)
+        raise
+    writer.finish()

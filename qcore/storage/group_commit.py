@@ -18,8 +18,10 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar, runtime_checkable
 
-from qcore.core.effects import AppendLog, StoreSnapshot, Write
+from qcore.core.effects import StoreSnapshot, Write
 from qcore.core.entry import DurableState
+from qcore.core.log.disk_errors import DISK_FULL_RETRY_MS, waits_for_space
+from qcore.core.log.durable_state import size_bytes
 from qcore.errors import DiskFull, StorageError
 from qcore.storage.background_writes import BackgroundSnapshots, SupportsSnapshotParts
 from qcore.storage.interface import LogStorage
@@ -28,11 +30,9 @@ from qcore.storage.log_size import Footprint, FootprintMeter
 #: The most that one transaction gathers, in bytes. A single submission may be larger.
 MAX_TRANSACTION_BYTES = 4 << 20
 #: Pause between attempts while the disk is full.
-DISK_FULL_RETRY_S = 0.25
+DISK_FULL_RETRY_S = DISK_FULL_RETRY_MS / 1000
 #: After this time without a write, the storage may do its idle work.
 IDLE_AFTER_S = 0.05
-#: Bytes counted for each write, besides its entries or snapshot.
-WRITE_OVERHEAD_BYTES = 64
 
 _T = TypeVar("_T")
 Notify = Callable[[Callable[[], None]], object]
@@ -292,7 +292,9 @@ class GroupCommitWriter:
             last_attempt = self._closing.is_set()
             try:
                 result = action()
-            except DiskFull as error:
+            except StorageError as error:
+                if not waits_for_space(error):
+                    raise
                 if not is_full:
                     is_full = True
                     self._notify(partial(self._on_disk_full, error))
@@ -315,12 +317,3 @@ class GroupCommitWriter:
         # A closed loop raises RuntimeError: no caller is left to notify.
         with suppress(RuntimeError):
             self._notify(partial(self._on_error, error))
-
-
-def size_bytes(write: Write) -> int:
-    """Roughly how many bytes a write adds to the disk."""
-    if isinstance(write, AppendLog):
-        return WRITE_OVERHEAD_BYTES + sum(entry.size_bytes() for entry in write.entries)
-    if isinstance(write, StoreSnapshot):
-        return WRITE_OVERHEAD_BYTES + len(write.snapshot.data)
-    return WRITE_OVERHEAD_BYTES

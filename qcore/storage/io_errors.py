@@ -15,13 +15,10 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from qcore.core.log.disk_errors import DISK_ADVICE, io_error
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 
-DISK_ADVICE: Final = (
-    "check the disk, its cables and the system's log, then start the node again; "
-    "leave the data directory as it is: what it holds may be whole"
-)
 _PERMISSIONS: Final = (
     "check the owner and permissions of the data directory, "
     "and whether its file system is mounted read-only"
@@ -71,7 +68,7 @@ def error_from_os(error: OSError, action: str) -> StorageError:
     if error.errno in _IN_THE_WAY:
         return StorageError(f"{text}: check what is at that path")
     if error.errno == errno.EIO:
-        return StorageError(f"{text}: an I/O error: {DISK_ADVICE}")
+        return io_error(text)
     return StorageError(f"{text}: {DISK_ADVICE}")
 
 
@@ -129,7 +126,7 @@ def error_from_sqlite(
                 f"{_size_limit()} bytes): raise it"
             )
         case sqlite3.SQLITE_IOERR:
-            return StorageError(f"{text}: an I/O error: {DISK_ADVICE}")
+            return io_error(text)
         case _:
             return StorageError(
                 f"{text}: nothing indicates that the data is damaged; leave it as it is, check the disk, and report "
@@ -151,11 +148,9 @@ def error_from_corruption(
     """
     unreadable = _first_unreadable(path)
     if unreadable is not None:
-        return StorageError(f"{text}; and {unreadable}: an I/O error: {DISK_ADVICE}")
+        return io_error(f"{text}; and {unreadable}")
     if connection is not None and _is_sound(connection):
-        return StorageError(
-            f"{text}; but all of it is sound when it is read again: an I/O error: {DISK_ADVICE}"
-        )
+        return io_error(f"{text}; but all of it is sound when it is read again")
     return LogCorrupt(f"{text}. {RECOVERY_ADVICE}")
 
 
@@ -185,13 +180,11 @@ def error_from_structure_check(path: Path, verdict: str, second: str) -> Storage
     """
     codes = [int(code) & 0xFF for code in _PAGE_NOT_READ.findall(verdict)]
     if sqlite3.SQLITE_IOERR in codes:
-        return StorageError(f"cannot read {path}: {verdict}: an I/O error: {DISK_ADVICE}")
+        return io_error(f"cannot read {path}: {verdict}")
     if sqlite3.SQLITE_NOMEM in codes:
         return StorageError(f"cannot read {path}: {verdict}: {_EXHAUSTED[errno.ENOMEM]}")
     if verdict != second:
-        return StorageError(
-            f"{path} reads differently each time ({verdict!r}, then {second!r}): an I/O error: {DISK_ADVICE}"
-        )
+        return io_error(f"{path} reads differently each time ({verdict!r}, then {second!r})")
     return error_from_corruption(path, f"{path}: the database structure: {verdict}")
 
 

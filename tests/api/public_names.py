@@ -279,6 +279,7 @@ from qcore.node import (
 )
 from qcore.sim import (
     Expectation,
+    NodeState,
     RequestSource,
     RunResult,
     Scenario,

@@ -23,6 +23,7 @@ from tests.process.support.commands import run_here
 WITHOUT_OUTPUT = {
     "demo": "it narrates while it runs",
     "node start": "it runs until it is stopped",
+    "sim draw": "it prints a scenario file",
     "shell": "its commands have the option",
 }
 

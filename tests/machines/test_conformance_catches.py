@@ -10,6 +10,7 @@ import pytest
 
 from qcore.errors import StoreError
 from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.testing.conformance import expectation_checks
 from qcore.testing.conformance import state_machine_conformance as suite
 from tests.machines.test_conformance import Keys
 
@@ -149,7 +150,7 @@ TESTS = [name for name in dir(Keys) if name.startswith("test_")]
 def test_invalid_machine_output_is_found_by_one_check(
     broken: Callable[[], StateMachine], found_by: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite, "MAX_RESULT_BYTES", 1000)
+    monkeypatch.setattr(expectation_checks, "MAX_RESULT_BYTES", 1000)
     monkeypatch.setattr(suite, "MAX_CHUNK_CHARS", 1000)
 
     class Suite(Keys):

@@ -1,4 +1,4 @@
-"""`qcore sim run` and `qcore sim list`."""
+"""`qcore sim run`, `qcore sim draw` and `qcore sim list`, and the group of `qcore sim`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.trace import trace as trace_command
 
 if TYPE_CHECKING:
     from qcore.sim.verdict.result import RunResult
@@ -37,6 +38,14 @@ def run(
         int,
         typer.Option("--seed", envvar="QCORE_SEED", help="Decides every random choice of the run."),
     ] = 1,
+    parameters: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A value for one of the scenario's `parameters`. May be given several times.",
+        ),
+    ] = [],  # noqa: B006 - typer reads the default and never changes it
     output: OutputOption = OutputFormat.table,
     trace: Annotated[
         Path | None,
@@ -45,7 +54,8 @@ def run(
             envvar="QCORE_TRACE",
             parser=non_empty_path,
             metavar="PATH",
-            help="Write the trace (JSON lines) to this file.",
+            help="Write the trace to this file: JSON lines if its suffix is .jsonl, .ndjson or .json, else the "
+            "compact format.",
         ),
     ] = None,
 ) -> None:
@@ -55,9 +65,9 @@ def run(
     """
     # A late import: `--help` must not load SimPy and pydantic.
     from qcore.sim.run import run_scenario
-    from qcore.sim.scenario.load import load_scenario
+    from qcore.sim.scenario.load import load_scenario, read_parameters
 
-    loaded = load_scenario(scenario)
+    loaded = load_scenario(scenario, parameters=read_parameters(parameters))
     result = run_scenario(loaded, seed, trace=trace)
     if output is OutputFormat.table:
         from qcore.cli.sim.verdict import print_verdict
@@ -75,6 +85,26 @@ def _print_next_steps(result: RunResult, trace: Path | None) -> None:
         print(f"trace written to {trace}", file=sys.stderr)
     if not result.ok:
         print(f"failed; replay with: {result.replay}", file=sys.stderr)
+
+
+@app.command()
+def draw(
+    scenario: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped scenario."),
+    ],
+    seed: Annotated[
+        int,
+        typer.Option("--seed", envvar="QCORE_SEED", help="Decides every random choice of the run."),
+    ] = 1,
+) -> None:
+    """Print the scenario that a seed draws, with every random fault as an item of the timeline.
+
+    The printed scenario gives the same run without the generator. Keep it as a file, and shorten it.
+    """
+    from qcore.sim.scenario.load import load_scenario
+
+    print(load_scenario(scenario).drawn(seed).to_yaml(), end="")
 
 
 @app.command(name="list")
@@ -120,3 +150,6 @@ def list_scenarios(
             columns=("name", "file", "summary", "nodes", "until_ms"),
             indent=2,
         )
+
+
+app.command(name="trace")(trace_command)

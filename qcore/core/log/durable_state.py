@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import assert_never
+from typing import Final, assert_never
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState
+
+#: Bytes counted for each write, besides its entries or snapshot.
+WRITE_OVERHEAD_BYTES: Final = 64
 
 
 def apply_write(state: DurableState, write: Write) -> None:
@@ -38,6 +41,15 @@ def apply_write(state: DurableState, write: Write) -> None:
             state.snapshot = snapshot
         case _:
             assert_never(write)
+
+
+def size_bytes(write: Write) -> int:
+    """Roughly how many bytes a write adds to the disk."""
+    if isinstance(write, AppendLog):
+        return WRITE_OVERHEAD_BYTES + sum(entry.size_bytes() for entry in write.entries)
+    if isinstance(write, StoreSnapshot):
+        return WRITE_OVERHEAD_BYTES + len(write.snapshot.data)
+    return WRITE_OVERHEAD_BYTES
 
 
 def first_index(state: DurableState) -> int:

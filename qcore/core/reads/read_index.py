@@ -32,7 +32,7 @@ def on_read_requested(server: RaftServer, event: ReadRequested) -> None:
     read_id = event.read_id
     if server.role != "leader":
         server.emit(ReadRejected(read_id))
-    elif event.lease and holds_lease(server):
+    elif event.lease and holds_lease(server, server.now):
         server.emit(ReadReady(read_id, server.commit_index))
     elif not _has_committed_in_term(server):
         server.reads.awaiting_commit[read_id] = None
@@ -67,8 +67,8 @@ def begin_heartbeat_round(server: RaftServer) -> None:
     _number_round(server)
 
 
-def holds_lease(server: RaftServer) -> bool:
-    """True while no other server can have been elected (dissertation 6.4.1).
+def holds_lease(server: RaftServer, now: int) -> bool:
+    """True if no other server can have been elected until `now` (dissertation 6.4.1).
 
     A quorum responded to a message sent at a known time. From then on each of its voters rejects votes for the minimum
     election timeout of its clock, so the lease is shorter than that by the bound on clock drift. A voter that promised
@@ -78,11 +78,11 @@ def holds_lease(server: RaftServer) -> bool:
     config = server.config
     if not config.lease_reads or server.lease_void or not _has_committed_in_term(server):
         return False
-    begun_at = quorum.quorum_value(server.membership, _promised_since(server))
+    begun_at = quorum.quorum_value(server.membership, _promised_since(server, now))
     length = server.election_timeout_min_us
     if config.safeguards.lease_drift_margin:
         length = length * (100 - config.max_clock_drift_percent) // 100
-    return server.now < begun_at + length
+    return now < begun_at + length
 
 
 def reject_all(server: RaftServer) -> None:
@@ -130,14 +130,14 @@ def _acknowledged_rounds(server: RaftServer) -> dict[int, int]:
     return rounds
 
 
-def _promised_since(server: RaftServer) -> dict[int, int]:
+def _promised_since(server: RaftServer, now: int) -> dict[int, int]:
     """When the newest round began to which each voter responded, if its promise lasts as long as the lease needs."""
     needed = server.config.election_timeout_min_ms
     since = {
         peer: progress.acked_round_started_at if progress.promise_ms >= needed else NOT_YET
         for peer, progress in server.progress.items()
     }
-    since[server.node_id] = server.now
+    since[server.node_id] = now
     return since
 
 

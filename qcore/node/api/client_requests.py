@@ -46,6 +46,7 @@ from qcore.replica.events import ClientRequest, InitCluster, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
+from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
@@ -276,7 +277,7 @@ class RequestHandler:
     ) -> None:
         """Submit a client's operation, unless something is in the way."""
         rejection = self._reject_all
-        if rejection is None and operation.kind == "write":
+        if rejection is None and writes_to_log(operation.kind):
             rejection = self._reject_writes
         now, size = now_us(), utf8_length(request.payload)
         # In the usual case its size need not be counted, because no character has more than four bytes.

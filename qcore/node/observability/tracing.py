@@ -60,7 +60,7 @@ class NodeTrace:
     """
 
     def __init__(self, stream: TextSink, node_id: int) -> None:
-        self._writer = TraceWriter(stream)
+        self._writer = TraceWriter(stream, hashed=False)
         self._recorder = ReplicaTracer(self._writer, node_id)
         self._node_id = node_id
         self._operation_base = (

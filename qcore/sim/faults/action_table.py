@@ -74,7 +74,7 @@ def make_actions(
     network.remember_base_quality()
     return TimelineActions(
         network,
-        NodeActions(services, resolver, nodes, cluster),
+        NodeActions(services, resolver, nodes, cluster, streams),
         DiskClockActions(services, resolver, nodes, streams),
         MessageActions(services, resolver),
         OperationActions(resolver, nodes, client),
@@ -110,6 +110,8 @@ class ActionTable:
 
         self._add(node_actions.Crash, nodes.crash)
         self._add(node_actions.PowerLoss, nodes.crash)
+        self._add(node_actions.CrashLoop, nodes.crash_loop)
+        self._add(node_actions.SlowCpu, nodes.slow_cpu)
         self._add(node_actions.Wipe, nodes.wipe)
         self._add(node_actions.Restart, nodes.restart)
         self._add(node_actions.Pause, nodes.pause)
@@ -120,8 +122,12 @@ class ActionTable:
 
         self._add(disk_clock_actions.DiskStall, disks_clocks.disk)
         self._add(disk_clock_actions.DiskSlow, disks_clocks.disk)
+        self._add(disk_clock_actions.DiskError, disks_clocks.disk)
+        self._add(disk_clock_actions.FullDisk, disks_clocks.disk)
+        self._add(disk_clock_actions.BitRot, disks_clocks.bit_rot)
         self._add(disk_clock_actions.DiskRecover, disks_clocks.disk_recover)
         self._add(disk_clock_actions.ClockAction, disks_clocks.clock)
+        self._add(disk_clock_actions.ClockJump, disks_clocks.clock)
 
         self._add(operation_actions.OperationAction, actions.operations.send)
 

@@ -1,30 +1,41 @@
-"""Executes the timeline actions on disks and clocks: stalls, slow syncs, wrong times and drift."""
+"""Executes the timeline actions on disks and clocks: stalls, slow syncs, failures and damage; wrong times and drift."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from random import Random
+from typing import Final
 
 from qcore.sim.faults.ledger import Fault, Firing, Undo
+from qcore.sim.faults.nodes.disk_damage import begin_errors, check_place, damage
 from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.scenario.actions.disk_clock_actions import (
+    BitRot,
     ClockAction,
+    ClockJump,
+    DiskError,
     DiskRecover,
     DiskSlow,
     DiskStall,
+    FullDisk,
 )
 from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
 
+#: Begins the keys of jumps among the faults of a clock.
+_JUMP: Final = "jump by "
+
 
 @dataclass(slots=True, frozen=True)
 class _ClockSetting:
-    """What a firing sets on a clock; None for what it leaves unchanged."""
+    """What a firing sets on a clock; None for what it leaves unchanged. A jump adds to the offset."""
 
     offset_us: int | None
     drift_ppm: int | None
+    jump_us: int = 0
 
 
 class DiskClockActions:
@@ -36,7 +47,7 @@ class DiskClockActions:
         services: the shared parts of the run.
         resolver: resolves symbolic names.
         nodes: the simulated nodes, by id.
-        streams: for the extra latencies of slow disks.
+        streams: for the extra latencies of slow disks, and what the faults of each node draw.
     """
 
     def __init__(
@@ -56,19 +67,43 @@ class DiskClockActions:
         self._clock_firings: dict[int, dict[Firing, _ClockSetting]] = {}
         self._base_clocks = {node: self._clock_of(node) for node in nodes}
 
-    def disk(self, action: DiskStall | DiskSlow, fault: Fault, rng: Random) -> Undo:
-        ids = self._resolver.resolve(action.nodes, rng, among=self._up())
+    def disk(
+        self, action: DiskStall | DiskSlow | DiskError | FullDisk, fault: Fault, rng: Random
+    ) -> Undo:
+        # A failing read makes a difference to a node that is down, and no other fault does.
+        among = None if isinstance(action, DiskError) and action.on == "read" else self._up()
+        ids = self._resolver.resolve(action.nodes, rng, among=among)
         firing = Firing(fault)
+        note = ""
         for node in ids:
             disk = self._nodes[node].disk
-            if isinstance(action, DiskStall):
-                disk.stall(firing)
-            else:
-                stream = self._streams.get(f"node/{node}/{fault.name}")
-                disk.slow_down(action.extra_ms.sampler(stream), firing)
+            match action:
+                case DiskStall():
+                    disk.stall(firing)
+                case DiskSlow():
+                    disk.slow_down(action.extra_ms.sampler(self._stream(node, fault)), firing)
+                case DiskError():
+                    spent = partial(self._recover_disks, (node,), firing)
+                    begin_errors(disk, action, firing, self._stream(node, fault), spent)
+                    note = f"{action.on} fails"
+                case FullDisk():
+                    disk.failures.fill_up(firing, disk.durable, action.free_bytes)
+                    note = f"{action.free_bytes} bytes are free"
             self._disk_firings.setdefault(node, []).append(firing)
-        self._trace.fault(self._engine.now, "begin", fault.name, ids)
+        self._trace.fault(self._engine.now, "begin", fault.name, ids, [], note)
         return lambda: self._recover_disks(ids, firing)
+
+    def bit_rot(self, action: BitRot, fault: Fault, rng: Random) -> None:
+        """Damage disks. A start that finds the damage counts as an act."""
+        ids = self._resolver.resolve(action.nodes, rng)
+        for node in ids:
+            check_place(self._nodes[node].disk, action)
+        for node in ids:
+            place = damage(self._nodes[node].disk, action, fault, self._stream(node, fault))
+            self._trace.fault(self._engine.now, "act", fault.name, [node], [], f"damages {place}")
+
+    def _stream(self, node: int, fault: Fault) -> Random:
+        return self._streams.get(f"node/{node}/{fault.name}")
 
     def disk_recover(self, action: DiskRecover, fault: Fault, rng: Random) -> None:
         bad = tuple(self._disk_firings)
@@ -88,9 +123,20 @@ class DiskClockActions:
                     self._trace.fault(self._engine.now, "end", other.fault.name, [node])
             self._nodes[node].disk.recover(firing)
 
-    def clock(self, action: ClockAction, fault: Fault, rng: Random) -> Undo:
+    def clock(self, action: ClockAction | ClockJump, fault: Fault, rng: Random) -> Undo:
         ids = self._resolver.resolve(action.nodes, rng, among=self._up())
         firing = Firing(fault)
+        if isinstance(action, ClockJump):
+            jumps: list[str] = []
+            low, high = round(action.by_ms.low_ms * 1000), round(action.by_ms.high_ms * 1000)
+            for node in ids:
+                jump = low if low == high else rng.randint(low, high)
+                jumps.append(f"{jump / 1000:g} ms")
+                self._clock_firings.setdefault(node, {})[firing] = _ClockSetting(None, None, jump)
+                self._apply_clock(node)
+            note = f"jump by {', '.join(jumps)}"
+            self._trace.fault(self._engine.now, "begin", fault.name, ids, [], note)
+            return lambda: self._end_clock(ids, firing)
         offset = None if action.offset_ms is None else round(action.offset_ms * 1000)
         for node in ids:
             setting = _ClockSetting(offset, action.drift_ppm)
@@ -122,6 +168,11 @@ class DiskClockActions:
         for firing, setting in self._clock_firings[node].items():
             if setting.offset_us not in (None, offset):
                 offset, faults_by_setting["offset"] = setting.offset_us, firing.fault
+                for key in [key for key in faults_by_setting if key.startswith(_JUMP)]:
+                    del faults_by_setting[key]
+            if setting.jump_us:
+                offset += setting.jump_us
+                faults_by_setting[f"{_JUMP}{firing.fault.name}"] = firing.fault
             if setting.drift_ppm not in (None, drift):
                 drift, faults_by_setting["drift"] = setting.drift_ppm, firing.fault
         self._nodes[node].clock_faults = faults_by_setting

@@ -19,6 +19,7 @@ class Fault:
 
     Attributes:
         name: its place in the scenario and its kind or label, e.g. `timeline[0] partition`.
+        kind: the kind of action or impairment, e.g. `partition`.
         acted: how often it did something: messages cut, nodes crashed, writes delayed, ...
         required: whether the run fails if the fault never acts.
         label: the label of its item; empty if it has none.
@@ -26,11 +27,12 @@ class Fault:
         flap: how it flaps; None if it does not.
     """
 
-    __slots__ = ("acted", "flap", "label", "name", "required", "until_us")
+    __slots__ = ("acted", "flap", "kind", "label", "name", "required", "until_us")
 
     def __init__(
         self,
         name: str,
+        kind: str = "",
         *,
         required: bool = True,
         label: str = "",
@@ -38,6 +40,7 @@ class Fault:
         flap: FlapSpec | None = None,
     ) -> None:
         self.name = name
+        self.kind = kind or name
         self.required = required
         self.label = label
         self.until_us = until_us
@@ -75,22 +78,29 @@ class TimedUndo:
 
 
 class FaultLedger:
-    """All faults of a run, in the order in which they were declared."""
+    """All faults of a run, in the order in which they were declared.
 
-    def __init__(self) -> None:
+    Args:
+        may_not_act: the run may pass although a fault never acted.
+    """
+
+    def __init__(self, *, may_not_act: bool = False) -> None:
         self._faults: list[Fault] = []
+        self._may_not_act = may_not_act
 
     def declare(
         self,
         name: str,
+        kind: str = "",
         *,
         required: bool = True,
         label: str = "",
         until_us: int = NEVER_US,
         flap: FlapSpec | None = None,
     ) -> Fault:
-        """Add a fault to the ledger."""
-        fault = Fault(name, required=required, label=label, until_us=until_us, flap=flap)
+        """Add a fault to the ledger. The kind is its name if left out."""
+        required = required and not self._may_not_act
+        fault = Fault(name, kind, required=required, label=label, until_us=until_us, flap=flap)
         self._faults.append(fault)
         return fault
 
@@ -100,3 +110,10 @@ class FaultLedger:
     def idle(self) -> list[Fault]:
         """The required faults that never acted."""
         return [fault for fault in self._faults if fault.required and not fault.acted]
+
+    def idle_kinds(self) -> list[str]:
+        """The kinds of faults that were declared and never acted in the whole run, required or not."""
+        acted: dict[str, int] = {}
+        for fault in self._faults:
+            acted[fault.kind] = acted.get(fault.kind, 0) + fault.acted
+        return sorted(kind for kind, times in acted.items() if not times)

@@ -8,6 +8,7 @@ from random import Random
 from qcore.core.events import Campaign
 from qcore.replica.events import ReplicaEvent, TriggerSnapshot
 from qcore.sim.faults.ledger import Fault, Firing, Undo
+from qcore.sim.faults.nodes.crash_loops import CrashCycle, CrashLoop
 from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.scenario.actions.admin_actions import Join
 from qcore.sim.scenario.actions.node_actions import (
@@ -17,13 +18,16 @@ from qcore.sim.scenario.actions.node_actions import (
     PowerLoss,
     Restart,
     Resume,
+    SlowCpu,
     TakeSnapshotAction,
     Wipe,
 )
+from qcore.sim.scenario.actions.node_actions import CrashLoop as CrashLoopAction
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.node_settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.world.node.sim_node import SimNode
+from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
 
 
@@ -37,6 +41,7 @@ class NodeActions:
         resolver: resolves symbolic names.
         nodes: the simulated nodes, by id.
         cluster: the settings of the nodes, until a restart changes them.
+        streams: for the durations that the faults of each node draw.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class NodeActions:
         resolver: SelectorResolver,
         nodes: Mapping[int, SimNode],
         cluster: ClusterSpec,
+        streams: Streams,
     ) -> None:
         self._engine = services.engine
         self._trace = services.trace
@@ -54,6 +60,7 @@ class NodeActions:
         self._stopped_by: dict[int, list[Firing]] = {}
         self._paused_by: dict[int, list[Firing]] = {}
         self._cluster = cluster
+        self._streams = streams
         self._settings: dict[int, NodeSettings] = {}  # changes by restarts
 
     # -- crash, power loss, restart --------------------------------------------------------------
@@ -65,10 +72,20 @@ class NodeActions:
             self._change_settings(node, action.settings)
             if isinstance(action, PowerLoss):
                 survivors = _survivors(action, self._nodes[node].disk.unsynced_writes, rng)
-                self._stop(node, firing, power_loss=True, survivors=survivors)
+                self._stop(node, firing, power_loss=True, survivors=survivors, torn=action.torn)
             else:
                 self._stop(node, firing)
         return lambda: self._end_stop(ids, firing)
+
+    def crash_loop(self, action: CrashLoopAction, fault: Fault, rng: Random) -> Undo:
+        loop = CrashLoop(
+            self._engine, self._stop, lambda node, firing: self._end_stop((node,), firing)
+        )
+        for node in self._resolver.resolve(action.nodes, rng, among=self._up()):
+            stream = self._streams.get(f"node/{node}/{fault.name}")
+            up_time, down_time = action.up_ms.sampler(stream), action.down_ms.sampler(stream)
+            loop.begin(CrashCycle(node, fault, action.times, up_time, down_time))
+        return loop.end
 
     def wipe(self, action: Wipe, fault: Fault, rng: Random) -> Undo:
         """Kill the process, if it runs, and blank the disk. A node that is down loses its disk, too."""
@@ -107,18 +124,26 @@ class NodeActions:
         self._engine.after(microseconds(action.down_ms), lambda: self._end_stop(ids, firing))
 
     def _stop(
-        self, node: int, firing: Firing, *, power_loss: bool = False, survivors: int = 0
+        self,
+        node: int,
+        firing: Firing,
+        *,
+        power_loss: bool = False,
+        survivors: int = 0,
+        torn: bool = False,
     ) -> None:
         """Stop a process. If another fault has stopped it already, this firing keeps it down as well."""
         sim_node = self._nodes[node]
         self._keep_down(node, firing)
         note = "is down already"
         if sim_node.up:
-            lost = sim_node.crash(power_loss=power_loss, survivors=survivors)
-            firing.fault.acted += 1
+            lost = sim_node.crash(power_loss=power_loss, survivors=survivors, torn=torn)
+            firing.fault.acted += sim_node.disk.content.is_torn if torn else 1
             note = f"{lost} unsynced writes lost"
             if survivors:
                 note += f", {survivors} survived"
+            if sim_node.disk.content.is_torn:
+                note += ", one is torn"
         elif node not in self._stopped_by:
             return
         self._trace.fault(self._engine.now, "begin", firing.fault.name, [node], [], note)
@@ -218,6 +243,22 @@ class NodeActions:
             self._nodes[node].resume()
         return len(paused)
 
+    # -- slow CPU --------------------------------------------------------------------------------
+
+    def slow_cpu(self, action: SlowCpu, fault: Fault, rng: Random) -> Undo:
+        ids = self._resolver.resolve(action.nodes, rng, among=self._up())
+        firing = Firing(fault)
+        for node in ids:
+            stream = self._streams.get(f"node/{node}/{fault.name}")
+            self._nodes[node].events.slow_down(firing, action.step_time.sampler(stream))
+        self._trace.fault(self._engine.now, "begin", fault.name, ids)
+        return lambda: self._end_slow_cpu(ids, firing)
+
+    def _end_slow_cpu(self, ids: tuple[int, ...], firing: Firing) -> None:
+        for node in ids:
+            self._nodes[node].events.end_slow_down(firing)
+        self._trace.fault(self._engine.now, "end", firing.fault.name, ids)
+
     # -- campaign, snapshot ----------------------------------------------------------------------
 
     def campaign(self, action: CampaignAction, fault: Fault, rng: Random) -> None:
@@ -236,7 +277,7 @@ class NodeActions:
             return
         if sim_node.visible_state != before:
             fault.acted += 1
-        if sim_node.paused or sim_node.visible_state != before:
+        if sim_node.events.holds or sim_node.visible_state != before:
             self._trace.fault(self._engine.now, "act", fault.name, [node])
 
 

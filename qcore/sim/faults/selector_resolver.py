@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from qcore.sim.faults.triggers import NodeEvent
 from qcore.sim.scenario.values import Selector
 from qcore.sim.verdict.monitor import Monitor
+
+#: Names of nodes by their current state, which a repair therefore resolves again.
+_STATES = ("all", "down", "paused")
 
 
 class ActionNotReady(Exception):
@@ -22,14 +26,9 @@ class _Choice:
     taken: Collection[int]
     among: Collection[int] | None
     preferred: Collection[int] | None
-    within: Collection[int]
 
     def allows(self, node: int) -> bool:
-        return (
-            node not in self.taken
-            and (self.among is None or node in self.among)
-            and (not self.within or node in self.within)
-        )
+        return node not in self.taken and (self.among is None or node in self.among)
 
     def prefers(self, node: int) -> bool:
         return self.preferred is None or node in self.preferred
@@ -44,11 +43,22 @@ class SelectorResolver:
     Args:
         monitor: knows which node leads and which nodes run.
         clients: the ids of the clients, as network vertices (negative).
+        lease_holders: the nodes that hold a lease now.
+
+    Attributes:
+        event: the event that fired the current action, to which `sender`, `receiver` and `event_node` refer.
     """
 
-    def __init__(self, monitor: Monitor, clients: Sequence[int]) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        clients: Sequence[int],
+        lease_holders: Callable[[], Sequence[int]] = tuple,
+    ) -> None:
         self._monitor = monitor
         self._clients = clients
+        self._lease_holders = lease_holders
+        self.event: NodeEvent | None = None
         self._last_resolved: dict[str, tuple[int, ...]] = {}
 
     def resolve(
@@ -74,7 +84,7 @@ class SelectorResolver:
         """
         found: list[int] = []
         for term in sorted(selector.terms, key=_phase):
-            choice = _Choice(rng, {*taken, *found}, among, preferred, selector.within)
+            choice = _Choice(rng, {*taken, *found}, among, preferred)
             ids = self._term(term, selector.pool, choice)
             if isinstance(term, str):
                 self._last_resolved[term] = ids
@@ -114,16 +124,16 @@ class SelectorResolver:
         found: list[int] = []
         for term in selector.terms:
             before = [node for node in self._last_resolved.get(str(term), ()) if node in among]
-            if isinstance(term, str) and before:
+            if isinstance(term, str) and term not in _STATES and before:
                 ids: Sequence[int] = before
             else:
-                ids = self._term(
-                    term, selector.pool, _Choice(rng, (), None, among, selector.within)
-                )
+                ids = self._term(term, selector.pool, _Choice(rng, (), None, among))
             found += [node for node in ids if node not in found]
         return tuple(sorted(found))
 
-    def _term(self, term: int | str, pool: str, choice: _Choice) -> tuple[int, ...]:
+    def _term(
+        self, term: int | str, pool: tuple[int | str, ...], choice: _Choice
+    ) -> tuple[int, ...]:
         if isinstance(term, int):
             return (term,)
         joined = tuple(node for node, facts in self._monitor.facts.items() if facts.joined)
@@ -149,11 +159,27 @@ class SelectorResolver:
             case "paused":
                 return tuple(n for n, facts in self._monitor.facts.items() if facts.paused)
             case "majority":
-                return self._pick(len(joined) // 2 + 1, "all", choice)
+                return self._pick(len(joined) // 2 + 1, ("all",), choice)
             case "minority":
-                return self._pick((len(joined) - 1) // 2, "all", choice)
+                return self._pick((len(joined) - 1) // 2, ("all",), choice)
             case "random":
                 return self._pick(int(number or 1), pool, choice)
+            case "voters":
+                return self._monitor.committed_membership.voters
+            case "learners":
+                learners = self._monitor.committed_membership.learners
+                return _some(learners, "there is no learner")
+            case "candidate" | "candidates":
+                facts = self._monitor.facts
+                campaigning = [
+                    n for n in facts if facts[n].role == "candidate" and facts[n].running
+                ]
+                every = _some(campaigning, "no node is a candidate")
+                return every if name == "candidates" else (choice.rng.choice(every),)
+            case "lease":
+                return _some(self._lease_holders(), "no node holds the lease")
+            case "sender" | "receiver" | "event":
+                return self._node_of_event(name)
             case "clients":
                 return tuple(self._clients)
             case "client":
@@ -182,14 +208,22 @@ class SelectorResolver:
             raise ActionNotReady(f"there is no follower number {number}")
         return running[number - 1]
 
-    def _pick(self, amount: int, pool: str, choice: _Choice) -> tuple[int, ...]:
+    def _node_of_event(self, name: str) -> tuple[int, ...]:
+        event = self.event
+        if event is None or not event.node:
+            raise ActionNotReady("no event fired this action")
+        if name == "event":
+            return (event.node,)
+        is_own = event.is_sender if name == "sender" else not event.is_sender
+        return (event.node if is_own else event.peer,)
+
+    def _pick(self, amount: int, pool: tuple[int | str, ...], choice: _Choice) -> tuple[int, ...]:
         facts = self._monitor.facts
-        candidates = [node for node in facts if facts[node].joined and choice.allows(node)]
-        if pool == "followers":
-            leader = self._leader()
-            candidates = [node for node in candidates if node != leader]
-        elif pool == "down":
-            candidates = [node for node in candidates if not facts[node].up]
+        everywhere = _Choice(choice.rng, (), None, None)
+        named = [node for term in pool for node in self._term(term, (), everywhere)]
+        candidates = [
+            node for node in facts if facts[node].joined and node in named and choice.allows(node)
+        ]
         if amount > len(candidates):
             raise ActionNotReady(f"there are not {amount} nodes to pick from")
         first = [node for node in candidates if choice.prefers(node)]
@@ -197,6 +231,17 @@ class SelectorResolver:
             return tuple(sorted(choice.rng.sample(first, amount)))
         others = [node for node in candidates if not choice.prefers(node)]
         return tuple(sorted([*first, *choice.rng.sample(others, amount - len(first))]))
+
+
+def _some(nodes: Sequence[int], problem: str) -> tuple[int, ...]:
+    """The nodes in ascending order.
+
+    Raises:
+        ActionNotReady: there are none.
+    """
+    if not nodes:
+        raise ActionNotReady(problem)
+    return tuple(sorted(nodes))
 
 
 def _phase(term: int | str) -> int:

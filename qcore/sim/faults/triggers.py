@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qcore.sim.scenario.timeline import EventKind, Trigger
+from qcore.sim.scenario.values import Selector
 
 
 @dataclass(slots=True, frozen=True)
@@ -19,6 +20,7 @@ class NodeEvent:
         role: for role, the new role.
         term: of the message, role, vote or applied entry; 0 if there is none.
         index: for commit and apply, the index; for durable, the last durable index of the log.
+        is_sender: for send and receive, whether the node is the sender.
     """
 
     node: int
@@ -27,20 +29,23 @@ class NodeEvent:
     role: str = ""
     term: int = 0
     index: int = 0
+    is_sender: bool = False
 
 
-#: Whether a node is among those that a trigger names.
-NodeFilter = Callable[[int], bool]
+#: Whether a node is among those that a selector names now.
+NodeFilter = Callable[[Selector, int], bool]
+#: Acts on the event that fired a trigger.
+EventAction = Callable[[NodeEvent], None]
 
 
 class ArmedTrigger:
     """A trigger that waits for its event."""
 
     def __init__(
-        self, trigger: Trigger, matches_node: NodeFilter, times: int, action: Callable[[], None]
+        self, trigger: Trigger, names: NodeFilter, times: int, action: EventAction
     ) -> None:
         self._trigger = trigger
-        self._matches_node = matches_node
+        self._names = names
         self._action = action
         self.left = times
 
@@ -48,19 +53,22 @@ class ArmedTrigger:
         """Act if the trigger waits for this event."""
         if self.left and self._matches(node_event):
             self.left -= 1
-            self._action()
+            self._action(node_event)
 
     def _matches(self, node_event: NodeEvent) -> bool:
         trigger = self._trigger
-        peer = trigger.to if trigger.event == "send" else trigger.source
         return (
             trigger.message in (None, node_event.message)
-            and peer in (None, node_event.peer)
             and trigger.role in (None, node_event.role)
             and trigger.term in (None, node_event.term)
             and (trigger.index is None or node_event.index >= trigger.index)
-            and (trigger.node is None or self._matches_node(node_event.node))
+            and self._is_among(trigger.node, node_event.node)
+            and self._is_among(trigger.own_end, node_event.node)
+            and self._is_among(trigger.peer_end, node_event.peer)
         )
+
+    def _is_among(self, selector: Selector | None, node: int) -> bool:
+        return selector is None or self._names(selector, node)
 
 
 class ArmedTriggers:
@@ -81,6 +89,11 @@ class ArmedTriggers:
         """Add a trigger that waits for events of a kind."""
         waiting: list[ArmedTrigger] = getattr(self, kind)
         waiting.append(armed_trigger)
+
+    def disarm_all(self) -> None:
+        """Forget all triggers."""
+        for kind in self.__slots__:
+            getattr(self, kind).clear()
 
 
 def fire_matching(waiting: list[ArmedTrigger], node_event: NodeEvent) -> None:

@@ -17,7 +17,7 @@ judge what a server believes, not only what its disk holds. Each check costs amo
 | leader_completeness | a new leader has every entry committed in earlier terms |
 | state_machine_safety | servers apply the same entry at an index, in order, and only committed entries |
 | commit_monotonic | the commit index never goes back within a life, nor beyond the log; committed entries stay |
-| state_hash | equal index, equal state |
+| state_hash | equal index, equal state; only the first difference is reported |
 """
 
 from __future__ import annotations
@@ -68,6 +68,9 @@ class Invariants:
 
     Args:
         report: called with (check, node, note) for each violation, at most 20 times for each check.
+
+    Attributes:
+        state_hash: the check of state hashes; the driver may set its `explain`.
     """
 
     def __init__(self, report: Report) -> None:
@@ -81,7 +84,7 @@ class Invariants:
         self._completeness = LeaderCompleteness(limited)
         self._machine = StateMachineSafety(limited)
         self._commit = CommitMonotonic(limited)
-        self._hash = StateHash(limited)
+        self.state_hash = StateHash(limited)
         # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[NodeView, Any], None]] = {
             Send: self._election.on_send,
@@ -100,6 +103,8 @@ class Invariants:
         """The server starts, for the first time or again, from `state`, which this object does not keep."""
         view = self._view(node)
         view.start(state)
+        if state.snapshot is not None:
+            self.state_hash.on_restored(node, state.snapshot.meta.last_included_index)
         self._election.on_start(view, state.hard_state)
         self._matching.on_start(view)
         self._commit.on_start(view)
@@ -125,7 +130,7 @@ class Invariants:
         Returns:
             Whether the digest equals that of the first server at this index.
         """
-        return self._hash.on_state_hash(node, index, digest)
+        return self.state_hash.on_state_hash(node, index, digest)
 
     # -- by effect -------------------------------------------------------------------------------
 
@@ -163,6 +168,7 @@ class Invariants:
 
     def _on_restored(self, view: NodeView, effect: Restored) -> None:
         self._machine.on_restored(view, effect.snapshot)
+        self.state_hash.on_restored(view.node, effect.snapshot.meta.last_included_index)
 
     def _view(self, node: int) -> NodeView:
         view = self._views.get(node)

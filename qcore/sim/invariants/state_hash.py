@@ -7,26 +7,92 @@ states that they produced.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from qcore.sim.invariants.node_view import Report
 
 CHECK = "state_hash"
 
 
+@dataclass(slots=True, frozen=True)
+class StatesDiffer:
+    """Two servers have different states after the same index.
+
+    Attributes:
+        index: the index.
+        node, digest: the server that was compared, and its digest.
+        other, other_digest: the first server at this index.
+        last_equal: the highest index below at which both had the same digest; 0 if there is none.
+        restores: (server, index) of the snapshots that the two restored in between.
+    """
+
+    index: int
+    node: int
+    digest: str
+    other: int
+    other_digest: str
+    last_equal: int
+    restores: tuple[tuple[int, int], ...]
+
+    def text(self) -> str:
+        """The facts in one sentence."""
+        equal = (
+            f"after index {self.last_equal} they were equal"
+            if self.last_equal
+            else "they were never equal before"
+        )
+        restores = ", ".join(
+            f"node {node} restored that of index {at}" for node, at in self.restores
+        )
+        return (
+            f"after index {self.index} node {self.node} has the state {self.digest[:16]}, node {self.other} had "
+            f"{self.other_digest[:16]}; {equal}; snapshots in between: {restores or 'none was restored'}"
+        )
+
+
 class StateHash:
-    """Compares each digest with the first one reported for its index."""
+    """Compares each digest with the first one reported for its index. Reports the first difference of a run only.
+
+    Args:
+        report: see `Invariants`.
+
+    Attributes:
+        explain: returns more about a difference, to append to the report; set by the driver, if it can.
+    """
 
     def __init__(self, report: Report) -> None:
+        self.explain: Callable[[StatesDiffer], str] = lambda _: ""
         self._report = report
+        self._is_reported = False
         self._digests: dict[int, tuple[str, int]] = {}  # index -> (digest, first server)
+        self._by_server: dict[int, dict[int, str]] = {}  # server -> index -> its last digest there
+        self._restores: dict[
+            int, list[int]
+        ] = {}  # server -> indexes of the snapshots that it restored
 
     def on_state_hash(self, node: int, index: int, digest: str) -> bool:
         """Return whether the digest equals the first one for the index."""
+        self._by_server.setdefault(node, {})[index] = digest
         first, owner = self._digests.setdefault(index, (digest, node))
-        if first != digest:
-            self._report(
-                CHECK,
-                node,
-                f"after index {index} node {node} has the state {digest[:16]}, node {owner} had "
-                f"{first[:16]}",
-            )
+        if first != digest and not self._is_reported:
+            self._is_reported = True
+            differ = self._describe(node, index, digest, owner, first)
+            self._report(CHECK, node, differ.text() + self.explain(differ))
         return first == digest
+
+    def on_restored(self, node: int, index: int) -> None:
+        """The server restored the snapshot of an index, or started from it."""
+        self._restores.setdefault(node, []).append(index)
+
+    def _describe(self, node: int, index: int, digest: str, owner: int, first: str) -> StatesDiffer:
+        one, other = self._by_server[node], self._by_server[owner]
+        equal = (at for at, seen in one.items() if at < index and other.get(at) == seen)
+        last_equal = max(equal, default=0)
+        restores = tuple(
+            (server, at)
+            for server in dict.fromkeys((node, owner))
+            for at in self._restores.get(server, ())
+            if last_equal <= at <= index
+        )
+        return StatesDiffer(index, node, digest, owner, first, last_equal, restores)

@@ -7,7 +7,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -41,6 +41,8 @@ class Distribution(FrozenModel):
     `{samples: [3, 4, 90]}` (measured values, each drawn equally often, or with `weights`; a text is the name of a file
     with one number a line, beside the scenario). All but the first three take `min_ms` and `max_ms` as limits.
     """
+
+    is_value: ClassVar[bool] = True
 
     shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential", "pareto", "samples"]
     first: float = Field(default=0.0, ge=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,7 +12,13 @@ from qcore.errors import ConfigError
 
 
 class FrozenModel(BaseModel):
-    """A model that cannot change and that always satisfies its checks."""
+    """A model that cannot change and that always satisfies its checks.
+
+    Attributes:
+        is_value: whether `with_` replaces it as a whole, because a map is one of the forms in which a file writes it.
+    """
+
+    is_value: ClassVar[bool] = False
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,8 +44,54 @@ class FrozenModel(BaseModel):
         try:
             copy = kind.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(f"{kind.__name__}: {_error_text(error)}") from None
+            raise ConfigError(f"{kind.__name__}: {error_text(error)}") from None
         return copy.model_copy(deep=True) if deep else copy
+
+    def with_(
+        self, changes: Mapping[str, Any] | None = None, /, **more: Any
+    ) -> Self:  # Any: whatever a scenario file may hold
+        """A copy with some values changed, also within its parts, checked like a new model.
+
+            scenario.with_(cluster={"nodes": 7}, until_ms=20_000)
+            scenario.with_({"cluster.nodes": 7, "network.loss": 0.1})
+
+        A map changes the named values of a part and leaves its other values. Any other value, a list too, replaces the
+        old one. Values may have the short forms of a scenario file.
+
+        Args:
+            changes: values by name; a name may be a path with dots.
+            more: values by name.
+
+        Raises:
+            ConfigError: a name does not exist, or a check rejects the values. The error names the place.
+        """
+        given: dict[str, Any] = {}
+        for name, value in {**(changes or {}), **more}.items():
+            if not isinstance(name, str):
+                raise ConfigError(f"{name!r} is no name of a part: write for example cluster.nodes")
+            _put(given, name.split("."), name, value)
+        return self._changed(given, "")
+
+    def _changed(self, given: Mapping[str, Any], path: str) -> Self:
+        update: dict[str, Any] = {}
+        names = {field.alias or name: name for name, field in type(self).model_fields.items()}
+        for name, value in given.items():
+            before = getattr(self, names.get(name, name), None)
+            if (
+                isinstance(value, Mapping)
+                and isinstance(before, FrozenModel)
+                and not before.is_value
+            ):
+                value = before._changed(value, f"{path}{name}.")
+            elif isinstance(value, Mapping) and isinstance(before, dict):
+                value = {**before, **value}
+            update[name] = value
+        try:
+            return self.model_copy(update=update)
+        except ConfigError as error:
+            if not path:
+                raise
+            raise ConfigError(f"{path.rstrip('.')}: {error}") from None
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """The values that the scenario gives; all others have their documented defaults."""
@@ -47,7 +99,26 @@ class FrozenModel(BaseModel):
         return ((name, value) for name, value in super().__repr_args__() if name in given)
 
 
-def _error_text(error: ValidationError) -> str:
+def _put(given: dict[str, Any], names: list[str], whole: str, value: object) -> None:
+    """Put a value at a path into nested dicts."""
+    at = given
+    for name in names[:-1]:
+        inner = at.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{whole}: {name} is given twice, as a whole and in parts")
+        at = inner
+    last = names[-1]
+    before = at.get(last)
+    if isinstance(before, dict) and isinstance(value, Mapping):
+        at[last] = {**before, **value}
+    elif last in at:
+        raise ConfigError(f"{whole} is given twice")
+    else:
+        at[last] = dict(value) if isinstance(value, Mapping) else value
+
+
+def error_text(error: ValidationError) -> str:
+    """All problems in one line, each with its place."""
     problems = []
     for problem in error.errors(include_url=False):
         where = ".".join(map(str, problem["loc"]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
@@ -10,7 +12,14 @@ from qcore.errors import ConfigError
 from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
 from qcore.sim.scenario.actions.message_actions import Hold, Release
 from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, SHAPES, Heal
+from qcore.sim.scenario.actions.node_actions import StopAction
 from qcore.sim.scenario.actions.operation_actions import OperationAction
+from qcore.sim.scenario.actions.registry import REPAIRS
+from qcore.sim.scenario.generated.drawing import draw_timeline
+from qcore.sim.scenario.generated.random_faults_spec import RandomFault, RandomFaultsSpec
+from qcore.sim.scenario.generated.random_times import bounds
+from qcore.sim.scenario.generated.scenario_text import scenario_text
+from qcore.sim.scenario.generated.swarm_spec import SwarmSpec
 from qcore.sim.scenario.network_rules import check_network, scope_of
 from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
@@ -20,7 +29,7 @@ from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.validation_scope import validating
-from qcore.sim.scenario.values import Selector, Spec, microseconds
+from qcore.sim.scenario.values import Flag, Selector, Spec, microseconds
 
 #: The clients stop this long before the end of a run, so that responses arrive and followers catch up.
 _QUIET_MS = 1000.0
@@ -38,9 +47,13 @@ class Scenario(Spec):
         summary: one sentence.
         cluster, network, workload: the settings of the whole run.
         timeline: what happens, and when.
+        random_faults, swarm: faults that the seed draws; see `drawn`.
+        may_not_act: the run may pass although a declared fault never acts.
         until_ms: the end of the run, in simulated milliseconds.
         expect: what the run must show.
         source: the file that it was read from; empty for a scenario made in code.
+        overrides: the values that replaced defaults of the file's `parameters`.
+        edited: whether it differs from its file, because it is a changed copy.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "scenario"
@@ -49,9 +62,16 @@ class Scenario(Spec):
     network: NetworkSpec = NetworkSpec()
     workload: WorkloadSpec = WorkloadSpec()
     timeline: tuple[Item, ...] = ()
+    random_faults: RandomFaultsSpec | None = None
+    swarm: SwarmSpec | None = None
+    may_not_act: Flag = Field(
+        default=False, description="The run may pass although a declared fault never acts."
+    )
     until_ms: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 10_000.0
     expect: ExpectSpec = ExpectSpec()
     source: str = Field(default="", exclude=True)
+    overrides: dict[str, str | bool | int | float | None] = Field(default={}, exclude=True)
+    edited: bool = Field(default=False, exclude=True)
 
     def __repr__(self) -> str:
         items = len(self.timeline)
@@ -92,8 +112,9 @@ class Scenario(Spec):
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
         known = set(self.all_nodes)
-        for number, item in enumerate(self.timeline):
-            self._check_item(number, item, known)
+        for where, item in self._items():
+            self._check_item(where, item, known)
+        self._check_random_faults()
         if (":" in self.cluster.machine) != bool(self.workload.requests):
             raise ValueError(
                 "workload.requests and a custom cluster.machine (file.py:Class) belong together: "
@@ -120,15 +141,18 @@ class Scenario(Spec):
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")
         return self
 
-    def reject_registers(self) -> None:
+    def reject_registers(self, *, has_model: bool | None = None) -> None:
         """Check that the scenario needs no registers. A custom state machine has none.
+
+        Args:
+            has_model: whether a model judges the answers of the machine; None while that is not known.
 
         Raises:
             RegistersNeeded: it needs them. This is a ConfigError, and a ValueError because pydantic needs one.
         """
-        for number, operation in self._operations():
+        for where, operation in self._operations():
             raise RegistersNeeded(
-                f"timeline[{number}]: {operation.op} goes to a register, and a custom machine has none; leave such "
+                f"{where}: {operation.op} goes to a register, and a custom machine has none; leave such "
                 "lines out"
             )
         if self.workload.sessions:
@@ -139,10 +163,11 @@ class Scenario(Spec):
             raise RegistersNeeded(
                 "workload.watchers watch registers, and a custom machine has none: give them `topics`"
             )
-        if self.expect.linearizable is not None:
+        key = "consistency" if self.expect.consistency is not None else "linearizable"
+        if has_model is False and getattr(self.expect, key) is not None:
             raise RegistersNeeded(
-                "expect.linearizable is judged by the values of registers, and a custom machine has none: it would "
-                "always hold; leave it out"
+                f"expect.{key} is judged by the values of registers, or by a model of the machine, and this custom "
+                "machine has none: write a `class Model` beside the machine (qcore.sim.oracles), or leave the key out"
             )
 
     def _check_keys(self) -> None:
@@ -154,21 +179,21 @@ class Scenario(Spec):
                 f"workload.watchers.topics: {strangers} are no registers of the workload; with the machine entity "
                 f"there are {', '.join(keys)} (workload.keys), and {REGISTER_TYPE} for all of them"
             )
-        for number, operation in self._operations():
+        for where, operation in self._operations():
             if operation.key is not None and operation.key not in keys:
                 raise ValueError(
-                    f"timeline[{number}]: {operation.op}: there is no key {operation.key!r}; with the machine "
+                    f"{where}: {operation.op}: there is no key {operation.key!r}; with the machine "
                     f"entity there are {', '.join(keys)} (workload.keys)"
                 )
 
     def _check_counters(self) -> None:
         """Reject writes to counters. A write would look like a failed increment, so no check could judge the count."""
         counters = self.counters
-        for number, operation in self._operations():
+        for where, operation in self._operations():
             key = operation.key or "k0"
             if operation.op == "write" and key in counters:
                 raise ValueError(
-                    f"timeline[{number}]: write: {key} is a counter, to which the clients add with "
+                    f"{where}: write: {key} is a counter, to which the clients add with "
                     "workload.sessions; write to another key, for example key: x"
                 )
 
@@ -180,28 +205,57 @@ class Scenario(Spec):
             return frozenset()
         return frozenset(f"k{number}" for number in range(workload.keys))
 
-    def _operations(self) -> list[tuple[int, OperationAction]]:
+    def _items(self) -> list[tuple[str, Item]]:
+        """Every item of the timeline and of the random faults, with its place in the scenario."""
+        items = [(f"timeline[{number}]", item) for number, item in enumerate(self.timeline)]
+        faults = self.random_faults.faults if self.random_faults is not None else ()
+        return items + [
+            (f"random_faults.faults[{number}]", item) for number, item in enumerate(faults)
+        ]
+
+    def _operations(self) -> list[tuple[str, OperationAction]]:
         return [
-            (number, action)
-            for number, item in enumerate(self.timeline)
-            for action in item.actions
+            (where, action)
+            for where, item in self._items()
+            for action in item.possible_actions
             if isinstance(action, OperationAction)
         ]
 
-    def _check_item(self, number: int, item: Item, known: set[int]) -> None:
-        where = f"timeline[{number}]"
-        if item.at_ms is None and item.after_ms is None and item.when is None:
+    def _check_random_faults(self) -> None:
+        """Check that the phases of random faults fit into the run, and that only the timeline changes the cluster."""
+        for name, phase in (("random_faults", self.random_faults), ("swarm", self.swarm)):
+            if phase is not None:
+                phase.check_phases(name, self.until_ms)
+        for where, item in self._items():
+            in_timeline = where.startswith("timeline")
+            for action in item.possible_actions:
+                certain = in_timeline and action in item.actions
+                if isinstance(action, Join) and not certain:
+                    raise ValueError(
+                        f"{where}: join decides which nodes exist, so no seed may choose it; give it as an action of "
+                        "the timeline"
+                    )
+                if isinstance(action, StopAction) and action.settings and not in_timeline:
+                    raise ValueError(
+                        f"{where}: {action.kind}: settings belong to the timeline; leave them out of random faults"
+                    )
+
+    def _check_item(self, where: str, item: Item, known: set[int]) -> None:
+        timed = item.at_ms is not None or item.after_ms is not None or item.when is not None
+        if not timed and not isinstance(item, RandomFault):
             raise ValueError(
                 f"{where}: set its time with at_ms or after_ms, or its event with when"
             )
         if item.at_ms is not None and item.after_ms is not None and item.when is None:
             raise ValueError(f"{where}: at_ms and after_ms both set the time; leave one out")
-        if item.at_ms is not None and item.at_ms >= self.until_ms:
+        latest = bounds(item.at_ms)[1]
+        if latest >= self.until_ms:
+            drawn = "; give the distribution max_ms" if latest == float("inf") else ""
             raise ValueError(
-                f"{where}: at_ms {item.at_ms:g} is not before the end of the run, until_ms "
-                f"{self.until_ms:g}: it would never act"
+                f"{where}: at_ms {latest:g} is not before the end of the run, until_ms "
+                f"{self.until_ms:g}: it would never act{drawn}"
             )
-        for action in item.actions:
+        for action in item.possible_actions:
             if isinstance(action, Heal | Release) and action.label:
                 self._check_label(where, action, action.label)
             if isinstance(action, OperationAction):
@@ -215,9 +269,13 @@ class Scenario(Spec):
                 )
             on_links = isinstance(action, LINK_ACTIONS)
             for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
-                self._check_ids(where, getattr(action, field, None), known, clients=on_links)
+                named = getattr(action, field, None)
+                self._check_ids(where, named, known, clients=on_links)
+                self._check_event_names(where, named, item, action)
             for field in (*SHAPES, "hub"):
-                self._check_ids(where, getattr(action, field, None), known, clients=False)
+                named = getattr(action, field, None)
+                self._check_ids(where, named, known, clients=False)
+                self._check_event_names(where, named, item, action)
             if isinstance(action, ChangeMembersAction):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
                 if strangers := sorted(named - known):
@@ -226,18 +284,21 @@ class Scenario(Spec):
                     )
             for group in getattr(action, "groups", None) or ():
                 self._check_ids(where, group, known, clients=True)
+                self._check_event_names(where, group, item, action)
         if item.when is not None:
-            self._check_ids(where, item.when.node, known, clients=False)
+            for selector in (item.when.node, item.when.to, item.when.source):
+                self._check_ids(where, selector, known, clients=False)
 
     def _check_label(self, where: str, action: Heal | Release, label: str) -> None:
         """A label must belong to an action that `heal` or `release` can end."""
-        labelled = [item for item in self.timeline if item.label == label]
+        labelled = [item for _, item in self._items() if item.label == label]
         if not labelled:
             names = ", and it names no nodes" if isinstance(action, Heal) else ""
             raise ValueError(f"{where}: {action.kind}: no item has the label {label!r}{names}")
         meant = HEALABLE if isinstance(action, Heal) else (Hold,)
-        if not any(isinstance(one, meant) for item in labelled for one in item.actions):
-            kinds = ", ".join(sorted({one.kind for item in labelled for one in item.actions}))
+        ends = [one for item in labelled for one in item.possible_actions]
+        if not any(isinstance(one, meant) for one in ends):
+            kinds = ", ".join(sorted({one.kind for one in ends}))
             what = "cuts, clogs and link changes" if isinstance(action, Heal) else "`hold`"
             raise ValueError(
                 f"{where}: {action.kind} ends {what}, and the label {label!r} is that of {kinds}"
@@ -277,12 +338,25 @@ class Scenario(Spec):
                 f"expect.final_voters: {strangers} are not in the cluster {sorted(known)}, nor do they join"
             )
 
+    def _check_event_names(self, where: str, selector: object, item: Item, action: object) -> None:
+        """Names of the nodes of an event need one; a repair may name the nodes of an earlier event."""
+        if not isinstance(selector, Selector) or isinstance(action, REPAIRS):
+            return
+        event = None if item.when is None else item.when.event
+        for term in (*selector.terms, *selector.pool):
+            of_message = term in ("sender", "receiver")
+            if (term == "event_node" and event is None) or (
+                of_message and event not in ("send", "receive")
+            ):
+                needed = "send or receive" if of_message else "an event"
+                raise ValueError(f"{where}: {term}: the item needs `when` with {needed}")
+
     def _check_ids(self, where: str, selector: object, known: set[int], *, clients: bool) -> None:
         if isinstance(selector, int) and selector not in known:
             raise ValueError(f"{where}: node {selector} is not among {sorted(known)}")
         if not isinstance(selector, Selector):
             return
-        for term in selector.terms:
+        for term in (*selector.terms, *selector.pool):
             if isinstance(term, int) and term not in known:
                 raise ValueError(f"{where}: node {term} is not in the cluster {sorted(known)}")
             name, _, number = str(term).partition("_")
@@ -291,8 +365,10 @@ class Scenario(Spec):
                     f"{where}: {term}: a client is not a node; only cuts and links name clients"
                 )
             if name in ("random", "follower") and number:
-                followers = name == "follower" or selector.pool == "followers"
-                there_are = len(selector.within or known) - followers
+                followers = name == "follower" or selector.pool == ("followers",)
+                named = sum(isinstance(node, int) for node in selector.pool)
+                of_ids = named == len(selector.pool)
+                there_are = named if name == "random" and of_ids else len(known) - followers
                 if int(number) > there_are:
                     what = "followers" if followers else "nodes"
                     raise ValueError(f"{where}: {term}: there are {there_are} {what}")
@@ -321,3 +397,62 @@ class Scenario(Spec):
         if self.workload.stop_ms is not None:
             return min(self.until_us, microseconds(self.workload.stop_ms))
         return self.until_us - microseconds(min(_QUIET_MS, self.until_ms / 5))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """See `FrozenModel.model_copy`. A changed copy is `edited`."""
+        if update:
+            update = {"edited": True, **update}
+        return super().model_copy(update=update, deep=deep)
+
+    def save(self, path: Path | str) -> None:
+        """Write the scenario to a file, from which `load_scenario` and `qcore sim run` read it.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        try:
+            Path(path).write_text(self.to_yaml(), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write the scenario {path}: {error.strerror}") from None
+
+    def to_yaml(self) -> str:
+        """The text of a scenario file that reads as this scenario, for example to keep what `drawn` returns.
+
+        Defaults are left out. A custom machine is found beside the new file, or in the working directory.
+        """
+        return scenario_text(self)
+
+    def drawn(self, seed: int) -> Scenario:
+        """The plain scenario that a run with this seed simulates: every random time, choice and fault is drawn.
+
+        The drawn faults are ordinary items at the end of the timeline. The plain scenario gives the same run, and the
+        same trace, as this one. A scenario that leaves nothing to the seed is returned unchanged.
+
+        Raises:
+            ConfigError: the random times give more firings than a run can use.
+        """
+        if not self.is_random:
+            return self
+        changes: dict[str, object] = {
+            "timeline": draw_timeline(
+                self.timeline,
+                self.random_faults,
+                self.swarm,
+                self.cluster.nodes,
+                self.until_ms,
+                seed,
+            )
+        }
+        phases = [phase for phase in (self.random_faults, self.swarm) if phase is not None]
+        if phases:
+            changes.update(random_faults=None, swarm=None)
+            limit = max(phase.quiet_ms for phase in phases)
+            if "live_within_ms" not in self.expect.model_fields_set and self.expect.must_be_safe:
+                changes["expect"] = self.expect.model_copy(update={"live_within_ms": limit})
+        return self.model_copy(update=changes)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the seed decides anything of the timeline."""
+        generated = self.random_faults is not None or self.swarm is not None
+        return generated or any(item.is_random for item in self.timeline)

@@ -2,8 +2,8 @@
 
 The settings of one item combine with those that earlier items gave. Items take effect in the order of the run: by
 time, with repetitions. Sometimes only the run decides whether or when an item changes a node: if the item uses a
-symbolic name, waits for an event, or crashes a node that may be down. Then every possibility counts. The check misses
-no combination that a run can reach, and rejects a few that no run reaches.
+symbolic name, waits for an event, comes at a random time, or crashes a node that may be down. Then every possibility
+counts. The check misses no combination that a run can reach, and rejects a few that no run reaches.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from heapq import heapify, heappop, heappush
 
 from qcore.errors import ConfigError
 from qcore.sim.scenario.actions.node_actions import Restart, StopAction, Wipe
+from qcore.sim.scenario.distributions import Distribution
+from qcore.sim.scenario.generated.random_times import bounds
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.node_settings import NodeSettings
 from qcore.sim.scenario.timeline import Item
@@ -32,6 +34,7 @@ class _SettingsChange:
         settings: the settings that it gives.
         ids: the nodes that it names by id.
         may_name_any: whether it uses a symbolic name, which may mean any node.
+        roams: whether it may act at any moment from the earliest time of its item on, or not at all.
         names_all: whether it names all nodes.
         certain: whether it changes its node in every run.
     """
@@ -40,6 +43,7 @@ class _SettingsChange:
     settings: NodeSettings
     ids: frozenset[int]
     may_name_any: bool
+    roams: bool
     names_all: bool
     certain: bool
 
@@ -94,18 +98,24 @@ def _check_priorities(
 
 def _settings_changes(timeline: tuple[Item, ...]) -> list[_SettingsChange]:
     found: list[_SettingsChange] = []
+    random_moment = False  # of the item, or of the one to whose time it adds
     for number, item in enumerate(timeline):
-        for action in item.actions:
+        if item.when is None:
+            absolute = item.at_ms is not None
+            gap = item.at_ms if absolute else item.after_ms
+            random_moment = isinstance(gap, Distribution) or (random_moment and not absolute)
+        for action in item.possible_actions:
             if isinstance(action, StopAction) and action.settings is not None:
                 terms = action.nodes.terms
                 ids = frozenset(term for term in terms if isinstance(term, int))
                 may_name_any = item.when is not None or any(isinstance(term, str) for term in terms)
                 # A restart of several nodes starts only the nodes that are down, if some are down.
                 sure = isinstance(action, Wipe) or (isinstance(action, Restart) and len(ids) == 1)
-                certain = sure and not may_name_any
+                roams = may_name_any or item.is_random or random_moment
+                certain = sure and not roams
                 found.append(
                     _SettingsChange(
-                        number, action.settings, ids, may_name_any, "all" in terms, certain
+                        number, action.settings, ids, may_name_any, roams, "all" in terms, certain
                     )
                 )
     return found
@@ -118,16 +128,16 @@ def _reachable(
     states: set[_State] = {(None,) * len(_TIED)}
     ends: dict[int, int] = {}  # item that may act at any moment -> until when
     first = {one.number for one in mine}
-    again = {one.number for one in mine if not one.may_name_any}
+    again = {one.number for one in mine if not one.roams}
     for time, number in _firings(timeline, first, again, until_us):
         for one in mine:
-            if one.number == number and one.may_name_any:
+            if one.number == number and one.roams:
                 last = timeline[number].until_ms
                 ends[number] = until_us if last is None else microseconds(last)
             elif one.number == number:
                 changed = {one.on(state) for state in states}
                 states = changed if one.certain else states | changed
-        roaming = [one for one in mine if one.may_name_any and ends.get(one.number, -1) >= time]
+        roaming = [one for one in mine if one.roams and ends.get(one.number, -1) >= time]
         size = 0
         while size != len(states):
             size = len(states)
@@ -145,9 +155,9 @@ def _firings(
     queue: list[tuple[int, int, int, int]] = []
     before = 0.0
     for number, item in enumerate(timeline):
-        at_ms = item.at_ms or 0.0
+        at_ms = bounds(item.at_ms)[0]
         if item.when is None:
-            at_ms = before = before + (item.after_ms or 0.0) if item.at_ms is None else item.at_ms
+            at_ms = before = at_ms if item.at_ms is not None else before + bounds(item.after_ms)[0]
         if number in wanted:
             queue.append((microseconds(at_ms), number, number, 1))
     heapify(queue)
@@ -165,7 +175,7 @@ def _firings(
             and (item.times is None or times < item.times)
         ):
             order += 1
-            again = time + max(1, microseconds(item.every_ms))
+            again = time + max(1, microseconds(bounds(item.every_ms)[0]))
             heappush(queue, (again, order, number, times + 1))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -17,6 +17,9 @@ Flag = Annotated[bool, Field(strict=True)]
 
 #: The kinds of reads; see `qcore.replica.messages.RequestKind`.
 ReadKind = Literal["read", "lease_read", "follower_read", "stale_read"]
+
+#: What the order of the requests that explains all answers must respect: see `expect.consistency`.
+ConsistencyLevel = Literal["linearizable", "sequential", "serializable"]
 
 
 def one_or_several(value: object) -> object:
@@ -55,11 +58,14 @@ def microseconds(milliseconds: float) -> int:
 
 # -- counts ---------------------------------------------------------------------------------------
 
+_BOUND = re.compile(r"(>=|<=)\s*(\d+(?:\.\d+)?)")
 _COMPARISON = re.compile(r"(>=|<=|==?|>|<)\s*(\d+)")
 
 
 class Count(Spec):
     """The allowed values of a number: `3` exactly, `{at_least: 1, at_most: 5}`, or a text such as `">= 3"`."""
+
+    is_value: ClassVar[bool] = True
 
     at_least: Annotated[int, Field(ge=0, strict=True)] = 0
     at_most: Annotated[int, Field(ge=0, strict=True)] | None = None
@@ -120,6 +126,48 @@ def _comparison(text: str) -> dict[str, int]:
     return {"at_least": number, "at_most": number}
 
 
+class Ratio(Spec):
+    """The allowed values of a ratio: a text such as `"<= 12"` or `">= 0.5"`, or `{at_least: 2, at_most: 12.5}`."""
+
+    at_least: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = Field(
+        0.0, description="The lowest allowed value."
+    )
+    at_most: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = Field(
+        None, description="The highest allowed value."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if isinstance(value, dict | Ratio):
+            return value
+        if isinstance(value, str) and (match := _BOUND.fullmatch(value.strip())):
+            return {"at_least" if match[1] == ">=" else "at_most": float(match[2])}
+        raise ValueError(
+            f"{value!r} is not a bound of a ratio; write '<= 12', '>= 0.5' or {{at_least: 2, at_most: 12.5}}"
+        )
+
+    @model_validator(mode="after")
+    def _some_number(self) -> Ratio:
+        if self.at_most is not None and self.at_most < self.at_least:
+            raise ValueError(
+                f"no number is at least {self.at_least:g} and at most {self.at_most:g}; the lower one comes first"
+            )
+        return self
+
+    def holds(self, number: float) -> bool:
+        return self.at_least <= number and (self.at_most is None or number <= self.at_most)
+
+    def __str__(self) -> str:
+        if self.at_most is None:
+            return f"at least {self.at_least:g}"
+        return (
+            f"{self.at_least:g} to {self.at_most:g}"
+            if self.at_least
+            else f"at most {self.at_most:g}"
+        )
+
+
 # -- selectors of nodes ---------------------------------------------------------------------------
 
 _NAMES = {
@@ -143,27 +191,38 @@ _NAMES = {
     "minority": "minority",
     "random": "random",
     "clients": "clients",
+    "voters": "voters",
+    "learners": "learners",
+    "candidate": "candidate",
+    "candidates": "candidates",
+    "lease_holder": "lease_holder",
+    "sender": "sender",
+    "receiver": "receiver",
+    "event_node": "event_node",
 }
+#: Names that draw nodes, from which no other name can draw.
+_DRAWN = ("random", "majority", "minority", "rest", "candidate")
 _REGION_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _NUMBERED = re.compile(r"(node|n|follower|client|random)[_ :-]?(\d+)")
 _KINDS = {"follower": "follower_{}", "client": "client_{}", "random": "random_{}"}
 
 NAME_HELP = (
     "node ids such as 1, leader, old_leader, followers, follower_1, rest, all, down, paused, "
-    "majority, minority, random, {random: 2, of: followers}, clients, client_1"
+    "majority, minority, random, {random: 2, of: followers}, voters, learners, candidate, candidates, lease_holder, "
+    "sender, receiver, event_node, clients, client_1"
 )
 
 
 class Selector(Spec):
     """The nodes (or clients) that an action acts on. Symbolic names are resolved when the action fires.
 
-    `terms` are node ids and canonical names. `random_k` means k nodes drawn from `pool`, and only from the nodes in
-    `within`, unless that is empty.
+    `terms` are node ids and canonical names. `random_k` means k nodes drawn from those that `pool` names.
     """
 
+    is_value: ClassVar[bool] = True
+
     terms: tuple[int | str, ...]
-    pool: str = "all"
-    within: tuple[int, ...] = ()
+    pool: tuple[int | str, ...] = ("all",)
 
     @property
     def names_rest(self) -> bool:
@@ -179,31 +238,37 @@ def parse_selector(value: object) -> object:
         return value
     if isinstance(value, dict):
         if set(value) <= {"random", "of"} and "random" in value:
-            amount, pool = value["random"], value.get("of", "all")
+            amount = value["random"]
             if isinstance(amount, bool) or not isinstance(amount, int) or amount < 1:
                 raise ValueError(f"random: {amount!r} is not a number of nodes")
-            regions = current_scope().regions
-            if isinstance(pool, str) and pool in regions:
-                return Selector(terms=(f"random_{amount}",), within=regions[pool])
-            if not isinstance(pool, str) or pool not in ("all", "followers", "down"):
-                raise ValueError(f"random of {pool!r}; draw from all, followers, down or a region")
-            return Selector(terms=(f"random_{amount}",), pool=pool)
+            return Selector(terms=(f"random_{amount}",), pool=_pool(value.get("of", "all")))
         raise ValueError(f"{value!r} names no nodes; write {NAME_HELP}")
     items = value if isinstance(value, list | tuple) else [value]
     if not items:
         raise ValueError(f"an empty list names no nodes; write {NAME_HELP}")
     terms: list[int | str] = []
-    pool = "all"
-    within: tuple[int, ...] = ()
+    pool: tuple[int | str, ...] = ("all",)
     for item in items:
         if isinstance(item, dict | Selector):
             inner = parse_selector(item)
             assert isinstance(inner, Selector)
             terms += inner.terms
-            pool, within = inner.pool, inner.within
+            pool = inner.pool
         else:
             terms += _terms(item)
-    return Selector(terms=tuple(terms), pool=pool, within=within)
+    return Selector(terms=tuple(terms), pool=pool)
+
+
+def _pool(value: object) -> tuple[int | str, ...]:
+    """The nodes from which random picks draw."""
+    selector = parse_selector(value)
+    assert isinstance(selector, Selector)
+    for term in selector.terms:
+        if isinstance(term, str) and term.partition("_")[0] in (*_DRAWN, "client", "clients"):
+            raise ValueError(
+                f"random of {term}: draw from names that are not drawn themselves, such as followers, voters or [1, 2]"
+            )
+    return selector.terms
 
 
 def check_region_name(name: str) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from qcore.errors import TooStale
 from qcore.percentiles import percentile
 from qcore.sim.linearizability import LinearizabilityVerdict
+from qcore.sim.verdict.availability import availability_of, messages_per_operation
+from qcore.sim.verdict.determinism import determinism_metrics
 from qcore.sim.verdict.result import Json
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.workload import SessionWorkload
@@ -40,12 +42,17 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
             "dropped": network.dropped,
             "duplicated": network.duplicated,
         },
+        "messages_per_operation": messages_per_operation(world),
+        "availability": _availability(world),
         "disk_syncs": sum(node.disk.syncs for node in world.nodes.values()),
         "unsynced_writes_lost": sum(node.disk.writes_lost for node in world.nodes.values()),
         "unsynced_writes_survived": sum(node.disk.writes_survived for node in world.nodes.values()),
+        "stopped_by_disk": sum(node.stopped_by_disk for node in world.nodes.values()),
+        "starts_refused": sum(node.starts_refused for node in world.nodes.values()),
         "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
         "sessions": _sessions(world),
         **_watches(world),
+        **determinism_metrics(world),
         "reads_by_kind": _reads_by_kind(world),
         "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),
         "repeated_requests": sum(op.attempt - 1 for op in world.history if op.may_have_applied),
@@ -54,11 +61,22 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
             for op in world.admin_actions.ops
         ],
         "faults": {fault.name: fault.acted for fault in world.ledger},
+        "idle_fault_kinds": [*world.ledger.idle_kinds()],
         "linearizability": {
+            "level": world.scenario.expect.level,
             "result": verdict.result,
             "operations": verdict.operations,
             "steps": verdict.steps,
         },
+    }
+
+
+def _availability(world: World) -> Json:
+    found = availability_of(world)
+    return {
+        "requests": found.requests,
+        "time": found.time,
+        "unavailable_windows_ms": [[start / 1000, end / 1000] for start, end in found.windows],
     }
 
 

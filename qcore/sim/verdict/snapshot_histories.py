@@ -11,7 +11,7 @@ only one list slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qcore.core.effects import StoreSnapshot
@@ -79,6 +79,11 @@ class SnapshotHistories:
     def applied(self, entry: Entry) -> None:
         """Some node applied this entry."""
         self._applied[entry.index] = entry
+
+    @property
+    def entries(self) -> Mapping[int, Entry]:
+        """The entry applied last at each index, over all nodes."""
+        return self._applied
 
     def term_of(self, index: int, data: str) -> int:
         """The term of the entry applied last at this index; 0 if its text is not `data`.

@@ -40,6 +40,7 @@ class ClientOperation:
         in_flight: whether the client waits for a response.
         outcome: None while the operation is in progress.
         output: the value that a read found; whether a cas succeeded.
+        answer: the text that the machine answered; None without an answer.
         index: the log index at which it took effect; 0 while unknown.
         term: for the checkers: the term of the entry at this index; 0 while unknown. It distinguishes the entry from
             another one with the same text.
@@ -68,6 +69,7 @@ class ClientOperation:
     in_flight: bool = False
     outcome: Outcome | None = None
     output: Value = None
+    answer: str | None = None
     index: int = 0
     term: int = 0
     return_us: int = 0
@@ -82,13 +84,16 @@ class ClientOperation:
         """True once the client knows that the command was applied, even if the result is an error."""
         return self.index > 0 and self.writes
 
-    def as_operation(self) -> Operation | None:
-        """The operation for the linearizability checker; None if the checker must not see it.
+    def as_operation(self, *, stale_reads: bool = False) -> Operation | None:
+        """The operation for a checker of registers; None if the checker must not see it.
 
-        That is an operation that certainly had no effect, or a stale read. A stale read promises less;
-        `qcore.sim.verdict.staleness` judges it.
+        That is an operation that certainly had no effect, or a stale read. A stale read promises less than a
+        linearizable one; `qcore.sim.verdict.staleness` judges it.
+
+        Args:
+            stale_reads: whether the checker sees stale reads.
         """
-        if self.outcome == "refused" or self.request == "stale_read":
+        if self.outcome == "refused" or (self.request == "stale_read" and not stale_reads):
             return None
         return Operation(
             client=self.client,

@@ -244,6 +244,7 @@ class SimClient:
             self._try_elsewhere(op, None, "no answer")
 
     def _take_result(self, op: ClientOperation, result: str, index: int) -> None:
+        op.answer = result
         if op.is_raw:
             op.output, op.index = result, index
             self._finish(op, "ok", "")

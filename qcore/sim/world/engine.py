@@ -57,6 +57,15 @@ class Engine:
         """Microseconds since the start of the run."""
         return self.env.now
 
+    @property
+    def next_us(self) -> int:
+        """When the next event is due; `NEVER_US` if there is none."""
+        return int(min(self.env.peek(), NEVER_US))
+
+    def step(self) -> None:
+        """Run the next event."""
+        self.env.step()
+
     def at(self, time_us: int, action: Callable[[], object]) -> None:
         """Run `action` at `time_us`, or now if that time has passed."""
         self.after(max(0, time_us - self.now), action)

@@ -110,7 +110,7 @@ class LinkBuilder:
         """Declare each impairment of `spec` as a fault that lasts until the timeline overrides it."""
         impairments = {
             impairment: (
-                self._ledger.declare(f"{name}.{impairment}"),
+                self._ledger.declare(f"{name}.{impairment}", impairment),
                 impairment_text(spec, impairment),
             )
             for impairment in impairments_of(spec)

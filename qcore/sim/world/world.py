@@ -10,6 +10,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
+from qcore.sim.determinism.determinism_check import DeterminismReport
 from qcore.sim.faults.action_table import make_actions
 from qcore.sim.faults.admin_client import address_of
 from qcore.sim.faults.ledger import FaultLedger
@@ -19,6 +20,8 @@ from qcore.sim.faults.timeline_runner import TimelineRunner
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.invariants.watch_checker import WatchChecker, WatcherLog
+from qcore.sim.oracles.state_oracles import StateOracles
+from qcore.sim.oracles.user_oracles import Oracles, checked_model, oracles_in, together
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import microseconds
@@ -52,14 +55,15 @@ class World:
     """One run. Call `run()`, then look at its parts.
 
     Args:
-        scenario: a scenario, its path, or the name of a shipped one.
+        scenario: a scenario, its path, or the name of a shipped one. What it leaves to the seed is drawn.
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
+        oracles: judges of the run, in addition to those in the file of the machine.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
-            `custom_machine`, or needs registers although the machine is custom.
+            `custom_machine`, or needs registers although the machine is custom; or an oracle is unusable.
     """
 
     def __init__(
@@ -68,23 +72,31 @@ class World:
         seed: int,
         trace: TraceWriter,
         custom_machine: CustomMachine | None = None,
+        oracles: Oracles | None = None,
     ) -> None:
-        scenario = as_scenario(scenario)
+        self.given_scenario = as_scenario(scenario)
+        scenario = self.given_scenario.drawn(seed)
         self.scenario = scenario
         if custom_machine is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
                 f"two machines: the scenario names cluster.machine {scenario.cluster.machine}, and the caller gives "
                 "another one; leave one of them out"
             )
-        self._user_machine = (
+        #: What the check of a user-defined machine found, once it is done.
+        self.determinism: DeterminismReport | None = None
+        self.user_machine = (
             custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
-        if self._user_machine is not None:
-            scenario.reject_registers()
+        module = self.user_machine.module if self.user_machine is not None else None
+        self.oracles = together(oracles_in(module), oracles)
+        self.model = checked_model(self.oracles, self.machine_factory())
+        if self.user_machine is not None:
+            scenario.reject_registers(has_model=self.model is not None)
         self.seed = seed
+        self._has_begun = False
         self.streams = Streams(seed)
         self.engine = Engine()
-        self.ledger = FaultLedger()
+        self.ledger = FaultLedger(may_not_act=scenario.may_not_act)
         self.network = Network(self.engine, self.streams, self._on_drop)
         self.history: list[ClientOperation] = []
         self.workloads: list[ClientWorkload] = []
@@ -104,12 +116,15 @@ class World:
             self.services.watches = WatchChecker(
                 self.services.report, lambda: monitor.highest_commit
             )
+        self.state_oracles = StateOracles(self.oracles, self.services.report)
+        if self.state_oracles:
+            self.services.machine_observers.append(self.state_oracles)
         self.nodes = {node: self._make_node(node) for node in scenario.all_nodes}
         self.logs = NodeLogs(self.nodes, self.services.histories)
         self.services.monitor.set_logs(self.logs)
         self.codec: OperationCodec = (
             CustomMachineCodec()
-            if self._user_machine is not None
+            if self.user_machine is not None
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload
@@ -122,7 +137,7 @@ class World:
         self.network.on_close = partial(close_connection, self.network)
         vertices = [client.vertex for client in self.clients]
         vertices += [watcher.vertex for watcher in self.watchers]
-        resolver = SelectorResolver(self.services.monitor, vertices)
+        resolver = SelectorResolver(self.services.monitor, vertices, self._lease_holders)
         actions = make_actions(
             self.services,
             resolver,
@@ -144,8 +159,11 @@ class World:
             self.streams,
         )
 
-    def run(self) -> None:
-        """Simulate from time 0 to the end of the scenario."""
+    def begin(self) -> None:
+        """Start the nodes, the clients and the timeline, unless that has happened."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         scenario, trace = self.scenario, self.services.trace
         trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
         self._standing_faults.links_changed()
@@ -155,7 +173,22 @@ class World:
         self.services.monitor.start(0)
         Dialer(self.engine, self.network, self.nodes).dial()
         self._start_clients()
-        self.engine.run(scenario.until_us)
+
+    def run(self) -> None:
+        """Simulate to the end of the scenario."""
+        self.begin()
+        self.engine.run(self.scenario.until_us)
+
+    def machine_factory(self) -> Callable[[], StateMachine]:
+        """What makes the state machines of the nodes."""
+        if self.user_machine is not None:
+            return self.user_machine.make
+        return machine_factory(self.scenario.cluster.machine)
+
+    @property
+    def has_custom_machine(self) -> bool:
+        """Whether the nodes run a custom state machine."""
+        return self.user_machine is not None
 
     @property
     def register_history(self) -> list[ClientOperation]:
@@ -168,7 +201,12 @@ class World:
     def _make_node(self, node: int) -> SimNode:
         cluster = self.scenario.cluster
         rng = self.streams.get(f"node/{node}/disk")
-        disk = SimDisk(self.engine, cluster.disk.latency_ms.sampler(rng), self._first_state(node))
+        disk = SimDisk(
+            self.engine,
+            cluster.disk.latency_ms.sampler(rng),
+            self._first_state(node),
+            f"the disk of node {node}",
+        )
         spec = cluster.clocks.get(node)
         base = self.streams.get(f"node/{node}/clock").randrange(1_000_000_000)
         clock = NodeClock(base)
@@ -180,10 +218,10 @@ class World:
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            self._machine_factory(),
+            self.machine_factory(),
         )
         if spec is not None:
-            fault = self.ledger.declare(f"clocks[{node}]")
+            fault = self.ledger.declare(f"clocks[{node}]", "clock")
             if clock.drift_ppm or clock.wall_offset_us:
                 sim_node.clock_faults["all"] = fault
         return sim_node
@@ -205,15 +243,10 @@ class World:
         entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
         rules = self.scenario.cluster.rules
         if rules > FIRST_VERSION.rules:
-            support = version_support(self._machine_factory()())
+            support = version_support(self.machine_factory()())
             version = ClusterVersion(rules, support.machine, support.machine_max)
             entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
-
-    def _machine_factory(self) -> Callable[[], StateMachine]:
-        if self._user_machine is not None:
-            return self._user_machine.make
-        return machine_factory(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> SimClient:
         client = SimClient(
@@ -323,7 +356,7 @@ class World:
                 spec,
                 self.streams.get(f"client/{client.number}"),
                 self.scenario.workload_ends_us,
-                self._user_machine.requests if self._user_machine is not None else None,
+                self.user_machine.requests if self.user_machine is not None else None,
             )
             self.workloads.append(load)
             load.start(start_us)
@@ -337,6 +370,15 @@ class World:
             return True
         node = self.nodes[link.target]
         return node.up or (link.source < 0 and node.powered)
+
+    def _lease_holders(self) -> list[int]:
+        """The nodes that would now serve a lease read; a frozen one among them, if its lease has not run out."""
+        now = self.engine.now
+        return [
+            number
+            for number, node in self.nodes.items()
+            if node.replica is not None and node.replica.core.holds_lease(node.clock.local(now))
+        ]
 
     # -- lost messages ---------------------------------------------------------------------------
 

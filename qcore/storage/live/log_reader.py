@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from qcore.core.entry import Entry, Membership, SnapshotMeta
+from qcore.core.log.disk_errors import log_corrupt
 from qcore.errors import ConfigError, LogCorrupt, StorageError
 from qcore.storage.interface import Identity
 from qcore.storage.io_errors import error_from_os
@@ -27,7 +28,6 @@ from qcore.storage.sqlite.checksums import (
     decode_entries,
     decode_meta,
     fields_checksum,
-    log_corrupt,
     part_checksum,
 )
 from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE

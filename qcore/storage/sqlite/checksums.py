@@ -12,10 +12,9 @@ from pydantic import TypeAdapter
 
 from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
 from qcore.core.log.compressed_text import SnapshotText
+from qcore.core.log.disk_errors import log_corrupt
 from qcore.core.log.growing_text import TextBuilder
-from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.core.version import FIRST_VERSION, ClusterVersion
-from qcore.errors import LogCorrupt
 
 #: A value that SQLite may return for a column.
 Column = int | float | str | bytes | None
@@ -243,8 +242,3 @@ def _joined(
     if 4 * found != len(checksums):
         raise log_corrupt(path, what, f"{found} of {len(checksums) // 4} parts are left")
     return text.build()
-
-
-def log_corrupt(path: Path, what: str, why: str) -> LogCorrupt:
-    """Return the error for a file that does not hold what was written to it."""
-    return LogCorrupt(f"{path}: {what}: {why}. {RECOVERY_ADVICE}")

@@ -14,6 +14,7 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 
+from qcore.core.log.disk_errors import DISK_ADVICE, io_error
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage.files.synced_files import (
@@ -24,7 +25,7 @@ from qcore.storage.files.synced_files import (
     sync_path,
 )
 from qcore.storage.interface import Identity
-from qcore.storage.io_errors import DISK_ADVICE, error_from_os, error_from_sqlite
+from qcore.storage.io_errors import error_from_os, error_from_sqlite
 from qcore.storage.sqlite import database
 from qcore.storage.sqlite.high_water_mark import MarkFile
 from qcore.storage.sqlite.state_row import StoredState
@@ -105,7 +106,7 @@ def _create_database(path: Path, node_id: int) -> None:
         failure = error_from_sqlite(error, new, "create the database")
         if isinstance(failure, LogCorrupt):
             # No other process has used the file, so the disk did not return what this one wrote.
-            failure = StorageError(f"cannot create {new}: {error}: an I/O error: {DISK_ADVICE}")
+            failure = io_error(f"cannot create {new}: {error}")
         raise failure from error
     unfinished = [str(side) for side in sides if path_exists(side)]
     if mode != "wal" or unfinished:

@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from qcore.core.log.disk_errors import log_corrupt
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage.files.synced_files import remove
@@ -19,7 +20,7 @@ from qcore.storage.io_errors import (
     quick_check,
 )
 from qcore.storage.sqlite.abandon import abandon_connection
-from qcore.storage.sqlite.checksums import Column, fields_checksum, log_corrupt
+from qcore.storage.sqlite.checksums import Column, fields_checksum
 from qcore.storage.sqlite.migrations import MIGRATIONS
 
 #: The newest layout that this program reads and writes. A new database has `FIRST_WRITTEN_VERSION`. The first write

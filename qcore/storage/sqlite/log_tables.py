@@ -9,11 +9,11 @@ from typing import assert_never
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
+from qcore.core.log.disk_errors import log_corrupt
 from qcore.storage.sqlite.checksums import (
     decode_entries,
     decode_snapshot,
     entry_rows,
-    log_corrupt,
     needs_layout_3,
 )
 from qcore.storage.sqlite.snapshot_parts import SnapshotParts

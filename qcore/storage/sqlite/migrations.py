@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from qcore.storage.sqlite.checksums import fields_checksum, log_corrupt
+from qcore.core.log.disk_errors import log_corrupt
+from qcore.storage.sqlite.checksums import fields_checksum
 
 Migration = Callable[[Path, sqlite3.Connection], None]
 

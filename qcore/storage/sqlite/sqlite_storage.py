@@ -27,6 +27,7 @@ from typing import NoReturn, Self
 
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState, Snapshot
+from qcore.core.log.disk_errors import log_corrupt
 from qcore.errors import DiskFull, StorageError
 from qcore.storage.files.directory_lock import LOCK_FILE, DirectoryLock
 from qcore.storage.files.synced_files import (
@@ -40,7 +41,6 @@ from qcore.storage.io_errors import error_from_os, error_from_sqlite, is_io_erro
 from qcore.storage.log_outline import LogOutline
 from qcore.storage.sqlite import database
 from qcore.storage.sqlite.abandon import abandon_connection, require_not_abandoned
-from qcore.storage.sqlite.checksums import log_corrupt
 from qcore.storage.sqlite.creation import create, ensure_wal, make_directory
 from qcore.storage.sqlite.high_water_mark import Mark, MarkFile, check_sequence
 from qcore.storage.sqlite.log_tables import LogTables, write_needs_layout_3

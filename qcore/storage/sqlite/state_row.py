@@ -7,7 +7,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.storage.sqlite.checksums import Column, log_corrupt
+from qcore.core.log.disk_errors import log_corrupt
+from qcore.storage.sqlite.checksums import Column
 
 _UPDATE_2 = (
     "UPDATE state SET sequence=?, term=?, voted_for=?, commit_index=?, first_index=?, "

@@ -27,10 +27,8 @@ from typing import Final
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from qcore.core.text_size import json_length, lone_surrogate
 from qcore.errors import StoreError
 from qcore.machines.interface import (
-    MAX_RESULT_BYTES,
     ApplyContext,
     Change,
     StateMachine,
@@ -40,6 +38,7 @@ from qcore.machines.interface import (
     SupportsWorkCost,
     version_support,
 )
+from qcore.testing.conformance.expectation_checks import require, require_sendable, require_text
 
 #: One command: its text, and by how much its index and its time in µs exceed those of the previous command.
 MachineStep = tuple[str, int, int]
@@ -127,7 +126,7 @@ class StateMachineConformance:
         def check(steps: Steps) -> None:
             machine = self.make()
             for position, result in enumerate(self._apply(machine, _with_surrogates(steps))):
-                _assert_sendable(result, f"the result of command {position + 1}")
+                require_sendable(result, f"the result of command {position + 1}")
 
         self._for_histories(check)
 
@@ -142,7 +141,7 @@ class StateMachineConformance:
                     answer: object = machine.query(query)
                 except StoreError as error:
                     answer = str(error)
-                _assert_sendable(answer, f"the answer to the query {query!r}")
+                require_sendable(answer, f"the answer to the query {query!r}")
 
         self._for_histories(check)
 
@@ -151,15 +150,18 @@ class StateMachineConformance:
             machine = self.make()
             self._apply(machine, steps)
             digest: object = machine.state_hash()
-            assert isinstance(digest, str), (
-                f"state_hash() gave {digest!r} of the type {type(digest).__name__}; expected hexadecimal text"
-            )
-            assert _DIGEST.fullmatch(digest), (
-                f"state_hash() gave {digest!r}; expected hexadecimal text"
+            if not isinstance(digest, str):
+                raise AssertionError(
+                    f"state_hash() gave {digest!r} of the type {type(digest).__name__}; expected hexadecimal text"
+                )
+            require(
+                _DIGEST.fullmatch(digest),
+                f"state_hash() gave {digest!r}; expected hexadecimal text",
             )
             again = machine.state_hash()
-            assert again == digest, (
-                f"state_hash() gave {again!r} the second time; expected {digest!r} as before"
+            require(
+                again == digest,
+                f"state_hash() gave {again!r} the second time; expected {digest!r} as before",
             )
 
         self._for_histories(check)
@@ -171,18 +173,21 @@ class StateMachineConformance:
             machine = self.make()
             self._apply(machine, _with_surrogates(steps))
             chunks: object = machine.snapshot()
-            assert not isinstance(chunks, str), (
-                "snapshot() gave a text; expected chunks of text: a small machine gives a list of one chunk"
-            )
-            assert isinstance(chunks, Iterable), (
-                f"snapshot() gave {type(chunks).__name__}; expected chunks of text"
-            )
+            if isinstance(chunks, str):
+                raise AssertionError(
+                    "snapshot() gave a text; expected chunks of text: a small machine gives a list of one chunk"
+                )
+            if not isinstance(chunks, Iterable):
+                raise AssertionError(
+                    f"snapshot() gave {type(chunks).__name__}; expected chunks of text"
+                )
             for number, chunk in enumerate(chunks, start=1):
                 what = f"chunk {number} of the snapshot"
-                _assert_text(chunk, what)
-                assert len(chunk) <= MAX_CHUNK_CHARS, (
+                require_text(chunk, what)
+                require(
+                    len(chunk) <= MAX_CHUNK_CHARS,
                     f"{what} has {len(chunk)} characters; expected at most {MAX_CHUNK_CHARS}: a node takes a chunk in "
-                    "one step and answers no request meanwhile, so cut the state into chunks of about 64 KiB"
+                    "one step and answers no request meanwhile, so cut the state into chunks of about 64 KiB",
                 )
 
         self._for_histories(check)
@@ -240,8 +245,9 @@ class StateMachineConformance:
             self._apply(one, steps)
             self._apply(other, others)
             if self._answers(one) != self._answers(other):
-                assert one.state_hash() != other.state_hash(), (
-                    f"two states with different answers have the hash {one.state_hash()!r}; expected two hashes"
+                require(
+                    one.state_hash() != other.state_hash(),
+                    f"two states with different answers have the hash {one.state_hash()!r}; expected two hashes",
                 )
 
         self._for_histories(check)
@@ -252,12 +258,14 @@ class StateMachineConformance:
             self._apply(machine, steps)
             before = machine.state_hash(), "".join(machine.snapshot())
             first, again = self._answers(machine), self._answers(machine)
-            assert again == first, (
-                f"the second time, the answers are {again!r}; expected {first!r} as before"
+            require(
+                again == first,
+                f"the second time, the answers are {again!r}; expected {first!r} as before",
             )
             after = machine.state_hash(), "".join(machine.snapshot())
-            assert after == before, (
-                f"after queries, hash and snapshot are {after!r}; expected {before!r} as before them"
+            require(
+                after == before,
+                f"after queries, hash and snapshot are {after!r}; expected {before!r} as before them",
             )
 
         self._for_histories(check)
@@ -268,20 +276,22 @@ class StateMachineConformance:
         for index, text in enumerate(_UNEXPECTED, start=1):
             if isinstance(machine, SupportsCommandCheck):
                 known = machine.recognises(text)
-                assert isinstance(known, bool), (
-                    f"recognises gave {known!r} for {text!r}; expected True or False"
-                )
+                if not isinstance(known, bool):
+                    raise AssertionError(
+                        f"recognises gave {known!r} for {text!r}; expected True or False"
+                    )
             machine.apply(text, ApplyContext(index, index))
             if isinstance(machine, SupportsWorkCost):
                 cost: object = machine.last_cost
-                assert isinstance(cost, int), f"last_cost is {cost!r}; expected an integer"
-                assert cost >= 0, f"last_cost is {cost}; expected 0 or more"
+                if not isinstance(cost, int):
+                    raise AssertionError(f"last_cost is {cost!r}; expected an integer")
+                require(cost >= 0, f"last_cost is {cost}; expected 0 or more")
 
     def test_unexpected_texts_are_answered_without_raising(self) -> None:
         """A command gives a result whatever its text. A query may raise `StoreError`. Anything else stops a node."""
         machine = self.make()
         for index, text in enumerate(_UNEXPECTED, start=1):
-            _assert_sendable(
+            require_sendable(
                 machine.apply(text, ApplyContext(index, index)),
                 f"the result of the command {text!r}",
             )
@@ -289,10 +299,11 @@ class StateMachineConformance:
                 answer = machine.query(text)
             except StoreError as error:
                 answer = str(error)
-                assert answer, (
-                    f"the StoreError for the query {text!r} has no text; expected one with the reason"
+                require(
+                    answer,
+                    f"the StoreError for the query {text!r} has no text; expected one with the reason",
                 )
-            _assert_sendable(answer, f"the answer to the query {text!r}")
+            require_sendable(answer, f"the answer to the query {text!r}")
 
     def test_gradual_restore_equals_restore(self) -> None:
         """For machines with `restore_gradually`. It may also be begun, abandoned and begun again."""
@@ -339,20 +350,23 @@ class StateMachineConformance:
                     (late, "in a machine restored from a snapshot"),
                 ):
                     got = _changes_of(machine)[1]
-                    assert got == named, (
+                    require(
+                        got == named,
                         f"after command {number} of the last ones, last_changes() gave {got!r} {what}; expected "
-                        f"{named!r}"
+                        f"{named!r}",
                     )
                 kept.append((number, made, named))
             for number, made, named in kept:
                 got = [_change_values(change) for change in made]
-                assert got == named, (
-                    f"later commands turned the changes of command {number} into {got!r}; expected {named!r} as before"
+                require(
+                    got == named,
+                    f"later commands turned the changes of command {number} into {got!r}; expected {named!r} as before",
                 )
             one.apply(_UNEXPECTED[5], self._context(5000, 1_700_000_000_000_000 + 5000 * 10**9))
             left = _changes_of(one)[1]
-            assert left == [], (
-                f"after the command {_UNEXPECTED[5]!r}, last_changes() gave {left!r}; expected nothing"
+            require(
+                left == [],
+                f"after the command {_UNEXPECTED[5]!r}, last_changes() gave {left!r}; expected nothing",
             )
 
         self._for_histories(check)
@@ -409,10 +423,13 @@ class StateMachineConformance:
     def _assert_same(self, one: StateMachine, other: StateMachine) -> None:
         answers, expected = self._answers(other), self._answers(one)
         for query, got, wanted in zip(self.queries(), answers, expected, strict=True):
-            assert got == wanted, f"the query {query!r} is answered by {got!r}; expected {wanted!r}"
+            require(
+                got == wanted, f"the query {query!r} is answered by {got!r}; expected {wanted!r}"
+            )
         digest, wanted = other.state_hash(), one.state_hash()
-        assert digest == wanted, (
-            f"the answers are equal, and state_hash() gave {digest!r}; expected {wanted!r}"
+        require(
+            digest == wanted,
+            f"the answers are equal, and state_hash() gave {digest!r}; expected {wanted!r}",
         )
 
 
@@ -426,11 +443,12 @@ def _changes_of(machine: StateMachine) -> tuple[Sequence[Change], list[object]]:
 def _change_values(change: Change) -> object:
     topics, body = tuple(change.topics), change.body
     for topic in topics:
-        _assert_text(topic, "a topic of a change")
-    assert len({*topics}) == len(topics), (
-        f"a change has the topics {topics!r}; expected each once, because a watch receives a change for each"
+        require_text(topic, "a topic of a change")
+    require(
+        len({*topics}) == len(topics),
+        f"a change has the topics {topics!r}; expected each once, because a watch receives a change for each",
     )
-    _assert_sendable(body, f"the body of the change of {topics!r}")
+    require_sendable(body, f"the body of the change of {topics!r}")
     try:
         json.loads(body)
     except ValueError:
@@ -438,10 +456,11 @@ def _change_values(change: Change) -> object:
             f"the body of the change of {topics!r} is {body!r}; expected JSON text"
         ) from None
     size: object = change.size_bytes
-    assert isinstance(size, int), (
-        f"size_bytes of the change of {topics!r} is {size!r}; expected an integer"
-    )
-    assert size >= 0, f"size_bytes of the change of {topics!r} is {size}; expected 0 or more"
+    if not isinstance(size, int):
+        raise AssertionError(
+            f"size_bytes of the change of {topics!r} is {size!r}; expected an integer"
+        )
+    require(size >= 0, f"size_bytes of the change of {topics!r} is {size}; expected 0 or more")
     return topics, body
 
 
@@ -476,22 +495,4 @@ def _replaced(value: object) -> Iterator[object]:
 
 def _assert_results(got: list[str], expected: list[str]) -> None:
     for number, (one, other) in enumerate(zip(got, expected, strict=True), start=1):
-        assert one == other, f"the result of command {number} is {one!r}; expected {other!r}"
-
-
-def _assert_text(value: object, what: str) -> None:
-    assert isinstance(value, str), f"{what} is of the type {type(value).__name__}; expected text"
-    at = lone_surrogate(value)
-    assert at is None, (
-        f"{what} has a lone surrogate, U+{ord(value[at]):04X}, at character {at}; expected text that can be written as "
-        "UTF-8: write it as JSON"
-    )
-
-
-def _assert_sendable(value: object, what: str) -> None:
-    _assert_text(value, what)
-    assert isinstance(value, str)
-    size = json_length(value)
-    assert size <= MAX_RESULT_BYTES, (
-        f"{what} has {size} bytes as JSON; expected at most {MAX_RESULT_BYTES}: return an error result, or a part"
-    )
+        require(one == other, f"the result of command {number} is {one!r}; expected {other!r}")

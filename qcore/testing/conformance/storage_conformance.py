@@ -25,6 +25,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapsho
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StorageError
 from qcore.storage.interface import Identity, LogStorage
+from qcore.testing.conformance.expectation_checks import require, require_equal
 from qcore.testing.conformance.storage_crashes import StorageCrashes
 from qcore.testing.conformance.storage_histories import StorageModel, StorageStep, histories
 from qcore.testing.conformance.storage_rejections import StorageRejections
@@ -62,12 +63,12 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
     # --- written data survive a restart
 
     def test_new_storage_is_empty(self) -> None:
-        assert reopened(self.make()) == DurableState()
+        require_equal(reopened(self.make()), DurableState(), "reopened(self.make())")
 
     def test_loading_twice_gives_the_same(self) -> None:
         storage = self.make()()
         storage.write([hard_state(1), append(1, [1, 1])])
-        assert storage.load() == storage.load()
+        require_equal(storage.load(), storage.load(), "storage.load()")
         storage.close()
 
     def test_loaded_state_belongs_to_the_caller(self) -> None:
@@ -77,7 +78,11 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         loaded.entries.clear()
         loaded.hard_state.term = 99
         again = storage.load()
-        assert (len(again.entries), again.hard_state.term) == (2, 1)
+        require_equal(
+            (len(again.entries), again.hard_state.term),
+            (2, 1),
+            "(len(again.entries), again.hard_state.term)",
+        )
         storage.close()
 
     def test_written_data_belongs_to_the_storage(self) -> None:
@@ -92,7 +97,11 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         hard.term = 99
         storage.close()
         state = reopened(opener)
-        assert (len(state.entries), state.hard_state) == (2, HardState(1, 3, 0))
+        require_equal(
+            (len(state.entries), state.hard_state),
+            (2, HardState(1, 3, 0)),
+            "(len(state.entries), state.hard_state)",
+        )
 
     def test_every_field_of_an_entry_survives(self) -> None:
         entries = [
@@ -107,25 +116,33 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         ]
         opener = self.make()
         state = written(opener, [[hard_state(2**62), AppendLog(2, entries)]])
-        assert state.entries == entries
+        require_equal(state.entries, entries, "state.entries")
 
     def test_hard_state_survives_with_or_without_a_vote(self) -> None:
         for vote in (None, 0, 3, 2**60):
             opener = self.make()
             state = written(opener, [[SaveHardState(1, HardState(5, vote, 0))]])
-            assert state.hard_state == HardState(5, vote, 0)
+            require_equal(state.hard_state, HardState(5, vote, 0), "state.hard_state")
 
     def test_a_promise_survives_and_is_replaced(self) -> None:
         opener = self.make()
         calls = [[SaveHardState(1, HardState(5, None, 0, promise))] for promise in (0, 700, 2**40)]
         for call in calls:
-            assert written(opener, [call]).hard_state == call[0].hard_state
-        assert written(opener, [[hard_state(6)]]).hard_state == HardState(6, None, 0)
+            require_equal(
+                written(opener, [call]).hard_state,
+                call[0].hard_state,
+                "written(opener, [call]).hard_state",
+            )
+        require_equal(
+            written(opener, [[hard_state(6)]]).hard_state,
+            HardState(6, None, 0),
+            "written(opener, [[hard_state(6)]]).hard_state",
+        )
 
     def test_later_hard_state_replaces_the_earlier(self) -> None:
         opener = self.make()
         state = written(opener, [[hard_state(5, vote=2)], [hard_state(6)]])
-        assert state.hard_state == HardState(6, None, 0)
+        require_equal(state.hard_state, HardState(6, None, 0), "state.hard_state")
 
     def test_writes_of_one_call_happen_in_order(self) -> None:
         opener = self.make()
@@ -138,12 +155,16 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             append(4, [2]),
         ]
         state = written(opener, [call])
-        assert terms(state) == [(1, 1), (2, 2), (3, 2), (4, 2)]
-        assert state.hard_state == HardState(2, 1, 0)
+        require_equal(terms(state), [(1, 1), (2, 2), (3, 2), (4, 2)], "terms(state)")
+        require_equal(state.hard_state, HardState(2, 1, 0), "state.hard_state")
 
     def test_nothing_to_write_is_no_error(self) -> None:
         opener = self.make()
-        assert written(opener, [[], [AppendLog(1, [])], []]) == DurableState()
+        require_equal(
+            written(opener, [[], [AppendLog(1, [])], []]),
+            DurableState(),
+            "written(opener, [[], [AppendLog(1, [])], []])",
+        )
 
     # --- commit index
 
@@ -151,10 +172,12 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         opener = self.make()
         storage = opener()
         storage.write([hard_state(1), append(1, [1, 1, 1])], commit=1)
-        assert storage.load().hard_state.commit == 1
+        require_equal(storage.load().hard_state.commit, 1, "storage.load().hard_state.commit")
         storage.write([], commit=2)
         storage.close()
-        assert reopened(opener).hard_state == HardState(1, None, 2)
+        require_equal(
+            reopened(opener).hard_state, HardState(1, None, 2), "reopened(opener).hard_state"
+        )
 
     def test_commit_never_goes_back(self) -> None:
         opener = self.make()
@@ -163,19 +186,19 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         storage.write([append(4, [1])], commit=2)
         storage.write([], commit=1)
         storage.close()
-        assert reopened(opener).hard_state.commit == 3
+        require_equal(reopened(opener).hard_state.commit, 3, "reopened(opener).hard_state.commit")
 
     def test_commit_beyond_the_log_is_lowered_on_load(self) -> None:
         opener = self.make()
         state = written(opener, [[hard_state(1), append(1, [1, 1])]], commit=9)
-        assert state.hard_state.commit == 2
+        require_equal(state.hard_state.commit, 2, "state.hard_state.commit")
 
     # --- truncation
 
     def test_truncation_removes_the_tail(self) -> None:
         opener = self.make()
         state = written(opener, [[hard_state(1), append(1, [1] * 5)], [TruncateLog(3, 4)]])
-        assert terms(state) == [(1, 1), (2, 1), (3, 1)]
+        require_equal(terms(state), [(1, 1), (2, 1), (3, 1)], "terms(state)")
 
     def test_log_can_begin_again_after_truncation_of_everything(self) -> None:
         opener = self.make()
@@ -184,12 +207,12 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             [TruncateLog(3, 1)],
             [append(1, [3])],
         ]
-        assert terms(written(opener, calls)) == [(1, 3)]
+        require_equal(terms(written(opener, calls)), [(1, 3)], "terms(written(opener, calls))")
 
     def test_truncation_beyond_the_end_changes_nothing(self) -> None:
         opener = self.make()
         state = written(opener, [[hard_state(1), append(1, [1, 1])], [TruncateLog(3, 3)]])
-        assert len(state.entries) == 2
+        require_equal(len(state.entries), 2, "len(state.entries)")
 
     # --- snapshots
 
@@ -202,8 +225,8 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
                 [StoreSnapshot(3, snapshot_write(4, 1), 4, False)],
             ],
         )
-        assert state.snapshot == snapshot_write(4, 1)
-        assert terms(state) == [(5, 1), (6, 1)]
+        require_equal(state.snapshot, snapshot_write(4, 1), "state.snapshot")
+        require_equal(terms(state), [(5, 1), (6, 1)], "terms(state)")
 
     def test_every_field_of_a_snapshot_survives(self) -> None:
         membership = Membership(
@@ -224,7 +247,9 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             calls: list[list[Write]] = [
                 [hard_state(2**50), StoreSnapshot(3, expected, 2**40, True)]
             ]
-            assert written(opener, calls).snapshot == expected
+            require_equal(
+                written(opener, calls).snapshot, expected, "written(opener, calls).snapshot"
+            )
 
     def test_large_snapshot_survives(self) -> None:
         """It has characters of one to four bytes, and several megabytes, which a storage may keep in parts."""
@@ -234,15 +259,19 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             calls: list[list[Write]] = [[hard_state(1), append(1, [1, 1, 1])]]
             calls.append([StoreSnapshot(3, snapshot_write(2, 1, data), 2, False), append(4, [1])])
             state = written(opener, calls)
-            assert state.snapshot == snapshot_write(2, 1, data)
-            assert terms(state) == [(3, 1), (4, 1)]
+            require_equal(state.snapshot, snapshot_write(2, 1, data), "state.snapshot")
+            require_equal(terms(state), [(3, 1), (4, 1)], "terms(state)")
 
     def test_empty_snapshot_is_not_no_snapshot(self) -> None:
         opener = self.make()
         calls: list[list[Write]] = [
             [hard_state(1), StoreSnapshot(3, snapshot_write(2, 1, ""), 2, True)]
         ]
-        assert written(opener, calls).snapshot == snapshot_write(2, 1, "")
+        require_equal(
+            written(opener, calls).snapshot,
+            snapshot_write(2, 1, ""),
+            "written(opener, calls).snapshot",
+        )
 
     def test_snapshot_and_other_writes_of_one_call_are_one_state(self) -> None:
         """A snapshot, the log after it, the term and the commit index are all there after a restart."""
@@ -258,9 +287,9 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             ],
         ]
         state = written(opener, calls, commit=4)
-        assert state.snapshot == snapshot_write(4, 1, "second")
-        assert terms(state) == [(5, 2), (6, 2)]
-        assert state.hard_state == HardState(2, 3, 4)
+        require_equal(state.snapshot, snapshot_write(4, 1, "second"), "state.snapshot")
+        require_equal(terms(state), [(5, 2), (6, 2)], "terms(state)")
+        require_equal(state.hard_state, HardState(2, 3, 4), "state.hard_state")
 
     def test_snapshot_may_leave_entries_that_it_covers(self) -> None:
         """A leader keeps some entries for followers that lag. The log then starts before the snapshot ends."""
@@ -271,7 +300,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             [append(6, [2])],
         ]
         state = written(opener, calls)
-        assert terms(state) == [(3, 1), (4, 2), (5, 2), (6, 2)]
+        require_equal(terms(state), [(3, 1), (4, 2), (5, 2), (6, 2)], "terms(state)")
 
     def test_snapshot_of_the_whole_log(self) -> None:
         opener = self.make()
@@ -279,8 +308,12 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             [hard_state(1), append(1, [1, 1])],
             [StoreSnapshot(3, snapshot_write(2, 1), 2, False)],
         ]
-        assert written(opener, calls).entries == []
-        assert terms(written(opener, [[append(3, [1])]])) == [(3, 1)]
+        require_equal(written(opener, calls).entries, [], "written(opener, calls).entries")
+        require_equal(
+            terms(written(opener, [[append(3, [1])]])),
+            [(3, 1)],
+            "terms(written(opener, [[append(3, [1])]]))",
+        )
 
     def test_newer_snapshot_replaces_the_older(self) -> None:
         opener = self.make()
@@ -290,8 +323,8 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             [StoreSnapshot(4, snapshot_write(5, 1, "new" * 100_000), 5, False)],
         ]
         state = written(opener, calls)
-        assert state.snapshot == snapshot_write(5, 1, "new" * 100_000)
-        assert terms(state) == [(6, 1)]
+        require_equal(state.snapshot, snapshot_write(5, 1, "new" * 100_000), "state.snapshot")
+        require_equal(terms(state), [(6, 1)], "terms(state)")
 
     def test_leaders_snapshot_resets_a_short_or_conflicting_log(self) -> None:
         for length in (0, 3, 20):
@@ -301,8 +334,16 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
                 [hard_state(4), StoreSnapshot(3, snapshot_write(10, 4), 10, True)],
             ]
             state = written(opener, calls)
-            assert (state.snapshot, state.entries) == (snapshot_write(10, 4), [])
-            assert terms(written(opener, [[append(11, [4])]])) == [(11, 4)]
+            require_equal(
+                (state.snapshot, state.entries),
+                (snapshot_write(10, 4), []),
+                "(state.snapshot, state.entries)",
+            )
+            require_equal(
+                terms(written(opener, [[append(11, [4])]])),
+                [(11, 4)],
+                "terms(written(opener, [[append(11, [4])]]))",
+            )
 
     def test_truncation_of_everything_after_a_snapshot(self) -> None:
         opener = self.make()
@@ -310,22 +351,22 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             [hard_state(2), append(1, [1] * 6), StoreSnapshot(3, snapshot_write(4, 1), 4, False)],
             [TruncateLog(4, 5), append(5, [2])],
         ]
-        assert terms(written(opener, calls)) == [(5, 2)]
+        require_equal(terms(written(opener, calls)), [(5, 2)], "terms(written(opener, calls))")
 
     # --- identity
 
     def test_identity_is_kept(self) -> None:
         opener = self.make()
         storage = opener()
-        assert storage.identity() == Identity(NODE_ID, None)
+        require_equal(storage.identity(), Identity(NODE_ID, None), "storage.identity()")
         storage.join_cluster("north")
         storage.join_cluster("north")
-        assert storage.identity() == Identity(NODE_ID, "north")
+        require_equal(storage.identity(), Identity(NODE_ID, "north"), "storage.identity()")
         storage.write([hard_state(1), append(1, [1])])
         storage.close()
         storage = opener()
-        assert storage.identity() == Identity(NODE_ID, "north")
-        assert terms(storage.load()) == [(1, 1)]
+        require_equal(storage.identity(), Identity(NODE_ID, "north"), "storage.identity()")
+        require_equal(terms(storage.load()), [(1, 1)], "terms(storage.load())")
         storage.close()
 
     def test_another_cluster_is_rejected_naming_both(self) -> None:
@@ -336,9 +377,13 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             storage.join_cluster("south")
         except StorageError as error:
             message = str(error)
-        assert "north" in message
-        assert "south" in message
-        assert storage.identity().cluster_id == "north"
+        require(
+            "north" in message, f"the error is {message!r}; expected it to name the cluster north"
+        )
+        require(
+            "south" in message, f"the error is {message!r}; expected it to name the cluster south"
+        )
+        require_equal(storage.identity().cluster_id, "north", "storage.identity().cluster_id")
         storage.close()
 
     # --- closing
@@ -354,7 +399,8 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
                 use()
             except StorageError:
                 rejected = True
-            assert rejected, "a closed storage must raise StorageError when it is used"
+            if not (rejected):
+                raise AssertionError("a closed storage must raise StorageError when it is used")
 
     # --- random histories
 
@@ -383,10 +429,10 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
                     storage.close()
                     storage = opener()
                     model.next_write_id = 1
-                assert storage.load() == model.state
+                require_equal(storage.load(), model.state, "storage.load()")
         finally:
             storage.close()
-        assert reopened(opener) == model.state
+        require_equal(reopened(opener), model.state, "reopened(opener)")
 
 
 def _run(step: StorageStep, storage: LogStorage, model: StorageModel) -> StorageModel:
@@ -398,7 +444,8 @@ def _run(step: StorageStep, storage: LogStorage, model: StorageModel) -> Storage
     commit = None if step.advance_commit is None else after.advance_commit(step.advance_commit)
     note(f"write({writes}, {commit}), invalid_write={step.invalid_write}, reopen={step.reopen}")
     if step.invalid_write:
-        assert rejects(storage, writes, commit), "a write with a gap was accepted"
+        if not (rejects(storage, writes, commit)):
+            raise AssertionError("a write with a gap was accepted")
         return model
     storage.write(writes, commit)
     return after

@@ -16,6 +16,7 @@ from qcore.core.effects import StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState
 from qcore.core.log.durable_state import apply_write
 from qcore.errors import StorageError
+from qcore.testing.conformance.expectation_checks import require_equal
 from qcore.testing.conformance.storage_tools import (
     NODE_ID,
     Opener,
@@ -59,7 +60,7 @@ class StorageCrashes:
             raise AssertionError("the same data was opened twice at the same time")
         storage.write([append(2, [1])])
         storage.close()
-        assert len(reopened(opener).entries) == 2
+        require_equal(len(reopened(opener).entries), 2, "len(reopened(opener).entries)")
 
     # --- kill -9
 
@@ -74,9 +75,11 @@ class StorageCrashes:
             reported = _killed_writer(opener, rng.random() * 0.05)
             state = reopened(opener)
             candidates = [_state_after(calls) for calls in (reported, reported + 1)]
-            assert state in candidates, f"after {reported} reported calls: {_summary(state)}"
+            if state not in candidates:
+                raise AssertionError(f"after {reported} reported calls: {_summary(state)}")
             acted += reported > 0
-        assert acted, "every writer was killed before it had written anything"
+        if not (acted):
+            raise AssertionError("every writer was killed before it had written anything")
 
     # --- damage
 
@@ -130,14 +133,15 @@ def _check_loads_or_refuses(opener: Opener, expected: DurableState, path: Path) 
         return
     try:
         state = storage.load()
-        assert storage.identity().node_id == NODE_ID
+        require_equal(storage.identity().node_id, NODE_ID, "storage.identity().node_id")
     except StorageError:
         return
     finally:
         storage.close()
-    assert state == expected, (
-        f"{path.name} was damaged, and another state was loaded: {_summary(state)}"
-    )
+    if not (state == expected):
+        raise AssertionError(
+            f"{path.name} was damaged, and another state was loaded: {_summary(state)}"
+        )
 
 
 def _call(number: int) -> list[Write]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from qcore.core.effects import AppendLog, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry
+from qcore.testing.conformance.expectation_checks import require, require_equal
 from qcore.testing.conformance.storage_tools import (
     Opener,
     append,
@@ -35,11 +36,14 @@ class StorageRejections:
         storage.write(before)
         state = storage.load()
         call: list[Write] = [hard_state(8, vote=2), invalid_write]
-        assert rejects(storage, call, commit=2), f"accepted: {invalid_write}"
-        assert storage.load() == state, "a part of a rejected call was done"
+        if not (rejects(storage, call, commit=2)):
+            raise AssertionError(f"accepted: {invalid_write}")
+        if not (storage.load() == state):
+            raise AssertionError("a part of a rejected call was done")
         storage.write([hard_state(9)])
         storage.close()
-        assert _log_of(reopened(opener)) == _log_of(state), "a part of a rejected call was done"
+        if not (_log_of(reopened(opener)) == _log_of(state)):
+            raise AssertionError("a part of a rejected call was done")
 
     def test_gap_rejects_the_whole_call(self) -> None:
         opener = self.make()
@@ -47,16 +51,21 @@ class StorageRejections:
         storage.write([hard_state(1), append(1, [1, 1])])
         before = storage.load()
         call: list[Write] = [hard_state(9, vote=2), append(3, [9]), append(7, [9])]
-        assert rejects(storage, call, commit=2)
-        assert storage.load() == before
+        require(
+            rejects(storage, call, commit=2), f"{call!r:.300} was accepted; expected ValueError"
+        )
+        require_equal(storage.load(), before, "storage.load()")
         storage.write([append(3, [1])])
         storage.close()
-        assert terms(reopened(opener)) == [(1, 1), (2, 1), (3, 1)]
+        require_equal(terms(reopened(opener)), [(1, 1), (2, 1), (3, 1)], "terms(reopened(opener))")
 
     def test_overwriting_without_truncation_is_rejected(self) -> None:
         storage = self.make()()
         storage.write([hard_state(1), append(1, [1, 1])])
-        assert rejects(storage, [append(2, [1])])
+        require(
+            rejects(storage, [append(2, [1])]),
+            "an append over existing entries was accepted; expected ValueError",
+        )
         storage.close()
 
     def test_truncation_before_the_start_is_rejected(self) -> None:
@@ -64,7 +73,10 @@ class StorageRejections:
         storage.write(
             [hard_state(1), append(1, [1] * 6), StoreSnapshot(3, snapshot_write(4, 1), 4, False)]
         )
-        assert rejects(storage, [TruncateLog(4, 3)])
+        require(
+            rejects(storage, [TruncateLog(4, 3)]),
+            "a truncation before the first entry of the log was accepted; expected ValueError",
+        )
         storage.close()
 
     def test_gap_within_an_append_is_rejected(self) -> None:

@@ -9,6 +9,7 @@ from qcore.core.entry import DurableState, Entry
 from qcore.core.log.durable_state import apply_write
 from qcore.errors import DiskFull
 from qcore.storage.interface import Identity, LogStorage
+from qcore.testing.conformance.expectation_checks import require, require_equal
 from qcore.testing.conformance.storage_tools import (
     NODE_ID,
     Opener,
@@ -47,16 +48,18 @@ class StorageSpace:
         if full is not None:
             with full:
                 for _ in range(3):
-                    assert _finds_no_space(storage, call), "accepted a call without space for it"
-                    assert storage.load() == before, "a part of a call without space was done"
+                    if not (_finds_no_space(storage, call)):
+                        raise AssertionError("accepted a call without space for it")
+                    if not (storage.load() == before):
+                        raise AssertionError("a part of a call without space was done")
         storage.write(call, commit=3)
         expected = DurableState()
         for write in [*first, *call]:
             apply_write(expected, write)
         expected.hard_state.commit = 3
-        assert storage.load() == expected
+        require_equal(storage.load(), expected, "storage.load()")
         storage.close()
-        assert reopened(opener) == expected
+        require_equal(reopened(opener), expected, "reopened(opener)")
 
     def test_joining_without_space_succeeds_or_may_be_tried_again(self) -> None:
         opener = self.make()
@@ -70,14 +73,18 @@ class StorageSpace:
                 try:
                     storage.join_cluster("north")
                 except DiskFull:
-                    assert storage.identity().cluster_id is None, "joined in spite of DiskFull"
+                    require(storage.identity().cluster_id is None, "joined in spite of DiskFull")
         storage.join_cluster("north")
-        assert storage.load() == before
+        require_equal(storage.load(), before, "storage.load()")
         storage.write([append(3, [1])])
         storage.close()
         storage = opener()
-        assert storage.identity() == Identity(NODE_ID, "north")
-        assert [entry.index for entry in storage.load().entries] == [1, 2, 3]
+        require_equal(storage.identity(), Identity(NODE_ID, "north"), "storage.identity()")
+        require_equal(
+            [entry.index for entry in storage.load().entries],
+            [1, 2, 3],
+            "[entry.index for entry in storage.load().entries]",
+        )
         storage.close()
 
     def test_joining_after_a_rejected_call_keeps_the_log(self) -> None:
@@ -85,11 +92,14 @@ class StorageSpace:
         storage = opener()
         storage.write([hard_state(1), append(1, [1, 1])], commit=1)
         before = storage.load()
-        assert rejects(storage, [append(3, [1]), append(9, [1])])
+        require(
+            rejects(storage, [append(3, [1]), append(9, [1])]),
+            "an append after a gap was accepted; expected ValueError",
+        )
         storage.join_cluster("north")
-        assert storage.load() == before
+        require_equal(storage.load(), before, "storage.load()")
         storage.close()
-        assert reopened(opener) == before
+        require_equal(reopened(opener), before, "reopened(opener)")
 
 
 def _large_append(first: int) -> AppendLog:

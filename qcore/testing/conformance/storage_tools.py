@@ -9,6 +9,7 @@ from qcore.core.effects import AppendLog, SaveHardState, Write
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.core.log.durable_state import last_index
 from qcore.storage.interface import LogStorage
+from qcore.testing.conformance.expectation_checks import require
 
 #: Opens the same data at each call. It is called again only after `close`.
 Opener = Callable[[], LogStorage]
@@ -41,7 +42,10 @@ def reopened(opener: Opener) -> DurableState:
     storage = opener()
     state = storage.load()
     storage.close()
-    assert state.hard_state.commit <= last_index(state)
+    require(
+        state.hard_state.commit <= last_index(state),
+        f"the commit index is {state.hard_state.commit}; expected at most the last index, {last_index(state)}",
+    )
     return state
 
 

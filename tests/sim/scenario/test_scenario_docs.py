@@ -12,6 +12,8 @@ from qcore.sim.scenario.actions.message_actions import MessageAction
 from qcore.sim.scenario.actions.node_actions import PowerLoss
 from qcore.sim.scenario.actions.operation_actions import OPERATION_OUTCOMES, OperationAction
 from qcore.sim.scenario.actions.registry import ACTIONS
+from qcore.sim.scenario.generated.random_faults_spec import RandomFaultsSpec
+from qcore.sim.scenario.generated.swarm_spec import SwarmSpec
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import VIOLATIONS, ExpectSpec
 from qcore.sim.scenario.specs.network_spec import ClientLinkSpec, NetworkSpec
@@ -33,7 +35,7 @@ def test_a_documented_scenario_passes(text: str) -> None:
 
 
 def test_the_first_example_is_the_design_example() -> None:
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
     assert EXAMPLES[0].strip() == DESIGN_EXAMPLE.strip()
 
 
@@ -52,8 +54,10 @@ def test_every_key_is_documented() -> None:
         OperationAction,
         PowerLoss,
         MessageAction,
+        RandomFaultsSpec,
+        SwarmSpec,
     ):
         keys |= {field.alias or name for name, field in model.model_fields.items()}
-    missing = keys - words - {"actions", "reorder_extra_ms", "kind", "op"}
+    missing = keys - words - {"actions", "random_actions", "reorder_extra_ms", "kind", "op"}
     assert not missing
     assert all(f"`{outcome}`" in TEXT for outcome in OPERATION_OUTCOMES)

@@ -95,8 +95,12 @@ def test_an_invalid_copy_is_rejected() -> None:
 
 
 def test_the_results_of_a_run_have_a_short_repr() -> None:
-    spec = load_scenario("chaos")
-    assert repr(spec) == str(spec) == "Scenario('chaos', 5 nodes, 9 timeline items, until 12000 ms)"
+    spec = load_scenario("chaos_mixture")
+    assert (
+        repr(spec)
+        == str(spec)
+        == "Scenario('chaos_mixture', 5 nodes, 9 timeline items, until 12000 ms)"
+    )
     assert repr(scenario().cluster) == "ClusterSpec(nodes=(1, 2, 3))"
     good = run_scenario(scenario(until_ms=500), 1)
     assert repr(good) == "RunResult('test', seed 1, passed)"

@@ -14,6 +14,8 @@ STALE = (
 SPLIT = "[{at_ms: 1000, partition: [[1], [2], [3]]}, {at_ms: 2000, heal: all}]"
 BLINK = "[{at_ms: 1000, pause: {random: 1}, for_ms: 20}]"
 FOREVER = "[{at_ms: 1000, crash: {random: 2}}]"
+DISK_ERROR = "[{at_ms: 1000, disk_error: 3}, {at_ms: 1500, restart: 3}]"
+ROT = "[{at_ms: 1000, do: [{bit_rot: 3}, {crash: 3}]}, {at_ms: 1500, restart: 3}]"
 SHRINK = "[{at_ms: 1000, remove: 3}]"
 BEHIND = "[{at_ms: 1000, crash: follower_1}, {at_ms: 2000, snapshot: leader}, {at_ms: 2500, restart: down}]"
 COUNT = "{clients: 2, rate_per_s: 40, sessions: true}"
@@ -68,6 +70,8 @@ CASES = [
     ("truncated_entries", "'> 0'", STALE, "[]", None),
     ("unsynced_writes_lost", "0", "[]", None, None),
     ("unsynced_writes_survived", "0", "[]", None, None),
+    ("stopped_by_disk", "1", DISK_ERROR, CRASH, None),
+    ("starts_refused", "1", ROT, CRASH, None),
     ("sessions_expired", "0", "[]", None, COUNT),
     ("sessions_expired", "'>= 1'", "[]", None, RARELY),
     ("exactly_once", "true", CRASH, None, COUNT),

@@ -20,8 +20,8 @@ from qcore.core.raft_server import RaftServer
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.sim import World, load_scenario, run_scenario
-from qcore.sim.verdict.expectations import most_advanced_node
 from qcore.sim.verdict.log_queries import LogContents, electable, lost_writes
+from qcore.sim.verdict.service_at_end import most_advanced_node
 from qcore.sim.verdict.snapshot_histories import EntryHistory
 from qcore.sim.workload.custom_machine import CustomMachine
 from qcore.trace import TraceWriter

@@ -1,9 +1,11 @@
-"""The shipped chaos finds planted bugs, and nothing where there is none.
+"""The shipped chaos scenarios find planted bugs, and nothing where there is none.
 
 benchmarks/counts/potency.py has the full table.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -12,22 +14,27 @@ from qcore.sim import load_scenario
 from tests.checkout import SCENARIOS
 
 CHAOS = SCENARIOS / "chaos.yaml"
+MIXTURE = SCENARIOS / "chaos_mixture.yaml"
 
 
 @pytest.mark.parametrize(
-    ("safeguard", "check"),
+    ("scenario", "safeguard", "check"),
     [
-        ("read_confirmation", "linearizability"),
-        ("freshness_check", "stale_read"),
-        ("log_freshness_check", "leader_completeness"),
+        (MIXTURE, "read_confirmation", "linearizability"),
+        (MIXTURE, "log_freshness_check", "leader_completeness"),
+        (CHAOS, "freshness_check", "stale_read"),
+        (CHAOS, "one_vote_per_term", "election_safety"),
     ],
 )
-def test_general_chaos_finds_a_planted_fault_within_four_seeds(safeguard: str, check: str) -> None:
+def test_general_chaos_finds_a_planted_fault_within_four_seeds(
+    scenario: Path, safeguard: str, check: str
+) -> None:
     """Well over half of all seeds find each of these bugs."""
-    found, by_check = find(load_scenario(CHAOS), safeguard, range(1, 5))
+    found, by_check = find(load_scenario(scenario), safeguard, range(1, 5))
     assert len(found) >= 2
     assert by_check[check]
 
 
-def test_chaos_finds_nothing_with_all_safeguards_on() -> None:
-    assert find(load_scenario(CHAOS), NONE, range(1, 4)) == ([], {})
+@pytest.mark.parametrize("scenario", [CHAOS, MIXTURE], ids=lambda path: path.stem)
+def test_chaos_finds_nothing_with_all_safeguards_on(scenario: Path) -> None:
+    assert find(load_scenario(scenario), NONE, range(1, 3)) == ([], {})

@@ -321,7 +321,15 @@ def test_a_run_fails_if_all_requests_of_one_kind_get_errors(
 
     spec = scenario("[]", until_ms=2000)
     result = run_scenario(spec, 1, machine=machine, requests=requests)
-    assert [each.name for each in result.expectations if not each.ok] == [f"machine_answers_{kind}"]
+    contract = [each.note for each in result.violations if each.check == "machine_contract"]
+    assert [each.name for each in result.failed()] == [
+        *(["safe"] if contract else []),
+        f"machine_answers_{kind}",
+    ]
+    assert bool(contract) == (machine is NoResults)
+    assert all(
+        "at index 4 is invalid: it is no text but of the type NoneType" in x for x in contract
+    )
     shown = seen(result)[f"machine_answers_{kind}"]
     number = shown.split()[-1]
     assert shown == f"only errors: {number} {code} of {number}"

@@ -14,7 +14,7 @@ import pytest
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
-from qcore.core.log.durable_state import apply_write
+from qcore.core.log.durable_state import apply_write, size_bytes
 from qcore.errors import StorageError
 from qcore.storage import background_writes, group_commit
 from qcore.storage.background_writes import ASSIST_BYTES, BACKGROUND_SNAPSHOT_MIN_CHARS
@@ -276,7 +276,7 @@ def test_compaction_of_everything_ends_at_the_last_entry() -> None:
 
 
 def test_batches_are_bounded_in_bytes_not_in_characters() -> None:
-    assert group_commit.size_bytes(AppendLog(1, [entry(1, "🚀" * 100)])) == 64 + 48 + 400
+    assert size_bytes(AppendLog(1, [entry(1, "🚀" * 100)])) == 64 + 48 + 400
     with closing(sqlite3.connect(":memory:")) as connection:
         (size,) = connection.execute("SELECT length(CAST(? AS BLOB))", ("🚀" * 100,)).fetchone()
     assert size == 400

@@ -21,6 +21,7 @@ ADMIN_OUTCOMES = (
     "TransferUnknown",
     "OutcomeUnknown",
     "Overloaded",
+    "DiskFull",
     "ProposalDropped",
     "DeadlineExceeded",
     "pending",

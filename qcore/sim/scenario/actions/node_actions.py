@@ -1,4 +1,4 @@
-"""The models of timeline actions on processes of nodes: crash, power loss, wipe, restart, pause, campaign, snapshot."""
+"""The models of timeline actions on nodes: crash, crash loop, power loss, wipe, restart, pause, slow CPU, ..."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from qcore.sim.scenario.distributions import Distribution, LatencySpec, fixed
 from qcore.sim.scenario.specs.node_settings import Natural, NodeSettings
-from qcore.sim.scenario.values import Milliseconds, Nodes, Spec
+from qcore.sim.scenario.values import Flag, Milliseconds, Nodes, Spec
+
+#: How long one step of a replica takes on a normal computer, about, milliseconds.
+_NORMAL_STEP_MS = 0.05
 
 
 class NodeAction(Spec):
@@ -40,12 +44,21 @@ class Crash(StopAction):
 class PowerLoss(StopAction):
     """The node's computer loses power. Of the writes that were not synced, only `survives` are kept.
 
-    The process wrote them in order, and a checksum cuts a torn tail, so the first ones survive. `survives` is their
-    number at each node, `none`, `all`, or `random`, drawn for each node.
+    The process wrote them in order, so the first ones survive. With `torn`, the power fails in the middle of the next
+    one. Its checksum is wrong then, so the next start cuts all of it away.
     """
 
     kind: Literal["power_loss"] = "power_loss"
-    survives: Natural | Literal["none", "all", "random"] = "none"
+    survives: Natural | Literal["none", "all", "random"] = Field(
+        default="none",
+        description="How many of the writes that the operating system had not synced survive, at each node: a number, "
+        "`none`, `all`, or `random`, drawn for each node.",
+    )
+    torn: Flag = Field(
+        default=False,
+        description="Whether a part of the first write that does not survive is on the disk. The next start cuts it "
+        "away. The fault acts only where a write is torn.",
+    )
 
     @field_validator("survives", mode="before")
     @classmethod
@@ -78,6 +91,57 @@ class Resume(NodeAction):
     """Resume paused processes (SIGCONT)."""
 
     kind: Literal["resume"] = "resume"
+
+
+class CrashLoop(NodeAction):
+    """Processes crash, start again, and crash again.
+
+    Each node draws its times from a random stream, so several nodes do not crash in step. `for_ms` ends the loop and
+    starts the nodes.
+    """
+
+    kind: Literal["crash_loop"] = "crash_loop"
+    up_ms: LatencySpec = Field(
+        default=fixed(300),
+        description="How long a process runs before it crashes again, a distribution, drawn each time.",
+    )
+    down_ms: LatencySpec = Field(
+        default=fixed(100),
+        description="How long a node is down before its process starts again, a distribution, drawn each time.",
+    )
+    times: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        default=None,
+        description="How often each node crashes. Left out: until `for_ms`, or the end of the run.",
+    )
+
+
+class SlowCpu(NodeAction):
+    """Every step of the replica takes time. Meanwhile events queue in order, so heartbeats are late."""
+
+    kind: Literal["slow_cpu"] = "slow_cpu"
+    step_ms: LatencySpec | None = Field(
+        default=None,
+        description="How long the processing of one event takes, a distribution, drawn for each event.",
+    )
+    factor: Annotated[float, Field(ge=1, strict=True, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="How many times slower than normal the processor is, instead of `step_ms`. Normally an event takes "
+        "about 0.05 ms.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> SlowCpu:
+        if (self.step_ms is None) == (self.factor is None):
+            raise ValueError("give step_ms (milliseconds for each event) or factor, one of the two")
+        return self
+
+    @property
+    def step_time(self) -> Distribution:
+        """How long one step takes."""
+        if self.step_ms is not None:
+            return self.step_ms
+        assert self.factor is not None, "the validator demands one of the two"
+        return fixed(self.factor * _NORMAL_STEP_MS)
 
 
 class CampaignAction(NodeAction):

@@ -17,6 +17,7 @@ OPERATION_OUTCOMES = (
     "unknown",
     "NotLeader",
     "Overloaded",
+    "DiskFull",
     "TooStale",
     "TooLarge",
     "ResultTooLarge",

@@ -10,10 +10,14 @@ from qcore.sim.scenario.actions.admin_actions import (
     TransferAction,
 )
 from qcore.sim.scenario.actions.disk_clock_actions import (
+    BitRot,
     ClockAction,
+    ClockJump,
+    DiskError,
     DiskRecover,
     DiskSlow,
     DiskStall,
+    FullDisk,
 )
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, Release
 from qcore.sim.scenario.actions.network_actions import (
@@ -31,14 +35,17 @@ from qcore.sim.scenario.actions.network_actions import (
 from qcore.sim.scenario.actions.node_actions import (
     CampaignAction,
     Crash,
+    CrashLoop,
     Pause,
     PowerLoss,
     Restart,
     Resume,
+    SlowCpu,
     TakeSnapshotAction,
     Wipe,
 )
 from qcore.sim.scenario.actions.operation_actions import OperationAction
+from qcore.sim.scenario.actions.repair_action import Repair
 
 Action = (
     Partition
@@ -51,15 +58,21 @@ Action = (
     | Heal
     | LinkChange
     | Crash
+    | CrashLoop
     | PowerLoss
     | Wipe
     | Restart
     | Pause
     | Resume
+    | SlowCpu
     | DiskStall
     | DiskSlow
+    | DiskError
+    | FullDisk
+    | BitRot
     | DiskRecover
     | ClockAction
+    | ClockJump
     | CampaignAction
     | TakeSnapshotAction
     | OperationAction
@@ -71,6 +84,7 @@ Action = (
     | ChangeMembersAction
     | RemoveAction
     | TransferAction
+    | Repair
 )
 
 #: Key of a timeline item -> the model that reads its value.
@@ -92,16 +106,22 @@ ACTIONS: dict[str, type[Action]] = {
     "corrupt": LinkChange,
     "crash": Crash,
     "kill": Crash,
+    "crash_loop": CrashLoop,
     "power_loss": PowerLoss,
     "wipe": Wipe,
     "restart": Restart,
     "start": Restart,
     "pause": Pause,
     "resume": Resume,
+    "slow_cpu": SlowCpu,
     "disk_stall": DiskStall,
     "disk_slow": DiskSlow,
+    "disk_error": DiskError,
+    "disk_full": FullDisk,
+    "bit_rot": BitRot,
     "disk_recover": DiskRecover,
     "clock": ClockAction,
+    "clock_jump": ClockJump,
     "campaign": CampaignAction,
     "snapshot": TakeSnapshotAction,
     "write": OperationAction,
@@ -115,6 +135,7 @@ ACTIONS: dict[str, type[Action]] = {
     "members": ChangeMembersAction,
     "remove": RemoveAction,
     "transfer": TransferAction,
+    "repair": Repair,
 }
 
 #: Actions that `for_ms` can end.
@@ -128,18 +149,23 @@ REVERSIBLE = (
     SwizzleClog,
     LinkChange,
     Crash,
+    CrashLoop,
     PowerLoss,
     Wipe,
     Pause,
+    SlowCpu,
     DiskStall,
     DiskSlow,
+    DiskError,
+    FullDisk,
     ClockAction,
+    ClockJump,
     Drop,
     Hold,
 )
 
 #: Actions that end faults. They are not faults themselves, so a run may pass in which they find nothing to do.
-REPAIRS = (Heal, Restart, Resume, DiskRecover, Release)
+REPAIRS = (Heal, Restart, Resume, DiskRecover, Release, Repair)
 
 
 def read_action(key: str, value: object) -> Action:

@@ -57,6 +57,11 @@ class ClusterSpec(ClusterKeys):
     settings: dict[NodeId, NodeSettings] = Field(default_factory=dict)
     rules: Rules = LATEST_RULES
     machine: str = "kv"
+    check_determinism: Flag = Field(
+        default=True,
+        description="Whether a custom state machine is checked after the run: copies with another clock, entropy, hash "
+        "seed and snapshots must give the same. `false` saves the time of applying all commands several times.",
+    )
     disk: DiskSpec = DiskSpec()
     clocks: dict[NodeId, ClockSpec] = Field(default_factory=dict)
 
@@ -67,9 +72,9 @@ class ClusterSpec(ClusterKeys):
             if not 1 <= value <= 99:
                 raise ValueError(f"{value} nodes; give 1 to 99")
             return tuple(range(1, value + 1))
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return tuple(value)
-        return value
+        raise ValueError(f"{value!r:.100} is neither a number of nodes nor a list of ids")
 
     @field_validator("nodes")
     @classmethod

@@ -9,7 +9,15 @@ from pydantic import Field, field_validator, model_validator
 
 from qcore.sim.invariants import CHECKS
 from qcore.sim.scenario.specs.node_settings import Rules
-from qcore.sim.scenario.values import Count, Flag, Milliseconds, Spec
+from qcore.sim.scenario.values import (
+    ConsistencyLevel,
+    Count,
+    Flag,
+    Milliseconds,
+    Probability,
+    Ratio,
+    Spec,
+)
 
 Number = Annotated[int, Field(ge=0, strict=True)]
 Range = tuple[Milliseconds, Milliseconds]
@@ -33,10 +41,17 @@ _OTHER_NAMES = {
 VIOLATIONS = (
     *CHECKS,
     "linearizability",
+    "sequential_consistency",
+    "serializability",
+    "invariant",
+    "always",
+    "check",
     "stale_read",
     "acknowledged_write_lost",
     "watches",
     "node_failed",
+    "determinism",
+    "machine_contract",
     "any",
 )
 
@@ -47,6 +62,24 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s-]+", "_", words).lower()
 
 
+class AvailabilitySpec(Spec):
+    """How available the cluster was for its clients, as shares between 0 and 1."""
+
+    requests_at_least: Probability | None = Field(
+        None, description="At least this share of all requests was answered with success."
+    )
+    time_at_least: Probability | None = Field(
+        None,
+        description="At least this share of the time in which writes were asked was outside of windows of "
+        "unavailability.",
+    )
+    ignore_up_to_ms: Milliseconds = Field(
+        100.0,
+        description="A window of unavailability begins when a write waits and ends with the next acknowledged write; "
+        "windows of up to so many milliseconds do not count.",
+    )
+
+
 class ExpectSpec(Spec):
     """The expectations of a scenario; docs/reference/scenarios.md explains each.
 
@@ -55,6 +88,16 @@ class ExpectSpec(Spec):
 
     safe: Flag | None = None
     linearizable: Flag | None = None
+    consistency: ConsistencyLevel | None = Field(
+        None,
+        description="What the order of requests that explains all answers must respect. `linearizable`: the order of "
+        "their times. `sequential`: the order of each client's requests. `serializable`: nothing. The two weaker "
+        "levels also judge stale reads.",
+    )
+    may_do_nothing: Flag | None = Field(
+        None,
+        description="`true`: the run may pass although no request was answered with success (`work_done`).",
+    )
     violation: tuple[str, ...] | None = None
     converges: Flag | None = None
     acknowledged_writes_present: Flag | None = None
@@ -76,15 +119,40 @@ class ExpectSpec(Spec):
 
     writes_succeed_after_heal: Flag | None = None
     recovers_within_ms: Milliseconds | None = None
+    live_within_ms: Milliseconds | None = Field(
+        default=None,
+        description="This long after the last repair there is a leader, and of each kind of operation that clients "
+        "began since then, one was acknowledged. At the end of the run all members run and are equal.",
+    )
     every_write_succeeds: Flag | None = None
     min_ok_writes: Number | None = None
     min_ok_reads: Number | None = None
     unavailable_at_most_ms: Milliseconds | None = None
+    availability: AvailabilitySpec | None = Field(
+        None,
+        description="Lower bounds of the shares of requests and of time; see `AvailabilitySpec`.",
+    )
+    max_unavailable_windows: Number | None = Field(
+        None,
+        description="At most this many windows of unavailability (see `availability`); the metrics list them.",
+    )
+    messages_per_operation: Ratio | None = Field(
+        None,
+        description='Messages between nodes for each request that was answered with success, for example "<= 12".',
+    )
     no_commits_between: tuple[Range, ...] | None = None
     commits_in_minority: Count | None = None
     truncated_entries: Count | None = None
     unsynced_writes_lost: Count | None = None
     unsynced_writes_survived: Count | None = None
+    stopped_by_disk: Count | None = Field(
+        default=None,
+        description="How often a node stopped because a write or sync failed (`disk_error`).",
+    )
+    starts_refused: Count | None = Field(
+        default=None,
+        description="How often a node refused to start, because its disk was damaged or could not be read.",
+    )
     sessions_expired: Count | None = None
     exactly_once: Flag | None = None
     final_rules: Rules | None = None
@@ -171,7 +239,16 @@ class ExpectSpec(Spec):
     def _consistent(self) -> ExpectSpec:
         if self.violation is not None and self.safe:
             raise ValueError("`safe: true` and `violation` contradict each other; leave one out")
+        if self.linearizable is not None and self.level != "linearizable":
+            raise ValueError(
+                f"`linearizable` and `consistency: {self.level}` ask for two levels; leave one out"
+            )
         return self
+
+    @property
+    def level(self) -> ConsistencyLevel:
+        """The level at which the history is judged."""
+        return self.consistency or "linearizable"
 
     @property
     def must_be_safe(self) -> bool:

@@ -152,7 +152,9 @@ class NodeEffects:
             return
         self._network.send(link, message, message_id)
         if self._triggers.send:
-            fire_matching(self._triggers.send, NodeEvent(self._node_id, name, to, term=term))
+            fire_matching(
+                self._triggers.send, NodeEvent(self._node_id, name, to, term=term, is_sender=True)
+            )
 
     def _reply(self, reply: Reply) -> None:
         if not self._watch_connections.take_reply(reply):

@@ -83,6 +83,11 @@ class HashedMachine:
         self.name = inner.name
         self.versions = inner.versions
 
+    @property
+    def inner(self) -> StateMachine:
+        """The machine without the wrapper."""
+        return self._inner
+
     def apply(self, command: str, context: ApplyContext) -> str:
         """Apply the command, and report the state hash if it is due at this index."""
         result = self._inner.apply(command, context)

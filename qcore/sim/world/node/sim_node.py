@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Final
 
 from simpy.events import NORMAL, Event
 
@@ -12,12 +11,13 @@ from qcore.core.entry import Entry, Membership
 from qcore.core.events import MessageReceived, PeerUnreachable, Tick, WriteDurable
 from qcore.core.log.durable_state import last_index
 from qcore.core.messages import InstallSnapshot
-from qcore.errors import QcoreError
+from qcore.errors import DiskFull, QcoreError, StorageError
 from qcore.machines.interface import StateMachine, SupportsChanges, WatchFilter
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
+from qcore.replica.requests.disk_space import no_space_left, writes_to_log
 from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.snapshot_histories import NodeHistory
@@ -26,6 +26,7 @@ from qcore.sim.workload.watcher_messages import CloseWatch, OpenWatch, Probe
 from qcore.sim.world.engine import NEVER_US, Call
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk
+from qcore.sim.world.node.event_queue import EventQueue
 from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.node.node_effects import NodeEffects
 from qcore.sim.world.node.node_machine import create_machine, hashed_machine
@@ -33,9 +34,6 @@ from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
 from qcore.sim.world.node.watcher_links import WatchConnections
 from qcore.sim.world.services import Services
-
-#: At most this many events wait for a paused process, as in its socket buffers. Further events are lost.
-_PAUSED_QUEUE: Final = 10_000
 
 
 class SimNode:
@@ -51,8 +49,10 @@ class SimNode:
     Attributes:
         replica: None while the process is down.
         peer_connections: those of the current life, or of the last one; None before the first.
-        paused: whether the process is frozen.
+        events: the events that it has not processed yet, because it is paused or slow.
         powered: False after a power loss.
+        stopped_by_disk, starts_refused: how often the node stopped because of an error of its disk, and how often it
+            refused to start because of one.
         state_history: the entries that the node's state consists of.
         clock_faults: the faults that disturb its clock, by the setting that they change.
     """
@@ -71,8 +71,9 @@ class SimNode:
         self.clock = clock
         self.replica: Replica | None = None
         self.peer_connections: PeerConnections | None = None
-        self.paused = False
+        self.events = EventQueue(services.engine, self._process)
         self.powered = True
+        self.stopped_by_disk = self.starts_refused = 0
         self.state_history = NodeHistory(self.node_id, services.histories, services.invariants)
         self.clock_faults: dict[str, Fault] = {}
         self._config = config
@@ -103,10 +104,12 @@ class SimNode:
             self._watch_connections,
             self._links,
         )
-        self._backlog: list[ReplicaEvent] = []
-        self._backlog_faults: list[Fault] = []
+        self._disk_full: DiskFull | None = None
+        self._disk_error: StorageError | None = None
         self._wake_at = NEVER_US
         disk.on_durable = self._on_durable
+        disk.on_error = self._on_disk_error
+        disk.on_full = self._on_disk_full
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -114,6 +117,11 @@ class SimNode:
     def up(self) -> bool:
         """Whether the process runs; a paused one does."""
         return self.replica is not None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the process is frozen."""
+        return self.events.paused
 
     @property
     def applied(self) -> list[Entry]:
@@ -124,6 +132,11 @@ class SimNode:
     def snapshots_installed(self) -> int:
         """How many snapshots of leaders the node has installed, over all its lives."""
         return self._effects.snapshots_installed
+
+    @property
+    def messages_sent(self) -> int:
+        """How many messages the node has sent to peers, over all its lives."""
+        return self._effects.messages_sent
 
     @property
     def visible_state(self) -> tuple[object, ...]:
@@ -143,8 +156,12 @@ class SimNode:
         """Start the process from what the disk holds."""
         services, node = self._services, self.node_id
         now = self._now
-        durable = self.disk.load()
-        self.powered, self.paused = True, False
+        self.powered = True
+        try:
+            durable = self.disk.load()
+        except StorageError as error:
+            self._refuse_start(error)
+            return
         self.state_history.start(durable.snapshot)
         self._pending_requests.forget_clients()
         self._watch_connections.forget_all()
@@ -179,17 +196,17 @@ class SimNode:
         """Use these settings from the next start."""
         self._config = config
 
-    def crash(self, *, power_loss: bool = False, survivors: int = 0) -> int:
+    def crash(self, *, power_loss: bool = False, survivors: int = 0, torn: bool = False) -> int:
         """Kill the process, or cut the node's power.
 
         Args:
             power_loss: cut the power.
-            survivors: how many of the unsynced writes survive a power loss; see `SimDisk.crash`.
+            survivors, torn: which of the unsynced writes survive a power loss; see `SimDisk.crash`.
 
         Returns:
             How many writes were lost.
         """
-        lost = self.disk.crash(power_loss=power_loss, survivors=survivors)
+        lost = self.disk.crash(power_loss=power_loss, survivors=survivors, torn=torn)
         if self.up:
             self._die("power loss" if power_loss else "crash")
             if not power_loss:
@@ -207,14 +224,13 @@ class SimNode:
     def pause(self) -> None:
         """Freeze the process."""
         if self.up and not self.paused:
-            self.paused = True
+            self.events.pause()
             self._trace.down(self._now, self.node_id, "pause")
             self._services.monitor.node_paused(self._now, self.node_id, True)
 
     def resume(self) -> None:
         """Let the process continue. It finds all events of the pause, in order, and its timers are late."""
         if self.up and self.paused:
-            self.paused = False
             replica = self.replica
             assert replica is not None
             core = replica.core.status()
@@ -222,19 +238,14 @@ class SimNode:
                 self._now, self.node_id, core.term, core.commit_index, core.last_log_index
             )
             self._services.monitor.node_paused(self._now, self.node_id, False)
-            backlog, self._backlog = self._backlog, []
-            backlog_faults, self._backlog_faults = self._backlog_faults, []
-            for fault in backlog_faults:
-                fault.acted += 1
-            for event in backlog:
-                if isinstance(event, WriteDurable):
-                    self._effects.release(event.write_id)
-            self._step([*backlog, Tick()])
+            self.events.resume()
+            if self._disk_error is not None:
+                self._on_disk_error(self._disk_error)
 
     def _die(self, why: str) -> None:
         self.replica = None
-        self.paused = False
-        self._backlog, self._backlog_faults = [], []
+        self.events.clear()
+        self._disk_full = self._disk_error = None
         self._pending_requests.process_died()
         self._wake_at = NEVER_US
         self._trace.down(self._now, self.node_id, why)
@@ -251,9 +262,30 @@ class SimNode:
     def _fail(self, error: QcoreError | AssertionError) -> None:
         """Stop after an error of the replica: a broken contract of the state machine, or a failed assertion."""
         self._services.report("node_failed", self.node_id, f"{type(error).__name__}: {error}")
+        self._stop("failed")
+
+    def _stop(self, why: str) -> None:
         self.disk.crash(power_loss=False)
-        self._die("failed")
+        self._die(why)
         self._break_connections()
+
+    # -- errors of the disk, by the rules of `qcore.core.log.disk_errors` --------------------------
+
+    def _refuse_start(self, error: StorageError) -> None:
+        """Do not start: the disk is damaged, or cannot be read. The node stays down."""
+        self.starts_refused += 1
+        self._trace.down(self._now, self.node_id, f"refuses to start: {error.code}: {error}")
+
+    def _on_disk_error(self, error: StorageError) -> None:
+        """Stop because a write or sync failed. A frozen process notices it when it continues."""
+        if self.paused:
+            self._disk_error = error
+        elif self.replica is not None:
+            self.stopped_by_disk += 1
+            self._stop(f"disk: {error.code}: {error}")
+
+    def _on_disk_full(self, why: DiskFull | None) -> None:
+        self._disk_full = None if why is None else no_space_left(f"node {self.node_id}", why)
 
     # -- messages and events ----------------------------------------------------------------------
 
@@ -276,8 +308,8 @@ class SimNode:
                 self._effects.snapshot_source = source
             event: MessageReceived[PeerMessage]
             event = MessageReceived(source, payload)  # type: ignore[arg-type]  # peers send nothing else
-            if self.paused:
-                self.deliver_event(event)
+            if self.events.holds:
+                self.events.add(event)
             else:
                 self._step([event])
             if self._triggers.receive:
@@ -310,26 +342,20 @@ class SimNode:
         return refusal
 
     def deliver_event(self, event: ReplicaEvent, fault: Fault | None = None) -> bool:
-        """Give the replica one event: now, or when its paused process continues.
+        """Give the replica one event: now, or when its paused or slow process comes to it.
 
         Args:
             event: the event.
-            fault: the fault that causes the event. If the process is paused, the fault has acted once the process
-                continues and finds the event.
+            fault: the fault that causes the event. If the event waits, the fault has acted once the process finds it.
 
         Returns:
             False if the event is lost, because the process is down or has too many events waiting.
         """
         if self.replica is None:
             return False
-        if not self.paused:
-            self._step([event])
-        elif len(self._backlog) < _PAUSED_QUEUE:
-            self._backlog.append(event)
-            if fault is not None:
-                self._backlog_faults.append(fault)
-        else:
-            return False
+        if self.events.holds:
+            return self.events.add(event, fault)
+        self._step([event])
         return True
 
     def receive_request(self, client: int, request: object, _message_id: str) -> None:
@@ -339,7 +365,11 @@ class SimNode:
             if self.powered:
                 self._pending_requests.refuse_connection(client, request)
             return
-        self.deliver_event(self._pending_requests.add(client, request))
+        event = self._pending_requests.add(client, request)
+        if self._disk_full is not None and writes_to_log(event.kind):
+            self._pending_requests.reply(Reply(event.request_id, None, 0, self._disk_full))
+        else:
+            self.deliver_event(event)
 
     def receive_from_watcher(self, watcher: int, message: object, _message_id: str) -> None:
         """Receive a message of a watcher. A frozen process does not answer a probe."""
@@ -367,11 +397,14 @@ class SimNode:
         if self.replica is None:
             return False
         request_id = self._pending_requests.add_admin_request(then)
+        if self._disk_full is not None:
+            self._pending_requests.reply(Reply(request_id, None, 0, self._disk_full))
+            return True
         return self.deliver_event(make(request_id, self.replica.core.membership))
 
     def _deliver_now(self, event: ReplicaEvent) -> bool:
         """Give the replica an event; False if it does not take it now."""
-        return self.deliver_event(event) and not self.paused
+        return self.deliver_event(event) and not self.events.holds
 
     def _on_changes(self, index: int, machine: SupportsChanges) -> None:
         assert self._services.watches is not None, "asked when the process started"
@@ -384,8 +417,8 @@ class SimNode:
     def _on_durable(self, write_id: int) -> None:
         if self.replica is None:
             return
-        if self.paused:
-            self._backlog.append(WriteDurable(write_id))
+        if self.events.holds:
+            self.events.add(WriteDurable(write_id))
             return
         self._effects.release(write_id)
         if self._triggers.durable:
@@ -402,6 +435,13 @@ class SimNode:
     @property
     def _now(self) -> int:
         return self._env.now
+
+    def _process(self, events: list[ReplicaEvent]) -> None:
+        """Process events that had to wait."""
+        for event in events:
+            if isinstance(event, WriteDurable):
+                self._effects.release(event.write_id)
+        self._step(events)
 
     def _step(self, events: list[ReplicaEvent]) -> None:
         replica = self.replica
@@ -440,7 +480,10 @@ class SimNode:
         if replica is None or self.paused:
             return
         if self.clock.local(now) >= replica.next_deadline():
-            self._step([Tick()])
+            if self.events.holds:
+                self.events.add_tick()
+            else:
+                self._step([Tick()])
         else:
             self._set_alarm(now)
 

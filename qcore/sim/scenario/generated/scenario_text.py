@@ -1,0 +1,117 @@
+"""Writes a scenario as the text of a scenario file, which reads as an equal scenario."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel
+
+from qcore.sim.scenario.actions.operation_actions import OperationAction
+from qcore.sim.scenario.actions.registry import ACTIONS
+from qcore.sim.scenario.distributions import Distribution
+from qcore.sim.scenario.generated.random_actions import RandomAction
+from qcore.sim.scenario.timeline import Item
+from qcore.sim.scenario.values import Selector
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Words that YAML does not read as texts, or that look as if it did not.
+_NOT_TEXTS = ("null", "true", "false", "yes", "no", "on", "off")
+_PAIRS = ("uniform", "normal", "lognormal", "pareto")
+
+
+def scenario_text(scenario: BaseModel) -> str:
+    """The text of a scenario file with everything that the scenario gives; each item of the timeline on one line."""
+    lines: list[str] = []
+    for key, value in _fields(scenario).items():
+        if key == "timeline" and isinstance(value, list) and value:
+            lines.append("timeline:")
+            lines += (f"  - {_flow(item)}" for item in value)
+        else:
+            lines.append(f"{key}: {_flow(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _fields(model: BaseModel, *leave_out: str) -> dict[str, object]:
+    """What a model was given, by the names that a file uses."""
+    found: dict[str, object] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        given = name in model.model_fields_set and not field.exclude
+        if given and name not in leave_out and not (value is None and field.default is None):
+            found[field.alias or name] = _as_written(value)
+    return found
+
+
+def _as_written(value: object) -> object:
+    """A value as it stands in a scenario file."""
+    match value:
+        case Selector():
+            return _selector(value)
+        case Distribution():
+            return _distribution(value)
+        case Item():
+            return _item(value)
+        case BaseModel():
+            return _fields(value)
+        case Mapping():
+            return {key: _as_written(item) for key, item in value.items()}
+        case tuple() | list():
+            return [_as_written(item) for item in value]
+        case _:
+            return value
+
+
+def _item(item: Item) -> dict[str, object]:
+    blocks: list[dict[str, object]] = []
+    for action in item.actions:
+        key = action.op if isinstance(action, OperationAction) else action.kind
+        assert key in ACTIONS, "a file names each action by its kind"
+        fields = _fields(action, "kind", "op")
+        blocks.append({key: fields["nodes"] if list(fields) == ["nodes"] else fields})
+    choice: dict[str, object] = {}
+    for chosen in item.random_actions:
+        assert isinstance(chosen, RandomAction)
+        if len(chosen.choices) > 1:
+            choice["one_of"] = chosen.blocks()
+        else:
+            (block,) = chosen.blocks()
+            assert isinstance(block, dict)
+            blocks.append(block)
+    actions: dict[str, object] = blocks[0] if len(blocks) == 1 else {"do": blocks} if blocks else {}
+    return {**_fields(item, "actions", "random_actions"), **actions, **choice}
+
+
+def _selector(selector: Selector) -> object:
+    terms: list[object] = []
+    for term in selector.terms:
+        name, _, number = str(term).partition("_")
+        if name == "random" and selector.pool != ("all",):
+            terms.append({"random": int(number or 1), "of": list(selector.pool)})
+        else:
+            terms.append(term)
+    return terms[0] if len(terms) == 1 else terms
+
+
+def _distribution(spec: Distribution) -> object:
+    limits = _fields(spec, "shape", "first", "second")
+    if spec.shape in _PAIRS:
+        return {spec.shape: [spec.first, spec.second], **limits}
+    if spec.shape in ("fixed", "exponential"):
+        return {spec.shape: spec.first, **limits}
+    return _fields(spec)
+
+
+def _flow(value: object) -> str:
+    """A value in YAML's flow style."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, str):
+        is_plain = _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXTS
+        return value if is_plain else json.dumps(value)
+    return json.dumps(value)

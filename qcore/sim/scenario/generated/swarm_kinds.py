@@ -1,0 +1,206 @@
+"""The catalogue of a swarm: every kind of fault that a seed may draw, with the ranges of its strength, rate and length.
+
+A new kind is one line of `SWARM_KINDS`. Its function draws the actions of one firing. The ranges keep a cluster able to
+recover: what destroys data for good touches one node at a time, and every other fault ends with the quiet phase.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+#: The keys of a timeline item; `at_ms` counts from the firing.
+Block = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class FiringDraw:
+    """Draws the properties of one firing: whom it hits, and how strong it is."""
+
+    rng: Random
+    nodes: tuple[int, ...]
+
+    def pick(self, *choices: object) -> object:
+        """One of these, each as likely."""
+        return choices[int(self.rng.random() * len(choices))]
+
+    def one(self) -> object:
+        """A single node: the leader more often than any other."""
+        return self.pick("leader", "leader", "random", {"random": 1, "of": "followers"})
+
+    def few(self) -> object:
+        """A single node or a minority."""
+        return self.pick("leader", "random", "random", "minority")
+
+    def any_group(self) -> object:
+        """Any group of nodes, also one without which there is no quorum."""
+        return self.pick("leader", "random", "minority", "majority", "all")
+
+    def member(self) -> int:
+        """The id of one node."""
+        return self.nodes[int(self.rng.random() * len(self.nodes))]
+
+    def number(self, low: float, high: float) -> float:
+        """A number between these, small ones as likely as large ones (log-uniform)."""
+        return round(math.exp(self.rng.uniform(math.log(low), math.log(high))), 3)
+
+    def whole(self, low: int, high: int) -> int:
+        """A whole number between these."""
+        return self.rng.randint(low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmKind:
+    """One kind of fault.
+
+    Attributes:
+        make: draws the items of one firing.
+        gap_ms: the range of the mean time between two firings. Each seed draws the mean.
+        lasts_ms: the shortest and the longest duration; None for what has no end. Each seed draws its longest.
+        least_nodes: the smallest cluster that survives this kind.
+        once: it fires once in a run.
+    """
+
+    make: Callable[[FiringDraw], Block | list[Block]]
+    gap_ms: tuple[float, float]
+    lasts_ms: tuple[float, float] | None = None
+    least_nodes: int = 1
+    once: bool = False
+
+
+def _partition(draw: FiringDraw) -> Block:
+    groups = draw.pick(
+        [["leader"], ["rest"]],
+        [["leader", "random"], ["rest"]],
+        [["minority"], ["rest"]],
+        [["majority"], ["rest"]],
+        [["random"], ["random"], ["rest"]],
+        {"halves": "all"},
+        {"bridge": "random"},
+        {"ring": "all"},
+        {"majorities_ring": "all"},
+        {"pendants": "minority"},
+    )
+    return {"partition": groups}
+
+
+def _flapping(draw: FiringDraw) -> Block:
+    times = {"down_ms": [10, draw.whole(30, 250)], "up_ms": [10, draw.whole(30, 250)]}
+    return {"cut": {"nodes": draw.one()}, "flap": times}
+
+
+def _narrow(draw: FiringDraw) -> Block:
+    """Links with so little bandwidth that messages queue, and the last ones are lost."""
+    return {
+        "links": {
+            "bandwidth_bytes_per_s": draw.whole(10_000, 200_000),
+            "queue_length": draw.whole(5, 100),
+        }
+    }
+
+
+def _freeze_machine(draw: FiringDraw) -> Block:
+    """A machine freezes together with its network. Afterwards it serves what waited, before it hears of a successor."""
+    target = draw.pick("leader", "leader", "leader", "follower_1")
+    return {"do": [{"isolate": target}, {"pause": target}]}
+
+
+def _power_loss_of_all(draw: FiringDraw) -> Block:
+    return {"power_loss": {"nodes": "all", "survives": draw.pick("none", "random", "random")}}
+
+
+def _wipe(draw: FiringDraw) -> list[Block]:
+    """A member loses its disk and returns as a stranger, so it is removed; the others keep what it acknowledged."""
+    node = draw.member()
+    return [
+        {"wipe": node, "until_ms": None},
+        {"at_ms": 150.0, "restart": node, "until_ms": None},
+        {"at_ms": 300.0, "remove": {"nodes": node, "timeout_ms": 60_000}, "until_ms": None},
+    ]
+
+
+def _message(draw: FiringDraw, most: int) -> Block:
+    return {
+        "message": draw.pick(
+            "AppendEntries",
+            "AppendEntriesResponse",
+            ["RequestVote", "RequestVoteResponse"],
+            ["PreVote", "PreVoteResponse"],
+            "InstallSnapshot",
+            ["Forward", "ForwardResponse"],
+        ),
+        "times": draw.whole(1, most),
+    }
+
+
+#: How long most faults last, in milliseconds.
+_SHORT = (30.0, 900.0)
+
+SWARM_KINDS: dict[str, SwarmKind] = {
+    "crash": SwarmKind(lambda d: {"crash": d.few()}, (200, 1500), _SHORT),
+    "crash_many": SwarmKind(lambda d: {"crash": d.any_group()}, (800, 4000), (20, 500)),
+    "power_loss": SwarmKind(
+        lambda d: {"power_loss": {"nodes": d.few(), "survives": d.pick("none", "random", "all")}},
+        (300, 1500),
+        (20, 500),
+    ),
+    "power_loss_of_all": SwarmKind(_power_loss_of_all, (500, 3000), (10, 150)),
+    "pause": SwarmKind(lambda d: {"pause": d.few()}, (200, 1500), _SHORT),
+    "freeze_machine": SwarmKind(_freeze_machine, (400, 1600), (500, 1300)),
+    "wipe": SwarmKind(_wipe, (1000, 6000), least_nodes=4, once=True),
+    "isolate": SwarmKind(lambda d: {"isolate": d.one()}, (300, 2000), _SHORT),
+    "partition": SwarmKind(_partition, (400, 2000), (100, 1000), least_nodes=3),
+    "cut": SwarmKind(lambda d: {"cut": {"from": d.one(), "to": "random"}}, (150, 1000), (50, 900)),
+    "flapping": SwarmKind(_flapping, (500, 2500), (200, 1500)),
+    "clog": SwarmKind(lambda d: {"clog": {"nodes": d.one()}}, (300, 1500), (30, 600)),
+    "swizzle_clog": SwarmKind(
+        lambda d: {
+            "swizzle_clog": {
+                "clog_gap_ms": [0, 150],
+                "clogged_ms": [0, d.whole(50, 500)],
+                "unclog_gap_ms": [0, 150],
+            }
+        },
+        (1000, 4000),
+        (600, 1500),
+        least_nodes=2,
+    ),
+    "deaf": SwarmKind(lambda d: {"deaf": d.one()}, (300, 2000), _SHORT),
+    "mute": SwarmKind(lambda d: {"mute": d.one()}, (300, 2000), _SHORT),
+    "loss": SwarmKind(lambda d: {"loss": d.number(0.01, 0.4)}, (300, 1500), (100, 1500)),
+    "duplicate": SwarmKind(lambda d: {"duplicate": d.number(0.02, 0.6)}, (300, 1500), (100, 1500)),
+    "reorder": SwarmKind(lambda d: {"reorder": d.number(0.02, 0.5)}, (300, 1500), (100, 1500)),
+    "corrupt": SwarmKind(lambda d: {"corrupt": d.number(0.01, 0.3)}, (300, 1500), (100, 1500)),
+    "narrow": SwarmKind(_narrow, (600, 2500), (100, 1000)),
+    "latency": SwarmKind(
+        lambda d: {"links": {"nodes": d.one(), "latency_ms": [1, d.whole(10, 120)]}},
+        (300, 1500),
+        (100, 1500),
+    ),
+    "disk_stall": SwarmKind(lambda d: {"disk_stall": d.few()}, (300, 1500), _SHORT),
+    "disk_slow": SwarmKind(
+        lambda d: {"disk_slow": {"nodes": {"random": 2}, "latency_ms": [5, d.whole(20, 100)]}},
+        (200, 1000),
+        (200, 1500),
+        least_nodes=2,
+    ),
+    "clock_drift": SwarmKind(
+        lambda d: {"clock": {"nodes": "random", "drift_ppm": d.whole(-20_000, 20_000)}},
+        (300, 1500),
+        (200, 2000),
+    ),
+    "clock_jump": SwarmKind(
+        lambda d: {"clock": {"nodes": "random", "offset_ms": d.whole(-3_600_000, 3_600_000)}},
+        (300, 1500),
+        (200, 2000),
+    ),
+    "campaign": SwarmKind(lambda d: {"campaign": "random"}, (100, 1000)),
+    "snapshot": SwarmKind(
+        lambda d: {"snapshot": {"nodes": "random", "keep_entries": d.whole(0, 20)}}, (150, 1000)
+    ),
+    "transfer": SwarmKind(lambda d: {"transfer": {"to": None, "timeout_ms": 1000}}, (300, 1500)),
+    "drop": SwarmKind(lambda d: {"drop": _message(d, 8)}, (80, 600), (200, 1000)),
+    "hold": SwarmKind(lambda d: {"hold": _message(d, 4)}, (100, 700), (50, 800)),
+}

@@ -1,0 +1,140 @@
+"""The compact format of a trace: the head of the file, and blocks of records.
+
+    file     head, block of the schema, blocks of records, block of the end
+    head     magic (8 bytes), format version (4), CRC-32 of these 12 bytes (4)
+    block    type (1), length of the body (8), CRC-32 of the body (4), CRC-32 of these 13 bytes (4), body
+
+| type | body |
+|---|---|
+| `S` | the schema, as JSON: its version, and each kind with its fields |
+| `R` | records: the number of parts (1 byte), a row for each part, then the parts, each compressed with zlib |
+| `E` | the end: the number of records (8 bytes) and the trace hash (32 bytes) |
+
+The row of a part has its kind (1 byte), its number of records (4), its bytes (8) and its stored bytes (8). The first
+part of a block of records is the order, kind 255: the number of its kind for each record. Then each kind that occurs
+has a part with a column for the time, the node and each field, as in `qcore.trace.column_codec`. So a reader decodes
+only the kinds and fields that it needs. All numbers are little-endian.
+
+A block holds `BLOCK_RECORDS` records. It holds fewer if they have long texts: each `TEXT_PER_RECORD` characters of a
+field in `LONG_FIELDS` count as one record more. The last block holds the rest.
+
+The trace hash is the SHA-256 of the body of the schema and, for each block of records, of each part before compression,
+after its kind, number of records and bytes. So it depends on nothing but the records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from qcore.trace.column_codec import encode_column
+from qcore.trace.trace_record import COLUMNS, KINDS, RECORD_FIELDS, SCHEMA_VERSION, ColumnType
+
+#: The first bytes of a compact trace. They are not text, and a conversion of line ends damages them.
+MAGIC: Final = b"\x89QTR\r\n\x1a\n"
+#: The version of the compact format that this qcore writes and reads.
+FORMAT_VERSION: Final = 1
+#: The most records in a block.
+BLOCK_RECORDS: Final = 4096
+#: How many characters of a long text count as one record.
+TEXT_PER_RECORD: Final = 1024
+
+#: The kind of the part with the order of the records.
+ORDER: Final = 255
+
+HEAD: Final = struct.Struct("<8sII")
+BLOCK_HEAD: Final = struct.Struct("<cQII")
+PART_ROW: Final = struct.Struct("<BIQQ")
+END: Final = struct.Struct("<Q32s")
+
+_HASHED: Final = struct.Struct("<BIQ")
+_LEVEL: Final = 1  # zlib: higher levels take twice the time for a file that is 6 % smaller
+_COLUMN_TYPES: Final[tuple[tuple[ColumnType | None, ...], ...]] = tuple(
+    (None, "int", *COLUMNS[kind].values()) for kind in KINDS
+)
+#: The number of cells of a record of each kind.
+ROW_WIDTHS: Final = tuple(map(len, _COLUMN_TYPES))
+
+
+@dataclass(slots=True, frozen=True)
+class Part:
+    """The records of one kind in a block, as columns, or the order of all of its records.
+
+    Attributes:
+        kind: the number of the kind, or `ORDER`.
+        count: the number of records.
+        content: the columns, or one byte for each record.
+    """
+
+    kind: int
+    count: int
+    content: bytes
+
+    def hash_into(self, digest: hashlib._Hash) -> None:
+        """Add this part to the trace hash."""
+        digest.update(_HASHED.pack(self.kind, self.count, len(self.content)))
+        digest.update(self.content)
+
+
+def schema_body() -> bytes:
+    """The schema of this qcore."""
+    kinds = [[kind, *fields] for kind, fields in RECORD_FIELDS.items()]
+    return json.dumps(
+        {"schema": SCHEMA_VERSION, "kinds": kinds}, separators=(",", ":"), sort_keys=True
+    ).encode()
+
+
+def new_digest(schema: bytes) -> hashlib._Hash:
+    """The trace hash of no records."""
+    return hashlib.sha256(schema)
+
+
+def encode_parts(order: bytes | bytearray, cells: Sequence[list[Any]]) -> list[Part]:
+    """Encode the records of one block.
+
+    Args:
+        order: the number of the kind of each record.
+        cells: for each kind, the cells of its records, one record after the other: time, node and fields.
+    """
+    parts = [Part(ORDER, len(order), bytes(order))]
+    for kind, of_kind in enumerate(cells):
+        if of_kind:
+            width = ROW_WIDTHS[kind]
+            columns = [
+                encode_column(column, of_kind[place::width])
+                for place, column in enumerate(_COLUMN_TYPES[kind])
+            ]
+            parts.append(Part(kind, len(of_kind) // width, b"".join(columns)))
+    return parts
+
+
+def head() -> bytes:
+    """The head of a file, and the block of its schema."""
+    begin = MAGIC + struct.pack("<I", FORMAT_VERSION)
+    return begin + struct.pack("<I", zlib.crc32(begin)) + block(b"S", schema_body())
+
+
+def records_block(parts: Iterable[Part]) -> bytes:
+    """A block of records."""
+    table: list[bytes] = []
+    stored: list[bytes] = []
+    for part in parts:
+        stored.append(zlib.compress(part.content, _LEVEL))
+        table.append(PART_ROW.pack(part.kind, part.count, len(part.content), len(stored[-1])))
+    return block(b"R", b"".join((bytes([len(table)]), *table, *stored)))
+
+
+def end_block(records: int, sha256: bytes) -> bytes:
+    """The last block of a complete trace."""
+    return block(b"E", END.pack(records, sha256))
+
+
+def block(kind: bytes, body: bytes) -> bytes:
+    """A block of this type."""
+    begin = struct.pack("<cQI", kind, len(body), zlib.crc32(body))
+    return begin + struct.pack("<I", zlib.crc32(begin)) + body

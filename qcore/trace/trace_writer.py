@@ -1,0 +1,354 @@
+"""`TraceWriter`: hashes the records of a run, and writes them as JSON lines or in the compact format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from qcore.trace import block_codec
+from qcore.trace.block_codec import BLOCK_RECORDS, ROW_WIDTHS, TEXT_PER_RECORD, Part
+from qcore.trace.compact_trace import CompactTrace
+from qcore.trace.json_lines import LINE_OF_ROW, Row, as_line
+from qcore.trace.trace_record import KINDS, LONG_FIELDS, SCHEMA_VERSION, TraceRecord
+
+_RUN: Final = KINDS.index("run")
+_UP: Final = KINDS.index("up")
+_DOWN: Final = KINDS.index("down")
+_ROLE: Final = KINDS.index("role")
+_VOTE: Final = KINDS.index("vote")
+_CONFIG: Final = KINDS.index("config")
+_COMMIT: Final = KINDS.index("commit")
+_APPLY: Final = KINDS.index("apply")
+_SEND: Final = KINDS.index("send")
+_RECV: Final = KINDS.index("recv")
+_DROP: Final = KINDS.index("drop")
+_FAULT: Final = KINDS.index("fault")
+_OP: Final = KINDS.index("op")
+_WATCH: Final = KINDS.index("watch")
+_BAD: Final = KINDS.index("bad")
+_VIOLATION: Final = KINDS.index("violation")
+
+#: The most records in one write to a text stream.
+_LINES: Final = 512
+
+
+class TextSink(Protocol):
+    """The output of a `TraceWriter` for JSON lines, usually a text file."""
+
+    def write(self, text: str, /) -> object:
+        """Accept one or more complete lines."""
+        ...
+
+    def flush(self) -> object:
+        """Make the accepted lines visible to readers."""
+        ...
+
+
+class BinarySink(Protocol):
+    """The output of a `TraceWriter` for the compact format, usually a binary file."""
+
+    def write(self, data: bytes, /) -> object:
+        """Accept one block."""
+        ...
+
+    def flush(self) -> object:
+        """Make the accepted blocks visible to readers."""
+        ...
+
+
+class TraceWriter:
+    """Hashes records, and keeps them or writes them to streams.
+
+    Args:
+        stream: gets the records as JSON lines.
+        compact: gets the records in the compact format, a block at a time. Call `finish` at the end.
+        keep: keep the records in memory, for `lines()` and `trace()`.
+        hashed: compute the trace hash. Without it, a writer of JSON lines does less work.
+
+    The methods for records are on the simulator's hot path. They only collect the cells of each record; the
+    records of a block are encoded together. Names such as a role or the name of a message must be plain identifiers.
+    """
+
+    def __init__(
+        self,
+        stream: TextSink | None = None,
+        *,
+        compact: BinarySink | None = None,
+        keep: bool = False,
+        hashed: bool = True,
+    ) -> None:
+        self._stream = stream
+        self._compact = compact
+        self._kept: bytearray | None = bytearray(block_codec.head()) if keep else None
+        self._encodes = hashed or keep or compact is not None
+        self._digest = block_codec.new_digest(block_codec.schema_body())
+        self._records = 0  # in complete blocks
+        self._order = bytearray()  # the kinds of the records of this block
+        # For each kind the cells of its records in this block, one record after the other. Tuples would need more time:
+        # they would stay alive, and each would need its memory.
+        self._cells: list[list[Any]] = [[] for _ in KINDS]
+        self._written = 0  # records of this block that the text stream has
+        self._written_cells = [0] * len(KINDS)
+        self._block_end = BLOCK_RECORDS
+        self._limit = 0  # the number of records in this block at which to do something
+        self._set_limit()
+        self._put_commit = self._cells[_COMMIT].extend
+        self._put_apply = self._cells[_APPLY].extend
+        self._put_send = self._cells[_SEND].extend
+        self._put_recv = self._cells[_RECV].extend
+        self._put_op = self._cells[_OP].extend
+        if compact is not None:
+            compact.write(block_codec.head())
+            compact.flush()
+
+    # -- records ---------------------------------------------------------------------------------
+
+    def run(self, t_us: int, name: str, seed: int, nodes: Sequence[int]) -> None:
+        self._put(_RUN, (t_us, 0, SCHEMA_VERSION, name, seed, tuple(nodes)))
+
+    def up(self, t_us: int, node: int, term: int, commit: int, last_index: int) -> None:
+        self._put(_UP, (t_us, node, term, commit, last_index))
+
+    def down(self, t_us: int, node: int, why: str) -> None:
+        self._put(_DOWN, (t_us, node, why))
+
+    def role(self, t_us: int, node: int, role: str, term: int, leader: int | None) -> None:
+        self._put(_ROLE, (t_us, node, role, term, leader))
+
+    def vote(self, t_us: int, node: int, term: int, candidate: int) -> None:
+        self._put(_VOTE, (t_us, node, term, candidate))
+
+    def config(
+        self,
+        t_us: int,
+        node: int,
+        index: int,
+        voters: Sequence[int],
+        voters_outgoing: Sequence[int],
+        learners: Sequence[int],
+    ) -> None:
+        row = (t_us, node, index, tuple(voters), tuple(voters_outgoing), tuple(learners))
+        self._put(_CONFIG, row)
+
+    def commit(self, t_us: int, node: int, index: int) -> None:
+        self._put_commit((t_us, node, index))
+        order = self._order
+        order.append(_COMMIT)
+        if len(order) >= self._limit:
+            self._at_limit()
+
+    def apply(self, t_us: int, node: int, index: int, term: int, entry: str) -> None:
+        self._put_apply((t_us, node, index, term, entry))
+        order = self._order
+        order.append(_APPLY)
+        if len(order) >= self._limit:
+            self._at_limit()
+
+    def send(
+        self, t_us: int, node: int, to: int, message_id: str, message: str, term: int, note: str
+    ) -> None:
+        """`note` is a summary of the message."""
+        self._put_send((t_us, node, to, message_id, message, term, note))
+        order = self._order
+        order.append(_SEND)
+        if len(order) >= self._limit:
+            self._at_limit()
+
+    def recv(self, t_us: int, node: int, from_node: int, message_id: str, message: str) -> None:
+        self._put_recv((t_us, node, from_node, message_id, message))
+        order = self._order
+        order.append(_RECV)
+        if len(order) >= self._limit:
+            self._at_limit()
+
+    def drop(
+        self, t_us: int, node: int, from_node: int, message_id: str, message: str, note: str
+    ) -> None:
+        """The message `message_id` from `from_node` does not reach `node`; `note` states why."""
+        self._put(_DROP, (t_us, node, from_node, message_id, message, note))
+
+    def fault(
+        self,
+        t_us: int,
+        phase: str,
+        fault: str,
+        nodes: Sequence[int] = (),
+        links: Iterable[tuple[int, int]] = (),
+        note: str = "",
+    ) -> None:
+        """`phase` is `begin`, `end` or `act`; `links` are the directed links that the fault affects."""
+        self._put(
+            _FAULT, (t_us, 0, phase, fault, tuple(nodes), tuple(map(tuple, links)), note), note
+        )
+
+    def op(
+        self,
+        t_us: int,
+        node: int,
+        phase: str,
+        client: int,
+        op_id: int,
+        op: str,
+        key: str,
+        value: str | int | None,
+        note: str = "",
+    ) -> None:
+        """`phase` is `invoke`, `ok`, `refused` or `unknown`; `value` is the value written or read."""
+        self._put_op((t_us, node, phase, client, op_id, op, key, value, note))
+        order = self._order
+        order.append(_OP)
+        if type(value) is str:
+            self._long_text(value)
+        if len(order) >= self._limit:
+            self._at_limit()
+
+    def watch(
+        self,
+        t_us: int,
+        node: int,
+        phase: str,
+        client: int,
+        topic: str,
+        index: int,
+        sequence: int,
+        note: str = "",
+    ) -> None:
+        """`phase` is `invoke`, `ok`, `notice` or `ended`; `client` is the number of the watcher."""
+        self._put(_WATCH, (t_us, node, phase, client, topic, index, sequence, note), note)
+
+    def bad(self, t_us: int, node: int, from_node: int, message: str, note: str) -> None:
+        self._put(_BAD, (t_us, node, from_node, message, note), note)
+
+    def violation(self, t_us: int, node: int, check: str, note: str) -> None:
+        self._put(_VIOLATION, (t_us, node, check, note), note)
+
+    def record(self, record: TraceRecord) -> None:
+        """Write a record of another trace."""
+        text = record.fields.get(LONG_FIELDS.get(record.kind, ""))
+        self._put(
+            KINDS.index(record.kind),
+            (record.t_us, record.node, *record.values),
+            text if isinstance(text, str) else "",
+        )
+
+    # -- output ----------------------------------------------------------------------------------
+
+    def sha256(self) -> str:
+        """The trace hash of all records written until now, in hexadecimal.
+
+        It is the same wherever the records go; `qcore.trace.block_codec` says what it covers.
+        """
+        self.flush()
+        return self._sha256().hex()
+
+    def lines(self) -> list[str]:
+        """All records written until now as JSON lines, without newlines. Empty unless `keep` is true."""
+        return [] if self._kept is None else [as_line(record) for record in self.trace().records()]
+
+    def trace(self) -> CompactTrace:
+        """All records written until now. Empty unless `keep` is true."""
+        if self._kept is None:
+            empty = block_codec.new_digest(block_codec.schema_body()).digest()
+            return CompactTrace(block_codec.head() + block_codec.end_block(0, empty))
+        rest = block_codec.records_block(self._parts()) if self._order else b""
+        return CompactTrace(bytes(self._kept) + rest + self._end(self._records + len(self._order)))
+
+    def flush(self) -> None:
+        """Write the pending records to the text stream. The compact format gets whole blocks only."""
+        stream = self._stream
+        if stream is not None and self._written < len(self._order):
+            lines: list[str] = []
+            places = self._written_cells
+            for kind in self._order[self._written :]:
+                place = places[kind]
+                end = places[kind] = place + ROW_WIDTHS[kind]
+                lines.append(LINE_OF_ROW[kind](self._cells[kind][place:end]))
+            lines.append("")
+            stream.write("\n".join(lines))
+            stream.flush()
+        self._written = len(self._order)
+        self._set_limit()
+
+    def finish(self, *, complete: bool = True) -> None:
+        """Write everything that is pending; write nothing later.
+
+        Args:
+            complete: whether the trace is complete. If the run failed, readers then say that records are missing.
+        """
+        self.flush()
+        compact = self._compact
+        if compact is None:
+            return
+        self._compact = None
+        if self._order:
+            compact.write(block_codec.records_block(self._parts()))
+        if complete:
+            compact.write(self._end(self._records + len(self._order)))
+        compact.flush()
+
+    # -- blocks ----------------------------------------------------------------------------------
+
+    def _put(self, kind: int, row: Row, text: str = "") -> None:
+        self._cells[kind].extend(row)
+        self._order.append(kind)
+        self._long_text(text)
+        if len(self._order) >= self._limit:
+            self._at_limit()
+
+    def _long_text(self, text: str) -> None:
+        """Count a long text as several records, so that a block of long texts needs no more memory than others."""
+        if len(text) >= TEXT_PER_RECORD:
+            self._block_end -= len(text) // TEXT_PER_RECORD
+            self._set_limit()
+
+    def _set_limit(self) -> None:
+        self._limit = self._block_end
+        if self._stream is not None:
+            self._limit = min(self._limit, self._written + _LINES)
+
+    def _at_limit(self) -> None:
+        self.flush()
+        if len(self._order) >= self._block_end:
+            self._end_block()
+
+    def _end_block(self) -> None:
+        if self._encodes:
+            parts = self._parts()
+            for part in parts:
+                part.hash_into(self._digest)
+            if self._compact is not None or self._kept is not None:
+                block = block_codec.records_block(parts)
+                if self._compact is not None:
+                    self._compact.write(block)
+                    self._compact.flush()
+                if self._kept is not None:
+                    self._kept += block
+        self._records += len(self._order)
+        self._order.clear()
+        for cells in self._cells:
+            cells.clear()
+        self._written = 0
+        self._written_cells = [0] * len(KINDS)
+        self._block_end = BLOCK_RECORDS
+        self._set_limit()
+
+    def _parts(self) -> list[Part]:
+        return block_codec.encode_parts(self._order, self._cells)
+
+    def _sha256(self) -> bytes:
+        digest = self._digest.copy()
+        if self._order:
+            for part in self._parts():
+                part.hash_into(digest)
+        return digest.digest()
+
+    def _end(self, records: int) -> bytes:
+        return block_codec.end_block(records, self._sha256())
+
+
+def hash_of(records: Iterable[TraceRecord]) -> str:
+    """The trace hash of some records, in hexadecimal."""
+    writer = TraceWriter()
+    for record in records:
+        writer.record(record)
+    return writer.sha256()
