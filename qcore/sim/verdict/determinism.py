@@ -19,7 +19,6 @@ from qcore.sim.verdict.result import Expectation, Json
 from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.world import World
 
-
 #: The violation of a result or answer that no client can receive.
 CONTRACT: Final = "machine_contract"
 
