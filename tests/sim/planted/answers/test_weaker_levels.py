@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from random import Random
 from typing import Literal
 
@@ -86,6 +87,12 @@ class WriteSkew(Oncall):
             self.numbers[name] = 0
             return "off"
         return super().apply(command, context)
+
+    def snapshot(self) -> Iterable[str]:
+        return [json.dumps([self.numbers, self.earlier])]
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        self.numbers, self.earlier = json.loads("".join(chunks))
 
 
 class OncallModel:
