@@ -44,6 +44,11 @@ BENCHMARKS = {
         normal=("--rounds", "3"),
         quick=("--seconds", "10", "--rounds", "1"),
     ),
+    "trace": Benchmark(
+        "compact traces against JSON lines: size, writing, reading",
+        quick=("--seconds", "10", "--rounds", "1"),
+        module="benchmarks.traces.bench_trace",
+    ),
     "start": Benchmark("how long programs take to start", quick=("--rounds", "3")),
     "checker": Benchmark("linearizability and invariants"),
     "transport": Benchmark(

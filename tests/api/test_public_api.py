@@ -30,6 +30,7 @@ PACKAGES = (
     "qcore.machines",
     "qcore.node",
     "qcore.sim",
+    "qcore.sim.oracles",
     "qcore.storage",
     "qcore.testing",
 )

@@ -13,8 +13,9 @@ from qcore.sim.determinism.circumstances.shadows import Shadows
 from qcore.sim.determinism.compared_trails import Side, first_difference
 from qcore.sim.determinism.copies import Delivery, Plan, Trail, digest, run_plan
 from qcore.sim.determinism.explanations import Explanations
+from qcore.sim.determinism.machine_recorder import MachineRecorder
 from qcore.sim.determinism.other_process.second_process import SecondCopies
-from qcore.sim.determinism.run_history import History, MachineRecorder
+from qcore.sim.determinism.run_history import History
 
 #: How many snapshots are taken and restored after a run.
 _RESTORES: Final = 8

@@ -9,9 +9,9 @@ from random import Random
 from qcore.machines.interface import StateMachine
 from qcore.sim.determinism.circumstances.shadows import Shadows
 from qcore.sim.determinism.comparison import Comparison
+from qcore.sim.determinism.machine_recorder import MachineRecorder
 from qcore.sim.determinism.other_process.machine_reference import own_modules, reference_of
 from qcore.sim.determinism.other_process.second_process import SecondCopies
-from qcore.sim.determinism.run_history import MachineRecorder
 
 CHECK = "determinism"
 

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from qcore.machines.interface import StateMachine
 from qcore.sim.determinism.copies import Copy
+from qcore.sim.determinism.machine_recorder import MachineRecorder
 from qcore.sim.determinism.report_text import command_text
-from qcore.sim.determinism.run_history import AppliedCommand, MachineRecorder
+from qcore.sim.determinism.run_history import AppliedCommand
 from qcore.sim.determinism.state_difference import describe_difference
 
 

@@ -15,6 +15,7 @@ from qcore.sim.determinism.likely_cause import (
     find_cause,
     keeps_old_answers,
 )
+from qcore.sim.determinism.machine_recorder import MachineRecorder, NodeDifference
 from qcore.sim.determinism.other_process.second_process import HASH_SEEDS, SecondCopies
 from qcore.sim.determinism.report_text import (
     attributes_text,
@@ -23,7 +24,7 @@ from qcore.sim.determinism.report_text import (
     node_difference_text,
     restores_text,
 )
-from qcore.sim.determinism.run_history import History, MachineRecorder, NodeDifference
+from qcore.sim.determinism.run_history import History
 from qcore.sim.determinism.state_difference import describe_difference, shorten
 
 _NOT_REPLACED: Final = (

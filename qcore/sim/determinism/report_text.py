@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from qcore.sim.determinism.compared_trails import Kind, Located
 from qcore.sim.determinism.copies import Moment
-from qcore.sim.determinism.run_history import AppliedCommand, NodeDifference, NodeRestore
+from qcore.sim.determinism.machine_recorder import NodeDifference, NodeRestore
+from qcore.sim.determinism.run_history import AppliedCommand
 from qcore.sim.determinism.state_difference import (
     around_difference,
     describe_difference,

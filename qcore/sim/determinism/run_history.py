@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.machines.interface import ApplyContext
 
 
 @dataclass(slots=True)
@@ -42,140 +40,6 @@ class History:
     answers: dict[int, list[str]] = field(default_factory=dict)
 
 
-@dataclass(slots=True, frozen=True)
-class NodeDifference:
-    """Two nodes (or two lives of one) gave different texts after the same commands.
-
-    Attributes:
-        index: the command's index, or the index of the state that was asked.
-        query: the query; None for a result of a command.
-        first_node, first: who answered first, and what.
-        node, other: who differed, and what it answered.
-    """
-
-    index: int
-    query: str | None
-    first_node: int
-    first: str
-    node: int
-    other: str
-
-
-@dataclass(slots=True, frozen=True)
-class Fork:
-    """Two nodes applied different commands at the same index: a fault of the cluster, not of the machine."""
-
-    index: int
-    first_node: int
-    first: str
-    node: int
-    other: str
-
-    def text(self) -> str:
-        """The facts in one sentence."""
-        return (
-            f"at index {self.index} node {self.first_node} applied the command {ascii(self.first)[:120]}, and node "
-            f"{self.node} applied {ascii(self.other)[:120]}"
-        )
-
-
-class NodeRestore(NamedTuple):
-    """A node's machine was restored from a snapshot; the next command that it applied had the index `before`."""
-
-    node: int
-    before: int
-
-
-class MachineRecorder:
-    """Records what the machines of all nodes do (a `MachineObserver`), and compares the nodes with each other.
-
-    Args:
-        records_queries: whether queries are recorded, too.
-
-    Attributes:
-        difference: the difference between two nodes at the lowest index; None if they agree.
-        restores: how often a machine was restored from a snapshot.
-        node_restores: where, as far as a command followed.
-        fork: where nodes applied different commands first; None if they did not.
-    """
-
-    def __init__(self, *, records_queries: bool = True) -> None:
-        self._records_queries = records_queries
-        self.difference: NodeDifference | None = None
-        self.restores = 0
-        self.node_restores: list[NodeRestore] = []
-        self.fork: Fork | None = None
-        self._commands: dict[int, AppliedCommand] = {}
-        self._results: dict[int, tuple[str, int]] = {}
-        self._answers: dict[int, dict[str, tuple[str, int]]] = {}
-        #: The machine of each node and the index of the last command that it applied; 0 if that is not known.
-        self._at: dict[int, tuple[StateMachine, int]] = {}
-        self._restored: dict[int, StateMachine] = {}
-
-    def applied(
-        self, node: int, machine: StateMachine, command: str, context: ApplyContext, result: str
-    ) -> None:
-        """See `MachineObserver`."""
-        index = context.index
-        self._at[node] = machine, index
-        if self._restored.pop(node, None) is machine:
-            self.node_restores.append(NodeRestore(node, index))
-        text = as_text(result)
-        known = self._commands.get(index)
-        if known is None:
-            self._commands[index] = AppliedCommand(
-                command, index, context.time_us, context.version, context.clock_us, context.rules
-            )
-            self._results[index] = text, node
-        elif known.command != command:
-            if self.fork is None or index < self.fork.index:
-                first_node = self._results[index][1]
-                self.fork = Fork(index, first_node, known.command, node, command)
-        else:
-            first, first_node = self._results[index]
-            if first != text:
-                self._differ(NodeDifference(index, None, first_node, first, node, text))
-
-    def queried(self, node: int, machine: StateMachine, query: str, result: str) -> None:
-        """See `MachineObserver`."""
-        owner, index = self._at.get(node, (None, 0))
-        if owner is not machine or not index or not self._records_queries:
-            return  # which state answered is known only after the next command
-        text = as_text(result)
-        first, first_node = self._answers.setdefault(index, {}).setdefault(query, (text, node))
-        if first != text:
-            self._differ(NodeDifference(index, query, first_node, first, node, text))
-
-    def restored(self, node: int, machine: StateMachine) -> None:
-        """See `MachineObserver`."""
-        self.restores += 1
-        self._at.pop(node, None)
-        self._restored[node] = machine
-
-    def history(self) -> History:
-        """What was recorded."""
-        found = History()
-        for position, index in enumerate(sorted(self._commands)):
-            found.commands.append(self._commands[index])
-            found.results.append(self._results[index][0])
-            asked = self._answers.get(index)
-            if asked:
-                found.queries[position] = list(asked)
-                found.answers[position] = [text for text, _ in asked.values()]
-        return found
-
-    def _differ(self, difference: NodeDifference) -> None:
-        if self.fork is not None and difference.index >= self.fork.index:
-            return
-        if self.difference is None or difference.index < self.difference.index:
-            self.difference = difference
-
-
 def as_text(result: object) -> str:
     """A result as text, for comparison: also one that breaks the contract."""
     return result if isinstance(result, str) else f"no text, but {type(result).__name__}"
-
-
-def restores_between(restores: Iterable[NodeRestore], low: int, high: int) -> Sequence[NodeRestore]:
-    """The restores after which a command with an index in `low..high` followed."""
-    return [each for each in restores if low <= each.before <= high]

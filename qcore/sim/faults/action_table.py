@@ -9,11 +9,11 @@ from random import Random
 from typing import TypeVar
 
 from qcore.sim.faults.admin_client import AdminActions
-from qcore.sim.faults.disk_clock_faults import DiskClockActions
 from qcore.sim.faults.ledger import Fault, Undo
 from qcore.sim.faults.network.message_faults import MessageActions
 from qcore.sim.faults.network.network_faults import NetworkActions
-from qcore.sim.faults.node_faults import NodeActions
+from qcore.sim.faults.nodes.disk_clock_faults import DiskClockActions
+from qcore.sim.faults.nodes.node_faults import NodeActions
 from qcore.sim.faults.selector_resolver import SelectorResolver
 from qcore.sim.faults.standing_faults import StandingFaults
 from qcore.sim.faults.timeline_operations import OperationActions

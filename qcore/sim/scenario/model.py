@@ -300,19 +300,13 @@ class Scenario(Spec):
                     "restart to start a member again, or wipe for one that loses its disk"
                 )
             on_links = isinstance(action, LINK_ACTIONS)
-            for field in (
-                "nodes",
-                "source",
-                "target",
-                "node",
-                "at",
-                "remove",
-                "to",
-                *SHAPES,
-                "hub",
-            ):
+            for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
                 named = getattr(action, field, None)
                 self._check_ids(where, named, known, clients=on_links)
+                self._check_event_names(where, named, item, action)
+            for field in (*SHAPES, "hub"):
+                named = getattr(action, field, None)
+                self._check_ids(where, named, known, clients=False)
                 self._check_event_names(where, named, item, action)
             if isinstance(action, ChangeMembersAction):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Final
 
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
@@ -12,11 +13,14 @@ from qcore.replica.snapshot_builder import restore_all, restore_snapshot
 from qcore.sim.determinism.copies import Copy
 from qcore.sim.determinism.determinism_check import CHECK, DeterminismCheck, DeterminismReport
 from qcore.sim.determinism.differing_nodes import DifferingNodes
+from qcore.sim.determinism.machine_recorder import MachineRecorder
 from qcore.sim.determinism.other_process.second_process import WORKER_VARIABLE
-from qcore.sim.determinism.run_history import MachineRecorder
 from qcore.sim.verdict.result import Expectation, Json
 from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.world import World
+
+#: The violation of a result or answer that no client can receive.
+CONTRACT: Final = "machine_contract"
 
 
 def forbid_runs_in_second_process() -> None:
@@ -55,6 +59,7 @@ class ObservedMachines:
             (differ.other, differ.other_digest),
             differ.restores,
         )
+        self._recorder = recorder
         self._check: DeterminismCheck | None = None
         if machine is not None and checked:
             rng = world.streams.get("determinism/restores")
@@ -62,14 +67,16 @@ class ObservedMachines:
 
     def finish(self) -> None:
         """Check a user-defined machine, at the end of the run, and report what was found."""
-        if self._check is None:
-            return
-        try:
-            report = self._world.determinism = self._check.finish()
-        finally:
-            self.close()
-        if report.note:
-            self._world.services.report(CHECK, 0, report.note)
+        world = self._world
+        if self._check is not None:
+            try:
+                world.determinism = self._check.finish()
+            finally:
+                self.close()
+        if world.user_machine is not None and self._recorder.invalid is not None:
+            world.services.report(CONTRACT, *self._recorder.invalid)
+        if world.determinism is not None and world.determinism.note:
+            world.services.report(CHECK, 0, world.determinism.note)
 
     def close(self) -> None:
         """End the second process, if there is one."""

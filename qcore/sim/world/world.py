@@ -121,8 +121,10 @@ class World:
             self.services.watches = WatchChecker(
                 self.services.report, lambda: monitor.highest_commit
             )
-        self.state_oracles = StateOracles(self.oracles, self.services.report)
-        if self.state_oracles:
+        self.state_oracles = StateOracles(
+            self.oracles, self.services.report, lambda: self.engine.now
+        )
+        if self.state_oracles.needed:
             self.services.machine_observers.append(self.state_oracles)
         self.nodes = {node: self._make_node(node) for node in scenario.all_nodes}
         self.logs = NodeLogs(self.nodes, self.services.histories)

@@ -32,6 +32,10 @@ def acted(timeline: str, seed: int = 1, **parts: str) -> list[int]:
         ("{at_ms: 1000, loss: {rate: 1.0, between: [3, rest]}}", "[3]"),
         ("{at_ms: 1000, duplicate: {rate: 1.0, between: [3, rest]}}", "[3]"),
         ("{at_ms: 1000, links: {between: [3, rest], latency_ms: 40}}", "[3]"),
+        ("{at_ms: 1000, corrupt: {rate: 1.0, between: [3, rest]}}", "[3]"),
+        ("{at_ms: 1000, clog: [3, rest]}", "[3]"),
+        ("{at_ms: 1000, swizzle_clog: {nodes: 3}}", "[3]"),
+        ("{at_ms: 1000, partition: {pendants: 3, hub: 1}}", "[3]"),
         # The links stay as they were.
         ("{at_ms: 1000, latency_ms: {uniform: [1, 5]}}", "[]"),
         # An extra delay of reordered messages, but no message is reordered.
@@ -86,6 +90,10 @@ def test_a_fault_that_makes_no_difference_has_not_acted(change: str, down: str) 
         "{at_ms: 1000, isolate: 3}",
         "{at_ms: 1000, loss: 0.5}",
         "{at_ms: 1000, duplicate: 0.5}",
+        "{at_ms: 1000, corrupt: 0.5}",
+        "{at_ms: 1000, clog: [1, 2]}",
+        "{at_ms: 1000, swizzle_clog: all}",
+        "{at_ms: 1000, links: {bandwidth_bytes_per_s: 9000, queue_length: 1}}",
         "{at_ms: 1000, clock: {nodes: 3, offset_ms: 1000}}",
         "{at_ms: 1000, clock: {nodes: 3, drift_ppm: 1000}}",
         "{at_ms: 1000, disk_stall: 3}",

@@ -10,7 +10,7 @@ from qcore.core.effects import AppendLog
 from qcore.core.entry import DurableState, Entry
 from qcore.errors import ConfigError
 from qcore.sim import World
-from qcore.sim.faults.node_faults import _survivors
+from qcore.sim.faults.nodes.node_faults import _survivors
 from qcore.sim.invariants import Invariants
 from qcore.sim.scenario.actions.node_actions import PowerLoss
 from qcore.sim.world.engine import Engine

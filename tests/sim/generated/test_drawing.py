@@ -52,7 +52,8 @@ def test_the_drawn_scenario_gives_the_same_run(seed: int) -> None:
     assert not drawn.is_random
     assert drawn.drawn(seed) is drawn
     kept = parse_scenario(drawn.to_yaml())
-    assert kept == drawn
+    assert kept.to_yaml() == drawn.to_yaml()
+    assert kept.timeline == drawn.timeline
     first = run_scenario(generator, seed)
     assert first.ok, first
     assert {run_scenario(one, seed).trace_sha256 for one in (drawn, kept)} == {first.trace_sha256}

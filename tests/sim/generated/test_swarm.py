@@ -28,10 +28,10 @@ def kinds_of(items: tuple[Item, ...]) -> frozenset[str]:
 
 def test_seeds_draw_different_subsets_of_the_kinds() -> None:
     generator = swarm("true", until_ms=12_000)
-    drawn = [generator.drawn(seed).timeline for seed in range(1, 31)]
-    assert len({kinds_of(items) for items in drawn}) > 25
+    drawn = [generator.drawn(seed).timeline for seed in range(1, 13)]
+    assert len({kinds_of(items) for items in drawn}) == 12
     sizes = [len(kinds_of(items)) for items in drawn]
-    assert min(sizes) < 8 < max(sizes)
+    assert max(sizes) - min(sizes) > 5
 
 
 def test_drawn_faults_come_in_order_and_end_with_the_repair() -> None:
@@ -68,15 +68,15 @@ def test_a_kind_in_the_catalogue_leaves_the_others_as_they_are() -> None:
     assert kinds_of(both) > {"crash", "pause"}
 
 
-def test_at_most_one_member_loses_its_disk() -> None:
+def test_only_a_minority_loses_its_disk() -> None:
     wiped = 0
     for seed in range(1, 13):
         items = swarm("{probability: 0.9}", until_ms=6_000).drawn(seed).timeline
         wipes = [a for item in items for a in item.actions if isinstance(a, Wipe)]
-        assert len(wipes) <= 1
+        assert len(wipes) <= 2, "one by `wipe`, one by `bit_rot`"
         wiped += len(wipes)
         small = swarm("{probability: 0.9}", nodes=3, until_ms=6_000).drawn(seed).timeline
-        assert "wipe" not in kinds_of(small)
+        assert not kinds_of(small) & {"wipe", "bit_rot"}
     assert wiped > 5
 
 

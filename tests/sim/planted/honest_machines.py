@@ -125,7 +125,7 @@ class LargeInChunks(HonestMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.values = {f"key {number}": "x" * 50 for number in range(500)}
+        self.values = {f"key {number}": "x" * 50 for number in range(200)}
 
     def snapshot(self) -> Iterable[str]:
         frozen = dict(self.values)

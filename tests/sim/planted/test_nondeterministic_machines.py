@@ -114,6 +114,10 @@ def test_a_planted_fault_is_caught_and_its_cause_named(machine: type[HonestMachi
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_a_planted_fault_is_caught_with_every_seed(seed: int) -> None:
+    blamed = [
+        machine.__name__ for machine in HONEST if reports(run_scenario(naming(machine), seed))
+    ]
+    assert not blamed
     missed = [
         machine.__name__ for machine in CAUSES if not reports(run_scenario(naming(machine), seed))
     ]
@@ -138,9 +142,7 @@ def test_the_report_names_index_command_results_and_state() -> None:
     ), note
 
 
-@pytest.mark.parametrize(
-    "machine", [planted.SetInResult, planted.ClockInResult, planted.ModuleDict]
-)
+@pytest.mark.parametrize("machine", [planted.SetInResult, planted.ModuleDict])
 def test_the_report_is_the_same_in_each_run(machine: type[HonestMachine]) -> None:
     """Also if the machine draws on a real clock in the run itself, and though the module keeps its variables."""
     assert (
@@ -185,18 +187,17 @@ def test_expected_nondeterminism_lets_the_run_pass() -> None:
 @pytest.mark.parametrize("machine", HONEST, ids=lambda machine: machine.__name__)
 def test_an_honest_machine_is_not_blamed(machine: type[HonestMachine]) -> None:
     faults = "[{at_ms: 800, crash: leader, for_ms: 300}, {at_ms: 1600, isolate: follower_1, for_ms: 300}]"
-    for seed in (1, 2):
-        result = run_scenario(naming(machine, faults=faults), seed)
-        assert result.ok, (failures(result), result.violations)
-        done = result.metrics["determinism"]
-        assert isinstance(done, dict)
-        assert done["second_process"], done
-        assert done["commands"]
-        assert done["restores"]
-        assert (
-            "on 17 copies with 14 restores, no restore in the run"
-            in seen(result)["machine_is_deterministic"]
-        )
+    result = run_scenario(naming(machine, faults=faults), 1)
+    assert result.ok, (failures(result), result.violations)
+    done = result.metrics["determinism"]
+    assert isinstance(done, dict)
+    assert done["second_process"], done
+    assert done["commands"]
+    assert done["restores"]
+    assert (
+        "on 17 copies with 14 restores, no restore in the run"
+        in seen(result)["machine_is_deterministic"]
+    )
 
 
 def set_or_get(rng: Random) -> tuple[Literal["write", "read"], str]:

@@ -280,7 +280,8 @@ def break_it(rng: Random) -> tuple[Literal["write"], str]:
 
 
 def test_a_machine_that_cannot_restart_fails_only_its_node() -> None:
-    spec = scenario("[{at_ms: 1000, restart: 2}]")
+    cluster = "{nodes: 3, check_determinism: false}"  # the check finds that the class is to blame
+    spec = scenario("[{at_ms: 1000, restart: 2}]", cluster=cluster)
     result = run_scenario(spec, 1, machine=Fragile, requests=break_it)
     (violation,) = result.violations
     assert (violation.check, violation.node) == ("node_failed", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 from statistics import mean, median
 
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from qcore.errors import ConfigError
+from qcore.sim import load_scenario
 from qcore.sim.scenario.distributions import LatencySpec, fixed, uniform
 from qcore.sim.world.node.node_clock import WALL_EPOCH_US, NodeClock
 
@@ -75,9 +78,51 @@ def test_each_distribution_has_its_shape() -> None:
     assert (min(limited), max(limited)) == (5000, 20_000)
 
 
+def test_a_pareto_tail_falls_with_the_power_alpha() -> None:
+    times = draws({"pareto": [2, 1.5]}, 20_000)
+    assert min(times) >= 2000
+    for factor in (2, 10):
+        share = sum(time > 2000 * factor for time in times) / len(times)
+        assert 0.85 * factor**-1.5 < share < 1.15 * factor**-1.5
+    assert times[:4000] == draws({"pareto": {"min": 2, "alpha": 1.5}})
+    assert max(draws({"pareto": [2, 0.1], "max_ms": 900})) == 900_000
+
+
+def test_samples_are_drawn_as_often_as_their_weights_say() -> None:
+    equal = draws({"samples": [1, 2.5, 90]})
+    assert {*equal} == {1000, 2500, 90_000}
+    assert all(1200 < equal.count(value) < 1470 for value in (1000, 2500, 90_000))
+    weighted = draws({"samples": [1, 2, 90], "weights": [89, 10, 1]})
+    counts = [weighted.count(value) for value in (1000, 2000, 90_000)]
+    assert 3440 < counts[0] < 3680
+    assert 20 < counts[2] < 65
+    assert {*draws({"samples": [1, 2, 3], "weights": [0, 1, 0]})} == {2000}
+
+
+def test_samples_may_stand_in_a_file_beside_the_scenario(tmp_path: Path) -> None:
+    (tmp_path / "measured.txt").write_text("# milliseconds\n3\n\n4.5 # slow\n90\n")
+    file = tmp_path / "lab.yaml"
+    file.write_text("network: {latency_ms: {samples: measured.txt}}\n")
+    assert load_scenario(file).network.latency_ms.samples == (3.0, 4.5, 90.0)
+    (tmp_path / "measured.txt").write_text("3\nfast\n")
+    with pytest.raises(ConfigError, match=r"measured\.txt:2: 'fast' is no number"):
+        load_scenario(file)
+    (tmp_path / "measured.txt").unlink()
+    with pytest.raises(ConfigError, match=r"1:11: .*cannot read measured\.txt: No such file"):
+        load_scenario(file)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ({"samples": []}, "at least one value"),
+        ({"samples": 5}, "give a list of milliseconds, or the name of a file"),
+        ({"samples": [1, -2]}, "greater than or equal to 0"),
+        ({"samples": [1, 2], "weights": [1]}, "one for each of the 2 samples"),
+        ({"samples": [1, 2], "weights": [0, 0]}, "at least one of them above 0"),
+        ({"pareto": 3}, "two numbers"),
+        ({"pareto": [0, 1]}, "a minimum above 0"),
+        ({"pareto": [1, 0]}, "an alpha from 0.1 to 100"),
         ("fast", "not a distribution"),
         (True, "not a distribution"),
         ([5, 1], "below the lower"),

@@ -140,6 +140,45 @@ def test_bandwidth_makes_messages_queue() -> None:
     assert fault.acted == 3, "each message takes longer, even the one that does not queue"
 
 
+def test_a_full_queue_loses_messages() -> None:
+    quality = LinkQuality(latency=fixed(1), bandwidth_bytes_per_s=16_000, queue_length=2)
+    pair = Pair(quality)
+    fault = pair.link.faults_by_setting["queue_length"] = Fault("queue")
+    pair.send(5, gap_us=4000)  # at 0, 4, 8, 12 and 16 ms; each takes 10 ms
+    pair.engine.run(1_000_000)
+    assert [time for time, _ in pair.arrivals] == [11_000, 21_000, 31_000]
+    assert pair.order() == [0, 1, 3]
+    assert pair.drops == [("2", "queue full"), ("4", "queue full")]
+    assert fault.acted == 2
+
+
+@given(st.integers(0, 2**32), st.integers(0, 20_000), st.integers(0, 20_000))
+def test_a_clog_delays_messages_and_keeps_their_order(seed: int, begin: int, length: int) -> None:
+    pair = Pair(LinkQuality(latency=uniform(1, 10)), seed)
+    firing = Firing(Fault("clog"))
+    pair.engine.at(begin, lambda: pair.network.clog([(1, 2)], firing))
+    pair.engine.at(begin + length, lambda: pair.network.unclog([(1, 2)], firing))
+    pair.send(50, gap_us=300)
+    pair.engine.run(1_000_000)
+    assert pair.order() == list(range(50))
+    late = [time for time, _ in pair.arrivals if begin < time < begin + length]
+    assert late == []
+    waited = [time for time, _ in pair.arrivals if time == begin + length]
+    assert firing.fault.acted <= len(waited)
+
+
+def test_a_clogged_link_still_loses_what_is_cut() -> None:
+    pair = Pair(LinkQuality(latency=fixed(1)))
+    clog, cut = Firing(Fault("clog")), Firing(Fault("cut"))
+    pair.network.clog([(1, 2)], clog)
+    pair.send(3)
+    pair.engine.at(5000, lambda: pair.network.cut([(1, 2)], cut))
+    pair.engine.at(6000, lambda: pair.network.unclog([(1, 2)], clog))
+    pair.engine.run(1_000_000)
+    assert pair.order() == []
+    assert (clog.fault.acted, cut.fault.acted) == (3, 3)
+
+
 def test_loss_and_latency_draw_from_separate_streams() -> None:
     """Loss must not change the latencies of the messages that arrive."""
 

@@ -17,7 +17,7 @@ from qcore.machines.interface import StateMachine
 
 #: Installed code does not belong to the machine, even if it is in the same folder.
 _INSTALLED: Final = tuple(
-    path for name in ("stdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))
+    path + os.sep for name in ("stdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))
 )
 
 

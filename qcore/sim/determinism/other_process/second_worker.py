@@ -34,11 +34,11 @@ from qcore.sim.determinism.run_history import History
 #: The variant of the shadows while the user's module is imported.
 _AT_IMPORT: Final = {"clock": 3, "entropy": 3, "process": 3}
 _INSTALLED: Final = tuple(
-    path for name in ("stdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))
+    path + os.sep for name in ("stdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))
 )
 #: Before each message on the pipes, its length; as in `second_process.py`, which this process has no need to load.
 LENGTH_BYTES: Final = 8
-_QCORE: Final = str(Path(__file__).resolve().parents[3])
+_QCORE: Final = str(Path(__file__).resolve().parents[3]) + os.sep
 
 #: What the process sends for a plan: the trail, or why there is none.
 Answer: TypeAlias = "Trail | str"

@@ -44,7 +44,7 @@ class SwizzlePlan:
     @property
     def length_us(self) -> int:
         """The time from the first clog to the last unclog."""
-        return self.unclogs[-1][0]
+        return max((time for time, _ in self.unclogs), default=0)
 
     def __str__(self) -> str:
         order = ",".join(str(node) for _, node in self.clogs)

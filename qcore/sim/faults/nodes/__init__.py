@@ -1,1 +1,1 @@
-"""Faults of single nodes: crash loops, and what fails or changes on their disks."""
+"""Faults of single nodes: processes that stop or slow down, and disks and clocks that fail."""

@@ -241,7 +241,7 @@ HEALABLE = (Partition, Isolate, Cut, Deaf, Mute, Clog, SwizzleClog, LinkChange)
 FLAPPABLE = (Partition, Isolate, Cut, Deaf, Mute, Clog, LinkChange)
 
 #: Actions on links. Clients have links, too, so these actions may name clients.
-LINK_ACTIONS = (Partition, Isolate, Cut, Deaf, Mute, Clog, SwizzleClog, Heal, LinkChange)
+LINK_ACTIONS = (Partition, Isolate, Cut, Deaf, Mute, Clog, Heal, LinkChange)
 
 
 def link_change_of(key: str, value: object) -> object:

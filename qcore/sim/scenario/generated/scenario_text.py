@@ -109,7 +109,7 @@ def _selector(selector: Selector) -> object:
 def _distribution(spec: Distribution) -> object:
     limits = _fields(spec, "shape", "first", "second")
     if spec.shape in _PAIRS:
-        return {spec.shape: _as_written((spec.first, spec.second)), **limits}
+        return {spec.shape: [_as_written(spec.first), _as_written(spec.second)], **limits}
     if spec.shape in ("fixed", "exponential"):
         return {spec.shape: _as_written(spec.first), **limits}
     return _fields(spec)

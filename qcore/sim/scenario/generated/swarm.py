@@ -79,9 +79,9 @@ def _item(block: Block, at_ms: float, lasts_ms: float | None, wave_end: float) -
     later = block.get("at_ms", 0.0)
     assert isinstance(later, float)
     fields: dict[str, object] = {"until_ms": round(wave_end, 3), "may_not_act": True}
-    fields |= {**block, "at_ms": round(at_ms + later, 3)}
     if lasts_ms is not None:
         fields["for_ms"] = round(min(lasts_ms, wave_end - at_ms), 3)
+    fields |= {**block, "at_ms": round(at_ms + later, 3)}
     return Item.model_validate({key: value for key, value in fields.items() if value is not None})
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-#: The keys of a timeline item; `at_ms` counts from the firing.
+#: The keys of a timeline item; `at_ms` counts from the firing, and None removes a key.
 Block = dict[str, object]
 
 
@@ -113,11 +113,41 @@ def _power_loss_of_all(draw: FiringDraw) -> Block:
 
 def _wipe(draw: FiringDraw) -> list[Block]:
     """A member loses its disk and returns as a stranger, so it is removed; the others keep what it acknowledged."""
-    node = draw.member()
+    return [{**block, "at_ms": number * 150.0} for number, block in enumerate(_lose(draw.member()))]
+
+
+def _lose(node: int) -> list[Block]:
+    """Wipe a member, start it as a stranger, and remove it."""
+    blocks: list[Block] = [
+        {"wipe": node},
+        {"restart": node},
+        {"remove": {"nodes": node, "timeout_ms": 60_000}},
+    ]
+    return [{**block, "until_ms": None} for block in blocks]
+
+
+def _disk_error(draw: FiringDraw) -> list[Block]:
+    """A node whose disk reports an error stops; an operator starts it again."""
+    error = {
+        "nodes": draw.pick("leader", "random"),
+        "on": draw.pick("write", "sync"),
+        "survives": draw.pick("none", "random", "all"),
+    }
     return [
-        {"wipe": node, "until_ms": None},
-        {"at_ms": 150.0, "restart": node, "until_ms": None},
-        {"at_ms": 300.0, "remove": {"nodes": node, "timeout_ms": 60_000}, "until_ms": None},
+        {"disk_error": error},
+        {"at_ms": 400.0, "restart": "down", "for_ms": None, "until_ms": None},
+    ]
+
+
+def _bit_rot(draw: FiringDraw) -> list[Block]:
+    """A member whose log is damaged does not start again. It gets a blank disk, and is removed as with `wipe`."""
+    node = draw.member()
+    damaged: Block = {"bit_rot": {"nodes": node, "entry": draw.pick("first", "random", "last")}}
+    found: Block = {"at_ms": 50.0, "crash": node, "until_ms": None}
+    return [
+        damaged,
+        found,
+        *({**block, "at_ms": 150.0 + n * 150.0} for n, block in enumerate(_lose(node))),
     ]
 
 
@@ -148,6 +178,22 @@ SWARM_KINDS: dict[str, SwarmKind] = {
     ),
     "power_loss_of_all": SwarmKind(_power_loss_of_all, (500, 3000), (10, 150)),
     "pause": SwarmKind(lambda d: {"pause": d.few()}, (200, 1500), _SHORT),
+    "crash_loop": SwarmKind(
+        lambda d: {
+            "crash_loop": {
+                "nodes": d.one(),
+                "up_ms": [20, d.whole(50, 500)],
+                "down_ms": [10, d.whole(30, 300)],
+            }
+        },
+        (800, 3000),
+        (300, 2000),
+    ),
+    "slow_cpu": SwarmKind(
+        lambda d: {"slow_cpu": {"nodes": d.few(), "step_ms": [0.1, d.number(0.2, 20)]}},
+        (500, 2500),
+        (200, 1500),
+    ),
     "freeze_machine": SwarmKind(_freeze_machine, (400, 1600), (500, 1300)),
     "wipe": SwarmKind(_wipe, (1000, 6000), least_nodes=4, once=True),
     "isolate": SwarmKind(lambda d: {"isolate": d.one()}, (300, 2000), _SHORT),
@@ -186,6 +232,13 @@ SWARM_KINDS: dict[str, SwarmKind] = {
         (200, 1500),
         least_nodes=2,
     ),
+    "disk_error": SwarmKind(_disk_error, (800, 3000), (100, 300)),
+    "disk_full": SwarmKind(
+        lambda d: {"disk_full": {"nodes": d.few(), "free_bytes": d.whole(0, 3000)}},
+        (800, 3000),
+        (200, 1000),
+    ),
+    "bit_rot": SwarmKind(_bit_rot, (1000, 6000), least_nodes=5, once=True),
     "clock_drift": SwarmKind(
         lambda d: {"clock": {"nodes": "random", "drift_ppm": d.whole(-20_000, 20_000)}},
         (300, 1500),

@@ -43,6 +43,7 @@ VIOLATIONS = (
     "linearizability",
     "sequential_consistency",
     "serializability",
+    "model",
     "invariant",
     "always",
     "check",
@@ -51,6 +52,7 @@ VIOLATIONS = (
     "watches",
     "node_failed",
     "determinism",
+    "machine_contract",
     "any",
 )
 

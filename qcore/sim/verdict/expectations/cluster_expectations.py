@@ -32,10 +32,10 @@ def judge_commits(run: RunFacts) -> Iterator[Expectation]:
         yield count("unsynced_writes_survived", expect.unsynced_writes_survived, kept)
     nodes = run.world.nodes.values()
     if expect.stopped_by_disk is not None:
-        stops = sum(node.stopped_by_disk for node in nodes)
+        stops = sum(node.disk_reactions.stops for node in nodes)
         yield count("stopped_by_disk", expect.stopped_by_disk, stops)
     if expect.starts_refused is not None:
-        refusals = sum(node.starts_refused for node in nodes)
+        refusals = sum(node.disk_reactions.starts_refused for node in nodes)
         yield count("starts_refused", expect.starts_refused, refusals)
     if expect.sessions_expired is not None:
         loads = [load for load in run.world.workloads if isinstance(load, SessionWorkload)]

@@ -11,13 +11,12 @@ from qcore.core.entry import Entry, Membership
 from qcore.core.events import MessageReceived, PeerUnreachable, Tick, WriteDurable
 from qcore.core.log.durable_state import last_index
 from qcore.core.messages import InstallSnapshot
-from qcore.errors import DiskFull, QcoreError, StorageError
+from qcore.errors import QcoreError
 from qcore.machines.interface import StateMachine, SupportsChanges, WatchFilter
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
-from qcore.replica.requests.disk_space import no_space_left, writes_to_log
 from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.snapshot_histories import NodeHistory
@@ -26,6 +25,7 @@ from qcore.sim.workload.watcher_messages import CloseWatch, OpenWatch, Probe
 from qcore.sim.world.engine import NEVER_US, Call
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk
+from qcore.sim.world.node.disk_reactions import DiskReactions
 from qcore.sim.world.node.event_queue import EventQueue
 from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.node.node_effects import NodeEffects
@@ -51,8 +51,7 @@ class SimNode:
         peer_connections: those of the current life, or of the last one; None before the first.
         events: the events that it has not processed yet, because it is paused or slow.
         powered: False after a power loss.
-        stopped_by_disk, starts_refused: how often the node stopped because of an error of its disk, and how often it
-            refused to start because of one.
+        disk_reactions: how the node reacts to errors of its disk.
         state_history: the entries that the node's state consists of.
         clock_faults: the faults that disturb its clock, by the setting that they change.
     """
@@ -73,7 +72,9 @@ class SimNode:
         self.peer_connections: PeerConnections | None = None
         self.events = EventQueue(services.engine, self._process)
         self.powered = True
-        self.stopped_by_disk = self.starts_refused = 0
+        self.disk_reactions = DiskReactions(
+            self.node_id, services, disk, lambda: self.paused, self._stop
+        )
         self.state_history = NodeHistory(self.node_id, services.histories, services.invariants)
         self.clock_faults: dict[str, Fault] = {}
         self._config = config
@@ -104,12 +105,8 @@ class SimNode:
             self._watch_connections,
             self._links,
         )
-        self._disk_full: DiskFull | None = None
-        self._disk_error: StorageError | None = None
         self._wake_at = NEVER_US
         disk.on_durable = self._on_durable
-        disk.on_error = self._on_disk_error
-        disk.on_full = self._on_disk_full
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -157,10 +154,8 @@ class SimNode:
         services, node = self._services, self.node_id
         now = self._now
         self.powered = True
-        try:
-            durable = self.disk.load()
-        except StorageError as error:
-            self._refuse_start(error)
+        durable = self.disk_reactions.load()
+        if durable is None:
             return
         self.state_history.start(durable.snapshot)
         self._pending_requests.forget_clients()
@@ -239,13 +234,12 @@ class SimNode:
             )
             self._services.monitor.node_paused(self._now, self.node_id, False)
             self.events.resume()
-            if self._disk_error is not None:
-                self._on_disk_error(self._disk_error)
+            self.disk_reactions.process_continues()
 
     def _die(self, why: str) -> None:
         self.replica = None
         self.events.clear()
-        self._disk_full = self._disk_error = None
+        self.disk_reactions.process_died()
         self._pending_requests.process_died()
         self._wake_at = NEVER_US
         self._trace.down(self._now, self.node_id, why)
@@ -268,24 +262,6 @@ class SimNode:
         self.disk.crash(power_loss=False)
         self._die(why)
         self._break_connections()
-
-    # -- errors of the disk, by the rules of `qcore.core.log.disk_errors` --------------------------
-
-    def _refuse_start(self, error: StorageError) -> None:
-        """Do not start: the disk is damaged, or cannot be read. The node stays down."""
-        self.starts_refused += 1
-        self._trace.down(self._now, self.node_id, f"refuses to start: {error.code}: {error}")
-
-    def _on_disk_error(self, error: StorageError) -> None:
-        """Stop because a write or sync failed. A frozen process notices it when it continues."""
-        if self.paused:
-            self._disk_error = error
-        elif self.replica is not None:
-            self.stopped_by_disk += 1
-            self._stop(f"disk: {error.code}: {error}")
-
-    def _on_disk_full(self, why: DiskFull | None) -> None:
-        self._disk_full = None if why is None else no_space_left(f"node {self.node_id}", why)
 
     # -- messages and events ----------------------------------------------------------------------
 
@@ -366,10 +342,11 @@ class SimNode:
                 self._pending_requests.refuse_connection(client, request)
             return
         event = self._pending_requests.add(client, request)
-        if self._disk_full is not None and writes_to_log(event.kind):
-            self._pending_requests.reply(Reply(event.request_id, None, 0, self._disk_full))
-        else:
+        rejection = self.disk_reactions.rejection(event.request_id, event.kind)
+        if rejection is None:
             self.deliver_event(event)
+        else:
+            self._pending_requests.reply(rejection)
 
     def receive_from_watcher(self, watcher: int, message: object, _message_id: str) -> None:
         """Receive a message of a watcher. A frozen process does not answer a probe."""
@@ -397,8 +374,9 @@ class SimNode:
         if self.replica is None:
             return False
         request_id = self._pending_requests.add_admin_request(then)
-        if self._disk_full is not None:
-            self._pending_requests.reply(Reply(request_id, None, 0, self._disk_full))
+        rejection = self.disk_reactions.rejection(request_id, "write")
+        if rejection is not None:
+            self._pending_requests.reply(rejection)
             return True
         return self.deliver_event(make(request_id, self.replica.core.membership))
 

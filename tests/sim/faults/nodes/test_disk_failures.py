@@ -33,7 +33,7 @@ def test_a_failed_write_or_sync_stops_the_node_for_good(operation: str) -> None:
     world, records = traced(f"[{{at_ms: 1000, disk_error: {{nodes: 3, on: {operation}}}}}]")
     node = world.nodes[3]
     assert not node.up
-    assert node.stopped_by_disk == 1
+    assert node.disk_reactions.stops == 1
     assert not world.services.violations, "a broken disk is no violation"
     (why,) = stops(records)
     assert why.startswith("disk: StorageError: cannot ")
@@ -70,7 +70,7 @@ def test_a_disk_that_keeps_failing_stops_each_restarted_node() -> None:
         " {at_ms: 1400, restart: 3}, {at_ms: 2000, restart: 3}]"
     )
     assert world.nodes[3].up
-    assert world.nodes[3].stopped_by_disk == 2
+    assert world.nodes[3].disk_reactions.stops == 2
     assert phases(records) == ["begin", "end"]
 
 
@@ -80,7 +80,7 @@ def test_a_start_with_a_failed_read_is_an_io_error_and_harmless() -> None:
         " {at_ms: 1200, restart: 3}, {at_ms: 1400, restart: 3}]"
     )
     assert world.nodes[3].up
-    assert world.nodes[3].starts_refused == 1
+    assert world.nodes[3].disk_reactions.starts_refused == 1
     _, refusal = stops(records)
     assert refusal.startswith("refuses to start: StorageError: cannot read the disk of node 3")
     assert len(world.nodes[3].disk.durable.entries) > 5
@@ -148,7 +148,7 @@ def test_rot_in_the_log_is_refused_with_the_entry(entry: str | int, named: int |
     node = world.nodes[3]
     named = named or node.disk.durable.entries[-1].index
     _, *refusals = stops(records)
-    assert len(refusals) == node.starts_refused == 2
+    assert len(refusals) == node.disk_reactions.starts_refused == 2
     for refusal in refusals:
         assert refusal.startswith(
             f"refuses to start: LogCorrupt: the disk of node 3: entry {named}: checksum "
