@@ -13,7 +13,12 @@ from qcore.display import printable
 from qcore.errors import ConfigError
 from qcore.files import decode_text, read_regular
 from qcore.sim.scenario.catalogue import find_scenario, shipped_advice
-from qcore.sim.scenario.file_parts import with_includes, with_parameters
+from qcore.sim.scenario.file_parts import (
+    MAX_INCLUDED_FILES,
+    at_most,
+    with_includes,
+    with_parameters,
+)
 from qcore.sim.scenario.frozen_model import known_keys_text, problem_text
 from qcore.sim.scenario.model import Scenario
 from qcore.yaml_reader import (
@@ -91,7 +96,8 @@ def parse_scenario(
         ConfigError: as `load_scenario`.
     """
     given = dict(parameters or {})
-    root = with_includes(_parse(text, source), lambda file: _parse(_read(file), str(file)))
+    read = at_most(MAX_INCLUDED_FILES, lambda file: _parse(_read(file), str(file)))
+    root = with_includes(_parse(text, source), read)
     root = with_parameters(root, given)
     raw = to_python(root)
     assert isinstance(raw, dict), "the root is a map"

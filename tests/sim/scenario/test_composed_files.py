@@ -132,6 +132,23 @@ def test_files_that_include_each_other_without_end_are_refused(tmp_path: Path) -
         load_scenario(tmp_path / "0.yaml")
 
 
+def test_a_scenario_of_too_many_files_is_refused(tmp_path: Path) -> None:
+    """Each of seven files includes the next one ten times."""
+    for number in range(7):
+        (tmp_path / f"{number}.yaml").write_text(f"include: [{f'{number + 1}.yaml, ' * 10}]\n")
+    (tmp_path / "7.yaml").write_text("until_ms: 500\n")
+    with pytest.raises(ConfigError, match=r"include: more than 64 files are included"):
+        load_scenario(tmp_path / "0.yaml")
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, [1] * 1000], ids=["a text", "a list"])
+def test_parameters_that_make_a_huge_scenario_are_refused(value: object) -> None:
+    uses = ", ".join(["'${a}'"] * 2000)
+    text = f"parameters: {{a: {value}}}\nworkload: {{watchers: {{topics: [{uses}]}}}}\n"
+    with pytest.raises(ConfigError, match=r"topics.*: the parameters put more than 1000000 keys"):
+        parse_scenario(text, "x.yaml")
+
+
 @pytest.mark.parametrize("given", ["cut_ms", "=5", "cut_ms=[1]", "no=1"])
 def test_a_wrong_parameter_option_is_a_usage_error(folder: Path, given: str) -> None:
     done = CliRunner().invoke(app, ["sim", "run", str(folder / "cut.yaml"), "--set", given])
