@@ -94,10 +94,10 @@ def test_a_kind_that_is_left_out_is_never_drawn() -> None:
     [
         ("{kinds: crush}", "no kind is called 'crush'; there are crash,"),
         ("{kinds: crash, without: crash}", "no kind is left"),
-        ("{probability: 2}", "less than or equal to 1"),
+        ("{probability: 2}", "2 is not at most 1"),
         ("{strength: 2}", "unknown key"),
         ("{quiet_ms: 4200}", "no time is left for faults"),
-        ("maybe", "Input should be"),
+        ("maybe", "write a map of keys, not"),
     ],
 )
 def test_an_unusable_swarm_is_rejected(text: str, problem: str) -> None:
