@@ -8,11 +8,7 @@ import pytest
 
 from qcore.sim import RunResult, run_scenario
 from qcore.sim.oracles import Oracles
-<<<<<<<< HEAD:tests/sim/planted/machines/test_faulty_machines.py
 from tests.sim.planted.answers.faulty_machines import FAULTY_MACHINES
-========
-from tests.sim.planted.answers.faulty_machines import FAULTY_MACHINES
->>>>>>>> lab-oracles:tests/sim/planted/answers/test_faulty_machines.py
 from tests.sim.support.counter_store import CounterModel, CounterStore, draw_request
 from tests.sim.support.scenario_texts import failures, scenario
 
