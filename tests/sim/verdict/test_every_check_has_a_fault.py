@@ -31,11 +31,11 @@ PLANTED_VIOLATIONS: Final = {
     "invariant": "oracles/test_state_oracles.py::test_a_failed_invariant_names_node_index_command",
     "always": "oracles/test_state_oracles.py::test_always_is_a_violation_with_the_name_of_the_function",
     "check": "oracles/test_history_and_model.py::test_a_check_fails_by_texts_or_by_assertions",
-    "determinism": "planted/test_nondeterministic_machines.py::test_a_planted_fault_is_caught_and_its_cause_named",
-    "machine_contract": "world/test_custom_machine.py::test_a_run_fails_if_all_requests_of_one_kind_get_errors",
     "stale_read": "verdict/test_potency.py::test_general_chaos_finds_a_planted_fault_within_four_seeds",
     "acknowledged_write_lost": "verdict/test_lost_writes.py::test_a_write_is_lost_if_blank_nodes_can_be_elected",
     "watches": "invariants/test_watch_checker.py::test_a_planted_fault_is_noticed_and_explained",
+    "determinism": "planted/machines/test_nondeterministic_machines.py::test_a_planted_fault_is_caught_and_explained",
+    "machine_contract": "world/test_custom_machine.py::test_a_run_fails_if_all_requests_of_one_kind_get_errors",
     "node_failed": "world/test_custom_machine.py::test_a_machine_that_breaks_the_rules_is_caught",
 }
 
