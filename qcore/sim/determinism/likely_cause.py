@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, Protocol
 
-from qcore.sim.determinism.circumstances.set_order import ITERATION
+from qcore.sim.determinism.circumstances.set_order import ITERATION, POP
 from qcore.sim.determinism.compared_trails import Located, Side, differing, first_difference
 from qcore.sim.determinism.copies import Moment, Plan, Trail
 
@@ -17,7 +17,7 @@ _GROUPS: Final = {
     "identity": ("the identity of objects", ("id",)),
     "hash": ("the hash of a text, which depends on PYTHONHASHSEED", ("hash",)),
     "process": ("the process or its computer", ("os.getp", "uuid.getnode", "socket.", "platform.")),
-    "set_order": ("the order of a set, which depends on PYTHONHASHSEED", (ITERATION,)),
+    "set_order": ("the order of a set, which depends on PYTHONHASHSEED", (ITERATION, POP)),
 }
 #: The values that experiments give to a group. A drawn result may be the same for two of them.
 _VALUES: Final = (1, 2, 3)
@@ -86,7 +86,7 @@ def find_cause(located: Located, one: Side, processes: OtherProcesses | None) ->
     if processes is not None:
         if experiment.changes(processes.other_seed, plan):
             return "the order of a set or a hash, which depends on PYTHONHASHSEED" + _at(
-                calls, ("hash", ITERATION)
+                calls, ("hash", ITERATION, POP)
             )
         for what, varied in (
             ("an environment variable", processes.with_variables),

@@ -37,6 +37,7 @@ CAUSES: dict[type[HonestMachine], str] = {
     planted.SetInResult: SET,
     planted.SetOfNumbersInResult: SET,
     planted.SetInSnapshot: SET,
+    planted.PopOfSet: rf"the order of a set, which depends on PYTHONHASHSEED \(pop of a set{PLACE}",
     planted.DictFromSet: SET,
     planted.FloatsFromSet: SET,
     planted.BucketByHash: rf"the hash of a text, which depends on PYTHONHASHSEED \(hash{PLACE}\)",
