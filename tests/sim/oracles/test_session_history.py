@@ -49,7 +49,7 @@ def test_an_entry_that_no_machine_executed_is_no_effect() -> None:
     assert (judged.place, judged.return_us) == (0, None)
 
 
-def test_of_equal_writes_without_answers_the_first_takes_the_entry() -> None:
+def test_of_equal_writes_the_first_takes_the_first_entry() -> None:
     writes = [operation("add 1", "unknown", op_id=n, session=False) for n in (3, 1, 2)]
     writes.append(operation("add 1", "ok", index=4, op_id=4, session=False))
     executed = {index: Entry(index, 1, "command", "add 1", 0) for index in (4, 6, 8)}

@@ -73,6 +73,13 @@ class SetOfNumbersInResult(HonestMachine):
         return json.dumps(list({value, value + 1}))
 
 
+class PopOfSet(HonestMachine):
+    """A result is any element of a set."""
+
+    def result(self, key: str, value: int, context: ApplyContext) -> str:
+        return {"one", "two", key, str(value)}.pop()
+
+
 class SetInSnapshot(HonestMachine):
     """The snapshot lists a set."""
 
