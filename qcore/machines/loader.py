@@ -84,6 +84,21 @@ def load_checks_module(name: str, directory: Path) -> ModuleType:
         ) from error
 
 
+def load_program_module(name: str, directory: Path) -> ModuleType:
+    """Import the file or module in which a user defines client programs.
+
+    Takes and raises the same as `load_checks_module`.
+    """
+    try:
+        return _import(name, directory, "program")
+    except ConfigError:
+        raise
+    except Exception as error:  # the boundary to the user's code, which may raise anything
+        raise ConfigError(
+            f"program {name}: importing it raised {type(error).__name__}: {error}"
+        ) from error
+
+
 def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
     """Check that a factory makes an object with all parts of a state machine, and return the factory.
 

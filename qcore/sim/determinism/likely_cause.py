@@ -73,12 +73,16 @@ def find_cause(located: Located, one: Side, processes: OtherProcesses | None) ->
     experiment = _Experiment(Side("", run, plan), located.position)
     calls = _calls(experiment.base, located)
     if experiment.changes(run, plan):  # the same again
-        return _shared(run, plan, located.position) or _uncontrolled(located, calls)
+        return _shared(run, plan, located.position) or _uncontrolled(
+            (located.one, located.other), calls
+        )
     for group, (what, sources) in _GROUPS.items():
         if any(experiment.changes(run, replace(plan, variant={group: value})) for value in _VALUES):
             return what + _at(calls, sources)
     if experiment.changes(run, replace(plan, second=True)):
-        return _shared(run, plan, located.position) or _uncontrolled(located, calls)
+        return _shared(run, plan, located.position) or _uncontrolled(
+            (located.one, located.other), calls
+        )
     if processes is not None:
         if experiment.changes(processes.other_seed, plan):
             return "the order of a set or a hash, which depends on PYTHONHASHSEED" + _at(
@@ -165,8 +169,17 @@ def _shared(run: Callable[[Plan], Trail], plan: Plan, position: int) -> str:
     return f"state outside the object, which all machines in a process share: the commands changed {shown}"
 
 
-def _uncontrolled(located: Located, calls: list[tuple[str, str]]) -> str:
-    texts = [text for moment in (located.one, located.other) for text in _texts(moment)]
+def chance_at(moment: Moment) -> str:
+    """The likely cause of a difference that did not appear again when the copies ran again.
+
+    Args:
+        moment: what a copy did at the position of the difference, when it ran again.
+    """
+    return _uncontrolled((moment,), list(moment.calls))
+
+
+def _uncontrolled(moments: Iterable[Moment | None], calls: list[tuple[str, str]]) -> str:
+    texts = [text for moment in moments for text in _texts(moment)]
     if any(" at 0x" in text for text in texts):
         return "the text of an object without __repr__, which contains its address"
     if places := _at(calls, ("id",)):

@@ -147,7 +147,8 @@ class Scenario(Spec):
         for where, item in self._items():
             self._check_item(where, item, known)
         self._check_random_faults()
-        if (":" in self.cluster.machine) != bool(self.workload.requests):
+        asked = self.workload.requests or self.workload.requests_function
+        if asked and ":" not in self.cluster.machine:
             raise ValueError(
                 "workload.requests and a custom cluster.machine (file.py:Class) belong together: "
                 "clients send the requests to that machine"

@@ -151,7 +151,8 @@ class Item(Spec):
     )
     flap: FlapSpec | None = Field(
         default=None,
-        description="The network faults of the item begin and end again and again.",
+        description="The network faults of the item begin and end again and again, on the same links, until `for_ms`, "
+        "`until_ms` or a `heal`.",
     )
     when: Trigger | None = Field(
         default=None, description="The event that fires the item, in place of a time."

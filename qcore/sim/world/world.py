@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
@@ -35,11 +36,13 @@ from qcore.sim.workload.custom_machine import (
 from qcore.sim.workload.operations import (
     ClientOperation,
     CustomMachineCodec,
+    KeyValueCodec,
     OperationCodec,
     codec_for,
 )
 from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
 from qcore.sim.workload.sim_watcher import SimWatcher
+from qcore.sim.workload.user_code import LoadedProgram, find_program, given_program
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.closed_connections import close_connection
 from qcore.sim.world.dialer import Dialer
@@ -54,6 +57,10 @@ from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
 from qcore.trace import TraceWriter
 
+if TYPE_CHECKING:
+    from qcore.client.programs.program_context import ClientProgram
+    from qcore.sim.world.programs.program_runner import ProgramRunner
+
 
 class World:
     """One run. Call `run()`, then look at its parts.
@@ -64,6 +71,7 @@ class World:
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
         oracles: judges of the run, in addition to those in the files of the machine and of the scenario's `checks`.
+        program: a client program, which every client runs.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
@@ -77,6 +85,7 @@ class World:
         trace: TraceWriter,
         custom_machine: CustomMachine | None = None,
         oracles: Oracles | None = None,
+        program: ClientProgram | None = None,
     ) -> None:
         self.given_scenario = as_scenario(scenario)
         scenario = self.given_scenario.drawn(seed)
@@ -97,6 +106,7 @@ class World:
         self.model = checked_model(self.oracles, self.machine_factory())
         if self.user_machine is not None:
             scenario.reject_registers(has_model=self.model is not None)
+        loaded = self._find_program(program)
         self.seed = seed
         self._has_begun = False
         self.streams = Streams(seed)
@@ -135,14 +145,16 @@ class World:
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload
-        self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
+        self.programs = self._make_programs(loaded)
+        numbers = range(1, workload.clients + 1) if self.programs is None else range(0)
+        self.clients = [self._make_client(number) for number in numbers]
         self.timeline_client = self._make_client(workload.clients + 1)
         self.watchers = self._make_watchers(self.services.watches)
         self._standing_faults = StandingFaults(self.services)
         self._connect()
         self.network.has_receiver = self._has_receiver
         self.network.on_close = partial(close_connection, self.network)
-        vertices = [client.vertex for client in self.clients]
+        vertices = [-number for number in range(1, workload.clients + 1)]
         vertices += [watcher.vertex for watcher in self.watchers]
         resolver = SelectorResolver(self.services.monitor, vertices, self._lease_holders)
         actions = make_actions(
@@ -270,6 +282,45 @@ class World:
         client.reads = ReadMix(workload.read_kind, workload.max_staleness_ms)
         return client
 
+    def _find_program(self, given: ClientProgram | None) -> LoadedProgram | None:
+        """The client program of the run, if there is one.
+
+        Raises:
+            ConfigError: it cannot be loaded, or the clients of a custom machine have nothing to ask.
+        """
+        machine, workload = self.user_machine, self.scenario.workload
+        if given is not None:
+            return given_program(self.scenario, given)
+        asks = machine is None or machine.requests is not None
+        if machine is not None and machine.requests is not None:
+            return None
+        program = find_program(self.scenario, machine.module if machine is not None else None)
+        if not asks and program is None and workload.clients:
+            raise ConfigError(
+                f"the clients of {self.scenario.cluster.machine} have nothing to ask: give workload.requests, or "
+                "define `requests(rng)` or `async def client(ctx)` in the file of the machine; or set "
+                "workload.clients to 0"
+            )
+        return program
+
+    def _make_programs(self, program: LoadedProgram | None) -> ProgramRunner | None:
+        workload = self.scenario.workload
+        if program is None or not workload.clients:
+            return None
+        # Here, because it imports the client library and the request handlers of real nodes, which few runs need.
+        from qcore.sim.world.programs.program_runner import ProgramRunner
+
+        return ProgramRunner(
+            program.run,
+            program.name,
+            workload.clients,
+            self.services,
+            self.nodes,
+            self.streams,
+            self.history,
+            has_registers=isinstance(self.codec, KeyValueCodec),
+        )
+
     def _make_watchers(self, checker: WatchChecker | None) -> list[SimWatcher]:
         if checker is None:
             return []
@@ -315,6 +366,8 @@ class World:
         watches = {node: nodes[node].receive_from_watcher for node in nodes}
         for watcher in self.watchers:
             builder.connect_client(watcher, watches)
+        if self.programs is not None:
+            self.programs.connect(builder.connect_client)
         builder.finish(self.scenario.all_nodes)
         for node in self.nodes.values():
             node.attach(self.nodes)
@@ -322,6 +375,8 @@ class World:
             client.attach()
         for watcher in self.watchers:
             watcher.attach()
+        if self.programs is not None:
+            self.programs.attach()
 
     # -- clients ---------------------------------------------------------------------------------
 
@@ -353,6 +408,9 @@ class World:
         for watcher in self.watchers:
             watcher.log.request = self.codec.watch_request(watcher.log.topic)
             self.engine.at(start_us, watcher.start)
+        if self.programs is not None:
+            self.programs.start(start_us, self.scenario.workload_ends_us)
+            return
         if not self.codec.has_cas:
             spec = spec.model_copy(update={"cas_fraction": 0.0})
         kind = SessionWorkload if spec.sessions else ClientWorkload

@@ -100,7 +100,7 @@ BAD = [
     ("cluster: {safeguards: {no_op: false}}", "no safeguard is called 'no_op'"),
     ("cluster: {safeguards: {noop_on_election: 0}}", "write true or false, not 0"),
     ("cluster: {machine: sql}", "no machine is called 'sql'; write kv, entity, or a custom one"),
-    ("cluster: {machine: 'a.py:A'}", "belong together"),
+    ("workload: {requests: draw}", "belong together"),
     ("workload: {requests: [{read: x}]}", "belong together"),
     ("workload: {requests: [{read: x, write: y}]}", "either `write` or `read`"),
     ("workload: {requests: [{read: x, weight: 0}]}", "workload.requests[0].weight"),

@@ -64,6 +64,7 @@ CASES = [
     ("writes_succeed_after_heal", "true", CRASH, FOREVER, None),
     ("writes_succeed_after_heal", "false", FOREVER, CRASH, None),
     ("recovers_within_ms", "1500", SPLIT, FOREVER, None),
+    ("live_within_ms", "1500", CRASH, FOREVER, None),
     ("every_write_succeeds", "true", "[]", FOREVER, QUIET),
     ("every_write_succeeds", "false", FOREVER, "[]", QUIET),
     ("min_ok_writes", "20", CRASH, None, None),

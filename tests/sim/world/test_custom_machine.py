@@ -121,7 +121,7 @@ def test_a_machine_that_cannot_hash_its_state_fails_the_run() -> None:
 
 
 def test_machine_and_requests_must_be_given_together() -> None:
-    with pytest.raises(ConfigError, match="both a custom machine"):
+    with pytest.raises(ConfigError, match="its requests, or give a client program"):
         run_scenario(scenario(), 1, machine=KeyValueMachine)
 
 

@@ -51,6 +51,7 @@ VIOLATIONS = (
     "acknowledged_write_lost",
     "watches",
     "node_failed",
+    "client_program",
     "determinism",
     "machine_contract",
     "any",

@@ -118,7 +118,25 @@ class WorkloadSpec(Spec):
     )
     requests: tuple[RequestSpec, ...] = Field(
         default=(),
-        description="For a custom state machine: the requests that clients draw by weight.",
+        description=(
+            "For a custom state machine: the requests that clients draw by weight. A name is short for "
+            "`requests_function`."
+        ),
+    )
+    requests_function: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = Field(
+        default=None,
+        description=(
+            "A function `function(rng)` in the file of the custom state machine, which returns "
+            '`("write", command)` or `("read", query)`. Left out, the function `requests` there is used.'
+        ),
+    )
+    program: Annotated[str, Field(pattern=r"^([^:]+:)?[A-Za-z_]\w*$")] | None = Field(
+        default=None,
+        description=(
+            "A client program that every client runs in place of drawing operations: `file.py:function`, or a "
+            "function in the file of the custom state machine. Left out, the function `client` there is used if that "
+            "file has no `requests`."
+        ),
     )
     timeout_ms: Annotated[int, Field(ge=1, strict=True)] = Field(
         default=1000,
@@ -146,6 +164,14 @@ class WorkloadSpec(Spec):
 
     @model_validator(mode="before")
     @classmethod
+    def _named_requests(cls, value: object) -> object:
+        if isinstance(value, dict) and isinstance(value.get("requests"), str):
+            others = {key: item for key, item in value.items() if key != "requests"}
+            return {"requests_function": value["requests"], **others}
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
     def _closed_by_think_time(cls, value: object) -> object:
         if isinstance(value, dict) and "think_ms" in value:
             return {"mode": "closed", **value}
@@ -153,6 +179,12 @@ class WorkloadSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> WorkloadSpec:
+        if self.requests and self.requests_function is not None:
+            raise ValueError(
+                "requests and requests_function both say what clients ask; leave one out"
+            )
+        if self.program is not None and (self.requests or self.requests_function):
+            raise ValueError("program and requests both say what clients ask; leave one out")
         if self.read_fraction + self.cas_fraction > 1:
             raise ValueError(
                 f"read_fraction ({self.read_fraction}) and cas_fraction ({self.cas_fraction}) "

@@ -8,18 +8,18 @@ import pytest
 
 from qcore.sim import RunResult, run_scenario
 from qcore.sim.oracles import Oracles
-from tests.sim.planted.faulty_machines import FAULTY_MACHINES
+from tests.sim.planted.answers.faulty_machines import FAULTY_MACHINES
 from tests.sim.support.counter_store import CounterModel, CounterStore, draw_request
 from tests.sim.support.scenario_texts import failures, scenario
 
 #: Nothing here depends on the fault.
 FAULTS = scenario(
     "[{at_ms: 500, crash: leader, for_ms: 200}, {at_ms: 900, isolate: leader, for_ms: 300},"
-    " {at_ms: 1500, crash: follower_1}, {at_ms: 1700, snapshot: leader}, {at_ms: 1750, restart: down},"
-    " {at_ms: 2000, restart: all}]",
+    " {at_ms: 1400, isolate: 3, for_ms: 500}, {at_ms: 1850, snapshot: {nodes: leader, keep_entries: 0}},"
+    " {at_ms: 2000, transfer: 3}, {at_ms: 2300, restart: all}]",
     cluster="{nodes: 3, snapshot_entries: 25, election_timeout_ms: [100, 150]}",
-    workload="{clients: 4, rate_per_s: 120, stop_ms: 2600}",
-    until_ms=2800,
+    workload="{clients: 4, rate_per_s: 120, stop_ms: 2800}",
+    until_ms=3000,
 )
 
 #: What one of the runs of a machine must report.

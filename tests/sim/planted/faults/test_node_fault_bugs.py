@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from qcore.sim import RunResult
-from tests.sim.planted import node_bugs as bugs
+from tests.sim.planted.faults import node_bugs as bugs
 from tests.sim.support.scenario_texts import failures, run
 
 LIGHT = "{clients: 2, rate_per_s: 60, keys: 3}"

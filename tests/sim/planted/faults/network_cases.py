@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.sim.planted import network_bugs as bugs
-from tests.sim.planted.network_bugs import Bug
+from tests.sim.planted.faults import network_bugs as bugs
+from tests.sim.planted.faults.network_bugs import Bug
 
 _CONVERGES = "{converges: true}"
 _SAFE = "{safe: true}"

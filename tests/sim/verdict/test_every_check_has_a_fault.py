@@ -24,16 +24,19 @@ PLANTED_VIOLATIONS: Final = {
     "state_machine_safety": "invariants/test_invariants.py::test_two_servers_that_apply_differently_are_reported",
     "commit_monotonic": "invariants/test_invariants.py::test_a_commit_index_that_falls_or_overruns_is_reported",
     "state_hash": "world/test_custom_machine.py::test_a_machine_that_breaks_the_rules_is_caught",
-    "linearizability": "planted/test_faulty_machines.py::test_a_faulty_machine_is_found_and_explained",
-    "sequential_consistency": "planted/test_weaker_levels.py::test_stale_reads_break_the_order_of_a_client",
-    "serializability": "planted/test_weaker_levels.py::test_a_write_skew_is_not_serializable",
-    "model": "planted/test_faulty_machines.py::test_a_faulty_machine_is_found_and_explained",
+    "linearizability": "planted/answers/test_faulty_machines.py::test_a_faulty_machine_is_found_and_explained",
+    "sequential_consistency": "planted/answers/test_weaker_levels.py::test_stale_reads_break_the_order_of_a_client",
+    "serializability": "planted/answers/test_weaker_levels.py::test_a_write_skew_is_not_serializable",
+    "model": "planted/answers/test_faulty_machines.py::test_a_faulty_machine_is_found_and_explained",
     "invariant": "oracles/test_state_oracles.py::test_a_failed_invariant_names_node_index_command",
     "always": "oracles/test_state_oracles.py::test_always_is_a_violation_with_the_name_of_the_function",
     "check": "oracles/test_history_and_model.py::test_a_check_fails_by_texts_or_by_assertions",
+    "client_program": "planted/answers/test_programs_and_models.py::test_a_program_that_raises_is_a_violation",
     "stale_read": "verdict/test_potency.py::test_general_chaos_finds_a_planted_fault_within_four_seeds",
     "acknowledged_write_lost": "verdict/test_lost_writes.py::test_a_write_is_lost_if_blank_nodes_can_be_elected",
     "watches": "invariants/test_watch_checker.py::test_a_planted_fault_is_noticed_and_explained",
+    "determinism": "planted/machines/test_nondeterministic_machines.py::test_a_planted_fault_is_caught_and_explained",
+    "machine_contract": "world/test_custom_machine.py::test_a_run_fails_if_all_requests_of_one_kind_get_errors",
     "node_failed": "world/test_custom_machine.py::test_a_machine_that_breaks_the_rules_is_caught",
 }
 
@@ -45,7 +48,7 @@ PLANTED_EXPECTATIONS: Final = {
     "acknowledged_writes_present": "verdict/test_lost_writes.py::test_a_write_is_lost_if_blank_nodes_can_be_elected",
     "converges": "world/test_custom_machine.py::test_a_machine_that_cannot_hash_its_state_fails_the_run",
     "watchers_complete": "invariants/test_watch_checker.py::test_a_watch_that_falls_silent_is_not_complete",
-    "consistency": "planted/test_weaker_levels.py::test_stale_reads_break_the_order_of_a_client",
+    "consistency": "planted/answers/test_weaker_levels.py::test_stale_reads_break_the_order_of_a_client",
 }
 
 

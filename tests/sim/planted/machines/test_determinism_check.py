@@ -18,8 +18,12 @@ from qcore.machines.interface import StateMachine
 from qcore.sim import RunResult, run_scenario
 from qcore.sim.determinism.other_process.second_process import POOL
 from tests.checkout import CHECKOUT
-from tests.sim.planted.honest_machines import LargeInChunks
-from tests.sim.planted.nondeterministic_machines import ClockInResult, HonestMachine, ModuleCounter
+from tests.sim.planted.machines.honest_machines import LargeInChunks
+from tests.sim.planted.machines.nondeterministic_machines import (
+    ClockInResult,
+    HonestMachine,
+    ModuleCounter,
+)
 from tests.sim.support.scenario_texts import failures, scenario, seen
 
 
@@ -83,7 +87,7 @@ def test_the_check_can_be_switched_off() -> None:
 
 
 def test_a_run_without_commands_says_that_nothing_was_compared() -> None:
-    spec = scenario(workload="{clients: 0}", until_ms=500)
+    spec = scenario(expect="{may_do_nothing: true}", workload="{clients: 0}", until_ms=500)
     result = run_scenario(spec, 1, machine=ClockInResult, requests=set_or_get)
     assert result.ok
     assert "nothing was applied" in seen(result)["machine_is_deterministic"]
@@ -118,7 +122,7 @@ def test_the_trace_is_that_of_a_run_without_the_check() -> None:
 SCRIPT = """
 import json
 from qcore.sim import parse_scenario, run_scenario
-from tests.sim.planted.honest_machines import HonestMachine
+from tests.sim.planted.machines.honest_machines import HonestMachine
 
 
 class OfScript(HonestMachine):
@@ -162,7 +166,7 @@ def test_a_machine_that_needs_its_environment_is_not_blamed(tmp_path: Path) -> N
             f"""
             import os
             from pathlib import Path
-            from tests.sim.planted.honest_machines import HonestMachine
+            from tests.sim.planted.machines.honest_machines import HonestMachine
             NAME = os.environ["PYTEST_CURRENT_TEST"][:4]
             assert Path.cwd() == Path({str(Path.cwd())!r})
 
@@ -189,7 +193,7 @@ def test_an_edited_file_is_another_machine(tmp_path: Path) -> None:
     )
     for answer in ("one", "another"):
         (tmp_path / "edited.py").write_text(
-            "from tests.sim.planted.honest_machines import HonestMachine\n"
+            "from tests.sim.planted.machines.honest_machines import HonestMachine\n"
             "class Edited(HonestMachine):\n"
             f"    def result(self, *_): return {answer!r}\n"
         )

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from qcore.machines import ApplyContext
-from tests.sim.planted.nondeterministic_machines import HonestMachine
+from tests.sim.planted.machines.nondeterministic_machines import HonestMachine
 
 STARTED = time.time()  # of this process, for logs only
 LEVELS = {"low": 1, "high": 2}

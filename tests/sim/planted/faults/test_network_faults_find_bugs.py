@@ -8,7 +8,7 @@ from qcore.sim import RunResult, parse_scenario, run_scenario
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, Release
 from qcore.sim.scenario.actions.network_actions import HEALABLE, SHAPES, LinkChange, Partition
 from qcore.sim.scenario.specs.network_spec import QualitySpec
-from tests.sim.planted.network_cases import CASES, PlantedBug
+from tests.sim.planted.faults.network_cases import CASES, PlantedBug
 from tests.sim.support.scenario_texts import failures
 
 

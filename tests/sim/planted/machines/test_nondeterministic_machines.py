@@ -21,9 +21,9 @@ from qcore.sim.determinism.circumstances.shadows import Shadows
 from qcore.sim.determinism.compared_trails import Side, first_difference, locate
 from qcore.sim.determinism.copies import Plan, Trail, run_plan
 from qcore.sim.determinism.run_history import AppliedCommand, History
-from tests.sim.planted import nondeterministic_machines as planted
-from tests.sim.planted.honest_machines import HONEST
-from tests.sim.planted.nondeterministic_machines import HonestMachine
+from tests.sim.planted.machines import nondeterministic_machines as planted
+from tests.sim.planted.machines.honest_machines import HONEST
+from tests.sim.planted.machines.nondeterministic_machines import HonestMachine
 from tests.sim.support.scenario_texts import failures, scenario, seen
 
 FILE = Path(planted.__file__)
@@ -102,7 +102,7 @@ def test_the_table_has_every_planted_machine() -> None:
 
 
 @pytest.mark.parametrize("machine", CAUSES, ids=lambda machine: machine.__name__)
-def test_a_planted_fault_is_caught_and_its_cause_named(machine: type[HonestMachine]) -> None:
+def test_a_planted_fault_is_caught_and_explained(machine: type[HonestMachine]) -> None:
     result = run_scenario(naming(machine), 1)
     (note,) = reports(result)
     _, _, cause = note.partition("likely cause: ")

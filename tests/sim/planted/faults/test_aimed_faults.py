@@ -71,6 +71,7 @@ timeline:
   - {at_ms: 200, campaign: 2}
 until_ms: 1000
 may_not_act: true
+expect: {may_do_nothing: true}
 """,
     aimed="when: {event: send, message: RequestVoteResponse, to: candidates}, power_loss: sender",
     elsewhere="at_ms: 150, power_loss: 3",
