@@ -58,7 +58,7 @@ class Seats:
 
 
 class Overbooked(Seats):
-    """The first planted bug: everybody who waits gets the one free seat."""
+    """The first planted bug: all who wait get the one free seat."""
 
     def next_one(self) -> None:
         self.booked += self.waiting
@@ -74,7 +74,7 @@ class Unfair(Seats):
 
 
 class Shuffled(Seats):
-    """The third planted bug: who waits is kept in a set, and a set has no order of its own."""
+    """The third planted bug: who waits is kept in a set, and the order of a set is arbitrary."""
 
     def next_one(self) -> None:
         waiting = set(self.waiting)
@@ -103,16 +103,16 @@ def invariant(state: Seats) -> None:
 
 
 @sometimes
-def somebody_waits(state: Seats) -> bool:
+def a_person_waits(state: Seats) -> bool:
     """Without this the run would not try what matters."""
     return bool(state.waiting)
 
 
 class Model:
-    """What a correct machine answers. It is written anew, and shares no code with the machine."""
+    """What a correct machine answers. It shares no code with the machine."""
 
     def initial(self) -> tuple[str, ...]:
-        return ()  # everybody in the order of booking; the first three have the seats
+        return ()  # all people in the order of booking; the first three have the seats
 
     def step(
         self, state: tuple[str, ...], request: Request, answer: str | None
