@@ -1,8 +1,9 @@
-"""An extension of griffe that reads three habits of this project, which griffe does not know.
+"""An extension of griffe that reads four habits of this project, which griffe does not know.
 
 - `first, second: meaning` in a docstring documents both names. griffe would take the second one for a type.
 - `#:` comments above a constant or a type alias are its docstring.
 - The text of a setting, `metadata=setting("...")`, is the docstring of its field.
+- So is the description of a field of a scenario, `Field(description="...")`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class DocstringStyle(Extension):
         """Read the docstring of one object in the style of this project."""
         if obj.docstring is not None:
             obj.docstring.value = _JOINT.sub(_each_name, obj.docstring.value)
-        elif isinstance(obj, Attribute) and (text := _comment_above(obj) or _setting_text(obj)):
+        elif isinstance(obj, Attribute) and (
+            text := _comment_above(obj) or _setting_text(obj) or _field_text(obj)
+        ):
             obj.docstring = Docstring(text, parent=obj)
 
 
@@ -60,3 +63,14 @@ def _setting_text(attribute: Attribute) -> str:
             attribute.value = ast.unparse(default[0]) if default else None
             return str(ast.literal_eval(call.args[0]))
     return ""
+
+
+def _field_text(attribute: Attribute) -> str:
+    """The description of a pydantic field, or an empty text. The page then shows only the field's default."""
+    if attribute.value is None or not str(attribute.value).startswith("Field("):
+        return ""
+    call = ast.parse(str(attribute.value), mode="eval").body
+    assert isinstance(call, ast.Call)
+    given = {each.arg: each.value for each in call.keywords}
+    attribute.value = ast.unparse(given["default"]) if "default" in given else None
+    return str(ast.literal_eval(given["description"])) if "description" in given else ""

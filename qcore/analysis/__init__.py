@@ -2,9 +2,9 @@
 
     from qcore.analysis import plot_timeline, read_tables, save_run_figure
 
-    table = read_tables("run.jsonl")            # leaders over time, commits, operations, faults, ...
+    table = read_tables("run.qtrace")           # leaders over time, commits, operations, faults, ...
     ax = plot_timeline(table)                   # every plot takes and returns axes
-    save_run_figure("run.jsonl", "run.png")     # one picture of a run
+    save_run_figure("run.qtrace", "run.png")    # one picture of a run
 
 `merge` merges the traces of several real nodes into one. matplotlib and networkx are imported only when a
 plot is drawn.

@@ -1,6 +1,6 @@
 """Makes tables from a trace: plain lists of small records, for `pandas.DataFrame(columns(rows))` or a loop.
 
-    tables = read_tables("run.jsonl")
+    tables = read_tables("run.qtrace")
     for leadership in tables.leaderships: ...
 
 Each real node writes its own trace; `merge` merges several into one:

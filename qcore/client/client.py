@@ -29,6 +29,7 @@ from qcore.client.methods.cluster_methods import ClusterMethods
 from qcore.client.methods.entity_methods import EntityMethods
 from qcore.client.methods.machine_methods import MachineMethods
 from qcore.client.methods.schema_methods import SchemaMethods
+from qcore.client.programs.client_runtime import REAL_RUNTIME, ClientRuntime
 from qcore.client.request_sender import RequestSender
 from qcore.client.watching.watch_methods import WatchMethods
 
@@ -55,6 +56,7 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
         exactly_once: whether the client opens sessions and sends its writes in them, so that it may repeat them.
             Otherwise it sends a write again only after a definite rejection (`NotLeader`, `Overloaded`).
         admin: whether to open admin connections, which nodes reserve for operators.
+        runtime: where the client runs; the simulator gives another one.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -69,10 +71,13 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
         silent_after_s: float = 1.0,
         exactly_once: bool = True,
         admin: bool = False,
+        runtime: ClientRuntime = REAL_RUNTIME,
     ) -> None:
         for name, seconds in (("timeout_s", timeout_s), ("attempt_timeout_s", attempt_timeout_s)):
             check_timeout(seconds, name)
-        sender = RequestSender(endpoints, timeout_s, attempt_timeout_s, silent_after_s, admin=admin)
+        sender = RequestSender(
+            endpoints, timeout_s, attempt_timeout_s, silent_after_s, admin=admin, runtime=runtime
+        )
         super().__init__(sender, timeout_s, attempt_timeout_s, exactly_once=exactly_once)
 
     async def __aenter__(self) -> Self:

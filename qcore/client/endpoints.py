@@ -14,6 +14,7 @@ from random import Random
 from typing import Final
 
 from qcore.client.dial import Dial
+from qcore.client.programs.client_runtime import REAL_RUNTIME, Connect
 from qcore.display import truncate
 from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
 from qcore.transport.address import Address
@@ -38,6 +39,7 @@ class Endpoints:
         rng: for the choice of a node.
         silent_after_s: how long a node may leave a ping unanswered while a request waits.
         admin: whether to open admin connections, which nodes reserve for operators.
+        connect: opens a connection.
 
     Attributes:
         configured: the configured endpoints.
@@ -53,6 +55,7 @@ class Endpoints:
         silent_after_s: float = 1.0,
         *,
         admin: bool = False,
+        connect: Connect = REAL_RUNTIME.connect,
     ) -> None:
         if isinstance(configured, str) or not isinstance(configured, Iterable):
             # A string would pass as a sequence of its characters.
@@ -66,6 +69,7 @@ class Endpoints:
         self._rng = rng
         self._limits = replace(TransportLimits(), silent_after_s=silent_after_s)
         self._admin = admin
+        self._connect = connect
         self._connections: dict[Address, ClientConnection] = {}
         self._dials: dict[Address, Dial] = {}
         #: Suspected nodes, and when each may be dialled again.
@@ -184,7 +188,7 @@ class Endpoints:
         self._dials.pop(endpoint, None)
 
     async def _open(self, endpoint: Address, timeout_s: float) -> ClientConnection:
-        connection = await ClientConnection.connect(
+        connection = await self._connect(
             endpoint,
             timeout_s=timeout_s,
             limits=self._limits,

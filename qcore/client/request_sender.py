@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from random import Random
 from typing import Any, Final, TypeAlias, TypeVar
 
 from qcore.client.concurrency_limit import ConcurrencyLimit
 from qcore.client.endpoints import Endpoints
 from qcore.client.errors import retry_delay
 from qcore.client.event_loop import EventLoopUse
+from qcore.client.programs.client_runtime import REAL_RUNTIME, ClientRuntime
 from qcore.errors import (
     ChangeRefused,
     ConfigError,
@@ -59,10 +59,12 @@ class RequestSender:
         timeout_s: how long one operation may take, with all its retries.
         attempt_timeout_s: how long one attempt may take.
         silent_after_s, admin: see `Endpoints`.
+        runtime: where the client runs.
 
     Attributes:
         endpoints: the nodes, and the choice among them.
         event_loop: the event loop in which the client is used.
+        runtime: the argument.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -76,9 +78,13 @@ class RequestSender:
         silent_after_s: float,
         *,
         admin: bool = False,
+        runtime: ClientRuntime = REAL_RUNTIME,
     ) -> None:
-        self._rng = Random()
-        self.endpoints = Endpoints(endpoints, self._rng, silent_after_s, admin=admin)
+        self.runtime = runtime
+        self._rng = runtime.new_rng()
+        self.endpoints = Endpoints(
+            endpoints, self._rng, silent_after_s, admin=admin, connect=runtime.connect
+        )
         self.event_loop = EventLoopUse(self.endpoints.close)
         self.event_loop.when_new(self.endpoints.new_loop)
         self.event_loop.when_new(self._new_loop)

@@ -50,7 +50,7 @@ def load_with_module(name: str, directory: Path) -> LoadedMachine:
     """
     where, _, class_name = name.rpartition(":")
     try:
-        module = _load_file(where, directory) if where.endswith(".py") else _load_module(where)
+        module = _import(where, directory, "machine")
     except ConfigError:
         raise
     except Exception as error:  # the boundary to the user's code, which may raise anything
@@ -62,6 +62,41 @@ def load_with_module(name: str, directory: Path) -> LoadedMachine:
         raise ConfigError(f"machine {name}: {where} has no class {class_name}")
     path = Path(module.__file__).resolve() if where.endswith(".py") and module.__file__ else where
     return LoadedMachine(checked_factory(factory, name), module, f"{path}:{class_name}")
+
+
+def load_checks_module(name: str, directory: Path) -> ModuleType:
+    """Import the file or module in which a user defines checks.
+
+    Args:
+        name: `file.py` or `package.module`.
+        directory: a relative file is first looked up here, then in the working directory.
+
+    Raises:
+        ConfigError: there is no such file or module, or the import failed.
+    """
+    try:
+        return _import(name, directory, "checks")
+    except ConfigError:
+        raise
+    except Exception as error:  # the boundary to the user's code, which may raise anything
+        raise ConfigError(
+            f"checks {name}: importing it raised {type(error).__name__}: {error}"
+        ) from error
+
+
+def load_program_module(name: str, directory: Path) -> ModuleType:
+    """Import the file or module in which a user defines client programs.
+
+    Takes and raises the same as `load_checks_module`.
+    """
+    try:
+        return _import(name, directory, "program")
+    except ConfigError:
+        raise
+    except Exception as error:  # the boundary to the user's code, which may raise anything
+        raise ConfigError(
+            f"program {name}: importing it raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
@@ -97,23 +132,22 @@ def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
     return make
 
 
-def _load_file(where: str, directory: Path) -> ModuleType:
+def _import(where: str, directory: Path, what: str) -> ModuleType:
+    """Import a file or a module. `what` is the user's word for it, in errors."""
+    if not where.endswith(".py"):
+        try:
+            return importlib.import_module(where)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"{what}: there is no module {error.name}") from None
     candidates = [directory / where, Path(where)]
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         tried = " or ".join(dict.fromkeys(map(str, candidates)))
-        raise ConfigError(f"machine: there is no file {tried}")
-    spec = importlib.util.spec_from_file_location(f"qcore_user_machine_{path.stem}", path)
+        raise ConfigError(f"{what}: there is no file {tried}")
+    spec = importlib.util.spec_from_file_location(f"qcore_user_{what}_{path.stem}", path)
     assert spec is not None, "a file that ends in .py has a loader"
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses and typing look up their module there
     spec.loader.exec_module(module)
     return module
-
-
-def _load_module(where: str) -> ModuleType:
-    try:
-        return importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"machine: there is no module {error.name}") from None

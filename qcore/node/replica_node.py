@@ -366,6 +366,7 @@ class ReplicaNode:
             self._node_status(),
             self._state_hash.current(),
             now_us(),
+            time.monotonic() - self._started_at,
         )
 
     def exposition(self) -> str:

@@ -5,15 +5,16 @@
     result = run_scenario("leader_isolated", seed=7)  # a name, a file or a Scenario
     print(result.ok, result.trace_sha256)
 
-`World` gives access to every part of a run, for notebooks and tests.
+`World` is a run that a program steps through, looks into and disturbs.
 
 | package | holds |
 |---|---|
 | `scenario` | what a scenario file may contain: models, rules, and reading it |
-| `world` | the simulated cluster: clock, network and nodes |
+| `world` | the simulated cluster: clock, network, nodes, and client programs |
 | `workload` | the clients and their operations |
 | `faults` | the execution of the timeline: faults, repairs, admin requests |
 | `invariants`, `linearizability` | the checkers of safety |
+| `determinism` | the check that a state machine does the same everywhere |
 | `oracles` | what users write to judge their machines: invariants, properties, models |
 | `verdict` | the judgement of a run: expectations and metrics |
 """

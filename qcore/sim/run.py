@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from qcore.errors import ConfigError
 from qcore.files import open_nonblocking
@@ -23,6 +23,9 @@ from qcore.sim.workload.custom_machine import CustomMachine, checked_requests
 from qcore.sim.workload.operations import RequestSource
 from qcore.trace import TraceWriter, is_json_path
 
+if TYPE_CHECKING:
+    from qcore.client.programs.program_context import ClientProgram
+
 
 def run_scenario(
     scenario: Scenario | Path | str,
@@ -31,6 +34,7 @@ def run_scenario(
     trace: TraceWriter | Path | str | IO[str] | IO[bytes] | None = None,
     machine: Callable[[], StateMachine] | None = None,
     requests: RequestSource | None = None,
+    program: ClientProgram | None = None,
     oracles: Oracles | None = None,
 ) -> RunResult:
     """Simulate a scenario and judge the run.
@@ -45,27 +49,32 @@ def run_scenario(
             none.
         requests: with `machine`, draws the next request of a client: `("write", command)` or `("read", query)`. It
             must use no randomness except the generator that it is given.
+        program: a client program, `async def client(ctx)`, which every client runs in place of the workload.
         oracles: judges of the run: an invariant, properties, a check of the history, a sequential model of the
             machine. Without a model, the answers of a custom machine are not judged; every other check applies.
 
     Raises:
-        ConfigError: the scenario or the trace file is unusable, the seed is not an integer, only one of `machine` and
-            `requests` is given, the scenario also names a machine or needs registers, `machine` makes no state
-            machine, `requests` raises an error or returns something else, or an oracle is unusable.
+        ConfigError: the scenario or the trace file is unusable, the seed is not an integer, `machine` is given without
+            `requests` and without `program`, or `requests` without `machine`, the scenario also names a machine or a
+            program, or needs registers, `machine` makes no state machine, `requests` raises an error or returns
+            something else, `program` is no asynchronous function of one argument, or an oracle is unusable.
     """
     forbid_runs_in_second_process()
     given: object = seed
     if not isinstance(given, int) or isinstance(given, bool):
         raise ConfigError(f"a seed is an integer, not {given!r:.100}")
-    if (machine is None) != (requests is None):
-        raise ConfigError("give both a custom machine and its requests, or neither")
+    if requests is not None and (machine is None or program is not None):
+        raise ConfigError("`requests` goes with a custom `machine`, and with no `program`")
+    if machine is not None and requests is None and program is None:
+        raise ConfigError("give a custom machine its requests, or give a client program")
     custom_machine = None
-    if machine is not None and requests is not None:
+    if machine is not None:
         name = getattr(machine, "__qualname__", f"{machine!r:.100}")
-        custom_machine = CustomMachine(checked_factory(machine, name), checked_requests(requests))
+        source = None if requests is None else checked_requests(requests)
+        custom_machine = CustomMachine(checked_factory(machine, name), source)
     scenario = as_scenario(scenario)
     with _writer(trace) as writer:
-        world = World(scenario, seed, writer, custom_machine, oracles)
+        world = World(scenario, seed, writer, custom_machine, oracles, program)
         # A run does not need the cycle collector, whose pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -37,6 +38,9 @@ from qcore.sim.workload.custom_machine import CustomMachine
 from qcore.sim.world.engine import NEVER_US
 from qcore.sim.world.world import World as SimulatedCluster
 from qcore.trace import TraceWriter
+
+if TYPE_CHECKING:
+    from qcore.client.programs.program_context import ClientProgram
 
 
 @dataclass(slots=True, frozen=True)
@@ -76,6 +80,7 @@ class World(SimulatedCluster):
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
         oracles: judges of the run, in addition to those in the file of the machine.
+        program: a client program, which every client runs.
 
     Raises:
         ConfigError: as `run_scenario`.
@@ -88,10 +93,10 @@ class World(SimulatedCluster):
         trace: TraceWriter | None = None,
         custom_machine: CustomMachine | None = None,
         oracles: Oracles | None = None,
+        program: ClientProgram | None = None,
     ) -> None:
-        super().__init__(
-            scenario, seed, TraceWriter() if trace is None else trace, custom_machine, oracles
-        )
+        writer = TraceWriter() if trace is None else trace
+        super().__init__(scenario, seed, writer, custom_machine, oracles, program)
         self._done: list[Item] = []
         self._observed: ObservedMachines | None = None
 
@@ -263,6 +268,8 @@ class World(SimulatedCluster):
     def _verdict(self) -> RunResult:
         assert self._observed is not None, "a run that is over has begun"
         self._observed.finish()
+        if self.programs is not None:
+            self.programs.finish()
         return judge_run(self)
 
     def result(self) -> RunResult:

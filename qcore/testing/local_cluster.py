@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,8 @@ from types import TracebackType
 from typing import Final, Self, TypedDict, Unpack
 
 from qcore.client import Client, SyncClient
+from qcore.client.programs.program_context import ClientProgram, ProgramRecord
+from qcore.client.programs.run_programs import run_programs
 from qcore.errors import ConfigError
 from qcore.node.config import NodeConfig
 from qcore.processes import NodeProcess, ProcessCluster, ProcessError, ProcessGuard
@@ -180,6 +183,18 @@ class LocalCluster:
     def sync_client(self, **options: Unpack[ClientOptions]) -> SyncClient:
         """A client of this cluster for programs without asyncio."""
         return SyncClient(self.endpoints, **options)
+
+    def run_programs(
+        self, program: ClientProgram, *, clients: int = 1, seed: int = 1
+    ) -> list[ProgramRecord]:
+        """Run a client program with several clients at the same time, and return what they recorded.
+
+        The same function runs in the simulator: `run_scenario(..., program=program)`.
+
+        Raises:
+            BaseExceptionGroup: some programs raised an error.
+        """
+        return asyncio.run(run_programs(program, self.endpoints, clients=clients, seed=seed))
 
     # -- the state of the cluster ------------------------------------------------------------------
 

@@ -290,6 +290,16 @@ from qcore.sim import (
     parse_scenario,
     run_scenario,
 )
+from qcore.sim.oracles import (
+    Oracles,
+    Property,
+    Request,
+    RequestRecord,
+    SequentialModel,
+    always,
+    eventually,
+    sometimes,
+)
 from qcore.storage import (
     HasIncarnation,
     Identity,

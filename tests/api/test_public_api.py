@@ -30,6 +30,7 @@ PACKAGES = (
     "qcore.machines",
     "qcore.node",
     "qcore.sim",
+    "qcore.sim.oracles",
     "qcore.storage",
     "qcore.testing",
 )
@@ -148,7 +149,7 @@ def private_imports(text: str) -> list[str]:
 FOR_USERS = [
     path
     for path in DOCUMENTS
-    if name(path) in ("README.md", "SECURITY.md", "docs/index.md")
+    if name(path) in ("README.md", "SECURITY.md", "docs/index.md", "docs/scenarios.md")
     or name(path).startswith(("docs/how-to/", "docs/reference/", "docs/tutorial/"))
 ]
 

@@ -24,6 +24,7 @@ WITHOUT_OUTPUT = {
     "demo": "it narrates while it runs",
     "node start": "it runs until it is stopped",
     "sim draw": "it prints a scenario file",
+    "sim schema": "it prints a JSON document",
     "shell": "its commands have the option",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from matplotlib import pyplot as plt
 
@@ -27,16 +29,18 @@ def test_the_cells_of_the_notebook_tutorial_run(
 ) -> None:
     monkeypatch.chdir(CHECKOUT)
     cells = [b.text for b in blocks(TUTORIAL / "notebook.md") if b.language == "python"]
-    assert [MANY_SEEDS in cell for cell in cells] == [False, True, True]
+    assert [MANY_SEEDS in cell for cell in cells] == [False, True, True, False]
     names: dict[str, object] = {}
     try:
         for cell in cells:
             exec(cell.replace(MANY_SEEDS, "range(1, 4)"), names)
     finally:
         plt.close("all")
-    one, many, slower = capsys.readouterr().out.splitlines()
+    one, many, slower, leads, result = capsys.readouterr().out.splitlines()
     assert one == "True 2 times of leadership"
     assert median_ms(many) < median_ms(slower)
+    assert re.fullmatch(r"\d+ ms: node \d leads in term \d", leads)
+    assert result.startswith("RunResult('first_partition', seed 7, ")
 
 
 def median_ms(line: str) -> int:

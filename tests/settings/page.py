@@ -38,7 +38,7 @@ start with exit code 2, and the error gives the file, the line and the key.
 In Python, `qcore.NodeConfig.of` takes all settings by their keys, except that `id` is `node_id`. A setting without an
 option is set in Python or in a scenario only.
 
-The column *scenario* has the key in the `cluster` of a [scenario](scenarios.md), and its default if that differs
+The column *scenario* has the key in the `cluster` of a [scenario](../scenarios.md), and its default if that differs
 from a node's. A setting without a default must be given.
 """
 

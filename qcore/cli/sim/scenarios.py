@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -153,3 +154,11 @@ def list_scenarios(
 
 
 app.command(name="trace")(trace_command)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the scenario format, with which an editor completes and explains the keys."""
+    from qcore.sim.scenario.editor_schema import scenario_schema
+
+    print(json.dumps(scenario_schema(), indent=2, ensure_ascii=False))

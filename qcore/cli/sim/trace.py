@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,54 +99,86 @@ def _records(
         raise ConfigError(f"{file}: {error}") from None
 
 
-def _summary(file: Path) -> tuple[dict[str, Any], str]:
-    """What a trace holds, and what is wrong with it, if anything is."""
-    from qcore.trace import (
-        SCHEMA_VERSION,
-        TRUNCATED_NOTE,
-        CompactTrace,
-        TraceWriter,
-        open_trace,
+@dataclass(slots=True)
+class _Outline:
+    """What a trace holds."""
+
+    counts: Mapping[str, int]
+    headers: list[dict[str, Any]]
+    first_us: int | None
+    last_us: int | None
+    sha256: str
+    is_complete: bool
+
+
+def _outline_of_compact(trace: CompactTrace) -> _Outline:
+    times = [
+        time
+        for kind in trace.counts
+        for (column,) in trace.columns(kind, "t_us")
+        for time in (min(column), max(column))
+    ]
+    return _Outline(
+        trace.counts,
+        [record.fields for record in trace.records({"run"})],
+        min(times, default=None),
+        max(times, default=None),
+        trace.compute_sha256(),
+        trace.is_complete,
     )
 
+
+def _outline_of_lines(records: Iterable[TraceRecord]) -> _Outline:
+    from qcore.trace import TRUNCATED_NOTE, TraceWriter
+
     counts: Counter[str] = Counter()
-    headers: list[dict[str, Any]] = []
-    times: list[int] = []
+    found = _Outline(counts, [], None, None, "", is_complete=True)
     writer = TraceWriter()
-    is_complete, stored, version = True, None, None
+    for record in records:
+        if record.kind == "fault" and record.fields["note"] == TRUNCATED_NOTE:
+            found.is_complete = False
+            continue
+        counts[record.kind] += 1
+        if record.kind == "run":
+            found.headers.append(record.fields)
+        t_us = record.t_us
+        found.first_us = t_us if found.first_us is None else min(found.first_us, t_us)
+        found.last_us = t_us if found.last_us is None else max(found.last_us, t_us)
+        writer.record(record)
+    found.sha256 = writer.sha256()
+    return found
+
+
+def _summary(file: Path) -> tuple[dict[str, Any], str]:
+    """What a trace holds, and what is wrong with it, if anything is."""
+    from qcore.trace import SCHEMA_VERSION, CompactTrace, open_trace
+
+    stored, version = None, None
     with open_trace(file) as content:
         if isinstance(content, CompactTrace):
             version, stored = content.format_version, content.stored_sha256
-        for record in _records(content, file, None):
-            if record.kind == "fault" and record.fields["note"] == TRUNCATED_NOTE:
-                is_complete = False
-                continue
-            counts[record.kind] += 1
-            times = [*times[:1], record.t_us]
-            if record.kind == "run":
-                headers.append(record.fields)
-            writer.record(record)
-        if isinstance(content, CompactTrace):
-            is_complete = content.is_complete
-    computed = writer.sha256()
+            found = _outline_of_compact(content)
+        else:
+            found = _outline_of_lines(_records(content, file, None))
+    kinds = {kind: number for kind, number in sorted(found.counts.items()) if number}
     body = {
         "file": str(file),
         "format": "JSON lines" if version is None else "compact",
         "format_version": version,
         "schema": SCHEMA_VERSION,
-        "name": ", ".join(sorted({header["name"] for header in headers})),
-        "seed": headers[0]["seed"] if headers else None,
-        "nodes": sorted({node for header in headers for node in header["nodes"]}),
-        "first_us": times[0] if times else None,
-        "last_us": times[-1] if times else None,
-        "records": counts.total(),
-        "kinds": dict(sorted(counts.items())),
-        "complete": is_complete,
-        "trace_sha256": computed,
+        "name": ", ".join(sorted({header["name"] for header in found.headers})),
+        "seed": found.headers[0]["seed"] if found.headers else None,
+        "nodes": sorted({node for header in found.headers for node in header["nodes"]}),
+        "first_us": found.first_us,
+        "last_us": found.last_us,
+        "records": sum(kinds.values()),
+        "kinds": kinds,
+        "complete": found.is_complete,
+        "trace_sha256": found.sha256,
     }
-    if stored not in (None, computed):
+    if stored not in (None, found.sha256):
         return body, f"the records have another hash than the file says, which is {stored}"
-    if not is_complete:
+    if not found.is_complete:
         return body, "records are missing: the writer was stopped, or the disk was full"
     return body, ""
 

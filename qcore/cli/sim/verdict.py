@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from qcore.sim.verdict.result import Expectation, Json, RunResult
 
 _SHOWN_VIOLATIONS = 5
+#: Before the second and later lines of an explanation.
+_INDENT = " " * 6
 
 
 def print_verdict(result: RunResult, summary: str = "") -> None:
@@ -46,20 +48,27 @@ def _expectations(expectations: Iterable[Expectation]) -> Iterable[Text]:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     styles = {"": "dim", "ok": "green", "FAIL": "bold red"}
     for mark, name, expected, seen in rows:
+        style = "" if mark == "ok" else styles[mark]
+        first, *others = seen.split("\n")
         yield Text.assemble(
             (f"{mark:{widths[0]}}  ", styles[mark]),
             (f"{name:{widths[1]}}  {expected:{widths[2]}}  ", "" if mark else "dim"),
-            (seen, "" if mark == "ok" else styles[mark]),
+            (first, style),
         )
+        for line in others:
+            yield Text(f"{_INDENT}{line}", style=style)
 
 
 def _violations(result: RunResult) -> Iterable[Text]:
     for violation in result.violations[:_SHOWN_VIOLATIONS]:
         where = f"node {violation.node}, " if violation.node else ""
+        first, *others = violation.note.split("\n")
         yield Text.assemble(
             (f"violation  {violation.check}", "bold red"),
-            f"  {where}{violation.t_us / 1000:.3f} ms: {violation.note}",
+            f"  {where}{violation.t_us / 1000:.3f} ms: {first}",
         )
+        for line in others:
+            yield Text(f"{_INDENT}{line}")
     more = len(result.violations) - _SHOWN_VIOLATIONS
     if more > 0:
         yield Text(f"           and {more} more")
@@ -88,10 +97,26 @@ def _numbers(metrics: Mapping[str, Json]) -> Iterable[Text]:
         f"{messages['duplicated']} duplicated; disk syncs {metrics['disk_syncs']}, "
         f"unsynced writes lost {metrics['unsynced_writes_lost']}"
     )
+    yield from _availability(metrics)
     faults = metrics["faults"]
     assert isinstance(faults, dict)
     for name, acted in faults.items():
         yield Text(f"fault   {name}: acted {acted} times")
+
+
+def _availability(metrics: Mapping[str, Json]) -> Iterable[Text]:
+    found, ratio = metrics["availability"], metrics["messages_per_operation"]
+    assert isinstance(found, dict)
+    windows = found["unavailable_windows_ms"]
+    assert isinstance(windows, list)
+    parts = []
+    for text, share in (("of requests", found["requests"]), ("of the time", found["time"])):
+        if isinstance(share, int | float):
+            parts.append(f"{100 * share:.1f} % {text}")
+    if parts:
+        yield Text(f"available {', '.join(parts)}; {len(windows)} windows of unavailability")
+    if isinstance(ratio, int | float):
+        yield Text(f"messages between nodes for each answered request: {ratio:.1f}")
 
 
 def _ms(value: Json) -> str:

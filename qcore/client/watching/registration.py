@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final, Protocol, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from pydantic import JsonValue
 
@@ -70,21 +70,27 @@ class Registrar:
         endpoints: the nodes.
         event_loop: the event loop in which the client is used.
         attempt_timeout_s: how long one node may take to answer.
+        rng: draws pauses.
 
     Attributes:
         watches: the watches that were registered and are not closed.
     """
 
     def __init__(
-        self, endpoints: Endpoints, event_loop: EventLoopUse, attempt_timeout_s: float
+        self,
+        endpoints: Endpoints,
+        event_loop: EventLoopUse,
+        attempt_timeout_s: float,
+        rng: Random,
     ) -> None:
         self._endpoints = endpoints
         self._event_loop = event_loop
         self._attempt_timeout_s = attempt_timeout_s
-        self._rng = Random()
+        self._rng = rng
         self._routes: dict[ClientConnection, PushRoutes] = {}
         event_loop.when_new(self._new_loop)
-        self.watches: WeakSet[ClosableWatch] = WeakSet()
+        # Not a set, whose order would depend on addresses in memory.
+        self.watches: WeakKeyDictionary[ClosableWatch, None] = WeakKeyDictionary()
 
     def _new_loop(self) -> None:
         routes, self._routes = self._routes, {}

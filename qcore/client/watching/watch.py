@@ -124,7 +124,7 @@ class Watch(Generic[C]):
     async def close(self) -> None:
         """End the watch, at the node too. May be called again."""
         self._closed = True
-        self._registrar.watches.discard(self)
+        self._registrar.watches.pop(self, None)
         self._waiting.clear()
         self._waiting_bytes = 0
         self._wake()
@@ -189,7 +189,7 @@ class Watch(Generic[C]):
 
     async def _register(self) -> None:
         self._registered = None
-        self._registrar.watches.add(self)
+        self._registrar.watches[self] = None
         try:
             registered = await self._registrar.register(
                 self._request.register,

@@ -33,7 +33,12 @@ class WatchMethods(ClientMethods):
     @cached_property
     def _registrar(self) -> Registrar:
         sender = self._sender
-        return Registrar(sender.endpoints, sender.event_loop, self._attempt_timeout_s)
+        return Registrar(
+            sender.endpoints,
+            sender.event_loop,
+            self._attempt_timeout_s,
+            sender.runtime.new_rng(),
+        )
 
     @overload
     def watch(

@@ -27,22 +27,20 @@ from qcore.errors import (
     TooLarge,
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
-from qcore.node.api.init_request import Initialiser
+from qcore.node.api.init_request import Initialiser, PeerConnections
 from qcore.node.api.perform_routing import METRIC_KINDS, ReplicaRequest, replica_request
 from qcore.node.api.request_quotas import RequestQuotas
 from qcore.node.api.response_forms import PerformForm, ResponseForm
 from qcore.node.api.store.restore_requests import RestoreRequestHandler
 from qcore.node.api.store.store_request_handler import StoreRequestHandler
 from qcore.node.application import Application, Operation
-from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
 from qcore.node.notifications.watch_requests import WatchRequestHandler
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
-from qcore.node.peers.peer_router import PeerRouter
-from qcore.node.runtime.inbox import Inbox
 from qcore.node.runtime.submit_event import MakeEvent, Permission
-from qcore.replica.events import ClientRequest, InitCluster, Reply
+from qcore.node.runtime.surroundings import REAL_SURROUNDINGS, NodeSurroundings
+from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
@@ -74,6 +72,26 @@ class PerformEnvelope(Protocol):
     session: SessionUse | None
 
 
+class EventInbox(Protocol):
+    """Takes the events for the replica; see `qcore.node.runtime.inbox.Inbox`."""
+
+    def add_event(self, event: ReplicaEvent) -> None:
+        """Queue an event of the node itself."""
+
+    def add_request(self, request: ClientRequest) -> None:
+        """Queue a request of a client of this node."""
+
+
+class Peers(PeerConnections, Protocol):
+    """The connections to the other nodes.
+
+    Attributes:
+        on_connection_change: called when one of them has changed.
+    """
+
+    on_connection_change: Callable[[], None]
+
+
 class RequestHandler:
     """Executes clients' requests, and tracks those in progress.
 
@@ -88,6 +106,7 @@ class RequestHandler:
         replica: read for the effective configuration and the version.
         peers: the other nodes, for `Init`.
         trace: records the requests and their outcomes, or None.
+        surroundings: the world that the node runs in.
 
     Attributes:
         handlers: the handlers of clients' messages, by class; see `ServerHandler`.
@@ -101,14 +120,16 @@ class RequestHandler:
         self,
         application: Application,
         identity: ClusterIdentity,
-        inbox: Inbox,
+        inbox: EventInbox,
         metrics_object: Callable[[], dict[str, JsonValue]],
         metrics: NodeMetrics,
         config: NodeConfig,
         replica: Replica,
-        peers: PeerRouter,
+        peers: Peers,
         trace: NodeTrace | None = None,
+        surroundings: NodeSurroundings = REAL_SURROUNDINGS,
     ) -> None:
+        self._now_us = now_us = surroundings.now_us
         self._admin_requests = AdminRequestHandler(
             replica.core, config.request_timeout_ms, self._permission
         )
@@ -124,7 +145,7 @@ class RequestHandler:
             config.replica.max_pending_requests, config.replica.max_pending_bytes, longest_us, now
         )
         self._quotas = RequestQuotas(config, longest_us, now)
-        self._request_ids = count(1)
+        self._request_ids = count(surroundings.first_id)
         #: request id -> connection, envelope id, form of the response, kind, bytes, arrival µs. A tuple: it is on the
         #: hot path.
         self._client_requests: dict[
@@ -141,6 +162,7 @@ class RequestHandler:
             self._permission,
             config.replica.max_command_bytes,
             config.request_timeout_ms,
+            surroundings,
         )
         # Registrations may wait long for an index, so they must not take the places of reads and writes.
         registrations = FlowControl(
@@ -159,6 +181,7 @@ class RequestHandler:
             max_watches=config.max_client_watches,
             timeout_ms=config.request_timeout_ms,
             first_index=lambda: replica.watches.history.first_index,
+            surroundings=surroundings,
         )
         self._callbacks: dict[int, tuple[FlowControl | None, Callable[[Reply], None]]] = {}
         self._metrics_json: str | None = None
@@ -198,7 +221,7 @@ class RequestHandler:
         """See `Permission`; for an admin, session or snapshot request."""
         flow = self._quotas.flow_for(connection, message)
         return Permission(
-            self._reject_all or flow.rejection(0, now_us()),
+            self._reject_all or flow.rejection(0, self._now_us()),
             self._reject_writes,
             partial(self.submit_event, flow=flow),
         )
@@ -279,7 +302,7 @@ class RequestHandler:
         rejection = self._reject_all
         if rejection is None and writes_to_log(operation.kind):
             rejection = self._reject_writes
-        now, size = now_us(), utf8_length(request.payload)
+        now, size = self._now_us(), utf8_length(request.payload)
         # In the usual case its size need not be counted, because no character has more than four bytes.
         if rejection is None and len(operation.payload) * 4 > self._max_command_bytes:
             rejection = self._too_large(operation.payload)
@@ -320,12 +343,12 @@ class RequestHandler:
         if self._reject_all is not None:
             settled(self._reject_all)
             return
-        self.initialiser.begin(message.nodes, message.token, now_us(), settled)
+        self.initialiser.begin(message.nodes, message.token, self._now_us(), settled)
         self._schedule_init_check()
 
     def advance_init(self) -> None:
         """Advance an `Init` in progress after a connection to another node has changed, or time has passed."""
-        self.initialiser.advance(now_us())
+        self.initialiser.advance(self._now_us())
 
     def _schedule_init_check(self) -> None:
         """Advance an `Init` in progress at intervals, for its deadline and for changes that no connection reports."""
@@ -363,11 +386,11 @@ class RequestHandler:
             if submitted is not None:
                 flow, done = submitted
                 if flow is not None:
-                    flow.release(0, now_us())
+                    flow.release(0, self._now_us())
                 done(reply)
             return
         connection, message_id, form, kind, size, arrived = perform
-        now = now_us()
+        now = self._now_us()
         self._flow.release(size, now)
         error = reply.error
         if error is None:

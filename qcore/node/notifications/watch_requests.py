@@ -7,7 +7,6 @@ connection. The client learns this behind the notifications that it was sent, an
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -15,10 +14,10 @@ from itertools import count
 from qcore.errors import Overloaded, QcoreError, Refused, WatchCompacted, to_wire
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import StateMachine, SupportsChanges
-from qcore.node.clock import now_us
 from qcore.node.notifications.watch_connections import ClientWatch, ConnectionWatches, overflow
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.runtime.submit_event import SubmitEvent
+from qcore.node.runtime.surroundings import NodeSurroundings
 from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.events import BeginWatch, EndWatch, Notice, Reply, WatchEnded
 from qcore.replica.requests.flow_control import FlowControl
@@ -53,6 +52,7 @@ class WatchRequestHandler:
         max_watches: the most watches of one connection.
         timeout_ms: how long a registration may take.
         first_index: returns the first log index whose changes the replica still has.
+        surroundings: the world that the node runs in.
 
     Attributes:
         handlers: the handlers by class; see `ServerHandler`.
@@ -70,6 +70,7 @@ class WatchRequestHandler:
         max_watches: int,
         timeout_ms: int,
         first_index: Callable[[], int],
+        surroundings: NodeSurroundings,
     ) -> None:
         self._machine = machine
         self._is_store = isinstance(machine, EntityStore)
@@ -81,7 +82,8 @@ class WatchRequestHandler:
         self._max_watches = max_watches
         self._timeout_ms = timeout_ms
         self._first_index = first_index
-        self._ids = count(1)
+        self._surroundings = surroundings
+        self._ids = count(surroundings.first_id)
         self._watches: dict[int, ClientWatch] = {}
         self._connections: dict[int, ConnectionWatches] = {}
         #: Index, sequence and body of the last change, and its encoding, which all its notifications share.
@@ -112,7 +114,7 @@ class WatchRequestHandler:
         if owner is None:
             owner = self._connections[connection.connection_id] = ConnectionWatches(connection)
         watch_id, request = next(self._ids), message.watch_request()
-        watch = _new_watch(name, request, owner)
+        watch = _new_watch(name, request, owner, self._surroundings.new_token())
         self._watches[watch_id] = watch
         owner.add(watch_id, watch)
         self._metrics.watches = len(self._watches)
@@ -148,7 +150,7 @@ class WatchRequestHandler:
                 "connection",
                 _RETRY_MS,
             )
-        return self._rejection() or self._flow.rejection(0, now_us())
+        return self._rejection() or self._flow.rejection(0, self._surroundings.now_us())
 
     def _registered(
         self, watch_id: int, watch: ClientWatch, name: str, message_id: str, reply: Reply
@@ -269,9 +271,8 @@ def _failure(name: str, message_id: str, error: QcoreError) -> bytes:
     return encode_failure(f"{name}Response", message_id, *to_wire(error))
 
 
-def _new_watch(name: str, request: str, owner: ConnectionWatches) -> ClientWatch:
-    """A watch with a new token, for a connection that registers it with the message `name`."""
-    token = str(uuid.uuid4())
+def _new_watch(name: str, request: str, owner: ConnectionWatches, token: str) -> ClientWatch:
+    """A watch with this token, for a connection that registers it with the message `name`."""
     if name == WatchChanges.__name__:
         head = b'{"ChangeNotification":{"change":'
         return ClientWatch(token, json.dumps(request), owner, head, f'{token}"}}}}'.encode())

@@ -12,6 +12,7 @@ from qcore.sim.determinism.compared_trails import Found, Located, Side, differin
 from qcore.sim.determinism.copies import Delivery, Moment, Plan, Trail, run_plan
 from qcore.sim.determinism.likely_cause import (
     STALE_ANSWER,
+    chance_at,
     find_cause,
     keeps_old_answers,
 )
@@ -170,7 +171,7 @@ class Explanations:
         return self._report(
             found.position,
             f"two copies had a different {found.kind}, and not when they ran again",
-            "a source that gives something else at each call, and that cannot be replaced",
+            chance_at(self._moment(self.one, max(found.position, 0))),
         )
 
     def _report(self, position: int, text: str, cause: str, snapshot_at: int | None = None) -> str:

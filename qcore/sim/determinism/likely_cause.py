@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, Protocol
 
-from qcore.sim.determinism.circumstances.set_order import ITERATION
+from qcore.sim.determinism.circumstances.set_order import ITERATION, POP
 from qcore.sim.determinism.compared_trails import Located, Side, differing, first_difference
 from qcore.sim.determinism.copies import Moment, Plan, Trail
 
@@ -17,7 +17,7 @@ _GROUPS: Final = {
     "identity": ("the identity of objects", ("id",)),
     "hash": ("the hash of a text, which depends on PYTHONHASHSEED", ("hash",)),
     "process": ("the process or its computer", ("os.getp", "uuid.getnode", "socket.", "platform.")),
-    "set_order": ("the order of a set, which depends on PYTHONHASHSEED", (ITERATION,)),
+    "set_order": ("the order of a set, which depends on PYTHONHASHSEED", (ITERATION, POP)),
 }
 #: The values that experiments give to a group. A drawn result may be the same for two of them.
 _VALUES: Final = (1, 2, 3)
@@ -73,16 +73,20 @@ def find_cause(located: Located, one: Side, processes: OtherProcesses | None) ->
     experiment = _Experiment(Side("", run, plan), located.position)
     calls = _calls(experiment.base, located)
     if experiment.changes(run, plan):  # the same again
-        return _shared(run, plan, located.position) or _uncontrolled(located, calls)
+        return _shared(run, plan, located.position) or _uncontrolled(
+            (located.one, located.other), calls
+        )
     for group, (what, sources) in _GROUPS.items():
         if any(experiment.changes(run, replace(plan, variant={group: value})) for value in _VALUES):
             return what + _at(calls, sources)
     if experiment.changes(run, replace(plan, second=True)):
-        return _shared(run, plan, located.position) or _uncontrolled(located, calls)
+        return _shared(run, plan, located.position) or _uncontrolled(
+            (located.one, located.other), calls
+        )
     if processes is not None:
         if experiment.changes(processes.other_seed, plan):
             return "the order of a set or a hash, which depends on PYTHONHASHSEED" + _at(
-                calls, ("hash", ITERATION)
+                calls, ("hash", ITERATION, POP)
             )
         for what, varied in (
             ("an environment variable", processes.with_variables),
@@ -165,8 +169,17 @@ def _shared(run: Callable[[Plan], Trail], plan: Plan, position: int) -> str:
     return f"state outside the object, which all machines in a process share: the commands changed {shown}"
 
 
-def _uncontrolled(located: Located, calls: list[tuple[str, str]]) -> str:
-    texts = [text for moment in (located.one, located.other) for text in _texts(moment)]
+def chance_at(moment: Moment) -> str:
+    """The likely cause of a difference that did not appear again when the copies ran again.
+
+    Args:
+        moment: what a copy did at the position of the difference, when it ran again.
+    """
+    return _uncontrolled((moment,), list(moment.calls))
+
+
+def _uncontrolled(moments: Iterable[Moment | None], calls: list[tuple[str, str]]) -> str:
+    texts = [text for moment in moments for text in _texts(moment)]
     if any(" at 0x" in text for text in texts):
         return "the text of an object without __repr__, which contains its address"
     if places := _at(calls, ("id",)):

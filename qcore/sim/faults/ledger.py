@@ -1,7 +1,7 @@
 """The ledger of faults: which faults a scenario declares, and how often each one acted.
 
 A fault that silently does nothing makes a run green for the wrong reason. So every declared fault has a line here,
-everything that it does is counted, and a run with an idle line fails. docs/reference/scenarios.md defines what
+everything that it does is counted, and a run with an idle line fails. docs/scenarios.md defines what
 counts for each kind.
 """
 

@@ -9,7 +9,6 @@ from qcore.core.entry import Entry
 from qcore.machines.interface import StateMachine
 from qcore.sim.invariants import Report
 from qcore.sim.oracles.model.consistency_check import ConsistencyVerdict, check_consistency
-from qcore.sim.oracles.model.consistency_level import LEVELS
 from qcore.sim.oracles.model.model_operation import operations_of
 from qcore.sim.oracles.model.sequential_model import ModelRunner
 from qcore.sim.oracles.model.state_judge import RegisterJudge, UserModelJudge
@@ -103,7 +102,7 @@ def ask_oracles(
     if oracles.check is not None:
         findings.rows.append(_check_history(oracles.check, run))
     if model is not None:
-        _ask_model(findings, run, model, level, oracles.budget)
+        _ask_model(findings, run, during, model, level, oracles.budget)
     return findings
 
 
@@ -114,9 +113,9 @@ def check_registers(run: FinishedRun, level: ConsistencyLevel) -> ConsistencyVer
         for op in operations_of(run.history, run.entries, stale_reads=True)
         if op.register is not None
     ]
-    verdict = check_consistency(operations, RegisterJudge(), level, DEFAULT_BUDGET)
-    if verdict.result == "violation":
-        run.report(LEVELS[level].check, 0, verdict.explanation)
+    verdict = check_consistency(operations, RegisterJudge(), level, DEFAULT_BUDGET, {})
+    if verdict.check is not None:
+        run.report(verdict.check, 0, verdict.explanation)
     return verdict
 
 
@@ -214,25 +213,29 @@ def _raising(error: AssertionError) -> Callable[[], object]:
 def _ask_model(
     findings: OracleFindings,
     run: FinishedRun,
+    during: StateOracles,
     model: ModelRunner,
     level: ConsistencyLevel,
     budget: int,
 ) -> None:
     name, wanted = "model", f"explains every answer ({level})"
+    executed = {index: entry for index, entry in run.entries.items() if index in during.executed}
     try:
-        operations = operations_of(run.history, run.entries, stale_reads=level != "linearizable")
+        operations = operations_of(run.history, executed, stale_reads=level != "linearizable")
         keys = [model.partition(op.request) for op in operations]
         if None not in keys:
             operations = [replace(op, key=key) for op, key in zip(operations, keys, strict=True)]
-        verdict = check_consistency(operations, UserModelJudge(model), level, budget)
+        verdict = check_consistency(
+            operations, UserModelJudge(model), level, budget, during.restores
+        )
     except BrokenOracle as error:
         findings.rows.append(OracleRow(name, False, wanted, str(error)))
         return
     findings.consistency = verdict
-    if verdict.result == "violation":
-        run.report(LEVELS[level].check, 0, verdict.explanation)
+    if verdict.check is not None:
+        run.report(verdict.check, 0, verdict.explanation)
     seen = verdict.seen if operations else "it judged no request"
-    if verdict.result == "unknown":
+    if verdict.result == "unknown" and verdict.check is None:
         seen = verdict.explanation
-    ok = verdict.result == "ok" and bool(operations)
-    findings.rows.append(OracleRow(name, ok, wanted, seen, verdict.result == "violation"))
+    ok = verdict.result == "ok" and not verdict.wrong_answer and bool(operations)
+    findings.rows.append(OracleRow(name, ok, wanted, seen, verdict.check is not None))

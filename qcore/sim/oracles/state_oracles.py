@@ -21,16 +21,21 @@ class StateOracles:
     Args:
         oracles: the user's functions.
         report: receives violations.
+        now: the simulated time, microseconds.
 
     Attributes:
         asked: by function, for how many states it was asked.
         broken: by function, what it raised; it is not asked again.
         failed: the functions that reported a violation.
         seen: by `@sometimes` property, where it first held.
+        executed: the indexes of the entries whose commands some machine executed.
+        restores: by node, the times at which it restored a snapshot, microseconds.
     """
 
-    def __init__(self, oracles: Oracles, report: Report) -> None:
+    def __init__(self, oracles: Oracles, report: Report, now: Callable[[], int]) -> None:
         self._report = report
+        self._now = now
+        self._model = oracles.model is not None
         self._always: list[tuple[str, str, Callable[..., object]]] = []
         if oracles.invariant is not None:
             self._always.append(("invariant", "invariant", oracles.invariant))
@@ -43,16 +48,21 @@ class StateOracles:
         self.broken: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         self.seen: dict[str, str] = {}
+        self.executed: set[int] = set()
+        self.restores: dict[int, list[int]] = {}
         self._indexes: dict[int, int] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._always or self._sometimes)
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to observe."""
+        return bool(self._always or self._sometimes or self._model)
 
     def applied(
         self, node: int, machine: StateMachine, command: str, context: ApplyContext, result: str
     ) -> None:
         """See `MachineObserver`."""
         self._indexes[node] = context.index
+        self.executed.add(context.index)
         shown = shortened(command, _SHOWN)
         self._ask(
             node,
@@ -68,6 +78,7 @@ class StateOracles:
 
     def restored(self, node: int, machine: StateMachine) -> None:
         """See `MachineObserver`."""
+        self.restores.setdefault(node, []).append(self._now())
         self._ask(
             node,
             machine,
@@ -89,12 +100,16 @@ class StateOracles:
                 continue
             if problem is not None:
                 self.failed[name] = problem
-                self._report(check, node, f"{name}: {problem}\n{where()}")
+                self._report(
+                    check, node, f"{name}: {problem}\n{where()}\nits state: {_state_of(machine)}"
+                )
         for one in self._sometimes:
             if one.name not in self.seen and one.name not in self.broken:
-                self._look_for(one, machine, where)
+                self._look_for(one, node, machine, where)
 
-    def _look_for(self, one: Property, machine: StateMachine, where: Callable[[], str]) -> None:
+    def _look_for(
+        self, one: Property, node: int, machine: StateMachine, where: Callable[[], str]
+    ) -> None:
         self.asked[one.name] += 1
         try:
             holds: object = one.function(machine)
@@ -104,8 +119,16 @@ class StateOracles:
             self.broken[one.name] = f"{raised_text(one.name, error)}, {where()}"
             return
         if holds is True:
-            self.seen[one.name] = where()
+            self.seen[one.name] = f"at node {node}, index {self._indexes.get(node, 0)}"
         elif holds is not False:
             self.broken[one.name] = (
                 f"{one.name} returned {holds!r:.100}: a property of kind sometimes returns True or False"
             )
+
+
+def _state_of(machine: StateMachine) -> str:
+    """The text of a snapshot of the machine, for the report of a failure."""
+    try:
+        return shortened("".join(machine.snapshot()))
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
+        return f"<{raised_text('snapshot', error)}>"

@@ -44,16 +44,30 @@ class Distribution(FrozenModel):
 
     is_value: ClassVar[bool] = True
 
-    shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential", "pareto", "samples"]
-    first: float = Field(default=0.0, ge=0)
-    second: float = Field(default=0.0, ge=0)
-    min_ms: float = Field(default=0.0, ge=0)
-    max_ms: float = Field(default=math.inf, gt=0)
+    shape: Literal[
+        "fixed", "uniform", "normal", "lognormal", "exponential", "pareto", "samples"
+    ] = Field(description="The kind of distribution.")
+    first: float = Field(
+        default=0.0,
+        ge=0,
+        description="The first parameter: the value, the lower end, the mean or the median.",
+    )
+    second: float = Field(
+        default=0.0,
+        ge=0,
+        description="The second parameter: the upper end, the deviation or sigma.",
+    )
+    min_ms: float = Field(default=0.0, ge=0, description="No draw is below this, in milliseconds.")
+    max_ms: float = Field(
+        default=math.inf, gt=0, description="No draw is above this, in milliseconds."
+    )
     samples: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
-        default=(), repr=False
+        default=(), repr=False, description="The measured values, in milliseconds."
     )
     weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
-        default=(), repr=False
+        default=(),
+        repr=False,
+        description="How often each of the samples is drawn, in relation to the others.",
     )
 
     @model_validator(mode="after")

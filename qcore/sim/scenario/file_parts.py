@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,10 @@ from qcore.yaml_reader import Key, MappingNode, Node, Place, ScalarNode, ScalarV
 
 #: The most files of which each includes the next.
 MAX_INCLUDE_DEPTH: Final = 8
+#: The most files that are read for one scenario. A file that is included twice counts twice.
+MAX_INCLUDED_FILES: Final = 64
+#: The most keys, values and characters that parameters put into a scenario.
+MAX_INSERTED: Final = 1_000_000
 
 #: Keys that a file does not take from the files that it includes.
 _OWN: Final = ("name", "summary", "description", "include")
@@ -26,8 +30,31 @@ _JOINED: Final = "timeline"
 _USE: Final = re.compile(r"\$(\$)?\{([^{}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+
+@dataclass(slots=True)
+class _Used:
+    """The parameters that were used, and the size of all that they put into the scenario."""
+
+    names: dict[str, None] = field(default_factory=dict)
+    size: int = 0
+
+
 #: Reads a file and returns its root.
 ReadFile = Callable[[Path], MappingNode]
+
+
+def at_most(most: int, read: ReadFile) -> ReadFile:
+    """Reads like `read`, and refuses to read more than `most` files."""
+    count = 0
+
+    def counted(file: Path) -> MappingNode:
+        nonlocal count
+        count += 1
+        if count > most:
+            raise ConfigError(f"more than {most} files are included; put them together")
+        return read(file)
+
+    return counted
 
 
 def with_includes(root: MappingNode, read: ReadFile, above: tuple[Path, ...] = ()) -> MappingNode:
@@ -110,11 +137,11 @@ def with_parameters(root: MappingNode, given: Mapping[str, ScalarValue]) -> Mapp
         values[name] = ScalarNode(
             place.source, place.line, place.column, place.parent, place.key, value
         )
-    used: dict[str, None] = {}
+    used = _Used()
     replaced = _substitute(_without(root, ("parameters",)), values, used)
     assert isinstance(replaced, MappingNode)
     for name, node in values.items():
-        if name not in used:
+        if name not in used.names:
             raise node.error(
                 f"the parameter {name} is used nowhere; write ${{{name}}} where it belongs"
             )
@@ -126,7 +153,7 @@ def _no_parameter(name: str, values: Mapping[str, Node]) -> str:
     return f"no parameter is called {name}: {there_are}"
 
 
-def _substitute(node: Node, values: Mapping[str, Node], used: dict[str, None]) -> Node:
+def _substitute(node: Node, values: Mapping[str, Node], used: _Used) -> Node:
     match node:
         case MappingNode():
             entries: dict[Key, Node] = {
@@ -140,13 +167,16 @@ def _substitute(node: Node, values: Mapping[str, Node], used: dict[str, None]) -
     return node
 
 
-def _substitute_text(
-    node: ScalarNode, text: str, values: Mapping[str, Node], used: dict[str, None]
-) -> Node:
+def _substitute_text(node: ScalarNode, text: str, values: Mapping[str, Node], used: _Used) -> Node:
     def value_of(name: str) -> Node:
         if name not in values:
             raise node.error(f"${{{name}}}: {_no_parameter(name, values)}")
-        used[name] = None
+        used.names[name] = None
+        used.size += _size(values[name])
+        if used.size > MAX_INSERTED:
+            raise node.error(
+                f"the parameters put more than {MAX_INSERTED} keys, values and characters into the scenario"
+            )
         return values[name]
 
     whole = _USE.fullmatch(text)
@@ -164,6 +194,16 @@ def _substitute_text(
         return _text(found.value)
 
     return replace(node, value=_USE.sub(inserted, text))
+
+
+def _size(node: Node) -> int:
+    """How many keys, values and characters a value has."""
+    match node:
+        case MappingNode():
+            return 1 + sum(map(_size, node.entries.values()))
+        case SequenceNode():
+            return 1 + sum(map(_size, node.items))
+    return 1 + (len(node.value) if isinstance(node.value, str) else 0)
 
 
 def _text(value: ScalarValue) -> str:

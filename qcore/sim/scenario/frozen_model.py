@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from qcore.errors import ConfigError
 
@@ -21,6 +24,17 @@ class FrozenModel(BaseModel):
     is_value: ClassVar[bool] = False
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same values. Where they came from, in fields that are excluded, makes no difference."""
+        if type(self) is not type(other):
+            return NotImplemented
+        fields = type(self).model_fields.items()
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name, field in fields
+            if not field.exclude
+        )
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some values changed, checked like a new model.
@@ -122,6 +136,80 @@ def error_text(error: ValidationError) -> str:
     problems = []
     for problem in error.errors(include_url=False):
         where = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem_text(problem)
         problems.append(f"{where}: {message}" if where else message)
     return "; ".join(dict.fromkeys(problems))
+
+
+#: What a value must be, by pydantic's name for the problem.
+_WANTED: Final = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map of keys",
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "string_too_short": "a longer text",
+    "bool_type": "true or false",
+}
+_BOUNDS: Final = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def problem_text(problem: ErrorDetails) -> str:
+    """What is wrong with a value, and what is allowed, in the words of a scenario file."""
+    kind, given, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind in _WANTED:
+        return f"write {_WANTED[kind]}, not {written(given)}"
+    if kind in _BOUNDS:
+        word, name = _BOUNDS[kind]
+        return f"{written(given)} is not {word} {context[name]:g}"
+    if kind == "literal_error":
+        allowed = str(context["expected"])
+        near = get_close_matches(str(given), re.findall(r"'([^']*)'", allowed), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{written(given)} is not {allowed}{hint}"
+    if kind == "too_short":
+        return f"write a list of at least {context['min_length']}, not {written(given)}"
+    if kind == "string_pattern_mismatch":
+        return f"{written(given)} does not have the form {context['pattern']}"
+    words = {"missing": "is missing", "extra_forbidden": "unknown key"}
+    return words.get(kind, problem["msg"].removeprefix("Value error, "))
+
+
+def known_keys_text(model: object, unknown: str) -> str:
+    """The keys that a model accepts in place of an unknown one, and the one that looks most like it."""
+    fields = getattr(model, "model_fields", None)
+    if not fields:
+        return ""
+    keys = [
+        field.alias or name
+        for name, field in fields.items()
+        if not field.exclude and name not in _IMPLIED
+    ]
+    near = get_close_matches(unknown, keys, n=1)
+    hint = f": did you mean {near[0]}? The" if near else "; the"
+    return f"{hint} keys here are {', '.join(keys)}"
+
+
+#: Fields that the place in the file gives.
+_IMPLIED: Final = ("kind", "op")
+_MOST_CHARACTERS: Final = 60
+
+
+def written(value: object) -> str:
+    """A value as a scenario file would have it, cut if it is long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."

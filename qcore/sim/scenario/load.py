@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Final, get_args, get_origin
+from typing import Final, get_args
 
 from pydantic import ValidationError
 
@@ -14,7 +13,13 @@ from qcore.display import printable
 from qcore.errors import ConfigError
 from qcore.files import decode_text, read_regular
 from qcore.sim.scenario.catalogue import find_scenario, shipped_advice
-from qcore.sim.scenario.file_parts import with_includes, with_parameters
+from qcore.sim.scenario.file_parts import (
+    MAX_INCLUDED_FILES,
+    at_most,
+    with_includes,
+    with_parameters,
+)
+from qcore.sim.scenario.frozen_model import known_keys_text, problem_text
 from qcore.sim.scenario.model import Scenario
 from qcore.yaml_reader import (
     MappingNode,
@@ -91,7 +96,8 @@ def parse_scenario(
         ConfigError: as `load_scenario`.
     """
     given = dict(parameters or {})
-    root = with_includes(_parse(text, source), lambda file: _parse(_read(file), str(file)))
+    read = at_most(MAX_INCLUDED_FILES, lambda file: _parse(_read(file), str(file)))
+    root = with_includes(_parse(text, source), read)
     root = with_parameters(root, given)
     raw = to_python(root)
     assert isinstance(raw, dict), "the root is a map"
@@ -143,47 +149,67 @@ def _explain(error: ValidationError, root: Node) -> str:
     texts: list[str] = []
     for problem in error.errors(include_url=False):
         location = problem["loc"]
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem_text(problem)
         if problem["type"] == "extra_forbidden":
-            message = f"unknown key{_known_keys(location)}"
+            message += _known_keys(location)
+        if not location:
+            location, message = _location_in(message)
+        inner, message = _inner_location(root, location, message)
+        location += inner
         key = path_text(location)
-        place, node = find(root, location or _location_in(message))
+        place, node = find(root, location)
         if isinstance(node, ScalarNode):
             message += node.hint()
         where = f"{place.source}:{place.line}:{place.column}"
-        text = f"{where}: {key + ': ' if key else ''}{message}"
+        text = f"{where}: {message if not key or message.startswith(key) else f'{key}: {message}'}"
         if text not in texts:
             texts.append(text)
     return "\n".join(texts)
 
 
-def _location_in(message: str) -> Location:
-    """The location with which the message of a check of the whole scenario begins."""
-    if match := re.match(r"timeline\[(\d+)\]", message):
-        return "timeline", int(match[1])
-    if match := re.match(r"(\w+)\.(\w+)", message):
-        return match[1], match[2]
-    return ()
+#: A path of keys at the begin of a message: `timeline[3]: `, `random_faults.faults[0]: `, `isolate.nodes: `.
+_PATH = re.compile(r"(?P<path>\w+(?:\.\w+|\[\d+\])*)(?P<end>: | )")
+
+
+def _location_in(message: str) -> tuple[Location, str]:
+    """The location with which the message of a check of the whole scenario begins, and the rest of the message."""
+    match = _PATH.match(message)
+    if match is None or not ("." in match["path"] or "[" in match["path"] or match["end"] == ": "):
+        return (), message
+    location = _location(match["path"])
+    return location, message[match.end() :] if match["end"] == ": " else message
+
+
+def _inner_location(root: Node, location: Location, message: str) -> tuple[Location, str]:
+    """The keys below `location` with which a message begins, as far as the file has the first of them."""
+    match = _PATH.match(message)
+    _, node = find(root, location)
+    if match is None or match["end"] != ": " or not isinstance(node, MappingNode):
+        return (), message
+    inner = _location(match["path"])
+    return (inner, message[match.end() :]) if inner[0] in node.entries else ((), message)
+
+
+def _location(path: str) -> Location:
+    return tuple(int(key) if key.isdigit() else key for key in re.findall(r"\w+", path))
 
 
 def _known_keys(location: Sequence[str | int]) -> str:
     """The keys that are allowed in place of an unknown one; empty if they are hard to determine."""
     model: object = Scenario
     for part in location[:-1]:
+        if isinstance(part, int):  # a place in a list, or the key of a map
+            continue
         fields = getattr(model, "model_fields", None)
         if fields is None or part not in fields:
             return ""
-        model = fields[part].annotation
-        if get_origin(model) is dict:
-            return _keys_of(get_args(model)[1], str(location[-1]))
-    return _keys_of(model, str(location[-1]))
+        model = _model_in(fields[part].annotation)
+    return known_keys_text(model, str(location[-1]))
 
 
-def _keys_of(model: object, unknown: str) -> str:
-    fields = getattr(model, "model_fields", None)
-    if not fields:
-        return ""
-    keys = [field.alias or name for name, field in fields.items() if not field.exclude]
-    near = get_close_matches(unknown, keys, n=1)
-    hint = f": did you mean {near[0]}? The" if near else "; the"
-    return f"{hint} keys here are {', '.join(keys)}"
+def _model_in(annotation: object) -> object:
+    """The model that a type names: itself, or that of an optional value, a list or a map."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    inner = (_model_in(argument) for argument in get_args(annotation))
+    return next((model for model in inner if model is not None), None)

@@ -18,7 +18,7 @@ from qcore.sim.scenario.actions.registry import REPAIRS
 from qcore.sim.scenario.generated.drawing import draw_timeline
 from qcore.sim.scenario.generated.random_faults_spec import RandomFault, RandomFaultsSpec
 from qcore.sim.scenario.generated.random_times import bounds
-from qcore.sim.scenario.generated.scenario_text import scenario_text
+from qcore.sim.scenario.generated.scenario_text import scenario_text, scenario_values
 from qcore.sim.scenario.generated.swarm_spec import SwarmSpec
 from qcore.sim.scenario.network_rules import check_network, scope_of
 from qcore.sim.scenario.setting_combinations import check_combinations
@@ -29,7 +29,7 @@ from qcore.sim.scenario.specs.network_spec import NetworkSpec
 from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
-from qcore.sim.scenario.validation_scope import validating
+from qcore.sim.scenario.validation_scope import existing_checks, validating
 from qcore.sim.scenario.values import Flag, Selector, Spec, microseconds
 
 #: The clients stop this long before the end of a run, so that responses arrive and followers catch up.
@@ -41,38 +41,65 @@ class RegistersNeeded(ConfigError, ValueError):
 
 
 class Scenario(Spec):
-    """A validated scenario.
+    """A validated scenario. `Scenario().with_(...)` makes one in Python; a file is read with `load_scenario`."""
 
-    Attributes:
-        name: an identifier; the file's name if left out.
-        summary: one sentence.
-        cluster, network, workload: the settings of the whole run.
-        timeline: what happens, and when.
-        random_faults, swarm: faults that the seed draws; see `drawn`.
-        may_not_act: the run may pass although a declared fault never acts.
-        until_ms: the end of the run, in simulated milliseconds.
-        expect: what the run must show.
-        source: the file that it was read from; empty for a scenario made in code.
-        overrides: the values that replaced defaults of the file's `parameters`.
-        edited: whether it differs from its file, because it is a changed copy.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "scenario"
-    summary: str = ""
-    cluster: ClusterSpec = ClusterSpec()
-    network: NetworkSpec = NetworkSpec()
-    workload: WorkloadSpec = WorkloadSpec()
-    timeline: tuple[Item, ...] = ()
-    random_faults: RandomFaultsSpec | None = None
-    swarm: SwarmSpec | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+        default="scenario",
+        description="An identifier of letters, digits, `_`, `.` and `-`. Left out: the name of the file.",
+    )
+    summary: str = Field(
+        default="", description="One sentence: what happens, and what the run shows."
+    )
+    cluster: ClusterSpec = Field(
+        default=ClusterSpec(),
+        description="The nodes, their settings, disks and clocks, and the state machine.",
+    )
+    network: NetworkSpec = Field(
+        default=NetworkSpec(), description="The links between nodes, and those of the clients."
+    )
+    workload: WorkloadSpec = Field(
+        default=WorkloadSpec(), description="The clients and their operations."
+    )
+    timeline: tuple[Item, ...] = Field(default=(), description="What happens, and when.")
+    random_faults: RandomFaultsSpec | None = Field(
+        default=None, description="Faults that come at random times, and a quiet phase after them."
+    )
+    swarm: SwarmSpec | None = Field(
+        default=None,
+        description=(
+            "Faults whose kinds, strengths and times each seed draws, and a quiet phase after them. `true` "
+            "takes the defaults."
+        ),
+    )
     may_not_act: Flag = Field(
         default=False, description="The run may pass although a declared fault never acts."
     )
-    until_ms: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 10_000.0
-    expect: ExpectSpec = ExpectSpec()
-    source: str = Field(default="", exclude=True)
-    overrides: dict[str, str | bool | int | float | None] = Field(default={}, exclude=True)
-    edited: bool = Field(default=False, exclude=True)
+    until_ms: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = Field(
+        default=10_000.0, description="The end of the run, in simulated milliseconds."
+    )
+    expect: ExpectSpec = Field(default=ExpectSpec(), description="What the run must show.")
+    checks: str = Field(
+        default="",
+        description=(
+            "A file of Python in which the user defines checks of the run, `file.py`, beside the scenario or in the "
+            "working directory; or a module. A custom machine may have its checks in its file."
+        ),
+    )
+    source: str = Field(
+        default="",
+        exclude=True,
+        description="The file that the scenario was read from; empty for a scenario made in code.",
+    )
+    overrides: dict[str, str | bool | int | float | None] = Field(
+        default={},
+        exclude=True,
+        description="The values that replaced defaults of the file's `parameters`.",
+    )
+    edited: bool = Field(
+        default=False,
+        exclude=True,
+        description="Whether the scenario differs from its file, because it is a changed copy.",
+    )
 
     def __repr__(self) -> str:
         items = len(self.timeline)
@@ -110,13 +137,23 @@ class Scenario(Spec):
     def _empty_means_defaults(cls, value: object) -> object:
         return {} if value is None else value
 
+    @field_validator("checks")
+    @classmethod
+    def _existing_file(cls, value: str) -> str:
+        return existing_checks(value)
+
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
         known = set(self.all_nodes)
         for where, item in self._items():
             self._check_item(where, item, known)
         self._check_random_faults()
-        if (":" in self.cluster.machine) != bool(self.workload.requests):
+        if strangers := sorted({*self.workload.pin} - known):
+            raise ValueError(
+                f"workload.pin: {strangers} are not in the cluster {sorted(known)}, nor do they join"
+            )
+        asked = self.workload.requests or self.workload.requests_function
+        if asked and ":" not in self.cluster.machine:
             raise ValueError(
                 "workload.requests and a custom cluster.machine (file.py:Class) belong together: "
                 "clients send the requests to that machine"
@@ -125,9 +162,8 @@ class Scenario(Spec):
             self.reject_registers()
         if self.cluster.machine == "entity":
             self._check_keys()
+        check_kind(self.workload, self.cluster, self.expect, self._operations())
         check_network(self.network, self.timeline, known, self.workload.clients)
-        if self.workload.sessions and self.cluster.machine != "kv":
-            raise ValueError("workload.sessions adds to registers: it needs the machine kv")
         self._check_counters()
         for name in ("priorities", "settings", "clocks"):
             for node in getattr(self.cluster, name):
@@ -135,20 +171,8 @@ class Scenario(Spec):
                     raise ValueError(
                         f"cluster.{name}: node {node} is not in the cluster {sorted(known)}, nor does it join"
                     )
-        operations = [f"{where}: {action.op}" for where, action in self._operations()]
-        check_kind(self.workload, self.cluster, self.expect, operations)
-        if strangers := sorted({*self.workload.pinned_ids} - known):
-            raise ValueError(
-                f"workload.pinned: {strangers} are not in the cluster {sorted(known)}, nor do they join"
-            )
         self._check_expectations(known)
         check_combinations(self.cluster, self.timeline, known, self.until_us)
-        for number, phase in enumerate(self.workload.phases[:-1], 2):
-            if phase.until_ms is not None and microseconds(phase.until_ms) >= self.workload_ends_us:
-                raise ValueError(
-                    f"workload.phases: phase {number} begins at {phase.until_ms:g} ms, when the load has ended "
-                    f"({self.workload_ends_us / 1000:g} ms): raise until_ms of the run, or leave the phase out"
-                )
         stop = self.workload.stop_ms
         if stop is not None and stop < self.workload.start_ms:
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")
@@ -167,11 +191,6 @@ class Scenario(Spec):
             raise RegistersNeeded(
                 f"{where}: {operation.op} goes to a register, and a custom machine has none; leave such "
                 "lines out"
-            )
-        if self.workload.kind != "registers":
-            raise RegistersNeeded(
-                f"workload.kind: {self.workload.kind} goes with a separate state machine, not with a custom one; leave "
-                "it out"
             )
         if self.workload.sessions:
             raise RegistersNeeded(
@@ -439,6 +458,10 @@ class Scenario(Spec):
         Defaults are left out. A custom machine is found beside the new file, or in the working directory.
         """
         return scenario_text(self)
+
+    def to_dict(self) -> dict[str, object]:
+        """The values of `to_yaml` as maps, lists, texts and numbers. `Scenario().with_` takes them."""
+        return scenario_values(self)
 
     def drawn(self, seed: int) -> Scenario:
         """The plain scenario that a run with this seed simulates: every random time, choice and fault is drawn.

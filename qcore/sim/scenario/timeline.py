@@ -44,7 +44,12 @@ class Trigger(Spec):
     received. The actions of the item may name `event_node`, and for a message its `sender` and `receiver`.
     """
 
-    event: EventKind = Field(description="What happens: for example a message is sent.")
+    event: EventKind = Field(
+        description=(
+            "The event. `vote`: a node grants a vote. `commit`, `apply`: its commit or apply index grows. "
+            "`durable`: a write is durable."
+        ),
+    )
     node: Nodes | None = Field(default=None, description="The nodes at which it happens.")
     message: str | None = Field(default=None, description="For send and receive: the message.")
     to: Nodes | None = Field(default=None, description="For send and receive: the receivers.")
@@ -146,7 +151,8 @@ class Item(Spec):
     )
     flap: FlapSpec | None = Field(
         default=None,
-        description="The network faults of the item begin and end again and again.",
+        description="The network faults of the item begin and end again and again, on the same links, until `for_ms`, "
+        "`until_ms` or a `heal`.",
     )
     when: Trigger | None = Field(
         default=None, description="The event that fires the item, in place of a time."

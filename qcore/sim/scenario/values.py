@@ -67,8 +67,12 @@ class Count(Spec):
 
     is_value: ClassVar[bool] = True
 
-    at_least: Annotated[int, Field(ge=0, strict=True)] = 0
-    at_most: Annotated[int, Field(ge=0, strict=True)] | None = None
+    at_least: Annotated[int, Field(ge=0, strict=True)] = Field(
+        default=0, description="The smallest allowed number."
+    )
+    at_most: Annotated[int, Field(ge=0, strict=True)] | None = Field(
+        default=None, description="The largest allowed number; no limit if left out."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -221,8 +225,10 @@ class Selector(Spec):
 
     is_value: ClassVar[bool] = True
 
-    terms: tuple[int | str, ...]
-    pool: tuple[int | str, ...] = ("all",)
+    terms: tuple[int | str, ...] = Field(description="Ids and canonical names.")
+    pool: tuple[int | str, ...] = Field(
+        default=("all",), description="The nodes from which `random` draws."
+    )
 
     @property
     def names_rest(self) -> bool:

@@ -49,10 +49,10 @@ def judge_by_oracles(world: World) -> HistoryVerdict:
     rows.append(
         OracleRow(
             "consistency",
-            judged.result == "ok" and judged.operations > 0,
+            judged.result == "ok" and not judged.wrong_answer and judged.operations > 0,
             f"registers are {level}",
             judged.explanation if judged.result == "unknown" else judged.seen,
-            judged.result == "violation",
+            judged.check is not None,
         )
     )
     return HistoryVerdict(_as_verdict(judged), tuple(rows))

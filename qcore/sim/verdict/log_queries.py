@@ -2,7 +2,7 @@
 
 A node's log is the one with which it would enter an election: the log in memory of a running process (also a paused
 one), or the log on the disk of a node that is down. The history of a snapshot answers for the entries that the snapshot
-covers. docs/reference/scenarios.md, "What the words mean", defines the terms.
+covers. docs/scenarios.md, "What the words mean", defines the terms.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from a node that only believes it leads, and time without a leader from time in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,7 +76,7 @@ class RunRecord:
         stale_leaders: stretches in which a running node led without a quorum, or while another node led a higher
             term.
         commits: (time, index) each time that the highest commit index of all nodes grew.
-        minority_commits: entries committed in a minority (docs/reference/scenarios.md, "What the words mean").
+        minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
         truncated: entries removed from the ends of logs.
     """
 
@@ -113,8 +113,6 @@ class Monitor:
         self.record = RunRecord()
         #: The newest committed configuration, from the node that committed it first.
         self.committed_membership = Membership(voters=nodes)
-        #: Called with the time when the first leader is elected.
-        self.on_first_leader: Callable[[int], None] | None = None
         self._membership_moves = True
         self._logs: LogQueries | None = None
         self._network = network
@@ -190,9 +188,6 @@ class Monitor:
                 self._terms_contested.add(term)
                 self.record.elections.append(ElectionEvent(now, node, term))
             self.record.leaders.append(ElectionEvent(now, node, term))
-            if self.on_first_leader is not None:
-                then, self.on_first_leader = self.on_first_leader, None
-                then(now)
         self._evaluate(now)
 
     def appended(self, node: int, last_index: int) -> None:

@@ -30,8 +30,8 @@ class RunResult:
         scenario, seed: the scenario and seed of the run.
         ok: whether every expectation holds.
         violations: violated safety properties, in the order in which they were found.
-        expectations: all that were judged; `every_fault_acted` is always one of them.
-        metrics: numbers about the run; see docs/reference/scenarios.md.
+        expectations: all that were judged; `every_fault_acted` and `work_done` are always among them.
+        metrics: numbers about the run; see docs/scenarios.md.
         trace_sha256: the hash of the trace, the same for the same scenario and seed everywhere.
         replay: the command that repeats the run.
     """

@@ -52,6 +52,7 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
         "sessions": _sessions(world),
         **_watches(world),
+        **({"programs": world.programs.metrics()} if world.programs is not None else {}),
         **determinism_metrics(world),
         "reads_by_kind": _reads_by_kind(world),
         "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),

@@ -11,11 +11,12 @@ from types import ModuleType
 
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
-from qcore.machines.loader import load_with_module
+from qcore.machines.loader import load_checks_module, load_with_module
 from qcore.replica.messages import RequestKind
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.specs.workload_spec import RequestSpec
 from qcore.sim.workload.operations import RequestSource
+from qcore.sim.workload.user_code import find_requests
 
 
 @dataclass(slots=True, frozen=True)
@@ -24,13 +25,14 @@ class CustomMachine:
 
     Attributes:
         make: makes a fresh machine, for each node and each of its lives.
-        requests: draws the next request of a client. It must use only the generator that it is given.
+        requests: draws the next request of a client. It must use only the generator that it is given. None if clients
+            run a program.
         module: the module that holds the machine, if the scenario names the machine.
         reference: a name by which another process finds the machine; empty if the caller gave the machine itself.
     """
 
     make: Callable[[], StateMachine]
-    requests: RequestSource
+    requests: RequestSource | None
     module: ModuleType | None = None
     reference: str = ""
 
@@ -45,8 +47,25 @@ def load_custom_machine(scenario: Scenario) -> CustomMachine | None:
     if ":" not in name:
         return None
     loaded = load_with_module(name, Path(scenario.source).parent)
-    requests = weighted_requests(scenario.workload.requests)
+    requests: RequestSource | None = None
+    given = scenario.workload.requests
+    if given:
+        requests = weighted_requests(given)
+    elif scenario.workload.program is None:
+        function = find_requests(scenario, loaded.module)
+        requests = None if function is None else checked_requests(function)
     return CustomMachine(loaded.make, requests, loaded.module, loaded.reference)
+
+
+def load_checks(scenario: Scenario) -> ModuleType | None:
+    """The module that a scenario names as `checks`; None if it names none.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    if not scenario.checks:
+        return None
+    return load_checks_module(scenario.checks, Path(scenario.source).parent)
 
 
 def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:
@@ -61,13 +80,13 @@ def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:
     return draw
 
 
-def checked_requests(requests: RequestSource) -> RequestSource:
+def checked_requests(requests: Callable[[Random], object]) -> RequestSource:
     """Draws from `requests`. A draw that no client can send raises an error that names the function."""
     name = getattr(requests, "__qualname__", repr(requests))
 
     def draw(rng: Random) -> tuple[RequestKind, str]:
         try:
-            drawn: object = requests(rng)
+            drawn = requests(rng)
         except Exception as error:  # user code may raise anything
             raise ConfigError(f"requests: {name} raised {type(error).__name__}: {error}") from error
         match drawn:

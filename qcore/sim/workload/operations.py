@@ -27,8 +27,6 @@ class ClientOperation:
         deadline_us: when the client stops waiting.
         request, payload: the kind and the text of the request. A checker looks for the payload of a write in the log.
         only_node: the operation is sent to this node only, and only once.
-        own_node: the node that it is sent to now, if its client prefers a node; 0: the client decides for all of its
-            operations together.
         is_raw: no codec translates the payload and the output: the operation is a request to a custom machine, an
             increment, or a setup command. The checkers of registers skip it.
         attempt_us: if set, the client sends the operation to another node after this time without a response. Only
@@ -59,7 +57,6 @@ class ClientOperation:
     request: RequestKind = "write"
     payload: str = ""
     only_node: int | None = None
-    own_node: int = 0
     is_raw: bool = False
     attempt_us: int = 0
     max_staleness_ms: int = 0

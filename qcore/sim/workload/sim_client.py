@@ -18,7 +18,6 @@ from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid, R
 from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import OperationKind
 from qcore.sim.scenario.values import ReadKind
-from qcore.sim.workload.load.preferred_node import PreferredNode
 from qcore.sim.workload.operations import ClientOperation, OperationCodec, Outcome, Value
 from qcore.sim.world.engine import Call, Engine
 from qcore.sim.world.network import Link, Network
@@ -79,8 +78,8 @@ class SimClient:
         rng: draws the kind of each read.
 
     Attributes:
+        pinned: the node to which it sends everything; None if it chooses.
         reads: how its reads are served, unless an operation overrides it.
-        prefers: the node that each operation asks first; None: the one that served the last operation.
         last_values: by key, the last value that it wrote or read. A cas expects this value.
     """
 
@@ -108,8 +107,8 @@ class SimClient:
         self._rng = rng
         self._ops = 0
         self._target = self._nodes[(number - 1) % len(self._nodes)]
+        self.pinned: int | None = None
         self.reads = ReadMix()
-        self.prefers: PreferredNode | None = None
         self.last_values: dict[str, Value] = {}
 
     def attach(self) -> None:
@@ -151,7 +150,6 @@ class SimClient:
         if op.request == "read":
             self._choose_kind(op, reads or self.reads)
         self._history.append(op)
-        self._prefer(op)
         self._trace_op(op, "invoke", _note_of(op))
         self._send(op)
         self._env.schedule(Call(lambda _event: self._on_timeout(op)), NORMAL, timeout_ms * 1000)
@@ -192,7 +190,6 @@ class SimClient:
             self._choose_kind(op, self.reads)
         elif kind == "stale_read":
             op.max_staleness_ms = self.reads.max_staleness_ms
-        self._prefer(op)
         if not hidden:
             self._history.append(op)
             self._trace_op(op, "invoke", _note_of(op))
@@ -233,20 +230,11 @@ class SimClient:
         if op.request == "stale_read":
             op.max_staleness_ms = reads.max_staleness_ms
 
-    def _prefer(self, op: ClientOperation) -> None:
-        """Choose the first node of an operation, if the client prefers one."""
-        if self.prefers is not None and op.only_node is None:
-            op.own_node = self.prefers(self._engine.now) or 0
-
-    def _node_for(self, op: ClientOperation) -> int:
-        """The node that the operation is sent to now."""
-        return op.only_node or op.own_node or self._target
-
     def _send(self, op: ClientOperation) -> None:
         left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
         op.attempt += 1
         op.in_flight = True
-        link = self._links[self._node_for(op)]
+        link = self._links[op.only_node or self.pinned or self._target]
         self._network.send(link, RequestMessage(op, op.attempt, left_ms, op.max_staleness_ms), "")
         if op.attempt_us:
             self._engine.after(op.attempt_us, partial(self._on_attempt_timeout, op, op.attempt))
@@ -282,7 +270,7 @@ class SimClient:
             op.may_have_applied = True
             self._try_elsewhere(op, None, why)
         else:
-            self._move_on(op)
+            self.move_on()
             self._finish(op, "unknown", why)
 
     def _try_elsewhere(self, op: ClientOperation, leader: int | None, why: str) -> None:
@@ -290,11 +278,11 @@ class SimClient:
             self._finish(op, "refused", why)
             return
         now = self._engine.now
-        if leader is not None and leader != self._node_for(op):
-            self._ask(op, leader)
+        if leader is not None and leader != self._target:
+            self._target = leader
             pause = 0
         else:
-            self._move_on(op)
+            self.move_on()
             pause = _RETRY_PAUSE_US
         if now + pause >= op.deadline_us:
             self._finish(op, "refused", why)
@@ -305,22 +293,15 @@ class SimClient:
         if op.outcome is None:
             self._send(op)
 
-    def _ask(self, op: ClientOperation, node: int) -> None:
-        """Send the operation to this node from now on, and the next operations too unless the client prefers a node."""
-        if op.own_node:
-            op.own_node = node
-        else:
-            self._target = node
-
-    def _move_on(self, op: ClientOperation) -> None:
-        """Ask another node from now on."""
-        position = self._nodes.index(op.own_node or self._target)
-        self._ask(op, self._nodes[(position + 1) % len(self._nodes)])
+    def move_on(self) -> None:
+        """Send to another node from now on."""
+        position = self._nodes.index(self._target)
+        self._target = self._nodes[(position + 1) % len(self._nodes)]
 
     def _on_timeout(self, op: ClientOperation) -> None:
         if op.outcome is None:
             if op.in_flight:
-                self._move_on(op)
+                self.move_on()
             self._finish(op, "unknown" if op.in_flight else "refused", "timeout")
 
     def _finish(self, op: ClientOperation, outcome: Outcome, note: str) -> None:
@@ -337,7 +318,7 @@ class SimClient:
         shown = op.output if op.kind == "read" else op.value
         self._trace.op(
             self._engine.now,
-            self._node_for(op),
+            op.only_node or self.pinned or self._target,
             phase,
             op.client,
             op.op_id,

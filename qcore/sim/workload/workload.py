@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
+from itertools import accumulate
 from random import Random
 
 from qcore.errors import SessionExpired
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
+from qcore.sim.scenario.distributions import Sampler
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
-from qcore.sim.workload.load.drawn_values import ValueSource, key_source
+from qcore.sim.scenario.values import microseconds
 from qcore.sim.workload.load.phase_plan import PhasePlan
-from qcore.sim.workload.operations import ClientOperation, RequestSource
+from qcore.sim.workload.operations import ClientOperation, RequestSource, Value
 from qcore.sim.workload.sim_client import SimClient
 from qcore.sim.world.engine import Engine
 
@@ -44,16 +47,23 @@ class ClientWorkload:
         self._spec = spec
         self._rng = rng
         self._stop_us = stop_us
-        self._plan = PhasePlan(spec, rng)
-        self._next_key = key_source(spec, rng)
-        self._next_value = ValueSource(spec, client.number, rng)
+        self._values = 0
+        self._plan = PhasePlan(spec)
+        self._think: Sampler = spec.think.sampler(rng)
+        skew = spec.key_skew
+        self._key_sums = list(accumulate(skew.weights(spec.keys))) if skew is not None else None
+        self._value_size = spec.value_bytes.sampler(rng) if spec.value_bytes is not None else None
+        if spec.pin:
+            client.pinned = spec.pin[(client.number - 1) % len(spec.pin)]
 
     def start(self, start_us: int) -> None:
         """Begin at this time."""
         if self._spec.mode == "closed":
-            self._engine.at(start_us + self._think(start_us), self._next_in_closed_loop)
+            self._engine.at(start_us + self._think(), self._next_in_closed_loop)
         else:
             self._schedule_arrival(max(start_us, self._engine.now))
+        if self._spec.move_every_ms is not None:
+            self._plan_move(start_us, microseconds(self._spec.move_every_ms))
 
     # Open loop: a Poisson process, independent of the outcomes.
 
@@ -73,6 +83,30 @@ class ClientWorkload:
                     return
             now = phase.until_us
 
+    def _plan_move(self, now: int, mean_us: int) -> None:
+        due = now + 1 + int(self._rng.expovariate(1.0) * mean_us)
+        if due < self._stop_us:
+            self._engine.at(due, lambda: self._move(mean_us))
+
+    def _move(self, mean_us: int) -> None:
+        self._client.move_on()
+        self._plan_move(self._engine.now, mean_us)
+
+    def _key(self) -> str:
+        dice = self._rng.random()
+        if self._key_sums is None:
+            return f"k{int(dice * self._spec.keys)}"
+        last = self._spec.keys - 1  # the product below may be rounded up to the sum
+        return f"k{bisect_right(self._key_sums, dice * self._key_sums[-1], 0, last)}"
+
+    def _new_value(self) -> Value:
+        """A value that no other operation writes: a number, or a text of the drawn size if the workload has one."""
+        self._values += 1
+        value = self._client.number * 1_000_000 + self._values
+        if self._value_size is None:
+            return value
+        return f"{value} ".ljust(self._value_size() // 1000, "x")
+
     def _arrival(self) -> None:
         self._begin()
         self._schedule_arrival(self._engine.now)
@@ -83,26 +117,23 @@ class ClientWorkload:
         if self._engine.now < self._stop_us:
             self._begin(closed=True)
 
-    def _think(self, now: int) -> int:
-        return self._plan.at(now).think()
-
     def _think_then_next(self, _op: ClientOperation) -> None:
-        self._engine.after(max(1, self._think(self._engine.now)), self._next_in_closed_loop)
+        self._engine.after(max(1, self._think()), self._next_in_closed_loop)
 
     def _begin(self, *, closed: bool = False) -> None:
-        spec = self._spec
+        spec, draw = self._spec, self._rng.random
         then = self._think_then_next if closed else None
         if self._requests is not None:
             kind, payload = self._requests(self._rng)
             self._client.begin_raw(kind, payload, timeout_ms=spec.timeout_ms, then=then)
             return
-        key = self._next_key()
-        dice = self._rng.random()
+        key = self._key()
+        dice = draw()
         phase = self._plan.at(self._engine.now)
         if dice < phase.reads:
             self._client.begin("read", key, timeout_ms=spec.timeout_ms, then=then)
             return
-        value = self._next_value()
+        value = self._new_value()
         if dice < phase.reads + phase.cas:
             expected = self._client.last_values.get(key)
             self._client.begin(
@@ -155,7 +186,7 @@ class SessionWorkload(ClientWorkload):
             self._engine.after(_REOPEN_US, self._open)
 
     def _begin(self, *, closed: bool = False) -> None:
-        key = self._next_key()
+        key = self._key()
         if not self._session:
             if closed:
                 self._engine.after(_REOPEN_US, self._next_in_closed_loop)

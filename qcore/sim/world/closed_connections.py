@@ -17,6 +17,7 @@ from qcore.sim.workload.watcher_messages import (
     Probe,
 )
 from qcore.sim.world.network import Link, Network
+from qcore.sim.world.programs.frames import ClientFrame, NodeFrame, Reset
 
 
 def close_connection(network: Network, link: Link, payload: object) -> None:
@@ -35,6 +36,8 @@ def close_connection(network: Network, link: Link, payload: object) -> None:
         case OpenWatch() | Probe() | CloseWatch() | FromNode():
             reset = FromNode(payload.connection, 0, ConnectionReset())
             _inform_client(network, link, back, reset)
+        case ClientFrame() | NodeFrame():
+            _inform_client(network, link, back, NodeFrame(payload.connection, 0, Reset()))
         case _:
             link.receive(link.source, PeerUnreachable(link.source), "")
             network.signal(back, PeerUnreachable(link.target))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
@@ -24,21 +25,27 @@ from qcore.sim.oracles.state_oracles import StateOracles
 from qcore.sim.oracles.user_oracles import Oracles, checked_model, oracles_in, together
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
+from qcore.sim.scenario.specs.kind_rules import reject_collections
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
 from qcore.sim.workload.collections.collection_workload import CollectionWorkload
 from qcore.sim.workload.collections.collections_machine import CollectionsMachine
-from qcore.sim.workload.custom_machine import CustomMachine, load_custom_machine
-from qcore.sim.workload.load.preferred_node import preferred_node
+from qcore.sim.workload.custom_machine import (
+    CustomMachine,
+    load_checks,
+    load_custom_machine,
+)
 from qcore.sim.workload.operations import (
     ClientOperation,
     CustomMachineCodec,
+    KeyValueCodec,
     OperationCodec,
     codec_for,
 )
 from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
 from qcore.sim.workload.sim_watcher import SimWatcher
+from qcore.sim.workload.user_code import LoadedProgram, find_program, given_program
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.closed_connections import close_connection
 from qcore.sim.world.dialer import Dialer
@@ -53,6 +60,14 @@ from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
 from qcore.trace import TraceWriter
 
+if TYPE_CHECKING:
+    from qcore.client.programs.program_context import ClientProgram
+    from qcore.sim.world.programs.program_runner import ProgramRunner
+
+
+#: How often clients that wait for the first leader look for it.
+_LEADER_CHECK_US: Final = 1000
+
 
 class World:
     """One run. Call `run()`, then look at its parts.
@@ -62,7 +77,8 @@ class World:
         seed: decides every random choice.
         trace: receives the trace.
         custom_machine: a custom state machine, for a scenario that names none.
-        oracles: judges of the run, in addition to those in the file of the machine.
+        oracles: judges of the run, in addition to those in the files of the machine and of the scenario's `checks`.
+        program: a client program, which every client runs.
 
     Raises:
         ConfigError: the scenario names a state machine that cannot be loaded, or names one in addition to
@@ -76,6 +92,7 @@ class World:
         trace: TraceWriter,
         custom_machine: CustomMachine | None = None,
         oracles: Oracles | None = None,
+        program: ClientProgram | None = None,
     ) -> None:
         self.given_scenario = as_scenario(scenario)
         scenario = self.given_scenario.drawn(seed)
@@ -91,10 +108,15 @@ class World:
             custom_machine if custom_machine is not None else load_custom_machine(scenario)
         )
         module = self.user_machine.module if self.user_machine is not None else None
-        self.oracles = together(oracles_in(module), oracles)
+        in_files = together(oracles_in(module), oracles_in(load_checks(scenario)))
+        self.oracles = together(in_files, oracles)
         self.model = checked_model(self.oracles, self.machine_factory())
         if self.user_machine is not None:
+            reject_collections(scenario.workload, "a custom machine")
             scenario.reject_registers(has_model=self.model is not None)
+        loaded = self._find_program(program)
+        if loaded is not None:
+            reject_collections(scenario.workload, "a client program")
         self.seed = seed
         self._has_begun = False
         self.streams = Streams(seed)
@@ -119,8 +141,10 @@ class World:
             self.services.watches = WatchChecker(
                 self.services.report, lambda: monitor.highest_commit
             )
-        self.state_oracles = StateOracles(self.oracles, self.services.report)
-        if self.state_oracles:
+        self.state_oracles = StateOracles(
+            self.oracles, self.services.report, lambda: self.engine.now
+        )
+        if self.state_oracles.needed:
             self.services.machine_observers.append(self.state_oracles)
         self.nodes = {node: self._make_node(node) for node in scenario.all_nodes}
         self.logs = NodeLogs(self.nodes, self.services.histories)
@@ -131,14 +155,16 @@ class World:
             else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload
-        self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
+        self.programs = self._make_programs(loaded)
+        numbers = range(1, workload.clients + 1) if self.programs is None else range(0)
+        self.clients = [self._make_client(number) for number in numbers]
         self.timeline_client = self._make_client(workload.clients + 1)
         self.watchers = self._make_watchers(self.services.watches)
         self._standing_faults = StandingFaults(self.services)
         self._connect()
         self.network.has_receiver = self._has_receiver
         self.network.on_close = partial(close_connection, self.network)
-        vertices = [client.vertex for client in self.clients]
+        vertices = [-number for number in range(1, workload.clients + 1)]
         vertices += [watcher.vertex for watcher in self.watchers]
         resolver = SelectorResolver(self.services.monitor, vertices, self._lease_holders)
         actions = make_actions(
@@ -268,6 +294,45 @@ class World:
         client.reads = ReadMix(workload.read_kind, workload.max_staleness_ms)
         return client
 
+    def _find_program(self, given: ClientProgram | None) -> LoadedProgram | None:
+        """The client program of the run, if there is one.
+
+        Raises:
+            ConfigError: it cannot be loaded, or the clients of a custom machine have nothing to ask.
+        """
+        machine, workload = self.user_machine, self.scenario.workload
+        if given is not None:
+            return given_program(self.scenario, given)
+        asks = machine is None or machine.requests is not None
+        if machine is not None and machine.requests is not None:
+            return None
+        program = find_program(self.scenario, machine.module if machine is not None else None)
+        if not asks and program is None and workload.clients:
+            raise ConfigError(
+                f"the clients of {self.scenario.cluster.machine} have nothing to ask: give workload.requests, or "
+                "define `requests(rng)` or `async def client(ctx)` in the file of the machine; or set "
+                "workload.clients to 0"
+            )
+        return program
+
+    def _make_programs(self, program: LoadedProgram | None) -> ProgramRunner | None:
+        workload = self.scenario.workload
+        if program is None or not workload.clients:
+            return None
+        # Here, because it imports the client library and the request handlers of real nodes, which few runs need.
+        from qcore.sim.world.programs.program_runner import ProgramRunner
+
+        return ProgramRunner(
+            program.run,
+            program.name,
+            workload.clients,
+            self.services,
+            self.nodes,
+            self.streams,
+            self.history,
+            has_registers=isinstance(self.codec, KeyValueCodec),
+        )
+
     def _make_watchers(self, checker: WatchChecker | None) -> list[SimWatcher]:
         if checker is None:
             return []
@@ -313,6 +378,8 @@ class World:
         watches = {node: nodes[node].receive_from_watcher for node in nodes}
         for watcher in self.watchers:
             builder.connect_client(watcher, watches)
+        if self.programs is not None:
+            self.programs.connect(builder.connect_client)
         builder.finish(self.scenario.all_nodes)
         for node in self.nodes.values():
             node.attach(self.nodes)
@@ -320,19 +387,17 @@ class World:
             client.attach()
         for watcher in self.watchers:
             watcher.attach()
+        if self.programs is not None:
+            self.programs.attach()
 
     # -- clients ---------------------------------------------------------------------------------
 
     def _start_clients(self) -> None:
-        start_us = microseconds(self.scenario.workload.start_ms)
-        if self.scenario.workload.wait_for_leader:
-            self.services.monitor.on_first_leader = lambda now: self.engine.at(
-                now, lambda: self._begin_load(max(start_us, now))
-            )
-        else:
-            self._begin_load(start_us)
-
-    def _begin_load(self, start_us: int) -> None:
+        workload = self.scenario.workload
+        if workload.wait_for_leader and not self.services.monitor.record.leaders:
+            self.engine.after(_LEADER_CHECK_US, self._start_clients)
+            return
+        start_us = microseconds(workload.start_ms)
         if self.codec.setup:
             self._set_up(0, start_us)
         else:
@@ -359,8 +424,11 @@ class World:
         for watcher in self.watchers:
             watcher.log.request = self.codec.watch_request(watcher.log.topic)
             self.engine.at(start_us, watcher.start)
+        if self.programs is not None:
+            self.programs.start(start_us, self.scenario.workload_ends_us)
+            return
         if not self.codec.has_cas:
-            spec = spec.without_cas()
+            spec = spec.model_copy(update={"cas_fraction": 0.0})
         kind = SessionWorkload if spec.sessions else ClientWorkload
         if spec.kind != "registers":
             kind = CollectionWorkload
@@ -372,13 +440,6 @@ class World:
                 self.streams.get(f"client/{client.number}"),
                 self.scenario.workload_ends_us,
                 self.user_machine.requests if self.user_machine is not None else None,
-            )
-            client.prefers = preferred_node(
-                spec,
-                client.number,
-                self.scenario.cluster.nodes,
-                lambda: self.services.monitor.leader,
-                self.streams.get(f"client/{client.number}/moves"),
             )
             self.workloads.append(load)
             load.start(start_us)

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -28,7 +29,7 @@ from qcore.errors import (
 from qcore.transport.address import Address
 from qcore.transport.connection.connection import FLUSH_BYTES
 from qcore.transport.connection.framing import check_size
-from qcore.transport.connection.liveness import Liveness
+from qcore.transport.connection.liveness import Liveness, MonitoredConnection
 from qcore.transport.connection.outgoing import (
     ADMIN,
     GOING_AWAY,
@@ -60,6 +61,51 @@ class _Waiting:
     type_name: str
 
 
+class ClientWire(MonitoredConnection, Protocol):
+    """The frames below a `ClientConnection`.
+
+    Attributes:
+        owner: gets the envelopes that arrive, and the end.
+        ended: done once the connection has ended, with the reason.
+    """
+
+    owner: ClientConnection | None
+    ended: asyncio.Future[TransportError | None]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames can be sent."""
+        ...
+
+    @property
+    def remote(self) -> str:
+        """The `host:port` connected to."""
+        ...
+
+    @property
+    def limits(self) -> TransportLimits:
+        """The limits of the connection."""
+        ...
+
+    @property
+    def close_received(self) -> tuple[int, str] | None:
+        """Code and reason with which the node closed the connection, or None."""
+        ...
+
+    def unsent_bytes(self) -> int:
+        """How much waits to be sent."""
+        ...
+
+    def send_together(self, envelopes: Iterable[bytes]) -> None:
+        """Send envelopes now, in as few frames as possible."""
+
+    def close(self) -> None:
+        """Send what waits, then close."""
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection."""
+
+
 class ClientConnection:
     """One connection to a node. Make it with `await ClientConnection.connect(...)`.
 
@@ -70,7 +116,7 @@ class ClientConnection:
             waited.
     """
 
-    def __init__(self, wire: _ClientWire) -> None:
+    def __init__(self, wire: ClientWire) -> None:
         self.on_push: Callable[[str, dict[str, JsonValue]], None] | None = None
         self.on_close: Callable[[TransportError | None], None] | None = None
         self.was_unresponsive = False

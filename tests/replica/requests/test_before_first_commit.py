@@ -153,7 +153,7 @@ def test_metrics_show_a_leader_that_is_not_ready() -> None:
     def metrics(driver: ReplicaDriver) -> tuple[object, object]:
         core = driver.replica.core
         page = metrics_object(
-            core, core.status(), LeaderHistory(), NODE_STATUS, "", world.cluster.now
+            core, core.status(), LeaderHistory(), NODE_STATUS, "", world.cluster.now, 1.0
         )
         assert isinstance(page["qcore"], dict)
         return page["state"], page["qcore"]["leader_ready"]

@@ -143,7 +143,7 @@ def test_a_drop_without_a_matching_message_fails_the_run() -> None:
         ("drop: Vote", "no message is called 'Vote'"),
         ("drop: {message: PreVote, entries: true}", "goes with message: AppendEntries"),
         ("hold: {message: PreVote, from: 9}", "node 9 is not in the cluster"),
-        ("hold: {message: PreVote, times: 0}", "greater than or equal to 1"),
+        ("hold: {message: PreVote, times: 0}", "0 is not at least 1"),
         ("release: late", "no item has the label 'late'"),
         ("drop: {}", "name the `message`, or the links"),
     ],

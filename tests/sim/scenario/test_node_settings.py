@@ -102,7 +102,7 @@ def test_the_clock_of_a_node_that_joins_later_may_be_wrong() -> None:
     [
         (
             "{settings: {2: {heartbeat: 5}}}",
-            r"settings\[2\].heartbeat: unknown key; the keys here are .*, heartbeat_ms, .*, election_",
+            r"settings\[2\].heartbeat: unknown key: did you mean heartbeat_ms\? The keys here are .*, heartbeat_ms, ",
         ),
         ("{settings: {9: {priority: 0}}}", r"cluster.settings: node 9 is not in the cluster"),
         ("{settings: {2: {heartbeat_ms: 150}}}", r"settings: node 2: heartbeat_ms \(150\) must"),

@@ -78,7 +78,7 @@ def test_an_invalid_copy_is_rejected() -> None:
         copied(spec, untill_ms=500.0)
     with pytest.raises(ConfigError, match=r"ClusterSpec has no xyzzy: there are .*, nodes, "):
         copied(spec.cluster, xyzzy=1)
-    with pytest.raises(ConfigError, match="Scenario: until_ms: Input should be"):
+    with pytest.raises(ConfigError, match="Scenario: until_ms: write a number, not"):
         copied(spec, until_ms="soon")
     with pytest.raises(ConfigError, match="at_ms 100 is not before the end"):
         copied(spec, until_ms=50.0)
@@ -90,7 +90,7 @@ def test_an_invalid_copy_is_rejected() -> None:
         )
     with pytest.raises(ConfigError, match=r"upper end .* is below the lower 5"):
         copied(uniform(5, 9), second=1.0)
-    with pytest.raises(ConfigError, match="Item: actions: Input should be"):
+    with pytest.raises(ConfigError, match="Item: actions: write a list, not"):
         copied(spec.timeline[0], actions="crash")
 
 

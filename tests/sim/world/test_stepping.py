@@ -92,7 +92,7 @@ def test_an_action_that_waits_for_its_event_fires_later() -> None:
 @pytest.mark.parametrize(
     ("keys", "error"),
     [
-        ({"crsh": 1}, "do: unknown key 'crsh'"),
+        ({"crsh": 1}, "do: crsh: unknown key; did you mean crash"),
         ({"crash": 9}, "do: node 9 is not in the cluster"),
         ({"heal": "x"}, "do: heal: no item has the label 'x'"),
         ({"join": 8}, r"do: join: \[8\] are not in this run"),

@@ -2,13 +2,15 @@
 
 The order of a set depends on the hash seed, but a set of two texts has the same order under half of all seeds, and a
 set of small integers under all. Therefore the second process compiles the user's modules with each expression that is
-iterated wrapped into `ordered(...)`, which reverses sets and passes everything else through.
+iterated wrapped into `ordered(...)`, which reverses sets and passes everything else through. `.pop()` of a set takes
+another element.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from qcore.sim.determinism.circumstances.shadows import Shadows
@@ -16,7 +18,11 @@ from qcore.sim.determinism.circumstances.shadows import Shadows
 #: The name by which changed modules call the function.
 ORDERED: Final = "__qcore_ordered__"
 
-#: The name of the source in `Shadows.calls`.
+#: The name by which changed modules call the function that stands for `.pop`.
+POPPING: Final = "__qcore_popping__"
+
+#: The names of the sources in `Shadows.calls`.
+POP: Final = "pop of a set"
 ITERATION: Final = "iteration over a set"
 
 #: Functions and methods that iterate over their positional arguments.
@@ -42,6 +48,24 @@ def ordered_by(shadows: Shadows) -> Callable[[object], object]:
         return value
 
     return ordered
+
+
+def popping_by(shadows: Shadows) -> Callable[[object], object]:
+    """The function that changed modules call for `value.pop`. Of a set it notes the call and may take another one."""
+
+    def popping(value: object) -> object:
+        if not isinstance(value, set):
+            return value.pop  # type: ignore[attr-defined]  # as the user's module has it
+        shadows.asked(POP)
+        return partial(_pop_last, value) if shadows.reverses_sets and value else value.pop
+
+    return popping
+
+
+def _pop_last(value: set[object]) -> object:
+    last = tuple(value)[-1]
+    value.remove(last)
+    return last
 
 
 def with_ordered_sets(source: str, file: str) -> ast.Module:
@@ -88,6 +112,9 @@ class _Wrapping(ast.NodeTransformer):
         self.generic_visit(node)
         called = node.func
         name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+        if isinstance(called, ast.Attribute) and name == "pop" and not node.args + node.keywords:
+            popping = ast.Call(ast.Name(POPPING, ast.Load()), [called.value], [])
+            node.func = ast.copy_location(popping, called)
         if name in _ITERATING:
             node.args = [
                 each if isinstance(each, ast.Starred) else _wrapped(each) for each in node.args

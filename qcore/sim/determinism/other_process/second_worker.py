@@ -21,7 +21,13 @@ from types import CodeType, ModuleType
 from typing import BinaryIO, Final, TypeAlias, cast
 
 from qcore.machines.interface import StateMachine
-from qcore.sim.determinism.circumstances.set_order import ORDERED, ordered_by, with_ordered_sets
+from qcore.sim.determinism.circumstances.set_order import (
+    ORDERED,
+    POPPING,
+    ordered_by,
+    popping_by,
+    with_ordered_sets,
+)
 from qcore.sim.determinism.circumstances.shadows import Shadows
 from qcore.sim.determinism.copies import Plan, Trail, run_plan
 from qcore.sim.determinism.other_process.machine_reference import (
@@ -149,6 +155,7 @@ def _reverse_sets_in(package: str, shadows: Shadows) -> None:
         shadows: decide when the order is reversed.
     """
     builtins.__dict__[ORDERED] = ordered_by(shadows)
+    builtins.__dict__[POPPING] = popping_by(shadows)
     loaders = importlib.machinery.SourceFileLoader
     get_code = loaders.get_code
 

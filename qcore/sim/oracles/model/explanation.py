@@ -1,8 +1,8 @@
-"""Explains to a newcomer why no order of the requests fits their answers."""
+"""Explains to a newcomer which answer does not fit, and why no order of the requests explains all answers."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from qcore.sim.oracles.model.consistency_level import LevelRules
 from qcore.sim.oracles.model.log_witness import WitnessVerdict
@@ -11,90 +11,122 @@ from qcore.sim.oracles.model.order_search import OrderFound
 from qcore.sim.oracles.model.state_judge import StateJudge
 
 _SHOWN = 5
+_SHOWN_BEFORE = 3
+
+#: By node, the times at which it restored a snapshot, microseconds.
+Restores = Mapping[int, Sequence[int]]
 
 
 def explain(
-    key: Hashable,
     operations: Sequence[ModelOperation],
     witness: WitnessVerdict,
     found: OrderFound,
     judge: StateJudge,
     rules: LevelRules,
+    restores: Restores,
 ) -> str:
-    """The text of a violation: how far an order can go, the state there, and what cannot come next."""
-    lines = [f"no order of the requests{_of(operations)} explains every answer ({rules.meaning})"]
-    lines += _where(operations, found, judge)
-    lines += _by_the_log(witness, judge, found.prefix)
+    """The text for a history that the order of the log does not explain.
+
+    It begins with the order of the log, in which the cluster executed the requests: how far that fits, the state there,
+    and the answer that does not fit. Then it says what a search for another order found.
+    """
+    lines = _by_the_log(operations, witness, judge, restores)
+    if found.result == "ok":
+        lines.append(
+            "another order of the requests would explain every answer, so the clients cannot prove this fault in this "
+            "run; the machine answered wrongly all the same"
+        )
+    elif found.result == "unknown":
+        without = sum(op.return_us is None for op in operations)
+        lines.append(
+            f"whether another order explains every answer is undecided: a search ended after {found.steps} steps over "
+            f"{len(operations) - without} requests with an answer and {without} without; to decide, raise "
+            "Oracles.budget, give the Model a `partition`, or ask fewer requests"
+        )
+    else:
+        lines += _by_the_search(operations, witness, found, judge, rules)
+    if found.raised:
+        lines.append(f"in an order that the search tried, {found.raised}; that order was left")
     return "\n".join(lines)
 
 
-def explain_undecided(
-    key: Hashable,
-    operations: Sequence[ModelOperation],
-    witness: WitnessVerdict,
-    found: OrderFound,
-    judge: StateJudge,
-    rules: LevelRules,
-) -> str:
-    """The text without a decision: what the order of the log does not explain, and what would help."""
-    without = sum(op.return_us is None for op in operations)
-    lines = [
-        f"undecided: the order of the log does not explain the answers of the requests{_of(operations)}, and a "
-        f"search for another order ended after {found.steps} steps, over {len(operations) - without} requests with "
-        f"an answer and {without} without ({rules.meaning})",
-        *_by_the_log(witness, judge, None),
-        "to get a decision: raise Oracles.budget, give the Model a `partition`, or ask fewer requests",
-    ]
-    return "\n".join(lines)
-
-
-def _of(operations: Sequence[ModelOperation]) -> str:
+def _key_of(operations: Sequence[ModelOperation]) -> str:
     key = operations[0].key
     if key is None or any(op.key != key for op in operations):
         return ""
-    return f" of the key {key[1]!r}" if isinstance(key, tuple) and len(key) == 2 else f" of {key!r}"
+    return f" of the key {_shown_key(key)}"
 
 
-def _where(operations: Sequence[ModelOperation], found: OrderFound, judge: StateJudge) -> list[str]:
-    prefix = found.prefix
-    lines = [f"{len(prefix)} of {len(operations)} requests can be put in order"]
-    if prefix:
-        lines[-1] += "; the last of them:"
-        lines += [f"  {op.describe()}" for op in prefix[-_SHOWN:]]
-    keys = list(dict.fromkeys(op.key for op in found.stuck))
-    assert found.states is not None
-    if len(keys) == 1:
-        lines.append(f"then the state is {judge.describe(found.states.of(keys[0]))}")
-    lines.append("and none of these can come next:")
-    for op in found.stuck[:_SHOWN]:
-        lines += _line_of_stuck(op, found.states.of(op.key), judge)
-    if len(found.stuck) > _SHOWN:
-        lines.append(f"  and {len(found.stuck) - _SHOWN} more")
-    return lines
+def _shown_key(key: Hashable) -> str:
+    """The key without the type that its canonical form carries."""
+    match key:
+        case (type(), value):
+            return repr(value)
+    return repr(key)
 
 
 def _by_the_log(
-    witness: WitnessVerdict, judge: StateJudge, searched: Sequence[ModelOperation] | None
+    operations: Sequence[ModelOperation],
+    witness: WitnessVerdict,
+    judge: StateJudge,
+    restores: Restores,
 ) -> list[str]:
-    """What the order of the log does not explain; nothing if the search stopped at the same place."""
-    op = witness.failed
+    """What the order of the log does not explain."""
+    op, prefix = witness.failed, witness.prefix
     assert op is not None
     assert witness.states is not None
-    if searched is not None and {*_ids(searched)} == {*_ids(witness.prefix)}:
-        return []
     state = witness.states[op.key]
     lines = [
-        f"in the order of the log, the first {len(witness.prefix)} requests fit; then the state is "
-        f"{judge.describe(state)}, and this does not fit, because {witness.why}:"
+        f"in the order of the log, the first {len(prefix)} requests{_key_of(operations)} fit"
+        + ("; the last of them:" if prefix else "")
     ]
-    return lines + _line_of_stuck(op, state, judge)
+    lines += [f"  {before.describe()}" for before in prefix[-_SHOWN_BEFORE:]]
+    lines.append(f"then the state is {judge.describe(state)}, and this does not fit: {witness.why}")
+    lines += _with_answer(op, state, judge)
+    before_it = {
+        node: [time for time in times if time <= (op.return_us or 0)]
+        for node, times in restores.items()
+    }
+    restored = [
+        f"node {node} at {times[-1] / 1000:.3f} ms" for node, times in before_it.items() if times
+    ]
+    if restored:
+        lines.append(f"    last snapshots restored before that answer: {', '.join(restored)}")
+    return lines
+
+
+def _by_the_search(
+    operations: Sequence[ModelOperation],
+    witness: WitnessVerdict,
+    found: OrderFound,
+    judge: StateJudge,
+    rules: LevelRules,
+) -> list[str]:
+    """How far the best other order goes, and what cannot come next."""
+    lines = [f"no other order explains every answer ({rules.meaning})"]
+    if {*_ids(found.prefix)} == {*_ids(witness.prefix)} and len(found.stuck) <= 1:
+        return lines  # the search stopped at the same place
+    keys = list(dict.fromkeys(op.key for op in found.stuck))
+    assert found.states is not None
+    state = (
+        f"the state is {judge.describe(found.states.of(keys[0]))}, and " if len(keys) == 1 else ""
+    )
+    lines[0] += (
+        f"; the best one places {len(found.prefix)} of {len(operations)} requests, then {state}none of these can come "
+        "next:"
+    )
+    for op in found.stuck[:_SHOWN]:
+        lines += _with_answer(op, found.states.of(op.key), judge)
+    if len(found.stuck) > _SHOWN:
+        lines.append(f"  and {len(found.stuck) - _SHOWN} more")
+    return lines
 
 
 def _ids(operations: Sequence[ModelOperation]) -> list[tuple[int, int]]:
     return [(op.client, op.op_id) for op in operations]
 
 
-def _line_of_stuck(op: ModelOperation, state: object, judge: StateJudge) -> list[str]:
+def _with_answer(op: ModelOperation, state: object, judge: StateJudge) -> list[str]:
     lines = [f"  {op.describe()}"]
     answer = judge.answer(state, op)
     if answer is not None:

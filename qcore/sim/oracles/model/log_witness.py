@@ -19,6 +19,8 @@ class WitnessVerdict:
     """Whether the order of the log explains every answer.
 
     Attributes:
+        wrong_answer: whether the model does not allow an answer. A correct machine in a correct cluster never gives
+            such an answer, whatever other orders of the requests exist.
         failed: the first operation that it does not explain; None if it explains all.
         why: what is wrong with it.
         prefix: the operations before it, in the order of the log.
@@ -29,6 +31,7 @@ class WitnessVerdict:
     why: str = ""
     prefix: Sequence[ModelOperation] = ()
     states: Mapping[object, object] | None = None
+    wrong_answer: bool = False
 
 
 def log_order(operations: Sequence[ModelOperation]) -> list[ModelOperation]:
@@ -53,13 +56,14 @@ def check_witness(
     times = _Times(rules)
     for position, op in enumerate(order):
         why = times.too_late(op) if op.place else "the log does not show where it took effect"
+        fits = True
         if not why:
             fits, after = judge.step(states.of(op.key), op)
             if fits:
                 states = states.changed(op.key, after)
                 continue
             why = "the model does not allow this answer"
-        return WitnessVerdict(op, why, order[:position], states.values)
+        return WitnessVerdict(op, why, order[:position], states.values, not fits)
     return WitnessVerdict(prefix=order)
 
 

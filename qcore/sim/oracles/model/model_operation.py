@@ -55,8 +55,8 @@ class ModelOperation:
             answered = "answered, without a text"
         else:
             answered = f"answered {shortened(self.answer, _SHOWN)!r}"
-        where = f" by node {self.node}" if self.node and self.return_us is not None else ""
-        at = f", index {self.place}" if self.place else ""
+        where = f" through node {self.node}" if self.node and self.return_us is not None else ""
+        at = f", {'after ' if self.is_read else ''}index {self.place}" if self.place else ""
         until = "" if self.return_us is None else f" to {self.return_us / 1000:.3f}"
         return (
             f"client {self.client}, {self.request.kind} {text!r}: {answered}{where} "
@@ -65,7 +65,7 @@ class ModelOperation:
 
 
 def operations_of(
-    history: Iterable[ClientOperation], entries: Mapping[int, Entry], *, stale_reads: bool
+    history: Iterable[ClientOperation], executed: Mapping[int, Entry], *, stale_reads: bool
 ) -> list[ModelOperation]:
     """The operations that a model must explain, with their places in the log.
 
@@ -73,7 +73,8 @@ def operations_of(
 
     Args:
         history: the operations of all clients.
-        entries: the applied entries by index.
+        executed: by index, the entries whose commands some machine executed. A repeated command of a session is not
+            executed again.
         stale_reads: whether stale reads belong to the history. They promise less than a linearizable read.
     """
     kept: list[tuple[ClientOperation, str]] = []
@@ -87,7 +88,7 @@ def operations_of(
         ):
             continue
         kept.append((op, text))
-    places = _places([op for op, _ in kept if op.writes], entries)
+    places = _places([op for op, _ in kept if op.writes], executed)
     return [
         ModelOperation(
             op.client,

@@ -4,12 +4,13 @@ Wing and Gong, "Testing and Verifying Concurrent Objects" (1993), with the memoi
 Linearizability" (2017), for any sequential model: a depth-first search that visits each configuration once. A
 configuration is the set of placed operations and the state.
 
-Three sound rules save most of the work:
+Four sound rules save most of the work:
 
-- A read that fits the state is placed immediately, without an alternative: from any later place in some order, it could
-  be moved here. A model must not change its state for a read.
+- A read that fits the state and leaves it is placed immediately, without an alternative: from any later place in some
+  order, it could be moved here.
 - An operation of unknown outcome that would not change the state is not placed. Those of equal text are used in the
   order in which they began.
+- Without an order of times, operations of equal request and answer are placed in the order in which they began.
 - Of the operations that may come next, that of the lowest place in the log is tried first.
 
 A count of steps bounds the search, never a clock: the same history has the same verdict everywhere.
@@ -17,6 +18,7 @@ A count of steps bounds the search, never a clock: the same history has the same
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -41,6 +43,8 @@ class OrderFound:
         prefix: the longest order that it found.
         states: the states after the prefix.
         stuck: the answered operations of which one must come next.
+        raised: the first error that the model raised in an order that the search tried. It counts as an answer that
+            does not fit.
     """
 
     result: SearchResult
@@ -48,6 +52,7 @@ class OrderFound:
     prefix: list[ModelOperation] = field(default_factory=list)
     states: KeyedStates | None = None
     stuck: list[ModelOperation] = field(default_factory=list)
+    raised: str = ""
 
 
 class _Path(NamedTuple):
@@ -84,9 +89,6 @@ def search_order(
         judge: judges each answer.
         rules: which operations must keep the order of their times.
         budget: the number of steps to try.
-
-    Raises:
-        BrokenOracle: the model raised an error, or changed its state for a read.
     """
     return _OrderSearch(operations, judge, rules).run(budget)
 
@@ -96,6 +98,7 @@ class _OrderSearch:
         self, operations: Sequence[ModelOperation], judge: StateJudge, rules: LevelRules
     ) -> None:
         self._judge = judge
+        self._raised = ""
         self._known = sorted(
             (op for op in operations if op.return_us is not None),
             key=lambda op: (op.invoke_us, op.client, op.op_id),
@@ -114,7 +117,7 @@ class _OrderSearch:
         for number, op in enumerate(self._known):
             lane = {"all": 0, "client": op.client, "none": number}[scope]
             lanes.setdefault(lane, []).append(number)
-        self._lanes = list(lanes.values())
+        self._lanes = list(lanes.values()) if scope != "none" else _equal_operations(self._known)
         self._ordered = scope != "none"
         self._predecessors = self._find_predecessors() if self._ordered else {}
         self._lane_of_group = [
@@ -163,7 +166,8 @@ class _OrderSearch:
             there = self._placed(here, *choice)
             if there is None:
                 continue
-            key = (there.placed, there.used, tuple(there.forms.values()))
+            first = _first_free(there.placed)
+            key = (first, there.placed >> first, there.used, tuple(there.forms.values()))
             if key in seen:
                 continue
             seen.add(key)
@@ -175,13 +179,19 @@ class _OrderSearch:
 
     def _outcome(self, result: SearchResult, steps: int, best: _Configuration) -> OrderFound:
         stuck = [self._known[number] for group, number in self._next_of(best) if group < 0]
-        return OrderFound(result, steps, _listed(best.path), best.states, stuck)
+        return OrderFound(result, steps, _listed(best.path), best.states, stuck, self._raised)
 
     def _placed(self, here: _Configuration, group: int, number: int) -> _Configuration | None:
         """The configuration after one more operation; None if it cannot come next, or would change nothing."""
         op = self._known[number] if group < 0 else self._groups[group][number]
         state = here.states.of(op.key)
-        fits, after = self._judge.step(state, op)
+        try:
+            fits, after = self._judge.step(state, op)
+        except (
+            BrokenOracle
+        ) as error:  # the search also tries orders for which the model was not written
+            self._raised = self._raised or str(error)
+            return None
         if not fits:
             return None
         form = here.forms[op.key] if after is state else canonical(after)
@@ -193,12 +203,7 @@ class _OrderSearch:
             used[group] += 1
             placed, count, uses = here.placed, here.count, tuple(used)
         else:
-            if op.is_read:
-                if not unchanged:
-                    raise BrokenOracle(
-                        f"the model changed its state for a read, {op.describe()}: a query changes nothing, so "
-                        "return the state as it was"
-                    )
+            if op.is_read and unchanged:
                 here.untried = iter(())  # no alternative is better
             placed, count, uses = here.placed | 1 << number, here.count + 1, here.used
         return _Configuration(
@@ -214,16 +219,20 @@ class _OrderSearch:
         """The operations that may come next, as (-1, number) or as (group, number)."""
         limits: list[int | None] = []
         found: list[tuple[int, int]] = []
+        first = _first_free(here.placed)
         for lane in self._lanes:
             limit: int | None = None
             free: list[int] = []
-            for number in lane:
+            for position in range(bisect_left(lane, first), len(lane)):
+                number = lane[position]
                 if here.placed >> number & 1:
                     continue
                 op = self._known[number]
                 if limit is not None and op.invoke_us > limit:
                     break
                 free.append(number)
+                if not self._ordered:
+                    break
                 assert op.return_us is not None
                 limit = op.return_us if limit is None else min(limit, op.return_us)
             limits.append(limit)
@@ -248,6 +257,20 @@ class _OrderSearch:
         group, number = choice
         op = self._known[number] if group < 0 else self._groups[group][number]
         return not op.place, op.place, op.is_read, op.invoke_us
+
+
+def _first_free(placed: int) -> int:
+    """The lowest position that is not placed."""
+    return (~placed & (placed + 1)).bit_length() - 1
+
+
+def _equal_operations(known: Sequence[ModelOperation]) -> list[list[int]]:
+    """The positions of the operations that differ only in their client and times, in one list each."""
+    lanes: dict[Hashable, list[int]] = {}
+    for number, op in enumerate(known):
+        register = None if op.register is None else (op.register.input, op.register.output)
+        lanes.setdefault((op.key, op.request, op.answer, register), []).append(number)
+    return list(lanes.values())
 
 
 def _listed(path: _Path | None) -> list[ModelOperation]:

@@ -53,7 +53,14 @@ class Join(Spec):
     """Start pristine nodes that are not members of the cluster yet. Short form: their ids."""
 
     kind: Literal["join"] = "join"
-    ids: Ids = Field(alias="nodes", min_length=1)
+    ids: Ids = Field(
+        alias="nodes",
+        min_length=1,
+        description=(
+            "The nodes that start. A node that joined before is stopped and starts on a blank disk. A first "
+            "member cannot join: `restart` starts it again."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -76,10 +83,21 @@ class AdminAction(Spec):
             a list of these.
     """
 
-    at: Nodes = _LEADER
-    retry: Flag = True
-    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 5000
-    outcome: tuple[str, ...] | None = None
+    at: Nodes = Field(default=_LEADER, description="The node that receives the request.")
+    retry: Flag = Field(
+        default=True,
+        description="Whether to repeat the request, each time at the current leader, until it succeeds or times out.",
+    )
+    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = Field(
+        default=5000, description="The time in milliseconds in which the request may be repeated."
+    )
+    outcome: tuple[str, ...] | None = Field(
+        default=None,
+        description=(
+            "The outcome that it must have, or a list of allowed ones: `ok`, `not_ok`, the name of an error, "
+            "or the reason of a rejection."
+        ),
+    )
 
     @field_validator("outcome", mode="before")
     @classmethod
@@ -96,7 +114,7 @@ class AddLearnerAction(AdminAction):
     """Make a node a learner. The request ends when the node has caught up. Short form: its id."""
 
     kind: Literal["add_learner"] = "add_learner"
-    node: NodeId
+    node: NodeId = Field(description="The node.")
 
     @model_validator(mode="before")
     @classmethod
@@ -112,11 +130,23 @@ class ChangeMembersAction(AdminAction):
     """
 
     kind: Literal["change_members"] = "change_members"
-    voters: Ids | None = None
-    learners: Ids | None = None
-    add: Ids = ()
-    remove: Nodes | None = None
-    expected_index: Annotated[int, Field(ge=0, strict=True)] | None = None
+    voters: Ids | None = Field(default=None, description="The new set of voters.")
+    learners: Ids | None = Field(
+        default=None,
+        description=(
+            "The new set of learners. Left out: the current ones, without those that become voters or are "
+            "removed."
+        ),
+    )
+    add: Ids = Field(default=(), description="Nodes that become voters.")
+    remove: Nodes | None = Field(default=None, description="Nodes that leave the cluster.")
+    expected_index: Annotated[int, Field(ge=0, strict=True)] | None = Field(
+        default=None,
+        description=(
+            "The index of the configuration that is to be changed. With another one in effect, the request is "
+            "rejected."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -142,7 +172,7 @@ class RemoveAction(AdminAction):
     """Remove nodes from the cluster. Short form: the nodes."""
 
     kind: Literal["remove"] = "remove"
-    nodes: Nodes
+    nodes: Nodes = Field(description="The nodes.")
 
     @model_validator(mode="before")
     @classmethod
@@ -156,7 +186,9 @@ class TransferAction(AdminAction):
     """Transfer leadership to a voter, or to the best one (null). Short form: the voter."""
 
     kind: Literal["transfer"] = "transfer"
-    to: NodeId | None = None
+    to: NodeId | None = Field(
+        default=None, description="The voter that becomes leader; null for the best one."
+    )
 
     @model_validator(mode="before")
     @classmethod

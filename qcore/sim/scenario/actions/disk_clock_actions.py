@@ -21,10 +21,12 @@ class DiskStall(NodeAction):
 
 
 class DiskSlow(NodeAction):
-    """Every sync takes `extra_ms` longer until `disk_recover`."""
+    """Every sync takes `latency_ms` longer until `disk_recover`."""
 
     kind: Literal["disk_slow"] = "disk_slow"
-    extra_ms: LatencySpec = Field(alias="latency_ms")
+    extra_ms: LatencySpec = Field(
+        alias="latency_ms", description="How much longer each sync takes, in milliseconds."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -121,8 +123,12 @@ class ClockAction(NodeAction):
     """Set clocks wrong: `offset_ms` moves the wall clock, `drift_ppm` makes all clocks of the node run fast."""
 
     kind: Literal["clock"] = "clock"
-    offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
-    drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] | None = None
+    offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = Field(
+        default=None, description="How far the wall clock is ahead, in milliseconds."
+    )
+    drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] | None = Field(
+        default=None, description="How much faster all clocks of the node run, in millionths."
+    )
 
     @model_validator(mode="after")
     def _changes_something(self) -> ClockAction:
@@ -134,8 +140,8 @@ class ClockAction(NodeAction):
 class JumpSize(Spec):
     """How far a clock jumps, milliseconds: one number, or `[low, high]` from which each jump is drawn."""
 
-    low_ms: _Finite
-    high_ms: _Finite
+    low_ms: _Finite = Field(description="The smallest jump; negative: back.")
+    high_ms: _Finite = Field(description="The largest jump.")
 
     @model_validator(mode="before")
     @classmethod

@@ -104,7 +104,10 @@ class Release(Spec):
     """Deliver held messages and end the hold: of all items, or of the item with this label."""
 
     kind: Literal["release"] = "release"
-    label: str | None = None
+    label: str | None = Field(
+        default=None,
+        description="The label of the item whose messages are released; all held messages if left out.",
+    )
 
     @model_validator(mode="before")
     @classmethod

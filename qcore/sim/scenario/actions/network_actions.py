@@ -86,7 +86,7 @@ class Isolate(NodeAction):
     """Cut every link between these nodes and all other nodes; with `clients`, the clients' links too."""
 
     kind: Literal["isolate"] = "isolate"
-    clients: Flag = False
+    clients: Flag = Field(default=False, description="Whether the links to clients are cut, too.")
 
 
 class LinkEnds(Spec):
@@ -121,7 +121,9 @@ class Clog(LinkEnds):
     kind: Literal["clog"] = "clog"
     clog_ms: LatencySpec | None = Field(
         default=None,
-        description="How long the clog lasts; drawn each time. Without it the clog lasts for `for_ms` or until `heal`.",
+        description=(
+            "How long the clog lasts; drawn each time. Without it the clog lasts for `for_ms` or until `heal`."
+        ),
     )
 
 
@@ -170,8 +172,10 @@ class Heal(Spec):
     """Heal cuts, clogs and link changes: `all`, those of one `label`, or those that touch some nodes."""
 
     kind: Literal["heal"] = "heal"
-    label: str | None = None
-    nodes: Nodes | None = None
+    label: str | None = Field(
+        default=None, description="The label of the item whose cuts and changes end."
+    )
+    nodes: Nodes | None = Field(default=None, description="The nodes whose links become normal.")
 
     @model_validator(mode="before")
     @classmethod
@@ -192,9 +196,19 @@ class LinkChange(QualitySpec):
     """Change the quality of links from now on: of all links between nodes, or of those `from`, `to` or `between`."""
 
     kind: Literal["links"] = "links"
-    source: Nodes | None = Field(default=None, alias="from")
-    target: Nodes | None = Field(default=None, alias="to")
-    both: Flag = False
+    source: Nodes | None = Field(
+        default=None, alias="from", description="The nodes that send; any if left out."
+    )
+    target: Nodes | None = Field(
+        default=None, alias="to", description="The nodes that receive; any if left out."
+    )
+    both: Flag = Field(
+        default=False,
+        description=(
+            "Whether the links in the other direction change, too. `between: [1, 2]` stands for `from`, `to` "
+            "and `both`."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod

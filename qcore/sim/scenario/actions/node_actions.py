@@ -17,7 +17,7 @@ _NORMAL_STEP_MS = 0.05
 class NodeAction(Spec):
     """Base of the actions on nodes. Short form: only the nodes."""
 
-    nodes: Nodes
+    nodes: Nodes = Field(description="The nodes.")
 
     @model_validator(mode="before")
     @classmethod
@@ -32,7 +32,9 @@ class NodeAction(Spec):
 class StopAction(NodeAction):
     """Base of the actions that end the process. With `settings`, it starts again with these settings changed."""
 
-    settings: NodeSettings | None = None
+    settings: NodeSettings | None = Field(
+        default=None, description="Settings with which the node starts again."
+    )
 
 
 class Crash(StopAction):
@@ -78,7 +80,9 @@ class Restart(StopAction):
     """Start nodes that are down. If none of the named nodes is down, stop and start each one, `down_ms` apart."""
 
     kind: Literal["restart"] = "restart"
-    down_ms: Milliseconds = 100.0
+    down_ms: Milliseconds = Field(
+        default=100.0, description="For nodes that run: how long they are down, in milliseconds."
+    )
 
 
 class Pause(NodeAction):
@@ -154,4 +158,6 @@ class TakeSnapshotAction(NodeAction):
     """Take a snapshot and compact the log, except for the last `keep_entries` entries."""
 
     kind: Literal["snapshot"] = "snapshot"
-    keep_entries: Annotated[int, Field(ge=0, strict=True)] = 0
+    keep_entries: Annotated[int, Field(ge=0, strict=True)] = Field(
+        default=0, description="How many of the last entries stay in the log."
+    )

@@ -44,14 +44,39 @@ class OperationAction(Spec):
 
     kind: Literal["operation"] = "operation"
     op: Literal["write", "read"]
-    read_kind: ReadKinds | None = None
-    max_staleness_ms: Natural | None = None
-    node: Nodes
-    key: str | None = None
-    value: str | int | None = None
-    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
-    expect: str | int | float | bool | None = None
-    outcome: tuple[str, ...] | None = None
+    read_kind: ReadKinds | None = Field(
+        default=None, description="For a read: how it is served. Left out: as in the workload."
+    )
+    max_staleness_ms: Natural | None = Field(
+        default=None,
+        description="For a stale read: the allowed age of the state, in milliseconds. Left out: as in the workload.",
+    )
+    node: Nodes = Field(description="The node that receives it, once.")
+    key: str | None = Field(
+        default=None,
+        description=(
+            "The register; `k0` if left out. With the machine entity it must be a register of the workload, "
+            "and the operation waits until these exist."
+        ),
+    )
+    value: str | int | None = Field(
+        default=None,
+        description="For a write: the value. Left out: one that no other operation writes.",
+    )
+    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = Field(
+        default=1000, description="The time in milliseconds after which the outcome is unknown."
+    )
+    expect: str | int | float | bool | None = Field(
+        default=None,
+        description="For a read: the value that it must find; null for a register that was never written.",
+    )
+    outcome: tuple[str, ...] | None = Field(
+        default=None,
+        description=(
+            "The outcome that it must have, or a list of allowed ones: `ok`, `refused` (rejected, certainly "
+            "without effect), `unknown`, or the precise reason."
+        ),
+    )
 
     @property
     def expects_a_value(self) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from itertools import islice, product
 from random import Random
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from qcore.sim.scenario.actions.registry import ACTIONS, Action, read_action
+from qcore.sim.scenario.frozen_model import known_keys_text, problem_text
 from qcore.sim.scenario.values import Spec
 
 #: The most combinations of drawn values that are checked when a scenario is read.
@@ -28,14 +30,19 @@ def action_of(key: object, value: object, other_keys: Sequence[str] = ()) -> Act
     """
     if not isinstance(key, str) or key not in ACTIONS:
         times = f"; times are {', '.join(other_keys)}" if other_keys else ""
-        raise ValueError(f"unknown key {key!r}; actions are {', '.join(ACTIONS)}{times}")
+        near = get_close_matches(str(key), [*ACTIONS, *other_keys], n=1)
+        hint = f"did you mean {near[0]}? Actions" if near else "actions"
+        raise ValueError(f"{key}: unknown key; {hint} are {', '.join(ACTIONS)}{times}")
     try:
         return read_action(key, value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{key}{'.' + where if where else ''}: {message}") from None
+        message = problem_text(first)
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            message += known_keys_text(ACTIONS[key], where)
+        inner = f".{where}" if where not in ("", key) else ""
+        raise ValueError(f"{key}{inner}: {message}") from None
 
 
 class RandomAction(Spec):
@@ -46,7 +53,9 @@ class RandomAction(Spec):
             drawn number, and `{one_of: [...]}` for one of several values.
     """
 
-    choices: tuple[str, ...]
+    choices: tuple[str, ...] = Field(
+        description="The blocks of actions, as texts of JSON, of which one is drawn."
+    )
 
     @classmethod
     def read(cls, choices: Sequence[object], other_keys: Sequence[str] = ()) -> RandomAction:

@@ -18,19 +18,29 @@ from qcore.sim.scenario.values import Selector
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Words that YAML does not read as texts, or that look as if it did not.
 _NOT_TEXTS = ("null", "true", "false", "yes", "no", "on", "off")
+#: What looks like the use of a parameter.
+_PARAMETER = re.compile(r"\$\{([^{}]*)\}")
+#: A larger whole number is written with an exponent.
+_LARGE = 1e15
 _PAIRS = ("uniform", "normal", "lognormal", "pareto")
 
 
 def scenario_text(scenario: BaseModel) -> str:
     """The text of a scenario file with everything that the scenario gives; each item of the timeline on one line."""
     lines: list[str] = []
-    for key, value in _fields(scenario).items():
+    for key, value in scenario_values(scenario).items():
         if key == "timeline" and isinstance(value, list) and value:
             lines.append("timeline:")
             lines += (f"  - {_flow(item)}" for item in value)
         else:
             lines.append(f"{key}: {_flow(value)}")
     return "\n".join(lines) + "\n"
+
+
+def scenario_values(scenario: BaseModel) -> dict[str, object]:
+    """Everything that a scenario gives, as maps, lists and single values, with the keys of a scenario file."""
+    # The name is part of the trace, and a file without one is named after itself.
+    return {"name": getattr(scenario, "name", "scenario"), **_fields(scenario)}
 
 
 def _fields(model: BaseModel, *leave_out: str) -> dict[str, object]:
@@ -59,7 +69,7 @@ def _as_written(value: object) -> object:
             return {key: _as_written(item) for key, item in value.items()}
         case tuple() | list():
             return [_as_written(item) for item in value]
-        case float() if value.is_integer():
+        case float() if value.is_integer() and abs(value) < _LARGE:
             return int(value)
         case _:
             return value
@@ -112,6 +122,13 @@ def _flow(value: object) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, str):
+        value = _PARAMETER.sub(r"$${\1}", value)
         is_plain = _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXTS
-        return value if is_plain else json.dumps(value)
+        return value if is_plain else _quoted(value)
     return json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """A text in double quotes. Characters that YAML does not allow in a file are escaped."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in quoted)

@@ -143,12 +143,10 @@ def _bit_rot(draw: FiringDraw) -> list[Block]:
     """A member whose log is damaged does not start again. It gets a blank disk, and is removed as with `wipe`."""
     node = draw.member()
     damaged: Block = {"bit_rot": {"nodes": node, "entry": draw.pick("first", "random", "last")}}
-    found: Block = {"at_ms": 50.0, "crash": node, "until_ms": None}
-    return [
-        damaged,
-        found,
-        *({**block, "at_ms": 150.0 + n * 150.0} for n, block in enumerate(_lose(node))),
-    ]
+    later: list[Block] = [{"crash": node}, {"restart": node}, *_lose(node)]
+    for number, block in enumerate(later, 1):
+        block |= {"at_ms": number * 150.0, "until_ms": None}
+    return [damaged, *later]
 
 
 def _message(draw: FiringDraw, most: int) -> Block:
@@ -234,7 +232,7 @@ SWARM_KINDS: dict[str, SwarmKind] = {
     ),
     "disk_error": SwarmKind(_disk_error, (800, 3000), (100, 300)),
     "disk_full": SwarmKind(
-        lambda d: {"disk_full": {"nodes": d.few(), "free_bytes": d.whole(0, 3000)}},
+        lambda d: {"disk_full": {"nodes": d.few(), "free_bytes": d.whole(0, 600)}},
         (800, 3000),
         (200, 1000),
     ),

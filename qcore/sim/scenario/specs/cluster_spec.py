@@ -33,37 +33,80 @@ from qcore.sim.scenario.values import (
 class DiskSpec(Spec):
     """The disk of every node. `latency_ms` is the time of one sync, which any number of writes share."""
 
-    latency_ms: LatencySpec = uniform(0.3, 0.6)
+    latency_ms: LatencySpec = Field(
+        default=uniform(0.3, 0.6),
+        description="The time of one sync, which all writes that wait share.",
+    )
 
 
 class ClockSpec(Spec):
     """The errors of a node's clocks: the wall clock is ahead by `offset_ms`, and all clocks run fast by `drift_ppm`."""
 
-    offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
-    drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] = 0
+    offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="How far the wall clock is ahead, in milliseconds; negative: behind.",
+    )
+    drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] = Field(
+        default=0,
+        description="How much faster all clocks of the node run, in millionths; negative: slower.",
+    )
 
 
 class ClusterSpec(ClusterKeys):
-    """The nodes and their settings. `nodes` is a number or a list of ids.
+    """The nodes and their settings, disks and clocks, and the state machine."""
 
-    `machine` is `kv`, `entity`, or a custom state machine: `file.py:Class` or `module:Class`. `rules` are the apply
-    rules that the cluster begins with (`qcore.core.version`). Its leader raises them once all members support more.
-    """
-
-    nodes: tuple[NodeId, ...] = (1, 2, 3)
-    election_timeout_ms: tuple[Positive, Positive] = (150, 300)
-    priorities: dict[NodeId, Natural] = Field(default_factory=dict)
-    safeguards: dict[str, Flag] = Field(default_factory=dict)
-    settings: dict[NodeId, NodeSettings] = Field(default_factory=dict)
-    rules: Rules = LATEST_RULES
-    machine: str = "kv"
+    nodes: tuple[NodeId, ...] = Field(
+        default=(1, 2, 3),
+        description="The first members: a number n for the ids 1 to n, or a list of ids.",
+    )
+    election_timeout_ms: tuple[Positive, Positive] = Field(
+        default=(150, 300),
+        description="The range of the election timeout in milliseconds, `[min, max]`. One number n means `[n, 2n]`.",
+    )
+    priorities: dict[NodeId, Natural] = Field(
+        default_factory=dict,
+        description=(
+            "Priorities of nodes; each other node has 1. A caught-up node of higher priority becomes leader, "
+            "if it is likely to stay leader. A node of priority 0 never leads, and at least one voter needs "
+            "another priority."
+        ),
+    )
+    safeguards: dict[str, Flag] = Field(
+        default_factory=dict,
+        description=(
+            "Rules of the safety argument to switch off, such as `{commit_own_term_only: false}`, to see what "
+            "happens without them."
+        ),
+    )
+    settings: dict[NodeId, NodeSettings] = Field(
+        default_factory=dict,
+        description="Settings of single nodes, such as `{2: {lease_reads: true, priority: 0}}`.",
+    )
+    rules: Rules = Field(
+        default=LATEST_RULES,
+        description=(
+            "The apply rules with which the cluster begins; 1 are those of qcore 0.1.0. The leader raises them "
+            "once every member supports more."
+        ),
+    )
+    machine: str = Field(
+        default="kv",
+        description=(
+            "The state machine: `kv` (registers), `entity` (the entity store, which has no cas), or a custom "
+            "one as `file.py:Class` or `module:Class`. The file is beside the scenario, or in the working "
+            "directory."
+        ),
+    )
     check_determinism: Flag = Field(
         default=True,
         description="Whether a custom state machine is checked after the run: copies with another clock, entropy, hash "
         "seed and snapshots must give the same. `false` saves the time of applying all commands several times.",
     )
-    disk: DiskSpec = DiskSpec()
-    clocks: dict[NodeId, ClockSpec] = Field(default_factory=dict)
+    disk: DiskSpec = Field(default=DiskSpec(), description="The disk of every node.")
+    clocks: dict[NodeId, ClockSpec] = Field(
+        default_factory=dict,
+        description="Errors of the clocks of nodes, also of nodes that join later.",
+    )
 
     @field_validator("nodes", mode="before")
     @classmethod

@@ -43,6 +43,7 @@ VIOLATIONS = (
     "linearizability",
     "sequential_consistency",
     "serializability",
+    "model",
     "set_elements",
     "append_order",
     "invariant",
@@ -52,6 +53,7 @@ VIOLATIONS = (
     "acknowledged_write_lost",
     "watches",
     "node_failed",
+    "client_program",
     "determinism",
     "machine_contract",
     "any",
@@ -83,13 +85,25 @@ class AvailabilitySpec(Spec):
 
 
 class ExpectSpec(Spec):
-    """The expectations of a scenario; docs/reference/scenarios.md explains each.
+    """The expectations of a scenario.
 
     Every scenario expects `safe`, unless it expects a `violation`, or any violation with `safe: false`.
     """
 
-    safe: Flag | None = None
-    linearizable: Flag | None = None
+    safe: Flag | None = Field(
+        default=None,
+        description=(
+            "No invariant was violated, the history is linearizable and no stale read is too old; expected by "
+            "default. `false`: some violation was caught."
+        ),
+    )
+    linearizable: Flag | None = Field(
+        default=None,
+        description=(
+            "The checker reached a decision, and the history is linearizable. (For `safe`, no decision within "
+            "the budget is no violation.)"
+        ),
+    )
     consistency: ConsistencyLevel | None = Field(
         None,
         description="What the order of requests that explains all answers must respect. `linearizable`: the order of "
@@ -100,39 +114,102 @@ class ExpectSpec(Spec):
         None,
         description="`true`: the run may pass although no request was answered with success (`work_done`).",
     )
-    violation: tuple[str, ...] | None = None
-    converges: Flag | None = None
-    acknowledged_writes_present: Flag | None = None
+    violation: tuple[str, ...] | None = Field(
+        default=None,
+        description="This violation was caught, or each of a list, or `any`; for runs with a safeguard off.",
+    )
+    converges: Flag | None = Field(
+        default=None,
+        description=(
+            "At the end all members run and have applied the same index, with the same state hash. A machine "
+            "that cannot compute a hash is not equal to any other. Ticks that a leader appends by itself for "
+            "sessions do not count, because the last one may not have reached every node."
+        ),
+    )
+    acknowledged_writes_present: Flag | None = Field(
+        default=None, description="No acknowledged write is [lost](#what-the-words-mean)."
+    )
 
-    first_leader_within_ms: Milliseconds | None = None
-    new_leader_within_ms: Milliseconds | None = None
-    old_leader_steps_down_within_ms: Milliseconds | None = None
-    leader_changes: Count | None = None
-    max_leader_changes: Number | None = None
-    same_leader: Flag | None = None
-    leader_at_end: Flag | None = None
+    first_leader_within_ms: Milliseconds | None = Field(
+        default=None, description="The longest allowed time from the start to the first leader."
+    )
+    new_leader_within_ms: Milliseconds | None = Field(
+        default=None,
+        description=(
+            "The longest allowed time in which some node could reach a quorum and no leader did. The first "
+            "election does not count, unless it was the only one. It fails if no node reaches a quorum at the "
+            "end."
+        ),
+    )
+    old_leader_steps_down_within_ms: Milliseconds | None = Field(
+        default=None,
+        description=(
+            "The longest allowed time in which a running node led without a quorum, or while another led in a "
+            "higher term."
+        ),
+    )
+    leader_changes: Count | None = Field(
+        default=None, description="The number of leaders after the first."
+    )
+    max_leader_changes: Number | None = Field(
+        default=None, description="The most leaders after the first."
+    )
+    same_leader: Flag | None = Field(
+        default=None, description="There was no leader after the first."
+    )
+    leader_at_end: Flag | None = Field(
+        default=None, description="Exactly one leader reaches a quorum at the end."
+    )
 
-    elections: Count | None = None
-    max_elections: Number | None = None
-    no_election_after_first: Flag | None = None
-    elections_after_heal: Count | None = None
-    term_growth: Count | None = None
-    max_term_growth: Number | None = None
+    elections: Count | None = Field(
+        default=None, description="The number of terms in which some node was a candidate."
+    )
+    max_elections: Number | None = Field(default=None, description="The most such terms.")
+    no_election_after_first: Flag | None = Field(
+        default=None, description="There was no election after the first leader."
+    )
+    elections_after_heal: Count | None = Field(
+        default=None,
+        description="The number of elections after the last repair (or end by `for_ms`).",
+    )
+    term_growth: Count | None = Field(
+        default=None, description="The highest term minus that of the first leader."
+    )
+    max_term_growth: Number | None = Field(
+        default=None, description="The most by which the term may grow."
+    )
 
-    writes_succeed_after_heal: Flag | None = None
-    recovers_within_ms: Milliseconds | None = None
+    writes_succeed_after_heal: Flag | None = Field(
+        default=None, description="Some write that began after the last repair was acknowledged."
+    )
+    recovers_within_ms: Milliseconds | None = Field(
+        default=None,
+        description=(
+            "The longest allowed time from the last repair to the first acknowledgement of a write that began "
+            "after it."
+        ),
+    )
     live_within_ms: Milliseconds | None = Field(
         default=None,
         description="This long after the last repair there is a leader, and of each kind of operation that clients "
         "began since then, one was acknowledged. At the end of the run all members run and are equal.",
     )
-    every_write_succeeds: Flag | None = None
-    min_ok_writes: Number | None = None
-    min_ok_reads: Number | None = None
-    unavailable_at_most_ms: Milliseconds | None = None
+    every_write_succeeds: Flag | None = Field(
+        default=None, description="All writes were acknowledged."
+    )
+    min_ok_writes: Number | None = Field(
+        default=None, description="At least this many writes were acknowledged."
+    )
+    min_ok_reads: Number | None = Field(
+        default=None, description="At least this many reads were acknowledged."
+    )
+    unavailable_at_most_ms: Milliseconds | None = Field(
+        default=None,
+        description="The longest allowed time between two acknowledged writes while clients were writing.",
+    )
     availability: AvailabilitySpec | None = Field(
         None,
-        description="Lower bounds of the shares of requests and of time; see `AvailabilitySpec`.",
+        description="Lower bounds of the shares of requests and of time that went well.",
     )
     max_unavailable_windows: Number | None = Field(
         None,
@@ -142,11 +219,28 @@ class ExpectSpec(Spec):
         None,
         description='Messages between nodes for each request that was answered with success, for example "<= 12".',
     )
-    no_commits_between: tuple[Range, ...] | None = None
-    commits_in_minority: Count | None = None
-    truncated_entries: Count | None = None
-    unsynced_writes_lost: Count | None = None
-    unsynced_writes_survived: Count | None = None
+    no_commits_between: tuple[Range, ...] | None = Field(
+        default=None,
+        description=(
+            "The highest commit index of all nodes did not grow in this range of times, `[2000, 5000]`, or in "
+            "each of a list of ranges."
+        ),
+    )
+    commits_in_minority: Count | None = Field(
+        default=None,
+        description="The number of entries that were [committed in a minority](#what-the-words-mean).",
+    )
+    truncated_entries: Count | None = Field(
+        default=None,
+        description="The number of entries removed from the ends of logs, on all nodes.",
+    )
+    unsynced_writes_lost: Count | None = Field(
+        default=None, description="The number of writes that crashes and power losses destroyed."
+    )
+    unsynced_writes_survived: Count | None = Field(
+        default=None,
+        description="The number of writes that survived a power loss although they were not synced.",
+    )
     stopped_by_disk: Count | None = Field(
         default=None,
         description="How often a node stopped because a write or sync failed (`disk_error`).",
@@ -155,15 +249,45 @@ class ExpectSpec(Spec):
         default=None,
         description="How often a node refused to start, because its disk was damaged or could not be read.",
     )
-    sessions_expired: Count | None = None
-    exactly_once: Flag | None = None
-    final_rules: Rules | None = None
-    final_voters: tuple[Annotated[int, Field(ge=1, strict=True)], ...] | None = None
-    snapshots_installed: Count | None = None
-    watchers_complete: Flag | None = None
-    notices: Count | None = None
-    watches_resumed: Count | None = None
-    watches_compacted: Count | None = None
+    sessions_expired: Count | None = Field(
+        default=None, description="The number of sessions that a client found expired."
+    )
+    exactly_once: Flag | None = Field(
+        default=None,
+        description=(
+            "With sessions: no two acknowledged increments gave a register the same value, and the final value "
+            "of each register is their number. (It may be larger only by increments of unknown outcome.)"
+        ),
+    )
+    final_rules: Rules | None = Field(
+        default=None, description="Every running member applies entries by these rules at the end."
+    )
+    final_voters: tuple[Annotated[int, Field(ge=1, strict=True)], ...] | None = Field(
+        default=None,
+        description=(
+            "Every running member has these voters in its effective configuration at the end, and it is not "
+            "joint."
+        ),
+    )
+    snapshots_installed: Count | None = Field(
+        default=None, description="The number of snapshots from leaders that followers installed."
+    )
+    watchers_complete: Flag | None = Field(
+        default=None,
+        description=(
+            "At the end each watcher has a position and has seen every change after it; at least one change "
+            "came."
+        ),
+    )
+    notices: Count | None = Field(
+        default=None, description="The number of changes that all watchers together saw."
+    )
+    watches_resumed: Count | None = Field(
+        default=None, description="The number of watches that began after an earlier position."
+    )
+    watches_compacted: Count | None = Field(
+        default=None, description="The number of answers `WatchCompacted` that watchers received."
+    )
 
     @model_validator(mode="before")
     @classmethod

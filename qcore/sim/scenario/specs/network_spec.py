@@ -79,9 +79,13 @@ class QualitySpec(Spec):
 class LinkSpec(QualitySpec):
     """Links that differ from the others: from `from` to `to`; in both directions with `both`."""
 
-    source: Nodes = Field(alias="from")
-    target: Nodes = Field(alias="to")
-    both: Flag = False
+    source: Nodes = Field(
+        alias="from", description="Where the links begin: ids, a region, `all` or `rest`."
+    )
+    target: Nodes = Field(
+        alias="to", description="Where the links end: ids, a region, `all` or `rest`."
+    )
+    both: Flag = Field(default=False, description="Also the links of the other direction.")
 
     @field_validator("source", "target")
     @classmethod

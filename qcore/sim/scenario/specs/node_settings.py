@@ -40,12 +40,19 @@ def known_safeguards(value: dict[str, bool]) -> dict[str, bool]:
 class NodeSettings(NodeKeys):
     """Settings of one node. A setting that is left out stays as it was.
 
-    Each means the same as in `ClusterSpec`; `priority` is the node's entry in `priorities`.
+    Each means the same as in `cluster`; `priority` is the node's entry in `priorities`.
     """
 
-    election_timeout_ms: tuple[Positive, Positive] | None = None
-    priority: Natural | None = None
-    safeguards: dict[str, Flag] | None = None
+    election_timeout_ms: tuple[Positive, Positive] | None = Field(
+        default=None, description="The range of the node's election timeout in milliseconds."
+    )
+    priority: Natural | None = Field(
+        default=None, description="The node's priority, in place of an entry in `priorities`."
+    )
+    safeguards: dict[str, Flag] | None = Field(
+        default=None,
+        description="Rules that this node does not follow, in addition to those of the cluster.",
+    )
 
     @field_validator("election_timeout_ms", mode="before")
     @classmethod

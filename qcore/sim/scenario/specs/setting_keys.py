@@ -23,7 +23,12 @@ SETTING_KEYS: Final = tuple(
 def _type_of(each: SettingField) -> Any:  # an annotation
     about = each.about
     largest = LARGEST if about.maximum is None and about.bounded else about.maximum
-    return Annotated[each.type, Field(ge=about.minimum, gt=about.above, le=largest, strict=True)]
+    bounds = Field(ge=about.minimum, gt=about.above, le=largest, strict=True)
+    return Annotated[each.type, bounds]
+
+
+def _described(each: SettingField, default: object) -> Any:  # a field
+    return Field(default=default, description=each.about.text)
 
 
 if TYPE_CHECKING:  # the keys are read by name, with `getattr`
@@ -38,10 +43,16 @@ else:
     ClusterKeys = create_model(
         "ClusterKeys",
         __base__=Spec,
-        **{each.field.name: (_type_of(each), each.field.default) for each in SETTING_KEYS},
+        **{
+            each.field.name: (_type_of(each), _described(each, each.field.default))
+            for each in SETTING_KEYS
+        },
     )
     NodeKeys = create_model(
         "NodeKeys",
         __base__=Spec,
-        **{each.field.name: (_type_of(each) | None, None) for each in SETTING_KEYS},
+        **{
+            each.field.name: (_type_of(each) | None, _described(each, None))
+            for each in SETTING_KEYS
+        },
     )

@@ -13,17 +13,29 @@ REGISTER_TYPE: Final = "Register"
 
 
 class WatcherSpec(Spec):
-    """The watchers: `{count: 3}`, or just a number.
+    """Clients that watch what changes. Short form: their number."""
 
-    Each watches one of `topics`, one after the other; without `topics`, one of the registers. With the
-    machine entity, the topic `Register` is all registers. On average every
-    `move_every_ms` (0: never) it closes its watch by itself, stays away for `away_ms` on average, and resumes.
-    """
-
-    count: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
-    topics: tuple[str, ...] = ()
-    move_every_ms: Milliseconds = 0.0
-    away_ms: Milliseconds = 0.0
+    count: Annotated[int, Field(ge=0, le=1000, strict=True)] = Field(
+        default=0, description="The number of watchers."
+    )
+    topics: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "What they watch, one topic each, from the first again if there are more watchers. Registers; with "
+            "the machine entity also `Register` for all of them; or requests to watch a custom state machine. "
+            "Left out: the registers."
+        ),
+    )
+    move_every_ms: Milliseconds = Field(
+        default=0.0,
+        description=(
+            "The mean time in milliseconds after which a watcher ends its watch by itself and resumes at a "
+            "drawn node; 0: never."
+        ),
+    )
+    away_ms: Milliseconds = Field(
+        default=0.0, description="The mean time in milliseconds that it stays away in between."
+    )
 
     @model_validator(mode="before")
     @classmethod

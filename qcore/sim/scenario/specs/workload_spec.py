@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from qcore.replica.sessions.session_table import LIFETIME_MAX_MS, LIFETIME_MIN_MS
 from qcore.sim.scenario.distributions import Distribution, LatencySpec, fixed
-from qcore.sim.scenario.specs.load_spec import KeySkewSpec, Phases, PhaseSpec, Pinned, ValueBytes
+from qcore.sim.scenario.specs.load_shape_spec import KeySkewSpec, PhaseSpec
 from qcore.sim.scenario.specs.node_settings import Natural, Positive
 from qcore.sim.scenario.specs.watcher_spec import WatcherSpec
 from qcore.sim.scenario.values import Flag, Milliseconds, Probability, ReadKinds, Spec
@@ -17,9 +18,11 @@ from qcore.sim.scenario.values import Flag, Milliseconds, Probability, ReadKinds
 class RequestSpec(Spec):
     """A request that clients send to a custom state machine: `{write: text}` or `{read: text}`."""
 
-    write: str | None = None
-    read: str | None = None
-    weight: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 1.0
+    write: str | None = Field(default=None, description="The text of a command.")
+    read: str | None = Field(default=None, description="The text of a query.")
+    weight: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = Field(
+        default=1.0, description="How often clients draw this request, in relation to the others."
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> RequestSpec:
@@ -55,71 +58,171 @@ class WorkloadSpec(Spec):
 
     With a custom state machine, the clients draw from `requests` by weight; keys and fractions have no effect.
 
-    The `watchers` watch what changes. Every notice is checked; see `qcore.sim.invariants.watch_checker`.
+    The `watchers` watch what changes. Every notice is checked.
     """
 
     kind: Literal["registers", "set", "append"] = Field(
         default="registers",
-        description="What the operations go to. `registers`: writes, reads and cas. `set`: each write adds an element "
-        "to a set, and reads return the set; `set_elements` judges them. `append`: each write appends an element to a "
-        "list, and reads return the list; `append_order` judges them. No element is added twice. Sets and lists have "
-        "a separate state machine, so the cluster names none.",
+        description=(
+            "What the operations go to. `registers`: writes, reads and cas. `set`: each write adds an element to a "
+            "set, and reads return the set; `set_elements` judges them. `append`: each write appends an element to a "
+            "list, and reads return the list; `append_order` judges them. No element is added twice. Sets and lists "
+            "have a separate state machine, so the cluster names none."
+        ),
     )
-    clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3
-    rate_per_s: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = 50.0
-    mode: Literal["open", "closed"] = "open"
-    think_ms: LatencySpec | None = None
-    read_fraction: Probability = 0.4
-    cas_fraction: Probability = 0.1
-    keys: Positive = 8
-    read_kind: ReadKinds = ("read",)
-    max_staleness_ms: Natural = 1000
-    sessions: Flag = False
-    session_lifetime_ms: Annotated[
-        int, Field(ge=LIFETIME_MIN_MS, le=LIFETIME_MAX_MS, strict=True)
-    ] = LIFETIME_MAX_MS
-    attempt_ms: Positive = 300
-    requests: tuple[RequestSpec, ...] = ()
-    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
-    watchers: WatcherSpec = WatcherSpec()
-    phases: Phases = Field(
-        default=(),
-        description="Parts of the load with another rate or mix, in the order of their times. What a phase leaves out "
-        "stays as the workload says.",
+    clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = Field(
+        default=3, description="The number of clients; 0 means no workload."
     )
+    rate_per_s: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = Field(
+        default=50.0,
+        description="Open loop: the operations that all clients together begin in a second, at random moments.",
+    )
+    mode: Literal["open", "closed"] = Field(
+        default="open",
+        description=(
+            "`open`: operations begin at the rate, without waiting for responses. `closed`: each client has "
+            "one operation at a time."
+        ),
+    )
+    think_ms: LatencySpec | None = Field(
+        default=None,
+        description=(
+            "Closed loop: the pause between two operations of a client, in milliseconds; 10 if left out. It "
+            "implies `mode: closed`."
+        ),
+    )
+    read_fraction: Probability = Field(default=0.4, description="The share of reads.")
+    cas_fraction: Probability = Field(
+        default=0.1, description="The share of cas. All other operations are writes."
+    )
+    keys: Positive = Field(default=8, description="The number of registers: `k0`, `k1` and so on.")
     key_skew: KeySkewSpec | None = Field(
         default=None,
-        description="How unevenly operations choose their keys: `{zipf: 1.1}`, or `{hot_fraction: 0.9, hot_keys: 1}`. "
-        "Left out: all keys equally often.",
+        description="How unevenly the registers are used: `{zipf: 1.1}` or `{hot: 0.9}`. Left out: evenly.",
     )
-    value_bytes: ValueBytes = Field(
+    value_bytes: LatencySpec | None = Field(
         default=None,
-        description="The size of the written values in bytes, a number or `[min, max]`, from 16 to 262144. The values "
-        "are texts, no two of them equal. Left out: plain numbers.",
+        description=(
+            "The size of each written value in bytes, a distribution of the same form as a latency. Left out: an "
+            "integer."
+        ),
+    )
+    phases: tuple[PhaseSpec, ...] = Field(
+        default=(),
+        description=(
+            "Phases of the load, one after the other, such as `[{until_ms: 3000, rate_per_s: 50}, "
+            "{rate_per_s: 500, read_fraction: 0.9}]`."
+        ),
+    )
+    pin: tuple[Annotated[int, Field(ge=1, strict=True)], ...] = Field(
+        default=(),
+        description=(
+            "The node to which clients send everything, even if it does not lead. From a list, each client takes one "
+            "in turn. Left out, clients spread and follow redirects."
+        ),
+    )
+    move_every_ms: Annotated[float, Field(gt=0, strict=True)] | None = Field(
+        default=None,
+        description="The mean time in milliseconds after which a client moves to another node by itself.",
     )
     wait_for_leader: Flag = Field(
+        default=False, description="The clients begin only once a first leader is elected."
+    )
+    read_kind: ReadKinds = Field(
+        default=("read",),
+        description=(
+            "How reads are served: `read` (a quorum confirms), `lease_read`, `follower_read` or `stale_read`. "
+            "From a list, each read draws one."
+        ),
+    )
+    max_staleness_ms: Natural = Field(
+        default=1000,
+        description="The allowed age of the state that a stale read sees, in milliseconds.",
+    )
+    sessions: Flag = Field(
         default=False,
-        description="Whether the load begins with the first leader, if that comes after `start_ms`.",
+        description=(
+            "Every operation adds 1 to a register, in a client session. Without a response the client repeats "
+            "it at another node, and it must count once."
+        ),
     )
-    pinned: Pinned = Field(
+    session_lifetime_ms: Annotated[
+        int, Field(ge=LIFETIME_MIN_MS, le=LIFETIME_MAX_MS, strict=True)
+    ] = Field(
+        default=LIFETIME_MAX_MS,
+        description=(
+            "A session expires when it was idle for this long, in milliseconds. Its client learns that, opens "
+            "another and continues."
+        ),
+    )
+    attempt_ms: Positive = Field(
+        default=300,
+        description="With sessions: the time in milliseconds before a client repeats an operation.",
+    )
+    requests: tuple[RequestSpec, ...] = Field(
+        default=(),
+        description=(
+            "For a custom state machine: the requests that clients draw by weight. A name is short for "
+            "`requests_function`."
+        ),
+    )
+    requests_function: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = Field(
         default=None,
-        description="The node that a client asks first with each operation: an id, a list of ids of which each client "
-        "gets one in turn, `spread` (all first members in turn), or `leader` (the node that leads at that moment). If "
-        "that node redirects the operation, rejects it or is down, the client asks others, for this operation only. "
-        "Left out: the node that served the last operation.",
+        description=(
+            "A function `function(rng)` in the file of the custom state machine, which returns "
+            '`("write", command)` or `("read", query)`. Left out, the function `requests` there is used.'
+        ),
     )
-    move_every_ms: LatencySpec | None = Field(
+    program: Annotated[str, Field(pattern=r"^([^:]+:)?[A-Za-z_]\w*$")] | None = Field(
         default=None,
-        description="How long a client prefers a node before it draws another one (of `pinned`, or of the first "
-        "members): milliseconds or a distribution, at least 1 ms.",
+        description=(
+            "A client program that every client runs in place of drawing operations: `file.py:function`, or a "
+            "function in the file of the custom state machine. Left out, the function `client` there is used if that "
+            "file has no `requests`."
+        ),
     )
-    start_ms: Milliseconds = 0.0
-    stop_ms: Milliseconds | None = None
+    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = Field(
+        default=1000,
+        description="The time in milliseconds after which the outcome of an operation is unknown.",
+    )
+    watchers: WatcherSpec = Field(
+        default=WatcherSpec(),
+        description="The clients that watch changes: their number, or their keys.",
+    )
+    start_ms: Milliseconds = Field(
+        default=0.0, description="When the clients begin, in milliseconds."
+    )
+    stop_ms: Milliseconds | None = Field(
+        default=None,
+        description=(
+            "When the clients stop, in milliseconds. Left out: one second before the end of the run, or a "
+            "fifth of the run if that is shorter."
+        ),
+    )
 
-    @field_validator("requests", mode="before")
+    @field_validator("requests", "phases", mode="before")
     @classmethod
     def _list_of_requests(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("pin", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (
+            tuple(value)
+            if isinstance(value, list)
+            else value
+            if isinstance(value, tuple)
+            else (value,)
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_requests(cls, value: object) -> object:
+        if isinstance(value, dict) and isinstance(value.get("requests"), str):
+            others = {key: item for key, item in value.items() if key != "requests"}
+            return {"requests_function": value["requests"], **others}
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -130,73 +233,48 @@ class WorkloadSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> WorkloadSpec:
-        for where, phase in [
-            ("", PhaseSpec()),
-            *((f"phase {number}: ", phase) for number, phase in enumerate(self.phases, 1)),
-        ]:
-            self._check_phase(where, phase)
-        skew = self.key_skew
-        if skew is not None and skew.hot_fraction is not None and skew.hot_keys >= self.keys:
+        ends = [phase.until_ms for phase in self.phases if phase.until_ms is not None]
+        open_ended = [phase.until_ms is None for phase in self.phases[:-1]]
+        if any(open_ended) or any(a >= b for a, b in pairwise(ends)):
+            raise ValueError("phases: each but the last needs until_ms, and these must grow")
+        for phase in self.phases:
+            reads = self.read_fraction if phase.read_fraction is None else phase.read_fraction
+            cas = self.cas_fraction if phase.cas_fraction is None else phase.cas_fraction
+            if reads + cas > 1:
+                raise ValueError(
+                    f"phases: read_fraction ({reads}) and cas_fraction ({cas}) together exceed 1"
+                )
+        if self.pin and self.move_every_ms is not None:
+            raise ValueError("pin and move_every_ms contradict each other; leave one out")
+        if self.requests and self.requests_function is not None:
             raise ValueError(
-                f"key_skew: hot_keys ({skew.hot_keys}) must be below the number of keys ({self.keys})"
+                "requests and requests_function both say what clients ask; leave one out"
             )
+        if self.program is not None and (self.requests or self.requests_function):
+            raise ValueError("program and requests both say what clients ask; leave one out")
         if self.kind != "registers":
             self._check_collections()
-        if self.requests or self.sessions:
-            for name in ("key_skew", "value_bytes") if self.requests else ("value_bytes",):
-                if getattr(self, name) is not None:
-                    what = "`requests` give their own texts" if self.requests else "`sessions` add"
-                    raise ValueError(f"{name} has no effect here: {what}; leave it out")
+        if self.read_fraction + self.cas_fraction > 1:
+            raise ValueError(
+                f"read_fraction ({self.read_fraction}) and cas_fraction ({self.cas_fraction}) "
+                "together exceed 1"
+            )
         if self.think_ms is not None and self.mode == "open":
             raise ValueError("think_ms belongs to the closed loop; leave out `mode: open`")
-        if self.move_every_ms is not None and (
-            self.pinned == "leader" or (isinstance(self.pinned, tuple) and len(self.pinned) < 2)
-        ):
-            raise ValueError(
-                "move_every_ms needs several nodes to move between: give pinned a list of ids, or leave it out"
-            )
         return self
 
     def _check_collections(self) -> None:
-        if self.sessions or self.requests:
-            name = "sessions" if self.sessions else "requests"
-            raise ValueError(f"kind: {self.kind} and {name} are two kinds of load; leave one out")
+        for name in ("sessions", "requests", "requests_function", "program"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"kind: {self.kind} and {name} are two kinds of load; leave one out"
+                )
         given: list[WorkloadSpec | PhaseSpec] = [self, *self.phases]
         if any("cas_fraction" in part.model_fields_set and part.cas_fraction for part in given):
             raise ValueError(
                 f"cas_fraction belongs to registers, not to kind: {self.kind}; leave it out"
             )
 
-    def _check_phase(self, where: str, phase: PhaseSpec) -> None:
-        reads, cas = self.fractions(phase)
-        if reads + cas > 1:
-            raise ValueError(
-                f"{where}read_fraction ({reads}) and cas_fraction ({cas}) together exceed 1"
-            )
-        if phase.think_ms is not None and self.mode == "open":
-            raise ValueError(f"{where}think_ms belongs to the closed loop; set `mode: closed`")
-        if phase.rate_per_s is not None and self.mode == "closed":
-            raise ValueError(
-                f"{where}rate_per_s belongs to the open loop; in the closed loop, give think_ms"
-            )
-
-    def fractions(self, phase: PhaseSpec) -> tuple[float, float]:
-        """The shares of reads and of cas operations in a phase."""
-        return (
-            self.read_fraction if phase.read_fraction is None else phase.read_fraction,
-            self.cas_fraction if phase.cas_fraction is None else phase.cas_fraction,
-        )
-
-    def without_cas(self) -> WorkloadSpec:
-        """The same load with writes instead of cas operations, for a machine that has none."""
-        phases = tuple(phase.model_copy(update={"cas_fraction": 0.0}) for phase in self.phases)
-        return self.model_copy(update={"cas_fraction": 0.0, "phases": phases})
-
     @property
     def think(self) -> Distribution:
         return self.think_ms if self.think_ms is not None else fixed(10)
-
-    @property
-    def pinned_ids(self) -> tuple[int, ...]:
-        """The nodes that `pinned` names by id."""
-        return self.pinned if isinstance(self.pinned, tuple) else ()

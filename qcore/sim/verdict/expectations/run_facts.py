@@ -30,7 +30,7 @@ class RunFacts:
         )
 
     def writes(self) -> list[ClientOperation]:
-        return [op for op in self.world.history if op.kind == "write"]
+        return [op for op in self.world.history if op.kind in ("write", "add")]
 
     def ok(self, kind: str) -> list[ClientOperation]:
         return [op for op in self.world.history if op.kind == kind and op.outcome == "ok"]

@@ -15,7 +15,8 @@ def judge_safety(run: RunFacts) -> Iterator[Expectation]:
     if run.expect.must_be_safe:
         seen = f"violated: {', '.join(checks)}" if checks else "no violation"
         if run.verdict.result == "unknown":
-            seen += f"; linearizability of {run.verdict.key} undecided within the budget"
+            of_key = "" if run.verdict.key is None else f" of {run.verdict.key}"
+            seen += f"; linearizability{of_key} undecided within the budget"
         yield Expectation("safe", not checks, "no violation", seen)
     if run.expect.safe is False:
         seen = f"caught: {', '.join(checks)}" if checks else "nothing was caught"

@@ -15,11 +15,11 @@ class CollectionWorkload(ClientWorkload):
 
     def _begin(self, *, closed: bool = False) -> None:
         spec = self._spec
-        key = self._next_key()
+        key = self._key()
         reads = self._rng.random() < self._plan.at(self._engine.now).reads
         request: dict[str, object] = {"op": (_READS if reads else _ADDS)[spec.kind], "key": key}
         if not reads:
-            request["element"] = self._next_value()
+            request["element"] = self._new_value()
         self._client.begin_raw(
             "read" if reads else "write",
             json.dumps(request),

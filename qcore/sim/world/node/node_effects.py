@@ -30,6 +30,7 @@ from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
 from qcore.sim.world.node.watcher_links import WatchConnections
+from qcore.sim.world.program_front import FRONT_IDS, ProgramFront
 from qcore.sim.world.services import Services
 
 
@@ -82,12 +83,13 @@ class NodeEffects:
         self._gate: DurabilityGate
         self._machine: HashedMachine
         self._connections: PeerConnections
+        self._front: ProgramFront | None = None
         # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[Any], None]] = {
             Send: self._send,
             Reply: self._reply,
-            Notice: watch_connections.notice,
-            WatchEnded: watch_connections.ended,
+            Notice: self._notice,
+            WatchEnded: self._watch_ended,
             AppendLog: self._append,
             SaveHardState: disk.submit,
             TruncateLog: self._truncate,
@@ -95,13 +97,17 @@ class NodeEffects:
             SaveCommit: self._save_commit,
             Applied: self._on_applied,
             Restored: self._on_restored,
-            RoleChanged: self._observer.on_role,
+            RoleChanged: self._role_changed,
             VoteGranted: self._observer.on_vote,
             MembershipChanged: self._on_membership,
         }
 
     def begin_life(
-        self, machine: HashedMachine, connections: PeerConnections, membership: Membership
+        self,
+        machine: HashedMachine,
+        connections: PeerConnections,
+        membership: Membership,
+        front: ProgramFront | None,
     ) -> None:
         """Execute the effects of the replica of a process that has just started, from now on.
 
@@ -109,10 +115,12 @@ class NodeEffects:
             machine: its state machine.
             connections: its connections.
             membership: the configuration with which it starts.
+            front: serves client programs.
         """
         self._gate = DurabilityGate()
         self._machine = machine
         self._connections = connections
+        self._front = front
         self._use_membership(membership)
 
     def execute(self, effects: list[ReplicaEffect], now: int) -> None:
@@ -157,8 +165,27 @@ class NodeEffects:
             )
 
     def _reply(self, reply: Reply) -> None:
-        if not self._watch_connections.take_reply(reply):
+        if self._front is not None and reply.request_id >= FRONT_IDS:
+            self._front.reply(reply)
+        elif not self._watch_connections.take_reply(reply):
             self._pending_requests.reply(reply)
+
+    def _notice(self, notice: Notice) -> None:
+        if self._front is not None and notice.watch_id >= FRONT_IDS:
+            self._front.notice(notice)
+        else:
+            self._watch_connections.notice(notice)
+
+    def _watch_ended(self, ended: WatchEnded) -> None:
+        if self._front is not None and ended.watch_id >= FRONT_IDS:
+            self._front.watch_ended(ended)
+        else:
+            self._watch_connections.ended(ended)
+
+    def _role_changed(self, change: RoleChanged) -> None:
+        self._observer.on_role(change)
+        if self._front is not None:
+            self._front.role_changed(change)
 
     # -- writes -----------------------------------------------------------------------------------
 

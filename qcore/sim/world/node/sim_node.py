@@ -33,6 +33,7 @@ from qcore.sim.world.node.node_machine import create_machine, hashed_machine
 from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
 from qcore.sim.world.node.watcher_links import WatchConnections
+from qcore.sim.world.program_front import ProgramFront
 from qcore.sim.world.services import Services
 
 
@@ -54,6 +55,7 @@ class SimNode:
         disk_reactions: how the node reacts to errors of its disk.
         state_history: the entries that the node's state consists of.
         clock_faults: the faults that disturb its clock, by the setting that they change.
+        front: serves client programs; None without any.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class SimNode:
         )
         self.state_history = NodeHistory(self.node_id, services.histories, services.invariants)
         self.clock_faults: dict[str, Fault] = {}
+        self.front: ProgramFront | None = None
         self._config = config
         self._services = services
         self._env = services.engine.env
@@ -167,12 +170,15 @@ class SimNode:
         services.invariants.on_start(node, durable)
         services.monitor.node_up(now, node, hard_state.term, min(hard_state.commit, end), end)
         try:
+            inner = create_machine(self._make_machine)
             self._machine = hashed_machine(
                 node,
-                create_machine(self._make_machine),
+                inner,
                 self.state_history.on_state_hash,
                 self._on_capture,
-                self._on_changes if services.watches is not None else None,
+                self._on_changes
+                if services.watches is not None or self.front is not None
+                else None,
                 self._on_filter,
                 services.machine_observers,
             )
@@ -184,7 +190,11 @@ class SimNode:
             return
         self._lives += 1
         self.peer_connections = PeerConnections(self.replica, self.disk.identity, self._lives)
-        self._effects.begin_life(self._machine, self.peer_connections, self.replica.core.membership)
+        self._effects.begin_life(
+            self._machine, self.peer_connections, self.replica.core.membership, self.front
+        )
+        if self.front is not None:
+            self.front.begin_life(self.replica, inner)
         self._step([])
 
     def reconfigure(self, config: ReplicaConfig) -> None:
@@ -235,12 +245,16 @@ class SimNode:
             self._services.monitor.node_paused(self._now, self.node_id, False)
             self.events.resume()
             self.disk_reactions.process_continues()
+            if self.front is not None:
+                self.front.resumed()
 
     def _die(self, why: str) -> None:
         self.replica = None
         self.events.clear()
         self.disk_reactions.process_died()
         self._pending_requests.process_died()
+        if self.front is not None:
+            self.front.died()
         self._wake_at = NEVER_US
         self._trace.down(self._now, self.node_id, why)
         self._services.invariants.on_stop(self.node_id)
@@ -250,6 +264,8 @@ class SimNode:
         """Close the connections, as the operating system does for a dead process. The other ends notice."""
         self._pending_requests.break_connections()
         self._watch_connections.break_connections()
+        if self.front is not None:
+            self.front.break_connections()
         for peer in sorted(peer for peer in self._links if peer > 0):
             self._network.signal(self._links[peer], PeerUnreachable(self.node_id))
 
@@ -385,12 +401,12 @@ class SimNode:
         return self.deliver_event(event) and not self.events.holds
 
     def _on_changes(self, index: int, machine: SupportsChanges) -> None:
-        assert self._services.watches is not None, "asked when the process started"
-        self._services.watches.applied(self.node_id, index, machine, self._services.engine.now)
+        if self._services.watches is not None:  # else only client programs watch
+            self._services.watches.applied(self.node_id, index, machine, self._services.engine.now)
 
     def _on_filter(self, request: str, found: WatchFilter) -> None:
-        assert self._services.watches is not None, "asked when the process started"
-        self._services.watches.accepted(self.node_id, request, found)
+        if self._services.watches is not None:  # else only client programs watch
+            self._services.watches.accepted(self.node_id, request, found)
 
     def _on_durable(self, write_id: int) -> None:
         if self.replica is None:

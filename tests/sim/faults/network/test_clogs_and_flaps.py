@@ -73,7 +73,7 @@ def test_a_cut_loses_what_waits_in_a_clogged_link() -> None:
 def test_heal_ends_clogs_and_flaps(heal: str) -> None:
     for fault in ("clog: {from: 1, to: 2}", "cut: [1, 2], flap: [40, 40]"):
         world, records = trace(
-            f"[{{at_ms: 1000, {fault}, label: slow}}, {{at_ms: 1500, heal: {heal}}}]"
+            f"[{{at_ms: 1000, {fault}, label: slow}}, {{at_ms: 1500, heal: {heal}}}]", until_ms=1700
         )
         assert all(link.is_open for link in world.network.links())
         assert max(phases(records, "begin")) < 1_500_000
@@ -128,7 +128,7 @@ def test_a_swizzle_clogs_and_unclogs_each_node_once() -> None:
     timeline = "[{at_ms: 1000, swizzle_clog: {nodes: all, clog_gap_ms: 40, clogged_ms: 100, unclog_gap_ms: 30}}]"
     orders = []
     for seed in range(1, 5):
-        world, records = trace(timeline, seed, cluster="{nodes: 5}")
+        world, records = trace(timeline, seed, 1500, cluster="{nodes: 5}")
         steps = [r for r in records if r.kind == "fault" and r.fields["phase"] == "act"]
         assert [r.t_us - 1_000_000 for r in steps] == [
             1000 * ms for ms in (0, 40, 80, 120, 160, 260, 290, 320, 350, 380)

@@ -216,7 +216,7 @@ def test_recovery_ends_every_failure_and_keeps_the_damage() -> None:
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        ("disk_error: {nodes: 3, on: open}", "on: Input should be 'write', 'sync' or 'read'"),
+        ("disk_error: {nodes: 3, on: open}", "on: \"open\" is not 'write', 'sync' or 'read'"),
         ("disk_error: {nodes: 3, times: 0}", "times"),
         ("disk_error: {nodes: 3, times: some}", "write how many operations fail, or all"),
         ("disk_full: {nodes: 3, free_bytes: -1}", "free_bytes"),

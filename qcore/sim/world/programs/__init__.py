@@ -1,0 +1,1 @@
+"""Client programs in the simulator: their event loop, their connections, and the node's end of these."""

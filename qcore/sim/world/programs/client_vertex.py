@@ -1,0 +1,99 @@
+"""`ClientVertex`: the place of a client program in the network, and the connections that it opens from there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Final
+
+from qcore.client.programs.client_runtime import ClientRuntime
+from qcore.errors import TransportError
+from qcore.sim.world.network import Link, Network
+from qcore.sim.world.programs.frames import ClientFrame, Close, NodeFrame, Reset
+from qcore.sim.world.programs.sim_connection import SimConnection, SimWire
+from qcore.sim.world.programs.sim_loop import SimLoop
+from qcore.transport.address import Address
+from qcore.transport.limits import TransportLimits
+
+#: The number of the answer for a connection that has ended, for which the client counts no more.
+_AFTER_ALL_OTHERS: Final = 1 << 60
+
+
+class ClientVertex:
+    """One client program: a vertex of the network, with links to and from the nodes.
+
+    Args:
+        number: from 1; its vertex is `-number`.
+        loop: the event loop of the programs.
+        addresses: the nodes by address.
+        new_rng: makes the generators of its client.
+
+    Attributes:
+        runtime: what its `qcore.Client` runs in.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        loop: SimLoop,
+        network: Network,
+        addresses: Mapping[str, int],
+        new_rng: Callable[[], Random],
+    ) -> None:
+        self.number = number
+        self.vertex = -number
+        self.runtime = ClientRuntime(self._connect, new_rng)
+        self._loop = loop
+        self._network = network
+        self._addresses = addresses
+        self._links: dict[int, Link] = {}
+        self._wires: dict[int, SimWire] = {}
+        self._connections = 0
+
+    def attach(self) -> None:
+        """Record the client's links, once all of them exist."""
+        self._links = self._network.links_from(self.vertex)
+
+    def receive(self, source: int, frame: object, _message_id: str) -> None:
+        """Receive a message of a node. For a connection that has ended, the system answers that it is closed."""
+        assert isinstance(frame, NodeFrame)
+        wire = self._wires.get(frame.connection)
+        if wire is not None and not self._loop.is_closed():
+            with self._loop.entered():
+                wire.receive(frame)
+        elif wire is None and not isinstance(frame.content, Close | Reset):
+            closed = ClientFrame(frame.connection, _AFTER_ALL_OTHERS, Close())
+            self._network.send(self._links[source], closed, "")
+
+    async def _connect(
+        self, address: Address, *, timeout_s: float, limits: TransportLimits, admin: bool
+    ) -> SimConnection:
+        """See `qcore.client.programs.client_runtime.Connect`."""
+        node = self._addresses.get(str(address))
+        if node is None:
+            known = ", ".join(self._addresses)
+            raise TransportError(
+                f"cannot connect to {address}: there is no such simulated node; there are {known}"
+            )
+        self._connections += 1
+        number = self._connections
+        wire = SimWire(address, number, self._links[node], self._network, limits, self._forget)
+        self._wires[number] = wire
+        wire.open(admin=admin)
+        accepted = False
+        try:
+            async with asyncio.timeout(timeout_s):
+                await wire.opened
+            if not wire.is_open:
+                raise TransportError(f"{address} hung up right after the handshake")
+            accepted = True
+        except TimeoutError:
+            raise TransportError(f"no answer from {address} within {timeout_s:.3g} s") from None
+        finally:
+            if not accepted:
+                wire.abort("abandoned while connecting")
+        return SimConnection(wire)
+
+    def _forget(self, number: int) -> None:
+        self._wires.pop(number, None)

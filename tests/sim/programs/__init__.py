@@ -1,0 +1,1 @@
+"""Client programs in the simulator."""
