@@ -18,6 +18,7 @@ FILES = sorted(DIRECTORY.glob("*.yaml"))
 #: The scenarios that this version must ship; some exist with a safeguard off and on.
 REQUIRED = {
     "aimed_faults",
+    "append_lists",
     "bit_rot",
     "bridge",
     "chained_3",
@@ -84,6 +85,7 @@ REQUIRED = {
     "retry_exactly_once",
     "ring",
     "rolling_restart",
+    "set_elements",
     "slow_cpu",
     "slow_follower_snapshot",
     "snapshot_interrupted",

@@ -44,6 +44,8 @@ VIOLATIONS = (
     "sequential_consistency",
     "serializability",
     "model",
+    "set_elements",
+    "append_order",
     "invariant",
     "always",
     "check",
