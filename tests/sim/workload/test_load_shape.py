@@ -16,6 +16,7 @@ def operations(workload: str, until_ms: int = 5000) -> list[ClientOperation]:
     world.run()
     result = world.result()
     assert result.ok, result.failed()
+    assert result.metrics["linearizability"]["result"] == "ok"  # type: ignore[index, call-overload]  # a nested object
     return world.history
 
 
@@ -45,7 +46,9 @@ def test_a_burst_begins_on_time_after_a_slow_phase() -> None:
 
 @pytest.mark.parametrize(("skew", "at_least"), [("{zipf: 2}", 0.5), ("{hot: 0.9}", 0.8)])
 def test_skewed_keys_are_used_unevenly(skew: str, at_least: float) -> None:
-    history = operations(f"keys: 10, rate_per_s: 200, key_skew: {skew}", until_ms=2500)
+    history = operations(
+        f"keys: 10, rate_per_s: 200, wait_for_leader: true, key_skew: {skew}", until_ms=2500
+    )
     shares = Counter(op.key for op in history)
     assert shares["k0"] > at_least * len(history)
     assert len(shares) > 5
