@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Final, Literal
 
 from qcore.errors import StoreError
-from qcore.machines.interface import StateMachine, SupportsGradualRestore
+from qcore.machines.interface import Change, StateMachine, SupportsChanges, SupportsGradualRestore
 from qcore.sim.determinism.circumstances.shadows import Shadows
 from qcore.sim.determinism.circumstances.shared_state import changed_names, outside_values
 from qcore.sim.determinism.run_history import AppliedCommand, History, as_text
@@ -86,6 +86,7 @@ class Moment:
         queries, answers, state_hash, snapshot: these.
         calls: the sources that the machine used meanwhile; see `Shadows.calls`.
         attributes: the attributes of the machine, as texts.
+        changes: what watches receive of the command, as a text; empty for a machine without changes.
     """
 
     result: str | None
@@ -95,6 +96,7 @@ class Moment:
     snapshot: str
     calls: list[tuple[str, str]] = field(default_factory=list)
     attributes: dict[str, str] = field(default_factory=dict)
+    changes: str = ""
 
 
 @dataclass(slots=True)
@@ -113,6 +115,7 @@ class Trail:
         unstable: positions at which two snapshots of the same state were different.
         calls: all sources that the machine used, from its creation on.
         shared: the variables that the copy changed outside itself, if the plan asks for them.
+        changes: of each command, for watches; empty for a machine without changes.
     """
 
     results: dict[int, str] = field(default_factory=dict)
@@ -126,6 +129,7 @@ class Trail:
     unstable: list[int] = field(default_factory=list)
     calls: dict[tuple[str, str], None] = field(default_factory=dict)
     shared: list[str] = field(default_factory=list)
+    changes: dict[int, str] = field(default_factory=dict)
 
 
 class Copy:
@@ -137,9 +141,14 @@ class Copy:
             self._made = make()
         except Exception as error:  # noqa: BLE001  # user code may raise anything
             self._made = raised(error)
+        self.has_changes = isinstance(self._made, SupportsChanges)
 
     def apply(self, command: AppliedCommand) -> str:
         return self._call(lambda machine: machine.apply(command.command, command.context()))
+
+    def changes(self) -> str:
+        """What the last command changed, as watches see it."""
+        return self._call(_changes_text) if self.has_changes else ""
 
     def query(self, query: str) -> str:
         return self._call(lambda machine: machine.query(query))
@@ -196,6 +205,15 @@ class Copy:
             return as_text(call(self._made))
         except Exception as error:  # noqa: BLE001  # as above
             return raised(error)
+
+
+def _changes_text(machine: StateMachine) -> str:
+    assert isinstance(machine, SupportsChanges), "asked before"
+    return json.dumps([_change_texts(change) for change in machine.last_changes()])
+
+
+def _change_texts(change: Change) -> tuple[list[str], str]:
+    return list(map(as_text, change.topics)), as_text(change.body)
 
 
 def _chunks(chunks: Iterable[str]) -> Iterator[str]:
@@ -268,13 +286,16 @@ class _Run:
         for position in range(plan.start + 1, plan.through + 1):
             result = copy.apply(self._history.commands[position])
             self._trail.results[position] = digest(result)
-            self._look(position, result)
+            changes = copy.changes()
+            if copy.has_changes:
+                self._trail.changes[position] = digest(changes)
+            self._look(position, result, changes)
         for position in sorted(self._reading):
             self._read_late(position)
         self._take_calls()
         return self._trail
 
-    def _look(self, position: int, result: str | None) -> None:
+    def _look(self, position: int, result: str | None, changes: str = "") -> None:
         """Ask, and note, what the plan wants to know at this position."""
         plan = self._plan
         queries = self._queries_at(position)
@@ -283,7 +304,7 @@ class _Run:
             self._mark(position)
         if plan.window is not None and plan.window[0] <= position <= plan.window[1]:
             calls = self._take_calls()
-            self._note(position, result, queries, answers, calls)
+            self._note(position, result, changes, queries, answers, calls)
         if position in self._kept:
             self._keep(position)
         if position in self._reading:
@@ -328,6 +349,7 @@ class _Run:
         self,
         position: int,
         result: str | None,
+        changes: str,
         queries: list[str],
         answers: list[str],
         calls: list[tuple[str, str]],
@@ -340,6 +362,7 @@ class _Run:
             self._copy.snapshot()[:_MAX_TEXT],
             calls,
             self._copy.attributes(),
+            changes[:_MAX_TEXT],
         )
 
     def _keep(self, position: int) -> None:

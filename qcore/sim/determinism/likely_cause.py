@@ -192,5 +192,6 @@ def _uncontrolled(moments: Iterable[Moment | None], calls: list[tuple[str, str]]
 def _texts(moment: Moment | None) -> Iterator[str]:
     if moment is not None:
         yield moment.result or ""
+        yield moment.changes
         yield from moment.answers
         yield moment.snapshot
