@@ -6,9 +6,13 @@ Both processes run this code. A `Plan` travels to the second process, and a `Tra
 from __future__ import annotations
 
 import json
+import pickle
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
+from io import BytesIO
 from typing import Final, Literal
 
 from qcore.errors import StoreError
@@ -388,6 +392,9 @@ def content_of(text: str) -> str:
         return _sorted_json(json.loads(text))
     except (ValueError, RecursionError):
         lines = text.split("\n")
+    pickled = _content_of_pickle(text)
+    if pickled is not None:
+        return pickled
     found: list[str] = []
     for line in lines:
         try:
@@ -395,6 +402,39 @@ def content_of(text: str) -> str:
         except (ValueError, RecursionError):
             found.append(line)
     return "\n".join(sorted(found))
+
+
+def _content_of_pickle(text: str) -> str | None:
+    """A text that is equal for pickles of equal objects; None if the text is no pickle, plain or in base64 or hex.
+
+    A pickle shows which parts of the state are one object. That differs after a restore, and no machine is wrong by it.
+    """
+    for decode in (bytes.fromhex, partial(b64decode, validate=True), _latin_bytes):
+        try:
+            data = decode(text)
+            if data.endswith(b"."):
+                # The machine's own text, which its `restore` loads, too.
+                return _without_sharing(pickle.loads(data))
+        except Exception:  # noqa: BLE001  # no pickle, or user code raised anything
+            continue
+    return None
+
+
+def _latin_bytes(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+def _without_sharing(value: object) -> str:
+    if isinstance(value, dict):
+        pairs = ((_without_sharing(key), _without_sharing(item)) for key, item in value.items())
+        return f"{{{','.join(sorted(map(':'.join, pairs)))}}}"
+    if isinstance(value, list | tuple | set | frozenset):
+        return f"[{','.join(sorted(map(_without_sharing, value)))}]"
+    file = BytesIO()
+    pickler = pickle.Pickler(file)
+    pickler.fast = True  # notes no object that came before
+    pickler.dump(value)
+    return repr(file.getvalue())
 
 
 def _sorted_json(value: object) -> str:

@@ -9,6 +9,7 @@ import datetime
 import functools
 import json
 import os
+import pickle
 import random
 import socket
 import time
@@ -362,6 +363,23 @@ class ForgettingRestore(HonestMachine):
     def restore(self, chunks: Iterable[str]) -> None:
         self.values = json.loads("".join(chunks))["values"]
         self.total = 0
+
+
+class ForgettingPickle(HonestMachine):
+    """The snapshot is a pickle, and `restore` forgets a key; the hash hides that."""
+
+    def snapshot(self) -> Iterable[str]:
+        return [pickle.dumps(self.values).hex()]
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        self.values = pickle.loads(bytes.fromhex("".join(chunks)))
+        self.values.pop("c", None)
+
+    def query(self, query: str) -> str:
+        return "ok"
+
+    def state_hash(self) -> str:
+        return "00"
 
 
 class LazySnapshot(HonestMachine):

@@ -70,6 +70,7 @@ CAUSES: dict[type[HonestMachine], str] = {
     planted.ClockInChanges: rf"the clock \(time.time{PLACE}\)",
     planted.SetInChanges: SET,
     planted.OldChanges: NOT_IN_SNAPSHOT,
+    planted.ForgettingPickle: "`snapshot` leaves something out, or `restore` does not restore it",
     planted.ForgettingRestore: "`snapshot` leaves something out, or `restore` does not restore it",
     planted.ChunkReader: "`restore` depends on the borders of the chunks",
     planted.LazySnapshot: "an iterable that reads the state when it is consumed",
