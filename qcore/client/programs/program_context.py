@@ -11,6 +11,7 @@ A client program is such a function. The same function runs in a scenario (`work
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -19,6 +20,7 @@ from typing import TypeAlias
 from pydantic import JsonValue
 
 from qcore.client.client import Client
+from qcore.errors import ConfigError
 
 
 class ExpectationFailed(AssertionError):
@@ -79,7 +81,19 @@ class ProgramContext:
         return asyncio.get_running_loop().time() - self._began
 
     def record(self, what: str, **details: JsonValue) -> None:
-        """Keep a record: in the simulator in the trace and in the result's metrics, else in the returned list."""
+        """Keep a record: in the simulator in the trace and in the result's metrics, else in the returned list.
+
+        Raises:
+            ConfigError: a value is no JSON value. A set and an object without `__repr__` differ from run to run.
+        """
+        for name, value in details.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ConfigError(
+                    f"record {what}: the value of {name} is no JSON value ({error}); give it as a text, a number or a "
+                    "sorted list"
+                ) from None
         self._on_record(ProgramRecord(self.number, self.time(), what, details))
 
     def expect(self, condition: object, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from qcore.sim.determinism.copies import Moment, Plan, Trail, content_of
 
 #: What can differ at one position, in the order in which a report names it.
-Kind = Literal["result", "answer", "state hash", "snapshot"]
+Kind = Literal["result", "changes for watches", "answer", "state hash", "snapshot"]
 
 #: Between so few positions, the states are compared one by one.
 _WINDOW: Final = 16
@@ -100,6 +100,8 @@ def first_difference(one: Trail, other: Trail, *, exact: bool = True) -> Found |
 def _difference_at(one: Trail, other: Trail, position: int, *, exact: bool) -> Kind | None:
     if _differ(one.results, other.results, position):
         return "result"
+    if _differ(one.changes, other.changes, position):
+        return "changes for watches"
     if position in one.answers and position in other.answers:
         pairs = zip(one.answers[position], other.answers[position], strict=False)
         if any(a != b for a, b in pairs):
@@ -143,6 +145,8 @@ def differing(one: Moment, other: Moment, *, exact: bool = True) -> tuple[Kind, 
     kinds: list[Kind] = []
     if None not in (one.result, other.result) and one.result != other.result:
         kinds.append("result")
+    if None not in (one.result, other.result) and one.changes != other.changes:
+        kinds.append("changes for watches")
     if any(a != b for a, b in zip(one.answers, other.answers, strict=False)):
         kinds.append("answer")
     if one.state_hash != other.state_hash:

@@ -217,6 +217,8 @@ class Comparison:
                 plans.append(replace(plan, held_until=self._rng.randrange(start + 1) - 1))
         ahead = replace(plans[0], held_until=self._last, delivery="whole")
         empty = replace(ahead, start=-1, snapshot=first.kept[-1], through=self._points[0])
+        # A node whose machine restores gradually never calls `restore`.
+        empty.delivery = "gradual"
         return [*plans, ahead, empty]
 
 

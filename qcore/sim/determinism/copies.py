@@ -6,13 +6,17 @@ Both processes run this code. A `Plan` travels to the second process, and a `Tra
 from __future__ import annotations
 
 import json
+import pickle
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
+from io import BytesIO
 from typing import Final, Literal
 
 from qcore.errors import StoreError
-from qcore.machines.interface import StateMachine, SupportsGradualRestore
+from qcore.machines.interface import Change, StateMachine, SupportsChanges, SupportsGradualRestore
 from qcore.sim.determinism.circumstances.shadows import Shadows
 from qcore.sim.determinism.circumstances.shared_state import changed_names, outside_values
 from qcore.sim.determinism.run_history import AppliedCommand, History, as_text
@@ -86,6 +90,7 @@ class Moment:
         queries, answers, state_hash, snapshot: these.
         calls: the sources that the machine used meanwhile; see `Shadows.calls`.
         attributes: the attributes of the machine, as texts.
+        changes: what watches receive of the command, as a text; empty for a machine without changes.
     """
 
     result: str | None
@@ -95,6 +100,7 @@ class Moment:
     snapshot: str
     calls: list[tuple[str, str]] = field(default_factory=list)
     attributes: dict[str, str] = field(default_factory=dict)
+    changes: str = ""
 
 
 @dataclass(slots=True)
@@ -113,6 +119,7 @@ class Trail:
         unstable: positions at which two snapshots of the same state were different.
         calls: all sources that the machine used, from its creation on.
         shared: the variables that the copy changed outside itself, if the plan asks for them.
+        changes: of each command, for watches; empty for a machine without changes.
     """
 
     results: dict[int, str] = field(default_factory=dict)
@@ -126,6 +133,7 @@ class Trail:
     unstable: list[int] = field(default_factory=list)
     calls: dict[tuple[str, str], None] = field(default_factory=dict)
     shared: list[str] = field(default_factory=list)
+    changes: dict[int, str] = field(default_factory=dict)
 
 
 class Copy:
@@ -137,9 +145,14 @@ class Copy:
             self._made = make()
         except Exception as error:  # noqa: BLE001  # user code may raise anything
             self._made = raised(error)
+        self.has_changes = isinstance(self._made, SupportsChanges)
 
     def apply(self, command: AppliedCommand) -> str:
         return self._call(lambda machine: machine.apply(command.command, command.context()))
+
+    def changes(self) -> str:
+        """What the last command changed, as watches see it."""
+        return self._call(_changes_text) if self.has_changes else ""
 
     def query(self, query: str) -> str:
         return self._call(lambda machine: machine.query(query))
@@ -196,6 +209,15 @@ class Copy:
             return as_text(call(self._made))
         except Exception as error:  # noqa: BLE001  # as above
             return raised(error)
+
+
+def _changes_text(machine: StateMachine) -> str:
+    assert isinstance(machine, SupportsChanges), "asked before"
+    return json.dumps([_change_texts(change) for change in machine.last_changes()])
+
+
+def _change_texts(change: Change) -> tuple[list[str], str]:
+    return list(map(as_text, change.topics)), as_text(change.body)
 
 
 def _chunks(chunks: Iterable[str]) -> Iterator[str]:
@@ -268,13 +290,16 @@ class _Run:
         for position in range(plan.start + 1, plan.through + 1):
             result = copy.apply(self._history.commands[position])
             self._trail.results[position] = digest(result)
-            self._look(position, result)
+            changes = copy.changes()
+            if copy.has_changes:
+                self._trail.changes[position] = digest(changes)
+            self._look(position, result, changes)
         for position in sorted(self._reading):
             self._read_late(position)
         self._take_calls()
         return self._trail
 
-    def _look(self, position: int, result: str | None) -> None:
+    def _look(self, position: int, result: str | None, changes: str = "") -> None:
         """Ask, and note, what the plan wants to know at this position."""
         plan = self._plan
         queries = self._queries_at(position)
@@ -283,7 +308,7 @@ class _Run:
             self._mark(position)
         if plan.window is not None and plan.window[0] <= position <= plan.window[1]:
             calls = self._take_calls()
-            self._note(position, result, queries, answers, calls)
+            self._note(position, result, changes, queries, answers, calls)
         if position in self._kept:
             self._keep(position)
         if position in self._reading:
@@ -328,6 +353,7 @@ class _Run:
         self,
         position: int,
         result: str | None,
+        changes: str,
         queries: list[str],
         answers: list[str],
         calls: list[tuple[str, str]],
@@ -340,6 +366,7 @@ class _Run:
             self._copy.snapshot()[:_MAX_TEXT],
             calls,
             self._copy.attributes(),
+            changes[:_MAX_TEXT],
         )
 
     def _keep(self, position: int) -> None:
@@ -365,6 +392,9 @@ def content_of(text: str) -> str:
         return _sorted_json(json.loads(text))
     except (ValueError, RecursionError):
         lines = text.split("\n")
+    pickled = _content_of_pickle(text)
+    if pickled is not None:
+        return pickled
     found: list[str] = []
     for line in lines:
         try:
@@ -372,6 +402,39 @@ def content_of(text: str) -> str:
         except (ValueError, RecursionError):
             found.append(line)
     return "\n".join(sorted(found))
+
+
+def _content_of_pickle(text: str) -> str | None:
+    """A text that is equal for pickles of equal objects; None if the text is no pickle, plain or in base64 or hex.
+
+    A pickle shows which parts of the state are one object. That differs after a restore, and no machine is wrong by it.
+    """
+    for decode in (bytes.fromhex, partial(b64decode, validate=True), _latin_bytes):
+        try:
+            data = decode(text)
+            if data.endswith(b"."):
+                # The machine's own text, which its `restore` loads, too.
+                return _without_sharing(pickle.loads(data))
+        except Exception:  # noqa: BLE001  # no pickle, or user code raised anything
+            continue
+    return None
+
+
+def _latin_bytes(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+def _without_sharing(value: object) -> str:
+    if isinstance(value, dict):
+        pairs = ((_without_sharing(key), _without_sharing(item)) for key, item in value.items())
+        return f"{{{','.join(sorted(map(':'.join, pairs)))}}}"
+    if isinstance(value, list | tuple | set | frozenset):
+        return f"[{','.join(sorted(map(_without_sharing, value)))}]"
+    file = BytesIO()
+    pickler = pickle.Pickler(file)
+    pickler.fast = True  # notes no object that came before
+    pickler.dump(value)
+    return repr(file.getvalue())
 
 
 def _sorted_json(value: object) -> str:

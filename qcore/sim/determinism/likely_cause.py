@@ -77,6 +77,10 @@ def find_cause(located: Located, one: Side, processes: OtherProcesses | None) ->
             (located.one, located.other), calls
         )
     for group, (what, sources) in _GROUPS.items():
+        # Addresses differ by chance, so a group that was never asked is no cause.
+        asked = any(_belongs(source, sources) for source, _ in experiment.calls)
+        if not asked and group != "identity":
+            continue
         if any(experiment.changes(run, replace(plan, variant={group: value})) for value in _VALUES):
             return what + _at(calls, sources)
     if experiment.changes(run, replace(plan, second=True)):
@@ -126,18 +130,20 @@ class _Experiment:
 
     def __init__(self, base: Side, position: int) -> None:
         self._position = position
-        self.base = self._moments(base)
+        trail = self._trail(base)
+        self.base = trail.window
+        self.calls = list(trail.calls)
 
     def changes(self, run: Callable[[Plan], Trail], plan: Plan) -> bool:
         """Whether this plan gives something else, at the position or the one before."""
-        moments = self._moments(Side("", run, plan))
+        moments = self._trail(Side("", run, plan)).window
         return any(
             differing(self.base[at], moments[at]) for at in self.base.keys() & moments.keys()
         )
 
-    def _moments(self, side: Side) -> dict[int, Moment]:
+    def _trail(self, side: Side) -> Trail:
         at = self._position
-        return side.again(at, window=(max(-1, at - 1), at)).window
+        return side.again(at, window=(max(-1, at - 1), at))
 
 
 def _calls(base: dict[int, Moment], located: Located) -> list[tuple[str, str]]:
@@ -192,5 +198,6 @@ def _uncontrolled(moments: Iterable[Moment | None], calls: list[tuple[str, str]]
 def _texts(moment: Moment | None) -> Iterator[str]:
     if moment is not None:
         yield moment.result or ""
+        yield moment.changes
         yield from moment.answers
         yield moment.snapshot

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from qcore.errors import ResultInvalid
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.replica.machine_results import result_of_query
+from qcore.replica.machine_results import exception_text, result_of_query
 from qcore.sim.determinism.run_history import AppliedCommand, History, as_text
 from qcore.sim.determinism.state_difference import shorten
 
@@ -50,7 +50,7 @@ class Fork:
 
 
 class InvalidResult(NamedTuple):
-    """A result or answer that no client can receive: it is no text, or has a lone surrogate."""
+    """An answer that breaks the contract: it is no text, or has a lone surrogate, or a query raised another error."""
 
     node: int
     note: str
@@ -128,6 +128,15 @@ class MachineRecorder:
         first, first_node = self._answers.setdefault(index, {}).setdefault(query, (text, node))
         if first != text:
             self._differ(NodeDifference(index, query, first_node, first, node, text))
+
+    def query_raised(self, node: int, query: str, error: Exception) -> None:
+        """See `MachineObserver`."""
+        if self.invalid is None:
+            self.invalid = InvalidResult(
+                node,
+                f"the query {shorten(query)} raised {type(error).__name__}: {exception_text(error)}; a query that it "
+                "cannot answer raises StoreError, and clients get its text",
+            )
 
     def restored(self, node: int, machine: StateMachine) -> None:
         """See `MachineObserver`."""

@@ -28,10 +28,14 @@ def difference_text(located: Located, names: tuple[str, str]) -> str:
     one, other = located.one, located.other
     assert one is not None, "asked for differences that appeared again"
     assert other is not None, "as above"
-    parts = [f"{_join(located.kinds)} {'differ' if len(located.kinds) > 1 else 'differs'}"]
+    plural = len(located.kinds) > 1 or located.kinds == ("changes for watches",)
+    parts = [f"{_join(located.kinds)} {'differ' if plural else 'differs'}"]
     if "result" in located.kinds:
         a, b = around_difference(one.result or "", other.result or "")
         parts.append(f"{names[0]} answered {a}, {names[1]} answered {b}")
+    elif "changes for watches" in located.kinds:
+        a, b = around_difference(one.changes, other.changes)
+        parts.append(f"{names[0]} gave {a}, {names[1]} gave {b}")
     elif "answer" in located.kinds:
         parts.append(_answers(one, other, names))
     elif "state hash" in located.kinds:

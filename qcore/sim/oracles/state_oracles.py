@@ -76,6 +76,9 @@ class StateOracles:
     def queried(self, node: int, machine: StateMachine, query: str, result: str) -> None:
         """See `MachineObserver`."""
 
+    def query_raised(self, node: int, query: str, error: Exception) -> None:
+        """See `MachineObserver`."""
+
     def restored(self, node: int, machine: StateMachine) -> None:
         """See `MachineObserver`."""
         self.restores.setdefault(node, []).append(self._now())

@@ -286,3 +286,63 @@ def test_what_is_no_program_is_refused() -> None:
         run_scenario(parse_scenario("workload: {program: client}"))
     with pytest.raises(ConfigError, match=r"lock_service\.py has no function nothing"):
         run_scenario(parse_scenario(f"workload: {{program: '{EXAMPLES}/lock_service.py:nothing'}}"))
+
+
+# -- errors of newcomers ---------------------------------------------------------------------------
+
+
+async def keeps_its_cancellation(ctx: ProgramContext) -> None:
+    while True:
+        try:
+            await ctx.client.execute(add("a"))
+            await asyncio.sleep(0.1)
+        except BaseException:  # noqa: BLE001  # the fault
+            pass
+
+
+# Python reports a coroutine that goes on when it is closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_program_that_keeps_its_cancellation_is_explained() -> None:
+    result = simulate(keeps_its_cancellation)
+    assert not result.ok
+    first, second = notes(result).splitlines()
+    assert "client 1, at 4000 ms: it was cancelled at the end of the load and went on, at" in first
+    assert second.endswith("write `except Exception:`")
+    assert [each["outcome"] for each in programs(result)] == ["waiting", "waiting"]
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+async def raise_without_text(ctx: ProgramContext) -> None:
+    await ctx.client.execute(add("a"))
+    raise NoText
+
+
+def test_an_error_without_a_text_is_reported() -> None:
+    result = simulate(raise_without_text)
+    assert "raised NoText: <its text raised RuntimeError>" in notes(result)
+    assert [each["outcome"] for each in programs(result)] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("value", [{"a", "b"}, object()])
+def test_a_record_takes_only_json_values(value: Any) -> None:
+    """The text of a set or of an object would make the trace differ from process to process."""
+
+    async def program(ctx: ProgramContext) -> None:
+        await ctx.client.execute(add("a"))
+        ctx.record("seen", keys=value)
+
+    assert "record seen: the value of keys is no JSON value" in notes(simulate(program))
+
+
+async def never_wait(ctx: ProgramContext) -> None:
+    while True:  # noqa: ASYNC110  # the fault
+        await asyncio.sleep(0)
+
+
+def test_programs_that_never_wait_are_no_client_0() -> None:
+    assert notes(simulate(never_wait)).startswith("program never_wait, at 0 ms: the programs took")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, StoreError
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.sim import RunResult, load_scenario, run_scenario
@@ -326,13 +326,37 @@ def test_a_run_fails_if_all_requests_of_one_kind_get_errors(
         *(["safe"] if contract else []),
         "work_done",
     ]
-    assert bool(contract) == (machine is NoResults)
-    assert all(
-        "at index 4 is invalid: it is no text but of the type NoneType" in x for x in contract
+    (note,) = contract
+    assert (
+        "at index 4 is invalid: it is no text but of the type NoneType" in note
+        if machine is NoResults
+        else "the query 'visits' raised ValueError: what is visits?; a query that it cannot" in note
     )
     shown = seen(result)["work_done"].split(";")[0]
     number = shown.split()[-1]
     assert shown == f"{kind}: only errors: {number} {code} of {number}"
+
+
+@pytest.mark.parametrize("error", [KeyError, StoreError])
+def test_a_query_may_raise_only_store_errors(error: type[Exception]) -> None:
+    class Raises(KeyValueMachine):
+        def query(self, query: str) -> str:
+            if query == "alan":
+                raise error(query)
+            return super().query(query)
+
+    def requests(rng: Random) -> tuple[Literal["write", "read"], str]:
+        read = rng.choice(["alan", json.dumps({"op": "get", "key": "visits"})])
+        return ("read", read) if rng.random() < 0.5 else set_visits(rng)
+
+    result = run_scenario(scenario("[]", until_ms=2000), machine=Raises, requests=requests)
+    notes = [each.note for each in result.violations if each.check == "machine_contract"]
+    wanted = (
+        "the query 'alan' raised KeyError: 'alan'; a query that it cannot answer raises StoreError, "
+        "and clients get its text"
+    )
+    assert notes == ([wanted] if error is KeyError else [])
+    assert result.ok == (error is StoreError)
 
 
 def test_a_second_machine_beside_a_built_in_one_is_rejected() -> None:

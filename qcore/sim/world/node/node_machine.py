@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
-from qcore.errors import StateMachineFailed
+from qcore.errors import StateMachineFailed, StoreError
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import (
     ApplyContext,
@@ -34,6 +34,10 @@ class MachineObserver(Protocol):
 
     def queried(self, node: int, machine: StateMachine, query: str, result: str) -> None:
         """The machine of a node has answered a query."""
+        ...
+
+    def query_raised(self, node: int, query: str, error: Exception) -> None:
+        """The machine of a node raised something else than a `StoreError` on a query."""
         ...
 
     def restored(self, node: int, machine: StateMachine) -> None:
@@ -99,7 +103,16 @@ class HashedMachine:
 
     def query(self, query: str) -> str:
         """The result of a query."""
-        result = self._inner.query(query)
+        try:
+            result = self._inner.query(query)
+        except StoreError:
+            raise
+        except (
+            Exception
+        ) as error:  # user code may raise anything; the replica answers with its text
+            for observer in self._observers:
+                observer.query_raised(self._node, query, error)
+            raise
         for observer in self._observers:
             observer.queried(self._node, self._inner, query, result)
         return result

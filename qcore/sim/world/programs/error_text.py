@@ -25,7 +25,7 @@ def error_text(error: BaseException) -> str:
 
 
 def _one_error(error: BaseException) -> str:
-    text = _ADDRESS.sub("0x...", str(error))[:_SHOWN_CHARS]
+    text = _ADDRESS.sub("0x...", _text(error))[:_SHOWN_CHARS]
     lines = [f"{type(error).__name__}: {text}" if text else type(error).__name__]
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _is_of_program(frame.filename)] or frames[-1:]
@@ -34,6 +34,13 @@ def _one_error(error: BaseException) -> str:
         for frame in own[-_SHOWN_FRAMES:]
     ]
     return "\n".join(lines)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as raised:  # noqa: BLE001  # the error's class is user code, too
+        return f"<its text raised {type(raised).__name__}>"
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -93,7 +93,7 @@ class ProgramRunner:
         self._streams = streams
         self._history = history
         self._has_registers = has_registers
-        self._is_finished = False
+        self._is_finished = self._is_closed = False
         self.loop = new_loop(services.engine)
         self.loop.on_error = self._lost_error
         self.loop.on_standstill = self._stood_still
@@ -184,6 +184,8 @@ class ProgramRunner:
                     task.cancel()
 
     def _fail(self, state: ProgramState, why: str) -> None:
+        if self._is_closed:
+            return  # it was reported as waiting, and even closing its coroutine did not end it
         self._ended(state, "failed")
         self._report(state.client, why)
 
@@ -194,7 +196,8 @@ class ProgramRunner:
 
     def _report(self, client: int, why: str) -> None:
         now_ms = self._services.engine.now / 1000
-        note = f"program {self._name}, client {client}, at {now_ms:g} ms: {why}"
+        who = f", client {client}" if client else ""
+        note = f"program {self._name}{who}, at {now_ms:g} ms: {why}"
         self._services.report("client_program", 0, note)
 
     def _record(self, state: ProgramState, record: ProgramRecord) -> None:
@@ -234,7 +237,15 @@ class ProgramRunner:
         for _ in range(_LAST_TURNS):
             if not loop.run_ready():
                 break
+        for state in self.states:
+            if state.is_stopping and state.outcome == "waiting":
+                self._report(
+                    state.client,
+                    f"it was cancelled at the end of the load and went on, at {state.waited_at}: an `except:` or "
+                    "`except BaseException:` keeps asyncio.CancelledError; write `except Exception:`",
+                )
         loop.report_failed_tasks()
+        self._is_closed = True
         loop.close()
 
     def _lost_error(self, owner: int, error: BaseException, what: str) -> None:

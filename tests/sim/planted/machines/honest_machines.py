@@ -120,6 +120,23 @@ class MeasuresAndCaches(HonestMachine):
             self.shards[hash(key) % 4][key] = value
 
 
+_STATES = ("is open", "is closed")
+
+
+class SharedTextsInPickle(HonestMachine):
+    """The snapshot is a pickle of texts that are one object, and after a restore several."""
+
+    def result(self, key: str, value: int, context: ApplyContext) -> str:
+        self.values[key] = _STATES[value % 2]
+        return "ok"
+
+    def snapshot(self) -> Iterable[str]:
+        return [base64.b64encode(pickle.dumps(self.values)).decode()]
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        self.values = pickle.loads(base64.b64decode("".join(chunks)))
+
+
 class LargeInChunks(HonestMachine):
     """A large state in many chunks, restored gradually; the snapshot is a view of a copy and is read late."""
 
@@ -170,6 +187,7 @@ HONEST = (
     TimesOfTheLog,
     SubclassOfDatetime,
     MeasuresAndCaches,
+    SharedTextsInPickle,
     LargeInChunks,
     HistoryOrder,
 )

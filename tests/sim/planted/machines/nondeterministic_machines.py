@@ -9,11 +9,12 @@ import datetime
 import functools
 import json
 import os
+import pickle
 import random
 import socket
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime as moment
 from hashlib import sha256
 from itertools import count
@@ -22,7 +23,7 @@ from random import random as draw
 from time import time as now
 from typing import Any
 
-from qcore.machines import ApplyContext
+from qcore.machines import ApplyContext, TopicChange
 
 
 class HonestMachine:
@@ -364,6 +365,23 @@ class ForgettingRestore(HonestMachine):
         self.total = 0
 
 
+class ForgettingPickle(HonestMachine):
+    """The snapshot is a pickle, and `restore` forgets a key; the hash hides that."""
+
+    def snapshot(self) -> Iterable[str]:
+        return [pickle.dumps(self.values).hex()]
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        self.values = pickle.loads(bytes.fromhex("".join(chunks)))
+        self.values.pop("c", None)
+
+    def query(self, query: str) -> str:
+        return "ok"
+
+    def state_hash(self) -> str:
+        return "00"
+
+
 class LazySnapshot(HonestMachine):
     """The snapshot is read from the state when it is consumed."""
 
@@ -408,6 +426,50 @@ class CachedResults(HonestMachine):
         if command not in self.results:
             self.results[command] = f"{super().apply(command, context)} {context.index}"
         return self.results[command]
+
+
+class GradualMergingRestore(HonestMachine):
+    """`restore_gradually` adds to the state; `restore` is right."""
+
+    def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
+        text = ""
+        for chunk in chunks:
+            text += chunk
+            yield
+        self.values.update(json.loads(text))
+
+
+# -- changes for watches --------------------------------------------------------------------------
+
+
+class ClockInChanges(HonestMachine):
+    """What watches receive has the wall clock."""
+
+    def last_changes(self) -> list[TopicChange]:
+        return [TopicChange(("all",), json.dumps(time.time()))]
+
+
+class SetInChanges(HonestMachine):
+    """The changes of a command come in the order of a set."""
+
+    def last_changes(self) -> list[TopicChange]:
+        return [TopicChange((topic,), "null") for topic in {"all", *self.values}]
+
+
+class OldChanges(HonestMachine):
+    """A command that changes nothing gives the changes of the one before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[TopicChange] = []
+
+    def result(self, key: str, value: int, context: ApplyContext) -> str:
+        if value == 5:
+            self.changes = [TopicChange((key,), str(value))]
+        return "ok"
+
+    def last_changes(self) -> list[TopicChange]:
+        return self.changes
 
 
 # -- queries --------------------------------------------------------------------------------------
