@@ -39,7 +39,7 @@ FILES: Final[dict[str, list[str]]] = {
 #: Import name -> distribution, where they differ.
 DISTRIBUTION: Final = {"yaml": "pyyaml", "cel": "common-expression-language"}
 #: These come with pydantic, whose types they complete.
-PYDANTIC_FAMILY: Final = {"pydantic_core", "typing_extensions"}
+PYDANTIC_FAMILY: Final = {"annotated_types", "pydantic_core", "typing_extensions"}
 
 
 class Pin(NamedTuple):

@@ -25,6 +25,7 @@ from qcore.sim.scenario.network_rules import check_network, scope_of
 from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
+from qcore.sim.scenario.specs.kind_rules import check_kind
 from qcore.sim.scenario.specs.network_spec import NetworkSpec
 from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
@@ -162,9 +163,8 @@ class Scenario(Spec):
             self.reject_registers()
         if self.cluster.machine == "entity":
             self._check_keys()
+        check_kind(self.workload, self.cluster, self.expect, self._operations())
         check_network(self.network, self.timeline, known, self.workload.clients)
-        if self.workload.sessions and self.cluster.machine != "kv":
-            raise ValueError("workload.sessions adds to registers: it needs the machine kv")
         self._check_counters()
         for name in ("priorities", "settings", "clocks"):
             for node in getattr(self.cluster, name):

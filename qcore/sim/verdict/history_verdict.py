@@ -13,6 +13,7 @@ from qcore.sim.oracles.end_of_run import (
     check_registers,
 )
 from qcore.sim.oracles.model.consistency_check import ConsistencyVerdict
+from qcore.sim.verdict.collections.judge_collections import judge_collections
 from qcore.sim.verdict.service_at_end import members_at_end
 from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.world import World
@@ -38,7 +39,7 @@ def judge_by_oracles(world: World) -> HistoryVerdict:
     entries = services.histories.entries
     finished = FinishedRun(world.history, entries, _machines(world), services.report)
     findings = ask_oracles(finished, world.oracles, world.state_oracles, world.model, level)
-    rows = list(findings.rows)
+    rows = [*findings.rows, *judge_collections(world)]
     if world.has_custom_machine:
         return HistoryVerdict(_as_verdict(findings.consistency), tuple(rows))
     if level == "linearizable":

@@ -11,9 +11,9 @@ from random import Random
 from qcore.errors import SessionExpired
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from qcore.sim.scenario.distributions import Sampler
-from qcore.sim.scenario.specs.load_shape_spec import PhaseSpec
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.values import microseconds
+from qcore.sim.workload.load.phase_plan import PhasePlan
 from qcore.sim.workload.operations import ClientOperation, RequestSource, Value
 from qcore.sim.workload.sim_client import SimClient
 from qcore.sim.world.engine import Engine
@@ -48,6 +48,7 @@ class ClientWorkload:
         self._rng = rng
         self._stop_us = stop_us
         self._values = 0
+        self._plan = PhasePlan(spec)
         self._think: Sampler = spec.think.sampler(rng)
         skew = spec.key_skew
         self._key_sums = list(accumulate(skew.weights(spec.keys))) if skew is not None else None
@@ -67,34 +68,20 @@ class ClientWorkload:
     # Open loop: a Poisson process, independent of the outcomes.
 
     def _schedule_arrival(self, now: int) -> None:
-        phase = self._phase(now)
-        rate = (
-            self._spec.rate_per_s if phase is None or phase.rate_per_s is None else phase.rate_per_s
-        )
-        if not rate:  # until the next phase
-            if (
-                phase is not None
-                and phase.until_ms is not None
-                and phase is not self._spec.phases[-1]
-            ):
-                end_us = microseconds(phase.until_ms)
-                self._engine.at(end_us, lambda: self._schedule_arrival(end_us))
-            return
-        mean_gap_us = self._spec.clients * 1_000_000 / rate
-        due = now + 1 + int(-math.log(1.0 - self._rng.random()) * mean_gap_us)
-        if due < self._stop_us:
-            self._engine.at(due, self._arrival)
+        """Schedule the first arrival after this time.
 
-    def _phase(self, now: int) -> PhaseSpec | None:
-        """The phase at this time; None without phases, and after the last one."""
-        return next(
-            (
-                phase
-                for phase in self._spec.phases
-                if phase.until_ms is None or now < microseconds(phase.until_ms)
-            ),
-            None,
-        )
+        An arrival after the end of the phase is drawn again from there, with the rate of the next one. The past has no
+        influence on the next arrival of a Poisson process, so this changes no rate.
+        """
+        while now < self._stop_us:
+            phase = self._plan.at(now)
+            if phase.mean_gap_us:
+                due = now + 1 + int(-math.log(1.0 - self._rng.random()) * phase.mean_gap_us)
+                if due < phase.until_us:
+                    if due < self._stop_us:
+                        self._engine.at(due, self._arrival)
+                    return
+            now = phase.until_us
 
     def _plan_move(self, now: int, mean_us: int) -> None:
         due = now + 1 + int(self._rng.expovariate(1.0) * mean_us)
@@ -109,10 +96,13 @@ class ClientWorkload:
         dice = self._rng.random()
         if self._key_sums is None:
             return f"k{int(dice * self._spec.keys)}"
-        return f"k{bisect_right(self._key_sums, dice * self._key_sums[-1])}"
+        last = self._spec.keys - 1  # the product below may be rounded up to the sum
+        return f"k{bisect_right(self._key_sums, dice * self._key_sums[-1], 0, last)}"
 
-    def _sized(self, value: int) -> Value:
-        """The value, as a text of the drawn size if the workload has one."""
+    def _new_value(self) -> Value:
+        """A value that no other operation writes: a number, or a text of the drawn size if the workload has one."""
+        self._values += 1
+        value = self._client.number * 1_000_000 + self._values
         if self._value_size is None:
             return value
         return f"{value} ".ljust(self._value_size() // 1000, "x")
@@ -139,17 +129,12 @@ class ClientWorkload:
             return
         key = self._key()
         dice = draw()
-        phase = self._phase(self._engine.now)
-        reads, cas = spec.read_fraction, spec.cas_fraction
-        if phase is not None:
-            reads = reads if phase.read_fraction is None else phase.read_fraction
-            cas = cas if phase.cas_fraction is None or not cas else phase.cas_fraction
-        if dice < reads:
+        phase = self._plan.at(self._engine.now)
+        if dice < phase.reads:
             self._client.begin("read", key, timeout_ms=spec.timeout_ms, then=then)
             return
-        self._values += 1
-        value = self._sized(self._client.number * 1_000_000 + self._values)
-        if dice < reads + cas:
+        value = self._new_value()
+        if dice < phase.reads + phase.cas:
             expected = self._client.last_values.get(key)
             self._client.begin(
                 "cas", key, value, expected=expected, timeout_ms=spec.timeout_ms, then=then

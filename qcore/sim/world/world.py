@@ -25,9 +25,12 @@ from qcore.sim.oracles.state_oracles import StateOracles
 from qcore.sim.oracles.user_oracles import Oracles, checked_model, oracles_in, together
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
+from qcore.sim.scenario.specs.kind_rules import reject_collections
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
+from qcore.sim.workload.collections.collection_workload import CollectionWorkload
+from qcore.sim.workload.collections.collections_machine import CollectionsMachine
 from qcore.sim.workload.custom_machine import (
     CustomMachine,
     load_checks,
@@ -109,8 +112,11 @@ class World:
         self.oracles = together(in_files, oracles)
         self.model = checked_model(self.oracles, self.machine_factory())
         if self.user_machine is not None:
+            reject_collections(scenario.workload, "a custom machine")
             scenario.reject_registers(has_model=self.model is not None)
         loaded = self._find_program(program)
+        if loaded is not None:
+            reject_collections(scenario.workload, "a client program")
         self.seed = seed
         self._has_begun = False
         self.streams = Streams(seed)
@@ -206,6 +212,8 @@ class World:
         """What makes the state machines of the nodes."""
         if self.user_machine is not None:
             return self.user_machine.make
+        if self.scenario.workload.kind != "registers":
+            return CollectionsMachine
         return machine_factory(self.scenario.cluster.machine)
 
     @property
@@ -422,6 +430,8 @@ class World:
         if not self.codec.has_cas:
             spec = spec.model_copy(update={"cas_fraction": 0.0})
         kind = SessionWorkload if spec.sessions else ClientWorkload
+        if spec.kind != "registers":
+            kind = CollectionWorkload
         for client in self.clients:
             load = kind(
                 client,

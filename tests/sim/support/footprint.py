@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from random import Random
 from types import FunctionType, MethodType, ModuleType
 
@@ -15,9 +15,9 @@ from tests.sim.support.scenario_texts import scenario
 _SHARED = (type, ModuleType, FunctionType, MethodType, Random)
 
 
-def deep_size(root: object) -> int:
-    """The bytes of an object and of all objects that it refers to, each counted once."""
-    seen: set[int] = set()
+def deep_size(root: object, without: Iterable[object] = ()) -> int:
+    """The bytes of an object and of all objects that it refers to, each counted once; `without` these."""
+    seen: set[int] = {id(each) for each in without}
     stack: list[object] = [root]
     total = 0
     while stack:
@@ -70,7 +70,7 @@ def leader_sizes(seconds: int, *, snapshot_entries: int, rate_per_s: int) -> lis
         leader = world.services.monitor.leader
         replica: Replica | None = world.nodes[leader].replica if leader else None
         assert replica is not None
-        sizes.append(deep_size(replica))
+        sizes.append(deep_size(replica, world.services.machine_observers))
 
     for part in range(1, 41):
         world.engine.at(seconds * 25_000 * part - 1, measure)

@@ -90,7 +90,7 @@ def test_without_requests_no_share_is_reached() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("availability: {requests_at_least: 95}", "less than or equal to 1"),
+        ("availability: {requests_at_least: 95}", "95 is not at most 1"),
         ("availability: {request_at_least: 0.9}", "request_at_least"),
         ("messages_per_operation: 12", "write '<= 12', '>= 0.5' or"),
         ("messages_per_operation: '= 12'", "write '<= 12', '>= 0.5' or"),

@@ -28,6 +28,8 @@ PLANTED_VIOLATIONS: Final = {
     "sequential_consistency": "planted/answers/test_weaker_levels.py::test_stale_reads_break_the_order_of_a_client",
     "serializability": "planted/answers/test_weaker_levels.py::test_a_write_skew_is_not_serializable",
     "model": "planted/answers/test_faulty_machines.py::test_a_faulty_machine_is_found_and_explained",
+    "set_elements": "workload/test_collection_loads.py::test_a_faulty_machine_is_caught",
+    "append_order": "workload/test_collection_loads.py::test_a_faulty_machine_is_caught",
     "invariant": "oracles/test_state_oracles.py::test_a_failed_invariant_names_node_index_command",
     "always": "oracles/test_state_oracles.py::test_always_is_a_violation_with_the_name_of_the_function",
     "check": "oracles/test_history_and_model.py::test_a_check_fails_by_texts_or_by_assertions",

@@ -21,8 +21,8 @@ MIXTURE = SCENARIOS / "chaos_mixture.yaml"
     ("scenario", "safeguard", "check"),
     [
         (MIXTURE, "read_confirmation", "linearizability"),
-        (MIXTURE, "log_freshness_check", "leader_completeness"),
-        (CHAOS, "freshness_check", "stale_read"),
+        pytest.param(MIXTURE, "log_freshness_check", "leader_completeness", marks=pytest.mark.long),
+        pytest.param(CHAOS, "freshness_check", "stale_read", marks=pytest.mark.long),
         (CHAOS, "one_vote_per_term", "election_safety"),
     ],
 )

@@ -143,7 +143,7 @@ def test_a_register_beside_the_counters_is_judged() -> None:
 @pytest.mark.parametrize("write", ["leader", "{node: leader, key: k1}"])
 def test_a_write_to_a_counter_is_rejected(write: str) -> None:
     timeline = f"[{{at_ms: 1000, write: {write}}}]"
-    with pytest.raises(ConfigError, match=r"timeline\[0\]: write: k\d is a counter"):
+    with pytest.raises(ConfigError, match=r"timeline\[0\]\.write: k\d is a counter"):
         scenario(timeline, workload=COUNTING)
     # Without clients there are no counters, so the write is allowed.
     scenario(timeline, workload="{clients: 0, sessions: true}")

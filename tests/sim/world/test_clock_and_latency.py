@@ -108,7 +108,10 @@ def test_samples_may_stand_in_a_file_beside_the_scenario(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match=r"measured\.txt:2: 'fast' is no number"):
         load_scenario(file)
     (tmp_path / "measured.txt").unlink()
-    with pytest.raises(ConfigError, match=r"1:11: .*cannot read measured\.txt: No such file"):
+    with pytest.raises(
+        ConfigError,
+        match=r"1:24: .*cannot read measured\.txt: No such file",
+    ):
         load_scenario(file)
 
 

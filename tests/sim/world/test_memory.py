@@ -18,7 +18,7 @@ def test_memory_stays_flat_only_with_a_snapshot_policy() -> None:
     assert growth(flat) < 1.2, flat
     growing = leader_sizes(12, snapshot_entries=0, rate_per_s=100)
     assert growth(growing) > 1.6, growing
-    assert max(growing) > 3 * max(flat), (
+    assert max(growing) > 2.5 * max(flat), (
         "without the policy memory must grow, or the test shows nothing"
     )
 

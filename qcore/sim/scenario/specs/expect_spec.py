@@ -45,6 +45,8 @@ VIOLATIONS = (
     "sequential_consistency",
     "serializability",
     "model",
+    "set_elements",
+    "append_order",
     "invariant",
     "always",
     "check",

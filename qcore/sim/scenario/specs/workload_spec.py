@@ -61,6 +61,15 @@ class WorkloadSpec(Spec):
     The `watchers` watch what changes. Every notice is checked.
     """
 
+    kind: Literal["registers", "set", "append"] = Field(
+        default="registers",
+        description=(
+            "What the operations go to. `registers`: writes, reads and cas. `set`: each write adds an element to a "
+            "set, and reads return the set; `set_elements` judges them. `append`: each write appends an element to a "
+            "list, and reads return the list; `append_order` judges them. No element is added twice. Sets and lists "
+            "have a separate state machine, so the cluster names none."
+        ),
+    )
     clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = Field(
         default=3, description="The number of clients; 0 means no workload."
     )
@@ -243,6 +252,8 @@ class WorkloadSpec(Spec):
             )
         if self.program is not None and (self.requests or self.requests_function):
             raise ValueError("program and requests both say what clients ask; leave one out")
+        if self.kind != "registers":
+            self._check_collections()
         if self.read_fraction + self.cas_fraction > 1:
             raise ValueError(
                 f"read_fraction ({self.read_fraction}) and cas_fraction ({self.cas_fraction}) "
@@ -251,6 +262,18 @@ class WorkloadSpec(Spec):
         if self.think_ms is not None and self.mode == "open":
             raise ValueError("think_ms belongs to the closed loop; leave out `mode: open`")
         return self
+
+    def _check_collections(self) -> None:
+        for name in ("sessions", "requests", "requests_function", "program"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"kind: {self.kind} and {name} are two kinds of load; leave one out"
+                )
+        given: list[WorkloadSpec | PhaseSpec] = [self, *self.phases]
+        if any("cas_fraction" in part.model_fields_set and part.cas_fraction for part in given):
+            raise ValueError(
+                f"cas_fraction belongs to registers, not to kind: {self.kind}; leave it out"
+            )
 
     @property
     def think(self) -> Distribution:

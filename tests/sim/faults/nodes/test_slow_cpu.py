@@ -150,7 +150,7 @@ def test_a_slow_process_can_crash_and_be_paused() -> None:
     [
         ("slow_cpu: 3", "give step_ms .* or factor"),
         ("slow_cpu: {nodes: 3, factor: 2.0, step_ms: 3}", "one of the two"),
-        ("slow_cpu: {nodes: 3, factor: 0.5}", "greater than or equal to 1"),
+        ("slow_cpu: {nodes: 3, factor: 0.5}", "0.5 is not at least 1"),
     ],
 )
 def test_an_invalid_slow_cpu_is_rejected(action: str, message: str) -> None:

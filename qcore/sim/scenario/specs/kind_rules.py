@@ -1,0 +1,75 @@
+"""The rules of what clients use: what goes together with counters, sets and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from qcore.errors import ConfigError
+from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
+from qcore.sim.scenario.specs.expect_spec import ExpectSpec
+from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
+
+
+class RegisterOperation(Protocol):
+    """An operation of the timeline: `read` or `write` of a register."""
+
+    @property
+    def op(self) -> str: ...
+
+
+def check_kind(
+    workload: WorkloadSpec,
+    cluster: ClusterSpec,
+    expect: ExpectSpec,
+    operations: Sequence[tuple[str, RegisterOperation]],
+) -> None:
+    """Check that counters have registers, and that nothing needs registers if the clients use sets or lists.
+
+    Args:
+        operations: the operations of the timeline on registers, each after its place.
+
+    Raises:
+        ValueError: something does. The text names it.
+    """
+    if workload.sessions and cluster.machine != "kv":
+        raise ValueError("workload.sessions adds to registers: it needs the machine kv")
+    kind = workload.kind
+    if kind == "registers":
+        checkers = {"set_elements": "set", "append_order": "append"}
+        for name in expect.violation or ():
+            if name in checkers:
+                raise ValueError(
+                    f"expect.violation: {name} is found with workload.kind: {checkers[name]}; set it"
+                )
+        return
+    if "machine" in cluster.model_fields_set:
+        raise ValueError(
+            f"workload.kind: {kind} brings a separate state machine; leave out cluster.machine"
+        )
+    for where, operation in operations:
+        raise ValueError(
+            f"{where}: {operation.op} goes to a register, and workload.kind: {kind} has none; leave it out"
+        )
+    if workload.watchers.count:
+        raise ValueError(
+            f"workload.watchers watch registers, and workload.kind: {kind} has none; leave them out"
+        )
+    for key in ("linearizable", "consistency"):
+        if getattr(expect, key) is not None:
+            raise ValueError(
+                f"expect.{key} judges registers, and workload.kind: {kind} has none: leave it out; sets and lists are "
+                "always judged"
+            )
+
+
+def reject_collections(workload: WorkloadSpec, what: str) -> None:
+    """Check that clients use neither sets nor lists, because the caller gives `what` in their place.
+
+    Raises:
+        ConfigError: they do.
+    """
+    if workload.kind != "registers":
+        raise ConfigError(
+            f"workload.kind: {workload.kind} goes with a separate state machine, not with {what}; leave one out"
+        )

@@ -1,0 +1,1 @@
+"""Checkers of sets and append-only lists."""
