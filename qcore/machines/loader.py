@@ -49,14 +49,7 @@ def load_with_module(name: str, directory: Path) -> LoadedMachine:
             `StateMachine`.
     """
     where, _, class_name = name.rpartition(":")
-    try:
-        module = _import(where, directory, "machine")
-    except ConfigError:
-        raise
-    except Exception as error:  # the boundary to the user's code, which may raise anything
-        raise ConfigError(
-            f"machine {name}: importing it raised {type(error).__name__}: {error}"
-        ) from error
+    module = _import(where, directory, "machine", name)
     factory = getattr(module, class_name, None)
     if not callable(factory):
         raise ConfigError(f"machine {name}: {where} has no class {class_name}")
@@ -74,14 +67,7 @@ def load_checks_module(name: str, directory: Path) -> ModuleType:
     Raises:
         ConfigError: there is no such file or module, or the import failed.
     """
-    try:
-        return _import(name, directory, "checks")
-    except ConfigError:
-        raise
-    except Exception as error:  # the boundary to the user's code, which may raise anything
-        raise ConfigError(
-            f"checks {name}: importing it raised {type(error).__name__}: {error}"
-        ) from error
+    return _import(name, directory, "checks", name)
 
 
 def load_program_module(name: str, directory: Path) -> ModuleType:
@@ -89,14 +75,7 @@ def load_program_module(name: str, directory: Path) -> ModuleType:
 
     Takes and raises the same as `load_checks_module`.
     """
-    try:
-        return _import(name, directory, "program")
-    except ConfigError:
-        raise
-    except Exception as error:  # the boundary to the user's code, which may raise anything
-        raise ConfigError(
-            f"program {name}: importing it raised {type(error).__name__}: {error}"
-        ) from error
+    return _import(name, directory, "program", name)
 
 
 def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
@@ -132,8 +111,24 @@ def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
     return make
 
 
-def _import(where: str, directory: Path, what: str) -> ModuleType:
-    """Import a file or a module. `what` is the user's word for it, in errors."""
+def _import(where: str, directory: Path, what: str, name: str) -> ModuleType:
+    """Import a file or a module. `what` is the user's word for it in errors, and `name` is what the user wrote.
+
+    Raises:
+        ConfigError: there is no such file or module, or the import failed.
+    """
+    try:
+        return _load_module(where, directory, what)
+    except ConfigError:
+        raise
+    # The boundary to the user's code, which may raise anything. An exit of the process would look like success.
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"{what} {name}: importing it raised {type(error).__name__}: {error}"
+        ) from error
+
+
+def _load_module(where: str, directory: Path, what: str) -> ModuleType:
     if not where.endswith(".py"):
         try:
             return importlib.import_module(where)

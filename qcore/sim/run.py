@@ -16,6 +16,7 @@ from qcore.machines.loader import checked_factory
 from qcore.sim.oracles.user_oracles import Oracles
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
+from qcore.sim.scenario.values import check_seed
 from qcore.sim.simulation import World
 from qcore.sim.verdict.determinism import forbid_runs_in_second_process
 from qcore.sim.verdict.result import RunResult
@@ -60,9 +61,7 @@ def run_scenario(
             something else, `program` is no asynchronous function of one argument, or an oracle is unusable.
     """
     forbid_runs_in_second_process()
-    given: object = seed
-    if not isinstance(given, int) or isinstance(given, bool):
-        raise ConfigError(f"a seed is an integer, not {given!r:.100}")
+    check_seed(seed)
     if requests is not None and (machine is None or program is not None):
         raise ConfigError("`requests` goes with a custom `machine`, and with no `program`")
     if machine is not None and requests is None and program is None:
@@ -73,6 +72,8 @@ def run_scenario(
         source = None if requests is None else checked_requests(requests)
         custom_machine = CustomMachine(checked_factory(machine, name), source)
     scenario = as_scenario(scenario)
+    if isinstance(trace, Path | str):
+        _check_not_scenario(trace, scenario)
     with _writer(trace) as writer:
         world = World(scenario, seed, writer, custom_machine, oracles, program)
         # A run does not need the cycle collector, whose pauses cost a tenth of the speed.
@@ -102,9 +103,27 @@ def _writer(
             raise ConfigError(f"cannot write the trace {trace}: {error.strerror}") from None
     elif trace is None:
         yield TraceWriter()
+    elif not hasattr(trace, "write"):
+        raise ConfigError(
+            f"a trace is written to a path, a stream or a TraceWriter, not to {trace!r:.100}"
+        )
     else:
         with _finishing(_stream_writer(trace)) as writer:
             yield writer
+
+
+def _check_not_scenario(trace: Path | str, scenario: Scenario) -> None:
+    """Refuse to write the trace over the scenario's own file.
+
+    Raises:
+        ConfigError: both are the same file.
+    """
+    try:
+        same = Path(trace).samefile(scenario.source)
+    except (OSError, ValueError):  # one of them does not exist, or is no name of a file
+        return
+    if same:
+        raise ConfigError(f"the trace would overwrite the scenario {trace}; give another file")
 
 
 def _open_trace(path: Path | str) -> IO[str] | IO[bytes]:

@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
 from qcore.core.effects import Role
 from qcore.errors import ConfigError
+from qcore.sim.exit_guard import refuses_exit
 from qcore.sim.judgement import judge_run
 from qcore.sim.oracles.user_oracles import Oracles
 from qcore.sim.scenario.frozen_model import error_text
@@ -69,6 +70,10 @@ class NodeState:
     state_hash: str
 
 
+#: The keys of a timeline item that say when it fires.
+_TIMES: Final = ("at_ms", "after_ms", "every_ms")
+
+
 class World(SimulatedCluster):
     """One run of a scenario with a seed. Step through it, look at it, and let things happen in it.
 
@@ -86,6 +91,7 @@ class World(SimulatedCluster):
         ConfigError: as `run_scenario`.
     """
 
+    @refuses_exit
     def __init__(
         self,
         scenario: Scenario | Path | str,
@@ -100,11 +106,16 @@ class World(SimulatedCluster):
         self._done: list[Item] = []
         self._observed: ObservedMachines | None = None
 
+    @refuses_exit
     def begin(self) -> None:
         """Start the nodes, the clients and the timeline, unless that has happened."""
         if self._observed is None:
             self._observed = ObservedMachines(self)
         super().begin()
+
+    def __repr__(self) -> str:
+        name, until_ms = self.scenario.name, self.scenario.until_ms
+        return f"World({name!r}, seed {self.seed}, at {self.now_ms:g} of {until_ms:g} ms)"
 
     def close(self) -> None:
         """End what the run holds outside of it: the second process of the check of determinism.
@@ -126,6 +137,7 @@ class World(SimulatedCluster):
         """Whether the run has reached its end, `until_ms`."""
         return self.engine.now >= self.scenario.until_us
 
+    @refuses_exit
     def step(self) -> bool:
         """Run the next event: a message arrives, a sync ends, a timer expires, ...
 
@@ -139,6 +151,12 @@ class World(SimulatedCluster):
         self.engine.step()
         return True
 
+    @refuses_exit
+    def run(self) -> None:
+        """Simulate to the end of the scenario."""
+        super().run()
+
+    @refuses_exit
     def run_until(
         self, time_or_predicate: float | Callable[[World], bool], limit_ms: float = math.inf
     ) -> bool:
@@ -236,6 +254,10 @@ class World(SimulatedCluster):
             raise ConfigError(f"do: the run is over: it ended at {self.scenario.until_ms:g} ms")
         self.begin()
         keys = {**(actions or {}), **more}
+        if timed := [key for key in _TIMES if key in keys]:
+            raise ConfigError(
+                f"do: {timed[0]}: `do` acts now, and once; leave {', '.join(timed)} out"
+            )
         try:
             with validating(scope_of(dict(self.scenario))):
                 item = Item.model_validate({"at_ms": self.now_ms, **keys})
@@ -272,6 +294,7 @@ class World(SimulatedCluster):
             self.programs.finish()
         return judge_run(self)
 
+    @refuses_exit
     def result(self) -> RunResult:
         """The verdict on the whole run, the same as that of `run_scenario`.
 

@@ -262,11 +262,11 @@ class CompactTrace:
             )
         offset = HEAD.size
         while offset < len(data):
+            if self.is_complete and data[offset : self._end].strip(b"\0"):
+                raise _damaged(name, offset, "there is more after the end of the trace")
             kind, start, end = self._frame(offset)
             if not kind:
                 return
-            if self.is_complete:
-                raise _damaged(name, offset, "there is more after the end of the trace")
             with _damage(name, offset):
                 self._read_block(kind, offset, start, end)
             offset = end

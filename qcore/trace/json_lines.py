@@ -136,6 +136,7 @@ def _read_line(line: str, number: int) -> tuple[object, bool]:
         return json.loads(line), False
     except (ValueError, RecursionError) as error:
         if not is_truncated(line):
-            raise ConfigError(f"trace line {number} is not JSON: {error}") from None
+            foreign = "; it is no compact trace either" if number == 1 else ""
+            raise ConfigError(f"trace line {number} is not JSON{foreign}: {error}") from None
     start = next_record_start(line)
     return (None if start < 0 else _read_line(line[start:], number)[0]), True

@@ -114,7 +114,7 @@ def test_bad_usage_of_sim_trace_exits_with_2(qcore: Qcore, folder: Path, tmp_pat
             (damaged,),
             "damaged.qtrace: the trace is damaged at offset 16: a block has a wrong checksum",
         ),
-        ((folder / "hash",), "hash: trace line 1 is not JSON"),
+        ((folder / "hash",), "hash: trace line 1 is not JSON; it is no compact trace either"),
         (
             (run, "--json-lines", "--of-kinds", "gossip"),
             "there is no kind 'gossip'; the kinds are run, up",
@@ -126,3 +126,10 @@ def test_bad_usage_of_sim_trace_exits_with_2(qcore: Qcore, folder: Path, tmp_pat
         code, out, err = qcore(*arguments)
         assert (code, out) == (2, ""), err
         assert says in err
+
+
+def test_an_empty_trace_is_not_complete(qcore: Qcore, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    code, out, err = qcore(tmp_path / "empty")
+    assert (code, "complete        no" in out) == (1, True)
+    assert "it holds no record" in err

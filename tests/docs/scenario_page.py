@@ -325,6 +325,8 @@ def default_text(field: FieldInfo) -> str:
 
 def distribution_text(spec: Distribution) -> str:
     """A distribution as a file gives it."""
+    if spec.shape == "fixed":
+        return f"`{spec.first:g}`"
     return f"`{{{spec.shape}: [{spec.first:g}, {spec.second:g}]}}`"
 
 

@@ -204,3 +204,9 @@ def test_a_file_that_is_no_trace_is_an_error(tmp_path: Path) -> None:
         read_trace(path)
     path.write_bytes(b"")
     assert read_trace(path) == list(parse_trace([])) == []
+
+
+@pytest.mark.parametrize("more", [b"x", b"\0x", FILE])
+def test_whatever_follows_the_end_is_damage(more: bytes) -> None:
+    assert "there is more after the end of the trace" in error_of(FILE + more)
+    assert error_of(FILE + b"\0" * 100) == "", "the zeros of a power loss"

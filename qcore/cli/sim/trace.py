@@ -56,8 +56,9 @@ def trace(
 ) -> None:
     """Show what a trace file holds, and check it; or print its records as JSON lines.
 
-    The hash is that of the records, as `qcore sim run` prints it. Exit code 0: the trace is complete and unchanged; 1:
-    otherwise; 2: the file is no trace, is damaged, or has a version that this qcore does not read.
+    The hash is that of the records, as `qcore sim run` prints it. Of JSON lines, which have no end and no checksum,
+    only a line that was cut is found. Exit code 0: the trace is complete and unchanged; 1: otherwise; 2: the file is
+    no trace, is damaged, or has a version that this qcore does not read.
     """
     if json_lines:
         _print_lines(file, _kinds(kinds), _nodes(nodes))
@@ -145,6 +146,7 @@ def _outline_of_lines(records: Iterable[TraceRecord]) -> _Outline:
         found.first_us = t_us if found.first_us is None else min(found.first_us, t_us)
         found.last_us = t_us if found.last_us is None else max(found.last_us, t_us)
         writer.record(record)
+    found.is_complete &= bool(counts)
     found.sha256 = writer.sha256()
     return found
 
@@ -178,6 +180,8 @@ def _summary(file: Path) -> tuple[dict[str, Any], str]:
     }
     if stored not in (None, found.sha256):
         return body, f"the records have another hash than the file says, which is {stored}"
+    if not kinds:
+        return body, "it holds no record"
     if not found.is_complete:
         return body, "records are missing: the writer was stopped, or the disk was full"
     return body, ""

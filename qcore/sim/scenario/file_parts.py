@@ -80,7 +80,8 @@ def with_includes(root: MappingNode, read: ReadFile, above: tuple[Path, ...] = (
         found = (Path(root.source).parent / path).resolve()
         chain = (*above, file)
         if found in chain:
-            raise place.error(f"{path} includes itself, by way of {_names(chain)}")
+            way = f", by way of {_names(chain[chain.index(found) :])}" if found != file else ""
+            raise place.error(f"{path} includes itself{way}")
         if len(chain) == MAX_INCLUDE_DEPTH:
             raise place.error(
                 f"{MAX_INCLUDE_DEPTH} files include each other already: {_names(chain)}; use fewer files"
@@ -142,6 +143,12 @@ def with_parameters(root: MappingNode, given: Mapping[str, ScalarValue]) -> Mapp
     assert isinstance(replaced, MappingNode)
     for name, node in values.items():
         if name not in used.names:
+            for other in values.values():
+                inner = other.value if isinstance(other, ScalarNode) else None
+                if isinstance(inner, str) and f"${{{name}}}" in inner:
+                    raise other.error(
+                        f"the value of a parameter cannot use ${{{name}}}, another one"
+                    )
             raise node.error(
                 f"the parameter {name} is used nowhere; write ${{{name}}} where it belongs"
             )

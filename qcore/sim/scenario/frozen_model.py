@@ -13,6 +13,9 @@ from pydantic_core import ErrorDetails
 
 from qcore.errors import ConfigError
 
+#: The form of the name of a scenario.
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
 
 class FrozenModel(BaseModel):
     """A model that cannot change and that always satisfies its checks.
@@ -163,6 +166,8 @@ _BOUNDS: Final = {
     "less_than": ("below", "lt"),
     "less_than_equal": ("at most", "le"),
 }
+#: What texts of a pattern are like.
+_FORMS: Final = {NAME_PATTERN: "write letters, digits, `_`, `.` and `-`, a letter or digit first"}
 
 
 def problem_text(problem: ErrorDetails) -> str:
@@ -181,7 +186,8 @@ def problem_text(problem: ErrorDetails) -> str:
     if kind == "too_short":
         return f"write a list of at least {context['min_length']}, not {written(given)}"
     if kind == "string_pattern_mismatch":
-        return f"{written(given)} does not have the form {context['pattern']}"
+        form = _FORMS.get(context["pattern"], f"write a text of the form {context['pattern']}")
+        return f"{written(given)}: {form}"
     words = {"missing": "is missing", "extra_forbidden": "unknown key"}
     return words.get(kind, problem["msg"].removeprefix("Value error, "))
 

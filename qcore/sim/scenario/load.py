@@ -95,6 +95,8 @@ def parse_scenario(
     Raises:
         ConfigError: as `load_scenario`.
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"the text of a scenario is a str, not {type(text).__name__}")
     given = dict(parameters or {})
     read = at_most(MAX_INCLUDED_FILES, lambda file: _parse(_read(file), str(file)))
     root = with_includes(_parse(text, source), read)

@@ -15,6 +15,7 @@ from qcore.sim.scenario.actions.network_actions import HEALABLE, LINK_ACTIONS, S
 from qcore.sim.scenario.actions.node_actions import StopAction
 from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.scenario.actions.registry import REPAIRS
+from qcore.sim.scenario.frozen_model import NAME_PATTERN
 from qcore.sim.scenario.generated.drawing import draw_timeline
 from qcore.sim.scenario.generated.random_faults_spec import RandomFault, RandomFaultsSpec
 from qcore.sim.scenario.generated.random_times import bounds
@@ -30,7 +31,7 @@ from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.validation_scope import existing_checks, validating
-from qcore.sim.scenario.values import Flag, Selector, Spec, microseconds
+from qcore.sim.scenario.values import Flag, Selector, Spec, check_seed, microseconds
 
 #: The clients stop this long before the end of a run, so that responses arrive and followers catch up.
 _QUIET_MS = 1000.0
@@ -43,7 +44,7 @@ class RegistersNeeded(ConfigError, ValueError):
 class Scenario(Spec):
     """A validated scenario. `Scenario().with_(...)` makes one in Python; a file is read with `load_scenario`."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] = Field(
         default="scenario",
         description="An identifier of letters, digits, `_`, `.` and `-`. Left out: the name of the file.",
     )
@@ -437,9 +438,8 @@ class Scenario(Spec):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """See `FrozenModel.model_copy`. A changed copy is `edited`."""
-        if update:
-            update = {"edited": True, **update}
-        return super().model_copy(update=update, deep=deep)
+        changes = {"edited": True, **update} if update else None
+        return super().model_copy(update=changes, deep=deep)
 
     def save(self, path: Path | str) -> None:
         """Write the scenario to a file, from which `load_scenario` and `qcore sim run` read it.
@@ -470,8 +470,9 @@ class Scenario(Spec):
         same trace, as this one. A scenario that leaves nothing to the seed is returned unchanged.
 
         Raises:
-            ConfigError: the random times give more firings than a run can use.
+            ConfigError: the seed is no integer, or the random times give more firings than a run can use.
         """
+        check_seed(seed)
         if not self.is_random:
             return self
         changes: dict[str, object] = {

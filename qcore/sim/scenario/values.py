@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from qcore.errors import ConfigError
 from qcore.sim.scenario.frozen_model import FrozenModel
 from qcore.sim.scenario.validation_scope import current_scope
 
@@ -54,6 +55,16 @@ class Spec(FrozenModel):
 def microseconds(milliseconds: float) -> int:
     """Convert to microseconds, the time unit of the simulator."""
     return round(milliseconds * 1000)
+
+
+def check_seed(seed: object) -> None:
+    """Check that a seed is an integer.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ConfigError(f"a seed is an integer, not {seed!r:.100}")
 
 
 # -- counts ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from qcore.replica.messages import RequestKind
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.specs.workload_spec import RequestSpec
 from qcore.sim.workload.operations import RequestSource
-from qcore.sim.workload.user_code import find_requests
+from qcore.sim.workload.user_code import file_of, find_requests
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,7 +46,10 @@ def load_custom_machine(scenario: Scenario) -> CustomMachine | None:
     name = scenario.cluster.machine
     if ":" not in name:
         return None
-    loaded = load_with_module(name, Path(scenario.source).parent)
+    try:
+        loaded = load_with_module(name, Path(scenario.source).parent)
+    except ConfigError as error:
+        raise ConfigError(f"{file_of(scenario)}cluster.{error}") from error
     requests: RequestSource | None = None
     given = scenario.workload.requests
     if given:

@@ -29,6 +29,11 @@ class LoadedProgram:
     name: str
 
 
+def file_of(scenario: Scenario) -> str:
+    """What an error begins with: the file of the scenario; empty for one that was made in Python."""
+    return f"{scenario.source}: " if scenario.source else ""
+
+
 def find_program(scenario: Scenario, module: ModuleType | None) -> LoadedProgram | None:
     """The client program of a scenario; None if its clients run none.
 
@@ -50,7 +55,10 @@ def find_program(scenario: Scenario, module: ModuleType | None) -> LoadedProgram
         return None if found is None else LoadedProgram(checked_program(found), PROGRAM_NAME)
     where, _, name = given.rpartition(":")
     if where:
-        module = load_program_module(where, Path(scenario.source).parent)
+        try:
+            module = load_program_module(where, Path(scenario.source).parent)
+        except ConfigError as error:
+            raise ConfigError(f"{file_of(scenario)}workload.{error}") from error
     elif module is None:
         raise ConfigError(
             f"workload.program: {given}: name the file too, as file.py:{name}; only a program in the file of a "

@@ -95,6 +95,10 @@ def test_the_replay_command_has_the_parameters(folder: Path) -> None:
         ("include: []", "x.yaml:1:10: include: include names no file"),
         ("include: x.yaml", "x.yaml:1:10: include: x.yaml includes itself"),
         (
+            "include: y.yaml",
+            "y.yaml:1:10: include: x.yaml includes itself, by way of x.yaml, y.yaml",
+        ),
+        (
             "include: bad.yaml",
             "bad.yaml:2:3: cluster.nodse: unknown key: did you mean nodes? The keys here are",
         ),
@@ -104,6 +108,10 @@ def test_the_replay_command_has_the_parameters(folder: Path) -> None:
             "x.yaml:1:11: until_ms: ${end}: no parameter is called end: the file has no",
         ),
         ("parameters: {a: 1}", "x.yaml:1:17: parameters.a: the parameter a is used nowhere"),
+        (
+            "parameters: {a: '${b}', b: 1}\nuntil_ms: ${a}",
+            "x.yaml:1:17: parameters.a: the value of a parameter cannot use ${b}",
+        ),
         ("parameters: [a]", "x.yaml:1:13: parameters: parameters is a map of names"),
         ("parameters: {a-b: 1}", "x.yaml:1:14: parameters.a-b: a parameter's name has letters"),
         ("parameters: {a: []}\nname: x${a}", "x.yaml:2:7: name: ${a} is a list or a map"),
@@ -117,6 +125,7 @@ def test_the_replay_command_has_the_parameters(folder: Path) -> None:
 def test_an_error_names_its_file_and_line(tmp_path: Path, text: str, error: str) -> None:
     (tmp_path / "bad.yaml").write_text("cluster:\n  nodse: 3\n")
     (tmp_path / "list.yaml").write_text("[1]\n")
+    (tmp_path / "y.yaml").write_text("include: x.yaml\n")
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ConfigError) as raised:
         load_scenario(tmp_path / "x.yaml")

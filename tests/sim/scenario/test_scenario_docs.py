@@ -11,6 +11,7 @@ from qcore.core.config import Safeguards
 from qcore.sim import parse_scenario, run_scenario
 from qcore.sim.scenario.actions.operation_actions import OPERATION_OUTCOMES
 from qcore.sim.scenario.actions.registry import ACTIONS
+from qcore.sim.scenario.generated.swarm_kinds import SWARM_KINDS
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.specs.expect_spec import VIOLATIONS
 from qcore.sim.scenario.values import Probability, Spec
@@ -110,3 +111,9 @@ def test_a_new_model_alone_gives_its_section() -> None:
 def test_a_template_that_names_no_model_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no model is at cluster\.no_such, nowhere"):
         ScenarioPage(template="<!-- keys: nowhere -->\n<!-- keys: cluster.no_such -->\n")
+
+
+def test_every_kind_of_a_swarm_is_documented() -> None:
+    section = TEXT.split("### Swarms\n")[1].split("\n### ")[0]
+    listed = section.split("The kinds are ")[1].split(".\n")[0]
+    assert re.findall(r"`(\w+)`", listed) == list(SWARM_KINDS)

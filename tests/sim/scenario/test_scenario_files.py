@@ -153,7 +153,14 @@ BAD = [
         "timeline:\n  - {when: {event: role, message: PreVote}, crash: 1}",
         "goes with send or receive",
     ),
-    ("expect: {saif: true}", "1: expect: unknown expectation 'saif'; there are safe, linearizable"),
+    (
+        "expect: {saif: true}",
+        "1: expect.saif: unknown expectation: did you mean safe? There are safe, linear",
+    ),
+    (
+        'name: "a b"',
+        '1: name: "a b": write letters, digits, `_`, `.` and `-`, a letter or digit first',
+    ),
     ("expect: {new_leader_within_ms: soon}", "expect.new_leader_within_ms"),
     ("expect: {safe: true, violation: election_safety}", "contradict each other"),
     ("expect: {violation: election_saftey}", "no check is called 'election_saftey'"),

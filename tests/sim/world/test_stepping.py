@@ -97,6 +97,8 @@ def test_an_action_that_waits_for_its_event_fires_later() -> None:
         ({"heal": "x"}, "do: heal: no item has the label 'x'"),
         ({"join": 8}, r"do: join: \[8\] are not in this run"),
         ({}, "do: the item has no action"),
+        ({"crash": 1, "at_ms": 5}, "do: at_ms: `do` acts now, and once; leave at_ms out"),
+        ({"crash": 1, "every_ms": 5}, "do: every_ms: `do` acts now, and once"),
     ],
 )
 def test_a_wrong_action_is_refused(keys: dict[str, object], error: str) -> None:
@@ -106,6 +108,7 @@ def test_a_wrong_action_is_refused(keys: dict[str, object], error: str) -> None:
 
 def test_wrong_uses_of_a_world_are_explained() -> None:
     world = World(SHORT, 3)
+    assert repr(world) == "World('short', seed 3, at 0 of 2500 ms)"
     with pytest.raises(ConfigError, match="its verdict needs the end"):
         world.result()
     with pytest.raises(ConfigError, match="node 7 is not in this run"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
@@ -302,8 +303,10 @@ class ExpectSpec(Spec):
             renamed[name] = item
         for key in renamed:
             if key not in cls.model_fields:
+                near = get_close_matches(str(key), cls.model_fields, n=1)
+                hint = f": did you mean {near[0]}? There" if near else "; there"
                 raise ValueError(
-                    f"unknown expectation {key!r}; there are {', '.join(cls.model_fields)}"
+                    f"{key}: unknown expectation{hint} are {', '.join(cls.model_fields)}"
                 )
         return renamed
 
