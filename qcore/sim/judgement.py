@@ -14,10 +14,10 @@ from qcore.sim.verdict.log_queries import lost_writes
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.verdict.run_metrics import measure
 from qcore.sim.verdict.stale_reads import check_stale_reads
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 
-def judge_run(world: World) -> RunResult:
+def judge_run(world: SimulatedCluster) -> RunResult:
     """The verdict on a run that is over. It adds what it finds to the violations and to the trace."""
     lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
     if lost:

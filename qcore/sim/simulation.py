@@ -37,7 +37,7 @@ from qcore.sim.verdict.determinism import ObservedMachines
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.workload.custom_machine import CustomMachine
 from qcore.sim.world.engine import NEVER_US
-from qcore.sim.world.world import World as SimulatedCluster
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 from qcore.trace import TraceWriter
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ _TIMES: Final = ("at_ms", "after_ms", "every_ms")
 class World(SimulatedCluster):
     """One run of a scenario with a seed. Step through it, look at it, and let things happen in it.
 
-    Its parts (`nodes`, `network`, `history`, `services`, ...) are those of `qcore.sim.world.world.SimulatedCluster`.
+    Its parts (`nodes`, `network`, `history`, `services`, ...) are those of `SimulatedCluster`.
 
     Args:
         scenario: a scenario, its path, or the name of a shipped one.

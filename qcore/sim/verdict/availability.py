@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qcore.sim.scenario.specs.expect_spec import AvailabilitySpec
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 
 @dataclass(slots=True, frozen=True)
@@ -26,7 +26,7 @@ class Availability:
     windows: tuple[tuple[int, int], ...]
 
 
-def availability_of(world: World) -> Availability:
+def availability_of(world: SimulatedCluster) -> Availability:
     """The availability of a finished run."""
     spec = world.scenario.expect.availability or AvailabilitySpec()
     history, now = world.history, world.engine.now
@@ -82,7 +82,7 @@ def _end(op: ClientOperation, now: int) -> int:
     return now if op.outcome is None else op.return_us
 
 
-def messages_per_operation(world: World) -> float | None:
+def messages_per_operation(world: SimulatedCluster) -> float | None:
     """The messages between nodes for each request that was answered with success; None without such a request."""
     answered = sum(op.outcome == "ok" for op in world.history)
     sent = sum(node.messages_sent for node in world.nodes.values())

@@ -17,7 +17,7 @@ from qcore.sim.determinism.machine_recorder import MachineRecorder
 from qcore.sim.determinism.other_process.second_process import WORKER_VARIABLE
 from qcore.sim.verdict.result import Expectation, Json
 from qcore.sim.world.node.node_machine import HashedMachine
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 #: The violation of a result or answer that no client can receive.
 CONTRACT: Final = "machine_contract"
@@ -45,7 +45,7 @@ class ObservedMachines:
         world: the run, which has not begun.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SimulatedCluster) -> None:
         self._world = world
         machine, make = world.user_machine, world.machine_factory()
         checked = machine is not None and world.scenario.cluster.check_determinism
@@ -88,7 +88,7 @@ class ObservedMachines:
 class _Nodes:
     """See `LiveStates`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: SimulatedCluster) -> None:
         self._world = world
 
     def snapshot(self, node: int) -> str | None:
@@ -113,7 +113,7 @@ class _Nodes:
         return snapshot.meta.last_included_index, machine
 
 
-def judge_determinism(world: World) -> Iterator[Expectation]:
+def judge_determinism(world: SimulatedCluster) -> Iterator[Expectation]:
     """Expect that all copies agree. What was done is always part of the verdict, also that there was no restore."""
     report = world.determinism
     if report is not None:
@@ -122,7 +122,7 @@ def judge_determinism(world: World) -> Iterator[Expectation]:
         yield Expectation("machine_is_deterministic", ok, "all copies of the machine agree", seen)
 
 
-def determinism_metrics(world: World) -> dict[str, Json]:
+def determinism_metrics(world: SimulatedCluster) -> dict[str, Json]:
     """What the check did; nothing for built-in machines."""
     if world.user_machine is None:
         return {}

@@ -16,7 +16,7 @@ from qcore.sim.oracles.model.consistency_check import ConsistencyVerdict
 from qcore.sim.verdict.collections.judge_collections import judge_collections
 from qcore.sim.verdict.service_at_end import members_at_end
 from qcore.sim.world.node.node_machine import HashedMachine
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 
 @dataclass(slots=True, frozen=True)
@@ -32,7 +32,7 @@ class HistoryVerdict:
     rows: tuple[OracleRow, ...]
 
 
-def judge_by_oracles(world: World) -> HistoryVerdict:
+def judge_by_oracles(world: SimulatedCluster) -> HistoryVerdict:
     """Judge the history of a finished run, and report its violations."""
     level = world.scenario.expect.level
     services = world.services
@@ -58,7 +58,7 @@ def judge_by_oracles(world: World) -> HistoryVerdict:
     return HistoryVerdict(_as_verdict(judged), tuple(rows))
 
 
-def _machines(world: World) -> dict[int, StateMachine]:
+def _machines(world: SimulatedCluster) -> dict[int, StateMachine]:
     """The machine of each running member."""
     machines: dict[int, StateMachine] = {}
     for node in members_at_end(world):
@@ -80,7 +80,7 @@ def _as_verdict(judged: ConsistencyVerdict | None) -> LinearizabilityVerdict:
     )
 
 
-def _check_linearizability(world: World) -> LinearizabilityVerdict:
+def _check_linearizability(world: SimulatedCluster) -> LinearizabilityVerdict:
     operations = [op.as_operation() for op in world.register_history]
     verdict = check_history([operation for operation in operations if operation is not None])
     if verdict.result == "violation":

@@ -12,10 +12,10 @@ from qcore.sim.verdict.determinism import determinism_metrics
 from qcore.sim.verdict.result import Json
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.workload import SessionWorkload
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 
-def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
+def measure(world: SimulatedCluster, verdict: LinearizabilityVerdict) -> dict[str, Json]:
     """All metrics of a finished run. Times in milliseconds of simulated time."""
     record = world.services.monitor.record
     now = world.engine.now
@@ -72,7 +72,7 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
     }
 
 
-def _availability(world: World) -> Json:
+def _availability(world: SimulatedCluster) -> Json:
     found = availability_of(world)
     return {
         "requests": found.requests,
@@ -81,7 +81,7 @@ def _availability(world: World) -> Json:
     }
 
 
-def _sessions(world: World) -> Json:
+def _sessions(world: SimulatedCluster) -> Json:
     loads = [load for load in world.workloads if isinstance(load, SessionWorkload)]
     return {
         "opened": sum(load.opened for load in loads),
@@ -89,7 +89,7 @@ def _sessions(world: World) -> Json:
     }
 
 
-def _watches(world: World) -> dict[str, Json]:
+def _watches(world: SimulatedCluster) -> dict[str, Json]:
     """What the watchers did; nothing without watchers."""
     checker = world.services.watches
     if checker is None:
@@ -106,7 +106,7 @@ def _watches(world: World) -> dict[str, Json]:
     }
 
 
-def _reads_by_kind(world: World) -> Json:
+def _reads_by_kind(world: SimulatedCluster) -> Json:
     """The outcomes of the reads of each kind that occurred. `too_stale` counts reads that ended with `TooStale`."""
     reads = [op for op in world.history if op.kind == "read"]
     counts: dict[str, Json] = {}

@@ -13,10 +13,10 @@ from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.result import Expectation
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.world.node.sim_node import SimNode
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 
-def most_advanced_node(world: World) -> SimNode | None:
+def most_advanced_node(world: SimulatedCluster) -> SimNode | None:
     """The running node with the highest apply index; None if no node runs."""
     running = [node for node in world.nodes.values() if node.replica is not None]
     if not running:
@@ -24,7 +24,7 @@ def most_advanced_node(world: World) -> SimNode | None:
     return max(running, key=lambda node: node.replica.applied_index if node.replica else 0)
 
 
-def members_at_end(world: World) -> tuple[int, ...]:
+def members_at_end(world: SimulatedCluster) -> tuple[int, ...]:
     """The members in the configuration of the most advanced node; the first members if no node runs."""
     best = most_advanced_node(world)
     if best is None or best.replica is None:
@@ -32,7 +32,7 @@ def members_at_end(world: World) -> tuple[int, ...]:
     return best.replica.core.membership.members()
 
 
-def member_states(world: World) -> tuple[bool, str]:
+def member_states(world: SimulatedCluster) -> tuple[bool, str]:
     """Whether all members run and have equal states, and their states as a text."""
     states: dict[str, list[int]] = {}
     failures: dict[int, str] = {}
@@ -52,7 +52,7 @@ def member_states(world: World) -> tuple[bool, str]:
     return equal, seen
 
 
-def _index_without_ticks(world: World, index: int) -> int:
+def _index_without_ticks(world: SimulatedCluster, index: int) -> int:
     """The index of the last entry up to `index` that is not a tick.
 
     A leader appends ticks by itself, at any time, so the last ones may not have reached every node when a run ends.
@@ -67,7 +67,7 @@ def _index_without_ticks(world: World, index: int) -> int:
     return index
 
 
-def judge_liveness(world: World, since_us: int, limit_ms: float) -> Expectation:
+def judge_liveness(world: SimulatedCluster, since_us: int, limit_ms: float) -> Expectation:
     """Judge `live_within_ms`.
 
     Args:
@@ -90,7 +90,7 @@ def judge_liveness(world: World, since_us: int, limit_ms: float) -> Expectation:
     return Expectation("live_within_ms", not hanging, expected, seen)
 
 
-def _without_leader(world: World, since_us: int, limit_ms: float) -> list[str]:
+def _without_leader(world: SimulatedCluster, since_us: int, limit_ms: float) -> list[str]:
     """What hangs if no leader has reached a quorum in time, or none does at the end."""
     monitor = world.services.monitor
     now = world.engine.now
@@ -114,7 +114,7 @@ def _without_leader(world: World, since_us: int, limit_ms: float) -> list[str]:
     return [f"no node leads with a quorum: {roles}"]
 
 
-def _role(world: World, node: int) -> str:
+def _role(world: SimulatedCluster, node: int) -> str:
     facts = world.services.monitor.facts[node]
     if not facts.up:
         return "down"
@@ -139,7 +139,7 @@ def _without_answer(
     return hanging
 
 
-def _unequal(world: World) -> list[str]:
+def _unequal(world: SimulatedCluster) -> list[str]:
     """The members that are down, or that lag behind the most advanced one."""
     equal, _ = member_states(world)
     if equal:

@@ -9,10 +9,10 @@ from qcore.sim.verdict.staleness import (
     check_staleness,
 )
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 
-def check_stale_reads(world: World) -> list[StalenessViolation]:
+def check_stale_reads(world: SimulatedCluster) -> list[StalenessViolation]:
     """Judge every stale read of a finished run, and report the first violation on each register.
 
     Once one read of a register is too old, many others are, so more reports would add nothing.
@@ -29,7 +29,7 @@ def check_stale_reads(world: World) -> list[StalenessViolation]:
     return found
 
 
-def _read(world: World, op: ClientOperation) -> StaleRead:
+def _read(world: SimulatedCluster, op: ClientOperation) -> StaleRead:
     """A read for the checker. The clock of the node that answers measures the bound, so a slow clock extends it."""
     clock = world.nodes[op.served_by].clock
     bound_us = clock.max_true_duration(op.max_staleness_ms * 1000)

@@ -181,7 +181,9 @@ class Forgetting(KeyValueMachine):
 def test_a_snapshot_that_drops_writes_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.sim.world.world.machine_factory", lambda _name: Forgetting)
+    monkeypatch.setattr(
+        "qcore.sim.world.simulated_cluster.machine_factory", lambda _name: Forgetting
+    )
     caught = checks()
     assert {"state_hash", "acknowledged_write_lost"} <= caught
 
@@ -211,7 +213,9 @@ class Rejecting(KeyValueMachine):
 def test_a_write_rejected_by_the_machine_is_acknowledged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.sim.world.world.machine_factory", lambda _name: Rejecting)
+    monkeypatch.setattr(
+        "qcore.sim.world.simulated_cluster.machine_factory", lambda _name: Rejecting
+    )
     world = World(scenario(workload=WRITES), 1, TraceWriter())
     world.run()
     rejected = [op for op in world.history if op.outcome == "refused" and op.is_acknowledged_write]

@@ -10,7 +10,7 @@ from qcore.sim.verdict.collections.element_history import Addition, CollectionRe
 from qcore.sim.verdict.collections.set_elements import check_set
 from qcore.sim.verdict.service_at_end import most_advanced_node
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 _NAMES = {"set": "set_elements", "append": "append_order"}
 _WANTED = {
@@ -21,7 +21,7 @@ _QUERIES = {"set": "get_set", "append": "get_list"}
 _SHOWN_PROBLEMS = 5
 
 
-def judge_collections(world: World) -> list[OracleRow]:
+def judge_collections(world: SimulatedCluster) -> list[OracleRow]:
     """Check each collection, and report the first violations. Empty if the clients use no collections."""
     kind = world.scenario.workload.kind
     if kind not in _NAMES:
@@ -70,7 +70,7 @@ def _read(op: ClientOperation) -> CollectionRead:
     )
 
 
-def _final_state(world: World, kind: str, key: str) -> list[CollectionRead]:
+def _final_state(world: SimulatedCluster, kind: str, key: str) -> list[CollectionRead]:
     """The state at the end of a running node that has applied everything that was committed; empty without one."""
     best = most_advanced_node(world)
     if best is None or best.replica is None:

@@ -24,7 +24,7 @@ from qcore.sim.verdict.expectations.watch_expectations import judge_watches
 from qcore.sim.verdict.expectations.work_done import judge_work
 from qcore.sim.verdict.history_verdict import HistoryVerdict
 from qcore.sim.verdict.result import Expectation
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 _PARTS: tuple[Callable[[RunFacts], Iterator[Expectation]], ...] = (
     judge_safety,
@@ -38,7 +38,9 @@ _PARTS: tuple[Callable[[RunFacts], Iterator[Expectation]], ...] = (
 )
 
 
-def judge(world: World, findings: HistoryVerdict, lost: Sequence[str]) -> list[Expectation]:
+def judge(
+    world: SimulatedCluster, findings: HistoryVerdict, lost: Sequence[str]
+) -> list[Expectation]:
     """Judge every expectation of the scenario, that requests were answered, and that every declared fault acted.
 
     Args:

@@ -9,13 +9,15 @@ from qcore.sim.scenario.specs.expect_spec import ExpectSpec
 from qcore.sim.scenario.values import Count
 from qcore.sim.verdict.result import Expectation
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.world.world import World
+from qcore.sim.world.simulated_cluster import SimulatedCluster
 
 
 class RunFacts:
     """The facts by which the expectations are judged. Times in microseconds."""
 
-    def __init__(self, world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) -> None:
+    def __init__(
+        self, world: SimulatedCluster, verdict: LinearizabilityVerdict, lost: Sequence[str]
+    ) -> None:
         self.world = world
         self.verdict = verdict
         self.lost = lost

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 _LEADER_CHECK_US: Final = 1000
 
 
-class World:
+class SimulatedCluster:
     """One run. Call `run()`, then look at its parts.
 
     Args:
