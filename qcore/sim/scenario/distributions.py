@@ -13,11 +13,16 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from qcore.errors import ConfigError
 from qcore.files import decode_text, read_regular
-from qcore.sim.scenario.frozen_model import FrozenModel
+from qcore.sim.scenario.frozen_model import FrozenModel, written
 from qcore.sim.scenario.validation_scope import current_scope
 
 #: The largest file of samples that is read.
 _MAX_FILE_BYTES = 1 << 20
+
+#: The longest duration of a scenario, in milliseconds: three years. No draw is longer.
+_LONGEST_MS = 1e11
+#: With a larger sigma, a draw of a log-normal distribution could be too large for a number.
+_LARGEST_SIGMA = 20.0
 
 #: Draws one duration in microseconds, never negative.
 Sampler = Callable[[], int]
@@ -49,19 +54,17 @@ class Distribution(FrozenModel):
     ] = Field(description="The kind of distribution.")
     first: float = Field(
         default=0.0,
-        ge=0,
         description="The first parameter: the value, the lower end, the mean or the median.",
     )
     second: float = Field(
         default=0.0,
-        ge=0,
         description="The second parameter: the upper end, the deviation or sigma.",
     )
     min_ms: float = Field(default=0.0, ge=0, description="No draw is below this, in milliseconds.")
     max_ms: float = Field(
         default=math.inf, gt=0, description="No draw is above this, in milliseconds."
     )
-    samples: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
+    samples: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(
         default=(), repr=False, description="The measured values, in milliseconds."
     )
     weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
@@ -72,6 +75,15 @@ class Distribution(FrozenModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> Distribution:
+        for value in (self.first, self.second, *self.samples):
+            if not 0 <= value <= _LONGEST_MS:
+                raise ValueError(
+                    f"{self.shape}: {value:g} is not at least 0 and at most {_LONGEST_MS:g}"
+                )
+        if self.shape == "lognormal" and self.second > _LARGEST_SIGMA:
+            raise ValueError(
+                f"lognormal: [median, sigma] needs a sigma up to {_LARGEST_SIGMA:g}, not {self.second:g}"
+            )
         if self.shape == "uniform" and self.second < self.first:
             raise ValueError(
                 f"uniform: the upper end {self.second} is below the lower {self.first}"
@@ -124,7 +136,7 @@ class Distribution(FrozenModel):
 
     def _limited(self, raw: Callable[[], float]) -> Sampler:
         low = self.min_ms * 1000
-        high = self.max_ms * 1000
+        high = min(self.max_ms, _LONGEST_MS) * 1000
         return lambda: int(min(high, max(low, raw())))
 
 
@@ -135,7 +147,7 @@ def _from_yaml(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return {"shape": "fixed", "first": value}
     if isinstance(value, list) and len(value) == 2:
-        return {"shape": "uniform", "first": value[0], "second": value[1]}
+        return _from_shape("uniform", {"uniform": value})
     if isinstance(value, dict):
         if "shape" in value:
             return value
@@ -168,6 +180,9 @@ def _from_shape(shape: str, value: dict[str, object]) -> dict[str, object]:
         raise ValueError(
             f"{shape} takes {'two numbers' if pair else 'one number'}, not {arguments}"
         )
+    for argument in arguments:
+        if isinstance(argument, bool) or not isinstance(argument, int | float):
+            raise ValueError(f"{shape}: write a number, not {written(argument)}")
     kind = "fixed" if shape == "constant" else shape
     return {"shape": kind, "first": arguments[0], "second": arguments[1] if pair else 0, **rest}
 

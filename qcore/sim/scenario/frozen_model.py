@@ -138,10 +138,17 @@ def error_text(error: ValidationError) -> str:
     """All problems in one line, each with its place."""
     problems = []
     for problem in error.errors(include_url=False):
-        where = ".".join(map(str, problem["loc"]))
+        where = ".".join(map(str, keys_of(problem)))
         message = problem_text(problem)
         problems.append(f"{where}: {message}" if where else message)
     return "; ".join(dict.fromkeys(problems))
+
+
+def keys_of(problem: ErrorDetails) -> tuple[str | int, ...]:
+    """Where a problem is, in keys of the file. pydantic adds names for the alternatives of a value."""
+    return tuple(
+        key for key in problem["loc"] if not str(key).startswith(("constrained-", "literal["))
+    )
 
 
 #: What a value must be, by pydantic's name for the problem.
@@ -177,7 +184,8 @@ def problem_text(problem: ErrorDetails) -> str:
         return f"write {_WANTED[kind]}, not {written(given)}"
     if kind in _BOUNDS:
         word, name = _BOUNDS[kind]
-        return f"{written(given)} is not {word} {context[name]:g}"
+        bound = context[name]
+        return f"{written(given)} is not {word} {bound if isinstance(bound, int) else f'{bound:g}'}"
     if kind == "literal_error":
         allowed = str(context["expected"])
         near = get_close_matches(str(given), re.findall(r"'([^']*)'", allowed), n=1)

@@ -19,7 +19,7 @@ from qcore.sim.scenario.file_parts import (
     with_includes,
     with_parameters,
 )
-from qcore.sim.scenario.frozen_model import known_keys_text, problem_text
+from qcore.sim.scenario.frozen_model import keys_of, known_keys_text, problem_text
 from qcore.sim.scenario.model import Scenario
 from qcore.yaml_reader import (
     MappingNode,
@@ -150,7 +150,9 @@ def _explain(error: ValidationError, root: Node) -> str:
     """All problems, one on each line, as `file:line:column: key: problem`."""
     texts: list[str] = []
     for problem in error.errors(include_url=False):
-        location = problem["loc"]
+        location = keys_of(problem)
+        if problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]:
+            continue  # the list is long enough, but its items are wrong: that is another problem
         message = problem_text(problem)
         if problem["type"] == "extra_forbidden":
             message += _known_keys(location)

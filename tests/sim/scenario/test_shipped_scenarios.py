@@ -163,6 +163,12 @@ def test_a_scenario_meets_its_expectations_on_many_seeds(path: Path) -> None:
             check_all_figures(trace.lines())
 
 
+def test_watchers_have_time_to_reconnect_at_the_end() -> None:
+    """With this seed a watcher loses its connection late and tries a node that was removed before it tries another."""
+    result = run_scenario("chaos_watchers", 4)
+    assert result.ok, failures(result)
+
+
 def test_the_design_example_passes() -> None:
     scenario = parse_scenario(DESIGN_EXAMPLE)
     for seed in range(1, 4):

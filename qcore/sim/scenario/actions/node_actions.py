@@ -12,6 +12,8 @@ from qcore.sim.scenario.values import Flag, Milliseconds, Nodes, Spec
 
 #: How long one step of a replica takes on a normal computer, about, milliseconds.
 _NORMAL_STEP_MS = 0.05
+#: The slowest processor of a scenario: an event takes 14 hours.
+_MOST_TIMES_SLOWER = 1e9
 
 
 class NodeAction(Spec):
@@ -68,6 +70,14 @@ class PowerLoss(StopAction):
         if value not in ("none", "all", "random") and type(value) is not int:
             raise ValueError(f"{value!r}: write how many writes survive, or none, all or random")
         return value
+
+    @model_validator(mode="after")
+    def _something_is_torn(self) -> PowerLoss:
+        if self.torn and self.survives == "all":
+            raise ValueError(
+                "torn: with survives: all no write is left that could be torn; write none, random or a number"
+            )
+        return self
 
 
 class Wipe(StopAction):
@@ -137,6 +147,8 @@ class SlowCpu(NodeAction):
     def _one_of_two(self) -> SlowCpu:
         if (self.step_ms is None) == (self.factor is None):
             raise ValueError("give step_ms (milliseconds for each event) or factor, one of the two")
+        if self.factor is not None and self.factor > _MOST_TIMES_SLOWER:
+            raise ValueError(f"factor: {self.factor:g} is not at most {_MOST_TIMES_SLOWER:g}")
         return self
 
     @property

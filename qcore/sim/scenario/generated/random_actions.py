@@ -11,7 +11,7 @@ from random import Random
 from pydantic import Field, ValidationError
 
 from qcore.sim.scenario.actions.registry import ACTIONS, Action, read_action
-from qcore.sim.scenario.frozen_model import known_keys_text, problem_text
+from qcore.sim.scenario.frozen_model import keys_of, known_keys_text, problem_text
 from qcore.sim.scenario.values import Spec
 
 #: The most combinations of drawn values that are checked when a scenario is read.
@@ -37,7 +37,7 @@ def action_of(key: object, value: object, other_keys: Sequence[str] = ()) -> Act
         return read_action(key, value)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in keys_of(first))
         message = problem_text(first)
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             message += known_keys_text(ACTIONS[key], where)

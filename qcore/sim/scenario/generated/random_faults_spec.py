@@ -35,6 +35,11 @@ class FaultPhases(Spec):
         Raises:
             ValueError: they do not.
         """
+        if self.quiet_ms >= run_ends_ms:
+            raise ValueError(
+                f"{name}.quiet_ms: the quiet phase of {self.quiet_ms:g} ms leaves no time for faults in a run of "
+                f"{run_ends_ms:g} ms (until_ms)"
+            )
         until = self.repair_ms(run_ends_ms)
         if until + self.quiet_ms > run_ends_ms:
             raise ValueError(
