@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qcore.sim import load_scenario, parse_scenario, run_scenario
+from qcore.sim.scenario.actions.registry import ACTIONS
 from qcore.trace import TraceWriter
 from tests.analysis.pictures import check_all_figures
 from tests.checkout import SCENARIOS
@@ -62,6 +63,7 @@ REQUIRED = {
     "lease_read_skew_read_index",
     "lease_read_within_bound",
     "lossy_30_duplicate_50",
+    "lost_votes",
     "majorities_ring",
     "measured_latency",
     "membership_churn",
@@ -136,6 +138,17 @@ DRAWN = {
 
 def test_all_required_scenarios_exist() -> None:
     assert {path.stem for path in FILES} >= REQUIRED | DRAWN
+
+
+def test_every_kind_of_action_is_used_by_some_scenario() -> None:
+    """A fault that acts in no shipped scenario fails: each run of `test_a_scenario_meets_its_expectations` counts."""
+    used = {
+        type(action)
+        for path in FILES
+        for item in load_scenario(path).timeline
+        for action in item.possible_actions
+    }
+    assert used == {*ACTIONS.values()}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
