@@ -49,15 +49,28 @@ def load(source: TraceSource, *, kinds: Collection[str] | None = None) -> list[T
     Raises:
         ConfigError: the file cannot be read or is damaged, a line is not a record, or a kind does not exist.
     """
+    content = opened(source, kinds)
+    return compact_records(content, kinds) if isinstance(content, CompactTrace) else content
+
+
+def opened(source: TraceSource, kinds: Collection[str] | None) -> CompactTrace | list[TraceRecord]:
+    """A compact trace, of which nothing is decoded yet, or the records of any other source.
+
+    Args:
+        source, kinds: see `load`.
+
+    Raises:
+        ConfigError: see `load`.
+    """
     check_kinds(kinds)
     if isinstance(source, TraceWriter):
         source = source.trace()
     if isinstance(source, CompactTrace):
-        return compact_records(source, kinds)
+        return source
     if isinstance(source, Path | str):
         with open_trace(source) as content:
             if isinstance(content, CompactTrace):
-                return compact_records(content, kinds)
+                return content
             return load_lines(content, source, kinds)
     items = list(source)
     records = [item for item in items if isinstance(item, TraceRecord)]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final, Protocol
 
-from qcore.analysis.records import TraceSource, check_kinds, compact_records, load, load_lines
-from qcore.trace import RECORD_FIELDS, CompactTrace, TraceRecord, TraceWriter, open_trace
+from qcore.analysis.records import TraceSource, compact_records, opened
+from qcore.trace import RECORD_FIELDS, CompactTrace, TraceRecord
 
 #: The kinds that show roles, faults and watches. Nine tenths of the records of a run are of other kinds.
 _RARE_KINDS: Final = frozenset(
@@ -86,14 +85,7 @@ def view(source: TraceSource, kinds: Collection[str] | None) -> TraceView:
     Raises:
         ConfigError: the trace cannot be read, or a kind does not exist.
     """
-    check_kinds(kinds)
-    if isinstance(source, TraceWriter):
-        source = source.trace()
-    if isinstance(source, CompactTrace):
-        return CompactView(source, kinds)
-    if isinstance(source, Path | str):
-        with open_trace(source) as content:
-            if isinstance(content, CompactTrace):
-                return CompactView(content, kinds)
-            return RecordView(load_lines(content, source, kinds))
-    return RecordView(load(source, kinds=kinds))
+    content = opened(source, kinds)
+    if isinstance(content, CompactTrace):
+        return CompactView(content, kinds)
+    return RecordView(content)

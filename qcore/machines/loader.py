@@ -139,7 +139,12 @@ def _load_module(where: str, directory: Path, what: str) -> ModuleType:
     if path is None:
         tried = " or ".join(dict.fromkeys(map(str, candidates)))
         raise ConfigError(f"{what}: there is no file {tried}")
-    spec = importlib.util.spec_from_file_location(f"qcore_user_{what}_{path.stem}", path)
+    return import_file(path, f"qcore_user_{what}_{path.stem}")
+
+
+def import_file(path: Path | str, name: str) -> ModuleType:
+    """Import a file that ends in `.py` as the module `name`. Raises whatever the file raises."""
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, "a file that ends in .py has a loader"
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

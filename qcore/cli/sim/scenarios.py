@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -24,6 +24,15 @@ app = typer.Typer(
 )
 
 
+ScenarioArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped scenario.")
+]
+SeedOption: TypeAlias = Annotated[
+    int,
+    typer.Option("--seed", envvar="QCORE_SEED", help="Decides every random choice of the run."),
+]
+
+
 @app.callback()
 def _group() -> None:
     """Run scenarios in the deterministic simulator."""
@@ -31,14 +40,8 @@ def _group() -> None:
 
 @app.command()
 def run(
-    scenario: Annotated[
-        str,
-        typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped scenario."),
-    ],
-    seed: Annotated[
-        int,
-        typer.Option("--seed", envvar="QCORE_SEED", help="Decides every random choice of the run."),
-    ] = 1,
+    scenario: ScenarioArgument,
+    seed: SeedOption = 1,
     parameters: Annotated[
         list[str],
         typer.Option(
@@ -90,14 +93,8 @@ def _print_next_steps(result: RunResult, trace: Path | None) -> None:
 
 @app.command()
 def draw(
-    scenario: Annotated[
-        str,
-        typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped scenario."),
-    ],
-    seed: Annotated[
-        int,
-        typer.Option("--seed", envvar="QCORE_SEED", help="Decides every random choice of the run."),
-    ] = 1,
+    scenario: ScenarioArgument,
+    seed: SeedOption = 1,
 ) -> None:
     """Print the scenario that a seed draws, with every random fault as an item of the timeline.
 

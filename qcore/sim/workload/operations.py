@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import Operation, OperationKind
 from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
+from qcore.trace import TraceWriter
 
 Outcome = Literal["ok", "refused", "unknown"]
 Value = str | int | None
@@ -105,6 +106,14 @@ class ClientOperation:
             invoke_us=self.invoke_us,
             return_us=self.return_us if self.outcome == "ok" else None,
         )
+
+
+def trace_operation(
+    trace: TraceWriter, t_us: int, node: int, op: ClientOperation, phase: str, note: str
+) -> None:
+    """Write the trace record of one phase of an operation: the value that it writes, or that its read found."""
+    shown = op.output if op.kind == "read" else op.value
+    trace.op(t_us, node, phase, op.client, op.op_id, op.kind, op.key, shown, note)
 
 
 #: Draws the next request to a custom machine: a write or a read, and its payload.

@@ -18,7 +18,13 @@ from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid, R
 from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import OperationKind
 from qcore.sim.scenario.values import ReadKind
-from qcore.sim.workload.operations import ClientOperation, OperationCodec, Outcome, Value
+from qcore.sim.workload.operations import (
+    ClientOperation,
+    OperationCodec,
+    Outcome,
+    Value,
+    trace_operation,
+)
 from qcore.sim.world.engine import Call, Engine
 from qcore.sim.world.network import Link, Network
 from qcore.trace import TraceWriter
@@ -315,18 +321,8 @@ class SimClient:
             op.then(op)
 
     def _trace_op(self, op: ClientOperation, phase: str, note: str) -> None:
-        shown = op.output if op.kind == "read" else op.value
-        self._trace.op(
-            self._engine.now,
-            op.only_node or self.pinned or self._target,
-            phase,
-            op.client,
-            op.op_id,
-            op.kind,
-            op.key,
-            shown,
-            note,
-        )
+        node = op.only_node or self.pinned or self._target
+        trace_operation(self._trace, self._engine.now, node, op, phase, note)
 
 
 def _note_of(op: ClientOperation) -> str:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Final
 
 from qcore.machines.interface import StateMachine
+from qcore.machines.loader import import_file
 
 #: Installed code does not belong to the machine, even if it is in the same folder.
 _INSTALLED: Final = tuple(
@@ -135,10 +136,4 @@ def load(reference: MachineReference) -> ModuleType:
     """Import the module of a reference, in the second process."""
     if not reference.file:
         return importlib.import_module(reference.module)
-    spec = importlib.util.spec_from_file_location(reference.module, reference.file)
-    assert spec is not None, "a file that ends in .py has a loader"
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses and typing look up their module there
-    spec.loader.exec_module(module)
-    return module
+    return import_file(reference.file, reference.module)

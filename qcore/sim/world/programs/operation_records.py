@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import OperationKind
-from qcore.sim.workload.operations import ClientOperation, Outcome, Value
+from qcore.sim.workload.operations import ClientOperation, Outcome, Value, trace_operation
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.programs.frames import Service
 from qcore.trace import TraceWriter
@@ -158,18 +158,7 @@ class OperationRecords:
         self._record(op, op.outcome, op.note)
 
     def _record(self, op: ClientOperation, phase: str, note: str) -> None:
-        shown = op.output if op.kind == "read" else op.value
-        self._trace.op(
-            op.return_us or op.invoke_us,
-            op.served_by,
-            phase,
-            op.client,
-            op.op_id,
-            op.kind,
-            op.key,
-            shown,
-            note,
-        )
+        trace_operation(self._trace, op.return_us or op.invoke_us, op.served_by, op, phase, note)
 
 
 def _request_text(message: str, fields: Mapping[str, Json]) -> str:
