@@ -16,6 +16,7 @@
 | `invariants`, `linearizability` | the checkers of safety |
 | `determinism` | the check that a state machine does the same everywhere |
 | `oracles` | what users write to judge their machines: invariants, properties, models |
+| `elections` | many elections of the core alone: how long a cluster is without a leader |
 | `verdict` | the judgement of a run: expectations and metrics |
 """
 
@@ -26,6 +27,8 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.sim.elections.election_figures import ElectionFigures
+    from qcore.sim.elections.measure import measure_elections
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.simulation import NodeState, World
@@ -37,6 +40,8 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.sim.elections.election_figures": ("ElectionFigures",),
+            "qcore.sim.elections.measure": ("measure_elections",),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -55,6 +60,7 @@ else:
     )
 
 __all__ = [
+    "ElectionFigures",
     "Expectation",
     "NodeState",
     "RequestSource",
@@ -64,6 +70,7 @@ __all__ = [
     "Violation",
     "World",
     "load_scenario",
+    "measure_elections",
     "parse_scenario",
     "run_scenario",
 ]
