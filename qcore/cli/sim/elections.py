@@ -110,7 +110,7 @@ def elections(
     limit: Annotated[
         float | None,
         typer.Option(
-            "--limit",
+            "--limit-ms",
             metavar="MS",
             help="Censor a trial that has no leader after so many milliseconds. Default: 100 times the longest "
             "election timeout.",

@@ -65,7 +65,9 @@ class ElectionSetup:
                 f"({self.timeout_min_ms} ms): followers would campaign against a live leader"
             )
         if not 0 < self.limit_ms <= 1e11:
-            raise ConfigError(f"--limit {self.limit_ms:g}: give a positive number of milliseconds")
+            raise ConfigError(
+                f"--limit-ms {self.limit_ms:g}: give a positive number of milliseconds"
+            )
 
     def _check_servers(self) -> None:
         if not 1 <= self.nodes <= MAX_NODES:

@@ -158,7 +158,7 @@ def test_processes_do_not_change_the_figures() -> None:
         ({"crash_leader": True}, "two different starts"),
         ({"crash_leader": True, "fresh_timers": False, "heartbeat_ms": 300.0}, "--heartbeat 300"),
         ({"trials": 0}, "--trials"),
-        ({"limit_ms": float("nan")}, "--limit"),
+        ({"limit_ms": float("nan")}, "--limit-ms"),
     ],
 )
 def test_bad_arguments_are_refused(changes: dict[str, Any], words: str) -> None:
