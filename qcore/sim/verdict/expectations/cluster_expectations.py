@@ -16,7 +16,7 @@ def judge_commits(run: RunFacts) -> Iterator[Expectation]:
     expect, record = run.expect, run.record
     for low, high in expect.no_commits_between or ():
         inside = sum(
-            microseconds(low) < time <= microseconds(high) for time, _index in record.commits
+            microseconds(low) < time <= microseconds(high) for time in record.commit_times
         )
         name = "no_commits_between"
         yield Expectation(name, not inside, f"none in {low:g} to {high:g} ms", f"{inside}")
