@@ -278,6 +278,7 @@ from qcore.node import (
     run_node,
 )
 from qcore.sim import (
+    ElectionFigures,
     Expectation,
     NodeState,
     RequestSource,
@@ -287,6 +288,7 @@ from qcore.sim import (
     Violation,
     World,
     load_scenario,
+    measure_elections,
     parse_scenario,
     run_scenario,
 )

@@ -182,6 +182,7 @@ def test_the_command_prints_the_figures() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("failed", "published"), [(0, (430.0, 410.0, 834.0)), (1, (468.7, 423.0, 1007.0))]
 )
@@ -201,12 +202,12 @@ def test_a_hundred_thousand_trials_match_the_tail(
 def test_the_closed_form_holds_for_other_clusters(nodes: int, share: float) -> None:
     for failed in range(nodes // 2 + 1):
         expected = split_probability(nodes, failed, share)
-        deviation = (expected * (1 - expected) / 10_000) ** 0.5
+        deviation = (expected * (1 - expected) / 2000) ** 0.5
         figures = fresh(
             nodes=nodes,
             failed=failed,
             latency=1000 * share,
             timeout_ms=(5000, 6000),
-            trials=10_000,
+            trials=2000,
         )
-        assert abs(figures.split_vote_rate - expected) < 4 * deviation + 2e-4
+        assert abs(figures.split_vote_rate - expected) < 4 * deviation + 1e-3
