@@ -33,11 +33,13 @@ from qcore.node.clock import now_us, wall_us
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.node.runtime.inbox import Inbox
+from qcore.recording import LifeRecorder
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
     Applied,
     Notice,
     ReplicaEffect,
+    ReplicaEvent,
     Reply,
     Restored,
     VersionRaised,
@@ -126,17 +128,23 @@ class ReplicaDriver:
         replica: only this driver may step it.
         metrics: counts steps, writes and entries.
         trace: records the effects, or None.
+        recorder: records the events, or None.
 
     Attributes:
         inbox: takes the events of the next steps, which follow soon.
     """
 
     def __init__(
-        self, replica: Replica, metrics: NodeMetrics, trace: NodeTrace | None = None
+        self,
+        replica: Replica,
+        metrics: NodeMetrics,
+        trace: NodeTrace | None = None,
+        recorder: LifeRecorder | None = None,
     ) -> None:
         self._replica = replica
         self._metrics = metrics
         self._trace = trace
+        self._recorder = recorder
         self._gate = DurabilityGate()
         self._loop = asyncio.get_running_loop()
         config = replica.config
@@ -205,7 +213,7 @@ class ReplicaDriver:
         self._metrics.step_events.observe(len(events))
         replica = self._replica
         try:
-            effects = replica.step(events, now, wall_us())
+            effects = self._step_replica(events, now, wall_us())
             if self._trace is not None:
                 self._trace.effects(effects)
             self._observer.on_step()
@@ -228,6 +236,19 @@ class ReplicaDriver:
         # once, and is set again.
         if self._timer is None or deadline < self._timer_at:
             self._arm(deadline, now)
+
+    def _step_replica(self, events: list[ReplicaEvent], now: int, wall: int) -> list[ReplicaEffect]:
+        recorder = self._recorder
+        if recorder is None:
+            return self._replica.step(events, now, wall)
+        recorder.taken(events, now, wall)
+        try:
+            effects = self._replica.step(events, now, wall)
+        except BaseException as error:
+            recorder.failed(error)
+            raise
+        recorder.done(effects)
+        return effects
 
     def _note_leader_contact(self, contact: int | None) -> None:
         """At each message of the leader, measure how long the leader was silent."""
