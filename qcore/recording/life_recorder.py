@@ -29,7 +29,7 @@ class ByteSink(Protocol):
 
 
 class LifeRecorder:
-    """Records the steps of one life of a replica. Call `taken` before each step, then `done` or `failed`.
+    """Records the steps of one life of a replica: let it take every step through `step`.
 
     Args:
         start: what the replica starts from.
@@ -64,29 +64,48 @@ class LifeRecorder:
         """Whether nothing more is recorded: the life has ended, or the limit is reached."""
         return self._sink is None
 
-    def taken(self, events: Sequence[ReplicaEvent], now: int, wall_us: int) -> None:
-        """The replica is about to take these events."""
+    def step(
+        self,
+        step: Callable[[Sequence[ReplicaEvent], int, int], list[ReplicaEffect]],
+        events: Sequence[ReplicaEvent],
+        now: int,
+        wall_us: int,
+    ) -> list[ReplicaEffect]:
+        """Take a step and record it.
+
+        Args:
+            step: `Replica.step`.
+            events, now, wall_us: its arguments.
+
+        Raises:
+            Exception: whatever the step raises, which is recorded too.
+        """
+        self._taken(events, now, wall_us)
+        try:
+            effects = step(events, now, wall_us)
+        except Exception as error:
+            self._end_step("", 0, failed=f"{type(error).__name__}: {error}")
+            self.flush()
+            raise
+        self._done(effects)
+        return effects
+
+    def _taken(self, events: Sequence[ReplicaEvent], now: int, wall_us: int) -> None:
         if self._sink is None:
             return
         try:
             self._step = now, wall_us, [write_event(event) for event in events]
         except _BUGS as error:
-            self._give_up(error)
+            self._abandon(error)
 
-    def done(self, effects: Sequence[ReplicaEffect]) -> None:
-        """The step returned these effects."""
+    def _done(self, effects: Sequence[ReplicaEffect]) -> None:
         if self._step is None:
             return
         try:
             found = digest_of_effects(effects)
             self._end_step(found.kinds, found.checksum)
         except _BUGS as error:
-            self._give_up(error)
-
-    def failed(self, error: BaseException) -> None:
-        """The step raised an error. Nothing follows but `end`."""
-        self._end_step("", 0, failed=f"{type(error).__name__}: {error}")
-        self.flush()
+            self._abandon(error)
 
     def answering(self, ask: Callable[[int], str | None]) -> Callable[[int], str | None]:
         """Record the answers of the function that says why a peer is not connected: errors of a step quote them."""
@@ -115,8 +134,8 @@ class LifeRecorder:
             self._written += len(data)
         self._waiting, self._waiting_chars = [], 0
 
-    def _give_up(self, error: Exception) -> None:
-        """End the recording instead of the node."""
+    def _abandon(self, error: Exception) -> None:
+        """End the recording, but not the node."""
         self._step = None
         self._put(_encode(["unrecorded", f"{type(error).__name__}: {error}"]))
         self.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class Life:
     """One life of a node in a recording.
 
     Args:
-        path: the file.
+        source: the file, or its content.
         number: the number of the life within the file, from 1 on.
         offset: where it begins in the file.
 
@@ -69,11 +70,11 @@ class Life:
         ConfigError: the file cannot be read, or the start of the life is damaged or of another version.
     """
 
-    def __init__(self, path: Path, number: int, offset: int) -> None:
-        self.path = path
+    def __init__(self, source: Path | bytes, number: int, offset: int) -> None:
+        self._source = source
         self.number = number
         self._offset = offset
-        with _opened(path) as file:
+        with _opened(source) as file:
             file.seek(offset)
             self.start = self._read_start(file)
             self._steps_at = file.tell()
@@ -85,38 +86,23 @@ class Life:
             ConfigError: a line is damaged.
         """
         number, now, wall_us = 0, self.start.now, self.start.wall_us
-        with _opened(self.path) as file:
+        with _opened(self._source) as file:
             file.seek(self._steps_at)
             while True:
-                found = _read_line(file)
                 try:
-                    match found:
-                        case [
-                            int(more_now),
-                            int(more_wall),
-                            list(events),
-                            str(kinds),
-                            int(checksum),
-                            *rest,
-                        ]:
-                            number, now, wall_us = number + 1, now + more_now, wall_us + more_wall
-                            more: dict[str, Any] = rest[0] if rest else {}
-                            yield RecordedStep(
-                                number,
-                                now,
-                                wall_us,
-                                [read_event(event) for event in events],
-                                EffectDigest(kinds, checksum),
-                                tuple((peer, text) for peer, text in more.get("answers", ())),
-                                more.get("failed", ""),
-                            )
-                        case _:
-                            yield _end(found, number)
-                            return
-                except (ValueError, AttributeError) as error:
+                    line = _read_line(file)
+                    step = _step(line, number + 1, now, wall_us)
+                    end = None if step is not None else _end(line, number)
+                except (ValueError, TypeError, AttributeError) as error:
                     raise ConfigError(
-                        f"{self.path}: the recording is damaged after step {number}: {error}"
+                        f"{_name(self._source)}: the recording is damaged after step {number}: {error}"
                     ) from None
+                if step is None:
+                    assert end is not None, "a line is a step or an end"
+                    yield end
+                    return
+                number, now, wall_us = step.number, step.now, step.wall_us
+                yield step
 
     def _read_start(self, file: IO[bytes]) -> StartOfLife:
         try:
@@ -126,33 +112,35 @@ class Life:
             return read_start(head, lambda: _read_line(file))
         except ValueError as error:
             raise ConfigError(
-                f"{self.path}: life {self.number} cannot be read: {error}; write it again with `qcore node start "
-                "--record` or `qcore sim run --record`"
+                f"{_name(self._source)}: life {self.number} cannot be read: {error}; the lives before it can"
             ) from None
         except ConfigError as error:
-            raise ConfigError(f"{self.path}: {error}") from None
+            raise ConfigError(f"{_name(self._source)}: {error}") from None
 
 
-def read_lives(path: Path | str) -> list[Life]:
+def read_lives(source: Path | str | bytes) -> list[Life]:
     """The lives in a recording, in order.
+
+    Args:
+        source: the file, or its content.
 
     Raises:
         ConfigError: the file cannot be read, is no recording, or is damaged at the start of a life.
     """
-    path = Path(path)
+    source = Path(source) if isinstance(source, str) else source
     offsets: list[int] = []
     offset = 0
-    with _opened(path) as file:
+    with _opened(source) as file:
         for line in file:
             if line.startswith(HEAD_START):
                 offsets.append(offset)
             offset += len(line)
     if not offsets:
         raise ConfigError(
-            f"{path} is no recording: it holds no start of a life; `qcore node start --record FILE` and `qcore sim run "
-            "--record DIR` write recordings"
+            f"{_name(source)} is no recording: it holds no start of a life; "
+            "`qcore node start --record FILE` and `qcore sim run --record DIR` write recordings"
         )
-    return [Life(path, number, at) for number, at in enumerate(offsets, start=1)]
+    return [Life(source, number, at) for number, at in enumerate(offsets, start=1)]
 
 
 def is_recording(path: Path | str) -> bool:
@@ -184,6 +172,30 @@ def _read_line(file: IO[bytes]) -> Any:
         raise
 
 
+def _step(line: object, number: int, now: int, wall_us: int) -> RecordedStep | None:
+    """The step of a line; None if the line is none.
+
+    Args:
+        line: its content.
+        number: the number of the step.
+        now, wall_us: the clocks at the step before.
+    """
+    match line:
+        case [int(more_now), int(more_wall), list(events), str(kinds), int(checksum), *rest]:
+            more: Any = rest[0] if rest else {}
+            return RecordedStep(
+                number,
+                now + more_now,
+                wall_us + more_wall,
+                [read_event(event) for event in events],
+                EffectDigest(kinds, checksum),
+                tuple((peer, text) for peer, text in more.get("answers", ())),
+                more.get("failed", ""),
+            )
+        case _:
+            return None
+
+
 def _end(found: object, steps: int) -> RecordingEnd:
     match found:
         case ["end", why]:
@@ -206,8 +218,14 @@ def _end(found: object, steps: int) -> RecordingEnd:
     raise ValueError(f"this is no step: {found!r:.100}")
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _name(source: Path | bytes) -> str:
+    return str(source) if isinstance(source, Path) else "the recording"
+
+
+def _opened(source: Path | bytes) -> IO[bytes]:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
     try:
-        return open_regular(path)
+        return open_regular(source)
     except OSError as error:
-        raise ConfigError(f"cannot read the recording {path}: {error.strerror}") from None
+        raise ConfigError(f"cannot read the recording {source}: {error.strerror}") from None

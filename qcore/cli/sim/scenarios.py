@@ -12,6 +12,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.replay import replay as replay_command
 from qcore.cli.sim.trace import trace as trace_command
 from qcore.errors import ConfigError
 
@@ -76,6 +77,15 @@ def run(
             "compact format.",
         ),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            parser=non_empty_path,
+            metavar="DIR",
+            help="Record the nodes into this directory, one file for each, for `qcore sim replay`.",
+        ),
+    ] = None,
 ) -> None:
     """Run one scenario with one seed and print the verdict.
 
@@ -93,7 +103,7 @@ def run(
         loaded, seed = artifact.scenario, artifact.seed if seed is None else seed
     else:
         loaded = load_scenario(scenario, parameters=read_parameters(parameters))
-    result = run_scenario(loaded, 1 if seed is None else seed, trace=trace)
+    result = run_scenario(loaded, 1 if seed is None else seed, trace=trace, record=record)
     if output is OutputFormat.table:
         from qcore.cli.sim.verdict import print_verdict
 
@@ -172,6 +182,7 @@ def list_scenarios(
 
 
 app.command(name="trace")(trace_command)
+app.command(name="replay")(replay_command)
 
 
 @app.command()

@@ -39,7 +39,6 @@ from qcore.replica.events import (
     Applied,
     Notice,
     ReplicaEffect,
-    ReplicaEvent,
     Reply,
     Restored,
     VersionRaised,
@@ -213,7 +212,10 @@ class ReplicaDriver:
         self._metrics.step_events.observe(len(events))
         replica = self._replica
         try:
-            effects = self._step_replica(events, now, wall_us())
+            if self._recorder is None:
+                effects = replica.step(events, now, wall_us())
+            else:
+                effects = self._recorder.step(replica.step, events, now, wall_us())
             if self._trace is not None:
                 self._trace.effects(effects)
             self._observer.on_step()
@@ -236,19 +238,6 @@ class ReplicaDriver:
         # once, and is set again.
         if self._timer is None or deadline < self._timer_at:
             self._arm(deadline, now)
-
-    def _step_replica(self, events: list[ReplicaEvent], now: int, wall: int) -> list[ReplicaEffect]:
-        recorder = self._recorder
-        if recorder is None:
-            return self._replica.step(events, now, wall)
-        recorder.taken(events, now, wall)
-        try:
-            effects = self._replica.step(events, now, wall)
-        except BaseException as error:
-            recorder.failed(error)
-            raise
-        recorder.done(effects)
-        return effects
 
     def _note_leader_contact(self, contact: int | None) -> None:
         """At each message of the leader, measure how long the leader was silent."""
