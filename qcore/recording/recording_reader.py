@@ -32,6 +32,7 @@ class RecordedStep:
         digest: what is kept of its effects.
         answers: peers with the answer why they are not connected, in the order in which the step asked.
         failed: the error that the step raised; empty if it raised none.
+        state: an index, and the digest of the state there, if the step made one.
     """
 
     number: int
@@ -41,6 +42,7 @@ class RecordedStep:
     digest: EffectDigest
     answers: tuple[tuple[int, str | None], ...] = ()
     failed: str = ""
+    state: tuple[int, str] | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,11 +53,13 @@ class RecordingEnd:
         kind: why.
         steps: how many steps there are before.
         text: the same in a sentence.
+        state: the index of the last applied entry, and the digest of the state there, if the end has it.
     """
 
     kind: EndKind
     steps: int
     text: str
+    state: tuple[int, str] | None = None
 
 
 class Life:
@@ -191,15 +195,20 @@ def _step(line: object, number: int, now: int, wall_us: int) -> RecordedStep | N
                 EffectDigest(kinds, checksum),
                 tuple((peer, text) for peer, text in more.get("answers", ())),
                 more.get("failed", ""),
+                _state(more.get("digest")),
             )
         case _:
             return None
 
 
+def _state(digest: Any) -> tuple[int, str] | None:
+    return None if digest is None else (int(digest[0]), str(digest[1]))
+
+
 def _end(found: object, steps: int) -> RecordingEnd:
     match found:
-        case ["end", why]:
-            return RecordingEnd("end", steps, f"the life ended: {why}")
+        case ["end", why, digest]:
+            return RecordingEnd("end", steps, f"the life ended: {why}", _state(digest))
         case ["missing", number]:
             text = (
                 f"{number} lines are missing after step {steps}, because the file was written too slowly: what follows "

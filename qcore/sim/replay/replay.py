@@ -190,14 +190,18 @@ class Replay:
             ConfigError: the recording is damaged here, or the replica raised an error that was not recorded.
         """
         while self._current.upcoming is None:
+            self._note_difference()
             if self._place + 1 == len(self._lives):
                 return False
             self._place += 1
             self._current = LifeReplay(self._lives[self._place], self._machine)
         self._current.advance()
+        self._note_difference()
+        return True
+
+    def _note_difference(self) -> None:
         if self._difference is None:
             self._difference = self._current.difference
-        return True
 
     def run(self) -> Difference | None:
         """Step to the end, or to the first step whose effects differ, which is returned."""
