@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -62,6 +63,10 @@ class RecordingEnd:
     state: tuple[int, str] | None = None
 
 
+class _StartCutOff(Exception):
+    """The start of a life is incomplete."""
+
+
 class Life:
     """One life of a node in a recording.
 
@@ -110,10 +115,10 @@ class Life:
 
     def _read_start(self, file: IO[bytes]) -> StartOfLife:
         try:
-            head = _read_line(file)
+            head = _whole_line(file)
             if not isinstance(head, dict):
                 raise ValueError("it is no recording")
-            return read_start(head, lambda: _read_line(file))
+            return read_start(head, lambda: _whole_line(file))
         except ValueError as error:
             raise ConfigError(
                 f"{_name(self._source)}: life {self.number} cannot be read: {error}; the lives before it can"
@@ -144,7 +149,13 @@ def read_lives(source: Path | str | bytes) -> list[Life]:
             f"{_name(source)} is no recording: it holds no start of a life; "
             "`qcore node start --record FILE` and `qcore sim run --record DIR` write recordings"
         )
-    return [Life(source, number, at) for number, at in enumerate(offsets, start=1)]
+    lives: list[Life] = []
+    for offset in offsets:
+        with suppress(_StartCutOff):  # the process was killed before its first step
+            lives.append(Life(source, len(lives) + 1, offset))
+    if not lives:
+        raise ConfigError(f"{_name(source)}: the recording was cut off before its first step")
+    return lives
 
 
 def is_recording(path: Path | str) -> bool:
@@ -174,6 +185,18 @@ def _read_line(file: IO[bytes]) -> Any:
         if not following.strip(b"\0\n") or following.startswith(HEAD_START):
             return _CUT  # the writer was killed within this line
         raise
+
+
+def _whole_line(file: IO[bytes]) -> Any:
+    """The next line of the start of a life.
+
+    Raises:
+        _StartCutOff: it is torn, or there is none.
+    """
+    line = _read_line(file)
+    if line is _CUT:
+        raise _StartCutOff
+    return line
 
 
 def _step(line: object, number: int, now: int, wall_us: int) -> RecordedStep | None:

@@ -231,7 +231,11 @@ def head_with(**values: object) -> bytes:
             head_with(config={"raft": {"node_id": 1, "new_setting": 2}}),
             "does not know.*new_setting",
         ),
-        (head_with(entries=3), "the entries of the durable state end after 0 of 3"),
+        (
+            head_with(entries=3) + b'["end","x",null]\n',
+            "the entries of the durable state end after 0 of 3",
+        ),
+        (head_with(entries=3), "cut off before its first step"),
         (head_with(hard_state=7), "life 1 cannot be read"),
         (head_with(generator=None), "the generator has no state"),
         (b'{"recording":1,"qcore":"x"}\n', "not as this qcore writes it"),
