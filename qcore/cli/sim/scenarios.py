@@ -12,6 +12,8 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.sweep import swarm as swarm_command
+from qcore.cli.sim.sweep import sweep as sweep_command
 from qcore.cli.sim.trace import trace as trace_command
 from qcore.errors import ConfigError
 
@@ -172,6 +174,8 @@ def list_scenarios(
 
 
 app.command(name="trace")(trace_command)
+app.command(name="sweep")(sweep_command)
+app.command(name="swarm")(swarm_command)
 
 
 @app.command()
