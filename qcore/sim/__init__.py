@@ -19,6 +19,7 @@
 | `oracles` | what users write to judge their machines: invariants, properties, models |
 | `verdict` | the judgement of a run: expectations and metrics |
 | `artifacts` | failing runs, saved in directories |
+| `sweeps` | many runs in parallel |
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.simulation import NodeState, World
+    from qcore.sim.sweeps.progress_report import SweepProgress
+    from qcore.sim.sweeps.run_sweep import swarm, sweep
+    from qcore.sim.sweeps.sweep_result import SweepResult
     from qcore.sim.verdict.result import Expectation, RunResult
     from qcore.sim.workload.operations import RequestSource
     from qcore.sim.world.services import Violation
@@ -62,6 +66,9 @@ else:
             "qcore.sim.workload.operations": ("RequestSource",),
             "qcore.sim.world.services": ("Violation",),
             "qcore.sim.simulation": ("NodeState", "World"),
+            "qcore.sim.sweeps.progress_report": ("SweepProgress",),
+            "qcore.sim.sweeps.run_sweep": ("swarm", "sweep"),
+            "qcore.sim.sweeps.sweep_result": ("SweepResult",),
             "qcore.trace": ("TraceWriter",),
         },
     )
@@ -75,6 +82,8 @@ __all__ = [
     "RequestSource",
     "RunResult",
     "Scenario",
+    "SweepProgress",
+    "SweepResult",
     "TraceWriter",
     "Violation",
     "World",
@@ -84,4 +93,6 @@ __all__ = [
     "parse_scenario",
     "run_scenario",
     "save_artifact",
+    "swarm",
+    "sweep",
 ]

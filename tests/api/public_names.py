@@ -285,6 +285,8 @@ from qcore.sim import (
     RequestSource,
     RunResult,
     Scenario,
+    SweepProgress,
+    SweepResult,
     TraceWriter,
     Violation,
     World,
@@ -294,6 +296,8 @@ from qcore.sim import (
     parse_scenario,
     run_scenario,
     save_artifact,
+    swarm,
+    sweep,
 )
 from qcore.sim.oracles import (
     Oracles,

@@ -13,6 +13,8 @@ from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
 from qcore.cli.sim.replay import replay as replay_command
+from qcore.cli.sim.sweep import swarm as swarm_command
+from qcore.cli.sim.sweep import sweep as sweep_command
 from qcore.cli.sim.trace import trace as trace_command
 from qcore.errors import ConfigError
 
@@ -183,6 +185,8 @@ def list_scenarios(
 
 app.command(name="trace")(trace_command)
 app.command(name="replay")(replay_command)
+app.command(name="sweep")(sweep_command)
+app.command(name="swarm")(swarm_command)
 
 
 @app.command()

@@ -42,11 +42,10 @@ def cause_of(result: RunResult) -> Cause | None:
         return None
     if result.violations and any(expectation.name == _SAFE for expectation in failed):
         first = result.violations[0]
-        return Cause(first.check, _one_line(first.note))
+        return Cause(first.check, _one_line(first.note.partition("\n")[0]))
     expectation = failed[0]
-    return Cause(
-        expectation.name, _one_line(f"expected {expectation.expected}; seen {expectation.seen}")
-    )
+    seen = expectation.seen.partition("\n")[0]
+    return Cause(expectation.name, _one_line(f"expected {expectation.expected}; seen {seen}"))
 
 
 def cause_of_error(error: BaseException) -> Cause:
