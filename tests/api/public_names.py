@@ -51,6 +51,7 @@ from qcore import (
     __version__,
     run_node,
     run_scenario,
+    scenario,
 )
 from qcore.analysis import (
     LEADERSHIP_KINDS,
@@ -282,6 +283,7 @@ from qcore.sim import (
     Cause,
     Expectation,
     NodeState,
+    Replay,
     RequestSource,
     RunResult,
     Scenario,
@@ -333,6 +335,7 @@ from qcore.testing.pytest_plugin import (
     ClusterOptions,
     local_cluster,
     local_clusters,
+    simulate,
 )
 
 

@@ -85,7 +85,7 @@ def replay(
     machine: Annotated[
         str | None,
         typer.Option(
-            "--machine",
+            "--with-machine",
             metavar="NAME",
             help="The state machine of a recording, in place of the recorded one: entity, kv, FILE.py:CLASS or "
             "MODULE:CLASS.",
@@ -109,7 +109,7 @@ def replay(
     if node is None and not recordings and not is_recording(file):
         if life is not None or machine is not None:
             raise ConfigError(
-                "--life and --machine are for recordings: give a recording, or --node"
+                "--life and --with-machine are for recordings: give a recording, or --node"
             )
         _replay_run(file, until_ms, until_event, at, scenario, output)
         return
@@ -183,7 +183,6 @@ def _recording_reports(
     machine: str | None,
     stop: tuple[float | None, int | None, str | None],
 ) -> list[RecordingReport]:
-    from qcore.machines.loader import load_machine
     from qcore.recording import read_lives
     from qcore.sim.replay.recorded_machine import machine_named
     from qcore.sim.replay.recording_report import replay_recording
@@ -196,7 +195,7 @@ def _recording_reports(
         raise ConfigError("these are the recordings of several nodes: give --node to stop in one")
     make = None
     if machine is not None:
-        make = load_machine(machine, Path()) if ":" in machine else machine_named(machine)
+        make = machine_named(machine)
     until_ms, until_step, at = stop
     return [
         replay_recording(

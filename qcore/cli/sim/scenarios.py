@@ -83,8 +83,9 @@ def run(
         Path | None,
         typer.Option(
             "--record",
+            envvar="QCORE_RECORD",
             parser=non_empty_path,
-            metavar="DIR",
+            metavar="PATH",
             help="Record the nodes into this directory, one file for each, for `qcore sim replay`.",
         ),
     ] = None,

@@ -199,12 +199,12 @@ def test_the_command_steps_through_a_node(trace: Path, tmp_path: Path) -> None:
     ("words", "text"),
     [
         (["--until-ms", "1", "--until-event", "1"], "give one of them"),
-        (["--life", "1"], "--life and --machine are for recordings"),
+        (["--life", "1"], "--life and --with-machine are for recordings"),
         (["--node", "2", "--scenario", "chaos"], "--scenario is for a trace, without --node"),
         (["--node", "2", "--until-event", "99999999"], "has no such step"),
         (["--at", "role"], "KEY=VALUE"),
         (["--at", "kind='role"], "KEY=VALUE"),
-        (["--node", "2", "--machine", "a.py:A"], "a.py"),
+        (["--node", "2", "--with-machine", "a.py:A"], "a.py"),
     ],
 )
 def test_wrong_options_are_explained(trace: Path, words: list[str], text: str) -> None:
