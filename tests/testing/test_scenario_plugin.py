@@ -21,7 +21,7 @@ workload: {clients: 1, rate_per_s: 30}
 until_ms: 800
 expect: {safe: true}
 """
-#: Seed 2 elects nobody within a millisecond, like every other one.
+#: No seed elects a leader within a millisecond.
 SLOW = (
     MINE.replace("mine", "slow")
     .replace("safe: true", "new_leader_within_ms: 1")

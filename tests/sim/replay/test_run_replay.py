@@ -1,15 +1,20 @@
-"""Artifacts and traces are run again, bit for bit, and the replay stops where it is told."""
+"""Artifacts and traces are run again, bit for bit, and the replay stops at a time, a record or an event."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
 
 import qcore.core.leadership.election as election
+from qcore.core.config import RaftConfig
+from qcore.core.entry import DurableState
+from qcore.core.raft import RaftCore
 from qcore.errors import ConfigError
 from qcore.machines.register import KeyValueMachine
+from qcore.node.observability.tracing import NodeTrace
 from qcore.sim import Scenario, load_scenario, run_scenario
 from qcore.sim.artifacts import save_artifact
 from qcore.sim.replay.record_query import parse_query
@@ -144,6 +149,16 @@ def test_what_a_program_gave_cannot_be_replayed(tmp_path: Path) -> None:
     run_scenario(run, machine=KeyValueMachine, requests=lambda _: ("read", "{}"), trace=trace)
     with pytest.raises(ConfigError, match="got its machine from a program"):
         load_stored_run(trace)
+
+
+def test_the_trace_of_a_real_node_is_no_recording(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    with path.open("w") as file:
+        trace = NodeTrace(file, 3)
+        trace.started(RaftCore(RaftConfig(3), DurableState(), rng=Random(1), now=0).status())
+        trace.flush()
+    with pytest.raises(ConfigError, match="is the trace of a real node.*--record FILE"):
+        load_stored_run(path)
 
 
 @pytest.mark.parametrize("name", ["none.qtrace", "directory", "empty.jsonl"])
