@@ -31,6 +31,7 @@ from qcore.lazy_names import lazy_names
 if TYPE_CHECKING:
     from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
     from qcore.sim.replay.replay import Replay
+    from qcore.sim.replay.run_replay import RunReplay, replay_run
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.simulation import NodeState, World
@@ -53,6 +54,7 @@ else:
                 "save_artifact",
             ),
             "qcore.sim.replay.replay": ("Replay",),
+            "qcore.sim.replay.run_replay": ("RunReplay", "replay_run"),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -80,6 +82,7 @@ __all__ = [
     "NodeState",
     "Replay",
     "RequestSource",
+    "RunReplay",
     "RunResult",
     "Scenario",
     "SweepProgress",
@@ -91,6 +94,7 @@ __all__ = [
     "load_artifact",
     "load_scenario",
     "parse_scenario",
+    "replay_run",
     "run_scenario",
     "save_artifact",
     "swarm",

@@ -132,13 +132,11 @@ def _replay_run(
     scenario: str | None,
     output: OutputFormat,
 ) -> None:
-    from qcore.sim.replay.record_query import parse_query
     from qcore.sim.replay.run_replay import replay_run
     from qcore.sim.replay.stored_run import load_stored_run
 
-    query = None if at is None else parse_query(at)
     stored = load_stored_run(file, scenario)
-    found = replay_run(stored, until_ms=until_ms, until_event=until_event, at=query)
+    found = replay_run(stored, until_ms=until_ms, until_event=until_event, at=at)
     nodes = [_node_row(state) for state in found.state.nodes]
     show(output, found.to_json(), rows=nodes, text=_run_text(found), indent=2)
     if not found.equal:
