@@ -1,4 +1,4 @@
-"""The faults that the potency table plants: the safeguards of the core, switched off one by one, and bugs in the code."""
+"""The faults that the potency table plants: safeguards of the core, switched off one by one, and bugs in the code."""
 
 from __future__ import annotations
 
