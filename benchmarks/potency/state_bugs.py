@@ -60,16 +60,17 @@ def applies_a_retried_command_again(patch: Patch) -> None:
     patch.setattr(Session, "record", recording)
 
 
-def leaves_sessions_out_of_snapshots(patch: Patch) -> None:
+def leaves_replies_out_of_snapshots(patch: Patch) -> None:
     """A snapshot holds the sessions without their replies."""
-    load = Session.restored
+    add = SessionTable._add
 
-    def restored(
-        lifetime_ms: int, last_used_us: int, acknowledged: int, _replies: list[tuple[int, Result]]
-    ) -> Session:
-        return load(lifetime_ms, last_used_us, acknowledged, [])
+    def adding(table: SessionTable, session_id: int, session: Session) -> None:
+        session.replies.clear()
+        session.numbers.clear()
+        session.characters = session.size_bytes = 0
+        add(table, session_id, session)
 
-    patch.setattr(Session, "restored", staticmethod(restored))
+    patch.setattr(SessionTable, "_add", adding)
 
 
 def never_expires_sessions_after_a_restore(patch: Patch) -> None:
@@ -83,7 +84,8 @@ def forwards_a_write_twice(patch: Patch) -> None:
     def leader_changed(forwarder: Forwarder, leader_id: int) -> None:
         replica: ReplicaContext = forwarder._replica
         for ticket, request in list(forwarder._forwarded.items()):
-            if request.forwarded_to != leader_id and leader_id != replica.core.node_id:
+            moves = request.forwarded_to != leader_id and leader_id != replica.core.node_id
+            if moves and (request.kind == "write" or request.kind == "session"):
                 request.forwarded_to = leader_id
                 timeout_ms = max(1, (request.deadline - replica.now) // 1000)
                 replica.send(leader_id, Forward(ticket, request.kind, request.payload, timeout_ms))
