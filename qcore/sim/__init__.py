@@ -17,6 +17,8 @@
 | `determinism` | the check that a state machine does the same everywhere |
 | `oracles` | what users write to judge their machines: invariants, properties, models |
 | `verdict` | the judgement of a run: expectations and metrics |
+| `artifacts` | failing runs, saved in directories |
+| `sweeps` | many runs in parallel |
 """
 
 from __future__ import annotations
@@ -26,9 +28,13 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.simulation import NodeState, World
+    from qcore.sim.sweeps.progress_report import SweepProgress
+    from qcore.sim.sweeps.run_sweep import swarm, sweep
+    from qcore.sim.sweeps.sweep_result import SweepResult
     from qcore.sim.verdict.result import Expectation, RunResult
     from qcore.sim.workload.operations import RequestSource
     from qcore.sim.world.services import Violation
@@ -37,6 +43,13 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.sim.artifacts": (
+                "Artifact",
+                "Cause",
+                "cause_of",
+                "load_artifact",
+                "save_artifact",
+            ),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -50,20 +63,32 @@ else:
             "qcore.sim.workload.operations": ("RequestSource",),
             "qcore.sim.world.services": ("Violation",),
             "qcore.sim.simulation": ("NodeState", "World"),
+            "qcore.sim.sweeps.progress_report": ("SweepProgress",),
+            "qcore.sim.sweeps.run_sweep": ("swarm", "sweep"),
+            "qcore.sim.sweeps.sweep_result": ("SweepResult",),
             "qcore.trace": ("TraceWriter",),
         },
     )
 
 __all__ = [
+    "Artifact",
+    "Cause",
     "Expectation",
     "NodeState",
     "RequestSource",
     "RunResult",
     "Scenario",
+    "SweepProgress",
+    "SweepResult",
     "TraceWriter",
     "Violation",
     "World",
+    "cause_of",
+    "load_artifact",
     "load_scenario",
     "parse_scenario",
     "run_scenario",
+    "save_artifact",
+    "swarm",
+    "sweep",
 ]

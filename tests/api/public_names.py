@@ -278,17 +278,26 @@ from qcore.node import (
     run_node,
 )
 from qcore.sim import (
+    Artifact,
+    Cause,
     Expectation,
     NodeState,
     RequestSource,
     RunResult,
     Scenario,
+    SweepProgress,
+    SweepResult,
     TraceWriter,
     Violation,
     World,
+    cause_of,
+    load_artifact,
     load_scenario,
     parse_scenario,
     run_scenario,
+    save_artifact,
+    swarm,
+    sweep,
 )
 from qcore.sim.oracles import (
     Oracles,
