@@ -17,6 +17,7 @@
 | `determinism` | the check that a state machine does the same everywhere |
 | `oracles` | what users write to judge their machines: invariants, properties, models |
 | `verdict` | the judgement of a run: expectations and metrics |
+| `artifacts` | failing runs, saved in directories |
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.simulation import NodeState, World
@@ -37,6 +39,13 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.sim.artifacts": (
+                "Artifact",
+                "Cause",
+                "cause_of",
+                "load_artifact",
+                "save_artifact",
+            ),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -55,6 +64,8 @@ else:
     )
 
 __all__ = [
+    "Artifact",
+    "Cause",
     "Expectation",
     "NodeState",
     "RequestSource",
@@ -63,7 +74,10 @@ __all__ = [
     "TraceWriter",
     "Violation",
     "World",
+    "cause_of",
+    "load_artifact",
     "load_scenario",
     "parse_scenario",
     "run_scenario",
+    "save_artifact",
 ]

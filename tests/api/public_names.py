@@ -278,6 +278,8 @@ from qcore.node import (
     run_node,
 )
 from qcore.sim import (
+    Artifact,
+    Cause,
     Expectation,
     NodeState,
     RequestSource,
@@ -286,9 +288,12 @@ from qcore.sim import (
     TraceWriter,
     Violation,
     World,
+    cause_of,
+    load_artifact,
     load_scenario,
     parse_scenario,
     run_scenario,
+    save_artifact,
 )
 from qcore.sim.oracles import (
     Oracles,
