@@ -18,6 +18,7 @@
 | `oracles` | what users write to judge their machines: invariants, properties, models |
 | `verdict` | the judgement of a run: expectations and metrics |
 | `artifacts` | failing runs, saved in directories |
+| `shrinking` | finds the smallest run that fails for the same cause |
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
+    from qcore.sim.shrinking import ShrinkResult, shrink
     from qcore.sim.simulation import NodeState, World
     from qcore.sim.verdict.result import Expectation, RunResult
     from qcore.sim.workload.operations import RequestSource
@@ -58,6 +60,7 @@ else:
             ),
             "qcore.sim.workload.operations": ("RequestSource",),
             "qcore.sim.world.services": ("Violation",),
+            "qcore.sim.shrinking": ("ShrinkResult", "shrink"),
             "qcore.sim.simulation": ("NodeState", "World"),
             "qcore.trace": ("TraceWriter",),
         },
@@ -71,6 +74,7 @@ __all__ = [
     "RequestSource",
     "RunResult",
     "Scenario",
+    "ShrinkResult",
     "TraceWriter",
     "Violation",
     "World",
@@ -80,4 +84,5 @@ __all__ = [
     "parse_scenario",
     "run_scenario",
     "save_artifact",
+    "shrink",
 ]

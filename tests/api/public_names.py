@@ -285,6 +285,7 @@ from qcore.sim import (
     RequestSource,
     RunResult,
     Scenario,
+    ShrinkResult,
     TraceWriter,
     Violation,
     World,
@@ -294,6 +295,7 @@ from qcore.sim import (
     parse_scenario,
     run_scenario,
     save_artifact,
+    shrink,
 )
 from qcore.sim.oracles import (
     Oracles,

@@ -106,7 +106,9 @@ def maps_within(value: object) -> Iterator[Values]:
             yield from maps_within(inner)
 
 
-def rename_nodes(value: object, names: Mapping[int, int | None], *, is_name: bool = False) -> object:
+def rename_nodes(
+    value: object, names: Mapping[int, int | None], *, is_name: bool = False
+) -> object:
     """A value with other node ids.
 
     Args:

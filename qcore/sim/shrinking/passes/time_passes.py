@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
-from qcore.sim.shrink.candidate_values import Values, maps_within, number_at, part, timeline_of
-from qcore.sim.shrink.edits import Case, Edit
+from qcore.sim.shrinking.candidate_values import Values, maps_within, number_at, part, timeline_of
+from qcore.sim.shrinking.edits import Case, Edit
 
 #: Round numbers of milliseconds, the roundest first.
 _GRIDS: Final = (1000.0, 500.0, 100.0, 50.0, 10.0, 1.0)
@@ -29,7 +29,7 @@ def end_earlier(case: Case) -> list[Edit]:
     least = 1.0 if case.is_violation else _judged_until(case.values)
     ends += [round(until * share) for share in (0.25, 0.5, 0.75, 0.9)]
     return [
-        Edit(f"the time after {end:g} ms", partial(_end_at, end=end))
+        Edit(f"the time after {end:g} ms", partial(_end_at, end=end), group="end")
         for end in dict.fromkeys(ends)
         if least <= end < until
     ]
@@ -72,9 +72,7 @@ def _judged_until(values: Values) -> float:
         for key, number in inner.items()
         if key.endswith("_ms") and isinstance(number, int | float)
     ]
-    ends = [
-        number_at(item, "at_ms") + number_at(item, "for_ms") for item in timeline_of(values)
-    ]
+    ends = [number_at(item, "at_ms") + number_at(item, "for_ms") for item in timeline_of(values)]
     return max(ends, default=0.0) + max([1000.0, *waits]) + 1000.0
 
 

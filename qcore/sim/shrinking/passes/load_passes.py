@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from qcore.sim.shrink.candidate_values import Values, number_at, part
-from qcore.sim.shrink.edits import Case, Edit
+from qcore.sim.shrinking.candidate_values import Values, number_at, part
+from qcore.sim.shrinking.edits import Case, Edit
 
 _CLIENTS: Final = 3
 _RATE: Final = 50.0
@@ -68,15 +68,16 @@ def simpler_operations(case: Case) -> list[Edit]:
     ]
     kinds = workload.get("read_kind")
     if isinstance(kinds, list) and len(kinds) > 1:
-        for kind in dict.fromkeys(map(str, kinds)):
-            edits.append(_set("workload", "read_kind", [kind], f"only {kind}", _SEEDS))
+        edits += [
+            _set("workload", "read_kind", [kind], f"only {kind}", _SEEDS)
+            for kind in dict.fromkeys(map(str, kinds))
+        ]
     return edits
 
 
-def _set(
-    name: str, key: str, value: object, text: str, seeds: tuple[int, ...] = ()
-) -> Edit:
-    return Edit(text, partial(_set_in, name=name, key=key, value=value), seeds)
+def _set(name: str, key: str, value: object, text: str, seeds: tuple[int, ...] = ()) -> Edit:
+    change = partial(_set_in, name=name, key=key, value=value)
+    return Edit(text, change, seeds, group=key)
 
 
 def _set_in(values: Values, name: str, key: str, value: object) -> bool:

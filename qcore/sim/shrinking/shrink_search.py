@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from qcore.sim.shrink.candidate_values import Values
-from qcore.sim.shrink.edits import Case, Edit
-from qcore.sim.shrink.trial_run import Outcome, Trial
+from qcore.sim.shrinking.candidate_values import Values
+from qcore.sim.shrinking.edits import Case, Edit
+from qcore.sim.shrinking.trial_run import Outcome, Trial
 
 #: Runs trials, in any order, and returns their outcomes in the given order.
 RunAll = Callable[[Sequence[Trial]], Sequence[Outcome]]
@@ -63,6 +63,7 @@ class ShrinkSearch:
     def attempt(self, edits: Sequence[Edit]) -> bool:
         """Try each edit on the run that the edits before it left. Return whether any was accepted."""
         accepted, place = False, 0
+        edits = list(edits)
         while place < len(edits) and not self.is_over:
             tries = list(islice(self._tries(edits, place), self._jobs))
             if not tries:
@@ -72,8 +73,12 @@ class ShrinkSearch:
             for (position, trial), outcome in zip(tries, outcomes, strict=True):
                 self.runs += outcome.is_valid
                 if outcome.key == self._key:
-                    self._accept(edits[position], trial, outcome)
+                    edit = edits[position]
+                    self._accept(edit, trial, outcome)
                     accepted, place = True, position + 1
+                    if edit.group:
+                        later = [one for one in edits[place:] if one.group != edit.group]
+                        edits = [*edits[:place], *later]
                     break
                 self._known.add(_identity(trial))
                 self._progress(self)

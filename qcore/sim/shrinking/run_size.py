@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qcore.sim.shrink.candidate_values import Values, actions_of, timeline_of
+from qcore.sim.shrinking.candidate_values import Values, actions_of, timeline_of
 
-#: Parts of a scenario that are no settings, or have a number of their own.
+#: Parts of a scenario that are no settings, or that `RunSize` counts separately.
 _NOT_SETTINGS = ("name", "summary", "timeline", "until_ms")
 
 

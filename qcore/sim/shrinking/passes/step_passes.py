@@ -8,9 +8,9 @@ from itertools import combinations
 from typing import Final
 
 from qcore.sim.scenario.actions.registry import ACTIONS, REPAIRS
-from qcore.sim.shrink.candidate_values import TIMING_KEYS, Values, actions_of
-from qcore.sim.shrink.edits import Case, Edit, replaced_item, without_items
-from qcore.sim.shrink.shrink_search import ShrinkSearch
+from qcore.sim.shrinking.candidate_values import TIMING_KEYS, Values, actions_of
+from qcore.sim.shrinking.edits import Case, Edit, replaced_item, without_items
+from qcore.sim.shrinking.shrink_search import ShrinkSearch
 
 #: Pairs of items are tried in timelines of up to this many items.
 _MOST_FOR_PAIRS: Final = 14
@@ -110,11 +110,11 @@ def _simpler_action(key: str, value: object) -> Iterator[tuple[str, Values]]:
     if isinstance(value, dict):
         for inner in value:
             yield f"without {inner}", {key: _without_key(value, inner)}
-            yield from (
-                (f"{inner} {new!r}", {key: {**value, inner: new}})
-                for new in _smaller(value[inner])
-            )
-    yield from ((f"only {new!r}", {key: new}) for new in _smaller(value))
+            for new in _smaller(value[inner]):
+                fewer: Values = {**value, inner: new}
+                yield f"{inner} {new!r}", {key: fewer}
+    for new in _smaller(value):
+        yield f"only {new!r}", {key: new}
 
 
 def _smaller(value: object) -> Iterator[object]:

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qcore.sim.shrink.candidate_values import Values, timeline_of
-from qcore.sim.shrink.trial_run import Outcome, Trial
+from qcore.sim.shrinking.candidate_values import Values, timeline_of
+from qcore.sim.shrinking.trial_run import Outcome, Trial
 
 #: Changes values in place. False: it does not apply to them, or changes nothing.
 Change = Callable[[Values], bool]
@@ -21,11 +21,13 @@ class Edit:
         text: what it removes or makes simpler, for the report.
         change: changes the values in place.
         seeds: other seeds to try, if the run with the current seed does not fail.
+        group: of the edits of one group, only the first that is accepted applies; empty: it is in no group.
     """
 
     text: str
     change: Change
     seeds: tuple[int, ...] = ()
+    group: str = ""
 
     def applied(self, values: Values) -> Values | None:
         """The changed values; None if the edit does not apply."""

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Final
 
 from qcore.sim.scenario.actions.registry import ACTIONS
-from qcore.sim.shrink.candidate_values import Values, actions_of, number_at, timeline_of
-from qcore.sim.shrink.edits import Case, Edit, replaced_item
+from qcore.sim.shrinking.candidate_values import Values, actions_of, number_at, timeline_of
+from qcore.sim.shrinking.edits import Case, Edit, replaced_item
 from qcore.trace import TraceRecord
 
 #: The place of an item in the names of its faults.
@@ -55,7 +55,10 @@ def name_nodes(case: Case, hit: Mapping[int, HitNodes]) -> list[Edit]:
         if number in hit and (new := _with_ids(item, hit[number])) is not None:
             pairs.append((item, new))
     together = Edit("drawn nodes", partial(_replace_all, pairs=pairs))
-    return [together, *(Edit("drawn nodes", partial(replaced_item, old=a, new=b)) for a, b in pairs)]
+    return [
+        together,
+        *(Edit("drawn nodes", partial(replaced_item, old=a, new=b)) for a, b in pairs),
+    ]
 
 
 def flatten(case: Case) -> list[Edit]:
@@ -74,7 +77,8 @@ def join_items(case: Case) -> list[Edit]:
 
 
 def _replace_all(values: Values, pairs: list[tuple[Values, Values]]) -> bool:
-    return any([replaced_item(values, old, new) for old, new in pairs])
+    changed = [replaced_item(values, old, new) for old, new in pairs]
+    return any(changed)
 
 
 def _with_ids(item: Values, hit: HitNodes) -> Values | None:

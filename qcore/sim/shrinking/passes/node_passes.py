@@ -7,8 +7,8 @@ from functools import partial
 from itertools import combinations
 from typing import Final
 
-from qcore.sim.shrink.candidate_values import Values, part, rename_nodes, timeline_of
-from qcore.sim.shrink.edits import Case, Edit
+from qcore.sim.shrinking.candidate_values import Values, part, rename_nodes, timeline_of
+from qcore.sim.shrinking.edits import Case, Edit
 
 #: Pairs of nodes are tried in clusters of up to this many nodes.
 _MOST_FOR_PAIRS: Final = 7

@@ -14,8 +14,8 @@ from qcore.errors import ConfigError
 from qcore.sim.artifacts.failure_cause import cause_of, cause_of_error
 from qcore.sim.oracles.user_oracles import Oracles
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.shrink.candidate_values import Values, scenario_of
-from qcore.sim.shrink.run_size import RunSize, count_settings, count_steps
+from qcore.sim.shrinking.candidate_values import Values, scenario_of
+from qcore.sim.shrinking.run_size import RunSize, count_settings, count_steps
 from qcore.sim.simulation import World
 from qcore.sim.workload.custom_machine import CustomMachine
 from qcore.trace import TraceWriter

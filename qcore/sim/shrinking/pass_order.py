@@ -9,25 +9,25 @@ from typing import Final
 from qcore.errors import ConfigError
 from qcore.sim.artifacts.failure_cause import Cause
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.shrink.candidate_values import Values, part, scenario_of
-from qcore.sim.shrink.edits import Case, Edit
-from qcore.sim.shrink.flat_timeline import flatten, hit_nodes, join_items, name_nodes
-from qcore.sim.shrink.passes.load_passes import (
+from qcore.sim.shrinking.candidate_values import Values, part, scenario_of
+from qcore.sim.shrinking.edits import Case, Edit
+from qcore.sim.shrinking.flat_timeline import flatten, hit_nodes, join_items, name_nodes
+from qcore.sim.shrinking.passes.load_passes import (
     fewer_clients,
     fewer_operations,
     simpler_operations,
 )
-from qcore.sim.shrink.passes.node_passes import drop_nodes, renumber_nodes
-from qcore.sim.shrink.passes.setting_passes import (
+from qcore.sim.shrinking.passes.node_passes import drop_nodes, renumber_nodes
+from qcore.sim.shrinking.passes.setting_passes import (
     constant_times,
     drop_expectations,
     drop_settings,
 )
-from qcore.sim.shrink.passes.step_passes import drop_pairs, drop_steps, simplify_steps
-from qcore.sim.shrink.passes.time_passes import end_earlier, round_times, start_earlier
-from qcore.sim.shrink.run_size import RunSize
-from qcore.sim.shrink.shrink_search import RunAll, ShrinkSearch
-from qcore.sim.shrink.trial_run import Conditions, Outcome, Trial, run_trial
+from qcore.sim.shrinking.passes.step_passes import drop_pairs, drop_steps, simplify_steps
+from qcore.sim.shrinking.passes.time_passes import end_earlier, round_times, start_earlier
+from qcore.sim.shrinking.run_size import RunSize
+from qcore.sim.shrinking.shrink_search import ShrinkSearch
+from qcore.sim.shrinking.trial_run import Conditions, Outcome, Trial, run_trial
 from qcore.sim.simulation import World
 from qcore.trace import TraceRecord, TraceWriter
 
@@ -89,7 +89,7 @@ def shrink_run(
     *,
     budget_runs: int = DEFAULT_BUDGET,
     jobs: int = 1,
-    run_all: RunAll | None = None,
+    run_in_pool: Callable[[Sequence[Trial], Conditions], Sequence[Outcome]] | None = None,
     out_of_time: Callable[[], bool] = lambda: False,
     progress: Callable[[ShrinkSearch], None] = lambda _search: None,
 ) -> Shrunk:
@@ -100,8 +100,8 @@ def shrink_run(
         seed: its seed.
         conditions: what all runs share.
         budget_runs: the most runs.
-        jobs: how many runs `run_all` does at the same time.
-        run_all: runs trials; in this process if left out.
+        jobs: how many runs `run_in_pool` does at the same time.
+        run_in_pool: runs trials; they run in this process if it is left out.
         out_of_time: whether to stop now.
         progress: is called after each run.
 
@@ -119,12 +119,14 @@ def shrink_run(
     before = whole.size or _no_size(scenario)
     conditions = replace(conditions, most_messages=3 * before.messages + 10_000)
 
-    def run_here(trials: Sequence[Trial]) -> list[Outcome]:
+    def run_all(trials: Sequence[Trial]) -> Sequence[Outcome]:
+        if run_in_pool is not None:
+            return run_in_pool(trials, conditions)
         return [run_trial(trial, conditions) for trial in trials]
 
     search = ShrinkSearch(
         Case(first, whole, whole.is_violation),
-        run_all or run_here,
+        run_all,
         budget_runs,
         jobs,
         out_of_time,

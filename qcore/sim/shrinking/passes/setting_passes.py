@@ -7,8 +7,8 @@ from functools import partial
 from typing import Final
 
 from qcore.sim.scenario.distributions import SHAPES
-from qcore.sim.shrink.candidate_values import Values, part
-from qcore.sim.shrink.edits import Case, Edit
+from qcore.sim.shrinking.candidate_values import Values, part
+from qcore.sim.shrinking.edits import Case, Edit
 
 Path = tuple[str | int, ...]
 
@@ -69,13 +69,15 @@ def constant_times(case: Case) -> list[Edit]:
     for path, value in _all(case.values):
         for constant in _constants(value):
             text = f"{'.'.join(map(str, path))}: {constant:g} in place of a distribution"
-            edits.append(Edit(text, partial(_set_at, path=path, value=constant), (1, 2)))
+            change = partial(_set_at, path=path, value=constant)
+            edits.append(Edit(text, change, (1, 2), group=str(path)))
     if "latency_ms" not in part(case.values, "network"):
         edits += [
             Edit(
                 f"network.latency_ms: {value} in place of a distribution",
                 partial(_set_at, path=("network", "latency_ms"), value=value),
                 (1, 2),
+                group="latency",
             )
             for value in (5, 1)
         ]
@@ -111,7 +113,11 @@ def _constants(value: object) -> list[float]:
     given = value[shape]
     if shape == "fixed":
         return []
-    numbers = [one for one in given if isinstance(one, int | float)] if isinstance(given, list) else [given]
+    numbers = (
+        [one for one in given if isinstance(one, int | float)]
+        if isinstance(given, list)
+        else [given]
+    )
     if shape in ("uniform", "samples"):
         low, high = min(numbers), max(numbers)
         wanted = [(low + high) / 2, low, high]
