@@ -92,6 +92,8 @@ EXEMPT = {
         ("random", "seed"),
         ("random", "setstate"),
     },
+    # It bounds the time of a search through many runs. No run reads it.
+    "sim/shrinking/shrink_api.py": {("time", "monotonic")},
 }
 #: The module of a pure package that may start a process: copies of a user's machine run there, after a run.
 STARTS_A_PROCESS = "sim/determinism/other_process/second_process.py"

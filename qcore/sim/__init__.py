@@ -19,6 +19,7 @@
 | `verdict` | the judgement of a run: expectations and metrics |
 | `artifacts` | failing runs, saved in directories |
 | `sweeps` | many runs in parallel |
+| `shrinking` | finds the smallest run that fails for the same cause |
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
+    from qcore.sim.shrinking import ShrinkResult, shrink
     from qcore.sim.simulation import NodeState, World
     from qcore.sim.sweeps.progress_report import SweepProgress
     from qcore.sim.sweeps.run_sweep import swarm, sweep
@@ -62,6 +64,7 @@ else:
             ),
             "qcore.sim.workload.operations": ("RequestSource",),
             "qcore.sim.world.services": ("Violation",),
+            "qcore.sim.shrinking": ("ShrinkResult", "shrink"),
             "qcore.sim.simulation": ("NodeState", "World"),
             "qcore.sim.sweeps.progress_report": ("SweepProgress",),
             "qcore.sim.sweeps.run_sweep": ("swarm", "sweep"),
@@ -78,6 +81,7 @@ __all__ = [
     "RequestSource",
     "RunResult",
     "Scenario",
+    "ShrinkResult",
     "SweepProgress",
     "SweepResult",
     "TraceWriter",
@@ -89,6 +93,7 @@ __all__ = [
     "parse_scenario",
     "run_scenario",
     "save_artifact",
+    "shrink",
     "swarm",
     "sweep",
 ]

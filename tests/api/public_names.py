@@ -285,6 +285,7 @@ from qcore.sim import (
     RequestSource,
     RunResult,
     Scenario,
+    ShrinkResult,
     SweepProgress,
     SweepResult,
     TraceWriter,
@@ -296,6 +297,7 @@ from qcore.sim import (
     parse_scenario,
     run_scenario,
     save_artifact,
+    shrink,
     swarm,
     sweep,
 )

@@ -12,6 +12,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.shrink import shrink as shrink_command
 from qcore.cli.sim.sweep import swarm as swarm_command
 from qcore.cli.sim.sweep import sweep as sweep_command
 from qcore.cli.sim.trace import trace as trace_command
@@ -176,6 +177,7 @@ def list_scenarios(
 app.command(name="trace")(trace_command)
 app.command(name="sweep")(sweep_command)
 app.command(name="swarm")(swarm_command)
+app.command(name="shrink")(shrink_command)
 
 
 @app.command()
