@@ -17,7 +17,6 @@ from qcore.errors import QcoreError
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.served_connections import ServedConnections
 from qcore.node.application import Application
-from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
 from qcore.node.joining_storage import JoiningStorage
 from qcore.node.observability.logs import NodeLog
@@ -40,6 +39,9 @@ from qcore.node.watches.node_watches import NodeWatches
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
+from qcore.runtime.clock import now_us
+from qcore.runtime.interface import Runtime
+from qcore.runtime.real import REAL
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.store_api.message_table import STORE_MESSAGES
@@ -72,6 +74,7 @@ class ReplicaNode:
         own_process: whether the process runs only this node, so that signals may be handled.
         on_leadership: called with the term once this node leads and has committed an entry of that term, and with None
             once it no longer leads or has failed. It must be quick.
+        runtime: the world that the node runs in.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -88,6 +91,7 @@ class ReplicaNode:
         *,
         own_process: bool = True,
         on_leadership: Callable[[int | None], None] = lambda term: None,
+        runtime: Runtime = REAL,
     ) -> None:
         self._config = config
         self._application = application
@@ -146,7 +150,9 @@ class ReplicaNode:
             },
             FrameBounds.for_commands(config.replica.max_command_bytes),
         )
-        self._pool = PeerPool(codec, self._peers, self._peers.hello, rng, config.limits)
+        self._pool = PeerPool(
+            codec, self._peers, self._peers.hello, rng, config.limits, runtime=runtime
+        )
         self._peers.use_pool(self._pool)
         self._requests = RequestHandler(
             application,
@@ -164,6 +170,7 @@ class ReplicaNode:
             ServedConnections(self._requests, self._peers, self, log),
             config.limits,
             AllowedOrigins(config.allow_origins),
+            runtime=runtime,
         )
         self._replica.connection_problem = self._peers.connection_problem
         self._topology = self._topology_loader()

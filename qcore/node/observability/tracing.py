@@ -8,11 +8,11 @@ from typing import Final
 
 from qcore.core.status import CoreStatus
 from qcore.errors import OutcomeUnknown, ResultInvalid, ResultTooLarge
-from qcore.node.clock import wall_us
 from qcore.node.observability.line_writer import LineWriter
 from qcore.replica.events import ClientRequest, ReplicaEffect, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
+from qcore.runtime.clock import wall_us
 from qcore.trace import RECORDS_MISSING_FAULT, TextSink, TraceWriter
 from qcore.transport.wire import RESPONSE_MESSAGES
 

@@ -29,7 +29,6 @@ from qcore.core.effects import (
     Write,
 )
 from qcore.core.events import Tick, WriteDurable
-from qcore.node.clock import now_us, wall_us
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.node.runtime.inbox import Inbox
@@ -46,6 +45,7 @@ from qcore.replica.events import (
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import FlowControl
+from qcore.runtime.clock import now_us, wall_us
 
 #: A deadline further away than this needs no timer, µs.
 _MAX_TIMER_US: Final = 3_600_000_000

@@ -11,10 +11,10 @@ from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.core.text_size import utf8_length
 from qcore.errors import Overloaded
-from qcore.node.clock import now_us
 from qcore.replica.events import ClientRequest, ReplicaEvent
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
 from qcore.replica.requests.flow_control import FlowControl
+from qcore.runtime.clock import now_us
 
 #: The most requests, and the most other events, in one step.
 _MAX_STEP_REQUESTS: Final = 256

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-from qcore.node.clock import now_us
+from qcore.runtime.clock import now_us
 
 T = TypeVar("T")
 

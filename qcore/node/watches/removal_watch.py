@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.core.raft import RaftCore
-from qcore.node.clock import now_us
 from qcore.node.observability.logs import NodeLog
 from qcore.replica.peers.identity import ClusterIdentity
+from qcore.runtime.clock import now_us
 
 #: A part of the text with which a member rejects a removed node.
 REMOVED: Final = "was removed from cluster"

@@ -190,13 +190,13 @@ class _Life:
             None,
             NodeSurroundings(
                 lambda: node.clock.local(front.services.engine.now),
-                self._new_token,
+                self.new_token,
                 _run_now,
                 FRONT_IDS,
             ),
         )
 
-    def _new_token(self) -> str:
+    def new_token(self) -> str:
         """A text that no other token of the run is equal to."""
         node = self.front.node
         return f"{node.node_id}-{self.began_us}-{next(self._tokens)}"
@@ -371,7 +371,7 @@ class NodeFront:
     def _take(self, life: _Life, connection: NodeConnection, envelope: bytes) -> None:
         for message in life.codec.decode(envelope):
             if isinstance(message, Malformed):
-                connection.send(message.reply)
+                connection.send(message.reply_with_id(life.new_token))
                 continue
             handle = life.handler.handlers.get(type(message))
             if handle is not None:
