@@ -49,7 +49,7 @@ def admission() -> PeerAdmission:
 
 
 def new_inbox() -> Inbox:
-    return Inbox(FlowControl(2, 1000, 1_000_000, 0), lambda: None)
+    return Inbox(FlowControl(2, 1000, 1_000_000, 0), lambda: None, REAL.monotonic_us)
 
 
 class Connection:
