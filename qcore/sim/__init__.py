@@ -15,6 +15,7 @@
 | `faults` | the execution of the timeline: faults, repairs, admin requests |
 | `invariants`, `linearizability` | the checkers of safety |
 | `determinism` | the check that a state machine does the same everywhere |
+| `replay` | runs what was kept of a run or of a node again, and stops anywhere in it |
 | `oracles` | what users write to judge their machines: invariants, properties, models |
 | `verdict` | the judgement of a run: expectations and metrics |
 | `artifacts` | failing runs, saved in directories |
@@ -30,6 +31,7 @@ from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
+    from qcore.sim.replay.replay import Replay
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.shrinking import ShrinkResult, shrink
@@ -52,6 +54,7 @@ else:
                 "load_artifact",
                 "save_artifact",
             ),
+            "qcore.sim.replay.replay": ("Replay",),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -78,6 +81,7 @@ __all__ = [
     "Cause",
     "Expectation",
     "NodeState",
+    "Replay",
     "RequestSource",
     "RunResult",
     "Scenario",

@@ -12,6 +12,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.replay import replay as replay_command
 from qcore.cli.sim.shrink import shrink as shrink_command
 from qcore.cli.sim.sweep import swarm as swarm_command
 from qcore.cli.sim.sweep import sweep as sweep_command
@@ -79,6 +80,15 @@ def run(
             "compact format.",
         ),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            parser=non_empty_path,
+            metavar="DIR",
+            help="Record the nodes into this directory, one file for each, for `qcore sim replay`.",
+        ),
+    ] = None,
 ) -> None:
     """Run one scenario with one seed and print the verdict.
 
@@ -96,7 +106,7 @@ def run(
         loaded, seed = artifact.scenario, artifact.seed if seed is None else seed
     else:
         loaded = load_scenario(scenario, parameters=read_parameters(parameters))
-    result = run_scenario(loaded, 1 if seed is None else seed, trace=trace)
+    result = run_scenario(loaded, 1 if seed is None else seed, trace=trace, record=record)
     if output is OutputFormat.table:
         from qcore.cli.sim.verdict import print_verdict
 
@@ -178,6 +188,7 @@ app.command(name="trace")(trace_command)
 app.command(name="sweep")(sweep_command)
 app.command(name="swarm")(swarm_command)
 app.command(name="shrink")(shrink_command)
+app.command(name="replay")(replay_command)
 
 
 @app.command()
