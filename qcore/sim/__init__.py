@@ -17,6 +17,7 @@
 | `determinism` | the check that a state machine does the same everywhere |
 | `replay` | runs what was kept of a run or of a node again, and stops anywhere in it |
 | `oracles` | what users write to judge their machines: invariants, properties, models |
+| `elections` | many elections of the core alone: how long a cluster is without a leader |
 | `verdict` | the judgement of a run: expectations and metrics |
 | `artifacts` | failing runs, saved in directories |
 | `sweeps` | many runs in parallel |
@@ -31,6 +32,8 @@ from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
+    from qcore.sim.elections.election_figures import ElectionFigures
+    from qcore.sim.elections.measure import measure_elections
     from qcore.sim.replay.replay import Replay
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
@@ -55,6 +58,8 @@ else:
                 "save_artifact",
             ),
             "qcore.sim.replay.replay": ("Replay",),
+            "qcore.sim.elections.election_figures": ("ElectionFigures",),
+            "qcore.sim.elections.measure": ("measure_elections",),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -79,6 +84,7 @@ else:
 __all__ = [
     "Artifact",
     "Cause",
+    "ElectionFigures",
     "Expectation",
     "NodeState",
     "Replay",
@@ -94,6 +100,7 @@ __all__ = [
     "cause_of",
     "load_artifact",
     "load_scenario",
+    "measure_elections",
     "parse_scenario",
     "run_scenario",
     "save_artifact",

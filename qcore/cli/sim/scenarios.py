@@ -12,6 +12,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.elections import elections as elections_command
 from qcore.cli.sim.replay import replay as replay_command
 from qcore.cli.sim.shrink import shrink as shrink_command
 from qcore.cli.sim.sweep import swarm as swarm_command
@@ -189,6 +190,7 @@ app.command(name="sweep")(sweep_command)
 app.command(name="swarm")(swarm_command)
 app.command(name="shrink")(shrink_command)
 app.command(name="replay")(replay_command)
+app.command(name="elections")(elections_command)
 
 
 @app.command()
