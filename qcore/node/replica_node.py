@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -15,7 +16,6 @@ from qcore.errors import QcoreError
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.served_connections import ServedConnections
 from qcore.node.application import Application
-from qcore.node.clock import now_us, wall_us
 from qcore.node.config import NodeConfig
 from qcore.node.joining_storage import JoiningStorage
 from qcore.node.observability.logs import NodeLog
@@ -116,30 +116,22 @@ class ReplicaNode:
         #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must no longer be used.
         self.disk_hung = False
 
-        rng = runtime.new_rng()  # no two nodes must draw the same election timeouts
+        # A number that a recording holds. No two nodes must draw the same election timeouts.
+        seed = runtime.new_rng().getrandbits(64)
         self._trace = (
             NodeTrace(trace, config.node_id, runtime.wall_us) if trace is not None else None
         )
-        # Seeded by the system, because nodes must not draw the same election timeouts.
-        seed = random.SystemRandom().getrandbits(64)
-        self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
         durable_storage = JoiningStorage(storage)
         loaded = durable_storage.load()
-        replica_config, now = config.replica_config(), now_us()
+        replica_config, now = config.replica_config(), runtime.monotonic_us()
         self._recording = recording
         recorder = None
         if recording is not None:
             machine = name_of_machine(application.machine, config.machine)
             recorder = recording.begin(
-                start_of_node(replica_config, machine, loaded, seed, now, wall_us())
+                start_of_node(replica_config, machine, loaded, seed, now, runtime.wall_us())
             )
-        # The pool has another generator: what it draws depends on connections, so a replay could not draw the same.
         self._replica = Replica(
-            config.replica_config(),
-            application.machine,
-            loaded,
-            rng=rng,
-            now=runtime.monotonic_us(),
             replica_config, application.machine, loaded, rng=random.Random(seed), now=now
         )
         self._state_hash = StateHash(
@@ -154,8 +146,9 @@ class ReplicaNode:
             durable_storage.identity().cluster_id,
             storage.incarnation if isinstance(storage, HasIncarnation) else "",
         )
-        self._driver = ReplicaDriver(self._replica, self._metrics, self._trace, runtime=runtime)
-        self._driver = ReplicaDriver(self._replica, self._metrics, self._trace, recorder)
+        self._driver = ReplicaDriver(
+            self._replica, self._metrics, self._trace, runtime=runtime, recorder=recorder
+        )
         self._admission = PeerAdmission(
             self._replica,
             self._identity,
@@ -178,9 +171,14 @@ class ReplicaNode:
             FrameBounds.for_commands(config.replica.max_command_bytes),
         )
         self._pool = PeerPool(
-            codec, self._peers, self._peers.hello, rng, config.limits, runtime=runtime
+            codec,
+            self._peers,
+            self._peers.hello,
+            # Not that of the replica: what the pool draws depends on connections, so a replay could not draw the same.
+            runtime.new_rng(),
+            config.limits,
+            runtime=runtime,
         )
-        self._pool = PeerPool(codec, self._peers, self._peers.hello, random.Random(), config.limits)
         self._peers.use_pool(self._pool)
         self._requests = RequestHandler(
             application,

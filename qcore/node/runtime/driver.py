@@ -216,11 +216,10 @@ class ReplicaDriver:
         self._metrics.step_events.observe(len(events))
         replica = self._replica
         try:
-            effects = replica.step(events, now, self._wall_us())
             if self._recorder is None:
-                effects = replica.step(events, now, wall_us())
+                effects = replica.step(events, now, self._wall_us())
             else:
-                effects = self._recorder.step(replica.step, events, now, wall_us())
+                effects = self._recorder.step(replica.step, events, now, self._wall_us())
             if self._trace is not None:
                 self._trace.effects(effects)
             self._observer.on_step()

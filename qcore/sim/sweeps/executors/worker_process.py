@@ -175,9 +175,7 @@ class WorkerProcess:
         self.kill()
         frame = _FRAME.search(self._stderr_text())
         place = f", in {Path(frame[1]).name}:{frame[2]} ({frame[3]})" if frame else ""
-        return self._blame(
-            cause_named(HUNG, f"the run did not end within {limit_s:g} s{place}")
-        )
+        return self._blame(cause_named(HUNG, f"the run did not end within {limit_s:g} s{place}"))
 
     def _blame(self, cause: Cause) -> tuple[Report | None, list[Job]]:
         number, place = self._read_position()
