@@ -23,7 +23,7 @@ _CHAOS: Final[dict[Theme, str]] = {
     "watchers": "chaos_watchers",
     "membership": "membership_churn",
 }
-#: Faults that each seed draws anew.
+#: Faults that each seed draws.
 _SWARM: Final = ("chaos", "chaos_sessions", "chaos_watchers")
 #: Expectations that say nothing about a fault.
 _NO_EVIDENCE: Final = frozenset({"work_done", "every_fault_acted"})

@@ -189,11 +189,11 @@ def acknowledges_a_snapshot_too_soon(patch: Patch) -> None:
     """A follower reports a snapshot as stored before it is durable."""
     respond = compaction._respond
 
-    def at_once(
+    def unsynced(
         server: RaftServer, from_id: int, request: InstallSnapshot, offset: int, match: int
     ) -> None:
         durable, server.durable_index = server.durable_index, max(server.durable_index, match)
         respond(server, from_id, request, offset, match)
         server.durable_index = durable
 
-    patch.setattr(compaction, "_respond", at_once)
+    patch.setattr(compaction, "_respond", unsynced)

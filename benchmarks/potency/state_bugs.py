@@ -94,7 +94,7 @@ def forwards_a_write_twice(patch: Patch) -> None:
 
 
 def serves_reads_before_it_has_applied(patch: Patch) -> None:
-    """A follower serves a read at once when the leader has named its index, without waiting to apply that far."""
+    """A follower serves a read immediately when the leader has named its index, without waiting to apply that far."""
 
     def on_applied(forwarder: Forwarder) -> None:
         while forwarder._reads:
@@ -106,7 +106,7 @@ def serves_reads_before_it_has_applied(patch: Patch) -> None:
 
 
 def misses_a_change_for_watches(patch: Patch) -> None:
-    """Watches are not told the changes of one entry in twenty-three."""
+    """Watches receive no changes of one entry in twenty-three."""
     applied = Watches.applied
 
     def applying(watches: Watches, entry: Entry, changes: Sequence[Change]) -> int:

@@ -280,8 +280,10 @@ from qcore.node import (
 from qcore.sim import (
     Artifact,
     Cause,
+    ElectionFigures,
     Expectation,
     NodeState,
+    Replay,
     RequestSource,
     RunResult,
     Scenario,
@@ -294,6 +296,7 @@ from qcore.sim import (
     cause_of,
     load_artifact,
     load_scenario,
+    measure_elections,
     parse_scenario,
     run_scenario,
     save_artifact,

@@ -167,7 +167,7 @@ def test_a_recording_ends_at_its_limit() -> None:
     assert "2000 bytes" in end.text
 
 
-def test_an_event_that_cannot_be_recorded_ends_the_recording_only() -> None:
+def test_an_event_that_cannot_be_recorded_ends_the_recording() -> None:
     content = bytearray()
     recorder = LifeRecorder(start(), content.extend)
     event: ReplicaEvent = object()  # type: ignore[assignment]  # a bug
