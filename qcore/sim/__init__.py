@@ -18,6 +18,7 @@
 | `oracles` | what users write to judge their machines: invariants, properties, models |
 | `verdict` | the judgement of a run: expectations and metrics |
 | `artifacts` | failing runs, saved in directories |
+| `repetition` | runs a scenario in another process, and compares the two runs |
 | `shrinking` | finds the smallest run that fails for the same cause |
 """
 
@@ -29,6 +30,7 @@ from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
+    from qcore.sim.repetition import RunRepetition, repeat_run
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.shrinking import ShrinkResult, shrink
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from qcore.sim.verdict.result import Expectation, RunResult
     from qcore.sim.workload.operations import RequestSource
     from qcore.sim.world.services import Violation
-    from qcore.trace import TraceWriter
+    from qcore.trace import TraceDifference, TraceWriter, diff_traces
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -48,6 +50,7 @@ else:
                 "load_artifact",
                 "save_artifact",
             ),
+            "qcore.sim.repetition": ("RunRepetition", "repeat_run"),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -62,7 +65,7 @@ else:
             "qcore.sim.world.services": ("Violation",),
             "qcore.sim.shrinking": ("ShrinkResult", "shrink"),
             "qcore.sim.simulation": ("NodeState", "World"),
-            "qcore.trace": ("TraceWriter",),
+            "qcore.trace": ("TraceDifference", "TraceWriter", "diff_traces"),
         },
     )
 
@@ -72,16 +75,20 @@ __all__ = [
     "Expectation",
     "NodeState",
     "RequestSource",
+    "RunRepetition",
     "RunResult",
     "Scenario",
     "ShrinkResult",
+    "TraceDifference",
     "TraceWriter",
     "Violation",
     "World",
     "cause_of",
+    "diff_traces",
     "load_artifact",
     "load_scenario",
     "parse_scenario",
+    "repeat_run",
     "run_scenario",
     "save_artifact",
     "shrink",

@@ -71,7 +71,7 @@ def flatten(case: Case) -> list[Edit]:
     ]
 
 
-def join_items(case: Case) -> list[Edit]:
+def sort_items(case: Case) -> list[Edit]:
     """Sort the items by time."""
     return [Edit("the order of the items", _sorted)]
 
