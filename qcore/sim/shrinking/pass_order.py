@@ -27,6 +27,7 @@ from qcore.sim.shrinking.passes.setting_passes import (
 )
 from qcore.sim.shrinking.passes.step_passes import (
     drop_pairs,
+    drop_single_steps,
     drop_steps,
     join_steps,
     simplify_steps,
@@ -45,7 +46,7 @@ from qcore.trace import TraceRecord, TraceWriter
 
 #: The most runs of a shrink, unless more are allowed.
 DEFAULT_BUDGET: Final = 3000
-_MOST_ROUNDS: Final = 12
+_MOST_ROUNDS: Final = 60
 #: Seeds that are tried in place of a longer one.
 _SHORT_SEEDS: Final = tuple(range(1, 10))
 
@@ -60,26 +61,18 @@ _FIRST_PASSES: Final[tuple[Pass, ...]] = (
     drop_nodes,
     end_earlier,
 )
-#: One round of the search.
-_PASSES: Final[tuple[Pass, ...]] = (
-    drop_nodes,
-    fewer_clients,
-    fewer_operations,
-    simpler_operations,
-    drop_settings,
-    constant_times,
-    simplify_steps,
-    end_earlier,
-)
-#: What pays only when the run is small.
-_LAST_PASSES: Final[tuple[Pass, ...]] = (
-    drop_pairs,
-    join_steps,
-    start_earlier,
-    round_times,
-    end_earlier,
-    sort_items,
-    renumber_nodes,
+#: The passes in tiers. After a tier that found something, the first one has its turn again: what it removes counts
+#: most, and a setting that goes too early may be one without which more steps are needed.
+_TIERS: Final[tuple[tuple[Pass, ...], ...]] = (
+    (end_earlier,),
+    (start_earlier, join_steps),
+    (drop_nodes, fewer_clients),
+    (drop_single_steps,),
+    (fewer_operations, simpler_operations),
+    (simplify_steps,),
+    (drop_settings, constant_times),
+    (drop_pairs,),
+    (round_times, sort_items, renumber_nodes),
 )
 #: A pass that halves something is repeated up to so many times.
 _MOST_REPETITIONS: Final = 10
@@ -181,21 +174,23 @@ def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     search.attempt(name_nodes(search.case, hit))
     search.attempt(flatten(search.case))
     for _ in range(_MOST_ROUNDS):
-        found = drop_steps(search)
-        for one in _PASSES:
-            found = _repeat(search, one) or found
-        if not found:
-            for one in _LAST_PASSES:
-                found = search.attempt(one(search.case)) or found
         if search.is_over:
             return False
-        if not found:
+        if not (drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)):
             break
     _use_short_seed(search)
     search.attempt(tidy(search.case))
     whole = run_trial(search.case.trial, replace(conditions, to_the_end=True))
     search.attempt(only_one_cause(search.case, whole.failed))
     return not search.is_over
+
+
+def _tier(search: ShrinkSearch, tier: Sequence[Pass]) -> bool:
+    """Run the passes of a tier. Return whether one found anything."""
+    found = False
+    for one in tier:
+        found = _repeat(search, one) or found
+    return found
 
 
 def _repeat(search: ShrinkSearch, one: Pass) -> bool:

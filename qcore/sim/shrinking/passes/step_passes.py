@@ -49,7 +49,8 @@ def drop_steps(search: ShrinkSearch) -> bool:
         items = _removable(search.case)
         groups = [items[start : start + size] for start in range(0, len(items), size)]
         # Later items first: what happens after the failure is never needed.
-        seeds = search.case.more_seeds
+        # Without any step the run is so simple that it is worth more seeds.
+        seeds = search.case.more_seeds if len(groups) == 1 else ()
         found = search.attempt([_without(group, seeds) for group in reversed(groups)])
         accepted = accepted or found
         size = min(size, len(_removable(search.case)))
@@ -60,12 +61,17 @@ def drop_steps(search: ShrinkSearch) -> bool:
     return accepted
 
 
+def drop_single_steps(case: Case) -> list[Edit]:
+    """Remove a step, with other seeds too."""
+    return [_without([item], case.more_seeds[:4]) for item in reversed(_removable(case))]
+
+
 def drop_pairs(case: Case) -> list[Edit]:
     """Remove two items that need each other, such as a crash and a restart."""
     items = _removable(case)
     if len(items) > _MOST_FOR_PAIRS:
         return []
-    return [_without(list(pair), case.more_seeds[:2]) for pair in combinations(items, 2)]
+    return [_without(list(pair), ()) for pair in combinations(items, 2)]
 
 
 def join_steps(case: Case) -> list[Edit]:
