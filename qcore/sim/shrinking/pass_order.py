@@ -11,7 +11,7 @@ from qcore.sim.artifacts.failure_cause import Cause
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.shrinking.candidate_values import Values, part, scenario_of
 from qcore.sim.shrinking.edits import Case, Edit
-from qcore.sim.shrinking.flat_timeline import flatten, hit_nodes, name_nodes, sort_items
+from qcore.sim.shrinking.flat_timeline import firings_of, flatten, name_nodes, sort_items
 from qcore.sim.shrinking.passes.load_passes import (
     fewer_clients,
     fewer_operations,
@@ -66,13 +66,13 @@ _FIRST_PASSES: Final[tuple[Pass, ...]] = (
 _TIERS: Final[tuple[tuple[Pass, ...], ...]] = (
     (end_earlier,),
     (start_earlier, join_steps),
-    (drop_nodes, fewer_clients),
+    (drop_nodes, renumber_nodes, fewer_clients),
     (drop_single_steps,),
     (fewer_operations, simpler_operations),
     (simplify_steps,),
     (drop_settings, constant_times),
     (drop_pairs,),
-    (round_times, sort_items, renumber_nodes),
+    (round_times, sort_items),
 )
 #: A pass that halves something is repeated up to so many times.
 _MOST_REPETITIONS: Final = 10
@@ -170,8 +170,8 @@ def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     """Run all passes until none finds anything. Return whether that was reached."""
     for one in _FIRST_PASSES:
         _repeat(search, one)
-    hit = hit_nodes(_trace_of(search.case.trial, conditions))
-    search.attempt(name_nodes(search.case, hit))
+    firings = firings_of(_trace_of(search.case.trial, conditions))
+    search.attempt(name_nodes(search.case, firings))
     search.attempt(flatten(search.case))
     for _ in range(_MOST_ROUNDS):
         if search.is_over:
