@@ -21,6 +21,7 @@
 | `verdict` | the judgement of a run: expectations and metrics |
 | `artifacts` | failing runs, saved in directories |
 | `sweeps` | many runs in parallel |
+| `repetition` | runs a scenario in another process, and compares the two runs |
 | `shrinking` | finds the smallest run that fails for the same cause |
 """
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
     from qcore.sim.elections.election_figures import ElectionFigures
     from qcore.sim.elections.measure import measure_elections
+    from qcore.sim.repetition import RunRepetition, repeat_run
     from qcore.sim.replay.replay import Replay
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from qcore.sim.verdict.result import Expectation, RunResult
     from qcore.sim.workload.operations import RequestSource
     from qcore.sim.world.services import Violation
-    from qcore.trace import TraceWriter
+    from qcore.trace import TraceDifference, TraceWriter, diff_traces
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -60,6 +62,7 @@ else:
             "qcore.sim.replay.replay": ("Replay",),
             "qcore.sim.elections.election_figures": ("ElectionFigures",),
             "qcore.sim.elections.measure": ("measure_elections",),
+            "qcore.sim.repetition": ("RunRepetition", "repeat_run"),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -77,7 +80,7 @@ else:
             "qcore.sim.sweeps.progress_report": ("SweepProgress",),
             "qcore.sim.sweeps.run_sweep": ("swarm", "sweep"),
             "qcore.sim.sweeps.sweep_result": ("SweepResult",),
-            "qcore.trace": ("TraceWriter",),
+            "qcore.trace": ("TraceDifference", "TraceWriter", "diff_traces"),
         },
     )
 
@@ -89,19 +92,23 @@ __all__ = [
     "NodeState",
     "Replay",
     "RequestSource",
+    "RunRepetition",
     "RunResult",
     "Scenario",
     "ShrinkResult",
     "SweepProgress",
     "SweepResult",
+    "TraceDifference",
     "TraceWriter",
     "Violation",
     "World",
     "cause_of",
+    "diff_traces",
     "load_artifact",
     "load_scenario",
     "measure_elections",
     "parse_scenario",
+    "repeat_run",
     "run_scenario",
     "save_artifact",
     "shrink",

@@ -57,7 +57,7 @@ def shrink(
     ] = None,
     budget_runs: Annotated[
         int, typer.Option("--budget-runs", min=1, help="The most runs of the search.")
-    ] = 1500,
+    ] = 3000,
     seconds: Annotated[
         float | None,
         typer.Option(

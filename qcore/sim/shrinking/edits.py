@@ -5,9 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from qcore.sim.shrinking.candidate_values import Values, timeline_of
 from qcore.sim.shrinking.trial_run import Outcome, Trial
+
+#: A run of up to so many messages, and how many seeds to try with each edit of it.
+_SEEDS_BY_MESSAGES: Final = ((700, 6), (2500, 3))
 
 #: Changes values in place. False: it does not apply to them, or changes nothing.
 Change = Callable[[Values], bool]
@@ -53,6 +57,15 @@ class Case:
     @property
     def values(self) -> Values:
         return self.trial.values
+
+    @property
+    def more_seeds(self) -> tuple[int, ...]:
+        """Other seeds to try with each edit: many for a run that costs little."""
+        messages = self.outcome.size.messages if self.outcome.size is not None else 0
+        for most, number in _SEEDS_BY_MESSAGES:
+            if messages <= most:
+                return tuple(range(1, number + 1))
+        return ()
 
     @property
     def items(self) -> list[Values]:

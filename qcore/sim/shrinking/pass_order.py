@@ -11,7 +11,7 @@ from qcore.sim.artifacts.failure_cause import Cause
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.shrinking.candidate_values import Values, part, scenario_of
 from qcore.sim.shrinking.edits import Case, Edit
-from qcore.sim.shrinking.flat_timeline import flatten, hit_nodes, join_items, name_nodes
+from qcore.sim.shrinking.flat_timeline import firings_of, flatten, name_nodes, sort_items
 from qcore.sim.shrinking.passes.load_passes import (
     fewer_clients,
     fewer_operations,
@@ -22,9 +22,22 @@ from qcore.sim.shrinking.passes.setting_passes import (
     constant_times,
     drop_expectations,
     drop_settings,
+    only_one_cause,
+    tidy,
 )
-from qcore.sim.shrinking.passes.step_passes import drop_pairs, drop_steps, simplify_steps
-from qcore.sim.shrinking.passes.time_passes import end_earlier, round_times, start_earlier
+from qcore.sim.shrinking.passes.step_passes import (
+    drop_pairs,
+    drop_single_steps,
+    drop_steps,
+    join_steps,
+    simplify_steps,
+)
+from qcore.sim.shrinking.passes.time_passes import (
+    end_earlier,
+    end_much_earlier,
+    round_times,
+    start_earlier,
+)
 from qcore.sim.shrinking.run_size import RunSize
 from qcore.sim.shrinking.shrink_search import ShrinkSearch
 from qcore.sim.shrinking.trial_run import Conditions, Outcome, Trial, run_trial
@@ -32,31 +45,37 @@ from qcore.sim.simulation import World
 from qcore.trace import TraceRecord, TraceWriter
 
 #: The most runs of a shrink, unless more are allowed.
-DEFAULT_BUDGET: Final = 1500
-_MOST_ROUNDS: Final = 12
+DEFAULT_BUDGET: Final = 3000
+_MOST_ROUNDS: Final = 60
 #: Seeds that are tried in place of a longer one.
 _SHORT_SEEDS: Final = tuple(range(1, 10))
 
-_PASSES: Final[tuple[Callable[[Case], list[Edit]], ...]] = (
+Pass = Callable[[Case], list[Edit]]
+
+#: What makes every later run cheaper. It comes first.
+_FIRST_PASSES: Final[tuple[Pass, ...]] = (
     end_earlier,
     drop_expectations,
-    drop_nodes,
+    end_much_earlier,
     fewer_clients,
-    fewer_operations,
-    simpler_operations,
-    drop_settings,
-    constant_times,
-    simplify_steps,
+    drop_nodes,
     end_earlier,
 )
-_LAST_PASSES: Final[tuple[Callable[[Case], list[Edit]], ...]] = (
-    drop_pairs,
-    start_earlier,
-    round_times,
-    end_earlier,
-    join_items,
-    renumber_nodes,
+#: The passes in tiers. After a tier that found something, the first one has its turn again: what it removes counts
+#: most, and a setting that goes too early may be one without which more steps are needed.
+_TIERS: Final[tuple[tuple[Pass, ...], ...]] = (
+    (end_earlier,),
+    (start_earlier, join_steps),
+    (drop_nodes, renumber_nodes, fewer_clients),
+    (drop_single_steps,),
+    (fewer_operations, simpler_operations),
+    (simplify_steps,),
+    (drop_settings, constant_times),
+    (drop_pairs,),
+    (round_times, sort_items),
 )
+#: A pass that halves something is repeated up to so many times.
+_MOST_REPETITIONS: Final = 10
 
 
 @dataclass(slots=True, frozen=True)
@@ -149,24 +168,37 @@ def shrink_run(
 
 def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     """Run all passes until none finds anything. Return whether that was reached."""
-    search.attempt(end_earlier(search.case))
-    search.attempt(drop_expectations(search.case))
-    hit = hit_nodes(_trace_of(search.case.trial, conditions))
-    search.attempt(name_nodes(search.case, hit))
+    for one in _FIRST_PASSES:
+        _repeat(search, one)
+    firings = firings_of(_trace_of(search.case.trial, conditions))
+    search.attempt(name_nodes(search.case, firings))
     search.attempt(flatten(search.case))
     for _ in range(_MOST_ROUNDS):
-        found = drop_steps(search)
-        for one in _PASSES:
-            found = search.attempt(one(search.case)) or found
-        if not found:
-            for one in _LAST_PASSES:
-                found = search.attempt(one(search.case)) or found
         if search.is_over:
             return False
-        if not found:
+        if not (drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)):
             break
     _use_short_seed(search)
+    search.attempt(tidy(search.case))
+    whole = run_trial(search.case.trial, replace(conditions, to_the_end=True))
+    search.attempt(only_one_cause(search.case, whole.failed))
     return not search.is_over
+
+
+def _tier(search: ShrinkSearch, tier: Sequence[Pass]) -> bool:
+    """Run the passes of a tier. Return whether one found anything."""
+    found = False
+    for one in tier:
+        found = _repeat(search, one) or found
+    return found
+
+
+def _repeat(search: ShrinkSearch, one: Pass) -> bool:
+    """Repeat a pass until it finds nothing. Return whether it found anything."""
+    for number in range(_MOST_REPETITIONS):
+        if not search.attempt(one(search.case)):
+            return number > 0
+    return True
 
 
 def _use_short_seed(search: ShrinkSearch) -> None:
