@@ -31,6 +31,7 @@ TOP_LEVEL: dict[str, set[str]] = {
         "qcore.release",
         "qcore.sim.run",
         "qcore.sim.scenario.model",
+        "qcore.testing.scenario_tests.scenario_decorator",
     },
     "__main__": {"qcore.cli.main"},
     "display": set(),
