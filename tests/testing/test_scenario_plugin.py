@@ -132,6 +132,7 @@ def test_a_run_that_needs_the_test_says_so(output: tuple[Path, str]) -> None:
 
 
 def test_a_scenario_needs_seeds() -> None:
-    for seeds in (0, [], range(3, 3)):
+    none: list[int | range | list[int]] = [0, [], range(3, 3)]
+    for seeds in none:
         with pytest.raises(ConfigError, match="at least one seed"):
             qcore.scenario("chaos", seeds=seeds)
