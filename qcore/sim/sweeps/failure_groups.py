@@ -149,11 +149,14 @@ def _seed_in(name: str) -> int:
     return int(name.rsplit("-", 2)[1])
 
 
-def command_of(given: str, parameters: Mapping[str, object], values: Mapping[str, Json]) -> str:
-    """The command that runs a variation of a scenario again, without its seed; empty for one made in Python."""
+def command_of(
+    given: str, parameters: Mapping[str, object], values: Mapping[str, Json], seed: int
+) -> str:
+    """The command that runs a seed of a varied scenario again; empty for a scenario made in Python."""
     if not given:
         return ""
     words = ["qcore", "sim", "sweep" if values else "run", given]
+    words += ["--seeds", f"{seed}..{seed}"] if values else ["--seed", str(seed)]
     for name, value in parameters.items():
         words += ["--set", f"{name}={yaml_text(value)}"]
     for name, value in values.items():

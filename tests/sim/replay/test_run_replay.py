@@ -152,7 +152,7 @@ def test_what_a_program_gave_cannot_be_replayed(tmp_path: Path) -> None:
 def test_the_trace_of_a_real_node_is_no_recording(tmp_path: Path) -> None:
     path = tmp_path / "node.jsonl"
     with path.open("w") as file:
-        trace = NodeTrace(file, 3)
+        trace = NodeTrace(file, 3, lambda: 7)
         trace.started(RaftCore(RaftConfig(3), DurableState(), rng=Random(1), now=0).status())
         trace.flush()
     with pytest.raises(ConfigError, match=r"is the trace of a real node.*--record FILE"):

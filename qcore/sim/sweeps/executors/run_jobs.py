@@ -161,5 +161,8 @@ class Executor(Protocol):
             ConfigError: no process can be started, or the cluster is lost.
         """
 
+    def cancel(self) -> None:
+        """Forget all jobs, and end their runs."""
+
     def close(self) -> None:
-        """End all runs."""
+        """End everything. The executor accepts no job any more."""
