@@ -49,6 +49,11 @@ BENCHMARKS = {
         quick=("--seconds", "10", "--rounds", "1"),
         module="benchmarks.traces.bench_trace",
     ),
+    "sweep": Benchmark(
+        "sweeps over seeds with one and two processes",
+        quick=("--rounds", "1", "--share", "0.2"),
+        module="benchmarks.sweeps.bench_sweep",
+    ),
     "start": Benchmark("how long programs take to start", quick=("--rounds", "3")),
     "checker": Benchmark("linearizability and invariants"),
     "transport": Benchmark(
