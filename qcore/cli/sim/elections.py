@@ -201,7 +201,7 @@ def _text(figures: ElectionFigures, asked: Mapping[str, object]) -> str:
         if asked["crash_leader"]
         else "all timers fresh at 0"
     )
-    behind = f", {asked['ineligible']} of them cannot win" if asked["ineligible"] else ""
+    behind = f", {asked['ineligible']} of the others cannot win" if asked["ineligible"] else ""
     per_election = figures.messages_per_election
     lines = [
         f"{asked['nodes']} nodes, {asked['failed']} failed{behind}; {start}; {rules}",
