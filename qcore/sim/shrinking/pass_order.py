@@ -47,6 +47,8 @@ from qcore.trace import TraceRecord, TraceWriter
 #: The most runs of a shrink, unless more are allowed.
 DEFAULT_BUDGET: Final = 3000
 _MOST_ROUNDS: Final = 60
+#: The kinds of records that say what a run did.
+_KINDS: Final = ("fault", "role", "vote", "commit", "violation")
 #: Seeds that are tried in place of a longer one.
 _SHORT_SEEDS: Final = tuple(range(1, 10))
 
@@ -59,6 +61,7 @@ _FIRST_PASSES: Final[tuple[Pass, ...]] = (
     end_much_earlier,
     fewer_clients,
     drop_nodes,
+    renumber_nodes,
     end_earlier,
 )
 #: The passes in tiers. After a tier that found something, the first one has its turn again: what it removes counts
@@ -89,6 +92,7 @@ class Shrunk:
         runs: how many runs were needed.
         removed: what was removed, in order.
         is_minimal: whether no pass found anything more; False if the budget ended the search.
+        records: the trace of the smallest run.
     """
 
     values: Values
@@ -99,6 +103,7 @@ class Shrunk:
     runs: int
     removed: tuple[str, ...]
     is_minimal: bool
+    records: tuple[TraceRecord, ...] = ()
 
 
 def shrink_run(
@@ -163,6 +168,7 @@ def shrink_run(
         search.runs,
         tuple(search.removed),
         is_minimal,
+        tuple(_trace_of(case.trial, conditions)),
     )
 
 
@@ -214,11 +220,12 @@ def _trace_of(trial: Trial, conditions: Conditions) -> list[TraceRecord]:
     world = World(scenario, trial.seed, writer, given.machine, given.oracles, given.program)
     try:
         world.run()
+        world.result()
     except Exception:  # noqa: BLE001 - user code may raise anything; the records until then are there
         pass
     finally:
         world.close()
-    return writer.trace().records({"fault"})
+    return writer.trace().records(_KINDS)
 
 
 def _without_expected_violation(values: Values) -> Values:
