@@ -1,4 +1,4 @@
-"""`shrink` and `qcore sim shrink`: the smallest run fails for the same cause, is saved, and stands on its own."""
+"""`shrink` and `qcore sim shrink`: the smallest run fails for the same cause, is saved, and needs no other file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_command_prints_and_saves_the_smallest_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = run_here("sim", "shrink", "unsynced_vote", "--seed", "3")
+    done = run_here("sim", "shrink", "unsynced_vote", "--seed", "3", "--budget-runs", "150")
     assert done.code == ExitCode.DONE
     assert "before   3 nodes, 5 steps" in done.stderr
     assert "replay   qcore sim run unsynced_vote-seed3-shrunk" in done.stderr
@@ -59,7 +59,7 @@ def test_the_command_prints_and_saves_the_smallest_run(
     printed = parse_scenario(done.stdout)
     assert printed.to_dict() == artifact.scenario.to_dict()
     assert len(printed.timeline) <= 5
-    assert printed.until_ms < 100
+    assert printed.until_ms < 500
     again = run_scenario(printed, artifact.seed)
     assert again.trace_sha256 == artifact.trace_sha256
     assert [expectation.name for expectation in again.failed()] == ["safe"]
@@ -96,13 +96,13 @@ def test_the_budget_gives_the_smallest_run_until_then() -> None:
     assert found.cause.key == "election_safety"
 
 
-def of_store(folder: Path, **limits: int) -> ShrinkResult:
+def of_store(folder: Path, budget_runs: int = 3000, jobs: int = 1) -> ShrinkResult:
     """The smallest run of the user's machine, from its artifact."""
     (folder / "store.py").write_text(STORE)
     (folder / "store.yaml").write_text(SCENARIO)
     scenario = load_scenario(folder / "store.yaml")
     first = save_artifact(folder / "first", scenario, 2, run_scenario(scenario, 2))
-    return shrink(first, directory=folder / "small", **limits)
+    return shrink(first, directory=folder / "small", budget_runs=budget_runs, jobs=jobs)
 
 
 @pytest.mark.long
