@@ -102,7 +102,7 @@ def run(
     limit_s: Annotated[
         float,
         typer.Option(
-            "--limit",
+            "--time-limit",
             min=0.1,
             metavar="SECONDS",
             help="With --check-determinism: how long the run in the other process may take.",
