@@ -13,6 +13,7 @@
 | `world` | the simulated cluster: clock, network, nodes, and client programs |
 | `workload` | the clients and their operations |
 | `faults` | the execution of the timeline: faults, repairs, admin requests |
+| `exploration` | the search of all states of a small cluster |
 | `invariants`, `linearizability` | the checkers of safety |
 | `determinism` | the check that a state machine does the same everywhere |
 | `oracles` | what users write to judge their machines: invariants, properties, models |
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.sim.exploration import Bounds, Counterexample, Exploration, explore
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.simulation import NodeState, World
@@ -37,6 +39,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.sim.exploration": ("Bounds", "Counterexample", "Exploration", "explore"),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -55,7 +58,10 @@ else:
     )
 
 __all__ = [
+    "Bounds",
+    "Counterexample",
     "Expectation",
+    "Exploration",
     "NodeState",
     "RequestSource",
     "RunResult",
@@ -63,6 +69,7 @@ __all__ = [
     "TraceWriter",
     "Violation",
     "World",
+    "explore",
     "load_scenario",
     "parse_scenario",
     "run_scenario",

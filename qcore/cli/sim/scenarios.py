@@ -12,6 +12,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.explore import explore as explore_command
 from qcore.cli.sim.trace import trace as trace_command
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def list_scenarios(
 
 
 app.command(name="trace")(trace_command)
+app.command(name="explore")(explore_command)
 
 
 @app.command()
