@@ -71,10 +71,10 @@ def explore(
         int | None, _bound("spares", "Nodes that are no members until a change adds them.")
     ] = None,
     snapshots: Annotated[int | None, _bound("snapshots", "Snapshots that nodes take.")] = None,
-    disk: Annotated[
+    sync: Annotated[
         str | None,
         typer.Option(
-            "--disk",
+            "--sync",
             metavar="[instant|free]",
             help="When writes become durable: after each step, or at any time. Default: by --preset.",
         ),
@@ -85,6 +85,24 @@ def explore(
             "--start",
             metavar="[fresh|leader]",
             help="Begin without a leader, or with node 1 as leader. Default: by --preset.",
+        ),
+    ] = None,
+    late_messages: Annotated[
+        bool | None,
+        typer.Option(
+            "--late-messages/--no-late-messages",
+            help="Whether messages of older terms may arrive. Default: by --preset.",
+        ),
+    ] = None,
+    pre_vote: Annotated[
+        bool | None,
+        typer.Option("--pre-vote/--no-pre-vote", help="Ask for pre-votes. Default: no."),
+    ] = None,
+    check_quorum: Annotated[
+        bool | None,
+        typer.Option(
+            "--check-quorum/--no-check-quorum",
+            help="Reject votes while a leader is known. Default: no.",
         ),
     ] = None,
     without: Annotated[
@@ -159,7 +177,7 @@ def explore(
     from qcore.sim.exploration import explore as run
     from qcore.sim.exploration.bounds import preset as bounds_of
 
-    chosen: dict[str, int | str | None] = {
+    chosen: dict[str, int | str | bool | None] = {
         "nodes": nodes,
         "timeouts": timeouts,
         "heartbeats": heartbeats,
@@ -172,8 +190,11 @@ def explore(
         "changes": changes,
         "spares": spares,
         "snapshots": snapshots,
-        "disk": disk,
+        "sync": sync,
         "start": start,
+        "late_messages": late_messages,
+        "pre_vote": pre_vote,
+        "check_quorum": check_quorum,
     }
     bounds = bounds_of(preset.value).with_changes(
         without=tuple(without),

@@ -10,7 +10,7 @@ from qcore.core.config import MAX_BATCH_BYTES, RaftConfig, Safeguards
 from qcore.errors import ConfigError
 
 #: When an unsynced write becomes durable: right after the step that issued it, or at any later moment of its choice.
-Disk = Literal["instant", "free"]
+Sync = Literal["instant", "free"]
 #: Where an exploration begins: no node has campaigned yet; or node 1 leads, and all logs are equal.
 Start = Literal["fresh", "leader"]
 
@@ -50,11 +50,13 @@ class Bounds:
         changes: membership changes: a leader may remove any one voter, or add one of the spare nodes.
         spares: nodes beyond `nodes` that are no members until a change adds one.
         snapshots: snapshots that nodes may take of what they have applied.
-        disk: `instant`: a write is durable right after its step, and a crash loses nothing. `free`: a sync is a choice,
+        sync: `instant`: a write is durable right after its step, and a crash loses nothing. `free`: a sync is a choice,
             and a crash loses any suffix of the unsynced writes.
         start: where the exploration begins.
         without: safeguards that are off (fields of `Safeguards`).
         pre_vote, check_quorum: as in `RaftConfig`. Raft is safe without them, and they add many states.
+        late_messages: messages of an older term than the receiver's may arrive. False: they are lost. This bound makes
+            deep searches affordable, but hides faults in how old messages are handled.
         one_entry_appends: each append carries at most one entry.
     """
 
@@ -70,11 +72,12 @@ class Bounds:
     changes: int = 0
     spares: int = 0
     snapshots: int = 0
-    disk: Disk = "instant"
+    sync: Sync = "instant"
     start: Start = "fresh"
     without: tuple[str, ...] = ()
     pre_vote: bool = False
     check_quorum: bool = False
+    late_messages: bool = True
     one_entry_appends: bool = True
 
     def __post_init__(self) -> None:
@@ -84,7 +87,7 @@ class Bounds:
             value = getattr(self, name)
             if not 0 <= value <= 99:
                 raise ConfigError(f"{name}: {value} is out of range; it is 0 to 99")
-        for name, known in (("disk", get_args(Disk)), ("start", get_args(Start))):
+        for name, known in (("sync", get_args(Sync)), ("start", get_args(Start))):
             if getattr(self, name) not in known:
                 raise ConfigError(
                     f"{name}: {getattr(self, name)!r} is not one of {', '.join(known)}"
@@ -134,8 +137,8 @@ class Bounds:
 
 #: Bounds for a purpose, by name.
 PRESETS: Final[Mapping[str, Bounds]] = {
-    "election": Bounds(timeouts=2, crashes=1, disk="free"),
-    "commit": Bounds(timeouts=3, writes=1, start="leader"),
+    "election": Bounds(timeouts=2, crashes=1, sync="free"),
+    "commit": Bounds(timeouts=3, writes=1, start="leader", late_messages=False),
     "membership": Bounds(timeouts=2, changes=1, spares=1, start="leader"),
     "snapshot": Bounds(timeouts=1, writes=1, snapshots=1, crashes=1, start="leader"),
 }

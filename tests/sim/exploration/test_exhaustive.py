@@ -13,7 +13,7 @@ from qcore.sim.exploration.small.small_cluster import SmallCluster
 FAULTS = {
     "one_vote_per_term": (Bounds(timeouts=2), "election_safety", 6),
     "vote_durable_before_reply": (
-        Bounds(timeouts=2, crashes=1, disk="free"),
+        Bounds(timeouts=2, crashes=1, sync="free"),
         "election_safety",
         7,
     ),
@@ -23,7 +23,7 @@ FAULTS = {
         6,
     ),
     "append_durable_before_ack": (
-        Bounds(timeouts=1, writes=1, crashes=1, disk="free", start="leader"),
+        Bounds(timeouts=1, writes=1, crashes=1, sync="free", start="leader"),
         "leader_completeness",
         9,
     ),
@@ -59,7 +59,7 @@ def widths(bounds: Bounds, depth: int, *, sleep_sets: bool, symmetry: bool) -> l
 
 
 def test_sleep_sets_hide_no_state() -> None:
-    bounds = Bounds(timeouts=2, crashes=1, disk="free")
+    bounds = Bounds(timeouts=2, crashes=1, sync="free")
     for symmetry in (True, False):
         every = widths(bounds, 6, sleep_sets=False, symmetry=symmetry)
         assert widths(bounds, 6, sleep_sets=True, symmetry=symmetry) == every

@@ -26,7 +26,7 @@ from qcore.core.events import Event, Tick, WriteDurable
 from qcore.core.log.durable_state import apply_write
 from qcore.core.messages import RaftMessage
 from qcore.core.raft import RaftCore
-from qcore.sim.exploration.bounds import Disk
+from qcore.sim.exploration.bounds import Sync
 from qcore.sim.exploration.small.core_copy import FixedDraws, copy_core
 from qcore.sim.exploration.small.fingerprints import (
     Fingerprint,
@@ -90,39 +90,39 @@ class LocalNode:
 
     @classmethod
     def start(
-        cls, config: RaftConfig, durable: DurableState, disk: Disk
+        cls, config: RaftConfig, durable: DurableState, sync: Sync
     ) -> tuple[LocalNode, StepReport]:
         """A node starts from the contents of its disk."""
         held = _copy_of(durable)
         core = RaftCore(config, held, rng=FixedDraws(), now=NOW)
-        return _Run(core, _copy_of(durable), [], [], disk).finish(core.initial_effects())
+        return _Run(core, _copy_of(durable), [], [], sync).finish(core.initial_effects())
 
-    def step(self, event: Event, disk: Disk) -> tuple[LocalNode, StepReport]:
+    def step(self, event: Event, sync: Sync) -> tuple[LocalNode, StepReport]:
         """The node takes an event."""
-        run = _Run(copy_core(self.core), self.durable, [*self.unsynced], [*self.held], disk)
+        run = _Run(copy_core(self.core), self.durable, [*self.unsynced], [*self.held], sync)
         return run.take(event)
 
-    def heartbeat(self, disk: Disk) -> tuple[LocalNode, StepReport]:
+    def heartbeat(self, sync: Sync) -> tuple[LocalNode, StepReport]:
         """The leader's heartbeat timer fires, as if it had sent nothing for an interval."""
         core = copy_core(self.core)
         server = core._server
         server.heartbeat_deadline = NOW
         for progress in server.progress.values():
             progress.last_sent_at = NOW - server.heartbeat_us
-        run = _Run(core, self.durable, [*self.unsynced], [*self.held], disk)
+        run = _Run(core, self.durable, [*self.unsynced], [*self.held], sync)
         return run.take(Tick())
 
-    def sync(self, disk: Disk) -> tuple[LocalNode, StepReport]:
+    def sync(self, sync: Sync) -> tuple[LocalNode, StepReport]:
         """Every write becomes durable, and the node learns of it."""
-        run = _Run(copy_core(self.core), self.durable, [*self.unsynced], [*self.held], disk)
+        run = _Run(copy_core(self.core), self.durable, [*self.unsynced], [*self.held], sync)
         return run.sync()
 
-    def crash(self, kept: int, disk: Disk) -> tuple[LocalNode, StepReport]:
+    def crash(self, kept: int, sync: Sync) -> tuple[LocalNode, StepReport]:
         """The node crashes and starts again. Of its unsynced writes the first `kept` survive."""
         durable = _copy_of(self.durable)
         for write in self.unsynced[:kept]:
             apply_write(durable, write)
-        return LocalNode.start(self.core._server.config, durable, disk)
+        return LocalNode.start(self.core._server.config, durable, sync)
 
     def fingerprint(self) -> Fingerprint:
         """Stands for everything that decides what the node does from now on."""
@@ -150,13 +150,13 @@ class _Run:
         durable: DurableState,
         unsynced: list[Write],
         held: list[tuple[int, int, RaftMessage]],
-        disk: Disk,
+        sync: Sync,
     ) -> None:
         self._core = core
         self._durable = durable
         self._unsynced = unsynced
         self._held = held
-        self._disk = disk
+        self._sync_mode = sync
         self._report = StepReport()
 
     def take(self, event: Event) -> tuple[LocalNode, StepReport]:
@@ -176,7 +176,7 @@ class _Run:
     def finish(self, effects: Sequence[CoreEffect]) -> tuple[LocalNode, StepReport]:
         try:
             self._execute(effects)
-            while self._unsynced and self._disk == "instant":
+            while self._unsynced and self._sync_mode == "instant":
                 self._sync()
         except AssertionError as error:
             return self._failed(error)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from qcore.core.effects import Write
 from qcore.core.entry import Membership
 from qcore.core.events import (
     Campaign,
@@ -22,7 +21,7 @@ from qcore.core.events import (
     SnapshotTaken,
     TransferLeadership,
 )
-from qcore.core.messages import RaftMessage
+from qcore.core.messages import PreVoteResponse, RaftMessage
 from qcore.sim.exploration.bounds import Bounds
 from qcore.sim.exploration.small.choices import Choice
 from qcore.sim.exploration.small.fingerprints import Fingerprint, of_log, of_message
@@ -131,6 +130,17 @@ class LocalSteps:
             )
         return found
 
+    def durable_term(self, local: int) -> int:
+        """A term that a node in this state will never be below again, not even after a crash."""
+        return self.states[local].durable.hard_state.term
+
+    def is_lost_in(self, message: int, term: int) -> bool:
+        """Whether the bounds lose a message that is on its way to a receiver whose durable term is `term`."""
+        if self._bounds.late_messages:
+            return False
+        late = self.messages[message].message
+        return late.term < term and not isinstance(late, PreVoteResponse)
+
     def leads(self, local: int) -> bool:
         """Whether a node in this state leads."""
         return self.states[local].core.role == "leader"
@@ -176,16 +186,16 @@ class LocalSteps:
         return Outcome(number, sent, report if noted else None, self._made)
 
     def _step(self, node: LocalNode, choice: Choice) -> tuple[LocalNode, StepReport]:
-        disk = self._bounds.disk
+        sync = self._bounds.sync
         match choice.kind:
             case "sync":
-                return node.sync(disk)
+                return node.sync(sync)
             case "crash":
-                return node.crash(choice.argument, disk)
+                return node.crash(choice.argument, sync)
             case "heartbeat":
-                return node.heartbeat(disk)
+                return node.heartbeat(sync)
             case _:
-                return node.step(self._event(node, choice), disk)
+                return node.step(self._event(node, choice), sync)
 
     def _event(self, node: LocalNode, choice: Choice) -> Event:
         match choice.kind:
@@ -220,8 +230,3 @@ def _change(current: Membership, argument: int) -> ChangeMembership:
 def address_of(node: int) -> str:
     """The address of a node in configurations; no node uses it."""
     return f"node{node}:1"
-
-
-def unsynced_writes(node: LocalNode) -> tuple[Write, ...]:
-    """The writes that a crash of the node may lose."""
-    return node.unsynced

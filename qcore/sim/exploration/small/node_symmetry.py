@@ -64,12 +64,12 @@ class NodeSymmetry:
                     renamed(self._cluster.steps.fingerprints[local], names)
                 )
             parts.append(part)
-        network = -2 * state[-3] - 1
+        network = ~(state[-3] << 2 | 1)
         part = known.get(network)
         if part is None:
             part = known[network] = self._number(self._network(state[-3], names, known))
         parts.append(part)
-        history = -2 * state[-2] - 2
+        history = ~(state[-2] << 2 | 2)
         part = known.get(history)
         if part is None:
             part = known[history] = self._number(self._history(state[-2], names))
@@ -83,7 +83,11 @@ class NodeSymmetry:
             "network",
             *sorted(
                 [
-                    self._number(renamed(fingerprints[message], names))
+                    known[~(message << 2)]
+                    if ~(message << 2) in known
+                    else known.setdefault(
+                        ~(message << 2), self._number(renamed(fingerprints[message], names))
+                    )
                     for message in self._cluster.networks[network]
                 ]
             ),

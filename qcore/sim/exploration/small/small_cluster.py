@@ -69,7 +69,7 @@ class SmallCluster:
         for node in range(1, self.size + 1):
             member = node in voters
             disk = DurableState(HardState(1, None, 1), None, [entry]) if member else DurableState()
-            started, _ = LocalNode.start(self.bounds.config(node), disk, self.bounds.disk)
+            started, _ = LocalNode.start(self.bounds.config(node), disk, self.bounds.sync)
             locals_.append(self.steps.state_number(started))
         history = GlobalHistory(committed=(Committed(of_entry(entry), 1),))
         none = self.network_number(())
@@ -206,25 +206,48 @@ class SmallCluster:
             rest = list(flying)
             rest.remove(argument)
             return (*state[:-3], self.network_number(tuple(rest)), history, budgets)
-        if kind == "deliver" or outcome.sent:
-            after = list(flying)
-            if kind == "deliver":
-                after.remove(argument)
-            if outcome.sent:
-                after += outcome.sent
-                after.sort()
-            network = self.network_number(tuple(after))
-        else:
-            network = state[-3]
+        place = node - 1
+        network = state[-3]
+        term = steps.durable_term(outcome.local)
+        aged = not self.bounds.late_messages and term != steps.durable_term(state[place])
+        if kind == "deliver" or outcome.sent or aged:
+            network = self._network_after(
+                state,
+                argument if kind == "deliver" else -1,
+                outcome.sent,
+                node if aged else 0,
+                term,
+            )
         if outcome.report is not None:
             found = self._history_after(history, node, outcome)
             if isinstance(found, Broken):
                 return found
             history = found
-        place = node - 1
         changed = (*state[:place], outcome.local, *state[node:-3], network, history, budgets)
         broken = self._check(changed, place, history != state[-2])
         return changed if broken is None else broken
+
+    def _network_after(
+        self, state: State, taken: int, sent: tuple[int, ...], aged: int, term: int
+    ) -> int:
+        """The network without the message taken, with those sent, and without those that `aged` is now too new for."""
+        steps = self.steps
+        after = list(self.networks[state[-3]])
+        if taken >= 0:
+            after.remove(taken)
+        if aged:
+            messages = steps.messages
+            after = [
+                message
+                for message in after
+                if messages[message].receiver != aged or not steps.is_lost_in(message, term)
+            ]
+        for message in sent:
+            receiver = steps.messages[message].receiver
+            if not steps.is_lost_in(message, steps.durable_term(state[receiver - 1])):
+                after.append(message)
+        after.sort()
+        return self.network_number(tuple(after))
 
     def nodes_after(self, state: State, choice: Choice) -> State:
         """The state with the node of a choice as it is after it, for the text of a step that breaks a property."""
