@@ -120,7 +120,7 @@ def explore(
     depth: Annotated[
         int | None,
         typer.Option(
-            "--depth", min=1, help="Most steps from the first state. Default: no limit; 60 for pct."
+            "--depth", min=1, help="Most steps from the first state. Default: no limit; 40 for pct."
         ),
     ] = None,
     max_states: Annotated[
@@ -138,7 +138,7 @@ def explore(
         typer.Option(
             "--priority-changes", min=0, help="Changes of priority in a run of pct (its d - 1)."
         ),
-    ] = 3,
+    ] = 8,
     reduction: Annotated[
         bool,
         typer.Option(

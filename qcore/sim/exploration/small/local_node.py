@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -132,11 +133,12 @@ class LocalNode:
             of_server(server),
             of_durable(self.durable),
             tuple([_of_write(write) for write in self.unsynced]),
-            tuple(
-                [
+            # Their order does not matter: messages arrive in any order.
+            frozenset(
+                Counter(
                     (after - durable_id, of_message(server.node_id, to, message))
                     for after, to, message in self.held
-                ]
+                ).items()
             ),
         )
 
