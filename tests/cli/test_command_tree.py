@@ -54,7 +54,11 @@ ARGUMENTS = {
 }
 
 #: Options that a command has with another meaning. `sim elections` describes a cluster that is not running.
-OTHER_MEANINGS = {("sim elections", "--nodes"), ("sim elections", "--timeout")}
+OTHER_MEANINGS = {
+    ("sim elections", "--nodes"),
+    ("sim explore", "--nodes"),
+    ("sim elections", "--timeout"),
+}
 
 #: No program may listen on this port.
 NO_NODE = "127.0.0.1:1"
