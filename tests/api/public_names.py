@@ -280,9 +280,12 @@ from qcore.node import (
 )
 from qcore.sim import (
     Artifact,
+    Bounds,
     Cause,
+    Counterexample,
     ElectionFigures,
     Expectation,
+    Exploration,
     NodeState,
     Replay,
     RequestSource,
@@ -299,6 +302,7 @@ from qcore.sim import (
     World,
     cause_of,
     diff_traces,
+    explore,
     load_artifact,
     load_scenario,
     measure_elections,
