@@ -49,6 +49,11 @@ BENCHMARKS = {
         quick=("--seconds", "10", "--rounds", "1"),
         module="benchmarks.traces.bench_trace",
     ),
+    "sweep": Benchmark(
+        "sweeps over seeds with one and two processes",
+        quick=("--rounds", "1", "--share", "0.2"),
+        module="benchmarks.sweeps.bench_sweep",
+    ),
     "published": Benchmark(
         "elections, partial partitions and replaced servers, beside published figures",
         quick=("--trials", "3000", "--seeds", "2"),
