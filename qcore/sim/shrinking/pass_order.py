@@ -183,17 +183,19 @@ def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     search.attempt(name_nodes(search.case, firings))
     search.attempt(flatten(search.case))
     for _ in range(_MOST_ROUNDS):
-        if search.is_over:
-            return False
-        if not (drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)):
+        if search.is_over or not (
+            drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)
+        ):
             break
     _use_short_seed(search)
     search.attempt(drop_expectations(search.case))
     search.attempt(drop_idle_settings(search.case))
-    search.attempt(tidy(search.case))
+    is_minimal = not search.is_over
+    # A few runs more than the budget may be needed for a scenario that is pleasant to read.
+    search.attempt(tidy(search.case), over_budget=True)
     whole = run_trial(search.case.trial, replace(conditions, to_the_end=True))
-    search.attempt(only_one_cause(search.case, whole.failed))
-    return not search.is_over
+    search.attempt(only_one_cause(search.case, whole.failed), over_budget=True)
+    return is_minimal
 
 
 def _tier(search: ShrinkSearch, tier: Sequence[Pass]) -> bool:
