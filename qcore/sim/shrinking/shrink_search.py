@@ -93,7 +93,8 @@ class ShrinkSearch:
 
     def _is_smaller(self, edit: Edit, outcome: Outcome) -> bool:
         """Whether a run fails for the same cause, and the edit may have its effect."""
-        if outcome.key != self._key:
+        first = self.case.outcome
+        if outcome.key != self._key or outcome.program_failure != first.program_failure:
             return False
         if not self.case.is_violation and not {*outcome.failed} <= self._failed:
             return False

@@ -101,7 +101,6 @@ PLANTED = (
     PlantedRun("stale read", "chaos", safeguards=("freshness_check",)),
     PlantedRun("disk", "chaos", bug=node_bugs.forgets_the_last_entry),
     PlantedRun("session", "chaos_sessions", bug=applies_repeated_commands_again),
-    PlantedRun("replication", "chaos", bug=network_bugs.truncates_what_matches),
     PlantedRun(
         "snapshot",
         "chaos",

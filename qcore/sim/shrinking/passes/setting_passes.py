@@ -165,7 +165,7 @@ def _drop_at(values: Values, path: Path) -> bool:
     given = at.pop(path[-1])
     if isinstance(given, dict):
         kept = {key: value for key, value in given.items() if (*path, key) in _KEPT}
-        if kept == given:
+        if kept and kept == given:
             return False
         if kept:
             at[path[-1]] = kept
