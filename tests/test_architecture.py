@@ -31,6 +31,7 @@ TOP_LEVEL: dict[str, set[str]] = {
         "qcore.release",
         "qcore.sim.run",
         "qcore.sim.scenario.model",
+        "qcore.testing.scenario_tests.scenario_decorator",
     },
     "__main__": {"qcore.cli.main"},
     "display": set(),
@@ -69,10 +70,21 @@ BANNED_ATTRIBUTES = {
     ("time", "monotonic_ns"),
     ("time", "sleep"),
 }
-#: The event loop of client programs is one of asyncio, with the simulated clock.
-ALLOWED_IN = {"sim/world/programs": {"asyncio"}}
+#: What folders may use although it is banned. The event loop of client programs is one of asyncio, with the simulated
+#: clock. Sweeps start simulations in other processes; no simulated node runs them.
+ALLOWED_IN = {
+    "sim/world/programs": {"asyncio"},
+    "sim/sweeps": {"threading"},
+    "sim/sweeps/executors": {"subprocess", "threading"},
+}
 #: What single modules may use although it is banned, and why.
 EXEMPT = {
+    # Sweeps: the rate of runs, and runs that do not end.
+    "sim/sweeps/sweep_loop.py": {("time", "monotonic")},
+    "sim/sweeps/executors/worker_process.py": {("time", "monotonic")},
+    "sim/sweeps/executors/worker_program.py": {("time", "monotonic")},
+    "sim/sweeps/executors/local_executor.py": {("time", "monotonic")},
+    "sim/sweeps/executors/dask_executor.py": {("time", "monotonic")},
     # It replaces clocks and entropy for copies of a user's machine, so it must name them. No simulated node runs it.
     "sim/determinism/circumstances/shadows.py": {
         ("date", "today"),

@@ -44,6 +44,7 @@ from qcore.trace.trace_files import (
     pause_collection,
     read_trace,
 )
+from qcore.trace.trace_origin import TraceOrigin
 from qcore.trace.trace_record import (
     RECORD_FIELDS,
     RECORDS_MISSING_FAULT,
@@ -63,6 +64,7 @@ __all__ = [
     "NodeAtDifference",
     "TextSink",
     "TraceDifference",
+    "TraceOrigin",
     "TraceRecord",
     "TraceWriter",
     "as_line",

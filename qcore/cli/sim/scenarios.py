@@ -13,7 +13,12 @@ from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
 from qcore.cli.sim.diff import diff as diff_command
+from qcore.cli.sim.elections import elections as elections_command
+from qcore.cli.sim.explore import explore as explore_command
+from qcore.cli.sim.replay import replay as replay_command
 from qcore.cli.sim.shrink import shrink as shrink_command
+from qcore.cli.sim.sweep import swarm as swarm_command
+from qcore.cli.sim.sweep import sweep as sweep_command
 from qcore.cli.sim.trace import trace as trace_command
 from qcore.errors import ConfigError
 
@@ -78,6 +83,16 @@ def run(
             "compact format.",
         ),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            envvar="QCORE_RECORD",
+            parser=non_empty_path,
+            metavar="PATH",
+            help="Record the nodes into this directory, one file for each, for `qcore sim replay`.",
+        ),
+    ] = None,
     check_determinism: Annotated[
         bool,
         typer.Option(
@@ -114,13 +129,15 @@ def run(
         loaded = load_scenario(scenario, parameters=read_parameters(parameters))
     seed = 1 if seed is None else seed
     if check_determinism:
+        if record is not None:
+            raise ConfigError("--record: record a run without --check-determinism")
         from qcore.sim.repetition import repeat_run
 
         repetition = repeat_run(loaded, seed, trace=trace, limit_s=limit_s)
         result = repetition.result
     else:
         repetition = None
-        result = run_scenario(loaded, seed, trace=trace)
+        result = run_scenario(loaded, seed, trace=trace, record=record)
     if output is OutputFormat.table:
         from qcore.cli.sim.verdict import print_verdict
 
@@ -203,7 +220,12 @@ def list_scenarios(
 
 
 app.command(name="trace")(trace_command)
+app.command(name="explore")(explore_command)
+app.command(name="sweep")(sweep_command)
+app.command(name="swarm")(swarm_command)
 app.command(name="shrink")(shrink_command)
+app.command(name="replay")(replay_command)
+app.command(name="elections")(elections_command)
 app.command(name="diff")(diff_command)
 
 
