@@ -46,13 +46,7 @@ class Fidelity(StrEnum):
 
 JobsOption: TypeAlias = Annotated[
     int | None,
-    typer.Option(
-        "--jobs",
-        "-j",
-        envvar="QCORE_JOBS",
-        min=1,
-        help="How many processes. Default: one a processor.",
-    ),
+    typer.Option("--jobs", min=1, help="How many processes. Default: one for each processor."),
 ]
 ExecutorOption: TypeAlias = Annotated[
     ExecutorChoice,
