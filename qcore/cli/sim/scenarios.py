@@ -14,6 +14,7 @@ from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
 from qcore.cli.sim.diff import diff as diff_command
 from qcore.cli.sim.elections import elections as elections_command
+from qcore.cli.sim.explore import explore as explore_command
 from qcore.cli.sim.replay import replay as replay_command
 from qcore.cli.sim.shrink import shrink as shrink_command
 from qcore.cli.sim.sweep import swarm as swarm_command
@@ -86,8 +87,9 @@ def run(
         Path | None,
         typer.Option(
             "--record",
+            envvar="QCORE_RECORD",
             parser=non_empty_path,
-            metavar="DIR",
+            metavar="PATH",
             help="Record the nodes into this directory, one file for each, for `qcore sim replay`.",
         ),
     ] = None,
@@ -101,7 +103,7 @@ def run(
     limit_s: Annotated[
         float,
         typer.Option(
-            "--limit",
+            "--time-limit",
             min=0.1,
             metavar="SECONDS",
             help="With --check-determinism: how long the run in the other process may take.",
@@ -218,6 +220,7 @@ def list_scenarios(
 
 
 app.command(name="trace")(trace_command)
+app.command(name="explore")(explore_command)
 app.command(name="sweep")(sweep_command)
 app.command(name="swarm")(swarm_command)
 app.command(name="shrink")(shrink_command)

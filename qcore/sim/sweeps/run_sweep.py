@@ -194,7 +194,7 @@ def _executor(
         raise ConfigError(f"there is no executor {name!r}: give process or dask")
     if scheduler is not None:
         raise ConfigError("a scheduler goes with the executor dask")
-    workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
+    workers = (os.cpu_count() or 1) if jobs is None else jobs
     if workers < 1:
         raise ConfigError(f"jobs: {jobs} is not at least 1")
     return LocalExecutor(workers, timeout_s)
@@ -204,7 +204,7 @@ def _print_progress(progress: SweepProgress) -> None:
     """One line that changes, on a terminal and in a notebook. Elsewhere only the last one."""
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
         end = "\n" if progress.is_over else ""
-        sys.stderr.write(f"\r{str(progress):{_PROGRESS_WIDTH}}{end}")
+        sys.stderr.write(f"\r{progress!s:{_PROGRESS_WIDTH}}{end}")
     elif progress.is_over:
         sys.stderr.write(f"{progress}\n")
     sys.stderr.flush()
