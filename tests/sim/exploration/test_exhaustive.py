@@ -100,3 +100,10 @@ def _new_only(membership: Membership) -> Membership:
 def test_many_states_of_a_preset_break_nothing(name: str) -> None:
     found = explore(name, max_states=500_000)
     assert found.ok, found.text()
+
+
+def test_small_bounds_are_visited_completely() -> None:
+    found = explore(Bounds(timeouts=1, crashes=1, sync="free"))
+    assert found.complete
+    assert found.ok
+    assert "every state was visited" in str(found)
