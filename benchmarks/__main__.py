@@ -64,6 +64,11 @@ BENCHMARKS = {
         quick=("--longest", "60", "--seeds-for", "2"),
         module="benchmarks.scale.bench_scale",
     ),
+    "explore": Benchmark(
+        "the exploration of small clusters: states per second, and the search for faults",
+        quick=("--states", "20000", "--seeds", "1", "--runs", "200"),
+        module="benchmarks.exploration.bench_explore",
+    ),
     "start": Benchmark("how long programs take to start", quick=("--rounds", "3")),
     "checker": Benchmark("linearizability and invariants"),
     "transport": Benchmark(
