@@ -173,7 +173,7 @@ def _drop_at(values: Values, path: Path) -> bool:
     return True
 
 
-def _drop_leaf(values: Values, path: tuple[str, str]) -> bool:
+def _drop_leaf(values: Values, path: tuple[str, ...]) -> bool:
     return part(values, path[0]).pop(path[1], None) is not None
 
 
