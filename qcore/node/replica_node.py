@@ -22,6 +22,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.joining_storage import JoiningStorage
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.node.peers.peer_router import PeerRouter
@@ -29,6 +30,7 @@ from qcore.node.replica_changes import ReplicaChanges
 from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
+from qcore.node.runtime.submit_event import MakeEvent
 from qcore.node.status import metrics_object
 from qcore.node.status.metrics_page import metrics_page
 from qcore.node.status.node_state_hash import StateHash
@@ -37,6 +39,7 @@ from qcore.node.topology_loader import TopologyLoader, read_topology
 from qcore.node.watches.divergence import DivergenceWatch
 from qcore.node.watches.leadership_watch import LeadershipWatch
 from qcore.node.watches.node_watches import NodeWatches
+from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
@@ -69,6 +72,7 @@ class ReplicaNode:
         storage: already open. Close it after `stop_writer` has returned, or at any time if `start` was not called.
         log: gets the lines.
         trace: gets the lines of the trace, and never blocks; None for no trace.
+        recorder: sees what the node does, in place of a trace.
         own_process: whether the process runs only this node, so that signals may be handled.
         on_leadership: called with the term once this node leads and has committed an entry of that term, and with None
             once it no longer leads or has failed. It must be quick.
@@ -87,6 +91,7 @@ class ReplicaNode:
         trace: TextSink | None = None,
         *,
         own_process: bool = True,
+        recorder: NodeRecorder | None = None,
         on_leadership: Callable[[int | None], None] = lambda term: None,
     ) -> None:
         self._config = config
@@ -102,7 +107,9 @@ class ReplicaNode:
 
         # Seeded by the system, because nodes must not draw the same election timeouts.
         rng = random.Random()
-        self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
+        self._trace = recorder
+        if recorder is None and trace is not None:
+            self._trace = NodeTrace(trace, config.node_id)
         durable_storage = JoiningStorage(storage)
         loaded = durable_storage.load()
         self._replica = Replica(
@@ -310,6 +317,24 @@ class ReplicaNode:
     def on_busy(self, act: Callable[[], None]) -> None:
         """Call `act` when the replica becomes busy: it captures a snapshot or applies a long backlog."""
         self._changes.on_busy = act
+
+    @property
+    def replica(self) -> Replica:
+        """The replica, to look at its state."""
+        return self._replica
+
+    @property
+    def peers(self) -> PeerRouter:
+        """What passes messages between the replica and its peers."""
+        return self._peers
+
+    def add_event(self, event: ReplicaEvent) -> None:
+        """Give the replica an event with one of its next steps."""
+        self._driver.inbox.add_event(event)
+
+    def submit_event(self, make: MakeEvent, done: Callable[[Reply], None]) -> None:
+        """See `SubmitEvent`."""
+        self._requests.submit_event(make, done)
 
     @property
     def core(self) -> RaftCore:

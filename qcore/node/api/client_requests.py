@@ -37,7 +37,7 @@ from qcore.node.application import Application, Operation
 from qcore.node.config import NodeConfig
 from qcore.node.notifications.watch_requests import WatchRequestHandler
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.observability.tracing import NodeTrace
+from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.runtime.submit_event import MakeEvent, Permission
 from qcore.node.runtime.surroundings import REAL_SURROUNDINGS, NodeSurroundings
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
@@ -126,7 +126,7 @@ class RequestHandler:
         config: NodeConfig,
         replica: Replica,
         peers: Peers,
-        trace: NodeTrace | None = None,
+        trace: NodeRecorder | None = None,
         surroundings: NodeSurroundings = REAL_SURROUNDINGS,
     ) -> None:
         self._now_us = now_us = surroundings.now_us

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -52,7 +52,7 @@ def _missing(nodes: Sequence[int], number: int) -> str:
 
 
 class NodeTrace:
-    """Writes the trace of one node.
+    """The `NodeRecorder` that writes the trace of one node.
 
     Args:
         stream: gets the lines, and never blocks; see `trace_lines`.
@@ -79,9 +79,12 @@ class NodeTrace:
         self._writer.down(wall_us(), self._node_id, why)
         self._writer.flush()
 
-    def effects(self, effects: Iterable[ReplicaEffect]) -> None:
+    def effects(self, effects: Sequence[ReplicaEffect]) -> None:
         """Write records for the effects of one step of the replica."""
         self._recorder.effects(wall_us(), effects)
+
+    def durable(self, write_id: int) -> None:
+        """Write nothing: the trace of a node has no record for it."""
 
     def request_began(self, event: ClientRequest) -> None:
         """Write the begin of a client's request, with the length of its content.

@@ -31,7 +31,7 @@ from qcore.core.effects import (
 from qcore.core.events import Tick, WriteDurable
 from qcore.node.clock import now_us, wall_us
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.observability.tracing import NodeTrace
+from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.runtime.inbox import Inbox
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
@@ -132,7 +132,7 @@ class ReplicaDriver:
     """
 
     def __init__(
-        self, replica: Replica, metrics: NodeMetrics, trace: NodeTrace | None = None
+        self, replica: Replica, metrics: NodeMetrics, trace: NodeRecorder | None = None
     ) -> None:
         self._replica = replica
         self._metrics = metrics
@@ -193,6 +193,8 @@ class ReplicaDriver:
         now = now_us()
         while in_flight and in_flight[0][0] <= write_id:
             self._metrics.commit_seconds.observe((now - in_flight.popleft()[1]) / 1e6)
+        if self._trace is not None:
+            self._trace.durable(write_id)
         for send in self._gate.release(write_id):
             self._peers.send(send.to, send.message)
         self.inbox.add_event(WriteDurable(write_id))
