@@ -14,9 +14,10 @@ from pydantic import JsonValue
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
+from qcore.machines.interface import StateMachine
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.served_connections import ServedConnections
-from qcore.node.application import Application
+from qcore.node.application import Application, node_codec
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
 from qcore.node.joining_storage import JoiningStorage
@@ -45,15 +46,11 @@ from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import HasIncarnation, LogStorage
-from qcore.store_api.message_table import STORE_MESSAGES
-from qcore.store_api.watch_messages import WATCH_MESSAGES
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
-from qcore.transport.codec.frame_bounds import FrameBounds
 from qcore.transport.peers.peer_pool import PeerPool
 from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.server import Server
-from qcore.transport.wire import REGISTRY
 
 #: How often the state hash is refreshed.
 _HASH_INTERVAL_S: Final = 0.1
@@ -73,6 +70,8 @@ class ReplicaNode:
         log: gets the lines.
         trace: gets the lines of the trace, and never blocks; None for no trace.
         recorder: sees what the node does, in place of a trace.
+        codec: that of `node_codec`, if the caller has one for several nodes.
+        wrap_machine: makes of the application's machine the one that the replica runs, such as one that is observed.
         own_process: whether the process runs only this node, so that signals may be handled.
         on_leadership: called with the term once this node leads and has committed an entry of that term, and with None
             once it no longer leads or has failed. It must be quick.
@@ -92,6 +91,8 @@ class ReplicaNode:
         *,
         own_process: bool = True,
         recorder: NodeRecorder | None = None,
+        wrap_machine: Callable[[StateMachine], StateMachine] = lambda machine: machine,
+        codec: Codec | None = None,
         on_leadership: Callable[[int | None], None] = lambda term: None,
     ) -> None:
         self._config = config
@@ -112,16 +113,17 @@ class ReplicaNode:
             self._trace = NodeTrace(trace, config.node_id)
         durable_storage = JoiningStorage(storage)
         loaded = durable_storage.load()
+        machine = wrap_machine(application.machine)
         self._replica = Replica(
             config.replica_config(),
-            application.machine,
+            machine,
             loaded,
             rng=rng,
             now=now_us(),
         )
         self._state_hash = StateHash(
             self._replica,
-            application.machine,
+            machine,
             self._metrics,
             lambda: self._failure is not None,
             self._fatal,
@@ -144,15 +146,8 @@ class ReplicaNode:
         )
         inbox = self._driver.inbox
         self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
-        codec = Codec(
-            {
-                **REGISTRY,
-                "Perform": application.perform_type,
-                **{name: entry.cls for name, entry in STORE_MESSAGES.items()},
-                **WATCH_MESSAGES,
-            },
-            FrameBounds.for_commands(config.replica.max_command_bytes),
-        )
+        if codec is None:
+            codec = node_codec(application.perform_type, config.replica.max_command_bytes)
         self._pool = PeerPool(codec, self._peers, self._peers.hello, rng, config.limits)
         self._peers.use_pool(self._pool)
         self._requests = RequestHandler(

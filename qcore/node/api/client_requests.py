@@ -390,6 +390,8 @@ class RequestHandler:
                 done(reply)
             return
         connection, message_id, form, kind, size, arrived = perform
+        if self._trace is not None:
+            self._trace.answered(connection.remote, message_id, reply)
         now = self._now_us()
         self._flow.release(size, now)
         error = reply.error

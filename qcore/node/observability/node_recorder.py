@@ -40,6 +40,16 @@ class NodeRecorder(Protocol):
         """The replica has the outcome of a request."""
         ...
 
+    def answered(self, remote: str, message_id: str, reply: Reply) -> None:
+        """A client gets this outcome of its request now.
+
+        Args:
+            remote: the client's end of the connection.
+            message_id: the id that the client gave its message.
+            reply: the outcome.
+        """
+        ...
+
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
         """A message to a peer was given to its connection."""
         ...

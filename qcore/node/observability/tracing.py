@@ -111,6 +111,9 @@ class NodeTrace:
             phase = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
         self._op(reply.request_id, phase, op, "" if error is None else error.code)
 
+    def answered(self, remote: str, message_id: str, reply: Reply) -> None:
+        """Write nothing: `request_ended` has done it."""
+
     def _op(self, request_id: int, phase: str, op: str, note: str) -> None:
         node, number = self._node_id, self._operation_base + request_id
         self._writer.op(wall_us(), node, phase, node, number, op, "", None, note)

@@ -310,12 +310,12 @@ class PeerRouter:
         if not self._inbox.offer_message(MessageReceived(peer_id, message)):
             self._metrics.peer_messages_dropped += 1
 
-    def deliver(self, peer_id: int, message: PeerMessage) -> None:
+    def deliver(self, peer_id: int, message_id: str, message: PeerMessage) -> None:
         """Take a message of a peer that comes over no connection: one that the simulator held back."""
         if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):
-            self._receive_request(peer_id, "held", message)
+            self._receive_request(peer_id, message_id, message)
         else:
-            self._receive(peer_id, "held", message)
+            self._receive(peer_id, message_id, message)
 
     def on_unreachable(self, peer_id: int) -> None:
         """Report to the replica that the messages in flight to the peer are lost."""

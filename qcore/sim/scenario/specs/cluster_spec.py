@@ -104,7 +104,7 @@ class ClusterSpec(ClusterKeys):
     )
     disk: DiskSpec = Field(default=DiskSpec(), description="The disk of every node.")
     callback_us: Natural = Field(
-        default=15,
+        default=10,
         description=(
             "With `fidelity: node`, the simulated time that each callback of a node's event loop takes, in "
             "microseconds."
@@ -117,11 +117,11 @@ class ClusterSpec(ClusterKeys):
             "a finished write), in microseconds."
         ),
     )
-    receive_us_per_kib: Natural = Field(
-        default=10,
+    kib_us: Natural = Field(
+        default=2,
         description=(
-            "With `fidelity: node`, the additional time that a node takes for each KiB that it receives, in "
-            "microseconds."
+            "With `fidelity: node`, the additional time that a node takes for each KiB that it reads from a "
+            "connection or writes to it, in microseconds."
         ),
     )
     clocks: dict[NodeId, ClockSpec] = Field(
