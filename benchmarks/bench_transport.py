@@ -30,6 +30,7 @@ from websockets.asyncio.server import serve
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.errors import RemoteProtocolError, TransportError
+from qcore.runtime.real import REAL
 from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec, encode_response
 from qcore.transport.connection.client_connection import ClientConnection
@@ -104,7 +105,7 @@ class Echo:
 
 async def with_qcore(body: Callable[[Ask], Awaitable[float]]) -> float:
     """Run `body` with a function that sends a request over qcore's transport."""
-    server = Server(CODEC, Echo())
+    server = Server(CODEC, Echo(), runtime=REAL)
     client = await ClientConnection.connect(
         Address.parse(await server.start(Address("127.0.0.1", 0)))
     )

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from qcore.errors import TransportError
+from qcore.runtime.resolver import resolver
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
-from qcore.transport.resolver import resolver
 
 #: How often the waiting requests are checked, and the most time that one check counts, seconds. A dial needs several
 #: turns of the event loop. If this process is busy and makes them slow, that must not count against the node.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
@@ -32,6 +31,7 @@ class ReplicaChanges:
         config, replica, identity, admission, peers, requests, topology, log, metrics: parts of the node.
         fatal: stops the node, because of an error after which it cannot continue.
         footprint: what the disk holds of the log.
+        wall_us: microseconds since the Unix epoch.
 
     Attributes:
         leaders: the leader of each term.
@@ -54,6 +54,7 @@ class ReplicaChanges:
         *,
         fatal: Callable[[BaseException], None],
         footprint: Callable[[], Footprint],
+        wall_us: Callable[[], int],
     ) -> None:
         self._config = config
         self._replica = replica
@@ -64,6 +65,7 @@ class ReplicaChanges:
         self._log = log
         self._metrics = metrics
         self._footprint = footprint
+        self._wall_us = wall_us
         self._address_problem: str | None = None
         self.leaders = LeaderHistory()
         self.on_busy: Callable[[], None] = lambda: None
@@ -146,7 +148,7 @@ class ReplicaChanges:
     def on_snapshot_stored(self, index: int) -> None:
         """The snapshot with this last index is on disk."""
         self._metrics.snapshots_stored += 1
-        self._metrics.snapshot_stored_at = time.time()
+        self._metrics.snapshot_stored_at = self._wall_us() / 1e6
         self._log.info("snapshot stored", index=index, log_bytes=self._footprint().log_bytes)
 
     def on_disk_full(self, why: DiskFull | None) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -17,15 +15,15 @@ from qcore.errors import QcoreError
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.served_connections import ServedConnections
 from qcore.node.application import Application
-from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
 from qcore.node.joining_storage import JoiningStorage
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.node.peers.known_members_file import load_known_members
+from qcore.node.peers.known_members_file import LoadKnownMembers, load_known_members
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.replica_changes import ReplicaChanges
+from qcore.node.runtime.disk_writer import MakeWriter, disk_thread
 from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
@@ -40,7 +38,8 @@ from qcore.node.watches.node_watches import NodeWatches
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
-from qcore.storage.group_commit import GroupCommitWriter
+from qcore.runtime.interface import Runtime
+from qcore.runtime.real import REAL
 from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.store_api.message_table import STORE_MESSAGES
 from qcore.store_api.watch_messages import WATCH_MESSAGES
@@ -72,6 +71,10 @@ class ReplicaNode:
         own_process: whether the process runs only this node, so that signals may be handled.
         on_leadership: called with the term once this node leads and has committed an entry of that term, and with None
             once it no longer leads or has failed. It must be quick.
+        runtime: the world that the node runs in.
+        make_writer: makes the writer of the log; by default a disk thread.
+        load_members: loads the members that this node knows; by default from a file in the data directory.
+        measures_stalls: whether to measure how late the event loop is.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -88,21 +91,27 @@ class ReplicaNode:
         *,
         own_process: bool = True,
         on_leadership: Callable[[int | None], None] = lambda term: None,
+        runtime: Runtime = REAL,
+        make_writer: MakeWriter = disk_thread,
+        load_members: LoadKnownMembers = load_known_members,
+        measures_stalls: bool = True,
     ) -> None:
+        self._runtime = runtime
         self._config = config
         self._application = application
         self._log = log
         self._metrics = NodeMetrics()
-        self._started_at = time.monotonic()
+        self._started_at = runtime.seconds()
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
         #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must no longer be used.
         self.disk_hung = False
 
-        # Seeded by the system, because nodes must not draw the same election timeouts.
-        rng = random.Random()
-        self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
+        rng = runtime.new_rng()  # no two nodes must draw the same election timeouts
+        self._trace = (
+            NodeTrace(trace, config.node_id, runtime.wall_us) if trace is not None else None
+        )
         durable_storage = JoiningStorage(storage)
         loaded = durable_storage.load()
         self._replica = Replica(
@@ -110,7 +119,7 @@ class ReplicaNode:
             application.machine,
             loaded,
             rng=rng,
-            now=now_us(),
+            now=runtime.monotonic_us(),
         )
         self._state_hash = StateHash(
             self._replica,
@@ -124,11 +133,11 @@ class ReplicaNode:
             durable_storage.identity().cluster_id,
             storage.incarnation if isinstance(storage, HasIncarnation) else "",
         )
-        self._driver = ReplicaDriver(self._replica, self._metrics, self._trace)
+        self._driver = ReplicaDriver(self._replica, self._metrics, self._trace, runtime=runtime)
         self._admission = PeerAdmission(
             self._replica,
             self._identity,
-            load_known_members(
+            load_members(
                 config.data_dir,
                 set(self._replica.core.membership.members()) - {config.node_id},
                 lambda why: log.warning("the known members are not on disk", why=why),
@@ -146,7 +155,9 @@ class ReplicaNode:
             },
             FrameBounds.for_commands(config.replica.max_command_bytes),
         )
-        self._pool = PeerPool(codec, self._peers, self._peers.hello, rng, config.limits)
+        self._pool = PeerPool(
+            codec, self._peers, self._peers.hello, rng, config.limits, runtime=runtime
+        )
         self._peers.use_pool(self._pool)
         self._requests = RequestHandler(
             application,
@@ -158,12 +169,14 @@ class ReplicaNode:
             self._replica,
             self._peers,
             self._trace,
+            runtime=runtime,
         )
         self._server = Server(
             codec,
             ServedConnections(self._requests, self._peers, self, log),
             config.limits,
             AllowedOrigins(config.allow_origins),
+            runtime=runtime,
         )
         self._replica.connection_problem = self._peers.connection_problem
         self._topology = self._topology_loader()
@@ -179,10 +192,10 @@ class ReplicaNode:
             self._metrics,
             fatal=self._fatal,
             footprint=lambda: self._writer.footprint,
+            wall_us=runtime.wall_us,
         )
-        self._writer = GroupCommitWriter(
+        self._writer = make_writer(
             durable_storage,
-            asyncio.get_running_loop().call_soon_threadsafe,
             on_durable=self._driver.on_durable,
             on_error=self._fatal,
             on_disk_full=self._changes.on_disk_full,
@@ -203,6 +216,8 @@ class ReplicaNode:
             self._metrics,
             log,
             own_process=own_process,
+            measures_stalls=measures_stalls,
+            now_us=runtime.monotonic_us,
         )
         self._leadership = LeadershipWatch(self._replica.core, self._changes, on_leadership)
         self._divergence = DivergenceWatch(
@@ -284,7 +299,9 @@ class ReplicaNode:
 
     async def stop_writer(self) -> None:
         """End the disk thread. The storage may be closed only after this, however the node ends. Idempotent."""
-        self.disk_hung = self.disk_hung or not await drain_writer(self._writer, self._log)
+        self.disk_hung = self.disk_hung or not await drain_writer(
+            self._writer, self._log, self._runtime.seconds
+        )
 
     async def _await_requests(self) -> None:
         """Wait for the requests in progress, at most for the grace period."""
@@ -325,7 +342,7 @@ class ReplicaNode:
         if core.role == "leader":
             contact = core.status().quorum_contact_at
         timeout_us = 1000 * self._config.raft.election_timeout_max_ms
-        return contact is not None and now_us() - contact < timeout_us
+        return contact is not None and self._runtime.monotonic_us() - contact < timeout_us
 
     @property
     def failure(self) -> BaseException | None:
@@ -365,8 +382,7 @@ class ReplicaNode:
             self._changes.leaders,
             self._node_status(),
             self._state_hash.current(),
-            now_us(),
-            time.monotonic() - self._started_at,
+            self._runtime.monotonic_us(),
         )
 
     def exposition(self) -> str:
@@ -403,7 +419,7 @@ class ReplicaNode:
             },
             connections={"clients": stats.clients, "peers": stats.peers},
             watches=self._requests.watches.figures(self._replica.watches.history),
-            started_at=self._started_at,
+            uptime_s=self._runtime.seconds() - self._started_at,
             version=self._replica.versions.active,
             support=self._replica.versions.support,
             digests=self._replica.digests.kept,

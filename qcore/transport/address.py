@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, Self
 
 from qcore.display import truncate
 from qcore.errors import ConfigError
+from qcore.runtime.resolver import is_ip
 
 #: The longest host and the longest part of it between two dots, characters: those of a DNS name.
 _MAX_HOST: Final = 253
@@ -101,15 +102,6 @@ class Address(NamedTuple):
             return ip.is_loopback
         name = self.host.lower().rstrip(".")
         return name in _LOCAL_NAMES or name.endswith(".localhost")
-
-
-def is_ip(host: str) -> bool:
-    """Whether the host is an IP address in its usual form, which needs no look-up."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _shown(text: str) -> str:

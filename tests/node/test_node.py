@@ -24,6 +24,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.shutdown import drain_writer
+from qcore.runtime.real import REAL
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
@@ -371,9 +372,9 @@ def test_a_hanging_disk_does_not_block_a_stop(tmp_path: Path) -> None:
         )
         writer.start()
         writer.submit([SaveHardState(1, HardState(1, None))])
-        assert not await drain_writer(writer, NodeLog(1), timeout_s=0.05)
+        assert not await drain_writer(writer, NodeLog(1), REAL.seconds, timeout_s=0.05)
         disk.go_on.set()
-        assert await drain_writer(writer, NodeLog(1), timeout_s=20)
+        assert await drain_writer(writer, NodeLog(1), REAL.seconds, timeout_s=20)
         assert disk.load().hard_state.term == 1
         disk.close()
 

@@ -39,13 +39,13 @@ from qcore.node.notifications.watch_requests import WatchRequestHandler
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.node.runtime.submit_event import MakeEvent, Permission
-from qcore.node.runtime.surroundings import REAL_SURROUNDINGS, NodeSurroundings
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.flow_control import FlowControl
+from qcore.runtime.interface import Runtime
 from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.server.server import MessageHandler, ServerConnection
@@ -106,7 +106,8 @@ class RequestHandler:
         replica: read for the effective configuration and the version.
         peers: the other nodes, for `Init`.
         trace: records the requests and their outcomes, or None.
-        surroundings: the world that the node runs in.
+        runtime: the world that the node runs in.
+        first_id: the first number that a request and a watch get.
 
     Attributes:
         handlers: the handlers of clients' messages, by class; see `ServerHandler`.
@@ -127,9 +128,11 @@ class RequestHandler:
         replica: Replica,
         peers: Peers,
         trace: NodeTrace | None = None,
-        surroundings: NodeSurroundings = REAL_SURROUNDINGS,
+        *,
+        runtime: Runtime,
+        first_id: int = 1,
     ) -> None:
-        self._now_us = now_us = surroundings.now_us
+        self._now_us = now_us = runtime.monotonic_us
         self._admin_requests = AdminRequestHandler(
             replica.core, config.request_timeout_ms, self._permission
         )
@@ -145,7 +148,7 @@ class RequestHandler:
             config.replica.max_pending_requests, config.replica.max_pending_bytes, longest_us, now
         )
         self._quotas = RequestQuotas(config, longest_us, now)
-        self._request_ids = count(surroundings.first_id)
+        self._request_ids = count(first_id)
         #: request id -> connection, envelope id, form of the response, kind, bytes, arrival µs. A tuple: it is on the
         #: hot path.
         self._client_requests: dict[
@@ -162,7 +165,7 @@ class RequestHandler:
             self._permission,
             config.replica.max_command_bytes,
             config.request_timeout_ms,
-            surroundings,
+            runtime,
         )
         # Registrations may wait long for an index, so they must not take the places of reads and writes.
         registrations = FlowControl(
@@ -181,7 +184,8 @@ class RequestHandler:
             max_watches=config.max_client_watches,
             timeout_ms=config.request_timeout_ms,
             first_index=lambda: replica.watches.history.first_index,
-            surroundings=surroundings,
+            runtime=runtime,
+            first_id=first_id,
         )
         self._callbacks: dict[int, tuple[FlowControl | None, Callable[[Reply], None]]] = {}
         self._metrics_json: str | None = None
@@ -195,6 +199,7 @@ class RequestHandler:
             self._write_first_entries,
             replica.versions.initial_version,
             config.request_timeout_ms,
+            runtime.new_token,
             never_leads=config.raft.priority == 0,
             advertised=config.advertise_addr,
         )

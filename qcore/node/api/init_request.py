@@ -137,6 +137,7 @@ class Initialiser:
         write: WriteFirstEntries,
         first_version: Callable[[], ClusterVersion | None],
         timeout_ms: int,
+        new_token: Callable[[], str],
         *,
         never_leads: bool = False,
         advertised: Address | None = None,
@@ -147,6 +148,7 @@ class Initialiser:
         self._write = write
         self._first_version = first_version
         self._timeout_ms = timeout_ms
+        self._new_token = new_token
         self._never_leads = never_leads
         self._advertised = advertised
         self.own_address = "" if advertised is None else str(advertised)
@@ -231,7 +233,7 @@ class Initialiser:
                 "a token is for one Init that is sent to several nodes, and this one names no nodes: name all voters"
             )
         listed = nodes or [(own_id, member_address(own, f"the address of node {own_id}"))]
-        plan = new_cluster(listed, own_id, token, self._first_version())
+        plan = new_cluster(listed, own_id, token, self._first_version(), new_token=self._new_token)
         for node_id, address in plan.membership.addresses:
             if node_id != own_id and same_address(address, own):
                 raise ConfigError(

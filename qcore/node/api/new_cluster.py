@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
-from uuid import uuid4
 
 from qcore.core.entry import Membership
 from qcore.core.version import ClusterVersion
@@ -56,6 +55,8 @@ def new_cluster(
     own_id: int,
     token: str | None = None,
     version: ClusterVersion | None = None,
+    *,
+    new_token: Callable[[], str],
 ) -> NewCluster:
     """The cluster of these nodes.
 
@@ -64,6 +65,7 @@ def new_cluster(
         own_id: this node's id; must be among them.
         token: determines the cluster id; None for a random one.
         version: the version that this node's log would begin with.
+        new_token: see `qcore.runtime.interface.Runtime`.
 
     Raises:
         ConfigError: an id or address is malformed or given twice, or `own_id` is missing.
@@ -87,7 +89,9 @@ def new_cluster(
     membership = Membership(
         voters=tuple(node_id for node_id, _ in members),
         addresses=tuple(members),
-        cluster_id=uuid4().hex if token is None else _digest_id(token, members, version),
+        cluster_id=new_token().replace("-", "")
+        if token is None
+        else _digest_id(token, members, version),
     )
     return NewCluster(membership, token is not None)
 

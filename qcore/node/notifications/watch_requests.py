@@ -17,11 +17,11 @@ from qcore.machines.interface import StateMachine, SupportsChanges
 from qcore.node.notifications.watch_connections import ClientWatch, ConnectionWatches, overflow
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.runtime.submit_event import SubmitEvent
-from qcore.node.runtime.surroundings import NodeSurroundings
 from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.events import BeginWatch, EndWatch, Notice, Reply, WatchEnded
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.replica.watches.change_history import ChangeHistory
+from qcore.runtime.interface import Runtime
 from qcore.store_api.watch_messages import (
     GetNotificationConfigs,
     RegisterNotification,
@@ -52,7 +52,8 @@ class WatchRequestHandler:
         max_watches: the most watches of one connection.
         timeout_ms: how long a registration may take.
         first_index: returns the first log index whose changes the replica still has.
-        surroundings: the world that the node runs in.
+        runtime: the world that the node runs in.
+        first_id: the first number that a watch gets.
 
     Attributes:
         handlers: the handlers by class; see `ServerHandler`.
@@ -70,7 +71,8 @@ class WatchRequestHandler:
         max_watches: int,
         timeout_ms: int,
         first_index: Callable[[], int],
-        surroundings: NodeSurroundings,
+        runtime: Runtime,
+        first_id: int,
     ) -> None:
         self._machine = machine
         self._is_store = isinstance(machine, EntityStore)
@@ -82,8 +84,8 @@ class WatchRequestHandler:
         self._max_watches = max_watches
         self._timeout_ms = timeout_ms
         self._first_index = first_index
-        self._surroundings = surroundings
-        self._ids = count(surroundings.first_id)
+        self._runtime = runtime
+        self._ids = count(first_id)
         self._watches: dict[int, ClientWatch] = {}
         self._connections: dict[int, ConnectionWatches] = {}
         #: Index, sequence and body of the last change, and its encoding, which all its notifications share.
@@ -114,7 +116,7 @@ class WatchRequestHandler:
         if owner is None:
             owner = self._connections[connection.connection_id] = ConnectionWatches(connection)
         watch_id, request = next(self._ids), message.watch_request()
-        watch = _new_watch(name, request, owner, self._surroundings.new_token())
+        watch = _new_watch(name, request, owner, self._runtime.new_token())
         self._watches[watch_id] = watch
         owner.add(watch_id, watch)
         self._metrics.watches = len(self._watches)
@@ -150,7 +152,7 @@ class WatchRequestHandler:
                 "connection",
                 _RETRY_MS,
             )
-        return self._rejection() or self._flow.rejection(0, self._surroundings.now_us())
+        return self._rejection() or self._flow.rejection(0, self._runtime.monotonic_us())
 
     def _registered(
         self, watch_id: int, watch: ClientWatch, name: str, message_id: str, reply: Reply

@@ -8,11 +8,11 @@ from typing import Final
 
 from qcore.core.status import CoreStatus
 from qcore.errors import OutcomeUnknown, ResultInvalid, ResultTooLarge
-from qcore.node.clock import wall_us
 from qcore.node.observability.line_writer import LineWriter
 from qcore.replica.events import ClientRequest, ReplicaEffect, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
+from qcore.runtime.clock import wall_us
 from qcore.trace import RECORDS_MISSING_FAULT, TextSink, TraceWriter
 from qcore.transport.wire import RESPONSE_MESSAGES
 
@@ -57,31 +57,33 @@ class NodeTrace:
     Args:
         stream: gets the lines, and never blocks; see `trace_lines`.
         node_id: this node.
+        wall_us: microseconds since the Unix epoch.
     """
 
-    def __init__(self, stream: TextSink, node_id: int) -> None:
+    def __init__(self, stream: TextSink, node_id: int, wall_us: Callable[[], int]) -> None:
+        self._wall_us = wall_us
         self._writer = TraceWriter(stream, hashed=False)
         self._recorder = ReplicaTracer(self._writer, node_id)
         self._node_id = node_id
         self._operation_base = (
-            wall_us()
+            self._wall_us()
         )  # random, because other processes of this node must not use the same numbers
         self._operations: dict[int, str] = {}  # request id -> write or read
 
     def started(self, status: CoreStatus) -> None:
         """Write the header, and the record that this node is up."""
-        now = wall_us()
+        now = self._wall_us()
         self._writer.run(now, f"node {self._node_id}", 0, [self._node_id])
         self._writer.up(now, self._node_id, status.term, status.commit_index, status.last_log_index)
 
     def stopped(self, why: str) -> None:
         """Write the record that this node is down."""
-        self._writer.down(wall_us(), self._node_id, why)
+        self._writer.down(self._wall_us(), self._node_id, why)
         self._writer.flush()
 
     def effects(self, effects: Iterable[ReplicaEffect]) -> None:
         """Write records for the effects of one step of the replica."""
-        self._recorder.effects(wall_us(), effects)
+        self._recorder.effects(self._wall_us(), effects)
 
     def request_began(self, event: ClientRequest) -> None:
         """Write the begin of a client's request, with the length of its content.
@@ -110,26 +112,28 @@ class NodeTrace:
 
     def _op(self, request_id: int, phase: str, op: str, note: str) -> None:
         node, number = self._node_id, self._operation_base + request_id
-        self._writer.op(wall_us(), node, phase, node, number, op, "", None, note)
+        self._writer.op(self._wall_us(), node, phase, node, number, op, "", None, note)
 
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
         """Write that a message was sent."""
         name, term, note = trace_fields(message)
         requester = to if type(message) in RESPONSE_MESSAGES else self._node_id
         trace_id = _trace_id(requester, message_id, message)
-        self._writer.send(wall_us(), self._node_id, to, trace_id, name, term, note)
+        self._writer.send(self._wall_us(), self._node_id, to, trace_id, name, term, note)
 
     def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
         """Write that a message was received."""
         name, _, _ = trace_fields(message)
         requester = self._node_id if type(message) in RESPONSE_MESSAGES else from_id
         trace_id = _trace_id(requester, message_id, message)
-        self._writer.recv(wall_us(), self._node_id, from_id, trace_id, name)
+        self._writer.recv(self._wall_us(), self._node_id, from_id, trace_id, name)
 
     def dropped(self, to: int, message: PeerMessage) -> None:
         """Write that a message could not be sent."""
         name, _, _ = trace_fields(message)
-        self._writer.drop(wall_us(), to, self._node_id, "", name, "no connection or a full queue")
+        self._writer.drop(
+            self._wall_us(), to, self._node_id, "", name, "no connection or a full queue"
+        )
 
     def flush(self) -> None:
         """Write pending records to the file."""

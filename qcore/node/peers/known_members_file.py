@@ -31,6 +31,9 @@ FILE_NAME: Final = "peers.json"
 #: The most bytes of the file. A member takes about 80 bytes, and `KnownMembers` bounds their number.
 MAX_FILE_BYTES: Final = 4 << 20
 
+#: Loads the known members: `load_known_members`, or another with its arguments.
+LoadKnownMembers = Callable[[Path, Collection[int], Callable[[str], None]], KnownMembers]
+
 #: The checksum is stored under this id, which no node has.
 _CHECKSUM_ID: Final = 0
 _CHECKSUM: Final = "sha256:"

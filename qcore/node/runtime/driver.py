@@ -29,7 +29,6 @@ from qcore.core.effects import (
     Write,
 )
 from qcore.core.events import Tick, WriteDurable
-from qcore.node.clock import now_us, wall_us
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.node.runtime.inbox import Inbox
@@ -46,6 +45,7 @@ from qcore.replica.events import (
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import FlowControl
+from qcore.runtime.interface import Runtime
 
 #: A deadline further away than this needs no timer, µs.
 _MAX_TIMER_US: Final = 3_600_000_000
@@ -126,14 +126,21 @@ class ReplicaDriver:
         replica: only this driver may step it.
         metrics: counts steps, writes and entries.
         trace: records the effects, or None.
+        runtime: the world that the node runs in.
 
     Attributes:
         inbox: takes the events of the next steps, which follow soon.
     """
 
     def __init__(
-        self, replica: Replica, metrics: NodeMetrics, trace: NodeTrace | None = None
+        self,
+        replica: Replica,
+        metrics: NodeMetrics,
+        trace: NodeTrace | None = None,
+        *,
+        runtime: Runtime,
     ) -> None:
+        self._now_us, self._wall_us = runtime.monotonic_us, runtime.wall_us
         self._replica = replica
         self._metrics = metrics
         self._trace = trace
@@ -144,9 +151,9 @@ class ReplicaDriver:
             config.max_pending_requests,
             config.max_pending_bytes,
             config.raft.election_timeout_max_ms * 1000,
-            now_us(),
+            self._now_us(),
         )
-        self.inbox = Inbox(flow, partial(self._loop.call_soon, self._step))
+        self.inbox = Inbox(flow, partial(self._loop.call_soon, self._step), self._now_us)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._writes_in_flight: deque[tuple[int, int]] = deque()  # (last write id, submitted at µs)
@@ -190,7 +197,7 @@ class ReplicaDriver:
     def on_durable(self, write_id: int) -> None:
         """Report that every write up to `write_id` is durable. Call it on the event loop."""
         in_flight = self._writes_in_flight
-        now = now_us()
+        now = self._now_us()
         while in_flight and in_flight[0][0] <= write_id:
             self._metrics.commit_seconds.observe((now - in_flight.popleft()[1]) / 1e6)
         for send in self._gate.release(write_id):
@@ -200,12 +207,12 @@ class ReplicaDriver:
     def _step(self) -> None:
         if self._stopped:
             return
-        now = now_us()
+        now = self._now_us()
         events = self.inbox.take(now)
         self._metrics.step_events.observe(len(events))
         replica = self._replica
         try:
-            effects = replica.step(events, now, wall_us())
+            effects = replica.step(events, now, self._wall_us())
             if self._trace is not None:
                 self._trace.effects(effects)
             self._observer.on_step()
@@ -292,7 +299,7 @@ class ReplicaDriver:
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = now_us()
+        now = self._now_us()
         deadline = self._replica.next_deadline()
         if deadline <= now:
             self.inbox.add_event(Tick())

@@ -11,7 +11,6 @@ from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.core.text_size import utf8_length
 from qcore.errors import Overloaded
-from qcore.node.clock import now_us
 from qcore.replica.events import ClientRequest, ReplicaEvent
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
 from qcore.replica.requests.flow_control import FlowControl
@@ -54,10 +53,14 @@ class Inbox:
     Args:
         forwards: bounds the waiting requests of peers.
         wake: called when the first event waits, and by `take` if events remain. `take` must follow soon.
+        now_us: the clock of the replica, µs.
     """
 
-    def __init__(self, forwards: FlowControl, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, forwards: FlowControl, wake: Callable[[], object], now_us: Callable[[], int]
+    ) -> None:
         self._forwards = forwards
+        self._now_us = now_us
         self._wake = wake
         self._woken = False
         #: Each event with the size of its message, bytes; -1 if it is not from a peer.
@@ -103,7 +106,7 @@ class Inbox:
     def offer_request(self, from_id: int, request: Forward | ReadIndex) -> Overloaded | None:
         """Queue a peer's request; returns the rejection to send if too many wait."""
         size = utf8_length(request.payload) if isinstance(request, Forward) else 0
-        rejection = self._forwards.rejection(size, now_us())
+        rejection = self._forwards.rejection(size, self._now_us())
         if rejection is not None:
             return rejection
         self._forwards.take(size)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from typing import Final
 
 from qcore.core.raft import RaftCore
 from qcore.errors import OutcomeUnknown
 from qcore.node.observability.logs import NodeLog
+from qcore.node.runtime.disk_writer import DiskWriter
 from qcore.node.runtime.submit_event import SubmitEvent
 from qcore.replica.events import Reply, TransferLeader
 from qcore.replica.leadership import Leadership
-from qcore.storage.group_commit import GroupCommitWriter, PendingWrites
+from qcore.storage.group_commit import PendingWrites
 from qcore.storage.log_size import Footprint
 
 #: A stopping node stops waiting for a disk that makes no progress for this long, seconds.
@@ -67,20 +68,29 @@ async def transfer_before_stop(
 
 
 async def drain_writer(
-    writer: GroupCommitWriter, log: NodeLog, timeout_s: float = DISK_HANG_TIMEOUT_S
+    writer: DiskWriter,
+    log: NodeLog,
+    seconds: Callable[[], float],
+    timeout_s: float = DISK_HANG_TIMEOUT_S,
 ) -> bool:
     """Let the disk thread write what is queued; returns False if the disk makes no progress for `timeout_s`.
 
     The thread is polled, not awaited in an executor, because asyncio joins an executor's threads at exit, however long
     they hang. After False the storage must no longer be used.
+
+    Args:
+        writer: the disk thread.
+        log: gets a line if the disk hangs.
+        seconds: a monotonic clock.
+        timeout_s: see above.
     """
     seen: tuple[PendingWrites, Footprint] | None = None
     since = 0.0
     while not writer.close(timeout_s=0):
         state = (writer.pending, writer.footprint)
         if state != seen:
-            seen, since = state, time.monotonic()
-        elif time.monotonic() - since >= timeout_s:
+            seen, since = state, seconds()
+        elif seconds() - since >= timeout_s:
             log.error(
                 "the disk hangs: the node ends without it; nothing that was acknowledged is lost",
                 waited_s=timeout_s,

@@ -47,10 +47,8 @@ def metrics_object(
     node_status: NodeStatus,
     state_hash: str,
     now: int,
-    uptime_s: float,
 ) -> dict[str, JsonValue]:
-    """The metrics object, as in `GetMetricsResponse`. `now` is in µs on the core's clock, and
-    `uptime_s` the time since the node started, seconds."""
+    """The metrics object, as in `GetMetricsResponse`. `now` is in µs on the core's clock."""
     leads = status.role == "leader"
     voted_for = status.leader_id or status.voted_for or 0
     running: JsonValue = (
@@ -142,7 +140,7 @@ def metrics_object(
             "queues": dict(node_status.queues),
             "connections": dict(node_status.connections),
             "watches": node_status.watches.as_json(),
-            "uptime_seconds": round(uptime_s, 3),
+            "uptime_seconds": round(node_status.uptime_s, 3),
         },
     }
 

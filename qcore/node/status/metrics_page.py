@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from qcore.core.status import CoreStatus
@@ -35,8 +34,9 @@ def metrics_page(
         list(build),
         [(list(build.values()), 1)],
     )
-    uptime = time.monotonic() - node_status.started_at
-    page.gauge("qcore_uptime_seconds", "Time since the process started serving.", uptime)
+    page.gauge(
+        "qcore_uptime_seconds", "Time since the process started serving.", node_status.uptime_s
+    )
     page.gauge("qcore_apply_rules", "Active apply rules of the cluster.", node_status.version.rules)
     page.gauge(
         "qcore_apply_rules_supported",

@@ -42,7 +42,7 @@ class NodeStatus:
         queues: length of each queue by name.
         connections: open connections by kind (`clients`, `peers`).
         watches: the watches of its clients.
-        started_at: monotonic clock at the start, seconds.
+        uptime_s: the time since the node started, seconds.
         version: the cluster version at the last applied entry.
         support: the versions that this program can apply.
         digests: digests of the state at the newest indexes that all members record.
@@ -62,7 +62,7 @@ class NodeStatus:
     queues: Mapping[str, int]
     connections: Mapping[str, int]
     watches: WatchFigures
-    started_at: float
+    uptime_s: float
     version: ClusterVersion
     support: VersionSupport
     digests: Mapping[int, str]

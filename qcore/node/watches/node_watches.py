@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
@@ -22,6 +23,12 @@ _CHECK_INTERVAL_S: Final = 1.0
 _REPORT_SUPPRESSED_S: Final = 10.0
 
 
+class _Watch(Protocol):
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class NodeWatches:
     """The watches of one node: event loop, wall clock, priorities and removal. It also reports suppressed log lines.
 
@@ -31,6 +38,8 @@ class NodeWatches:
         metrics: stalls of the event loop are counted there.
         log: gets the lines.
         own_process: whether the process runs only this node, so that signals may be handled.
+        measures_stalls: whether to measure how late the event loop is.
+        now_us: the clock of the replica, µs.
 
     Attributes:
         removal: knows whether the node was removed.
@@ -46,17 +55,22 @@ class NodeWatches:
         log: NodeLog,
         *,
         own_process: bool,
+        measures_stalls: bool,
+        now_us: Callable[[], int],
     ) -> None:
         core = replica.core
         silence_us = 2000 * config.raft.election_timeout_max_ms
-        self.removal = RemovalWatch(core, identity, peers.rejection, silence_us, log)
-        self._watches = (
+        self.removal = RemovalWatch(core, identity, peers.rejection, silence_us, log, now_us)
+        self._watches: list[_Watch] = [
             PeriodicTask(_REPORT_SUPPRESSED_S, log.report_suppressed),
             PeriodicTask(_CHECK_INTERVAL_S, PriorityWatch(core.status, log).check),
             PeriodicTask(_CHECK_INTERVAL_S, self.removal.check),
-            LoopLag(metrics, log, config.raft.heartbeat_ms / 2000, notice_stops=own_process),
             WallClockWatch(core.status, log, config.raft.max_wall_skew_ms * 1000),
-        )
+        ]
+        if measures_stalls:
+            warn_after_s = config.raft.heartbeat_ms / 2000
+            lag = LoopLag(metrics, log, warn_after_s, notice_stops=own_process)
+            self._watches.insert(3, lag)
 
     def start(self) -> None:
         """Start the watches, on the running event loop."""

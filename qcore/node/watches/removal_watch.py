@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.core.raft import RaftCore
-from qcore.node.clock import now_us
 from qcore.node.observability.logs import NodeLog
 from qcore.replica.peers.identity import ClusterIdentity
 
@@ -28,6 +27,7 @@ class RemovalWatch:
         rejection: returns why a member rejects this node, or None.
         silence_us: if a leader was heard within this time, this node still receives entries.
         log: gets the lines.
+        now_us: the clock of the replica, µs.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class RemovalWatch:
         rejection: Callable[[], str | None],
         silence_us: int,
         log: NodeLog,
+        now_us: Callable[[], int],
     ) -> None:
         self._core = core
         self._identity = identity
         self._rejection = rejection
         self._silence_us = silence_us
         self._log = log
+        self._now_us = now_us
         self._was_logged = False
 
     def reason(self) -> str | None:
@@ -65,7 +67,7 @@ class RemovalWatch:
         node_id, contact = self._identity.node_id, core.last_leader_contact
         if node_id in membership.members():
             return None
-        if contact is not None and now_us() - contact < self._silence_us:
+        if contact is not None and self._now_us() - contact < self._silence_us:
             return None
         return f"node {node_id} is no member of cluster {self._identity.cluster_id} any more: {_WHAT_TO_DO}"
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaSerializer
@@ -37,13 +36,21 @@ class Malformed:
     """An envelope that is not valid.
 
     Attributes:
-        reply: the `Error` to send back. Its id is the sender's if that could be read, else a new one; its text names
-            the field.
+        reply: the `Error` to send back. Its id is the sender's if that could be read, else empty; its text names the
+            field.
         type_name: the envelope's key if it names a known type, else None.
+        has_id: whether the sender's id could be read.
     """
 
     reply: Error
-    type_name: str | None = None
+    type_name: str | None
+    has_id: bool
+
+    def reply_with_id(self, new_token: Callable[[], str]) -> Error:
+        """The reply, with a new id if the sender's could not be read. `new_token`: see `Runtime`."""
+        if self.has_id:
+            return self.reply
+        return replace(self.reply, id=new_token().replace("-", ""))
 
 
 @dataclass(slots=True, frozen=True)
@@ -226,9 +233,8 @@ class Codec:
         problem = name_command(problem, self._commands)
         error = RemoteProtocolError(problem.text()[:MAX_ERROR_LENGTH])
         detail = {**error.detail(), "field": problem.field}
-        if message_id is None:
-            message_id = uuid.uuid4().hex
-        return Malformed(Error(message_id, str(error), detail), type_name)
+        has_id = message_id is not None
+        return Malformed(Error(message_id or "", str(error), detail), type_name, has_id)
 
     # --- encoding ---------------------------------------------------------------------------------
 

@@ -26,6 +26,8 @@ from qcore.errors import (
     RequestNotReceived,
     TransportError,
 )
+from qcore.runtime.interface import Runtime
+from qcore.runtime.real import REAL
 from qcore.transport.address import Address
 from qcore.transport.connection.connection import FLUSH_BYTES
 from qcore.transport.connection.framing import check_size
@@ -143,8 +145,16 @@ class ClientConnection:
         timeout_s: float = 5.0,
         limits: TransportLimits | None = None,
         admin: bool = False,
+        runtime: Runtime = REAL,
     ) -> ClientConnection:
         """Open a connection. With `admin`, it is an admin connection, for which a node reserves a place.
+
+        Args:
+            address: the node.
+            timeout_s: how long it may take.
+            limits: sizes and times.
+            admin: see above.
+            runtime: the world that the client runs in.
 
         Raises:
             TransportError: the node did not answer in time, refused the connection, or is not a qcore node; the text
@@ -152,7 +162,9 @@ class ClientConnection:
         """
         chosen = limits or TransportLimits()
         role = ADMIN if admin else None
-        wire = await open_connection(lambda: _ClientWire(address, chosen, role), address, timeout_s)
+        wire = await open_connection(
+            lambda: _ClientWire(address, chosen, role, runtime), address, timeout_s, runtime
+        )
         return cls(wire)
 
     @property
@@ -346,8 +358,10 @@ class ClientConnection:
 class _ClientWire(OutgoingConnection):
     """The WebSocket connection below a `ClientConnection`."""
 
-    def __init__(self, address: Address, limits: TransportLimits, role: str | None) -> None:
-        super().__init__(address, limits, role)
+    def __init__(
+        self, address: Address, limits: TransportLimits, role: str | None, runtime: Runtime
+    ) -> None:
+        super().__init__(address, limits, role, runtime)
         self.owner: ClientConnection | None = None
 
     def send_together(self, envelopes: Iterable[bytes]) -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import sys
-import termios
 from collections.abc import Callable
 from typing import TypeVar
 
-from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
 from websockets.uri import parse_uri
 
 from qcore.display import truncate
 from qcore.errors import TransportError
+from qcore.runtime.interface import Runtime
 from qcore.transport.address import Address
 from qcore.transport.connection.connection import Connection, library_logger
+from qcore.transport.connection.masked_client import MaskedClient
 from qcore.transport.limits import TransportLimits
-from qcore.transport.resolver import resolver
 
 #: The HTTP header that announces a connection's role.
 ROLE_HEADER = "Qcore-Role"
@@ -37,9 +34,14 @@ IDLE_REASON = "idle: no request for too long; connect again"
 class OutgoingConnection(Connection):
     """A connection that this process opens. Subclasses handle its frames and its end."""
 
-    def __init__(self, address: Address, limits: TransportLimits, role: str | None) -> None:
+    def __init__(
+        self, address: Address, limits: TransportLimits, role: str | None, runtime: Runtime
+    ) -> None:
         uri = parse_uri(f"ws://{address}/")
-        self._client = ClientProtocol(uri, max_size=limits.max_frame_bytes, logger=library_logger)
+        self._runtime = runtime
+        self._client = MaskedClient(
+            uri, runtime.random_bytes, limits.max_frame_bytes, library_logger
+        )
         super().__init__(self._client, limits)
         self.remote = str(address)
         self.batches = True
@@ -58,12 +60,7 @@ class OutgoingConnection(Connection):
         transport = self._transport
         if transport is None:
             return 0
-        fileno = transport.get_extra_info("socket").fileno()
-        try:
-            unacknowledged = fcntl.ioctl(fileno, termios.TIOCOUTQ, bytes(4))
-        except OSError:  # the system does not report it
-            return self.unsent_bytes()
-        return self.unsent_bytes() + int.from_bytes(unacknowledged, sys.byteorder)
+        return self.unsent_bytes() + self._runtime.unacknowledged_bytes(transport)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         address = self.remote  # a host name is clearer than its IP address
@@ -96,7 +93,9 @@ class OutgoingConnection(Connection):
 C = TypeVar("C", bound=OutgoingConnection)
 
 
-async def open_connection(factory: Callable[[], C], address: Address, timeout_s: float) -> C:
+async def open_connection(
+    factory: Callable[[], C], address: Address, timeout_s: float, runtime: Runtime
+) -> C:
     """Look up the host, connect, and do the opening handshake. Of several addresses, use the first that answers.
 
     Raises:
@@ -105,7 +104,7 @@ async def open_connection(factory: Callable[[], C], address: Address, timeout_s:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     try:
-        addresses = await resolver.addresses(address.host, timeout_s)
+        addresses = await runtime.resolve(address.host, timeout_s)
     except TransportError as error:
         raise TransportError(f"cannot connect to {address}: {error}") from None
     while True:
@@ -113,20 +112,20 @@ async def open_connection(factory: Callable[[], C], address: Address, timeout_s:
         left_s = max(0.0, deadline - loop.time())
         try:
             # Each address gets a share of the time, so a silent address leaves time for the next.
-            return await _open(factory, address, ip, left_s / (len(addresses) + 1))
+            return await _open(factory, address, ip, left_s / (len(addresses) + 1), runtime)
         except TransportError:
             if not addresses:
                 raise
 
 
-async def _open(factory: Callable[[], C], address: Address, ip: str, timeout_s: float) -> C:
+async def _open(
+    factory: Callable[[], C], address: Address, ip: str, timeout_s: float, runtime: Runtime
+) -> C:
     connection: C | None = None
     done = False
     try:
         async with asyncio.timeout(timeout_s):
-            _, connection = await asyncio.get_running_loop().create_connection(
-                factory, ip, address.port
-            )
+            connection = await runtime.connect(factory, ip, address.port)
             await connection.opened
         if not connection.is_open:
             raise TransportError(f"{address} hung up right after the handshake")

@@ -18,6 +18,7 @@ from qcore.errors import (
     RemoteProtocolError,
     TransportError,
 )
+from qcore.runtime.interface import Runtime
 from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection
@@ -79,6 +80,7 @@ class PeerContext:
         rng: for the jitter of pauses.
         limits: times and sizes of connections.
         next_id: a new message id, unique within the pool.
+        runtime: the world that the node runs in.
     """
 
     codec: Codec
@@ -87,6 +89,7 @@ class PeerContext:
     rng: random.Random
     limits: TransportLimits
     next_id: Callable[[], str]
+    runtime: Runtime
 
 
 @dataclass(slots=True, frozen=True)
@@ -120,7 +123,8 @@ class PeerConnection(OutgoingConnection):
     """One connection of a connector, from the attempt to its end."""
 
     def __init__(self, connector: PeerConnector, address: Address) -> None:
-        super().__init__(address, connector.context.limits, role=PEER)
+        context = connector.context
+        super().__init__(address, context.limits, PEER, context.runtime)
         self.answer: asyncio.Future[HelloResponse] = self._loop.create_future()
         self._connector = connector
 
@@ -310,7 +314,10 @@ class PeerConnector:
         address = Address.parse(self.address)
         limits = self.context.limits
         connection = await open_connection(
-            lambda: PeerConnection(self, address), address, limits.handshake_timeout_s
+            lambda: PeerConnection(self, address),
+            address,
+            limits.handshake_timeout_s,
+            self.context.runtime,
         )
         try:
             await self._exchange_hello(connection)

@@ -7,6 +7,7 @@ import itertools
 import random
 from collections.abc import Callable, Mapping
 
+from qcore.runtime.interface import Runtime
 from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peers.peer_connector import PeerConnector, PeerContext, PeerHandler, PeerState
@@ -17,7 +18,7 @@ class PeerPool:
     """Keeps a connection to every peer, and sends messages without waiting.
 
     Args:
-        codec, handler, hello, rng, limits: see `PeerContext`.
+        codec, handler, hello, rng, limits, runtime: see `PeerContext`.
     """
 
     def __init__(
@@ -27,14 +28,17 @@ class PeerPool:
         hello: Callable[[str], Hello],
         rng: random.Random,
         limits: TransportLimits | None = None,
+        *,
+        runtime: Runtime,
     ) -> None:
         #: A new message id, unique within this pool.
         self.next_id: Callable[[], str] = map(str, itertools.count(1)).__next__
         self._context = PeerContext(
-            codec, handler, hello, rng, limits or TransportLimits(), self.next_id
+            codec, handler, hello, rng, limits or TransportLimits(), self.next_id, runtime
         )
         self._connectors: dict[int, PeerConnector] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        #: As an ordered set.
+        self._ending: dict[asyncio.Task[None], None] = {}
 
     def set_peers(self, peers: Mapping[int, str]) -> None:
         """Connect to these peers (id -> `host:port`), and drop all others. Needs a running event loop."""
@@ -75,8 +79,8 @@ class PeerPool:
     def _end(self, connector: PeerConnector) -> None:
         connector.stop()
         # Keep the task until it is done, because the event loop holds tasks only weakly.
-        self._ending.add(connector.task)
-        connector.task.add_done_callback(self._ending.discard)
+        self._ending[connector.task] = None
+        connector.task.add_done_callback(self._ending.pop)
 
 
 __all__ = ["PeerHandler", "PeerPool", "PeerState"]

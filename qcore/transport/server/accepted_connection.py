@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import http
-import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from websockets.frames import Frame
@@ -14,6 +13,7 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from qcore.errors import QcoreError, RemoteProtocolError, TransportError
+from qcore.runtime.interface import Runtime
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.connection.framing import allocated
@@ -71,7 +71,6 @@ _BUG = "handling a message of %s failed"
 _SEE_LOG = "internal error: see the server's log"
 _PEER_ONLY = frozenset({*PEER_REQUESTS, *PEER_RESPONSES})
 _PEER_ONLY_NAMES = frozenset(cls.__name__ for cls in _PEER_ONLY)
-_connection_ids = itertools.count(1)
 
 
 class ConnectionOwner(Protocol):
@@ -83,6 +82,8 @@ class ConnectionOwner(Protocol):
         counts: the server's counters, which the connections increment.
         turns: shares the event loop among the clients.
         memory: counts the memory of the clients' connections.
+        connection_ids: the ids of the next connections.
+        runtime: the world that the server runs in.
     """
 
     codec: Codec
@@ -93,6 +94,8 @@ class ConnectionOwner(Protocol):
     counts: ServerStats
     turns: TurnScheduler
     memory: ClientMemory
+    connection_ids: Iterator[int]
+    runtime: Runtime
 
     def connection_made(self, connection: AcceptedConnection) -> None:
         """Add an accepted TCP connection."""
@@ -116,7 +119,7 @@ class AcceptedConnection(Connection):
     """One accepted connection. The handler sees it as a `ServerConnection`.
 
     Attributes:
-        connection_id: unique within this process.
+        connection_id: unique at this server.
         remote: `host:port` of the other end.
         peer: the node at the other end, once its `Hello` is accepted; None for a client.
         announced_as_peer: whether its HTTP request announced a peer.
@@ -135,7 +138,7 @@ class AcceptedConnection(Connection):
             logger=library_logger,
         )
         super().__init__(self._protocol, limits)
-        self.connection_id = next(_connection_ids)
+        self.connection_id = next(server.connection_ids)
         self.peer: PeerIdentity | None = None
         self.announced_as_peer = False
         self.admin = False
@@ -443,7 +446,7 @@ class AcceptedConnection(Connection):
             return
         logger.debug("%s sent an invalid message: %s", self.remote, malformed.reply.error)
         self.unanswered += 1
-        self.send(malformed.reply)
+        self.send(malformed.reply_with_id(self._server.runtime.new_token))
 
     def _reject_message(self, message: object, text: str) -> None:
         self._server.counts.malformed_received += 1

@@ -22,7 +22,7 @@ class ServerConnection(Protocol):
     """One accepted WebSocket connection, as a handler sees it.
 
     Attributes:
-        connection_id: unique within this process.
+        connection_id: unique at this server.
         remote: `host:port` of the other end.
         admin: whether the other end announced an admin connection.
         watches: how many watches the handler keeps for the connection. With any, it is not closed as idle.

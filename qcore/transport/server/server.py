@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from qcore.errors import TransportError
+from qcore.runtime.interface import Listening, Runtime
 from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec
 from qcore.transport.connection.outgoing import GOING_AWAY
 from qcore.transport.limits import TransportLimits
-from qcore.transport.resolver import resolver
 from qcore.transport.server.accepted_connection import AcceptedConnection
 from qcore.transport.server.client_memory import ClientMemory
 from qcore.transport.server.handler import (
@@ -23,7 +24,6 @@ from qcore.transport.server.handler import (
     ServerHandler,
     ServerStats,
 )
-from qcore.transport.server.listener import Listener
 from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.turns import TurnScheduler
 
@@ -51,6 +51,7 @@ class Server:
         handler: handles the messages.
         limits: sizes, times and numbers of connections.
         origins: the web pages that may open a WebSocket connection. Others get HTTP 403.
+        runtime: the world that the server runs in.
 
     Attributes:
         requests: handlers of the messages of a client, by class.
@@ -58,6 +59,7 @@ class Server:
         counts: the counters behind `stats`.
         turns: shares the event loop among the clients.
         memory: counts the memory of the clients' connections.
+        connection_ids: the ids of the next connections.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Server:
         handler: ServerHandler,
         limits: TransportLimits | None = None,
         origins: AllowedOrigins | None = None,
+        *,
+        runtime: Runtime,
     ) -> None:
         self.codec = codec
         self.handler = handler
@@ -76,7 +80,9 @@ class Server:
         self.counts = ServerStats()
         self.turns = TurnScheduler()
         self.memory = ClientMemory(lambda: self.limits, self.counts)
-        self._listener: Listener | None = None
+        self.connection_ids: Iterator[int] = itertools.count(1)
+        self.runtime = runtime
+        self._listener: Listening | None = None
         # Dictionaries as ordered sets: oldest first.
         self._handshaking: dict[AcceptedConnection, None] = {}
         self._clients: dict[AcceptedConnection, None] = {}
@@ -102,12 +108,14 @@ class Server:
         """
         where = f"cannot listen on {address}"
         try:
-            addresses = await resolver.addresses(address.host, self.limits.handshake_timeout_s)
+            addresses = await self.runtime.resolve(address.host, self.limits.handshake_timeout_s)
         except TransportError as error:
             raise TransportError(
                 f"{where}: {error}; give an IP address of this machine, or a name that it knows"
             ) from None
-        self._listener = Listener(lambda: AcceptedConnection(self), self._count_not_accepted)
+        self._listener = self.runtime.listener(
+            lambda: AcceptedConnection(self), self._count_not_accepted
+        )
         try:
             bound = self._listener.start(addresses, address.port)
         except OSError as error:

@@ -23,6 +23,7 @@ from qcore.node.peers.peer_router import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import ClusterIdentity, PeerHello
 from qcore.replica.peers.known_members import WAS_WIPED
+from qcore.runtime.real import REAL
 
 MEMBERS = [(1, "10.0.0.1:80"), (2, "10.0.0.2:80"), (3, "10.0.0.3:80")]
 VERSION = ClusterVersion(3, "kv", 1)
@@ -59,7 +60,7 @@ class Machine:
         self.open: dict[int, tuple[Machine, ClusterIdentity, str]] = {}
         self.settled: Callable[[Reply], None] = lambda reply: None
         self.init = Initialiser(
-            self.identity, self.log, self, self.write, lambda: VERSION, TIMEOUT_MS
+            self.identity, self.log, self, self.write, lambda: VERSION, TIMEOUT_MS, REAL.new_token
         )
         self.init.listening_on(dict(MEMBERS)[self.node_id])
 
@@ -257,7 +258,7 @@ def test_one_token_with_two_lists_forms_at_most_one_cluster() -> None:
 
 def test_the_cluster_id_of_a_token_covers_the_first_entries() -> None:
     def made(token: str, members: list[tuple[int, str]], version: ClusterVersion | None) -> str:
-        return new_cluster(members, 1, token, version).cluster_id
+        return new_cluster(members, 1, token, version, new_token=REAL.new_token).cluster_id
 
     one = made("red", MEMBERS, VERSION)
     assert one == made("red", MEMBERS[::-1], VERSION)
@@ -270,10 +271,13 @@ def test_the_cluster_id_of_a_token_covers_the_first_entries() -> None:
         made("red", MEMBERS, ClusterVersion(2, "kv", 1)),
     ]
     assert len({one, *others}) == 6
-    assert new_cluster(MEMBERS, 1).cluster_id != new_cluster(MEMBERS, 1).cluster_id
-    upgraded = new_cluster(MEMBERS, 1, "red", ClusterVersion(3, "kv", 2))
+    assert (
+        new_cluster(MEMBERS, 1, new_token=REAL.new_token).cluster_id
+        != new_cluster(MEMBERS, 1, new_token=REAL.new_token).cluster_id
+    )
+    upgraded = new_cluster(MEMBERS, 1, "red", ClusterVersion(3, "kv", 2), new_token=REAL.new_token)
     assert upgraded.is_cluster(one), "a newer program knows the cluster by its token"
-    assert not new_cluster(MEMBERS, 1, "blue", VERSION).is_cluster(one)
+    assert not new_cluster(MEMBERS, 1, "blue", VERSION, new_token=REAL.new_token).is_cluster(one)
 
 
 def answered(
@@ -339,7 +343,7 @@ def test_an_init_with_the_address_of_another_node_is_rejected(text: str) -> None
 def test_an_init_writes_nothing_if_the_cluster_exists() -> None:
     """No node remembers this one, and it may have been a member: it becomes one again only through the leader."""
     world = World(random.Random(1))
-    cluster = new_cluster(MEMBERS, 1, "red", VERSION).cluster_id
+    cluster = new_cluster(MEMBERS, 1, "red", VERSION, new_token=REAL.new_token).cluster_id
     member = PeerHello(2, cluster, membership_index=1, support=SUPPORT)
     plain = PeerHello(3, "", support=SUPPORT)
     machine, (error,) = answered({}, {2: member, 3: plain}, "red")
@@ -349,8 +353,8 @@ def test_an_init_writes_nothing_if_the_cluster_exists() -> None:
 
 
 def test_an_init_at_nodes_with_another_version_says_so() -> None:
-    mine = new_cluster(MEMBERS, 1, "red", VERSION).cluster_id
-    other = new_cluster(MEMBERS, 2, "red", ClusterVersion(1)).cluster_id
+    mine = new_cluster(MEMBERS, 1, "red", VERSION, new_token=REAL.new_token).cluster_id
+    other = new_cluster(MEMBERS, 2, "red", ClusterVersion(1), new_token=REAL.new_token).cluster_id
     text = f"refused by h:1: node 1 belongs to cluster {mine}, node 2 to cluster {other}"
     machine, (error,) = answered({2: text, 3: text}, {}, "red")
     assert isinstance(error, ConfigError)

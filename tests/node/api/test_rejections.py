@@ -24,6 +24,7 @@ from qcore.node.status import metrics_object
 from qcore.replica.events import ClientRequest
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
 from qcore.replica.requests.flow_control import FlowControl
+from qcore.runtime.real import REAL
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.wire import REGISTRY
 from tests.node.test_node import raw_perform, running
@@ -63,7 +64,7 @@ def append(size: int) -> MessageReceived[PeerMessage]:
 
 def inbox_of_ten() -> Inbox:
     """An inbox for ten requests of peers, or 1000 bytes of them."""
-    return Inbox(FlowControl(10, 1000, 1_000_000, 0), lambda: None)
+    return Inbox(FlowControl(10, 1000, 1_000_000, 0), lambda: None, REAL.monotonic_us)
 
 
 def test_peer_requests_beyond_count_or_bytes_are_rejected() -> None:
@@ -100,7 +101,9 @@ def test_answers_of_peers_count_toward_the_byte_limit(monkeypatch: pytest.Monkey
 
 def test_the_inbox_wakes_the_driver_once_until_all_is_taken() -> None:
     woken: list[None] = []
-    inbox = Inbox(FlowControl(10, 1000, 1_000_000, 0), lambda: woken.append(None))
+    inbox = Inbox(
+        FlowControl(10, 1000, 1_000_000, 0), lambda: woken.append(None), REAL.monotonic_us
+    )
     for _ in range(100):
         inbox.add_event(Tick())
     inbox.add_request(ClientRequest(1, "write", "x", 1000))

@@ -22,10 +22,10 @@ import qcore
 from qcore.core.effects import AppendLog, Write
 from qcore.errors import DataDirLocked, StorageError, TransportError
 from qcore.node import Address
-from qcore.node.clock import now_us
 from qcore.node.node import Node, _reachable
 from qcore.node.replica_changes import ReplicaChanges
 from qcore.node.runtime.shutdown import drain_writer
+from qcore.runtime.clock import now_us
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from qcore.trace import parse_trace
 from tests.node.embedded.embedded_nodes import (

@@ -14,6 +14,7 @@ from qcore.node.node_files import open_trace_writer
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.tracing import NodeTrace, trace_lines
+from qcore.runtime.real import REAL
 from qcore.trace import parse_trace
 
 #: Capacity of the queue in these tests, bytes.
@@ -109,7 +110,7 @@ def test_a_trace_counts_its_missing_records(pipe: tuple[int, int]) -> None:
     os.write(target, b"\n" * PIPE_BYTES)  # full
     errors: list[OSError] = []
     writer = trace_lines(target, errors.append, ROOM, nodes=[1])
-    trace = NodeTrace(writer.stream(), 1)
+    trace = NodeTrace(writer.stream(), 1, REAL.wall_us)
     for _ in range(10_000):  # 600 kB
         trace.stopped("x")
     assert writer.dropped > 0
@@ -125,9 +126,9 @@ def test_a_trace_on_a_full_disk_ends_with_a_reason() -> None:
     errors: list[OSError] = []
     full = os.open("/dev/full", os.O_WRONLY)
     writer = trace_lines(full, errors.append)
-    NodeTrace(writer.stream(), 1).stopped("first")
+    NodeTrace(writer.stream(), 1, REAL.wall_us).stopped("first")
     assert writer.flush(WAIT_S)
-    NodeTrace(writer.stream(), 1).stopped("second")
+    NodeTrace(writer.stream(), 1, REAL.wall_us).stopped("second")
     assert writer.dropped == 2
     while not errors:
         time.sleep(0.001)
@@ -145,7 +146,7 @@ def test_a_torn_trace_is_continued_on_a_new_line(tmp_path: Path) -> None:
     contents = []
     for torn in (b'{"t_us":1,"kind":"up","no', b""):
         writer = open_trace_writer(path, NodeLog(1))
-        NodeTrace(writer.stream(), 1).stopped("x")
+        NodeTrace(writer.stream(), 1, REAL.wall_us).stopped("x")
         writer.close(WAIT_S)
         os.close(writer.fileno())
         with path.open("ab") as file:

@@ -9,11 +9,12 @@ from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid
 from qcore.node.observability.tracing import NodeTrace
 from qcore.replica.events import ClientRequest, Reply
 from qcore.replica.messages import RequestKind
+from qcore.runtime.real import REAL
 
 
 def test_requests_and_outcomes_are_traced_as_operations() -> None:
     stream = StringIO()
-    trace = NodeTrace(stream, 2)
+    trace = NodeTrace(stream, 2, REAL.wall_us)
     cases: list[tuple[RequestKind, QcoreError | None, str, str, str]] = [
         ("write", None, "write", "ok", ""),
         ("session", OutcomeUnknown("?"), "write", "unknown", "OutcomeUnknown"),
@@ -37,7 +38,7 @@ def test_requests_and_outcomes_are_traced_as_operations() -> None:
     assert all((row.latency_us is not None) == (row.outcome == "ok") for row in operations)
     assert "secret" not in stream.getvalue()
     # The next process of the node counts from 0 again, and its operations are distinguished from the first.
-    again = NodeTrace(stream, 2)
+    again = NodeTrace(stream, 2, REAL.wall_us)
     again.request_began(ClientRequest(0, "write", "x", 1000))
     again.flush()
     assert len(read_tables(stream.getvalue().splitlines()).operations) == len(operations) + 1

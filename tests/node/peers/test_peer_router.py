@@ -32,6 +32,7 @@ from qcore.replica.peers.known_members import KnownMembers
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import FlowControl
+from qcore.runtime.real import REAL
 from qcore.transport.codec.codec import Codec
 from qcore.transport.peers.peer_pool import PeerPool
 from qcore.transport.server.handler import PeerIdentity
@@ -48,7 +49,7 @@ def admission() -> PeerAdmission:
 
 
 def new_inbox() -> Inbox:
-    return Inbox(FlowControl(2, 1000, 1_000_000, 0), lambda: None)
+    return Inbox(FlowControl(2, 1000, 1_000_000, 0), lambda: None, REAL.monotonic_us)
 
 
 class Connection:
@@ -81,7 +82,7 @@ def test_an_undeliverable_forward_is_rejected_immediately() -> None:
         inbox = new_inbox()
         metrics = NodeMetrics()
         router = PeerRouter(admission(), inbox, NodeLog(1), metrics)
-        pool = PeerPool(Codec(REGISTRY), router, router.hello, random.Random(1))
+        pool = PeerPool(Codec(REGISTRY), router, router.hello, random.Random(1), runtime=REAL)
         router.use_pool(pool)
         router.send(2, Forward(77, "write", "command", 1000))
         router.send(2, ReadIndex(78, 1000))

@@ -395,7 +395,7 @@ def test_without_incarnation_check_old_echo_reads_stale(
 
 def test_clock_starts_elsewhere_in_each_incarnation() -> None:
     """Therefore two incarnations share no clock value, even after a reboot."""
-    command = [sys.executable, "-c", "from qcore.node.clock import now_us; print(now_us())"]
+    command = [sys.executable, "-c", "from qcore.runtime.clock import now_us; print(now_us())"]
     shown = [int(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]
     assert all(0 < value < 1 << 60 for value in shown)
     hour_us = 3_600_000_000

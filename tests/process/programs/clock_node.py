@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from qcore.cli.main import main
-from qcore.node.clock import wall_us
 from qcore.node.runtime import driver
+from qcore.runtime.clock import wall_us
 
 
 def wrong_clock(path: Path) -> None:

@@ -52,7 +52,7 @@ NODE_STATUS = NodeStatus(
     queues={},
     connections={},
     watches=WatchFigures(0, 0, 0, 0, 0, 0, 0, 1),
-    started_at=0.0,
+    uptime_s=1.0,
     version=ClusterVersion(2, "kv", 1),
     support=VersionSupport(1, 2, "kv", 1, 1),
     digests={},
@@ -153,7 +153,7 @@ def test_metrics_show_a_leader_that_is_not_ready() -> None:
     def metrics(driver: ReplicaDriver) -> tuple[object, object]:
         core = driver.replica.core
         page = metrics_object(
-            core, core.status(), LeaderHistory(), NODE_STATUS, "", world.cluster.now, 1.0
+            core, core.status(), LeaderHistory(), NODE_STATUS, "", world.cluster.now
         )
         assert isinstance(page["qcore"], dict)
         return page["state"], page["qcore"]["leader_ready"]

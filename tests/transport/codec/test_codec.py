@@ -233,11 +233,18 @@ def test_a_bad_field_is_named_and_the_senders_id_echoed(
     ],
 )
 def test_error_without_a_readable_id_gets_a_new_one(frame: str, reason: str) -> None:
-    first, second = only(frame).reply, only(frame).reply
-    assert reason in first.error
-    assert first.id != second.id
-    assert first.id
-    assert len(first.error) < 500
+    malformed = only(frame)
+    assert not malformed.has_id
+    reply = malformed.reply_with_id(lambda: "12-34")
+    assert reason in reply.error
+    assert reply.id == "1234"
+    assert len(reply.error) < 500
+
+
+def test_error_with_an_empty_id_keeps_it() -> None:
+    malformed = only('{"GetMetrics":{"id":"","x":1}}')
+    assert malformed.has_id
+    assert malformed.reply_with_id(lambda: "12").id == ""
 
 
 @pytest.mark.parametrize("frame", [b"\xff\xfe\x00", b'{"GetMetrics":{"id":"\xff"}}', b"\x00"])
@@ -313,7 +320,7 @@ def test_a_binary_frame_is_answered_with_its_senders_id() -> None:
     malformed = CODEC.decode_binary(b'{"GetMetrics":{"id":"12"}}')
     assert malformed.reply.id == "12"
     assert "binary" in malformed.reply.error
-    assert CODEC.decode_binary(b"\x00\xff").reply.id
+    assert not CODEC.decode_binary(b"\x00\xff").has_id
 
 
 def test_application_messages_are_validated_strictly() -> None:

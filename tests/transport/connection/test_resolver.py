@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from qcore.errors import TransportError
+from qcore.runtime.real import REAL
+from qcore.runtime.resolver import Resolver
 from qcore.transport.address import Address
-from qcore.transport.resolver import Resolver
 from qcore.transport.server.server import Server
 from tests.transport.support.endpoints import CODEC, RecordingHandler, async_test, until
 
@@ -129,7 +130,7 @@ async def _free(resolver: Resolver) -> None:
 @async_test
 async def test_unknown_listen_host_is_not_blamed_on_a_process() -> None:
     with pytest.raises(TransportError) as raised:
-        await Server(CODEC, RecordingHandler()).start(Address("unknown.invalid", 0))
+        await Server(CODEC, RecordingHandler(), runtime=REAL).start(Address("unknown.invalid", 0))
     text = str(raised.value)
     assert text.startswith("cannot listen on unknown.invalid:0: cannot look up the host")
     assert "process" not in text
@@ -141,6 +142,8 @@ async def test_only_a_taken_port_is_blamed_on_another_process() -> None:
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(TransportError, match="another process uses the port"),
     ):
-        await Server(CODEC, RecordingHandler()).start(Address("127.0.0.1", taken.getsockname()[1]))
+        await Server(CODEC, RecordingHandler(), runtime=REAL).start(
+            Address("127.0.0.1", taken.getsockname()[1])
+        )
     with pytest.raises(TransportError, match="the host is not an address of this machine"):
-        await Server(CODEC, RecordingHandler()).start(Address("192.0.2.1", 0))
+        await Server(CODEC, RecordingHandler(), runtime=REAL).start(Address("192.0.2.1", 0))

@@ -23,6 +23,7 @@ from qcore.core.messages import (
     RequestVote,
     RequestVoteResponse,
 )
+from qcore.runtime.real import REAL
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peers.peer_pool import PeerPool, PeerState
@@ -82,7 +83,12 @@ async def pool_of(
     """The pool of node 2."""
     handler = RecordingPeers()
     pool = PeerPool(
-        CODEC, handler, lambda number: Hello(number, 1, cluster_id, 2), random.Random(1), limits
+        CODEC,
+        handler,
+        lambda number: Hello(number, 1, cluster_id, 2),
+        random.Random(1),
+        limits,
+        runtime=REAL,
     )
     pool.set_peers(peers)
     try:
@@ -193,7 +199,7 @@ async def test_a_server_that_restarts_is_connected_again(caplog: pytest.LogCaptu
 
 
 async def _restarted(address: str) -> Server:
-    server = Server(CODEC, RecordingHandler())
+    server = Server(CODEC, RecordingHandler(), runtime=REAL)
     await server.start(Address.parse(address))
     return server
 

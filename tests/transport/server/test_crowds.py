@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qcore.errors import ConfigError, ConnectionLost, RequestNotReceived
+from qcore.runtime.listener import Listener
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
@@ -227,7 +228,7 @@ async def test_without_descriptors_connections_wait_or_are_closed(
         for caller in callers:
             caller.setblocking(False)
         if not spare:
-            assert server._listener is not None
+            assert isinstance(server._listener, Listener)
             os.close(server._listener._spare)
             server._listener._spare = -1
         with no_more_files():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from qcore.errors import TransportError
+from qcore.runtime.real import REAL
 from qcore.transport.address import Address
 from qcore.transport.server.server import Server
 from tests.transport.support.endpoints import CODEC, RecordingHandler, async_test
@@ -48,7 +49,7 @@ def reachable(host: str, port: int) -> bool:
 
 @async_test
 async def test_a_free_port_is_one_port_on_all_addresses() -> None:
-    server = Server(CODEC, RecordingHandler())
+    server = Server(CODEC, RecordingHandler(), runtime=REAL)
     _, port = Address.parse(await server.start(Address("both.test", 0)))
     try:
         assert reachable("127.0.0.1", port)
@@ -62,6 +63,6 @@ async def test_port_that_one_address_cannot_use_is_rejected() -> None:
     with socket.socket(socket.AF_INET6) as other:
         other.bind(("::1", 0))
         other.listen()
-        server = Server(CODEC, RecordingHandler())
+        server = Server(CODEC, RecordingHandler(), runtime=REAL)
         with pytest.raises(TransportError, match=r"cannot listen on both\.test"):
             await server.start(Address("both.test", other.getsockname()[1]))

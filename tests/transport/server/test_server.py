@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qcore.errors import ConfigError, TransportError
+from qcore.runtime.real import REAL
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
 from qcore.transport.server.server import Server
@@ -368,7 +369,7 @@ async def test_stop_closes_with_1001_and_frees_the_port() -> None:
 async def test_a_port_in_use_is_a_clear_error() -> None:
     async with running_server() as (_, _, address):
         with pytest.raises(TransportError, match=r"cannot listen on 127\.0\.0\.1:"):
-            await Server(CODEC, RecordingHandler()).start(Address.parse(address))
+            await Server(CODEC, RecordingHandler(), runtime=REAL).start(Address.parse(address))
 
 
 @async_test

@@ -24,6 +24,7 @@ from qcore.core.messages import (
     RequestVoteResponse,
 )
 from qcore.errors import RemoteProtocolError, TransportError
+from qcore.runtime.real import REAL
 from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
@@ -152,7 +153,7 @@ async def running_server(
 ) -> AsyncIterator[tuple[Server, RecordingHandler, str]]:
     """A server on loopback, with its handler and its address."""
     handler = handler or RecordingHandler()
-    server = Server(CODEC, handler, limits, origins)
+    server = Server(CODEC, handler, limits, origins, runtime=REAL)
     address = await server.start(Address("127.0.0.1", port))
     try:
         yield server, handler, address

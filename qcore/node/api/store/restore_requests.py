@@ -17,8 +17,8 @@ from qcore.node.api.response_forms import StoreForm
 from qcore.node.api.store.store_request_handler import other_machine, too_old
 from qcore.node.application import Operation
 from qcore.node.runtime.submit_event import GetPermission
-from qcore.node.runtime.surroundings import NodeSurroundings
 from qcore.replica.events import ClientRequest, Reply
+from qcore.runtime.interface import Runtime
 from qcore.store_api.message_table import RESTORE, STORE_MESSAGES
 from qcore.store_api.store_messages import StoreRestoreSnapshot
 from qcore.transport.server.server import MessageHandler, ServerConnection
@@ -38,7 +38,7 @@ class RestoreRequestHandler:
         get_permission: see `GetPermission`.
         max_command_bytes: the largest command.
         timeout_ms: how long each command may take.
-        surroundings: the world that the node runs in.
+        runtime: the world that the node runs in.
 
     Attributes:
         handlers: the handlers by class; see `ServerHandler`.
@@ -51,14 +51,14 @@ class RestoreRequestHandler:
         get_permission: GetPermission,
         max_command_bytes: int,
         timeout_ms: int,
-        surroundings: NodeSurroundings,
+        runtime: Runtime,
     ) -> None:
         self._machine = machine
         self._active_rules = active_rules
         self._get_permission = get_permission
         self._max_command_bytes = max_command_bytes
         self._timeout_ms = timeout_ms
-        self._surroundings = surroundings
+        self._runtime = runtime
         self._task: asyncio.Task[None] | None = None
         self.handlers: Mapping[type, MessageHandler] = {
             entry.cls: self._handle for entry in STORE_MESSAGES.values() if entry.request == RESTORE
@@ -95,9 +95,9 @@ class RestoreRequestHandler:
         self, connection: ServerConnection, message: StoreRestoreSnapshot, form: StoreForm
     ) -> None:
         try:
-            token = self._surroundings.new_token().replace("-", "")
+            token = self._runtime.new_token().replace("-", "")
             # A large snapshot takes longer than the event loop may wait.
-            *parts, last = await self._surroundings.run_long(
+            *parts, last = await self._runtime.run_long(
                 partial(restore_commands, message.snapshot, token, self._max_command_bytes)
             )
             operation = Operation(RESTORE, "write", last)

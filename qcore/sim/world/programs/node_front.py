@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -19,7 +19,6 @@ from qcore.node.application import Application, EntityApplication, TextApplicati
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_router import ConnectionStatus
-from qcore.node.runtime.surroundings import NodeSurroundings
 from qcore.node.status.metrics_object import LeaderHistory, metrics_object
 from qcore.node.status.node_status import NodeStatus
 from qcore.replica.events import ClientRequest, Notice, ReplicaEvent, Reply, WatchEnded
@@ -43,6 +42,7 @@ from qcore.sim.world.programs.frames import (
     Reset,
     Service,
 )
+from qcore.sim.world.programs.message_runtime import MessageRuntime
 from qcore.sim.world.programs.sim_loop import SimLoop
 from qcore.sim.world.services import Services
 from qcore.storage.log_size import Footprint
@@ -52,8 +52,6 @@ from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.codec.frame_bounds import FrameBounds
 from qcore.transport.server.server import PeerIdentity
 from qcore.transport.wire import REGISTRY, error_envelope
-
-T = TypeVar("T")
 
 _NO_DIRECTORY: Final = Path("simulated")  # nothing reads it
 
@@ -188,15 +186,15 @@ class _Life:
             replica,
             _NoPeers(),
             None,
-            NodeSurroundings(
-                lambda: node.clock.local(front.services.engine.now),
-                self._new_token,
-                _run_now,
-                FRONT_IDS,
+            runtime=MessageRuntime(
+                front.loop,
+                monotonic_us=lambda: node.clock.local(front.services.engine.now),
+                new_token=self.new_token,
             ),
+            first_id=FRONT_IDS,
         )
 
-    def _new_token(self) -> str:
+    def new_token(self) -> str:
         """A text that no other token of the run is equal to."""
         node = self.front.node
         return f"{node.node_id}-{self.began_us}-{next(self._tokens)}"
@@ -245,7 +243,7 @@ class _Life:
             queues={},
             connections={"clients": len(self.front.connections), "peers": 0},
             watches=self.handler.watches.figures(replica.watches.history),
-            started_at=0.0,
+            uptime_s=(engine.now - self.began_us) / 1e6,
             version=replica.versions.active,
             support=replica.versions.support,
             digests=replica.digests.kept,
@@ -259,7 +257,6 @@ class _Life:
             node_status,
             replica.machine.state_hash(),
             now,
-            (engine.now - self.began_us) / 1e6,
         )
 
 
@@ -272,6 +269,7 @@ class NodeFront:
         loop: the event loop of the client programs, whose timers the handlers use.
 
     Attributes:
+        node, services, loop: the arguments.
         life: the current life of the process; None while it is down.
         connections: by client's vertex and number.
     """
@@ -281,7 +279,7 @@ class NodeFront:
         self.services = services
         self.life: _Life | None = None
         self.connections: dict[tuple[int, int], NodeConnection] = {}
-        self._loop = loop
+        self.loop = loop
         self._ids = count(1)
         self._links: Mapping[int, Link] = {}
         #: What arrived while the process was frozen.
@@ -297,7 +295,7 @@ class NodeFront:
         """See `qcore.sim.world.program_front.ProgramFront`."""
         self.connections.clear()
         self._backlog.clear()
-        with self._loop.entered():
+        with self.loop.entered():
             self.life = _Life(self, replica, machine)
 
     def died(self) -> None:
@@ -356,7 +354,7 @@ class NodeFront:
         elif isinstance(content, Close):
             self._drop(life, key)
         elif isinstance(content, Requests):
-            with self._loop.entered():
+            with self.loop.entered():
                 for envelope in content.envelopes:
                     self._take(life, connection, envelope)
 
@@ -371,7 +369,7 @@ class NodeFront:
     def _take(self, life: _Life, connection: NodeConnection, envelope: bytes) -> None:
         for message in life.codec.decode(envelope):
             if isinstance(message, Malformed):
-                connection.send(message.reply)
+                connection.send(message.reply_with_id(life.new_token))
                 continue
             handle = life.handler.handlers.get(type(message))
             if handle is not None:
@@ -384,7 +382,7 @@ class NodeFront:
     def _drop(self, life: _Life, key: tuple[int, int]) -> None:
         connection = self.connections.pop(key)
         connection.is_over = True
-        with self._loop.entered():
+        with self.loop.entered():
             life.handler.watches.connection_closed(connection)
 
     def _transmit(self, key: tuple[int, int], numbers: Iterator[int], content: FromNode) -> None:
@@ -407,7 +405,7 @@ class NodeFront:
         services = self.services
         term = services.histories.term_of(reply.index, payload)
         service = Service(self.node.node_id, services.engine.now, reply.index, term, kind, payload)
-        with self._loop.entered():
+        with self.loop.entered():
             for connection in self.connections.values():
                 connection.service = service
             life.handler.on_reply(reply)
@@ -417,21 +415,16 @@ class NodeFront:
     def notice(self, notice: Notice) -> None:
         """See `ProgramFront`."""
         if self.life is not None:
-            with self._loop.entered():
+            with self.loop.entered():
                 self.life.handler.watches.on_notice(notice)
 
     def watch_ended(self, ended: WatchEnded) -> None:
         """See `ProgramFront`."""
         if self.life is not None:
-            with self._loop.entered():
+            with self.loop.entered():
                 self.life.handler.watches.on_watch_ended(ended)
 
     def role_changed(self, change: RoleChanged) -> None:
         """See `ProgramFront`."""
         if self.life is not None:
             self.life.leaders.note(change)
-
-
-async def _run_now(work: Callable[[], T]) -> T:
-    """Long work takes no simulated time."""
-    return work()

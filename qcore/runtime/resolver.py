@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import threading
 from collections import deque
@@ -15,13 +16,21 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.errors import TransportError
-from qcore.transport.address import is_ip
 
 #: The most look-ups that run at the same time; others wait.
 MAX_THREADS: Final = 8
 
 #: The addresses of a host, or why there are none.
 LookupResult = list[str] | OSError | UnicodeError
+
+
+def is_ip(host: str) -> bool:
+    """Whether the host is an IP address in its usual form, which needs no look-up."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class _Lookup:

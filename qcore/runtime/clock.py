@@ -1,4 +1,4 @@
-"""The two clocks that a node reads for its replica, monotonic time and wall time. No other module reads them for it."""
+"""The two clocks of `REAL` for a replica, monotonic time and wall time. No other module reads them for it."""
 
 from __future__ import annotations
 

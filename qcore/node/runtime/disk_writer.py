@@ -1,0 +1,82 @@
+"""`DiskWriter`: what a node needs of the writer of its log, and how it gets one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from qcore.core.effects import Write
+from qcore.core.entry import DurableState
+from qcore.errors import DiskFull, StorageError
+from qcore.storage.group_commit import GroupCommitWriter, PendingWrites
+from qcore.storage.interface import LogStorage
+from qcore.storage.log_size import Footprint
+
+
+class DiskWriter(Protocol):
+    """Makes writes durable in order; see `qcore.storage.group_commit.GroupCommitWriter`."""
+
+    def start(self) -> None:
+        """Begin to write. Earlier submissions wait for this. After `start` the writer must be closed."""
+        ...
+
+    def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        """Queue writes whose ids grow. Never blocks.
+
+        Raises:
+            StorageError: the writer is closed or has failed.
+        """
+        ...
+
+    @property
+    def pending(self) -> PendingWrites:
+        """The writes that are submitted and not yet durable."""
+        ...
+
+    @property
+    def footprint(self) -> Footprint:
+        """What the disk holds of the log."""
+        ...
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Write what is queued, then end. Returns False if that takes longer than `timeout_s`. Idempotent."""
+        ...
+
+
+class MakeWriter(Protocol):
+    """Makes the writer of a node. It calls back on the event loop."""
+
+    def __call__(
+        self,
+        storage: LogStorage,
+        *,
+        on_durable: Callable[[int], None],
+        on_error: Callable[[StorageError], None],
+        on_disk_full: Callable[[DiskFull | None], None],
+        on_snapshot_stored: Callable[[int], None],
+        loaded: DurableState,
+    ) -> DiskWriter:
+        """See `GroupCommitWriter`."""
+        ...
+
+
+def disk_thread(
+    storage: LogStorage,
+    *,
+    on_durable: Callable[[int], None],
+    on_error: Callable[[StorageError], None],
+    on_disk_full: Callable[[DiskFull | None], None],
+    on_snapshot_stored: Callable[[int], None],
+    loaded: DurableState,
+) -> DiskWriter:
+    """A thread that writes; see `MakeWriter`."""
+    return GroupCommitWriter(
+        storage,
+        asyncio.get_running_loop().call_soon_threadsafe,
+        on_durable=on_durable,
+        on_error=on_error,
+        on_disk_full=on_disk_full,
+        on_snapshot_stored=on_snapshot_stored,
+        loaded=loaded,
+    )
