@@ -69,8 +69,8 @@ BANNED_ATTRIBUTES = {
     ("time", "monotonic_ns"),
     ("time", "sleep"),
 }
-#: The event loop of client programs is one of asyncio, with the simulated clock.
-ALLOWED_IN = {"sim/world/programs": {"asyncio"}}
+#: The event loops of client programs and of simulated computers are those of asyncio, with the simulated clock.
+ALLOWED_IN = {"sim/world/programs": {"asyncio"}, "sim/world/hosts": {"asyncio"}}
 #: What single modules may use although it is banned, and why.
 EXEMPT = {
     # It replaces clocks and entropy for copies of a user's machine, so it must name them. No simulated node runs it.
