@@ -19,7 +19,6 @@ from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import Sampler
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.world.node.disk import SimDisk
-from qcore.sim.world.node.disk_reactions import DiskReactions
 from qcore.sim.world.node.node_clock import NodeClock
 
 
@@ -38,6 +37,18 @@ class Processor(Protocol):
     def end_slow_down(self, firing: Firing) -> None:
         """End a slow-down."""
         ...
+
+
+class DiskReactionCounts(Protocol):
+    """How a node reacted to errors of its disk, over all its lives.
+
+    Attributes:
+        stops: how often the node stopped because a write or sync failed.
+        starts_refused: how often it refused to start, because its disk was damaged or could not be read.
+    """
+
+    stops: int
+    starts_refused: int
 
 
 class SimulatedNode(Protocol):
@@ -70,8 +81,8 @@ class SimulatedNode(Protocol):
         ...
 
     @property
-    def disk_reactions(self) -> DiskReactions:
-        """How it reacts to errors of its disk."""
+    def disk_reactions(self) -> DiskReactionCounts:
+        """How it reacted to errors of its disk."""
         ...
 
     @property

@@ -48,14 +48,15 @@ class Connection(asyncio.Protocol):
     Subclasses implement `_handshake_received`, `_frame_received` and `_closed`, and call `_opened`.
 
     Attributes:
-        remote: `host:port` of the other end, once connected.
+        remote, local: `host:port` of the other end and of this one, once connected.
+        local: `host:port` of this end, once connected.
         batches: whether the other end understands array frames. If so, the envelopes of one turn of the event loop
             share a frame.
         unanswered: the number of a client's requests without a response; a server counts them.
     """
 
     def __init__(self, ws: WebSocketProtocol, limits: TransportLimits) -> None:
-        self.remote = "?"
+        self.remote = self.local = "?"
         self.batches = False
         self.unanswered = 0
         self._ws = ws
@@ -218,6 +219,9 @@ class Connection(asyncio.Protocol):
         address = transport.get_extra_info("peername")
         if isinstance(address, tuple) and len(address) >= 2:
             self.remote = str(Address(str(address[0]), int(address[1])))
+        own = transport.get_extra_info("sockname")
+        if isinstance(own, tuple) and len(own) >= 2:
+            self.local = str(Address(str(own[0]), int(own[1])))
 
     def data_received(self, data: bytes) -> None:
         self._last_received = self._loop.time()

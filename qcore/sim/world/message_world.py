@@ -1,0 +1,130 @@
+"""`NodeWorld`: makes the nodes of a run and connects them and the clients; each fidelity has one.
+
+`MessageWorld` is that of `fidelity: replica`: each message of Raft and each request crosses a link by itself.
+That of `fidelity: node` is `qcore.sim.world.whole.whole_world.WholeWorld`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from qcore.machines.interface import StateMachine
+from qcore.replica.config import ReplicaConfig
+from qcore.sim.workload.sim_client import SimClient
+from qcore.sim.workload.sim_watcher import SimWatcher
+from qcore.sim.world.dialer import Dialer
+from qcore.sim.world.link_builder import LinkBuilder
+from qcore.sim.world.node.disk import SimDisk
+from qcore.sim.world.node.node_clock import NodeClock
+from qcore.sim.world.node.sim_node import SimNode
+from qcore.sim.world.random_streams import Streams
+from qcore.sim.world.services import Services
+from qcore.sim.world.simulated_node import SimulatedNode
+
+if TYPE_CHECKING:
+    from qcore.sim.world.programs.program_runner import ProgramRunner
+
+
+@dataclass(slots=True, frozen=True)
+class Ends:
+    """What is connected with the nodes.
+
+    Attributes:
+        clients: the clients of the workload.
+        timeline_client: the one that sends the operations of the timeline, over links without impairments.
+        watchers: the watchers.
+        programs: the client programs, if there are any.
+    """
+
+    clients: Sequence[SimClient]
+    timeline_client: SimClient
+    watchers: Sequence[SimWatcher]
+    programs: ProgramRunner | None
+
+
+class NodeWorld(Protocol):
+    """The nodes of one run."""
+
+    def make_node(
+        self,
+        config: ReplicaConfig,
+        disk: SimDisk,
+        clock: NodeClock,
+        make_machine: Callable[[], StateMachine],
+    ) -> SimulatedNode:
+        """Make a node with this hardware."""
+        ...
+
+    def connect(self, builder: LinkBuilder, ends: Ends) -> None:
+        """Make the links: between nodes, and between nodes and ends. `builder.finish` has not been called yet."""
+        ...
+
+    def attach(self, ends: Ends) -> None:
+        """All links exist."""
+        ...
+
+    def begin(self) -> None:
+        """The nodes have started."""
+        ...
+
+
+class MessageWorld:
+    """The nodes of `fidelity: replica`.
+
+    Args:
+        services: the shared parts of the run.
+        streams: give each node its random stream.
+
+    Attributes:
+        nodes: the nodes, by id.
+    """
+
+    def __init__(self, services: Services, streams: Streams) -> None:
+        self.nodes: dict[int, SimNode] = {}
+        self._services = services
+        self._streams = streams
+
+    def make_node(
+        self,
+        config: ReplicaConfig,
+        disk: SimDisk,
+        clock: NodeClock,
+        make_machine: Callable[[], StateMachine],
+    ) -> SimNode:
+        """See `NodeWorld`."""
+        node = config.raft.node_id
+        rng = self._streams.get(f"node/{node}/replica")
+        made = SimNode(config, self._services, disk, clock, rng, make_machine)
+        self.nodes[node] = made
+        return made
+
+    def connect(self, builder: LinkBuilder, ends: Ends) -> None:
+        """See `NodeWorld`."""
+        nodes: Mapping[int, SimNode] = self.nodes
+        builder.connect_nodes({node: nodes[node].receive for node in nodes})
+        requests = {node: nodes[node].receive_request for node in nodes}
+        for client in (*ends.clients, ends.timeline_client):
+            is_impaired = client is not ends.timeline_client
+            builder.connect_client(client, requests, is_impaired=is_impaired)
+        watches = {node: nodes[node].receive_from_watcher for node in nodes}
+        for watcher in ends.watchers:
+            builder.connect_client(watcher, watches)
+        if ends.programs is not None:
+            ends.programs.connect(builder.connect_client)
+
+    def attach(self, ends: Ends) -> None:
+        """See `NodeWorld`."""
+        for node in self.nodes.values():
+            node.attach(self.nodes)
+        for client in (*ends.clients, ends.timeline_client):
+            client.attach()
+        for watcher in ends.watchers:
+            watcher.attach()
+        if ends.programs is not None:
+            ends.programs.attach()
+
+    def begin(self) -> None:
+        """See `NodeWorld`: the nodes dial each other."""
+        Dialer(self._services.engine, self._services.network, self.nodes).dial()

@@ -1,0 +1,112 @@
+"""`WholeWorld`: the computers of a run whose nodes are whole, and the processes on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from qcore.machines.interface import StateMachine
+from qcore.node.application import Application, TextApplication
+from qcore.replica.config import ReplicaConfig
+from qcore.sim.faults.admin_client import address_of
+from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
+from qcore.sim.workload.sim_client import SimClient
+from qcore.sim.world.hosts.host import Host, HostTable
+from qcore.sim.world.hosts.host_loop import Processor
+from qcore.sim.world.link_builder import LinkBuilder
+from qcore.sim.world.message_world import Ends
+from qcore.sim.world.node.disk import SimDisk
+from qcore.sim.world.node.node_clock import NodeClock
+from qcore.sim.world.random_streams import Streams
+from qcore.sim.world.services import Services
+from qcore.sim.world.whole.answers import Answers
+from qcore.sim.world.whole.whole_node import WholeNode
+from qcore.sim.world.whole.wire_client import WireClient
+
+
+class WholeWorld:
+    """Makes whole nodes, and gives clients real connections to them.
+
+    Args:
+        services: the shared parts of the run.
+        streams: give each computer its random streams.
+        cluster: what the work of a node costs.
+        nodes: all nodes of the run.
+
+    Attributes:
+        nodes: the nodes, by id.
+        answers: what the checkers know about the answers of nodes.
+    """
+
+    def __init__(
+        self, services: Services, streams: Streams, cluster: ClusterSpec, nodes: tuple[int, ...]
+    ) -> None:
+        self.answers = Answers(services.histories, lambda: services.engine.now)
+        self.nodes: dict[int, WholeNode] = {}
+        self._services = services
+        self._cluster = cluster
+        self._hosts = HostTable(services.engine, services.network, streams)
+        self._addresses = {node: address_of(node) for node in nodes}
+
+    def make_node(
+        self,
+        config: ReplicaConfig,
+        disk: SimDisk,
+        clock: NodeClock,
+        make_machine: Callable[[], StateMachine],
+    ) -> WholeNode:
+        """A node with its computer."""
+        node = config.raft.node_id
+        name = self._addresses[node].partition(":")[0]
+        cluster = self._cluster
+        processor = Processor(callback_us=cluster.callback_us, kib_us=cluster.kib_us)
+        host = self._hosts.add(node, name, clock=clock, processor=processor)
+        made = WholeNode(
+            config,
+            self._services,
+            disk,
+            host,
+            self._addresses[node],
+            make_machine,
+            _application,
+            self.answers,
+            cluster.event_us,
+        )
+        self.nodes[node] = made
+        return made
+
+    def connect(self, builder: LinkBuilder, ends: Ends) -> None:
+        """See `NodeWorld`."""
+        nodes = self.nodes
+        receivers = {node: nodes[node].receive for node in nodes}
+        builder.connect_nodes(receivers)
+        for client in (*ends.clients, ends.timeline_client):
+            is_impaired = client is not ends.timeline_client
+            builder.connect_client(self._add_client(client), receivers, is_impaired=is_impaired)
+
+    def attach(self, ends: Ends) -> None:
+        """See `NodeWorld`."""
+        for node in self.nodes.values():
+            node.attach()
+
+    def begin(self) -> None:
+        """See `NodeWorld`: the nodes dial each other by themselves."""
+
+    def _add_client(self, client: SimClient) -> Host:
+        """A computer for a client, which sends its requests over real connections from now on."""
+        host = self._hosts.add(
+            client.vertex, f"client-{client.number}", processor=Processor(callback_us=1)
+        )
+        host.boot()
+        deliver = partial(_deliver, client)
+        client.transmit = WireClient(host, self._addresses, self.answers, deliver).send
+        return host
+
+
+def _deliver(client: SimClient, node: int, response: object) -> None:
+    client.receive(node, response, "")
+
+
+def _application(machine: StateMachine) -> Application:
+    """What serves a machine: commands and queries are texts."""
+    return TextApplication(machine)
