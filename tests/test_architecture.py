@@ -70,7 +70,7 @@ BANNED_ATTRIBUTES = {
     ("time", "sleep"),
 }
 #: The event loops of client programs and of simulated computers are those of asyncio, with the simulated clock.
-ALLOWED_IN = {"sim/world/programs": {"asyncio"}, "sim/world/hosts": {"asyncio"}}
+ALLOWED_IN = {f"sim/world/{name}": {"asyncio"} for name in ("hosts", "programs", "whole")}
 #: What single modules may use although it is banned, and why.
 EXEMPT = {
     # It replaces clocks and entropy for copies of a user's machine, so it must name them. No simulated node runs it.

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from qcore.machines.interface import StateMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.sim.workload.sim_client import SimClient
 from qcore.sim.workload.sim_watcher import SimWatcher
-from qcore.sim.world.dialer import Dialer
+from qcore.sim.world.engine import Engine
 from qcore.sim.world.link_builder import LinkBuilder
+from qcore.sim.world.network import Network
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.node.sim_node import SimNode
@@ -25,6 +26,10 @@ from qcore.sim.world.simulated_node import SimulatedNode
 
 if TYPE_CHECKING:
     from qcore.sim.world.programs.program_runner import ProgramRunner
+
+
+#: About how long a real node waits between two attempts, in microseconds.
+_RETRY_US: Final = 500_000
 
 
 @dataclass(slots=True, frozen=True)
@@ -128,3 +133,37 @@ class MessageWorld:
     def begin(self) -> None:
         """See `NodeWorld`: the nodes dial each other."""
         Dialer(self._services.engine, self._services.network, self.nodes).dial()
+
+
+class Dialer:
+    """Connects the nodes of one run whenever the links between them are open in both directions.
+
+    As real nodes do, each node dials every other member, even without a message to send. Therefore members meet before
+    they need each other's votes, and a node recognises a wiped member that returns.
+
+    Args:
+        engine: the simulated clock.
+        network: the network of the run.
+        nodes: all nodes, by id.
+    """
+
+    def __init__(self, engine: Engine, network: Network, nodes: Mapping[int, SimNode]) -> None:
+        self._engine = engine
+        self._network = network
+        self._nodes = nodes
+
+    def dial(self) -> None:
+        """Let every node dial the members that it is not connected to, now and at regular intervals."""
+        for caller in self._nodes.values():
+            if caller.replica is None or caller.paused:
+                continue
+            for member in caller.replica.core.membership.members():
+                called = self._nodes.get(member)
+                if called is not None and called is not caller and self._can_reach(caller, called):
+                    called.connect(caller.node_id)
+        self._engine.after(_RETRY_US, self.dial)
+
+    def _can_reach(self, caller: SimNode, called: SimNode) -> bool:
+        there, back = caller.node_id, called.node_id
+        links = (self._network.link(there, back), self._network.link(back, there))
+        return called.up and not called.paused and all(link.is_open for link in links)

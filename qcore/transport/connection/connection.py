@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
     Subclasses implement `_handshake_received`, `_frame_received` and `_closed`, and call `_opened`.
 
     Attributes:
-        remote, local: `host:port` of the other end and of this one, once connected.
+        remote: `host:port` of the other end, once connected.
         local: `host:port` of this end, once connected.
         batches: whether the other end understands array frames. If so, the envelopes of one turn of the event loop
             share a frame.
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, ws: WebSocketProtocol, limits: TransportLimits) -> None:
-        self.remote = self.local = "?"
+        self.remote = "?"
         self.batches = False
         self.unanswered = 0
         self._ws = ws
@@ -219,9 +219,6 @@ class Connection(asyncio.Protocol):
         address = transport.get_extra_info("peername")
         if isinstance(address, tuple) and len(address) >= 2:
             self.remote = str(Address(str(address[0]), int(address[1])))
-        own = transport.get_extra_info("sockname")
-        if isinstance(own, tuple) and len(own) >= 2:
-            self.local = str(Address(str(own[0]), int(own[1])))
 
     def data_received(self, data: bytes) -> None:
         self._last_received = self._loop.time()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from qcore.core.entry import DurableState, Entry, Membership
 from qcore.core.log.durable_state import last_index
@@ -373,8 +373,9 @@ class WholeNode:
         if isinstance(payload, Segment):
             self.host.receive(source, payload, message_id)
         elif self._node is not None:
-            number = plain_id(message_id)
-            self.host.loop.call_soon(self._node.peers.deliver, source, number, payload)
+            message = cast(PeerMessage, payload)  # only the router gives messages to `intercept`
+            deliver = partial(self._node.peers.deliver, source, plain_id(message_id), message)
+            self.host.loop.call_soon(deliver)
 
     def _intercept(self, to: int, message: PeerMessage) -> bool:
         """Let the faults of the timeline take a message before it enters TCP."""

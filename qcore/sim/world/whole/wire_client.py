@@ -34,7 +34,7 @@ from qcore.transport.address import Address
 
 #: How long an attempt to connect may take, seconds.
 _CONNECT_TIMEOUT_S: Final = 2.0
-#: The client gives up by itself, so its connection need not.
+#: The client has its own timeouts, so the connection need not be exact.
 _EXTRA_TIMEOUT_S: Final = 1.0
 
 _CONSISTENCY: Final[dict[RequestKind, JsonValue]] = {
@@ -88,7 +88,7 @@ class WireClient:
         except ConnectionLost:
             pass  # neither a result nor an error: whether it had an effect is unknown
         except OutcomeUnknown:
-            return  # the client has given up
+            return  # the client has stopped waiting
         except (RequestNotReceived, TransportError):
             response.connection_refused = True
         else:
