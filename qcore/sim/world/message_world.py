@@ -25,6 +25,7 @@ from qcore.sim.world.services import Services
 from qcore.sim.world.simulated_node import SimulatedNode
 
 if TYPE_CHECKING:
+    from qcore.sim.world.programs.program_place import ProgramPlaces
     from qcore.sim.world.programs.program_runner import ProgramRunner
 
 
@@ -68,6 +69,10 @@ class NodeWorld(Protocol):
 
     def attach(self, ends: Ends) -> None:
         """All links exist."""
+        ...
+
+    def program_places(self) -> ProgramPlaces:
+        """The places of client programs. The nodes exist."""
         ...
 
     def begin(self) -> None:
@@ -129,6 +134,13 @@ class MessageWorld:
             watcher.attach()
         if ends.programs is not None:
             ends.programs.attach()
+
+    def program_places(self) -> ProgramPlaces:
+        """See `NodeWorld`."""
+        # Here, because it imports the client library and the request handlers of real nodes, which few runs need.
+        from qcore.sim.world.programs.message_places import MessagePlaces
+
+        return MessagePlaces(self._services, self.nodes)
 
     def begin(self) -> None:
         """See `NodeWorld`: the nodes dial each other."""

@@ -146,7 +146,7 @@ class SimulatedCluster:
         )
         if self.state_oracles.needed:
             self.services.machine_observers.append(self.state_oracles)
-        self.node_world = self._make_node_world()
+        self.node_world = self._make_node_world(has_program=loaded is not None)
         self.nodes = {node: self._make_node(node) for node in scenario.all_nodes}
         self.logs = NodeLogs(self.nodes, self.services.histories)
         self.services.monitor.set_logs(self.logs)
@@ -230,14 +230,16 @@ class SimulatedCluster:
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _make_node_world(self) -> NodeWorld:
+    def _make_node_world(self, *, has_program: bool) -> NodeWorld:
         if self.scenario.fidelity == "replica":
             return MessageWorld(self.services, self.streams)
         # Here, because it imports all of a real node, which few runs need.
         from qcore.sim.world.whole.whole_world import WholeWorld
 
         scenario = self.scenario
-        return WholeWorld(self.services, self.streams, scenario.cluster, scenario.all_nodes)
+        return WholeWorld(
+            self.services, self.streams, scenario.cluster, scenario.all_nodes, has_program
+        )
 
     def _make_node(self, node: int) -> SimulatedNode:
         cluster = self.scenario.cluster
@@ -332,7 +334,8 @@ class SimulatedCluster:
             program.name,
             workload.clients,
             self.services,
-            self.node_world.nodes if isinstance(self.node_world, MessageWorld) else {},
+            self.node_world.program_places(),
+            [address_of(node) for node in self.nodes],
             self.streams,
             self.history,
             has_registers=isinstance(self.codec, KeyValueCodec),
