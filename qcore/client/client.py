@@ -24,14 +24,17 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from qcore.client.endpoints import Connect
 from qcore.client.methods.call_options import check_timeout
 from qcore.client.methods.cluster_methods import ClusterMethods
 from qcore.client.methods.entity_methods import EntityMethods
 from qcore.client.methods.machine_methods import MachineMethods
 from qcore.client.methods.schema_methods import SchemaMethods
-from qcore.client.programs.client_runtime import REAL_RUNTIME, ClientRuntime
 from qcore.client.request_sender import RequestSender
 from qcore.client.watching.watch_methods import WatchMethods
+from qcore.runtime.interface import Runtime
+from qcore.runtime.real import REAL
+from qcore.transport.connection.client_connection import ClientConnection
 
 #: How long `close` waits for the cluster to close the client's sessions, seconds.
 _CLOSE_SESSIONS_S: Final = 0.5
@@ -56,7 +59,8 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
         exactly_once: whether the client opens sessions and sends its writes in them, so that it may repeat them.
             Otherwise it sends a write again only after a definite rejection (`NotLeader`, `Overloaded`).
         admin: whether to open admin connections, which nodes reserve for operators.
-        runtime: where the client runs; the simulator gives another one.
+        runtime: the world that the client runs in; a simulator gives another one.
+        connect: opens a connection to a node.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -71,12 +75,19 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
         silent_after_s: float = 1.0,
         exactly_once: bool = True,
         admin: bool = False,
-        runtime: ClientRuntime = REAL_RUNTIME,
+        runtime: Runtime = REAL,
+        connect: Connect = ClientConnection.connect,
     ) -> None:
         for name, seconds in (("timeout_s", timeout_s), ("attempt_timeout_s", attempt_timeout_s)):
             check_timeout(seconds, name)
         sender = RequestSender(
-            endpoints, timeout_s, attempt_timeout_s, silent_after_s, admin=admin, runtime=runtime
+            endpoints,
+            timeout_s,
+            attempt_timeout_s,
+            silent_after_s,
+            admin=admin,
+            runtime=runtime,
+            connect=connect,
         )
         super().__init__(sender, timeout_s, attempt_timeout_s, exactly_once=exactly_once)
 

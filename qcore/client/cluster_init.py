@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from random import Random
 from typing import Final
 
 from qcore.client.errors import decode_error
@@ -36,14 +35,23 @@ async def initialise(
     token: str | None,
     *,
     timeout_s: float,
+    seconds: Callable[[], float],
+    rng: Random,
 ) -> None:
-    """Begin a cluster of these nodes. See `Client.init`."""
+    """Begin a cluster of these nodes. See `Client.init`.
+
+    Args:
+        send: sends a message.
+        endpoint, nodes, token, timeout_s: see `Client.init`.
+        seconds: a monotonic clock.
+        rng: draws pauses.
+    """
     fields: dict[str, Json] = {"nodes": [_pair(node) for node in nodes]}
     if token is not None:
         fields["token"] = token
-    deadline = time.monotonic() + timeout_s
+    deadline = seconds() + timeout_s
     while True:
-        sent_at = time.monotonic()
+        sent_at = seconds()
         try:
             reply = await send(endpoint, "Init", fields, max(MIN_ATTEMPT_S, deadline - sent_at))
             response = reply["response"]
@@ -51,8 +59,8 @@ async def initialise(
                 return
             raise decode_error(response["Err"], reply.get("detail"))
         except ChangeRefused as rejection:
-            pause_s = _PAUSE_S * (0.2 + random.random())
-            now = time.monotonic()
+            pause_s = _PAUSE_S * (0.2 + rng.random())
+            now = seconds()
             # The next attempt takes about as long as this one.
             if rejection.name not in _TRANSIENT or now + pause_s + now - sent_at >= deadline:
                 raise
@@ -62,7 +70,7 @@ async def initialise(
             ) from None
         except TransportError as error:
             pause_s = _RECONNECT_PAUSE_S
-            if not error.retryable or time.monotonic() + pause_s >= deadline:
+            if not error.retryable or seconds() + pause_s >= deadline:
                 raise
         except ErrorReply as error:
             if "Init.token: unknown field" not in str(error):

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from qcore.errors import TransportError
-from qcore.runtime.resolver import resolver
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
@@ -32,6 +31,7 @@ class Dial:
         connect: opens the connection; takes the endpoint and a timeout in seconds.
         on_silent: called when a request's patience ends.
         ended: called when the attempt ends, whatever its outcome.
+        is_resolving: whether a look-up of a host is in progress.
     """
 
     def __init__(
@@ -40,11 +40,13 @@ class Dial:
         connect: Callable[[Address, float], Awaitable[ClientConnection]],
         on_silent: Callable[[Address], None],
         ended: Callable[[Address], None],
+        is_resolving: Callable[[str], bool],
     ) -> None:
         self._endpoint = endpoint
         self._connect = connect
         self._on_silent = on_silent
         self._ended = ended
+        self._is_resolving = is_resolving
         self._loop = asyncio.get_running_loop()
         self._time = RunningTime(_COUNTED_S)
         self._counted_s = 0.0
@@ -112,7 +114,7 @@ class Dial:
 
     def _no_answer(self, waited_s: float) -> str:
         text = f"no answer from {self._endpoint} within {waited_s:.3g} s"
-        if resolver.is_resolving(self._endpoint.host):
+        if self._is_resolving(self._endpoint.host):
             return f"{text}: the name service has not answered yet"
         return text
 

@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from qcore.client.dial import Dial
-from qcore.client.programs.client_runtime import REAL_RUNTIME, Connect
 from qcore.display import truncate
 from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
+from qcore.runtime.interface import Runtime
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits
@@ -31,6 +31,22 @@ _PROBE_PAUSE_S: Final = 0.25
 _CLOSE_S: Final = 0.25
 
 
+class Connect(Protocol):
+    """Opens a connection."""
+
+    async def __call__(
+        self,
+        address: Address,
+        *,
+        timeout_s: float,
+        limits: TransportLimits,
+        admin: bool,
+        runtime: Runtime,
+    ) -> ClientConnection:
+        """See `ClientConnection.connect`."""
+        ...
+
+
 class Endpoints:
     """Knows the nodes, opens connections to them when they are needed, and chooses the node to send to.
 
@@ -39,6 +55,7 @@ class Endpoints:
         rng: for the choice of a node.
         silent_after_s: how long a node may leave a ping unanswered while a request waits.
         admin: whether to open admin connections, which nodes reserve for operators.
+        runtime: the world that the client runs in.
         connect: opens a connection.
 
     Attributes:
@@ -55,7 +72,8 @@ class Endpoints:
         silent_after_s: float = 1.0,
         *,
         admin: bool = False,
-        connect: Connect = REAL_RUNTIME.connect,
+        runtime: Runtime,
+        connect: Connect = ClientConnection.connect,
     ) -> None:
         if isinstance(configured, str) or not isinstance(configured, Iterable):
             # A string would pass as a sequence of its characters.
@@ -69,6 +87,7 @@ class Endpoints:
         self._rng = rng
         self._limits = replace(TransportLimits(), silent_after_s=silent_after_s)
         self._admin = admin
+        self._runtime = runtime
         self._connect = connect
         self._connections: dict[Address, ClientConnection] = {}
         self._dials: dict[Address, Dial] = {}
@@ -181,7 +200,9 @@ class Endpoints:
     def _dial(self, endpoint: Address) -> Dial:
         dial = self._dials.get(endpoint)
         if dial is None:
-            dial = self._dials[endpoint] = Dial(endpoint, self._open, self._suspect, self._dialled)
+            dial = self._dials[endpoint] = Dial(
+                endpoint, self._open, self._suspect, self._dialled, self._runtime.is_resolving
+            )
         return dial
 
     def _dialled(self, endpoint: Address) -> None:
@@ -193,6 +214,7 @@ class Endpoints:
             timeout_s=timeout_s,
             limits=self._limits,
             admin=self._admin,
+            runtime=self._runtime,
         )
         self._suspected.pop(endpoint, None)
 

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 from qcore.client.concurrency_limit import ConcurrencyLimit
-from qcore.client.endpoints import Endpoints
+from qcore.client.endpoints import Connect, Endpoints
 from qcore.client.errors import retry_delay
 from qcore.client.event_loop import EventLoopUse
-from qcore.client.programs.client_runtime import REAL_RUNTIME, ClientRuntime
 from qcore.errors import (
     ChangeRefused,
     ConfigError,
@@ -23,7 +22,9 @@ from qcore.errors import (
     RequestNotReceived,
     TransportError,
 )
+from qcore.runtime.interface import Runtime
 from qcore.transport.address import Address
+from qcore.transport.connection.client_connection import ClientConnection
 
 #: JSON from the wire; its shape depends on the message.
 Json: TypeAlias = Any
@@ -59,12 +60,14 @@ class RequestSender:
         timeout_s: how long one operation may take, with all its retries.
         attempt_timeout_s: how long one attempt may take.
         silent_after_s, admin: see `Endpoints`.
-        runtime: where the client runs.
+        runtime: the world that the client runs in.
+        connect: opens a connection.
 
     Attributes:
         endpoints: the nodes, and the choice among them.
         event_loop: the event loop in which the client is used.
         runtime: the argument.
+        rng: for pauses and the choice of nodes.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -78,12 +81,13 @@ class RequestSender:
         silent_after_s: float,
         *,
         admin: bool = False,
-        runtime: ClientRuntime = REAL_RUNTIME,
+        runtime: Runtime,
+        connect: Connect = ClientConnection.connect,
     ) -> None:
         self.runtime = runtime
-        self._rng = runtime.new_rng()
+        self.rng = runtime.new_rng()
         self.endpoints = Endpoints(
-            endpoints, self._rng, silent_after_s, admin=admin, connect=runtime.connect
+            endpoints, self.rng, silent_after_s, admin=admin, runtime=runtime, connect=connect
         )
         self.event_loop = EventLoopUse(self.endpoints.close)
         self.event_loop.when_new(self.endpoints.new_loop)
@@ -176,7 +180,7 @@ class RequestSender:
                         raise
                     last, answered = error, _answer(error, answered)
                     pause = min(pause * 2, _BACKOFF_LAST_S)
-                    delay = retry_delay(error, pause, self._rng)
+                    delay = retry_delay(error, pause, self.rng)
                     if limit.now() + delay >= deadline:
                         # The rejection of the last attempt does not settle the outcome of earlier ones.
                         raise _tried(unknown or answered or error, limit.now() - began) from None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ from qcore.errors import (
     SnapshotGone,
     TransportError,
 )
+from qcore.runtime.interface import Runtime
 from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, check_target
 from qcore.transport.address import Address
 from qcore.transport.wire import SnapshotInfo
@@ -50,6 +49,7 @@ async def save_snapshot(
     stale: bool,
     force: bool,
     timeout_s: float,
+    runtime: Runtime,
 ) -> SnapshotHeader:
     """Try one node after the other until the state of one is in the file. See `Client.save_snapshot`.
 
@@ -57,31 +57,32 @@ async def save_snapshot(
     fails during the copy, the copy begins again.
     """
     check_target(path, force=force)
-    started = time.monotonic()
+    seconds = runtime.seconds
+    started = seconds()
     deadline = started + timeout_s
-    attempt, rng = 0, random.Random()
+    attempt, rng = 0, runtime.new_rng()
     while True:
         endpoint = endpoints.choose()
         attempt += 1
-        remaining = deadline - time.monotonic()
+        remaining = deadline - seconds()
         budget_s = max(_ATTEMPT_S, remaining / max(1, len(endpoints.configured) - attempt + 1))
         take_s = min(budget_s, max(MIN_ATTEMPT_S, remaining))
-        source = _SnapshotSource(send, endpoint, take_s, deadline)
+        source = _SnapshotSource(send, endpoint, take_s, deadline, seconds)
         try:
-            return await _save_from(source, path, stale=stale, force=force)
+            return await _save_from(source, path, runtime, stale=stale, force=force)
         except QcoreError as error:
             endpoints.prefer_another(endpoint, error)
             transient = isinstance(error, TransportError | OutcomeUnknown | SnapshotGone)
             delay = retry_delay(error, _PAUSE_S, rng)
             patient = source.ready or isinstance(error, Overloaded)
             last = deadline if patient else min(deadline, started + _PATIENCE_S)
-            if not (error.retryable or transient) or time.monotonic() + delay >= last:
+            if not (error.retryable or transient) or seconds() + delay >= last:
                 raise
         await asyncio.sleep(delay)
 
 
 async def _save_from(
-    source: _SnapshotSource, path: Path, *, stale: bool, force: bool
+    source: _SnapshotSource, path: Path, runtime: Runtime, *, stale: bool, force: bool
 ) -> SnapshotHeader:
     info = await source.take(stale=stale)
     header = SnapshotHeader(
@@ -101,20 +102,20 @@ async def _save_from(
         def begin() -> SnapshotFileWriter:
             return stack.enter_context(SnapshotFileWriter(path, header, force=force))
 
-        writer = await _in_thread(begin)
+        writer = await _in_thread(begin, runtime)
         async for part in source.text(info):
-            await _in_thread(partial(writer.write, part))
-        await _in_thread(writer.finish)
+            await _in_thread(partial(writer.write, part), runtime)
+        await _in_thread(writer.finish, runtime)
     return header
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
+async def _in_thread(work: Callable[[], T], runtime: Runtime) -> T:
     """Run `work` in a thread, and wait for its end even if the caller is cancelled.
 
     Otherwise a cancelled caller could remove the file while the thread still writes it, or leave behind a file that the
     thread has just created.
     """
-    job = asyncio.ensure_future(asyncio.to_thread(work))
+    job = asyncio.ensure_future(runtime.run_long(work))
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:
@@ -131,17 +132,26 @@ class _SnapshotSource:
         send: sends a message.
         endpoint: the node.
         take_s: how long the node may take until its snapshot is ready.
-        deadline: when the copy must be complete, by `time.monotonic`.
+        deadline: when the copy must be complete, by `seconds`.
+        seconds: a monotonic clock.
 
     Attributes:
         ready: whether the node has a snapshot ready.
     """
 
-    def __init__(self, send: SendOnce, endpoint: Address, take_s: float, deadline: float) -> None:
+    def __init__(
+        self,
+        send: SendOnce,
+        endpoint: Address,
+        take_s: float,
+        deadline: float,
+        seconds: Callable[[], float],
+    ) -> None:
         self._send = send
         self._endpoint = endpoint
         self._take_s = take_s
         self._deadline = deadline
+        self._seconds = seconds
         self.ready = False
 
     async def take(self, *, stale: bool) -> SnapshotInfo:
@@ -184,7 +194,7 @@ class _SnapshotSource:
         fields = {"last_included_index": index, "offset": offset}
         may_retry = True
         while True:
-            wait_s = min(_READ_S, self._deadline - time.monotonic())
+            wait_s = min(_READ_S, self._deadline - self._seconds())
             if wait_s <= 0:
                 raise DeadlineExceeded(
                     f"{self._endpoint} sent {offset} characters of its snapshot in the time allowed: allow more"

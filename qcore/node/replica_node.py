@@ -225,6 +225,7 @@ class ReplicaNode:
             self._state_hash.by_index,
             log,
             lambda: self._identity.cluster_id,
+            runtime,
         )
 
     def _topology_loader(self) -> TopologyLoader | None:

@@ -9,6 +9,7 @@ from qcore.client.client import Client
 from qcore.client.concurrency_limit import MAX_IN_FLIGHT, MIN_IN_FLIGHT, ConcurrencyLimit
 from qcore.client.request_sender import RequestSender
 from qcore.errors import NotLeader
+from qcore.runtime.real import REAL
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
@@ -53,7 +54,7 @@ def test_a_stalled_client_still_takes_an_answer_that_arrived() -> None:
 
 def test_without_a_leader_the_limit_bounds_retries() -> None:
     async def scenario() -> None:
-        sender = RequestSender(["a:1"], 20, 5, 1)
+        sender = RequestSender(["a:1"], 20, 5, 1, runtime=REAL)
         attempts = 0
         leads = False
 

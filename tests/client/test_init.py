@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from random import Random
 from types import SimpleNamespace
 from typing import Literal
 
@@ -18,19 +19,31 @@ from qcore.client import cluster_init
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.errors import ChangeRefused, OutcomeUnknown
+from qcore.runtime.interface import Runtime
+from qcore.runtime.real import REAL, AsyncioRuntime
 from qcore.transport.address import Address
 
 UNREACHABLE = ChangeRefused("unreachable", "the cluster was not begun. Nothing was written")
 
 
-class Clock:
-    """The time that `cluster_init` sees. It passes only in `sleep`, and when a scripted node lets it pass."""
+class HalfSecondPauses(Random):
+    """Draws 0.3."""
+
+    def random(self) -> float:
+        return 0.3
+
+
+class Clock(AsyncioRuntime):
+    """The time that the client sees. It passes only in `sleep`, and when a scripted node lets it pass."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
 
-    def monotonic(self) -> float:
+    def seconds(self) -> float:
         return self.now_s
+
+    def new_rng(self) -> Random:
+        return HalfSecondPauses()
 
     async def sleep(self, seconds: float) -> None:
         self.now_s += seconds
@@ -38,19 +51,17 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock for `cluster_init`, and pauses of half a second."""
+    """A clock for the client, and pauses of half a second."""
     made = Clock()
-    monkeypatch.setattr(cluster_init, "time", SimpleNamespace(monotonic=made.monotonic))
     monkeypatch.setattr(cluster_init, "asyncio", SimpleNamespace(sleep=made.sleep))
-    monkeypatch.setattr(cluster_init, "random", SimpleNamespace(random=lambda: 0.3))
     return made
 
 
 class Recording(Client):
     """Remembers the timeout of each `Init`, seconds."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
-        super().__init__([address], timeout_s=timeout_s)
+    def __init__(self, address: str, timeout_s: float, runtime: Runtime) -> None:
+        super().__init__([address], timeout_s=timeout_s, runtime=runtime)
         self.endpoints = [address]
         self.timeouts: list[float] = []
 
@@ -72,6 +83,7 @@ async def client_of_node(
     timeout_s: float,
     answer: Callable[[int], ChangeRefused | Literal["Ok"] | None],
     on_init: Callable[[], None] = lambda: None,
+    runtime: Runtime = REAL,
 ) -> AsyncIterator[Recording]:
     """A client of a scripted node.
 
@@ -79,6 +91,7 @@ async def client_of_node(
         timeout_s: of the client.
         answer: takes the number of the `Init` (from 0); returns the rejection, "Ok", or None to abort the connection.
         on_init: called before each answer.
+        runtime: of the client.
     """
     seen = 0
 
@@ -102,7 +115,7 @@ async def client_of_node(
 
     async with serve(handle, "127.0.0.1", 0) as listening:
         address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with Recording(address, timeout_s) as client:
+        async with Recording(address, timeout_s, runtime) as client:
             yield client
 
 
@@ -113,7 +126,7 @@ def rejected_inits(clock: Clock, takes_s: float) -> list[float]:
         clock.now_s += takes_s
 
     async def scenario() -> list[float]:
-        async with client_of_node(60.0, lambda _: UNREACHABLE, answer_takes_time) as client:
+        async with client_of_node(60.0, lambda _: UNREACHABLE, answer_takes_time, clock) as client:
             with pytest.raises(ChangeRefused, match="Nothing was written"):
                 await client.init()
             return client.timeouts

@@ -16,6 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from qcore.client.client import Client
 from qcore.client.endpoints import Endpoints
 from qcore.errors import NotLeader, OutcomeUnknown, TransportError
+from qcore.runtime.real import REAL
 from qcore.transport.address import Address
 
 #: How long the client lets a node be silent here, seconds; and a time that is enough for a test on a busy machine.
@@ -232,7 +233,7 @@ def test_closing_a_client_does_not_wait_for_a_dead_node() -> None:
 
 def test_late_errors_of_an_old_node_do_not_move_the_client() -> None:
     async def scenario() -> None:
-        endpoints = Endpoints(["a:1", "b:1", "c:1"], Random(1))
+        endpoints = Endpoints(["a:1", "b:1", "c:1"], Random(1), runtime=REAL)
         lost = TransportError("lost")
         endpoints.prefer_another(Address("a", 1), lost)
         chosen = endpoints.choose()

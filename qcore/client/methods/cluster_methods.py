@@ -54,6 +54,8 @@ class ClusterMethods(ClientMethods):
             nodes,
             token,
             timeout_s=self._timeout_s,
+            seconds=self._sender.runtime.seconds,
+            rng=self._sender.rng,
         )
 
     async def add_learner(self, node_id: int, address: str) -> None:
@@ -154,6 +156,7 @@ class ClusterMethods(ClientMethods):
             stale=stale,
             force=force,
             timeout_s=timeout_s,
+            runtime=self._sender.runtime,
         )
 
     def _node_timeout_ms(self) -> int:

@@ -1,1 +1,1 @@
-"""Client programs: the context that they get, how they run against real nodes, and what the simulator replaces."""
+"""Client programs: the context that they get, and how they run against real nodes."""

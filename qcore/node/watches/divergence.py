@@ -20,6 +20,7 @@ from qcore.client.client import Client
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
 from qcore.node.observability.logs import NodeLog
+from qcore.runtime.interface import Runtime
 
 #: How often a leader compares the states, seconds.
 CHECK_INTERVAL_S: Final = 2.0
@@ -125,6 +126,7 @@ class DivergenceWatch:
         own: returns this node's digests by index.
         log: gets the lines.
         cluster_id: returns the id of the cluster that this node belongs to.
+        runtime: the world that the node runs in.
     """
 
     def __init__(
@@ -133,11 +135,13 @@ class DivergenceWatch:
         own: Callable[[], Mapping[int, str]],
         log: NodeLog,
         cluster_id: Callable[[], str | None],
+        runtime: Runtime,
     ) -> None:
         self._status = status
         self._own = own
         self._log = log
         self._cluster_id = cluster_id
+        self._runtime = runtime
         self._client: Client | None = None
         self._addresses: dict[int, str] = {}
         self._task: asyncio.Task[None] | None = None
@@ -180,7 +184,9 @@ class DivergenceWatch:
             return
         if self._client is None:
             self._addresses = others
-            self._client = Client([*others.values()], attempt_timeout_s=_ANSWER_S)
+            self._client = Client(
+                [*others.values()], attempt_timeout_s=_ANSWER_S, runtime=self._runtime
+            )
         own = dict(self._own())
         answers = await asyncio.gather(
             *(self._digests_of(self._client, member, address) for member, address in others.items())

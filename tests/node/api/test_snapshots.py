@@ -33,6 +33,7 @@ from qcore.node.api.snapshot_requests import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PIN
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_snapshot
+from qcore.runtime.real import REAL
 from qcore.storage.files.snapshot_file import verify
 from qcore.transport.address import Address
 from tests.checkout import DOCS
@@ -324,11 +325,12 @@ class ScriptedNodes:
         asyncio.run(
             snapshot_download.save_snapshot(
                 self.request,
-                Endpoints(["a:1", "b:1"], Random()),
+                Endpoints(["a:1", "b:1"], Random(), runtime=REAL),
                 path,
                 stale=False,
                 force=False,
                 timeout_s=timeout_s,
+                runtime=REAL,
             )
         )
 

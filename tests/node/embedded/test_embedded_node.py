@@ -26,6 +26,7 @@ from qcore.node.node import Node, _reachable
 from qcore.node.replica_changes import ReplicaChanges
 from qcore.node.runtime.shutdown import drain_writer
 from qcore.runtime.clock import now_us
+from qcore.runtime.real import AsyncioRuntime
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from qcore.trace import parse_trace
 from tests.node.embedded.embedded_nodes import (
@@ -135,7 +136,7 @@ async def test_three_nodes_in_one_process_pass_on_the_work(
     assert {node.leader for node in nodes} == {first.node_id}
     with monkeypatch.context() as later:
         # As after a pause of the process, in which nothing was heard.
-        later.setattr("qcore.node.replica_node.now_us", lambda: now_us() + 10_000_000)
+        later.setattr(AsyncioRuntime, "monotonic_us", lambda _runtime: now_us() + 10_000_000)
         assert not any(node.has_quorum for node in nodes)
 
     await first.stop()

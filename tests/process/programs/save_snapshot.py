@@ -19,6 +19,7 @@ from qcore.cli.runner import run
 from qcore.client.endpoints import Endpoints
 from qcore.client.snapshot_download import save_snapshot
 from qcore.core.entry import Membership
+from qcore.runtime.real import REAL
 from qcore.storage.files import atomic_file
 from qcore.transport.address import Address
 
@@ -62,7 +63,13 @@ def main() -> None:
     try:
         run(
             save_snapshot(
-                answer, Endpoints(["a:1"], Random()), path, stale=False, force=False, timeout_s=60
+                answer,
+                Endpoints(["a:1"], Random(), runtime=REAL),
+                path,
+                stale=False,
+                force=False,
+                timeout_s=60,
+                runtime=REAL,
             )
         )
     except typer.Exit as ended:  # as the command does

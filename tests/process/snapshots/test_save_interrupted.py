@@ -15,6 +15,7 @@ import pytest
 
 from qcore.client import snapshot_download
 from qcore.client.endpoints import Endpoints
+from qcore.runtime.real import REAL
 from qcore.storage.files import atomic_file
 from qcore.storage.files.snapshot_file import SnapshotFileWriter
 from tests.process.programs.save_snapshot import answer, no_unnamed_files
@@ -78,7 +79,13 @@ def test_a_cancelled_save_waits_for_its_writer_thread(
         path = tmp_path / "state.snapshot"
         save = asyncio.create_task(
             snapshot_download.save_snapshot(
-                answer, Endpoints(["a:1"], Random()), path, stale=False, force=False, timeout_s=60
+                answer,
+                Endpoints(["a:1"], Random(), runtime=REAL),
+                path,
+                stale=False,
+                force=False,
+                timeout_s=60,
+                runtime=REAL,
             )
         )
         await asyncio.to_thread(begun.wait)

@@ -21,6 +21,7 @@ from qcore.node.application import EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.replica_node import ReplicaNode
+from qcore.runtime.real import REAL
 from qcore.settings import for_node
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
@@ -128,7 +129,7 @@ def test_the_command_line_takes_ipv6_in_lists() -> None:
 
 def test_a_client_ignores_a_leader_whose_address_is_invalid() -> None:
     async def scenario() -> None:
-        endpoints = Endpoints(["[::1]:1", "b:1"], Random(1))
+        endpoints = Endpoints(["[::1]:1", "b:1"], Random(1), runtime=REAL)
         endpoints.prefer_another(Address("::1", 1), NotLeader(7, "nonsense"))
         assert endpoints.choose() == Address("b", 1)
         endpoints.prefer_another(Address("b", 1), NotLeader(7, "[::7]:7"))

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Final
 
-from qcore.client.programs.client_runtime import ClientRuntime
 from qcore.errors import TransportError
+from qcore.runtime.interface import Runtime
 from qcore.sim.world.network import Link, Network
 from qcore.sim.world.programs.frames import ClientFrame, Close, NodeFrame, Reset
+from qcore.sim.world.programs.message_runtime import MessageRuntime
 from qcore.sim.world.programs.sim_connection import SimConnection, SimWire
 from qcore.sim.world.programs.sim_loop import SimLoop
 from qcore.transport.address import Address
@@ -43,7 +44,7 @@ class ClientVertex:
     ) -> None:
         self.number = number
         self.vertex = -number
-        self.runtime = ClientRuntime(self._connect, new_rng)
+        self.runtime: Runtime = MessageRuntime(loop, new_rng=new_rng)
         self._loop = loop
         self._network = network
         self._addresses = addresses
@@ -66,10 +67,16 @@ class ClientVertex:
             closed = ClientFrame(frame.connection, _AFTER_ALL_OTHERS, Close())
             self._network.send(self._links[source], closed, "")
 
-    async def _connect(
-        self, address: Address, *, timeout_s: float, limits: TransportLimits, admin: bool
+    async def connect(
+        self,
+        address: Address,
+        *,
+        timeout_s: float,
+        limits: TransportLimits,
+        admin: bool,
+        runtime: Runtime,
     ) -> SimConnection:
-        """See `qcore.client.programs.client_runtime.Connect`."""
+        """See `qcore.client.endpoints.Connect`."""
         node = self._addresses.get(str(address))
         if node is None:
             known = ", ".join(self._addresses)

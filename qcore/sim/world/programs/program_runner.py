@@ -161,7 +161,7 @@ class ProgramRunner:
             self._services.trace,
             self._history,
         )
-        client = RecordedClient(endpoints, state.vertex.runtime, records)
+        client = RecordedClient(endpoints, state.vertex.runtime, state.vertex.connect, records)
         rng = self._streams.get(f"program/{number}")
         context = ProgramContext(
             number, self._clients, client, rng, lambda record: self._record(state, record)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 from qcore.client.client import Client
+from qcore.client.endpoints import Connect
 from qcore.client.methods.call_options import Consistency, ReadOptions, WriteOptions
 from qcore.client.methods.method_base import is_read
-from qcore.client.programs.client_runtime import ClientRuntime
 from qcore.errors import (
     OutcomeUnknown,
     QcoreError,
@@ -21,6 +21,7 @@ from qcore.errors import (
     ResultTooLarge,
 )
 from qcore.replica.messages import RequestKind
+from qcore.runtime.interface import Runtime
 from qcore.sim.world.programs.operation_records import OperationRecords, ProgramOperation
 from qcore.sim.world.programs.sim_connection import CURRENT_OPERATION
 from qcore.sim.world.programs.sim_loop import NotSimulated
@@ -44,14 +45,19 @@ class RecordedClient(Client):
 
     Args:
         endpoints: the simulated nodes.
-        runtime: the simulated connections.
+        runtime: the world of the program.
+        connect: opens simulated connections.
         records: takes the operations.
     """
 
     def __init__(
-        self, endpoints: Sequence[str], runtime: ClientRuntime, records: OperationRecords
+        self,
+        endpoints: Sequence[str],
+        runtime: Runtime,
+        connect: Connect,
+        records: OperationRecords,
     ) -> None:
-        super().__init__(endpoints, runtime=runtime)
+        super().__init__(endpoints, runtime=runtime, connect=connect)
         self._records = records
 
     async def perform(
