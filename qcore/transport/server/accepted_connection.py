@@ -6,6 +6,7 @@ import asyncio
 import http
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from email.utils import formatdate
 from typing import Protocol
 
 from websockets.frames import Frame
@@ -227,7 +228,12 @@ class AcceptedConnection(Connection):
         roles = request.headers.get_all(ROLE_HEADER)
         self.announced_as_peer, self.admin = roles == [PEER], roles == [ADMIN]
         refusal = self._server.refusal(self, request.headers.get_all("Origin"))
-        return self._protocol.accept(request) if refusal is None else library_response(refusal)
+        if refusal is not None:
+            return library_response(refusal)
+        response = self._protocol.accept(request)
+        del response.headers["Date"]  # the library reads the clock of the process
+        response.headers["Date"] = formatdate(self._server.runtime.wall_us() / 1e6, usegmt=True)
+        return response
 
     def _respond(self, response: Response, head_only: bool) -> None:
         if head_only:
