@@ -6,7 +6,6 @@ import asyncio
 import http
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from email.utils import formatdate
 from typing import Protocol
 
 from websockets.frames import Frame
@@ -32,6 +31,7 @@ from qcore.transport.server.handler import (
 from qcore.transport.server.http_request import (
     WEBSOCKET_PATHS,
     RequestReader,
+    dated,
     library_response,
     path_of,
     plain_response,
@@ -228,17 +228,12 @@ class AcceptedConnection(Connection):
         roles = request.headers.get_all(ROLE_HEADER)
         self.announced_as_peer, self.admin = roles == [PEER], roles == [ADMIN]
         refusal = self._server.refusal(self, request.headers.get_all("Origin"))
-        if refusal is not None:
-            return library_response(refusal)
-        response = self._protocol.accept(request)
-        del response.headers["Date"]  # the library reads the clock of the process
-        response.headers["Date"] = formatdate(self._server.runtime.wall_us() / 1e6, usegmt=True)
-        return response
+        return self._protocol.accept(request) if refusal is None else library_response(refusal)
 
     def _respond(self, response: Response, head_only: bool) -> None:
         if head_only:
             response.body = b""
-        self._protocol.send_response(response)
+        self._protocol.send_response(dated(response, self._server.runtime.wall_us()))
         self._write(self._protocol.data_to_send())
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             self._end_after_response()

@@ -83,7 +83,7 @@ def test_a_slow_down_adds_time_to_each_callback_and_acts() -> None:
     assert fault.acted == 2
 
 
-def test_new_callbacks_run_in_the_next_turn_after_sockets_and_timers() -> None:
+def test_new_callbacks_run_in_the_next_turn_behind_sockets() -> None:
     bench = Bench()
     ready = asyncio.Handle(bench.note("socket"), (), bench.loop)
 

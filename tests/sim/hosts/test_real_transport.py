@@ -194,7 +194,7 @@ def test_a_frozen_server_accepts_and_answers_late() -> None:
     assert computers.finish(task, within_s=0.1)
 
 
-def test_a_client_that_does_not_read_is_dropped_with_bounded_memory() -> None:
+def test_a_client_that_does_not_read_is_dropped() -> None:
     computers = Computers()
     served = Served(computers, replace(LIMITS, max_clients_bytes=2 * MIB, send_stall_s=3.0))
     served.handler.blob = "x" * 100_000

@@ -202,7 +202,7 @@ def test_bandwidth_limits_the_rate() -> None:
 # --- a slow reader --------------------------------------------------------------------------------
 
 
-def test_a_reader_that_pauses_stops_the_writer_with_bounded_memory() -> None:
+def test_a_reader_that_pauses_stops_the_writer() -> None:
     computers = Computers()
     client, server = connected(computers)
     server.transport.pause_reading()
@@ -363,7 +363,7 @@ def test_a_process_that_dies_ends_its_connections() -> None:
     assert client.error is None
 
 
-def test_a_process_that_dies_without_reading_resets_its_connections() -> None:
+def test_a_process_that_dies_without_reading_resets() -> None:
     computers = Computers()
     client, server = connected(computers)
     server.transport.pause_reading()

@@ -43,8 +43,9 @@ class Processor:
     """The processor of a computer: what the work of its process costs, in microseconds.
 
     The usual costs follow measurements of the real server and client on the loopback interface. Both ends together need
-    63 µs of CPU time for a small request, 16 µs for one of a hundred at the same time, 130 µs with a response of 100 KB,
-    and 910 µs with one of 1 MB. These costs give 64, 17, 142 and 1,230 µs. What a node does with a message is not in them.
+    63 µs of CPU time for a small request, 16 µs for one of a hundred at the same time, 130 µs with a response of
+    100 KB, and 910 µs with one of 1 MB. These costs give 64, 17, 142 and 1,230 µs. What a node does with a message is
+    not in them.
 
     Attributes:
         callback_us: each callback of the event loop.
