@@ -40,7 +40,7 @@ from typing import Any, Final
 from websockets.sync.client import ClientConnection, connect
 
 #: The packages between socket and replica.
-ROAD: Final = ("node", "transport")
+ROAD: Final = ("node", "runtime", "transport")
 
 #: How often a message is sent. The result is that of the message with the fewest calls.
 _REPETITIONS: Final = 40

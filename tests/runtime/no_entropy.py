@@ -29,11 +29,13 @@ class SeededRuntime(AsyncioRuntime):
 
     Attributes:
         drawn: what was drawn, in order: `rng`, `token`, or the number of bytes.
+        tokens: the tokens.
     """
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
         self.drawn: list[str | int] = []
+        self.tokens: list[str] = []
 
     def new_rng(self) -> Random:
         self.drawn.append("rng")
@@ -45,7 +47,8 @@ class SeededRuntime(AsyncioRuntime):
 
     def new_token(self) -> str:
         self.drawn.append("token")
-        return str(uuid.UUID(int=self._random.getrandbits(128)))
+        self.tokens.append(str(uuid.UUID(int=self._random.getrandbits(128))))
+        return self.tokens[-1]
 
 
 def forbid_entropy(patch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def _invalid_change(message: ChangeMembership) -> ConfigError | None:
             return ConfigError(
                 f"{name}: {len(ids)} nodes are named; a cluster has at most {MAX_MEMBERS}"
             )
-        twice = sorted(node for node in set(ids) if ids.count(node) > 1)
+        twice = sorted({node for node in ids if ids.count(node) > 1})
         if twice:
             return ConfigError(f"{name}: node {twice[0]} is named twice in {ids}")
     return None

@@ -112,8 +112,7 @@ class LeaderCallbacks:
         """Wait for the end of the async callback. If it takes long, a warning says so."""
         if self._running is None:
             return
-        _, still_running = await asyncio.wait([self._running], timeout=_WARN_AFTER_S)
-        if still_running:
+        if not (await asyncio.wait([self._running], timeout=_WARN_AFTER_S))[0]:
             self._log.warning(
                 "a callback does not end: the next one, and the end of this node, wait for it",
                 callback=name,

@@ -42,9 +42,8 @@ def masked_frame(frame: Frame, mask: bytes) -> bytes:
     """
     frame.check()
     data = frame.data
-    first, length = frame.opcode.value, len(data)
-    if frame.fin:
-        first |= _FIN
+    first = _FIN | frame.opcode if frame.fin else int(frame.opcode)
+    length = len(data)
     if length < _LENGTH_16:
         head = _SHORT.pack(first, _MASKED | length)
     elif length < 1 << 16:

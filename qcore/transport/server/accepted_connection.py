@@ -31,6 +31,7 @@ from qcore.transport.server.handler import (
 from qcore.transport.server.http_request import (
     WEBSOCKET_PATHS,
     RequestReader,
+    dated,
     library_response,
     path_of,
     plain_response,
@@ -232,7 +233,7 @@ class AcceptedConnection(Connection):
     def _respond(self, response: Response, head_only: bool) -> None:
         if head_only:
             response.body = b""
-        self._protocol.send_response(response)
+        self._protocol.send_response(dated(response, self._server.runtime.wall_us()))
         self._write(self._protocol.data_to_send())
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             self._end_after_response()

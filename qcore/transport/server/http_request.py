@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 import logging
 from collections.abc import Callable
+from email.utils import formatdate
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
@@ -113,3 +114,11 @@ def _phrase(status: int) -> str:
         return http.HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def dated(response: Response, wall_us: int) -> Response:
+    """The response with this time instead of that of the process, if the library has put one into it."""
+    if "Date" in response.headers:
+        del response.headers["Date"]
+        response.headers["Date"] = formatdate(wall_us / 1e6, usegmt=True)
+    return response

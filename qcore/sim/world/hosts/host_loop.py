@@ -42,7 +42,10 @@ _MANY_CANCELLED: Final = 100
 class Processor:
     """The processor of a computer: what the work of its process costs, in microseconds.
 
-    The costs are those of one core of a server, measured with real connections on the loopback interface.
+    The usual costs follow measurements of the real server and client on the loopback interface. Both ends together need
+    63 µs of CPU time for a small request, 16 µs for one of a hundred at the same time, 130 µs with a response of
+    100 KB, and 910 µs with one of 1 MB. These costs give 64, 17, 142 and 1,230 µs. What a node does with a message is
+    not in them.
 
     Attributes:
         callback_us: each callback of the event loop.
@@ -52,9 +55,9 @@ class Processor:
         slowdown: all costs are multiplied by this.
     """
 
-    callback_us: int = 10
-    kib_us: float = 2.0
-    socket_us: int = 10
+    callback_us: int = 4
+    kib_us: float = 0.4
+    socket_us: int = 12
     long_work_us: int = 1000
     slowdown: float = 1.0
     #: The active firings of faults that slow it down, and the time that each callback takes in addition.

@@ -156,8 +156,8 @@ class TcpSender:
 
     def acknowledge(self, ack: int, window: int, *, has_data: bool, now_us: int) -> bool:
         """Take an acknowledgement. Returns whether it acknowledges something new."""
-        if ack > self._highest or ack < self.una:
-            return False  # of something that was never sent, or an old one
+        if ack > self._highest:
+            return False  # of something that was never sent
         self.retries = 0
         edge = ack + window
         is_duplicate = ack == self.una and edge == self._edge and not has_data
