@@ -243,7 +243,7 @@ class WholeNode:
             storage,
             SilentLog(node_id),
             own_process=False,
-            recorder=self._recorder,
+            observer=self._recorder,
             wrap_machine=self._observed,
             codec=shared_codec(application.perform_type, self._config.max_command_bytes),
             runtime=host.runtime,
