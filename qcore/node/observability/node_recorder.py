@@ -24,8 +24,13 @@ class NodeRecorder(Protocol):
         """The node has stopped."""
         ...
 
-    def effects(self, effects: Sequence[ReplicaEffect]) -> None:
-        """The replica made a step with these effects; called before they are executed."""
+    def step(self, events: int, effects: Sequence[ReplicaEffect]) -> None:
+        """The replica made a step; called before its effects are executed.
+
+        Args:
+            events: how many events the replica processed in it.
+            effects: its effects.
+        """
         ...
 
     def durable(self, write_id: int) -> None:

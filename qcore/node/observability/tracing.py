@@ -81,7 +81,7 @@ class NodeTrace:
         self._writer.down(self._wall_us(), self._node_id, why)
         self._writer.flush()
 
-    def effects(self, effects: Sequence[ReplicaEffect]) -> None:
+    def step(self, events: int, effects: Sequence[ReplicaEffect]) -> None:
         """Write records for the effects of one step of the replica."""
         self._recorder.effects(self._wall_us(), effects)
 

@@ -223,7 +223,7 @@ class ReplicaDriver:
             else:
                 effects = self._recorder.step(replica.step, events, now, self._wall_us())
             if self._trace is not None:
-                self._trace.effects(effects)
+                self._trace.step(len(events), effects)
             self._observer.on_step()
             if replica.busy != self._busy:
                 self._busy = not self._busy

@@ -104,24 +104,17 @@ class ClusterSpec(ClusterKeys):
     )
     disk: DiskSpec = Field(default=DiskSpec(), description="The disk of every node.")
     callback_us: Natural = Field(
-        default=10,
+        default=4,
         description=(
             "With `fidelity: node`, the simulated time that each callback of a node's event loop takes, in "
             "microseconds."
         ),
     )
     event_us: Natural = Field(
-        default=10,
+        default=50,
         description=(
             "With `fidelity: node`, the additional time that the replica takes for each event (a message, a request, "
             "a finished write), in microseconds."
-        ),
-    )
-    kib_us: Natural = Field(
-        default=2,
-        description=(
-            "With `fidelity: node`, the additional time that a node takes for each KiB that it reads from a "
-            "connection or writes to it, in microseconds."
         ),
     )
     clocks: dict[NodeId, ClockSpec] = Field(

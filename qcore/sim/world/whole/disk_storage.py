@@ -107,6 +107,8 @@ class DiskWriter:
         self._pending: deque[Write] = deque()
         self._pending_bytes = 0
         self._lazy_commit: int | None = None
+        #: What the current callback has submitted.
+        self._handed: list[tuple[list[Write], int | None]] = []
         self._failure: StorageError | None = None
         self._closed = False
         self.full: DiskFull | None = None
@@ -144,18 +146,22 @@ class DiskWriter:
         self._lazy_commit = None
         self._pending.extend(writes)
         self._pending_bytes += sum(map(size_bytes, writes))
-        self._defer(partial(self._hand_over, list(writes), commit))
+        if not self._handed:
+            self._defer(self._hand_over)
+        self._handed.append((list(writes), commit))
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Accept no more writes. Returns whether all are durable."""
         self._closed = True
         return not self._pending
 
-    def _hand_over(self, writes: list[Write], commit: int | None) -> None:
-        for write in writes:
-            self._disk.submit(write)
-        if commit is not None:
-            self._disk.save_commit(commit)
+    def _hand_over(self) -> None:
+        handed, self._handed = self._handed, []
+        for writes, commit in handed:
+            for write in writes:
+                self._disk.submit(write)
+            if commit is not None:
+                self._disk.save_commit(commit)
         self._disk.start_sync()
 
     # -- what the disk reports -----------------------------------------------------------------------

@@ -70,7 +70,9 @@ class HostPlaces:
 
     def place(self, number: int, new_rng: Callable[[], Random]) -> HostPlace:
         """See `ProgramPlaces`. The computer has its own random numbers."""
-        host = self._hosts.add(-number, f"client-{number}", processor=Processor(callback_us=1))
+        host = self._hosts.add(
+            -number, f"client-{number}", processor=Processor(callback_us=1, socket_us=1)
+        )
         return HostPlace(host, self._answers)
 
     def receivers(self) -> Mapping[int, Receiver]:

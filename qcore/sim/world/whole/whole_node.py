@@ -68,15 +68,15 @@ class HostProcessor:
         """True: an event waits at least for the next turn of the event loop."""
         return True
 
-    def spend_on_event(self, us: int) -> None:
-        """Let the process be busy with an event of the replica for this long, and longer if it is slow."""
+    def spend_on_events(self, events: int, us: int) -> None:
+        """Let the process be busy with so many events of the replica, each for this long, and longer if it is slow."""
+        busy_us = events * us
         if self._slow:
             firing, step_time = next(reversed(self._slow.items()))
-            extra = step_time()
-            if extra:
-                firing.fault.acted += 1
-            us += extra
-        self._host.spend(us)
+            extra_us = sum(step_time() for _ in range(events))
+            firing.fault.acted += extra_us > 0
+            busy_us += extra_us
+        self._host.spend(busy_us)
 
     def slow_down(self, firing: Firing, step_time: Sampler) -> None:
         """Let every event of the replica from now on take this time in addition. The latest slow-down counts."""
@@ -134,6 +134,7 @@ class WholeNode:
         self._trace = services.trace
         self._make_machine = make_machine
         self._make_application = make_application
+        self._event_us = event_us
         self._links: dict[int, Link] = {}
         self._node: ReplicaNode | None = None
         self._writer: DiskWriter | None = None
@@ -148,8 +149,7 @@ class WholeNode:
             self.state_history,
             disk,
             answers,
-            self._clock_was_read,
-            partial(self.events.spend_on_event, event_us),
+            self._stepped,
         )
 
     # -- state ------------------------------------------------------------------------------------
@@ -443,7 +443,8 @@ class WholeNode:
 
     # -- what the observers see -------------------------------------------------------------------
 
-    def _clock_was_read(self) -> None:
+    def _stepped(self, events: int) -> None:
+        self.events.spend_on_events(events, self._event_us)
         for fault in self.clock_faults.values():  # each step reads the clock
             fault.acted += 1
 

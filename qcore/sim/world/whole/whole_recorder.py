@@ -26,8 +26,7 @@ class WholeRecorder(EffectObserver):
         node_id, services, state_history: see `EffectObserver`.
         disk: the node's disk.
         answers: gets the answers to clients.
-        on_step: called after each step of the replica was observed.
-        spend: lets the process be busy because of one event of the replica.
+        on_step: called with the number of events of each step of the replica.
 
     Attributes:
         messages_sent: how many messages the node has sent to peers.
@@ -40,14 +39,12 @@ class WholeRecorder(EffectObserver):
         state_history: NodeHistory,
         disk: SimDisk,
         answers: Answers,
-        on_step: Callable[[], None],
-        spend: Callable[[], None],
+        on_step: Callable[[int], None],
     ) -> None:
         super().__init__(node_id, services, state_history)
         self._disk = disk
         self._answers = answers
         self._on_step = on_step
-        self._spend = spend
         self._requests: dict[int, ClientRequest] = {}
         self.messages_sent = 0
 
@@ -61,9 +58,9 @@ class WholeRecorder(EffectObserver):
         """Forget the requests of the process."""
         self._requests.clear()
 
-    def effects(self, effects: Sequence[ReplicaEffect]) -> None:
+    def step(self, events: int, effects: Sequence[ReplicaEffect]) -> None:
         """See `NodeRecorder`."""
-        self._on_step()
+        self._on_step(events)
         if effects:
             now = self._engine.now
             self.record(effects, now)
@@ -71,14 +68,12 @@ class WholeRecorder(EffectObserver):
 
     def durable(self, write_id: int) -> None:
         """See `NodeRecorder`."""
-        self._spend()
         if self._triggers.durable:
             end = last_index(self._disk.durable)
             fire_matching(self._triggers.durable, NodeEvent(self._node_id, index=end))
 
     def request_began(self, event: ClientRequest) -> None:
         """See `NodeRecorder`."""
-        self._spend()
         self._requests[event.request_id] = event
 
     def request_ended(self, reply: Reply) -> None:
@@ -102,7 +97,6 @@ class WholeRecorder(EffectObserver):
 
     def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
         """See `NodeRecorder`."""
-        self._spend()
         name, term, _ = trace_fields(message)
         full_id = trace_id(from_id, self._node_id, message_id, message)
         self._trace.recv(self._engine.now, self._node_id, from_id, full_id, name)
