@@ -46,7 +46,7 @@ def stays_at_a_dead_leader(patch: Patch) -> None:
 
 
 def waits_for_a_handshake_for_ever(patch: Patch) -> None:
-    """Whoever connects has no timeout for the answer to its opening handshake."""
+    """A node or client that connects waits for the answer to its opening handshake without a timeout."""
 
     async def open_without_timeout(
         factory: Callable[[], OutgoingConnection],

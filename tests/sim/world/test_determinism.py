@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from qcore.sim import parse_scenario, run_scenario
 from qcore.trace import TraceWriter, hash_of, parse_trace
 from tests.checkout import SCENARIOS
@@ -146,6 +148,7 @@ def test_whole_nodes_give_one_trace_in_another_process(tmp_path: Path) -> None:
     assert other["trace_sha256"] == trace_of(whole, 11)[1]
 
 
+@pytest.mark.long
 def test_clients_of_whole_nodes_give_one_trace(tmp_path: Path) -> None:
     other = run_in_process(SCENARIOS / "node_client_failover.yaml", "4", "--seed", "5")
     assert other["trace_sha256"] == run_scenario("node_client_failover", 5).trace_sha256
