@@ -12,7 +12,7 @@ A name is imported when it is first used, so `import qcore` loads only the error
 - `qcore.node`: the driver for real nodes. `qcore.sim`: the deterministic simulator.
 - `qcore.client`: the client library.
 - `qcore.analysis`: reads traces into tables and plots.
-- `qcore.testing`: a cluster for the tests of a program; test suites for custom state machines and storages.
+- `qcore.testing`: clusters and scenarios for the tests of a program; suites for custom state machines and storages.
 
 `qcore.replica` (the core, a state machine and the client sessions together), `qcore.transport` (WebSocket connections)
 and `qcore.cli` (the `qcore` command) are not public.
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from qcore.node.node import Node
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario.model import Scenario
+    from qcore.testing.scenario_tests.scenario_decorator import scenario
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -82,6 +83,7 @@ else:
             "qcore.node.node": ("Node",),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario.model": ("Scenario",),
+            "qcore.testing.scenario_tests.scenario_decorator": ("scenario",),
         },
     )
 
@@ -128,4 +130,5 @@ __all__ = [
     "__version__",
     "run_node",
     "run_scenario",
+    "scenario",
 ]

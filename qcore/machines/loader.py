@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
 
 #: The attributes of a state machine.
-_PARTS = ("name", "versions", "apply", "query", "snapshot", "restore", "state_hash")
+_PARTS: Final = ("name", "versions", "apply", "query", "snapshot", "restore", "state_hash")
+#: What `import_file` added to `sys.path`: the folder of the last file.
+ADDED_FOLDERS: Final[list[str]] = []
 
 
 @dataclass(slots=True, frozen=True)
@@ -142,8 +146,29 @@ def _load_module(where: str, directory: Path, what: str) -> ModuleType:
     return import_file(path, f"qcore_user_{what}_{path.stem}")
 
 
+def _make_importable(folder: str) -> None:
+    """Let the files of a folder import each other.
+
+    The modules of the folder before it are forgotten, because two folders may have modules of one name.
+    """
+    if folder in sys.path:
+        return
+    for before in ADDED_FOLDERS:
+        sys.path[:] = [entry for entry in sys.path if entry != before]
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if name != "__main__" and isinstance(file, str) and os.path.dirname(file) == before:
+                del sys.modules[name]
+    ADDED_FOLDERS[:] = [folder]
+    sys.path.append(folder)
+
+
 def import_file(path: Path | str, name: str) -> ModuleType:
-    """Import a file that ends in `.py` as the module `name`. Raises whatever the file raises."""
+    """Import a file that ends in `.py` as the module `name`. Raises whatever the file raises.
+
+    The file may import the modules beside it, as a script may. Installed modules win over these.
+    """
+    _make_importable(str(Path(path).resolve().parent))
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, "a file that ends in .py has a loader"
     assert spec.loader is not None

@@ -11,9 +11,10 @@ A file has one line of JSON for each thing:
 | `["missing", number]` | the file was too slow for this many lines: nothing can be replayed from here on |
 | `["limit", bytes]` | the recording ends here, because the file has reached its limit |
 | `["unrecorded", text]` | the recording ends here, because a step could not be recorded: a bug |
-| `["end", why]` | the life ended |
+| `["end", why, digest]` | the life ended; the digest of the state then, if there is one |
 
-A step has a sixth item if it asked why peers are not connected (`answers`), or raised an error (`failed`).
+A step has a sixth item if it asked why peers are not connected (`answers`), raised an error (`failed`), or made a
+digest of the state (`digest`: index and digest), as each replica does at certain indexes.
 
 A file may hold several lives of a node, one after the other. `kinds` has a letter for each class of effects in the
 step, and how often it comes if that is more than once; `digest` is the CRC-32 of the effects (see `effect_digest`).
@@ -24,7 +25,7 @@ A recording holds the commands and results of clients, so a new file is accessib
 from __future__ import annotations
 
 from qcore.recording.effect_digest import EffectDigest, digest_of_effects
-from qcore.recording.life_recorder import ByteSink, LifeRecorder
+from qcore.recording.life_recorder import ByteSink, LifeRecorder, state_digest
 from qcore.recording.recording_reader import (
     Life,
     RecordedStep,
@@ -46,4 +47,5 @@ __all__ = [
     "digest_of_effects",
     "is_recording",
     "read_lives",
+    "state_digest",
 ]

@@ -6,10 +6,14 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from qcore.errors import StateMachineFailed
+from qcore.machines.interface import StateMachine
 from qcore.recording.effect_digest import digest_of_effects
 from qcore.recording.event_codec import write_event
 from qcore.recording.start_of_life import StartOfLife
+from qcore.replica.apply.state_digests import StateDigests
 from qcore.replica.events import ReplicaEffect, ReplicaEvent
+from qcore.replica.machine_results import digest_of
 
 #: At most about this many characters wait for `flush`.
 _WAITING_CHARS: Final = 64 * 1024
@@ -26,6 +30,44 @@ class ByteSink(Protocol):
     def __call__(self, lines: bytes, /) -> object:
         """Take one or several lines, each with its newline."""
         ...
+
+
+class SteppedReplica(Protocol):
+    """What a recorder needs from a `Replica`."""
+
+    @property
+    def digests(self) -> StateDigests:
+        """The digests of the state at fixed indexes."""
+        ...
+
+    @property
+    def machine(self) -> StateMachine:
+        """The state machine."""
+        ...
+
+    @property
+    def applied_index(self) -> int:
+        """The index of the last applied entry."""
+        ...
+
+    @property
+    def restoring(self) -> bool:
+        """Whether the machine must not be asked."""
+        ...
+
+    def step(self, events: Sequence[ReplicaEvent], now: int, wall_us: int) -> list[ReplicaEffect]:
+        """Take the events."""
+        ...
+
+
+def state_digest(replica: SteppedReplica) -> tuple[int, str] | None:
+    """The index of the last applied entry, and the digest of the state there; None if there is none at the moment."""
+    if replica.restoring:
+        return None
+    try:
+        return replica.applied_index, digest_of(replica.machine)
+    except StateMachineFailed:
+        return None
 
 
 class LifeRecorder:
@@ -55,6 +97,8 @@ class LifeRecorder:
         self._waiting_chars = 0
         self._step: tuple[int, int, list[tuple[Any, ...]]] | None = None
         self._answers: list[tuple[int, str | None]] = []
+        self._replica: SteppedReplica | None = None
+        self._digest_index = 0
         if not start_is_written:
             for line in start.lines():
                 self._put(line)
@@ -66,7 +110,7 @@ class LifeRecorder:
 
     def step(
         self,
-        step: Callable[[Sequence[ReplicaEvent], int, int], list[ReplicaEffect]],
+        replica: SteppedReplica,
         events: Sequence[ReplicaEvent],
         now: int,
         wall_us: int,
@@ -74,19 +118,21 @@ class LifeRecorder:
         """Take a step and record it.
 
         Args:
-            step: `Replica.step`.
-            events, now, wall_us: its arguments.
+            replica: the replica, always the same.
+            events, now, wall_us: the arguments of `Replica.step`.
 
         Raises:
             Exception: whatever the step raises, which is recorded too.
         """
         self._taken(events, now, wall_us)
         try:
-            effects = step(events, now, wall_us)
+            effects = replica.step(events, now, wall_us)
         except Exception as error:
+            self._replica = None
             self._end_step("", 0, failed=f"{type(error).__name__}: {error}")
             self.flush()
             raise
+        self._replica = replica
         self._done(effects)
         return effects
 
@@ -103,7 +149,7 @@ class LifeRecorder:
             return
         try:
             found = digest_of_effects(effects)
-            self._end_step(found.kinds, found.checksum)
+            self._end_step(found.kinds, found.checksum, digest=self._new_digest())
         except _BUGS as error:
             self._abandon(error)
 
@@ -119,8 +165,10 @@ class LifeRecorder:
         return answer
 
     def end(self, why: str) -> None:
-        """The life ended."""
-        self._put(_encode(["end", why]))
+        """The life ended. If the replica still works, its state is recorded, too."""
+        digest = None if self._replica is None else state_digest(self._replica)
+        self._replica = None
+        self._put(_encode(["end", why, digest]))
         self.flush()
         self._sink = None
 
@@ -141,17 +189,37 @@ class LifeRecorder:
         self.flush()
         self._sink = None
 
-    def _end_step(self, kinds: str, checksum: int, *, failed: str = "") -> None:
+    def _new_digest(self) -> tuple[int, str] | None:
+        """The newest digest of the state that the replica has made at a fixed index, if it is another one."""
+        kept = self._replica.digests.kept if self._replica is not None else None
+        if not kept:
+            return None
+        index = list(kept)[-1]
+        if index == self._digest_index:
+            return None
+        self._digest_index = index
+        return index, kept[index]
+
+    def _end_step(
+        self,
+        kinds: str,
+        checksum: int,
+        *,
+        digest: tuple[int, str] | None = None,
+        failed: str = "",
+    ) -> None:
         step, self._step = self._step, None
         if step is None:
             return
         now, wall_us, events = step
         line: list[Any] = [now - self._now, wall_us - self._wall_us, events, kinds, checksum]
         self._now, self._wall_us = now, wall_us
-        if self._answers or failed:
+        if self._answers or failed or digest is not None:
             more: dict[str, Any] = {}
             if self._answers:
                 more["answers"], self._answers = self._answers, []
+            if digest is not None:
+                more["digest"] = digest
             if failed:
                 more["failed"] = failed
             line.append(more)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -32,6 +33,7 @@ class RecordedStep:
         digest: what is kept of its effects.
         answers: peers with the answer why they are not connected, in the order in which the step asked.
         failed: the error that the step raised; empty if it raised none.
+        state: an index, and the digest of the state there, if the step made one.
     """
 
     number: int
@@ -41,6 +43,7 @@ class RecordedStep:
     digest: EffectDigest
     answers: tuple[tuple[int, str | None], ...] = ()
     failed: str = ""
+    state: tuple[int, str] | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,11 +54,17 @@ class RecordingEnd:
         kind: why.
         steps: how many steps there are before.
         text: the same in a sentence.
+        state: the index of the last applied entry, and the digest of the state there, if the end has it.
     """
 
     kind: EndKind
     steps: int
     text: str
+    state: tuple[int, str] | None = None
+
+
+class _StartCutOff(Exception):
+    """The start of a life is incomplete."""
 
 
 class Life:
@@ -106,10 +115,10 @@ class Life:
 
     def _read_start(self, file: IO[bytes]) -> StartOfLife:
         try:
-            head = _read_line(file)
+            head = _whole_line(file)
             if not isinstance(head, dict):
                 raise ValueError("it is no recording")
-            return read_start(head, lambda: _read_line(file))
+            return read_start(head, lambda: _whole_line(file))
         except ValueError as error:
             raise ConfigError(
                 f"{_name(self._source)}: life {self.number} cannot be read: {error}; the lives before it can"
@@ -140,7 +149,13 @@ def read_lives(source: Path | str | bytes) -> list[Life]:
             f"{_name(source)} is no recording: it holds no start of a life; "
             "`qcore node start --record FILE` and `qcore sim run --record DIR` write recordings"
         )
-    return [Life(source, number, at) for number, at in enumerate(offsets, start=1)]
+    lives: list[Life] = []
+    for offset in offsets:
+        with suppress(_StartCutOff):  # the process was killed before its first step
+            lives.append(Life(source, len(lives) + 1, offset))
+    if not lives:
+        raise ConfigError(f"{_name(source)}: the recording was cut off before its first step")
+    return lives
 
 
 def is_recording(path: Path | str) -> bool:
@@ -172,6 +187,18 @@ def _read_line(file: IO[bytes]) -> Any:
         raise
 
 
+def _whole_line(file: IO[bytes]) -> Any:
+    """The next line of the start of a life.
+
+    Raises:
+        _StartCutOff: it is torn, or there is none.
+    """
+    line = _read_line(file)
+    if line is _CUT:
+        raise _StartCutOff
+    return line
+
+
 def _step(line: object, number: int, now: int, wall_us: int) -> RecordedStep | None:
     """The step of a line; None if the line is none.
 
@@ -191,15 +218,20 @@ def _step(line: object, number: int, now: int, wall_us: int) -> RecordedStep | N
                 EffectDigest(kinds, checksum),
                 tuple((peer, text) for peer, text in more.get("answers", ())),
                 more.get("failed", ""),
+                _state(more.get("digest")),
             )
         case _:
             return None
 
 
+def _state(digest: Any) -> tuple[int, str] | None:
+    return None if digest is None else (int(digest[0]), str(digest[1]))
+
+
 def _end(found: object, steps: int) -> RecordingEnd:
     match found:
-        case ["end", why]:
-            return RecordingEnd("end", steps, f"the life ended: {why}")
+        case ["end", why, digest]:
+            return RecordingEnd("end", steps, f"the life ended: {why}", _state(digest))
         case ["missing", number]:
             text = (
                 f"{number} lines are missing after step {steps}, because the file was written too slowly: what follows "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -85,43 +85,41 @@ class RecordingDirectory:
 
     Args:
         directory: the directory, which is created.
+        nodes: the nodes of the run.
 
     Raises:
-        ConfigError: it cannot be created.
+        ConfigError: the directory or a file cannot be written.
     """
 
-    def __init__(self, directory: Path | str) -> None:
+    def __init__(self, directory: Path | str, nodes: Iterable[int]) -> None:
         self._directory = Path(directory)
         self._files: dict[int, IO[bytes]] = {}
-        self._open_files = ExitStack()
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as stack:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                for node in nodes:
+                    path = self._directory / f"node-{node}.qrec"
+                    file = open(path, "wb", opener=open_nonblocking)  # noqa: SIM115 - `close` closes it
+                    self._files[node] = stack.enter_context(file)
+                self._open_files = stack.pop_all()
         except OSError as error:
             raise self._cannot_write(error) from None
 
     def sink_of(self, node: int) -> ByteSink:
-        """What takes the lines of a node's recording.
-
-        Raises:
-            ConfigError: its file cannot be written.
-        """
-        if node not in self._files:
-            path = self._directory / f"node-{node}.qrec"
-            try:
-                file = open(path, "wb", opener=open_nonblocking)  # noqa: SIM115 - `close` closes it
-            except OSError as error:
-                raise self._cannot_write(error) from None
-            self._files[node] = self._open_files.enter_context(file)
+        """What takes the lines of a node's recording."""
         return self._files[node].write
 
     def close(self) -> None:
-        """Close the files.
+        """Close the files. A node that never started leaves no file.
 
         Raises:
             ConfigError: a file cannot be written.
         """
         try:
+            unused = [file.name for file in self._files.values() if not file.tell()]
             self._open_files.close()
+            for name in unused:
+                Path(name).unlink()
         except OSError as error:
             raise self._cannot_write(error) from None
 

@@ -79,7 +79,7 @@ def run_scenario(
         _check_not_scenario(trace, scenario)
     with _writer(trace) as writer:
         world = World(scenario, seed, writer, custom_machine, oracles, program)
-        recordings = None if record is None else RecordingDirectory(record)
+        recordings = None if record is None else RecordingDirectory(record, world.nodes)
         if recordings is not None:
             world.record(recordings.sink_of)
         # A run does not need the cycle collector, whose pauses cost a tenth of the speed.

@@ -1,4 +1,4 @@
-"""Fixtures for pytest that run clusters of real nodes. Load it in `conftest.py`:
+"""The plugin for pytest: fixtures that run clusters of real nodes, and scenarios. Load it in `conftest.py`:
 
     pytest_plugins = ["qcore.testing.pytest_plugin"]
 
@@ -11,13 +11,22 @@ that leave it intact can share one. `local_clusters` starts clusters with any ar
             yield cluster
 
 If a test fails, the report has the end of the logs of the nodes that it used.
+
+`simulate` runs a scenario and asserts that it passes; `@qcore.scenario` makes a test of a scenario and many seeds:
+
+    def test_isolation(simulate):
+        run = simulate("leader_isolated", seed=3)
+        assert run.metrics["leader_changes"] == 1
+
+A failure reports values, violations and the command that replays the run. The run is kept, with its trace and a
+picture, in the directory that `--qcore-artifacts` names: by default `qcore-failures` in the root directory of pytest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from qcore.testing.local_cluster import LocalCluster
 
@@ -28,6 +37,11 @@ except ModuleNotFoundError:
         "qcore.testing.pytest_plugin needs pytest: pip install 'qcore-raft[testing]'", name="pytest"
     ) from None
 
+if TYPE_CHECKING:
+    from qcore.testing.scenario_tests.scenario_runs import ScenarioRuns
+
+#: Where failed runs are kept by default.
+_ARTIFACTS = "qcore-failures"
 #: How many lines of each log a report has.
 _LINES = 50
 
@@ -70,6 +84,32 @@ class ClusterFactory:
         """End all clusters."""
         for cluster in self._clusters:
             cluster.close()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for the directory of failed runs."""
+    parser.getgroup("qcore").addoption(
+        "--qcore-artifacts",
+        metavar="DIR",
+        help=f"where failed runs of scenarios are kept; default: {_ARTIFACTS}, in the root directory of pytest",
+    )
+
+
+@pytest.fixture
+def simulate(request: pytest.FixtureRequest) -> ScenarioRuns:
+    """Call it to run a scenario and to assert that it passes: `simulate("leader_isolated", seed=3)`."""
+    # A late import: tests of clusters must not load SimPy.
+    from qcore.testing.scenario_tests.scenario_runs import ScenarioRuns
+
+    chosen = request.config.getoption("--qcore-artifacts")
+    root = request.config.rootpath / _ARTIFACTS if chosen is None else Path(chosen)
+    return ScenarioRuns(request.path.parent, root / _file_name(request.node.nodeid))
+
+
+def _file_name(nodeid: str) -> str:
+    """The name of a test as that of a directory."""
+    name = nodeid.rpartition("/")[2]
+    return "".join(letter if letter.isalnum() or letter in "_.-" else "-" for letter in name)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from qcore.trace.compact_trace import CompactTrace
 from qcore.trace.json_lines import as_line, is_truncated, next_record_start, parse_trace
+from qcore.trace.trace_difference import NodeAtDifference, TraceDifference, diff_traces
 from qcore.trace.trace_files import (
     is_json_path,
     open_trace,
@@ -60,11 +61,14 @@ __all__ = [
     "TRUNCATED_NOTE",
     "BinarySink",
     "CompactTrace",
+    "NodeAtDifference",
     "TextSink",
+    "TraceDifference",
     "TraceOrigin",
     "TraceRecord",
     "TraceWriter",
     "as_line",
+    "diff_traces",
     "hash_of",
     "is_json_path",
     "is_truncated",

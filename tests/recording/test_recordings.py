@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -15,6 +15,7 @@ from qcore.core.config import RaftConfig, Safeguards
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.core.events import Tick
 from qcore.errors import ConfigError
+from qcore.machines.register import KeyValueMachine
 from qcore.recording import (
     GeneratorState,
     Life,
@@ -27,6 +28,7 @@ from qcore.recording import (
 )
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import ReplicaEffect, ReplicaEvent
+from qcore.replica.replica import Replica
 
 CONFIG = ReplicaConfig(
     raft=RaftConfig(
@@ -48,15 +50,20 @@ def start(durable: DurableState | None = None, seed: int = 5) -> StartOfLife:
     )
 
 
-def no_effects(_events: Sequence[ReplicaEvent], _now: int, _wall: int) -> list[ReplicaEffect]:
-    return []
+def replica(
+    step: Callable[..., list[ReplicaEffect]] = lambda *_: [],
+) -> Replica:
+    """A replica whose steps are replaced."""
+    made = Replica(CONFIG, KeyValueMachine(), DurableState(), rng=Random(1), now=0)
+    made.step = step  # type: ignore[method-assign]  # only the recorder is tested
+    return made
 
 
 def recorded(*, steps: int = 2, end: str = "stopped", limit: int = 0) -> bytes:
     content = bytearray()
     recorder = LifeRecorder(start(), content.extend, limit_bytes=limit)
     for number in range(steps):
-        recorder.step(no_effects, [Tick()], 1000 + number, 2_000_000 + number)
+        recorder.step(replica(), [Tick()], 1000 + number, 2_000_000 + number)
     if end:
         recorder.end(end)
     recorder.flush()
@@ -171,7 +178,7 @@ def test_an_event_that_cannot_be_recorded_ends_the_recording() -> None:
     content = bytearray()
     recorder = LifeRecorder(start(), content.extend)
     event: ReplicaEvent = object()  # type: ignore[assignment]  # a bug
-    assert recorder.step(lambda *_: [], [event], 1001, 2_000_000) == []
+    assert recorder.step(replica(), [event], 1001, 2_000_000) == []
     assert recorder.ended
     (life,) = read_lives(bytes(content))
     steps, end = read(life)
@@ -186,7 +193,7 @@ def test_the_error_of_a_step_is_recorded_and_raised() -> None:
         raise ConfigError("no")
 
     with pytest.raises(ConfigError):
-        recorder.step(fails, [Tick()], 1001, 2_000_000)
+        recorder.step(replica(fails), [Tick()], 1001, 2_000_000)
     (life,) = read_lives(bytes(content))
     steps, _ = read(life)
     assert steps[0].failed == "ConfigError: no"
@@ -202,8 +209,8 @@ def test_the_answers_about_connections_are_recorded() -> None:
         return []
 
     assert ask(1) == "cut 1", "outside of a step nothing is recorded"
-    recorder.step(asks, [Tick()], 1001, 2_000_000)
-    recorder.step(no_effects, [Tick()], 1002, 2_000_000)
+    recorder.step(replica(asks), [Tick()], 1001, 2_000_000)
+    recorder.step(replica(), [Tick()], 1002, 2_000_000)
     recorder.flush()
     (life,) = read_lives(bytes(content))
     assert [step.answers for step in read(life)[0]] == [((2, "cut 2"),), ()]
@@ -224,7 +231,11 @@ def head_with(**values: object) -> bytes:
             head_with(config={"raft": {"node_id": 1, "new_setting": 2}}),
             "does not know.*new_setting",
         ),
-        (head_with(entries=3), "the entries of the durable state end after 0 of 3"),
+        (
+            head_with(entries=3) + b'["end","x",null]\n',
+            "the entries of the durable state end after 0 of 3",
+        ),
+        (head_with(entries=3), "cut off before its first step"),
         (head_with(hard_state=7), "life 1 cannot be read"),
         (head_with(generator=None), "the generator has no state"),
         (b'{"recording":1,"qcore":"x"}\n', "not as this qcore writes it"),

@@ -12,7 +12,9 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.diff import diff as diff_command
 from qcore.cli.sim.elections import elections as elections_command
+from qcore.cli.sim.explore import explore as explore_command
 from qcore.cli.sim.replay import replay as replay_command
 from qcore.cli.sim.shrink import shrink as shrink_command
 from qcore.cli.sim.sweep import swarm as swarm_command
@@ -85,15 +87,33 @@ def run(
         Path | None,
         typer.Option(
             "--record",
+            envvar="QCORE_RECORD",
             parser=non_empty_path,
-            metavar="DIR",
+            metavar="PATH",
             help="Record the nodes into this directory, one file for each, for `qcore sim replay`.",
         ),
     ] = None,
+    check_determinism: Annotated[
+        bool,
+        typer.Option(
+            "--check-determinism",
+            help="Run twice, first in another process with another hash seed, and compare the two runs.",
+        ),
+    ] = False,
+    limit_s: Annotated[
+        float,
+        typer.Option(
+            "--time-limit",
+            min=0.1,
+            metavar="SECONDS",
+            help="With --check-determinism: how long the run in the other process may take.",
+        ),
+    ] = 300,
 ) -> None:
     """Run one scenario with one seed and print the verdict.
 
-    Exit code 0: no violation, and every expectation held; 1: otherwise; 2: the scenario is invalid.
+    Exit code 0: no violation, and every expectation held; 1: otherwise, or a second run differed; 2: the scenario is
+    invalid.
     """
     # A late import: `--help` must not load SimPy and pydantic.
     from qcore.sim.artifacts import is_artifact, load_artifact
@@ -107,7 +127,17 @@ def run(
         loaded, seed = artifact.scenario, artifact.seed if seed is None else seed
     else:
         loaded = load_scenario(scenario, parameters=read_parameters(parameters))
-    result = run_scenario(loaded, 1 if seed is None else seed, trace=trace, record=record)
+    seed = 1 if seed is None else seed
+    if check_determinism:
+        if record is not None:
+            raise ConfigError("--record: record a run without --check-determinism")
+        from qcore.sim.repetition import repeat_run
+
+        repetition = repeat_run(loaded, seed, trace=trace, limit_s=limit_s)
+        result = repetition.result
+    else:
+        repetition = None
+        result = run_scenario(loaded, seed, trace=trace, record=record)
     if output is OutputFormat.table:
         from qcore.cli.sim.verdict import print_verdict
 
@@ -115,7 +145,11 @@ def run(
     else:
         show(output, result.to_json(), indent=2)
     _print_next_steps(result, trace)
-    if not result.ok:
+    if repetition is not None:
+        from qcore.cli.sim.diff import print_repetition
+
+        print_repetition(repetition)
+    if not result.ok or (repetition is not None and not repetition.is_same):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -186,11 +220,13 @@ def list_scenarios(
 
 
 app.command(name="trace")(trace_command)
+app.command(name="explore")(explore_command)
 app.command(name="sweep")(sweep_command)
 app.command(name="swarm")(swarm_command)
 app.command(name="shrink")(shrink_command)
 app.command(name="replay")(replay_command)
 app.command(name="elections")(elections_command)
+app.command(name="diff")(diff_command)
 
 
 @app.command()

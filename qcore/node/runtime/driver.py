@@ -221,7 +221,7 @@ class ReplicaDriver:
             if self._recorder is None:
                 effects = replica.step(events, now, self._wall_us())
             else:
-                effects = self._recorder.step(replica.step, events, now, self._wall_us())
+                effects = self._recorder.step(replica, events, now, self._wall_us())
             if self._trace is not None:
                 self._trace.step(len(events), effects)
             self._observer.on_step()

@@ -13,6 +13,7 @@ from qcore.recording import (
     RecordedStep,
     RecordingEnd,
     digest_of_effects,
+    state_digest,
 )
 from qcore.replica.events import ReplicaEffect
 from qcore.replica.replica import Replica
@@ -21,7 +22,7 @@ from qcore.sim.replay.recorded_machine import recorded_machine
 
 @dataclass(slots=True, frozen=True)
 class Difference:
-    """The first step of a replay whose effects are not the recorded ones.
+    """The first step of a replay whose effects are not the recorded ones, or after which the state is another one.
 
     Attributes:
         life, step: the numbers of the life and of the step, from 1 on.
@@ -88,7 +89,9 @@ class LifeReplay:
         if self._ahead is None:
             self._ahead = next(self._steps, None)
         if isinstance(self._ahead, RecordingEnd):
-            self.end = self._ahead
+            if self.end is None:
+                self.end = self._ahead
+                self._compare_end(self.end)
             return None
         return self._ahead
 
@@ -122,6 +125,9 @@ class LifeReplay:
         except Exception as error:  # noqa: BLE001 - the machine is user code, and the core may be another one
             self.error = f"{type(error).__name__}: {error}"
         self._compare(step, digest_of_effects(self.effects), self.error)
+        if step.state is not None:
+            index, digest = step.state
+            self._compare_state(step.number, index, digest, replica.digests.kept.get(index))
         return True
 
     def _compare(self, step: RecordedStep, found: EffectDigest, error: str) -> None:
@@ -130,6 +136,20 @@ class LifeReplay:
         self.difference = Difference(
             self.life.number, step.number, step.failed or str(step.digest), error or str(found)
         )
+
+    def _compare_end(self, end: RecordingEnd) -> None:
+        if end.state is None or self.replica is None or self.error:
+            return
+        found = state_digest(self.replica)
+        index, digest = end.state
+        self._compare_state(end.steps, index, digest, None if found is None else found[1])
+
+    def _compare_state(self, step: int, index: int, recorded: str, found: str | None) -> None:
+        if self.difference is None and found != recorded:
+            where = f"state hash {{}} at index {index}"
+            self.difference = Difference(
+                self.life.number, step, where.format(recorded), where.format(found)
+            )
 
     def _connection_problem(self, peer_id: int) -> str | None:
         """The recorded answer, which the texts of errors quote."""

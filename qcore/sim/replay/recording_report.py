@@ -30,7 +30,7 @@ class RecordingReport:
         now_ms, wall: the time since the start of the life, and the wall clock.
         difference: the first step that differs, in a sentence; None if all are equal.
         end: how the recording of the life ends; empty if the replay stopped before.
-        is_gap: whether steps are missing at its end.
+        gaps: the lives whose recording has a gap, each in a sentence.
         error: what the last step raised.
         events, effects: those of the last step, each as a line.
         state: the state of the node; None if it did not start.
@@ -47,7 +47,7 @@ class RecordingReport:
     wall: str
     difference: str | None
     end: str
-    is_gap: bool
+    gaps: tuple[str, ...]
     error: str
     events: tuple[str, ...]
     effects: tuple[str, ...]
@@ -57,12 +57,11 @@ class RecordingReport:
     def problems(self) -> list[str]:
         """What is wrong, one sentence each."""
         found = [] if self.difference is None else [self.difference]
-        return [*found, self.end] if self.is_gap else found
+        return [*found, *self.gaps]
 
     def to_json(self) -> dict[str, Json]:
         """The object that `qcore sim replay -o json` prints."""
         found = asdict(self)
-        found.pop("is_gap")
         found["path"] = str(self.path)
         found["equal"] = self.difference is None
         return found
@@ -99,7 +98,7 @@ def replay_recording(
     else:
         replay.run()
         reached = True
-    if not reached and replay.difference is None and not _is_gap(replay):
+    if not reached and replay.difference is None and not replay.gaps:
         place = f"--at {at!r}" if at is not None else f"--until-event {until_step}"
         raise ConfigError(
             f"{place}: {path} has no such step: it ends after step {replay.step_number}"
@@ -110,10 +109,6 @@ def replay_recording(
 def _until(replay: Replay, reached: Callable[[Replay], bool]) -> bool:
     found = replay.run_until(lambda now: now.difference is not None or reached(now))
     return found and replay.difference is None
-
-
-def _is_gap(replay: Replay) -> bool:
-    return replay.end is not None and replay.end.kind in ("missing", "unrecorded")
 
 
 def _report(path: Path, replay: Replay) -> RecordingReport:
@@ -134,7 +129,7 @@ def _report(path: Path, replay: Replay) -> RecordingReport:
         wall.isoformat(sep=" ", timespec="milliseconds"),
         None if replay.difference is None else str(replay.difference),
         "" if replay.end is None else replay.end.text,
-        _is_gap(replay),
+        tuple(replay.gaps),
         replay.error,
         _first([event_text(event) for event in replay.events[:_MAX_SHOWN]], len(replay.events)),
         _first([effect_text(one) for one in replay.effects[:_MAX_SHOWN]], len(replay.effects)),

@@ -58,6 +58,7 @@ class Replay:
         self._machine = machine
         self._current = LifeReplay(lives[0], machine)
         self._difference: Difference | None = None
+        self._ends: dict[int, RecordingEnd] = {}
 
     def __repr__(self) -> str:
         return f"Replay(node {self.node_id}, life {self.life}, step {self.step_number}, at {self.now_ms:g} ms)"
@@ -140,6 +141,15 @@ class Replay:
         return self._current.end
 
     @property
+    def gaps(self) -> list[str]:
+        """The lives whose recording has a gap, until now, each with what is missing."""
+        return [
+            f"life {life}: {end.text}"
+            for life, end in self._ends.items()
+            if end.kind in ("missing", "unrecorded")
+        ]
+
+    @property
     def has_not_started(self) -> bool:
         """Whether the replica could not start in this life: see `error`."""
         return self._current.replica is None
@@ -190,14 +200,24 @@ class Replay:
             ConfigError: the recording is damaged here, or the replica raised an error that was not recorded.
         """
         while self._current.upcoming is None:
+            self._note_end()
             if self._place + 1 == len(self._lives):
                 return False
             self._place += 1
             self._current = LifeReplay(self._lives[self._place], self._machine)
         self._current.advance()
+        self._note_difference()
+        return True
+
+    def _note_end(self) -> None:
+        self._note_difference()
+        end = self._current.end
+        if end is not None:
+            self._ends[self.life] = end
+
+    def _note_difference(self) -> None:
         if self._difference is None:
             self._difference = self._current.difference
-        return True
 
     def run(self) -> Difference | None:
         """Step to the end, or to the first step whose effects differ, which is returned."""

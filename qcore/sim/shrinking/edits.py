@@ -5,9 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from qcore.sim.shrinking.candidate_values import Values, timeline_of
 from qcore.sim.shrinking.trial_run import Outcome, Trial
+
+#: A run of up to so many messages, and how many seeds to try with each edit of it.
+_SEEDS_BY_MESSAGES: Final = ((700, 6), (2500, 3))
 
 #: Changes values in place. False: it does not apply to them, or changes nothing.
 Change = Callable[[Values], bool]
@@ -21,6 +25,7 @@ class Edit:
         text: what it removes or makes simpler, for the report.
         change: changes the values in place.
         seeds: other seeds to try, if the run with the current seed does not fail.
+        no_more_work: whether it is refused if the run sends more messages, or asks more operations.
         group: of the edits of one group, only the first that is accepted applies; empty: it is in no group.
     """
 
@@ -28,6 +33,7 @@ class Edit:
     change: Change
     seeds: tuple[int, ...] = ()
     group: str = ""
+    no_more_work: bool = False
 
     def applied(self, values: Values) -> Values | None:
         """The changed values; None if the edit does not apply."""
@@ -53,6 +59,15 @@ class Case:
     @property
     def values(self) -> Values:
         return self.trial.values
+
+    @property
+    def more_seeds(self) -> tuple[int, ...]:
+        """Other seeds to try with each edit: many for a run that costs little."""
+        messages = self.outcome.size.messages if self.outcome.size is not None else 0
+        for most, number in _SEEDS_BY_MESSAGES:
+            if messages <= most:
+                return tuple(range(1, number + 1))
+        return ()
 
     @property
     def items(self) -> list[Values]:

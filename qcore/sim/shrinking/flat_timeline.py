@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import Final
 
 from qcore.sim.scenario.actions.registry import ACTIONS
 from qcore.sim.shrinking.candidate_values import Values, actions_of, number_at, timeline_of
-from qcore.sim.shrinking.edits import Case, Edit, replaced_item
+from qcore.sim.shrinking.edits import Case, Edit
 from qcore.trace import TraceRecord
 
 #: The place of an item in the names of its faults.
@@ -22,42 +23,59 @@ _DRAWN: Final = re.compile(r"(random(_\d+)?|majority|minority|candidate)")
 
 
 @dataclass(slots=True, frozen=True)
-class HitNodes:
-    """What the first firing of an item hit: the nodes, and the links as pairs."""
+class Firing:
+    """One firing of an action, as the trace has it.
 
+    Attributes:
+        name: the kind of the action, or the label of its item.
+        t_us: its time, in simulated microseconds.
+        nodes, links: what it hit; links are pairs of nodes.
+    """
+
+    name: str
+    t_us: int
     nodes: tuple[int, ...]
     links: tuple[tuple[int, int], ...]
 
 
-def hit_nodes(records: Iterable[TraceRecord]) -> dict[int, HitNodes]:
-    """What each item of a timeline hit first, by its number."""
-    found: dict[int, HitNodes] = {}
-    times: dict[int, int] = {}
+def firings_of(records: Iterable[TraceRecord]) -> dict[int, list[Firing]]:
+    """What the items of a timeline did, by the number of the item, in the order of time."""
+    found: dict[int, list[Firing]] = {}
     for record in records:
-        if record.kind != "fault" or record.fields["phase"] != "begin":
+        if record.kind != "fault":
             continue
-        match = _PLACE.match(record.fields["fault"])
-        if match is None:
+        fields = record.fields
+        match = _PLACE.match(fields["fault"])
+        if match is None or fields["phase"] != "begin":
             continue
-        number = int(match[1])
-        if times.setdefault(number, record.t_us) != record.t_us:
-            continue
-        before = found.get(number, HitNodes((), ()))
-        links = (*before.links, *((one, other) for one, other in record.fields["links"]))
-        found[number] = HitNodes((*before.nodes, *record.fields["nodes"]), links)
+        name = fields["fault"][match.end() :]
+        links = tuple((one, other) for one, other in fields["links"])
+        firing = Firing(name, record.t_us, tuple(fields["nodes"]), links)
+        firings = found.setdefault(int(match[1]), [])
+        before = firings[-1] if firings else None
+        if before is not None and (before.name, before.t_us) == (name, record.t_us):
+            # An action on several nodes may write a record for each of them.
+            nodes, links = (*before.nodes, *firing.nodes), (*before.links, *links)
+            firings[-1] = Firing(name, record.t_us, nodes, links)
+        else:
+            firings.append(firing)
     return found
 
 
-def name_nodes(case: Case, hit: Mapping[int, HitNodes]) -> list[Edit]:
-    """Node ids in place of drawn nodes. Then a step stays as it is when others are removed."""
-    pairs: list[tuple[Values, Values]] = []
+def name_nodes(case: Case, firings: Mapping[int, list[Firing]]) -> list[Edit]:
+    """Each firing as an item with the ids of the nodes that it hit. It stays as it is when others are removed."""
+    pairs: list[tuple[Values, list[Values]]] = []
     for number, item in enumerate(case.items):
-        if number in hit and (new := _with_ids(item, hit[number])) is not None:
+        new = _as_fired(item, firings.get(number, []))
+        if new is not None and new != [item]:
             pairs.append((item, new))
-    together = Edit("drawn nodes", partial(_replace_all, pairs=pairs))
+    together = Edit("drawn nodes and repetitions", partial(_replace_all, pairs=pairs))
     return [
         together,
-        *(Edit("drawn nodes", partial(replaced_item, old=a, new=b)) for a, b in pairs),
+        *(
+            Edit("drawn nodes and repetitions", partial(_replace_all, pairs=[pair]))
+            for pair in pairs
+        ),
     ]
 
 
@@ -71,36 +89,63 @@ def flatten(case: Case) -> list[Edit]:
     ]
 
 
-def join_items(case: Case) -> list[Edit]:
+def sort_items(case: Case) -> list[Edit]:
     """Sort the items by time."""
     return [Edit("the order of the items", _sorted)]
 
 
-def _replace_all(values: Values, pairs: list[tuple[Values, Values]]) -> bool:
-    changed = [replaced_item(values, old, new) for old, new in pairs]
-    return any(changed)
+def _replace_all(values: Values, pairs: list[tuple[Values, list[Values]]]) -> bool:
+    timeline = timeline_of(values)
+    changed = False
+    for old, new in pairs:
+        if old in timeline:
+            place = timeline.index(old)
+            timeline[place : place + 1] = new
+            changed = True
+    return changed
 
 
-def _with_ids(item: Values, hit: HitNodes) -> Values | None:
-    """The item with the ids of the nodes that it hit; None if it draws none, or that is not known."""
-    (key, value), *others = actions_of(item)
-    if others or key not in item:
+def _as_fired(item: Values, firings: list[Firing]) -> list[Values] | None:
+    """An item for each firing; None if the item draws nothing, or not every action of it is in the trace."""
+    actions = actions_of(item)
+    draws = any(_is_drawn(key, value) for key, value in actions)
+    if "when" in item or "flap" in item or not (draws or "every_ms" in item):
         return None
-    if key == "partition" and _draws(value):
-        groups = _groups(hit)
-        return None if groups is None else {**item, key: groups}
-    if not _draws(value):
+    if {firing.name for firing in firings} != {key for key, _ in actions}:
         return None
+    values = dict(actions)
+    left_out = ("every_ms", "times", "after_ms", "do", *values)
+    rest = {key: value for key, value in item.items() if key not in left_out}
+    fired: list[Values] = []
+    for firing in firings:
+        value = values[firing.name]
+        drawn = _is_drawn(firing.name, value)
+        new = _with_ids(firing.name, value, firing) if drawn else value
+        if new is None:
+            return None
+        fired.append({**rest, "at_ms": firing.t_us / 1000, firing.name: new})
+    return fired
+
+
+def _with_ids(key: str, value: object, hit: Firing) -> object | None:
+    """The value of an action with the ids of the nodes that it hit; None if that is not known."""
+    if key == "partition":
+        return _groups(hit)
     nodes = [*dict.fromkeys(hit.nodes)]
     if isinstance(value, dict) and "from" in value and "to" in value:
-        return {**item, key: _ends_with_ids(value, hit)} if hit.links else None
+        return _ends_with_ids(value, hit) if hit.links else None
     if not nodes:
         return None
     if not isinstance(value, dict) or {"random", "of"} >= value.keys():
-        return {**item, key: nodes}
-    if _draws(value.get("nodes")):
-        return {**item, key: {**value, "nodes": nodes}}
-    return None
+        return nodes
+    return {**value, "nodes": nodes} if _draws(value.get("nodes")) else None
+
+
+def _is_drawn(key: str, value: object) -> bool:
+    """Whether the item draws which nodes an action hits."""
+    if key == "partition" and isinstance(value, dict) and "groups" not in value:
+        return value.get("order") != "id"
+    return _draws(value)
 
 
 def _draws(value: object) -> bool:
@@ -111,7 +156,7 @@ def _draws(value: object) -> bool:
     return isinstance(value, str) and _DRAWN.fullmatch(value) is not None
 
 
-def _ends_with_ids(value: Values, hit: HitNodes) -> Values:
+def _ends_with_ids(value: Values, hit: Firing) -> Values:
     """The two ends of links. With both directions, the end with fewer nodes comes first."""
     sources = list(dict.fromkeys(source for source, _ in hit.links))
     targets = list(dict.fromkeys(target for _, target in hit.links))
@@ -126,17 +171,19 @@ def _ends_with_ids(value: Values, hit: HitNodes) -> Values:
     return {**value, "from": sources, "to": targets}
 
 
-def _groups(hit: HitNodes) -> list[list[int]] | None:
+def _groups(hit: Firing) -> list[list[int]] | None:
     """The groups of a partition: sets of nodes between which no link is cut; None if they are not known."""
     nodes = sorted({node for pair in hit.links for node in pair if node > 0} | {*hit.nodes})
     cut = {*hit.links}
     if not nodes:
         return None
+    linked = [pair for pair in combinations(nodes, 2) if pair not in cut]
+    alone = [(node,) for node in nodes if not any(node in pair for pair in linked)]
     groups: list[list[int]] = []
-    for node in nodes:
-        group = [node]
+    for first in (*linked, *alone):
+        group = [*first]
         for other in nodes:
-            if other != node and all((one, other) not in cut for one in group):
+            if other not in group and all((one, other) not in cut for one in group):
                 group.append(other)
         if sorted(group) not in groups:
             groups.append(sorted(group))

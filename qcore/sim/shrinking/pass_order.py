@@ -11,7 +11,7 @@ from qcore.sim.artifacts.failure_cause import Cause
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.shrinking.candidate_values import Values, part, scenario_of
 from qcore.sim.shrinking.edits import Case, Edit
-from qcore.sim.shrinking.flat_timeline import flatten, hit_nodes, join_items, name_nodes
+from qcore.sim.shrinking.flat_timeline import firings_of, flatten, name_nodes, sort_items
 from qcore.sim.shrinking.passes.load_passes import (
     fewer_clients,
     fewer_operations,
@@ -21,10 +21,24 @@ from qcore.sim.shrinking.passes.node_passes import drop_nodes, renumber_nodes
 from qcore.sim.shrinking.passes.setting_passes import (
     constant_times,
     drop_expectations,
+    drop_idle_settings,
     drop_settings,
+    only_one_cause,
+    tidy,
 )
-from qcore.sim.shrinking.passes.step_passes import drop_pairs, drop_steps, simplify_steps
-from qcore.sim.shrinking.passes.time_passes import end_earlier, round_times, start_earlier
+from qcore.sim.shrinking.passes.step_passes import (
+    drop_pairs,
+    drop_single_steps,
+    drop_steps,
+    join_steps,
+    simplify_steps,
+)
+from qcore.sim.shrinking.passes.time_passes import (
+    end_earlier,
+    end_much_earlier,
+    round_times,
+    start_earlier,
+)
 from qcore.sim.shrinking.run_size import RunSize
 from qcore.sim.shrinking.shrink_search import ShrinkSearch
 from qcore.sim.shrinking.trial_run import Conditions, Outcome, Trial, run_trial
@@ -32,31 +46,40 @@ from qcore.sim.simulation import World
 from qcore.trace import TraceRecord, TraceWriter
 
 #: The most runs of a shrink, unless more are allowed.
-DEFAULT_BUDGET: Final = 1500
-_MOST_ROUNDS: Final = 12
+DEFAULT_BUDGET: Final = 3000
+_MOST_ROUNDS: Final = 60
+#: The kinds of records that say what a run did.
+_KINDS: Final = ("fault", "role", "vote", "commit", "violation")
 #: Seeds that are tried in place of a longer one.
 _SHORT_SEEDS: Final = tuple(range(1, 10))
 
-_PASSES: Final[tuple[Callable[[Case], list[Edit]], ...]] = (
+Pass = Callable[[Case], list[Edit]]
+
+#: What makes every later run cheaper. It comes first.
+_FIRST_PASSES: Final[tuple[Pass, ...]] = (
     end_earlier,
     drop_expectations,
-    drop_nodes,
+    end_much_earlier,
     fewer_clients,
-    fewer_operations,
-    simpler_operations,
-    drop_settings,
-    constant_times,
-    simplify_steps,
-    end_earlier,
-)
-_LAST_PASSES: Final[tuple[Callable[[Case], list[Edit]], ...]] = (
-    drop_pairs,
-    start_earlier,
-    round_times,
-    end_earlier,
-    join_items,
+    drop_nodes,
     renumber_nodes,
+    end_earlier,
 )
+#: The passes in tiers. After a tier that found something, the first one has its turn again: what it removes counts
+#: most, and a setting that goes too early may be one without which more steps are needed.
+_TIERS: Final[tuple[tuple[Pass, ...], ...]] = (
+    (end_earlier,),
+    (start_earlier, join_steps),
+    (drop_nodes, renumber_nodes, fewer_clients),
+    (drop_single_steps,),
+    (fewer_operations, simpler_operations),
+    (simplify_steps,),
+    (drop_settings, constant_times),
+    (drop_pairs,),
+    (round_times, sort_items),
+)
+#: A pass that halves something is repeated up to so many times.
+_MOST_REPETITIONS: Final = 10
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,6 +93,7 @@ class Shrunk:
         runs: how many runs were needed.
         removed: what was removed, in order.
         is_minimal: whether no pass found anything more; False if the budget ended the search.
+        records: the trace of the smallest run.
     """
 
     values: Values
@@ -80,6 +104,7 @@ class Shrunk:
     runs: int
     removed: tuple[str, ...]
     is_minimal: bool
+    records: tuple[TraceRecord, ...] = ()
 
 
 def shrink_run(
@@ -144,29 +169,47 @@ def shrink_run(
         search.runs,
         tuple(search.removed),
         is_minimal,
+        tuple(_trace_of(case.trial, conditions)),
     )
 
 
 def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     """Run all passes until none finds anything. Return whether that was reached."""
-    search.attempt(end_earlier(search.case))
-    search.attempt(drop_expectations(search.case))
-    hit = hit_nodes(_trace_of(search.case.trial, conditions))
-    search.attempt(name_nodes(search.case, hit))
+    for one in _FIRST_PASSES:
+        # An expectation that fails is judged together with the others, which show that the run is sound.
+        if one is not drop_expectations or search.case.is_violation:
+            _repeat(search, one)
+    firings = firings_of(_trace_of(search.case.trial, conditions))
+    search.attempt(name_nodes(search.case, firings))
     search.attempt(flatten(search.case))
     for _ in range(_MOST_ROUNDS):
-        found = drop_steps(search)
-        for one in _PASSES:
-            found = search.attempt(one(search.case)) or found
-        if not found:
-            for one in _LAST_PASSES:
-                found = search.attempt(one(search.case)) or found
         if search.is_over:
             return False
-        if not found:
+        if not (drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)):
             break
     _use_short_seed(search)
+    search.attempt(drop_expectations(search.case))
+    search.attempt(drop_idle_settings(search.case))
+    search.attempt(tidy(search.case))
+    whole = run_trial(search.case.trial, replace(conditions, to_the_end=True))
+    search.attempt(only_one_cause(search.case, whole.failed))
     return not search.is_over
+
+
+def _tier(search: ShrinkSearch, tier: Sequence[Pass]) -> bool:
+    """Run the passes of a tier. Return whether one found anything."""
+    found = False
+    for one in tier:
+        found = _repeat(search, one) or found
+    return found
+
+
+def _repeat(search: ShrinkSearch, one: Pass) -> bool:
+    """Repeat a pass until it finds nothing. Return whether it found anything."""
+    for number in range(_MOST_REPETITIONS):
+        if not search.attempt(one(search.case)):
+            return number > 0
+    return True
 
 
 def _use_short_seed(search: ShrinkSearch) -> None:
@@ -182,11 +225,12 @@ def _trace_of(trial: Trial, conditions: Conditions) -> list[TraceRecord]:
     world = World(scenario, trial.seed, writer, given.machine, given.oracles, given.program)
     try:
         world.run()
+        world.result()
     except Exception:  # noqa: BLE001 - user code may raise anything; the records until then are there
         pass
     finally:
         world.close()
-    return writer.trace().records({"fault"})
+    return writer.trace().records(_KINDS)
 
 
 def _without_expected_violation(values: Values) -> Values:

@@ -75,6 +75,7 @@ class Outcome:
         text: the text of the cause.
         failed_us: the time of the first violation, in simulated microseconds; None without one.
         size: how large the run was; up to the violation that stopped it, if one did.
+        failed: the expectations that do not hold, of a run to the end.
     """
 
     is_valid: bool
@@ -82,6 +83,7 @@ class Outcome:
     text: str = ""
     failed_us: int | None = None
     size: RunSize | None = None
+    failed: tuple[str, ...] = ()
 
     @property
     def is_violation(self) -> bool:
@@ -120,14 +122,18 @@ def _run(scenario: Scenario, trial: Trial, conditions: Conditions) -> Outcome:
                 return Outcome(True, first.check, first.note, first.t_us, size)
             if world.network.sent > conditions.most_messages:
                 return Outcome(is_valid=True)
-        cause = cause_of(world.result())
+        result = world.result()
+        cause = cause_of(result)
         size = _size_of(world, trial.values)
         if cause is None:
             return Outcome(is_valid=True, size=size)
         violations = world.services.violations
         failed_us = violations[0].t_us if violations and violations[0].check == cause.key else None
-        return Outcome(True, cause.key, cause.text, failed_us, size)
+        failed = tuple(expectation.name for expectation in result.failed())
+        return Outcome(True, cause.key, cause.text, failed_us, size, failed)
     finally:
+        if not world.is_over and world.programs is not None:
+            world.programs.finish()  # a run that is stopped has clients in the middle of their work
         world.close()
 
 

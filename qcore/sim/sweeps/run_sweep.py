@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -34,6 +35,7 @@ _MINUTE_S: Final = 60.0
 
 #: Where runs happen.
 ExecutorName = Literal["process", "dask"]
+_Executor = ExecutorName | Executor
 _Scenario = Scenario | Path | str
 
 
@@ -44,7 +46,7 @@ def sweep(
     vary: Mapping[str, Sequence[Json]] | None = None,
     parameters: Mapping[str, str | bool | int | float | None] | None = None,
     jobs: int | None = None,
-    executor: ExecutorName = "process",
+    executor: _Executor = "process",
     scheduler: str | None = None,
     until_failure: bool = False,
     timeout_s: float = TIMEOUT_S,
@@ -64,7 +66,8 @@ def sweep(
         vary: path of a key, such as `cluster.nodes`, or name of a parameter -> values. Several of them make a grid.
         parameters: values for the `parameters` of the scenarios.
         jobs: how many processes; by default one for each processor. Without effect on a Dask cluster.
-        executor: `process`: processes of this computer. `dask`: a Dask cluster, see `scheduler`.
+        executor: `process`: processes of this computer. `dask`: a Dask cluster, see `scheduler`. Or an executor that
+            the caller made and closes: its processes stay warm from one sweep to the next.
         scheduler: the address of the scheduler of the Dask cluster, such as `tcp://10.0.0.1:8786`.
         until_failure: whether to end with the first failure.
         timeout_s: the longest that one run may take, in seconds. A longer one is ended, and is a failure.
@@ -101,7 +104,7 @@ def swarm(
     fidelity: str = "replica",
     first_seed: int = 1,
     jobs: int | None = None,
-    executor: ExecutorName = "process",
+    executor: _Executor = "process",
     scheduler: str | None = None,
     until_failure: bool = False,
     timeout_s: float = TIMEOUT_S,
@@ -132,16 +135,16 @@ def swarm(
     source = RunSource.of(scenario, random=True)
     seeds = itertools.islice(itertools.count(first_seed), runs)
     name = "swarm" if base is None else scenario.name
-    cell = Cell(source, LoadedScenario(scenario, random=True), SweepRow(name, {}), seeds, "")
+    cell = Cell(
+        source, LoadedScenario(scenario, random=True), SweepRow(name, {}), seeds, lambda seed: ""
+    )
     limits = Limits(runs, limit_s or math.inf, until_failure, keep)
     return _run([cell], limits, jobs, executor, scheduler, timeout_s, artifacts, None, progress)
 
 
 def _cell(variation: Variation, seeds: Sequence[int]) -> Cell:
     scenario = variation.scenario
-    command = command_of(variation.given, variation.parameters, variation.values)
-    if command:
-        command += " --seeds" if variation.values else " --seed"
+    command = partial(command_of, variation.given, variation.parameters, variation.values)
     row = SweepRow(scenario.name, variation.values)
     return Cell(
         RunSource.of(scenario), LoadedScenario(scenario, random=False), row, iter(seeds), command
@@ -152,7 +155,7 @@ def _run(
     cells: Sequence[Cell],
     limits: Limits,
     jobs: int | None,
-    executor: ExecutorName,
+    executor: _Executor,
     scheduler: str | None,
     timeout_s: float,
     artifacts: Path | str | None,
@@ -162,8 +165,13 @@ def _run(
     store = None if artifacts is None or limits.kept < 1 else ArtifactStore(artifacts)
     known = None if cache is None else OutcomeCache(cache)
     report = _print_progress if progress is True else progress or None
-    chosen = _executor(executor, scheduler, jobs, timeout_s)
-    return SweepLoop(cells, chosen, limits, store, known, report).run()
+    if not isinstance(executor, str):
+        return SweepLoop(cells, executor, limits, store, known, report).run()
+    made = _executor(executor, scheduler, jobs, timeout_s)
+    try:
+        return SweepLoop(cells, made, limits, store, known, report).run()
+    finally:
+        made.close()
 
 
 def _executor(
@@ -184,7 +192,7 @@ def _executor(
         raise ConfigError(f"there is no executor {name!r}: give process or dask")
     if scheduler is not None:
         raise ConfigError("a scheduler goes with the executor dask")
-    workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
+    workers = (os.cpu_count() or 1) if jobs is None else jobs
     if workers < 1:
         raise ConfigError(f"jobs: {jobs} is not at least 1")
     return LocalExecutor(workers, timeout_s)

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -45,14 +45,14 @@ class Cell:
         scenario: its scenario, here.
         row: where its outcomes are counted.
         seeds: what is run.
-        command: runs it again, without a seed; empty if no command can.
+        command: the command that runs a seed again; empty if no command can.
     """
 
     source: RunSource
     scenario: LoadedScenario
     row: SweepRow
     seeds: Iterator[int]
-    command: str
+    command: Callable[[int], str]
 
 
 @dataclass(slots=True, frozen=True)
@@ -95,7 +95,7 @@ class SweepLoop:
 
     Args:
         cells: the variations, in order.
-        executor: where the runs happen. The loop closes it.
+        executor: where the runs happen. At the end it has no job.
         limits: when the sweep ends.
         store: where artifacts are saved; None for no artifacts.
         cache: outcomes that are known; None for none.
@@ -146,7 +146,7 @@ class SweepLoop:
         except KeyboardInterrupt:
             self._interrupted = True
         finally:
-            self._executor.close()
+            self._executor.cancel()
             if self._cache is not None:
                 self._cache.close()
         if self._interrupted:
@@ -166,6 +166,8 @@ class SweepLoop:
     def _run(self) -> None:
         while not self._interrupted:
             self._submit()
+            if self._stopped and self._limits.until_failure and not (self._saving or self._to_save):
+                return  # what runs comes after the failure
             if not self._running and not self._saving and not self._to_save:
                 if self._next is None or self._stopped:
                     return
@@ -186,9 +188,15 @@ class SweepLoop:
 
     def _submit(self) -> None:
         """Give the executor work, artifacts first."""
+        self._save_wanted()
+        self._submit_runs()
+        self._save_wanted()
+
+    def _save_wanted(self) -> None:
         while self._to_save and self._executor.wants_more:
-            wanted = self._to_save.popleft()
-            self._save(wanted)
+            self._save(self._to_save.popleft())
+
+    def _submit_runs(self) -> None:
         cached = 0
         while not self._stopped and self._next is not None and self._executor.wants_more:
             cell, places = self._cells[self._next.cell], deque[_Place]()
@@ -261,9 +269,7 @@ class SweepLoop:
         key = place.cell, outcome.cause.key
         group = self._groups.get(key)
         if group is None:
-            command = f"{cell.command} {place.seed}" if cell.command else ""
-            if "sweep" in command:
-                command += f"..{place.seed}"
+            command = cell.command(place.seed)
             group = FailureGroup(cell.row.scenario, cell.row.values, outcome.cause, command)
             self._groups[key] = group
         group.add(outcome)

@@ -6,6 +6,7 @@ from a node that only believes it leads, and time without a leader from time in 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -75,7 +76,7 @@ class RunRecord:
             of the run.
         stale_leaders: stretches in which a running node led without a quorum, or while another node led a higher
             term.
-        commits: (time, index) each time that the highest commit index of all nodes grew.
+        commit_times: each time that the highest commit index of all nodes grew.
         minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
         truncated: entries removed from the ends of logs.
     """
@@ -84,7 +85,7 @@ class RunRecord:
     leaders: list[ElectionEvent] = field(default_factory=list, repr=False)
     leaderless: list[Interval] = field(default_factory=list, repr=False)
     stale_leaders: list[Interval] = field(default_factory=list, repr=False)
-    commits: list[tuple[int, int]] = field(default_factory=list, repr=False)
+    commit_times: array[int] = field(default_factory=lambda: array("q"), repr=False)
     minority_commits: int = 0
     truncated: int = 0
     highest_term: int = 0
@@ -117,6 +118,8 @@ class Monitor:
         self._logs: LogQueries | None = None
         self._network = network
         self._linked: dict[int, list[int]] = {}
+        #: Whether each node reaches its quorums; a missing one is not known any more.
+        self._reaches: dict[int, bool] = {}
         self._terms_contested: set[int] = set()
         self._highest_commit = 0
         self._leaderless: Interval | None = None
@@ -144,12 +147,14 @@ class Monitor:
                 if peer == node
                 or (network.link(node, peer).is_open and network.link(peer, node).is_open)
             ]
+        self._reaches.clear()
         self._evaluate(now)
 
     def node_up(self, now: int, node: int, term: int, commit: int, last_index: int) -> None:
         facts = self.facts[node]
         facts.up, facts.paused, facts.role, facts.term = True, False, "follower", term
         facts.joined = True
+        self._reaches.clear()
         facts.commit, facts.last_index = commit, last_index
         if commit > self._highest_commit:
             self._highest_commit = commit
@@ -161,15 +166,18 @@ class Monitor:
     ) -> None:
         self.facts[node].quorums = (voters, outgoing) if outgoing else (voters,)
         self._membership_moves = True
+        self._reaches.pop(node, None)
         self._evaluate(now)
 
     def node_down(self, now: int, node: int) -> None:
         self.facts[node].up = False
         self.facts[node].role = "follower"
+        self._reaches.clear()
         self._evaluate(now)
 
     def node_paused(self, now: int, node: int, paused: bool) -> None:
         self.facts[node].paused = paused
+        self._reaches.clear()
         self._evaluate(now)
 
     def role_changed(self, now: int, node: int, role: Role, term: int) -> None:
@@ -204,7 +212,7 @@ class Monitor:
         if commit > self._highest_commit:
             self._judge_commits(node, range(self._highest_commit + 1, commit + 1))
             self._highest_commit = commit
-            self.record.commits.append((now, commit))
+            self.record.commit_times.append(now)
 
     def _judge_commits(self, node: int, indexes: range) -> None:
         """Count the newly committed entries that no quorum of logs holds at this moment.
@@ -252,10 +260,14 @@ class Monitor:
         """
         if not (facts.leads or any(node in voters for voters in facts.quorums)):
             return False
-        reached = [peer for peer in self._linked[node] if self.facts[peer].running]
-        return all(
-            2 * sum(peer in voters for peer in reached) > len(voters) for voters in facts.quorums
-        )
+        reaches = self._reaches.get(node)
+        if reaches is None:
+            reached = frozenset(peer for peer in self._linked[node] if self.facts[peer].running)
+            reaches = all(
+                2 * len(reached.intersection(voters)) > len(voters) for voters in facts.quorums
+            )
+            self._reaches[node] = reaches
+        return reaches
 
     def _evaluate_leaderless(self, now: int) -> None:
         able = any(facts.connected for facts in self.facts.values())

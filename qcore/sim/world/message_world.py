@@ -171,7 +171,9 @@ class Dialer:
                 continue
             for member in caller.replica.core.membership.members():
                 called = self._nodes.get(member)
-                if called is not None and called is not caller and self._can_reach(caller, called):
+                if called is None or called is caller or _are_connected(caller, called):
+                    continue
+                if self._can_reach(caller, called):
                     called.connect(caller.node_id)
         self._engine.after(_RETRY_US, self.dial)
 
@@ -179,3 +181,8 @@ class Dialer:
         there, back = caller.node_id, called.node_id
         links = (self._network.link(there, back), self._network.link(back, there))
         return called.up and not called.paused and all(link.is_open for link in links)
+
+
+def _are_connected(one: SimNode, other: SimNode) -> bool:
+    ends = one.peer_connections, other.peer_connections
+    return ends[0] is not None and ends[1] is not None and ends[1].is_connected(ends[0])

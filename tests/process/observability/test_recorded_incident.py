@@ -26,7 +26,7 @@ def incident(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("incident")
     arguments = [
         "--snapshot-entries",
-        "200",
+        "100",
         "--keep-entries",
         "50",
         "--election-timeout-min-ms",
@@ -41,13 +41,13 @@ def incident(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert client.ask("Init", nodes=list(map(list, cluster.members))) == {"Ok": None}
         first = cluster.wait_leader()
         with Load(cluster.endpoints) as load:
-            load.wait_acknowledged(100)
+            load.wait_acknowledged(60)
             first.kill()
-            load.wait_acknowledged(50)
+            load.wait_acknowledged(30)
             second = cluster.wait_leader()
             first.start()
             second.pause()
-            load.wait_acknowledged(50)
+            load.wait_acknowledged(30)
             second.resume()
             load.wait_acknowledged(20)
         cluster.wait_converged()
@@ -62,8 +62,8 @@ def test_an_incident_replays_to_the_same_effects(incident: Path) -> None:
     assert [report["node"] for report in reports] == [1, 2, 3]
     assert all(report["equal"] for report in reports)
     assert sorted(report["lives"] for report in reports) == [1, 1, 2], "one node was killed"
-    assert all(report["step"] > 100 for report in reports)
-    assert any(report["state"]["applied"] > 200 for report in reports), "a snapshot was taken"
+    assert all(report["step"] > 50 for report in reports)
+    assert any(report["state"]["applied"] > 100 for report in reports), "a snapshot was taken"
     ends = [report["end"] for report in reports]
     assert sum("the life ended: stopped" in end for end in ends) == 1
     assert sum("cut off" in end for end in ends) == 2, "two nodes were killed at the end"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,6 +28,9 @@ from qcore.sim.scenario.values import (
     NodeId,
     Spec,
 )
+
+#: The most nodes of a cluster. The cost of a run grows with the square of their number.
+MAX_NODES: Final = 999
 
 
 class DiskSpec(Spec):
@@ -126,8 +129,8 @@ class ClusterSpec(ClusterKeys):
     @classmethod
     def _number_of_nodes(cls, value: object) -> object:
         if isinstance(value, int) and not isinstance(value, bool):
-            if not 1 <= value <= 99:
-                raise ValueError(f"{value} nodes; give 1 to 99")
+            if not 1 <= value <= MAX_NODES:
+                raise ValueError(f"{value} nodes; give 1 to {MAX_NODES}")
             return tuple(range(1, value + 1))
         if isinstance(value, list | tuple):
             return tuple(value)

@@ -10,6 +10,8 @@ from qcore.sim.shrinking.edits import Case, Edit
 
 _CLIENTS: Final = 3
 _RATE: Final = 50.0
+#: Round rates, in operations per second.
+_RATES: Final = (1, 2, 5, 10, 20, 50, 100, 200)
 _SEEDS: Final = (1, 2, 3, 4)
 
 
@@ -37,8 +39,8 @@ def fewer_operations(case: Case) -> list[Edit]:
     rate = number_at(workload, "rate_per_s", _RATE)
     edits = [
         _set("workload", "rate_per_s", new, f"operations: {new:g} a second", _SEEDS)
-        for new in (rate // 10, rate // 4, rate // 2, rate * 3 // 4)
-        if 1 <= new < rate
+        for new in _RATES
+        if new < rate
     ]
     until = number_at(case.values, "until_ms", 10_000)
     stop = number_at(workload, "stop_ms", until)

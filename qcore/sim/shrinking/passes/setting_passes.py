@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Final
 
@@ -52,7 +52,7 @@ def drop_expectations(case: Case) -> list[Edit]:
 def drop_settings(case: Case) -> list[Edit]:
     """Remove settings, whole parts first, so that their defaults apply."""
     edits = [
-        Edit(".".join(map(str, path)), partial(_drop_at, path=path))
+        Edit(".".join(map(str, path)), partial(_drop_at, path=path), case.more_seeds)
         for path in _paths(case.values)
         if path not in _KEPT
     ]
@@ -63,6 +63,37 @@ def drop_settings(case: Case) -> list[Edit]:
     return edits
 
 
+def drop_idle_settings(case: Case) -> list[Edit]:
+    """Remove also settings whose defaults are larger, if that makes no difference to what the run does."""
+    return [
+        Edit(".".join(path), partial(_drop_leaf, path=path), no_more_work=True)
+        for path in sorted(_KEPT)
+        if len(path) == 2 and path[1] in part(case.values, path[0])
+    ]
+
+
+def only_one_cause(case: Case, failed: Collection[str]) -> list[Edit]:
+    """Let only the cause fail: a small run may also do no work, or have a fault that does nothing."""
+    allowed = {
+        "work_done": ("expect", "may_do_nothing"),
+        "every_fault_acted": ("may_not_act",),
+    }
+    return [
+        Edit(f"the failure of {name}", partial(_set_at, path=path, value=True))
+        for name, path in allowed.items()
+        if name in failed and name != case.outcome.key
+    ]
+
+
+def tidy(case: Case) -> list[Edit]:
+    """Leave out parts that say nothing."""
+    return [
+        Edit(f"the empty part {key}", partial(_drop_at, path=(key,)))
+        for key, value in case.values.items()
+        if value in ({}, [])
+    ]
+
+
 def constant_times(case: Case) -> list[Edit]:
     """Constants in place of the distributions of latencies and other durations."""
     edits: list[Edit] = []
@@ -70,13 +101,13 @@ def constant_times(case: Case) -> list[Edit]:
         for constant in _constants(value):
             text = f"{'.'.join(map(str, path))}: {constant:g} in place of a distribution"
             change = partial(_set_at, path=path, value=constant)
-            edits.append(Edit(text, change, (1, 2), group=str(path)))
+            edits.append(Edit(text, change, case.more_seeds, group=str(path)))
     if "latency_ms" not in part(case.values, "network"):
         edits += [
             Edit(
                 f"network.latency_ms: {value} in place of a distribution",
                 partial(_set_at, path=("network", "latency_ms"), value=value),
-                (1, 2),
+                case.more_seeds,
                 group="latency",
             )
             for value in (5, 1)
@@ -141,8 +172,12 @@ def _drop_at(values: Values, path: Path) -> bool:
     return True
 
 
+def _drop_leaf(values: Values, path: tuple[str, str]) -> bool:
+    return part(values, path[0]).pop(path[1], None) is not None
+
+
 def _set_at(values: Values, path: Path, value: object) -> bool:
-    if len(path) == 2 and isinstance(path[0], str):
+    if len(path) > 1 and isinstance(path[0], str):
         values.setdefault(path[0], {})
     at = _inner(values, path[:-1])
     key = path[-1]

@@ -8,7 +8,13 @@ from itertools import combinations
 from typing import Final
 
 from qcore.sim.scenario.actions.registry import ACTIONS, REPAIRS
-from qcore.sim.shrinking.candidate_values import TIMING_KEYS, Values, actions_of
+from qcore.sim.shrinking.candidate_values import (
+    TIMING_KEYS,
+    Values,
+    actions_of,
+    nodes_of,
+    number_at,
+)
 from qcore.sim.shrinking.edits import Case, Edit, replaced_item, without_items
 from qcore.sim.shrinking.shrink_search import ShrinkSearch
 
@@ -23,6 +29,14 @@ _WEAKER: Final = {
     "crash_loop": ("crash",),
     "isolate": ("mute", "deaf"),
     "swizzle_clog": ("isolate",),
+}
+#: What ends the effect of a fault, and the faults that it ends.
+_ENDED_BY: Final = {
+    "restart": ("crash", "power_loss", "wipe", "crash_loop"),
+    "resume": ("pause",),
+    "heal": ("partition", "isolate", "cut", "deaf", "mute", "clog", "links"),
+    "disk_recover": ("disk_stall", "disk_slow", "disk_error", "disk_full"),
+    "release": ("hold",),
 }
 #: Keys without which an item has no time.
 _KEPT: Final = ("at_ms", "after_ms", "when")
@@ -41,7 +55,9 @@ def drop_steps(search: ShrinkSearch) -> bool:
         items = _removable(search.case)
         groups = [items[start : start + size] for start in range(0, len(items), size)]
         # Later items first: what happens after the failure is never needed.
-        found = search.attempt([_without(group) for group in reversed(groups)])
+        # Without any step the run is so simple that it is worth more seeds.
+        seeds = search.case.more_seeds if len(groups) == 1 else ()
+        found = search.attempt([_without(group, seeds) for group in reversed(groups)])
         accepted = accepted or found
         size = min(size, len(_removable(search.case)))
         if size > 1:
@@ -51,21 +67,67 @@ def drop_steps(search: ShrinkSearch) -> bool:
     return accepted
 
 
+def drop_single_steps(case: Case) -> list[Edit]:
+    """Remove a step, with other seeds too."""
+    return [_without([item], case.more_seeds[:4]) for item in reversed(_removable(case))]
+
+
 def drop_pairs(case: Case) -> list[Edit]:
     """Remove two items that need each other, such as a crash and a restart."""
     items = _removable(case)
     if len(items) > _MOST_FOR_PAIRS:
         return []
-    return [_without(list(pair)) for pair in combinations(items, 2)]
+    return [_without(list(pair), ()) for pair in combinations(items, 2)]
+
+
+def join_steps(case: Case) -> list[Edit]:
+    """One step with a duration in place of a fault and its repair."""
+    edits: list[Edit] = []
+    for number, item in enumerate(case.items):
+        for later in case.items[number + 1 :]:
+            joined = _joined(item, later)
+            if joined is not None:
+                change = partial(_join, first=item, second=later, joined=joined)
+                edits.append(Edit(f"{_name(later)}, in place of a duration", change))
+    return edits
 
 
 def simplify_steps(case: Case) -> list[Edit]:
     """Remove what the steps give beyond their defaults, and weaken faults."""
     return [
-        Edit(f"{_name(item)}: {text}", partial(replaced_item, old=item, new=simpler))
+        Edit(
+            f"{_name(item)}: {text}",
+            partial(replaced_item, old=item, new=simpler),
+            case.more_seeds[:3],
+        )
         for item in case.items
         for text, simpler in _simpler(item, is_violation=case.is_violation)
+    ] + [
+        Edit(
+            f"{_name(item)}: node {node} in place of a drawn one",
+            partial(replaced_item, old=item, new=_with_node(item, node)),
+            group=str(item),
+        )
+        for item in case.items
+        if _with_node(item, 1) != item
+        for node in nodes_of(case.values)
     ]
+
+
+def _joined(item: Values, later: Values) -> Values | None:
+    """A fault that ends when a later step would end it; None if that step does not."""
+    faults, repairs = actions_of(item), actions_of(later)
+    if len(faults) != 1 or len(repairs) != 1 or "for_ms" in item or "when" in later:
+        return None
+    fault, repair = faults[0][0], repairs[0][0]
+    if fault not in _ENDED_BY.get(repair, ()) or "at_ms" not in item:
+        return None
+    lasts = round(number_at(later, "at_ms") - number_at(item, "at_ms"), 3)
+    return {"at_ms": item["at_ms"], "for_ms": lasts, **item} if lasts > 0 else None
+
+
+def _join(values: Values, first: Values, second: Values, joined: Values) -> bool:
+    return without_items(values, [second]) and replaced_item(values, first, joined)
 
 
 def _removable(case: Case) -> list[Values]:
@@ -76,9 +138,9 @@ def _removable(case: Case) -> list[Values]:
     ]
 
 
-def _without(items: list[Values]) -> Edit:
+def _without(items: list[Values], seeds: tuple[int, ...]) -> Edit:
     text = _name(items[0]) if len(items) == 1 else f"{len(items)} steps"
-    return Edit(text, partial(without_items, items=items))
+    return Edit(text, partial(without_items, items=items), seeds)
 
 
 def _name(item: Values) -> str:
@@ -115,6 +177,19 @@ def _simpler_action(key: str, value: object) -> Iterator[tuple[str, Values]]:
                 yield f"{inner} {new!r}", {key: fewer}
     for new in _smaller(value):
         yield f"only {new!r}", {key: new}
+
+
+def _with_node(item: Values, node: int) -> Values:
+    """The item with a node in place of a drawn one."""
+
+    def named(value: object) -> object:
+        if value == "random":
+            return node
+        if isinstance(value, dict):
+            return {key: named(inner) if key == "nodes" else inner for key, inner in value.items()}
+        return value
+
+    return {key: named(value) if key in ACTIONS else value for key, value in item.items()}
 
 
 def _smaller(value: object) -> Iterator[object]:

@@ -15,6 +15,8 @@ _GRIDS: Final = (1000.0, 500.0, 100.0, 50.0, 10.0, 1.0)
 #: The times of an item.
 _TIMES: Final = ("at_ms", "after_ms", "for_ms", "every_ms", "until_ms")
 _DEFAULT_UNTIL: Final = 10_000.0
+#: Seeds that are tried, too.
+_OTHER_SEEDS: Final = (1, 2, 3, 4)
 #: The settings of the workload that are moments of the run.
 _MOMENTS: Final = ("start_ms", "stop_ms")
 
@@ -28,10 +30,23 @@ def end_earlier(case: Case) -> list[Edit]:
         ends += [math.floor(failed / grid + 1) * grid for grid in reversed(_GRIDS)]
     least = 1.0 if case.is_violation else _judged_until(case.values)
     ends += [round(until * share) for share in (0.25, 0.5, 0.75, 0.9)]
+    ends += [end for grid in _GRIDS if least <= (end := math.floor((until - 1) / grid) * grid)]
     return [
         Edit(f"the time after {end:g} ms", partial(_end_at, end=end), group="end")
         for end in dict.fromkeys(ends)
         if least <= end < until
+    ]
+
+
+def end_much_earlier(case: Case) -> list[Edit]:
+    """End the run after a small part of it, with other seeds too: a fault that many runs find needs no long run."""
+    if not case.is_violation:
+        return []
+    until = number_at(case.values, "until_ms", _DEFAULT_UNTIL)
+    return [
+        Edit(f"the time after {end:g} ms", partial(_end_at, end=end), _OTHER_SEEDS, group="end")
+        for end in (round(until * share) for share in (0.1, 0.2, 0.35, 0.5))
+        if end >= 1
     ]
 
 
@@ -112,7 +127,7 @@ def _rounded(value: float, text: str, change: Callable[..., bool]) -> Iterator[E
     """Edits that replace a time by a rounder one."""
     for grid in _GRIDS:
         for new in (round(value / grid) * grid, math.floor(value / grid) * grid):
-            if _roundness(new) < _roundness(value):
+            if new and _roundness(new) < _roundness(value):
                 yield Edit(f"{text} rounded to {new:g}", partial(change, old=value, new=new))
 
 

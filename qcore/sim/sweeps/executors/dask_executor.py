@@ -114,7 +114,9 @@ class DaskExecutor:
         return reports
 
     def _reports(self, future: _TaskFuture) -> list[Report]:
-        job = self._tasks.pop(future)
+        job = self._tasks.pop(future, None)
+        if job is None:  # it was cancelled
+            return []
         error = future.exception()
         if error is None:
             return future.result()
@@ -128,11 +130,16 @@ class DaskExecutor:
         cause = cause_named(DIED, f"the task failed with {type(error).__name__}: {error}")
         return [Report(job.number, [Outcome(job.seeds[0], cause)])]
 
-    def close(self) -> None:
-        """See `Executor`."""
+    def cancel(self) -> None:
+        """See `Executor`. The cluster ends what runs already, and its outcome is dropped."""
+        self._again.clear()
         for future in self._tasks:
             future.cancel()
         self._tasks.clear()
+
+    def close(self) -> None:
+        """See `Executor`."""
+        self.cancel()
         self._client.close()
 
 

@@ -34,7 +34,7 @@ class LocalExecutor:
         self.workers = workers
         self.chunk_s = 0.2
         self.timeout_s = timeout_s
-        self._directory = Path(tempfile.mkdtemp(prefix="qcore-sweep-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="qcore-sweep-")).resolve()
         self._processes: list[WorkerProcess] = []
         self._again: deque[Job] = deque()
         self._looked_s = time.monotonic()
@@ -47,6 +47,11 @@ class LocalExecutor:
         return len(self._processes) < self.workers or any(
             len(process.jobs) < _JOBS_OF_A_WORKER for process in self._processes
         )
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The ids of the processes that run now."""
+        return [process.process_id for process in self._processes]
 
     def submit(self, job: Job) -> None:
         """See `Executor`."""
@@ -90,6 +95,14 @@ class LocalExecutor:
     def _submit_again(self) -> None:
         while self._again:
             self.submit(self._again.popleft())
+
+    def cancel(self) -> None:
+        """See `Executor`."""
+        self._again.clear()
+        for process in list(self._processes):
+            if process.jobs:
+                process.close()
+                self._processes.remove(process)
 
     def close(self) -> None:
         """See `Executor`."""

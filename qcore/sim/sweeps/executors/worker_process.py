@@ -17,6 +17,7 @@ from typing import IO, Final, cast
 
 from qcore.display import printable
 from qcore.errors import ConfigError
+from qcore.machines.loader import ADDED_FOLDERS
 from qcore.sim.artifacts.failure_cause import Cause, cause_named
 from qcore.sim.sweeps.executors.run_jobs import DIED, HUNG, Job, Outcome, Report
 from qcore.sim.sweeps.executors.worker_messages import (
@@ -85,7 +86,13 @@ class WorkerProcess:
         self._output = cast(IO[bytes], self._process.stdout)
         os.set_blocking(self._output.fileno(), False)
         here = str(Path.cwd())
-        self._send([str(Path(here, entry)) if entry else here for entry in sys.path])
+        path = [entry for entry in sys.path if entry not in ADDED_FOLDERS]
+        self._send([str(Path(here, entry)) if entry else here for entry in path])
+
+    @property
+    def process_id(self) -> int:
+        """The id of the process."""
+        return self._process.pid
 
     def fileno(self) -> int:
         """The pipe from which `take` reads."""

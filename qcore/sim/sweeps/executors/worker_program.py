@@ -40,7 +40,7 @@ def main() -> None:
     path = _receive(requests)
     assert isinstance(path, list), "the first message"
     sys.path[:] = path
-    sources = _Sources()
+    sources: dict[str, LoadedScenario | Exception] = {}
     gc.collect()
     gc.freeze()  # what was imported is never garbage
     _send(answers, os.getpid())
@@ -50,11 +50,11 @@ def main() -> None:
         except EOFError:
             return
         if isinstance(message, SourceMessage):
-            sources.add(message)
+            sources[message.key] = _loaded(message)
         else:
             assert isinstance(message, JobMessage), "nothing else is sent"
             os.pwrite(position, POSITION.pack(message.number, 0), 0)
-            for report in _reports(message, sources.enter(message.source), position):
+            for report in _reports(message, sources[message.source], position):
                 _send(answers, report)
 
 
@@ -73,39 +73,11 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO, int]:
     return requests, answers, int(sys.argv[1])
 
 
-class _Sources:
-    """The sources that this process knows."""
-
-    def __init__(self) -> None:
-        self._messages: dict[str, SourceMessage] = {}
-        self._loaded: dict[str, LoadedScenario | Exception] = {}
-        self._current = ""
-
-    def add(self, message: SourceMessage) -> None:
-        """Learn where a source is."""
-        self._messages[message.key] = message
-
-    def enter(self, key: str) -> LoadedScenario | Exception:
-        """The source, whose files can import each other now; the error if it is unusable here."""
-        message = self._messages[key]
-        if key != self._current:
-            if self._current:
-                self._leave(self._messages[self._current].directory)
-            sys.path.insert(0, message.directory)
-            self._current = key
-        if key not in self._loaded:
-            try:
-                self._loaded[key] = LoadedScenario.read(Path(message.directory), message.random)
-            except ConfigError as error:
-                self._loaded[key] = error
-        return self._loaded[key]
-
-    def _leave(self, directory: str) -> None:
-        """Forget the modules of a source: those of another one may have the same names."""
-        sys.path.remove(directory)
-        for name, module in list(sys.modules.items()):
-            if (getattr(module, "__file__", None) or "").startswith(directory + os.sep):
-                del sys.modules[name]
+def _loaded(message: SourceMessage) -> LoadedScenario | Exception:
+    try:
+        return LoadedScenario.read(Path(message.directory), message.random)
+    except ConfigError as error:
+        return error
 
 
 def _reports(

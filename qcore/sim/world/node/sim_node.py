@@ -456,7 +456,7 @@ class SimNode:
             if self._recorder is None:
                 effects = replica.step(events, local, wall_us)
             else:
-                effects = self._recorder.step(replica.step, events, local, wall_us)
+                effects = self._recorder.step(replica, events, local, wall_us)
         except (QcoreError, AssertionError) as error:  # this node stops, the others continue
             self._fail(error)
             return

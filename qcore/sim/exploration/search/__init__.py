@@ -1,0 +1,1 @@
+"""How the states of a small cluster are searched."""

@@ -1,0 +1,70 @@
+"""The exhaustive search: what it finds, what it visits, and that its reductions hide nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.errors import ConfigError
+from qcore.sim.exploration import Bounds, explore
+from qcore.sim.exploration.search.breadth_first import BreadthFirst
+from qcore.sim.exploration.small.small_cluster import SmallCluster
+
+#: Safeguard -> bounds that suffice to find its absence, the check, and the fewest steps.
+FAULTS = {
+    "one_vote_per_term": (Bounds(timeouts=2), "election_safety", 6),
+    "vote_durable_before_reply": (
+        Bounds(timeouts=2, crashes=1, sync="free"),
+        "election_safety",
+        7,
+    ),
+    "log_freshness_check": (
+        Bounds(timeouts=2, writes=1, start="leader"),
+        "leader_completeness",
+        6,
+    ),
+    "append_durable_before_ack": (
+        Bounds(timeouts=1, writes=1, crashes=1, sync="free", start="leader"),
+        "leader_completeness",
+        9,
+    ),
+    "read_confirmation": (
+        Bounds(timeouts=1, reads=1, start="leader"),
+        "linearizable_read",
+        6,
+    ),
+}
+
+
+@pytest.mark.parametrize("safeguard", FAULTS)
+@pytest.mark.parametrize("reduction", [True, False])
+def test_a_missing_safeguard_is_found_by_the_shortest_path(safeguard: str, reduction: bool) -> None:
+    bounds, check, steps = FAULTS[safeguard]
+    found = explore(bounds, without=[safeguard], reduction=reduction)
+    assert found.counterexample is not None
+    assert found.counterexample.broken.check == check
+    assert len(found.counterexample.steps) == steps
+
+
+@pytest.mark.parametrize("safeguard", FAULTS)
+def test_with_all_safeguards_nothing_is_found(safeguard: str) -> None:
+    bounds, _, steps = FAULTS[safeguard]
+    found = explore(bounds, depth=steps)
+    assert found.ok
+    assert found.depth == steps
+
+
+def widths(bounds: Bounds, depth: int, *, sleep_sets: bool, symmetry: bool) -> list[int]:
+    search = BreadthFirst(SmallCluster(bounds), sleep_sets=sleep_sets, symmetry=symmetry)
+    return search.run(max_depth=depth).widths
+
+
+def test_sleep_sets_hide_no_state() -> None:
+    bounds = Bounds(timeouts=2, crashes=1, sync="free")
+    for symmetry in (True, False):
+        every = widths(bounds, 6, sleep_sets=False, symmetry=symmetry)
+        assert widths(bounds, 6, sleep_sets=True, symmetry=symmetry) == every
+
+
+def test_an_unknown_safeguard_is_an_error_with_the_names() -> None:
+    with pytest.raises(ConfigError, match="one_vote_per_term"):
+        explore("election", without=["two_votes"])
