@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from qcore.errors import RequestNotReceived, TransportError
+from qcore.client import attempts
+from qcore.client.attempts import try_perform
+from qcore.client.methods import method_base
+from qcore.client.programs.register_program import registers
+from qcore.errors import DeadlineExceeded, OutcomeUnknown, RequestNotReceived, TransportError
 from qcore.sim import load_scenario, run_scenario
 from qcore.transport.connection.client_connection import ClientConnection
 from tests.checkout import SCENARIOS
@@ -44,6 +49,20 @@ def reports_lost_requests_as_not_received(patch: Patch) -> None:
     patch.setattr(ClientConnection, "ended", end)
 
 
+def repeats_writes_of_unknown_outcome(patch: Patch) -> None:
+    """The client library sends a write again although it may have taken effect."""
+
+    # Any: passes the arguments on.
+    async def perform(*arguments: Any, **options: Any) -> object:
+        try:
+            return await try_perform(*arguments, **options)
+        except OutcomeUnknown as error:
+            raise DeadlineExceeded(str(error)) from None
+
+    for module in (attempts, method_base):
+        patch.setattr(module, "try_perform", perform)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_chaos_passes(seed: int) -> None:
@@ -60,3 +79,11 @@ def test_chaos_finds_a_bug_in_connections(
 ) -> None:
     plant(monkeypatch)
     assert any(not run_scenario(CHAOS, seed).ok for seed in range(1, 7))
+
+
+@pytest.mark.long
+def test_chaos_finds_a_bug_in_the_client_library(monkeypatch: Patch) -> None:
+    seeds = range(1, 7)
+    assert all(run_scenario(CHAOS, seed, program=registers).ok for seed in seeds)
+    repeats_writes_of_unknown_outcome(monkeypatch)
+    assert any(not run_scenario(CHAOS, seed, program=registers).ok for seed in seeds)

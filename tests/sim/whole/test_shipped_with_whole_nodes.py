@@ -19,10 +19,11 @@ NEEDS_MESSAGES: Final = {
     "stale_read_unbounded": "one direction is cut while the other serves clients for a moment",
     "unsynced_vote": "one vote must arrive within two milliseconds, on a connection that exists",
     "unsynced_vote_guarded": "as unsynced_vote",
-    "removed_server": "an isolated server must disturb the leader right after the heal",
+    "removed_server": "TCP delivers after the heal what the leader had sent to the removed server, whose late answer "
+    "has a higher term, so the leader steps down",
 }
 #: Scenarios that end so early after a heal that TCP may not have repeated what was lost: up to several seconds.
-ENDS_EARLY: Final = {"lease_read_within_bound", "lease_read_skew_read_index"}
+ENDS_EARLY: Final = {"lease_read_within_bound", "lease_read_skew_read_index", "queue_overflow"}
 
 FILES = [
     path
