@@ -139,6 +139,8 @@ class WholeNode:
         self._node: ReplicaNode | None = None
         self._writer: DiskWriter | None = None
         self._machine: HashedMachine
+        #: What a node that is still starting has to do; None once it has started.
+        self._waiting: list[Callable[[], object]] | None = None
         self._powered = True
         self._admin_requests: dict[int, Callable[[Reply | None], None]] = {}
         self._admin_count = self._intercepted = 0
@@ -253,6 +255,7 @@ class WholeNode:
         )
         node.peers.intercept = self._intercept
         self._node = node
+        self._waiting = []
         self._recorder.begin_life(self._machine, node.replica.core.membership)
         loop.create_task(self._run(node))
 
@@ -282,6 +285,9 @@ class WholeNode:
         """What the process does: it starts the node, and ends when the node has failed."""
         try:
             await node.start()
+            waiting, self._waiting = self._waiting or [], None
+            for action in waiting:
+                self.host.loop.call_soon(action)
             await node.failed.wait()
         except QcoreError as error:
             failure: BaseException | None = error
@@ -375,7 +381,14 @@ class WholeNode:
         elif self._node is not None:
             message = cast(PeerMessage, payload)  # only the router gives messages to `intercept`
             deliver = partial(self._node.peers.deliver, source, plain_id(message_id), message)
-            self.host.loop.call_soon(deliver)
+            self._call(deliver)
+
+    def _call(self, action: Callable[[], object]) -> None:
+        """Call this on the event loop of the node, which runs, once the node has started."""
+        if self._waiting is None:
+            self.host.loop.call_soon(action)
+        else:
+            self._waiting.append(action)
 
     def _intercept(self, to: int, message: PeerMessage) -> bool:
         """Let the faults of the timeline take a message before it enters TCP."""
@@ -396,7 +409,7 @@ class WholeNode:
         """Give the replica one event, with one of its next steps; see `SimulatedNode`."""
         if self._node is None:
             return False
-        self.host.loop.call_soon(self._take_event, self._node, event, fault)
+        self._call(partial(self._take_event, self._node, event, fault))
         return True
 
     def _take_event(self, node: ReplicaNode, event: ReplicaEvent, fault: Fault | None) -> None:
@@ -420,7 +433,7 @@ class WholeNode:
             rejection = Reply(0, None, 0, no_space_left(f"node {self.node_id}", writer.full))
             self._admin_reply(number, rejection)
         else:
-            self.host.loop.call_soon(self._submit_admin_request, node, make, number)
+            self._call(partial(self._submit_admin_request, node, make, number))
         return True
 
     def _submit_admin_request(

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from qcore.core.entry import Membership
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import StateMachine
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.observability.simulated_lines import leave_out_lines
 from qcore.replica.config import ReplicaConfig
+from qcore.replica.events import ClientRequest, Reply
 from qcore.sim.faults.admin_client import address_of
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
-from qcore.sim.workload.sim_client import SimClient
+from qcore.sim.workload.sim_client import RequestMessage, ResponseMessage, SimClient
 from qcore.sim.workload.sim_watcher import SimWatcher
 from qcore.sim.world.hosts.host import Host, HostTable
 from qcore.sim.world.hosts.host_loop import HostLoop, Processor
@@ -103,7 +105,11 @@ class WholeWorld:
         builder.connect_nodes(receivers)
         for client in (*ends.clients, ends.timeline_client):
             is_impaired = client is not ends.timeline_client
-            builder.connect_client(self._add_client(client), receivers, is_impaired=is_impaired)
+            end = self._add_client(client)
+            builder.connect_client(end, receivers, is_impaired=is_impaired)
+        if self._has_program:
+            # Its requests are texts for the machine, which the messages of a program's machine may not carry.
+            ends.timeline_client.transmit = partial(self._submit, ends.timeline_client)
         for watcher in ends.watchers:
             builder.connect_client(self._add_watcher(watcher), receivers)
         if ends.programs is not None:
@@ -127,6 +133,28 @@ class WholeWorld:
         deliver = partial(_deliver, client)
         client.transmit = WireClient(host, self._addresses, self.answers, deliver).send
         return host
+
+    def _submit(self, client: SimClient, node: int, request: RequestMessage) -> None:
+        """Give a node a request of the timeline, without a connection."""
+        op = request.op
+        response = ResponseMessage(op, request.attempt)
+
+        def make(request_id: int, _membership: Membership) -> ClientRequest:
+            return ClientRequest(
+                request_id, op.request, op.payload, request.timeout_ms, request.max_staleness_ms
+            )
+
+        def answer(reply: Reply | None) -> None:
+            if reply is not None:
+                response.result, response.error = reply.result, reply.error
+                response.index = reply.index
+                response.term = self._services.histories.term_of(reply.index, op.payload)
+                response.served_by, response.served_us = node, self._services.engine.now
+            client.receive(node, response, "")
+
+        if not self.nodes[node].receive_admin_request(make, answer):
+            response.connection_refused = True
+            self._services.engine.immediately(partial(client.receive, node, response, ""))
 
     def _add_watcher(self, watcher: SimWatcher) -> Host:
         """A computer for a watcher, which watches over real connections from now on."""
