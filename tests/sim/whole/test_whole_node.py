@@ -74,7 +74,7 @@ def test_a_held_message_arrives_when_it_is_released() -> None:
     assert all(760_000 <= arrived[each] < 762_000 for each in held)
 
 
-def test_an_event_for_a_node_that_starts_waits_until_it_has_started() -> None:
+def test_an_event_waits_until_the_node_has_started() -> None:
     world, _ = run_of(
         "[{at_ms: 1000, crash: 2}, {at_ms: 1100, restart: 2, campaign: 2, snapshot: 2}]"
     )
