@@ -128,9 +128,11 @@ class TcpEndpoint:
             if has_room and self.state == "open" and not receiver.ended:
                 self._send_ack()
             return data
+        if receiver is not None and receiver.ended:
+            return b""
         if self.error is not None:
             raise self.error
-        return b"" if receiver is not None and receiver.ended else None
+        return None
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Send bytes. Returns how many the kernel has accepted.
@@ -141,7 +143,7 @@ class TcpEndpoint:
         if self.error is not None:
             raise self.error
         if self.state != "open" or self._is_orphan:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
         accepted = self.sender.write(data)
         self._wants_room = accepted < len(data)
         self._send()
@@ -189,7 +191,9 @@ class TcpEndpoint:
         assert receiver is not None, "only a connection that is not open yet has none"
         if segment.rst:
             if receiver.accepts(segment.seq):
-                self._broke(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+                # As in Linux: after the end of the other end's stream, only a write can fail.
+                number = errno.EPIPE if receiver.ended else errno.ECONNRESET
+                self._broke(OSError(number, os.strerror(number)))
         elif segment.syn:
             if self.state == "accepting" and segment.ack is None:
                 self._send_syn()  # the other end has not received ours
@@ -207,9 +211,7 @@ class TcpEndpoint:
                 self._kernel.transmit(self.key[1], reset_for(segment))
         elif segment.rst:
             if segment.ack is not None:
-                self._broke(
-                    ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-                )
+                self._broke(OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)))
         elif segment.syn and segment.ack is not None:
             self._receiver = TcpReceiver(segment.seq + 1)
             self._is_open(segment)
@@ -343,7 +345,7 @@ class TcpEndpoint:
     def _is_overdue(self) -> None:
         is_opening = self.state != "open"
         if self.sender.retries >= (SYN_RETRIES if is_opening else DATA_RETRIES):
-            self._broke(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+            self._broke(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
         elif is_opening:
             self.sender.retries += 1
             self._send_syn()
