@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -63,7 +65,15 @@ def write(end: int, size: int) -> Act:
 
 
 def do(end: int, name: str) -> Act:
-    return end, lambda transport: getattr(transport, name)()
+    def act(transport: asyncio.Transport) -> None:
+        try:
+            getattr(transport, name)()
+        except OSError as error:
+            recorder = transport.get_protocol()
+            assert isinstance(recorder, Recorder)
+            recorder.calls.append(f"{name} raised {type(error).__name__}")
+
+    return end, act
 
 
 SCRIPTS: dict[str, list[Act]] = {
@@ -94,6 +104,13 @@ SCRIPTS: dict[str, list[Act]] = {
         do(0, "abort"),
         write(1, 10),
         write(1, 10),
+    ],
+    "end of the stream after a reset": [
+        do(1, "pause_reading"),
+        do(0, "pause_reading"),
+        write(1, 10),
+        do(0, "abort"),
+        do(1, "write_eof"),
     ],
     "a slow reader": [do(1, "pause_reading"), write(0, BIG), do(1, "resume_reading"), write(0, 1)],
     "write after close": [do(0, "close"), write(0, 10)],
@@ -159,15 +176,33 @@ def test_protocols_see_what_they_see_on_real_sockets(name: str, opener: type[Rec
     assert asyncio.run(real(SCRIPTS[name], opener, expected)) == expected
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+def test_random_scripts_are_the_same_on_real_sockets(seed: int) -> None:
+    rng = Random(seed)
+    names = ("close", "abort", "write_eof", "pause_reading", "resume_reading")
+    acts = [write(end, size) for end in (0, 1) for size in (10, 70_000, BIG) for _ in range(2)]
+    acts += [do(end, name) for end in (0, 1) for name in names]
+    for _ in range(100):
+        script = [rng.choice(acts) for _ in range(rng.randint(1, 6))]
+        opener = rng.choice((Recorder, Opener))
+        try:
+            expected = simulated(script, opener)
+        except RuntimeError:  # a write after the end of the stream
+            continue
+        assert asyncio.run(real(script, opener, expected)) == expected
+
+
 # --- the order of callbacks -------------------------------------------------------------------------
 
-#: A tree of callbacks: each one schedules its children.
-TREES = st.recursive(
-    st.just([]),
+#: A tree of callbacks: each one schedules its children, directly (s), as a task (t) or by a future (f).
+Tree = list[tuple[str, "Tree"]]
+LEAF: st.SearchStrategy[Tree] = st.just([])
+TREES: st.SearchStrategy[Tree] = st.recursive(
+    LEAF,
     lambda child: st.lists(st.tuples(st.sampled_from("stf"), child), max_size=4),
     max_leaves=25,
 )
-Tree = list[tuple[str, "Tree"]]
 
 
 def order_in(loop: asyncio.AbstractEventLoop, tree: Tree, run: Callable[[], None]) -> list[str]:
@@ -184,10 +219,11 @@ def order_in(loop: asyncio.AbstractEventLoop, tree: Tree, run: Callable[[], None
                 tasks.append(loop.create_task(task(label, child)))
             else:
                 future = loop.create_future()
-                future.add_done_callback(
-                    lambda _future, label=label, child=child: grow(label, child)
-                )  # type: ignore[misc]  # defaults bind the values
+                future.add_done_callback(partial(grown, label, child))
                 future.set_result(None)
+
+    def grown(name: str, children: Tree, _future: asyncio.Future[None]) -> None:
+        grow(name, children)
 
     async def task(name: str, children: Tree) -> None:
         grow(name, children)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final, TypeVarTuple, Unpack
+from typing import Any, Final, TypeVarTuple, Unpack
 
 from simpy.events import NORMAL, Event
 
@@ -36,6 +36,8 @@ Args = TypeVarTuple("Args")
 _ROUNDING_US: Final = 1e-3
 #: So many cancelled timers are removed together.
 _MANY_CANCELLED: Final = 100
+#: So many failed tasks are kept before those whose errors were retrieved are dropped.
+_MANY_FAILED: Final = 100
 
 
 @dataclass(slots=True)
@@ -107,6 +109,7 @@ class HostLoop(SimLoop):
         self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
         self._timer_numbers = count()
         self._cancelled_timers = 0
+        self._most_failed = _MANY_FAILED
 
     # -- time -----------------------------------------------------------------------------------------
 
@@ -314,6 +317,13 @@ class HostLoop(SimLoop):
             deferred, self._deferred = self._deferred, []
             for action in deferred:
                 action()
+
+    def _task_is_done(self, task: asyncio.Task[Any]) -> None:
+        """Drop the failed tasks whose errors were retrieved, because a long run has many of them."""
+        super()._task_is_done(task)
+        if len(self._failed) > self._most_failed:
+            self._failed = [each for each in self._failed if each._log_traceback]
+            self._most_failed = 2 * len(self._failed) + _MANY_FAILED
 
     def run_ready(self) -> bool:
         """Run what is ready now, once, in no time. Returns whether anything was."""

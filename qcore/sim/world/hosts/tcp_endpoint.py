@@ -44,8 +44,12 @@ class Kernel(Protocol):
     def after(self, delay_us: int, action: Callable[[], None]) -> None:
         """Do something later, unless the computer has lost power by then."""
 
+    def has_place(self, endpoint: TcpEndpoint) -> bool:
+        """Whether an endpoint that a listener made may open: the listener has a place for it, or is gone."""
+        ...
+
     def opened(self, endpoint: TcpEndpoint) -> None:
-        """Note that an endpoint that a listener made is open."""
+        """Note that such an endpoint is open."""
 
     def forget(self, endpoint: TcpEndpoint) -> None:
         """Forget an endpoint that is gone."""
@@ -150,7 +154,13 @@ class TcpEndpoint:
         return accepted
 
     def end(self) -> None:
-        """End the stream to the other end after what was written."""
+        """End the stream to the other end after what was written.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        if self.error is not None:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         if self.state == "open":
             self.sender.end()
             self._send()
@@ -231,6 +241,8 @@ class TcpEndpoint:
             if ack != self._isn + 1:
                 self._kernel.transmit(self.key[1], reset_for(segment))
                 return
+            if not self._kernel.has_place(self):
+                return  # as if this segment was lost: the SYN is repeated, and answered again
             self._is_open(segment)
             self._kernel.opened(self)
             if self.is_gone:
