@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
+import sys
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -110,6 +111,7 @@ class HostLoop(SimLoop):
         self._timer_numbers = count()
         self._cancelled_timers = 0
         self._most_failed = _MANY_FAILED
+        self._hooks = (self._generator_begins, self._generator_is_dropped)
 
     # -- time -----------------------------------------------------------------------------------------
 
@@ -245,7 +247,11 @@ class HostLoop(SimLoop):
             self._expect_step(now)
             return
         self._do_deferred()
-        if self._halted or self._stands_still():
+        if self._halted:
+            return
+        if now != self._turns_at_us:
+            self._turns_at_us, self._turns = now, 0
+        elif self._stands_still():
             return
         handle = self._next_handle()
         if handle is not None:
@@ -297,8 +303,18 @@ class HostLoop(SimLoop):
                 firing.fault.acted += 1
                 self._spent_us += extra_us
         try:
-            with self.entered():
-                handle._run()
+            if asyncio._get_running_loop() is None:  # the same as `entered`, which takes longer
+                hooks = sys.get_asyncgen_hooks()
+                asyncio._set_running_loop(self)
+                sys.set_asyncgen_hooks(*self._hooks)
+                try:
+                    handle._run()
+                finally:
+                    sys.set_asyncgen_hooks(*hooks)
+                    asyncio._set_running_loop(None)
+            else:
+                with self.entered():
+                    handle._run()
         finally:
             self._runs = False
             self.busy_us += self._spent_us
