@@ -237,7 +237,7 @@ def order_in(loop: asyncio.AbstractEventLoop, tree: Tree, run: Callable[[], None
 
 
 @given(TREES)
-@settings(max_examples=30)
+@settings(max_examples=300)
 def test_callbacks_run_in_the_order_of_asyncio(tree: Tree) -> None:
     ordinary = asyncio.new_event_loop()
 
