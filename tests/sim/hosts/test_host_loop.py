@@ -140,10 +140,10 @@ def test_timers_follow_a_clock_that_drifts_and_changes() -> None:
 
 def test_cancelled_timers_do_not_accumulate() -> None:
     bench = Bench()
+    bench.loop.call_later(0.001, bench.note("timer"))
     for _ in range(5000):
         bench.loop.call_later(3600, bench.note("never")).cancel()
-    assert len(bench.loop._timers) <= 101
-    bench.loop.call_later(0.001, bench.note("timer"))
+    assert len(bench.loop._timers) <= 102
     assert bench.run(10_000) == [(1000, "timer")]
 
 

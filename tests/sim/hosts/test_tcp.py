@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from qcore.sim.world.hosts.segments import SEGMENT_BYTES
+from qcore.sim.world.hosts.segments import SEGMENT_BYTES, Segment
 from qcore.sim.world.hosts.tcp_receiver import RECEIVE_BUFFER_BYTES, TcpReceiver
 from qcore.sim.world.hosts.tcp_sender import SEND_BUFFER_BYTES, TcpSender
 from qcore.sim.world.network import LinkQuality
@@ -466,3 +466,102 @@ def test_a_dead_process_neither_sends_nor_accepts() -> None:
         runtime.listener(Recorder, lambda: None).start(["0.0.0.0"], PORT)
     computers.run(1)
     assert len(computers.segments) == before
+
+
+def test_a_socket_that_the_other_end_never_closes_is_forgotten() -> None:
+    computers = Computers()
+    client, server = connected(computers)
+    server.transport.pause_reading()
+    client.transport.close()
+    computers.run(10)
+    assert len(computers[1].kernel.endpoints) == 1
+    computers.run(60)
+    assert computers[1].kernel.endpoints == []
+
+
+def test_a_reset_of_an_earlier_connection_is_ignored() -> None:
+    computers = Computers()
+    client, server = connected(computers)
+    (endpoint,) = computers[1].kernel.endpoints
+    port, vertex, remote_port = endpoint.key
+    assert vertex == 2
+    old = Segment(remote_port, port, 17, None, 0, rst=True)
+    computers[1].receive(2, old, "")
+    client.transport.write(b"still open")
+    computers.run(0.1)
+    assert server.received == b"still open"
+    assert not client.lost
+
+
+def test_a_segment_leaves_at_the_end_of_the_callback_that_sends_it() -> None:
+    computers = Computers()
+    client, _ = connected(computers)
+    computers.segments.clear()
+
+    def work() -> None:
+        client.transport.write(b"x")
+        computers[1].spend(5000)
+
+    began = computers.engine.now
+    computers[1].loop.call_soon(work)
+    computers.run(0.1)
+    assert computers.segments[0][0] >= began + 5000
+
+
+def test_reading_and_writing_cost_time_by_size() -> None:
+    def busy_us(size: int) -> list[int]:
+        computers = Computers()
+        client, _ = connected(computers)
+        before = [host.loop.busy_us for host in computers.hosts]
+        computers[1].loop.call_soon(client.transport.write, bytes(size))
+        computers.run(1)
+        return [host.loop.busy_us - us for host, us in zip(computers.hosts, before, strict=True)]
+
+    small, large = busy_us(1), busy_us(100 * 1024 + 1)
+    assert large[0] == small[0] + 40
+    assert large[1] >= small[1] + 40
+
+
+def test_a_process_that_dies_has_sent_what_it_wrote_before() -> None:
+    computers = Computers()
+    client, server = connected(computers)
+    server.transport.pause_reading()
+    client.transport.write(b"unread")
+    computers.run(0.1)
+    computers[2].loop.call_soon(server.transport.write, b"last words")
+    computers.run(0.000001)
+    computers[2].kill()  # during the time of the callback
+    computers.run(0.1)
+    assert client.received == b"last words"
+    assert isinstance(client.error, ConnectionResetError)
+
+
+def test_code_that_runs_because_a_process_dies_sends_nothing() -> None:
+    computers = Computers()
+    client, server = connected(computers)
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            server.transport.write(b"from beyond")
+
+    computers.start(2, wait())
+    computers.run(0.1)
+    computers[2].kill()
+    computers.run(0.1)
+    assert client.received == b""
+    assert client.lost
+
+
+def test_a_computer_without_power_does_nothing_more() -> None:
+    computers = Computers()
+    client, _ = connected(computers)
+    (endpoint,) = computers[1].kernel.endpoints
+    computers.cut(1, 2)
+    client.transport.write(b"x")
+    computers.run(0.1)
+    computers[1].power_off()
+    computers.run(3000)
+    assert endpoint.error is None
+    assert endpoint.sender.retries == 0

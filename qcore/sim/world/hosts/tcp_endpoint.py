@@ -205,10 +205,10 @@ class TcpEndpoint:
                 number = errno.EPIPE if receiver.ended else errno.ECONNRESET
                 self._broke(OSError(number, os.strerror(number)))
         elif segment.syn:
-            if self.state == "accepting" and segment.ack is None:
-                self._send_syn()  # the other end has not received ours
-            else:
-                self._send_ack()  # an old copy; or the other end has forgotten the connection, and answers with RST
+            if (
+                self.state != "accepting"
+            ):  # else ours is repeated, if the other end has not received it
+                self._send_ack()  # it is an old copy; or the other end has forgotten the connection, and resets it
         elif segment.ack is not None:
             self._receive_usual(segment, segment.ack, receiver)
 
