@@ -493,7 +493,7 @@ def test_a_reset_of_an_earlier_connection_is_ignored() -> None:
     assert not client.lost
 
 
-def test_a_segment_leaves_at_the_end_of_the_callback_that_sends_it() -> None:
+def test_a_segment_leaves_at_the_end_of_its_callback() -> None:
     computers = Computers()
     client, _ = connected(computers)
     computers.segments.clear()
