@@ -77,7 +77,7 @@ bench: $(VENV)/.run-deps ## the figures of benchmarks/README.md
 lock: $(VENV)/.dev-deps ## pin what pyproject.toml lists; UPGRADE=--upgrade takes the newest versions
 	@$(COMPILE) --group build --output-file requirements/build.txt
 	@$(COMPILE) pyproject.toml --output-file requirements/run.txt
-	@$(COMPILE) pyproject.toml --extra testing --extra notebook --extra web --group dev \
+	@$(COMPILE) pyproject.toml --extra testing --extra notebook --extra web --extra dask --group dev \
 	  --constraints requirements/run.txt --output-file requirements/dev.txt
 
 clean: ## remove .venv and what runs left behind

@@ -69,10 +69,22 @@ BANNED_ATTRIBUTES = {
     ("time", "monotonic_ns"),
     ("time", "sleep"),
 }
-#: The event loops of client programs and of simulated computers are those of asyncio, with the simulated clock.
-ALLOWED_IN = {"sim/world/programs": {"asyncio"}, "sim/world/hosts": {"asyncio"}}
+#: What folders may use although it is banned. The event loops of client programs and of simulated computers are those
+#: of asyncio, with the simulated clock. Sweeps start simulations in other processes; no simulated node runs them.
+ALLOWED_IN = {
+    "sim/world/hosts": {"asyncio"},
+    "sim/world/programs": {"asyncio"},
+    "sim/sweeps": {"threading"},
+    "sim/sweeps/executors": {"subprocess", "threading"},
+}
 #: What single modules may use although it is banned, and why.
 EXEMPT = {
+    # Sweeps: the rate of runs, and runs that do not end.
+    "sim/sweeps/sweep_loop.py": {("time", "monotonic")},
+    "sim/sweeps/executors/worker_process.py": {("time", "monotonic")},
+    "sim/sweeps/executors/worker_program.py": {("time", "monotonic")},
+    "sim/sweeps/executors/local_executor.py": {("time", "monotonic")},
+    "sim/sweeps/executors/dask_executor.py": {("time", "monotonic")},
     # It replaces clocks and entropy for copies of a user's machine, so it must name them. No simulated node runs it.
     "sim/determinism/circumstances/shadows.py": {
         ("date", "today"),
@@ -81,6 +93,8 @@ EXEMPT = {
         ("random", "seed"),
         ("random", "setstate"),
     },
+    # It bounds the time of a search through many runs. No run reads it.
+    "sim/shrinking/shrink_api.py": {("time", "monotonic")},
 }
 #: The module of a pure package that may start a process: copies of a user's machine run there, after a run.
 STARTS_A_PROCESS = "sim/determinism/other_process/second_process.py"

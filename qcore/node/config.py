@@ -77,6 +77,22 @@ class NodeConfig:
     trace: Path | None = field(
         default=None, metadata=setting("File to which the node writes its trace.")
     )
+    record: Path | None = field(
+        default=None,
+        metadata=setting(
+            "File to which the node writes a recording, which `qcore sim replay` steps through. It holds the commands "
+            "of clients."
+        ),
+    )
+    record_limit_bytes: int = field(
+        default=1024 * 1024 * 1024,
+        metadata=setting(
+            "The recording ends after about this many bytes. A new process of the node moves a file of more than half "
+            "of them to FILE.1.",
+            unit="bytes",
+            minimum=1,
+        ),
+    )
     log_format: LogFormat = field(default="text", metadata=setting("Format of log lines."))
     log_level: LogLevel = field(default="info", metadata=setting("Lowest level that is logged."))
     uvloop: bool | None = field(

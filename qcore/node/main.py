@@ -81,8 +81,19 @@ def run_node(
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory))
 
         async def run() -> BaseException | None:
-            node = ReplicaNode(config, application, files.storage, log, files.trace_stream())
-            node.metrics.lines_dropped = {"log": log.dropped, "trace": files.trace_lines_dropped}
+            node = ReplicaNode(
+                config,
+                application,
+                files.storage,
+                log,
+                files.trace_stream(),
+                recording=files.recording,
+            )
+            node.metrics.lines_dropped = {
+                "log": log.dropped,
+                "trace": files.trace_lines_dropped,
+                "recording": files.recording_lines_dropped,
+            }
             stop = _stop_on_signals(log)
             garbage = CollectorControl(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()

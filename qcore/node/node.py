@@ -141,9 +141,13 @@ class Node:
                 self._log,
                 files.trace_stream(),
                 own_process=False,
+                recording=files.recording,
                 on_leadership=self._callbacks.report,
             )
-            parts.metrics.lines_dropped = {"trace": files.trace_lines_dropped}
+            parts.metrics.lines_dropped = {
+                "trace": files.trace_lines_dropped,
+                "recording": files.recording_lines_dropped,
+            }
             address = await parts.start()
         except BaseException:
             try:

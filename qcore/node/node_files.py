@@ -1,4 +1,4 @@
-"""`open_node_files`: opens what a node keeps on disk, after checks that it is this node's, and its trace file."""
+"""`open_node_files`: opens what a node keeps on disk, after checks that it is this node's, its trace and recording."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from qcore.machines.interface import StateMachine, SupportsCommandCheck, version
 from qcore.node.config import NodeConfig
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.node_recording import NodeRecording
 from qcore.node.observability.tracing import trace_lines
 from qcore.replica.apply.active_version import check_supported
 from qcore.replica.sessions.session_table import command_in
@@ -41,10 +42,17 @@ class NodeFiles:
     Args:
         storage: the log.
         trace: the writer of the trace, or None.
+        recording: the recording, or None.
     """
 
-    def __init__(self, storage: LogStorage, trace: LineWriter | None) -> None:
+    def __init__(
+        self,
+        storage: LogStorage,
+        trace: LineWriter | None,
+        recording: NodeRecording | None = None,
+    ) -> None:
         self.storage = storage
+        self.recording = recording
         self._trace = trace
 
     def trace_stream(self) -> TextSink | None:
@@ -62,8 +70,14 @@ class NodeFiles:
         finally:
             self.close_trace()
 
+    def recording_lines_dropped(self) -> int:
+        """How many lines of the recording were dropped because its file was too slow."""
+        return 0 if self.recording is None else self.recording.lines_dropped()
+
     def close_trace(self) -> None:
-        """Close the trace only, because the storage hangs. Idempotent."""
+        """Close trace and recording only, because the storage hangs. Idempotent."""
+        if self.recording is not None:
+            self.recording.close()
         trace, self._trace = self._trace, None
         if trace is not None:
             _close_trace_writer(trace)
@@ -75,7 +89,7 @@ def open_node_files(
     """Open the trace and the storage, after checks that this program can use the data.
 
     Raises:
-        ConfigError: the trace file cannot be opened.
+        ConfigError: the file of the trace or of the recording cannot be opened.
         StorageError: the data directory is locked, damaged or belongs to another node.
         StateMachineFailed: the state machine raised.
         IncompatibleVersion: the data belongs to another state machine, or to a version that this program cannot
@@ -85,6 +99,10 @@ def open_node_files(
         trace = None if config.trace is None else open_trace_writer(config.trace, log)
         if trace is not None:
             stack.callback(_close_trace_writer, trace)
+        recording = None
+        if config.record is not None:
+            recording = NodeRecording(config.record, config.record_limit_bytes, log)
+            stack.callback(recording.close)
         support = version_support(machine, config.replica.max_rules)
         stored = stored_version(config.data_dir)
         if stored is not None:
@@ -95,7 +113,7 @@ def open_node_files(
         stack.callback(storage.close)
         _warn_of_readers(config.data_dir, log)
         stack.pop_all()
-    return NodeFiles(storage, trace)
+    return NodeFiles(storage, trace, recording)
 
 
 def _warn_of_readers(directory: Path, log: NodeLog) -> None:

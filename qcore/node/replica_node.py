@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -19,6 +20,11 @@ from qcore.node.config import NodeConfig
 from qcore.node.joining_storage import JoiningStorage
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.observability.node_recording import (
+    NodeRecording,
+    name_of_machine,
+    start_of_node,
+)
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
 from qcore.node.peers.known_members_file import LoadKnownMembers, load_known_members
 from qcore.node.peers.peer_router import PeerRouter
@@ -69,6 +75,7 @@ class ReplicaNode:
         log: gets the lines.
         trace: gets the lines of the trace, and never blocks; None for no trace.
         own_process: whether the process runs only this node, so that signals may be handled.
+        recording: gets what the replica starts from, and its steps; None for no recording.
         on_leadership: called with the term once this node leads and has committed an entry of that term, and with None
             once it no longer leads or has failed. It must be quick.
         runtime: the world that the node runs in.
@@ -90,6 +97,7 @@ class ReplicaNode:
         trace: TextSink | None = None,
         *,
         own_process: bool = True,
+        recording: NodeRecording | None = None,
         on_leadership: Callable[[int | None], None] = lambda term: None,
         runtime: Runtime = REAL,
         make_writer: MakeWriter = disk_thread,
@@ -108,18 +116,23 @@ class ReplicaNode:
         #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must no longer be used.
         self.disk_hung = False
 
-        rng = runtime.new_rng()  # no two nodes must draw the same election timeouts
+        # A number that a recording holds. No two nodes must draw the same election timeouts.
+        seed = runtime.new_rng().getrandbits(64)
         self._trace = (
             NodeTrace(trace, config.node_id, runtime.wall_us) if trace is not None else None
         )
         durable_storage = JoiningStorage(storage)
         loaded = durable_storage.load()
+        replica_config, now = config.replica_config(), runtime.monotonic_us()
+        self._recording = recording
+        recorder = None
+        if recording is not None:
+            machine = name_of_machine(application.machine, config.machine)
+            recorder = recording.begin(
+                start_of_node(replica_config, machine, loaded, seed, now, runtime.wall_us())
+            )
         self._replica = Replica(
-            config.replica_config(),
-            application.machine,
-            loaded,
-            rng=rng,
-            now=runtime.monotonic_us(),
+            replica_config, application.machine, loaded, rng=random.Random(seed), now=now
         )
         self._state_hash = StateHash(
             self._replica,
@@ -133,7 +146,9 @@ class ReplicaNode:
             durable_storage.identity().cluster_id,
             storage.incarnation if isinstance(storage, HasIncarnation) else "",
         )
-        self._driver = ReplicaDriver(self._replica, self._metrics, self._trace, runtime=runtime)
+        self._driver = ReplicaDriver(
+            self._replica, self._metrics, self._trace, runtime=runtime, recorder=recorder
+        )
         self._admission = PeerAdmission(
             self._replica,
             self._identity,
@@ -156,7 +171,13 @@ class ReplicaNode:
             FrameBounds.for_commands(config.replica.max_command_bytes),
         )
         self._pool = PeerPool(
-            codec, self._peers, self._peers.hello, rng, config.limits, runtime=runtime
+            codec,
+            self._peers,
+            self._peers.hello,
+            # Not that of the replica: what the pool draws depends on connections, so a replay could not draw the same.
+            runtime.new_rng(),
+            config.limits,
+            runtime=runtime,
         )
         self._peers.use_pool(self._pool)
         self._requests = RequestHandler(
@@ -178,7 +199,10 @@ class ReplicaNode:
             AllowedOrigins(config.allow_origins),
             runtime=runtime,
         )
-        self._replica.connection_problem = self._peers.connection_problem
+        problem = self._peers.connection_problem
+        self._replica.connection_problem = (
+            problem if recorder is None else recorder.answering(problem)
+        )
         self._topology = self._topology_loader()
         self._changes = ReplicaChanges(
             config,
@@ -208,6 +232,8 @@ class ReplicaNode:
         ]
         if self._trace is not None:
             self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, self._trace.flush))
+        if recording is not None:
+            self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, recording.flush))
         self._watches = NodeWatches(
             config,
             self._replica,
@@ -288,6 +314,8 @@ class ReplicaNode:
             task.stop()
         if self._trace is not None:
             self._trace.stopped("stopped" if self._failure is None else str(self._failure))
+        if self._recording is not None:
+            self._recording.end("stopped" if self._failure is None else str(self._failure))
         self._log.info("stopped")
 
     async def abandon(self) -> None:

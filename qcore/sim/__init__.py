@@ -15,8 +15,13 @@
 | `faults` | the execution of the timeline: faults, repairs, admin requests |
 | `invariants`, `linearizability` | the checkers of safety |
 | `determinism` | the check that a state machine does the same everywhere |
+| `replay` | runs what was kept of a run or of a node again, and stops anywhere in it |
 | `oracles` | what users write to judge their machines: invariants, properties, models |
+| `elections` | many elections of the core alone: how long a cluster is without a leader |
 | `verdict` | the judgement of a run: expectations and metrics |
+| `artifacts` | failing runs, saved in directories |
+| `sweeps` | many runs in parallel |
+| `shrinking` | finds the smallest run that fails for the same cause |
 """
 
 from __future__ import annotations
@@ -26,9 +31,17 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.sim.artifacts import Artifact, Cause, cause_of, load_artifact, save_artifact
+    from qcore.sim.elections.election_figures import ElectionFigures
+    from qcore.sim.elections.measure import measure_elections
+    from qcore.sim.replay.replay import Replay
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
+    from qcore.sim.shrinking import ShrinkResult, shrink
     from qcore.sim.simulation import NodeState, World
+    from qcore.sim.sweeps.progress_report import SweepProgress
+    from qcore.sim.sweeps.run_sweep import swarm, sweep
+    from qcore.sim.sweeps.sweep_result import SweepResult
     from qcore.sim.verdict.result import Expectation, RunResult
     from qcore.sim.workload.operations import RequestSource
     from qcore.sim.world.services import Violation
@@ -37,6 +50,16 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.sim.artifacts": (
+                "Artifact",
+                "Cause",
+                "cause_of",
+                "load_artifact",
+                "save_artifact",
+            ),
+            "qcore.sim.replay.replay": ("Replay",),
+            "qcore.sim.elections.election_figures": ("ElectionFigures",),
+            "qcore.sim.elections.measure": ("measure_elections",),
             "qcore.sim.run": ("run_scenario",),
             "qcore.sim.scenario": (
                 "Scenario",
@@ -49,21 +72,39 @@ else:
             ),
             "qcore.sim.workload.operations": ("RequestSource",),
             "qcore.sim.world.services": ("Violation",),
+            "qcore.sim.shrinking": ("ShrinkResult", "shrink"),
             "qcore.sim.simulation": ("NodeState", "World"),
+            "qcore.sim.sweeps.progress_report": ("SweepProgress",),
+            "qcore.sim.sweeps.run_sweep": ("swarm", "sweep"),
+            "qcore.sim.sweeps.sweep_result": ("SweepResult",),
             "qcore.trace": ("TraceWriter",),
         },
     )
 
 __all__ = [
+    "Artifact",
+    "Cause",
+    "ElectionFigures",
     "Expectation",
     "NodeState",
+    "Replay",
     "RequestSource",
     "RunResult",
     "Scenario",
+    "ShrinkResult",
+    "SweepProgress",
+    "SweepResult",
     "TraceWriter",
     "Violation",
     "World",
+    "cause_of",
+    "load_artifact",
     "load_scenario",
+    "measure_elections",
     "parse_scenario",
     "run_scenario",
+    "save_artifact",
+    "shrink",
+    "swarm",
+    "sweep",
 ]

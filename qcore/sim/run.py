@@ -13,6 +13,7 @@ from qcore.errors import ConfigError
 from qcore.files import open_nonblocking
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import checked_factory
+from qcore.recording.run_recordings import RecordingDirectory
 from qcore.sim.oracles.user_oracles import Oracles
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
@@ -37,6 +38,7 @@ def run_scenario(
     requests: RequestSource | None = None,
     program: ClientProgram | None = None,
     oracles: Oracles | None = None,
+    record: Path | str | None = None,
 ) -> RunResult:
     """Simulate a scenario and judge the run.
 
@@ -53,6 +55,7 @@ def run_scenario(
         program: a client program, `async def client(ctx)`, which every client runs in place of the workload.
         oracles: judges of the run: an invariant, properties, a check of the history, a sequential model of the
             machine. Without a model, the answers of a custom machine are not judged; every other check applies.
+        record: a directory for the recordings of the nodes, which `qcore.sim.Replay` steps through.
 
     Raises:
         ConfigError: the scenario or the trace file is unusable, the seed is not an integer, `machine` is given without
@@ -76,6 +79,9 @@ def run_scenario(
         _check_not_scenario(trace, scenario)
     with _writer(trace) as writer:
         world = World(scenario, seed, writer, custom_machine, oracles, program)
+        recordings = None if record is None else RecordingDirectory(record)
+        if recordings is not None:
+            world.record(recordings.sink_of)
         # A run does not need the cycle collector, whose pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()
@@ -84,6 +90,8 @@ def run_scenario(
             return world.result()
         finally:
             world.close()
+            if recordings is not None:
+                recordings.close()
             if collecting:
                 gc.enable()
 

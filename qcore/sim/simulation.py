@@ -24,6 +24,8 @@ from pydantic import ValidationError
 
 from qcore.core.effects import Role
 from qcore.errors import ConfigError
+from qcore.recording import ByteSink
+from qcore.recording.run_recordings import COLLECTIONS, RunRecordings
 from qcore.sim.exit_guard import refuses_exit
 from qcore.sim.judgement import judge_run
 from qcore.sim.oracles.user_oracles import Oracles
@@ -113,6 +115,30 @@ class World(SimulatedCluster):
             self._observed = ObservedMachines(self)
         super().begin()
 
+    def record(self, sink_of: Callable[[int], ByteSink | None]) -> None:
+        """Record the nodes: what each takes, step by step, for `qcore.sim.Replay`. Call it before the first event.
+
+        Args:
+            sink_of: node -> what takes the lines of its recording; None for a node that is not recorded.
+
+        Raises:
+            ConfigError: the run has begun.
+        """
+        if self._observed is not None:
+            raise ConfigError("record: the run has begun, and a recording holds whole lives")
+        machine = self.scenario.cluster.machine
+        if self.user_machine is not None:
+            machine = self.user_machine.reference
+        elif self.scenario.workload.kind != "registers":
+            machine = COLLECTIONS
+        self.services.recordings = RunRecordings(
+            sink_of,
+            machine,
+            self.scenario.name,
+            self.seed,
+            watchable=self.services.watches is not None or self.programs is not None,
+        )
+
     def __repr__(self) -> str:
         name, until_ms = self.scenario.name, self.scenario.until_ms
         return f"World({name!r}, seed {self.seed}, at {self.now_ms:g} of {until_ms:g} ms)"
@@ -122,6 +148,8 @@ class World(SimulatedCluster):
 
         `result` does the same. Call it for a run that does not get that far.
         """
+        if self.services.recordings is not None:
+            self.services.recordings.finish()
         if self._observed is not None:
             self._observed.close()
 

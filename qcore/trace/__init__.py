@@ -43,6 +43,7 @@ from qcore.trace.trace_files import (
     pause_collection,
     read_trace,
 )
+from qcore.trace.trace_origin import TraceOrigin
 from qcore.trace.trace_record import (
     RECORD_FIELDS,
     RECORDS_MISSING_FAULT,
@@ -60,6 +61,7 @@ __all__ = [
     "BinarySink",
     "CompactTrace",
     "TextSink",
+    "TraceOrigin",
     "TraceRecord",
     "TraceWriter",
     "as_line",

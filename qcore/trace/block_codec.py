@@ -1,12 +1,13 @@
 """The compact format of a trace: the head of the file, and blocks of records.
 
-    file     head, block of the schema, blocks of records, block of the end
+    file     head, block of the schema, block of the origin, blocks of records, block of the end
     head     magic (8 bytes), format version (4), CRC-32 of these 12 bytes (4)
     block    type (1), length of the body (8), CRC-32 of the body (4), CRC-32 of these 13 bytes (4), body
 
 | type | body |
 |---|---|
 | `S` | the schema, as JSON: its version, and each kind with its fields |
+| `O` | the origin of the trace, as JSON that is compressed with zlib: see `TraceOrigin`. A trace may have none |
 | `R` | records: the number of parts (1 byte), a row for each part, then the parts, each compressed with zlib |
 | `E` | the end: the number of records (8 bytes) and the trace hash (32 bytes) |
 
@@ -19,7 +20,8 @@ A block holds `BLOCK_RECORDS` records. It holds fewer if they have long texts: e
 field in `LONG_FIELDS` count as one record more. The last block holds the rest.
 
 The trace hash is the SHA-256 of the body of the schema and, for each block of records, of each part before compression,
-after its kind, number of records and bytes. So it depends on nothing but the records.
+after its kind, number of records and bytes. So it depends on nothing but the records: not on
+the origin either.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qcore.trace.column_codec import encode_column
+from qcore.trace.trace_origin import TraceOrigin
 from qcore.trace.trace_record import COLUMNS, KINDS, RECORD_FIELDS, SCHEMA_VERSION, ColumnType
 
 #: The first bytes of a compact trace. They are not text, and a conversion of line ends damages them.
@@ -117,6 +120,11 @@ def head() -> bytes:
     """The head of a file, and the block of its schema."""
     begin = MAGIC + struct.pack("<I", FORMAT_VERSION)
     return begin + struct.pack("<I", zlib.crc32(begin)) + block(b"S", schema_body())
+
+
+def origin_block(origin: TraceOrigin) -> bytes:
+    """The block of the origin."""
+    return block(b"O", zlib.compress(origin.to_json().encode()))
 
 
 def records_block(parts: Iterable[Part]) -> bytes:

@@ -23,10 +23,13 @@ from qcore.trace.block_codec import (
     new_digest,
 )
 from qcore.trace.column_codec import DECODING_ERRORS, Values, decode_column, split_columns
+from qcore.trace.trace_origin import TraceOrigin
 from qcore.trace.trace_record import KINDS, RECORD_FIELDS, SCHEMA_VERSION, TraceRecord, cut_note
 
 #: A file system may leave zeros at the end of a file after a power loss. No trace ends with so many of them.
 _ZEROS: Final = 16
+#: The longest origin that is read, in bytes.
+_MAX_ORIGIN_BYTES: Final = 64 * 1024 * 1024
 #: zlib compresses no text to less than a part of this.
 _MOST_EXPANSION: Final = 1100
 _READ_ELSEWHERE: Final = (
@@ -145,6 +148,7 @@ class CompactTrace:
     Attributes:
         counts: kind -> number of records, without those that are missing.
         is_complete: whether the trace has its end. If not, the writer was killed, or the disk was full.
+        origin: what the run began with; None if the trace does not say it.
         stored_sha256: the trace hash at the end of the file, in hexadecimal; None if the trace is not complete.
 
     Raises:
@@ -159,6 +163,7 @@ class CompactTrace:
         self._blocks: list[_Block] = []
         self._schema = b""
         self.is_complete = False
+        self.origin: TraceOrigin | None = None
         self.stored_sha256: str | None = None
         self._read_blocks()
         self.counts: Mapping[str, int] = {
@@ -297,6 +302,9 @@ class CompactTrace:
         if kind == b"S":
             self._schema = self._data[start:end]
             _check_schema(self._schema, self._name)
+        elif kind == b"O":
+            body = zlib.decompressobj().decompress(self._data[start:end], _MAX_ORIGIN_BYTES)
+            self.origin = TraceOrigin.from_json(body.decode())
         elif kind == b"R":
             self._blocks.append(_Block(self._data, offset, start, end))
         elif kind == b"E":

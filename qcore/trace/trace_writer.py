@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from qcore.trace import block_codec
 from qcore.trace.block_codec import BLOCK_RECORDS, ROW_WIDTHS, TEXT_PER_RECORD, Part
 from qcore.trace.compact_trace import CompactTrace
 from qcore.trace.json_lines import LINE_OF_ROW, Row, as_line
+from qcore.trace.trace_origin import TraceOrigin
 from qcore.trace.trace_record import KINDS, LONG_FIELDS, SCHEMA_VERSION, TraceRecord
 
 _RUN: Final = KINDS.index("run")
@@ -100,6 +101,25 @@ class TraceWriter:
         if compact is not None:
             compact.write(block_codec.head())
             compact.flush()
+
+    @property
+    def count(self) -> int:
+        """How many records were written until now."""
+        return self._records + len(self._order)
+
+    def begin(self, make_origin: Callable[[], TraceOrigin]) -> None:
+        """Write what the run begins with, before its first record. It is not part of the trace hash.
+
+        Args:
+            make_origin: called only if the records go to the compact format or are kept.
+        """
+        if self._compact is None and self._kept is None:
+            return
+        block = block_codec.origin_block(make_origin())
+        if self._compact is not None:
+            self._compact.write(block)
+        if self._kept is not None:
+            self._kept += block
 
     # -- records ---------------------------------------------------------------------------------
 

@@ -1,18 +1,23 @@
-"""For tests of the seam: a runtime with a seed, and a process whose own entropy raises."""
+"""For tests of the seam: a runtime with a seed, and a process whose own entropy, clocks and threads raise."""
 
 from __future__ import annotations
 
 import os
 import random
 import secrets
+import sys
+import threading
+import time
 import types
 import uuid
+from collections.abc import Callable
 from random import Random
 from typing import NoReturn
 
 import pytest
 import websockets.client
 import websockets.protocol
+import websockets.server
 
 from qcore.runtime.real import AsyncioRuntime
 
@@ -22,6 +27,11 @@ _OF_RANDOM = [
 ]
 _OF_RANDOM += ["getrandbits", "randbytes", "expovariate", "gauss", "SystemRandom", "_urandom"]
 _OF_SECRETS = ("token_bytes", "token_hex", "token_urlsafe", "randbits", "randbelow", "choice")
+
+_CLOCKS = ["time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"]
+_CLOCKS += ["clock_gettime", "clock_gettime_ns", "localtime", "gmtime", "process_time"]
+#: Who may read a clock of the process: the event loop, log records, the real runtime, and tests.
+_MAY_READ = ("asyncio", "logging", "qcore.runtime", "tests", "_pytest")
 
 
 class SeededRuntime(AsyncioRuntime):
@@ -71,3 +81,33 @@ def forbid_entropy(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(random, name, forbidden)
     for name in _OF_SECRETS:
         patch.setattr(secrets, name, forbidden)
+
+
+def forbid_clocks(patch: pytest.MonkeyPatch) -> None:
+    """Make the clocks of the process raise where a node or a client reads them.
+
+    The library `websockets` reads one for a header that the server replaces.
+    """
+
+    def guarded(name: str, read: Callable[..., object]) -> Callable[..., object]:
+        def clock(*args: object) -> object:
+            reader = sys._getframe(1).f_globals["__name__"]
+            if f"{reader}.".startswith(tuple(f"{each}." for each in _MAY_READ)):
+                return read(*args)
+            raise AssertionError(f"{reader} reads time.{name}, which the runtime did not give")
+
+        return clock
+
+    no_effect = types.SimpleNamespace(formatdate=lambda **_options: "no effect")
+    patch.setattr(websockets.server, "email", types.SimpleNamespace(utils=no_effect))
+    for name in _CLOCKS:
+        patch.setattr(time, name, guarded(name, getattr(time, name)))
+
+
+def forbid_threads(patch: pytest.MonkeyPatch) -> None:
+    """Make it an error to start a thread."""
+
+    def forbidden(*_args: object, **_options: object) -> NoReturn:
+        raise AssertionError("a thread that the runtime did not give")
+
+    patch.setattr(threading.Thread, "start", forbidden)

@@ -12,7 +12,13 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
+from qcore.cli.sim.elections import elections as elections_command
+from qcore.cli.sim.replay import replay as replay_command
+from qcore.cli.sim.shrink import shrink as shrink_command
+from qcore.cli.sim.sweep import swarm as swarm_command
+from qcore.cli.sim.sweep import sweep as sweep_command
 from qcore.cli.sim.trace import trace as trace_command
+from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from qcore.sim.verdict.result import RunResult
@@ -40,8 +46,21 @@ def _group() -> None:
 
 @app.command()
 def run(
-    scenario: ScenarioArgument,
-    seed: SeedOption = 1,
+    scenario: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A scenario file, the name of a shipped scenario, or the directory of an artifact.",
+        ),
+    ],
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            envvar="QCORE_SEED",
+            help="Decides every random choice of the run. Default: 1, or the seed of the artifact.",
+        ),
+    ] = None,
     parameters: Annotated[
         list[str],
         typer.Option(
@@ -62,17 +81,33 @@ def run(
             "compact format.",
         ),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            parser=non_empty_path,
+            metavar="DIR",
+            help="Record the nodes into this directory, one file for each, for `qcore sim replay`.",
+        ),
+    ] = None,
 ) -> None:
     """Run one scenario with one seed and print the verdict.
 
     Exit code 0: no violation, and every expectation held; 1: otherwise; 2: the scenario is invalid.
     """
     # A late import: `--help` must not load SimPy and pydantic.
+    from qcore.sim.artifacts import is_artifact, load_artifact
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario.load import load_scenario, read_parameters
 
-    loaded = load_scenario(scenario, parameters=read_parameters(parameters))
-    result = run_scenario(loaded, seed, trace=trace)
+    if is_artifact(scenario):
+        if parameters:
+            raise ConfigError(f"--set: the scenario of the artifact {scenario} has no parameters")
+        artifact = load_artifact(scenario)
+        loaded, seed = artifact.scenario, artifact.seed if seed is None else seed
+    else:
+        loaded = load_scenario(scenario, parameters=read_parameters(parameters))
+    result = run_scenario(loaded, 1 if seed is None else seed, trace=trace, record=record)
     if output is OutputFormat.table:
         from qcore.cli.sim.verdict import print_verdict
 
@@ -151,6 +186,11 @@ def list_scenarios(
 
 
 app.command(name="trace")(trace_command)
+app.command(name="sweep")(sweep_command)
+app.command(name="swarm")(swarm_command)
+app.command(name="shrink")(shrink_command)
+app.command(name="replay")(replay_command)
+app.command(name="elections")(elections_command)
 
 
 @app.command()

@@ -73,8 +73,8 @@ class NodeMetrics:
         notifications_sent: changes sent to watches.
         watches_cut_off: watches that this node ended because the client was too slow.
         watches_compacted: watches and registrations that needed changes which the node no longer had.
-        lines_dropped: by the purpose of the lines (`log`, `trace`): a function that returns how many were dropped
-            because the reader was too slow.
+        lines_dropped: by the purpose of the lines (`log`, `trace`, `recording`): a function that returns how many were
+            dropped because the reader was too slow.
     """
 
     requests: dict[tuple[str, str], int] = field(

@@ -32,6 +32,7 @@ from qcore.core.events import Tick, WriteDurable
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.node.runtime.inbox import Inbox
+from qcore.recording import LifeRecorder
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
     Applied,
@@ -127,6 +128,7 @@ class ReplicaDriver:
         metrics: counts steps, writes and entries.
         trace: records the effects, or None.
         runtime: the world that the node runs in.
+        recorder: records the events, or None.
 
     Attributes:
         inbox: takes the events of the next steps, which follow soon.
@@ -139,11 +141,13 @@ class ReplicaDriver:
         trace: NodeTrace | None = None,
         *,
         runtime: Runtime,
+        recorder: LifeRecorder | None = None,
     ) -> None:
         self._now_us, self._wall_us = runtime.monotonic_us, runtime.wall_us
         self._replica = replica
         self._metrics = metrics
         self._trace = trace
+        self._recorder = recorder
         self._gate = DurabilityGate()
         self._loop = asyncio.get_running_loop()
         config = replica.config
@@ -212,7 +216,10 @@ class ReplicaDriver:
         self._metrics.step_events.observe(len(events))
         replica = self._replica
         try:
-            effects = replica.step(events, now, self._wall_us())
+            if self._recorder is None:
+                effects = replica.step(events, now, self._wall_us())
+            else:
+                effects = self._recorder.step(replica.step, events, now, self._wall_us())
             if self._trace is not None:
                 self._trace.effects(effects)
             self._observer.on_step()

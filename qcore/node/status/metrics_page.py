@@ -276,7 +276,7 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
     }
     for name, (text, value) in counters.items():
         page.counter(name, text, value)
-    for what in ("log", "trace"):
+    for what in ("log", "trace", "recording"):
         dropped = metrics.lines_dropped.get(what, lambda: 0)()
         text = f"Lines of the {what} that were dropped because the reader was too slow."
         page.counter(f"qcore_{what}_lines_dropped", text, dropped)

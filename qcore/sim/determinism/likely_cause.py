@@ -76,13 +76,17 @@ def find_cause(located: Located, one: Side, processes: OtherProcesses | None) ->
         return _shared(run, plan, located.position) or _uncontrolled(
             (located.one, located.other), calls
         )
+    # Two copies may get the same addresses by chance, so "the same again" does not find every address.
+    address = _address_in((located.one, located.other))
     for group, (what, sources) in _GROUPS.items():
         # Addresses differ by chance, so a group that was never asked is no cause.
         asked = any(_belongs(source, sources) for source, _ in experiment.calls)
-        if not asked and group != "identity":
+        if not asked and (group != "identity" or address):
             continue
         if any(experiment.changes(run, replace(plan, variant={group: value})) for value in _VALUES):
             return what + _at(calls, sources)
+    if address:
+        return address
     if experiment.changes(run, replace(plan, second=True)):
         return _shared(run, plan, located.position) or _uncontrolled(
             (located.one, located.other), calls
@@ -184,10 +188,16 @@ def chance_at(moment: Moment) -> str:
     return _uncontrolled((moment,), list(moment.calls))
 
 
-def _uncontrolled(moments: Iterable[Moment | None], calls: list[tuple[str, str]]) -> str:
-    texts = [text for moment in moments for text in _texts(moment)]
-    if any(" at 0x" in text for text in texts):
+def _address_in(moments: Iterable[Moment | None]) -> str:
+    """A sentence if something that a copy gave contains the address of an object, else an empty text."""
+    if any(" at 0x" in text for moment in moments for text in _texts(moment)):
         return "the text of an object without __repr__, which contains its address"
+    return ""
+
+
+def _uncontrolled(moments: Iterable[Moment | None], calls: list[tuple[str, str]]) -> str:
+    if address := _address_in(moments):
+        return address
     if places := _at(calls, ("id",)):
         return f"the identity of objects{places}"
     return "a source that gives something else at each call" + _at(

@@ -27,7 +27,8 @@ _LARGEST_SIGMA = 20.0
 #: Draws one duration in microseconds, never negative.
 Sampler = Callable[[], int]
 
-_SHAPES = ("fixed", "uniform", "normal", "lognormal", "exponential", "pareto", "samples")
+#: The names of the shapes.
+SHAPES = ("fixed", "uniform", "normal", "lognormal", "exponential", "pareto", "samples")
 #: Shapes that take two numbers, and the names of these.
 _PAIRS = {
     "uniform": ("min", "max"),
@@ -151,7 +152,7 @@ def _from_yaml(value: object) -> object:
     if isinstance(value, dict):
         if "shape" in value:
             return value
-        shapes = [key for key in value if key in (*_SHAPES, "constant")]
+        shapes = [key for key in value if key in (*SHAPES, "constant")]
         if len(shapes) == 1:
             return _from_shape(shapes[0], value)
     raise ValueError(

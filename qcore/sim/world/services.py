@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qcore.recording.run_recordings import RunRecordings
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.invariants.watch_checker import WatchChecker
@@ -31,6 +32,7 @@ class Services:
 
     Attributes:
         watches: checks what watchers receive; None without watchers.
+        recordings: records what the replicas take; None without recordings.
         machine_observers: see what the state machines do; the nodes use the list as it is when they start.
     """
 
@@ -44,6 +46,7 @@ class Services:
     histories: SnapshotHistories = field(default_factory=SnapshotHistories)
     watches: WatchChecker | None = None
     machine_observers: list[MachineObserver] = field(default_factory=list)
+    recordings: RunRecordings | None = None
 
     def report(self, check: str, node: int, note: str) -> None:
         """Record a violation of a safety property."""

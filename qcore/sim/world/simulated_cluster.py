@@ -11,6 +11,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
+from qcore.release import __version__
 from qcore.sim.determinism.determinism_check import DeterminismReport
 from qcore.sim.faults.action_table import make_actions
 from qcore.sim.faults.admin_client import address_of
@@ -58,7 +59,7 @@ from qcore.sim.world.node.node_machine import machine_factory
 from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
-from qcore.trace import TraceWriter
+from qcore.trace import TraceOrigin, TraceWriter
 
 if TYPE_CHECKING:
     from qcore.client.programs.program_context import ClientProgram
@@ -117,6 +118,8 @@ class SimulatedCluster:
         loaded = self._find_program(program)
         if loaded is not None:
             reject_collections(scenario.workload, "a client program")
+        given = {"machine": custom_machine, "program": program, "oracles": oracles}
+        self._given = tuple(name for name, value in given.items() if value is not None)
         self.seed = seed
         self._has_begun = False
         self.streams = Streams(seed)
@@ -194,6 +197,7 @@ class SimulatedCluster:
             return
         self._has_begun = True
         scenario, trace = self.scenario, self.services.trace
+        trace.begin(self._origin)
         trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
         self._standing_faults.links_changed()
         self.timeline_runner.schedule()
@@ -207,6 +211,17 @@ class SimulatedCluster:
         """Simulate to the end of the scenario."""
         self.begin()
         self.engine.run(self.scenario.until_us)
+
+    def _origin(self) -> TraceOrigin:
+        text = self.scenario.to_yaml()
+        has_files = ".py" in text and bool(self.scenario.source)
+        return TraceOrigin(
+            text,
+            str(Path(self.scenario.source).resolve()) if has_files else "",
+            self.seed,
+            __version__,
+            self._given,
+        )
 
     def machine_factory(self) -> Callable[[], StateMachine]:
         """What makes the state machines of the nodes."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -26,7 +25,7 @@ from qcore.storage.interface import LogStorage
 from qcore.storage.log_size import Footprint, FootprintMeter
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
-from tests.runtime.no_entropy import SeededRuntime, forbid_entropy
+from tests.runtime.no_entropy import SeededRuntime, forbid_clocks, forbid_entropy, forbid_threads
 from tests.transport.support.endpoints import async_test
 
 T = TypeVar("T")
@@ -148,16 +147,10 @@ async def two_nodes() -> AsyncIterator[tuple[World, list[str]]]:
             await node.stop()
 
 
-def forbid_threads(patch: pytest.MonkeyPatch) -> None:
-    def forbidden(*_args: object, **_options: object) -> NoReturn:
-        raise AssertionError("a thread that the runtime did not give")
-
-    patch.setattr(threading.Thread, "start", forbidden)
-
-
 @async_test
 async def test_a_cluster_uses_only_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_entropy(monkeypatch)
+    forbid_clocks(monkeypatch)
     forbid_threads(monkeypatch)
     async with two_nodes() as (world, addresses):
         runtime = GivenRuntime(3)

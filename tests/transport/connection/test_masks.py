@@ -1,4 +1,4 @@
-"""The masks and keys of connections: the library's frames, with the entropy of the runtime and no other."""
+"""What connections send: the library's frames, with the entropy and the clock of the runtime and no other."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
 
-from qcore.runtime.interface import Listening
+from qcore.runtime.interface import Listening, P
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.masked_client import masked_frame
 from qcore.transport.peers.peer_pool import PeerPool
 from qcore.transport.server.server import Server
 from qcore.transport.wire import Hello
-from tests.runtime.no_entropy import SeededRuntime, forbid_entropy
+from tests.runtime.no_entropy import SeededRuntime, forbid_clocks, forbid_entropy
 from tests.transport.peers.test_pool import RecordingPeers
 from tests.transport.support.endpoints import CODEC, RecordingHandler, async_test, until
 
@@ -57,16 +57,17 @@ def test_a_control_frame_that_is_not_allowed_is_refused(frame: Frame) -> None:
 
 
 class RecordingRuntime(SeededRuntime):
-    """Keeps the bytes that accepted connections receive, together for each connection."""
+    """A wall clock that stands still. Keeps the bytes that each end of each connection receives."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.received: list[bytearray] = []
 
-    def listener(
-        self, factory: Callable[[], asyncio.Protocol], refused: Callable[[], None]
-    ) -> Listening:
-        def recorded() -> asyncio.Protocol:
+    def wall_us(self) -> int:
+        return 1_000_000_000_000_000
+
+    def recording(self, factory: Callable[[], P]) -> Callable[[], P]:
+        def recorded() -> P:
             made, kept = factory(), bytearray()
             self.received.append(kept)
             take = made.data_received
@@ -78,7 +79,15 @@ class RecordingRuntime(SeededRuntime):
             made.data_received = data_received  # type: ignore[method-assign]  # of this object only
             return made
 
-        return super().listener(recorded, refused)
+        return recorded
+
+    async def connect(self, factory: Callable[[], P], ip: str, port: int) -> P:
+        return await super().connect(self.recording(factory), ip, port)
+
+    def listener(
+        self, factory: Callable[[], asyncio.Protocol], refused: Callable[[], None]
+    ) -> Listening:
+        return super().listener(self.recording(factory), refused)
 
 
 async def talk(seed: int) -> tuple[list[str | int], list[bytes], str]:
@@ -107,14 +116,16 @@ async def talk(seed: int) -> tuple[list[str | int], list[bytes], str]:
 
 
 @async_test
-async def test_connections_draw_from_their_runtime_only() -> None:
+async def test_connections_send_what_their_runtime_decides() -> None:
     with pytest.MonkeyPatch.context() as patch:
         forbid_entropy(patch)
+        forbid_clocks(patch)
         drawn, sent, error_id = await talk(1)
         again = await talk(1)
         other = await talk(2)
     assert drawn[:2] == [16, 4], "the key, and the mask of the first frame"
     assert {"token", "rng", 4, 16} == set(drawn)
     assert (drawn, sent, error_id) == again
+    assert any(b"Date: Sun, 09 Sep 2001 01:46:40 GMT" in each for each in sent)
     assert sent != other[1]
     assert error_id != other[2]

@@ -27,8 +27,13 @@ _PAIRS = ("uniform", "normal", "lognormal", "pareto")
 
 def scenario_text(scenario: BaseModel) -> str:
     """The text of a scenario file with everything that the scenario gives; each item of the timeline on one line."""
+    return values_text(scenario_values(scenario))
+
+
+def values_text(values: Mapping[str, object]) -> str:
+    """The text of a scenario file with these values, which are those of `scenario_values`."""
     lines: list[str] = []
-    for key, value in scenario_values(scenario).items():
+    for key, value in values.items():
         if key == "timeline" and isinstance(value, list) and value:
             lines.append("timeline:")
             lines += (f"  - {_flow(item)}" for item in value)

@@ -13,6 +13,7 @@ from qcore.core.log.durable_state import last_index
 from qcore.core.messages import InstallSnapshot
 from qcore.errors import QcoreError
 from qcore.machines.interface import StateMachine, SupportsChanges, WatchFilter
+from qcore.recording import LifeRecorder
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
@@ -91,6 +92,7 @@ class SimNode:
         self._peers: Mapping[int, SimNode] = {}
         self._links: dict[int, Link] = {}
         self._lives = 0
+        self._recorder: LifeRecorder | None = None
         self._pending_requests = PendingRequests(self.node_id, services, self._links)
         self._watch_connections = WatchConnections(
             self.node_id,
@@ -182,9 +184,12 @@ class SimNode:
                 self._on_filter,
                 services.machine_observers,
             )
-            self.replica = Replica(
-                self._config, self._machine, durable, rng=self._rng, now=self.clock.local(now)
-            )
+            local = self.clock.local(now)
+            if services.recordings is not None:
+                self._recorder = services.recordings.begin_life(
+                    self._config, durable, self._rng, local, self.clock.wall_of(local)
+                )
+            self.replica = Replica(self._config, self._machine, durable, rng=self._rng, now=local)
         except QcoreError as error:
             self._fail(error)
             return
@@ -250,6 +255,8 @@ class SimNode:
 
     def _die(self, why: str) -> None:
         self.replica = None
+        if self._recorder is not None:
+            self._recorder.end(why)
         self.events.clear()
         self.disk_reactions.process_died()
         self._pending_requests.process_died()
@@ -445,8 +452,12 @@ class SimNode:
             fault.acted += 1
         clock = self.clock
         local = clock.local(now)
+        wall_us = clock.wall_of(local)
         try:
-            effects = replica.step(events, local, clock.wall_of(local))
+            if self._recorder is None:
+                effects = replica.step(events, local, wall_us)
+            else:
+                effects = self._recorder.step(replica.step, events, local, wall_us)
         except (QcoreError, AssertionError) as error:  # this node stops, the others continue
             self._fail(error)
             return

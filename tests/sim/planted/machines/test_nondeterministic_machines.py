@@ -18,8 +18,9 @@ from qcore.machines.interface import StateMachine
 from qcore.machines.register import KeyValueMachine
 from qcore.sim import RequestSource, RunResult, Scenario, run_scenario
 from qcore.sim.determinism.circumstances.shadows import Shadows
-from qcore.sim.determinism.compared_trails import Side, first_difference, locate
-from qcore.sim.determinism.copies import Plan, Trail, run_plan
+from qcore.sim.determinism.compared_trails import Located, Side, first_difference, locate
+from qcore.sim.determinism.copies import Moment, Plan, Trail, run_plan
+from qcore.sim.determinism.likely_cause import find_cause
 from qcore.sim.determinism.run_history import AppliedCommand, History
 from tests.sim.planted.machines import nondeterministic_machines as planted
 from tests.sim.planted.machines.honest_machines import HONEST
@@ -179,6 +180,19 @@ def test_bisection_finds_the_first_difference_exactly() -> None:
         located = locate(found, one, other)
     assert commands[located.position].index == 432
     assert located.kinds == ("state hash", "snapshot")
+
+
+def test_an_address_that_repeats_by_chance_is_explained() -> None:
+    """Memory that was freed is often used again, so a copy that runs again may show the same address."""
+
+    def moment(address: str) -> Moment:
+        return Moment(f"<Account object at {address}>", [], [], "", "")
+
+    def run(plan: Plan) -> Trail:
+        return Trail(window={0: moment("0x7f52" if "identity" in plan.variant else "0x7f9f")})
+
+    located = Located(0, ("result",), moment("0x7f52"), moment("0x7f9f"))
+    assert find_cause(located, Side("one", run, Plan(0)), None) == CAUSES[planted.AddressInResult]
 
 
 def test_expected_nondeterminism_lets_the_run_pass() -> None:

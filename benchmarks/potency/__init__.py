@@ -1,0 +1,1 @@
+"""Potency: how soon each way of generating runs finds each planted fault."""

@@ -1,0 +1,143 @@
+"""`qcore sim shrink`: the smallest failing run with the same cause, as a scenario and as an artifact."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.output import show
+
+if TYPE_CHECKING:
+    from qcore.sim.artifacts import Artifact
+    from qcore.sim.scenario.model import Scenario
+    from qcore.sim.shrinking import ShrinkResult
+    from qcore.sim.shrinking.shrink_search import ShrinkSearch
+
+#: A line of progress after so many runs, if standard error is no terminal.
+_RUNS_PER_LINE = 100
+
+
+def shrink(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="The directory of an artifact, a scenario file, or the name of a shipped scenario.",
+        ),
+    ],
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            envvar="QCORE_SEED",
+            help="The seed that fails. Default: that of the artifact, or 1.",
+        ),
+    ] = None,
+    parameters: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A value for one of the scenario's `parameters`. May be given several times.",
+        ),
+    ] = [],  # noqa: B006 - typer reads the default and never changes it
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            parser=non_empty_path,
+            metavar="DIR",
+            help="Where to save the smallest run as an artifact. Default: beside the artifact or scenario, with "
+            "-shrunk at the end of its name.",
+        ),
+    ] = None,
+    budget_runs: Annotated[
+        int, typer.Option("--budget-runs", min=1, help="The most runs of the search.")
+    ] = 1500,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds",
+            min=0.1,
+            help="The longest time of the search. With it, the result may depend on the speed of the computer.",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="How many runs to do at the same time.")
+    ] = 1,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Find the smallest run that fails for the same cause, and print it as a scenario.
+
+    It removes steps of the timeline, nodes, clients, operations, settings and time, as long as the run fails for the
+    same cause, with the same or another seed. What it removed is printed on standard error. Exit code 0: the smallest
+    run was found and saved; 2: the run passes, or the scenario is invalid.
+    """
+    from qcore.errors import ConfigError
+    from qcore.sim.artifacts import is_artifact, load_artifact
+    from qcore.sim.scenario.load import load_scenario, read_parameters
+    from qcore.sim.shrinking import shrink as shrink_run
+    from qcore.sim.shrinking.shrink_api import default_directory
+
+    if is_artifact(run):
+        if parameters:
+            raise ConfigError(f"--set: the scenario of the artifact {run} has no parameters")
+        given: Artifact | Scenario = load_artifact(run)
+    else:
+        given = load_scenario(run, parameters=read_parameters(parameters))
+    progress = _Progress()
+    result = shrink_run(
+        given,
+        seed,
+        directory=directory or default_directory(given, seed),
+        budget_runs=budget_runs,
+        seconds=seconds,
+        jobs=jobs,
+        progress=progress,
+    )
+    progress.finish()
+    show(output, result.to_json(), text=result.text.rstrip("\n"), indent=2)
+    _print_summary(result)
+
+
+class _Progress:
+    """Prints how far the search is: on a terminal in one line, otherwise now and then."""
+
+    def __init__(self) -> None:
+        self._printed = 0
+        self._rewrites = sys.stderr.isatty()
+
+    def __call__(self, search: ShrinkSearch) -> None:
+        if self._rewrites or search.runs >= self._printed + _RUNS_PER_LINE:
+            self._printed = search.runs
+            size = search.case.outcome.size
+            text = f"{search.runs} runs: {size if size is not None else '-'}"
+            print(
+                f"\r{text}\x1b[K" if self._rewrites else text,
+                file=sys.stderr,
+                end="" if self._rewrites else "\n",
+                flush=True,
+            )
+
+    def finish(self) -> None:
+        """Leave the line."""
+        if self._rewrites:
+            print(file=sys.stderr)
+
+
+def _print_summary(result: ShrinkResult) -> None:
+    lines = [f"removed  {text}" for text in result.removed]
+    lines += [
+        f"before   {result.before}",
+        f"after    {result.after}",
+        f"cause    {result.cause.key}: {result.cause.text}",
+        f"runs     {result.runs}"
+        + ("" if result.is_minimal else "; the budget is used: give a larger --budget-runs"),
+    ]
+    if result.artifact is not None:
+        lines += [f"saved    {result.artifact.directory}", f"replay   {result.artifact.replay}"]
+    print("\n".join(lines), file=sys.stderr)

@@ -1,0 +1,128 @@
+"""Passes over the steps of a timeline: fewer of them, and each simpler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import combinations
+from typing import Final
+
+from qcore.sim.scenario.actions.registry import ACTIONS, REPAIRS
+from qcore.sim.shrinking.candidate_values import TIMING_KEYS, Values, actions_of
+from qcore.sim.shrinking.edits import Case, Edit, replaced_item, without_items
+from qcore.sim.shrinking.shrink_search import ShrinkSearch
+
+#: Pairs of items are tried in timelines of up to this many items.
+_MOST_FOR_PAIRS: Final = 14
+#: The keys of actions that end faults.
+_REPAIRING: Final = frozenset(key for key, kind in ACTIONS.items() if kind in REPAIRS)
+#: Simpler faults on the same nodes.
+_WEAKER: Final = {
+    "wipe": ("crash",),
+    "power_loss": ("crash",),
+    "crash_loop": ("crash",),
+    "isolate": ("mute", "deaf"),
+    "swizzle_clog": ("isolate",),
+}
+#: Keys without which an item has no time.
+_KEPT: Final = ("at_ms", "after_ms", "when")
+#: Keys of items that a run may need to be judged as before, if its cause is no violation.
+_NEEDED_TO_RECOVER: Final = ("for_ms", "until_ms", "times")
+
+
+def drop_steps(search: ShrinkSearch) -> bool:
+    """Remove as many items as possible, large groups first (delta debugging).
+
+    Source: Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002.
+    """
+    accepted = False
+    size = len(_removable(search.case))
+    while size and not search.is_over:
+        items = _removable(search.case)
+        groups = [items[start : start + size] for start in range(0, len(items), size)]
+        # Later items first: what happens after the failure is never needed.
+        found = search.attempt([_without(group) for group in reversed(groups)])
+        accepted = accepted or found
+        size = min(size, len(_removable(search.case)))
+        if size > 1:
+            size = (size + 1) // 2
+        elif not found:
+            break
+    return accepted
+
+
+def drop_pairs(case: Case) -> list[Edit]:
+    """Remove two items that need each other, such as a crash and a restart."""
+    items = _removable(case)
+    if len(items) > _MOST_FOR_PAIRS:
+        return []
+    return [_without(list(pair)) for pair in combinations(items, 2)]
+
+
+def simplify_steps(case: Case) -> list[Edit]:
+    """Remove what the steps give beyond their defaults, and weaken faults."""
+    return [
+        Edit(f"{_name(item)}: {text}", partial(replaced_item, old=item, new=simpler))
+        for item in case.items
+        for text, simpler in _simpler(item, is_violation=case.is_violation)
+    ]
+
+
+def _removable(case: Case) -> list[Values]:
+    if case.is_violation:
+        return list(case.items)
+    return [
+        item for item in case.items if not _REPAIRING.issuperset(key for key, _ in actions_of(item))
+    ]
+
+
+def _without(items: list[Values]) -> Edit:
+    text = _name(items[0]) if len(items) == 1 else f"{len(items)} steps"
+    return Edit(text, partial(without_items, items=items))
+
+
+def _name(item: Values) -> str:
+    kinds = "+".join(key for key, _ in actions_of(item))
+    at = item.get("at_ms")
+    return f"{kinds} at {at:g} ms" if isinstance(at, int | float) else kinds
+
+
+def _simpler(item: Values, *, is_violation: bool) -> Iterator[tuple[str, Values]]:
+    for key in [key for key in item if key in TIMING_KEYS and key not in _KEPT]:
+        if is_violation or key not in _NEEDED_TO_RECOVER:
+            yield f"without {key}", _without_key(item, key)
+    when = item.get("when")
+    if isinstance(when, dict):
+        for key in when:
+            if key != "event":
+                yield f"without when.{key}", {**item, "when": _without_key(when, key)}
+    for key, value in item.items():
+        if key in ACTIONS:
+            for text, simpler in _simpler_action(key, value):
+                yield text, {**_without_key(item, key), **simpler}
+
+
+def _simpler_action(key: str, value: object) -> Iterator[tuple[str, Values]]:
+    nodes = value.get("nodes") if isinstance(value, dict) else value
+    for weaker in _WEAKER.get(key, ()):
+        if nodes is not None:
+            yield f"{weaker} instead of {key}", {weaker: nodes}
+    if isinstance(value, dict):
+        for inner in value:
+            yield f"without {inner}", {key: _without_key(value, inner)}
+            for new in _smaller(value[inner]):
+                fewer: Values = {**value, inner: new}
+                yield f"{inner} {new!r}", {key: fewer}
+    for new in _smaller(value):
+        yield f"only {new!r}", {key: new}
+
+
+def _smaller(value: object) -> Iterator[object]:
+    """A list with one of its values less; a smaller number of times."""
+    if isinstance(value, list) and len(value) > 1:
+        for place in range(len(value)):
+            yield value[:place] + value[place + 1 :]
+
+
+def _without_key(values: Values, key: str) -> Values:
+    return {name: value for name, value in values.items() if name != key}
