@@ -116,7 +116,7 @@ class Streams:
 
 
 @given(QUALITIES, QUALITIES, STEPS, st.integers(0, 1 << 32))
-@settings(max_examples=40)
+@settings(max_examples=1000)
 def test_every_stream_arrives_in_order_and_at_last_whole(
     there: LinkQuality, back: LinkQuality, steps: list[Step], seed: int
 ) -> None:
@@ -136,7 +136,7 @@ def test_every_stream_arrives_in_order_and_at_last_whole(
 
 
 @given(QUALITIES, STEPS, st.integers(0, 1 << 32), st.sampled_from(["kill", "power_off", "close"]))
-@settings(max_examples=20)
+@settings(max_examples=500)
 def test_a_connection_that_ends_delivers_a_prefix(
     quality: LinkQuality, steps: list[Step], seed: int, how: str
 ) -> None:

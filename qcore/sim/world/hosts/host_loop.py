@@ -16,11 +16,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
+import sys
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final, TypeVarTuple, Unpack
+from typing import Any, Final, TypeVarTuple, Unpack
 
 from simpy.events import NORMAL, Event
 
@@ -36,6 +37,8 @@ Args = TypeVarTuple("Args")
 _ROUNDING_US: Final = 1e-3
 #: So many cancelled timers are removed together.
 _MANY_CANCELLED: Final = 100
+#: So many failed tasks are kept before those whose errors were retrieved are dropped.
+_MANY_FAILED: Final = 100
 
 
 @dataclass(slots=True)
@@ -107,6 +110,8 @@ class HostLoop(SimLoop):
         self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
         self._timer_numbers = count()
         self._cancelled_timers = 0
+        self._most_failed = _MANY_FAILED
+        self._hooks = (self._generator_begins, self._generator_is_dropped)
 
     # -- time -----------------------------------------------------------------------------------------
 
@@ -242,7 +247,11 @@ class HostLoop(SimLoop):
             self._expect_step(now)
             return
         self._do_deferred()
-        if self._halted or self._stands_still():
+        if self._halted:
+            return
+        if now != self._turns_at_us:
+            self._turns_at_us, self._turns = now, 0
+        elif self._stands_still():
             return
         handle = self._next_handle()
         if handle is not None:
@@ -294,8 +303,18 @@ class HostLoop(SimLoop):
                 firing.fault.acted += 1
                 self._spent_us += extra_us
         try:
-            with self.entered():
-                handle._run()
+            if asyncio._get_running_loop() is None:  # the same as `entered`, which takes longer
+                hooks = sys.get_asyncgen_hooks()
+                asyncio._set_running_loop(self)
+                sys.set_asyncgen_hooks(*self._hooks)
+                try:
+                    handle._run()
+                finally:
+                    sys.set_asyncgen_hooks(*hooks)
+                    asyncio._set_running_loop(None)
+            else:
+                with self.entered():
+                    handle._run()
         finally:
             self._runs = False
             self.busy_us += self._spent_us
@@ -314,6 +333,13 @@ class HostLoop(SimLoop):
             deferred, self._deferred = self._deferred, []
             for action in deferred:
                 action()
+
+    def _task_is_done(self, task: asyncio.Task[Any]) -> None:
+        """Drop the failed tasks whose errors were retrieved, because a long run has many of them."""
+        super()._task_is_done(task)
+        if len(self._failed) > self._most_failed:
+            self._failed = [each for each in self._failed if each._log_traceback]
+            self._most_failed = 2 * len(self._failed) + _MANY_FAILED
 
     def run_ready(self) -> bool:
         """Run what is ready now, once, in no time. Returns whether anything was."""

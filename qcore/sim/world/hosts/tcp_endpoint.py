@@ -44,8 +44,12 @@ class Kernel(Protocol):
     def after(self, delay_us: int, action: Callable[[], None]) -> None:
         """Do something later, unless the computer has lost power by then."""
 
+    def has_place(self, endpoint: TcpEndpoint) -> bool:
+        """Whether an endpoint that a listener made may open: the listener has a place for it, or is gone."""
+        ...
+
     def opened(self, endpoint: TcpEndpoint) -> None:
-        """Note that an endpoint that a listener made is open."""
+        """Note that such an endpoint is open."""
 
     def forget(self, endpoint: TcpEndpoint) -> None:
         """Forget an endpoint that is gone."""
@@ -128,9 +132,11 @@ class TcpEndpoint:
             if has_room and self.state == "open" and not receiver.ended:
                 self._send_ack()
             return data
+        if receiver is not None and receiver.ended:
+            return b""
         if self.error is not None:
             raise self.error
-        return b"" if receiver is not None and receiver.ended else None
+        return None
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Send bytes. Returns how many the kernel has accepted.
@@ -141,14 +147,20 @@ class TcpEndpoint:
         if self.error is not None:
             raise self.error
         if self.state != "open" or self._is_orphan:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
         accepted = self.sender.write(data)
         self._wants_room = accepted < len(data)
         self._send()
         return accepted
 
     def end(self) -> None:
-        """End the stream to the other end after what was written."""
+        """End the stream to the other end after what was written.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        if self.error is not None:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         if self.state == "open":
             self.sender.end()
             self._send()
@@ -189,12 +201,14 @@ class TcpEndpoint:
         assert receiver is not None, "only a connection that is not open yet has none"
         if segment.rst:
             if receiver.accepts(segment.seq):
-                self._broke(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+                # As in Linux: after the end of the other end's stream, only a write can fail.
+                number = errno.EPIPE if receiver.ended else errno.ECONNRESET
+                self._broke(OSError(number, os.strerror(number)))
         elif segment.syn:
-            if self.state == "accepting" and segment.ack is None:
-                self._send_syn()  # the other end has not received ours
-            else:
-                self._send_ack()  # an old copy; or the other end has forgotten the connection, and answers with RST
+            if (
+                self.state != "accepting"
+            ):  # else ours is repeated, if the other end has not received it
+                self._send_ack()  # it is an old copy; or the other end has forgotten the connection, and resets it
         elif segment.ack is not None:
             self._receive_usual(segment, segment.ack, receiver)
 
@@ -207,9 +221,7 @@ class TcpEndpoint:
                 self._kernel.transmit(self.key[1], reset_for(segment))
         elif segment.rst:
             if segment.ack is not None:
-                self._broke(
-                    ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-                )
+                self._broke(OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)))
         elif segment.syn and segment.ack is not None:
             self._receiver = TcpReceiver(segment.seq + 1)
             self._is_open(segment)
@@ -229,6 +241,8 @@ class TcpEndpoint:
             if ack != self._isn + 1:
                 self._kernel.transmit(self.key[1], reset_for(segment))
                 return
+            if not self._kernel.has_place(self):
+                return  # as if this segment was lost: the SYN is repeated, and answered again
             self._is_open(segment)
             self._kernel.opened(self)
             if self.is_gone:
@@ -343,7 +357,7 @@ class TcpEndpoint:
     def _is_overdue(self) -> None:
         is_opening = self.state != "open"
         if self.sender.retries >= (SYN_RETRIES if is_opening else DATA_RETRIES):
-            self._broke(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+            self._broke(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
         elif is_opening:
             self.sender.retries += 1
             self._send_syn()

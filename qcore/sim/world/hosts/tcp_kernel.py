@@ -202,6 +202,11 @@ class TcpKernel:
         """Do something later, unless the computer has lost power by then."""
         self._engine.after(delay_us, lambda: action() if self.is_on else None)
 
+    def has_place(self, endpoint: TcpEndpoint) -> bool:
+        """Whether a connection may open: its listener has a place for it, or is gone."""
+        listening = self._listeners.get(endpoint.key[0])
+        return listening is None or len(listening.waiting) < listening.backlog
+
     def opened(self, endpoint: TcpEndpoint) -> None:
         """Let an open connection wait until the process accepts it."""
         listening = self._listeners.get(endpoint.key[0])
