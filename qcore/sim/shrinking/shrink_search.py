@@ -48,6 +48,8 @@ class ShrinkSearch:
         self.runs = 0
         self.removed: list[str] = []
         self._key = case.outcome.key
+        # Another expectation that fails shows that the run is broken in another way.
+        self._failed = {*case.outcome.failed}
         self._run_all = run_all
         self._budget = budget
         self._jobs = jobs
@@ -72,7 +74,7 @@ class ShrinkSearch:
             place = self._next_place(edits, tries)
             for (position, trial), outcome in zip(tries, outcomes, strict=True):
                 self.runs += outcome.is_valid
-                if outcome.key == self._key:
+                if self._is_smaller(edits[position], outcome):
                     edit = edits[position]
                     self._accept(edit, trial, outcome)
                     accepted, place = True, position + 1
@@ -83,6 +85,17 @@ class ShrinkSearch:
                 self._known.add(_identity(trial))
                 self._progress(self)
         return accepted
+
+    def _is_smaller(self, edit: Edit, outcome: Outcome) -> bool:
+        """Whether a run fails for the same cause, and the edit may have its effect."""
+        if outcome.key != self._key:
+            return False
+        if not self.case.is_violation and not {*outcome.failed} <= self._failed:
+            return False
+        before, after = self.case.outcome.size, outcome.size
+        if not edit.no_more_work or before is None or after is None:
+            return True
+        return after.messages <= before.messages and after.operations <= before.operations
 
     def _tries(self, edits: Sequence[Edit], place: int) -> Iterator[tuple[int, Trial]]:
         """What is to be run from this edit on, on the current case, without what was run before."""

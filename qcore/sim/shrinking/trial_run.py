@@ -132,6 +132,8 @@ def _run(scenario: Scenario, trial: Trial, conditions: Conditions) -> Outcome:
         failed = tuple(expectation.name for expectation in result.failed())
         return Outcome(True, cause.key, cause.text, failed_us, size, failed)
     finally:
+        if not world.is_over and world.programs is not None:
+            world.programs.finish()  # a run that is stopped has clients in the middle of their work
         world.close()
 
 

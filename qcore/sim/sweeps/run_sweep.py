@@ -192,7 +192,7 @@ def _executor(
         raise ConfigError(f"there is no executor {name!r}: give process or dask")
     if scheduler is not None:
         raise ConfigError("a scheduler goes with the executor dask")
-    workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
+    workers = (os.cpu_count() or 1) if jobs is None else jobs
     if workers < 1:
         raise ConfigError(f"jobs: {jobs} is not at least 1")
     return LocalExecutor(workers, timeout_s)

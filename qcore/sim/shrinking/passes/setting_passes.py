@@ -63,6 +63,15 @@ def drop_settings(case: Case) -> list[Edit]:
     return edits
 
 
+def drop_idle_settings(case: Case) -> list[Edit]:
+    """Remove also settings whose defaults are larger, if that makes no difference to what the run does."""
+    return [
+        Edit(".".join(path), partial(_drop_leaf, path=path), no_more_work=True)
+        for path in sorted(_KEPT)
+        if len(path) == 2 and path[1] in part(case.values, path[0])
+    ]
+
+
 def only_one_cause(case: Case, failed: Collection[str]) -> list[Edit]:
     """Let only the cause fail: a small run may also do no work, or have a fault that does nothing."""
     allowed = {
@@ -161,6 +170,10 @@ def _drop_at(values: Values, path: Path) -> bool:
         if kept:
             at[path[-1]] = kept
     return True
+
+
+def _drop_leaf(values: Values, path: tuple[str, str]) -> bool:
+    return part(values, path[0]).pop(path[1], None) is not None
 
 
 def _set_at(values: Values, path: Path, value: object) -> bool:

@@ -54,7 +54,8 @@ def test_a_sweep_prints_one_object_as_json(tmp_path: Path) -> None:
     assert group["cause"] == "converges"
     assert group["seeds"] == [3, 4]
     assert len(group["artifacts"]) == 2
-    again = CliRunner().invoke(app, [*shlex.split(group["command"])[2:], "-o", "json"])
+    assert shlex.split(group["command"])[:3] == ["qcore", "sim", "shrink"]
+    again = CliRunner().invoke(app, ["run", group["artifacts"][0], "-o", "json"])
     assert again.exit_code == 1
     assert json.loads(again.stdout)["seed"] == 3
 
