@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from qcore.display import truncate
 from qcore.errors import ConfigError
 from qcore.sim.artifacts.failure_cause import Cause
 from qcore.sim.scenario.model import Scenario
@@ -48,6 +49,8 @@ from qcore.trace import TraceRecord, TraceWriter
 #: The most runs of a shrink, unless more are allowed.
 DEFAULT_BUDGET: Final = 3000
 _MOST_ROUNDS: Final = 60
+#: The most characters of the text of a cause.
+_MOST_TEXT: Final = 300
 #: The kinds of records that say what a run did.
 _KINDS: Final = ("fault", "role", "vote", "commit", "violation")
 #: Seeds that are tried in place of a longer one.
@@ -163,7 +166,7 @@ def shrink_run(
     return Shrunk(
         case.values,
         case.trial.seed,
-        Cause(last.key, last.text),
+        Cause(last.key, truncate(" ".join(last.text.split()), _MOST_TEXT)),
         before,
         last.size or before,
         search.runs,
@@ -183,17 +186,19 @@ def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     search.attempt(name_nodes(search.case, firings))
     search.attempt(flatten(search.case))
     for _ in range(_MOST_ROUNDS):
-        if search.is_over:
-            return False
-        if not (drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)):
+        if search.is_over or not (
+            drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)
+        ):
             break
     _use_short_seed(search)
     search.attempt(drop_expectations(search.case))
     search.attempt(drop_idle_settings(search.case))
-    search.attempt(tidy(search.case))
+    is_minimal = not search.is_over
+    # A few runs more than the budget may be needed for a scenario that is pleasant to read.
+    search.attempt(tidy(search.case), over_budget=True)
     whole = run_trial(search.case.trial, replace(conditions, to_the_end=True))
-    search.attempt(only_one_cause(search.case, whole.failed))
-    return not search.is_over
+    search.attempt(only_one_cause(search.case, whole.failed), over_budget=True)
+    return is_minimal
 
 
 def _tier(search: ShrinkSearch, tier: Sequence[Pass]) -> bool:

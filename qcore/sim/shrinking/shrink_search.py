@@ -62,11 +62,16 @@ class ShrinkSearch:
         """Whether the budget is used."""
         return self.runs >= self._budget or self._out_of_time()
 
-    def attempt(self, edits: Sequence[Edit]) -> bool:
-        """Try each edit on the run that the edits before it left. Return whether any was accepted."""
+    def attempt(self, edits: Sequence[Edit], *, over_budget: bool = False) -> bool:
+        """Try each edit on the run that the edits before it left. Return whether any was accepted.
+
+        Args:
+            edits: what to try.
+            over_budget: try them although the budget is used.
+        """
         accepted, place = False, 0
         edits = list(edits)
-        while place < len(edits) and not self.is_over:
+        while place < len(edits) and (over_budget or not self.is_over):
             tries = list(islice(self._tries(edits, place), self._jobs))
             if not tries:
                 break
@@ -88,7 +93,8 @@ class ShrinkSearch:
 
     def _is_smaller(self, edit: Edit, outcome: Outcome) -> bool:
         """Whether a run fails for the same cause, and the edit may have its effect."""
-        if outcome.key != self._key:
+        first = self.case.outcome
+        if outcome.key != self._key or outcome.program_failure != first.program_failure:
             return False
         if not self.case.is_violation and not {*outcome.failed} <= self._failed:
             return False

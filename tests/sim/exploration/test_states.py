@@ -45,7 +45,7 @@ def walk(cluster: SmallCluster, seed: int, length: int = 40) -> list[tuple[State
     return found
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000))
 def test_a_step_never_changes_the_state_before_it(seed: int) -> None:
     cluster = SmallCluster(BOUNDS)
@@ -54,7 +54,7 @@ def test_a_step_never_changes_the_state_before_it(seed: int) -> None:
         assert node.fingerprint() == cluster.steps.fingerprints[number]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000))
 def test_a_copied_core_equals_a_pickled_one(seed: int) -> None:
     cluster = SmallCluster(BOUNDS)
@@ -74,7 +74,7 @@ def test_a_copied_core_equals_a_pickled_one(seed: int) -> None:
             assert shared == []
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1000), st.permutations([1, 2, 3]))
 def test_renamed_nodes_take_renamed_steps(seed: int, order: list[int]) -> None:
     """A run with other node ids reaches states that are equal up to the ids, and get the same name."""
@@ -103,7 +103,7 @@ def _renamed_choice(cluster: SmallCluster, choice: Choice, names: dict[int, int]
     return Choice(kind, names[node], argument)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000))
 def test_equal_fingerprints_have_equal_futures(seed: int) -> None:
     """A node that reached its state by another path does the same from there on."""
