@@ -70,10 +70,12 @@ BANNED_ATTRIBUTES = {
     ("time", "monotonic_ns"),
     ("time", "sleep"),
 }
-#: What folders may use although it is banned. The event loop of client programs is one of asyncio, with the simulated
-#: clock. Sweeps start simulations in other processes; no simulated node runs them.
+#: What folders may use although it is banned. The event loops of client programs and of simulated computers are those
+#: of asyncio, with the simulated clock. Sweeps start simulations in other processes; no simulated node runs them.
 ALLOWED_IN = {
+    "sim/world/hosts": {"asyncio"},
     "sim/world/programs": {"asyncio"},
+    "sim/world/whole": {"asyncio"},
     "sim/sweeps": {"threading"},
     "sim/sweeps/executors": {"subprocess", "threading"},
 }

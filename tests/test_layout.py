@@ -156,7 +156,6 @@ def test_folders_do_not_import_each_other() -> None:
         ("qcore.replica.apply", "qcore.replica.requests"),
         ("qcore.sim.faults", "qcore.sim.verdict"),
         ("qcore.sim.faults", "qcore.sim.world"),
-        ("qcore.sim.faults", "qcore.sim.world.node"),
         ("qcore.sim.verdict", "qcore.sim.world"),
         ("qcore.sim.verdict", "qcore.sim.world.node"),
         ("qcore.sim.workload", "qcore.sim.world"),

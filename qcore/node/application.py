@@ -29,8 +29,12 @@ from qcore.machines.interface import StateMachine
 from qcore.machines.loader import load_machine
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.messages import RequestKind
+from qcore.store_api.message_table import STORE_MESSAGES
+from qcore.store_api.watch_messages import WATCH_MESSAGES
+from qcore.transport.codec.codec import Codec
+from qcore.transport.codec.frame_bounds import FrameBounds
 from qcore.transport.perform_options import Consistency, SessionUse
-from qcore.transport.wire import MessageId
+from qcore.transport.wire import REGISTRY, MessageId
 
 
 @dataclass(slots=True, frozen=True)
@@ -210,6 +214,24 @@ class TextApplication:
     def is_pristine(self) -> bool:
         """False: there is nothing to load."""
         return False
+
+
+def node_codec(perform_type: type, max_command_bytes: int) -> Codec:
+    """A codec for a node. It takes long to make. Several nodes may share one in the same thread.
+
+    Args:
+        perform_type: see `Application.perform_type`.
+        max_command_bytes: the largest command.
+    """
+    return Codec(
+        {
+            **REGISTRY,
+            "Perform": perform_type,
+            **{name: entry.cls for name, entry in STORE_MESSAGES.items()},
+            **WATCH_MESSAGES,
+        },
+        FrameBounds.for_commands(max_command_bytes),
+    )
 
 
 def application_of(machine: str) -> Application:

@@ -13,13 +13,15 @@ from pydantic import JsonValue
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
+from qcore.machines.interface import StateMachine
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.served_connections import ServedConnections
-from qcore.node.application import Application
+from qcore.node.application import Application, node_codec
 from qcore.node.config import NodeConfig
 from qcore.node.joining_storage import JoiningStorage
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.observability.node_recording import (
     NodeRecording,
     name_of_machine,
@@ -33,6 +35,7 @@ from qcore.node.runtime.disk_writer import MakeWriter, disk_thread
 from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
+from qcore.node.runtime.submit_event import MakeEvent
 from qcore.node.status import metrics_object
 from qcore.node.status.metrics_page import metrics_page
 from qcore.node.status.node_state_hash import StateHash
@@ -41,21 +44,18 @@ from qcore.node.topology_loader import TopologyLoader, read_topology
 from qcore.node.watches.divergence import DivergenceWatch
 from qcore.node.watches.leadership_watch import LeadershipWatch
 from qcore.node.watches.node_watches import NodeWatches
+from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
 from qcore.storage.interface import HasIncarnation, LogStorage
-from qcore.store_api.message_table import STORE_MESSAGES
-from qcore.store_api.watch_messages import WATCH_MESSAGES
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
-from qcore.transport.codec.frame_bounds import FrameBounds
 from qcore.transport.peers.peer_pool import PeerPool
 from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.server import Server
-from qcore.transport.wire import REGISTRY
 
 #: How often the state hash is refreshed.
 _HASH_INTERVAL_S: Final = 0.1
@@ -74,6 +74,9 @@ class ReplicaNode:
         storage: already open. Close it after `stop_writer` has returned, or at any time if `start` was not called.
         log: gets the lines.
         trace: gets the lines of the trace, and never blocks; None for no trace.
+        observer: sees what the node does, in place of a trace.
+        codec: that of `node_codec`, if the caller has one for several nodes.
+        wrap_machine: makes of the application's machine the one that the replica runs, such as one that is observed.
         own_process: whether the process runs only this node, so that signals may be handled.
         recording: gets what the replica starts from, and its steps; None for no recording.
         on_leadership: called with the term once this node leads and has committed an entry of that term, and with None
@@ -97,6 +100,9 @@ class ReplicaNode:
         trace: TextSink | None = None,
         *,
         own_process: bool = True,
+        observer: NodeRecorder | None = None,
+        wrap_machine: Callable[[StateMachine], StateMachine] = lambda machine: machine,
+        codec: Codec | None = None,
         recording: NodeRecording | None = None,
         on_leadership: Callable[[int | None], None] = lambda term: None,
         runtime: Runtime = REAL,
@@ -118,25 +124,24 @@ class ReplicaNode:
 
         # A number that a recording holds. No two nodes must draw the same election timeouts.
         seed = runtime.new_rng().getrandbits(64)
-        self._trace = (
-            NodeTrace(trace, config.node_id, runtime.wall_us) if trace is not None else None
-        )
+        self._trace = observer
+        if observer is None and trace is not None:
+            self._trace = NodeTrace(trace, config.node_id, runtime.wall_us)
         durable_storage = JoiningStorage(storage)
         loaded = durable_storage.load()
         replica_config, now = config.replica_config(), runtime.monotonic_us()
         self._recording = recording
         recorder = None
         if recording is not None:
-            machine = name_of_machine(application.machine, config.machine)
+            name = name_of_machine(application.machine, config.machine)
             recorder = recording.begin(
-                start_of_node(replica_config, machine, loaded, seed, now, runtime.wall_us())
+                start_of_node(replica_config, name, loaded, seed, now, runtime.wall_us())
             )
-        self._replica = Replica(
-            replica_config, application.machine, loaded, rng=random.Random(seed), now=now
-        )
+        machine = wrap_machine(application.machine)
+        self._replica = Replica(replica_config, machine, loaded, rng=random.Random(seed), now=now)
         self._state_hash = StateHash(
             self._replica,
-            application.machine,
+            machine,
             self._metrics,
             lambda: self._failure is not None,
             self._fatal,
@@ -161,15 +166,8 @@ class ReplicaNode:
         )
         inbox = self._driver.inbox
         self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
-        codec = Codec(
-            {
-                **REGISTRY,
-                "Perform": application.perform_type,
-                **{name: entry.cls for name, entry in STORE_MESSAGES.items()},
-                **WATCH_MESSAGES,
-            },
-            FrameBounds.for_commands(config.replica.max_command_bytes),
-        )
+        if codec is None:
+            codec = node_codec(application.perform_type, config.replica.max_command_bytes)
         self._pool = PeerPool(
             codec,
             self._peers,
@@ -356,6 +354,24 @@ class ReplicaNode:
     def on_busy(self, act: Callable[[], None]) -> None:
         """Call `act` when the replica becomes busy: it captures a snapshot or applies a long backlog."""
         self._changes.on_busy = act
+
+    @property
+    def replica(self) -> Replica:
+        """The replica, to look at its state."""
+        return self._replica
+
+    @property
+    def peers(self) -> PeerRouter:
+        """What passes messages between the replica and its peers."""
+        return self._peers
+
+    def add_event(self, event: ReplicaEvent) -> None:
+        """Give the replica an event with one of its next steps."""
+        self._driver.inbox.add_event(event)
+
+    def submit_event(self, make: MakeEvent, done: Callable[[Reply], None]) -> None:
+        """See `SubmitEvent`."""
+        self._requests.submit_event(make, done)
 
     @property
     def core(self) -> RaftCore:

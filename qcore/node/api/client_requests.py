@@ -37,7 +37,7 @@ from qcore.node.application import Application, Operation
 from qcore.node.config import NodeConfig
 from qcore.node.notifications.watch_requests import WatchRequestHandler
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.observability.tracing import NodeTrace
+from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.runtime.submit_event import MakeEvent, Permission
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
@@ -127,7 +127,7 @@ class RequestHandler:
         config: NodeConfig,
         replica: Replica,
         peers: Peers,
-        trace: NodeTrace | None = None,
+        trace: NodeRecorder | None = None,
         *,
         runtime: Runtime,
         first_id: int = 1,
@@ -395,6 +395,8 @@ class RequestHandler:
                 done(reply)
             return
         connection, message_id, form, kind, size, arrived = perform
+        if self._trace is not None:
+            self._trace.answered(connection.remote, message_id, reply)
         now = self._now_us()
         self._flow.release(size, now)
         error = reply.error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -52,7 +52,7 @@ def _missing(nodes: Sequence[int], number: int) -> str:
 
 
 class NodeTrace:
-    """Writes the trace of one node.
+    """The `NodeRecorder` that writes the trace of one node.
 
     Args:
         stream: gets the lines, and never blocks; see `trace_lines`.
@@ -81,9 +81,12 @@ class NodeTrace:
         self._writer.down(self._wall_us(), self._node_id, why)
         self._writer.flush()
 
-    def effects(self, effects: Iterable[ReplicaEffect]) -> None:
+    def step(self, events: int, effects: Sequence[ReplicaEffect]) -> None:
         """Write records for the effects of one step of the replica."""
         self._recorder.effects(self._wall_us(), effects)
+
+    def durable(self, write_id: int) -> None:
+        """Write nothing: the trace of a node has no record for it."""
 
     def request_began(self, event: ClientRequest) -> None:
         """Write the begin of a client's request, with the length of its content.
@@ -109,6 +112,9 @@ class NodeTrace:
         else:
             phase = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
         self._op(reply.request_id, phase, op, "" if error is None else error.code)
+
+    def answered(self, remote: str, message_id: str, reply: Reply) -> None:
+        """Write nothing: `request_ended` has done it."""
 
     def _op(self, request_id: int, phase: str, op: str, note: str) -> None:
         node, number = self._node_id, self._operation_base + request_id

@@ -13,7 +13,7 @@ from qcore.core.version import VersionSupport
 from qcore.errors import LocalProtocolError, NotLeader, RemoteProtocolError, ResultTooLarge
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.observability.tracing import NodeTrace
+from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.runtime.inbox import Inbox
 from qcore.release import __version__
 from qcore.replica import messages as replica_messages
@@ -101,6 +101,7 @@ class PeerRouter:
         requests: handlers of the requests that arrive on connections that peers opened, by class; see `ServerHandler`.
         responses: handlers of the responses that arrive on connections that this node opened; see `PeerHandler`.
         on_connection_change: called when an attempt to connect to a peer has succeeded or failed.
+        intercept: asked before a message is sent; if it returns True, it has taken the message. None in real nodes.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class PeerRouter:
         inbox: Inbox,
         log: NodeLog,
         metrics: NodeMetrics,
-        trace: NodeTrace | None = None,
+        trace: NodeRecorder | None = None,
     ) -> None:
         self._admission = admission
         self._identity = admission.identity
@@ -125,6 +126,7 @@ class PeerRouter:
         #: By peer, from the connections that this node opened.
         self._introduced: dict[int, PeerHello] = {}
         self.on_connection_change: Callable[[], None] = lambda: None
+        self.intercept: Callable[[int, PeerMessage], bool] | None = None
         #: By peer: the connection of its newest request, and the id of that request.
         self._newest_requests: dict[int, tuple[ServerConnection, str]] = {}
         self.requests: dict[type, Callable[[ServerConnection, Any], None]] = {
@@ -240,6 +242,8 @@ class PeerRouter:
 
     def send(self, to: int, message: PeerMessage) -> None:
         """Send a message; it may be lost. A response goes back on the connection of the peer's newest request."""
+        if self.intercept is not None and self.intercept(to, message):
+            return
         send = self._respond if type(message) in RESPONSE_MESSAGES else self._request
         message_id = send(to, message)
         if message_id is None:
@@ -306,6 +310,13 @@ class PeerRouter:
         if not self._inbox.offer_message(MessageReceived(peer_id, message)):
             self._metrics.peer_messages_dropped += 1
 
+    def deliver(self, peer_id: int, message_id: str, message: PeerMessage) -> None:
+        """Take a message of a peer that comes over no connection: one that the simulator held back."""
+        if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):
+            self._receive_request(peer_id, message_id, message)
+        else:
+            self._receive(peer_id, message_id, message)
+
     def on_unreachable(self, peer_id: int) -> None:
         """Report to the replica that the messages in flight to the peer are lost."""
         self._log.warning("peer unreachable", peer=peer_id, why=self.connection_problem(peer_id))
@@ -359,14 +370,21 @@ class PeerRouter:
         """A peer asks for something on behalf of its clients."""
         peer = connection.peer
         assert peer is not None, "the server rejects messages before a Hello"
-        request = message.request
         self._newest_requests[peer.node_id] = (connection, message.id)
+        self._receive_request(peer.node_id, message.id, message.request)
+
+    def _receive_request(
+        self,
+        peer_id: int,
+        message_id: str,
+        request: replica_messages.Forward | replica_messages.ReadIndex,
+    ) -> None:
         self._metrics.peer_messages_received += 1
         if self._trace is not None:
-            self._trace.received(peer.node_id, message.id, request)
-        rejection = self._inbox.offer_request(peer.node_id, request)
+            self._trace.received(peer_id, message_id, request)
+        rejection = self._inbox.offer_request(peer_id, request)
         if rejection is not None:
-            self.send(peer.node_id, rejection_response(request, rejection))
+            self.send(peer_id, rejection_response(request, rejection))
 
     def on_close(self, connection: ServerConnection) -> None:
         """A connection is closed."""

@@ -30,7 +30,7 @@ from qcore.core.effects import (
 )
 from qcore.core.events import Tick, WriteDurable
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.observability.tracing import NodeTrace
+from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.runtime.inbox import Inbox
 from qcore.recording import LifeRecorder
 from qcore.replica.durability_gate import DurabilityGate
@@ -138,7 +138,7 @@ class ReplicaDriver:
         self,
         replica: Replica,
         metrics: NodeMetrics,
-        trace: NodeTrace | None = None,
+        trace: NodeRecorder | None = None,
         *,
         runtime: Runtime,
         recorder: LifeRecorder | None = None,
@@ -204,6 +204,8 @@ class ReplicaDriver:
         now = self._now_us()
         while in_flight and in_flight[0][0] <= write_id:
             self._metrics.commit_seconds.observe((now - in_flight.popleft()[1]) / 1e6)
+        if self._trace is not None:
+            self._trace.durable(write_id)
         for send in self._gate.release(write_id):
             self._peers.send(send.to, send.message)
         self.inbox.add_event(WriteDurable(write_id))
@@ -221,7 +223,7 @@ class ReplicaDriver:
             else:
                 effects = self._recorder.step(replica, events, now, self._wall_us())
             if self._trace is not None:
-                self._trace.effects(effects)
+                self._trace.step(len(events), effects)
             self._observer.on_step()
             if replica.busy != self._busy:
                 self._busy = not self._busy

@@ -28,9 +28,9 @@ from qcore.sim.scenario.actions import (
 from qcore.sim.scenario.actions.registry import Action
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.workload.sim_client import SimClient
-from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
+from qcore.sim.world.simulated_node import SimulatedNode
 
 A = TypeVar("A", bound=Action)
 
@@ -53,7 +53,7 @@ class TimelineActions:
 def make_actions(
     services: Services,
     resolver: SelectorResolver,
-    nodes: Mapping[int, SimNode],
+    nodes: Mapping[int, SimulatedNode],
     cluster: ClusterSpec,
     streams: Streams,
     standing_faults: StandingFaults,

@@ -19,8 +19,8 @@ from qcore.sim.scenario.actions.admin_actions import (
     RemoveAction,
     TransferAction,
 )
-from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.services import Services
+from qcore.sim.world.simulated_node import SimulatedNode
 
 _PAUSE_US = 50_000
 #: The timeout of one attempt if another may follow.
@@ -88,7 +88,7 @@ class AdminActions:
     """
 
     def __init__(
-        self, services: Services, resolver: SelectorResolver, nodes: Mapping[int, SimNode]
+        self, services: Services, resolver: SelectorResolver, nodes: Mapping[int, SimulatedNode]
     ) -> None:
         self._services = services
         self._engine = services.engine

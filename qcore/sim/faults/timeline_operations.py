@@ -11,7 +11,7 @@ from qcore.sim.faults.selector_resolver import ActionNotReady, SelectorResolver
 from qcore.sim.scenario.actions.operation_actions import OperationAction
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.workload.sim_client import ReadMix, SimClient
-from qcore.sim.world.node.sim_node import SimNode
+from qcore.sim.world.simulated_node import SimulatedNode
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,7 +42,7 @@ class OperationActions:
     """
 
     def __init__(
-        self, resolver: SelectorResolver, nodes: Mapping[int, SimNode], client: SimClient
+        self, resolver: SelectorResolver, nodes: Mapping[int, SimulatedNode], client: SimClient
     ) -> None:
         self._resolver = resolver
         self._nodes = nodes

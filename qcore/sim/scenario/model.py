@@ -25,13 +25,19 @@ from qcore.sim.scenario.network_rules import check_network, scope_of
 from qcore.sim.scenario.setting_combinations import check_combinations
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
-from qcore.sim.scenario.specs.kind_rules import check_kind
+from qcore.sim.scenario.specs.kind_rules import check_keys, check_kind
 from qcore.sim.scenario.specs.network_spec import NetworkSpec
-from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.validation_scope import existing_checks, validating
-from qcore.sim.scenario.values import Flag, Selector, Spec, check_seed, microseconds
+from qcore.sim.scenario.values import (
+    Fidelity,
+    Flag,
+    Selector,
+    Spec,
+    check_seed,
+    microseconds,
+)
 
 #: The clients stop this long before the end of a run, so that responses arrive and followers catch up.
 _QUIET_MS = 1000.0
@@ -50,6 +56,13 @@ class Scenario(Spec):
     )
     summary: str = Field(
         default="", description="One sentence: what happens, and what the run shows."
+    )
+    fidelity: Fidelity = Field(
+        default="replica",
+        description=(
+            "What each node runs. `replica`: core and replica, whose messages travel one by one; fast. `node`: all "
+            "code of a real node and of `qcore.Client` (connections, frames, peer pool, handlers) on simulated TCP."
+        ),
     )
     cluster: ClusterSpec = Field(
         default=ClusterSpec(),
@@ -162,7 +175,7 @@ class Scenario(Spec):
         if ":" in self.cluster.machine:
             self.reject_registers()
         if self.cluster.machine == "entity":
-            self._check_keys()
+            check_keys(self.workload, self._operations())
         check_kind(self.workload, self.cluster, self.expect, self._operations())
         check_network(self.network, self.timeline, known, self.workload.clients)
         self._check_counters()
@@ -207,22 +220,6 @@ class Scenario(Spec):
                 f"expect.{key} is judged by the values of registers, or by a model of the machine, and this custom "
                 "machine has none: write a `class Model` beside the machine (qcore.sim.oracles), or leave the key out"
             )
-
-    def _check_keys(self) -> None:
-        """With the machine entity, only the registers of the workload exist."""
-        keys = [f"k{number}" for number in range(self.workload.keys)]
-        topics = (*keys, REGISTER_TYPE)
-        if strangers := [topic for topic in self.workload.watchers.topics if topic not in topics]:
-            raise ValueError(
-                f"workload.watchers.topics: {strangers} are no registers of the workload; with the machine entity "
-                f"there are {', '.join(keys)} (workload.keys), and {REGISTER_TYPE} for all of them"
-            )
-        for where, operation in self._operations():
-            if operation.key is not None and operation.key not in keys:
-                raise ValueError(
-                    f"{where}: {operation.op}: there is no key {operation.key!r}; with the machine "
-                    f"entity there are {', '.join(keys)} (workload.keys)"
-                )
 
     def _check_counters(self) -> None:
         """Reject writes to counters. A write would look like a failed increment, so no check could judge the count."""

@@ -22,6 +22,9 @@ ReadKind = Literal["read", "lease_read", "follower_read", "stale_read"]
 #: What the order of the requests that explains all answers must respect: see `expect.consistency`.
 ConsistencyLevel = Literal["linearizable", "sequential", "serializable"]
 
+#: How much of a real node runs in the simulator: core and replica, or everything but the operating system.
+Fidelity = Literal["replica", "node"]
+
 
 def one_or_several(value: object) -> object:
     """Accept one value where a list is allowed."""

@@ -14,7 +14,7 @@ from qcore.core.entry import Entry, Membership
 from qcore.core.log.durable_state import first_index
 from qcore.sim.verdict.snapshot_histories import EntryHistory, SnapshotHistories
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.world.node.sim_node import SimNode
+from qcore.sim.world.simulated_node import SimulatedNode
 
 _SHOWN_CHARS = 80
 
@@ -22,7 +22,7 @@ _SHOWN_CHARS = 80
 class NodeLogs:
     """Answers questions about the current logs of the nodes."""
 
-    def __init__(self, nodes: Mapping[int, SimNode], histories: SnapshotHistories) -> None:
+    def __init__(self, nodes: Mapping[int, SimulatedNode], histories: SnapshotHistories) -> None:
         self._nodes = nodes
         self._histories = histories
 

@@ -12,11 +12,11 @@ from qcore.replica.sessions.session_table import SESSION_TICK
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.result import Expectation
 from qcore.sim.workload.operations import ClientOperation
-from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.simulated_cluster import SimulatedCluster
+from qcore.sim.world.simulated_node import SimulatedNode
 
 
-def most_advanced_node(world: SimulatedCluster) -> SimNode | None:
+def most_advanced_node(world: SimulatedCluster) -> SimulatedNode | None:
     """The running node with the highest apply index; None if no node runs."""
     running = [node for node in world.nodes.values() if node.replica is not None]
     if not running:

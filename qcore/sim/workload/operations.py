@@ -267,8 +267,11 @@ class EntityCodec:
         # As a context, the field itself: a notice that is sent right after its command shows the same value twice.
         options = {"field_type": "Value", "trigger_on_change": False, "context": ["Value"]}
         if topic == REGISTER_TYPE:
-            return json.dumps({"EntityType": {"entity_type": topic, **options}})
-        return json.dumps({"EntityId": {"entity_id": self._ids[topic], **options}})
+            config = {"EntityType": {"entity_type": topic, **options}}
+        else:
+            config = {"EntityId": {"entity_id": self._ids[topic], **options}}
+        # In the form of real nodes; see `qcore.machines.entity.watches.notification_config.request_text`.
+        return json.dumps(config, separators=(",", ":"))
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
         decoded = next(iter(json.loads(result).values()))

@@ -86,6 +86,7 @@ class SimClient:
     Attributes:
         pinned: the node to which it sends everything; None if it chooses.
         reads: how its reads are served, unless an operation overrides it.
+        transmit: sends an attempt to a node; by default as one message over the link.
         last_values: by key, the last value that it wrote or read. A cas expects this value.
     """
 
@@ -116,6 +117,7 @@ class SimClient:
         self.pinned: int | None = None
         self.reads = ReadMix()
         self.last_values: dict[str, Value] = {}
+        self.transmit: Callable[[int, RequestMessage], None] = self._send_on_link
 
     def attach(self) -> None:
         """Record the client's links, once all of them exist."""
@@ -240,10 +242,13 @@ class SimClient:
         left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
         op.attempt += 1
         op.in_flight = True
-        link = self._links[op.only_node or self.pinned or self._target]
-        self._network.send(link, RequestMessage(op, op.attempt, left_ms, op.max_staleness_ms), "")
+        node = op.only_node or self.pinned or self._target
+        self.transmit(node, RequestMessage(op, op.attempt, left_ms, op.max_staleness_ms))
         if op.attempt_us:
             self._engine.after(op.attempt_us, partial(self._on_attempt_timeout, op, op.attempt))
+
+    def _send_on_link(self, node: int, request: RequestMessage) -> None:
+        self._network.send(self._links[node], request, "")
 
     def _on_attempt_timeout(self, op: ClientOperation, attempt: int) -> None:
         if op.outcome is None and op.in_flight and op.attempt == attempt:

@@ -22,6 +22,7 @@ from qcore.sim.workload.watcher_messages import (
     OpenWatch,
     Probe,
     ProbeAnswer,
+    ToNode,
     WatchBegun,
     WatchFailed,
     WatchNotice,
@@ -51,6 +52,7 @@ class SimWatcher:
 
     Attributes:
         vertex: its place in the network.
+        transmit: sends a message to a node; by default over the link.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class SimWatcher:
         self._begun_us = 0
         self._heard_us = 0
         self._known_index = 0
+        self.transmit: Callable[[int, ToNode], None] = self._send_on_link
 
     def attach(self) -> None:
         """Record the watcher's links, once all of them exist."""
@@ -105,7 +108,7 @@ class SimWatcher:
         is_reset = isinstance(message.content, ConnectionReset)
         if not self._open or message.connection != self._connection:
             if not is_reset:  # the system answers for a connection that is closed
-                self._send(source, CloseWatch(message.connection))
+                self.transmit(source, CloseWatch(message.connection))
             return
         if is_reset:
             self._lose("connection refused" if not self._begun else "connection lost")
@@ -142,7 +145,7 @@ class SimWatcher:
         log = self.log
         self._record("invoke", log.position or (0, 0))
         request = OpenWatch(self._connection, log.request, log.position, self._timeout_ms)
-        self._send(self._node, request)
+        self.transmit(self._node, request)
         self._engine.after(_PROBE_EVERY_US, partial(self._probe, self._connection))
         self._engine.after(self._timeout_ms * 1000, partial(self._on_timeout, self._connection))
 
@@ -156,7 +159,7 @@ class SimWatcher:
         if self._engine.now - self._heard_us >= _SILENCE_US:
             self._lose("silence")
             return
-        self._send(self._node, Probe(connection))
+        self.transmit(self._node, Probe(connection))
         self._engine.after(_PROBE_EVERY_US, partial(self._probe, connection))
 
     def _lose(self, why: str) -> None:
@@ -167,7 +170,7 @@ class SimWatcher:
         self._record("ended", self.log.position or (0, 0), why)
         self._open = False
         self.log.node = 0
-        self._send(self._node, CloseWatch(self._connection))
+        self.transmit(self._node, CloseWatch(self._connection))
 
     def _failed(self, node: int, error: QcoreError) -> None:
         if isinstance(error, WatchCompacted):
@@ -193,7 +196,7 @@ class SimWatcher:
             self._leave("moves")
             self._engine.after(1 + away_us, self._connect)
 
-    def _send(self, node: int, message: OpenWatch | Probe | CloseWatch) -> None:
+    def _send_on_link(self, node: int, message: ToNode) -> None:
         self._network.send(self._links[node], message, "")
 
     def _record(self, phase: str, at: tuple[int, int], note: str = "") -> None:

@@ -7,6 +7,7 @@ a cut or a lossy link has lost a message, and the connection is broken: TCP neve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from qcore.errors import QcoreError
 
@@ -35,6 +36,10 @@ class CloseWatch:
     """End the watch, and close the connection."""
 
     connection: int
+
+
+#: What a watcher sends.
+ToNode: TypeAlias = OpenWatch | Probe | CloseWatch
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from qcore.sim.workload.watcher_messages import (
     OpenWatch,
     Probe,
 )
+from qcore.sim.world.hosts.segments import Segment
 from qcore.sim.world.network import Link, Network
 from qcore.sim.world.programs.frames import ClientFrame, NodeFrame, Reset
 
@@ -30,6 +31,8 @@ def close_connection(network: Network, link: Link, payload: object) -> None:
     """
     back = network.link(link.target, link.source)
     match payload:
+        case Segment():
+            return  # TCP drops it without a word, and its sender repeats it
         case RequestMessage() | ResponseMessage():
             lost = ResponseMessage(payload.op, payload.attempt)
             _inform_client(network, link, back, lost)

@@ -25,6 +25,7 @@ from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import Distribution, Sampler, fixed, uniform
 from qcore.sim.world.corruption import CorruptFrame, corrupt
 from qcore.sim.world.engine import Call, Engine
+from qcore.sim.world.hosts.segments import Segment
 from qcore.sim.world.random_streams import Streams
 
 #: Receives (source, payload, message id) at the end of a link.
@@ -407,6 +408,8 @@ def size_bytes(payload: object) -> int:
     size = _MESSAGE_OVERHEAD_BYTES
     if isinstance(payload, AppendEntries):
         size += sum(map(Entry.size_bytes, payload.entries))
+    elif isinstance(payload, Segment):
+        return payload.size_bytes
     elif isinstance(payload, InstallSnapshot):
         size += len(payload.data)
     return size

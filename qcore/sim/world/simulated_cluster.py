@@ -49,16 +49,16 @@ from qcore.sim.workload.sim_watcher import SimWatcher
 from qcore.sim.workload.user_code import LoadedProgram, find_program, given_program
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.closed_connections import close_connection
-from qcore.sim.world.dialer import Dialer
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.link_builder import LinkBuilder
+from qcore.sim.world.message_world import Ends, MessageWorld, NodeWorld
 from qcore.sim.world.network import Link, Network
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_clock import WALL_EPOCH_US, NodeClock
 from qcore.sim.world.node.node_machine import machine_factory
-from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
+from qcore.sim.world.simulated_node import SimulatedNode
 from qcore.trace import TraceOrigin, TraceWriter
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ class SimulatedCluster:
         )
         if self.state_oracles.needed:
             self.services.machine_observers.append(self.state_oracles)
+        self.node_world = self._make_node_world(has_program=loaded is not None)
         self.nodes = {node: self._make_node(node) for node in scenario.all_nodes}
         self.logs = NodeLogs(self.nodes, self.services.histories)
         self.services.monitor.set_logs(self.logs)
@@ -204,7 +205,7 @@ class SimulatedCluster:
         for number in scenario.cluster.nodes:
             self.nodes[number].start()
         self.services.monitor.start(0)
-        Dialer(self.engine, self.network, self.nodes).dial()
+        self.node_world.begin()
         self._start_clients()
 
     def run(self) -> None:
@@ -244,7 +245,18 @@ class SimulatedCluster:
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _make_node(self, node: int) -> SimNode:
+    def _make_node_world(self, *, has_program: bool) -> NodeWorld:
+        if self.scenario.fidelity == "replica":
+            return MessageWorld(self.services, self.streams)
+        # Here, because it imports all of a real node, which few runs need.
+        from qcore.sim.world.whole.whole_world import WholeWorld
+
+        scenario = self.scenario
+        return WholeWorld(
+            self.services, self.streams, scenario.cluster, scenario.all_nodes, has_program
+        )
+
+    def _make_node(self, node: int) -> SimulatedNode:
         cluster = self.scenario.cluster
         rng = self.streams.get(f"node/{node}/disk")
         disk = SimDisk(
@@ -258,13 +270,8 @@ class SimulatedCluster:
         clock = NodeClock(base)
         if spec is not None:
             clock = NodeClock(base, spec.drift_ppm, round(spec.offset_ms * 1000))
-        sim_node = SimNode(
-            cluster.replica_config(node),
-            self.services,
-            disk,
-            clock,
-            self.streams.get(f"node/{node}/replica"),
-            self.machine_factory(),
+        sim_node = self.node_world.make_node(
+            cluster.replica_config(node), disk, clock, self.machine_factory()
         )
         if spec is not None:
             fault = self.ledger.declare(f"clocks[{node}]", "clock")
@@ -342,7 +349,8 @@ class SimulatedCluster:
             program.name,
             workload.clients,
             self.services,
-            self.nodes,
+            self.node_world.program_places(),
+            [address_of(node) for node in self.nodes],
             self.streams,
             self.history,
             has_registers=isinstance(self.codec, KeyValueCodec),
@@ -384,26 +392,10 @@ class SimulatedCluster:
         builder = LinkBuilder(
             self.scenario.network, self.network, self.ledger, self._standing_faults
         )
-        nodes = self.nodes
-        builder.connect_nodes({node: nodes[node].receive for node in nodes})
-        requests = {node: nodes[node].receive_request for node in nodes}
-        for client in (*self.clients, self.timeline_client):
-            is_impaired = client is not self.timeline_client
-            builder.connect_client(client, requests, is_impaired=is_impaired)
-        watches = {node: nodes[node].receive_from_watcher for node in nodes}
-        for watcher in self.watchers:
-            builder.connect_client(watcher, watches)
-        if self.programs is not None:
-            self.programs.connect(builder.connect_client)
+        ends = Ends(self.clients, self.timeline_client, self.watchers, self.programs)
+        self.node_world.connect(builder, ends)
         builder.finish(self.scenario.all_nodes)
-        for node in self.nodes.values():
-            node.attach(self.nodes)
-        for client in (*self.clients, self.timeline_client):
-            client.attach()
-        for watcher in self.watchers:
-            watcher.attach()
-        if self.programs is not None:
-            self.programs.attach()
+        self.node_world.attach(ends)
 
     # -- clients ---------------------------------------------------------------------------------
 
@@ -467,7 +459,8 @@ class SimulatedCluster:
         if link.target < 0:
             return True
         node = self.nodes[link.target]
-        return node.up or (link.source < 0 and node.powered)
+        answers_for_itself = link.source < 0 or self.scenario.fidelity == "node"
+        return node.up or (answers_for_itself and node.powered)
 
     def _lease_holders(self) -> list[int]:
         """The nodes that would now serve a lease read; a frozen one among them, if its lease has not run out."""

@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         remote: `host:port` of the other end, once connected.
+        local: `host:port` of this end, once connected.
         batches: whether the other end understands array frames. If so, the envelopes of one turn of the event loop
             share a frame.
         unanswered: the number of a client's requests without a response; a server counts them.

@@ -32,7 +32,11 @@ IDLE_REASON = "idle: no request for too long; connect again"
 
 
 class OutgoingConnection(Connection):
-    """A connection that this process opens. Subclasses handle its frames and its end."""
+    """A connection that this process opens. Subclasses handle its frames and its end.
+
+    Attributes:
+        local: `host:port` of this end, once connected.
+    """
 
     def __init__(
         self, address: Address, limits: TransportLimits, role: str | None, runtime: Runtime
@@ -43,7 +47,7 @@ class OutgoingConnection(Connection):
             uri, runtime.random_bytes, limits.max_frame_bytes, library_logger
         )
         super().__init__(self._client, limits)
-        self.remote = str(address)
+        self.remote, self.local = str(address), "?"
         self.batches = True
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[TransportError | None] = self._loop.create_future()
@@ -66,6 +70,9 @@ class OutgoingConnection(Connection):
         address = self.remote  # a host name is clearer than its IP address
         super().connection_made(transport)
         self.remote = address
+        own = transport.get_extra_info("sockname")
+        if isinstance(own, tuple) and len(own) >= 2:
+            self.local = str(Address(str(own[0]), int(own[1])))
         request = self._client.connect()
         if self._role is not None:
             request.headers[ROLE_HEADER] = self._role

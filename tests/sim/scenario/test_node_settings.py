@@ -8,6 +8,7 @@ from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.sim import World
 from qcore.trace import TraceWriter
+from tests.sim.support.message_nodes import message_nodes
 from tests.sim.support.scenario_texts import failures, run, scenario
 
 
@@ -23,7 +24,7 @@ def test_node_settings_override_cluster_settings() -> None:
         " {election_timeout_ms: [500, 900], priority: 0, lease_reads: true, keep_entries: 7,"
         " safeguards: {freshness_check: false}}}}"
     )
-    one, two = (world.nodes[node]._config for node in (1, 2))
+    one, two = (message_nodes(world)[node]._config for node in (1, 2))
     assert (two.raft.election_timeout_min_ms, two.raft.election_timeout_max_ms) == (500, 900)
     assert (two.raft.priority, two.raft.lease_reads, two.keep_entries) == (0, True, 7)
     assert (two.raft.heartbeat_ms, two.raft.safeguards.noop_on_election) == (40, False)
@@ -40,7 +41,7 @@ def test_a_restart_changes_only_the_settings_it_names() -> None:
         " {at_ms: 1700, restart: 3}]"
     )
     world = world_of(timeline, cluster="{nodes: 3, settings: {2: {snapshot_entries: 50}}}")
-    two, three = (world.nodes[node]._config for node in (2, 3))
+    two, three = (message_nodes(world)[node]._config for node in (2, 3))
     assert (two.keep_entries, two.raft.priority, two.snapshot_entries) == (5, 0, 50)
     assert three.raft.heartbeat_ms == 30, "settings of a power loss hold for the next start"
 
@@ -204,4 +205,4 @@ def test_restart_settings_apply_if_another_item_starts_the_node() -> None:
         "[{at_ms: 1000, restart: {nodes: 2, down_ms: 500, settings: {keep_entries: 5}}},"
         " {at_ms: 1200, restart: down}]"
     )
-    assert world.nodes[2]._config.keep_entries == 5
+    assert message_nodes(world)[2]._config.keep_entries == 5

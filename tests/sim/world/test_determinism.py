@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from qcore.sim import parse_scenario, run_scenario
 from qcore.trace import TraceWriter, hash_of, parse_trace
+from tests.checkout import SCENARIOS
 
 FAULTS = """
   - {at_ms: 1000, partition: [[leader, random], [rest]], for_ms: 700}
@@ -135,3 +138,17 @@ def test_a_verdict_does_not_depend_on_where_the_trace_goes(tmp_path: Path) -> No
     with_file = run_scenario(scenario, 4, trace=path)
     assert with_file == run_scenario(scenario, 4)
     assert len(path.read_text().splitlines()) > 1000
+
+
+def test_whole_nodes_give_one_trace_in_another_process(tmp_path: Path) -> None:
+    whole = text(FAULTS, "whole").replace("name: whole", "name: whole\nfidelity: node")
+    path = tmp_path / "whole.yaml"
+    path.write_text(whole)
+    other = run_in_process(path, "3", "--seed", "11")
+    assert other["trace_sha256"] == trace_of(whole, 11)[1]
+
+
+@pytest.mark.long
+def test_clients_of_whole_nodes_give_one_trace(tmp_path: Path) -> None:
+    other = run_in_process(SCENARIOS / "node_client_failover.yaml", "4", "--seed", "5")
+    assert other["trace_sha256"] == run_scenario("node_client_failover", 5).trace_sha256

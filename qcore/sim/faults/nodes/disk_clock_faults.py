@@ -21,9 +21,9 @@ from qcore.sim.scenario.actions.disk_clock_actions import (
     DiskStall,
     FullDisk,
 )
-from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
+from qcore.sim.world.simulated_node import SimulatedNode
 
 #: Begins the keys of jumps among the faults of a clock.
 _JUMP: Final = "jump by "
@@ -54,7 +54,7 @@ class DiskClockActions:
         self,
         services: Services,
         resolver: SelectorResolver,
-        nodes: Mapping[int, SimNode],
+        nodes: Mapping[int, SimulatedNode],
         streams: Streams,
     ) -> None:
         self._engine = services.engine

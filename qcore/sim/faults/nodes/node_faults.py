@@ -26,9 +26,9 @@ from qcore.sim.scenario.actions.node_actions import CrashLoop as CrashLoopAction
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.node_settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.values import microseconds
-from qcore.sim.world.node.sim_node import SimNode
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
+from qcore.sim.world.simulated_node import SimulatedNode
 
 
 class NodeActions:
@@ -48,7 +48,7 @@ class NodeActions:
         self,
         services: Services,
         resolver: SelectorResolver,
-        nodes: Mapping[int, SimNode],
+        nodes: Mapping[int, SimulatedNode],
         cluster: ClusterSpec,
         streams: Streams,
     ) -> None:

@@ -106,6 +106,20 @@ class ClusterSpec(ClusterKeys):
         "seed and snapshots must give the same. `false` saves the time of applying all commands several times.",
     )
     disk: DiskSpec = Field(default=DiskSpec(), description="The disk of every node.")
+    callback_us: Natural = Field(
+        default=4,
+        description=(
+            "With `fidelity: node`, the simulated time that each callback of a node's event loop takes, in "
+            "microseconds."
+        ),
+    )
+    event_us: Natural = Field(
+        default=50,
+        description=(
+            "With `fidelity: node`, the additional time that the replica takes for each event (a message, a request, "
+            "a finished write), in microseconds."
+        ),
+    )
     clocks: dict[NodeId, ClockSpec] = Field(
         default_factory=dict,
         description="Errors of the clocks of nodes, also of nodes that join later.",

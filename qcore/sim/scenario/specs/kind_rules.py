@@ -8,6 +8,7 @@ from typing import Protocol
 from qcore.errors import ConfigError
 from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
+from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 
 
@@ -16,6 +17,9 @@ class RegisterOperation(Protocol):
 
     @property
     def op(self) -> str: ...
+
+    @property
+    def key(self) -> str | None: ...
 
 
 def check_kind(
@@ -60,6 +64,27 @@ def check_kind(
             raise ValueError(
                 f"expect.{key} judges registers, and workload.kind: {kind} has none: leave it out; sets and lists are "
                 "always judged"
+            )
+
+
+def check_keys(workload: WorkloadSpec, operations: Sequence[tuple[str, RegisterOperation]]) -> None:
+    """Check that only registers of the workload are named. With the machine entity, no others exist.
+
+    Raises:
+        ValueError: another one is named.
+    """
+    keys = [f"k{number}" for number in range(workload.keys)]
+    topics = (*keys, REGISTER_TYPE)
+    if strangers := [topic for topic in workload.watchers.topics if topic not in topics]:
+        raise ValueError(
+            f"workload.watchers.topics: {strangers} are no registers of the workload; with the machine entity "
+            f"there are {', '.join(keys)} (workload.keys), and {REGISTER_TYPE} for all of them"
+        )
+    for where, operation in operations:
+        if operation.key is not None and operation.key not in keys:
+            raise ValueError(
+                f"{where}: {operation.op}: there is no key {operation.key!r}; with the machine "
+                f"entity there are {', '.join(keys)} (workload.keys)"
             )
 
 

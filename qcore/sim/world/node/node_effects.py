@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from qcore.core.effects import (
     AppendLog,
-    MembershipChanged,
     RoleChanged,
     SaveCommit,
     SaveHardState,
     Send,
     StoreSnapshot,
     TruncateLog,
-    VoteGranted,
 )
 from qcore.core.entry import Membership
 from qcore.replica.durability_gate import DurabilityGate
-from qcore.replica.events import Applied, Notice, ReplicaEffect, Reply, Restored, WatchEnded
+from qcore.replica.events import Notice, ReplicaEffect, Reply, WatchEnded
 from qcore.replica.messages import PeerMessage
-from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
+from qcore.replica.trace_recorder import trace_fields
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
-from qcore.sim.verdict.node_observer import NodeObserver
 from qcore.sim.verdict.snapshot_histories import NodeHistory
+from qcore.sim.world.effect_observer import EffectObserver
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk
-from qcore.sim.world.node.node_machine import HashedMachine
 from qcore.sim.world.node.peer_connections import PeerConnections
 from qcore.sim.world.node.pending_requests import PendingRequests
 from qcore.sim.world.node.watcher_links import WatchConnections
@@ -34,7 +30,7 @@ from qcore.sim.world.program_front import FRONT_IDS, ProgramFront
 from qcore.sim.world.services import Services
 
 
-class NodeEffects:
+class NodeEffects(EffectObserver):
     """Executes the effects of one node, over all its lives.
 
     Args:
@@ -48,8 +44,6 @@ class NodeEffects:
 
     Attributes:
         messages_sent: how many messages the node has sent to peers.
-        snapshots_installed: how many snapshots of leaders the node has installed.
-        snapshot_source: the peer that sent the latest part of a snapshot.
     """
 
     def __init__(
@@ -62,79 +56,44 @@ class NodeEffects:
         watch_connections: WatchConnections,
         links: Mapping[int, Link],
     ) -> None:
-        self._node_id = node_id
-        self._engine = services.engine
+        super().__init__(node_id, services, state_history)
         self._network = services.network
-        self._trace = services.trace
-        self._monitor = services.monitor
-        self._triggers = services.triggers
-        self._check = services.invariants.on_effect
         self._disk = disk
-        self._state_history = state_history
         self._links = links
         self._pending_requests = pending_requests
         self._watch_connections = watch_connections
-        self._observer = NodeObserver(node_id, services)
-        self._recorder = ReplicaTracer(services.trace, node_id)
         self.messages_sent = 0
-        self.snapshots_installed = 0
-        self.snapshot_source = 0
-        # `begin_life` sets these.
+        # `connect` sets these.
         self._gate: DurabilityGate
-        self._machine: HashedMachine
         self._connections: PeerConnections
         self._front: ProgramFront | None = None
-        # Any: the key is the type of the argument, which the type of a dict cannot express.
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            Send: self._send,
-            Reply: self._reply,
-            Notice: self._notice,
-            WatchEnded: self._watch_ended,
-            AppendLog: self._append,
-            SaveHardState: disk.submit,
-            TruncateLog: self._truncate,
-            StoreSnapshot: self._store_snapshot,
-            SaveCommit: self._save_commit,
-            Applied: self._on_applied,
-            Restored: self._on_restored,
-            RoleChanged: self._role_changed,
-            VoteGranted: self._observer.on_vote,
-            MembershipChanged: self._on_membership,
-        }
+        self._handlers.update(
+            {
+                Send: self._send,
+                Reply: self._reply,
+                Notice: self._notice,
+                WatchEnded: self._watch_ended,
+                SaveHardState: disk.submit,
+                RoleChanged: self._role_changed,
+            }
+        )
 
-    def begin_life(
-        self,
-        machine: HashedMachine,
-        connections: PeerConnections,
-        membership: Membership,
-        front: ProgramFront | None,
-    ) -> None:
-        """Execute the effects of the replica of a process that has just started, from now on.
+    def connect(self, connections: PeerConnections, front: ProgramFront | None) -> None:
+        """Use the connections of a process that has just started. Call it before `begin_life`.
 
         Args:
-            machine: its state machine.
             connections: its connections.
-            membership: the configuration with which it starts.
             front: serves client programs.
         """
         self._gate = DurabilityGate()
-        self._machine = machine
         self._connections = connections
         self._front = front
-        self._use_membership(membership)
 
     def execute(self, effects: list[ReplicaEffect], now: int) -> None:
         """Execute the effects of one step, and start a sync of what they write."""
-        node = self._node_id
-        self._recorder.effects(now, effects)
+        self.record(effects, now)
         self._connections.admission.on_committed_membership()
-        check = self._check
-        handlers = self._handlers
-        for effect in effects:
-            check(node, effect, now)
-            handler = handlers.get(type(effect))
-            if handler is not None:
-                handler(effect)
+        self.observe(effects, now)
         self._disk.start_sync()
 
     def release(self, write_id: int) -> None:
@@ -191,38 +150,23 @@ class NodeEffects:
 
     def _append(self, write: AppendLog) -> None:
         self._disk.submit(write)
-        if write.entries:
-            self._monitor.appended(self._node_id, write.entries[-1].index)
+        super()._append(write)
 
     def _truncate(self, write: TruncateLog) -> None:
         self._disk.submit(write)
-        self._monitor.truncated(self._node_id, write.from_index)
+        super()._truncate(write)
 
     def _store_snapshot(self, write: StoreSnapshot) -> None:
         self._disk.submit(write)
-        self._state_history.stored(write, self.snapshot_source)
+        super()._store_snapshot(write)
 
     def _save_commit(self, effect: SaveCommit) -> None:
         self._disk.save_commit(effect.commit)
-        self._observer.committed(effect.commit)
+        super()._save_commit(effect)
 
-    # -- notifications ----------------------------------------------------------------------------
+    # -- configuration ----------------------------------------------------------------------------
 
-    def _on_applied(self, effect: Applied) -> None:
-        self._state_history.apply(effect.entry)
-        if self._triggers.apply:
-            entry = effect.entry
-            fire_matching(
-                self._triggers.apply, NodeEvent(self._node_id, term=entry.term, index=entry.index)
-            )
-
-    def _on_restored(self, effect: Restored) -> None:
-        self.snapshots_installed += 1
-        self._state_history.restored(effect.snapshot, self._machine.restored_hash)
-
-    def _on_membership(self, effect: MembershipChanged) -> None:
-        self._use_membership(effect.membership)
-
-    def _use_membership(self, membership: Membership) -> None:
+    def use_membership(self, membership: Membership) -> None:
+        """See `EffectObserver`."""
         self._connections.join_cluster(membership.cluster_id)
-        self._observer.membership(membership)
+        super().use_membership(membership)

@@ -195,9 +195,8 @@ class SimNode:
             return
         self._lives += 1
         self.peer_connections = PeerConnections(self.replica, self.disk.identity, self._lives)
-        self._effects.begin_life(
-            self._machine, self.peer_connections, self.replica.core.membership, self.front
-        )
+        self._effects.connect(self.peer_connections, self.front)
+        self._effects.begin_life(self._machine, self.replica.core.membership)
         if self.front is not None:
             self.front.begin_life(self.replica, inner)
         self._step([])

@@ -31,6 +31,7 @@ class ClientVertex:
         new_rng: makes the generators of its client.
 
     Attributes:
+        loop: the event loop of the programs.
         runtime: what its `qcore.Client` runs in.
     """
 
@@ -45,7 +46,7 @@ class ClientVertex:
         self.number = number
         self.vertex = -number
         self.runtime: Runtime = MessageRuntime(loop, new_rng=new_rng)
-        self._loop = loop
+        self.loop = loop
         self._network = network
         self._addresses = addresses
         self._links: dict[int, Link] = {}
@@ -60,8 +61,8 @@ class ClientVertex:
         """Receive a message of a node. For a connection that has ended, the system answers that it is closed."""
         assert isinstance(frame, NodeFrame)
         wire = self._wires.get(frame.connection)
-        if wire is not None and not self._loop.is_closed():
-            with self._loop.entered():
+        if wire is not None and not self.loop.is_closed():
+            with self.loop.entered():
                 wire.receive(frame)
         elif wire is None and not isinstance(frame.content, Close | Reset):
             closed = ClientFrame(frame.connection, _AFTER_ALL_OTHERS, Close())

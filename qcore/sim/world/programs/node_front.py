@@ -15,7 +15,12 @@ from qcore.errors import RemoteProtocolError
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import StateMachine
 from qcore.node.api.client_requests import RequestHandler
-from qcore.node.application import Application, EntityApplication, TextApplication
+from qcore.node.application import (
+    Application,
+    EntityApplication,
+    TextApplication,
+    node_codec,
+)
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_router import ConnectionStatus
@@ -46,28 +51,15 @@ from qcore.sim.world.programs.message_runtime import MessageRuntime
 from qcore.sim.world.programs.sim_loop import SimLoop
 from qcore.sim.world.services import Services
 from qcore.storage.log_size import Footprint
-from qcore.store_api.message_table import STORE_MESSAGES
-from qcore.store_api.watch_messages import WATCH_MESSAGES
 from qcore.transport.codec.codec import Codec, Malformed
-from qcore.transport.codec.frame_bounds import FrameBounds
 from qcore.transport.server.server import PeerIdentity
-from qcore.transport.wire import REGISTRY, error_envelope
+from qcore.transport.wire import error_envelope
 
 _NO_DIRECTORY: Final = Path("simulated")  # nothing reads it
 
 
-@lru_cache(maxsize=8)
-def _codec(perform_type: type, max_command_bytes: int) -> Codec:
-    """The codec of all nodes that run one kind of state machine; it takes long to make."""
-    return Codec(
-        {
-            **REGISTRY,
-            "Perform": perform_type,
-            **{name: entry.cls for name, entry in STORE_MESSAGES.items()},
-            **WATCH_MESSAGES,
-        },
-        FrameBounds.for_commands(max_command_bytes),
-    )
+#: The codec of all nodes that run one kind of state machine.
+shared_codec: Final = lru_cache(maxsize=8)(node_codec)
 
 
 class NodeConnection:
@@ -171,7 +163,7 @@ class _Life:
         )
         node = front.node
         config = NodeConfig(replica=replica.config, data_dir=_NO_DIRECTORY)
-        self.codec = _codec(application.perform_type, config.replica.max_command_bytes)
+        self.codec = shared_codec(application.perform_type, config.replica.max_command_bytes)
         #: The requests in progress, for the checkers.
         self.requests: dict[int, ClientRequest] = {}
         self._events: list[ReplicaEvent] = []

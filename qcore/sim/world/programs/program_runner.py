@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from qcore.client.programs.program_context import ClientProgram, ProgramContext, ProgramRecord
-from qcore.sim.faults.admin_client import address_of
 from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.world.network import Receiver
-from qcore.sim.world.node.sim_node import SimNode
-from qcore.sim.world.programs.client_vertex import ClientVertex
 from qcore.sim.world.programs.error_text import error_text, waiting_place
-from qcore.sim.world.programs.node_front import NodeFront
 from qcore.sim.world.programs.operation_records import OperationRecords
+from qcore.sim.world.programs.program_place import ProgramPlace, ProgramPlaces
 from qcore.sim.world.programs.recorded_client import RecordedClient
-from qcore.sim.world.programs.sim_loop import MAX_TURNS_AT_ONE_TIME, new_loop
+from qcore.sim.world.programs.sim_loop import MAX_TURNS_AT_ONE_TIME
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
 
@@ -47,7 +44,7 @@ class ProgramState:
     """
 
     client: int
-    vertex: ClientVertex
+    place: ProgramPlace
     task: asyncio.Task[None] | None = None
     outcome: ProgramOutcome | None = None
     waited_at: str = ""
@@ -64,13 +61,13 @@ class ProgramRunner:
         name: its name in reports.
         clients: how many clients run it.
         services: the shared parts of the run.
-        nodes: all nodes of the run.
+        places: makes the places of the programs.
+        addresses: the addresses of the nodes.
         streams: give each client its generators.
         history: receives the operations.
         has_registers: whether the state machine is the register machine.
 
     Attributes:
-        loop: their event loop.
         states: the programs, by number of the client.
     """
 
@@ -80,7 +77,8 @@ class ProgramRunner:
         name: str,
         clients: int,
         services: Services,
-        nodes: Mapping[int, SimNode],
+        places: ProgramPlaces,
+        addresses: Sequence[str],
         streams: Streams,
         history: list[ClientOperation],
         *,
@@ -94,46 +92,41 @@ class ProgramRunner:
         self._history = history
         self._has_registers = has_registers
         self._is_finished = self._is_closed = False
-        self.loop = new_loop(services.engine)
-        self.loop.on_error = self._lost_error
-        self.loop.on_standstill = self._stood_still
-        addresses = {address_of(node): node for node in nodes}
+        self._places = places
         self._addresses = list(addresses)
         self.states = [
             ProgramState(
                 number,
-                ClientVertex(
+                places.place(
                     number,
-                    self.loop,
-                    services.network,
-                    addresses,
                     lambda number=number: streams.get(f"program/{number}/client"),  # type: ignore[misc]  # a default binds the number
                 ),
             )
             for number in range(1, clients + 1)
         ]
-        self._fronts = {node: NodeFront(each, services, self.loop) for node, each in nodes.items()}
-        for node, each in nodes.items():
-            each.front = self._fronts[node]
+        #: Their event loops, each once.
+        self._loops = list(dict.fromkeys(state.place.loop for state in self.states))
+        for loop in self._loops:
+            loop.on_error = self._lost_error
+            loop.on_standstill = self._stood_still
 
     def connect(
-        self, connect_client: Callable[[ClientVertex, Mapping[int, Receiver]], None]
+        self, connect_client: Callable[[ProgramPlace, Mapping[int, Receiver]], None]
     ) -> None:
         """Connect every client with every node.
 
         Args:
             connect_client: creates the links between a client and the nodes with these receivers.
         """
-        receivers = {node: front.receive for node, front in self._fronts.items()}
+        receivers = self._places.receivers()
         for state in self.states:
-            connect_client(state.vertex, receivers)
+            connect_client(state.place, receivers)
 
     def attach(self) -> None:
         """Record the links, once all of them exist."""
         for state in self.states:
-            state.vertex.attach()
-        for front in self._fronts.values():
-            front.attach()
+            state.place.attach()
+        self._places.attach()
 
     def start(self, start_us: int, stop_us: int) -> None:
         """Begin the programs at one time, and cancel those that still run at another."""
@@ -146,7 +139,7 @@ class ProgramRunner:
     def _begin_all(self) -> None:
         for state in self.states:
             self._trace(state.client, "began")
-            state.task = self.loop.create_task(
+            state.task = state.place.loop.create_task(
                 self._run(state), name=f"client-{state.client}", owner=state.client
             )
 
@@ -161,7 +154,7 @@ class ProgramRunner:
             self._services.trace,
             self._history,
         )
-        client = RecordedClient(endpoints, state.vertex.runtime, state.vertex.connect, records)
+        client = RecordedClient(endpoints, state.place.runtime, state.place.connect, records)
         rng = self._streams.get(f"program/{number}")
         context = ProgramContext(
             number, self._clients, client, rng, lambda record: self._record(state, record)
@@ -179,7 +172,7 @@ class ProgramRunner:
         finally:
             await client.close()
             current = asyncio.current_task()
-            for task in self.loop.tasks_of(number):
+            for task in state.place.loop.tasks_of(number):
                 if task is not current:
                     task.cancel()
 
@@ -230,12 +223,14 @@ class ProgramRunner:
                 state.waited_at = waiting_place(state.task)
                 if state.outcome is None:
                     self._ended(state, "waiting")
-        loop = self.loop
         for state in self.states:
-            for task in loop.tasks_of(state.client):
+            for task in state.place.loop.tasks_of(state.client):
                 task.cancel()
         for _ in range(_LAST_TURNS):
-            if not loop.run_ready():
+            ran = False
+            for loop in self._loops:
+                ran |= loop.run_ready()
+            if not ran:
                 break
         for state in self.states:
             if state.is_stopping and state.outcome == "waiting":
@@ -244,9 +239,11 @@ class ProgramRunner:
                     f"it was cancelled at the end of the load and went on, at {state.waited_at}: an `except:` or "
                     "`except BaseException:` keeps asyncio.CancelledError; write `except Exception:`",
                 )
-        loop.report_failed_tasks()
+        for loop in self._loops:
+            loop.report_failed_tasks()
         self._is_closed = True
-        loop.close()
+        for loop in self._loops:
+            loop.close()
 
     def _lost_error(self, owner: int, error: BaseException, what: str) -> None:
         self._report(owner, f"{what} raised {error_text(error)}")

@@ -34,7 +34,7 @@ from qcore.transport.connection.client_connection import ClientConnection, Field
 from qcore.transport.limits import TransportLimits
 
 #: The key under which a response carries its `Service` up to `SimConnection`. No message has such a field.
-_SERVICE: Final = "\0service"
+SERVICE: Final = "\0service"
 
 
 class ServedOperation(Protocol):
@@ -57,7 +57,7 @@ class SimConnection(ClientConnection):
     ) -> dict[str, JsonValue]:
         """See `ClientConnection.request`."""
         content = await super().request(type_name, fields, timeout_s=timeout_s)
-        service = cast("Service | None", content.pop(_SERVICE, None))
+        service = cast("Service | None", content.pop(SERVICE, None))
         operation = CURRENT_OPERATION.get()
         if service is not None and operation is not None:
             operation.served(type_name, service)
@@ -188,7 +188,7 @@ class SimWire:
             envelope = from_json(content.data)
             if content.service is not None:
                 ((_, body),) = envelope.items()
-                body[_SERVICE] = content.service
+                body[SERVICE] = content.service
             self.owner.received(envelope)
 
     def _why_reset(self) -> str:

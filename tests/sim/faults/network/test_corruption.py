@@ -17,6 +17,7 @@ from qcore.sim.world.closed_connections import close_connection
 from qcore.sim.world.corruption import corrupt
 from qcore.sim.world.network import Link
 from qcore.trace import TraceRecord, TraceWriter, parse_trace
+from tests.sim.support.message_nodes import message_nodes
 from tests.sim.support.scenario_texts import failures, run, scenario
 
 ENTRIES = [Entry(7, 2, "command", "set x 1", 5), Entry(8, 3, "noop", "", 6)]
@@ -71,7 +72,8 @@ def test_a_corrupted_message_costs_the_connection() -> None:
     connected: list[bool] = []
 
     def is_connected(node: int, peer: int) -> bool:
-        own, other = world.nodes[node].peer_connections, world.nodes[peer].peer_connections
+        nodes = message_nodes(world)
+        own, other = nodes[node].peer_connections, nodes[peer].peer_connections
         assert own is not None
         assert other is not None
         return own.is_connected(other)

@@ -1,0 +1,128 @@
+"""Shows the effects of a node's replica to the observers of the run: trace, invariants, monitor, triggers, histories.
+
+It executes nothing. Both fidelities use it: see `qcore.sim.world.simulated_node`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qcore.core.effects import (
+    AppendLog,
+    MembershipChanged,
+    RoleChanged,
+    SaveCommit,
+    StoreSnapshot,
+    TruncateLog,
+    VoteGranted,
+)
+from qcore.core.entry import Membership
+from qcore.replica.events import Applied, ReplicaEffect, Restored
+from qcore.replica.trace_recorder import ReplicaTracer
+from qcore.sim.faults.triggers import NodeEvent, fire_matching
+from qcore.sim.verdict.node_observer import NodeObserver
+from qcore.sim.verdict.snapshot_histories import NodeHistory
+from qcore.sim.world.node.node_machine import HashedMachine
+from qcore.sim.world.services import Services
+
+
+class EffectObserver:
+    """Observes the effects of one node, over all its lives.
+
+    Args:
+        node_id: the node.
+        services: the shared parts of the run.
+        state_history: the history of the node's state.
+
+    Attributes:
+        snapshots_installed: how many snapshots of leaders the node has installed.
+        snapshot_source: the peer that sent the latest part of a snapshot.
+    """
+
+    def __init__(self, node_id: int, services: Services, state_history: NodeHistory) -> None:
+        self._node_id = node_id
+        self._engine = services.engine
+        self._trace = services.trace
+        self._monitor = services.monitor
+        self._triggers = services.triggers
+        self._check = services.invariants.on_effect
+        self._state_history = state_history
+        self._observer = NodeObserver(node_id, services)
+        self._recorder = ReplicaTracer(services.trace, node_id)
+        self.snapshots_installed = 0
+        self.snapshot_source = 0
+        self._machine: HashedMachine  # `use_machine` sets it
+        # Any: the key is the type of the argument, which the type of a dict cannot express.
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            AppendLog: self._append,
+            TruncateLog: self._truncate,
+            StoreSnapshot: self._store_snapshot,
+            SaveCommit: self._save_commit,
+            Applied: self._on_applied,
+            Restored: self._on_restored,
+            RoleChanged: self._observer.on_role,
+            VoteGranted: self._observer.on_vote,
+            MembershipChanged: self._on_membership,
+        }
+
+    def begin_life(self, machine: HashedMachine, membership: Membership) -> None:
+        """Observe the replica of a process that has just started, from now on.
+
+        Args:
+            machine: its state machine.
+            membership: the configuration with which it starts.
+        """
+        self._machine = machine
+        self.use_membership(membership)
+
+    def record(self, effects: Sequence[ReplicaEffect], now: int) -> None:
+        """Write the trace records of one step."""
+        self._recorder.effects(now, effects)
+
+    def observe(self, effects: Sequence[ReplicaEffect], now: int) -> None:
+        """Show the effects of one step to the observers, in their order."""
+        node = self._node_id
+        check = self._check
+        handlers = self._handlers
+        for effect in effects:
+            check(node, effect, now)
+            handler = handlers.get(type(effect))
+            if handler is not None:
+                handler(effect)
+
+    def use_membership(self, membership: Membership) -> None:
+        """The node has this effective configuration."""
+        self._observer.membership(membership)
+
+    # -- writes -----------------------------------------------------------------------------------
+
+    def _append(self, write: AppendLog) -> None:
+        if write.entries:
+            self._monitor.appended(self._node_id, write.entries[-1].index)
+
+    def _truncate(self, write: TruncateLog) -> None:
+        self._monitor.truncated(self._node_id, write.from_index)
+
+    def _store_snapshot(self, write: StoreSnapshot) -> None:
+        self._state_history.stored(write, self.snapshot_source)
+
+    def _save_commit(self, effect: SaveCommit) -> None:
+        self._observer.committed(effect.commit)
+
+    # -- notifications ----------------------------------------------------------------------------
+
+    def _on_applied(self, effect: Applied) -> None:
+        self._state_history.apply(effect.entry)
+        if self._triggers.apply:
+            entry = effect.entry
+            fire_matching(
+                self._triggers.apply, NodeEvent(self._node_id, term=entry.term, index=entry.index)
+            )
+
+    def _on_restored(self, effect: Restored) -> None:
+        self.snapshots_installed += 1
+        self._state_history.restored(effect.snapshot, self._machine.restored_hash)
+
+    def _on_membership(self, effect: MembershipChanged) -> None:
+        self.use_membership(effect.membership)
