@@ -97,7 +97,8 @@ def test_the_elections_notebook_runs(seeds: int, tmp_path: Path) -> None:
     seen = texts(notebook)
     assert "everything as expected: True" in seen
     assert f"{seeds} runs: shortest" in seen
-    assert pictures(notebook) == 5
+    assert pictures(notebook) == 6
+    assert re.search(r"node 4 leads after \d+ ms, in term 3", seen)
     median = re.search(r"median (\d+) ms", seen)
     assert median is not None
     assert 150 <= int(median[1]) <= 250  # the notebook derives this value
