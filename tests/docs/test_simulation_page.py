@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,21 @@ def test_each_planted_bug_is_found_and_explained(number: int, machine: str) -> N
     )
     for line in SHOWN[number].strip().splitlines():
         assert line.strip() in re.sub(r"\n +", "\n", notes), line
+
+
+def test_the_test_of_the_page_is_that_of_the_testing_page() -> None:
+    testing = [block.text for block in blocks(CHECKOUT / "docs" / "how-to" / "testing.md")]
+    assert PYTHON[-2].startswith("import qcore\n")
+    assert PYTHON[-2] in testing
+
+
+def test_the_program_of_the_page_steps_through_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_scenario("leader_isolated", 7, record="recorded")
+    (tmp_path / "recorded" / "node-4.qrec").rename("incident.qrec")
+    exec(compile(PYTHON[-1], str(PAGE), "exec"), {})
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert re.match(r"\d+ ms: MessageReceived\(", first), first
+    assert last == "None"
