@@ -49,6 +49,26 @@ BENCHMARKS = {
         quick=("--seconds", "10", "--rounds", "1"),
         module="benchmarks.traces.bench_trace",
     ),
+    "sweep": Benchmark(
+        "sweeps over seeds with one and two processes",
+        quick=("--rounds", "1", "--share", "0.2"),
+        module="benchmarks.sweeps.bench_sweep",
+    ),
+    "published": Benchmark(
+        "elections, partial partitions and replaced servers, beside published figures",
+        quick=("--trials", "3000", "--seeds", "2"),
+        module="benchmarks.published.bench_published",
+    ),
+    "scale": Benchmark(
+        "how the cost of a simulation grows with nodes, rate and length",
+        quick=("--longest", "60", "--seeds-for", "2"),
+        module="benchmarks.scale.bench_scale",
+    ),
+    "explore": Benchmark(
+        "the exploration of small clusters: states per second, and the search for faults",
+        quick=("--states", "20000", "--seeds", "1", "--runs", "200"),
+        module="benchmarks.exploration.bench_explore",
+    ),
     "start": Benchmark("how long programs take to start", quick=("--rounds", "3")),
     "checker": Benchmark("linearizability and invariants"),
     "transport": Benchmark(

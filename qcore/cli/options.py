@@ -66,3 +66,16 @@ def split_endpoints(text: str) -> list[str]:
     if not endpoints:
         raise ConfigError("--endpoints is empty; give host:port, separated by commas")
     return [str(Address.parse(item, "--endpoints")) for item in endpoints]
+
+
+#: The number of processes of a command that does many runs.
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        envvar="QCORE_JOBS",
+        min=1,
+        help="How many processes. Default: one a processor.",
+    ),
+]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from qcore.sim.exploration import Bounds, Counterexample, Exploration, explore
     from qcore.sim.repetition import RunRepetition, repeat_run
     from qcore.sim.replay.replay import Replay
+    from qcore.sim.replay.run_replay import RunReplay, replay_run
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
     from qcore.sim.shrinking import ShrinkResult, shrink
@@ -63,6 +64,7 @@ else:
                 "save_artifact",
             ),
             "qcore.sim.replay.replay": ("Replay",),
+            "qcore.sim.replay.run_replay": ("RunReplay", "replay_run"),
             "qcore.sim.elections.election_figures": ("ElectionFigures",),
             "qcore.sim.elections.measure": ("measure_elections",),
             "qcore.sim.repetition": ("RunRepetition", "repeat_run"),
@@ -99,6 +101,7 @@ __all__ = [
     "Replay",
     "RequestSource",
     "RunRepetition",
+    "RunReplay",
     "RunResult",
     "Scenario",
     "ShrinkResult",
@@ -116,6 +119,7 @@ __all__ = [
     "measure_elections",
     "parse_scenario",
     "repeat_run",
+    "replay_run",
     "run_scenario",
     "save_artifact",
     "shrink",

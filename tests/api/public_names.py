@@ -51,6 +51,7 @@ from qcore import (
     __version__,
     run_node,
     run_scenario,
+    scenario,
 )
 from qcore.analysis import (
     LEADERSHIP_KINDS,
@@ -279,13 +280,17 @@ from qcore.node import (
 )
 from qcore.sim import (
     Artifact,
+    Bounds,
     Cause,
+    Counterexample,
     ElectionFigures,
     Expectation,
+    Exploration,
     NodeState,
     Replay,
     RequestSource,
     RunRepetition,
+    RunReplay,
     RunResult,
     Scenario,
     ShrinkResult,
@@ -297,11 +302,13 @@ from qcore.sim import (
     World,
     cause_of,
     diff_traces,
+    explore,
     load_artifact,
     load_scenario,
     measure_elections,
     parse_scenario,
     repeat_run,
+    replay_run,
     run_scenario,
     save_artifact,
     shrink,
@@ -342,6 +349,7 @@ from qcore.testing.pytest_plugin import (
     ClusterOptions,
     local_cluster,
     local_clusters,
+    simulate,
 )
 
 

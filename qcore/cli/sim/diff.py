@@ -32,10 +32,10 @@ TraceArgument = Annotated[
 def diff(
     first: TraceArgument,
     second: TraceArgument,
-    context: Annotated[
+    records: Annotated[
         int,
         typer.Option(
-            "--context",
+            "--records",
             min=0,
             help="How many records to print before the difference, and of each trace after it.",
         ),
@@ -49,7 +49,7 @@ def diff(
     """
     from qcore.trace import diff_traces
 
-    found = diff_traces(first, second, context=context)
+    found = diff_traces(first, second, context=records)
     show(
         output,
         body_of(found),

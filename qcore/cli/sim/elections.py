@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcore.cli.options import OutputFormat, OutputOption
+from qcore.cli.options import JobsOption, OutputFormat, OutputOption
 from qcore.cli.output import show
 from qcore.errors import ConfigError
 
@@ -116,15 +116,7 @@ def elections(
             "election timeout.",
         ),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            metavar="N",
-            help="How many processes. The figures do not depend on it. Default: one for each processor if there are "
-            "many trials.",
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Measure how long a cluster is without a leader, over many elections of the real core.
@@ -201,7 +193,7 @@ def _text(figures: ElectionFigures, asked: Mapping[str, object]) -> str:
         if asked["crash_leader"]
         else "all timers fresh at 0"
     )
-    behind = f", {asked['ineligible']} of them cannot win" if asked["ineligible"] else ""
+    behind = f", {asked['ineligible']} of the others cannot win" if asked["ineligible"] else ""
     per_election = figures.messages_per_election
     lines = [
         f"{asked['nodes']} nodes, {asked['failed']} failed{behind}; {start}; {rules}",

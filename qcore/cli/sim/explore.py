@@ -120,7 +120,7 @@ def explore(
     depth: Annotated[
         int | None,
         typer.Option(
-            "--depth", min=1, help="Most steps from the first state. Default: no limit; 60 for pct."
+            "--depth", min=1, help="Most steps from the first state. Default: no limit; 40 for pct."
         ),
     ] = None,
     max_states: Annotated[
@@ -138,7 +138,7 @@ def explore(
         typer.Option(
             "--priority-changes", min=0, help="Changes of priority in a run of pct (its d - 1)."
         ),
-    ] = 3,
+    ] = 8,
     reduction: Annotated[
         bool,
         typer.Option(
@@ -216,8 +216,9 @@ def explore(
     body["file"] = None if kept is None else str(kept)
     rows = [{key: body[key] for key in body if key not in ("counterexample", "bounds")}]
     show(output, body, rows=rows, text=found.text(), indent=2)
-    if kept is not None:
+    if found.counterexample is not None and kept is not None:
         print(f"kept in {kept}; repeat: qcore sim explore --replay {kept}", file=sys.stderr)
+        _export(found.counterexample, kept.with_suffix(".yaml"))
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -226,6 +227,20 @@ def _keep(found: Counterexample, preset: PresetName, save: Path | None) -> Path:
     path = save or _FOLDER / f"{preset.value}-{found.broken.check}{faults}.json"
     found.save(path)
     return path
+
+
+def _export(found: Counterexample, path: Path) -> None:
+    """Keep the counterexample also as a scenario, if a timeline can express it."""
+    from qcore.sim.exploration.scenario_export import scenario_text
+
+    try:
+        path.write_text(scenario_text(found, "explored"), encoding="utf-8")
+    except ConfigError as error:
+        print(f"no scenario was written: {error}", file=sys.stderr)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+    else:
+        print(f"as a scenario: qcore sim run {path}", file=sys.stderr)
 
 
 def _replay(file: Path, output: OutputFormat) -> None:

@@ -85,7 +85,7 @@ def replay(
     machine: Annotated[
         str | None,
         typer.Option(
-            "--machine",
+            "--with-machine",
             metavar="NAME",
             help="The state machine of a recording, in place of the recorded one: entity, kv, FILE.py:CLASS or "
             "MODULE:CLASS.",
@@ -109,7 +109,7 @@ def replay(
     if node is None and not recordings and not is_recording(file):
         if life is not None or machine is not None:
             raise ConfigError(
-                "--life and --machine are for recordings: give a recording, or --node"
+                "--life and --with-machine are for recordings: give a recording, or --node"
             )
         _replay_run(file, until_ms, until_event, at, scenario, output)
         return
@@ -132,13 +132,11 @@ def _replay_run(
     scenario: str | None,
     output: OutputFormat,
 ) -> None:
-    from qcore.sim.replay.record_query import parse_query
     from qcore.sim.replay.run_replay import replay_run
     from qcore.sim.replay.stored_run import load_stored_run
 
-    query = None if at is None else parse_query(at)
     stored = load_stored_run(file, scenario)
-    found = replay_run(stored, until_ms=until_ms, until_event=until_event, at=query)
+    found = replay_run(stored, until_ms=until_ms, until_event=until_event, at=at)
     nodes = [_node_row(state) for state in found.state.nodes]
     show(output, found.to_json(), rows=nodes, text=_run_text(found), indent=2)
     if not found.equal:
@@ -183,7 +181,6 @@ def _recording_reports(
     machine: str | None,
     stop: tuple[float | None, int | None, str | None],
 ) -> list[RecordingReport]:
-    from qcore.machines.loader import load_machine
     from qcore.recording import read_lives
     from qcore.sim.replay.recorded_machine import machine_named
     from qcore.sim.replay.recording_report import replay_recording
@@ -196,7 +193,7 @@ def _recording_reports(
         raise ConfigError("these are the recordings of several nodes: give --node to stop in one")
     make = None
     if machine is not None:
-        make = load_machine(machine, Path()) if ":" in machine else machine_named(machine)
+        make = machine_named(machine)
     until_ms, until_step, at = stop
     return [
         replay_recording(

@@ -87,8 +87,9 @@ def run(
         Path | None,
         typer.Option(
             "--record",
+            envvar="QCORE_RECORD",
             parser=non_empty_path,
-            metavar="DIR",
+            metavar="PATH",
             help="Record the nodes into this directory, one file for each, for `qcore sim replay`.",
         ),
     ] = None,
@@ -102,7 +103,7 @@ def run(
     limit_s: Annotated[
         float,
         typer.Option(
-            "--limit",
+            "--time-limit",
             min=0.1,
             metavar="SECONDS",
             help="With --check-determinism: how long the run in the other process may take.",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.options import JobsOption, OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
 
 if TYPE_CHECKING:
@@ -66,9 +67,7 @@ def shrink(
             help="The longest time of the search. With it, the result may depend on the speed of the computer.",
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="How many runs to do at the same time.")
-    ] = 1,
+    jobs: JobsOption = None,
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Find the smallest run that fails for the same cause, and print it as a scenario.
@@ -96,7 +95,7 @@ def shrink(
         directory=directory or default_directory(given, seed),
         budget_runs=budget_runs,
         seconds=seconds,
-        jobs=jobs,
+        jobs=jobs or os.cpu_count() or 1,
         progress=progress,
     )
     progress.finish()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from qcore.cli.exits import ExitCode
-from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.options import JobsOption, OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
 from qcore.errors import ConfigError
 
@@ -44,16 +44,6 @@ class Fidelity(StrEnum):
     node = "node"
 
 
-JobsOption: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs",
-        "-j",
-        envvar="QCORE_JOBS",
-        min=1,
-        help="How many processes. Default: one a processor.",
-    ),
-]
 ExecutorOption: TypeAlias = Annotated[
     ExecutorChoice,
     typer.Option(

@@ -69,7 +69,7 @@ class Artifact:
 
 def replay_of(directory: Path | str) -> str:
     """The command that runs the artifact in a directory again."""
-    return f"qcore sim run {shlex.quote(str(directory))}"
+    return f"qcore sim replay {shlex.quote(str(directory))}"
 
 
 def artifact_files(

@@ -14,6 +14,9 @@ from qcore.sim.verdict.result import RunResult
 _MAX_TEXT: Final = 300
 #: The expectation that fails if and only if a violation was found that the scenario does not ask for.
 _SAFE: Final = "safe"
+#: Expectations with the name of a check. They also fail if their judge raised an error, or found nothing to judge.
+_JUDGES: Final = ("invariant", "check", "model", "consistency", "set_elements", "append_order")
+_ALWAYS: Final = "always: "
 #: What the key of a run begins with that raised an error, or did not end.
 _ERROR: Final = "error"
 
@@ -24,7 +27,8 @@ class Cause:
 
     Attributes:
         key: groups failures: the first violated check; without one, the first failed expectation; `error:<Type>` if
-            the run raised an error. It has no numbers of the single run in it.
+            the run raised an error. `undecided:<check>` if a check could not judge the run, which is another failure
+            than a violation of it. The key has no numbers of the single run in it.
         text: what was seen in this run, on one line.
     """
 
@@ -45,7 +49,9 @@ def cause_of(result: RunResult) -> Cause | None:
         return Cause(first.check, _one_line(first.note.partition("\n")[0]))
     expectation = failed[0]
     seen = expectation.seen.partition("\n")[0]
-    return Cause(expectation.name, _one_line(f"expected {expectation.expected}; seen {seen}"))
+    name = expectation.name
+    key = f"undecided:{name}" if name in _JUDGES or name.startswith(_ALWAYS) else name
+    return Cause(key, _one_line(f"expected {expectation.expected}; seen {seen}"))
 
 
 def cause_of_error(error: BaseException) -> Cause:

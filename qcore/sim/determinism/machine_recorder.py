@@ -8,6 +8,7 @@ from typing import NamedTuple
 from qcore.errors import ResultInvalid
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.replica.machine_results import exception_text, result_of_query
+from qcore.sim.determinism.packed_table import PackedTable
 from qcore.sim.determinism.run_history import AppliedCommand, History, as_text
 from qcore.sim.determinism.state_difference import shorten
 
@@ -63,6 +64,11 @@ class NodeRestore(NamedTuple):
     before: int
 
 
+#: What was applied at an index (the command, and time, version, clock and rules of its context), the result, and the
+#: node that applied it first.
+_Record = tuple[tuple[str, int, int, int, int], str, int]
+
+
 class MachineRecorder:
     """Records what the machines of all nodes do (a `MachineObserver`), and compares the nodes with each other.
 
@@ -84,8 +90,7 @@ class MachineRecorder:
         self.node_restores: list[NodeRestore] = []
         self.invalid: InvalidResult | None = None
         self.fork: Fork | None = None
-        self._commands: dict[int, AppliedCommand] = {}
-        self._results: dict[int, tuple[str, int]] = {}
+        self._records: PackedTable[_Record] = PackedTable()
         self._answers: dict[int, dict[str, tuple[str, int]]] = {}
         #: The machine of each node and the index of the last command that it applied; 0 if that is not known.
         self._at: dict[int, tuple[StateMachine, int]] = {}
@@ -102,20 +107,17 @@ class MachineRecorder:
         text = as_text(result)
         if self.invalid is None and not is_ascii(result):
             self._validate(node, f"the result of the command {shorten(command)}", index, result)
-        known = self._commands.get(index)
+        known = self._records.get(index)
         if known is None:
-            self._commands[index] = AppliedCommand(
-                command, index, context.time_us, context.version, context.clock_us, context.rules
-            )
-            self._results[index] = text, node
-        elif known.command != command:
+            applied = (command, context.time_us, context.version, context.clock_us, context.rules)
+            self._records.set(index, (applied, text, node))
+            return
+        (first_command, *_), first, first_node = known
+        if first_command != command:
             if self.fork is None or index < self.fork.index:
-                first_node = self._results[index][1]
-                self.fork = Fork(index, first_node, known.command, node, command)
-        else:
-            first, first_node = self._results[index]
-            if first != text:
-                self._differ(NodeDifference(index, None, first_node, first, node, text))
+                self.fork = Fork(index, first_node, first_command, node, command)
+        elif first != text:
+            self._differ(NodeDifference(index, None, first_node, first, node, text))
 
     def queried(self, node: int, machine: StateMachine, query: str, result: str) -> None:
         """See `MachineObserver`."""
@@ -147,9 +149,10 @@ class MachineRecorder:
     def history(self) -> History:
         """What was recorded."""
         found = History()
-        for position, index in enumerate(sorted(self._commands)):
-            found.commands.append(self._commands[index])
-            found.results.append(self._results[index][0])
+        for position, (index, (applied, result, _)) in enumerate(self._records.items()):
+            command, *context = applied
+            found.commands.append(AppliedCommand(command, index, *context))
+            found.results.append(result)
             asked = self._answers.get(index)
             if asked:
                 found.queries[position] = list(asked)

@@ -42,4 +42,6 @@ class History:
 
 def as_text(result: object) -> str:
     """A result as text, for comparison: also one that breaks the contract."""
-    return result if isinstance(result, str) else f"no text, but {type(result).__name__}"
+    if not isinstance(result, str):
+        return f"no text, but {type(result).__name__}"
+    return result if type(result) is str else str.__str__(result)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qcore.core.config import RaftConfig
-from qcore.core.entry import DurableState, Entry, HardState, Membership
+from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.errors import ConfigError
 from qcore.sim.scenario.distributions import Distribution
 
@@ -126,13 +126,16 @@ class ElectionSetup:
             check_quorum=self.check_quorum,
         )
 
+    def last_index(self, node_id: int) -> int:
+        """The index of the last entry of one server. The servers with the lowest ids lack the newest entry."""
+        return 1 if node_id <= self.ineligible else 2
+
     def durable_state(self, node_id: int) -> DurableState:
-        """What one server has stored at the start. The servers with the lowest ids lack the last entry."""
-        membership = Membership(voters=tuple(range(1, self.nodes + 1)))
-        entries = [Entry(1, FIRST_TERM, "membership", membership.to_json(), 0)]
-        if node_id > self.ineligible:
-            entries.append(Entry(2, FIRST_TERM, "noop", "", 0))
-        return DurableState(HardState(FIRST_TERM, None, 1), None, entries)
+        """What one server has stored at the start: a snapshot with the configuration, and perhaps an entry."""
+        # A configuration in an entry would be JSON, which each trial would parse again for each server.
+        meta = SnapshotMeta(1, FIRST_TERM, 0, Membership(voters=tuple(range(1, self.nodes + 1))))
+        entries = [Entry(2, FIRST_TERM, "noop", "", 0)] if self.last_index(node_id) == 2 else []
+        return DurableState(HardState(FIRST_TERM, None, 1), Snapshot(meta, ""), entries)
 
 
 def default_limit_ms(timeout_max_ms: int) -> int:

@@ -76,5 +76,5 @@ class ElectionTrials:
                 trial.push(sent_at + self._latency(), node, heartbeat)
 
     def _heartbeat_for(self, node: int) -> AppendEntries:
-        last = self._starts[node][1].entries[-1].index
+        last = self._setup.last_index(node)
         return AppendEntries(FIRST_TERM, self._setup.leader_id, last, FIRST_TERM, 1, [])

@@ -47,7 +47,7 @@ class Bounds:
         losses: messages that may be lost explicitly.
         duplicates: messages that may arrive and still remain in flight.
         transfers: leadership transfers that may be requested.
-        changes: membership changes: a leader may remove any one voter, or add one of the spare nodes.
+        changes: membership changes, to any set of voters whose size differs from `nodes` by at most one.
         spares: nodes beyond `nodes` that are no members until a change adds one.
         snapshots: snapshots that nodes may take of what they have applied.
         sync: `instant`: a write is durable right after its step, and a crash loses nothing. `free`: a sync is a choice,
@@ -139,7 +139,14 @@ class Bounds:
 PRESETS: Final[Mapping[str, Bounds]] = {
     "election": Bounds(timeouts=2, crashes=1, sync="free"),
     "commit": Bounds(timeouts=3, writes=1, start="leader", late_messages=False),
-    "membership": Bounds(timeouts=2, changes=1, spares=1, start="leader"),
+    "membership": Bounds(
+        timeouts=1,
+        changes=1,
+        spares=1,
+        start="leader",
+        late_messages=False,
+        one_entry_appends=False,
+    ),
     "snapshot": Bounds(timeouts=1, writes=1, snapshots=1, crashes=1, start="leader"),
 }
 

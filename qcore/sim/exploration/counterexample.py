@@ -29,12 +29,14 @@ class ExploredStep:
         message: the message of a delivery, duplicate or loss; else empty.
         text: what happened, in one line.
         nodes: the state of each node after the step, one line each.
+        sent: the messages that left in this step, like `message`.
     """
 
     choice: Choice
     message: str
     text: str
     nodes: tuple[str, ...]
+    sent: tuple[str, ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,13 +104,16 @@ def counterexample(cluster: SmallCluster, path: list[Choice], broken: Broken) ->
         if choice.kind in _OF_MESSAGES:
             message = message_text(cluster.steps.messages[choice.argument])
         text = choice_text(cluster, choice)
+        sent = [
+            message_text(cluster.steps.messages[number]) for number in cluster.sent(state, choice)
+        ]
         after = cluster.apply(state, choice)
         if isinstance(after, Broken):
             nodes = state_lines(cluster, cluster.nodes_after(state, choice), choice.node)
         else:
             state = after
             nodes = state_lines(cluster, state, choice.node)
-        steps.append(ExploredStep(choice, message, text, tuple(nodes)))
+        steps.append(ExploredStep(choice, message, text, tuple(nodes), tuple(sent)))
     return Counterexample(cluster.bounds, tuple(steps), broken)
 
 

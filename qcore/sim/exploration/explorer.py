@@ -117,7 +117,7 @@ def explore(
     max_states: int | None = 200_000,
     seconds: float | None = None,
     seed: int = 1,
-    changes_of_priority: int = 3,
+    changes_of_priority: int = 8,
     runs: int = 1000,
     reduction: bool = True,
     clock: Callable[[], float] = perf_counter,
@@ -130,7 +130,7 @@ def explore(
     Args:
         bounds: what is possible: `Bounds`, or the name of a preset.
         strategy: `exhaustive` visits every state, nearest first; `pct` makes random runs.
-        depth: steps from the first state. None: no limit for `exhaustive`, 60 for `pct`.
+        depth: steps from the first state. None: no limit for `exhaustive`, 40 for `pct`.
         max_states: stop after this many distinct states; None for no limit.
         seconds: stop after this time. What is found before does not depend on it.
         seed: decides the runs of `pct`.
@@ -163,7 +163,7 @@ def explore(
         states, steps, pruned = result.states, result.steps, result.pruned
         reached, complete, made = result.depth, result.complete, 0
     else:
-        runner = RandomPriorities(cluster, changes=changes_of_priority, max_steps=depth or 60)
+        runner = RandomPriorities(cluster, changes=changes_of_priority, max_steps=depth or 40)
         random_result = runner.search(seed, runs, max_states=max_states, should_stop=is_late)
         broken, path = random_result.broken, random_result.path
         states, steps, pruned = random_result.states, random_result.steps, 0

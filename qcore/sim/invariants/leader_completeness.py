@@ -10,7 +10,7 @@ leader that was elected late, by votes that were in transit for a long time.
 from __future__ import annotations
 
 from qcore.core.effects import RoleChanged
-from qcore.core.entry import Entry
+from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe
 
 CHECK = "leader_completeness"
@@ -21,7 +21,7 @@ class LeaderCompleteness:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._committed: dict[int, Entry] = {}
+        self._committed = FirstEntries()
         self._highest = 0
         self._highest_by_term: dict[int, int] = {}  # commit term -> highest index committed in it
         self._inspected: dict[int, int] = {}  # node -> the term in which it was found complete
@@ -34,7 +34,7 @@ class LeaderCompleteness:
         for index in range(self._highest + 1, commit + 1):
             entry = view.entry_at(index)
             if entry is not None:
-                self._committed[index] = entry
+                self._committed.set(index, entry, view.node)
         self._highest = commit
         self._highest_by_term[view.term] = commit
 
@@ -51,7 +51,7 @@ class LeaderCompleteness:
 
     def _holds(self, view: NodeView, index: int) -> bool:
         """Whether the log holds all committed entries up to `index`: by log matching, the term at `index` shows it."""
-        entry = self._committed.get(index)
+        entry = self._committed.entry(index)
         if entry is None or index < view.first_index - 1:
             return True  # covered by a snapshot
         return view.term_at(index) == entry.term
@@ -59,10 +59,11 @@ class LeaderCompleteness:
     def _report_missing(self, view: NodeView, term: int, through: int) -> None:
         for index in range(max(1, view.first_index), through + 1):
             if not self._holds(view, index):
-                missing = self._committed[index]
+                missing = self._committed.entry(index)
                 break
         else:
-            missing = self._committed[through]
+            missing = self._committed.entry(through)
+        assert missing is not None, "an entry is only missing if it is known"
         self._report(
             CHECK,
             view.node,

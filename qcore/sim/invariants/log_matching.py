@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from qcore.core.effects import AppendLog
 from qcore.core.entry import Entry
+from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
 
 CHECK = "log_matching"
@@ -25,8 +26,10 @@ class LogMatching:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        #: (index, term) -> (the entry, the term of the entry before it if known, the first server that had it)
-        self._seen: dict[tuple[int, int], tuple[Entry, int | None, int]] = {}
+        #: The entries of the first term that was seen at each index, and by term those of later ones. An index rarely
+        #: has several.
+        self._first = FirstEntries()
+        self._later: dict[int, FirstEntries] = {}
 
     def on_start(self, view: NodeView) -> None:
         """Check the whole restored log, because the disk may have changed it."""
@@ -49,12 +52,12 @@ class LogMatching:
     def _check(
         self, view: NodeView, entries: Sequence[Entry], index: int, previous: int | None
     ) -> None:
-        seen = self._seen
         for entry in entries:
+            seen = self._table(index, entry.term)
             term = entry.term
-            known = seen.get((index, term))
+            known = seen.get(index)
             if known is None:
-                seen[index, term] = (entry, previous, view.node)
+                seen.set(index, entry, view.node, previous)
             elif known[0] is not entry or known[1] != previous:
                 self._compare(view, entry, previous, known)
             if entry.index != index:
@@ -69,6 +72,13 @@ class LogMatching:
                 )
             previous = term
             index += 1
+
+    def _table(self, index: int, term: int) -> FirstEntries:
+        """Where the entries of this index and term are kept."""
+        first = self._first.entry(index)
+        if first is None or first.term == term:
+            return self._first
+        return self._later.setdefault(term, FirstEntries())
 
     def _compare(
         self,
@@ -85,7 +95,7 @@ class LogMatching:
                 f"node {view.node} holds {describe(entry)}, node {owner} {describe(other)}",
             )
         elif other_previous is None:
-            self._seen[entry.index, entry.term] = (other, previous, owner)
+            self._table(entry.index, entry.term).set(entry.index, other, owner, previous)
         elif previous is not None and previous != other_previous:
             self._report(
                 CHECK,

@@ -8,6 +8,7 @@ commitIndex > lastApplied, apply log[lastApplied]).
 from __future__ import annotations
 
 from qcore.core.entry import Entry, Snapshot
+from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
 
 CHECK = "state_machine_safety"
@@ -18,19 +19,18 @@ class StateMachineSafety:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._applied: dict[int, tuple[Entry, int]] = {}  # index -> (entry, first server)
+        self._applied = FirstEntries()
 
     def on_applied(self, view: NodeView, entry: Entry) -> None:
         index = entry.index
-        known = self._applied.get(index)
+        known = self._applied.entry(index)
         if known is None:
-            self._applied[index] = (entry, view.node)
-        elif known[0] is not entry and not same_entry(known[0], entry):
+            self._applied.set(index, entry, view.node)
+        elif known is not entry and not same_entry(known, entry):
             self._report(
                 CHECK,
                 view.node,
-                f"node {view.node} applies {describe(entry)}, node {known[1]} applied "
-                f"{describe(known[0])}",
+                f"node {view.node} applies {describe(entry)}, {self._first(index)}",
             )
         if index != view.applied + 1:
             self._check_order(view, entry)
@@ -44,15 +44,20 @@ class StateMachineSafety:
 
     def on_restored(self, view: NodeView, snapshot: Snapshot) -> None:
         meta = snapshot.meta
-        known = self._applied.get(meta.last_included_index)
-        if known is not None and known[0].term != meta.last_included_term:
+        known = self._applied.entry(meta.last_included_index)
+        if known is not None and known.term != meta.last_included_term:
             self._report(
                 CHECK,
                 view.node,
                 f"node {view.node} restores a snapshot that ends with term {meta.last_included_term} "
-                f"at {meta.last_included_index}, node {known[1]} applied {describe(known[0])}",
+                f"at {meta.last_included_index}, {self._first(meta.last_included_index)}",
             )
         view.applied = meta.last_included_index
+
+    def _first(self, index: int) -> str:
+        known = self._applied.get(index)
+        assert known is not None, "it was compared"
+        return f"node {known[2]} applied {describe(known[0])}"
 
     def _check_order(self, view: NodeView, entry: Entry) -> None:
         if entry.index <= view.applied:

@@ -52,13 +52,17 @@ def machine_named(name: str) -> Callable[[], StateMachine]:
     if not name:
         raise ConfigError(
             "the recorded run got its state machine from a program: give the replay the machine, as "
-            "--machine FILE.py:CLASS or Replay(..., machine=MyMachine)"
+            "--with-machine FILE.py:CLASS or Replay(..., machine=MyMachine)"
+        )
+    if ":" not in name:
+        raise ConfigError(
+            f"no state machine is called {name!r}: give entity, kv, FILE.py:CLASS or MODULE:CLASS"
         )
     try:
         return load_machine(name, Path())
     except ConfigError as error:
         raise ConfigError(
-            f"{error}; if the machine is elsewhere now, give --machine FILE.py:CLASS"
+            f"{error}; if the machine is elsewhere now, give --with-machine FILE.py:CLASS"
         ) from None
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 
 from qcore.errors import ConfigError
 from qcore.release import __version__
 from qcore.sim.replay.cluster_state import ClusterState, cluster_state
-from qcore.sim.replay.record_query import RecordQuery
-from qcore.sim.replay.stored_run import StoredRun
+from qcore.sim.replay.record_query import RecordQuery, parse_query
+from qcore.sim.replay.stored_run import StoredRun, load_stored_run
 from qcore.sim.simulation import World
 from qcore.sim.verdict.result import Json, RunResult
 from qcore.trace import TraceRecord, TraceWriter, as_line
@@ -110,29 +111,30 @@ class RunReplay:
 
 
 def replay_run(
-    stored: StoredRun,
+    run: StoredRun | Path | str,
     *,
     until_ms: float | None = None,
     until_event: int | None = None,
-    at: RecordQuery | None = None,
+    at: str | None = None,
 ) -> RunReplay:
-    """Run a stored run again. Without a place to stop, it runs to its end.
+    """Run a stored run again, and compare it. Without a place to stop, it runs to its end.
 
     Args:
-        stored: the run.
+        run: an artifact or a trace, or what `load_stored_run` returns for it.
         until_ms: stop at this simulated time; its events have not happened yet.
         until_event: stop once the trace has this many records.
-        at: stop at the first record that this describes.
+        at: stop at the first record that this describes, such as `kind=role node=2 role=leader`.
 
     Raises:
-        ConfigError: two places to stop are given, or none such exists, or the scenario is unusable.
+        ConfigError: the run cannot be read; two places to stop are given, or none such exists.
     """
+    stored = run if isinstance(run, StoredRun) else load_stored_run(run)
     if sum(place is not None for place in (until_ms, until_event, at)) > 1:
         raise ConfigError(
             "--until-ms, --until-event and --at each say where to stop: give one of them"
         )
     if at is not None:
-        until_event = _place_of(stored, at)
+        until_event = _place_of(stored, parse_query(at))
     writer = TraceWriter(keep=True)
     world = World(stored.scenario, stored.seed, writer)
     error = ""

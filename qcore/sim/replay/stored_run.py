@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from qcore.errors import ConfigError
 from qcore.sim.artifacts import is_artifact, load_artifact
@@ -12,6 +14,9 @@ from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.load import load_scenario, parse_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.trace import CompactTrace, TraceOrigin, TraceRecord, hash_of, open_trace, parse_lines
+
+#: The name in the header of a trace of a real node.
+_OF_NODE: Final = re.compile(r"node \d+")
 
 
 @dataclass(slots=True, frozen=True)
@@ -81,6 +86,11 @@ def load_stored_run(
     header = next((record.fields for record in records if record.kind == "run"), None)
     if header is None:
         raise ConfigError(f"{path} is no trace of a run: it has no header")
+    if origin is None and header["seed"] == 0 and _OF_NODE.fullmatch(str(header["name"])):
+        raise ConfigError(
+            f"{path} is the trace of a real node, which does not hold what the node received: "
+            "replay a recording, which `qcore node start --record FILE` writes"
+        )
     if seed is None:
         seed = header["seed"] if origin is None else origin.seed
     found = _scenario_of(path, scenario, origin, str(header["name"]))

@@ -80,6 +80,13 @@ def timeline_of(values: Values) -> list[Values]:
     return items
 
 
+def nodes_of(values: Values) -> list[int]:
+    """The ids of the first members."""
+    nodes = part(values, "cluster").get("nodes", [1, 2, 3])
+    assert isinstance(nodes, list), "a scenario writes its nodes as a list"
+    return nodes
+
+
 def number_at(values: Mapping[str, object], key: str, default: float = 0.0) -> float:
     """A number; `default` if the key is left out, or holds something else."""
     found = values.get(key, default)

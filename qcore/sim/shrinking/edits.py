@@ -25,6 +25,7 @@ class Edit:
         text: what it removes or makes simpler, for the report.
         change: changes the values in place.
         seeds: other seeds to try, if the run with the current seed does not fail.
+        no_more_work: whether it is refused if the run sends more messages, or asks more operations.
         group: of the edits of one group, only the first that is accepted applies; empty: it is in no group.
     """
 
@@ -32,6 +33,7 @@ class Edit:
     change: Change
     seeds: tuple[int, ...] = ()
     group: str = ""
+    no_more_work: bool = False
 
     def applied(self, values: Values) -> Values | None:
         """The changed values; None if the edit does not apply."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from qcore.display import truncate
 from qcore.errors import ConfigError
 from qcore.sim.artifacts.failure_cause import Cause
 from qcore.sim.scenario.model import Scenario
@@ -21,6 +22,7 @@ from qcore.sim.shrinking.passes.node_passes import drop_nodes, renumber_nodes
 from qcore.sim.shrinking.passes.setting_passes import (
     constant_times,
     drop_expectations,
+    drop_idle_settings,
     drop_settings,
     only_one_cause,
     tidy,
@@ -47,6 +49,10 @@ from qcore.trace import TraceRecord, TraceWriter
 #: The most runs of a shrink, unless more are allowed.
 DEFAULT_BUDGET: Final = 3000
 _MOST_ROUNDS: Final = 60
+#: The most characters of the text of a cause.
+_MOST_TEXT: Final = 300
+#: The kinds of records that say what a run did.
+_KINDS: Final = ("fault", "role", "vote", "commit", "violation")
 #: Seeds that are tried in place of a longer one.
 _SHORT_SEEDS: Final = tuple(range(1, 10))
 
@@ -59,6 +65,7 @@ _FIRST_PASSES: Final[tuple[Pass, ...]] = (
     end_much_earlier,
     fewer_clients,
     drop_nodes,
+    renumber_nodes,
     end_earlier,
 )
 #: The passes in tiers. After a tier that found something, the first one has its turn again: what it removes counts
@@ -89,6 +96,7 @@ class Shrunk:
         runs: how many runs were needed.
         removed: what was removed, in order.
         is_minimal: whether no pass found anything more; False if the budget ended the search.
+        records: the trace of the smallest run.
     """
 
     values: Values
@@ -99,6 +107,7 @@ class Shrunk:
     runs: int
     removed: tuple[str, ...]
     is_minimal: bool
+    records: tuple[TraceRecord, ...] = ()
 
 
 def shrink_run(
@@ -157,32 +166,39 @@ def shrink_run(
     return Shrunk(
         case.values,
         case.trial.seed,
-        Cause(last.key, last.text),
+        Cause(last.key, truncate(" ".join(last.text.split()), _MOST_TEXT)),
         before,
         last.size or before,
         search.runs,
         tuple(search.removed),
         is_minimal,
+        tuple(_trace_of(case.trial, conditions)),
     )
 
 
 def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     """Run all passes until none finds anything. Return whether that was reached."""
     for one in _FIRST_PASSES:
-        _repeat(search, one)
+        # An expectation that fails is judged together with the others, which show that the run is sound.
+        if one is not drop_expectations or search.case.is_violation:
+            _repeat(search, one)
     firings = firings_of(_trace_of(search.case.trial, conditions))
     search.attempt(name_nodes(search.case, firings))
     search.attempt(flatten(search.case))
     for _ in range(_MOST_ROUNDS):
-        if search.is_over:
-            return False
-        if not (drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)):
+        if search.is_over or not (
+            drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)
+        ):
             break
     _use_short_seed(search)
-    search.attempt(tidy(search.case))
+    search.attempt(drop_expectations(search.case))
+    search.attempt(drop_idle_settings(search.case))
+    is_minimal = not search.is_over
+    # A few runs more than the budget may be needed for a scenario that is pleasant to read.
+    search.attempt(tidy(search.case), over_budget=True)
     whole = run_trial(search.case.trial, replace(conditions, to_the_end=True))
-    search.attempt(only_one_cause(search.case, whole.failed))
-    return not search.is_over
+    search.attempt(only_one_cause(search.case, whole.failed), over_budget=True)
+    return is_minimal
 
 
 def _tier(search: ShrinkSearch, tier: Sequence[Pass]) -> bool:
@@ -214,11 +230,12 @@ def _trace_of(trial: Trial, conditions: Conditions) -> list[TraceRecord]:
     world = World(scenario, trial.seed, writer, given.machine, given.oracles, given.program)
     try:
         world.run()
+        world.result()
     except Exception:  # noqa: BLE001 - user code may raise anything; the records until then are there
         pass
     finally:
         world.close()
-    return writer.trace().records({"fault"})
+    return writer.trace().records(_KINDS)
 
 
 def _without_expected_violation(values: Values) -> Values:

@@ -20,10 +20,11 @@ from qcore.sim.scenario.catalogue import is_shipped
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import check_seed
-from qcore.sim.shrinking.candidate_values import scenario_of
+from qcore.sim.shrinking.candidate_values import scenario_of, timeline_of
 from qcore.sim.shrinking.parallel_trials import parallel_trials
 from qcore.sim.shrinking.pass_order import DEFAULT_BUDGET, shrink_run
 from qcore.sim.shrinking.run_size import RunSize
+from qcore.sim.shrinking.run_story import story_of, with_comments
 from qcore.sim.shrinking.shrink_search import ShrinkSearch
 from qcore.sim.shrinking.trial_run import Conditions, GivenCode
 from qcore.sim.verdict.result import Json, RunResult
@@ -134,8 +135,12 @@ def shrink(
             out_of_time=lambda: end is not None and time.monotonic() >= end,
             progress=progress,
         )
-    smallest = scenario_of(found.values, scenario.source)
-    text = portable(smallest).text
+    summary = f"Shrunk from {scenario.name}, seed {seed}: {found.cause.key}."
+    smallest = scenario_of({**found.values, "summary": summary}, scenario.source)
+    items = timeline_of(found.values)
+    head = f"# It fails with seed {found.seed}.\n"
+    text = with_comments(portable(smallest).text, items, story_of(found.records, items))
+    text = f"{head}{text}"
     artifact = None
     if directory is not None:
         artifact = _save(Path(directory), smallest, found.seed, found.cause, text, given)

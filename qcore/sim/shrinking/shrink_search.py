@@ -48,6 +48,8 @@ class ShrinkSearch:
         self.runs = 0
         self.removed: list[str] = []
         self._key = case.outcome.key
+        # Another expectation that fails shows that the run is broken in another way.
+        self._failed = {*case.outcome.failed}
         self._run_all = run_all
         self._budget = budget
         self._jobs = jobs
@@ -60,11 +62,16 @@ class ShrinkSearch:
         """Whether the budget is used."""
         return self.runs >= self._budget or self._out_of_time()
 
-    def attempt(self, edits: Sequence[Edit]) -> bool:
-        """Try each edit on the run that the edits before it left. Return whether any was accepted."""
+    def attempt(self, edits: Sequence[Edit], *, over_budget: bool = False) -> bool:
+        """Try each edit on the run that the edits before it left. Return whether any was accepted.
+
+        Args:
+            edits: what to try.
+            over_budget: try them although the budget is used.
+        """
         accepted, place = False, 0
         edits = list(edits)
-        while place < len(edits) and not self.is_over:
+        while place < len(edits) and (over_budget or not self.is_over):
             tries = list(islice(self._tries(edits, place), self._jobs))
             if not tries:
                 break
@@ -72,7 +79,7 @@ class ShrinkSearch:
             place = self._next_place(edits, tries)
             for (position, trial), outcome in zip(tries, outcomes, strict=True):
                 self.runs += outcome.is_valid
-                if outcome.key == self._key:
+                if self._is_smaller(edits[position], outcome):
                     edit = edits[position]
                     self._accept(edit, trial, outcome)
                     accepted, place = True, position + 1
@@ -83,6 +90,18 @@ class ShrinkSearch:
                 self._known.add(_identity(trial))
                 self._progress(self)
         return accepted
+
+    def _is_smaller(self, edit: Edit, outcome: Outcome) -> bool:
+        """Whether a run fails for the same cause, and the edit may have its effect."""
+        first = self.case.outcome
+        if outcome.key != self._key or outcome.program_failure != first.program_failure:
+            return False
+        if not self.case.is_violation and not {*outcome.failed} <= self._failed:
+            return False
+        before, after = self.case.outcome.size, outcome.size
+        if not edit.no_more_work or before is None or after is None:
+            return True
+        return after.messages <= before.messages and after.operations <= before.operations
 
     def _tries(self, edits: Sequence[Edit], place: int) -> Iterator[tuple[int, Trial]]:
         """What is to be run from this edit on, on the current case, without what was run before."""

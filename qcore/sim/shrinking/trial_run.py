@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: How long a run goes on before it is looked at, in simulated milliseconds.
 _LOOK_MS: Final = 100.0
+#: The type of an error, and where it was raised.
+_RAISED: Final = re.compile(r"raised \w+|\S+\.py:\d+ in \w+")
+_NUMBER: Final = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(slots=True, frozen=True)
@@ -86,6 +90,17 @@ class Outcome:
     failed: tuple[str, ...] = ()
 
     @property
+    def program_failure(self) -> str:
+        """What a client program did wrong: its error and the line, without numbers. Empty for any other cause.
+
+        One check covers all that a program can do wrong, so its name alone is no cause.
+        """
+        if self.key != "client_program":
+            return ""
+        raised = _RAISED.findall(self.text)
+        return " ".join(raised) if raised else _NUMBER.sub("#", self.text.split("\n")[0])
+
+    @property
     def is_violation(self) -> bool:
         """Whether the cause is a violation or an error, not an expectation that does not hold."""
         return self.failed_us is not None or self.key.startswith("error:")
@@ -128,10 +143,14 @@ def _run(scenario: Scenario, trial: Trial, conditions: Conditions) -> Outcome:
         if cause is None:
             return Outcome(is_valid=True, size=size)
         violations = world.services.violations
-        failed_us = violations[0].t_us if violations and violations[0].check == cause.key else None
+        failed_us, text = None, cause.text
+        if violations and violations[0].check == cause.key:
+            failed_us, text = violations[0].t_us, violations[0].note
         failed = tuple(expectation.name for expectation in result.failed())
-        return Outcome(True, cause.key, cause.text, failed_us, size, failed)
+        return Outcome(True, cause.key, text, failed_us, size, failed)
     finally:
+        if world.programs is not None:
+            world.programs.finish()  # a run that is stopped has clients in the middle of their work
         world.close()
 
 

@@ -14,12 +14,11 @@ from qcore.sim.artifacts.artifact import (
     artifact_files,
     is_artifact,
     load_artifact,
-    replay_of,
     write_artifact,
 )
 from qcore.sim.artifacts.failure_cause import Cause
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.sweeps.executors.run_jobs import Outcome, RunSource
+from qcore.sim.sweeps.executors.run_jobs import SCENARIO_FILE, Outcome, RunSource, is_repeatable
 from qcore.sim.verdict.result import Json
 
 #: The most seeds of a group that a result lists.
@@ -137,11 +136,20 @@ class ArtifactStore:
         else:
             self.add(group, path)
 
+    def _command(self, group: FailureGroup) -> str:
+        """What to type next. A run that ends or blocks its process can only be repeated in another process."""
+        first = group.artifacts[0]
+        if is_repeatable(group.cause):
+            return shlex.join(["qcore", "sim", "shrink", str(first)])
+        seed = _seed_in(first.name)
+        words = ["qcore", "sim", "sweep", str(first / SCENARIO_FILE), "--seeds", f"{seed}..{seed}"]
+        return shlex.join(words)
+
     def add(self, group: FailureGroup, path: Path) -> None:
         """Name an artifact in its group."""
         group.artifacts.append(path)
         group.artifacts.sort(key=lambda each: _seed_in(each.name))
-        group.command = replay_of(group.artifacts[0])
+        group.command = self._command(group)
 
 
 def _seed_in(name: str) -> int:

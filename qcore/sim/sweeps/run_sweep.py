@@ -32,6 +32,8 @@ TIMEOUT_S: Final = 300.0
 #: How many artifacts are kept of each group of failures by default.
 KEPT: Final = 3
 _MINUTE_S: Final = 60.0
+#: A progress overwrites the one before it, which is no longer than this.
+_PROGRESS_WIDTH: Final = 78
 
 #: Where runs happen.
 ExecutorName = Literal["process", "dask"]
@@ -192,16 +194,17 @@ def _executor(
         raise ConfigError(f"there is no executor {name!r}: give process or dask")
     if scheduler is not None:
         raise ConfigError("a scheduler goes with the executor dask")
-    workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
+    workers = (os.cpu_count() or 1) if jobs is None else jobs
     if workers < 1:
         raise ConfigError(f"jobs: {jobs} is not at least 1")
     return LocalExecutor(workers, timeout_s)
 
 
 def _print_progress(progress: SweepProgress) -> None:
-    """One line that changes. A program without a terminal gets only the last one."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{progress}\033[K")
-    if progress.is_over:
-        sys.stderr.write("\n" if sys.stderr.isatty() else f"{progress}\n")
+    """One line that changes, on a terminal and in a notebook. Elsewhere only the last one."""
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        end = "\n" if progress.is_over else ""
+        sys.stderr.write(f"\r{progress!s:{_PROGRESS_WIDTH}}{end}")
+    elif progress.is_over:
+        sys.stderr.write(f"{progress}\n")
     sys.stderr.flush()

@@ -6,6 +6,7 @@ from a node that only believes it leads, and time without a leader from time in 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -75,7 +76,7 @@ class RunRecord:
             of the run.
         stale_leaders: stretches in which a running node led without a quorum, or while another node led a higher
             term.
-        commits: (time, index) each time that the highest commit index of all nodes grew.
+        commit_times: each time that the highest commit index of all nodes grew.
         minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
         truncated: entries removed from the ends of logs.
     """
@@ -84,7 +85,7 @@ class RunRecord:
     leaders: list[ElectionEvent] = field(default_factory=list, repr=False)
     leaderless: list[Interval] = field(default_factory=list, repr=False)
     stale_leaders: list[Interval] = field(default_factory=list, repr=False)
-    commits: list[tuple[int, int]] = field(default_factory=list, repr=False)
+    commit_times: array[int] = field(default_factory=lambda: array("q"), repr=False)
     minority_commits: int = 0
     truncated: int = 0
     highest_term: int = 0
@@ -211,7 +212,7 @@ class Monitor:
         if commit > self._highest_commit:
             self._judge_commits(node, range(self._highest_commit + 1, commit + 1))
             self._highest_commit = commit
-            self.record.commits.append((now, commit))
+            self.record.commit_times.append(now)
 
     def _judge_commits(self, node: int, indexes: range) -> None:
         """Count the newly committed entries that no quorum of logs holds at this moment.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from bisect import bisect_right
 from itertools import accumulate
 from random import Random
@@ -95,9 +96,9 @@ class ClientWorkload:
     def _key(self) -> str:
         dice = self._rng.random()
         if self._key_sums is None:
-            return f"k{int(dice * self._spec.keys)}"
+            return sys.intern(f"k{int(dice * self._spec.keys)}")
         last = self._spec.keys - 1  # the product below may be rounded up to the sum
-        return f"k{bisect_right(self._key_sums, dice * self._key_sums[-1], 0, last)}"
+        return sys.intern(f"k{bisect_right(self._key_sums, dice * self._key_sums[-1], 0, last)}")
 
     def _new_value(self) -> Value:
         """A value that no other operation writes: a number, or a text of the drawn size if the workload has one."""

@@ -76,7 +76,7 @@ def test_the_next_life_follows_in_the_same_file(tmp_path: Path) -> None:
     assert [end_of(path, life).steps for life in range(len(read_lives(path)))] == [3, 5]
 
 
-def test_a_large_recording_is_moved_aside(tmp_path: Path) -> None:
+def test_a_large_recording_moves_to_another_name(tmp_path: Path) -> None:
     path = tmp_path / "a.qrec"
     record(path, 2000)
     assert path.stat().st_size > LIMIT / 2

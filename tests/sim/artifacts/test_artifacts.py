@@ -72,7 +72,7 @@ def test_the_failure_file_says_what_failed(tmp_path: Path) -> None:
     assert failure["cause"]["key"] == "converges"
     assert "expected nodes differ" in failure["cause"]["text"]
     assert [each["name"] for each in failure["failed"]] == ["converges"]
-    assert failure["replay"] == f"qcore sim run {artifact.directory}"
+    assert failure["replay"] == f"qcore sim replay {artifact.directory}"
     assert load_artifact(artifact.directory / "trace.qtrace") == artifact
 
 
@@ -103,6 +103,15 @@ def test_a_violation_that_the_scenario_wants_is_no_cause() -> None:
     cause = cause_of(run_scenario(strict, 1))
     assert cause is not None
     assert cause.key == "max_term_growth"
+
+
+def test_a_check_that_cannot_judge_is_another_cause() -> None:
+    """Else a shrunk run could lose the violation, and keep the cause: it asks nothing, so nothing can be judged."""
+    path = EXAMPLES / "seats/seats.yaml"
+    wrong = load_scenario(path, parameters={"machine": "Overbooked"})
+    idle = wrong.with_({"until_ms": 60, "timeline": [], "expect.may_do_nothing": True})
+    causes = [cause_of(run_scenario(each, 1)) for each in (wrong, idle)]
+    assert [cause.key for cause in causes if cause] == ["invariant", "undecided:invariant"]
 
 
 def test_files_of_one_name_and_modules_beside_them_are_copied(tmp_path: Path) -> None:

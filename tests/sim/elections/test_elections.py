@@ -179,3 +179,35 @@ def test_the_command_prints_the_figures() -> None:
     assert body["messages_per_election"] == expected.messages_per_election
     assert body["censored"] == 0
     assert body["pre_vote"] is False
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("failed", "published"), [(0, (430.0, 410.0, 834.0)), (1, (468.7, 423.0, 1007.0))]
+)
+def test_a_hundred_thousand_trials_match_the_tail(
+    failed: int, published: tuple[float, float, float]
+) -> None:
+    figures = fresh(failed=failed, latency="uniform:30:40", timeout_ms=(300, 600), trials=100_000)
+    mean, median, p99 = published
+    assert figures.mean_ms == pytest.approx(mean, rel=0.02)
+    assert figures.p50_ms == pytest.approx(median, rel=0.02)
+    assert figures.p99_ms == pytest.approx(p99, rel=0.05)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("nodes", [3, 5, 7, 9])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.35])
+def test_the_closed_form_holds_for_other_clusters(nodes: int, share: float) -> None:
+    for failed in range(nodes // 2 + 1):
+        expected = split_probability(nodes, failed, share)
+        deviation = (expected * (1 - expected) / 2000) ** 0.5
+        figures = fresh(
+            nodes=nodes,
+            failed=failed,
+            latency=1000 * share,
+            timeout_ms=(5000, 6000),
+            trials=2000,
+        )
+        assert abs(figures.split_vote_rate - expected) < 4 * deviation + 1e-3

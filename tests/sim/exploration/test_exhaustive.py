@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from qcore.core import quorum
+from qcore.core.entry import Membership
 from qcore.errors import ConfigError
 from qcore.sim.exploration import Bounds, explore
+from qcore.sim.exploration.bounds import PRESETS
 from qcore.sim.exploration.search.breadth_first import BreadthFirst
 from qcore.sim.exploration.small.small_cluster import SmallCluster
 
@@ -68,3 +73,37 @@ def test_sleep_sets_hide_no_state() -> None:
 def test_an_unknown_safeguard_is_an_error_with_the_names() -> None:
     with pytest.raises(ConfigError, match="one_vote_per_term"):
         explore("election", without=["two_votes"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_preset_finds_anything_with_all_safeguards(name: str) -> None:
+    found = explore(name, max_states=1_500)
+    assert found.ok, found.text()
+    assert found.states >= 1_500
+
+
+def test_a_decision_by_the_new_voters_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The joint phase needs both majorities: here the code that counts ignores the old voters."""
+    value, vote = quorum.quorum_value, quorum.vote_result
+    monkeypatch.setattr(quorum, "quorum_value", lambda m, held: value(_new_only(m), held))
+    monkeypatch.setattr(quorum, "vote_result", lambda m, votes: vote(_new_only(m), votes))
+    found = explore("membership")
+    assert found.counterexample is not None
+
+
+def _new_only(membership: Membership) -> Membership:
+    return replace(membership, voters_outgoing=())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", PRESETS)
+def test_many_states_of_a_preset_break_nothing(name: str) -> None:
+    found = explore(name, max_states=500_000)
+    assert found.ok, found.text()
+
+
+def test_small_bounds_are_visited_completely() -> None:
+    found = explore(Bounds(timeouts=1, crashes=1, sync="free"))
+    assert found.complete
+    assert found.ok
+    assert "every state was visited" in str(found)

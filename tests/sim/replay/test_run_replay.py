@@ -1,19 +1,22 @@
-"""Artifacts and traces are run again, bit for bit, and the replay stops where it is told."""
+"""Artifacts and traces are run again, bit for bit, and the replay stops at a time, a record or an event."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
 
 import qcore.core.leadership.election as election
+from qcore.core.config import RaftConfig
+from qcore.core.entry import DurableState
+from qcore.core.raft import RaftCore
 from qcore.errors import ConfigError
 from qcore.machines.register import KeyValueMachine
-from qcore.sim import Scenario, load_scenario, run_scenario
+from qcore.node.observability.tracing import NodeTrace
+from qcore.sim import Scenario, load_scenario, replay_run, run_scenario
 from qcore.sim.artifacts import save_artifact
-from qcore.sim.replay.record_query import parse_query
-from qcore.sim.replay.run_replay import replay_run
 from qcore.sim.replay.stored_run import load_stored_run
 from qcore.trace import TraceWriter, open_trace
 from tests.process.support.commands import run_here
@@ -46,7 +49,7 @@ def test_a_trace_holds_its_scenario_beside_its_hash(trace: Path) -> None:
 
 
 def test_a_whole_replay_is_equal(trace: Path) -> None:
-    found = replay_run(load_stored_run(trace))
+    found = replay_run(trace)
     assert found.equal
     assert found.is_whole
     assert found.trace_sha256 == found.stored.sha256
@@ -61,7 +64,7 @@ def test_an_artifact_is_replayed_with_its_cause(tmp_path: Path) -> None:
         assert found.equal
         assert found.stored.cause.startswith("new_leader_within_ms: ")
     (artifact.directory / "trace.qtrace").unlink()
-    found = replay_run(load_stored_run(artifact.directory), at=parse_query("kind=up node=2"))
+    found = replay_run(load_stored_run(artifact.directory), at="kind=up node=2")
     assert found.equal
     assert not found.stored.records
 
@@ -85,12 +88,12 @@ def test_a_replay_stops_at_an_event(trace: Path) -> None:
 
 def test_a_replay_stops_at_a_described_record(trace: Path) -> None:
     stored = load_stored_run(trace)
-    found = replay_run(stored, at=parse_query("kind=role role=leader"))
+    found = replay_run(stored, at="kind=role role=leader")
     (leader,) = [node for node in found.state.nodes if node.role == "leader"]
     assert leader.leader == leader.node
     assert any(record.kind == "role" for record in found.state.last)
     with pytest.raises(ConfigError, match="no such record; its kinds are"):
-        replay_run(stored, at=parse_query("kind=role node=9"))
+        replay_run(stored, at="kind=role node=9")
 
 
 def test_the_state_has_what_is_in_flight(trace: Path) -> None:
@@ -146,6 +149,16 @@ def test_what_a_program_gave_cannot_be_replayed(tmp_path: Path) -> None:
         load_stored_run(trace)
 
 
+def test_the_trace_of_a_real_node_is_no_recording(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    with path.open("w") as file:
+        trace = NodeTrace(file, 3, lambda: 7)
+        trace.started(RaftCore(RaftConfig(3), DurableState(), rng=Random(1), now=0).status())
+        trace.flush()
+    with pytest.raises(ConfigError, match=r"is the trace of a real node.*--record FILE"):
+        load_stored_run(path)
+
+
 @pytest.mark.parametrize("name", ["none.qtrace", "directory", "empty.jsonl"])
 def test_what_is_no_run_is_explained(tmp_path: Path, name: str) -> None:
     (tmp_path / "directory").mkdir()
@@ -199,12 +212,12 @@ def test_the_command_steps_through_a_node(trace: Path, tmp_path: Path) -> None:
     ("words", "text"),
     [
         (["--until-ms", "1", "--until-event", "1"], "give one of them"),
-        (["--life", "1"], "--life and --machine are for recordings"),
+        (["--life", "1"], "--life and --with-machine are for recordings"),
         (["--node", "2", "--scenario", "chaos"], "--scenario is for a trace, without --node"),
         (["--node", "2", "--until-event", "99999999"], "has no such step"),
         (["--at", "role"], "KEY=VALUE"),
         (["--at", "kind='role"], "KEY=VALUE"),
-        (["--node", "2", "--machine", "a.py:A"], "a.py"),
+        (["--node", "2", "--with-machine", "a.py:A"], "a.py"),
     ],
 )
 def test_wrong_options_are_explained(trace: Path, words: list[str], text: str) -> None:

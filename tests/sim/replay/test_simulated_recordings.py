@@ -9,6 +9,7 @@ import pytest
 
 from qcore.core.effects import RoleChanged
 from qcore.errors import ConfigError
+from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.recording import read_lives
 from qcore.sim import Replay, Scenario, TraceWriter, World, load_scenario, run_scenario
@@ -186,3 +187,35 @@ def test_recordings_that_cannot_be_written_are_explained(tmp_path: Path) -> None
     (tmp_path / "node-1.qrec").mkdir()
     with pytest.raises(ConfigError, match="cannot write the recordings in"):
         run_scenario(scenario(until_ms=300), 1, record=tmp_path)
+
+
+class RaisingMachine(KeyValueMachine):
+    """Breaks its contract at the tenth entry."""
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        if context.index >= 10:
+            raise KeyError("seat")
+        return super().apply(command, context)
+
+
+def test_the_error_of_a_machine_is_replayed() -> None:
+    write = '{"op": "set", "key": "a", "value": 1}'
+    machine = CustomMachine(RaisingMachine, lambda _: ("write", write))
+    world = World(scenario(until_ms=1500), 1, custom_machine=machine)
+    content = bytearray()
+    world.record(lambda node: content.extend if node == 1 else None)
+    world.run()
+    world.close()
+    (life,) = read_lives(bytes(content))
+    replay = LifeReplay(life, RaisingMachine)
+    while replay.advance():
+        pass
+    assert replay.step is not None
+    assert "StateMachineFailed" in replay.step.failed
+    assert replay.error == replay.step.failed
+    assert replay.difference is None
+    other = LifeReplay(life, KeyValueMachine)
+    while other.advance() and other.difference is None:
+        pass
+    assert other.difference is not None
+    assert other.difference.recorded == replay.step.failed

@@ -18,9 +18,10 @@ from qcore.sim.shrinking.candidate_values import (
 from qcore.sim.shrinking.edits import Case, Edit, without_items
 from qcore.sim.shrinking.flat_timeline import firings_of, flatten, name_nodes
 from qcore.sim.shrinking.passes.node_passes import drop_nodes
+from qcore.sim.shrinking.passes.setting_passes import tidy
 from qcore.sim.shrinking.passes.step_passes import drop_steps, join_steps
 from qcore.sim.shrinking.passes.time_passes import end_earlier, start_earlier
-from qcore.sim.shrinking.shrink_search import ShrinkSearch
+from qcore.sim.shrinking.shrink_search import RunAll, ShrinkSearch
 from qcore.sim.shrinking.trial_run import Outcome, Trial
 from qcore.trace import TraceWriter
 
@@ -30,6 +31,11 @@ PASSED = Outcome(is_valid=True)
 
 def case_of(values: Values, outcome: Outcome = FAILED) -> Case:
     return Case(Trial(values, 1), outcome, outcome.is_violation)
+
+
+def always(outcome: Outcome) -> RunAll:
+    """Every run has this outcome."""
+    return lambda trials: [outcome] * len(trials)
 
 
 def campaigns(count: int) -> Values:
@@ -201,3 +207,31 @@ def test_repairs_stay_if_an_expectation_fails() -> None:
     search = ShrinkSearch(case_of(values, failed), lambda trials: [failed] * len(trials), 100)
     drop_steps(search)
     assert search.case.items == items[1:]
+
+
+def test_another_failure_of_a_program_is_another_cause() -> None:
+    """The simulator reports all that programs do wrong under one name."""
+    raised = (
+        "program p, client 4, at 195.9 ms: raised ExpectationFailed: 2 is not 4\n  p.py:9 in p: x"
+    )
+    again = "program p, client 1, at 7 ms: raised ExpectationFailed: 1 is not 3\n  p.py:9 in p: x"
+    first, same, other = (
+        Outcome(is_valid=True, key="client_program", text=text, failed_us=1)
+        for text in (raised, again, "program p, client 1, at 5 ms: was cancelled")
+    )
+    assert drop_steps(ShrinkSearch(case_of(campaigns(3), first), always(same), 9))
+    assert not drop_steps(ShrinkSearch(case_of(campaigns(3), first), always(other), 9))
+
+
+def test_a_run_that_fails_more_expectations_is_another_failure() -> None:
+    first = Outcome(is_valid=True, key="exactly_once", failed=("exactly_once",))
+    idle = Outcome(is_valid=True, key="exactly_once", failed=("exactly_once", "work_done"))
+    search = ShrinkSearch(case_of(campaigns(3), first), lambda trials: [idle] * len(trials), 9)
+    assert not drop_steps(search)
+
+
+def test_an_empty_part_is_left_out() -> None:
+    values: Values = {"network": {}, "expect": {}, "timeline": [], "cluster": {"nodes": [1]}}
+    search = ShrinkSearch(case_of(values), lambda trials: [FAILED] * len(trials), 9)
+    search.attempt(tidy(search.case))
+    assert search.case.values == {"cluster": {"nodes": [1]}}

@@ -47,7 +47,7 @@ def test_failures_are_grouped_by_cause_and_saved(tmp_path: Path, workers: Execut
         assert artifact.trace is not None
         again = traced_run(artifact.scenario, seed)[1]
         assert getattr(again, "trace_sha256", "") == artifact.trace_sha256 != ""
-    assert group.command == f"qcore sim run {group.artifacts[0]}"
+    assert group.command == f"qcore sim shrink {group.artifacts[0]}"
     assert group.command in result.table()
     assert group.command in result._repr_html_()
 
@@ -69,6 +69,9 @@ def test_a_run_that_ends_its_process_is_one_failure(
     artifact = load_artifact(group.artifacts[0])
     assert artifact.cause == group.cause
     assert artifact.trace is None
+    seed = artifact.seed
+    again = artifact.directory / "scenario.yaml"
+    assert group.command == f"qcore sim sweep {again} --seeds {seed}..{seed}"
 
 
 def test_a_run_that_hangs_is_a_failure_with_its_place(tmp_path: Path) -> None:

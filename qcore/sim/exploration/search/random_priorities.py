@@ -13,9 +13,8 @@ probability at least 1 / (n * k^(d - 1)), where n is the number of threads, k th
 number of changes. The bound holds for threads that do the same steps in every schedule up to those constraints. Here
 the number of threads is bounded by the links and nodes, and k by `max_steps`.
 
-Faults, timeouts and writes are bounded by budgets. A thread that uses a budget gets its share of it before the run, at
-random, and waits for a random number of steps between two uses. Otherwise one timer of high priority would use all
-timeouts of the run in its first steps.
+Timeouts, writes and faults are bounded by budgets. A thread that has used a budget gets a new random priority.
+Otherwise the timer of the highest priority would use all timeouts of the run in its first steps.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class RandomPriorities:
         max_steps: a run ends after this many steps.
     """
 
-    def __init__(self, cluster: SmallCluster, *, changes: int = 3, max_steps: int = 60) -> None:
+    def __init__(self, cluster: SmallCluster, *, changes: int = 8, max_steps: int = 40) -> None:
         self._cluster = cluster
         self._changes = changes
         self._max_steps = max_steps
@@ -107,7 +106,7 @@ class RandomPriorities:
             number = offered[0] if best[0] == "link" else offered[rng.randrange(len(offered))]
             choice = choices_by_number[number]
             if BUDGET_OF[choice.kind] is not None:
-                priorities[best] = 1.0 + rng.random()  # a new turn: see the module's text
+                priorities[best] = 1.0 + rng.random()  # see the module's text
             path.append(choice)
             after = cluster.take(state, number)
             if isinstance(after, Broken):

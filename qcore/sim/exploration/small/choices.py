@@ -28,8 +28,8 @@ class Choice(NamedTuple):
         kind: a key of `BUDGET_OF`.
         node: the node that takes the step; of a message its receiver.
         argument: of `deliver`, `drop` and `duplicate` the number of the message; of `crash` how many unsynced writes
-            survive; of `write` and `read` its number; of `transfer` the target; of `change` the node to add, or to
-            remove if negative. Else 0.
+            survive; of `write` and `read` its number; of `transfer` the target; of `change` the new voters (node n
+            is bit n - 1). Else 0.
     """
 
     kind: str

@@ -181,16 +181,16 @@ def of_entry(entry: Entry) -> Fingerprint:
 
 def of_membership(membership: Membership) -> Fingerprint:
     """The fingerprint of a configuration. Addresses follow from the ids."""
-    return tuple(
-        [
-            frozenset({NodeRef(node) for node in ids})
-            for ids in (
-                membership.voters,
-                membership.voters_outgoing,
-                membership.learners,
-                membership.learners_next,
-            )
-        ]
+    sets = (
+        membership.voters,
+        membership.voters_outgoing,
+        membership.learners,
+        membership.learners_next,
+    )
+    return (
+        tuple([frozenset({NodeRef(node) for node in ids}) for ids in sets]),
+        frozenset({(NodeRef(node), index) for node, index in membership.joined}),
+        membership.auto_leave,
     )
 
 

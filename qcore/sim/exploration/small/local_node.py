@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,6 +27,7 @@ from qcore.core.events import Event, Tick, WriteDurable
 from qcore.core.log.durable_state import apply_write
 from qcore.core.messages import RaftMessage
 from qcore.core.raft import RaftCore
+from qcore.replica.durability_gate import DurabilityGate
 from qcore.sim.exploration.bounds import Sync
 from qcore.sim.exploration.small.core_copy import FixedDraws, copy_core
 from qcore.sim.exploration.small.fingerprints import (
@@ -132,11 +134,12 @@ class LocalNode:
             of_server(server),
             of_durable(self.durable),
             tuple([_of_write(write) for write in self.unsynced]),
-            tuple(
-                [
+            # Their order does not matter: messages arrive in any order.
+            frozenset(
+                Counter(
                     (after - durable_id, of_message(server.node_id, to, message))
                     for after, to, message in self.held
-                ]
+                ).items()
             ),
         )
 
@@ -158,6 +161,10 @@ class _Run:
         self._held = held
         self._sync_mode = sync
         self._report = StepReport()
+        self._gate = DurabilityGate()
+        self._gate.release(core._server.durable_write_id)
+        for after, to, message in held:
+            self._gate.admit(Send(to, message, after))
 
     def take(self, event: Event) -> tuple[LocalNode, StepReport]:
         try:
@@ -197,12 +204,10 @@ class _Run:
             apply_write(durable, write)
         self._durable = durable
         self._unsynced = []
-        waiting, self._held = self._held, []
-        for after, to, message in waiting:
-            if after <= last:
-                self._report.sent.append((to, message))
-            else:
-                self._held.append((after, to, message))
+        for send in self._gate.release(last):
+            assert isinstance(send.message, RaftMessage)  # the core sends no others
+            self._report.sent.append((send.to, send.message))
+        self._held = [waiting for waiting in self._held if waiting[0] > last]
         self._execute(self._core.step(WriteDurable(last), NOW))
 
     def _execute(self, effects: Sequence[CoreEffect]) -> None:
@@ -232,10 +237,10 @@ class _Run:
                     pass
 
     def _send(self, effect: Send[RaftMessage]) -> None:
-        if effect.after > self._core._server.durable_write_id:
-            self._held.append((effect.after, effect.to, effect.message))
-        else:
+        if self._gate.admit(effect):
             self._report.sent.append((effect.to, effect.message))
+        else:
+            self._held.append((effect.after, effect.to, effect.message))
 
 
 def _copy_of(state: DurableState) -> DurableState:

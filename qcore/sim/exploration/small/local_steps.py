@@ -154,7 +154,8 @@ class LocalSteps:
             found += [
                 Choice("transfer", me, voter) for voter in core.membership.voters if voter != me
             ]
-            found += [Choice("change", me, change) for change in self._changes(core.membership)]
+            if bounds.changes:
+                found += [Choice("change", me, mask) for mask in self._changes(core.membership)]
             if bounds.heartbeats:
                 found.append(Choice("heartbeat", me))
         elif core.membership.is_voter(me):
@@ -166,9 +167,14 @@ class LocalSteps:
         return found
 
     def _changes(self, current: Membership) -> list[int]:
-        nodes = range(1, self._bounds.nodes + self._bounds.spares + 1)
-        removed = [-voter for voter in current.voters] if len(current.voters) > 1 else []
-        return removed + [node for node in nodes if not current.is_voter(node)]
+        """The sets of voters that a change may lead to: up to one more or one less than at the beginning."""
+        nodes = self._bounds.nodes + self._bounds.spares
+        sizes = range(max(1, self._bounds.nodes - 1), self._bounds.nodes + 2)
+        return [
+            mask
+            for mask in range(1, 1 << nodes)
+            if mask.bit_count() in sizes and voters_in(mask) != current.voters
+        ]
 
     def _compute(self, local: int, choice: Choice) -> Outcome | None:
         self.core_steps += 1
@@ -214,17 +220,20 @@ class LocalSteps:
                 applied = node.core.status().applied_index
                 return SnapshotTaken(applied, f"state at {applied}")
             case "change":
-                return _change(node.core.membership, choice.argument)
+                return _change(choice.argument)
             case other:
                 raise AssertionError(f"no event for the choice {other}")
 
 
-def _change(current: Membership, argument: int) -> ChangeMembership:
-    if argument < 0:
-        voters = tuple([voter for voter in current.voters if voter != -argument])
-        return ChangeMembership(voters, (), (), 0)
-    address = ((argument, address_of(argument)),)
-    return ChangeMembership(tuple(sorted((*current.voters, argument))), (), address, 0)
+def voters_in(mask: int) -> tuple[int, ...]:
+    """The voters that the argument of a change names: node n is bit n - 1."""
+    return tuple([bit + 1 for bit in range(mask.bit_length()) if mask >> bit & 1])
+
+
+def _change(mask: int) -> ChangeMembership:
+    voters = voters_in(mask)
+    addresses = tuple([(node, address_of(node)) for node in voters])
+    return ChangeMembership(voters, (), addresses, 0)
 
 
 def address_of(node: int) -> str:

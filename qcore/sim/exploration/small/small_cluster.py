@@ -249,6 +249,15 @@ class SmallCluster:
         after.sort()
         return self.network_number(tuple(after))
 
+    def sent(self, state: State, choice: Choice) -> tuple[int, ...]:
+        """The numbers of the messages that a choice sends."""
+        kind, node, argument = choice
+        step = Choice("deliver", node, argument) if kind == "duplicate" else choice
+        if kind == "drop":
+            return ()
+        outcome = self.steps.outcome(state[node - 1], self.steps.choice_number(step))
+        return () if outcome is None else outcome.sent
+
     def nodes_after(self, state: State, choice: Choice) -> State:
         """The state with the node of a choice as it is after it, for the text of a step that breaks a property."""
         kind, node, argument = choice

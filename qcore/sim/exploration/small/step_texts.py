@@ -9,7 +9,7 @@ from qcore.core.entry import Entry, Membership
 from qcore.sim.exploration.small.choices import Choice
 from qcore.sim.exploration.small.fingerprints import message_fields
 from qcore.sim.exploration.small.local_node import LocalNode
-from qcore.sim.exploration.small.local_steps import InFlight
+from qcore.sim.exploration.small.local_steps import InFlight, voters_in
 from qcore.sim.exploration.small.small_cluster import SmallCluster, State
 
 
@@ -69,8 +69,8 @@ def choice_text(cluster: SmallCluster, choice: Choice) -> str:
         case "snapshot":
             return f"node {node}: takes a snapshot"
         case _:
-            what = f"remove node {-argument}" if argument < 0 else f"add node {argument}"
-            return f"node {node}: is asked to {what}"
+            voters = ", ".join(map(str, voters_in(argument)))
+            return f"node {node}: is asked to change the voters to {voters}"
 
 
 def node_text(node: LocalNode) -> str:

@@ -7,7 +7,13 @@ from functools import partial
 from itertools import combinations
 from typing import Final
 
-from qcore.sim.shrinking.candidate_values import Values, part, rename_nodes, timeline_of
+from qcore.sim.shrinking.candidate_values import (
+    Values,
+    nodes_of,
+    part,
+    rename_nodes,
+    timeline_of,
+)
 from qcore.sim.shrinking.edits import Case, Edit
 
 #: Pairs of nodes are tried in clusters of up to this many nodes.
@@ -18,7 +24,7 @@ _BY_NODE: Final = ("priorities", "settings", "clocks")
 
 def drop_nodes(case: Case) -> list[Edit]:
     """Remove single nodes, and pairs of nodes, because an even number may survive what an odd one does not."""
-    nodes = _nodes(case.values)
+    nodes = nodes_of(case.values)
     seeds = _seeds(6)
     edits = [_without_nodes((node,), seeds) for node in reversed(nodes)]
     if len(nodes) <= _MOST_FOR_PAIRS:
@@ -29,7 +35,7 @@ def drop_nodes(case: Case) -> list[Edit]:
 
 def renumber_nodes(case: Case) -> list[Edit]:
     """Number the nodes from 1."""
-    nodes = _nodes(case.values)
+    nodes = nodes_of(case.values)
     names: dict[int, int | None] = {old: new for new, old in enumerate(nodes, 1)}
     if all(old == new for old, new in names.items()):
         return []
@@ -40,12 +46,6 @@ def _seeds(number: int) -> tuple[int, ...]:
     return tuple(range(1, number + 1))
 
 
-def _nodes(values: Values) -> list[int]:
-    nodes = part(values, "cluster").get("nodes", [1, 2, 3])
-    assert isinstance(nodes, list), "a scenario writes its nodes as a list"
-    return nodes
-
-
 def _without_nodes(nodes: tuple[int, ...], seeds: tuple[int, ...]) -> Edit:
     text = f"node{'s' if len(nodes) > 1 else ''} {', '.join(map(str, sorted(nodes)))}"
     return Edit(text, partial(_rename, names=dict.fromkeys(nodes)), seeds)
@@ -54,8 +54,8 @@ def _without_nodes(nodes: tuple[int, ...], seeds: tuple[int, ...]) -> Edit:
 def _rename(values: Values, names: Mapping[int, int | None]) -> bool:
     cluster = values.setdefault("cluster", {})
     assert isinstance(cluster, dict)
-    nodes = rename_nodes(_nodes(values), names, is_name=True)
-    if not nodes or nodes == _nodes(values):
+    nodes = rename_nodes(nodes_of(values), names, is_name=True)
+    if not nodes or nodes == nodes_of(values):
         return False
     cluster["nodes"] = nodes
     for name in _BY_NODE:

@@ -36,7 +36,7 @@ _KEPT: Final = frozenset(
 def drop_expectations(case: Case) -> list[Edit]:
     """Remove every expectation but the one that fails. A violation needs none."""
     expect = part(case.values, "expect")
-    needed = () if case.is_violation else (case.outcome.key,)
+    needed = () if case.is_violation else (case.outcome.key.removeprefix("undecided:"),)
     left = {key: value for key, value in expect.items() if key in needed}
     edits: list[Edit] = []
     if expect != left:
@@ -61,6 +61,15 @@ def drop_settings(case: Case) -> list[Edit]:
         change = partial(_set_at, path=("workload",), value={"clients": 0})
         edits.insert(0, Edit("the other settings of the workload", change))
     return edits
+
+
+def drop_idle_settings(case: Case) -> list[Edit]:
+    """Remove also settings whose defaults are larger, if that makes no difference to what the run does."""
+    return [
+        Edit(".".join(path), partial(_drop_leaf, path=path), no_more_work=True)
+        for path in sorted(_KEPT)
+        if len(path) == 2 and path[1] in part(case.values, path[0])
+    ]
 
 
 def only_one_cause(case: Case, failed: Collection[str]) -> list[Edit]:
@@ -156,11 +165,15 @@ def _drop_at(values: Values, path: Path) -> bool:
     given = at.pop(path[-1])
     if isinstance(given, dict):
         kept = {key: value for key, value in given.items() if (*path, key) in _KEPT}
-        if kept == given:
+        if kept and kept == given:
             return False
         if kept:
             at[path[-1]] = kept
     return True
+
+
+def _drop_leaf(values: Values, path: tuple[str, str]) -> bool:
+    return part(values, path[0]).pop(path[1], None) is not None
 
 
 def _set_at(values: Values, path: Path, value: object) -> bool:

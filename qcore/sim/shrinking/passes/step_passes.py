@@ -8,7 +8,13 @@ from itertools import combinations
 from typing import Final
 
 from qcore.sim.scenario.actions.registry import ACTIONS, REPAIRS
-from qcore.sim.shrinking.candidate_values import TIMING_KEYS, Values, actions_of, number_at
+from qcore.sim.shrinking.candidate_values import (
+    TIMING_KEYS,
+    Values,
+    actions_of,
+    nodes_of,
+    number_at,
+)
 from qcore.sim.shrinking.edits import Case, Edit, replaced_item, without_items
 from qcore.sim.shrinking.shrink_search import ShrinkSearch
 
@@ -96,6 +102,15 @@ def simplify_steps(case: Case) -> list[Edit]:
         )
         for item in case.items
         for text, simpler in _simpler(item, is_violation=case.is_violation)
+    ] + [
+        Edit(
+            f"{_name(item)}: node {node} in place of a drawn one",
+            partial(replaced_item, old=item, new=_with_node(item, node)),
+            group=str(item),
+        )
+        for item in case.items
+        if _with_node(item, 1) != item
+        for node in nodes_of(case.values)
     ]
 
 
@@ -162,6 +177,19 @@ def _simpler_action(key: str, value: object) -> Iterator[tuple[str, Values]]:
                 yield f"{inner} {new!r}", {key: fewer}
     for new in _smaller(value):
         yield f"only {new!r}", {key: new}
+
+
+def _with_node(item: Values, node: int) -> Values:
+    """The item with a node in place of a drawn one."""
+
+    def named(value: object) -> object:
+        if value == "random":
+            return node
+        if isinstance(value, dict):
+            return {key: named(inner) if key == "nodes" else inner for key, inner in value.items()}
+        return value
+
+    return {key: named(value) if key in ACTIONS else value for key, value in item.items()}
 
 
 def _smaller(value: object) -> Iterator[object]:

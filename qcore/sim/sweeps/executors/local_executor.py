@@ -48,6 +48,11 @@ class LocalExecutor:
             len(process.jobs) < _JOBS_OF_A_WORKER for process in self._processes
         )
 
+    @property
+    def process_ids(self) -> list[int]:
+        """The ids of the processes that run now."""
+        return [process.process_id for process in self._processes]
+
     def submit(self, job: Job) -> None:
         """See `Executor`."""
         least = min(self._processes, key=lambda process: len(process.jobs), default=None)

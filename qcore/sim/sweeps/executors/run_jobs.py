@@ -80,6 +80,11 @@ class LoadedScenario:
         return random_scenario(self.base, seed) if self.random else self.base
 
 
+def is_repeatable(cause: Cause) -> bool:
+    """Whether a run that failed because of this ends neither its process nor blocks it."""
+    return cause.key not in (f"error:{DIED}", f"error:{HUNG}")
+
+
 @dataclass(slots=True, frozen=True)
 class Outcome:
     """What became of one seed.
@@ -101,7 +106,7 @@ class Outcome:
     @property
     def repeatable(self) -> bool:
         """Whether the run can be repeated without harm to the process that does it."""
-        return self.cause is None or self.cause.key not in (f"error:{DIED}", f"error:{HUNG}")
+        return self.cause is None or is_repeatable(self.cause)
 
 
 @dataclass(slots=True, frozen=True)

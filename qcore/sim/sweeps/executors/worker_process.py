@@ -89,6 +89,11 @@ class WorkerProcess:
         path = [entry for entry in sys.path if entry not in ADDED_FOLDERS]
         self._send([str(Path(here, entry)) if entry else here for entry in path])
 
+    @property
+    def process_id(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
     def fileno(self) -> int:
         """The pipe from which `take` reads."""
         return self._output.fileno()

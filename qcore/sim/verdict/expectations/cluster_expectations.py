@@ -15,9 +15,7 @@ from qcore.sim.workload.workload import SessionWorkload
 def judge_commits(run: RunFacts) -> Iterator[Expectation]:
     expect, record = run.expect, run.record
     for low, high in expect.no_commits_between or ():
-        inside = sum(
-            microseconds(low) < time <= microseconds(high) for time, _index in record.commits
-        )
+        inside = sum(microseconds(low) < time <= microseconds(high) for time in record.commit_times)
         name = "no_commits_between"
         yield Expectation(name, not inside, f"none in {low:g} to {high:g} ms", f"{inside}")
     if expect.commits_in_minority is not None:

@@ -42,7 +42,7 @@ def test_a_sweep_prints_one_object_as_json(tmp_path: Path) -> None:
         "--set",
         "until=1300",
     ]
-    done = CliRunner().invoke(app, [*words, "-j", "1", "--artifacts", str(out), "-o", "json"])
+    done = CliRunner().invoke(app, [*words, "--jobs", "1", "--artifacts", str(out), "-o", "json"])
     assert done.exit_code == 1, done.output
     answer = json.loads(done.stdout)
     assert (answer["ok"], answer["runs"], answer["failed"]) == (False, 4, 4)
@@ -54,7 +54,8 @@ def test_a_sweep_prints_one_object_as_json(tmp_path: Path) -> None:
     assert group["cause"] == "converges"
     assert group["seeds"] == [3, 4]
     assert len(group["artifacts"]) == 2
-    again = CliRunner().invoke(app, [*shlex.split(group["command"])[2:], "-o", "json"])
+    assert shlex.split(group["command"])[:3] == ["qcore", "sim", "shrink"]
+    again = CliRunner().invoke(app, ["run", group["artifacts"][0], "-o", "json"])
     assert again.exit_code == 1
     assert json.loads(again.stdout)["seed"] == 3
 
@@ -62,7 +63,7 @@ def test_a_sweep_prints_one_object_as_json(tmp_path: Path) -> None:
 def test_a_sweep_prints_its_rows_as_csv(tmp_path: Path) -> None:
     path = write(tmp_path, FAILING, "fails.yaml")
     words = ["sweep", path, "--seeds", "1..1", "--vary", "cluster.nodes=3", "--keep", "0"]
-    done = CliRunner().invoke(app, [*words, "-j", "1", "-o", "csv"])
+    done = CliRunner().invoke(app, [*words, "--jobs", "1", "-o", "csv"])
     (row,) = csv.DictReader(io.StringIO(done.stdout))
     assert (row["scenario"], row["cluster.nodes"], row["runs"]) == ("fails", "3", "1")
     assert row["causes"] == "converges 1"
@@ -70,7 +71,7 @@ def test_a_sweep_prints_its_rows_as_csv(tmp_path: Path) -> None:
 
 def test_a_sweep_without_failures_exits_with_0(tmp_path: Path) -> None:
     path = write(tmp_path, "until_ms: 900\n")
-    done = CliRunner().invoke(app, ["sweep", path, "--seeds", "1..3", "-j", "1"])
+    done = CliRunner().invoke(app, ["sweep", path, "--seeds", "1..3", "--jobs", "1"])
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("SCENARIO  RUNS  FAILURES  SEEDS/S  CAUSES\nquick     3     0 ")
 
@@ -106,7 +107,7 @@ def test_a_swarm_needs_an_end(capsys: pytest.CaptureFixture[str]) -> None:
 def test_ctrl_c_ends_a_sweep_with_its_table(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "qcore", "sim", "sweep", "unsynced_vote"]
     process = subprocess.Popen(
-        [*command, "--seeds", "1..1000000", "-j", "1"],
+        [*command, "--seeds", "1..1000000", "--jobs", "1"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
