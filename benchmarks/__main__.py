@@ -49,6 +49,12 @@ BENCHMARKS = {
         quick=("--seconds", "10", "--rounds", "1"),
         module="benchmarks.traces.bench_trace",
     ),
+    "potency": Benchmark(
+        "how soon each way of generating runs finds each planted fault (about an hour)",
+        normal=("--enough", "5"),
+        quick=("--only", "one_vote_per_term", "read_confirmation", "(none)", "--most", "20"),
+        module="benchmarks.potency",
+    ),
     "sweep": Benchmark(
         "sweeps over seeds with one and two processes",
         quick=("--rounds", "1", "--share", "0.2"),

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     given = parser.parse_args(arguments)
-    limits = Limits(given.seeds, given.enough, given.most, given.first_seed)
+    limits = Limits(given.seeds, given.enough, given.most, given.first_seed, given.jobs)
     chosen = [name for name in GENERATORS if name in given.generators]
     explore = _EXPLORE in given.generators
     if given.output == "table":

@@ -46,11 +46,17 @@ def scenario_of(generator: str, fault: PlantedFault, seed: int) -> Scenario | No
     | chaos | the shipped chaos with the workload that the planted fault needs; each seed draws the faults |
     | mixture | `chaos_mixture`: nine kinds of faults at fixed times |
     | aimed | a scenario that brings about what the planted fault needs |
+
+    With nothing planted, `chaos` and `aimed` take their scenarios in turn.
     """
+    if generator == "aimed" and fault is NO_FAULT:
+        files = sorted(_AIMED.glob("*.yaml"))
+        return _loaded(str(files[seed % len(files)]))
     if generator == "swarm":
         chosen = random_scenario(Scenario(), seed)
     elif generator == "chaos":
-        chosen = _loaded(_DRAWN[fault.theme])
+        names = [_DRAWN[fault.theme]] if fault is not NO_FAULT else [*_DRAWN.values()]
+        chosen = _loaded(names[seed % len(names)])
     elif generator == "mixture":
         if fault.theme != "registers":
             return None
@@ -89,7 +95,6 @@ def run_one(task: tuple[str, str, int]) -> str | None:
     fault = PLANTED_FAULTS.get(name, NO_FAULT)
     with fault.planted():
         if generator == "pct":
-            offered = fault.explored or fault is NO_FAULT
-            return random_priorities(fault, seed) if offered else None
+            return random_priorities(fault, seed)
         scenario = scenario_of(generator, fault, seed)
         return None if scenario is None else evidence(run_scenario(scenario, seed))

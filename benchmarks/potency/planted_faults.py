@@ -30,8 +30,6 @@ class PlantedFault:
         summary: what is wrong.
         theme: the workload that it needs.
         safeguard: the safeguard that is switched off; empty if it is a bug in the code.
-        explored: the bounds in `small_worlds.EXPLORED` of which every state is searched; empty if a small cluster of
-            cores cannot show it: it has no clock, sessions, watches, or follower reads.
         plant: changes the code.
     """
 
@@ -39,7 +37,6 @@ class PlantedFault:
     summary: str
     theme: Theme = "registers"
     safeguard: str = ""
-    explored: str = ""
     plant: Callable[[pytest.MonkeyPatch], None] = _nothing
 
     @contextmanager
@@ -56,44 +53,30 @@ class PlantedFault:
         return scenario.with_(cluster={"safeguards": {self.safeguard: False}})
 
 
-def _bug(
-    plant: Callable[[pytest.MonkeyPatch], None], theme: Theme = "registers", explored: str = ""
-) -> PlantedFault:
+def _bug(plant: Callable[[pytest.MonkeyPatch], None], theme: Theme = "registers") -> PlantedFault:
     summary = (plant.__doc__ or "").strip().removesuffix(".")
-    return PlantedFault(plant.__name__, summary, theme, explored=explored, plant=plant)
+    return PlantedFault(plant.__name__, summary, theme, plant=plant)
 
 
 def _safeguard(name: str) -> PlantedFault:
-    summary = f"the safeguard {name} is off"
-    return PlantedFault(name, summary, safeguard=name, explored=_EXPLORED.get(name, ""))
-
-
-#: The bounds of which every state is searched for a safeguard that is off.
-_EXPLORED: Final = {
-    "vote_durable_before_reply": "election",
-    "append_durable_before_ack": "durability",
-    "log_freshness_check": "commit",
-    "one_vote_per_term": "election",
-    "commit_own_term_only": "commit",
-    "read_confirmation": "reads",
-}
+    return PlantedFault(name, f"the safeguard {name} is off", safeguard=name)
 
 
 _BUGS: Final = (
-    _bug(safety_bugs.half_is_a_quorum, explored="election"),
-    _bug(safety_bugs.counts_votes_of_older_terms, explored="election"),
-    _bug(safety_bugs.confirms_reads_by_one_response, explored="reads"),
-    _bug(safety_bugs.confirms_reads_by_old_responses, explored="reads"),
-    _bug(safety_bugs.reads_before_the_first_commit_of_its_term, explored="reads"),
+    _bug(safety_bugs.half_is_a_quorum),
+    _bug(safety_bugs.counts_votes_of_older_terms),
+    _bug(safety_bugs.confirms_reads_by_one_response),
+    _bug(safety_bugs.confirms_reads_by_old_responses),
+    _bug(safety_bugs.reads_before_the_first_commit_of_its_term),
     _bug(safety_bugs.forgets_its_promise_to_a_lease),
     _bug(safety_bugs.counts_a_lease_from_the_response),
-    _bug(safety_bugs.commits_beyond_what_agrees, explored="commit"),
-    _bug(safety_bugs.keeps_conflicting_entries, explored="commit"),
-    _bug(safety_bugs.truncates_what_agrees, explored="commit"),
-    _bug(safety_bugs.does_not_compare_the_previous_entry, explored="commit"),
-    _bug(safety_bugs.acknowledges_a_snapshot_too_soon, explored="snapshot"),
-    _bug(safety_bugs.needs_only_the_new_voters, "membership", "membership"),
-    _bug(safety_bugs.keeps_a_truncated_configuration, "membership", "membership"),
+    _bug(safety_bugs.commits_beyond_what_agrees),
+    _bug(safety_bugs.keeps_conflicting_entries),
+    _bug(safety_bugs.truncates_what_agrees),
+    _bug(safety_bugs.does_not_compare_the_previous_entry),
+    _bug(safety_bugs.acknowledges_a_snapshot_too_soon),
+    _bug(safety_bugs.needs_only_the_new_voters, "membership"),
+    _bug(safety_bugs.keeps_a_truncated_configuration, "membership"),
     _bug(state_bugs.skips_an_entry_behind_a_snapshot),
     _bug(state_bugs.serves_reads_before_it_has_applied),
     _bug(state_bugs.forwards_a_write_twice, "sessions"),
