@@ -49,6 +49,11 @@ BENCHMARKS = {
         quick=("--seconds", "10", "--rounds", "1"),
         module="benchmarks.traces.bench_trace",
     ),
+    "explore": Benchmark(
+        "the exploration of small clusters: states per second, and the search for faults",
+        quick=("--states", "20000", "--seeds", "1", "--runs", "200"),
+        module="benchmarks.exploration.bench_explore",
+    ),
     "potency": Benchmark(
         "how soon each way of generating runs finds each planted fault (about an hour)",
         normal=("--enough", "5"),
@@ -69,11 +74,6 @@ BENCHMARKS = {
         "how the cost of a simulation grows with nodes, rate and length",
         quick=("--longest", "60", "--seeds-for", "2"),
         module="benchmarks.scale.bench_scale",
-    ),
-    "explore": Benchmark(
-        "the exploration of small clusters: states per second, and the search for faults",
-        quick=("--states", "20000", "--seeds", "1", "--runs", "200"),
-        module="benchmarks.exploration.bench_explore",
     ),
     "start": Benchmark("how long programs take to start", quick=("--rounds", "3")),
     "checker": Benchmark("linearizability and invariants"),

@@ -14,6 +14,8 @@ from qcore.machines.loader import ADDED_FOLDERS, load_checks_module
 @pytest.fixture(autouse=True)
 def _path_as_before() -> Iterator[None]:
     path, added = list(sys.path), list(ADDED_FOLDERS)
+    sys.path[:] = [entry for entry in path if entry not in added]
+    ADDED_FOLDERS.clear()
     yield
     sys.path[:], ADDED_FOLDERS[:] = path, added
 

@@ -207,6 +207,20 @@ def test_a_program_that_ignores_its_end_is_waiting() -> None:
     assert "in refuse_to_end" in one["waited_at"]
 
 
+async def sleep_long(ctx: ProgramContext) -> None:
+    await asyncio.sleep(1000)
+
+
+def test_the_end_of_the_run_is_no_fault_of_a_program() -> None:
+    """The load may last to the end of the run, so the program is not cancelled before."""
+    short = parse_scenario(
+        "{cluster: {nodes: [1]}, workload: {clients: 1, start_ms: 500.7}, until_ms: 501}"
+    )
+    result = run_scenario(short, 1, program=sleep_long)
+    assert not result.violations
+    assert [each["outcome"] for each in programs(result)] == ["waiting"]
+
+
 async def spin(ctx: ProgramContext) -> None:
     while True:  # noqa: ASYNC110  # the loop is the test
         await asyncio.sleep(0)

@@ -62,6 +62,7 @@ def files(folder: Path, code: str, name: str = "store") -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_run_of_the_seed_alone_is_the_same(tmp_path: Path) -> None:
     path = files(tmp_path, REQUESTS.format(line="key = rng.choice('abc')"))
     found = repeat_run(path)

@@ -52,8 +52,8 @@ def test_the_command_prints_and_saves_the_smallest_run(
     done = run_here("sim", "shrink", "unsynced_vote", "--seed", "3", "--budget-runs", "150")
     assert done.code == ExitCode.DONE
     assert "before   3 nodes, 5 steps" in done.stderr
-    assert "replay   qcore sim run unsynced_vote-seed3-shrunk" in done.stderr
     artifact = load_artifact("unsynced_vote-seed3-shrunk")
+    assert f"replay   {artifact.replay}" in done.stderr
     assert done.stdout.startswith(f"# It fails with seed {artifact.seed}.\n")
     assert "election_safety: node 3 voted for 1 and for 2" in done.stdout
     printed = parse_scenario(done.stdout)

@@ -131,17 +131,17 @@ def test_a_removed_node_leaves_a_valid_scenario() -> None:
     "actions",
     [
         "crash: random, for_ms: 90",
-        "pause: minority, for_ms: 120",
+        pytest.param("pause: minority, for_ms: 120", marks=pytest.mark.long),
         "isolate: {random: 1, of: followers}, for_ms: 150",
         "partition: [[random, leader], [rest]], for_ms: 150",
-        "partition: {bridge: random}, for_ms: 150",
+        pytest.param("partition: {bridge: random}, for_ms: 150", marks=pytest.mark.long),
         "partition: {majorities_ring: all}, for_ms: 150",
-        "partition: {ring: all}, for_ms: 150",
-        "partition: {halves: all}, for_ms: 150",
-        "cut: {from: random, to: rest}, for_ms: 90",
+        pytest.param("partition: {ring: all}, for_ms: 150", marks=pytest.mark.long),
+        pytest.param("partition: {halves: all}, for_ms: 150", marks=pytest.mark.long),
+        pytest.param("cut: {from: random, to: rest}, for_ms: 90", marks=pytest.mark.long),
         "cut: {from: random, to: leader, both: true}, for_ms: 90",
         "do: [{isolate: random}, {disk_stall: {random: 2}}], for_ms: 90",
-        "crash: leader, for_ms: 90",
+        pytest.param("crash: leader, for_ms: 90", marks=pytest.mark.long),
     ],
 )
 def test_firings_by_name_give_the_same_run(actions: str) -> None:

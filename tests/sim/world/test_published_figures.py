@@ -41,11 +41,12 @@ def first_leader_ms(failed: int, trials: int, until_ms: int) -> list[float]:
 
 
 @pytest.mark.parametrize("failed", [0, 1])
-def test_a_few_hundred_trials_match_the_mean_and_median(failed: int) -> None:
-    times = first_leader_ms(failed, 400, 2000)
+def test_a_few_trials_match_the_mean_and_median(failed: int) -> None:
+    """Here the whole simulator; `tests/sim/elections` has many trials of the core alone."""
+    times = first_leader_ms(failed, 80, 2000)
     mean, median, _, _ = PUBLISHED[failed]
-    assert sum(times) / len(times) == pytest.approx(mean, rel=0.04)
-    assert times[len(times) // 2] == pytest.approx(median, rel=0.04)
+    assert sum(times) / len(times) == pytest.approx(mean, rel=0.06)
+    assert times[len(times) // 2] == pytest.approx(median, rel=0.06)
 
 
 @pytest.mark.long

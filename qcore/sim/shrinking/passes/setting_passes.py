@@ -12,6 +12,7 @@ from qcore.sim.shrinking.edits import Case, Edit
 
 Path = tuple[str | int, ...]
 
+_CLIENTS: Final = ("workload", "clients")
 #: What other passes change, because the default is not the smallest value, and what says which run this is.
 _KEPT: Final = frozenset(
     {
@@ -23,7 +24,7 @@ _KEPT: Final = frozenset(
         ("cluster", "nodes"),
         ("network", "latency_ms"),
         ("workload", "cas_fraction"),
-        ("workload", "clients"),
+        _CLIENTS,
         ("workload", "keys"),
         ("workload", "rate_per_s"),
         ("workload", "read_fraction"),
@@ -64,11 +65,11 @@ def drop_settings(case: Case) -> list[Edit]:
 
 
 def drop_idle_settings(case: Case) -> list[Edit]:
-    """Remove also settings whose defaults are larger, if that makes no difference to what the run does."""
+    """Remove also settings of the load whose defaults are larger, if the run does no more without them."""
     return [
         Edit(".".join(path), partial(_drop_leaf, path=path), no_more_work=True)
         for path in sorted(_KEPT)
-        if len(path) == 2 and path[1] in part(case.values, path[0])
+        if path[0] == "workload" and path != _CLIENTS and path[-1] in part(case.values, path[0])
     ]
 
 
@@ -172,7 +173,7 @@ def _drop_at(values: Values, path: Path) -> bool:
     return True
 
 
-def _drop_leaf(values: Values, path: tuple[str, str]) -> bool:
+def _drop_leaf(values: Values, path: tuple[str, ...]) -> bool:
     return part(values, path[0]).pop(path[1], None) is not None
 
 

@@ -172,7 +172,7 @@ class ProgramRunner:
         except asyncio.CancelledError:
             if state.is_stopping:
                 self._ended(state, "stopped")
-            else:
+            elif not self._is_finished:  # else it was recorded as waiting
                 self._fail(state, "was cancelled, and not by the simulator")
         except (Exception, SystemExit) as error:  # noqa: BLE001  # user code may raise anything
             self._fail(state, f"raised {error_text(error)}")
