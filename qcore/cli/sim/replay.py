@@ -164,6 +164,7 @@ def _run_text(found: RunReplay) -> str:
     lines += ["", "last records"]
     for record in state.last:
         values = " ".join(f"{key}={shown(_cell(value))}" for key, value in record.fields.items())
+        values = values.replace("\n", f"\n{'':27}")
         place = f"node {record.node}" if record.node else ""
         lines.append(
             f"{record.t_us / 1000:12.3f} ms  {place:8}  {record.kind:6}  {values}".rstrip()

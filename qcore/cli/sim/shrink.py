@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 #: A line of progress after so many runs, if standard error is no terminal.
 _RUNS_PER_LINE = 100
+#: What is made smaller again and again.
+_TIMES = ("the time after ", "operations after ")
+_NUMBER = re.compile(r"[\d.]+")
 
 
 def shrink(
@@ -129,7 +134,7 @@ class _Progress:
 
 
 def _print_summary(result: ShrinkResult) -> None:
-    lines = [f"removed  {text}" for text in result.removed]
+    lines = [f"removed  {text}" for text in _without_steps_between(result.removed)]
     lines += [
         f"before   {result.before}",
         f"after    {result.after}",
@@ -140,3 +145,9 @@ def _print_summary(result: ShrinkResult) -> None:
     if result.artifact is not None:
         lines += [f"saved    {result.artifact.directory}", f"replay   {result.artifact.replay}"]
     print("\n".join(lines), file=sys.stderr)
+
+
+def _without_steps_between(removed: Sequence[str]) -> list[str]:
+    """Of the times that the search tried one after the other, only the last."""
+    last = {_NUMBER.sub("", text): text for text in removed if text.startswith(_TIMES)}
+    return [text for text in removed if last.get(_NUMBER.sub("", text), text) == text]

@@ -17,6 +17,8 @@ _SAFE: Final = "safe"
 #: Expectations with the name of a check. They also fail if their judge raised an error, or found nothing to judge.
 _JUDGES: Final = ("invariant", "check", "model", "consistency", "set_elements", "append_order")
 _ALWAYS: Final = "always: "
+#: What the explanation of a sequential model writes before the answer that does not fit.
+_DOES_NOT_FIT: Final = ", and this does not fit: "
 #: What the key of a run begins with that raised an error, or did not end.
 _ERROR: Final = "error"
 
@@ -46,12 +48,30 @@ def cause_of(result: RunResult) -> Cause | None:
         return None
     if result.violations and any(expectation.name == _SAFE for expectation in failed):
         first = result.violations[0]
-        return Cause(first.check, _one_line(first.note.partition("\n")[0]))
+        return Cause(first.check, headline(first.note))
     expectation = failed[0]
     seen = expectation.seen.partition("\n")[0]
     name = expectation.name
     key = f"undecided:{name}" if name in _JUDGES or name.startswith(_ALWAYS) else name
     return Cause(key, _one_line(f"expected {expectation.expected}; seen {seen}"))
+
+
+def headline(note: str) -> str:
+    """What a violation's note says in one line.
+
+    A note may begin with what fits, and go on to what does not fit. Then the line has what does not fit.
+    """
+    first, _, rest = note.partition("\n")
+    wrong = rest.partition(_DOES_NOT_FIT)[2]
+    if not wrong:
+        return _one_line(first)
+    why, *lines = wrong.splitlines()
+    shown: list[str] = []
+    for line in lines:  # the request, indented; the answers of the model, indented further
+        if not line.startswith(" " * (4 if shown else 2)):
+            break
+        shown.append(line.strip())
+    return _one_line(f"{why}: {'; '.join(shown)}" if shown else why)
 
 
 def cause_of_error(error: BaseException) -> Cause:

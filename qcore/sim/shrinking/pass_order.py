@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from qcore.display import truncate
 from qcore.errors import ConfigError
-from qcore.sim.artifacts.failure_cause import Cause
+from qcore.sim.artifacts.failure_cause import Cause, headline
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.shrinking.candidate_values import Values, part, scenario_of
 from qcore.sim.shrinking.edits import Case, Edit
@@ -49,8 +48,6 @@ from qcore.trace import TraceRecord, TraceWriter
 #: The most runs of a shrink, unless more are allowed.
 DEFAULT_BUDGET: Final = 3000
 _MOST_ROUNDS: Final = 60
-#: The most characters of the text of a cause.
-_MOST_TEXT: Final = 300
 #: The kinds of records that say what a run did.
 _KINDS: Final = ("fault", "role", "vote", "commit", "violation")
 #: Seeds that are tried in place of a longer one.
@@ -166,7 +163,7 @@ def shrink_run(
     return Shrunk(
         case.values,
         case.trial.seed,
-        Cause(last.key, truncate(" ".join(last.text.split()), _MOST_TEXT)),
+        Cause(last.key, headline(last.text)),
         before,
         last.size or before,
         search.runs,

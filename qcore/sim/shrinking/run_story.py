@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from qcore.sim.artifacts.failure_cause import headline
 from qcore.sim.shrinking.candidate_values import Values, number_at
 from qcore.trace import TraceRecord
 
@@ -14,6 +15,8 @@ from qcore.trace import TraceRecord
 _MOST_LINES: Final = 6
 _MOST_CHARACTERS: Final = 110
 _ITEM: Final = "  - {"
+#: How `Scenario.to_yaml` writes a timeline without steps.
+_NO_ITEMS: Final = "timeline: []"
 #: The place of an item in the names of its faults.
 _PLACE: Final = re.compile(r"timeline\[(\d+)\] (.*)")
 
@@ -45,8 +48,7 @@ def story_of(records: Iterable[TraceRecord], items: list[Values]) -> list[StoryE
             text = _fault(fields["fault"], fields["phase"], items)
         elif record.kind == "violation" and fields["check"] not in violated:
             violated.append(fields["check"])
-            first_line = fields["note"].split("\n")[0]
-            text = f"{fields['check']}: {first_line}"
+            text = f"{fields['check']}: {headline(fields['note'])}"
         if text:
             found.append(StoryEvent(at_ms, _cut(text)))
     return found
@@ -77,6 +79,8 @@ def with_comments(text: str, items: list[Values], story: list[StoryEvent]) -> st
             in_timeline = False
         in_timeline = in_timeline or line == "timeline:"
         lines.append(line)
+        if line == _NO_ITEMS:
+            lines += _comments(waiting)
     if in_timeline:
         lines += _comments(waiting)
     return "\n".join(lines) + "\n"

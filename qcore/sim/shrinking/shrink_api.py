@@ -161,7 +161,9 @@ def shrink(
 def default_directory(run: Artifact | Scenario, seed: int | None = None) -> Path:
     """Where `qcore sim shrink` saves the smallest run: beside the artifact, or beside the file of the scenario."""
     if isinstance(run, Artifact):
-        directory = run.directory.resolve()
+        directory = run.directory
+        if directory.name in ("", ".."):
+            directory = directory.resolve()
         return directory.with_name(f"{directory.name}{SHRUNK_SUFFIX}")
     source = Path(run.source)
     beside = Path() if is_shipped(source) or not run.source else source.parent

@@ -95,6 +95,17 @@ def test_the_first_violation_is_the_cause(tmp_path: Path) -> None:
     assert again.trace_sha256 == artifact.trace_sha256, "the machine was copied"
 
 
+def test_the_cause_names_the_answer_that_does_not_fit() -> None:
+    parameters = {"machine": "Unfair"}
+    result = run_scenario(load_scenario(EXAMPLES / "seats/seats.yaml", parameters=parameters), 1)
+    cause = cause_of(result)
+    assert cause is not None
+    assert cause.text == (
+        "the model does not allow this answer: client 3, read 'alan': answered 'waits' through node 3 (874.996 to "
+        "895.991 ms, after index 37); the model answers 'seat'"
+    )
+
+
 def test_a_violation_that_the_scenario_wants_is_no_cause() -> None:
     result = run_scenario("figure_8", 1)
     assert result.violations

@@ -54,6 +54,7 @@ def test_the_command_prints_and_saves_the_smallest_run(
     assert "before   3 nodes, 5 steps" in done.stderr
     artifact = load_artifact("unsynced_vote-seed3-shrunk")
     assert f"replay   {artifact.replay}" in done.stderr
+    assert done.stderr.count("removed  the time after") <= 1
     assert done.stdout.startswith(f"# It fails with seed {artifact.seed}.\n")
     assert "election_safety: node 3 voted for 1 and for 2" in done.stdout
     printed = parse_scenario(done.stdout)

@@ -21,6 +21,7 @@ from qcore.sim.shrinking.passes.node_passes import drop_nodes
 from qcore.sim.shrinking.passes.setting_passes import tidy
 from qcore.sim.shrinking.passes.step_passes import drop_steps, join_steps
 from qcore.sim.shrinking.passes.time_passes import end_earlier, start_earlier
+from qcore.sim.shrinking.run_story import StoryEvent, with_comments
 from qcore.sim.shrinking.shrink_search import RunAll, ShrinkSearch
 from qcore.sim.shrinking.trial_run import Outcome, Trial
 from qcore.trace import TraceWriter
@@ -235,3 +236,12 @@ def test_an_empty_part_is_left_out() -> None:
     search = ShrinkSearch(case_of(values), lambda trials: [FAILED] * len(trials), 9)
     search.attempt(tidy(search.case))
     assert search.case.values == {"cluster": {"nodes": [1]}}
+
+
+def test_a_scenario_without_steps_shows_what_its_run_does() -> None:
+    story = [StoryEvent(2.5, "node 3 votes for 5 in term 2")]
+    text = with_comments("name: n\ntimeline: []\nuntil_ms: 20\n", [], story)
+    assert text == (
+        "name: n\ntimeline: []\n  # 2.5 ms: node 3 votes for 5 in term 2\nuntil_ms: 20\n"
+    )
+    assert not parse_scenario(text).timeline
