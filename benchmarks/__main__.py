@@ -54,6 +54,12 @@ BENCHMARKS = {
         quick=("--states", "20000", "--seeds", "1", "--runs", "200"),
         module="benchmarks.exploration.bench_explore",
     ),
+    "potency": Benchmark(
+        "how soon each way of generating runs finds each planted fault (about an hour)",
+        normal=("--enough", "5"),
+        quick=("--only", "one_vote_per_term", "read_confirmation", "(none)", "--most", "20"),
+        module="benchmarks.potency",
+    ),
     "sweep": Benchmark(
         "sweeps over seeds with one and two processes",
         quick=("--rounds", "1", "--share", "0.2"),

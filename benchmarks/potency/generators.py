@@ -1,4 +1,4 @@
-"""Ways of generating runs. Each gives the scenario for a planted fault and a seed, or runs its own search."""
+"""Ways of generating runs: one run of each for a planted fault and a seed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.potency.planted_faults import NO_FAULT, PLANTED_FAULTS, PlantedFault, Theme
+from benchmarks.potency.small_worlds import random_priorities
 from qcore.sim import RunResult, Scenario, load_scenario, run_scenario
+from qcore.sim.scenario.generated.random_scenario import random_scenario
 
 _AIMED: Final = Path(__file__).parent / "aimed"
 #: Shipped scenarios whose faults serve one planted fault.
@@ -16,20 +18,18 @@ _SHIPPED_AIMED: Final = {
     "commit_own_term_only": "figure_8",
     "lease_drift_margin": "lease_drift_margin",
 }
-#: A fixed mixture of faults, or a fixed order of them, by the workload that the fault needs.
-_CHAOS: Final[dict[Theme, str]] = {
-    "registers": "chaos_mixture",
+#: Kinds of faults that each seed draws, by the workload that the planted fault needs.
+_DRAWN: Final[dict[Theme, str]] = {
+    "registers": "chaos",
     "sessions": "chaos_sessions",
     "watchers": "chaos_watchers",
     "membership": "membership_churn",
 }
-#: Faults that each seed draws.
-_SWARM: Final = ("chaos", "chaos_sessions", "chaos_watchers")
 #: Expectations that say nothing about a fault.
 _NO_EVIDENCE: Final = frozenset({"work_done", "every_fault_acted"})
 
-#: The names of the columns whose runs are scenarios.
-GENERATORS: Final = ("chaos", "swarm", "aimed")
+#: The columns of the table whose runs have seeds.
+GENERATORS: Final = ("swarm", "chaos", "mixture", "aimed", "pct")
 
 
 @cache
@@ -38,11 +38,29 @@ def _loaded(name: str) -> Scenario:
 
 
 def scenario_of(generator: str, fault: PlantedFault, seed: int) -> Scenario | None:
-    """The scenario that a generator makes for a seed; None if it has none for this fault."""
-    if generator == "chaos":
-        chosen = _loaded(_CHAOS[fault.theme])
-    elif generator == "swarm":
-        chosen = _loaded(_SWARM[seed % len(_SWARM)])
+    """The scenario that a generator makes for a seed; None if it has none for this fault.
+
+    | generator | scenario |
+    |---|---|
+    | swarm | what `qcore sim swarm` draws: cluster, network, load and faults; the same for every planted fault |
+    | chaos | the shipped chaos with the workload that the planted fault needs; each seed draws the faults |
+    | mixture | `chaos_mixture`: nine kinds of faults at fixed times |
+    | aimed | a scenario that brings about what the planted fault needs |
+
+    With nothing planted, `chaos` and `aimed` take their scenarios in turn.
+    """
+    if generator == "aimed" and fault is NO_FAULT:
+        files = sorted(_AIMED.glob("*.yaml"))
+        return _loaded(str(files[seed % len(files)]))
+    if generator == "swarm":
+        chosen = random_scenario(Scenario(), seed)
+    elif generator == "chaos":
+        names = [_DRAWN[fault.theme]] if fault is not NO_FAULT else [*_DRAWN.values()]
+        chosen = _loaded(names[seed % len(names)])
+    elif generator == "mixture":
+        if fault.theme != "registers":
+            return None
+        chosen = _loaded("chaos_mixture")
     else:
         file = _AIMED / f"{fault.name}.yaml"
         if fault.name in _SHIPPED_AIMED:
@@ -64,18 +82,19 @@ def evidence(result: RunResult) -> str:
     return ""
 
 
-def run_one(task: tuple[str, str, int]) -> tuple[str, str, int, str | None]:
+def run_one(task: tuple[str, str, int]) -> str | None:
     """One run of the campaign; for a pool of processes.
 
     Args:
         task: the generator, the name of the fault, and the seed.
 
     Returns:
-        The task, and what was found: empty if nothing was, None if the generator has no scenario for the fault.
+        What was found: the check; empty if nothing was, None if the generator has no run for the fault.
     """
     generator, name, seed = task
     fault = PLANTED_FAULTS.get(name, NO_FAULT)
     with fault.planted():
+        if generator == "pct":
+            return random_priorities(fault, seed)
         scenario = scenario_of(generator, fault, seed)
-        found = None if scenario is None else evidence(run_scenario(scenario, seed))
-    return generator, name, seed, found
+        return None if scenario is None else evidence(run_scenario(scenario, seed))

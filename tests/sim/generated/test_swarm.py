@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks.counts.potency import without
+from benchmarks.potency.planted_faults import PLANTED_FAULTS
 from qcore.errors import ConfigError
 from qcore.sim import Scenario, load_scenario, parse_scenario, run_scenario
 from qcore.sim.scenario.actions.node_actions import PowerLoss, Wipe
-from qcore.sim.scenario.generated.swarm_kinds import SWARM_KINDS
+from qcore.sim.scenario.generated.swarm_kinds import DEFAULT_KINDS, SWARM_KINDS
 from qcore.sim.scenario.timeline import Item
 from tests.sim.support.scenario_texts import failures
 
@@ -83,6 +83,15 @@ def test_a_swarm_without_probability_still_has_a_fault() -> None:
         assert len(swarm("{probability: 0}").drawn(seed).timeline) > 1
 
 
+def test_a_swarm_without_kinds_draws_only_the_default_ones() -> None:
+    """So the seeds of a scenario draw the same faults as before a kind was added."""
+    every = swarm("{probability: 1}", until_ms=12_000).drawn(1).timeline
+    named = swarm(f"{{probability: 1, kinds: [{', '.join(DEFAULT_KINDS)}]}}", until_ms=12_000)
+    assert every == named.drawn(1).timeline
+    assert "change_members" not in kinds_of(every)
+    assert {*SWARM_KINDS} - {*DEFAULT_KINDS} >= {"shrink", "split"}
+
+
 def test_a_kind_that_is_left_out_is_never_drawn() -> None:
     for seed in range(1, 20):
         items = swarm("{probability: 1, without: [power_loss, power_loss_of_all]}").drawn(seed)
@@ -108,7 +117,7 @@ def test_an_unusable_swarm_is_rejected(text: str, problem: str) -> None:
 
 def test_a_planted_bug_that_the_swarm_finds_needs_the_swarm() -> None:
     """Votes that are given twice do no harm without faults: there is one election."""
-    chaos = without(load_scenario("chaos"), "one_vote_per_term")
+    chaos = PLANTED_FAULTS["one_vote_per_term"].scenario(load_scenario("chaos"))
     quiet = chaos.model_copy(update={"swarm": None, "until_ms": 4000.0})
     assert run_scenario(quiet, 1).ok
     caught = {v.check for seed in (1, 2) for v in run_scenario(chaos, seed).violations}

@@ -40,6 +40,26 @@ def test_seeds_draw_different_clusters_and_loads() -> None:
     assert any(scenario.cluster.machine == "entity" for scenario in scenarios)
 
 
+def test_members_change_only_where_no_node_loses_its_disk() -> None:
+    """A node that lost its disk is a stranger: it must not become a voter again under its old id."""
+    shrinks = 0
+    for seed in range(60):
+        swarm_spec = random_scenario(Scenario(), seed).swarm
+        assert swarm_spec is not None
+        if "shrink" in swarm_spec.allowed:
+            shrinks += 1
+            assert not {"wipe", "bit_rot"} & {*swarm_spec.allowed}
+    assert 0 < shrinks < 60
+
+
+def test_a_base_with_a_timeline_keeps_its_members() -> None:
+    base = parse_scenario("timeline: [{at_ms: 900, crash: leader, for_ms: 100}]\n")
+    for seed in range(20):
+        swarm_spec = random_scenario(base, seed).swarm
+        assert swarm_spec is not None
+        assert "shrink" not in swarm_spec.allowed
+
+
 def test_what_the_base_sets_stays() -> None:
     base = parse_scenario(
         "name: mine\ncluster: {nodes: 7, safeguards: {commit_own_term_only: false}}\n"

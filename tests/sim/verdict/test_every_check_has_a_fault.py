@@ -34,7 +34,7 @@ PLANTED_VIOLATIONS: Final = {
     "always": "oracles/test_state_oracles.py::test_always_is_a_violation_with_the_name_of_the_function",
     "check": "oracles/test_history_and_model.py::test_a_check_fails_by_texts_or_by_assertions",
     "client_program": "planted/answers/test_programs_and_models.py::test_a_program_that_raises_is_a_violation",
-    "stale_read": "verdict/test_potency.py::test_general_chaos_finds_a_planted_fault_within_four_seeds",
+    "stale_read": "verdict/test_potency.py::test_a_planted_fault_is_found_within_four_seeds",
     "acknowledged_write_lost": "verdict/test_lost_writes.py::test_a_write_is_lost_if_blank_nodes_can_be_elected",
     "watches": "invariants/test_watch_checker.py::test_a_planted_fault_is_noticed_and_explained",
     "determinism": "planted/machines/test_nondeterministic_machines.py::test_a_planted_fault_is_caught_and_explained",

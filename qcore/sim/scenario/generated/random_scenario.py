@@ -8,6 +8,7 @@ from random import Random
 from typing import Final, TypeVar
 
 from qcore.sim.scenario.frozen_model import FrozenModel
+from qcore.sim.scenario.generated.swarm_kinds import SWARM_KINDS
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.world.random_streams import Streams
 
@@ -28,9 +29,15 @@ _LOADS: Final = {
     "watchers": 2,
 }
 _NODES: Final = {3: 6, 5: 6, 4: 2, 7: 1, 2: 1}
+#: The clocks of a cluster differ by less than its bound by so much, in percent: the swarm lets clocks drift, too.
+_REST_OF_DRIFT: Final = 5
 _READ_KINDS: Final = ("read", "lease_read", "follower_read", "stale_read")
 #: What the swarm leaves out with watchers: a watcher never learns that a wiped node was removed.
-_WITHOUT_FOR_WATCHERS: Final = ("wipe", "bit_rot")
+_LOSES_A_MEMBER: Final = ("wipe", "bit_rot")
+#: What changes the members. It does not go with the loss of a member, nor with members that the base sets.
+_CHANGES_MEMBERS: Final = ("shrink",)
+#: What needs clients of registers.
+_OF_REGISTERS: Final = ("split_with_reads",)
 
 _Values = dict[str, object]
 _T = TypeVar("_T")
@@ -55,7 +62,9 @@ def random_scenario(base: Scenario, seed: int) -> Scenario:
     changes: _Values = {"may_not_act": True}  # weak faults on a quiet network may hit no message
     if "name" not in given:
         changes["name"] = RANDOM_NAME
-    cluster = {"nodes": nodes, **_cluster(load, streams.get("draw/scenario/cluster"))}
+    cluster = {"nodes": nodes, **_cluster(load, nodes, streams.get("draw/scenario/cluster"))}
+    if "nodes" in base.cluster.model_fields_set:
+        cluster.pop("clocks", None)  # of a node that the base may not have
     workload = _workload(load, streams.get("draw/scenario/workload"))
     if load == "watchers":
         end_ms = base.until_ms if "until_ms" in given else faults_ms + quiet_ms
@@ -65,9 +74,8 @@ def random_scenario(base: Scenario, seed: int) -> Scenario:
     changes["workload"] = _left_out(base.workload, workload)
     changes["expect"] = _left_out(base.expect, _expectations(load))
     if base.swarm is None and base.random_faults is None:
-        swarm = _swarm(streams.get("draw/scenario/swarm"))
-        without = {"without": list(_WITHOUT_FOR_WATCHERS)} if load == "watchers" else {}
-        changes["swarm"] = {**swarm, "quiet_ms": quiet_ms, **without}
+        swarm = _swarm(base, load, streams.get("draw/scenario/swarm"))
+        changes["swarm"] = {**swarm, "quiet_ms": quiet_ms}
     if "until_ms" not in given:
         changes["until_ms"] = faults_ms + quiet_ms
     return base.with_({key: value for key, value in changes.items() if value != {}})
@@ -98,15 +106,15 @@ def _load_of(base: Scenario, rng: Random) -> str:
     return drawn
 
 
-def _cluster(load: str, rng: Random) -> _Values:
-    low = rng.choice((100, 150, 150, 200, 300))
-    slowest_ms = rng.choice((1, 5, 15))
+def _cluster(load: str, nodes: int, rng: Random) -> _Values:
+    low = rng.choice((100, 150, 150, 200, 300, 600))
+    slowest_ms = rng.choice((1, 5, 15, 40))
     values: _Values = {
-        "election_timeout_ms": [low, low * 2],
+        "election_timeout_ms": [low, low * rng.choice((6, 10, 10)) // 5],
         "heartbeat_ms": rng.choice((low // 4, low // 3)),
         "lease_reads": rng.random() < 0.6,
-        "pre_vote": rng.random() < 0.9,
-        "snapshot_entries": rng.choice((0, 20, 60, 200)),
+        "pre_vote": rng.random() < 0.7,
+        "snapshot_entries": rng.choice((0, 8, 20, 60, 200)),
         "keep_entries": rng.choice((0, 5, 20, 100)),
         "max_inflight_messages": rng.choice((1, 2, 16)),
         "disk": {"latency_ms": [slowest_ms / 5, slowest_ms]},
@@ -115,6 +123,11 @@ def _cluster(load: str, rng: Random) -> _Values:
         values["max_snapshot_chunk"] = rng.choice((64, 256, 4096))
     if load == "entity":
         values["machine"] = "entity"
+    if rng.random() < 0.3:
+        bound = rng.choice((20, 60))
+        slow = {"drift_ppm": -(bound - _REST_OF_DRIFT) * 10_000}
+        values["max_clock_drift_percent"] = bound
+        values["clocks"] = {rng.randint(1, nodes): slow}
     return values
 
 
@@ -178,12 +191,17 @@ def _expectations(load: str) -> _Values:
     return {**values, "acknowledged_writes_present": True}
 
 
-def _swarm(rng: Random) -> _Values:
-    return {
+def _swarm(base: Scenario, load: str, rng: Random) -> _Values:
+    values: _Values = {
         "from_ms": rng.choice((100, 500, 1000)),
         "probability": rng.choice((0.1, 0.2, 0.4)),
         "intensity": round(_log_uniform(rng, 0.5, 2), 2),
     }
+    changes_members = rng.random() < 0.5 and not base.timeline and load != "watchers"
+    left_out = set(_LOSES_A_MEMBER if changes_members or load == "watchers" else ())
+    left_out.update(() if changes_members else _CHANGES_MEMBERS)
+    left_out.update(() if load == "registers" else _OF_REGISTERS)
+    return {**values, "kinds": [kind for kind in SWARM_KINDS if kind not in left_out]}
 
 
 def _weighted(weights: Mapping[_T, int], rng: Random) -> _T:

@@ -82,6 +82,8 @@ def _item(block: Block, at_ms: float, lasts_ms: float | None, wave_end: float) -
     if lasts_ms is not None:
         fields["for_ms"] = round(min(lasts_ms, wave_end - at_ms), 3)
     fields |= {**block, "at_ms": round(at_ms + later, 3)}
+    if at_ms + later > wave_end and "until_ms" not in block:
+        fields["until_ms"] = fields["at_ms"]
     return Item.model_validate({key: value for key, value in fields.items() if value is not None})
 
 

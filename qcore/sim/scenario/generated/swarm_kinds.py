@@ -61,6 +61,8 @@ class SwarmKind:
         lasts_ms: the shortest and the longest duration; None for what has no end. Each seed draws its longest.
         least_nodes: the smallest cluster that survives this kind.
         once: it fires once in a run.
+        default: whether a swarm draws it that names no `kinds`. Kinds that came later are not, so that the seeds of a
+            scenario draw the same faults as before. A random scenario draws them all.
     """
 
     make: Callable[[FiringDraw], Block | list[Block]]
@@ -68,6 +70,7 @@ class SwarmKind:
     lasts_ms: tuple[float, float] | None = None
     least_nodes: int = 1
     once: bool = False
+    default: bool = True
 
 
 def _partition(draw: FiringDraw) -> Block:
@@ -163,6 +166,83 @@ def _message(draw: FiringDraw, most: int) -> Block:
     }
 
 
+def _power_loss_at_send(draw: FiringDraw) -> list[Block]:
+    """Nodes lose power at the moment at which they promise something; sometimes the one that relies on it does, too."""
+    message = draw.pick(
+        "AppendEntriesResponse",
+        "AppendEntriesResponse",
+        "RequestVoteResponse",
+        "InstallSnapshotResponse",
+        "AppendEntries",
+    )
+    promise: Block = {
+        "when": {"event": "send", "message": message},
+        "times": draw.whole(1, 3),
+        "power_loss": {"nodes": "sender", "survives": draw.pick("none", "none", "random")},
+    }
+    if draw.rng.random() < _OFTEN:
+        return [promise]
+    relies: Block = {"when": {"event": "commit"}, "power_loss": "event_node"}
+    return [promise, {**relies, "at_ms": draw.number(1, 30)}]
+
+
+def _split(draw: FiringDraw) -> list[Block]:
+    """The leader loses its followers but not its clients, and another node campaigns before it notices.
+
+    Sometimes the answers of the followers are late, so that the leader still receives some after the cut.
+    """
+    late_ms = float(draw.whole(40, 250)) if draw.rng.random() < _OFTEN else 0.0
+    both: Block = {"cut": {"from": "rest", "to": "leader"}}
+    blocks: list[Block] = [{"cut": {"from": "leader", "to": "rest"}}, both]
+    if late_ms:
+        blocks[0]["at_ms"] = draw.rng.uniform(0.2, 1.0) * late_ms
+        both["at_ms"] = late_ms + _ARRIVES_MS
+        blocks.insert(0, {"hold": {"from": "rest", "to": "leader"}, "for_ms": round(late_ms, 3)})
+    if draw.rng.random() < 2 * _OFTEN:
+        soon_ms = draw.number(1, 60) if draw.rng.random() < _OFTEN else draw.number(60, 400)
+        campaign: Block = {"campaign": draw.pick("follower_1", "random"), "for_ms": None}
+        blocks.append({**campaign, "at_ms": late_ms + soon_ms})
+    return blocks
+
+
+def _split_with_reads(draw: FiringDraw) -> list[Block]:
+    """A split in which clients use both sides: they write to the new leader and read everywhere."""
+    blocks = _split(draw)
+    elected: Block = {"event": "role", "role": "leader"}
+    plain: Block = {"for_ms": None, "at_ms": blocks[0].get("at_ms", 0.0)}
+    for after_ms in (0.0, draw.number(1, 30)):
+        write: Block = {"write": {"node": "event_node", "key": "k0"}}
+        blocks.append({**plain, "when": elected, "after_ms": after_ms, **write})
+    anywhere: Block = {
+        "node": "all",
+        "key": "k0",
+        "read_kind": draw.pick("read", "lease_read", "lease_read"),
+    }
+    for after_ms in (draw.number(3, 20), draw.number(10, 80), draw.number(30, 200)):
+        blocks.append({**plain, "when": elected, "after_ms": after_ms, "read": anywhere})
+    return blocks
+
+
+def _shrink(draw: FiringDraw) -> list[Block]:
+    """A minority is cut off, and its leader is asked to make it the whole cluster. Later all are voters again."""
+    few = sorted(draw.rng.sample(draw.nodes, max(1, (len(draw.nodes) - 1) // 2)))
+    first_ms = draw.number(30, 300)
+    ask: Block = {"voters": few, "at": few[0], "retry": False, "timeout_ms": 1000}
+    back: Block = {"voters": [*draw.nodes], "timeout_ms": 60_000}
+    apart_ms = draw.number(200, 1200)
+    blocks: list[Block] = [
+        {"campaign": few[0]},
+        {"at_ms": first_ms, "partition": [few, ["rest"]], "for_ms": round(apart_ms, 3)},
+        {"at_ms": first_ms + draw.number(1, 60), "change_members": ask},
+        {"at_ms": first_ms + apart_ms + draw.number(100, 1000), "change_members": back},
+    ]
+    return [{**block, "until_ms": None} for block in blocks]
+
+
+#: The probability of what a firing does or leaves out.
+_OFTEN = 0.4
+#: After this time, messages that were held have arrived, in milliseconds.
+_ARRIVES_MS = 12.0
 #: How long most faults last, in milliseconds.
 _SHORT = (30.0, 900.0)
 
@@ -254,4 +334,12 @@ SWARM_KINDS: dict[str, SwarmKind] = {
     "transfer": SwarmKind(lambda d: {"transfer": {"to": None, "timeout_ms": 1000}}, (300, 1500)),
     "drop": SwarmKind(lambda d: {"drop": _message(d, 8)}, (80, 600), (200, 1000)),
     "hold": SwarmKind(lambda d: {"hold": _message(d, 4)}, (100, 700), (50, 800)),
+    "power_loss_at_send": SwarmKind(_power_loss_at_send, (300, 1500), (10, 150), default=False),
+    "split": SwarmKind(_split, (300, 1200), (200, 900), least_nodes=3, default=False),
+    "split_with_reads": SwarmKind(
+        _split_with_reads, (300, 1200), (200, 900), least_nodes=3, default=False
+    ),
+    "shrink": SwarmKind(_shrink, (1500, 4000), least_nodes=3, default=False),
 }
+#: The kinds that a swarm draws which names none.
+DEFAULT_KINDS = tuple(name for name, kind in SWARM_KINDS.items() if kind.default)

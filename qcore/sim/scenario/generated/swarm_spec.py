@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from qcore.sim.scenario.generated.random_faults_spec import FaultPhases
-from qcore.sim.scenario.generated.swarm_kinds import SWARM_KINDS
+from qcore.sim.scenario.generated.swarm_kinds import DEFAULT_KINDS, SWARM_KINDS
 from qcore.sim.scenario.values import Probability, one_or_several
 
 Kinds = Annotated[tuple[str, ...], BeforeValidator(one_or_several)]
@@ -20,8 +20,11 @@ class SwarmSpec(FaultPhases):
     """
 
     kinds: Kinds = Field(
-        default=tuple(SWARM_KINDS),
-        description="The kinds from which a seed draws. Left out: all that the cluster survives.",
+        default=DEFAULT_KINDS,
+        description=(
+            "The kinds from which a seed draws. Left out: all that the cluster survives, without those that only "
+            "`qcore sim swarm` draws."
+        ),
     )
     without: Kinds = Field(default=(), description="Kinds that no seed draws.")
     probability: Probability = Field(
