@@ -23,7 +23,7 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.observability.node_recording import (
-    NodeRecording,
+    ReplicaRecording,
     name_of_machine,
     start_of_node,
 )
@@ -103,7 +103,7 @@ class ReplicaNode:
         observer: NodeRecorder | None = None,
         wrap_machine: Callable[[StateMachine], StateMachine] = lambda machine: machine,
         codec: Codec | None = None,
-        recording: NodeRecording | None = None,
+        recording: ReplicaRecording | None = None,
         on_leadership: Callable[[int | None], None] = lambda term: None,
         runtime: Runtime = REAL,
         make_writer: MakeWriter = disk_thread,

@@ -49,7 +49,7 @@ class RunRecordings:
         self,
         config: ReplicaConfig,
         durable: DurableState,
-        generator: Random,
+        generator: Random | GeneratorState,
         now: int,
         wall_us: int,
     ) -> LifeRecorder | None:
@@ -63,7 +63,7 @@ class RunRecordings:
             machine=self._machine,
             now=now,
             wall_us=wall_us,
-            generator=GeneratorState.of(generator),
+            generator=GeneratorState.of(generator) if isinstance(generator, Random) else generator,
             durable=durable,
             source="simulator",
             watchable=self._watchable,

@@ -136,7 +136,9 @@ class World(SimulatedCluster):
             machine,
             self.scenario.name,
             self.seed,
-            watchable=self.services.watches is not None or self.programs is not None,
+            watchable=self.services.watches is not None
+            or self.programs is not None
+            or self.scenario.fidelity == "node",
         )
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from qcore.core.entry import DurableState
 from qcore.errors import ConfigError
@@ -21,6 +21,26 @@ from qcore.replica.config import ReplicaConfig
 _MAX_QUEUED_BYTES: Final = 32 * 1024 * 1024
 #: How long a node that ends waits for a slow file, seconds.
 _FINAL_FLUSH_S: Final = 2.0
+
+
+class ReplicaRecording(Protocol):
+    """Takes the recording of one life of a node."""
+
+    def begin(self, start: StartOfLife) -> LifeRecorder | None:
+        """The replica starts from this. Returns what takes its steps, or None if nothing does.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Write the steps that wait."""
+        ...
+
+    def end(self, why: str) -> None:
+        """The life ends."""
+        ...
 
 
 class NodeRecording:

@@ -155,9 +155,10 @@ def test_a_goal_that_is_none_is_explained(tmp_path: Path, goal: object) -> None:
         Replay(tmp_path / "node-1.qrec").run_until(goal)  # type: ignore[arg-type]  # on purpose
 
 
-def test_each_life_of_a_node_can_be_replayed(tmp_path: Path) -> None:
-    run = scenario("[{at_ms: 500, crash: 2, for_ms: 100}]", until_ms=1200)
-    run_scenario(run, 1, record=tmp_path)
+@pytest.mark.parametrize("fidelity", ["replica", "node"])
+def test_each_life_of_a_node_can_be_replayed(tmp_path: Path, fidelity: str) -> None:
+    run = scenario("[{at_ms: 500, crash: 2, for_ms: 100}]", until_ms=1200).with_(fidelity=fidelity)
+    assert run_scenario(run, 1, record=tmp_path).trace_sha256 == run_scenario(run, 1).trace_sha256
     path = tmp_path / "node-2.qrec"
     whole = Replay(path)
     assert whole.lives == 2

@@ -34,6 +34,7 @@ from qcore.sim.world.whole.answers import Answers
 from qcore.sim.world.whole.disk_storage import DiskStorage, DiskWriter
 from qcore.sim.world.whole.silent_log import SilentLog
 from qcore.sim.world.whole.whole_recorder import WholeRecorder, plain_id, trace_id
+from qcore.sim.world.whole.whole_recording import WholeRecording
 from qcore.storage.interface import LogStorage
 from qcore.transport.address import Address
 
@@ -141,6 +142,7 @@ class WholeNode:
         self._machine: HashedMachine
         #: What a node that is still starting has to do; None once it has started.
         self._waiting: list[Callable[[], object]] | None = None
+        self._recording: WholeRecording | None = None
         self._powered = True
         self._admin_requests: dict[int, Callable[[Reply | None], None]] = {}
         self._admin_count = self._intercepted = 0
@@ -239,6 +241,8 @@ class WholeNode:
         loop = host.loop
         storage = DiskStorage(node_id, self.disk, durable)
         application = self._make_application(create_machine(self._make_machine))
+        recordings = self._services.recordings
+        self._recording = None if recordings is None else WholeRecording(recordings)
         node = ReplicaNode(
             NodeConfig(replica=self._config, data_dir=_NO_DIRECTORY, ws_addr=self._address),
             application,
@@ -246,6 +250,7 @@ class WholeNode:
             SilentLog(node_id),
             own_process=False,
             observer=self._recorder,
+            recording=self._recording,
             wrap_machine=self._observed,
             codec=shared_codec(application.perform_type, self._config.max_command_bytes),
             runtime=host.runtime,
@@ -364,6 +369,8 @@ class WholeNode:
 
     def _died(self, why: str) -> None:
         self._recorder.process_died()
+        if self._recording is not None:
+            self._recording.end(why)
         admin_requests, self._admin_requests = self._admin_requests, {}
         for then in admin_requests.values():
             self._engine.immediately(partial(then, None))
