@@ -103,8 +103,9 @@ class Life:
                     step = _step(line, number + 1, now, wall_us)
                     end = None if step is not None else _end(line, number)
                 except (ValueError, TypeError, AttributeError) as error:
+                    stop = f"; stop there with --until-event {number}" if number else ""
                     raise ConfigError(
-                        f"{_name(self._source)}: the recording is damaged after step {number}: {error}"
+                        f"{_name(self._source)}: the recording is damaged after step {number}{stop}: {error}"
                     ) from None
                 if step is None:
                     assert end is not None, "a line is a step or an end"

@@ -24,6 +24,7 @@ picture, in the directory that `--qcore-artifacts` names: by default `qcore-fail
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Where failed runs are kept by default.
 _ARTIFACTS = "qcore-failures"
+#: The most characters of the name of a test in that of its directory.
+_MAX_NAME = 60
 #: How many lines of each log a report has.
 _LINES = 50
 
@@ -107,9 +110,14 @@ def simulate(request: pytest.FixtureRequest) -> ScenarioRuns:
 
 
 def _file_name(nodeid: str) -> str:
-    """The name of a test as that of a directory."""
-    name = nodeid.rpartition("/")[2]
-    return "".join(letter if letter.isalnum() or letter in "_.-" else "-" for letter in name)
+    """The name of a test as that of a directory. Two tests never share one."""
+    path, _, test = nodeid.partition("::")
+    shown = f"{path.rpartition('/')[2]}::{test}"
+    name = "".join(letter if letter.isalnum() or letter in "_.-" else "-" for letter in shown)
+    is_unique = path == path.rpartition("/")[2] and test.isidentifier()
+    if is_unique and len(name) <= _MAX_NAME:
+        return name
+    return f"{name[:_MAX_NAME]}-{hashlib.sha256(nodeid.encode()).hexdigest()[:6]}"
 
 
 @pytest.fixture(scope="session")

@@ -252,7 +252,7 @@ def test_a_bad_start_is_explained(content: bytes, text: str) -> None:
 def test_a_damaged_step_is_reported_with_its_place(line: bytes) -> None:
     whole = recorded(steps=2, end="")
     (life,) = read_lives(whole + line + b"\n" + b'[1,1,[["Tick"]],"",0]\n')
-    with pytest.raises(ConfigError, match="damaged after step 2"):
+    with pytest.raises(ConfigError, match="damaged after step 2; stop there with --until-event 2"):
         read(life)
 
 

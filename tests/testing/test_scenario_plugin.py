@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import qcore
 from qcore.errors import ConfigError
 from qcore.sim.artifacts import load_artifact
+from qcore.testing.pytest_plugin import _file_name
 from tests.process.support.commands import run_here
 
 MINE = """
@@ -55,6 +58,11 @@ def test_one_run_is_not_wanted(run, tmp_path):
     assert run.seed != 2, "seed 2"
 
 
+@qcore.scenario("mine.yaml", seeds=[8], jobs=1)
+def test_one_run_is_refused(run):
+    pytest.fail("not wanted")
+
+
 @qcore.scenario("slow.yaml", seeds=[7], jobs=1)
 def test_a_run_fails():
     raise NotImplementedError("it is not called")
@@ -95,7 +103,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_passing_scenarios_pass(output: tuple[Path, str]) -> None:
-    assert "4 failed, 4 passed" in output[1]
+    assert "5 failed, 4 passed" in output[1]
 
 
 def test_a_failure_shows_values_and_what_to_type(output: tuple[Path, str]) -> None:
@@ -105,7 +113,7 @@ def test_a_failure_shows_values_and_what_to_type(output: tuple[Path, str]) -> No
         == 3
     )
     commands = sorted(set(re.findall(r"replay +qcore sim replay (\S+)", text)))
-    assert len(commands) == 3
+    assert len(commands) == 4
     for directory in commands:
         kept = path / directory
         assert {"failure.json", "run.png", "scenario.yaml", "trace.qtrace"} == {
@@ -135,3 +143,48 @@ def test_a_scenario_needs_seeds() -> None:
     for seeds in (0, range(3, 3)):
         with pytest.raises(ConfigError, match="at least one seed"):
             qcore.scenario("chaos", seeds=seeds)
+
+
+async def _async_test() -> None:
+    """Nothing would await it."""
+
+
+def _generator_test() -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [_async_test, _generator_test])
+def test_a_function_that_would_not_run_is_refused(function: Callable[..., object]) -> None:
+    with pytest.raises(ConfigError, match=function.__name__):
+        qcore.scenario("mine.yaml")(function)
+
+
+@pytest.mark.parametrize("seeds", ["200", True, 2.5, [1, "2"], [True]])
+def test_seeds_are_integers(seeds: Any) -> None:
+    with pytest.raises(ConfigError, match="seeds is"):
+        qcore.scenario("mine.yaml", seeds=seeds)
+
+
+def test_the_decorator_needs_a_scenario() -> None:
+    bare: Any = qcore.scenario
+    with pytest.raises(ConfigError, match="needs a scenario"):
+        bare(test_a_scenario_needs_seeds)
+
+
+def test_tests_of_one_name_keep_their_runs_apart() -> None:
+    ids = [
+        "test_a.py::test",
+        "one/test_a.py::test",
+        "two/test_a.py::test",
+        "test_a.py::test[x/y]",
+        "test_a.py::test[x-y]",
+        f"test_a.py::test[{'x' * 300}]",
+    ]
+    names = [_file_name(each) for each in ids]
+    assert names[0] == "test_a.py--test"
+    assert len(set(names)) == len(ids)
+    assert all("/" not in name and len(name) < 100 for name in names)
+
+
+def test_pytest_fail_keeps_the_run(output: tuple[Path, str]) -> None:
+    assert "scenario mine, seed 8: test:Failed: not wanted" in output[1]

@@ -33,6 +33,7 @@ class PresetName(StrEnum):
 
     election = "election"
     commit = "commit"
+    replication = "replication"
     membership = "membership"
     snapshot = "snapshot"
 

@@ -139,6 +139,15 @@ class Bounds:
 PRESETS: Final[Mapping[str, Bounds]] = {
     "election": Bounds(timeouts=2, crashes=1, sync="free"),
     "commit": Bounds(timeouts=3, writes=1, start="leader", late_messages=False),
+    # Faults of a follower that stores entries show only with a heartbeat, or with an append that arrives twice.
+    "replication": Bounds(
+        timeouts=1,
+        heartbeats=1,
+        writes=2,
+        duplicates=1,
+        start="leader",
+        late_messages=False,
+    ),
     "membership": Bounds(
         timeouts=1,
         changes=1,

@@ -55,13 +55,14 @@ def scenario(
         parameters: values for the `parameters` of the scenario.
 
     Raises:
-        ConfigError: there are no seeds.
+        ConfigError: the seeds are unusable, there is no scenario, or the function cannot be a test of one.
     """
-    chosen = tuple(range(1, seeds + 1)) if isinstance(seeds, int) else tuple(seeds)
-    if not chosen:
-        raise ConfigError(f"@qcore.scenario: seeds is {seeds!r}: give at least one seed")
+    if callable(file):
+        raise ConfigError('@qcore.scenario needs a scenario: write @qcore.scenario("file.yaml")')
+    chosen = _chosen_seeds(seeds)
 
     def decorate(function: Callable[..., object]) -> Callable[..., None]:
+        _check_test_function(function)
         signature = inspect.signature(function)
         gets_runs = _RUN in signature.parameters
         passes_fixture = _FIXTURE in signature.parameters
@@ -88,3 +89,42 @@ def scenario(
         return test
 
     return decorate
+
+
+def _chosen_seeds(seeds: object) -> tuple[int, ...]:
+    """The seeds that `seeds` names.
+
+    Raises:
+        ConfigError: there are none, or one is not an integer.
+    """
+    fault = f"@qcore.scenario: seeds is {seeds!r:.100}: give"
+    if isinstance(seeds, bool | str) or not isinstance(seeds, int | Iterable):
+        raise ConfigError(f"{fault} their number, such as 200, or the seeds, such as range(1, 201)")
+    chosen: tuple[object, ...] = (
+        tuple(range(1, seeds + 1)) if isinstance(seeds, int) else tuple(seeds)
+    )
+    if not chosen:
+        raise ConfigError(f"{fault} at least one seed")
+    checked: list[int] = []
+    for seed in chosen:
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise ConfigError(f"{fault} integers, not {seed!r:.100}")
+        checked.append(seed)
+    return tuple(checked)
+
+
+def _check_test_function(function: Callable[..., object]) -> None:
+    """Reject a function whose call runs nothing of its body: its test would always pass.
+
+    Raises:
+        ConfigError: it is such a function.
+    """
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigError(
+            f"@qcore.scenario: {function.__name__} is an async function, which nothing would await: write def, and "
+            "use asyncio.run for what must be awaited"
+        )
+    if inspect.isgeneratorfunction(function):
+        raise ConfigError(
+            f"@qcore.scenario: {function.__name__} has a yield, so a call would run nothing of it: write it without"
+        )

@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 from qcore.display import truncate
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
@@ -126,16 +128,19 @@ class ScenarioRuns:
             ConfigError: a scenario, value or seed is unusable.
         """
         __tracebackhide__ = True
-        found = sweep(
-            self._found(scenario),
-            seeds,
-            jobs=jobs,
-            vary=vary,
-            parameters=parameters,
-            timeout_s=timeout_s,
-            artifacts=self._artifacts,
-            keep=1,
-        )
+        try:
+            found = sweep(
+                self._found(scenario),
+                seeds,
+                jobs=jobs,
+                vary=vary,
+                parameters=parameters,
+                timeout_s=timeout_s,
+                artifacts=self._artifacts,
+                keep=1,
+            )
+        except ConfigError as error:
+            raise error.with_traceback(None) from None  # the text says it all
         if found.interrupted:
             raise KeyboardInterrupt
         if found.ok:
@@ -170,12 +175,12 @@ class ScenarioRuns:
         __tracebackhide__ = True
         kept: list[KeptRun] = []
         failed = 0
-        first: Exception | None = None
-        tasks = [
-            (each.scenario, seed)
-            for each in variations([self._found(scenario)], vary or {}, parameters or {})
-            for seed in seeds
-        ]
+        first: BaseException | None = None
+        try:
+            varied = list(variations([self._found(scenario)], vary or {}, parameters or {}))
+        except ConfigError as error:
+            raise error.with_traceback(None) from None  # the text says it all
+        tasks = [(each.scenario, seed) for each in varied for seed in seeds]
         for (loaded, seed), result in zip(tasks, _results(tasks, jobs), strict=True):
             problem: RunResult | Cause | None = None
             if not result.ok:
@@ -183,7 +188,8 @@ class ScenarioRuns:
             else:
                 try:
                     check(result)
-                except Exception as error:  # noqa: BLE001 - a test may raise anything
+                # `pytest.fail` raises an error that is no `Exception`.
+                except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - a test may raise anything
                     problem = _cause_of_test(error)
                     first = first or error
             if problem is not None:
@@ -209,12 +215,16 @@ class ScenarioRuns:
     def _load(
         self, scenario: Scenario | Path | str, parameters: Mapping[str, Parameter] | None
     ) -> Scenario:
+        __tracebackhide__ = True
         found = self._found(scenario)
         if isinstance(found, Scenario):
             if parameters:
                 raise ConfigError("parameters: a Scenario has none any more: give its file")
             return found
-        return load_scenario(found, parameters=parameters)
+        try:
+            return load_scenario(found, parameters=parameters)
+        except ConfigError as error:
+            raise error.with_traceback(None) from None  # the text says it all
 
 
 def _results(tasks: Sequence[tuple[Scenario, int]], jobs: int | None) -> Iterator[RunResult]:
@@ -233,6 +243,6 @@ def _run(task: tuple[Scenario, int]) -> RunResult:
     return run_scenario(scenario, seed)
 
 
-def _cause_of_test(error: Exception) -> Cause:
+def _cause_of_test(error: BaseException) -> Cause:
     text = str(error).partition("\n")[0] or type(error).__name__
     return Cause(f"test:{type(error).__name__}", truncate(text))

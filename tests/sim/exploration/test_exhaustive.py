@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.potency.planted_faults import PLANTED_FAULTS
 from qcore.core import quorum
 from qcore.core.entry import Membership
 from qcore.errors import ConfigError
@@ -88,6 +89,16 @@ def test_a_decision_by_the_new_voters_alone_is_found(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(quorum, "quorum_value", lambda m, held: value(_new_only(m), held))
     monkeypatch.setattr(quorum, "vote_result", lambda m, votes: vote(_new_only(m), votes))
     found = explore("membership")
+    assert found.counterexample is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["commits_beyond_what_agrees", pytest.param("truncates_what_agrees", marks=pytest.mark.long)],
+)
+def test_a_follower_that_stores_wrongly_is_found(name: str) -> None:
+    with PLANTED_FAULTS[name].planted():
+        found = explore("replication")
     assert found.counterexample is not None
 
 
