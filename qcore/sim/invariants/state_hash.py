@@ -7,6 +7,7 @@ states that they produced.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -66,19 +67,24 @@ class StateHash:
         self._report = report
         self._is_reported = False
         self._digests: dict[int, tuple[str, int]] = {}  # index -> (digest, first server)
-        self._by_server: dict[int, dict[int, str]] = {}  # server -> index -> its last digest there
+        #: For each server, the indexes with a digest, until the first difference. Up to then all digests of an index
+        #: are equal, so the indexes say everything. A long run reports very many.
+        self._by_server: dict[int, array[int]] = {}
         self._restores: dict[
             int, list[int]
         ] = {}  # server -> indexes of the snapshots that it restored
 
     def on_state_hash(self, node: int, index: int, digest: str) -> bool:
         """Return whether the digest equals the first one for the index."""
-        self._by_server.setdefault(node, {})[index] = digest
         first, owner = self._digests.setdefault(index, (digest, node))
-        if first != digest and not self._is_reported:
-            self._is_reported = True
-            differ = self._describe(node, index, digest, owner, first)
-            self._report(CHECK, node, differ.text() + self.explain(differ))
+        if not self._is_reported:
+            if first == digest:
+                self._by_server.setdefault(node, array("q")).append(index)
+            else:
+                self._is_reported = True
+                differ = self._describe(node, index, digest, owner, first)
+                self._by_server.clear()  # only the first difference is reported
+                self._report(CHECK, node, differ.text() + self.explain(differ))
         return first == digest
 
     def on_restored(self, node: int, index: int) -> None:
@@ -86,8 +92,8 @@ class StateHash:
         self._restores.setdefault(node, []).append(index)
 
     def _describe(self, node: int, index: int, digest: str, owner: int, first: str) -> StatesDiffer:
-        one, other = self._by_server[node], self._by_server[owner]
-        equal = (at for at, seen in one.items() if at < index and other.get(at) == seen)
+        shared = frozenset(self._by_server[owner])
+        equal = (at for at in self._by_server.get(node, ()) if at < index and at in shared)
         last_equal = max(equal, default=0)
         restores = tuple(
             (server, at)
