@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qcore.cli.exits import ExitCode
 from qcore.errors import ConfigError
-from qcore.sim import parse_scenario, run_scenario
+from qcore.sim import parse_scenario, run_scenario, save_artifact
 from qcore.trace import TraceRecord, diff_traces, read_trace
 from tests.process.support.commands import run_here
 
@@ -130,6 +130,19 @@ def test_the_command_prints_both_continuations(folder: Path) -> None:
     assert (same.code, same.stdout) == (ExitCode.DONE, "the traces have the same records\n")
     body = run_here("sim", "diff", str(folder / "1.qtrace"), str(folder / "2.qtrace"), "-o", "json")
     assert json.loads(body.stdout)["equal"] is False
+
+
+def test_the_command_takes_artifacts(folder: Path, tmp_path: Path) -> None:
+    scenario = parse_scenario(SCENARIO).with_(expect={"new_leader_within_ms": 1})
+    result = run_scenario(scenario, 1)
+    one, other = (save_artifact(tmp_path / name, scenario, 1, result) for name in "ab")
+    same = run_here("sim", "diff", str(one.directory), str(other.directory))
+    assert (same.code, same.stdout) == (ExitCode.DONE, "the traces have the same records\n")
+    assert one.trace is not None
+    one.trace.unlink()
+    gone = run_here("sim", "diff", str(one.directory), str(folder / "1.qtrace"))
+    assert gone.code == ExitCode.USAGE
+    assert "has no trace" in gone.stderr
 
 
 def test_a_file_that_is_no_trace_is_bad_input(folder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show
 from qcore.display import escape_unprintable
+from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from qcore.sim.repetition import RunRepetition
@@ -24,7 +25,7 @@ TraceArgument = Annotated[
     typer.Argument(
         parser=non_empty_path,
         metavar="TRACE",
-        help="A trace file, of either format.",
+        help="A trace file, of either format, or the directory of an artifact.",
     ),
 ]
 
@@ -49,7 +50,7 @@ def diff(
     """
     from qcore.trace import diff_traces
 
-    found = diff_traces(first, second, context=records)
+    found = diff_traces(_trace_of(first), _trace_of(second), context=records)
     show(
         output,
         body_of(found),
@@ -60,6 +61,24 @@ def diff(
     )
     if found is not None:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _trace_of(path: Path) -> Path:
+    """The trace itself: a directory is an artifact that holds one.
+
+    Raises:
+        ConfigError: the directory is no artifact, or the artifact has no trace.
+    """
+    if not path.is_dir():
+        return path
+    from qcore.sim.artifacts import load_artifact
+
+    trace = load_artifact(path).trace
+    if trace is None:
+        raise ConfigError(
+            f"the artifact {path} has no trace: its run never ended, or the file was deleted"
+        )
+    return trace
 
 
 def print_repetition(repetition: RunRepetition) -> None:

@@ -140,7 +140,11 @@ def _print_summary(result: ShrinkResult) -> None:
         f"after    {result.after}",
         f"cause    {result.cause.key}: {result.cause.text}",
         f"runs     {result.runs}"
-        + ("" if result.is_minimal else "; the budget is used: give a larger --budget-runs"),
+        + (
+            ""
+            if result.is_minimal
+            else "; ended early: a larger --budget-runs or --seconds may remove more"
+        ),
     ]
     if result.artifact is not None:
         lines += [f"saved    {result.artifact.directory}", f"replay   {result.artifact.replay}"]

@@ -76,5 +76,10 @@ def command_text(op: ClientOperation) -> str | None:
     """The command or query of an operation; None if it only opens, keeps or closes a session."""
     if op.request != "session":
         return op.payload
-    request = json.loads(op.payload)
+    return run_command(op.payload)
+
+
+def run_command(payload: str) -> str | None:
+    """The command in the data of a session entry; None if the entry only opens, keeps or closes a session."""
+    request = json.loads(payload)
     return str(request[4]) if request[0] == "run" else None

@@ -89,8 +89,15 @@ def replay_recording(
         ConfigError: as `Replay`, or the recording has no such place.
     """
     replay = Replay(path, node=node, life=life, machine=machine)
+    kinds: dict[str, None] = {}
     if at is not None:
-        reached = _until(replay, replay.query(at))
+        described = replay.query(at)
+
+        def is_described(found: Replay) -> bool:
+            kinds.update(dict.fromkeys(found.kinds))
+            return described(found)
+
+        reached = _until(replay, is_described)
     elif until_step is not None:
         reached = _until(replay, lambda found: found.step_number >= until_step)
     elif until_ms is not None:
@@ -100,8 +107,9 @@ def replay_recording(
         reached = True
     if not reached and replay.difference is None and not replay.gaps:
         place = f"--at {at!r}" if at is not None else f"--until-event {until_step}"
+        found = f"; the kinds in its steps are {', '.join(sorted(kinds))}" if kinds else ""
         raise ConfigError(
-            f"{place}: {path} has no such step: it ends after step {replay.step_number}"
+            f"{place}: {path} has no such step: it ends after step {replay.step_number}{found}"
         )
     return _report(path, replay)
 

@@ -21,7 +21,7 @@ from qcore.replica.events import ReplicaEffect, ReplicaEvent
 from qcore.replica.replica import Replica
 from qcore.sim.replay.life_replay import Difference, LifeReplay
 from qcore.sim.replay.record_query import parse_query
-from qcore.sim.replay.step_facts import step_matches
+from qcore.sim.replay.step_facts import step_kinds, step_matches
 from qcore.sim.replay.stored_run import load_stored_run
 from qcore.sim.simulation import NodeState, World
 
@@ -124,6 +124,11 @@ class Replay:
     def effects(self) -> Sequence[ReplicaEffect]:
         """What the replica returned in the last step."""
         return self._current.effects
+
+    @property
+    def kinds(self) -> list[str]:
+        """What a query can find in the last step: kinds of trace records, and names of events, messages and effects."""
+        return [*dict.fromkeys(step_kinds(self._current))]
 
     @property
     def error(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from itertools import chain
 from typing import Any
 
 from qcore.core.effects import Send
@@ -28,6 +29,14 @@ def step_matches(replay: LifeReplay, query: RecordQuery) -> bool:
     else:
         found = _events_and_effects(replay)
     return any(query.matches(kind, node, values) for kind, values in found)
+
+
+def step_kinds(replay: LifeReplay) -> Iterator[str]:
+    """The kinds that a query finds in the step that was replayed last."""
+    if replay.step is not None:
+        node = replay.life.start.node_id
+        for kind, _ in chain(_records(replay, node), _events_and_effects(replay)):
+            yield kind
 
 
 def event_text(event: ReplicaEvent) -> str:

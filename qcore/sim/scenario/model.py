@@ -61,7 +61,8 @@ class Scenario(Spec):
         default="replica",
         description=(
             "What each node runs. `replica`: core and replica, whose messages travel one by one; fast. `node`: all "
-            "code of a real node and of `qcore.Client` (connections, frames, peer pool, handlers) on simulated TCP."
+            "code of a real node (connections, frames, peer pool, handlers) on simulated TCP. `qcore.Client` runs only "
+            "in clients with a `program`."
         ),
     )
     cluster: ClusterSpec = Field(

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from qcore.errors import ConfigError
 from qcore.sim.scenario.load import as_scenario
@@ -39,6 +39,7 @@ _PROGRESS_WIDTH: Final = 78
 ExecutorName = Literal["process", "dask"]
 _Executor = ExecutorName | Executor
 _Scenario = Scenario | Path | str
+_T = TypeVar("_T")
 
 
 def sweep(
@@ -85,8 +86,11 @@ def sweep(
     Raises:
         ConfigError: a scenario, value or seed is unusable, or the executor cannot be used.
     """
-    scenarios = [scenario] if isinstance(scenario, Scenario | Path | str) else list(scenario)
-    chosen = tuple(dict.fromkeys(seeds))
+    if isinstance(scenario, Scenario | Path | str):
+        scenarios = [scenario]
+    else:
+        scenarios = _listed(scenario, "scenario: give one scenario, or a list of them")
+    chosen = tuple(dict.fromkeys(_listed(seeds, "seeds: give several, such as range(1, 101)")))
     for seed in chosen:
         check_seed(seed)
     if not scenarios or not chosen:
@@ -129,7 +133,11 @@ def swarm(
     """
     check_seed(first_seed)
     limit_s = (minutes or 0) * _MINUTE_S + (seconds or 0)
-    if limit_s <= 0 and runs is None:
+    if math.isnan(limit_s) or limit_s < 0:
+        raise ConfigError(f"a swarm cannot take {limit_s:g} s: give minutes or seconds above 0")
+    if runs is not None and runs < 1:
+        raise ConfigError(f"runs: {runs} is not at least 1")
+    if limit_s == 0 and runs is None:
         raise ConfigError("a swarm needs a time or a number of runs")
     scenario = Scenario() if base is None else as_scenario(base)
     if fidelity != "replica":
@@ -142,6 +150,13 @@ def swarm(
     )
     limits = Limits(runs, limit_s or math.inf, until_failure, keep)
     return _run([cell], limits, jobs, executor, scheduler, timeout_s, artifacts, None, progress)
+
+
+def _listed(given: Iterable[_T], what: str) -> list[_T]:
+    try:
+        return list(given)
+    except TypeError:
+        raise ConfigError(f"{what}, not {given!r:.100}") from None
 
 
 def _cell(variation: Variation, seeds: Sequence[int]) -> Cell:
@@ -179,7 +194,7 @@ def _run(
 def _executor(
     name: ExecutorName, scheduler: str | None, jobs: int | None, timeout_s: float
 ) -> Executor:
-    if timeout_s <= 0:
+    if not timeout_s > 0:  # also true of NaN
         raise ConfigError(f"timeout: {timeout_s:g} s is no time for a run")
     if name == "dask":
         from qcore.sim.sweeps.executors.dask_executor import DaskExecutor

@@ -57,6 +57,15 @@ def test_of_equal_writes_the_first_takes_the_first_entry() -> None:
     assert places == {1: 6, 2: 8, 3: 0, 4: 4}
 
 
+def test_a_cancelled_write_takes_the_session_entry_left() -> None:
+    """A program was cancelled at the end of the run: its write names no session, and the log has it in one."""
+    answered = operation(command(1, "add 1"), "ok", index=5, op_id=1)
+    cancelled = operation("add 1", "unknown", op_id=2, session=False)
+    executed = {5: entry(5, answered.payload), 6: entry(6, command(2, "add 1"))}
+    judged = operations_of([answered, cancelled], executed, stale_reads=False)
+    assert [op.place for op in judged] == [5, 6]
+
+
 def test_what_shows_nothing_is_left_out() -> None:
     read = operation("get", "unknown", session=False)
     read.request, read.kind = "read", "read"

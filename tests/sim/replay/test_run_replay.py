@@ -215,6 +215,7 @@ def test_the_command_steps_through_a_node(trace: Path, tmp_path: Path) -> None:
         (["--life", "1"], "--life and --with-machine are for recordings"),
         (["--node", "2", "--scenario", "chaos"], "--scenario is for a trace, without --node"),
         (["--node", "2", "--until-event", "99999999"], "has no such step"),
+        (["--node", "2", "--at", "kind=nothing"], "the kinds in its steps are AppendEntries, "),
         (["--at", "role"], "KEY=VALUE"),
         (["--at", "kind='role"], "KEY=VALUE"),
         (["--node", "2", "--with-machine", "a.py:A"], "a.py"),

@@ -99,6 +99,20 @@ def test_a_swarm_ends_when_its_time_is_up(tmp_path: Path, workers: Executor) -> 
     assert not result.interrupted
 
 
+@pytest.mark.parametrize(
+    ("end", "problem"),
+    [
+        ({"minutes": float("nan")}, "above 0"),
+        ({"minutes": -1}, "above 0"),
+        ({"runs": -1}, "not at least 1"),
+        ({"runs": 1, "timeout_s": float("nan")}, "no time for a run"),
+    ],
+)
+def test_a_senseless_end_of_a_swarm_is_refused(end: dict[str, float], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        swarm(**end)  # type: ignore[arg-type]  # the values have many types
+
+
 def test_a_swarm_of_unusable_options_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs a time or a number of runs"):
         swarm()

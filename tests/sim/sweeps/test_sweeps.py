@@ -208,3 +208,10 @@ def test_a_sweep_runs_what_run_scenario_runs(workers: LocalExecutor, tmp_path: P
         scenario = given.with_(group.values)
         artifact = load_artifact(group.artifacts[0])
         assert artifact.trace_sha256 == run_scenario(scenario, 5).trace_sha256
+
+
+def test_what_is_no_list_is_named() -> None:
+    with pytest.raises(ConfigError, match="seeds: give several, such as range"):
+        sweep("chaos", 3)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(ConfigError, match="scenario: give one scenario"):
+        sweep(3, [1])  # type: ignore[arg-type]  # on purpose

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qcore.core.entry import Entry
 from qcore.sim.linearizability import Operation
 from qcore.sim.oracles.model.sequential_model import Request
-from qcore.sim.oracles.request_record import command_text
+from qcore.sim.oracles.request_record import command_text, run_command
 from qcore.sim.oracles.user_function import shortened
 from qcore.sim.workload.operations import ClientOperation
 
@@ -134,4 +134,31 @@ def _places(
             places[op.client, op.op_id] = indexes.pop()
         elif op.index:
             places[op.client, op.op_id] = op.index
+    _add_cancelled(places, open_writes, entries)
     return places
+
+
+def _add_cancelled(
+    places: dict[tuple[int, int], int],
+    open_writes: Sequence[ClientOperation],
+    entries: Mapping[int, Entry],
+) -> None:
+    """Places of the writes of programs that were cancelled: nothing says in which session they were sent."""
+    left = [
+        op for op in open_writes if op.request == "write" and (op.client, op.op_id) not in places
+    ]
+    if not left:
+        return
+    taken = set(places.values())
+    wanted = {op.payload for op in left}
+    free: dict[str, list[int]] = {}
+    for index in sorted(entries, reverse=True):
+        entry = entries[index]
+        if entry.kind == "session" and index not in taken:
+            command = run_command(entry.data)
+            if command is not None and command in wanted:
+                free.setdefault(command, []).append(index)
+    for op in sorted(left, key=lambda op: (op.invoke_us, op.client, op.op_id)):
+        indexes = free.get(op.payload)
+        if indexes:
+            places[op.client, op.op_id] = indexes.pop()
