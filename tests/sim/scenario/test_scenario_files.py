@@ -255,7 +255,7 @@ BAD = [
     ),
     ("until_ms: 0", "until_ms"),
     ("name: a b", "name"),
-    ("nonsense: 1", "1: nonsense: unknown key; the keys here are name, summary, cluster"),
+    ("nonsense: 1", "1: nonsense: unknown key; the keys here are name, summary, fidelity, cluster"),
     ("- 1", "a scenario is a map"),
     ("", "1: the file is empty"),
     ("name: x\nname: y", "2: key 'name' is given twice, first in line 1: leave one out"),
