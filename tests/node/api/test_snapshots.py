@@ -17,6 +17,7 @@ from qcore.client.endpoints import Endpoints
 from qcore.client.errors import decode_error
 from qcore.errors import (
     ConfigError,
+    DeadlineExceeded,
     DiskFull,
     Overloaded,
     QcoreError,
@@ -382,7 +383,10 @@ def test_an_invalid_snapshot_description_is_rejected(tmp_path: Path, info: Json)
 def test_a_download_that_stays_incomplete_times_out(tmp_path: Path) -> None:
     nodes = ScriptedNodes()
     nodes.info = {"characters": 100}
-    with pytest.raises(SnapshotGone, match="8 of 100 characters"):
+    # The time may also end within the last attempt.
+    with pytest.raises(
+        (SnapshotGone, DeadlineExceeded), match=r"8 of 100 characters|sent \d characters"
+    ):
         nodes.save(tmp_path / "copy", timeout_s=0.5)
     assert not list(tmp_path.iterdir())
 

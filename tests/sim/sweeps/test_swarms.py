@@ -40,6 +40,14 @@ def test_seeds_draw_different_clusters_and_loads() -> None:
     assert any(scenario.cluster.machine == "entity" for scenario in scenarios)
 
 
+def test_whole_nodes_are_also_used_through_the_client_library() -> None:
+    whole = Scenario().with_(fidelity="node")
+    programs = [random_scenario(whole, seed).workload.program for seed in range(40)]
+    assert None in programs
+    assert any(programs)
+    assert not any(random_scenario(Scenario(), seed).workload.program for seed in range(40))
+
+
 def test_members_change_only_where_no_node_loses_its_disk() -> None:
     """A node that lost its disk is a stranger: it must not become a voter again under its old id."""
     shrinks = 0

@@ -12,7 +12,8 @@ from qcore.client.attempts import try_perform
 from qcore.client.methods import method_base
 from qcore.client.programs.register_program import registers
 from qcore.errors import DeadlineExceeded, OutcomeUnknown, RequestNotReceived, TransportError
-from qcore.sim import load_scenario, run_scenario
+from qcore.sim import Scenario, load_scenario, run_scenario
+from qcore.sim.scenario.generated.random_scenario import random_scenario
 from qcore.transport.connection.client_connection import ClientConnection
 from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import failures
@@ -87,3 +88,13 @@ def test_chaos_finds_a_bug_in_the_client_library(monkeypatch: Patch) -> None:
     assert all(run_scenario(CHAOS, seed, program=registers).ok for seed in seeds)
     repeats_writes_of_unknown_outcome(monkeypatch)
     assert any(not run_scenario(CHAOS, seed, program=registers).ok for seed in seeds)
+
+
+@pytest.mark.long
+def test_a_swarm_finds_a_bug_in_the_client_library(monkeypatch: Patch) -> None:
+    whole = Scenario().with_(fidelity="node")
+    scenarios = [(random_scenario(whole, seed), seed) for seed in range(1, 60)]
+    used = [(scenario, seed) for scenario, seed in scenarios if scenario.workload.program][:10]
+    assert all(run_scenario(scenario, seed).ok for scenario, seed in used)
+    repeats_writes_of_unknown_outcome(monkeypatch)
+    assert any(run_scenario(scenario, seed).violations for scenario, seed in used)

@@ -28,6 +28,9 @@ _LOADS: Final = {
     "sessions": 2,
     "watchers": 2,
 }
+#: Of the loads of registers with whole nodes, so many come from the client library.
+_SHARE_OF_PROGRAMS: Final = 0.5
+_PROGRAM: Final = "qcore.client.programs.register_program:registers"
 _NODES: Final = {3: 6, 5: 6, 4: 2, 7: 1, 2: 1}
 #: The clocks of a cluster differ by less than its bound by so much, in percent: the swarm lets clocks drift, too.
 _REST_OF_DRIFT: Final = 5
@@ -100,6 +103,10 @@ def _load_of(base: Scenario, rng: Random) -> str:
         return "watchers"
     if machine == "entity":
         return "entity"
+    is_free = not workload.model_fields_set and not base.timeline
+    # Only client programs run the library of real clients.
+    if base.fidelity == "node" and is_free and drawn == "registers":
+        return "program" if rng.random() < _SHARE_OF_PROGRAMS else drawn
     named = {"kind", "sessions", "cas_fraction"} & workload.model_fields_set
     if named or "machine" in base.cluster.model_fields_set or base.timeline:
         return "registers"
@@ -153,6 +160,8 @@ def _workload(load: str, rng: Random) -> _Values:
     }
     if load == "custom":
         return common
+    if load == "program":
+        return {**common, "program": _PROGRAM}
     common["keys"] = rng.choice((1, 2, 4, 8))
     if load == "sessions":
         sessions: _Values = {
@@ -182,7 +191,7 @@ def _workload(load: str, rng: Random) -> _Values:
 
 def _expectations(load: str) -> _Values:
     values: _Values = {"converges": True, "leader_at_end": True}
-    if load == "custom":
+    if load in ("custom", "program"):
         return values
     if load == "sessions":
         values["exactly_once"] = True
