@@ -22,6 +22,7 @@ pytestmark = pytest.mark.process
 IN_FLIGHT = 100
 
 
+@pytest.mark.long  # `test_sigterm_gives_requests_in_flight_a_result_or_unknown` is the shorter one
 def test_transfers_and_sigterms_under_load_lose_nothing(tmp_path: Path) -> None:
     with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         with Load(cluster.endpoints, clients=4) as load:
@@ -134,6 +135,7 @@ def count(cluster: ProcessCluster, entity: dict[str, Any]) -> int | None:
     return value
 
 
+@pytest.mark.long  # the simulator has priorities, too
 def test_priorities_choose_the_leader_and_zero_never_leads(tmp_path: Path) -> None:
     """Node 1 has a high priority, node 2 the default, node 3 must not lead."""
     with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 0}) as cluster:

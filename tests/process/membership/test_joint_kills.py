@@ -92,6 +92,7 @@ def test_a_change_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> No
     assert_no_traceback(cluster)
 
 
+@pytest.mark.long  # the simulator and the property tests kill leaders in this phase
 def test_the_next_leader_finishes_a_change_of_the_old_majority(tmp_path: Path) -> None:
     with initialised_cluster(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
         new = [cluster.nodes[4], cluster.nodes[5]]

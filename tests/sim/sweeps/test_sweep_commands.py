@@ -60,6 +60,7 @@ def test_a_sweep_prints_one_object_as_json(tmp_path: Path) -> None:
     assert json.loads(again.stdout)["seed"] == 3
 
 
+@pytest.mark.long
 def test_a_sweep_prints_its_rows_as_csv(tmp_path: Path) -> None:
     path = write(tmp_path, FAILING, "fails.yaml")
     words = ["sweep", path, "--seeds", "1..1", "--vary", "cluster.nodes=3", "--keep", "0"]

@@ -90,6 +90,7 @@ def test_a_file_that_ends_its_process_fails_every_seed(tmp_path: Path, workers: 
     assert causes(result) == {"error:ProcessDied": 1}
 
 
+@pytest.mark.long
 def test_the_result_does_not_depend_on_the_workers(
     tmp_path: Path, workers: Executor, worker: Executor
 ) -> None:
