@@ -27,6 +27,7 @@ def made_with(changes: dict[str, Any]) -> Scenario | ConfigError:
 
 @given(CHANGES)
 @example({"summary": "${x} and $${x} and \u2028\x7f\U0001f600"})
+@example({"timeline": [{"at_ms": 100, "heal": {"nodes": "all"}}]})
 @example({"random_faults": {"faults": [{"loss": {"draw": [0.0, 1.0]}, "every_ms": 5}]}})
 def test_a_written_scenario_reads_as_the_same_one(changes: dict[str, Any]) -> None:
     made = made_with(changes)

@@ -86,7 +86,9 @@ def _item(item: Item) -> dict[str, object]:
         key = action.op if isinstance(action, OperationAction) else action.kind
         assert key in ACTIONS, "a file names each action by its kind"
         fields = _fields(action, "kind", "op")
-        blocks.append({key: fields["nodes"] if list(fields) == ["nodes"] else fields})
+        # `heal: all` heals everything, and not only the links of all nodes.
+        is_short = list(fields) == ["nodes"] and (key, fields["nodes"]) != ("heal", "all")
+        blocks.append({key: fields["nodes"] if is_short else fields})
     choice: dict[str, object] = {}
     for chosen in item.random_actions:
         assert isinstance(chosen, RandomAction)
