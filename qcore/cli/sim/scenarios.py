@@ -16,6 +16,7 @@ from qcore.cli.sim.diff import diff as diff_command
 from qcore.cli.sim.elections import elections as elections_command
 from qcore.cli.sim.explore import explore as explore_command
 from qcore.cli.sim.replay import replay as replay_command
+from qcore.cli.sim.run_argument import ParametersOption, read_run
 from qcore.cli.sim.shrink import shrink as shrink_command
 from qcore.cli.sim.sweep import swarm as swarm_command
 from qcore.cli.sim.sweep import sweep as sweep_command
@@ -63,14 +64,7 @@ def run(
             help="Decides every random choice of the run. Default: 1, or the seed of the artifact.",
         ),
     ] = None,
-    parameters: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="A value for one of the scenario's `parameters`. May be given several times.",
-        ),
-    ] = [],  # noqa: B006 - typer reads the default and never changes it
+    parameters: ParametersOption = [],  # noqa: B006 - typer reads the default and never changes it
     output: OutputOption = OutputFormat.table,
     trace: Annotated[
         Path | None,
@@ -116,18 +110,14 @@ def run(
     invalid.
     """
     # A late import: `--help` must not load SimPy and pydantic.
-    from qcore.sim.artifacts import is_artifact, load_artifact
+    from qcore.sim.artifacts import Artifact
     from qcore.sim.run import run_scenario
-    from qcore.sim.scenario.load import load_scenario, read_parameters
 
-    if is_artifact(scenario):
-        if parameters:
-            raise ConfigError(f"--set: the scenario of the artifact {scenario} has no parameters")
-        artifact = load_artifact(scenario)
-        loaded, seed = artifact.scenario, artifact.seed if seed is None else seed
+    given = read_run(scenario, parameters)
+    if isinstance(given, Artifact):
+        loaded, seed = given.scenario, given.seed if seed is None else seed
     else:
-        loaded = load_scenario(scenario, parameters=read_parameters(parameters))
-    seed = 1 if seed is None else seed
+        loaded, seed = given, 1 if seed is None else seed
     if check_determinism:
         if record is not None:
             raise ConfigError("--record: record a run without --check-determinism")

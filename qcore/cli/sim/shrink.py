@@ -13,10 +13,9 @@ import typer
 
 from qcore.cli.options import JobsOption, OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
+from qcore.cli.sim.run_argument import ParametersOption, read_run
 
 if TYPE_CHECKING:
-    from qcore.sim.artifacts import Artifact
-    from qcore.sim.scenario.model import Scenario
     from qcore.sim.shrinking import ShrinkResult
     from qcore.sim.shrinking.shrink_search import ShrinkSearch
 
@@ -43,14 +42,7 @@ def shrink(
             help="The seed that fails. Default: that of the artifact, or 1.",
         ),
     ] = None,
-    parameters: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="A value for one of the scenario's `parameters`. May be given several times.",
-        ),
-    ] = [],  # noqa: B006 - typer reads the default and never changes it
+    parameters: ParametersOption = [],  # noqa: B006 - typer reads the default and never changes it
     directory: Annotated[
         Path | None,
         typer.Option(
@@ -81,18 +73,10 @@ def shrink(
     same cause, with the same or another seed. What it removed is printed on standard error. Exit code 0: the smallest
     run was found and saved; 2: the run passes, or the scenario is invalid.
     """
-    from qcore.errors import ConfigError
-    from qcore.sim.artifacts import is_artifact, load_artifact
-    from qcore.sim.scenario.load import load_scenario, read_parameters
     from qcore.sim.shrinking import shrink as shrink_run
     from qcore.sim.shrinking.shrink_api import default_directory
 
-    if is_artifact(run):
-        if parameters:
-            raise ConfigError(f"--set: the scenario of the artifact {run} has no parameters")
-        given: Artifact | Scenario = load_artifact(run)
-    else:
-        given = load_scenario(run, parameters=read_parameters(parameters))
+    given = read_run(run, parameters)
     progress = _Progress()
     result = shrink_run(
         given,

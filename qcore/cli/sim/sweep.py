@@ -15,6 +15,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import JobsOption, OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
+from qcore.cli.sim.run_argument import ParametersOption
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -104,14 +105,7 @@ def sweep(
             help="Values for a key, such as cluster.nodes=3,5,7, or for a parameter. Several give a grid.",
         ),
     ] = [],  # noqa: B006 - typer reads the default and never changes it
-    parameters: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="A value for one of the scenario's `parameters`. May be given several times.",
-        ),
-    ] = [],  # noqa: B006 - as above
+    parameters: ParametersOption = [],  # noqa: B006 - as above
     timeout: RunTimeoutOption = 300.0,
     artifacts: ArtifactsOption = Path("out", "failures"),
     keep: KeepOption = 3,

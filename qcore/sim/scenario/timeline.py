@@ -17,7 +17,8 @@ from qcore.sim.scenario.values import Flag, Milliseconds, Nodes, Selector, Spec
 
 EventKind = Literal["send", "receive", "role", "vote", "commit", "apply", "durable"]
 
-_TIMING = (
+#: The keys of an item that say when and how often it acts, and what it is called.
+TIMING_KEYS = (
     "at_ms",
     "after_ms",
     "for_ms",
@@ -29,12 +30,11 @@ _TIMING = (
     "may_not_act",
     "flap",
     "when",
-    "do",
-    "one_of",
 )
 
 #: Keys whose values are blocks of actions.
 _BLOCKS = ("do", "one_of")
+_TIMING = (*TIMING_KEYS, *_BLOCKS)
 
 
 class Trigger(Spec):

@@ -11,22 +11,6 @@ from qcore.sim.scenario.model import Scenario
 #: A map of a scenario file: the whole file, a part of it, or an item of its timeline.
 Values: TypeAlias = "dict[str, object]"
 
-#: The keys of an item that are not actions.
-TIMING_KEYS: Final = frozenset(
-    {
-        "at_ms",
-        "after_ms",
-        "for_ms",
-        "every_ms",
-        "times",
-        "until_ms",
-        "label",
-        "note",
-        "may_not_act",
-        "flap",
-        "when",
-    }
-)
 #: The keys whose values name nodes.
 _NODE_KEYS: Final = frozenset(
     {

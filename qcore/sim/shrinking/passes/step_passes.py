@@ -8,8 +8,8 @@ from itertools import combinations
 from typing import Final
 
 from qcore.sim.scenario.actions.registry import ACTIONS, REPAIRS
+from qcore.sim.scenario.timeline import TIMING_KEYS
 from qcore.sim.shrinking.candidate_values import (
-    TIMING_KEYS,
     Values,
     actions_of,
     nodes_of,
