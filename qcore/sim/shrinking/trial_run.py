@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +16,7 @@ from qcore.sim.shrinking.candidate_values import Values, scenario_of
 from qcore.sim.shrinking.run_size import RunSize, count_settings, count_steps
 from qcore.sim.simulation import World
 from qcore.sim.workload.custom_machine import CustomMachine
-from qcore.trace import TraceWriter
+from qcore.trace import TraceWriter, pause_collection
 
 if TYPE_CHECKING:
     from qcore.client.programs.program_context import ClientProgram
@@ -116,7 +113,7 @@ def run_trial(trial: Trial, conditions: Conditions) -> Outcome:
     except (ValidationError, ConfigError):
         return INVALID
     try:
-        with _without_collector():
+        with pause_collection():  # as `run_scenario` does
             return _run(scenario, trial, conditions)
     except Exception as error:  # noqa: BLE001 - user code may raise anything, and that may be the failure
         cause = cause_of_error(error)
@@ -165,15 +162,3 @@ def _size_of(world: World, values: Values) -> RunSize:
         until_ms=scenario.until_ms,
         settings=count_settings(values),
     )
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Pause the cycle collector, as `run_scenario` does."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
