@@ -2,7 +2,8 @@
 
 The short run tries fewer examples of each property than the long one, which tries as many as the test states.
 
-Python compiles each module once, not once for each of the hundreds of processes that the tests start.
+Python compiles each module once, not once for each of the hundreds of processes that the tests start. Most of those
+are forked from a process that has already imported qcore: see `tests/forked_processes.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 import pytest
 from hypothesis import is_hypothesis_test, settings
 
+from tests import forked_processes
 from tests.checkout import CHECKOUT
 
 settings.register_profile("qcore", deadline=None)
@@ -40,6 +42,7 @@ def keep_bytecode() -> None:
 
 
 keep_bytecode()
+forked_processes.install()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
