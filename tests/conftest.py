@@ -8,6 +8,7 @@ are forked from a process that has already imported qcore: see `tests/forked_pro
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Final
@@ -43,6 +44,12 @@ def keep_bytecode() -> None:
 
 keep_bytecode()
 forked_processes.install()
+
+
+def pytest_collection_finish() -> None:
+    """Keep the tests and modules out of all later collections of garbage, which would visit a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -24,6 +24,8 @@ from typing import Final
 
 #: stdin, stdout and stderr of the command.
 _FILES: Final = (0, 1, 2)
+#: The signals that a process ignores if its parent did.
+_SIGNALS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 #: What a node imports when it starts. No module of a group of commands imports it.
 _OF_A_NODE: Final = ("qcore.node.main", "cel", "encodings.idna")
 
@@ -54,7 +56,8 @@ def request(
     """
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
-        asked = json.dumps([list(arguments), directory, dict(environment), how]).encode()
+        ignored = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+        asked = json.dumps([list(arguments), directory, dict(environment), how, ignored]).encode()
         socket.send_fds(server, [b"%10d" % len(asked)], files)
         server.sendall(asked)
         with server.makefile() as reply:
@@ -75,7 +78,9 @@ def serve(listener: socket.socket) -> None:
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         listener.close()
-        arguments, directory, environment, how, files = _received(connection)
+        size, files, _, _ = socket.recv_fds(connection, 10, len(_FILES))
+        with connection.makefile("rb") as stream:
+            arguments, directory, environment, how, ignored = json.loads(stream.read(int(size)))
         if command := os.fork():
             if how == "wait":
                 status = os.waitpid(command, 0)[1]
@@ -83,7 +88,8 @@ def serve(listener: socket.socket) -> None:
             connection.sendall(b"%d" % command)
             os._exit(0)
         connection.close()
-        _become(arguments, directory, environment, files)
+        _take_over(arguments, directory, environment, files)
+        _ignore_only(ignored)
         if how == "session":
             os.setsid()
         runpy.run_module("qcore", run_name="__main__", alter_sys=True)
@@ -101,16 +107,7 @@ def _import_all() -> None:
     gc.freeze()  # so that no command looks for garbage among the modules
 
 
-def _received(
-    connection: socket.socket,
-) -> tuple[list[str], str, dict[str, str], str, list[int]]:
-    size, files, _, _ = socket.recv_fds(connection, 10, len(_FILES))
-    with connection.makefile("rb") as stream:
-        arguments, directory, environment, how = json.loads(stream.read(int(size)))
-    return arguments, directory, environment, how, files
-
-
-def _become(
+def _take_over(
     arguments: list[str], directory: str, environment: Mapping[str, str], files: list[int]
 ) -> None:
     """Take over the files, the directory, the environment and the arguments of the process that asks."""
@@ -122,6 +119,13 @@ def _become(
     os.environ.update(environment)
     sys.path[0] = directory
     sys.argv = ["qcore", *arguments]
+
+
+def _ignore_only(ignored: list[int]) -> None:
+    """Handle signals as a Python program does at its start."""
+    for number in _SIGNALS:
+        normal = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in ignored else normal)
 
 
 if __name__ == "__main__":
