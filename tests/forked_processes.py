@@ -37,10 +37,32 @@ _PROGRAM: Final = [sys.executable, "-m", "qcore"]
 _LATE_VARIABLES: Final = ("QCORE_", "PYTEST_")
 _SERVERS: Final = 2
 #: The parameters of `Popen._execute_child`, a private method. With others, nothing is forked.
-_PARAMETERS: Final = (
-    "self args executable preexec_fn close_fds pass_fds cwd env startupinfo creationflags shell p2cread p2cwrite "
-    "c2pread c2pwrite errread errwrite restore_signals gid gids uid umask start_new_session process_group"
-).split()
+_PARAMETERS: Final = [
+    "self",
+    "args",
+    "executable",
+    "preexec_fn",
+    "close_fds",
+    "pass_fds",
+    "cwd",
+    "env",
+    "startupinfo",
+    "creationflags",
+    "shell",
+    "p2cread",
+    "p2cwrite",
+    "c2pread",
+    "c2pwrite",
+    "errread",
+    "errwrite",
+    "restore_signals",
+    "gid",
+    "gids",
+    "uid",
+    "umask",
+    "start_new_session",
+    "process_group",
+]
 #: The servers start with these variables, which `install` finds.
 _ENVIRONMENT: Final[dict[str, str]] = {}
 
