@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from qcore.core.effects import StoreSnapshot
 from qcore.core.entry import Entry, Snapshot
 from qcore.core.log.compressed_text import text_checksum
+from qcore.errors import StateMachineFailed
+from qcore.replica.replica import Replica
+from qcore.replica.snapshot_builder import sessions_in
 from qcore.sim.invariants import Invariants
 
 
@@ -146,6 +149,8 @@ class NodeHistory:
         self.history = self._histories.of(self._node, snapshot)
         self.applied = []
         self.restored_through = self.history.through
+        if snapshot is not None:
+            self._compare_sessions(snapshot)
 
     def stored(self, write: StoreSnapshot, source: int) -> None:
         """The node stores a snapshot that it took, or one that `source` sent."""
@@ -158,6 +163,7 @@ class NodeHistory:
         more = self.applied[first - self.restored_through : end - self.restored_through]
         self.history = self.history.extended(more)
         self._histories.captured(self._node, snapshot, self.history)
+        self._compare_sessions(snapshot)
 
     def apply(self, entry: Entry) -> None:
         """The node applied this entry."""
@@ -168,14 +174,36 @@ class NodeHistory:
         """Report the digest of the node's state at this index; return whether other nodes had the same."""
         return self._invariants.on_state_hash(self._node, index, digest)
 
+    def on_sessions(self, replica: Replica) -> None:
+        """Report the session table of the node, which has no restore under way."""
+        self._invariants.on_session_hash(
+            self._node, replica.applied_index, replica.sessions.digest()
+        )
+
+    def capturing(self, replica: Replica, digest: str) -> None:
+        """The node freezes its state for a snapshot; the digest is that of the machine."""
+        self.on_state_hash(replica.applied_index, digest)
+        self.on_sessions(replica)
+
     def restored(self, snapshot: Snapshot, digest: str) -> None:
         """The machine was restored from a snapshot. If other nodes had another state there, the history is unknown."""
         index = snapshot.meta.last_included_index
         self.applied = []
         self.restored_through = index
+        self._compare_sessions(snapshot)
         if not self.on_state_hash(index, digest):
             self._histories.mark_unknown(self._node, snapshot)
             self.history = EntryHistory.unknown(index)
+
+    def _compare_sessions(self, snapshot: Snapshot) -> None:
+        """Report the sessions that a node has once it has restored this snapshot."""
+        try:
+            table = sessions_in(snapshot.data)
+        except StateMachineFailed:
+            return  # no node can restore it either, and stops
+        self._invariants.on_session_hash(
+            self._node, snapshot.meta.last_included_index, table.digest()
+        )
 
 
 def _key(snapshot: Snapshot) -> _Key:
