@@ -175,7 +175,7 @@ class Invariants:
         self.state_hash.on_restored(view.node, effect.snapshot.meta.last_included_index)
 
     def _pack(self, through: int) -> None:
-        """Compress what the checks keep of old entries, because a server does not hold those up to `through` any more."""
+        """Compress what the checks keep of entries up to `through`, which a server has removed from its log."""
         for check in (self._matching, self._completeness, self._machine):
             check.pack(through, self.archive)
         self.state_hash.pack(through)

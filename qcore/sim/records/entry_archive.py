@@ -16,7 +16,7 @@ from qcore.sim.records.packed_rows import pack_rows, unpack_rows
 #: Entries of one block.
 BLOCK: Final = 512
 #: The most blocks whose entries are kept in unpacked form, too.
-_OPEN: Final = 4
+_OPEN: Final = 3
 
 
 class EntryBlock:

@@ -158,8 +158,8 @@ class NodeHistory:
         self._histories = histories
         self._invariants = invariants
         self.history = EntryHistory.unknown()
-        #: What this life has applied after the snapshot of `restored_through`, without the first `_moved` entries, which
-        #: are in `history`, because snapshots cover them.
+        #: What this life has applied after the snapshot of `restored_through`, without the first `_moved` entries:
+        #: those are in `history`, because snapshots cover them.
         self._applied: list[Entry] = []
         self._moved = 0
         self.restored_through = 0
