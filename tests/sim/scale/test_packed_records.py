@@ -216,7 +216,7 @@ def test_nodes_that_restore_are_judged_alike(seed: int, request: pytest.FixtureR
 
 
 @pytest.mark.parametrize("nodes", [3, pytest.param(5, marks=pytest.mark.long)])
-def test_a_run_holds_no_more_entries_after_three_times_the_writes(nodes: int) -> None:
+def test_a_run_holds_no_more_entries_after_more_writes(nodes: int) -> None:
     """Without packing, the histories and invariants hold every entry that was ever applied."""
     world = World(
         parse_scenario(
