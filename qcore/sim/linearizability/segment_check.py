@@ -142,8 +142,8 @@ class _SegmentCheck:
     def _values_after(self, register: _Register) -> dict[tuple[type, Value], Value] | None:
         """The values that the register can hold after the segment; None if that takes too many steps.
 
-        The same search as in `search`, but for all orders. All outcomes are known. A read that fits is placed immediately
-        here, too, because its place changes no value.
+        The same search as in `search`, but for all orders. All outcomes are known. A read that fits is placed
+        immediately here, too, because its place changes no value.
         """
         history = KeyHistory.of("", register.segment)
         known, predecessor = history.known, history.predecessor
