@@ -46,6 +46,7 @@ from qcore.sim.invariants.log_matching import LogMatching
 from qcore.sim.invariants.node_view import NodeView, Report
 from qcore.sim.invariants.state_hash import SESSION_CHECK, StateHash
 from qcore.sim.invariants.state_machine_safety import StateMachineSafety
+from qcore.sim.records.entry_archive import EntryArchive
 
 __all__ = ["CHECKS", "Invariants", "Report"]
 
@@ -73,12 +74,14 @@ class Invariants:
 
     Attributes:
         state_hash: the check of state hashes; the driver may set its `explain`.
+        archive: packs old entries, for the checks and for the histories of the nodes.
     """
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._reports: dict[str, int] = {}
         self._views: dict[int, NodeView] = {}
+        self.archive = EntryArchive()
         limited = self._limited
         self._election = ElectionSafety(limited)
         self._append_only = LeaderAppendOnly(limited)
@@ -160,6 +163,7 @@ class Invariants:
     def _on_snapshot(self, view: NodeView, effect: StoreSnapshot) -> None:
         self._append_only.on_snapshot(view, effect)
         view.store_snapshot(effect)
+        self._pack(view.first_index - 1)
 
     def _on_hard_state(self, view: NodeView, effect: SaveHardState) -> None:
         self._election.on_hard_state(view, effect)
@@ -186,6 +190,12 @@ class Invariants:
     def _on_replaced(self, node: int, index: int) -> None:
         self.state_hash.on_restored(node, index)
         self._session_hash.on_restored(node, index)
+
+    def _pack(self, through: int) -> None:
+        """Compress what the checks keep of entries up to `through`, which a server has removed from its log."""
+        for check in (self._matching, self._completeness, self._machine):
+            check.pack(through, self.archive)
+        self.state_hash.pack(through)
 
     def _view(self, node: int) -> NodeView:
         view = self._views.get(node)

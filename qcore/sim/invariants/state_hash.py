@@ -7,11 +7,12 @@ states that they produced. The state machine and the session table are compared 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from qcore.sim.invariants.node_view import Report
+from qcore.sim.records.digest_table import DigestTable
+from qcore.sim.records.packed_numbers import PackedNumbers
 
 CHECK = "state_hash"
 SESSION_CHECK = "session_hash"
@@ -79,20 +80,20 @@ class StateHash:
         self._check = check
         self._what = what
         self._is_reported = False
-        self._digests: dict[int, tuple[str, int]] = {}  # index -> (digest, first server)
+        self._digests = DigestTable()
         #: For each server, the indexes with a digest, until the first difference. Up to then all digests of an index
         #: are equal, so the indexes say everything. A long run reports very many.
-        self._by_server: dict[int, array[int]] = {}
+        self._by_server: dict[int, PackedNumbers] = {}
         self._restores: dict[
             int, list[int]
         ] = {}  # server -> indexes of the snapshots that it restored
 
     def on_state_hash(self, node: int, index: int, digest: str) -> bool:
         """Return whether the digest equals the first one for the index."""
-        first, owner = self._digests.setdefault(index, (digest, node))
+        first, owner = self._digests.first(index, digest, node)
         if not self._is_reported:
             if first == digest:
-                self._by_server.setdefault(node, array("q")).append(index)
+                self._indexes_of(node).append(index)
             else:
                 self._is_reported = True
                 differ = self._describe(node, index, digest, owner, first)
@@ -100,9 +101,19 @@ class StateHash:
                 self._report(self._check, node, differ.text() + self.explain(differ))
         return first == digest
 
+    def pack(self, through: int) -> None:
+        """Keep the digests of indexes up to `through` in less memory."""
+        self._digests.pack(through)
+
     def on_restored(self, node: int, index: int) -> None:
         """The server restored the snapshot of an index, or started from it."""
         self._restores.setdefault(node, []).append(index)
+
+    def _indexes_of(self, server: int) -> PackedNumbers:
+        known = self._by_server.get(server)
+        if known is None:
+            known = self._by_server[server] = PackedNumbers()
+        return known
 
     def _describe(self, node: int, index: int, digest: str, owner: int, first: str) -> StatesDiffer:
         shared = frozenset(self._by_server[owner])
