@@ -19,6 +19,9 @@ from qcore.sim.shrinking.passes.step_passes import removable, step_name
 #: Fewer steps than these need no search. Of more, other passes remove them more quickly.
 _FEWEST: Final = 3
 _MOST: Final = 24
+#: Of more steps than these, a draw removes up to so many others, too.
+_FEW: Final = 8
+_ALSO_DROPPED: Final = (0, 0, 1, 1, 2)
 #: The most draws of one pass, and how many messages they may cost together.
 _MOST_DRAWS: Final = 240
 _DRAWS_FOR_STEP: Final = 30
@@ -45,11 +48,15 @@ def drop_and_move(case: Case) -> list[Edit]:
     rng = random.Random(json.dumps(case.values))
     edits: list[Edit] = []
     for number in range(draws):
-        dropped = items[-1 - number % len(items)]
-        timeline = _drawn([item for item in case.items if item is not dropped], rng)
+        dropped = [items[-1 - number % len(items)]]
+        if len(items) > _FEW:
+            dropped += rng.sample(items, rng.choice(_ALSO_DROPPED))
+        kept = [item for item in case.items if not any(item is one for one in dropped)]
+        timeline = _drawn(kept, rng)
         # Where every message takes equally long, few orders of events are possible.
         change = partial(_replace, timeline=timeline, any_latency=rng.random() < 0.5)
-        text = f"{step_name(dropped)}, with other times of other steps"
+        steps = ", ".join(step_name(one) for one in dropped)
+        text = f"{steps}, with other times of other steps"
         edits.append(Edit(text, change, only_seed=rng.randint(1, _SEEDS), group="moved"))
     return edits
 
