@@ -102,7 +102,7 @@ def merge_moments(case: Case) -> list[Edit]:
             merged = _merged(first, second, at_ms)
             if merged is not None:
                 change = partial(_join, first=first, second=second, joined=merged)
-                edits.append(Edit(f"{step_name(second)}, as an item of its own", change))
+                edits.append(Edit(f"{step_name(second)}, as a separate item", change))
     return edits
 
 
