@@ -57,6 +57,10 @@ _KINDS: Final = ("fault", "role", "vote", "commit", "violation")
 #: Seeds that are tried in place of a longer one.
 _SHORT_SEEDS: Final = tuple(range(1, 10))
 
+#: The edits that leave no watcher and no client, which come first; and how many steps at least go together at first.
+_NO_CLIENTS: Final = 2
+_LARGE_GROUP: Final = 5
+
 Pass = Callable[[Case], list[Edit]]
 
 #: What makes every later run cheaper, after the first steps were removed.
@@ -188,7 +192,9 @@ def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     search.attempt(flatten(search.case))
     if _last_part(search):
         _end_at_failure(search)
-    drop_steps(search)
+    # A violation without clients is found again in runs that cost little.
+    search.attempt(fewer_clients(search.case)[:_NO_CLIENTS])
+    drop_steps(search, least=_LARGE_GROUP)
     for one in _FIRST_PASSES:
         _repeat(search, one)
         _end_at_failure(search)
