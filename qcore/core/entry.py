@@ -16,7 +16,7 @@ from qcore.core.version import (
     object_in,
 )
 
-EntryKind = Literal["command", "noop", "membership", "session", "version"]
+EntryKind = Literal["command", "noop", "membership", "session", "version", "access"]
 
 _T = TypeVar("_T")
 
@@ -33,13 +33,14 @@ class Entry:
         term: the leader's term when it appended the entry.
         kind: `command` goes to the state machine; `noop` is the new leader's first entry
             (dissertation 6.4); `session` belongs to a client session (6.3); `membership` holds a
-            `Membership` as JSON (4.1); `version` holds a `ClusterVersion` as JSON.
+            `Membership` as JSON (4.1); `version` holds a `ClusterVersion` as JSON; `access` changes users and roles.
         data: the command as text (opaque to Raft), or the JSON, or empty.
         time_us: the leader's wall clock when it appended the entry, microseconds since the Unix epoch,
             never less than the previous entry's. For time stamps.
         clock_us: the cluster clock when the leader appended the entry, microseconds, never less than the previous
             entry's. For sessions. It runs only while there is a leader; see `qcore.core.clocks.cluster_clock`. 0
             under rules 1.
+        user: the name of the user whose request this is; empty if there are no users, and for what no user requested.
     """
 
     index: int
@@ -48,6 +49,7 @@ class Entry:
     data: str
     time_us: int
     clock_us: int = field(default=0, metadata=SINCE_RULES_2)
+    user: str = field(default="", metadata=SINCE_RULES_2)
 
     def size_bytes(self) -> int:
         """Bytes of the data as UTF-8 plus a fixed overhead. JSON may escape characters and take more on the wire."""

@@ -38,12 +38,13 @@ class Propose:
     """Append these commands if this node leads. The result is `ProposalAccepted` or `ProposalRejected`.
 
     Either all are appended or none. `wall_us` stamps the entries. `kinds`, if given, names for each command whether it
-    is a `command` (the default), a `session` or a `version` entry.
+    is a `command` (the default), a `session`, a `version` or an `access` entry. `users`, if given, names its user.
     """
 
     commands: list[str]
     wall_us: int
     kinds: list[EntryKind] | None = None
+    users: list[str] | None = None
 
 
 @dataclass(slots=True)

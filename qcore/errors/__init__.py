@@ -11,6 +11,7 @@ holds at least `code` and `retryable`. Each class states its code and the furthe
 from __future__ import annotations
 
 from qcore.errors.cluster_errors import (
+    AccessRefused,
     ChangeRefused,
     ConfigError,
     ConnectionLost,
@@ -80,6 +81,7 @@ from qcore.errors.store_errors import (
     ParentCycle,
     PathAmbiguous,
     PathNotFound,
+    PermissionDenied,
     ResponseTooLarge,
     SchemaInvalid,
     SchemaTooLarge,
@@ -96,6 +98,7 @@ from qcore.errors.store_errors import (
 )
 
 __all__ = [
+    "AccessRefused",
     "AlreadyLoaded",
     "BadCursor",
     "BadFilter",
@@ -132,6 +135,7 @@ __all__ = [
     "ParentCycle",
     "PathAmbiguous",
     "PathNotFound",
+    "PermissionDenied",
     "ProposalDropped",
     "ProposalError",
     "ProtocolError",

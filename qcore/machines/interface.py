@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import ConfigError
+from qcore.machines.permissions import Permissions
 
 #: The largest result of `apply` or `query`: bytes as a JSON string in UTF-8. Such a result and its envelope fit into
 #: one frame between nodes (16 MiB). The bound is part of the apply rules from version 3 on.
@@ -34,6 +35,8 @@ class ApplyContext:
         clock_us: the cluster clock, microseconds. It never goes back, runs only while there is a leader, and does not
             depend on wall clocks. Use it for expiry. It is 0 while the cluster has the rules of 0.1.0.
         rules: the active apply rules; see `qcore.core.version`.
+        permissions: what the user of the entry may do at this index, according to the entries before it; None while the
+            cluster has no users, so that everything is allowed. The replica has checked the action `write`.
     """
 
     index: int
@@ -41,6 +44,7 @@ class ApplyContext:
     version: int = 1
     clock_us: int = 0
     rules: int = LATEST_RULES
+    permissions: Permissions | None = None
 
 
 class AppliesCommands(Protocol):
@@ -155,6 +159,22 @@ class SupportsWorkCost(Protocol):
 
     @property
     def last_cost(self) -> int: ...
+
+
+@runtime_checkable
+class SupportsPermissions(Protocol):
+    """An optional extension of `StateMachine`: it checks permissions in more detail than the actions `read`, `write`.
+
+    For commands see `ApplyContext.permissions`. A machine that offers watches has `watch_filter_as`, too.
+    """
+
+    def query_as(self, query: str, permissions: Permissions | None) -> str:
+        """As `query`, for a user with these permissions; None allows everything.
+
+        Raises:
+            qcore.errors.StoreError: the query is invalid, or the user may not read something that it asks for.
+        """
+        ...
 
 
 class Change(Protocol):

@@ -33,6 +33,7 @@ class ClientRequest:
         timeout_ms: after this time without an outcome the reply is `OutcomeUnknown` (a write that may have been
             appended) or `NotLeader` / `Overloaded` (certainly without effect).
         max_staleness_ms: how old the state of a `stale_read` may be.
+        user: the name of the client's user, which the driver has authenticated; empty for none.
     """
 
     request_id: int
@@ -40,6 +41,7 @@ class ClientRequest:
     payload: str
     timeout_ms: int
     max_staleness_ms: int = 0
+    user: str = ""
 
 
 @dataclass(slots=True)
@@ -149,6 +151,7 @@ class BeginWatch:
         after: the log index and sequence of the last change that the client has seen; None to begin with the changes
             that follow everything acknowledged before this request. A node that is behind this position first waits.
         timeout_ms: how long the reply may take.
+        user: as of a `ClientRequest`. The watch ends when this user may no longer watch.
     """
 
     request_id: int
@@ -156,6 +159,7 @@ class BeginWatch:
     request: str
     after: tuple[int, int] | None
     timeout_ms: int
+    user: str = ""
 
 
 @dataclass(slots=True)
