@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
@@ -165,7 +165,7 @@ class SupportsWorkCost(Protocol):
 class SupportsPermissions(Protocol):
     """An optional extension of `StateMachine`: it checks permissions in more detail than the actions `read`, `write`.
 
-    For commands see `ApplyContext.permissions`. A machine that offers watches has `watch_filter_as`, too.
+    For commands see `ApplyContext.permissions`. For watches see `SupportsWatchPermissions`.
     """
 
     def query_as(self, query: str, permissions: Permissions | None) -> str:
@@ -279,6 +279,27 @@ class SupportsWatchRequests(SupportsChanges, Protocol):
 
         Raises:
             qcore.errors.StoreError: the request is invalid; the client receives the text.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsWatchPermissions(Protocol):
+    """An optional extension of `SupportsWatchRequests`: it checks permissions in more detail than the action `read`."""
+
+    def watch_filter_as(
+        self, request: str, permissions: Callable[[], Permissions | None], *, resumes: bool
+    ) -> WatchFilter:
+        """As `watch_filter`, for a user.
+
+        Args:
+            request, resumes: see `watch_filter`.
+            permissions: what the user may do at the moment of the call; it may be another object for each change. None
+                allows everything. A change that the user may not read must not be passed on. If the user may no longer
+                watch, `notice` raises `PermissionDenied`, which ends the watch.
+
+        Raises:
+            qcore.errors.StoreError: see `watch_filter`; or the user may not watch this.
         """
         ...
 

@@ -41,7 +41,7 @@ from qcore.replica.access.access_records import (
     User,
 )
 from qcore.replica.access.access_text import AccessRow, read_table, row_text, table_text
-from qcore.replica.access.grants import Grants
+from qcore.replica.access.grants import Grants, denied
 
 #: The first apply rules with entries of kind `access`.
 ACCESS_RULES: Final = 5
@@ -121,6 +121,11 @@ class AccessTable:
             )
         return grants
 
+    def created_index(self, user: str) -> int:
+        """The log index at which the user was created; 0 if there is no such user."""
+        held = self._users.get(user)
+        return 0 if held is None else held.created
+
     def denial(self, user: str, action: Action) -> PermissionDenied | None:
         """The error for a request that needs an action which the user may not do; None if it may."""
         permissions = self.permissions_of(user)
@@ -179,8 +184,23 @@ class AccessTable:
 
     # -- commands --------------------------------------------------------------------------------
 
-    def apply(self, entry: Entry) -> ApplyOutcome:
+    def rejection(self, payload: str, user: str) -> QcoreError | None:
+        """Why a request of kind `access` need not be appended, as far as this table shows; None if it may be valid."""
+        try:
+            command = parse_command(payload)
+        except ValueError as error:
+            return AccessRefused("bad_command", f"not an access command: {error}")
+        if isinstance(command, UseJoinToken):
+            return None  # from the leader
+        if isinstance(command, SetPassword | RevokeTokens) and command.name == user:
+            return None if user in self._users else denied(user, "a user")
+        joins = isinstance(command, AddJoinToken | DeleteJoinToken)
+        return self.denial(user, "manage" if joins else "users")
+
+    def apply(self, entry: Entry, rules: int = ACCESS_RULES) -> ApplyOutcome:
         """Apply an entry of kind `access`; return its result or its error, the same on every replica."""
+        if rules < ACCESS_RULES:
+            return None, AccessRefused("rules", f"apply rules {rules} have no users")
         try:
             command = parse_command(entry.data)
         except ValueError as error:
@@ -352,17 +372,6 @@ class AccessTable:
     def _changed(self) -> None:
         self._grants = {}
         self._digest = None
-
-
-def denied(user: str, what: str) -> PermissionDenied:
-    """The error for a user without a permission.
-
-    Args:
-        user: its name; empty for a client without a user.
-        what: what the user lacks.
-    """
-    who = f"the user {user!r}" if user else "a client without a user"
-    return PermissionDenied(f"{who} may not do this: it needs {what}")
 
 
 def _exceeds(grants: Grants, role: str) -> PermissionDenied:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from qcore.errors import PermissionDenied
 from qcore.machines.permissions import ANY, Action
 from qcore.replica.access.access_records import Role
 
@@ -71,3 +72,14 @@ class Grants:
             or (ANY, field, access) in rules
             or (ANY, ANY, access) in rules
         )
+
+
+def denied(user: str, what: str) -> PermissionDenied:
+    """The error for a user without a permission.
+
+    Args:
+        user: its name; empty for a client without a user.
+        what: what the user lacks.
+    """
+    who = f"the user {user!r}" if user else "a client without a user"
+    return PermissionDenied(f"{who} may not do this: it needs {what}")
