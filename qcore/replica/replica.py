@@ -28,7 +28,6 @@ from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
 from qcore.machines.interface import StateMachine, version_support
 from qcore.replica.access.access_table import AccessTable
-from qcore.replica.access.request_denial import request_denial
 from qcore.replica.admin.pending_admin import AdminRequests
 from qcore.replica.apply.active_version import Versions, check_all_supported
 from qcore.replica.apply.applier import Applier
@@ -64,6 +63,7 @@ from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.leader_wait import LeaderWait
 from qcore.replica.requests.pending import PendingRequest, RequestDeadlines
 from qcore.replica.requests.reads import Reads
+from qcore.replica.requests.request_denial import request_denial
 from qcore.replica.requests.requested_snapshots import SnapshotRequests
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
