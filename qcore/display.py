@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import fields
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 #: The most characters displayed of a name, an id or an address.
 MAX_NAME_CHARS: Final = 200
@@ -10,6 +14,8 @@ MAX_NAME_CHARS: Final = 200
 MAX_SENTENCE_CHARS: Final = 1000
 #: The most characters of an error that is sent to the client.
 MAX_ERROR_CHARS: Final = 2000
+#: What is displayed in the place of a secret.
+HIDDEN: Final = "(hidden)"
 
 
 def truncate(text: str, limit: int = MAX_NAME_CHARS) -> str:
@@ -30,3 +36,17 @@ def escape_unprintable(text: str) -> str:
 def printable(text: str, limit: int = MAX_NAME_CHARS) -> str:
     """Truncate the text, then escape its unprintable characters."""
     return escape_unprintable(truncate(text, limit))
+
+
+def repr_without(instance: DataclassInstance, secret: str) -> str:
+    """The representation of an object, without the value of one field.
+
+    Args:
+        instance: a dataclass instance.
+        secret: the name of the field.
+    """
+    parts = [
+        f"{each.name}={HIDDEN if each.name == secret else repr(getattr(instance, each.name))}"
+        for each in fields(instance)
+    ]
+    return f"{type(instance).__name__}({', '.join(parts)})"

@@ -15,6 +15,7 @@ from qcore.core.version import (
     compact_json,
     object_in,
 )
+from qcore.display import repr_without
 
 EntryKind = Literal["command", "noop", "membership", "session", "version", "access"]
 
@@ -50,6 +51,15 @@ class Entry:
     time_us: int
     clock_us: int = field(default=0, metadata=SINCE_RULES_2)
     user: str = field(default="", metadata=SINCE_RULES_2)
+
+    def __repr__(self) -> str:
+        """As of every dataclass, but a change of users may hold a password hash."""
+        if self.kind == "access":
+            return repr_without(self, "data")
+        return (
+            f"Entry(index={self.index!r}, term={self.term!r}, kind={self.kind!r}, data={self.data!r}, "
+            f"time_us={self.time_us!r}, clock_us={self.clock_us!r}, user={self.user!r})"
+        )
 
     def size_bytes(self) -> int:
         """Bytes of the data as UTF-8 plus a fixed overhead. JSON may escape characters and take more on the wire."""
@@ -247,7 +257,7 @@ class Snapshot:
     """
 
     meta: SnapshotMeta
-    data: SnapshotText
+    data: SnapshotText = field(repr=False)
     checksum: int | None = field(default=None, compare=False)
 
 

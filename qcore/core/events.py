@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from qcore.core.entry import EntryKind, Membership
@@ -41,7 +41,7 @@ class Propose:
     is a `command` (the default), a `session`, a `version` or an `access` entry. `users`, if given, names its user.
     """
 
-    commands: list[str]
+    commands: list[str] = field(repr=False)
     wall_us: int
     kinds: list[EntryKind] | None = None
     users: list[str] | None = None
@@ -140,7 +140,7 @@ class SnapshotTaken:
     """
 
     index: int
-    data: SnapshotText
+    data: SnapshotText = field(repr=False)
     keep_entries: int = 0
     checksum: int | None = None
     keep_bytes: int = 64 * 1024 * 1024

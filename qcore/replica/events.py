@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qcore.core.effects import (
     MembershipChanged,
@@ -38,7 +38,7 @@ class ClientRequest:
 
     request_id: int
     kind: RequestKind
-    payload: str
+    payload: str = field(repr=False)
     timeout_ms: int
     max_staleness_ms: int = 0
     user: str = ""

@@ -35,7 +35,7 @@ class Forward:
 
     forward_id: int
     kind: RequestKind
-    payload: str
+    payload: str = field(repr=False)
     timeout_ms: int
     user: str = field(default="", metadata=SINCE_RULES_2)
 

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Final, cast
 
 from qcore.core.version import compact_json, object_in
+from qcore.display import HIDDEN
 from qcore.machines.permissions import ACTIONS, Action
 from qcore.replica.access.access_records import (
     EntityRule,
@@ -33,9 +34,6 @@ from qcore.replica.access.access_records import (
     check_role,
     check_roles,
 )
-
-#: What is shown in the place of a password hash.
-HIDDEN: Final = "(hidden)"
 
 
 @dataclass(slots=True, frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from qcore.core.raft_server import NEVER
@@ -37,7 +37,7 @@ class PendingRequest:
     request_id: int
     from_peer: int | None
     kind: AnyRequestKind
-    payload: str
+    payload: str = field(repr=False)
     deadline: int
     index: int = 0
     term: int = 0

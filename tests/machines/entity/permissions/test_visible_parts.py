@@ -94,7 +94,7 @@ def test_a_new_entity_shows_only_readable_fields() -> None:
     assert list(ok(store.do(may, "StoreCreateEntity", **made))["fields"]) == ["Name"]
 
 
-def test_an_entity_without_a_rule_is_denied_whether_it_exists_or_not() -> None:
+def test_a_denial_does_not_reveal_whether_an_entity_exists() -> None:
     store = Company()
     for entity_id in (store.ann, {"typ": "Employee", "id": 999}, {"typ": "Nothing", "id": 1}):
         for request in ("StoreEntityExists", "StoreDeleteEntity"):
