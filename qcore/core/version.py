@@ -30,6 +30,9 @@ LATEST_RULES = 5
 #: holds an entry that raises the rules to 2. (The core validates nothing: pydantic reads the metadata in other layers.)
 SINCE_RULES_2: Final[Mapping[str, object]] = {"exclude_if": not_}
 
+#: From these rules on, every member of a cluster of nodes has a public key in the configuration.
+KEYS_SINCE_RULES: Final = 5
+
 _MAX_NUMBER = 2**31 - 1
 _MAX_NAME_CHARS = 64
 _NUMBER = {"strict": True, "ge": 1, "lt": _MAX_NUMBER + 1}
