@@ -46,6 +46,7 @@ from qcore.errors.cluster_errors import (
     TransferFailed,
     TransferUnknown,
     TransportError,
+    Unauthenticated,
 )
 
 # Not public, so not in `__all__`.
@@ -163,6 +164,7 @@ __all__ = [
     "TransferUnknown",
     "TransportError",
     "TypeNotFound",
+    "Unauthenticated",
     "UnknownError",
     "UnknownParentType",
     "ValueOutOfRange",

@@ -14,6 +14,8 @@ from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
 from qcore.machines.interface import StateMachine
+from qcore.node.access.audit_log import LineSink
+from qcore.node.access.node_access import NodeAccess
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.served_connections import ServedConnections
 from qcore.node.application import Application, node_codec
@@ -64,6 +66,8 @@ from qcore.transport.wire import Hello
 _HASH_INTERVAL_S: Final = 0.1
 #: How often saving the known members is tried again after a failure.
 _SAVE_RETRY_S: Final = 5.0
+#: How often the node looks at the cluster clock, for tokens that expire.
+_CLOCK_INTERVAL_S: Final = 1.0
 
 
 class ReplicaNode:
@@ -89,6 +93,7 @@ class ReplicaNode:
         load_members: loads the members that this node knows; by default from a file in the data directory.
         load_key: loads the key of this node; by default from a file in the data directory.
         measures_stalls: whether to measure how late the event loop is.
+        audit_sink: gets the lines of the audit log; None for none.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -114,6 +119,7 @@ class ReplicaNode:
         load_members: LoadKnownMembers = load_known_members,
         load_key: LoadNodeKey = load_or_create_key,
         measures_stalls: bool = True,
+        audit_sink: LineSink | None = None,
     ) -> None:
         self._runtime = runtime
         self._config = config
@@ -181,12 +187,9 @@ class ReplicaNode:
         server_tls, peer_tls = config.tls.contexts()
 
         def make_pool(handler: PeerHandler, hello: Callable[[str], Hello]) -> PeerPool:
-            # Not the generator of the replica: what a pool draws depends on connections, so a replay could not draw
-            # the same.
-            rng = runtime.new_rng()
-            return PeerPool(
-                codec, handler, hello, rng, config.limits, runtime=runtime, tls=peer_tls
-            )
+            # Not the generator of the replica: a replay could not draw what depends on connections.
+            limits, rng = config.limits, runtime.new_rng()
+            return PeerPool(codec, handler, hello, rng, limits, runtime=runtime, tls=peer_tls)
 
         self._pool = make_pool(self._peers, self._peers.hello)
         self._peers.use_pool(self._pool, make_pool)
@@ -202,9 +205,14 @@ class ReplicaNode:
             self._trace,
             runtime=runtime,
         )
+        permit = self._requests.get_permission
+        self._access = NodeAccess(
+            self._replica, self._identity, self._key, config, permit, audit_sink, runtime
+        )
+        served = ServedConnections(self._requests, self._peers, self, log, self._access)
         self._server = Server(
             codec,
-            ServedConnections(self._requests, self._peers, self, log),
+            served,
             config.limits,
             AllowedOrigins(config.allow_origins),
             runtime=runtime,
@@ -241,11 +249,11 @@ class ReplicaNode:
         self._periodic_tasks = [
             PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
+            PeriodicTask(_CLOCK_INTERVAL_S, self._access.tick),
         ]
-        if self._trace is not None:
-            self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, self._trace.flush))
-        if recording is not None:
-            self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, recording.flush))
+        for flushed in (self._trace, recording):
+            if flushed is not None:
+                self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, flushed.flush))
         self._watches = NodeWatches(
             config,
             self._replica,
@@ -287,7 +295,8 @@ class ReplicaNode:
             StorageError: the data belongs to a cluster other than the one that the log names.
         """
         bound = await self._server.start(self._config.ws_addr)
-        self._warn_without_tls()
+        if warning := self._config.tls.warning(self._config.ws_addr):
+            self._log.warning(warning, addr=str(self._config.ws_addr))
         self._writer.start()  # last of the steps that can fail
         self._requests.initialiser.listening_on(bound)
         if self._trace is not None:
@@ -306,15 +315,6 @@ class ReplicaNode:
         self._divergence.start()
         return bound
 
-    def _warn_without_tls(self) -> None:
-        config, address = self._config, self._config.ws_addr
-        if config.tls.tls_cert is None and not config.tls.insecure and not address.is_loopback:
-            self._log.warning(
-                "the node listens on more than loopback addresses without TLS: who can read or change the traffic can "
-                "read and change the data; give --tls-cert, or --insecure to silence this line",
-                addr=str(address),
-            )
-
     async def stop(self) -> None:
         """Reject new requests, wait for those in progress, and close everything."""
         self._stopping = True
@@ -330,6 +330,7 @@ class ReplicaNode:
         if self._failure is None:
             await self._await_requests()
         self._requests.abandon("the node is shutting down: the request may or may not take effect")
+        self._access.gate.close()
         await self._divergence.stop()
         await self._server.stop()
         self._peers.stop()

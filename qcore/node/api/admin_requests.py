@@ -23,7 +23,7 @@ from qcore.replica import events
 from qcore.replica.leadership import Leadership
 from qcore.replica.sessions import session_table
 from qcore.security.keys.node_key import checked_public_key
-from qcore.transport.server.server import MessageHandler, ServerConnection
+from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
 from qcore.transport.wire import (
     ActiveVersion,
     AddLearner,
@@ -99,7 +99,7 @@ class AdminRequestHandler:
     def _on_session(
         self, connection: ServerConnection, message: OpenSession | KeepSession | CloseSession
     ) -> None:
-        self._write(connection, message, *self._session(message))
+        self._write(connection, message, *self._session(message, user_of(connection)))
 
     def _write(
         self,
@@ -179,7 +179,7 @@ class AdminRequestHandler:
         return event, respond
 
     def _session(
-        self, message: OpenSession | KeepSession | CloseSession
+        self, message: OpenSession | KeepSession | CloseSession, user: str
     ) -> tuple[MakeEvent, MakeResponse]:
         if isinstance(message, OpenSession):
             payload = session_table.open_session_payload(message.lifetime_ms)
@@ -200,7 +200,11 @@ class AdminRequestHandler:
             return made(message.id, Ok(None))
 
         event = partial(
-            events.ClientRequest, kind="session", payload=payload, timeout_ms=self._timeout_ms
+            events.ClientRequest,
+            kind="session",
+            payload=payload,
+            timeout_ms=self._timeout_ms,
+            user=user,
         )
         return event, respond
 

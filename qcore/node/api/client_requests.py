@@ -50,7 +50,7 @@ from qcore.runtime.interface import Runtime
 from qcore.security.keys.node_key import checked_public_key
 from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
-from qcore.transport.server.server import MessageHandler, ServerConnection
+from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
 from qcore.transport.wire import (
     GetMetrics,
     GetMetricsResponse,
@@ -127,6 +127,7 @@ class RequestHandler:
             that function when the topology is loaded.
         initialiser: executes `Init`.
         watches: handles the watches of clients.
+        perform_type: the class of the message `Perform`.
     """
 
     def __init__(
@@ -146,9 +147,10 @@ class RequestHandler:
     ) -> None:
         self._now_us = now_us = runtime.monotonic_us
         self._admin_requests = AdminRequestHandler(
-            replica.core, config.request_timeout_ms, self._permission
+            replica.core, config.request_timeout_ms, self.get_permission
         )
         self._application = application
+        self.perform_type = application.perform_type
         self._inbox = inbox
         self._trace = trace
         self._metrics_object = metrics_object
@@ -174,7 +176,7 @@ class RequestHandler:
         self._restores = RestoreRequestHandler(
             application.machine,
             lambda: replica.versions.active.rules,
-            self._permission,
+            self.get_permission,
             config.replica.max_command_bytes,
             config.request_timeout_ms,
             runtime,
@@ -222,7 +224,7 @@ class RequestHandler:
         peers.on_connection_change = self.advance_init
         self._init_timer: asyncio.TimerHandle | None = None
         self.handlers: dict[type, MessageHandler] = {
-            application.perform_type: self._perform,
+            self.perform_type: self._perform,
             GetMetrics: self._get_metrics,
             Init: self._init,
             **self._admin_requests.handlers,
@@ -238,7 +240,7 @@ class RequestHandler:
             encode_response(GetMetricsResponse.__name__, message.id, self._metrics_text())
         )
 
-    def _permission(self, connection: ServerConnection, message: object) -> Permission:
+    def get_permission(self, connection: ServerConnection, message: object) -> Permission:
         """See `Permission`; for an admin, session or snapshot request."""
         flow = self._quotas.flow_for(connection, message)
         return Permission(
@@ -334,17 +336,10 @@ class RequestHandler:
             return
         request_id = next(self._request_ids)
         self._flow.take(size)
-        self._client_requests[request_id] = (
-            connection,
-            message_id,
-            form,
-            request.kind,
-            size,
-            now,
-        )
-        event = ClientRequest(
-            request_id, request.kind, request.payload, self._timeout_ms, request.max_staleness_ms
-        )
+        kept = (connection, message_id, form, request.kind, size, now)
+        self._client_requests[request_id] = kept
+        payload, stale_ms, user = request.payload, request.max_staleness_ms, user_of(connection)
+        event = ClientRequest(request_id, request.kind, payload, self._timeout_ms, stale_ms, user)
         self._add(event)
 
     def _too_large(self, payload: str) -> TooLarge | None:

@@ -6,6 +6,7 @@ import asyncio
 import http
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from websockets.frames import Frame
 from websockets.http11 import Request, Response
@@ -20,6 +21,7 @@ from qcore.transport.server.connection_owner import ConnectionOwner
 from qcore.transport.server.handler import (
     HttpResponse,
     PeerIdentity,
+    Principal,
 )
 from qcore.transport.server.http_request import (
     WEBSOCKET_PATHS,
@@ -72,7 +74,7 @@ class AcceptedConnection(Connection):
         peer: the node at the other end, once its `Hello` is accepted; None for a client.
         announced_as_peer: whether its HTTP request announced a peer.
         admin: whether its HTTP request announced an admin connection.
-        watches: see `ServerConnection`.
+        watches, principal: see `ServerConnection`.
         last_request: when the last request arrived or, if none did, when the connection was opened; by the event loop's
             clock.
         used_s, used_since: how long its frames occupied the event loop since `used_since`, seconds; see
@@ -91,6 +93,7 @@ class AcceptedConnection(Connection):
         self.announced_as_peer = False
         self.admin = False
         self.watches = 0
+        self.principal: Principal | None = None
         self._on_room: Callable[[], None] | None = None
         self.last_request = 0.0
         self.used_s = 0.0
@@ -157,19 +160,40 @@ class AcceptedConnection(Connection):
         request = reader.receive(data)
         if request is not None:
             self._request_reader = None
-            self._respond(self._response(request, reader.head_only), reader.head_only)
-            if self._open and reader.rest:
-                self.data_received(reader.rest)
+            self._read_paused = True
+            self._pause_or_resume_reading()
+            self._server.handler.on_request(
+                self,
+                request.headers.get_all("Authorization"),
+                partial(self._answer, request, reader),
+            )
         elif reader.refusal is not None:
             self._request_reader = None
             self._write(reader.refusal)
             self._end_after_response()
 
+    def _answer(
+        self, request: Request, reader: RequestReader, refusal: HttpResponse | None
+    ) -> None:
+        """Answer the HTTP request, once its user is known."""
+        if self._transport is None or self._error is not None:
+            return  # the other end did not wait for it
+        self._read_paused = False
+        self._pause_or_resume_reading()
+        head_only = reader.head_only
+        response = (
+            self._response(request, head_only) if refusal is None else library_response(refusal)
+        )
+        self._respond(response, head_only)
+        if self._open and reader.rest:
+            self.data_received(reader.rest)
+
     def _response(self, request: Request, head_only: bool) -> Response:
         """The response to an HTTP request; status 101 opens the WebSocket connection."""
         path = path_of(request)
         if head_only or "Upgrade" not in request.headers:
-            return library_response(plain_response(path, self._server.handler.on_http))
+            on_http = partial(self._server.handler.on_http, self)
+            return library_response(plain_response(path, on_http))
         if path not in WEBSOCKET_PATHS:
             where = " or ".join(WEBSOCKET_PATHS)
             return library_response(HttpResponse(404, f"WebSocket connections go to {where}\n"))

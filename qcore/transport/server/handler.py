@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,6 +26,27 @@ class PeerIdentity:
     cluster_id: str
 
 
+@dataclass(slots=True, frozen=True)
+class Principal:
+    """The user of a connection, as a token or a password has proved it. Whether it is still valid is another question.
+
+    Attributes:
+        user: its name.
+        epoch: the epoch of the user at the time of the proof; see `qcore.replica.access.access_records.User`.
+        expires_us: when the proof ends, by the cluster clock.
+        issuer, issuer_key: the member whose key signed the token, and this key. If the member is removed, the proof
+            ends.
+        is_recovery: whether the proof is a recovery token, which no epoch ends.
+    """
+
+    user: str
+    epoch: int
+    expires_us: int
+    issuer: int
+    issuer_key: str
+    is_recovery: bool = False
+
+
 class ServerConnection(Protocol):
     """One accepted WebSocket connection, as a handler sees it.
 
@@ -34,12 +55,14 @@ class ServerConnection(Protocol):
         remote: `host:port` of the other end.
         admin: whether the other end announced an admin connection.
         watches: how many watches the handler keeps for the connection. With any, it is not closed as idle.
+        principal: the user that the handler has authenticated; None for none.
     """
 
     connection_id: int
     remote: str
     admin: bool
     watches: int
+    principal: Principal | None
 
     @property
     def peer(self) -> PeerIdentity | None:
@@ -86,6 +109,11 @@ class ServerConnection(Protocol):
 
     def abort(self, reason: str) -> None:
         """Drop the connection immediately, without a closing handshake."""
+
+
+def user_of(connection: ServerConnection) -> str:
+    """The name of the connection's user; empty for none."""
+    return "" if connection.principal is None else connection.principal.user
 
 
 @dataclass(slots=True, frozen=True)
@@ -136,6 +164,20 @@ class ServerHandler(Protocol):
     requests: dict[type, MessageHandler]
     peer_requests: dict[type, MessageHandler]
 
+    def on_request(
+        self,
+        connection: ServerConnection,
+        authorization: Sequence[str],
+        answer: Callable[[HttpResponse | None], None],
+    ) -> None:
+        """An HTTP request arrived, for a page or a WebSocket connection.
+
+        Args:
+            connection: it sends and receives nothing until the answer.
+            authorization: the headers `Authorization` of the request.
+            answer: call it once, now or later: with the response if the request is refused, else with None.
+        """
+
     def on_open(self, connection: ServerConnection) -> None:
         """A WebSocket connection was opened."""
 
@@ -161,7 +203,7 @@ class ServerHandler(Protocol):
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         """The connection ended; `error` is None after an orderly close."""
 
-    def on_http(self, path: str) -> HttpResponse | None:
+    def on_http(self, connection: ServerConnection, path: str) -> HttpResponse | None:
         """The response to `GET path` (without the query); None if there is no such page."""
 
 

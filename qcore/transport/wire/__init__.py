@@ -92,6 +92,7 @@ from qcore.transport.wire.snapshots import (
     SnapshotChunk,
     SnapshotInfo,
 )
+from qcore.transport.wire.users import USER_REQUESTS, USER_RESPONSES
 
 #: Name on the wire -> class, of every message that the transport itself knows.
 REGISTRY: dict[str, type] = {
@@ -124,6 +125,8 @@ REGISTRY: dict[str, type] = {
         SaveSnapshotResponse,
         ReadSnapshot,
         ReadSnapshotResponse,
+        *USER_REQUESTS,
+        *USER_RESPONSES,
         *PEER_REQUESTS,
         *PEER_RESPONSES,
     )
@@ -141,6 +144,8 @@ __all__ = [
     "PROTOCOL_VERSION",
     "REGISTRY",
     "RESPONSE_MESSAGES",
+    "USER_REQUESTS",
+    "USER_RESPONSES",
     "ActiveVersion",
     "AddLearner",
     "AddLearnerResponse",
