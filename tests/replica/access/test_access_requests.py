@@ -48,7 +48,7 @@ from qcore.transport.wire.peers import PEER_REQUESTS, wrap_request
 from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 from tests.machines.entity.harness import OBJECT, read, write
 
-HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b"
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b31dWJWJTmaaJObG"
 
 
 class Users:
@@ -161,6 +161,13 @@ def test_a_request_without_permission_is_not_appended() -> None:
     assert found.leader.core.status().last_log_index == last
     assert isinstance(found.send("{}", "root", "access").error, QcoreError)
     assert found.leader.core.status().last_log_index == last
+
+
+def test_a_name_that_no_user_can_have_is_not_appended() -> None:
+    found = Users(ReplicaCluster(rules=LATEST_RULES), active=False)
+    for name in ("a" * 65, "é"):
+        assert isinstance(found.send(put("a"), name).error, PermissionDenied)
+    assert found.value("a") is None
 
 
 def test_a_command_behind_the_revocation_does_not_apply() -> None:

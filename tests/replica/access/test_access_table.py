@@ -31,7 +31,7 @@ from qcore.replica.access.access_commands import (
 from qcore.replica.access.access_records import ADMIN, EntityRule, Role
 from qcore.replica.access.access_table import AccessTable
 
-HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b"
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b31dWJWJTmaaJObG"
 
 NAMES = st.sampled_from(["root", "ann", "bob", "ops", "x"])
 HASHES = st.sampled_from(["", HASH, HASH + "2"])
