@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeGuard, TypeVar
+from typing import Final, Literal, TypeGuard, TypeVar
 
 from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.text_size import utf8_length
@@ -23,6 +24,15 @@ _T = TypeVar("_T")
 
 #: Bytes counted per entry on top of its data, for batch and window limits.
 ENTRY_OVERHEAD_BYTES = 48
+
+#: Begins the text of a public key; 32 bytes as unpadded base64url follow. The last character holds four bits.
+KEY_PREFIX: Final = "ed25519:"
+_PUBLIC_KEY: Final = re.compile(KEY_PREFIX + r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+
+
+def is_public_key(text: str) -> bool:
+    """Whether the text has the form of a public key."""
+    return _PUBLIC_KEY.fullmatch(text) is not None
 
 
 @dataclass(slots=True)
@@ -96,6 +106,8 @@ class Membership:
             the configuration that made it a member. A member that was removed and added again has another index.
         auto_leave: while joint, the leader moves on to the simple configuration by itself; if false, it waits for
             `LeaveJoint`. It is part of the entry because a later leader must know it. True is not written.
+        keys: `(id, public key)` of every member, sorted by id; empty in a cluster whose members have none (apply rules
+            below 5, and simulated nodes of the fidelity `replica`). See `qcore.security.keys.node_key` for the text.
     """
 
     voters: tuple[int, ...] = ()
@@ -106,6 +118,7 @@ class Membership:
     cluster_id: str = ""
     joined: tuple[tuple[int, int], ...] = field(default=(), metadata=SINCE_RULES_2)
     auto_leave: bool = field(default=True, metadata={"exclude_if": bool})
+    keys: tuple[tuple[int, str], ...] = field(default=(), metadata=SINCE_RULES_2)
 
     @property
     def is_joint(self) -> bool:
@@ -140,6 +153,26 @@ class Membership:
             return f"a node is both voter and learner (learners {list(self.learners)})"
         if not frozenset(self.voters_outgoing).issuperset(self.learners_next):
             return f"learners_next {list(self.learners_next)} are not outgoing voters"
+        if self.keys:
+            return self._invalid_keys()
+        return None
+
+    def _invalid_keys(self) -> str | None:
+        """Why these cannot be the keys of the members, or None: each member has one, and no two have the same."""
+        ids = tuple(node_id for node_id, _ in self.keys)
+        if ids != self.members():
+            without = sorted({*self.members()} - {*ids})
+            return (
+                f"node {without[0]} has no public key, and every member of this cluster has one"
+                if without
+                else f"keys names {list(ids)}, the members are {list(self.members())}"
+            )
+        owners: dict[str, int] = {}
+        for node_id, key in self.keys:
+            if not is_public_key(key):
+                return f"the public key of node {node_id} is not one: {key!r:.100}"
+            if (other := owners.setdefault(key, node_id)) != node_id:
+                return f"nodes {other} and {node_id} have the same public key"
         return None
 
     def joined_at(self, node_id: int) -> int:
@@ -148,6 +181,10 @@ class Membership:
 
     def address_of(self, node_id: int) -> str | None:
         return dict(self.addresses).get(node_id)
+
+    def key_of(self, node_id: int) -> str | None:
+        """The public key of a member, or None if it has none."""
+        return dict(self.keys).get(node_id)
 
     def to_json(self) -> str:
         """Canonical text, as stored in a `membership` entry."""
@@ -163,6 +200,8 @@ class Membership:
             values["joined"] = self.joined
         if not self.auto_leave:
             values["auto_leave"] = False
+        if self.keys:
+            values["keys"] = self.keys
         return compact_json(values)
 
     @classmethod
@@ -190,6 +229,7 @@ class Membership:
             cluster_id=cluster_id,
             joined=tuple((first, last) for first, last in _list_in(found, "joined", _is_joined)),
             auto_leave=auto_leave,
+            keys=tuple((first, last) for first, last in _list_in(found, "keys", _is_address)),
         )
 
 

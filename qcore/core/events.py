@@ -76,6 +76,7 @@ class ChangeMembership:
         wall_us: stamps the entry.
         expected_index: if given, reject unless the effective configuration has this index.
         auto_leave: leave the joint phase as soon as it is committed. If false, stay in it until `LeaveJoint`.
+        keys: `(id, public key)` of members that have none in the current configuration. A member's key never changes.
     """
 
     voters: tuple[int, ...]
@@ -84,6 +85,7 @@ class ChangeMembership:
     wall_us: int
     expected_index: int | None = None
     auto_leave: bool = True
+    keys: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(slots=True)

@@ -29,6 +29,8 @@ from qcore.node.observability.node_recording import (
 )
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
 from qcore.node.peers.known_members_file import LoadKnownMembers, load_known_members
+from qcore.node.peers.node_key_file import LoadNodeKey, load_or_create_key
+from qcore.node.peers.peer_keys import PeerKeys
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.replica_changes import ReplicaChanges
 from qcore.node.runtime.disk_writer import MakeWriter, disk_thread
@@ -44,7 +46,7 @@ from qcore.node.topology_loader import TopologyLoader, read_topology
 from qcore.node.watches.divergence import DivergenceWatch
 from qcore.node.watches.leadership_watch import LeadershipWatch
 from qcore.node.watches.node_watches import NodeWatches
-from qcore.replica.events import ReplicaEvent, Reply
+from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
@@ -53,9 +55,10 @@ from qcore.runtime.real import REAL
 from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
-from qcore.transport.peers.peer_pool import PeerPool
+from qcore.transport.peers.peer_pool import PeerHandler, PeerPool
 from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.server import Server
+from qcore.transport.wire import Hello
 
 #: How often the state hash is refreshed.
 _HASH_INTERVAL_S: Final = 0.1
@@ -84,6 +87,7 @@ class ReplicaNode:
         runtime: the world that the node runs in.
         make_writer: makes the writer of the log; by default a disk thread.
         load_members: loads the members that this node knows; by default from a file in the data directory.
+        load_key: loads the key of this node; by default from a file in the data directory.
         measures_stalls: whether to measure how late the event loop is.
 
     Raises:
@@ -108,6 +112,7 @@ class ReplicaNode:
         runtime: Runtime = REAL,
         make_writer: MakeWriter = disk_thread,
         load_members: LoadKnownMembers = load_known_members,
+        load_key: LoadNodeKey = load_or_create_key,
         measures_stalls: bool = True,
     ) -> None:
         self._runtime = runtime
@@ -165,19 +170,23 @@ class ReplicaNode:
             lambda error: log.warning("the known members could not be saved", why=str(error)),
         )
         inbox = self._driver.inbox
-        self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
+        core = self._replica.core
+        self._key = load_key(
+            config.data_dir, runtime.random_bytes, core.membership.key_of(config.node_id)
+        )
+        keys = PeerKeys(self._key, core, runtime.random_bytes)
+        self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace, keys)
         if codec is None:
             codec = node_codec(application.perform_type, config.replica.max_command_bytes)
-        self._pool = PeerPool(
-            codec,
-            self._peers,
-            self._peers.hello,
-            # Not that of the replica: what the pool draws depends on connections, so a replay could not draw the same.
-            runtime.new_rng(),
-            config.limits,
-            runtime=runtime,
-        )
-        self._peers.use_pool(self._pool)
+
+        def make_pool(handler: PeerHandler, hello: Callable[[str], Hello]) -> PeerPool:
+            # Not the generator of the replica: what a pool draws depends on connections, so a replay could not draw
+            # the same.
+            rng = runtime.new_rng()
+            return PeerPool(codec, handler, hello, rng, config.limits, runtime=runtime)
+
+        self._pool = make_pool(self._peers, self._peers.hello)
+        self._peers.use_pool(self._pool, make_pool)
         self._requests = RequestHandler(
             application,
             self._identity,
@@ -279,6 +288,10 @@ class ReplicaNode:
         self._changes.use_membership(self._replica.core.membership)
         self._driver.start(
             self._writer, self._peers, self._requests, self._requests.watches, self._changes
+        )
+        support = self._replica.versions.support
+        self._driver.inbox.add_event(
+            PeerVersionSupport(self._config.node_id, support, self._key.public)
         )
         for task in self._periodic_tasks:
             task.start()

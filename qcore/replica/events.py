@@ -58,16 +58,22 @@ class ChangeMembers:
     addresses: tuple[tuple[int, str], ...]
     timeout_ms: int
     expected_index: int | None = None
+    keys: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(slots=True)
 class AddLearner:
-    """Add a learner. Ends in a `Reply` once it has caught up, or in `NotCaughtUp`. Leader only."""
+    """Add a learner. Ends in a `Reply` once it has caught up, or in `NotCaughtUp`. Leader only.
+
+    Attributes:
+        public_key: of the node; empty if the cluster's members have none.
+    """
 
     request_id: int
     node_id: int
     address: str
     timeout_ms: int
+    public_key: str = ""
 
 
 @dataclass(slots=True)
@@ -93,10 +99,17 @@ class UpgradeMachine:
 
 @dataclass(slots=True)
 class PeerVersionSupport:
-    """What a member can apply, according to its `Hello`; None once it is no longer connected."""
+    """What a member can apply, according to its `Hello`; None once it is no longer connected.
+
+    A node with a key reports its own as well, once, when it starts. So a replica without this event needs no keys.
+
+    Attributes:
+        public_key: the key that it has proved to own; empty if it has none.
+    """
 
     peer_id: int
     support: VersionSupport | None
+    public_key: str = ""
 
 
 @dataclass(slots=True)

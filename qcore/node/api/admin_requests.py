@@ -22,6 +22,7 @@ from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, GetPermission, MakeE
 from qcore.replica import events
 from qcore.replica.leadership import Leadership
 from qcore.replica.sessions import session_table
+from qcore.security.keys.node_key import checked_public_key
 from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import (
     ActiveVersion,
@@ -119,13 +120,15 @@ class AdminRequestHandler:
         problem: ConfigError | None = None
         try:
             address = _checked_address(message, self._core.membership)
+            key = message.public_key and checked_public_key(message.public_key, "public_key")
         except ConfigError as error:
-            address, problem = "", error
+            address, key, problem = "", None, error
         event = partial(
             events.AddLearner,
             node_id=message.node_id,
             address=address,
             timeout_ms=_timeout_ms(message),
+            public_key=key or "",
         )
 
         def respond(result: str | None, error: QcoreError | None) -> AddLearnerResponse:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol
@@ -27,7 +27,8 @@ from qcore.errors import (
     TooLarge,
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
-from qcore.node.api.init_request import Initialiser, PeerConnections
+from qcore.node.api.init_request import Done, Initialiser
+from qcore.node.api.new_cluster import PeerConnections
 from qcore.node.api.perform_routing import METRIC_KINDS, ReplicaRequest, replica_request
 from qcore.node.api.request_quotas import RequestQuotas
 from qcore.node.api.response_forms import PerformForm, ResponseForm
@@ -46,6 +47,7 @@ from qcore.replica.replica import Replica
 from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.runtime.interface import Runtime
+from qcore.security.keys.node_key import checked_public_key
 from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.server.server import MessageHandler, ServerConnection
@@ -61,6 +63,8 @@ from qcore.transport.wire import (
 
 #: How often an `Init` in progress is advanced.
 _INIT_CHECK_S: Final = 0.1
+#: The part of the timeout of an `Init` with a token in which the nodes must show their keys.
+_ASKING_SHARE: Final = 0.6
 
 
 class PerformEnvelope(Protocol):
@@ -87,9 +91,17 @@ class Peers(PeerConnections, Protocol):
 
     Attributes:
         on_connection_change: called when one of them has changed.
+        public_key: of this node; empty if it has none.
     """
 
     on_connection_change: Callable[[], None]
+    public_key: str
+
+    async def ask_for_keys(
+        self, nodes: Mapping[int, str], timeout_s: float
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        """See `qcore.node.peers.founder_keys`; `nodes` are addresses by id."""
+        ...
 
 
 class RequestHandler:
@@ -202,7 +214,11 @@ class RequestHandler:
             runtime.new_token,
             never_leads=config.raft.priority == 0,
             advertised=config.advertise_addr,
+            public_key=peers.public_key,
         )
+        self._node_id, self._peers = config.node_id, peers
+        #: The tasks that ask for keys, as an ordered set.
+        self._asking: dict[asyncio.Task[None], None] = {}
         peers.on_connection_change = self.advance_init
         self._init_timer: asyncio.TimerHandle | None = None
         self.handlers: dict[type, MessageHandler] = {
@@ -348,7 +364,40 @@ class RequestHandler:
         if self._reject_all is not None:
             settled(self._reject_all)
             return
-        self.initialiser.begin(message.nodes, message.token, self._now_us(), settled)
+        try:
+            keys = {
+                node: checked_public_key(key, f"public_keys: node {node}")
+                for node, key in message.public_keys
+            }
+            may_offer = self.initialiser.check(message.nodes, message.token)
+        except QcoreError as error:
+            settled(error)
+            return
+        if may_offer and message.token is not None and self.initialiser.needs_keys:
+            work = self._begin_with_token(message, keys, settled)
+            task = asyncio.get_running_loop().create_task(work, name="qcore init")
+            self._asking[task] = None
+            task.add_done_callback(self._asking.pop)
+        else:
+            self._begin_init(message, keys, settled)
+
+    async def _begin_with_token(self, message: Init, keys: dict[int, str], done: Done) -> None:
+        """Ask for the keys first: the cluster id is a digest of them."""
+        known = {*keys, self._node_id}
+        unknown = {node: address for node, address in message.nodes if node not in known}
+        try:
+            wait_s = _ASKING_SHARE * self._timeout_ms / 1000
+            found, problems = await self._peers.ask_for_keys(unknown, wait_s)
+        except asyncio.CancelledError:
+            done(NotLeader())  # the node stops
+            raise
+        if problems:
+            done(self.initialiser.keys_missing(unknown, problems))
+        else:
+            self._begin_init(message, {**found, **keys}, done)
+
+    def _begin_init(self, message: Init, keys: dict[int, str], done: Done) -> None:
+        self.initialiser.begin(message.nodes, message.token, self._now_us(), done, keys)
         self._schedule_init_check()
 
     def advance_init(self) -> None:
@@ -418,7 +467,7 @@ class RequestHandler:
     @property
     def in_progress(self) -> int:
         """The number of requests without an outcome."""
-        return len(self._client_requests) + len(self._callbacks) + self.initialiser.waiting
+        return len(self._client_requests) + len(self._callbacks) + self._inits
 
     @property
     def rejects_writes(self) -> bool:
@@ -433,8 +482,14 @@ class RequestHandler:
         """Reject new requests; those in progress go on."""
         self._reject_all = NotLeader()
         self.initialiser.stop()
+        for task in self._asking:
+            task.cancel()
         if self._init_timer is not None:
             self._init_timer.cancel()
+
+    @property
+    def _inits(self) -> int:
+        return len(self._asking) + self.initialiser.waiting
 
     def abandon(self, why: str) -> None:
         """End every request in progress with an unknown outcome."""

@@ -8,7 +8,7 @@ from qcore.node.api.client_requests import RequestHandler
 from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.transport.server.server import HttpResponse, ServerConnection
-from qcore.transport.wire import Hello, HelloReply
+from qcore.transport.wire import Hello, HelloProof, HelloReply
 
 
 class ServedConnections:
@@ -41,7 +41,13 @@ class ServedConnections:
 
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
         """See `ServerHandler`."""
-        return self._peers.on_hello(hello)
+        return self._peers.on_hello(connection, hello)
+
+    def on_proof(
+        self, connection: ServerConnection, hello: Hello, reply: HelloReply, proof: HelloProof
+    ) -> None:
+        """See `ServerHandler`."""
+        self._peers.on_proof(connection, hello, reply, proof)
 
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         """See `ServerHandler`."""

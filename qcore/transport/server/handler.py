@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qcore.errors import RemoteProtocolError, TransportError
-from qcore.transport.wire import PROTOCOL_VERSION, Hello, HelloReply
+from qcore.transport.wire import (
+    ASKING_ROLE,
+    PEER_ROLE,
+    PROTOCOL_VERSION,
+    Hello,
+    HelloProof,
+    HelloReply,
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -134,8 +141,20 @@ class ServerHandler(Protocol):
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
         """A peer introduces itself. The server has checked the protocol version.
 
+        If the reply has a signature, the peer is accepted only by `on_proof`; without one it is accepted now. A node
+        with the role `asking` is never accepted.
+
         Raises:
             QcoreError: to reject the peer. The peer gets the text, and the connection is closed with 1008.
+        """
+
+    def on_proof(
+        self, connection: ServerConnection, hello: Hello, reply: HelloReply, proof: HelloProof
+    ) -> None:
+        """The node that sent this `Hello`, and got this reply, proves who it is.
+
+        Raises:
+            QcoreError: to reject the peer, as for `on_hello`.
         """
 
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
@@ -155,5 +174,5 @@ def check_hello(hello: Hello) -> None:
         raise RemoteProtocolError(
             f"protocol version {hello.protocol} is not supported: this node uses version {PROTOCOL_VERSION}"
         )
-    if hello.role != "peer":
+    if hello.role not in (PEER_ROLE, ASKING_ROLE):
         raise RemoteProtocolError(f"role {hello.role[:40]!r} is unknown: a node sends 'peer'")

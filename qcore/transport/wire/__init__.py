@@ -43,9 +43,15 @@ from qcore.transport.wire.common import (
     failure,
 )
 from qcore.transport.wire.handshake import (
+    ASKING_ROLE,
+    MAX_VOUCHERS,
+    PEER_ROLE,
     Hello,
+    HelloProof,
+    HelloProofResponse,
     HelloReply,
     HelloResponse,
+    signed_fields,
 )
 from qcore.transport.wire.peers import (
     PEER_REQUESTS,
@@ -94,6 +100,8 @@ REGISTRY: dict[str, type] = {
         Error,
         Hello,
         HelloResponse,
+        HelloProof,
+        HelloProofResponse,
         Init,
         InitResponse,
         AddLearner,
@@ -122,11 +130,14 @@ REGISTRY: dict[str, type] = {
 }
 
 __all__ = [
+    "ASKING_ROLE",
     "INT_LIMIT",
     "MAX_ID_LENGTH",
     "MAX_TOKEN_LENGTH",
+    "MAX_VOUCHERS",
     "PEER_REQUESTS",
     "PEER_RESPONSES",
+    "PEER_ROLE",
     "PROTOCOL_VERSION",
     "REGISTRY",
     "RESPONSE_MESSAGES",
@@ -145,6 +156,8 @@ __all__ = [
     "GetMetrics",
     "GetMetricsResponse",
     "Hello",
+    "HelloProof",
+    "HelloProofResponse",
     "HelloReply",
     "HelloResponse",
     "Init",
@@ -185,6 +198,7 @@ __all__ = [
     "UpgradeMachineResponse",
     "error_envelope",
     "failure",
+    "signed_fields",
     "wrap_request",
     "wrap_response",
 ]

@@ -37,6 +37,7 @@ from qcore.transport.wire import (
     GetMetrics,
     GetMetricsResponse,
     Hello,
+    HelloProof,
     HelloReply,
     Init,
     InitResponse,
@@ -116,6 +117,11 @@ class RecordingHandler:
                 f"you belong to cluster {hello.cluster_id!r}, this node to {self.cluster_id!r}"
             )
         return HelloReply(1, self.cluster_id, self.node_id)
+
+    def on_proof(
+        self, connection: ServerConnection, hello: Hello, reply: HelloReply, proof: HelloProof
+    ) -> None:
+        raise AssertionError("this handler demands no proof")
 
     def on_message(self, connection: ServerConnection, message: object) -> None:
         self.messages.append(message)

@@ -139,8 +139,15 @@ class _NoPeers:
     """The connections that `Init` would use. A simulated cluster is initialised already."""
 
     on_connection_change: Callable[[], None]
+    public_key = ""
 
-    def connect_to(self, nodes: Mapping[int, str]) -> None:
+    async def ask_for_keys(
+        self, nodes: Mapping[int, str], timeout_s: float
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        """There are none."""
+        return {}, {}
+
+    def connect_to(self, nodes: Mapping[int, str], keys: Mapping[int, str] | None = None) -> None:
         """Do nothing."""
 
     def connection_statuses(self) -> dict[int, ConnectionStatus]:
