@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from typing import Final
 
 #: The most characters displayed of a name, an id or an address.
 MAX_NAME_CHARS: Final = 200
@@ -36,17 +32,3 @@ def escape_unprintable(text: str) -> str:
 def printable(text: str, limit: int = MAX_NAME_CHARS) -> str:
     """Truncate the text, then escape its unprintable characters."""
     return escape_unprintable(truncate(text, limit))
-
-
-def repr_without(instance: DataclassInstance, secret: str) -> str:
-    """The representation of an object, without the value of one field.
-
-    Args:
-        instance: a dataclass instance.
-        secret: the name of the field.
-    """
-    parts = [
-        f"{each.name}={HIDDEN if each.name == secret else repr(getattr(instance, each.name))}"
-        for each in fields(instance)
-    ]
-    return f"{type(instance).__name__}({', '.join(parts)})"

@@ -16,7 +16,7 @@ from qcore.core.version import (
     compact_json,
     object_in,
 )
-from qcore.display import repr_without
+from qcore.display import HIDDEN
 
 EntryKind = Literal["command", "noop", "membership", "session", "version", "access"]
 
@@ -63,11 +63,10 @@ class Entry:
     user: str = field(default="", metadata=SINCE_RULES_2)
 
     def __repr__(self) -> str:
-        """As of every dataclass, but a change of users may hold a password hash."""
-        if self.kind == "access":
-            return repr_without(self, "data")
+        """As of every dataclass, but for a change of users, which may hold a password hash."""
+        data = HIDDEN if self.kind == "access" else repr(self.data)
         return (
-            f"Entry(index={self.index!r}, term={self.term!r}, kind={self.kind!r}, data={self.data!r}, "
+            f"Entry(index={self.index!r}, term={self.term!r}, kind={self.kind!r}, data={data}, "
             f"time_us={self.time_us!r}, clock_us={self.clock_us!r}, user={self.user!r})"
         )
 

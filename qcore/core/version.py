@@ -9,7 +9,7 @@ meaning, even when a newer program applies it again. A snapshot carries the vers
 | 2 | 0.2.0 | sessions expire by the cluster clock (`Entry.clock_us`), idle or not; the state machine is recorded |
 | 3 | 0.2.0 | the work of a replica for one entry is bounded; results are checked; sessions are counted in bytes |
 | 4 | 0.2.0 | the entity store has the commands of the `Store...` messages; a field with entities keeps its kind |
-| 5 | 0.2.0 | the configuration has the members' keys; users, roles, join tokens are replicated; entries name a user |
+| 5 | 0.2.0 | the configuration holds public keys; users, roles and join tokens are replicated; entries name users |
 
 Message fields and storage formats that older programs refuse are used once an entry that raises the rules is in the
 log. The leader appends it only after every member has reported that it supports those rules.

@@ -177,13 +177,11 @@ class ReplicaNode:
         )
         inbox = self._driver.inbox
         core = self._replica.core
-        self._key = load_key(
-            config.data_dir, runtime.random_bytes, core.membership.key_of(config.node_id)
-        )
+        known_key = core.membership.key_of(config.node_id)
+        self._key = load_key(config.data_dir, runtime.random_bytes, known_key)
         keys = PeerKeys(self._key, core, runtime.random_bytes)
         self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace, keys)
-        if codec is None:
-            codec = node_codec(application.perform_type, config.replica.max_command_bytes)
+        codec = codec or node_codec(application.perform_type, config.replica.max_command_bytes)
         server_tls, peer_tls = config.tls.contexts()
 
         def make_pool(handler: PeerHandler, hello: Callable[[str], Hello]) -> PeerPool:

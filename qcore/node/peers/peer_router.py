@@ -428,7 +428,9 @@ class PeerRouter:
             self._metrics.rejected_peers += 1
             raise
         self._accepted[connection] = peer.node_id, key
-        self._inbox.add_event(PeerVersionSupport(peer.node_id, peer.support, key))
+        known = self._introduced.get(peer.node_id)
+        if key or known is None or not known.public_key:  # else it proved more on our connection
+            self._inbox.add_event(PeerVersionSupport(peer.node_id, peer.support, key))
         if self._pool is not None:
             self._pool.wake(hello.node_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -24,12 +25,16 @@ MAX_TABLE_BYTES: Final = 4 * 1024 * 1024
 #: A type, a field or a permission in a role, bytes.
 MAX_RULE_BYTES: Final = 256
 #: A password hash, characters. An argon2id hash has about 100.
+MIN_HASH_CHARS: Final = 64
 MAX_HASH_CHARS: Final = 512
 #: Numbers are below this.
 NUMBER_LIMIT: Final = 2**63
 
+#: The longest name of a user, role or join token.
+MAX_NAME_CHARS: Final = 64
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
-_HASH: Final = re.compile(r"\$argon2id\$[!-~]+")
+_HASH: Final = re.compile(r"\$argon2id\$[A-Za-z0-9+/.,=$-]+")
+_REDACTED: Final = "$argon2id$redacted$"
 _KEY: Final = re.compile(r"[!-~]{1,128}")
 
 
@@ -119,12 +124,27 @@ def check_hash(password_hash: str) -> None:
     Raises:
         ValueError: it is not valid. The text does not show it.
     """
-    if password_hash and not (
-        len(password_hash) <= MAX_HASH_CHARS and _HASH.fullmatch(password_hash)
-    ):
+    in_bounds = MIN_HASH_CHARS <= len(password_hash) <= MAX_HASH_CHARS
+    if password_hash and not (in_bounds and _HASH.fullmatch(password_hash)):
         raise ValueError(
-            f"password_hash is an argon2id hash in PHC form of at most {MAX_HASH_CHARS} characters"
+            f"password_hash is an argon2id hash in PHC form of {MIN_HASH_CHARS} to {MAX_HASH_CHARS} characters"
         )
+
+
+def redacted(text: str) -> str:
+    """The text with each password hash replaced by a digest of it, of the same form and length.
+
+    What is redacted already stays the same. So a recording without hashes replays to the same digests.
+    """
+    return _HASH.sub(_redacted_hash, text)
+
+
+def _redacted_hash(found: re.Match[str]) -> str:
+    held = found[0]
+    if held.startswith(_REDACTED):
+        return held
+    digest = hashlib.sha256(held.encode()).hexdigest()
+    return (_REDACTED + digest * (len(held) // len(digest) + 1))[: len(held)]
 
 
 def check_key(key: str) -> None:

@@ -39,6 +39,7 @@ from qcore.replica.access.access_records import (
     JoinToken,
     Role,
     User,
+    redacted,
 )
 from qcore.replica.access.access_text import AccessRow, read_table, row_text, table_text
 from qcore.replica.access.grants import Grants, denied
@@ -145,8 +146,8 @@ class AccessTable:
             self._digest = ""
             if rows:
                 whole = hashlib.sha256()
-                for text in self.dump():
-                    whole.update(text.encode())
+                for row in rows:
+                    whole.update(redacted(row_text(row)).encode() + b"\n")
                 self._digest = whole.hexdigest()
         return self._digest
 

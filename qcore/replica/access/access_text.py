@@ -36,7 +36,8 @@ from qcore.replica.access.access_records import (
 #: How many characters one part has, approximately.
 PART_CHARS: Final = 32 * 1024
 
-_BEGIN: Final = '{"access":'
+#: How the text of a snapshot begins that holds such a table.
+TABLE_BEGIN: Final = '{"access":'
 
 AccessRow = User | Role | JoinToken
 
@@ -52,7 +53,7 @@ def table_text(
     """The table in parts; nothing if it is empty."""
     if not (users or roles or tokens):
         return
-    held = [f"{_BEGIN}[{len(users)},{len(roles)},{len(tokens)}]}}\n"]
+    held = [f"{TABLE_BEGIN}[{len(users)},{len(roles)},{len(tokens)}]}}\n"]
     size = 0
     rows: tuple[AccessRow, ...] = (*users, *roles, *tokens)
     for row in rows:
@@ -76,7 +77,7 @@ def read_table(text: SnapshotText) -> Generator[None, None, tuple[list[AccessRow
         ValueError: the table is malformed.
     """
     rows: list[AccessRow] = []
-    if text[: len(_BEGIN)] != _BEGIN:
+    if text[: len(TABLE_BEGIN)] != TABLE_BEGIN:
         return rows, 0
     head, at = _line(text, 0)
     match head:

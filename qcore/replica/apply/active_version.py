@@ -109,9 +109,10 @@ class Versions:
 
     def on_peer_version_support(self, event: PeerVersionSupport) -> None:
         """A member has reported what it supports, or is no longer connected."""
-        self._public_keys.pop(event.peer_id, None)
         if event.public_key:
             self._public_keys[event.peer_id] = event.public_key
+        elif event.support is None:
+            self._public_keys.pop(event.peer_id, None)
         if event.peer_id == self._replica.core.node_id:
             return
         if event.support is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from qcore.errors import ChangeRefused, QcoreError
+from qcore.replica.access.access_records import MAX_NAME_CHARS
 from qcore.replica.access.access_table import ACCESS_RULES, AccessTable
+from qcore.replica.access.grants import denied
 from qcore.replica.requests.pending import PendingRequest
 
 
@@ -15,6 +17,8 @@ def request_denial(access: AccessTable, rules: int, request: PendingRequest) -> 
         rules: the active apply rules.
         request: one that goes through the log.
     """
+    if len(request.user) > MAX_NAME_CHARS or not request.user.isascii():
+        return denied(request.user[:MAX_NAME_CHARS], "a user")  # a peer may send any text
     if request.kind != "access":
         return access.denial(request.user, "write") if access.active else None
     if rules < ACCESS_RULES:

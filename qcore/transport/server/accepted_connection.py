@@ -81,7 +81,7 @@ class AcceptedConnection(Connection):
             `TurnScheduler`.
     """
 
-    def __init__(self, server: ConnectionOwner) -> None:
+    def __init__(self, server: ConnectionOwner[AcceptedConnection]) -> None:
         limits = server.limits
         self._protocol = ServerProtocol(
             max_size=min(limits.max_frame_bytes, limits.max_client_frame_bytes),

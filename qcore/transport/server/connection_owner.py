@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
 
 from qcore.runtime.interface import Runtime
 from qcore.transport.codec.codec import Codec
@@ -12,11 +12,11 @@ from qcore.transport.server.client_memory import ClientMemory
 from qcore.transport.server.handler import HttpResponse, MessageHandler, ServerHandler, ServerStats
 from qcore.transport.server.turns import TurnScheduler
 
-if TYPE_CHECKING:
-    from qcore.transport.server.accepted_connection import AcceptedConnection
+#: The connections of the server.
+C = TypeVar("C", contravariant=True)
 
 
-class ConnectionOwner(Protocol):
+class ConnectionOwner(Protocol[C]):
     """What a connection needs from its server.
 
     Attributes:
@@ -42,19 +42,17 @@ class ConnectionOwner(Protocol):
     runtime: Runtime
     peers_need_certificates: bool
 
-    def connection_made(self, connection: AcceptedConnection) -> None:
+    def connection_made(self, connection: C) -> None:
         """Add an accepted TCP connection."""
 
-    def refusal(
-        self, connection: AcceptedConnection, origins: Sequence[str]
-    ) -> HttpResponse | None:
+    def refusal(self, connection: C, origins: Sequence[str]) -> HttpResponse | None:
         """The response to a request for a WebSocket connection that is not allowed; None if it is."""
 
-    def connection_opened(self, connection: AcceptedConnection) -> None:
+    def connection_opened(self, connection: C) -> None:
         """Note that the WebSocket handshake is complete."""
 
-    def peer_accepted(self, connection: AcceptedConnection, node_id: int) -> None:
+    def peer_accepted(self, connection: C, node_id: int) -> None:
         """Note that the connection's `Hello` was accepted."""
 
-    def connection_closed(self, connection: AcceptedConnection) -> None:
+    def connection_closed(self, connection: C) -> None:
         """Forget a TCP connection that has ended."""
