@@ -223,7 +223,7 @@ class Running:
     async def _member(self, node: NodeProcess, *, learner: bool) -> None:
         async with Client(self.cluster.endpoints) as client:
             if learner:
-                await client.add_learner(node.node_id, node.address)
+                await client.add_learner(node.node_id, node.address, node.public_key())
             else:
                 await client.change_membership(list(self.cluster.nodes), learners=[])
 

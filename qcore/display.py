@@ -10,6 +10,8 @@ MAX_NAME_CHARS: Final = 200
 MAX_SENTENCE_CHARS: Final = 1000
 #: The most characters of an error that is sent to the client.
 MAX_ERROR_CHARS: Final = 2000
+#: What is displayed in the place of a secret.
+HIDDEN: Final = "(hidden)"
 
 
 def truncate(text: str, limit: int = MAX_NAME_CHARS) -> str:

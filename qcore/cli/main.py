@@ -29,6 +29,9 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "node": ("qcore.cli.node.start", "Run a node."),
     "cluster": ("qcore.cli.cluster.cluster", "Initialise, inspect and upgrade a cluster."),
     "member": ("qcore.cli.cluster.member", "Show and change the members of a cluster."),
+    "user": ("qcore.cli.users.user", "Add, change and list users."),
+    "role": ("qcore.cli.users.role", "Say what users may do."),
+    "token": ("qcore.cli.users.token", "Make and end tokens of users."),
     "leader": ("qcore.cli.cluster.leader", "Transfer the leadership."),
     "snapshot": (
         "qcore.cli.cluster.snapshot",

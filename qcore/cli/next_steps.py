@@ -17,6 +17,7 @@ from qcore.errors import (
     StoreError,
     TransportError,
     TypeNotFound,
+    Unauthenticated,
     WatchCompacted,
 )
 
@@ -28,10 +29,13 @@ _TREE: Final = "`qcore entity tree` shows the entities"
 _INIT: Final = "`qcore cluster init`"
 _REPEAT: Final = "look at the result before you repeat the command"
 
+_LOGIN: Final = "give --token-file, or --user; `qcore token recover` helps if a password is lost"
+
 #: The first class that an error has decides.
 _STEPS: Final[tuple[tuple[type[QcoreError], str], ...]] = (
     (TransportError, _REACH),
     (NotLeader, _LEADER),
+    (Unauthenticated, _LOGIN),
     (OutcomeUnknown, _REPEAT),
     (DeadlineExceeded, f"give more time with --timeout; {_LEADER}"),
     (TypeNotFound, "`qcore schema list` shows the types"),

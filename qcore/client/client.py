@@ -26,11 +26,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from qcore.client.endpoints import Connect
+from qcore.client.login.credentials import Authenticator, Credentials, credentials_of
 from qcore.client.methods.call_options import check_timeout
 from qcore.client.methods.cluster_methods import ClusterMethods
 from qcore.client.methods.entity_methods import EntityMethods
 from qcore.client.methods.machine_methods import MachineMethods
 from qcore.client.methods.schema_methods import SchemaMethods
+from qcore.client.methods.user_methods import UserMethods
 from qcore.client.request_sender import RequestSender
 from qcore.client.watching.watch_methods import WatchMethods
 from qcore.runtime.interface import Runtime
@@ -42,12 +44,17 @@ from qcore.transport.connection.client_connection import ClientConnection
 _CLOSE_SESSIONS_S: Final = 0.5
 
 
-class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, ClusterMethods):
+class Client(
+    EntityMethods, SchemaMethods, MachineMethods, WatchMethods, UserMethods, ClusterMethods
+):
     """A client of a cluster. Use it as an async context manager, or call `close`.
 
     Methods that read take the options `consistency` and `timeout_s` (`qcore.client.ReadOptions`). Methods that write
     take `session` and `timeout_s` (`qcore.client.WriteOptions`). An entity is an `EntityId`, a text such as `User$7`,
     or an `Entity` that the client returned. `Value` and `WritableValue` are the values of fields.
+
+    Where there are users, requests raise `Unauthenticated` without `token` or `password`, and `PermissionDenied` if no
+    role of the user allows them.
 
     A cancelled write may still take effect.
 
@@ -62,11 +69,16 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
             Otherwise it sends a write again only after a definite rejection (`NotLeader`, `Overloaded`).
         admin: whether to open admin connections, which nodes reserve for operators.
         tls: the files for TLS; `TlsFiles()` accepts the authorities that the system trusts. None: no TLS.
+        token: proves the client's user to the nodes.
+        user, password: the same. The client uses the password once, and then the token that it gets for it; it gets
+            another one before that expires.
+        credentials: the same as `token`, or as `user` and `password`.
         runtime: the world that the client runs in; a simulator gives another one.
         connect: opens a connection to a node.
 
     Raises:
-        ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used.
+        ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used; or `token`,
+            `user` and `password` contradict each other.
     """
 
     def __init__(
@@ -79,6 +91,10 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
         exactly_once: bool = True,
         admin: bool = False,
         tls: TlsFiles | None = None,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        credentials: Credentials | None = None,
         runtime: Runtime = REAL,
         connect: Connect = ClientConnection.connect,
     ) -> None:
@@ -86,6 +102,10 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
             check_timeout(seconds, name)
         if tls is not None:
             connect = partial(ClientConnection.connect, tls=client_context(tls))
+        credentials, renew = credentials or credentials_of(token, user, password), None
+        if credentials is not None:
+            authenticator = Authenticator(credentials, connect)
+            connect, renew = authenticator.connect, authenticator.renew
         sender = RequestSender(
             endpoints,
             timeout_s,
@@ -94,6 +114,7 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
             admin=admin,
             runtime=runtime,
             connect=connect,
+            renew=renew,
         )
         super().__init__(sender, timeout_s, attempt_timeout_s, exactly_once=exactly_once)
 

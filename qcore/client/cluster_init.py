@@ -34,6 +34,7 @@ async def initialise(
     nodes: Sequence[tuple[int, str]],
     token: str | None,
     *,
+    public_keys: Sequence[tuple[int, str]] = (),
     timeout_s: float,
     seconds: Callable[[], float],
     rng: Random,
@@ -42,13 +43,15 @@ async def initialise(
 
     Args:
         send: sends a message.
-        endpoint, nodes, token, timeout_s: see `Client.init`.
+        endpoint, nodes, token, public_keys, timeout_s: see `Client.init`.
         seconds: a monotonic clock.
         rng: draws pauses.
     """
     fields: dict[str, Json] = {"nodes": [_pair(node) for node in nodes]}
     if token is not None:
         fields["token"] = token
+    if public_keys:
+        fields["public_keys"] = [_pair(key) for key in public_keys]
     deadline = seconds() + timeout_s
     while True:
         sent_at = seconds()

@@ -28,6 +28,7 @@ class ConcurrencyLimit:
     def __init__(self) -> None:
         self._time = RunningTime()
         self._operations = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._size = MAX_IN_FLIGHT
         self._in_flight = 0
@@ -41,7 +42,7 @@ class ConcurrencyLimit:
 
     def begin(self) -> float:
         """Begin an operation; returns the time, seconds. Call `end` when the operation is over."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         now = loop.time()
         if self._operations == 0:
             self._time.begin(now)
@@ -52,9 +53,10 @@ class ConcurrencyLimit:
     def end(self) -> None:
         """End an operation."""
         self._operations -= 1
-        if self._operations == 0 and self._timer is not None:
+        if self._operations == 0 and self._timer is not None and self._loop is not None:
             self._timer.cancel()
-            self._time.look(asyncio.get_running_loop().time())
+            # Not the running loop: there is none where the task of an operation is dropped, not finished.
+            self._time.look(self._loop.time())
 
     def now(self) -> float:
         """The time, seconds, while an operation is in progress."""

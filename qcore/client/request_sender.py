@@ -21,6 +21,7 @@ from qcore.errors import (
     QcoreError,
     RequestNotReceived,
     TransportError,
+    Unauthenticated,
 )
 from qcore.runtime.interface import Runtime
 from qcore.transport.address import Address
@@ -40,7 +41,7 @@ _BACKOFF_LAST_S: Final = 0.5
 #: The least time that an attempt gets, even if less is left, seconds.
 MIN_ATTEMPT_S: Final = 0.05
 
-#: The most times that a message is sent to a node that closes every connection as idle.
+#: The most times that a message is sent to a node that closes every connection as idle, or knows no user.
 _ATTEMPTS_WHEN_IDLE: Final = 2
 
 #: The retry hint for a request that was never sent, ms.
@@ -62,6 +63,7 @@ class RequestSender:
         silent_after_s, admin: see `Endpoints`.
         runtime: the world that the client runs in.
         connect: opens a connection.
+        renew: authenticates again on a connection; None for a client without a user.
 
     Attributes:
         endpoints: the nodes, and the choice among them.
@@ -83,8 +85,10 @@ class RequestSender:
         admin: bool = False,
         runtime: Runtime,
         connect: Connect = ClientConnection.connect,
+        renew: Callable[[ClientConnection], Awaitable[None]] | None = None,
     ) -> None:
         self.runtime = runtime
+        self._renew = renew
         self.rng = runtime.new_rng()
         self.endpoints = Endpoints(
             endpoints, self.rng, silent_after_s, admin=admin, runtime=runtime, connect=connect
@@ -255,6 +259,10 @@ class RequestSender:
                 except RequestNotReceived:
                     if attempt == _ATTEMPTS_WHEN_IDLE:
                         raise
+                except Unauthenticated:
+                    if self._renew is None or attempt == _ATTEMPTS_WHEN_IDLE:
+                        raise
+                    await self._renew(connection)  # the request had no effect: send it again
         except ErrorReply as error:
             if str(error) != f"{name}: unknown message type":
                 raise

@@ -72,7 +72,8 @@ class SyncClient:
 
     Args:
         endpoints: `host:port` of some nodes.
-        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls: see `Client`.
+        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls, token, user, password: see
+            `Client`.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used.
@@ -88,6 +89,9 @@ class SyncClient:
         exactly_once: bool = True,
         admin: bool = False,
         tls: TlsFiles | None = None,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
     ) -> None:
         self._client = Client(
             endpoints,
@@ -97,6 +101,9 @@ class SyncClient:
             exactly_once=exactly_once,
             admin=admin,
             tls=tls,
+            token=token,
+            user=user,
+            password=password,
         )
         self._loop = asyncio.new_event_loop()
         # A daemon: a program that forgets `close` must still be able to end.
@@ -210,6 +217,18 @@ class SyncClient:
 
     watch = _watch(Client.watch)
     get_notification_configs = _method(Client.get_notification_configs)
+
+    # -- users ---------------------------------------------------------------------------------------
+
+    set_user = _method(Client.set_user)
+    delete_user = _method(Client.delete_user)
+    revoke_tokens = _method(Client.revoke_tokens)
+    set_role = _method(Client.set_role)
+    delete_role = _method(Client.delete_role)
+    list_users = _method(Client.list_users)
+    list_roles = _method(Client.list_roles)
+    create_token = _method(Client.create_token)
+    who_am_i = _method(Client.who_am_i)
 
     # -- the cluster ---------------------------------------------------------------------------------
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeGuard, TypeVar
+from typing import Final, Literal, TypeGuard, TypeVar
 
 from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.text_size import utf8_length
@@ -15,13 +16,23 @@ from qcore.core.version import (
     compact_json,
     object_in,
 )
+from qcore.display import HIDDEN
 
-EntryKind = Literal["command", "noop", "membership", "session", "version"]
+EntryKind = Literal["command", "noop", "membership", "session", "version", "access"]
 
 _T = TypeVar("_T")
 
 #: Bytes counted per entry on top of its data, for batch and window limits.
 ENTRY_OVERHEAD_BYTES = 48
+
+#: Begins the text of a public key; 32 bytes as unpadded base64url follow. The last character holds four bits.
+KEY_PREFIX: Final = "ed25519:"
+_PUBLIC_KEY: Final = re.compile(KEY_PREFIX + r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+
+
+def is_public_key(text: str) -> bool:
+    """Whether the text has the form of a public key."""
+    return _PUBLIC_KEY.fullmatch(text) is not None
 
 
 @dataclass(slots=True)
@@ -33,13 +44,14 @@ class Entry:
         term: the leader's term when it appended the entry.
         kind: `command` goes to the state machine; `noop` is the new leader's first entry
             (dissertation 6.4); `session` belongs to a client session (6.3); `membership` holds a
-            `Membership` as JSON (4.1); `version` holds a `ClusterVersion` as JSON.
+            `Membership` as JSON (4.1); `version` holds a `ClusterVersion` as JSON; `access` changes users and roles.
         data: the command as text (opaque to Raft), or the JSON, or empty.
         time_us: the leader's wall clock when it appended the entry, microseconds since the Unix epoch,
             never less than the previous entry's. For time stamps.
         clock_us: the cluster clock when the leader appended the entry, microseconds, never less than the previous
             entry's. For sessions. It runs only while there is a leader; see `qcore.core.clocks.cluster_clock`. 0
             under rules 1.
+        user: the name of the user whose request this is; empty if there are no users, and for what no user requested.
     """
 
     index: int
@@ -48,6 +60,15 @@ class Entry:
     data: str
     time_us: int
     clock_us: int = field(default=0, metadata=SINCE_RULES_2)
+    user: str = field(default="", metadata=SINCE_RULES_2)
+
+    def __repr__(self) -> str:
+        """As of every dataclass, but for a change of users, which may hold a password hash."""
+        data = HIDDEN if self.kind == "access" else repr(self.data)
+        return (
+            f"Entry(index={self.index!r}, term={self.term!r}, kind={self.kind!r}, data={data}, "
+            f"time_us={self.time_us!r}, clock_us={self.clock_us!r}, user={self.user!r})"
+        )
 
     def size_bytes(self) -> int:
         """Bytes of the data as UTF-8 plus a fixed overhead. JSON may escape characters and take more on the wire."""
@@ -85,6 +106,8 @@ class Membership:
             the configuration that made it a member. A member that was removed and added again has another index.
         auto_leave: while joint, the leader moves on to the simple configuration by itself; if false, it waits for
             `LeaveJoint`. It is part of the entry because a later leader must know it. True is not written.
+        keys: `(id, public key)` of every member, sorted by id; empty in a cluster whose members have none (apply rules
+            below 5, and simulated nodes of the fidelity `replica`). See `qcore.security.keys.node_key` for the text.
     """
 
     voters: tuple[int, ...] = ()
@@ -95,6 +118,7 @@ class Membership:
     cluster_id: str = ""
     joined: tuple[tuple[int, int], ...] = field(default=(), metadata=SINCE_RULES_2)
     auto_leave: bool = field(default=True, metadata={"exclude_if": bool})
+    keys: tuple[tuple[int, str], ...] = field(default=(), metadata=SINCE_RULES_2)
 
     @property
     def is_joint(self) -> bool:
@@ -129,6 +153,26 @@ class Membership:
             return f"a node is both voter and learner (learners {list(self.learners)})"
         if not frozenset(self.voters_outgoing).issuperset(self.learners_next):
             return f"learners_next {list(self.learners_next)} are not outgoing voters"
+        if self.keys:
+            return self._invalid_keys()
+        return None
+
+    def _invalid_keys(self) -> str | None:
+        """Why these cannot be the keys of the members, or None: each member has one, and no two have the same."""
+        ids = tuple(node_id for node_id, _ in self.keys)
+        if ids != self.members():
+            without = sorted({*self.members()} - {*ids})
+            return (
+                f"node {without[0]} has no public key, and every member of this cluster has one"
+                if without
+                else f"keys names {list(ids)}, the members are {list(self.members())}"
+            )
+        owners: dict[str, int] = {}
+        for node_id, key in self.keys:
+            if not is_public_key(key):
+                return f"the public key of node {node_id} is not one: {key!r:.100}"
+            if (other := owners.setdefault(key, node_id)) != node_id:
+                return f"nodes {other} and {node_id} have the same public key"
         return None
 
     def joined_at(self, node_id: int) -> int:
@@ -137,6 +181,10 @@ class Membership:
 
     def address_of(self, node_id: int) -> str | None:
         return dict(self.addresses).get(node_id)
+
+    def key_of(self, node_id: int) -> str | None:
+        """The public key of a member, or None if it has none."""
+        return dict(self.keys).get(node_id)
 
     def to_json(self) -> str:
         """Canonical text, as stored in a `membership` entry."""
@@ -152,6 +200,8 @@ class Membership:
             values["joined"] = self.joined
         if not self.auto_leave:
             values["auto_leave"] = False
+        if self.keys:
+            values["keys"] = self.keys
         return compact_json(values)
 
     @classmethod
@@ -179,6 +229,7 @@ class Membership:
             cluster_id=cluster_id,
             joined=tuple((first, last) for first, last in _list_in(found, "joined", _is_joined)),
             auto_leave=auto_leave,
+            keys=tuple((first, last) for first, last in _list_in(found, "keys", _is_address)),
         )
 
 
@@ -245,7 +296,7 @@ class Snapshot:
     """
 
     meta: SnapshotMeta
-    data: SnapshotText
+    data: SnapshotText = field(repr=False)
     checksum: int | None = field(default=None, compare=False)
 
 

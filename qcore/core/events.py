@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from qcore.core.entry import EntryKind, Membership
@@ -38,12 +38,13 @@ class Propose:
     """Append these commands if this node leads. The result is `ProposalAccepted` or `ProposalRejected`.
 
     Either all are appended or none. `wall_us` stamps the entries. `kinds`, if given, names for each command whether it
-    is a `command` (the default), a `session` or a `version` entry.
+    is a `command` (the default), a `session`, a `version` or an `access` entry. `users`, if given, names its user.
     """
 
-    commands: list[str]
+    commands: list[str] = field(repr=False)
     wall_us: int
     kinds: list[EntryKind] | None = None
+    users: list[str] | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class ChangeMembership:
         wall_us: stamps the entry.
         expected_index: if given, reject unless the effective configuration has this index.
         auto_leave: leave the joint phase as soon as it is committed. If false, stay in it until `LeaveJoint`.
+        keys: `(id, public key)` of members that have none in the current configuration. A member's key never changes.
     """
 
     voters: tuple[int, ...]
@@ -83,6 +85,7 @@ class ChangeMembership:
     wall_us: int
     expected_index: int | None = None
     auto_leave: bool = True
+    keys: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -139,7 +142,7 @@ class SnapshotTaken:
     """
 
     index: int
-    data: SnapshotText
+    data: SnapshotText = field(repr=False)
     keep_entries: int = 0
     checksum: int | None = None
     keep_bytes: int = 64 * 1024 * 1024

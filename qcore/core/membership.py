@@ -62,6 +62,7 @@ def first_configuration(current: Membership, event: ChangeMembership, index: int
     members = sorted({*voters, *learners, *current.voters})
     new = {member: index for member in members if member not in current.members()}
     joined = {**dict(current.joined), **new}
+    keys = {**dict(event.keys), **dict(current.keys)}
     if voters == current.voters:
         return Membership(
             voters=voters,
@@ -69,6 +70,7 @@ def first_configuration(current: Membership, event: ChangeMembership, index: int
             addresses=_of_members(known, sorted({*voters, *learners})),
             cluster_id=current.cluster_id,
             joined=_of_members(joined, sorted({*voters, *learners})),
+            keys=_of_members(keys, sorted({*voters, *learners})),
         )
     return Membership(
         voters=voters,
@@ -79,6 +81,7 @@ def first_configuration(current: Membership, event: ChangeMembership, index: int
         cluster_id=current.cluster_id,
         joined=_of_members(joined, members),
         auto_leave=event.auto_leave,
+        keys=_of_members(keys, members),
     )
 
 
@@ -92,6 +95,7 @@ def configuration_after_joint(joint: Membership) -> Membership:
         addresses=_of_members(dict(joint.addresses), members),
         cluster_id=joint.cluster_id,
         joined=_of_members(dict(joint.joined), members),
+        keys=_of_members(dict(joint.keys), members),
     )
 
 
@@ -150,6 +154,10 @@ def _change_rejection(server: RaftServer, event: ChangeMembership) -> tuple[str,
         return "unknown_member", f"no address is known for {unknown}: add them as learners first"
     if both:
         return "contradiction", f"{both} cannot be both voters and learners"
+    if (changed := _changed_key(current, event)) is not None:
+        return "other_key", (
+            f"node {changed} is a member with another public key: remove it, and add it again with the new one"
+        )
     if (fault := priorities.change_rejection(server, event.voters)) is not None:
         return "priorities", fault
     if (
@@ -157,6 +165,13 @@ def _change_rejection(server: RaftServer, event: ChangeMembership) -> tuple[str,
     ) is not None:
         return "invalid", f"no cluster can have this configuration: {fault}"
     return None
+
+
+def _changed_key(current: Membership, event: ChangeMembership) -> int | None:
+    """A member whose public key the change would replace, or None. Its key stays the same while it is a member."""
+    known = dict(current.keys)
+    changed = [node for node, key in event.keys if known.get(node, key) != key]
+    return changed[0] if changed else None
 
 
 def _leader_rejection(server: RaftServer) -> tuple[str, str] | None:

@@ -145,7 +145,7 @@ class InstallSnapshot:
     offset: int
     total: int
     checksum: int
-    data: str
+    data: str = field(repr=False)
     round: int = 0
     last_included_clock_us: int = field(default=0, metadata=SINCE_RULES_2)
     version: ClusterVersion = field(default=FIRST_VERSION, metadata=VERSION_SINCE_RULES_2)

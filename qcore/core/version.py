@@ -9,6 +9,7 @@ meaning, even when a newer program applies it again. A snapshot carries the vers
 | 2 | 0.2.0 | sessions expire by the cluster clock (`Entry.clock_us`), idle or not; the state machine is recorded |
 | 3 | 0.2.0 | the work of a replica for one entry is bounded; results are checked; sessions are counted in bytes |
 | 4 | 0.2.0 | the entity store has the commands of the `Store...` messages; a field with entities keeps its kind |
+| 5 | 0.2.0 | the configuration holds public keys; users, roles and join tokens are replicated; entries name users |
 
 Message fields and storage formats that older programs refuse are used once an entry that raises the rules is in the
 log. The leader appends it only after every member has reported that it supports those rules.
@@ -23,11 +24,14 @@ from operator import not_
 from typing import ClassVar, Final, TypeGuard
 
 #: The newest rules that this program knows.
-LATEST_RULES = 4
+LATEST_RULES = 5
 
 #: Metadata of a field that 0.1.0 cannot read: it is not written while it is 0, false or empty, as it is until the log
 #: holds an entry that raises the rules to 2. (The core validates nothing: pydantic reads the metadata in other layers.)
 SINCE_RULES_2: Final[Mapping[str, object]] = {"exclude_if": not_}
+
+#: From these rules on, every member of a cluster of nodes has a public key in the configuration.
+KEYS_SINCE_RULES: Final = 5
 
 _MAX_NUMBER = 2**31 - 1
 _MAX_NAME_CHARS = 64

@@ -11,6 +11,7 @@ holds at least `code` and `retryable`. Each class states its code and the furthe
 from __future__ import annotations
 
 from qcore.errors.cluster_errors import (
+    AccessRefused,
     ChangeRefused,
     ConfigError,
     ConnectionLost,
@@ -45,6 +46,7 @@ from qcore.errors.cluster_errors import (
     TransferFailed,
     TransferUnknown,
     TransportError,
+    Unauthenticated,
 )
 
 # Not public, so not in `__all__`.
@@ -80,6 +82,7 @@ from qcore.errors.store_errors import (
     ParentCycle,
     PathAmbiguous,
     PathNotFound,
+    PermissionDenied,
     ResponseTooLarge,
     SchemaInvalid,
     SchemaTooLarge,
@@ -96,6 +99,7 @@ from qcore.errors.store_errors import (
 )
 
 __all__ = [
+    "AccessRefused",
     "AlreadyLoaded",
     "BadCursor",
     "BadFilter",
@@ -132,6 +136,7 @@ __all__ = [
     "ParentCycle",
     "PathAmbiguous",
     "PathNotFound",
+    "PermissionDenied",
     "ProposalDropped",
     "ProposalError",
     "ProtocolError",
@@ -159,6 +164,7 @@ __all__ = [
     "TransferUnknown",
     "TransportError",
     "TypeNotFound",
+    "Unauthenticated",
     "UnknownError",
     "UnknownParentType",
     "ValueOutOfRange",

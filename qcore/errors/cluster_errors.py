@@ -131,6 +131,21 @@ class ChangeRefused(ProposalError, code="ChangeRefused", fields={"name": word}):
         super().__init__(f"refused ({name}): {reason}")
 
 
+class AccessRefused(ProposalError, code="AccessRefused", fields={"name": word}):
+    """A change of users, roles or join tokens was rejected. `name` gives the reason as one stable word."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        super().__init__(f"refused ({name}): {reason}")
+
+
+class Unauthenticated(ProposalError, code="Unauthenticated"):
+    """The node does not know who sends: no token or password was given, or it is not valid (any more).
+
+    The request had no effect. Authenticate, then send it again.
+    """
+
+
 class IncompatibleVersion(QcoreError, code="IncompatibleVersion"):
     """The program runs a different state machine from the cluster's, or does not support the active version."""
 

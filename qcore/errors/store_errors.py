@@ -127,6 +127,10 @@ class BadFilter(StoreError, code="BadFilter"):
     """A filter is not valid CEL, names an unknown field, or cannot be evaluated. The text names the position."""
 
 
+class PermissionDenied(StoreError, code="PermissionDenied"):
+    """The user may not do this, according to its roles. It had no effect, and repeating it changes nothing."""
+
+
 class SnapshotInvalid(StoreError, code="SnapshotInvalid"):
     """The snapshot to restore has a wrong checksum, an unknown version, or contradicts itself."""
 

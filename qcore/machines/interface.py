@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import ConfigError
+from qcore.machines.permissions import Permissions
 
 #: The largest result of `apply` or `query`: bytes as a JSON string in UTF-8. Such a result and its envelope fit into
 #: one frame between nodes (16 MiB). The bound is part of the apply rules from version 3 on.
@@ -34,6 +35,8 @@ class ApplyContext:
         clock_us: the cluster clock, microseconds. It never goes back, runs only while there is a leader, and does not
             depend on wall clocks. Use it for expiry. It is 0 while the cluster has the rules of 0.1.0.
         rules: the active apply rules; see `qcore.core.version`.
+        permissions: what the user of the entry may do at this index, according to the entries before it; None while the
+            cluster has no users, so that everything is allowed. The replica has checked the action `write`.
     """
 
     index: int
@@ -41,6 +44,7 @@ class ApplyContext:
     version: int = 1
     clock_us: int = 0
     rules: int = LATEST_RULES
+    permissions: Permissions | None = None
 
 
 class AppliesCommands(Protocol):
@@ -157,6 +161,22 @@ class SupportsWorkCost(Protocol):
     def last_cost(self) -> int: ...
 
 
+@runtime_checkable
+class SupportsPermissions(Protocol):
+    """An optional extension of `StateMachine`: it checks permissions in more detail than the actions `read`, `write`.
+
+    For commands see `ApplyContext.permissions`. For watches see `SupportsWatchPermissions`.
+    """
+
+    def query_as(self, query: str, permissions: Permissions | None) -> str:
+        """As `query`, for a user with these permissions; None allows everything.
+
+        Raises:
+            qcore.errors.StoreError: the query is invalid, or the user may not read something that it asks for.
+        """
+        ...
+
+
 class Change(Protocol):
     """One thing that a command changed. Watches receive it (`SupportsChanges`).
 
@@ -259,6 +279,27 @@ class SupportsWatchRequests(SupportsChanges, Protocol):
 
         Raises:
             qcore.errors.StoreError: the request is invalid; the client receives the text.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsWatchPermissions(Protocol):
+    """An optional extension of `SupportsWatchRequests`: it checks permissions in more detail than the action `read`."""
+
+    def watch_filter_as(
+        self, request: str, permissions: Callable[[], Permissions | None], *, resumes: bool
+    ) -> WatchFilter:
+        """As `watch_filter`, for a user.
+
+        Args:
+            request, resumes: see `watch_filter`.
+            permissions: what the user may do at the moment of the call; it may be another object for each change. None
+                allows everything. A change that the user may not read must not be passed on. If the user may no longer
+                watch, `notice` raises `PermissionDenied`, which ends the watch.
+
+        Raises:
+            qcore.errors.StoreError: see `watch_filter`; or the user may not watch this.
         """
         ...
 

@@ -95,6 +95,13 @@ class NodeConfig:
             minimum=1,
         ),
     )
+    audit_log: Path | None = field(
+        default=None,
+        metadata=setting(
+            "File to which the node appends who did what, as JSON lines: logins, changes of users, roles and tokens, "
+            "management, and refused requests. Only its owner may read it."
+        ),
+    )
     log_format: LogFormat = field(default="text", metadata=setting("Format of log lines."))
     log_level: LogLevel = field(default="info", metadata=setting("Lowest level that is logged."))
     uvloop: bool | None = field(

@@ -89,6 +89,7 @@ def run_node(
                 log,
                 files.trace_stream(),
                 recording=files.recording,
+                audit_sink=files.audit,
             )
             node.metrics.lines_dropped = {
                 "log": log.dropped,

@@ -142,6 +142,7 @@ class Node:
                 files.trace_stream(),
                 own_process=False,
                 recording=files.recording,
+                audit_sink=files.audit,
                 on_leadership=self._callbacks.report,
             )
             parts.metrics.lines_dropped = {

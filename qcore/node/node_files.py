@@ -13,6 +13,7 @@ from qcore.core.entry import Snapshot
 from qcore.errors import ConfigError, IncompatibleVersion, StateMachineFailed, StorageError
 from qcore.files import open_nonblocking, open_regular
 from qcore.machines.interface import StateMachine, SupportsCommandCheck, version_support
+from qcore.node.access.audit_file import close_audit_file, open_audit_file
 from qcore.node.config import NodeConfig
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import NodeLog
@@ -43,6 +44,7 @@ class NodeFiles:
         storage: the log.
         trace: the writer of the trace, or None.
         recording: the recording, or None.
+        audit: the writer of the audit log, or None.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class NodeFiles:
         storage: LogStorage,
         trace: LineWriter | None,
         recording: NodeRecording | None = None,
+        audit: LineWriter | None = None,
     ) -> None:
         self.storage = storage
+        self.audit = audit
         self.recording = recording
         self._trace = trace
 
@@ -75,9 +79,12 @@ class NodeFiles:
         return 0 if self.recording is None else self.recording.lines_dropped()
 
     def close_trace(self) -> None:
-        """Close trace and recording only, because the storage hangs. Idempotent."""
+        """Close trace, audit log and recording only, because the storage hangs. Idempotent."""
         if self.recording is not None:
             self.recording.close()
+        audit, self.audit = self.audit, None
+        if audit is not None:
+            close_audit_file(audit)
         trace, self._trace = self._trace, None
         if trace is not None:
             _close_trace_writer(trace)
@@ -89,7 +96,7 @@ def open_node_files(
     """Open the trace and the storage, after checks that this program can use the data.
 
     Raises:
-        ConfigError: the file of the trace or of the recording cannot be opened.
+        ConfigError: the file of the trace, of the audit log or of the recording cannot be opened.
         StorageError: the data directory is locked, damaged or belongs to another node.
         StateMachineFailed: the state machine raised.
         IncompatibleVersion: the data belongs to another state machine, or to a version that this program cannot
@@ -99,6 +106,9 @@ def open_node_files(
         trace = None if config.trace is None else open_trace_writer(config.trace, log)
         if trace is not None:
             stack.callback(_close_trace_writer, trace)
+        audit = None if config.audit_log is None else open_audit_file(config.audit_log, log)
+        if audit is not None:
+            stack.callback(close_audit_file, audit)
         recording = None
         if config.record is not None:
             recording = NodeRecording(config.record, config.record_limit_bytes, log)
@@ -113,7 +123,7 @@ def open_node_files(
         stack.callback(storage.close)
         _warn_of_readers(config.data_dir, log)
         stack.pop_all()
-    return NodeFiles(storage, trace, recording)
+    return NodeFiles(storage, trace, recording, audit)
 
 
 def _warn_of_readers(directory: Path, log: NodeLog) -> None:

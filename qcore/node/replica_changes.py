@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
+from qcore.core.effects import MembershipChanged, MessageDropped, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
 from qcore.errors import DiskFull
 from qcore.node.api.client_requests import RequestHandler
@@ -99,6 +99,15 @@ class ReplicaChanges:
             apply_rules=version.rules,
             machine=version.machine,
             machine_version=version.machine_version,
+        )
+
+    def message_dropped(self, dropped: MessageDropped) -> None:
+        """See `ReplicaObserver`."""
+        self._log.warning(
+            "message of a peer dropped",
+            peer=dropped.from_id,
+            message=type(dropped.message).__name__,
+            why=dropped.reason,
         )
 
     def on_snapshot(self, write: StoreSnapshot) -> None:

@@ -14,6 +14,8 @@ from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
 from qcore.machines.interface import StateMachine
+from qcore.node.access.audit_log import LineSink
+from qcore.node.access.node_access import NodeAccess
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.served_connections import ServedConnections
 from qcore.node.application import Application, node_codec
@@ -29,6 +31,8 @@ from qcore.node.observability.node_recording import (
 )
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
 from qcore.node.peers.known_members_file import LoadKnownMembers, load_known_members
+from qcore.node.peers.node_key_file import LoadNodeKey, load_or_create_key
+from qcore.node.peers.peer_keys import PeerKeys
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.replica_changes import ReplicaChanges
 from qcore.node.runtime.disk_writer import MakeWriter, disk_thread
@@ -44,7 +48,7 @@ from qcore.node.topology_loader import TopologyLoader, read_topology
 from qcore.node.watches.divergence import DivergenceWatch
 from qcore.node.watches.leadership_watch import LeadershipWatch
 from qcore.node.watches.node_watches import NodeWatches
-from qcore.replica.events import ReplicaEvent, Reply
+from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
@@ -53,14 +57,17 @@ from qcore.runtime.real import REAL
 from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
-from qcore.transport.peers.peer_pool import PeerPool
+from qcore.transport.peers.peer_pool import PeerHandler, PeerPool
 from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.server import Server
+from qcore.transport.wire import Hello
 
 #: How often the state hash is refreshed.
 _HASH_INTERVAL_S: Final = 0.1
 #: How often saving the known members is tried again after a failure.
 _SAVE_RETRY_S: Final = 5.0
+#: How often the node looks at the cluster clock, for tokens that expire.
+_CLOCK_INTERVAL_S: Final = 1.0
 
 
 class ReplicaNode:
@@ -84,7 +91,9 @@ class ReplicaNode:
         runtime: the world that the node runs in.
         make_writer: makes the writer of the log; by default a disk thread.
         load_members: loads the members that this node knows; by default from a file in the data directory.
+        load_key: loads the key of this node; by default from a file in the data directory.
         measures_stalls: whether to measure how late the event loop is.
+        audit_sink: gets the lines of the audit log; None for none.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -108,7 +117,9 @@ class ReplicaNode:
         runtime: Runtime = REAL,
         make_writer: MakeWriter = disk_thread,
         load_members: LoadKnownMembers = load_known_members,
+        load_key: LoadNodeKey = load_or_create_key,
         measures_stalls: bool = True,
+        audit_sink: LineSink | None = None,
     ) -> None:
         self._runtime = runtime
         self._config = config
@@ -165,21 +176,21 @@ class ReplicaNode:
             lambda error: log.warning("the known members could not be saved", why=str(error)),
         )
         inbox = self._driver.inbox
-        self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
-        if codec is None:
-            codec = node_codec(application.perform_type, config.replica.max_command_bytes)
+        core = self._replica.core
+        known_key = core.membership.key_of(config.node_id)
+        self._key = load_key(config.data_dir, runtime.random_bytes, known_key)
+        keys = PeerKeys(self._key, core, runtime.random_bytes)
+        self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace, keys)
+        codec = codec or node_codec(application.perform_type, config.replica.max_command_bytes)
         server_tls, peer_tls = config.tls.contexts()
-        self._pool = PeerPool(
-            codec,
-            self._peers,
-            self._peers.hello,
-            # Not that of the replica: what the pool draws depends on connections, so a replay could not draw the same.
-            runtime.new_rng(),
-            config.limits,
-            runtime=runtime,
-            tls=peer_tls,
-        )
-        self._peers.use_pool(self._pool)
+
+        def make_pool(handler: PeerHandler, hello: Callable[[str], Hello]) -> PeerPool:
+            # Not the generator of the replica: a replay could not draw what depends on connections.
+            limits, rng = config.limits, runtime.new_rng()
+            return PeerPool(codec, handler, hello, rng, limits, runtime=runtime, tls=peer_tls)
+
+        self._pool = make_pool(self._peers, self._peers.hello)
+        self._peers.use_pool(self._pool, make_pool)
         self._requests = RequestHandler(
             application,
             self._identity,
@@ -192,9 +203,14 @@ class ReplicaNode:
             self._trace,
             runtime=runtime,
         )
+        permit = self._requests.get_permission
+        self._access = NodeAccess(
+            self._replica, self._identity, self._key, config, permit, audit_sink, runtime
+        )
+        served = ServedConnections(self._requests, self._peers, self, log, self._access)
         self._server = Server(
             codec,
-            ServedConnections(self._requests, self._peers, self, log),
+            served,
             config.limits,
             AllowedOrigins(config.allow_origins),
             runtime=runtime,
@@ -231,11 +247,11 @@ class ReplicaNode:
         self._periodic_tasks = [
             PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
+            PeriodicTask(_CLOCK_INTERVAL_S, self._access.tick),
         ]
-        if self._trace is not None:
-            self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, self._trace.flush))
-        if recording is not None:
-            self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, recording.flush))
+        for flushed in (self._trace, recording):
+            if flushed is not None:
+                self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, flushed.flush))
         self._watches = NodeWatches(
             config,
             self._replica,
@@ -277,7 +293,8 @@ class ReplicaNode:
             StorageError: the data belongs to a cluster other than the one that the log names.
         """
         bound = await self._server.start(self._config.ws_addr)
-        self._warn_without_tls()
+        if warning := self._config.tls.warning(self._config.ws_addr):
+            self._log.warning(warning, addr=str(self._config.ws_addr))
         self._writer.start()  # last of the steps that can fail
         self._requests.initialiser.listening_on(bound)
         if self._trace is not None:
@@ -286,20 +303,15 @@ class ReplicaNode:
         self._driver.start(
             self._writer, self._peers, self._requests, self._requests.watches, self._changes
         )
+        support = self._replica.versions.support
+        self._driver.inbox.add_event(
+            PeerVersionSupport(self._config.node_id, support, self._key.public)
+        )
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()
         self._divergence.start()
         return bound
-
-    def _warn_without_tls(self) -> None:
-        config, address = self._config, self._config.ws_addr
-        if config.tls.tls_cert is None and not config.tls.insecure and not address.is_loopback:
-            self._log.warning(
-                "the node listens on more than loopback addresses without TLS: who can read or change the traffic can "
-                "read and change the data; give --tls-cert, or --insecure to silence this line",
-                addr=str(address),
-            )
 
     async def stop(self) -> None:
         """Reject new requests, wait for those in progress, and close everything."""
@@ -316,6 +328,7 @@ class ReplicaNode:
         if self._failure is None:
             await self._await_requests()
         self._requests.abandon("the node is shutting down: the request may or may not take effect")
+        self._access.gate.close()
         await self._divergence.stop()
         await self._server.stop()
         self._peers.stop()

@@ -8,6 +8,7 @@ from pathlib import Path
 from qcore.errors import ConfigError
 from qcore.security.tls import ReloadedContext, TlsFiles, client_context, server_context
 from qcore.settings import setting
+from qcore.transport.address import Address
 
 
 @dataclass(slots=True, frozen=True)
@@ -79,3 +80,12 @@ class TlsConfig:
             return None, None
         server = server_context(files, clients_need_certificates=self.tls_client_certs)
         return server, client_context(files)
+
+    def warning(self, address: Address) -> str | None:
+        """The warning for a node that listens on this address without TLS; None if only this machine reaches it."""
+        if self.tls_cert is not None or self.insecure or address.is_loopback:
+            return None
+        return (
+            "the node listens on more than loopback addresses without TLS: who can read or change the traffic can "
+            "read and change the data; give --tls-cert, or --insecure to silence this line"
+        )

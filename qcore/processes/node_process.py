@@ -116,6 +116,13 @@ class NodeProcess:
         """`host:port`."""
         return f"127.0.0.1:{self.port}"
 
+    def public_key(self) -> str | None:
+        """The public key of the node, from its data directory; None for an old qcore, which has none."""
+        try:
+            return (self.data_dir / "node.key").read_text().split()[1]
+        except FileNotFoundError:
+            return None
+
     @property
     def running(self) -> bool:
         """Whether the process exists. A paused process exists."""

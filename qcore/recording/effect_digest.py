@@ -2,7 +2,7 @@
 
 It covers the fields of all effects, in order, with these exceptions, which save most of the work: of the entries in a
 message, and of an applied entry, it covers index, term and kind, because their data is covered where they enter the
-log; of a snapshot, its metadata, its length, and its begin and end.
+log; of a snapshot, its metadata, its length, and its begin and end. Password hashes are replaced (`secret_texts`).
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from __future__ import annotations
 import marshal
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, get_args, get_origin
 
-from qcore.core.effects import MessageDropped, Send, StoreSnapshot
+from qcore.core.effects import AppendLog, MessageDropped, Send, StoreSnapshot
 from qcore.core.entry import Entry, Snapshot, SnapshotMeta
-from qcore.core.messages import AppendEntries
+from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.errors import QcoreError
 from qcore.recording.dataclass_codec import to_list
 from qcore.recording.event_codec import MESSAGE_CLASSES, write_message
+from qcore.recording.secret_texts import entries_without_secrets, message_without_secrets
+from qcore.replica.access.access_table import ACCESS_RULES
+from qcore.replica.access.access_text import TABLE_BEGIN
 from qcore.replica.events import Applied, ReplicaEffect, Reply, Restored, WatchEnded
 from qcore.replica.messages import PeerMessage
 
@@ -93,6 +96,9 @@ def digest_of_effects(effects: Sequence[ReplicaEffect]) -> EffectDigest:
     return EffectDigest(kinds, zlib.crc32(marshal.dumps(flat, _MARSHAL_VERSION)))
 
 
+_entry: Callable[[Entry], Sequence[Any]] = to_list(Entry)
+
+
 def _outline(entry: Entry) -> _Flat:
     return (entry.index, entry.term, entry.kind)
 
@@ -116,7 +122,14 @@ def _message(message: PeerMessage) -> _Flat:
 
 
 def _send(effect: Send[PeerMessage]) -> _Flat:
-    return (effect.to, effect.after, *_message(effect.message))
+    message = message_without_secrets(effect.message)
+    if isinstance(message, InstallSnapshot) and message.version.rules >= ACCESS_RULES:
+        message = replace(message, data="", checksum=0)  # there may be password hashes in it
+    return (effect.to, effect.after, *_message(message))
+
+
+def _append_log(effect: AppendLog) -> _Flat:
+    return (effect.write_id, *map(_entry, entries_without_secrets(effect.entries)))
 
 
 def _error(error: QcoreError | None) -> _Flat | None:
@@ -138,6 +151,8 @@ def _applied(effect: Applied) -> _Flat:
 def _snapshot(snapshot: Snapshot) -> _Flat:
     text = snapshot.data
     begin, end = text[:_SNAPSHOT_CHARS], text[max(0, len(text) - _SNAPSHOT_CHARS) :]
+    if begin.startswith(TABLE_BEGIN):
+        begin = end = ""  # there are password hashes in it
     return (*to_list(SnapshotMeta)(snapshot.meta), len(text), begin, end)
 
 
@@ -161,6 +176,7 @@ def _dropped(effect: MessageDropped) -> _Flat:
 
 _SPECIAL: Final[dict[type, Callable[[Any], _Flat]]] = {
     Send: _send,
+    AppendLog: _append_log,
     Reply: _reply,
     WatchEnded: _watch_ended,
     Applied: _applied,

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from qcore.errors import StateMachineFailed
+from qcore.errors import Refused, StateMachineFailed
 from qcore.machines.interface import StateMachine
 from qcore.recording.effect_digest import digest_of_effects
 from qcore.recording.event_codec import write_event
 from qcore.recording.line_checksum import with_checksum
+from qcore.recording.secret_texts import event_without_secrets
 from qcore.recording.start_of_life import StartOfLife
 from qcore.replica.apply.state_digests import StateDigests
 from qcore.replica.events import ReplicaEffect, ReplicaEvent
@@ -141,8 +142,12 @@ class LifeRecorder:
         if self._sink is None:
             return
         try:
-            self._step = now, wall_us, [write_event(event) for event in events]
-        except _BUGS as error:
+            self._step = (
+                now,
+                wall_us,
+                [write_event(event_without_secrets(event)) for event in events],
+            )
+        except (*_BUGS, Refused) as error:
             self._abandon(error)
 
     def _done(self, effects: Sequence[ReplicaEffect]) -> None:

@@ -15,7 +15,10 @@ from qcore.core.entry import DurableState, Entry, HardState, Snapshot, SnapshotM
 from qcore.core.log.compressed_text import text_parts
 from qcore.errors import ConfigError
 from qcore.recording.dataclass_codec import from_list, to_list
+from qcore.recording.secret_texts import entries_without_secrets
 from qcore.release import __version__
+from qcore.replica.access.access_records import redacted
+from qcore.replica.access.access_text import TABLE_BEGIN
 from qcore.replica.config import ReplicaConfig
 
 #: The version of the format that this qcore writes. It also reads version 1, whose lines have no checksums.
@@ -116,6 +119,8 @@ class StartOfLife:
     def lines(self) -> Iterator[str]:
         """The lines with which the life begins, without checksums and newlines."""
         snapshot = self.durable.snapshot
+        if snapshot is not None and snapshot.data[: len(TABLE_BEGIN)] == TABLE_BEGIN:
+            snapshot = Snapshot(snapshot.meta, redacted(str(snapshot.data)))
         head: dict[str, object] = {
             "recording": FORMAT_VERSION,
             "qcore": self.qcore,
@@ -146,7 +151,7 @@ class StartOfLife:
         write = to_list(Entry)
         waiting: list[Sequence[Any]] = []
         size = 0
-        for entry in self.durable.entries:
+        for entry in entries_without_secrets(self.durable.entries):
             waiting.append(write(entry))
             size += len(entry.data) + 40
             if size >= _LINE_CHARS:

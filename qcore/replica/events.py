@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qcore.core.effects import (
     MembershipChanged,
@@ -33,13 +33,15 @@ class ClientRequest:
         timeout_ms: after this time without an outcome the reply is `OutcomeUnknown` (a write that may have been
             appended) or `NotLeader` / `Overloaded` (certainly without effect).
         max_staleness_ms: how old the state of a `stale_read` may be.
+        user: the name of the client's user, which the driver has authenticated; empty for none.
     """
 
     request_id: int
     kind: RequestKind
-    payload: str
+    payload: str = field(repr=False)
     timeout_ms: int
     max_staleness_ms: int = 0
+    user: str = ""
 
 
 @dataclass(slots=True)
@@ -56,16 +58,22 @@ class ChangeMembers:
     addresses: tuple[tuple[int, str], ...]
     timeout_ms: int
     expected_index: int | None = None
+    keys: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(slots=True)
 class AddLearner:
-    """Add a learner. Ends in a `Reply` once it has caught up, or in `NotCaughtUp`. Leader only."""
+    """Add a learner. Ends in a `Reply` once it has caught up, or in `NotCaughtUp`. Leader only.
+
+    Attributes:
+        public_key: of the node; empty if the cluster's members have none.
+    """
 
     request_id: int
     node_id: int
     address: str
     timeout_ms: int
+    public_key: str = ""
 
 
 @dataclass(slots=True)
@@ -91,10 +99,17 @@ class UpgradeMachine:
 
 @dataclass(slots=True)
 class PeerVersionSupport:
-    """What a member can apply, according to its `Hello`; None once it is no longer connected."""
+    """What a member can apply, according to its `Hello`; None once it is no longer connected.
+
+    A node with a key reports its own as well, once, when it starts. So a replica without this event needs no keys.
+
+    Attributes:
+        public_key: the key that it has proved to own; empty if it has none.
+    """
 
     peer_id: int
     support: VersionSupport | None
+    public_key: str = ""
 
 
 @dataclass(slots=True)
@@ -149,6 +164,7 @@ class BeginWatch:
         after: the log index and sequence of the last change that the client has seen; None to begin with the changes
             that follow everything acknowledged before this request. A node that is behind this position first waits.
         timeout_ms: how long the reply may take.
+        user: as of a `ClientRequest`. The watch ends when this user may no longer watch.
     """
 
     request_id: int
@@ -156,6 +172,7 @@ class BeginWatch:
     request: str
     after: tuple[int, int] | None
     timeout_ms: int
+    user: str = ""
 
 
 @dataclass(slots=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from qcore.core.messages import RaftMessage
+from qcore.core.version import SINCE_RULES_2
 
 #: How a request is served:
 #:
 #: - `write`, `session`: through the log; a `session` payload is one of `qcore.replica.sessions.session_table`.
+#: - `access`: through the log; the payload is one of `qcore.replica.access.access_commands`. From apply rules 5 on.
 #: - `read`: linearizable, by the leader, confirmed by a quorum (ReadIndex, dissertation 6.4).
 #: - `lease_read`: linearizable while clocks keep their bound, by the leader under its lease (6.4.1).
 #: - `follower_read`: linearizable, by this node, at an index that the leader confirms.
 #: - `stale_read`: by this node immediately, if its state is fresh enough.
-RequestKind = Literal["write", "session", "read", "lease_read", "follower_read", "stale_read"]
+RequestKind = Literal[
+    "write", "session", "access", "read", "lease_read", "follower_read", "stale_read"
+]
 
 
 @dataclass(slots=True)
@@ -26,12 +30,14 @@ class Forward:
         kind: see `RequestKind`.
         payload: the command or query.
         timeout_ms: how much longer the client waits.
+        user: the client's user, which the sender has authenticated; empty for none.
     """
 
     forward_id: int
     kind: RequestKind
-    payload: str
+    payload: str = field(repr=False)
     timeout_ms: int
+    user: str = field(default="", metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)

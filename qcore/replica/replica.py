@@ -27,6 +27,7 @@ from qcore.core.messages import RaftMessage
 from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
 from qcore.machines.interface import StateMachine, version_support
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.admin.pending_admin import AdminRequests
 from qcore.replica.apply.active_version import Versions, check_all_supported
 from qcore.replica.apply.applier import Applier
@@ -56,11 +57,13 @@ from qcore.replica.messages import (
     ReadIndexResponse,
 )
 from qcore.replica.requests.admission import RequestAdmission, expiry_error, lost_leader_error
+from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.forwarded_errors import response_of_error, response_of_result
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.leader_wait import LeaderWait
-from qcore.replica.requests.pending import AnyRequestKind, PendingRequest, RequestDeadlines
+from qcore.replica.requests.pending import PendingRequest, RequestDeadlines
 from qcore.replica.requests.reads import Reads
+from qcore.replica.requests.request_denial import request_denial
 from qcore.replica.requests.requested_snapshots import SnapshotRequests
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
@@ -111,7 +114,8 @@ class Replica:
         self.connection_problem: Callable[[int], str | None] = lambda peer_id: None
         self._out: list[ReplicaEffect] = []
         self._forwarder = Forwarder(self, rng)
-        self._reads = Reads(self, self._forwarder, machine)
+        self.access = AccessTable()
+        self._reads = Reads(self, self._forwarder, machine, self.access)
         self._deadlines = RequestDeadlines()
         self._disk_window = DiskWindow()
         self._admission = RequestAdmission(config, now)
@@ -121,7 +125,7 @@ class Replica:
             self, self._writes, self._forwarder, self._longest_timeout_us
         )
         self._snapshot_requests = SnapshotRequests(self, self._reads, self._longest_timeout_us)
-        self.watches = Watches(self, self._reads, machine, config)
+        self.watches = Watches(self, self._reads, machine, config, self.access)
         self._snapshot_builder = SnapshotBuilder(config)
         self.sessions = SessionTable()
         self._session_ticks = SessionTicks(self, self.sessions, config.raft.heartbeat_ms * 1000)
@@ -133,6 +137,7 @@ class Replica:
             self.sessions,
             self.versions,
             self._snapshot_builder,
+            self.access,
             writes=self._writes,
             reads=self._reads,
             forwarder=self._forwarder,
@@ -235,16 +240,23 @@ class Replica:
             self.step_core(cast(MessageReceived[RaftMessage], event))
 
     def _on_forward(self, from_id: int, message: Forward) -> None:
-        self._accept(message.forward_id, from_id, message.kind, message.payload, message.timeout_ms)
+        request = PendingRequest(
+            message.forward_id, from_id, message.kind, message.payload, 0, user=message.user
+        )
+        self._accept(request, message.timeout_ms)
 
     def _on_read_index(self, from_id: int, message: ReadIndex) -> None:
-        self._accept(message.read_id, from_id, "read_index", "", message.timeout_ms)
+        request = PendingRequest(message.read_id, from_id, "read_index", "", 0)
+        self._accept(request, message.timeout_ms)
 
     def _on_client_request(self, event: ClientRequest) -> None:
         if event.kind == "stale_read":
             self._reads.begin_stale(event)
         else:
-            self._accept(event.request_id, None, event.kind, event.payload, event.timeout_ms)
+            request = PendingRequest(
+                event.request_id, None, event.kind, event.payload, 0, user=event.user
+            )
+            self._accept(request, event.timeout_ms)
 
     def _on_peer_unreachable(self, event: PeerUnreachable) -> None:
         self.step_core(event)
@@ -264,23 +276,18 @@ class Replica:
             self._begin_snapshot(event.keep_entries)
             self._continue_snapshot(everything=True)
 
-    def _accept(
-        self,
-        request_id: int,
-        from_peer: int | None,
-        kind: AnyRequestKind,
-        payload: str,
-        timeout_ms: int,
-    ) -> None:
-        deadline = self._now + timeout_ms * 1000
-        request = PendingRequest(request_id, from_peer, kind, payload, deadline)
+    def _accept(self, request: PendingRequest, timeout_ms: int) -> None:
+        request.deadline = self._now + timeout_ms * 1000
+        changes = writes_to_log(request.kind)
         rejection = self._admission.take(request, self._now)
+        if rejection is None and changes:
+            rejection = request_denial(self.access, self.versions.active.rules, request)
         if rejection is not None:
             self.fail(request, rejection)
         else:
             self._deadlines.sweep()
             self._deadlines.add(request)
-            if kind in ("write", "session"):
+            if changes:
                 self._writes.add(request)
             else:
                 self._reads.begin(request)
@@ -361,6 +368,7 @@ class Replica:
         self._snapshot_builder.begin(
             self.machine,
             self.sessions,
+            self.access,
             self.applied_index,
             keep_entries,
             self.versions.active,
@@ -387,7 +395,7 @@ class Replica:
 
     def resubmit(self, request: PendingRequest) -> None:
         """See `ReplicaContext`."""
-        if request.kind in ("write", "session"):
+        if writes_to_log(request.kind):
             self._writes.add(request)
         else:
             self._reads.begin(request)

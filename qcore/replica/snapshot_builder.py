@@ -30,6 +30,7 @@ from qcore.core.text_size import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import StateMachine, SupportsGradualRestore
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.machine_results import exception_text
 from qcore.replica.sessions.session_table import SessionTable
@@ -114,6 +115,7 @@ class SnapshotBuilder:
         self,
         machine: StateMachine,
         sessions: SessionTable,
+        access: AccessTable,
         applied_index: int,
         keep_entries: int,
         version: ClusterVersion,
@@ -125,11 +127,11 @@ class SnapshotBuilder:
             StateMachineFailed: the machine raised.
         """
         self.discard()  # first: a new capture may invalidate the one before
-        table = sessions.dump(version.rules)
-        self._chunks = chain(table, _captured(machine))
+        tables = chain(access.dump(), sessions.dump(version.rules))
+        self._chunks = chain(tables, _captured(machine))
         self._text = TextBuilder()
         self._built_bytes = self._appended_bytes = self._checksum = 0
-        self._add_chunk(next(table))
+        self._add_chunk(next(tables))
         self._index = applied_index
         self._keep_entries = keep_entries
         self._version = version
@@ -236,9 +238,9 @@ def _snapshot_failed(raised: Exception) -> StateMachineFailed:
 
 
 def restore_snapshot(
-    data: SnapshotText, machine: StateMachine, sessions: SessionTable
+    data: SnapshotText, machine: StateMachine, sessions: SessionTable, access: AccessTable
 ) -> Generator[None, None, int]:
-    """Restore sessions and machine from the text that `SnapshotBuilder` built, a bounded part for each item.
+    """Restore users, sessions and machine from the text that `SnapshotBuilder` built, a bounded part for each item.
 
     Returns:
         bytes of the text. They are counted part by part, because counting a large text takes long.
@@ -247,7 +249,8 @@ def restore_snapshot(
         StateMachineFailed: the text is not a snapshot that they understand.
     """
     with _restoring():
-        begin = yield from sessions.load(data)
+        begin = yield from access.load(data)
+        begin = yield from sessions.load(data, begin)
         size = yield from _restore_machine(data, begin, machine)
         return utf8_length(data[:begin]) + size
 
@@ -278,7 +281,8 @@ def check_restorable(data: SnapshotText, machine: StateMachine) -> None:
         StateMachineFailed: the machine does not understand it.
     """
     with _restoring():
-        begin = _last_value(SessionTable().load(data))
+        begin = _last_value(AccessTable().load(data))
+        begin = _last_value(SessionTable().load(data, begin))
         next(_restore_machine(data, begin, machine), None)
 
 

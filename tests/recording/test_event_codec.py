@@ -111,4 +111,4 @@ def test_a_field_of_an_unknown_type_is_refused() -> None:
 
 def test_a_request_is_short() -> None:
     text = json.dumps(write_event(ClientRequest(1, "write", "set", 5000)), separators=(",", ":"))
-    assert text == '["ClientRequest",1,"write","set",5000,0]'
+    assert text == '["ClientRequest",1,"write","set",5000,0,""]'

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from qcore.cli.clients.connection_options import tls_files
+from qcore.cli.clients.connection_options import credentials, tls_files
 from qcore.cli.clients.shared_clients import ClientKind, SharedClients
 from qcore.cli.next_steps import add_next_step
 from qcore.cli.options import split_endpoints
@@ -61,17 +61,22 @@ def with_client(
     from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
-    tls = tls_files()
+    tls, proof = tls_files(), credentials()
 
     async def connected() -> _T:
         async with Client(
-            targets, timeout_s=timeout, attempt_timeout_s=attempt_timeout_s, admin=admin, tls=tls
+            targets,
+            timeout_s=timeout,
+            attempt_timeout_s=attempt_timeout_s,
+            admin=admin,
+            tls=tls,
+            credentials=proof,
         ) as client:
             return await work(client)
 
     try:
         if _Shared.clients is not None:
-            kind = ClientKind(tuple(targets), timeout, attempt_timeout_s, admin, tls)
+            kind = ClientKind(tuple(targets), timeout, attempt_timeout_s, admin, tls, proof)
             return _Shared.clients.run(kind, work)
         return run(connected())
     except QcoreError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,10 +12,13 @@ from qcore.cli.options import non_empty_path
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
+    from qcore.client.login.credentials import Credentials
     from qcore.security.tls import TlsFiles
 
 #: The values of the command that runs, by the name of the option's parameter.
 _given: Final[dict[str, Any]] = {}
+#: Where they come from, as the library names it.
+_sources: Final[dict[str, str]] = {}
 
 #: The variables of the environment from which the options take their values.
 _VARIABLES: Final = {
@@ -22,13 +26,25 @@ _VARIABLES: Final = {
     "tls_ca": "QCORE_TLS_CA",
     "tls_cert": "QCORE_TLS_CERT",
     "tls_key": "QCORE_TLS_KEY",
+    "token_file": "QCORE_TOKEN_FILE",
+    "user": "QCORE_USER",
+    "password_file": "QCORE_PASSWORD_FILE",
 }
+#: The variable that holds a token itself, for programs that get it from elsewhere.
+_TOKEN: Final = "QCORE_TOKEN"
+#: The passwords that were asked for at the terminal, by user.
+_asked: Final[dict[str, str]] = {}
 
 _template = typer.Typer()
 
 
-def _keep(param: typer.CallbackParam, value: Any) -> None:  # Any: of the type of the option
-    _given[str(param.name)] = value
+def _keep(
+    context: typer.Context, param: typer.CallbackParam, value: Any
+) -> None:  # Any: of the type of the option
+    name = str(param.name)
+    source = context.get_parameter_source(name)
+    _given[name] = value
+    _sources[name] = "" if source is None else source.name
 
 
 def _file(name: str, text: str) -> Any:  # what typer.Option returns
@@ -64,6 +80,25 @@ def _connect(
     tls_key: Annotated[
         Path | None, _file("tls_key", "PEM file with its private key, if --tls-cert has none.")
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        _file("token_file", "File with a token, see qcore token. Variable QCORE_TOKEN: the token."),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user",
+            envvar=_VARIABLES["user"],
+            metavar="NAME",
+            callback=_keep,
+            expose_value=False,
+            help="The user, which gives a password.",
+        ),
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        _file("password_file", "File whose first line is its password. Default: ask for it."),
+    ] = None,
 ) -> None:
     """Has the options that `add_connection_options` gives to commands."""
 
@@ -92,6 +127,36 @@ def tls_files() -> TlsFiles | None:
     if ca is None and cert is None and not _given.get("tls"):
         return None
     return TlsFiles(ca, cert, key)
+
+
+def credentials() -> Credentials | None:
+    """The user of the command that runs: from --token-file, else --user, else QCORE_TOKEN, else QCORE_USER.
+
+    Raises:
+        ConfigError: the options contradict each other, or a file cannot be read.
+    """
+    from qcore.cli.clients.secrets import ask_password, read_secret
+    from qcore.client.login.credentials import Credentials
+
+    token_file, user, password_file = (
+        _given.get(name) for name in ("token_file", "user", "password_file")
+    )
+    if token_file is not None:
+        if user is not None and _sources.get("user") == _sources.get("token_file"):
+            raise ConfigError("give either --token-file or --user, not both")
+        return Credentials(token=read_secret(token_file))
+    token = os.environ.get(_TOKEN, "").strip()
+    if token and (user is None or _sources.get("user") == "ENVIRONMENT"):
+        return Credentials(token=token)
+    if user is None:
+        if password_file is not None:
+            raise ConfigError("--password-file is given without --user: give the user, too")
+        return None
+    if password_file is not None:
+        return Credentials(user=user, password=read_secret(password_file))
+    if user not in _asked:
+        _asked[user] = ask_password(f"password of {user}")
+    return Credentials(user=user, password=_asked[user])
 
 
 def as_variables() -> dict[str, str]:

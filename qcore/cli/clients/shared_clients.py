@@ -16,6 +16,7 @@ from qcore.cli.runner import end_interrupted_line
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
+    from qcore.client.login.credentials import Credentials
     from qcore.security.tls import TlsFiles
 
 #: How long an interrupted command may take to clean up.
@@ -32,6 +33,7 @@ class ClientKind(NamedTuple):
     attempt_timeout_s: float
     admin: bool
     tls: TlsFiles | None
+    credentials: Credentials | None
 
 
 class SharedClients:
@@ -99,6 +101,7 @@ class SharedClients:
                 attempt_timeout_s=kind.attempt_timeout_s,
                 admin=kind.admin,
                 tls=kind.tls,
+                credentials=kind.credentials,
             )
         return self._clients[kind]
 

@@ -23,9 +23,12 @@ from qcore.cli.options import (
     split_endpoints,
 )
 from qcore.cli.output import Cell, show
+from qcore.core.entry import KEY_PREFIX
 from qcore.errors import ConfigError, QcoreError, to_wire
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qcore.client.client import Client
     from qcore.client.methods.metrics_types import Metrics
     from qcore.core.version import ClusterVersion
@@ -55,6 +58,15 @@ def init(
             help="Any text that is unique to this cluster. With it, the same command may be sent to several nodes.",
         ),
     ] = None,
+    public_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--public-key",
+            metavar="ID=KEY",
+            help="The public key of a voter, from `qcore node key` on its machine; once for each. "
+            "Default: ask the nodes at these addresses.",
+        ),
+    ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
@@ -81,8 +93,10 @@ def init(
             "--nodes 1=HOST:PORT,2=HOST:PORT,..., or give one endpoint to begin with that node alone"
         )
 
+    keys = _parse_keys(public_key or [])
+
     async def work(client: Client) -> Metrics:
-        return await initialise(client, members, targets[0], init_token)
+        return await initialise(client, members, targets[0], init_token, keys)
 
     metrics = with_client(endpoints, timeout, work, admin=True)
     cluster_id = metrics["qcore"]["cluster_id"]
@@ -96,20 +110,43 @@ def init(
 
 
 async def initialise(
-    client: Client, members: list[tuple[int, str]], endpoint: str, token: str | None
+    client: Client,
+    members: list[tuple[int, str]],
+    endpoint: str,
+    token: str | None,
+    public_keys: Sequence[tuple[int, str]] = (),
 ) -> Metrics:
     """Initialise the cluster, and return the metrics object of the node at `endpoint`.
 
     Raises:
         ResultNotShown: the cluster is initialised, but the node did not answer afterwards.
     """
-    await client.init(members, endpoint=endpoint, token=token)
+    await client.init(members, endpoint=endpoint, token=token, public_keys=public_keys)
     try:
         return await client.get_metrics(endpoint)
     except QcoreError as error:
         raise ResultNotShown(
             f"the cluster has begun, but its id cannot be shown: {error}"
         ) from None
+
+
+def _parse_keys(texts: list[str]) -> list[tuple[int, str]]:
+    """The ids and keys of the options `--public-key`.
+
+    Raises:
+        ConfigError: one is not ID=KEY, or two are for one node.
+    """
+    found: dict[int, str] = {}
+    for text in texts:
+        node, separator, key = text.partition("=")
+        if not separator or not node.isascii() or not node.isdigit() or int(node) < 1:
+            raise ConfigError(
+                f"--public-key {text!r:.80} is not ID=KEY, for example 1={KEY_PREFIX}..."
+            )
+        if int(node) in found:
+            raise ConfigError(f"--public-key: node {node} is given two keys")
+        found[int(node)] = key
+    return [*found.items()]
 
 
 def _check_token(token: str, members: list[tuple[int, str]]) -> None:

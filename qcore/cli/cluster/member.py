@@ -28,6 +28,14 @@ app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Show and change the members of a cluster."
 )
 
+PublicKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--public-key",
+        metavar="KEY",
+        help="The new node's public key, which `qcore node key` prints on its machine.",
+    ),
+]
 IdsArgument = Annotated[list[int], typer.Argument(metavar="ID", min=1, help="Node ids.")]
 
 
@@ -88,6 +96,7 @@ def add(
     member: Annotated[
         str, typer.Argument(metavar="ID=HOST:PORT", help="The new node. It must be running.")
     ],
+    public_key: PublicKeyOption = None,
     voter: Annotated[bool, typer.Option("--voter", help="Then promote it to a voter.")] = False,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 60.0,
@@ -100,7 +109,7 @@ def add(
     node_id, address = _parse_member(member)
 
     async def work(client: Client) -> None:
-        await client.add_learner(node_id, address)
+        await client.add_learner(node_id, address, public_key)
         if voter:
             await _change(client, add={node_id})
 
@@ -150,6 +159,7 @@ def replace(
         str,
         typer.Argument(metavar="ID=HOST:PORT", help="The new node. It must be running."),
     ],
+    public_key: PublicKeyOption = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 60.0,
     output: OutputOption = OutputFormat.table,
@@ -169,7 +179,7 @@ def replace(
         members = members_of(await client.leader_metrics())
         if old not in members.voters:
             raise ChangeRefused("unknown_member", f"node {old} is not a voter")
-        await client.add_learner(node_id, address)
+        await client.add_learner(node_id, address, public_key)
         await _change(client, add={node_id}, remove={old})
 
     _show(_run(endpoints, timeout, _then_read_members(work)), output)

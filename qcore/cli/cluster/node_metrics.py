@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qcore.cli.clients.connection_options import tls_files
+from qcore.cli.clients.connection_options import credentials, tls_files
 from qcore.cli.next_steps import add_next_step
 from qcore.errors import QcoreError
 
@@ -28,7 +28,11 @@ async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[Metrics
             return add_next_step(error)
 
     async with Client(
-        endpoints, attempt_timeout_s=timeout_s, admin=True, tls=tls_files()
+        endpoints,
+        attempt_timeout_s=timeout_s,
+        admin=True,
+        tls=tls_files(),
+        credentials=credentials(),
     ) as client:
         return await asyncio.gather(*(fetch(client, endpoint) for endpoint in endpoints))
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from qcore.core.entry import Entry, Membership
 from qcore.core.version import ClusterVersion
+from qcore.replica.access.access_commands import shown_text
 
 #: The names of the machine whose commands are decoded. A cluster of 0.1.0 does not record the name.
 _ENTITY_STORE: Final = ("entity", "")
@@ -32,6 +33,8 @@ def describe_entry(entry: Entry, machine: str) -> str:
                 return _session(entry.data, machine)
             case "command":
                 return _command(entry.data, machine)
+            case "access":
+                return shown_text(entry.data)
     except (ValueError, RecursionError):
         return entry.data
 

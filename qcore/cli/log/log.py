@@ -179,23 +179,23 @@ def _show_snapshot(
     reader: LogReader, log: StoredLog, data_dir: Path, *, full: bool, output: OutputFormat
 ) -> None:
     from qcore.cli.log.entry_text import describe_membership, describe_version
-    from qcore.cli.log.snapshot_text import summarise
+    from qcore.cli.log.snapshot_text import summarise, without_hashes
 
     stored = log.snapshot
     if stored is None:
         raise ConfigError(
             f"{data_dir} has no snapshot yet: the whole log is there (`qcore log dump` without --snapshot)"
         )
-    if full:
-        escape = sys.stdout.isatty()
-        for part in reader.snapshot_parts(stored):
-            # A terminal obeys control codes; a file gets the text as it is.
-            sys.stdout.write(
-                "\n".join(map(escape_unprintable, part.split("\n"))) if escape else part
-            )
-        sys.stdout.flush()
-        return
     try:
+        if full:
+            escape = sys.stdout.isatty()
+            for part in without_hashes(reader.snapshot_parts(stored)):
+                # A terminal obeys control codes; a file gets the text as it is.
+                sys.stdout.write(
+                    "\n".join(map(escape_unprintable, part.split("\n"))) if escape else part
+                )
+            sys.stdout.flush()
+            return
         found = summarise(reader.snapshot_parts(stored))
     except ValueError as error:
         raise LogCorrupt(
@@ -213,6 +213,7 @@ def _show_snapshot(
         "sessions": found.sessions,
         "replies": found.replies,
         "session_bytes": found.session_bytes,
+        "users": found.users,
         "machine_bytes": found.machine_bytes,
     }
     lines = [f"{name.replace('_', ' '):<14} {value}" for name, value in facts.items()]

@@ -59,7 +59,11 @@ class LogPrinter:
         what = describe_entry(entry, self._machine)
         if entry.kind == "version":
             self._machine = _machine_of(entry) or self._machine
-        data = {"time_us": entry.time_us, "clock_us": entry.clock_us, "data": entry.data}
+        text = what if entry.kind == "access" else entry.data  # without a password hash
+        data = {"time_us": entry.time_us, "clock_us": entry.clock_us, "data": text}
+        if entry.user:
+            data["user"] = entry.user
+            what = f"{what} (user {entry.user})"
         self._row(_Row(entry.index, entry.term, time_text(entry.time_us), entry.kind, what), data)
 
     def note(self, index: int, kind: str, what: str) -> None:

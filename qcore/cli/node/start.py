@@ -15,7 +15,8 @@ from qcore.cli.node.setting_options import (
     with_names,
     with_options,
 )
-from qcore.cli.options import non_empty_path
+from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.output import show
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.")
 
@@ -23,6 +24,36 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.
 @app.callback()
 def _group() -> None:
     """Run a node."""
+
+
+@app.command()
+def key(
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            "--data-dir",
+            envvar="QCORE_DATA_DIR",
+            parser=non_empty_path,
+            metavar="PATH",
+            help="The node's data directory.",
+        ),
+    ],
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Print the public key of a node, for `qcore cluster init` and `qcore member add`.
+
+    The node gets its key when it starts for the first time. Its secret part never leaves the data
+    directory.
+    """
+    from qcore.errors import ConfigError
+    from qcore.node.peers.node_key_file import load_key
+
+    found = load_key(data_dir)
+    if found is None:
+        raise ConfigError(
+            f"--data-dir {data_dir}: no node has a key there; a node gets its key when it starts for the first time"
+        )
+    show(output, {"public_key": found.public}, text=found.public)
 
 
 def _use_file(ctx: typer.Context, config: Path | None) -> Path | None:

@@ -113,6 +113,7 @@ def _escaped(character: str) -> str:
 
 def _topology(copy: Path) -> str:
     from qcore.machines.entity.entity_store import EntityStore
+    from qcore.replica.access.access_table import AccessTable
     from qcore.replica.sessions.session_table import SessionTable
     from qcore.replica.snapshot_builder import restore_all, restore_snapshot
     from qcore.storage.files.snapshot_file import verify
@@ -123,7 +124,7 @@ def _topology(copy: Path) -> str:
     with copy.open(encoding="utf-8", newline="") as state:
         state.readline()
         data = state.read()
-    restore_all(restore_snapshot(data, store, SessionTable()))
+    restore_all(restore_snapshot(data, store, SessionTable(), AccessTable()))
     return "".join(f"{line}\n" for line in store.topology())
 
 

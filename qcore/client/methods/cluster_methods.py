@@ -28,6 +28,7 @@ class ClusterMethods(ClientMethods):
         *,
         endpoint: str | Address | None = None,
         token: str | None = None,
+        public_keys: Sequence[tuple[int, str]] = (),
     ) -> None:
         """Initialise a cluster of these nodes.
 
@@ -40,6 +41,8 @@ class ClusterMethods(ClientMethods):
             endpoint: the node to send `Init` to; by default the first endpoint of this client.
             token: any text, a different one for each cluster. An `Init` with the same nodes and token may be sent to
                 several nodes, and repeatedly: they form one cluster.
+            public_keys: id and public key of nodes that are not to be asked for their key (`qcore node key`). Without
+                a key here a node must answer, and is trusted on first use.
 
         Raises:
             ChangeRefused: the nodes did not accept it in time; nothing was written.
@@ -53,13 +56,19 @@ class ClusterMethods(ClientMethods):
             address,
             nodes,
             token,
+            public_keys=public_keys,
             timeout_s=self._timeout_s,
             seconds=self._sender.runtime.seconds,
             rng=self._sender.rng,
         )
 
-    async def add_learner(self, node_id: int, address: str) -> None:
+    async def add_learner(self, node_id: int, address: str, public_key: str | None = None) -> None:
         """Add a learner; returns once it has caught up.
+
+        Args:
+            node_id, address: of the new node.
+            public_key: its public key, which `qcore node key` prints. Leave it out for a node that is a member, or if
+                the members have no keys (apply rules below 5).
 
         Raises:
             NotCaughtUp: the node is a learner, and the text gives how far it is behind. Or it never answered: then it
@@ -67,6 +76,8 @@ class ClusterMethods(ClientMethods):
             ChangeRefused: the change was rejected; the text gives the reason.
         """
         fields: dict[str, Json] = {"node_id": node_id, "node_addr": address}
+        if public_key is not None:
+            fields["public_key"] = public_key
         # A repetition changes nothing: it waits for the learner that the first request added.
         fields["timeout_ms"] = self._node_timeout_ms()
         await self._request_leader("AddLearner", fields, repeatable=True)

@@ -7,6 +7,7 @@ The paper calls these "rules for servers" (figure 2):
 | above ours | adopt it, unless a leader is live | never adopted | adopt it and follow | adopt that of a member |
 | ours | to its handler | to its handler | follow, to its handler | to its handler |
 | below ours | rejected with our term | rejected with our term | rejected with our term | ignored |
+| absurdly high | dropped | dropped | dropped | dropped |
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ from qcore.core.messages import (
 )
 from qcore.core.raft_server import RaftServer
 
+#: No message has a term above this one, or that much above the server's: no cluster gets there by elections. A server
+#: that adopted such a term would stop the cluster, because terms never go back and no higher ones would be left.
+MAX_TERM: Final = 2**62
+MAX_TERM_JUMP: Final = 2**32
+
 _OTHER_LEADER: Final = "leader_id is not the sender"
 _NO_MEMBER: Final = "a newer term of a server that is not a member"
 _OTHER_CANDIDATE: Final = "candidate_id is not the sender"
@@ -43,6 +49,9 @@ def on_message(server: RaftServer, event: MessageReceived[RaftMessage]) -> None:
     from_id, message = event.from_id, event.message
     if from_id == server.node_id:
         server.emit(MessageDropped(from_id, message, "the sender has this server's own id"))
+    elif message.term > min(MAX_TERM, server.term + MAX_TERM_JUMP):
+        why = f"no election leads to term {message.term} from term {server.term}"
+        server.emit(MessageDropped(from_id, message, why))
     else:
         _ON_MESSAGE[type(message)](server, from_id, message)
 

@@ -14,7 +14,7 @@ from qcore.core.log.progress import OutgoingSnapshot, Progress
 from qcore.core.messages import InstallSnapshot, InstallSnapshotResponse
 from qcore.core.raft_server import IncomingSnapshot, RaftServer
 from qcore.core.reads import freshness
-from qcore.core.text_size import part_within
+from qcore.core.text_size import lone_surrogate, part_within
 
 T = TypeVar("T")
 
@@ -158,6 +158,8 @@ def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapsh
         or request.offset < 0
         or request.offset + len(request.data) > request.total
         or request.total > server.config.max_snapshot_size
+        or lone_surrogate(request.data) is not None
+        or server.membership.cluster_id not in ("", request.membership.cluster_id)
     )
     if invalid:
         server.emit(MessageDropped(from_id, request, "the snapshot chunk is senseless"))

@@ -40,20 +40,25 @@ def propose(server: RaftServer, event: Propose) -> None:
     server.emit(ProposalAccepted(first, len(event.commands), server.term))
     if not event.commands:
         return
-    append_as_leader(server, event.kinds or "command", event.commands, event.wall_us)
+    append_as_leader(server, event.kinds or "command", event.commands, event.wall_us, event.users)
     broadcast(server)
     if server.durable_index == server.log.last_index:  # only without `append_durable_before_ack`
         maybe_commit(server)
 
 
 def append_as_leader(
-    server: RaftServer, kinds: EntryKind | list[EntryKind], data: list[str], wall_us: int
+    server: RaftServer,
+    kinds: EntryKind | list[EntryKind],
+    data: list[str],
+    wall_us: int,
+    users: list[str] | None = None,
 ) -> None:
     """Append entries of the current term to the leader's log. Their times never go back.
 
     Args:
         kinds: one for all, or one for each.
         wall_us: this server's wall clock; 0 for entries that the core appends without a request.
+        users: for each the name of its user; None if none has one.
     """
     if isinstance(kinds, str):
         kinds = [kinds] * len(data)
@@ -67,6 +72,9 @@ def append_as_leader(
         Entry(first + position, server.term, kind, text, time_us, clock_us)
         for position, (kind, text) in enumerate(zip(kinds, data, strict=True))
     ]
+    if users is not None:
+        for entry, user in zip(made, users, strict=True):
+            entry.user = user
     server.uncommitted_bytes += sum(map(Entry.size_bytes, made))
     server.append(made)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.errors import BadRequest, NameTooLong, QcoreError, SnapshotInvalid, StoreError, TooLarge
+from qcore.errors import (
+    BadRequest,
+    NameTooLong,
+    PermissionDenied,
+    QcoreError,
+    SnapshotInvalid,
+    StoreError,
+    TooLarge,
+)
 from qcore.machines.entity.operations.create_delete import (
     create_entity,
     delete_entity,
@@ -18,6 +26,7 @@ from qcore.machines.entity.operations.operation_table import STORE_OPERATIONS
 from qcore.machines.entity.operations.staged_snapshot import check_complete, expected_part, stage
 from qcore.machines.entity.operations.store_operation import OK_NULL
 from qcore.machines.entity.operations.update_fields import update_entity
+from qcore.machines.entity.permission_checks import check_everything, check_see, visible_schema
 from qcore.machines.entity.requests.name_bounds import check_names
 from qcore.machines.entity.requests.perform_requests import Command, is_read_only, parse_command
 from qcore.machines.entity.requests.staging_requests import StageBody
@@ -34,6 +43,7 @@ from qcore.machines.entity.watches.notice_texts import NoticeTexts
 from qcore.machines.entity.watches.notification_config import EntityWatch, entity_watch
 from qcore.machines.interface import ApplyContext, Change, StateReplaced
 from qcore.machines.limits import BOUNDED_RULES, BYTES_PER_STEP, STORE_RULES
+from qcore.machines.permissions import Permissions
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 
 _NANOS_PER_MICRO = 1000
@@ -94,6 +104,7 @@ class EntityStore:
             time_ns,
             sparse=sparse,
             keeps_kinds=context.rules >= STORE_RULES,
+            permissions=context.permissions,
         )
         text, done = _attempt(transaction, request)
         self._end(transaction, done=done)
@@ -102,26 +113,32 @@ class EntityStore:
     def _apply_store_request(self, command: str, context: ApplyContext) -> str:
         time_ns = context.time_us * _NANOS_PER_MICRO
         if command.startswith((_STAGE, _USE_STAGED)):
-            return self._restore_part(command, time_ns)
+            return self._restore_part(command, time_ns, context.permissions)
         transaction = Transaction(
-            self._records, context.index, time_ns, sparse=True, keeps_kinds=True
+            self._records,
+            context.index,
+            time_ns,
+            sparse=True,
+            keeps_kinds=True,
+            permissions=context.permissions,
         )
         text, done = _attempt_store_request(transaction, command)
         self._end(transaction, done=done)
         return text
 
-    def _restore_part(self, command: str, time_ns: int) -> str:
+    def _restore_part(self, command: str, time_ns: int, permissions: Permissions | None) -> str:
         """Stage a part of a snapshot, or put the staged ones in the place of the state."""
         size = len(command.encode())
         self.last_cost = size // BYTES_PER_STEP // _STEPS_PER_COST_UNIT
         try:
             request = parse_store_request(command)
             check_names(request, command)
+            check_everything(self._view(permissions), "read", "write")
             if "StoreStageSnapshot" in request:
                 self._stage(request["StoreStageSnapshot"], size, time_ns)
             else:
                 self._use(check_complete(self._staged, request["StoreUseStagedSnapshot"]))
-        except (BadRequest, NameTooLong, SnapshotInvalid) as error:
+        except (BadRequest, NameTooLong, SnapshotInvalid, PermissionDenied) as error:
             return _store_failure(error)
         return f'{{"response":{OK_NULL}}}'
 
@@ -173,7 +190,17 @@ class EntityStore:
             BadRequest: the query is malformed or would change the state.
             NameTooLong: the name of a type or field in it is too long.
         """
-        transaction = Transaction(self._records, 0, 0, sparse=True, keeps_kinds=True)
+        return self.query_as(query, None)
+
+    def query_as(self, query: str, permissions: Permissions | None) -> str:
+        """See `SupportsPermissions`.
+
+        Raises:
+            BadRequest, NameTooLong: see `query`.
+        """
+        transaction = Transaction(
+            self._records, 0, 0, sparse=True, keeps_kinds=True, permissions=permissions
+        )
         if query.startswith(_STORE_REQUEST):
             text, _ = _attempt_store_request(transaction, query, only_reads=True)
         else:
@@ -215,10 +242,20 @@ class EntityStore:
         Raises:
             StoreError: see `entity_watch`.
         """
-        return entity_watch(request, self._view, self._texts, resumes=resumes)
+        return self.watch_filter_as(request, lambda: None, resumes=resumes)
 
-    def _view(self) -> Transaction:
-        return Transaction(self._records, 0, 0, sparse=True)
+    def watch_filter_as(
+        self, request: str, permissions: Callable[[], Permissions | None], *, resumes: bool
+    ) -> EntityWatch:
+        """See `SupportsWatchPermissions`.
+
+        Raises:
+            StoreError: see `entity_watch`.
+        """
+        return entity_watch(request, self._view, self._texts, permissions, resumes=resumes)
+
+    def _view(self, permissions: Permissions | None = None) -> Transaction:
+        return Transaction(self._records, 0, 0, sparse=True, permissions=permissions)
 
     def snapshot(self) -> Iterable[str]:
         """Return the state as of this call, in chunks. A later write copies only the part that it changes."""
@@ -319,10 +356,14 @@ def _perform(transaction: Transaction, request: Command) -> dict[str, object]:
         set_schemas(transaction, [schema_from_json(request["SetSchema"]["entity_schema"])])
         return {}
     if "GetSchema" in request:
-        schema = transaction.schemas.get(request["GetSchema"]["entity_type"])
+        name = request["GetSchema"]["entity_type"]
+        check_see(transaction, name)
+        schema = visible_schema(transaction, transaction.schemas.get(name))
         return {"response": schema_to_json(schema)}
     if "GetCompleteSchema" in request:
-        schema = transaction.schemas.complete(request["GetCompleteSchema"]["entity_type"])
+        name = request["GetCompleteSchema"]["entity_type"]
+        check_see(transaction, name)
+        schema = visible_schema(transaction, transaction.schemas.complete(name))
         return {"response": schema_to_json(schema)}
     created_ids = load_topology(transaction, request["LoadTopology"])
     return {"response": {"entities": len(created_ids)}}

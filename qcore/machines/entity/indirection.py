@@ -14,6 +14,7 @@ from qcore.errors import (
     IndexOutOfBounds,
     NotAReference,
 )
+from qcore.machines.entity.permission_checks import check_read, check_see
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList, slice_of
 from qcore.machines.entity.state.entity import Entity
@@ -41,13 +42,17 @@ def resolve(view: Transaction, start: EntityId, path: str) -> Target:
     Each segment but the last is a reference, a list of entities, or an index into the list before it, counted from 0.
     The last segment is a field, or a part of the list before it: `first:end`.
 
+    The user must be able to read what the path follows; the caller checks the field at its end.
+
     Raises:
+        PermissionDenied: the user may not follow it.
         EntityNotFound: the start does not exist.
         FieldNotFound: a segment names a field that its entity does not have.
         TooManyOperations: the request takes too many steps.
         EmptyReference, DanglingReference, NotAReference, IndexMissing, IndexNegative,
         IndexOutOfBounds, BadPath: see these classes.
     """
+    check_see(view, start.typ)
     entity = view.get(start)
     if SEPARATOR not in path:
         return Target(entity, path)
@@ -59,6 +64,7 @@ def resolve(view: Transaction, start: EntityId, path: str) -> Target:
         view.count(1)
         segment = segments[position]
         where = f"{quoted(segment)} of {quoted(str(entity.entity_id))}"
+        check_read(view, entity.entity_id.typ, segment)
         match view.field(entity, segment).value.data:
             case EntityId() as target:
                 position += 1

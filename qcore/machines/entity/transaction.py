@@ -20,17 +20,14 @@ from qcore.machines.entity.state.entity_records import (
 from qcore.machines.entity.state.field_values import Value, measured, same_value
 from qcore.machines.entity.state.packed_fields import with_field
 from qcore.machines.entity.too_many_steps import too_many_steps
-from qcore.machines.entity.watches.field_changes import (
-    EntityChange,
-    EntityDeleted,
-    FieldChanged,
-)
+from qcore.machines.entity.watches.field_changes import EntityChange, EntityDeleted, FieldChanged
 from qcore.machines.limits import (
     FIELDS_COPIED_PER_STEP,
     IDS_PER_STEP,
     MAX_OPERATIONS,
     STEPS_PER_LIST,
 )
+from qcore.machines.permissions import Permissions
 
 #: The fields that the store itself sets.
 NAME, PARENT, CHILDREN = "Name", "Parent", "Children"
@@ -48,6 +45,7 @@ class Transaction:
         sparse: whether new records are sparse and the limits of `qcore.machines.limits` apply: from apply rules 3 on,
             and for a query.
         keeps_kinds: whether a field of existing entities keeps its kind: from apply rules 4 on.
+        permissions: what the user may do (`permission_checks`); None: everything.
     """
 
     def __init__(
@@ -58,7 +56,9 @@ class Transaction:
         *,
         sparse: bool,
         keeps_kinds: bool = False,
+        permissions: Permissions | None = None,
     ) -> None:
+        self.permissions = permissions
         self.time_ns = time_ns
         self.sparse = sparse
         self.schemas = records.schemas

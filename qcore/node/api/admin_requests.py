@@ -22,7 +22,8 @@ from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, GetPermission, MakeE
 from qcore.replica import events
 from qcore.replica.leadership import Leadership
 from qcore.replica.sessions import session_table
-from qcore.transport.server.server import MessageHandler, ServerConnection
+from qcore.security.keys.node_key import checked_public_key
+from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
 from qcore.transport.wire import (
     ActiveVersion,
     AddLearner,
@@ -98,7 +99,7 @@ class AdminRequestHandler:
     def _on_session(
         self, connection: ServerConnection, message: OpenSession | KeepSession | CloseSession
     ) -> None:
-        self._write(connection, message, *self._session(message))
+        self._write(connection, message, *self._session(message, user_of(connection)))
 
     def _write(
         self,
@@ -119,13 +120,15 @@ class AdminRequestHandler:
         problem: ConfigError | None = None
         try:
             address = _checked_address(message, self._core.membership)
+            key = message.public_key and checked_public_key(message.public_key, "public_key")
         except ConfigError as error:
-            address, problem = "", error
+            address, key, problem = "", None, error
         event = partial(
             events.AddLearner,
             node_id=message.node_id,
             address=address,
             timeout_ms=_timeout_ms(message),
+            public_key=key or "",
         )
 
         def respond(result: str | None, error: QcoreError | None) -> AddLearnerResponse:
@@ -176,7 +179,7 @@ class AdminRequestHandler:
         return event, respond
 
     def _session(
-        self, message: OpenSession | KeepSession | CloseSession
+        self, message: OpenSession | KeepSession | CloseSession, user: str
     ) -> tuple[MakeEvent, MakeResponse]:
         if isinstance(message, OpenSession):
             payload = session_table.open_session_payload(message.lifetime_ms)
@@ -197,7 +200,11 @@ class AdminRequestHandler:
             return made(message.id, Ok(None))
 
         event = partial(
-            events.ClientRequest, kind="session", payload=payload, timeout_ms=self._timeout_ms
+            events.ClientRequest,
+            kind="session",
+            payload=payload,
+            timeout_ms=self._timeout_ms,
+            user=user,
         )
         return event, respond
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol
@@ -27,7 +27,8 @@ from qcore.errors import (
     TooLarge,
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
-from qcore.node.api.init_request import Initialiser, PeerConnections
+from qcore.node.api.init_request import Done, Initialiser
+from qcore.node.api.new_cluster import PeerConnections
 from qcore.node.api.perform_routing import METRIC_KINDS, ReplicaRequest, replica_request
 from qcore.node.api.request_quotas import RequestQuotas
 from qcore.node.api.response_forms import PerformForm, ResponseForm
@@ -46,9 +47,10 @@ from qcore.replica.replica import Replica
 from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.runtime.interface import Runtime
+from qcore.security.keys.node_key import checked_public_key
 from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
-from qcore.transport.server.server import MessageHandler, ServerConnection
+from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
 from qcore.transport.wire import (
     GetMetrics,
     GetMetricsResponse,
@@ -61,6 +63,8 @@ from qcore.transport.wire import (
 
 #: How often an `Init` in progress is advanced.
 _INIT_CHECK_S: Final = 0.1
+#: The part of the timeout of an `Init` with a token in which the nodes must show their keys.
+_ASKING_SHARE: Final = 0.6
 
 
 class PerformEnvelope(Protocol):
@@ -87,9 +91,17 @@ class Peers(PeerConnections, Protocol):
 
     Attributes:
         on_connection_change: called when one of them has changed.
+        public_key: of this node; empty if it has none.
     """
 
     on_connection_change: Callable[[], None]
+    public_key: str
+
+    async def ask_for_keys(
+        self, nodes: Mapping[int, str], timeout_s: float
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        """See `qcore.node.peers.founder_keys`; `nodes` are addresses by id."""
+        ...
 
 
 class RequestHandler:
@@ -115,6 +127,7 @@ class RequestHandler:
             that function when the topology is loaded.
         initialiser: executes `Init`.
         watches: handles the watches of clients.
+        perform_type: the class of the message `Perform`.
     """
 
     def __init__(
@@ -134,9 +147,10 @@ class RequestHandler:
     ) -> None:
         self._now_us = now_us = runtime.monotonic_us
         self._admin_requests = AdminRequestHandler(
-            replica.core, config.request_timeout_ms, self._permission
+            replica.core, config.request_timeout_ms, self.get_permission
         )
         self._application = application
+        self.perform_type = application.perform_type
         self._inbox = inbox
         self._trace = trace
         self._metrics_object = metrics_object
@@ -162,7 +176,7 @@ class RequestHandler:
         self._restores = RestoreRequestHandler(
             application.machine,
             lambda: replica.versions.active.rules,
-            self._permission,
+            self.get_permission,
             config.replica.max_command_bytes,
             config.request_timeout_ms,
             runtime,
@@ -202,11 +216,15 @@ class RequestHandler:
             runtime.new_token,
             never_leads=config.raft.priority == 0,
             advertised=config.advertise_addr,
+            public_key=peers.public_key,
         )
+        self._node_id, self._peers = config.node_id, peers
+        #: The tasks that ask for keys, as an ordered set.
+        self._asking: dict[asyncio.Task[None], None] = {}
         peers.on_connection_change = self.advance_init
         self._init_timer: asyncio.TimerHandle | None = None
         self.handlers: dict[type, MessageHandler] = {
-            application.perform_type: self._perform,
+            self.perform_type: self._perform,
             GetMetrics: self._get_metrics,
             Init: self._init,
             **self._admin_requests.handlers,
@@ -222,7 +240,7 @@ class RequestHandler:
             encode_response(GetMetricsResponse.__name__, message.id, self._metrics_text())
         )
 
-    def _permission(self, connection: ServerConnection, message: object) -> Permission:
+    def get_permission(self, connection: ServerConnection, message: object) -> Permission:
         """See `Permission`; for an admin, session or snapshot request."""
         flow = self._quotas.flow_for(connection, message)
         return Permission(
@@ -318,17 +336,10 @@ class RequestHandler:
             return
         request_id = next(self._request_ids)
         self._flow.take(size)
-        self._client_requests[request_id] = (
-            connection,
-            message_id,
-            form,
-            request.kind,
-            size,
-            now,
-        )
-        event = ClientRequest(
-            request_id, request.kind, request.payload, self._timeout_ms, request.max_staleness_ms
-        )
+        kept = (connection, message_id, form, request.kind, size, now)
+        self._client_requests[request_id] = kept
+        payload, stale_ms, user = request.payload, request.max_staleness_ms, user_of(connection)
+        event = ClientRequest(request_id, request.kind, payload, self._timeout_ms, stale_ms, user)
         self._add(event)
 
     def _too_large(self, payload: str) -> TooLarge | None:
@@ -348,7 +359,40 @@ class RequestHandler:
         if self._reject_all is not None:
             settled(self._reject_all)
             return
-        self.initialiser.begin(message.nodes, message.token, self._now_us(), settled)
+        try:
+            keys = {
+                node: checked_public_key(key, f"public_keys: node {node}")
+                for node, key in message.public_keys
+            }
+            may_offer = self.initialiser.check(message.nodes, message.token)
+        except QcoreError as error:
+            settled(error)
+            return
+        if may_offer and message.token is not None and self.initialiser.needs_keys:
+            work = self._begin_with_token(message, keys, settled)
+            task = asyncio.get_running_loop().create_task(work, name="qcore init")
+            self._asking[task] = None
+            task.add_done_callback(self._asking.pop)
+        else:
+            self._begin_init(message, keys, settled)
+
+    async def _begin_with_token(self, message: Init, keys: dict[int, str], done: Done) -> None:
+        """Ask for the keys first: the cluster id is a digest of them."""
+        known = {*keys, self._node_id}
+        unknown = {node: address for node, address in message.nodes if node not in known}
+        try:
+            wait_s = _ASKING_SHARE * self._timeout_ms / 1000
+            found, problems = await self._peers.ask_for_keys(unknown, wait_s)
+        except asyncio.CancelledError:
+            done(NotLeader())  # the node stops
+            raise
+        if problems:
+            done(self.initialiser.keys_missing(unknown, problems))
+        else:
+            self._begin_init(message, {**found, **keys}, done)
+
+    def _begin_init(self, message: Init, keys: dict[int, str], done: Done) -> None:
+        self.initialiser.begin(message.nodes, message.token, self._now_us(), done, keys)
         self._schedule_init_check()
 
     def advance_init(self) -> None:
@@ -418,7 +462,7 @@ class RequestHandler:
     @property
     def in_progress(self) -> int:
         """The number of requests without an outcome."""
-        return len(self._client_requests) + len(self._callbacks) + self.initialiser.waiting
+        return len(self._client_requests) + len(self._callbacks) + self._inits
 
     @property
     def rejects_writes(self) -> bool:
@@ -433,8 +477,14 @@ class RequestHandler:
         """Reject new requests; those in progress go on."""
         self._reject_all = NotLeader()
         self.initialiser.stop()
+        for task in self._asking:
+            task.cancel()
         if self._init_timer is not None:
             self._init_timer.cancel()
+
+    @property
+    def _inits(self) -> int:
+        return len(self._asking) + self.initialiser.waiting
 
     def abandon(self, why: str) -> None:
         """End every request in progress with an unknown outcome."""

@@ -3,6 +3,7 @@
 | step | what the node does |
 |---|---|
 | offer | it offers the new cluster's id to the other nodes in `Hello`, and accepts no other cluster meanwhile |
+| keys | from apply rules 5 on, it needs the public key of every node: given, or proved when the node answers |
 | write | once a majority with itself (by a token: all) has accepted, it writes the first entries and campaigns |
 | wait | if another node has initialised the same cluster (by a token), it writes nothing and waits to become a member |
 | respond | once the first configuration is committed here, it reports success |
@@ -15,14 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Final
 
 from qcore.core.entry import Membership
-from qcore.core.version import ClusterVersion
+from qcore.core.version import KEYS_SINCE_RULES, ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
 from qcore.node.api.member_addresses import member_address, same_address
-from qcore.node.api.new_cluster import NewCluster, new_cluster
-from qcore.node.peers.peer_router import ConnectionStatus
+from qcore.node.api.new_cluster import LogState, NewCluster, PeerConnections, new_cluster
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import (
     DUPLICATE_NODE_ID,
@@ -52,45 +53,8 @@ _ADVICE: Final = (
 )
 
 
-def _required_acceptances(plan: NewCluster) -> int:
-    """How many nodes, this one included, must accept the cluster before this node writes the first entries.
-
-    Without a token the cluster id is new, and a majority excludes a second cluster. With a token all nodes must accept,
-    because the same `Init` may be sent to a member that was wiped. Then a majority does not prove that the cluster is
-    new: a silent node may belong to it, under the same id, with other entries at the same index and term.
-    """
-    members = len(plan.membership.voters)
-    return members if plan.by_token else members // 2 + 1
-
-
 def _list_is_wrong(rejections: Mapping[int, str]) -> bool:
     return any(part in text for text in rejections.values() for part in _WRONG_LIST)
-
-
-class PeerConnections(Protocol):
-    """What `Initialiser` needs from `qcore.node.peers.peer_router.PeerRouter`."""
-
-    def connect_to(self, nodes: Mapping[int, str]) -> None:
-        """Connect to these nodes; an empty mapping ends the connections."""
-        ...
-
-    def connection_statuses(self) -> dict[int, ConnectionStatus]:
-        """The status of the connection to each node."""
-        ...
-
-
-class LogState(Protocol):
-    """What `Initialiser` reads from `qcore.core.raft.RaftCore`."""
-
-    @property
-    def is_pristine(self) -> bool:
-        """Whether the log is empty and the node took part in no election. Only then may it initialise a cluster."""
-        ...
-
-    @property
-    def commit_index(self) -> int:
-        """The commit index."""
-        ...
 
 
 @dataclass(slots=True)
@@ -124,6 +88,7 @@ class Initialiser:
         timeout_ms: how long one `Init` may take.
         never_leads: whether this node has priority 0.
         advertised: the advertised address of this node, if it has one.
+        public_key: of this node; empty for a cluster without keys.
 
     Attributes:
         own_address: the address at which others reach this node; an `Init` without nodes uses it.
@@ -141,6 +106,7 @@ class Initialiser:
         *,
         never_leads: bool = False,
         advertised: Address | None = None,
+        public_key: str = "",
     ) -> None:
         self._identity = identity
         self._core = core
@@ -152,6 +118,7 @@ class Initialiser:
         self._never_leads = never_leads
         self._advertised = advertised
         self.own_address = "" if advertised is None else str(advertised)
+        self._public_key = public_key
         self._pending: _Pending | None = None
 
     def listening_on(self, address: str) -> None:
@@ -163,8 +130,19 @@ class Initialiser:
         """Requests without an outcome."""
         return 0 if self._pending is None else len(self._pending.waiting)
 
+    @property
+    def needs_keys(self) -> bool:
+        """Whether the members of a cluster that begins here have public keys."""
+        version = self._first_version()
+        return bool(self._public_key and version and version.rules >= KEYS_SINCE_RULES)
+
     def begin(
-        self, nodes: Sequence[tuple[int, str]], token: str | None, now: int, done: Done
+        self,
+        nodes: Sequence[tuple[int, str]],
+        token: str | None,
+        now: int,
+        done: Done,
+        keys: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         """Execute an `Init`. `done` is called once, perhaps during this call.
 
@@ -173,9 +151,11 @@ class Initialiser:
             token: determines the cluster id, so the same `Init` may be sent to several nodes; None for a random id.
             now: µs on the monotonic clock, as for `advance`.
             done: called with None once the first configuration is committed here, or with the error.
+            keys: the public keys of other nodes, by id: with a token all of them; otherwise the nodes show those that
+                are missing.
         """
         try:
-            plan = self._planned(nodes, token)
+            plan = self._planned(nodes, token, keys)
             if self._pending is not None:
                 self._join_pending(self._pending, plan, done)
                 return
@@ -189,7 +169,8 @@ class Initialiser:
             self._identity.begin_init(plan.cluster_id)
             own_id = self._identity.node_id
             members = dict(plan.membership.addresses)
-            self._peers.connect_to({node: members[node] for node in members if node != own_id})
+            others = {node: members[node] for node in members if node != own_id}
+            self._peers.connect_to(others, dict(plan.membership.keys))
         self.advance(now)
 
     def advance(self, now: int) -> None:
@@ -222,7 +203,17 @@ class Initialiser:
 
     # -- the request -----------------------------------------------------------------------------
 
-    def _planned(self, nodes: Sequence[tuple[int, str]], token: str | None) -> NewCluster:
+    def check(self, nodes: Sequence[tuple[int, str]], token: str | None) -> bool:
+        """Check an `Init`. Returns whether this node would initialise the cluster, and not wait for another node.
+
+        Raises:
+            QcoreError: the `Init` is wrong, or not possible here.
+        """
+        return self._may_offer(self._planned(nodes, token, {})) and self._pending is None
+
+    def _planned(
+        self, nodes: Sequence[tuple[int, str]], token: str | None, keys: Mapping[int, str]
+    ) -> NewCluster:
         own_id, own = self._identity.node_id, self.own_address
         if token == "":
             raise ConfigError(
@@ -233,7 +224,20 @@ class Initialiser:
                 "a token is for one Init that is sent to several nodes, and this one names no nodes: name all voters"
             )
         listed = nodes or [(own_id, member_address(own, f"the address of node {own_id}"))]
-        plan = new_cluster(listed, own_id, token, self._first_version(), new_token=self._new_token)
+        known = {**keys, own_id: self._public_key} if self.needs_keys else {}
+        plan = new_cluster(
+            listed, own_id, token, self._first_version(), new_token=self._new_token, keys=known
+        )
+        if (
+            stranger := next((each for each in keys if each not in plan.members), None)
+        ) is not None:
+            raise ConfigError(
+                f"public_keys: node {stranger} has a key and is not among the nodes {[*plan.members]}"
+            )
+        if keys.get(own_id, self._public_key) != self._public_key:
+            raise ConfigError(
+                f"public_keys: node {own_id} is given the key {keys[own_id]}, and has the key {self._public_key}"
+            )
         for node_id, address in plan.membership.addresses:
             if node_id != own_id and same_address(address, own):
                 raise ConfigError(
@@ -285,7 +289,7 @@ class Initialiser:
         return None
 
     def _join_pending(self, pending: _Pending, plan: NewCluster, done: Done) -> None:
-        if plan.cluster_id == pending.plan.cluster_id:
+        if pending.plan.is_cluster(plan.cluster_id):
             pending.waiting.append(done)
             return
         done(
@@ -327,7 +331,7 @@ class Initialiser:
                 continue
             accepted += 1
             exists = exists or connection.introduction.membership_index > 0
-        needed = _required_acceptances(pending.plan)
+        needed = pending.plan.required_acceptances
         if exists:
             # Never write if the cluster exists: this node may be a member of it that was wiped.
             if now >= pending.deadline:
@@ -350,9 +354,32 @@ class Initialiser:
             self._finish(self._not_accepted(pending.plan, rejections))
         elif accepted >= needed:
             if all_answered or now >= pending.began_at + _WAIT_FOR_ALL_US:
-                self._begin_cluster(pending, now)
+                self._begin_with_keys(pending, now)
         elif len(rejections) > len(members) - needed or now >= pending.deadline:
             self._finish(self._not_accepted(pending.plan, rejections))
+
+    def _begin_with_keys(self, pending: _Pending, now: int) -> None:
+        """Begin the cluster if the keys of all nodes are known. Else wait for them until the deadline."""
+        plan = pending.plan
+        if self.needs_keys:
+            keys = dict(plan.membership.keys)
+            if not plan.by_token:
+                for node, connection in self._peers.connection_statuses().items():
+                    if connection.introduction is not None and connection.introduction.public_key:
+                        keys.setdefault(node, connection.introduction.public_key)
+            missing = [node for node in plan.members if node not in keys]
+            if missing:
+                if now >= pending.deadline or plan.by_token:
+                    addresses = {node: plan.membership.address_of(node) or "" for node in missing}
+                    self._finish(self.keys_missing(addresses, {}))
+                return
+            if not plan.by_token:
+                try:
+                    pending.plan = plan.with_keys({node: keys[node] for node in plan.members})
+                except ConfigError as error:
+                    self._finish(error)
+                    return
+        self._begin_cluster(pending, now)
 
     def _begin_cluster(self, pending: _Pending, now: int) -> None:
         pending.wrote = True
@@ -387,7 +414,7 @@ class Initialiser:
             if IN_OTHER_CLUSTER in answers
             else "the list gives a node an address that is not its own"
             if wrong_list
-            else f"{_required_acceptances(plan)} of the {len(members)} nodes have to accept the new cluster first"
+            else f"{plan.required_acceptances} of the {len(members)} nodes have to accept the new cluster first"
         )
         if plan.by_token and not wrong_list:
             why += ", all of them: with a token, a silent node may be a member of this very cluster already"
@@ -397,16 +424,33 @@ class Initialiser:
         )
         if plan.by_token and answers.count(plan.token_part) > answers.count(plan.cluster_id):
             text += (
-                ". They have begun the same cluster with other apply rules, or another version of the state machine: "
-                "start all nodes with the same program, --max-rules and --machine"
+                ". They have begun the same cluster with other apply rules, another version of the state machine, or "
+                "other public keys: start all nodes with the same program, --max-rules and --machine. A node that was "
+                "wiped since has another key: remove it from the cluster, and add it again"
             )
         if wrong_list:
             return ConfigError(text)
         if JOINING_OTHER_CLUSTER in answers:
             return ChangeRefused("initialising", text)
-        if len(rejections) <= len(members) - _required_acceptances(plan):
+        if len(rejections) <= len(members) - plan.required_acceptances:
             return ChangeRefused("unreachable", text)
         return ConfigError(text)
+
+    def keys_missing(self, nodes: Mapping[int, str], problems: Mapping[int, str]) -> QcoreError:
+        """The error of an `Init` that lacks the keys of nodes (address by id), with the reasons by id."""
+        reports = "; ".join(
+            f"node {node} at {address}: {problems.get(node, 'it has not answered yet')}"
+            for node, address in nodes.items()
+            if not problems or node in problems
+        )
+        text = (
+            f"node {self._identity.node_id} has not begun the cluster, because it does not know the public keys of all "
+            f"nodes: {reports}. Nothing was written here. Start these nodes, or give their keys with `--public-key "
+            "ID=KEY`; `qcore node key --data-dir DIR` prints the key of a node"
+        )
+        if _list_is_wrong(problems):
+            return ConfigError(text)
+        return ChangeRefused("unreachable", text)
 
     def _not_committed(self, plan: NewCluster) -> OutcomeUnknown:
         return OutcomeUnknown(

@@ -1,17 +1,19 @@
-"""`NewCluster`: the first configuration and the cluster id that an `Init` asks for; and the checks of both."""
+"""`NewCluster`: the first configuration and the cluster id that an `Init` asks for; and what executing it needs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from qcore.core.entry import Membership
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError
 from qcore.node.api.member_addresses import member_address, members_problem
+from qcore.node.peers.peer_router import ConnectionStatus
 
 #: The most members (voters and learners) of a cluster. The bound exists because many messages carry a configuration.
 MAX_MEMBERS: Final = 255
@@ -20,13 +22,39 @@ MAX_MEMBERS: Final = 255
 _TOKEN_PART_LENGTH: Final = 24
 
 
+class PeerConnections(Protocol):
+    """What `Initialiser` needs from `qcore.node.peers.peer_router.PeerRouter`."""
+
+    def connect_to(self, nodes: Mapping[int, str], keys: Mapping[int, str] | None = None) -> None:
+        """Connect to these nodes; an empty mapping ends the connections. They must have these public keys (by id)."""
+        ...
+
+    def connection_statuses(self) -> dict[int, ConnectionStatus]:
+        """The status of the connection to each node."""
+        ...
+
+
+class LogState(Protocol):
+    """What `Initialiser` reads from `qcore.core.raft.RaftCore`."""
+
+    @property
+    def is_pristine(self) -> bool:
+        """Whether the log is empty and the node took part in no election. Only then may it initialise a cluster."""
+        ...
+
+    @property
+    def commit_index(self) -> int:
+        """The commit index."""
+        ...
+
+
 @dataclass(slots=True, frozen=True)
 class NewCluster:
     """A cluster that an `Init` asks for.
 
     Without a token the cluster id is random. With a token it is a digest of the token and of everything in the first
-    entries: the members, and the version that the log begins with. So nodes that independently write first entries with
-    the same cluster id write the same bytes.
+    entries: the members with their public keys, and the version that the log begins with. So nodes that independently
+    write first entries with the same cluster id write the same bytes.
 
     Attributes:
         membership: the first configuration.
@@ -41,13 +69,40 @@ class NewCluster:
         return self.membership.cluster_id
 
     @property
+    def members(self) -> tuple[int, ...]:
+        return self.membership.voters
+
+    @property
     def token_part(self) -> str:
-        """The part of the cluster id that does not depend on the version that the log begins with."""
+        """The part of the cluster id that does not depend on keys, and on the version that the log begins with."""
         return self.cluster_id[:_TOKEN_PART_LENGTH]
 
     def is_cluster(self, cluster_id: str) -> bool:
         """Whether the same `Init` initialised that cluster, perhaps on a node with another program version."""
         return self.by_token and cluster_id[:_TOKEN_PART_LENGTH] == self.token_part
+
+    @property
+    def required_acceptances(self) -> int:
+        """How many nodes, this one included, must accept the cluster before this node writes the first entries.
+
+        Without a token the cluster id is new, and a majority excludes a second cluster. With a token all nodes must
+        accept, because the same `Init` may be sent to a member that was wiped. Then a majority does not prove that the
+        cluster is new: a silent node may belong to it, under the same id, with other entries at the same index and
+        term.
+        """
+        members = len(self.membership.voters)
+        return members if self.by_token else members // 2 + 1
+
+    def with_keys(self, keys: Mapping[int, str]) -> NewCluster:
+        """The same cluster, with the members' public keys by id. Not for a cluster by token, whose id depends on them.
+
+        Raises:
+            ConfigError: they cannot be the keys of these members.
+        """
+        membership = replace(self.membership, keys=tuple(sorted(keys.items())))
+        if (fault := membership.invalid_reason()) is not None:
+            raise ConfigError(f"public_keys: {fault}")
+        return replace(self, membership=membership)
 
 
 def new_cluster(
@@ -57,6 +112,7 @@ def new_cluster(
     version: ClusterVersion | None = None,
     *,
     new_token: Callable[[], str],
+    keys: Mapping[int, str] = MappingProxyType({}),
 ) -> NewCluster:
     """The cluster of these nodes.
 
@@ -66,6 +122,7 @@ def new_cluster(
         token: determines the cluster id; None for a random one.
         version: the version that this node's log would begin with.
         new_token: see `qcore.runtime.interface.Runtime`.
+        keys: the public keys of voters, by id.
 
     Raises:
         ConfigError: an id or address is malformed or given twice, or `own_id` is missing.
@@ -91,18 +148,24 @@ def new_cluster(
         addresses=tuple(members),
         cluster_id=new_token().replace("-", "")
         if token is None
-        else _digest_id(token, members, version),
+        else _digest_id(token, members, version, sorted(keys.items())),
+        keys=tuple(sorted(keys.items())),
     )
     return NewCluster(membership, token is not None)
 
 
 def _digest_id(
-    token: str, members: Sequence[tuple[int, str]], version: ClusterVersion | None
+    token: str,
+    members: Sequence[tuple[int, str]],
+    version: ClusterVersion | None,
+    keys: Sequence[tuple[int, str]],
 ) -> str:
     token_part = hashlib.sha256(json.dumps([token, members]).encode()).hexdigest()[
         :_TOKEN_PART_LENGTH
     ]
     first_version = "" if version is None else version.to_json()
+    if keys:
+        first_version += json.dumps(keys)
     return (
         token_part + hashlib.sha256(first_version.encode()).hexdigest()[: 32 - _TOKEN_PART_LENGTH]
     )

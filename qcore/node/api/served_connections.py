@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from qcore.errors import TransportError
+from qcore.node.access.node_access import NodeAccess
 from qcore.node.api import http_pages
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.transport.server.server import HttpResponse, ServerConnection
-from qcore.transport.wire import Hello, HelloReply
+from qcore.transport.wire import Hello, HelloProof, HelloReply
 
 
 class ServedConnections:
@@ -19,6 +22,7 @@ class ServedConnections:
         peers: handles the messages of peers.
         pages: the contents of the HTTP pages.
         log: gets a line for each lost connection.
+        access: decides which requests pass.
     """
 
     def __init__(
@@ -27,13 +31,24 @@ class ServedConnections:
         peers: PeerRouter,
         pages: http_pages.NodeView,
         log: NodeLog,
+        access: NodeAccess,
     ) -> None:
+        self._gate = access.gate
         self._peers = peers
         self._watches = requests.watches
         self._pages = pages
         self._log = log
-        self.requests = requests.handlers
+        self.requests = access.guarded(requests.handlers, requests.perform_type)
         self.peer_requests = peers.requests
+
+    def on_request(
+        self,
+        connection: ServerConnection,
+        authorization: Sequence[str],
+        answer: Callable[[HttpResponse | None], None],
+    ) -> None:
+        """See `ServerHandler`."""
+        self._gate.on_request(connection, authorization, answer)
 
     def on_open(self, connection: ServerConnection) -> None:
         """See `ServerHandler`."""
@@ -41,7 +56,13 @@ class ServedConnections:
 
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
         """See `ServerHandler`."""
-        return self._peers.on_hello(hello)
+        return self._peers.on_hello(connection, hello)
+
+    def on_proof(
+        self, connection: ServerConnection, hello: Hello, reply: HelloReply, proof: HelloProof
+    ) -> None:
+        """See `ServerHandler`."""
+        self._peers.on_proof(connection, hello, reply, proof)
 
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         """See `ServerHandler`."""
@@ -51,6 +72,6 @@ class ServedConnections:
             log = self._log.debug if connection.peer is None else self._log.info
             log("connection lost", remote=connection.remote, why=str(error))
 
-    def on_http(self, path: str) -> HttpResponse | None:
+    def on_http(self, connection: ServerConnection, path: str) -> HttpResponse | None:
         """See `ServerHandler`."""
-        return http_pages.respond(self._pages, path)
+        return self._gate.page_refusal(connection, path) or http_pages.respond(self._pages, path)

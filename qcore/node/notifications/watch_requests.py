@@ -33,7 +33,7 @@ from qcore.store_api.watch_messages import (
     WatchChanges,
 )
 from qcore.transport.codec.codec import encode_failure, encode_response
-from qcore.transport.server.server import MessageHandler, ServerConnection
+from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
 
 #: A client whose registration is rejected should wait this long, milliseconds.
 _RETRY_MS = 1000
@@ -120,9 +120,9 @@ class WatchRequestHandler:
         self._watches[watch_id] = watch
         owner.add(watch_id, watch)
         self._metrics.watches = len(self._watches)
-        after, timeout_ms = message.after, self._timeout_ms
+        after, timeout_ms, user = message.after, self._timeout_ms, user_of(connection)
         self._submit(
-            lambda number: BeginWatch(number, watch_id, request, after, timeout_ms),
+            lambda number: BeginWatch(number, watch_id, request, after, timeout_ms, user),
             partial(self._registered, watch_id, watch, name, message.id),
         )
 

@@ -62,6 +62,7 @@ class NodeMetrics:
         entries_applied: entries applied to the state machine.
         peer_messages_sent, peer_messages_received, peer_messages_dropped: messages to and from peers. A message is
             dropped if there is no usable connection, or a queue is full.
+        messages_rejected: messages of peers that the core dropped, because no correct peer sends them.
         rejected_peers: peers whose `Hello` was rejected.
         stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.runtime.loop_lag`.
         stall_own_seconds: the same, less the time in which the node waited for a processor.
@@ -91,6 +92,7 @@ class NodeMetrics:
     peer_messages_sent: int = 0
     peer_messages_received: int = 0
     peer_messages_dropped: int = 0
+    messages_rejected: int = 0
     rejected_peers: int = 0
     stall_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     stall_own_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))

@@ -14,6 +14,8 @@ from qcore.errors import LocalProtocolError, NotLeader, RemoteProtocolError, Res
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
+from qcore.node.peers.founder_keys import MakePool, ask_for_keys
+from qcore.node.peers.peer_keys import PeerKeys
 from qcore.node.runtime.inbox import Inbox
 from qcore.release import __version__
 from qcore.replica import messages as replica_messages
@@ -25,6 +27,7 @@ from qcore.replica.requests.forwarded_errors import rejection_response
 from qcore.transport.peers.peer_pool import PeerPool
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
+    ASKING_ROLE,
     PEER_REQUESTS,
     PEER_RESPONSES,
     PROTOCOL_VERSION,
@@ -32,6 +35,7 @@ from qcore.transport.wire import (
     Err,
     Forward,
     Hello,
+    HelloProof,
     HelloReply,
     PeerResponse,
     RaftReadIndex,
@@ -41,6 +45,7 @@ from qcore.transport.wire import (
 
 #: How long the connection to a peer is kept after it left the configuration.
 _DEPARTED_KEPT_S: Final = 5.0
+_POLICY_VIOLATION: Final = 1008
 
 
 @dataclass(slots=True, frozen=True)
@@ -81,6 +86,7 @@ def introduction_of(message: Hello | HelloReply) -> PeerHello:
         message.incarnation,
         message.membership_index,
         support,
+        message.public_key if isinstance(message, HelloReply) and message.signature else "",
     )
 
 
@@ -96,11 +102,13 @@ class PeerRouter:
         admission: decides which peers are accepted.
         inbox: takes the messages for the replica.
         log, metrics, trace: record messages, connections and rejections.
+        keys: demands proofs of the peers; None to trust them, as 0.1.0 does.
 
     Attributes:
         requests: handlers of the requests that arrive on connections that peers opened, by class; see `ServerHandler`.
         responses: handlers of the responses that arrive on connections that this node opened; see `PeerHandler`.
         on_connection_change: called when an attempt to connect to a peer has succeeded or failed.
+        public_key: of this node; empty if it has none.
         intercept: asked before a message is sent; if it returns True, it has taken the message. None in real nodes.
     """
 
@@ -111,6 +119,7 @@ class PeerRouter:
         log: NodeLog,
         metrics: NodeMetrics,
         trace: NodeRecorder | None = None,
+        keys: PeerKeys | None = None,
     ) -> None:
         self._admission = admission
         self._identity = admission.identity
@@ -118,7 +127,10 @@ class PeerRouter:
         self._log = log
         self._metrics = metrics
         self._trace = trace
+        self._keys = keys
+        self.public_key = "" if keys is None else keys.public
         self._pool: PeerPool | None = None
+        self._make_pool: MakePool | None = None
         self._members: dict[int, str] = {}  # id -> address, without this node
         self._departed: dict[int, str] = {}  # members that left recently
         #: The nodes that an `Init` at this node names, before the cluster has begun.
@@ -127,6 +139,8 @@ class PeerRouter:
         self._introduced: dict[int, PeerHello] = {}
         self.on_connection_change: Callable[[], None] = lambda: None
         self.intercept: Callable[[int, PeerMessage], bool] | None = None
+        #: The connections that peers opened, with the id and the key that they have proved (empty: none).
+        self._accepted: dict[ServerConnection, tuple[int, str]] = {}
         #: By peer: the connection of its newest request, and the id of that request.
         self._newest_requests: dict[int, tuple[ServerConnection, str]] = {}
         self.requests: dict[type, Callable[[ServerConnection, Any], None]] = {
@@ -140,14 +154,23 @@ class PeerRouter:
 
     # -- outgoing --------------------------------------------------------------------------------
 
-    def use_pool(self, pool: PeerPool) -> None:
-        """Send through this pool, which calls this object as its handler."""
+    def use_pool(self, pool: PeerPool, make_pool: MakePool | None = None) -> None:
+        """Send through this pool, which calls this object as its handler. `make_pool` is for `ask_for_keys`."""
         self._pool = pool
+        self._make_pool = make_pool
+
+    async def ask_for_keys(
+        self, nodes: Mapping[int, str], timeout_s: float
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        """See `qcore.node.peers.founder_keys`; `nodes` are addresses by id."""
+        if self._keys is None or self._make_pool is None:
+            return {}, {}
+        return await ask_for_keys(self._make_pool, self.hello, self._keys, nodes, timeout_s)
 
     def hello(self, message_id: str) -> Hello:
         """This node's `Hello`."""
         own = self._admission.hello()
-        return Hello(
+        hello = Hello(
             id=message_id,
             protocol=PROTOCOL_VERSION,
             cluster_id=own.cluster_id,
@@ -159,6 +182,7 @@ class PeerRouter:
             machine=own.support.machine,
             machine_versions=(own.support.machine_min, own.support.machine_max),
         )
+        return hello if self._keys is None else self._keys.complete_hello(hello)
 
     def set_membership(self, membership: Membership) -> None:
         """Keep connections to the other members of this configuration.
@@ -181,12 +205,15 @@ class PeerRouter:
         new = [peer for peer in members if peer not in self._members]
         self._members, self._init_nodes = members, {}
         self._connect(new)
+        self._close_unproved()
 
-    def connect_to(self, nodes: Mapping[int, str]) -> None:
+    def connect_to(self, nodes: Mapping[int, str], keys: Mapping[int, str] | None = None) -> None:
         """Keep connections to these nodes (address by id) as well, before there is a configuration.
 
-        An empty mapping ends these connections.
+        An empty mapping ends these connections. The nodes must prove that they own these public keys (by id).
         """
+        if self._keys is not None:
+            self._keys.founders = keys or {}
         for peer in self._init_nodes:
             if peer not in nodes:
                 self._admission.on_closed(peer, dialled=True)
@@ -233,6 +260,23 @@ class PeerRouter:
         if self._departed.get(peer) == address:
             del self._departed[peer]
             self._connect([])
+            self._close_accepted(lambda node_id, key: node_id == peer, "it was removed")
+
+    def _close_unproved(self) -> None:
+        """Close the connections of peers that have another key in the configuration than they have proved.
+
+        A member gets its key when the apply rules are raised to 5, or when it is removed and added again.
+        """
+        keys = self._keys
+        if keys is not None:
+            why = "the configuration has another public key for it"
+            self._close_accepted(lambda node_id, key: not keys.fits(node_id, key), why)
+
+    def _close_accepted(self, is_over: Callable[[int, str], bool], why: str) -> None:
+        for connection, (node_id, key) in [*self._accepted.items()]:
+            if is_over(node_id, key):
+                self._log.info("connection of a peer closed", peer=node_id, why=why)
+                connection.close(_POLICY_VIOLATION, f"node {node_id}: {why}")
 
     def _connect(self, new: Sequence[int]) -> None:
         assert self._pool is not None, "use_pool comes first"
@@ -291,12 +335,18 @@ class PeerRouter:
 
     # -- incoming: connections that this node opened (PeerHandler) ---------------------------------------------
 
+    def prove(self, hello: Hello, reply: HelloReply) -> HelloProof | None:
+        """Check the proof of a peer that has answered our `Hello`, and return ours."""
+        self._admission.check(introduction_of(reply))  # first: its reasons are clearer
+        return None if self._keys is None else self._keys.prove(hello, reply)
+
     def on_hello_reply(self, reply: HelloReply) -> None:
-        """A peer has answered our `Hello`: accept or reject it."""
+        """A peer has accepted our `Hello`: accept or reject it."""
         peer = introduction_of(reply)
         self._admission.admit_dialled(peer)
         self._introduced[peer.node_id] = peer
-        self._inbox.add_event(PeerVersionSupport(peer.node_id, peer.support))
+        key = reply.public_key if reply.signature and self._keys is not None else ""
+        self._inbox.add_event(PeerVersionSupport(peer.node_id, peer.support, key))
 
     def _on_response(self, peer_id: int, message: PeerResponse) -> None:
         response = message.response
@@ -331,21 +381,60 @@ class PeerRouter:
 
     # -- incoming: connections that peers opened ------------------------------------------------------------
 
-    def on_hello(self, hello: Hello) -> HelloReply:
-        """Accept or reject a peer.
+    def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
+        """Reject a peer; or reply, and demand a proof; or accept a peer that needs none.
 
         Raises:
             RemoteProtocolError: rejected; the text goes to the peer.
         """
+        try:
+            if hello.role != ASKING_ROLE:
+                self._admission.check_opened(introduction_of(hello))
+                if self._keys is not None:
+                    self._keys.require(
+                        hello.node_id, hello.cluster_id, hello.public_key, hello.vouchers
+                    )
+            reply = self._reply()
+            if self._keys is not None:
+                self._keys.complete_reply(hello, reply)
+        except RemoteProtocolError:
+            self._metrics.rejected_peers += 1  # the server logs it
+            raise
+        if hello.role != ASKING_ROLE and not reply.signature:
+            self._accept(connection, hello, "")
+        return reply
+
+    def on_proof(
+        self, connection: ServerConnection, hello: Hello, reply: HelloReply, proof: HelloProof
+    ) -> None:
+        """Accept or reject a peer that proves who it is.
+
+        Raises:
+            RemoteProtocolError: rejected; the text goes to the peer.
+        """
+        assert self._keys is not None, "a node without keys demands no proof"
+        try:
+            self._keys.check_proof(hello, reply, proof)
+        except RemoteProtocolError:
+            self._metrics.rejected_peers += 1
+            raise
+        self._accept(connection, hello, hello.public_key)
+
+    def _accept(self, connection: ServerConnection, hello: Hello, key: str) -> None:
         peer = introduction_of(hello)
         try:
             self._admission.admit(peer)
         except RemoteProtocolError:
-            self._metrics.rejected_peers += 1  # the server logs it
+            self._metrics.rejected_peers += 1
             raise
-        self._inbox.add_event(PeerVersionSupport(peer.node_id, peer.support))
+        self._accepted[connection] = peer.node_id, key
+        known = self._introduced.get(peer.node_id)
+        if key or known is None or not known.public_key:  # else it proved more on our connection
+            self._inbox.add_event(PeerVersionSupport(peer.node_id, peer.support, key))
         if self._pool is not None:
             self._pool.wake(hello.node_id)
+
+    def _reply(self) -> HelloReply:
         own = self._admission.hello()
         return HelloReply(
             protocol=PROTOCOL_VERSION,
@@ -388,6 +477,7 @@ class PeerRouter:
 
     def on_close(self, connection: ServerConnection) -> None:
         """A connection is closed."""
+        self._accepted.pop(connection, None)
         peer = connection.peer
         if peer is None:
             return

@@ -111,6 +111,10 @@ class ReplicaObserver(Protocol):
         """The cluster version was raised."""
         ...
 
+    def message_dropped(self, dropped: MessageDropped) -> None:
+        """The core has dropped a message of a peer that no correct peer sends."""
+        ...
+
     def on_snapshot(self, write: StoreSnapshot) -> None:
         """A snapshot, taken here or sent by the leader, is on its way to the disk."""
         ...
@@ -286,7 +290,10 @@ class ReplicaDriver:
                     self._observer.membership_changed(effect)
                 case VersionRaised():
                     self._observer.version_raised(effect)
-                case Restored() | VoteGranted() | MessageDropped():
+                case MessageDropped():
+                    self._metrics.messages_rejected += 1
+                    self._observer.message_dropped(effect)
+                case Restored() | VoteGranted():
                     pass  # only for traces
         self._metrics.entries_applied += applied
         if writes:

@@ -257,6 +257,10 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
             "Messages to peers lost here: no connection, or a full queue.",
             metrics.peer_messages_dropped,
         ),
+        "qcore_peer_messages_rejected": (
+            "Messages of peers that no correct peer sends: absurd terms, senseless snapshots. They changed nothing.",
+            metrics.messages_rejected,
+        ),
         "qcore_snapshots_stored": ("Snapshots stored on disk.", metrics.snapshots_stored),
         "qcore_peers_refused": ("Peers whose Hello was rejected.", metrics.rejected_peers),
         "qcore_frames_received": ("Frames from clients and peers.", stats.frames_received),

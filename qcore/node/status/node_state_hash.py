@@ -7,6 +7,7 @@ from collections.abc import Callable
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import StateMachine
 from qcore.node.observability.metrics import NodeMetrics
+from qcore.replica.apply.state_digests import replicated_digest
 from qcore.replica.machine_results import digest_of
 from qcore.replica.replica import Replica
 
@@ -54,7 +55,7 @@ class StateHash:
         if self._replica.restoring or self._has_failed():
             return ""
         try:
-            return digest_of(self._machine)
+            return replicated_digest(self._machine, self._replica.access)
         except StateMachineFailed as error:
             self._on_failure(error)
             return ""

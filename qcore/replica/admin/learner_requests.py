@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qcore.core.effects import ChangeRejected
+from qcore.core.entry import Membership
 from qcore.core.events import ChangeMembership
+from qcore.core.version import KEYS_SINCE_RULES
 from qcore.errors import ChangeRefused, NotCaughtUp, QcoreError
 from qcore.replica.admin.membership_requests import (
     change_not_committed,
@@ -113,6 +115,9 @@ class LearnerRequests:
             )
             return
         is_learner = event.node_id in membership.learners
+        if (wrong_key := _key_rejection(event, membership)) is not None:
+            replica.fail(request, wrong_key)
+            return
         address = membership.address_of(event.node_id)
         if not is_learner or address != event.address:
             made = _LearnerChange(replica.core.term, address if is_learner else None)
@@ -124,6 +129,7 @@ class LearnerRequests:
                 tuple(sorted({*membership.learners, event.node_id})),
                 ((event.node_id, event.address),),
                 wall_us,
+                keys=((event.node_id, event.public_key),) if event.public_key else (),
             )
             if not propose_change(replica, request, change):
                 return
@@ -262,6 +268,29 @@ class LearnerRequests:
             return False
         self._replica.fail(item.request, NotCaughtUp(f"{item.why}; {item.done}"))
         return True
+
+
+def _key_rejection(event: AddLearner, membership: Membership) -> ChangeRefused | None:
+    """The rejection of a learner whose key does not fit the cluster; None if it does."""
+    node, key, known = event.node_id, event.public_key, membership.key_of(event.node_id)
+    if key and not membership.keys:
+        return ChangeRefused(
+            "no_keys",
+            f"the apply rules of this cluster are older than version {KEYS_SINCE_RULES}, so its members have no public "
+            f"keys yet: add node {node} without one",
+        )
+    if known is not None and key not in ("", known):
+        return ChangeRefused(
+            "other_key",
+            f"node {node} is a member with the public key {known}: remove it, and add it again with the new one",
+        )
+    if membership.keys and known is None and not key:
+        return ChangeRefused(
+            "key_missing",
+            f"every member of this cluster has a public key: give the key of node {node}, which `qcore node key "
+            "--data-dir DIR` prints on its machine",
+        )
+    return None
 
 
 def _rollback_unknown(item: _LearnerRollback) -> NotCaughtUp:

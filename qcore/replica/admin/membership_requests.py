@@ -53,7 +53,12 @@ class MembershipRequests:
             self._replica.fail(request, rejection)
             return
         change = ChangeMembership(
-            event.voters, event.learners, event.addresses, wall_us, event.expected_index
+            event.voters,
+            event.learners,
+            event.addresses,
+            wall_us,
+            event.expected_index,
+            keys=event.keys,
         )
         if propose_change(self._replica, request, change):
             core = self._replica.core

@@ -3,6 +3,7 @@
 | step | requested by | appended once |
 |---|---|---|
 | next number of the apply rules | the leader, without a request | every member is connected and supports it |
+| before rules 5: the members' public keys | the leader, without a request | every member has proved its key |
 | next version of the state machine | the operator: `UpgradeMachine` | every member is connected and supports it |
 
 An entry has no effect if its version is already active, or if it names another machine than the recorded one. Every
@@ -16,9 +17,15 @@ from typing import Final
 
 from qcore.core.effects import ProposalAccepted
 from qcore.core.entry import DurableState, Entry
-from qcore.core.events import Propose
+from qcore.core.events import ChangeMembership, Propose
 from qcore.core.log.restore import restored_versions
-from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport, activated_versions
+from qcore.core.version import (
+    FIRST_VERSION,
+    KEYS_SINCE_RULES,
+    ClusterVersion,
+    VersionSupport,
+    activated_versions,
+)
 from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, QcoreError
 from qcore.machines.interface import ApplyContext
 from qcore.replica.events import PeerVersionSupport, UpgradeMachine
@@ -54,6 +61,8 @@ class Versions:
         self.support = support
         self.active = FIRST_VERSION
         self.members: dict[int, VersionSupport] = {}
+        #: The public keys of this node and of the connected members that have proved one.
+        self._public_keys: dict[int, str] = {}
         self._appended_term = 0  # in which this leader appended a raise that is not applied yet
         self._upgrades: list[tuple[PendingRequest, int]] = []
 
@@ -100,6 +109,12 @@ class Versions:
 
     def on_peer_version_support(self, event: PeerVersionSupport) -> None:
         """A member has reported what it supports, or is no longer connected."""
+        if event.public_key:
+            self._public_keys[event.peer_id] = event.public_key
+        elif event.support is None:
+            self._public_keys.pop(event.peer_id, None)
+        if event.peer_id == self._replica.core.node_id:
+            return
         if event.support is None:
             self.members.pop(event.peer_id, None)
         else:
@@ -133,10 +148,43 @@ class Versions:
             step = replace(active, machine_version=active.machine_version + 1)
         else:
             return
-        if self._unsupported_reason(step) is None:
+        if self._unsupported_reason(step) is not None:
+            return
+        if step.rules >= KEYS_SINCE_RULES > active.rules and not self._keys_committed(wall_us):
+            return
+        if self._is_current:  # appending the keys may have ended the leadership
             effects = self._replica.step_core(Propose([step.to_json()], wall_us, ["version"]))
             if isinstance(effects[0], ProposalAccepted):
                 self._appended_term = core.term
+
+    def _keys_committed(self, wall_us: int) -> bool:
+        """Whether the committed configuration has the members' public keys. If not, append one that has them.
+
+        The keys are those that the members have proved to own on their current connections: they are trusted on first
+        use, and from then on they stay.
+        """
+        core = self._replica.core
+        if core.node_id not in self._public_keys:
+            return True  # the members of this cluster need no keys
+        membership = core.membership
+        if core.membership_index > core.commit_index or membership.is_joint:
+            return False
+        if membership.keys:
+            return True
+        known = self._public_keys
+        keys = tuple((node, known[node]) for node in membership.members() if node in known)
+        if len(keys) == len(membership.members()):
+            self._replica.step_core(
+                ChangeMembership(
+                    membership.voters,
+                    membership.learners,
+                    (),
+                    wall_us,
+                    core.membership_index,
+                    keys=keys,
+                )
+            )
+        return False
 
     def expire(self, request: PendingRequest) -> QcoreError | None:
         """The error for an upgrade whose deadline has come; None if the request is not one of these."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from qcore.core.entry import Entry, Snapshot
 from qcore.machines.interface import StateMachine
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.active_version import Versions
 from qcore.replica.apply.apply_backlog import ApplyBacklog, cost_of, work_counter
 from qcore.replica.apply.apply_entry import apply_entry
@@ -29,6 +30,7 @@ class Applier:
         sessions: the empty table.
         versions: the active version.
         snapshots: counts the entries applied since the newest snapshot.
+        access: the empty table of users.
         writes: the writes that wait for their entries.
         reads, forwarder: the reads that wait for the state.
         watches: receive what the entries change.
@@ -46,6 +48,7 @@ class Applier:
         sessions: SessionTable,
         versions: Versions,
         snapshots: SnapshotBuilder,
+        access: AccessTable,
         *,
         writes: Writes,
         reads: Reads,
@@ -59,11 +62,12 @@ class Applier:
         self._sessions = sessions
         self._versions = versions
         self._snapshots = snapshots
+        self._access = access
         self._writes = writes
         self._forwarder = forwarder
         self._work = work_counter(machine)
         self.applied_index = 0
-        self.digests = StateDigests(machine)
+        self.digests = StateDigests(machine, access)
         self.backlog = ApplyBacklog(self._apply, reads.ready)
 
     @property
@@ -75,7 +79,7 @@ class Applier:
         """Restore the stored snapshot in one piece: no request waits for a node that starts."""
         self._snapshots.on_replaced(snapshot.meta.last_included_index)
         self._snapshots.size = restore_all(
-            restore_snapshot(snapshot.data, self._machine, self._sessions)
+            restore_snapshot(snapshot.data, self._machine, self._sessions, self._access)
         )
         self._restored(snapshot)
 
@@ -89,7 +93,7 @@ class Applier:
 
         def restore() -> Iterator[None]:
             self._snapshots.size = yield from restore_snapshot(
-                snapshot.data, self._machine, self._sessions
+                snapshot.data, self._machine, self._sessions, self._access
             )
 
         self._snapshots.on_replaced(index)
@@ -120,7 +124,9 @@ class Applier:
 
     def _apply(self, entry: Entry) -> None:
         before = self._versions.active
-        result, error = apply_entry(entry, self._recorder, self._sessions, self._versions)
+        result, error = apply_entry(
+            entry, self._recorder, self._sessions, self._versions, self._access
+        )
         cost = 0
         if entry.kind in ("command", "session"):
             cost = self._work() + (0 if result is None else cost_of(result))

@@ -1,4 +1,4 @@
-"""Applies one committed entry to the replicated state: the machine, the sessions and the cluster's version."""
+"""Applies one committed entry to the replicated state: machine, sessions, users, and the cluster's version."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Final
 from qcore.core.entry import Entry
 from qcore.errors import IncompatibleVersion, StateMachineFailed
 from qcore.machines.interface import AppliesCommands
+from qcore.replica.access.access_commands import shown_text
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.active_version import Versions
 from qcore.replica.machine_results import (
     Result,
@@ -21,9 +23,15 @@ _SHOWN_CHARS: Final = 80
 
 
 def apply_entry(
-    entry: Entry, machine: AppliesCommands, sessions: SessionTable, versions: Versions
+    entry: Entry,
+    machine: AppliesCommands,
+    sessions: SessionTable,
+    versions: Versions,
+    access: AccessTable,
 ) -> ApplyOutcome:
     """Apply one committed entry; return its result or its error, the same on every replica.
+
+    A command of a user without the action `write` is an error, too.
 
     A result that cannot be sent becomes an error. From rules 3 on, a session records that error. Under earlier rules it
     records the large result, and only the reply is an error.
@@ -34,12 +42,21 @@ def apply_entry(
     """
     try:
         if entry.kind == "command":
-            return _reply(
-                result_of_command(machine.apply(entry.data, versions.apply_context(entry)))
-            )
+            context = versions.apply_context(entry)
+            if access.active:
+                denial = access.denial(entry.user, "write")
+                if denial is not None:
+                    return None, denial
+                context.permissions = access.permissions_of(entry.user)
+            return _reply(result_of_command(machine.apply(entry.data, context)))
         if entry.kind == "session":
-            result, error = sessions.apply(entry, machine, versions.apply_context(entry))
+            context = versions.apply_context(entry)
+            context.permissions = access.permissions_of(entry.user)
+            owner = access.created_index(entry.user)
+            result, error = sessions.apply(entry, machine, context, owner)
             return (None, error) if result is None else _reply(result)
+        if entry.kind == "access":
+            return access.apply(entry, versions.active.rules)
         if entry.kind == "version":
             before = versions.active.rules
             result = versions.apply(entry)
@@ -50,14 +67,15 @@ def apply_entry(
         raise
     except Exception as raised:  # the boundary to user code
         raise StateMachineFailed(
-            f"applying entry {entry.index}, the {entry.kind} {_short(entry.data)}, raised {type(raised).__name__}: "
+            f"applying entry {entry.index}, the {entry.kind} {_shown(entry)}, raised {type(raised).__name__}: "
             f"{exception_text(raised)}; a state machine must return an error result instead, so this node stops "
             "before it differs from the others"
         ) from raised
     return "", None
 
 
-def _short(text: str) -> str:
+def _shown(entry: Entry) -> str:
+    text = shown_text(entry.data) if entry.kind == "access" else entry.data
     return ascii(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "...")
 
 

@@ -8,10 +8,12 @@ installed snapshot discards them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final
 
 from qcore.machines.interface import StateMachine
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.machine_results import digest_of
 
 #: Entries between two digests. The changes of this many entries bound the work for one.
@@ -20,15 +22,29 @@ DIGEST_INTERVAL: Final = 1024
 DIGESTS_KEPT: Final = 16
 
 
+def replicated_digest(machine: StateMachine, access: AccessTable) -> str:
+    """The digest of what the log has made: of the machine, and of users and roles once there are any.
+
+    Raises:
+        StateMachineFailed: the machine returned no digest.
+    """
+    digest = digest_of(machine)
+    if not access.digest:
+        return digest
+    return hashlib.sha256(f"{digest} {access.digest}".encode()).hexdigest()
+
+
 class StateDigests:
     """The newest digests by index.
 
     Args:
         machine: the state machine whose state is digested.
+        access: the users and roles, which are part of the digest once there are any.
     """
 
-    def __init__(self, machine: StateMachine) -> None:
+    def __init__(self, machine: StateMachine, access: AccessTable) -> None:
         self._machine = machine
+        self._access = access
         self._kept: dict[int, str] = {}
 
     @property
@@ -44,7 +60,7 @@ class StateDigests:
         """
         if index % DIGEST_INTERVAL:
             return
-        self._kept[index] = digest_of(self._machine)
+        self._kept[index] = replicated_digest(self._machine, self._access)
         if len(self._kept) > DIGESTS_KEPT:
             del self._kept[next(iter(self._kept))]
 

@@ -34,6 +34,7 @@ class PeerHello:
         incarnation: the incarnation of its data directory; empty if it did not name one.
         membership_index: the log index of its effective configuration.
         support: what its program can apply.
+        public_key: the key that it has proved to own; empty if it has none, or no proof was demanded.
     """
 
     node_id: int
@@ -41,6 +42,7 @@ class PeerHello:
     incarnation: str = ""
     membership_index: int = 0
     support: VersionSupport = VersionSupport()  # noqa: RUF009 - frozen
+    public_key: str = ""
 
 
 class ClusterIdentity:

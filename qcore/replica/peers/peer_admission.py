@@ -68,13 +68,21 @@ class PeerAdmission:
         Raises:
             RemoteProtocolError: the peer is refused; the text goes to the peer.
         """
-        self.identity.check_peer(peer.node_id, peer.cluster_id)
-        self.check(peer)
-        self._check_member(peer)
+        self.check_opened(peer)
         self.identity.accept(peer.node_id, peer.cluster_id)
         if self.identity.cluster_id is None:
             self._early_opened[peer.node_id] += 1
         self._meet(peer)
+
+    def check_opened(self, peer: PeerHello) -> None:
+        """Check a peer that opened a connection, and remember nothing: it may not be who it says.
+
+        Raises:
+            RemoteProtocolError: the peer is refused.
+        """
+        self.identity.check_peer(peer.node_id, peer.cluster_id)
+        self.check(peer)
+        self._check_member(peer)
 
     def admit_dialled(self, peer: PeerHello) -> None:
         """Accept or refuse a peer on a connection that this node opened.

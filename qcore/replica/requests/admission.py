@@ -14,6 +14,7 @@ from qcore.errors import (
     TransferUnknown,
 )
 from qcore.replica.config import ReplicaConfig
+from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.flow_control import DrainMeter, FlowControl, retry_after_ms
 from qcore.replica.requests.pending import PendingRequest
 
@@ -83,7 +84,7 @@ class RequestAdmission:
 
 def expiry_error(request: PendingRequest) -> QcoreError:
     """The error for a request whose deadline has come without an outcome."""
-    if request.kind in ("write", "session"):
+    if writes_to_log(request.kind):
         return OutcomeUnknown(
             "the command was not committed in time: it may or may not take effect later"
         )
@@ -98,7 +99,7 @@ def expiry_error(request: PendingRequest) -> QcoreError:
 
 def lost_leader_error(request: PendingRequest) -> QcoreError:
     """The error for a request at a node that lost its leader and found no other one in time."""
-    if request.kind in ("write", "session"):
+    if writes_to_log(request.kind):
         return OutcomeUnknown(
             "this node lost its leader and found no other in time: the command may or may not take effect"
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from qcore.errors import DiskFull
-from qcore.replica.messages import RequestKind
+from qcore.replica.requests.pending import AnyRequestKind
 
 
-def writes_to_log(kind: RequestKind) -> bool:
+def writes_to_log(kind: AnyRequestKind) -> bool:
     """Whether a request of this kind appends to the log, so that a node with a full disk rejects it."""
-    return kind in ("write", "session")
+    return kind in ("write", "session", "access")
 
 
 def no_space_left(where: object, why: DiskFull) -> DiskFull:

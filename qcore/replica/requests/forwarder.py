@@ -8,6 +8,7 @@ import random
 from qcore.errors import NotLeader, OutcomeUnknown
 from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
 from qcore.replica.replica_context import ReplicaContext
+from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.forwarded_errors import error_of_response
 from qcore.replica.requests.pending import PendingRequest
 
@@ -53,9 +54,10 @@ class Forwarder:
             replica.send(leader_id, ReadIndex(request.ticket, timeout_ms))
         else:
             assert request.kind != "read_index", "a peer's request is never passed on"
-            replica.send(
-                leader_id, Forward(request.ticket, request.kind, request.payload, timeout_ms)
+            forward = Forward(
+                request.ticket, request.kind, request.payload, timeout_ms, request.user
             )
+            replica.send(leader_id, forward)
 
     def forget(self, request: PendingRequest) -> None:
         """The request has its outcome: a response of the leader would come too late."""
@@ -99,7 +101,7 @@ class Forwarder:
         for ticket, request in list(self._forwarded.items()):
             if request.forwarded_to == leader_id:
                 continue
-            if request.kind == "write":
+            if request.kind in ("write", "access"):
                 self._replica.shorten_deadline(request)
             else:
                 del self._forwarded[ticket]
@@ -123,7 +125,7 @@ class Forwarder:
         lost = [key for key, held in self._forwarded.items() if held.forwarded_to == peer_id]
         for key in lost:
             request = self._forwarded.pop(key)
-            if request.kind not in ("write", "session"):
+            if not writes_to_log(request.kind):
                 self._replica.fail(request, NotLeader())
             else:
                 self._replica.fail(

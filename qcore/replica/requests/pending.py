@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from qcore.core.raft_server import NEVER
@@ -24,6 +24,7 @@ class PendingRequest:
         request_id: the driver's number of a local request, or the peer's `forward_id`.
         from_peer: the peer that forwarded it; None for a local request.
         kind, payload: the request itself.
+        user: the name of the client's user; empty for none.
         deadline: when waiting ends, µs.
         index, term: where a write was appended; 0 before that.
         ticket: the key under which a read or a forwarded request waits; 0 before that.
@@ -36,7 +37,7 @@ class PendingRequest:
     request_id: int
     from_peer: int | None
     kind: AnyRequestKind
-    payload: str
+    payload: str = field(repr=False)
     deadline: int
     index: int = 0
     term: int = 0
@@ -44,6 +45,7 @@ class PendingRequest:
     forwarded_to: int | None = None
     size: int | None = None
     done: bool = False
+    user: str = ""
 
 
 class RequestDeadlines:

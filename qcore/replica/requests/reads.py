@@ -7,7 +7,8 @@ from typing import Final
 
 from qcore.core.events import ReadCancelled, ReadRequested
 from qcore.errors import DeadlineExceeded, StoreError, TooStale
-from qcore.machines.interface import StateMachine
+from qcore.machines.interface import StateMachine, SupportsPermissions
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.apply_backlog import cost_of, work_counter
 from qcore.replica.events import ClientRequest
 from qcore.replica.leadership import Leadership
@@ -28,14 +29,20 @@ class Reads:
         replica: the replica.
         forwarder: takes the reads that need the leader at another node.
         machine: executes the queries.
+        access: what the users may read.
     """
 
     def __init__(
-        self, replica: ReplicaContext, forwarder: Forwarder, machine: StateMachine
+        self,
+        replica: ReplicaContext,
+        forwarder: Forwarder,
+        machine: StateMachine,
+        access: AccessTable,
     ) -> None:
         self._replica = replica
         self._forwarder = forwarder
         self._machine = machine
+        self._access = access
         self._waiting: dict[int, PendingRequest] = {}
         self._last_ticket = 0
         #: Reads that may be served and wait for a step with budget left. The age of a stale read is judged in that
@@ -102,7 +109,9 @@ class Reads:
     def _serve_stale(self, event: ClientRequest, *, late: bool = False) -> None:
         replica = self._replica
         # It waits for no other node, so it needs no deadline and does not count against the limits.
-        request = PendingRequest(event.request_id, None, "read", event.payload, replica.now)
+        request = PendingRequest(
+            event.request_id, None, "read", event.payload, replica.now, user=event.user
+        )
         if late:
             replica.fail(
                 request, DeadlineExceeded("the node could not answer the read in time: retry")
@@ -157,8 +166,12 @@ class Reads:
     def _serve_now(self, request: PendingRequest) -> None:
         replica = self._replica
         self._left -= 1
+        denial = self._access.denial(request.user, "read") if self._access.active else None
+        if denial is not None:
+            replica.fail(request, denial)
+            return
         try:
-            result = result_of_query(self._machine.query(request.payload))
+            result = result_of_query(self._answer(request))
         except StoreError as error:
             result = (
                 error if exception_text(error) == str(error) else StoreError(exception_text(error))
@@ -173,3 +186,9 @@ class Reads:
             replica.succeed(request, result, replica.applied_index)
         else:
             replica.fail(request, result)
+
+    def _answer(self, request: PendingRequest) -> str:
+        machine, permissions = self._machine, self._access.permissions_of(request.user)
+        if permissions is not None and isinstance(machine, SupportsPermissions):
+            return machine.query_as(request.payload, permissions)
+        return machine.query(request.payload)

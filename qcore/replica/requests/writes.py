@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from qcore.core.effects import ProposalAccepted, ProposalRejected
 from qcore.core.entry import Entry, EntryKind
 from qcore.core.events import Bootstrap, Propose
@@ -12,11 +15,16 @@ from qcore.replica.events import InitCluster
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.admission import RequestAdmission
 from qcore.replica.requests.forwarder import Forwarder
-from qcore.replica.requests.pending import PendingRequest
+from qcore.replica.requests.pending import AnyRequestKind, PendingRequest
 
 #: The most that one step appends to the log, in bytes of requests; a single larger request goes alone. This also bounds
 #: the work that follows in the same step.
 MAX_STEP_BYTES = 1024 * 1024
+_KINDS: Final[Mapping[AnyRequestKind, EntryKind]] = {
+    "write": "command",
+    "session": "session",
+    "access": "access",
+}
 
 
 class Writes:
@@ -103,11 +111,13 @@ class Writes:
                 self._forwarder.forward(request)
             return
         kinds: list[EntryKind] | None = None
-        if any(request.kind == "session" for request in batch):
-            kinds = ["session" if request.kind == "session" else "command" for request in batch]
-        effects = core.step(
-            Propose([request.payload for request in batch], wall_us, kinds), replica.now, wall_us
-        )
+        if any(request.kind != "write" for request in batch):
+            kinds = [_KINDS[request.kind] for request in batch]
+        users = None
+        if any(request.user for request in batch):
+            users = [request.user for request in batch]
+        proposal = Propose([request.payload for request in batch], wall_us, kinds, users)
+        effects = core.step(proposal, replica.now, wall_us)
         outcome = effects[0]
         if isinstance(outcome, ProposalAccepted):
             for position, request in enumerate(batch):

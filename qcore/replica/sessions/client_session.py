@@ -27,6 +27,8 @@ class Session:
         size_bytes: the bytes of all replies, as a snapshot of rules 3 holds them. From rules 3 on, the bounds count
             these.
         numbers: the sequence numbers of the replies, as a heap.
+        owner: the log index at which the user was created who opened it; 0 if there were no users. No other user may
+            use it, because it holds the results of commands.
     """
 
     lifetime_ms: int
@@ -37,6 +39,7 @@ class Session:
     characters: int = 0
     size_bytes: int = 0
     numbers: list[int] = field(default_factory=list)
+    owner: int = 0
 
     @classmethod
     def restored(
@@ -63,6 +66,7 @@ class Session:
             self.characters,
             self.size_bytes,
             [*self.numbers],
+            self.owner,
         )
 
     def expired(self, time_us: int) -> bool:

@@ -58,6 +58,7 @@ from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.version import FIRST_VERSION, LATEST_RULES
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
 from qcore.machines.interface import AppliesCommands, ApplyContext
+from qcore.replica.access.grants import denied
 from qcore.replica.machine_results import Result, result_of_command, within_bound
 from qcore.replica.sessions.client_session import Session
 from qcore.replica.sessions.session_text import read_table, table_text
@@ -105,8 +106,17 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def apply(self, entry: Entry, machine: AppliesCommands, context: ApplyContext) -> ApplyOutcome:
-        """Apply an entry of kind `session`; return its result or its error, the same on every replica."""
+    def apply(
+        self, entry: Entry, machine: AppliesCommands, context: ApplyContext, owner: int = 0
+    ) -> ApplyOutcome:
+        """Apply an entry of kind `session`; return its result or its error, the same on every replica.
+
+        Args:
+            entry: the entry.
+            machine: the state machine.
+            context: for the machine. Without permissions in it, there are no users.
+            owner: the log index at which the user of the entry was created; 0 if there is no such user.
+        """
         rules = context.rules
         time_us = self._expire_by(entry, rules)
         try:
@@ -115,8 +125,16 @@ class SessionTable:
             return None, StoreError(f"not a session request: {error}")
         if isinstance(request, _SessionTick):
             return "null", None
+        permissions = context.permissions
+        if permissions is not None and not owner:
+            return None, denied(entry.user, "a user")
         if isinstance(request, _Open):
-            return self._open(entry.index, request.lifetime_ms, time_us)
+            if permissions is not None and not permissions.may("write"):
+                return None, denied(entry.user, "the action `write`")
+            return self._open(entry.index, request.lifetime_ms, time_us, owner)
+        held = self._sessions.get(request.session_id)
+        if held is not None and held.owner != owner:
+            return None, denied(entry.user, f"to be the user of session {request.session_id}")
         session = self._touch(request.session_id, time_us)
         if session is None:
             return None, _expired(request.session_id)
@@ -179,8 +197,8 @@ class SessionTable:
                 return due
         return None
 
-    def load(self, text: SnapshotText) -> Generator[None, None, int]:
-        """Replace the table by the one at the beginning of a snapshot's text; each item is a bounded part of the work.
+    def load(self, text: SnapshotText, at: int = 0) -> Generator[None, None, int]:
+        """Replace the table by the one at this position of a snapshot's text; each item is a bounded part of the work.
 
         Call `on_restored` after the last item.
 
@@ -193,7 +211,7 @@ class SessionTable:
         self._sessions.clear()
         self._with_replies.clear()
         self._characters = self._size_bytes = 0
-        return (yield from read_table(text, self._add))
+        return (yield from read_table(text, self._add, at))
 
     def _add(self, session_id: int, session: Session) -> None:
         """Add the next session of a snapshot."""
@@ -225,10 +243,10 @@ class SessionTable:
         self._characters -= session.characters
         self._size_bytes -= session.size_bytes
 
-    def _open(self, session_id: int, lifetime_ms: int, time_us: int) -> ApplyOutcome:
+    def _open(self, session_id: int, lifetime_ms: int, time_us: int, owner: int) -> ApplyOutcome:
         lifetime_ms = min(max(lifetime_ms, LIFETIME_MIN_MS), LIFETIME_MAX_MS)
         session = self._sessions[session_id] = Session(
-            lifetime_ms, time_us, generation=self._generation
+            lifetime_ms, time_us, generation=self._generation, owner=owner
         )
         while len(self._sessions) > MAX_SESSIONS:
             self._drop(next(iter(self._sessions)))
@@ -320,7 +338,12 @@ def _run(
             f"{len(session.replies)} replies of {held} bytes are not acknowledged: acknowledge them "
             "before sending more"
         )
-    result = result_of_command(machine.apply(request.command, context))
+    permissions = context.permissions
+    result: Result
+    if permissions is not None and not permissions.may("write"):
+        result = denied(permissions.user, "the action `write`")
+    else:
+        result = result_of_command(machine.apply(request.command, context))
     if context.rules >= 3:
         result = within_bound(result)
     session.record(sequence, result)

@@ -5,7 +5,8 @@ The table comes first, the state machine's text follows. There are two forms, wh
 - Rules 1 and 2: one line of JSON as qcore 0.1.0 writes it, a list of
   `[id, lifetime_ms, last_used_us, acknowledged_through, replies]`.
 - From rules 3 on: a line `{"sessions": N}`. Then for each session a line
-  `[id, lifetime_ms, last_used_us, acknowledged_through, R]`, and lines with lists of replies until there are R.
+  `[id, lifetime_ms, last_used_us, acknowledged_through, R]`, and lines with lists of replies until there are R. The
+  session of a user has one more number, `Session.owner`.
 
 A reply is `[number, text]`. An error that replaces a result (`qcore.replica.machine_results`) is
 `[number, text, code]` in the new form. The old form has no room for the code, and 0.1.0 must be able to read it, so
@@ -22,14 +23,14 @@ from typing import Final
 from pydantic_core import from_json
 
 from qcore.core.log.compressed_text import SnapshotText
-from qcore.errors import ResultInvalid, ResultTooLarge
+from qcore.errors import PermissionDenied, ResultInvalid, ResultTooLarge
 from qcore.replica.machine_results import Result, result_of_command
 from qcore.replica.sessions.client_session import Session
 
 #: How many characters one part has, approximately. A single reply may be longer.
 PART_CHARS: Final = 32 * 1024
 
-_ERRORS: Final = {error.code: error for error in (ResultInvalid, ResultTooLarge)}
+_ERRORS: Final = {error.code: error for error in (ResultInvalid, ResultTooLarge, PermissionDenied)}
 #: A text as JSON, with as few escapes as possible.
 _quoted = json.encoder.encode_basestring
 _row_at = json.JSONDecoder().raw_decode
@@ -48,8 +49,8 @@ def table_text(rows: Sequence[tuple[int, Session]], rules: int) -> Iterator[str]
     return _in_parts(_new_form(rows) if rules >= 3 else _old_form(rows))
 
 
-def read_table(text: SnapshotText, add: Add) -> Generator[None, None, int]:
-    """Read the table at the beginning of a snapshot's text; each item is a bounded part of the work.
+def read_table(text: SnapshotText, add: Add, at: int = 0) -> Generator[None, None, int]:
+    """Read the table at this position of a snapshot's text; each item is a bounded part of the work.
 
     Returns:
         the position at which the state machine's text begins.
@@ -57,9 +58,9 @@ def read_table(text: SnapshotText, add: Add) -> Generator[None, None, int]:
     Raises:
         ValueError: there is no table.
     """
-    if text[:1] == "[":
+    if at == 0 and text[:1] == "[":
         return (yield from _read_old_form(_first_line(text), add))
-    return (yield from _read_new_form(text, add))
+    return (yield from _read_new_form(text, at, add))
 
 
 def _in_parts(pieces: Iterator[str]) -> Iterator[str]:
@@ -82,7 +83,8 @@ def _new_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
     yield f'{{"sessions":{len(rows)}}}\n'
     for key, held in rows:
         times = f"{held.lifetime_ms},{held.last_used_us}"
-        yield f"[{key},{times},{held.acknowledged_through},{len(held.replies)}]\n"
+        owner = f",{held.owner}" if held.owner else ""
+        yield f"[{key},{times},{held.acknowledged_through},{len(held.replies)}{owner}]\n"
         size = 0
         for number, reply in held.replies.items():
             comma = "," if size else "["
@@ -99,14 +101,14 @@ def _new_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
             yield "]\n"
 
 
-def _read_new_form(text: SnapshotText, add: Add) -> Generator[None, None, int]:
-    line, at = _line(text, 0)
+def _read_new_form(text: SnapshotText, at: int, add: Add) -> Generator[None, None, int]:
+    line, at = _line(text, at)
     match line:
         case {"sessions": int() as sessions}:
             pass
         case _:
             raise ValueError("it does not begin with a table of sessions")
-    paused_at = 0
+    paused_at = at
     for _ in range(sessions):
         line, at = _line(text, at)
         match line:
@@ -116,11 +118,12 @@ def _read_new_form(text: SnapshotText, add: Add) -> Generator[None, None, int]:
                 int() as used,
                 int() as acknowledged_through,
                 int() as count,
+                *rest,
             ]:
-                pass
+                owner = _owner(rest)
             case _:
                 raise ValueError("a line of the session table is not a session")
-        session = Session(life, used, acknowledged_through=acknowledged_through)
+        session = Session(life, used, acknowledged_through=acknowledged_through, owner=owner)
         while len(session.replies) < count:
             line, at = _line(text, at)
             if not isinstance(line, list) or not line:
@@ -137,6 +140,15 @@ def _read_new_form(text: SnapshotText, add: Add) -> Generator[None, None, int]:
             paused_at = at
             yield
     return at
+
+
+def _owner(rest: list[object]) -> int:
+    match rest:
+        case []:
+            return 0
+        case [int() as owner]:
+            return owner
+    raise ValueError("a line of the session table is not a session")
 
 
 def _line(text: SnapshotText, at: int) -> tuple[object, int]:

@@ -29,6 +29,7 @@ class Watch:
         topic: the filter's topic when the watch began.
         after: it receives changes behind this position. While it reads the history, the last one that it received.
         costed: the filter, if it states what its notices cost.
+        user: the name of the client's user; empty for none.
     """
 
     watch_id: int
@@ -36,6 +37,7 @@ class Watch:
     topic: str
     after: Position
     costed: SupportsWorkCost | None = None
+    user: str = ""
 
 
 #: By topic, the watches by number.

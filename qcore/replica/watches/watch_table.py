@@ -19,6 +19,7 @@ from qcore.core.entry import Entry
 from qcore.errors import (
     DeadlineExceeded,
     Overloaded,
+    PermissionDenied,
     QcoreError,
     Refused,
     StateMachineFailed,
@@ -32,10 +33,12 @@ from qcore.machines.interface import (
     StateMachine,
     StateReplaced,
     SupportsChanges,
+    SupportsWatchPermissions,
     SupportsWatchRequests,
     SupportsWorkCost,
     WatchFilter,
 )
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import BeginWatch, EndWatch, Notice, WatchEnded
 from qcore.replica.machine_results import exception_text, result_of_query
@@ -113,14 +116,21 @@ class Watches:
         reads: confirms that the state is recent.
         machine: the state machine.
         config: the bounds.
+        access: what the users may read.
     """
 
     def __init__(
-        self, replica: ReplicaContext, reads: Reads, machine: StateMachine, config: ReplicaConfig
+        self,
+        replica: ReplicaContext,
+        reads: Reads,
+        machine: StateMachine,
+        config: ReplicaConfig,
+        access: AccessTable,
     ) -> None:
         self._replica = replica
         self._reads = reads
         self._machine = machine
+        self._access = access
         self._max_watches = config.max_watches
         self._longest_hint_us = config.raft.election_timeout_max_ms * 1000
         self.history = ChangeHistory(config.watch_history_changes, config.watch_history_bytes)
@@ -224,11 +234,20 @@ class Watches:
 
     def _filter(self, held: _Beginning) -> tuple[WatchFilter, str] | None:
         """What the watch receives, and its topic; None if the request is rejected."""
-        machine, text = self._machine, held.event.request
+        machine, text, user = self._machine, held.event.request, held.event.user
         try:
-            if not isinstance(machine, SupportsWatchRequests):
+            denial = self._access.denial(user, "read") if self._access.active else None
+            if denial is not None:
+                raise denial
+            resumes = held.event.after is not None
+            if isinstance(machine, SupportsWatchPermissions):
+                found = machine.watch_filter_as(
+                    text, lambda: self._access.permissions_of(user), resumes=resumes
+                )
+            elif isinstance(machine, SupportsWatchRequests):
+                found = machine.watch_filter(text, resumes=resumes)
+            else:
                 return _Topic(text), text
-            found = machine.watch_filter(text, resumes=held.event.after is not None)
             topic: object = found.topic
             if isinstance(topic, str):
                 return found, topic
@@ -371,8 +390,15 @@ class Watches:
         """Pass a change to a watch. Returns the cost: `_NOTICE_COST` for a small notice."""
         if watch.watch_id not in self._watches:
             return 1  # it ended with an earlier change of this entry
+        denial = self._access.denial(watch.user, "read") if self._access.active else None
+        if denial is not None:
+            self._fail(watch, denial)
+            return _NOTICE_COST
         try:
             body = watch.filter.notice(change, live=live)
+        except PermissionDenied as error:
+            self._fail(watch, error)
+            return _NOTICE_COST
         except Exception as error:  # noqa: BLE001 - user code; a watch changes nothing
             failed = StoreError(
                 f"the state machine failed on a notice: {type(error).__name__}: {exception_text(error)}"
@@ -411,7 +437,7 @@ class Watches:
 def _new_watch(held: _Beginning, found: tuple[WatchFilter, str], after: Position) -> Watch:
     chosen, topic = found
     costed = chosen if isinstance(chosen, SupportsWorkCost) else None
-    return Watch(held.event.watch_id, chosen, topic, after, costed)
+    return Watch(held.event.watch_id, chosen, topic, after, costed, held.event.user)
 
 
 def _change_failed(what: str, raised: Exception) -> StateMachineFailed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -137,7 +137,7 @@ class AdminActions:
         attempt = op.attempts
 
         def make(request_id: int, membership: Membership) -> ReplicaEvent:
-            return _event(op, request_id, membership, timeout_ms)
+            return _event(op, request_id, membership, timeout_ms, self._public_key_of)
 
         def on_reply(reply: Reply | None) -> None:
             if attempt == op.attempts and op.outcome is None:
@@ -159,6 +159,10 @@ class AdminActions:
         else:
             self._finish_or_retry(op, reply.error.code, str(reply.error))
 
+    def _public_key_of(self, node: int) -> str:
+        sim_node = self._nodes.get(node)
+        return "" if sim_node is None else sim_node.public_key
+
     def _finish_or_retry(self, op: AdminOperation, outcome: str, detail: str) -> None:
         """End with this outcome, or make another attempt."""
         op.last, op.detail = outcome, detail
@@ -174,20 +178,29 @@ class AdminActions:
 
 
 def _event(
-    op: AdminOperation, request_id: int, membership: Membership, timeout_ms: int
+    op: AdminOperation,
+    request_id: int,
+    membership: Membership,
+    timeout_ms: int,
+    public_key_of: Callable[[int], str],
 ) -> ReplicaEvent:
     """The request, given the effective configuration of the node that receives it."""
     action = op.action
     match action:
         case AddLearnerAction():
-            return AddLearner(request_id, action.node, address_of(action.node), timeout_ms)
+            key = (
+                ""
+                if membership.key_of(action.node) or not membership.keys
+                else public_key_of(action.node)
+            )
+            return AddLearner(request_id, action.node, address_of(action.node), timeout_ms, key)
         case TransferAction():
             return TransferLeader(request_id, action.to, timeout_ms)
         case ChangeMembersAction():
-            return _change(action, op.removed, request_id, membership, timeout_ms)
+            return _change(action, op.removed, request_id, membership, timeout_ms, public_key_of)
         case RemoveAction():
             relative = ChangeMembersAction(learners=None, remove=action.nodes)
-            return _change(relative, op.removed, request_id, membership, timeout_ms)
+            return _change(relative, op.removed, request_id, membership, timeout_ms, public_key_of)
     raise AssertionError(f"{action.kind} is not an admin request")  # type: ignore[attr-defined]  # each action has a kind
 
 
@@ -197,6 +210,7 @@ def _change(
     request_id: int,
     membership: Membership,
     timeout_ms: int,
+    public_key_of: Callable[[int], str],
 ) -> ChangeMembers:
     voters = action.voters
     if voters is None:
@@ -206,4 +220,7 @@ def _change(
         learners = tuple(sorted({*membership.learners} - {*voters} - {*removed}))
     added = sorted({*voters, *learners} - {*dict(membership.addresses)})
     addresses = tuple((node, address_of(node)) for node in added)
-    return ChangeMembers(request_id, voters, learners, addresses, timeout_ms, action.expected_index)
+    keys = tuple((node, public_key_of(node)) for node in added) if membership.keys else ()
+    return ChangeMembers(
+        request_id, voters, learners, addresses, timeout_ms, action.expected_index, keys
+    )

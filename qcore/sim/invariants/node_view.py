@@ -22,11 +22,14 @@ def same_entry(one: Entry, other: Entry) -> bool:
         and one.data == other.data
         and one.kind == other.kind
         and one.time_us == other.time_us
+        and one.user == other.user
     )
 
 
 def describe(entry: Entry) -> str:
     """A short description of an entry, for the note of a violation."""
+    if entry.kind == "access":
+        return f"(index {entry.index}, term {entry.term}, access, {entry.time_us} us)"
     data = entry.data if len(entry.data) <= 60 else entry.data[:57] + "..."
     return f"(index {entry.index}, term {entry.term}, {entry.kind} {data!r}, {entry.time_us} us)"
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_all, restore_snapshot
 from qcore.sim.determinism.copies import Copy
@@ -107,7 +108,7 @@ class _Nodes:
             return None
         try:
             machine = self._world.machine_factory()()
-            restore_all(restore_snapshot(snapshot.data, machine, SessionTable()))
+            restore_all(restore_snapshot(snapshot.data, machine, SessionTable(), AccessTable()))
         except Exception:  # noqa: BLE001  # user code may raise anything, and the report goes on without it
             return None
         return snapshot.meta.last_included_index, machine

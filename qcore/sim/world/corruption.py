@@ -28,7 +28,17 @@ class CorruptFrame:
 
 def checksum_of(payload: object) -> int:
     """The checksum of a message."""
-    return zlib.crc32(repr(payload).encode())
+    return zlib.crc32(_text(payload).encode())
+
+
+def _text(value: object) -> str:
+    """All of a message as text. Its `repr` may leave out what logs must not show."""
+    if dataclasses.is_dataclass(value):
+        parts = [_text(getattr(value, each.name)) for each in dataclasses.fields(value)]
+        return f"{type(value).__name__}({','.join(parts)})"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_text, value))}]"
+    return repr(value)
 
 
 def corrupt(payload: object, rng: Random, *, between_nodes: bool) -> CorruptFrame:

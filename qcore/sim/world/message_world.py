@@ -53,6 +53,10 @@ class Ends:
 class NodeWorld(Protocol):
     """The nodes of one run."""
 
+    def first_key(self, node: int) -> str:
+        """The public key that a node has on its first disk; empty if it needs none."""
+        ...
+
     def make_node(
         self,
         config: ReplicaConfig,
@@ -95,6 +99,10 @@ class MessageWorld:
         self.nodes: dict[int, SimNode] = {}
         self._services = services
         self._streams = streams
+
+    def first_key(self, node: int) -> str:
+        """See `NodeWorld`."""
+        return ""
 
     def make_node(
         self,

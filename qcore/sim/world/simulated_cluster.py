@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
-from qcore.core.version import FIRST_VERSION, ClusterVersion
+from qcore.core.version import FIRST_VERSION, KEYS_SINCE_RULES, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
 from qcore.release import __version__
@@ -289,13 +289,15 @@ class SimulatedCluster:
         ids = self.scenario.cluster.nodes
         if node not in ids:
             return DurableState()
+        rules = self.scenario.cluster.rules
+        keys = tuple((member, self.node_world.first_key(member)) for member in ids)
         membership = Membership(
             voters=ids,
             addresses=tuple((member, address_of(member)) for member in ids),
             cluster_id="simulated",
+            keys=keys if rules >= KEYS_SINCE_RULES and keys[0][1] else (),
         )
         entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
-        rules = self.scenario.cluster.rules
         if rules > FIRST_VERSION.rules:
             support = version_support(self.machine_factory()())
             version = ClusterVersion(rules, support.machine, support.machine_max)

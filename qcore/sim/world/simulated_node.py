@@ -61,6 +61,11 @@ class SimulatedNode(Protocol):
     clock_faults: dict[str, Fault]
 
     @property
+    def public_key(self) -> str:
+        """Its public key; empty for a node that needs none."""
+        ...
+
+    @property
     def node_id(self) -> int:
         """Its id."""
         ...

@@ -22,8 +22,10 @@ EntryRow = tuple[int, int, int, int, bytes, int]
 SnapshotRow = tuple[int, int, int, bytes, int, bytes, int]
 
 #: A kind is stored as its position here, plus `HAS_CLOCK` if the cluster clock comes before the data.
-KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session", "version")
+KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session", "version", "access")
 HAS_CLOCK = 16
+#: Added if the user comes before the data, behind the clock: its length in bytes as one byte, then the name.
+HAS_USER = 32
 _CLOCK = struct.Struct("<q")
 CLOCK_BYTES = _CLOCK.size
 KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
@@ -50,6 +52,10 @@ def entry_rows(entries: Sequence[Entry], previous: int) -> tuple[list[EntryRow],
         for entry in entries:
             data = entry.data.encode()
             kind = codes[entry.kind]
+            if entry.user:
+                kind += HAS_USER
+                user = entry.user.encode()
+                data = bytes((len(user),)) + user + data
             if entry.clock_us:
                 kind += HAS_CLOCK
                 data = _CLOCK.pack(entry.clock_us) + data
@@ -114,9 +120,15 @@ def _entry(
     try:
         if kind < HAS_CLOCK:
             return Entry(index, term, KINDS[kind], data.decode(), time_us)
-        (clock_us,) = _CLOCK.unpack_from(data)
-        text = data[_CLOCK.size :].decode()
-        return Entry(index, term, KINDS[kind - HAS_CLOCK], text, time_us, clock_us)
+        clock_us, at, user = 0, 0, ""
+        if kind & HAS_CLOCK:
+            (clock_us,) = _CLOCK.unpack_from(data)
+            at = _CLOCK.size
+        if kind & HAS_USER:
+            end = at + 1 + data[at]
+            user, at = data[at + 1 : end].decode(), end
+        text = data[at:].decode()
+        return Entry(index, term, KINDS[kind % HAS_CLOCK], text, time_us, clock_us, user)
     except (IndexError, UnicodeDecodeError, struct.error) as error:
         raise log_corrupt(path, f"entry {index}", f"unreadable: {error}") from error
 

@@ -113,6 +113,8 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             Entry(6, 2**62, "version", ClusterVersion(2, "kv", 3).to_json(), 2**62),
             Entry(7, 2**62, "session", "", 2**62, 1),
             Entry(8, 2**62, "command", "\0 ünï", 2**62, 2**62),
+            Entry(9, 2**62, "access", "{}", 2**62, 2**62, "a" * 64),
+            Entry(10, 2**62, "command", "ünï", 2**62, 0, "ann@example.org"),
         ]
         opener = self.make()
         state = written(opener, [[hard_state(2**62), AppendLog(2, entries)]])

@@ -23,7 +23,7 @@ from qcore.core.version import ClusterVersion
 #: Any text that UTF-8 can carry, including NUL and the astral planes.
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
 _kinds: st.SearchStrategy[EntryKind] = st.sampled_from(
-    ["command", "noop", "membership", "session", "version"]
+    ["command", "noop", "membership", "session", "version", "access"]
 )
 _small = st.integers(0, 6)
 
@@ -148,6 +148,7 @@ class StorageModel:
                 choice.text * offset,
                 1_700_000_000_000_000 + offset,
                 offset * choice.second,
+                "ann" * (choice.second % 2),
             )
             for offset in range(choice.first)
         ]

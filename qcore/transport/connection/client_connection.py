@@ -24,8 +24,13 @@ from qcore.errors import (
     LocalProtocolError,
     OutcomeUnknown,
     Overloaded,
+    PermissionDenied,
+    QcoreError,
     RequestNotReceived,
     TransportError,
+    Unauthenticated,
+    from_wire,
+    scalars,
 )
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
@@ -49,6 +54,9 @@ Fields = Mapping[str, JsonValue]
 
 #: How often the deadlines of waiting requests are checked, seconds.
 DEADLINE_CHECK_S = 0.02
+
+#: What a node sends instead of the response of a message that its user may not send.
+_REFUSALS = (Unauthenticated.code, PermissionDenied.code)
 
 #: The longest retry hint of a full connection, milliseconds.
 _LONGEST_HINT_MS = 1000
@@ -194,6 +202,7 @@ class ClientConnection:
 
         Raises:
             ErrorReply: the node answered with an `Error` envelope (a `RemoteProtocolError`).
+            Unauthenticated, PermissionDenied: the node refused the request because of its user.
             LocalProtocolError: the fields cannot be sent as JSON.
             OutcomeUnknown: no response in time; the request may or may not have taken effect.
             Overloaded: too many requests of this connection wait for responses, or too many bytes wait to be sent; this
@@ -311,8 +320,7 @@ class ClientConnection:
         elif not waiting.response.done():
             self._last_response_s = self._loop.time() - waiting.began
             if name == "Error":
-                error = ErrorReply(value.get("error"), value.get("detail"))
-                waiting.response.set_exception(error)
+                waiting.response.set_exception(_error_of(value.get("error"), value.get("detail")))
             else:
                 waiting.response.set_result(value)
         return True
@@ -409,3 +417,11 @@ def _encode(type_name: str, request_id: str, fields: Fields) -> bytes:
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise LocalProtocolError(f"a {type_name} cannot be sent as JSON: {error}") from None
     return data
+
+
+def _error_of(text: object, detail: object) -> QcoreError:
+    """The error of an `Error` envelope."""
+    code = scalars(detail).get("code")
+    if code in _REFUSALS and isinstance(text, str):
+        return from_wire(text, detail)
+    return ErrorReply(text, detail)

@@ -30,8 +30,11 @@ from qcore.transport.wire import (
     Err,
     Error,
     Hello,
+    HelloProof,
+    HelloProofResponse,
     HelloReply,
     HelloResponse,
+    Ok,
     PeerRequest,
 )
 
@@ -56,8 +59,15 @@ class PeerHandler(Protocol):
 
     responses: dict[type, Callable[[int, Any], None]]
 
+    def prove(self, hello: Hello, reply: HelloReply) -> HelloProof | None:
+        """The expected node has answered our `Hello`. Returns our proof if it asks for one; the id is not set.
+
+        Raises:
+            RemoteProtocolError: to reject the peer; the connection is closed.
+        """
+
     def on_hello_reply(self, reply: HelloReply) -> None:
-        """A peer has answered our `Hello`, and it is the expected node.
+        """The peer has accepted our `Hello`, and our proof.
 
         Raises:
             RemoteProtocolError: to reject the peer; the connection is closed.
@@ -128,7 +138,7 @@ class PeerConnection(OutgoingConnection):
     def __init__(self, connector: PeerConnector, address: Address) -> None:
         context = connector.context
         super().__init__(address, context.limits, PEER, context.runtime)
-        self.answer: asyncio.Future[HelloResponse] = self._loop.create_future()
+        self.answer: asyncio.Future[HelloResponse | HelloProofResponse] = self._loop.create_future()
         self._connector = connector
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
@@ -141,12 +151,18 @@ class PeerConnection(OutgoingConnection):
                 return
             if self.answer.done():
                 self._connector.received_message(message)
-            elif isinstance(message, HelloResponse):
+            elif isinstance(message, HelloResponse | HelloProofResponse):
                 self.answer.set_result(message)
             elif isinstance(message, Error):
                 self.answer.set_result(HelloResponse(message.id, Err(message.error)))
             else:
                 self._connector.received_message(message)
+
+    def ask(self, message: Hello | HelloProof) -> None:
+        """Send a message of the handshake; `answer` gets the response."""
+        if self.answer.done():
+            self.answer = self._loop.create_future()
+        self.send_encoded(self._connector.context.codec.encode(message))
 
     def try_send(self, envelope: bytes) -> bool:
         """Queue an envelope if the connection is open and its queue is not full. Returns whether it is queued.
@@ -339,14 +355,35 @@ class PeerConnector:
 
     async def _exchange_hello(self, connection: PeerConnection) -> None:
         hello = self.context.hello(self.context.next_id())
-        connection.send_encoded(self.context.codec.encode(hello))
+        answer = await self._answer(connection, hello)
+        if not isinstance(answer, HelloResponse):
+            raise HelloRejected(f"{self.address} answered Hello with another message")
+        reply = self._checked(hello, answer)
+        try:
+            proof = self.context.handler.prove(hello, reply)
+            if proof is not None:
+                proof.id = self.context.next_id()
+                self._check_accepted(await self._answer(connection, proof))
+            self.context.handler.on_hello_reply(reply)
+        except RemoteProtocolError as error:
+            raise HelloRejected(str(error)) from None
+
+    async def _answer(
+        self, connection: PeerConnection, message: Hello | HelloProof
+    ) -> HelloResponse | HelloProofResponse:
+        """Send a message of the handshake, and await the response.
+
+        Raises:
+            TransportError: there was none.
+            HelloRejected: the peer closed the connection because it rejects this node.
+        """
+        connection.ask(message)
         timeout_s = self.context.limits.hello_timeout_s
         waiting = (connection.answer, connection.ended)
         if not (await asyncio.wait(waiting, timeout=timeout_s, return_when=FIRST_COMPLETED))[0]:
             raise TransportError(f"{self.address} did not answer Hello within {timeout_s:g} s")
         if connection.answer.done() and not connection.answer.cancelled():
-            self._check(hello, connection.answer.result())
-            return
+            return connection.answer.result()
         received = connection.close_received
         if received is not None and received[0] == _POLICY_VIOLATION:
             raise HelloRejected(f"refused by {self.address}: {received[1]}")
@@ -355,16 +392,20 @@ class PeerConnector:
             f"{self.address} closed the connection instead of answering Hello"
         )
 
-    def _check(self, hello: Hello, answer: HelloResponse) -> None:
-        """Check that the expected node of this cluster answered.
-
-        Raises:
-            HelloRejected: another node answered, or one of the two nodes rejected the other.
-        """
+    def _check_accepted(self, answer: HelloResponse | HelloProofResponse) -> None:
         if isinstance(answer.response, Err):
             raise HelloRejected(
                 f"refused by {self.address}: {truncate(answer.response.text, MAX_SENTENCE_CHARS)}"
             )
+
+    def _checked(self, hello: Hello, answer: HelloResponse) -> HelloReply:
+        """Check that the expected node of this cluster answered; returns its reply.
+
+        Raises:
+            HelloRejected: another node answered, or it rejected this node.
+        """
+        self._check_accepted(answer)
+        assert isinstance(answer.response, Ok), "an Err was refused"
         reply = answer.response.value
         if reply.protocol != PROTOCOL_VERSION:
             raise HelloRejected(
@@ -379,10 +420,7 @@ class PeerConnector:
                 f"node {self.peer_id} at {self.address} belongs to cluster {reply.cluster_id!r}, this "
                 f"node to {hello.cluster_id!r}"
             )
-        try:
-            self.context.handler.on_hello_reply(reply)
-        except RemoteProtocolError as error:
-            raise HelloRejected(str(error)) from None
+        return reply
 
     def _report_unreachable(self) -> None:
         if not self._reported_unreachable:

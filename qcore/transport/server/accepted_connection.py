@@ -5,28 +5,23 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
 
 from websockets.frames import Frame
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from qcore.errors import QcoreError, RemoteProtocolError, TransportError
-from qcore.runtime.interface import Runtime
-from qcore.transport.codec.codec import Codec, Malformed
+from qcore.errors import RemoteProtocolError, TransportError
+from qcore.transport.codec.codec import Malformed
 from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.connection.framing import allocated
 from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, PEER, ROLE_HEADER
-from qcore.transport.limits import TransportLimits
-from qcore.transport.server.client_memory import ClientMemory
+from qcore.transport.server.connection_owner import ConnectionOwner
 from qcore.transport.server.handler import (
     HttpResponse,
-    MessageHandler,
     PeerIdentity,
-    ServerHandler,
-    ServerStats,
-    check_hello,
+    Principal,
 )
 from qcore.transport.server.http_request import (
     WEBSOCKET_PATHS,
@@ -36,16 +31,15 @@ from qcore.transport.server.http_request import (
     path_of,
     plain_response,
 )
-from qcore.transport.server.turns import HEAVY_BYTES, TurnScheduler
+from qcore.transport.server.peer_handshake import PeerHandshake
+from qcore.transport.server.turns import HEAVY_BYTES
 from qcore.transport.wire import (
     PEER_REQUESTS,
     PEER_RESPONSES,
     Error,
     Hello,
-    HelloResponse,
-    Ok,
+    HelloProof,
     error_envelope,
-    failure,
 )
 
 logger = logging.getLogger("qcore.transport")
@@ -71,50 +65,6 @@ _PEER_ONLY = frozenset({*PEER_REQUESTS, *PEER_RESPONSES})
 _PEER_ONLY_NAMES = frozenset(cls.__name__ for cls in _PEER_ONLY)
 
 
-class ConnectionOwner(Protocol):
-    """What a connection needs from its server.
-
-    Attributes:
-        codec, handler, limits: the server's.
-        requests, peer_requests: handlers of the messages of a client, and of a peer, by class.
-        counts: the server's counters, which the connections increment.
-        turns: shares the event loop among the clients.
-        memory: counts the memory of the clients' connections.
-        connection_ids: the ids of the next connections.
-        runtime: the world that the server runs in.
-        peers_need_certificates: whether a peer is accepted only with a verified certificate.
-    """
-
-    codec: Codec
-    handler: ServerHandler
-    limits: TransportLimits
-    requests: dict[type, MessageHandler]
-    peer_requests: dict[type, MessageHandler]
-    counts: ServerStats
-    turns: TurnScheduler
-    memory: ClientMemory
-    connection_ids: Iterator[int]
-    runtime: Runtime
-    peers_need_certificates: bool
-
-    def connection_made(self, connection: AcceptedConnection) -> None:
-        """Add an accepted TCP connection."""
-
-    def refusal(
-        self, connection: AcceptedConnection, origins: Sequence[str]
-    ) -> HttpResponse | None:
-        """The response to a request for a WebSocket connection that is not allowed; None if it is."""
-
-    def connection_opened(self, connection: AcceptedConnection) -> None:
-        """Note that the WebSocket handshake is complete."""
-
-    def peer_accepted(self, connection: AcceptedConnection, node_id: int) -> None:
-        """Note that the connection's `Hello` was accepted."""
-
-    def connection_closed(self, connection: AcceptedConnection) -> None:
-        """Forget a TCP connection that has ended."""
-
-
 class AcceptedConnection(Connection):
     """One accepted connection. The handler sees it as a `ServerConnection`.
 
@@ -124,14 +74,14 @@ class AcceptedConnection(Connection):
         peer: the node at the other end, once its `Hello` is accepted; None for a client.
         announced_as_peer: whether its HTTP request announced a peer.
         admin: whether its HTTP request announced an admin connection.
-        watches: see `ServerConnection`.
+        watches, principal: see `ServerConnection`.
         last_request: when the last request arrived or, if none did, when the connection was opened; by the event loop's
             clock.
         used_s, used_since: how long its frames occupied the event loop since `used_since`, seconds; see
             `TurnScheduler`.
     """
 
-    def __init__(self, server: ConnectionOwner) -> None:
+    def __init__(self, server: ConnectionOwner[AcceptedConnection]) -> None:
         limits = server.limits
         self._protocol = ServerProtocol(
             max_size=min(limits.max_frame_bytes, limits.max_client_frame_bytes),
@@ -143,6 +93,7 @@ class AcceptedConnection(Connection):
         self.announced_as_peer = False
         self.admin = False
         self.watches = 0
+        self.principal: Principal | None = None
         self._on_room: Callable[[], None] | None = None
         self.last_request = 0.0
         self.used_s = 0.0
@@ -150,6 +101,7 @@ class AcceptedConnection(Connection):
         self._takes_turns = True
         self._server = server
         self._handlers = server.requests
+        self._handshake = PeerHandshake(server.handler, server.peers_need_certificates)
         #: None once the HTTP request is answered.
         self._request_reader: RequestReader | None = RequestReader(self._protocol)
         self._was_opened = False
@@ -208,19 +160,40 @@ class AcceptedConnection(Connection):
         request = reader.receive(data)
         if request is not None:
             self._request_reader = None
-            self._respond(self._response(request, reader.head_only), reader.head_only)
-            if self._open and reader.rest:
-                self.data_received(reader.rest)
+            self._read_paused = True
+            self._pause_or_resume_reading()
+            self._server.handler.on_request(
+                self,
+                request.headers.get_all("Authorization"),
+                partial(self._answer, request, reader),
+            )
         elif reader.refusal is not None:
             self._request_reader = None
             self._write(reader.refusal)
             self._end_after_response()
 
+    def _answer(
+        self, request: Request, reader: RequestReader, refusal: HttpResponse | None
+    ) -> None:
+        """Answer the HTTP request, once its user is known."""
+        if self._transport is None or self._error is not None:
+            return  # the other end did not wait for it
+        self._read_paused = False
+        self._pause_or_resume_reading()
+        head_only = reader.head_only
+        response = (
+            self._response(request, head_only) if refusal is None else library_response(refusal)
+        )
+        self._respond(response, head_only)
+        if self._open and reader.rest:
+            self.data_received(reader.rest)
+
     def _response(self, request: Request, head_only: bool) -> Response:
         """The response to an HTTP request; status 101 opens the WebSocket connection."""
         path = path_of(request)
         if head_only or "Upgrade" not in request.headers:
-            return library_response(plain_response(path, self._server.handler.on_http))
+            on_http = partial(self._server.handler.on_http, self)
+            return library_response(plain_response(path, on_http))
         if path not in WEBSOCKET_PATHS:
             where = " or ".join(WEBSOCKET_PATHS)
             return library_response(HttpResponse(404, f"WebSocket connections go to {where}\n"))
@@ -266,7 +239,7 @@ class AcceptedConnection(Connection):
         self.abort(f"{self.remote} sent no complete HTTP request in time")
 
     def _hello_overdue(self) -> None:
-        self.close(_POLICY_VIOLATION, "no Hello in time from a connection announced as a peer's")
+        self.close(_POLICY_VIOLATION, "no complete Hello in time from a connection of a peer")
 
     def _check_life(self) -> None:
         idle_s = self._limits.idle_timeout_s
@@ -431,8 +404,8 @@ class AcceptedConnection(Connection):
         """Handle a message that the table of this connection does not list."""
         if isinstance(message, Malformed):
             self._handle_malformed(message)
-        elif isinstance(message, Hello):
-            self._handle_hello(message)
+        elif isinstance(message, Hello | HelloProof):
+            self._handle_handshake(message)
         elif self.peer is None and type(message) in _PEER_ONLY:
             self._violation(type(message).__name__)
         elif not isinstance(message, Error):  # answering an Error could go on forever
@@ -459,27 +432,28 @@ class AcceptedConnection(Connection):
         logger.warning("%s sent %s without an accepted Hello: closed", self.remote, type_name)
         self.close(_POLICY_VIOLATION, f"{type_name} needs an accepted Hello first")
 
-    def _handle_hello(self, hello: Hello) -> None:
+    def _handle_handshake(self, message: Hello | HelloProof) -> None:
         if self.peer is not None:
-            self._reject_message(hello, "Hello: one was accepted already on this connection")
+            self._reject_message(message, "Hello: one was accepted already on this connection")
             return
-        try:
-            check_hello(hello, self._transport, self._server.peers_need_certificates)
-            reply = self._server.handler.on_hello(self, hello)
-        except QcoreError as error:
+        progress = self._handshake.take(self, message, self._transport)
+        if progress.peer is not None:
+            self._become_peer(progress.peer)
+        elif not self.announced_as_peer:
+            self._set_deadline(self._limits.hello_timeout_s, self._hello_overdue)
+        self.send(progress.response)
+        if progress.refusal is not None:
             self._server.counts.policy_violations += 1
-            logger.warning("%s: Hello of node %d refused: %s", self.remote, hello.node_id, error)
-            self.send(HelloResponse(hello.id, *failure(error)))
-            self.close(_POLICY_VIOLATION, str(error))
-            return
+            self.close(_POLICY_VIOLATION, progress.refusal)
+
+    def _become_peer(self, peer: PeerIdentity) -> None:
         self._cancel_deadline()
         self._protocol.max_message_size = self._limits.max_frame_bytes
-        self.peer = PeerIdentity(hello.node_id, hello.cluster_id)
+        self.peer = peer
         self._handlers = self._server.peer_requests
         self._takes_turns = False
         self.batches = True
-        self._server.peer_accepted(self, hello.node_id)
-        self.send(HelloResponse(hello.id, Ok(reply)))
+        self._server.peer_accepted(self, peer.node_id)
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Run the application's code. A bug in it ends this connection, not the server."""

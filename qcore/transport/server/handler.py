@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qcore.errors import RemoteProtocolError, TransportError
-from qcore.transport.wire import PROTOCOL_VERSION, Hello, HelloReply
+from qcore.transport.wire import (
+    ASKING_ROLE,
+    PEER_ROLE,
+    PROTOCOL_VERSION,
+    Hello,
+    HelloProof,
+    HelloReply,
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -19,6 +26,27 @@ class PeerIdentity:
     cluster_id: str
 
 
+@dataclass(slots=True, frozen=True)
+class Principal:
+    """The user of a connection, as a token or a password has proved it. Whether it is still valid is another question.
+
+    Attributes:
+        user: its name.
+        epoch: the epoch of the user at the time of the proof; see `qcore.replica.access.access_records.User`.
+        expires_us: when the proof ends, by the cluster clock.
+        issuer, issuer_key: the member whose key signed the token, and this key. If the member is removed, the proof
+            ends.
+        is_recovery: whether the proof is a recovery token, which no epoch ends.
+    """
+
+    user: str
+    epoch: int
+    expires_us: int
+    issuer: int
+    issuer_key: str
+    is_recovery: bool = False
+
+
 class ServerConnection(Protocol):
     """One accepted WebSocket connection, as a handler sees it.
 
@@ -27,12 +55,14 @@ class ServerConnection(Protocol):
         remote: `host:port` of the other end.
         admin: whether the other end announced an admin connection.
         watches: how many watches the handler keeps for the connection. With any, it is not closed as idle.
+        principal: the user that the handler has authenticated; None for none.
     """
 
     connection_id: int
     remote: str
     admin: bool
     watches: int
+    principal: Principal | None
 
     @property
     def peer(self) -> PeerIdentity | None:
@@ -79,6 +109,11 @@ class ServerConnection(Protocol):
 
     def abort(self, reason: str) -> None:
         """Drop the connection immediately, without a closing handshake."""
+
+
+def user_of(connection: ServerConnection) -> str:
+    """The name of the connection's user; empty for none."""
+    return "" if connection.principal is None else connection.principal.user
 
 
 @dataclass(slots=True, frozen=True)
@@ -129,20 +164,46 @@ class ServerHandler(Protocol):
     requests: dict[type, MessageHandler]
     peer_requests: dict[type, MessageHandler]
 
+    def on_request(
+        self,
+        connection: ServerConnection,
+        authorization: Sequence[str],
+        answer: Callable[[HttpResponse | None], None],
+    ) -> None:
+        """An HTTP request arrived, for a page or a WebSocket connection.
+
+        Args:
+            connection: it sends and receives nothing until the answer.
+            authorization: the headers `Authorization` of the request.
+            answer: call it once, now or later: with the response if the request is refused, else with None.
+        """
+
     def on_open(self, connection: ServerConnection) -> None:
         """A WebSocket connection was opened."""
 
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
         """A peer introduces itself. The server has checked the protocol version.
 
+        If the reply has a signature, the peer is accepted only by `on_proof`; without one it is accepted now. A node
+        with the role `asking` is never accepted.
+
         Raises:
             QcoreError: to reject the peer. The peer gets the text, and the connection is closed with 1008.
+        """
+
+    def on_proof(
+        self, connection: ServerConnection, hello: Hello, reply: HelloReply, proof: HelloProof
+    ) -> None:
+        """The node that sent this `Hello`, and got this reply, proves who it is.
+
+        Raises:
+            QcoreError: to reject the peer, as for `on_hello`.
         """
 
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         """The connection ended; `error` is None after an orderly close."""
 
-    def on_http(self, path: str) -> HttpResponse | None:
+    def on_http(self, connection: ServerConnection, path: str) -> HttpResponse | None:
         """The response to `GET path` (without the query); None if there is no such page."""
 
 
@@ -166,5 +227,5 @@ def check_hello(hello: Hello, transport: asyncio.Transport | None, needs_certifi
         raise RemoteProtocolError(
             f"protocol version {hello.protocol} is not supported: this node uses version {PROTOCOL_VERSION}"
         )
-    if hello.role != "peer":
+    if hello.role not in (PEER_ROLE, ASKING_ROLE):
         raise RemoteProtocolError(f"role {hello.role[:40]!r} is unknown: a node sends 'peer'")

@@ -21,9 +21,11 @@ from qcore.transport.server.handler import (
     HttpResponse,
     MessageHandler,
     PeerIdentity,
+    Principal,
     ServerConnection,
     ServerHandler,
     ServerStats,
+    user_of,
 )
 from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.turns import TurnScheduler
@@ -270,8 +272,10 @@ __all__ = [
     "HttpResponse",
     "MessageHandler",
     "PeerIdentity",
+    "Principal",
     "Server",
     "ServerConnection",
     "ServerHandler",
     "ServerStats",
+    "user_of",
 ]

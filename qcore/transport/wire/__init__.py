@@ -43,9 +43,15 @@ from qcore.transport.wire.common import (
     failure,
 )
 from qcore.transport.wire.handshake import (
+    ASKING_ROLE,
+    MAX_VOUCHERS,
+    PEER_ROLE,
     Hello,
+    HelloProof,
+    HelloProofResponse,
     HelloReply,
     HelloResponse,
+    signed_fields,
 )
 from qcore.transport.wire.peers import (
     PEER_REQUESTS,
@@ -86,6 +92,7 @@ from qcore.transport.wire.snapshots import (
     SnapshotChunk,
     SnapshotInfo,
 )
+from qcore.transport.wire.users import USER_REQUESTS, USER_RESPONSES
 
 #: Name on the wire -> class, of every message that the transport itself knows.
 REGISTRY: dict[str, type] = {
@@ -94,6 +101,8 @@ REGISTRY: dict[str, type] = {
         Error,
         Hello,
         HelloResponse,
+        HelloProof,
+        HelloProofResponse,
         Init,
         InitResponse,
         AddLearner,
@@ -116,20 +125,27 @@ REGISTRY: dict[str, type] = {
         SaveSnapshotResponse,
         ReadSnapshot,
         ReadSnapshotResponse,
+        *USER_REQUESTS,
+        *USER_RESPONSES,
         *PEER_REQUESTS,
         *PEER_RESPONSES,
     )
 }
 
 __all__ = [
+    "ASKING_ROLE",
     "INT_LIMIT",
     "MAX_ID_LENGTH",
     "MAX_TOKEN_LENGTH",
+    "MAX_VOUCHERS",
     "PEER_REQUESTS",
     "PEER_RESPONSES",
+    "PEER_ROLE",
     "PROTOCOL_VERSION",
     "REGISTRY",
     "RESPONSE_MESSAGES",
+    "USER_REQUESTS",
+    "USER_RESPONSES",
     "ActiveVersion",
     "AddLearner",
     "AddLearnerResponse",
@@ -145,6 +161,8 @@ __all__ = [
     "GetMetrics",
     "GetMetricsResponse",
     "Hello",
+    "HelloProof",
+    "HelloProofResponse",
     "HelloReply",
     "HelloResponse",
     "Init",
@@ -185,6 +203,7 @@ __all__ = [
     "UpgradeMachineResponse",
     "error_envelope",
     "failure",
+    "signed_fields",
     "wrap_request",
     "wrap_response",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import not_
 from typing import Annotated
 
 from pydantic import Field, JsonValue
@@ -11,6 +12,7 @@ from qcore.transport.wire.common import (
     INT_LIMIT,
     Detail,
     Err,
+    KeyText,
     MessageId,
     NodeId,
     Ok,
@@ -34,11 +36,15 @@ class Init:
     Attributes:
         token: identifies the cluster, so the same `Init` may be sent to several nodes. Left out if there is none,
             because 0.1.0 does not know it.
+        public_keys: pairs of id and public key of nodes whose key is not to be asked from the node itself.
     """
 
     id: MessageId
     nodes: list[tuple[NodeId, str]]
     token: Annotated[InitToken | None, Field(exclude_if=_absent)] = None
+    public_keys: Annotated[list[tuple[NodeId, KeyText]], Field(exclude_if=not_)] = field(
+        default_factory=list
+    )
 
 
 @dataclass(slots=True)
@@ -54,12 +60,14 @@ class AddLearner:
 
     Attributes:
         timeout_ms: how long to wait for that; None: the node's limit.
+        public_key: of the node; left out if the cluster's members have none.
     """
 
     id: MessageId
     node_id: NodeId
     node_addr: str
     timeout_ms: TimeoutMs | None = None
+    public_key: Annotated[KeyText | None, Field(exclude_if=_absent)] = None
 
 
 @dataclass(slots=True)

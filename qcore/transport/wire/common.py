@@ -18,6 +18,9 @@ INT_LIMIT = 2**63
 #: The longest `id`, in characters.
 MAX_ID_LENGTH = 1024
 
+#: A nonce, a public key or a signature, as base64url.
+KeyText = Annotated[str, Field(max_length=128)]
+
 MessageId = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
 PositiveInt = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
 NodeId = PositiveInt

@@ -1,9 +1,14 @@
-"""The handshake between peers: `Hello` and its response."""
+"""The handshake between peers: `Hello` and `HelloProof`, with their responses.
+
+The dialler sends `Hello`, the acceptor answers with its identity and a signature, and the dialler sends a signature in
+`HelloProof`. Then the connection is a peer's. `qcore.security.keys.handshake_proof` defines what is signed.
+Nodes without keys (0.1.0) send neither nonce nor key: their connection is a peer's after `HelloResponse`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Annotated, ClassVar, Final
 
 from pydantic import ConfigDict, Field
 
@@ -11,6 +16,7 @@ from qcore.transport.wire.common import (
     INT_LIMIT,
     Detail,
     Err,
+    KeyText,
     MessageId,
     NodeId,
     Ok,
@@ -21,6 +27,14 @@ VersionRange = tuple[VersionNumber, VersionNumber]
 #: Ids and versions are stored and logged, so their length is bounded.
 Name = Annotated[str, Field(max_length=256)]
 MachineName = Annotated[str, Field(max_length=64)]
+
+Voucher = tuple[NodeId, Annotated[int, Field(ge=0, lt=INT_LIMIT)], KeyText]
+#: The most vouchers of a `Hello`.
+MAX_VOUCHERS: Final = 8
+
+#: The role of a node that opens a connection to a peer, and of one that only asks for the other's public key.
+PEER_ROLE: Final = "peer"
+ASKING_ROLE: Final = "asking"
 
 #: For the messages of the handshake, because an older node must accept fields that it does not know.
 _EXTENSIBLE = ConfigDict(strict=True, extra="ignore")
@@ -36,7 +50,8 @@ class Hello:
         protocol: `PROTOCOL_VERSION` of the sender.
         cluster_id: the sender's cluster; empty while it belongs to none.
         node_id: the sender.
-        role: `peer`.
+        role: `peer`; or `asking` for a node that only asks for the public key of the other, and is not accepted as a
+            peer.
         version: the sender's software version, for humans.
         incarnation: identifies the sender's data directory. A new one means that the node was wiped.
         membership_index: log index of the sender's effective configuration. A node that is not a member of the
@@ -44,6 +59,10 @@ class Hello:
         rules: first and last apply rules that the sender supports.
         machine: name of its state machine; empty from version 0.1.0, which does not send it.
         machine_versions: first and last version of that state machine that it supports.
+        nonce: drawn for this connection; empty from a node that proves nothing.
+        public_key: of the sender; empty if it has none.
+        vouchers: statements of members about the sender's key, each as id, log index and signature: the receiver's
+            configuration may be older than the sender's membership.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
@@ -59,11 +78,19 @@ class Hello:
     rules: VersionRange = (1, 1)
     machine: MachineName = ""
     machine_versions: VersionRange = (1, 1)
+    nonce: KeyText = ""
+    public_key: KeyText = ""
+    vouchers: Annotated[list[Voucher], Field(max_length=MAX_VOUCHERS)] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class HelloReply:
-    """The identity of the node that answers a `Hello`; the fields have the same meaning as there."""
+    """The identity of the node that answers a `Hello`; the fields have the same meaning as there.
+
+    Attributes:
+        signature: proves that the node owns its public key; empty if the `Hello` has no nonce.
+        voucher: the statement of this node about the key of the other, for its later connections.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
 
@@ -76,6 +103,10 @@ class HelloReply:
     rules: VersionRange = (1, 1)
     machine: MachineName = ""
     machine_versions: VersionRange = (1, 1)
+    nonce: KeyText = ""
+    public_key: KeyText = ""
+    signature: KeyText = ""
+    voucher: KeyText = ""
 
 
 @dataclass(slots=True)
@@ -85,3 +116,32 @@ class HelloResponse:
     id: MessageId
     response: Ok[HelloReply] | Err
     detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class HelloProof:
+    """The dialler's proof that it owns the public key in its `Hello`.
+
+    Attributes:
+        signature, voucher: as in `HelloReply`.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
+
+    id: MessageId
+    signature: KeyText
+    voucher: KeyText = ""
+
+
+@dataclass(slots=True)
+class HelloProofResponse:
+    """The response to `HelloProof`: the connection is a peer's. After an `Err` it is closed with 1008."""
+
+    id: MessageId
+    response: Ok[None] | Err
+    detail: Detail | None = None
+
+
+def signed_fields(message: Hello | HelloReply) -> dict[str, object]:
+    """The fields of a message that both nodes sign: all of them."""
+    return {each.name: getattr(message, each.name) for each in fields(message)}

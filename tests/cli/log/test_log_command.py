@@ -18,6 +18,8 @@ from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
 from qcore.core.entry import Entry, EntryKind, HardState, Membership, Snapshot
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, LogCorrupt
+from qcore.replica.access.access_commands import SetUser, command_text
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.sessions.client_session import Session
 from qcore.replica.sessions.session_text import table_text
 from tests.storage.support.directories import open_storage, snapshot, stopped
@@ -186,6 +188,37 @@ def test_a_snapshot_is_counted_in_any_parts() -> None:
     for wrong in ("", "5\n", '{"sessions":1}\n', '{"sessions":1}\n[1]\n', "no json\n"):
         with pytest.raises(ValueError, match=r"."):
             summarise(iter([wrong]))
+
+
+def test_password_hashes_are_not_printed(tmp_path: Path) -> None:
+    secret = "c29tZXNhbHQ$RdescudvJCsgt3ub+b31dWJWJTmaaJObG"
+    command = SetUser("ann", f"$argon2id$v=19$m=65536,t=3,p=4${secret}", ("admin",))
+    entry = Entry(10, 2, "access", command_text(command), TIME_US, 5, "root")
+    table = AccessTable()
+    assert table.apply(entry)[1] is None
+    users = "".join(table.dump())
+    text = users + '{"sessions":1}\n[5,1000,7,0,0,10]\n' + "machine" * 9
+    storage = open_storage(tmp_path)
+    storage.write(
+        [
+            SaveHardState(1, HardState(2)),
+            StoreSnapshot(2, Snapshot(snapshot(9).meta, text), 9, True),
+            AppendLog(3, [entry]),
+        ]
+    )
+    storage.close()
+    found = json.loads(run("dump", "--snapshot", "--data-dir", tmp_path, "-o", "json").stdout)
+    assert (found["users"], found["sessions"], found["machine_bytes"]) == (1, 1, 63)
+    whole = run("dump", "--snapshot", "--full", "--data-dir", tmp_path).stdout
+    assert secret not in whole
+    assert whole.endswith(text[len(users) :])
+    assert len(whole) == len(text)
+    for output in ("table", "csv", "json"):
+        shown = run("dump", "--full", "--data-dir", tmp_path, "-o", output).stdout
+        assert "set_user" in shown
+        assert "(hidden)" in shown
+        assert "root" in shown
+        assert secret not in shown
 
 
 def test_a_node_without_a_snapshot(tmp_path: Path) -> None:

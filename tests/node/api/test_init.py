@@ -66,7 +66,7 @@ class Machine:
 
     # -- PeerConnections -----------------------------------------------------------------------------------
 
-    def connect_to(self, nodes: Mapping[int, str]) -> None:
+    def connect_to(self, nodes: Mapping[int, str], keys: Mapping[int, str] | None = None) -> None:
         for peer in [*self.open]:
             if peer not in nodes:
                 self.close(peer)

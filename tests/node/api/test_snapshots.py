@@ -32,6 +32,7 @@ from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.register import KeyValueMachine
 from qcore.node.api.snapshot_requests import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PINS, READ_CHARS
 from qcore.node.application import Application, EntityApplication, TextApplication
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_snapshot
 from qcore.runtime.real import REAL
@@ -76,7 +77,7 @@ def is_whole(info: Json, text: str) -> bool:
 
 def restored(text: str, machine: StateMachine) -> str:
     """Restore a snapshot's text into the state machine; returns the state hash."""
-    for _ in restore_snapshot(text, machine, SessionTable()):
+    for _ in restore_snapshot(text, machine, SessionTable(), AccessTable()):
         pass
     return machine.state_hash()
 

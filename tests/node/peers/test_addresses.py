@@ -23,6 +23,7 @@ from qcore.node.application import EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.replica_node import ReplicaNode
+from qcore.security.keys.node_key import NodeKey
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
 from tests.cli.test_cluster_health import FOLLOWER, LEADER, MEMBERS, changed
@@ -198,7 +199,13 @@ def test_an_init_without_a_majority_says_why_and_writes_nothing(tmp_path: Path) 
             assert (metrics["current_term"], metrics["last_log_index"]) == (0, None)
             # No node listens at the learner's address: the leader gives the reason, and removes the learner again.
             await client.init()
-            fields = {"node_id": 2, "node_addr": "127.0.0.1:1", "timeout_ms": 100}
+            key = NodeKey(bytes(32)).public
+            fields = {
+                "node_id": 2,
+                "node_addr": "127.0.0.1:1",
+                "timeout_ms": 100,
+                "public_key": key,
+            }
             with pytest.raises(
                 NotCaughtUp, match=r"cannot connect to 127\.0\.0\.1:1.*removed again"
             ):

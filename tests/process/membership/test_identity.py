@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from qcore.core.version import LATEST_RULES
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
-from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.conftest import ARGUMENTS, assert_no_traceback
 from tests.process.support.wire_client import WireClient, string_schema
 
 pytestmark = pytest.mark.process
@@ -82,43 +82,11 @@ def test_wrong_version_same_id_and_no_cluster_are_rejected(pair: ProcessCluster)
         expect_refusal(client, hello(2, ""), "no cluster")
 
 
-def test_a_member_is_answered_after_its_hello(pair: ProcessCluster) -> None:
-    node = pair.nodes[1]
-    initialise(pair)
-    status = node.status()
-    with WireClient(node.address) as client:
-        name, value = client.exchange(hello(2, status["qcore"]["cluster_id"]))
-        assert name == "HelloResponse"
-        assert value["response"]["Ok"]["node_id"] == 1
-        name, value = client.exchange({"RaftVote": {"id": "v", "request": {**VOTE, "term": 1}}})
-        assert name == "RaftVoteResponse"
-        assert value["id"] == "v"
-        answer = value["response"]["Ok"]
-        assert answer.pop("wall_us") > 0, "to a peer of rules 2 or later it sends its clock"
-        assert answer == {"term": status["current_term"], "vote_granted": False}
-
-
 def test_the_leader_informs_a_non_member_of_its_removal(pair: ProcessCluster) -> None:
     node = pair.nodes[1]
     cluster_id = begin_alone(node)
     with WireClient(node.address) as client:
         expect_refusal(client, hello(2, cluster_id), "node 2", "removed", cluster_id)
-
-
-def test_a_stranger_needs_a_newer_configuration_to_connect(
-    pair: ProcessCluster,
-) -> None:
-    """A lagging node must accept a leader that is not in its configuration yet."""
-    initialise(pair)
-    follower = next(n for n in pair.nodes.values() if n.status()["state"] == "Follower")
-    cluster_id = follower.status()["qcore"]["cluster_id"]
-    with WireClient(follower.address) as client:
-        expect_refusal(client, hello(9, cluster_id), "node 9", "member")
-    newer = hello(9, cluster_id)
-    newer["Hello"]["membership_index"] = 70
-    with WireClient(follower.address) as client:
-        name, _ = client.exchange(newer)
-    assert name == "HelloResponse"
 
 
 def test_a_node_without_a_cluster_rejects_raft_messages(pair: ProcessCluster) -> None:

@@ -20,6 +20,7 @@ from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.loader import load_machine
 from qcore.machines.register import KeyValueMachine
 from qcore.processes import NodeProcess, free_ports
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_snapshot
 from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
@@ -41,7 +42,7 @@ def state_in(path: Path, machine: StateMachine) -> SessionTable:
     """Restore the machine from the file, and return the sessions."""
     text = path.read_bytes().partition(b"\n")[2].decode()
     sessions = SessionTable()
-    for _ in restore_snapshot(text, machine, sessions):
+    for _ in restore_snapshot(text, machine, sessions, AccessTable()):
         pass
     return sessions
 

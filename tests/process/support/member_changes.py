@@ -60,7 +60,7 @@ def add_learner(cluster: ProcessCluster, node: NodeProcess) -> None:
 
     async def work() -> None:
         async with client_of(cluster) as client:
-            await client.add_learner(node.node_id, node.address)
+            await client.add_learner(node.node_id, node.address, node.public_key())
 
     asyncio.run(work())
 

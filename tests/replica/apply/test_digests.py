@@ -9,6 +9,7 @@ import pytest
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL, DIGESTS_KEPT, StateDigests
 from qcore.replica.events import ClientRequest, TriggerSnapshot
 from qcore.replica.machine_results import digest_of
@@ -91,7 +92,7 @@ class Counted:
 
 def test_digests_are_bounded_and_computed_once_per_interval() -> None:
     machine = Counted()
-    digests = StateDigests(machine)  # type: ignore[arg-type]  # only the digest is used
+    digests = StateDigests(machine, AccessTable())  # type: ignore[arg-type]  # only the digest is used
     newest = (DIGESTS_KEPT + 3) * DIGEST_INTERVAL
     for index in range(1, newest + DIGEST_INTERVAL):
         digests.applied(index)

@@ -16,6 +16,7 @@ from qcore.core.log.growing_text import TextBuilder
 from qcore.core.version import FIRST_VERSION
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.disk_window import DISK_WINDOW_BYTES, DiskWindow
@@ -80,7 +81,7 @@ def test_log_since_the_last_snapshot_is_bounded_without_time(
         snapshotting.appended(entry.size_bytes())
         snapshotting.applied(entry, 0)
         if snapshotting.due(index):
-            snapshotting.begin(machine, sessions, index, 0, FIRST_VERSION, 0)
+            snapshotting.begin(machine, sessions, AccessTable(), index, 0, FIRST_VERSION, 0)
         if snapshotting.capturing:
             taken = snapshotting.build_step(0)
             if taken is not None:

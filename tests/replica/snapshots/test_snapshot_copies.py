@@ -12,6 +12,7 @@ from qcore.core.events import Campaign, MessageReceived, Tick
 from qcore.core.messages import AppendEntries
 from qcore.errors import DeadlineExceeded, NotLeader, Overloaded, Refused
 from qcore.machines.register import KeyValueMachine
+from qcore.replica.access.access_table import AccessTable
 from qcore.replica.events import Reply, RequestSnapshot
 from qcore.replica.requests.requested_snapshots import MAX_SNAPSHOT_REQUESTS
 from qcore.replica.sessions.session_table import SessionTable
@@ -72,7 +73,7 @@ def copied(driver: ReplicaDriver, reply: Reply) -> KeyValueMachine:
     assert snapshot is not None
     assert snapshot.meta.last_included_index >= reply.index
     machine = KeyValueMachine()
-    for _ in restore_snapshot(snapshot.data, machine, SessionTable()):
+    for _ in restore_snapshot(snapshot.data, machine, SessionTable(), AccessTable()):
         pass
     return machine
 

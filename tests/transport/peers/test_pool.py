@@ -31,6 +31,7 @@ from qcore.transport.server.server import Server
 from qcore.transport.wire import (
     PEER_RESPONSES,
     Hello,
+    HelloProof,
     HelloReply,
     Ok,
     RaftAppendResponse,
@@ -62,6 +63,9 @@ class RecordingPeers:
 
     def __post_init__(self) -> None:
         self.responses = dict.fromkeys(PEER_RESPONSES, self.on_response)
+
+    def prove(self, hello: Hello, reply: HelloReply) -> HelloProof | None:
+        return None
 
     def on_hello_reply(self, reply: HelloReply) -> None:
         return

@@ -38,6 +38,7 @@ from qcore.transport.wire import (
     GetMetrics,
     GetMetricsResponse,
     Hello,
+    HelloProof,
     HelloReply,
     Init,
     InitResponse,
@@ -107,6 +108,14 @@ class RecordingHandler:
         self.requests = dict.fromkeys((GetMetrics, Init, Perform), handle)
         self.peer_requests = dict.fromkeys(PEER_REQUESTS, handle)
 
+    def on_request(
+        self,
+        connection: ServerConnection,
+        authorization: Sequence[str],
+        answer: Callable[[HttpResponse | None], None],
+    ) -> None:
+        answer(None)
+
     def on_open(self, connection: ServerConnection) -> None:
         self.opened.append(connection)
 
@@ -117,6 +126,11 @@ class RecordingHandler:
                 f"you belong to cluster {hello.cluster_id!r}, this node to {self.cluster_id!r}"
             )
         return HelloReply(1, self.cluster_id, self.node_id)
+
+    def on_proof(
+        self, connection: ServerConnection, hello: Hello, reply: HelloReply, proof: HelloProof
+    ) -> None:
+        raise AssertionError("this handler demands no proof")
 
     def on_message(self, connection: ServerConnection, message: object) -> None:
         self.messages.append(message)
@@ -139,7 +153,7 @@ class RecordingHandler:
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         self.closed.append((connection, error))
 
-    def on_http(self, path: str) -> HttpResponse | None:
+    def on_http(self, connection: ServerConnection, path: str) -> HttpResponse | None:
         if path == "/broken":
             raise RuntimeError("a bug of the application")
         return HttpResponse(200, "ok\n") if path == "/livez" else None

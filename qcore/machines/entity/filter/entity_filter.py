@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from qcore.errors import BadFilter, StoreError, TooManyOperations
+from qcore.errors import BadFilter, PermissionDenied, StoreError, TooManyOperations
 from qcore.machines.entity.filter.filter_logic import (
     Comparison,
     Outcome,
@@ -19,6 +19,7 @@ from qcore.machines.entity.filter.filter_logic import (
 )
 from qcore.machines.entity.filter.filter_text import FilterText, position, rewrite
 from qcore.machines.entity.indirection import SEPARATOR, resolve
+from qcore.machines.entity.permission_checks import check_read
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import Slot
@@ -72,6 +73,7 @@ class Filter:
 
         Raises:
             BadFilter: a comparison that matters cannot be evaluated. The text names it and the entity.
+        PermissionDenied: the user may not read a value that it needs.
             TooManyOperations: the request takes too many steps.
         """
         known: dict[int, Value | None] = {}  # the values of the variables that were needed
@@ -129,8 +131,9 @@ class Filter:
             target = resolve(transaction, entity.entity_id, path)
             if target.part is not None:
                 return None
+            check_read(transaction, target.entity.entity_id.typ, target.field_type)
             value = transaction.field(target.entity, target.field_type).value
-        except TooManyOperations:
+        except (TooManyOperations, PermissionDenied):
             raise
         except StoreError:  # the path leads nowhere
             return None

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qcore.errors import AlreadyLoaded, FieldNotFound, SchemaInvalid
+from qcore.machines.entity.permission_checks import (
+    check_delete,
+    check_everything,
+    check_schemas,
+    check_write,
+)
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import LoadTopologyBody, TopologyEntityJson
 from qcore.machines.entity.state.complete_type import Slot
@@ -20,8 +26,9 @@ from qcore.machines.entity.state.field_values import (
     value_from_json,
 )
 from qcore.machines.entity.topology.renamed_references import renamed, renamed_in_schema
-from qcore.machines.entity.transaction import CHILDREN, NAME, Transaction
+from qcore.machines.entity.transaction import CHILDREN, NAME, PARENT, Transaction
 from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS, STEPS_PER_ENTITY
+from qcore.machines.permissions import ANY
 
 
 def create_entity(
@@ -30,6 +37,7 @@ def create_entity(
     """Create an entity with its type's defaults, under a parent or at the top level.
 
     Raises:
+        PermissionDenied: the user may not create it, or not there.
         TypeNotFound: the type has no schema.
         EntityNotFound: the parent does not exist.
         FieldNotFound: the parent's type has no `Children`.
@@ -38,7 +46,13 @@ def create_entity(
     """
     if transaction.store_rules:
         transaction.count(STEPS_PER_ENTITY)
+    check_write(transaction, entity_type, ANY)
     slots = transaction.schemas.slots(entity_type)
+    for field in (NAME, PARENT):
+        if field in slots:
+            check_write(transaction, entity_type, field)
+    if parent_id is not None:
+        check_write(transaction, parent_id.typ, CHILDREN)
     parent = None if parent_id is None else transaction.get(parent_id)
     if parent is not None and CHILDREN not in transaction.schemas.slots(parent.entity_id.typ):
         raise FieldNotFound(
@@ -57,11 +71,17 @@ def delete_entity(transaction: Transaction, entity_id: EntityId) -> None:
     Other references to them stay. Following one is an error (`DanglingReference`).
 
     Raises:
+        PermissionDenied: the user may not delete one of them, or may not write the list of a parent.
         EntityNotFound: there is no such entity.
         TooManyOperations: it has too many descendants to delete in one step.
     """
+    check_write(transaction, entity_id.typ, ANY)
     doomed = _descendants(transaction, transaction.get(entity_id))
+    check_delete(transaction, (each.typ for each in doomed))
     lists = _parents(transaction, doomed)
+    for parent_id in lists:
+        if parent_id not in doomed and transaction.find(parent_id) is not None:
+            check_write(transaction, parent_id.typ, CHILDREN)
     for entity in doomed.values():
         transaction.delete(entity)
     for parent_id, children in lists.items():
@@ -109,6 +129,7 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
     and 2 for ever, from rules 3 on until the choice exists again.
 
     Raises:
+        PermissionDenied: the user may not change these schemas.
         StoreError: see `Schemas.plan_change`.
     """
     before = transaction.schemas
@@ -117,6 +138,7 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
         transaction.operations += operations  # `plan_change` has limited them
 
     change = before.plan_change(changed, transaction.moment, transaction.oldest, note_work)
+    check_schemas(transaction, change.complete)
     transaction.change_schemas(change)
     if transaction.sparse:
         return
@@ -157,6 +179,7 @@ def load_topology(transaction: Transaction, body: LoadTopologyBody) -> list[Enti
         AlreadyLoaded: a topology was loaded before.
         StoreError: the topology is invalid; `topology_file.parse_topology` finds that earlier, with the line.
     """
+    check_everything(transaction, "read", "write")
     if transaction.loaded:
         raise AlreadyLoaded("a topology was loaded before: it is loaded once, by the first node")
     entities = body["entities"]

@@ -6,11 +6,12 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.errors import ResponseTooLarge, StoreError, TooManyOperations
+from qcore.errors import PermissionDenied, ResponseTooLarge, StoreError, TooManyOperations
 from qcore.machines.entity.indirection import resolve
 from qcore.machines.entity.operations.create_delete import create_entity, delete_entity
 from qcore.machines.entity.operations.store_operation import OK_NULL, StoreOperation, always
 from qcore.machines.entity.operations.update_fields import update_entity
+from qcore.machines.entity.permission_checks import check_see, may_read
 from qcore.machines.entity.requests.perform_requests import (
     CreateEntityBody,
     DeleteEntityBody,
@@ -40,11 +41,15 @@ def _create(transaction: Transaction, body: CreateEntityBody) -> str:
 
 
 def _entity_text(transaction: Transaction, entity_id: EntityId) -> str:
-    """Return an entity with all its fields as JSON text."""
+    """Return an entity with all its fields that the user may read as JSON text."""
     entity = transaction.get(entity_id)
     slots = transaction.schemas.slots(entity_id.typ)
     transaction.count(len(slots) // FIELDS_PER_STEP)
-    fields = {name: entity.field(name, slot) for name, slot in slots.items()}
+    fields = {
+        name: entity.field(name, slot)
+        for name, slot in slots.items()
+        if may_read(transaction, entity_id.typ, name)
+    }
     size = sum(value_bytes(field.value) for field in fields.values())
     if size > MAX_WRITE_RESPONSE_BYTES:
         raise ResponseTooLarge(
@@ -61,14 +66,17 @@ def _delete(transaction: Transaction, body: DeleteEntityBody) -> str:
 
 
 def _entity_exists(transaction: Transaction, body: EntityBody) -> str:
-    return _bool(transaction.find(id_from_json(body["entity_id"])) is not None)
+    entity_id = id_from_json(body["entity_id"])
+    check_see(transaction, entity_id.typ)
+    return _bool(transaction.find(entity_id) is not None)
 
 
 def _field_exists(transaction: Transaction, body: EntityFieldBody) -> str:
     try:
         target = resolve(transaction, id_from_json(body["entity_id"]), body["field_type"])
+        check_see(transaction, target.entity.entity_id.typ)
         transaction.slot(target.entity, target.field_type)
-    except TooManyOperations:
+    except (TooManyOperations, PermissionDenied):
         raise
     except StoreError:  # the path leads nowhere
         return _bool(False)

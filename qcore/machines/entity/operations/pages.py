@@ -17,6 +17,7 @@ from qcore.machines.entity.filter.entity_filter import Filter, compile_filter
 from qcore.machines.entity.filter.filter_text import MAX_CHARACTERS
 from qcore.machines.entity.operations.store_operation import StoreOperation, always
 from qcore.machines.entity.operations.tree import parent_of
+from qcore.machines.entity.permission_checks import check_read, check_see, may_read, may_see
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.store_requests import (
     ChildrenBody,
@@ -50,11 +51,13 @@ def _page(items: str, total: int | None, cursor: str | None) -> str:
 
 
 def _find(transaction: Transaction, body: FindBody) -> str:
+    check_see(transaction, body["entity_type"])
     types = transaction.schemas.with_subtypes(body["entity_type"])
     return _entities(transaction, body, types)
 
 
 def _find_exact(transaction: Transaction, body: FindBody) -> str:
+    check_see(transaction, body["entity_type"])
     transaction.schemas.get(body["entity_type"])
     return _entities(transaction, body, [body["entity_type"]])
 
@@ -107,6 +110,9 @@ def _bad_cursor(cursor: str) -> BadCursor:
 def _types(transaction: Transaction, body: PageBody) -> str:
     limit, cursor = _options(body["page_opts"])
     names = transaction.schemas.names()
+    if transaction.permissions is not None:
+        transaction.count(len(names) // 16)
+        names = [name for name in names if may_see(transaction, name)]
     start = 0 if cursor is None else bisect_right(names, cursor)
     page = names[start : start + limit]
     transaction.count(len(page) // 16)
@@ -154,6 +160,8 @@ def _named(transaction: Transaction, parent: EntityId | None, name: str) -> Iter
         slot = transaction.schemas.slots(entity.entity_id.typ).get(NAME)
         if slot is None or entity.field(NAME, slot).value.data != name:
             continue  # the type no longer has a name
+        if not may_read(transaction, entity.entity_id.typ, NAME):
+            continue  # for this user it has none
         if parent_of(transaction, entity) == parent:
             yield entity.entity_id
             found += 1
@@ -170,7 +178,9 @@ def _children(transaction: Transaction, body: ChildrenBody) -> str:
         after = int(cursor)
     if body["entity_id"] is None:
         return _top_level(transaction, limit, after)
-    parent = transaction.get(id_from_json(body["entity_id"]))
+    parent_id = id_from_json(body["entity_id"])
+    check_read(transaction, parent_id.typ, CHILDREN)
+    parent = transaction.get(parent_id)
     transaction.slot(parent, CHILDREN)
     held = transaction.targets(parent, CHILDREN)
     entries = (
@@ -200,6 +210,8 @@ def _top_level(transaction: Transaction, limit: int, after: int) -> str:
             return _page(ids_text(found), None, str(last))
         scanned += 1
         last = entity.entity_id.id
+        if not may_see(transaction, entity.entity_id.typ):
+            continue
         if parent_of(transaction, entity) is None:
             found.append(entity.entity_id)
             room -= id_bytes(entity.entity_id)

@@ -7,6 +7,12 @@ from typing import Final
 from qcore.errors import SchemaInvalid
 from qcore.machines.entity.operations.create_delete import set_schemas
 from qcore.machines.entity.operations.store_operation import OK_NULL, StoreOperation, always, ok
+from qcore.machines.entity.permission_checks import (
+    check_read,
+    check_see,
+    check_write,
+    visible_schema,
+)
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import TypeBody
 from qcore.machines.entity.requests.store_requests import FieldSchemaBody, SchemaBody, TypeFieldBody
@@ -17,6 +23,7 @@ from qcore.machines.entity.state.entity_schema import (
     schema_to_json,
 )
 from qcore.machines.entity.transaction import Transaction
+from qcore.machines.permissions import ANY
 
 
 def _set(transaction: Transaction, body: SchemaBody) -> str:
@@ -25,15 +32,19 @@ def _set(transaction: Transaction, body: SchemaBody) -> str:
 
 
 def _get(transaction: Transaction, body: TypeBody) -> str:
+    check_see(transaction, body["entity_type"])
     schema = transaction.schemas.own.get(body["entity_type"])
-    return ok(None if schema is None else schema_to_json(schema))
+    return ok(None if schema is None else schema_to_json(visible_schema(transaction, schema)))
 
 
 def _get_complete(transaction: Transaction, body: TypeBody) -> str:
-    return ok(schema_to_json(transaction.schemas.complete(body["entity_type"])))
+    check_see(transaction, body["entity_type"])
+    schema = transaction.schemas.complete(body["entity_type"])
+    return ok(schema_to_json(visible_schema(transaction, schema)))
 
 
 def _set_field(transaction: Transaction, body: FieldSchemaBody) -> str:
+    check_write(transaction, ANY, ANY)
     schema = transaction.schemas.get(body["entity_type"])
     name, field = body["field_type"], field_from_json(body["schema"])
     if field.field_type != name:
@@ -46,6 +57,7 @@ def _set_field(transaction: Transaction, body: FieldSchemaBody) -> str:
 
 
 def _get_field(transaction: Transaction, body: TypeFieldBody) -> str:
+    check_read(transaction, body["entity_type"], body["field_type"])
     slot = transaction.schemas.slots(body["entity_type"]).get(body["field_type"])
     return ok(None if slot is None else field_to_json(slot.schema))
 

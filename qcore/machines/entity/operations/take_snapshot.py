@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from qcore.errors import TooLarge
 from qcore.machines.entity.operations.store_operation import StoreOperation, always
+from qcore.machines.entity.permission_checks import check_everything
 from qcore.machines.entity.requests.store_requests import NoBody
 from qcore.machines.entity.state.child_list import LEAST_ID_BYTES
 from qcore.machines.entity.state.entity import Entity
@@ -38,9 +39,11 @@ def take_snapshot(transaction: Transaction) -> StoreSnapshot:
     """Return the whole state. Types, ids and fields are sorted, so equal states give equal snapshots.
 
     Raises:
+        PermissionDenied: the user may not read everything.
         TooLarge: the state exceeds `MAX_SNAPSHOT_FIELDS` or `MAX_SNAPSHOT_BYTES`. That is found out before the work
             is done.
     """
+    check_everything(transaction, "read")
     types = sorted(transaction.schemas.own)
     _count_fields(transaction, types)
     room = _Room(transaction)

@@ -6,6 +6,7 @@ from typing import Final
 
 from qcore.errors import FieldNotFound, ParentCycle
 from qcore.machines.entity.operations.store_operation import OK_NULL, StoreOperation
+from qcore.machines.entity.permission_checks import check_write
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.store_requests import MoveBody, RenameBody
 from qcore.machines.entity.state.entity import Entity, Field
@@ -30,6 +31,7 @@ def rename_entity(transaction: Transaction, entity_id: EntityId, name: str) -> N
         TooManyOperations: the request takes too many steps.
     """
     transaction.count(1)
+    check_write(transaction, entity_id.typ, NAME)
     _write(transaction, transaction.get(entity_id), NAME, Value("String", name))
 
 
@@ -42,8 +44,10 @@ def move_entity(transaction: Transaction, entity_id: EntityId, parent_id: Entity
         ParentCycle: the parent is the entity itself, or below it.
         TooManyOperations: the parent is too deep in the tree.
     """
+    check_write(transaction, entity_id.typ, PARENT)
     entity = transaction.get(entity_id)
     if parent_id is not None:
+        check_write(transaction, parent_id.typ, CHILDREN)
         parent = transaction.get(parent_id)
         if CHILDREN not in transaction.schemas.slots(parent.entity_id.typ):
             raise FieldNotFound(
@@ -55,6 +59,7 @@ def move_entity(transaction: Transaction, entity_id: EntityId, parent_id: Entity
     for listing in dict.fromkeys(listings):
         before = None if listing is None else transaction.find(listing)
         if before is not None:
+            check_write(transaction, before.entity_id.typ, CHILDREN)
             transaction.drop_children(before, [entity_id])
     entity = transaction.set_parent(transaction.get(entity_id), parent_id)
     if PARENT in transaction.schemas.slots(entity_id.typ):

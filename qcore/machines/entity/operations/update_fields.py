@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from qcore.errors import BadPath, ResponseTooLarge, StoreError
 from qcore.machines.entity.indirection import Target, resolve
+from qcore.machines.entity.permission_checks import check_read, check_write
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import FieldRequest, ReadBody, WriteBody
 from qcore.machines.entity.state.child_list import (
@@ -134,6 +135,7 @@ def _item(kind: str, request: ReadBody | WriteBody, field: Field) -> str:
 
 def _read(transaction: Transaction, read: ReadBody, room: int) -> Field:
     target = resolve(transaction, id_from_json(read["entity_id"]), read["field_type"])
+    check_read(transaction, target.entity.entity_id.typ, target.field_type)
     field = transaction.field(target.entity, target.field_type)
     if target.part is None:
         return field
@@ -147,6 +149,14 @@ def _read(transaction: Transaction, read: ReadBody, room: int) -> Field:
 def _write(transaction: Transaction, write: WriteBody) -> Field:
     target = resolve(transaction, id_from_json(write["entity_id"]), write["field_type"])
     entity, name = target.entity, target.field_type
+    check_write(transaction, entity.entity_id.typ, name)
+    if (
+        write["value"] is None
+        or write["adjust_behavior"] != "Set"
+        or write["push_condition"] != "Always"
+    ):
+        # The response holds the default, the sum, or what was there before.
+        check_read(transaction, entity.entity_id.typ, name)
     slot = transaction.slot(entity, name)
     if target.part is not None:
         raise BadPath(

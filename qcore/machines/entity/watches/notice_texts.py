@@ -9,10 +9,12 @@ from pydantic_core import to_json
 
 from qcore.errors import StoreError
 from qcore.machines.entity.indirection import resolve
+from qcore.machines.entity.permission_checks import check_read
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import value_bytes, value_to_json
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.entity.watches.field_changes import MAX_SENT_BYTES, EntityChange
+from qcore.machines.permissions import Permissions
 
 #: The paths of a context that cost as much as one small command.
 _PATHS_PER_COST: Final = 8
@@ -22,13 +24,13 @@ class NoticeTexts:
     """The texts of the last change. The history keeps none: they may be large.
 
     Args:
-        view: makes a view of the current state.
+        view: makes a view of the current state for a user with these permissions.
 
     Attributes:
         last_cost: what the last text cost, in units of a small command's work; see `SupportsWorkCost`.
     """
 
-    def __init__(self, view: Callable[[], Transaction]) -> None:
+    def __init__(self, view: Callable[[Permissions | None], Transaction]) -> None:
         self._view = view
         self.last_cost = 0
         self._change: EntityChange | None = None
@@ -40,9 +42,25 @@ class NoticeTexts:
         self._context: list[str] = []
         self._live = False
         self._text: str | None = None
+        self._permissions: Permissions | None = None
 
-    def of(self, change: EntityChange, field_type: str, context: list[str], *, live: bool) -> str:
-        """The notification of a change for a watch of a field with this context."""
+    def of(
+        self,
+        change: EntityChange,
+        field_type: str,
+        context: list[str],
+        *,
+        live: bool,
+        permissions: Permissions | None = None,
+    ) -> str:
+        """The notification of a change for a watch of a field with this context.
+
+        Args:
+            permissions: decide what the context may hold. The caller has checked the field.
+        """
+        if permissions is not self._permissions:
+            self._permissions = permissions
+            self._change = None  # the values of a context are those of another user
         self._turn_to(change, field_type)
         self.last_cost = 0
         if self._text is None or live is not self._live or context != self._context:
@@ -76,7 +94,7 @@ class NoticeTexts:
         texts: dict[str, str] = {}
         omitted: list[str] = []
         left, looked_up = MAX_SENT_BYTES, 0
-        view = self._view()
+        view = self._view(self._permissions)
         for path in context:
             if path in texts:
                 continue
@@ -96,12 +114,16 @@ class NoticeTexts:
         return f',"context":{{{ending}}}}}'
 
     def _value(self, view: Transaction, entity_id: EntityId, path: str, room: int) -> str | None:
-        """The value that a path leads to as JSON text: `null` if it leads nowhere now; None if it is too large."""
+        """The value that a path leads to, as JSON text; None if it is too large.
+
+        It is `null` if the path leads nowhere now, or the user may not read it.
+        """
         try:
             target = resolve(view, entity_id, path)
             if target.part is not None:
                 text = "null"
             else:
+                check_read(view, target.entity.entity_id.typ, target.field_type)
                 value = view.field(target.entity, target.field_type).value
                 if value_bytes(value) > room:
                     return None

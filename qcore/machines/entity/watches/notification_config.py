@@ -19,14 +19,15 @@ from qcore.machines.entity.state.field_values import (
     exactly_one_key,
     id_from_json,
 )
-from qcore.machines.entity.transaction import Transaction
 from qcore.machines.entity.watches.field_changes import (
     EntityChange,
     entity_topic,
     type_topic,
 )
 from qcore.machines.entity.watches.notice_texts import NoticeTexts
+from qcore.machines.entity.watches.watch_reader import MakeView, WatchReader
 from qcore.machines.interface import Change
+from qcore.machines.permissions import Permissions
 
 #: The most paths in the context of a watch, and characters in each.
 MAX_CONTEXT: Final = 32
@@ -98,12 +99,18 @@ class EntityWatch:
         topic: see `WatchFilter`.
         config: the validated configuration.
         texts: makes the texts, once for all watches of a change.
+        reader: what the user of the watch may read.
     """
 
     def __init__(
-        self, topic: str, config: EntityIdConfig | EntityTypeConfig, texts: NoticeTexts
+        self,
+        topic: str,
+        config: EntityIdConfig | EntityTypeConfig,
+        texts: NoticeTexts,
+        reader: WatchReader,
     ) -> None:
         self.topic = topic
+        self._reader = reader
         self._field_type = config["field_type"]
         self._on_change = config["trigger_on_change"]
         self._context = config["context"]
@@ -120,40 +127,54 @@ class EntityWatch:
         changed = cast(EntityChange, change)
         if self._on_change and not self._texts.differs(changed, self._field_type):
             return None
-        return self._texts.of(changed, self._field_type, self._context, live=live)
+        permissions = self._reader.current()
+        if not self._reader.may_receive(changed, permissions):
+            return None
+        return self._texts.of(
+            changed, self._field_type, self._context, live=live, permissions=permissions
+        )
 
 
 def entity_watch(
-    request: str, view: Callable[[], Transaction], texts: NoticeTexts, *, resumes: bool
+    request: str,
+    view: MakeView,
+    texts: NoticeTexts,
+    permissions: Callable[[], Permissions | None],
+    *,
+    resumes: bool,
 ) -> EntityWatch:
     """Return what a watch receives.
 
     Args:
         request: the JSON text of a `NotificationConfig`.
-        view: makes a view of the current state.
+        view: makes a view of the current state for a user with these permissions.
         texts: see `EntityWatch`.
+        permissions: what the user may do at the moment of the call; None: everything.
         resumes: what it names may be gone by now. The watch still receives the earlier changes, with the deletion.
 
     Raises:
         BadRequest: the text is not such a configuration, or its field is a path.
+        PermissionDenied: the user may not read the field.
         EntityNotFound, TypeNotFound, FieldNotFound: it names what does not exist.
     """
     try:
         config = _adapter.validate_json(request)
     except ValidationError as error:
         raise BadRequest(explain(error, "config")) from error
-    state = view()
+    state = view(None)
     body: EntityIdConfig | EntityTypeConfig
     if "EntityId" in config:
         body = config["EntityId"]
         field_type = body["field_type"]
         entity_id = id_from_json(config["EntityId"]["entity_id"])
+        reader = WatchReader(view, permissions, entity_id.typ, field_type)
         if not resumes:
             state.slot(state.get(entity_id), field_type)
-        return EntityWatch(entity_topic(entity_id, field_type), body, texts)
+        return EntityWatch(entity_topic(entity_id, field_type), body, texts, reader)
     body = config["EntityType"]
     field_type = body["field_type"]
     entity_type = config["EntityType"]["entity_type"]
+    reader = WatchReader(view, permissions, entity_type, field_type)
     if not resumes and field_type not in state.schemas.slots(entity_type):
         raise FieldNotFound(f"entity type {quoted(entity_type)} has no field {quoted(field_type)}")
-    return EntityWatch(type_topic(entity_type, field_type), body, texts)
+    return EntityWatch(type_topic(entity_type, field_type), body, texts, reader)

@@ -21,7 +21,7 @@ from qcore.replica.events import ClientRequest, Reply
 from qcore.runtime.interface import Runtime
 from qcore.store_api.message_table import RESTORE, STORE_MESSAGES
 from qcore.store_api.store_messages import StoreRestoreSnapshot
-from qcore.transport.server.server import MessageHandler, ServerConnection
+from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
 
 #: How often a part is submitted whose outcome is unknown. A part that was applied already does no harm.
 _ATTEMPTS: Final = 3
@@ -123,6 +123,7 @@ class RestoreRequestHandler:
         attempts: int,
     ) -> tuple[QcoreError | None, str]:
         """Submit one command. Returns an error, or its result."""
+        user = user_of(connection)
         while True:
             permission = self._get_permission(connection, message)
             rejection = permission.reject_all or permission.reject_writes
@@ -131,7 +132,7 @@ class RestoreRequestHandler:
             outcome: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             permission.submit_event(
                 lambda number: ClientRequest(
-                    number, request.kind, request.payload, self._timeout_ms
+                    number, request.kind, request.payload, self._timeout_ms, user=user
                 ),
                 outcome.set_result,
             )

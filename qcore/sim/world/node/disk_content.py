@@ -153,7 +153,7 @@ def is_sound(stored: int, computed: int) -> bool:
 def entry_checksum(entry: Entry) -> int:
     """The checksum that the disk keeps for an entry."""
     return _crc(
-        f"{entry.index} {entry.term} {entry.kind} {entry.time_us} {entry.clock_us} {entry.data}"
+        f"{entry.index} {entry.term} {entry.kind} {entry.time_us} {entry.clock_us} {entry.data}{entry.user}"
     )
 
 

@@ -13,9 +13,12 @@ from qcore.machines.interface import (
     StateMachine,
     SupportsChanges,
     SupportsGradualRestore,
+    SupportsPermissions,
+    SupportsWatchPermissions,
     SupportsWatchRequests,
     WatchFilter,
 )
+from qcore.machines.permissions import Permissions
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.machine_results import digest_of, exception_text
 
@@ -103,8 +106,16 @@ class HashedMachine:
 
     def query(self, query: str) -> str:
         """The result of a query."""
+        return self.query_as(query, None)
+
+    def query_as(self, query: str, permissions: Permissions | None) -> str:
+        """The result of a query of a user with these permissions, as far as the machine checks them."""
+        inner = self._inner
         try:
-            result = self._inner.query(query)
+            if permissions is not None and isinstance(inner, SupportsPermissions):
+                result = inner.query_as(query, permissions)
+            else:
+                result = inner.query(query)
         except StoreError:
             raise
         except (
@@ -209,8 +220,21 @@ class WatchRequestMachine(WatchableMachine):
 
     def watch_filter(self, request: str, *, resumes: bool) -> WatchFilter:
         """See `SupportsWatchRequests`."""
-        found = self._watching.watch_filter(request, resumes=resumes)
-        self._on_filter(request, self._watching.watch_filter(request, resumes=resumes))
+        return self.watch_filter_as(request, lambda: None, resumes=resumes)
+
+    def watch_filter_as(
+        self, request: str, permissions: Callable[[], Permissions | None], *, resumes: bool
+    ) -> WatchFilter:
+        """See `SupportsWatchPermissions`."""
+        inner = self._inner
+
+        def make() -> WatchFilter:
+            if isinstance(inner, SupportsWatchPermissions):
+                return inner.watch_filter_as(request, permissions, resumes=resumes)
+            return self._watching.watch_filter(request, resumes=resumes)
+
+        found = make()
+        self._on_filter(request, make())
         return found
 
 

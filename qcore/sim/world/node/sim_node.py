@@ -59,6 +59,9 @@ class SimNode:
         front: serves client programs; None without any.
     """
 
+    #: Messages of simulated links need no proof.
+    public_key = ""
+
     def __init__(
         self,
         config: ReplicaConfig,

@@ -52,7 +52,7 @@ from qcore.sim.world.programs.sim_loop import SimLoop
 from qcore.sim.world.services import Services
 from qcore.storage.log_size import Footprint
 from qcore.transport.codec.codec import Codec, Malformed
-from qcore.transport.server.server import PeerIdentity
+from qcore.transport.server.server import PeerIdentity, Principal
 from qcore.transport.wire import error_envelope
 
 _NO_DIRECTORY: Final = Path("simulated")  # nothing reads it
@@ -90,6 +90,7 @@ class NodeConnection:
         self.remote = remote
         self.admin = admin
         self.watches = 0
+        self.principal: Principal | None = None
         self.received = 1  # the request to open it
         self.is_over = False
         self.service: Service | None = None
@@ -139,8 +140,15 @@ class _NoPeers:
     """The connections that `Init` would use. A simulated cluster is initialised already."""
 
     on_connection_change: Callable[[], None]
+    public_key = ""
 
-    def connect_to(self, nodes: Mapping[int, str]) -> None:
+    async def ask_for_keys(
+        self, nodes: Mapping[int, str], timeout_s: float
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        """There are none."""
+        return {}, {}
+
+    def connect_to(self, nodes: Mapping[int, str], keys: Mapping[int, str] | None = None) -> None:
         """Do nothing."""
 
     def connection_statuses(self) -> dict[int, ConnectionStatus]:

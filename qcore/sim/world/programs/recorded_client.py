@@ -135,6 +135,7 @@ class RecordedClient(Client):
         *,
         endpoint: str | Address | None = None,
         token: str | None = None,
+        public_keys: Sequence[tuple[int, str]] = (),
     ) -> NoReturn:
         """Refuse: a run begins with a cluster that has been initialised."""
         raise NotSimulated(

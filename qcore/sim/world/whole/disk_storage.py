@@ -6,6 +6,7 @@ event loop of the node, as the thread does. So a frozen or busy process learns o
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from qcore.core.entry import DurableState
 from qcore.core.log.durable_state import size_bytes
 from qcore.errors import DiskFull, StorageError
 from qcore.replica.peers.known_members import KnownMembers
+from qcore.security.keys.node_key import NodeKey
 from qcore.sim.world.node.disk import SimDisk
 from qcore.storage.group_commit import Notify, PendingWrites
 from qcore.storage.interface import Identity, LogStorage
@@ -22,6 +24,11 @@ from qcore.storage.log_size import Footprint, FootprintMeter
 
 #: Does something outside the process, once the current callback is over.
 Defer = Callable[[Callable[[], object]], object]
+
+
+def simulated_key(node_id: int, incarnation: int) -> NodeKey:
+    """The key of a simulated node: each data directory that it has had got another one."""
+    return NodeKey(hashlib.sha256(f"node {node_id}, disk {incarnation}".encode()).digest())
 
 
 class DiskStorage:
@@ -61,6 +68,10 @@ class DiskStorage:
 
     def close(self) -> None:
         """Do nothing: the disk stays."""
+
+    def node_key(self) -> NodeKey:
+        """The key of the node."""
+        return simulated_key(self._node_id, self._disk.identity.incarnation)
 
     def known_members(self) -> KnownMembers:
         """The members that the node has met. A change is durable immediately."""

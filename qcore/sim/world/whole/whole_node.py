@@ -31,7 +31,7 @@ from qcore.sim.world.node.node_machine import HashedMachine, create_machine, has
 from qcore.sim.world.programs.node_front import shared_codec
 from qcore.sim.world.services import Services
 from qcore.sim.world.whole.answers import Answers
-from qcore.sim.world.whole.disk_storage import DiskStorage, DiskWriter
+from qcore.sim.world.whole.disk_storage import DiskStorage, DiskWriter, simulated_key
 from qcore.sim.world.whole.silent_log import SilentLog
 from qcore.sim.world.whole.whole_recorder import WholeRecorder, plain_id, trace_id
 from qcore.sim.world.whole.whole_recording import WholeRecording
@@ -256,6 +256,7 @@ class WholeNode:
             runtime=host.runtime,
             make_writer=self._make_writer,
             load_members=lambda *_place: storage.known_members(),
+            load_key=lambda *_place: storage.node_key(),
             measures_stalls=False,
         )
         node.peers.intercept = self._intercept
@@ -263,6 +264,11 @@ class WholeNode:
         self._waiting = []
         self._recorder.begin_life(node.replica, self._machine)
         loop.create_task(self._run(node))
+
+    @property
+    def public_key(self) -> str:
+        """See `SimulatedNode`."""
+        return simulated_key(self.node_id, self.disk.identity.incarnation).public
 
     def _observed(self, inner: StateMachine) -> StateMachine:
         """The machine that the replica runs: it reports its state hash and its changes."""

@@ -23,10 +23,12 @@ from qcore.sim.world.link_builder import LinkBuilder
 from qcore.sim.world.message_world import Ends
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_clock import NodeClock
+from qcore.sim.world.node.peer_connections import StoredIdentity
 from qcore.sim.world.programs.program_place import ProgramPlaces
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
 from qcore.sim.world.whole.answers import Answers
+from qcore.sim.world.whole.disk_storage import simulated_key
 from qcore.sim.world.whole.host_places import HostPlaces
 from qcore.sim.world.whole.whole_node import WholeNode
 from qcore.sim.world.whole.wire_client import WireClient
@@ -64,6 +66,10 @@ class WholeWorld:
         self._has_program = has_program
         self._hosts = HostTable(services.engine, services.network, streams)
         self._addresses = {node: address_of(node) for node in nodes}
+
+    def first_key(self, node: int) -> str:
+        """See `NodeWorld`."""
+        return simulated_key(node, StoredIdentity().incarnation).public
 
     def make_node(
         self,

@@ -1,0 +1,59 @@
+"""Reads passwords and tokens: from a file, or at the terminal without showing them. Never from arguments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from qcore.errors import ConfigError
+
+_MAX_BYTES: Final = 8192
+
+
+def read_secret(path: Path) -> str:
+    """The first line of a file. A path such as `/dev/stdin` works, too.
+
+    Raises:
+        ConfigError: the file cannot be read, or is empty.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    try:
+        line = content.split(b"\n", 1)[0].removesuffix(b"\r").decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text: write the secret as its first line") from None
+    if len(content) > _MAX_BYTES or not line:
+        raise ConfigError(f"{path}: its first line is empty or too long: write the secret there")
+    return line
+
+
+def ask_password(what: str) -> str:
+    """Ask for a password at the terminal, without showing it.
+
+    Raises:
+        ConfigError: there is no terminal.
+    """
+    from getpass import getpass
+
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"the {what} is needed, and there is no terminal to ask for it: give a file with the option that "
+            "`--help` names"
+        )
+    return getpass(f"{what}: ")
+
+
+def ask_new_password() -> str:
+    """Ask twice for a new password.
+
+    Raises:
+        ConfigError: there is no terminal, or the two differ.
+    """
+    password = ask_password("new password")
+    if ask_password("the same again") != password:
+        raise ConfigError("the two passwords differ: try again")
+    return password

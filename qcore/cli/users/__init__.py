@@ -1,0 +1,1 @@
+"""`qcore user`, `qcore role` and `qcore token`."""

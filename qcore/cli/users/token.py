@@ -1,0 +1,113 @@
+"""`qcore token`: makes and ends tokens, and regains access with the key of a node."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qcore.cli.clients.connection import with_client
+from qcore.cli.options import (
+    DEFAULT_ENDPOINT,
+    EndpointsOption,
+    OutputFormat,
+    OutputOption,
+    TimeoutOption,
+    non_empty_path,
+)
+from qcore.cli.output import show
+from qcore.errors import ConfigError
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make and end tokens of users.")
+
+_RECOVERY_S = 900
+
+
+@app.command()
+def create(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Whose token. Default: of the user that asks."),
+    ] = None,
+    ttl: Annotated[
+        int, typer.Option("--ttl", min=1, help="How long it is valid, in seconds.")
+    ] = 86_400,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Print a new token.
+
+    Keep it in a file that only you may read, and use it with --token-file. A token for the own user
+    lasts no longer than the login that asked for it, unless the user may change users.
+    """
+    issued = with_client(
+        endpoints, timeout, lambda client: client.create_token(name, ttl_s=ttl), admin=True
+    )
+    show(output, asdict(issued), text=issued.token)
+
+
+@app.command()
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The user.")],
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 15.0,
+) -> None:
+    """End all tokens of a user, and the rights of its open connections."""
+    with_client(endpoints, timeout, lambda client: client.revoke_tokens(name), admin=True)
+    print(f"revoked the tokens of {name}")
+
+
+@app.command()
+def recover(
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            "--data-dir",
+            envvar="QCORE_DATA_DIR",
+            parser=non_empty_path,
+            metavar="PATH",
+            help="The data directory of a member. The node may be running.",
+        ),
+    ],
+    name: Annotated[
+        str, typer.Option("--as", help="An administrator. Default: the oldest one.")
+    ] = "",
+    ttl: Annotated[
+        int, typer.Option("--ttl", min=1, max=3600, help="How long it is valid, in seconds.")
+    ] = _RECOVERY_S,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Print a token of an administrator, without a cluster, after a password was lost.
+
+    It is signed with the key in the data directory of a member, so it needs the right to read that.
+    Use it to set a new password: `qcore user set-password NAME --token-file FILE`.
+    """
+    import secrets
+
+    from qcore.node.peers.node_key_file import load_key
+    from qcore.security.users.token import TokenClaims, sign_token
+    from qcore.storage.live.log_reader import LogReader
+
+    log = LogReader(data_dir).describe()
+    key, identity = load_key(data_dir), log.identity
+    if key is None or not identity.cluster_id:
+        raise ConfigError(
+            f"--data-dir {data_dir}: no member of a cluster with users has its data there"
+        )
+    issued_us = int(time.time()) * 1_000_000
+    claims = TokenClaims(
+        name,
+        0,
+        identity.node_id,
+        secrets.token_hex(16),
+        issued_us,
+        issued_us + ttl * 1_000_000,
+        is_recovery=True,
+    )
+    token = sign_token(key, identity.cluster_id, claims)
+    body = {"user": name or None, "token": token, "expires_s": ttl}
+    show(output, body, text=token)

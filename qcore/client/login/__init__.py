@@ -1,0 +1,1 @@
+"""Proves the user of a client to nodes."""

@@ -1,0 +1,242 @@
+"""`AccessGate`: lets a message or a page of a client pass if its user may send it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from qcore.errors import Overloaded, PermissionDenied, QcoreError, Unauthenticated
+from qcore.node.access.audit_log import AuditLog
+from qcore.node.access.message_needs import MESSAGE_NEEDS, OPEN_PAGES, Need
+from qcore.node.access.passwords import Passwords
+from qcore.node.access.proofs import LOGIN_TTL_S, Proofs
+from qcore.replica.access.access_table import AccessTable
+from qcore.transport.server.server import (
+    HttpResponse,
+    MessageHandler,
+    ServerConnection,
+    user_of,
+)
+from qcore.transport.wire import error_envelope
+
+#: For a request without a user.
+_WHO: Final = (
+    "this cluster has users: authenticate with a token or a password (header Authorization, or the message "
+    "Authenticate)"
+)
+_CHALLENGE: Final = {
+    "WWW-Authenticate": 'Basic realm="qcore", charset="UTF-8", Bearer realm="qcore"'
+}
+#: The longest header `Authorization`, in characters.
+_MAX_HEADER: Final = 8192
+
+#: Sends the answer to an HTTP request: a refusal, or None.
+Answer = Callable[[HttpResponse | None], None]
+
+
+class AccessGate:
+    """Decides which requests of clients pass.
+
+    Args:
+        users: the replicated users.
+        proofs: checks tokens.
+        passwords: checks passwords.
+        audit: records refusals and logins.
+    """
+
+    def __init__(
+        self, users: AccessTable, proofs: Proofs, passwords: Passwords, audit: AuditLog
+    ) -> None:
+        self._users = users
+        self._proofs = proofs
+        self._passwords = passwords
+        self._audit = audit
+        #: What runs beside the event loop's other work, as an ordered set.
+        self._tasks: dict[asyncio.Task[None], None] = {}
+
+    def close(self) -> None:
+        """Cancel the password checks in progress."""
+        for task in [*self._tasks]:
+            task.cancel()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work that waits, until it ends or the gate is closed."""
+        task = asyncio.get_running_loop().create_task(work, name="qcore access")
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def guarded(
+        self, handlers: Mapping[type, MessageHandler], perform_type: type
+    ) -> dict[type, MessageHandler]:
+        """The handlers by the class of the message, each behind this gate. `perform_type` is that of `Perform`."""
+        return {
+            cls: self._guarded("Perform" if cls is perform_type else cls.__name__, handle)
+            for cls, handle in handlers.items()
+        }
+
+    def _guarded(self, name: str, handle: MessageHandler) -> MessageHandler:
+        users, need = self._users, MESSAGE_NEEDS.get(name)
+
+        def guarded(connection: ServerConnection, message: Any) -> None:
+            if users.active:
+                refusal = self.refusal(connection, need, name)
+                if refusal is not None:
+                    connection.send(error_envelope(message.id, refusal))
+                    return
+            handle(connection, message)
+
+        return guarded
+
+    def refusal(
+        self, connection: ServerConnection, need: Need | None, name: str
+    ) -> QcoreError | None:
+        """Why a message or page is refused; None if it passes. There are users.
+
+        Args:
+            connection: where it arrived.
+            need: what it needs; None if the table does not list it.
+            name: names it.
+        """
+        if need == "nobody":
+            return None
+        error = self._problem(connection)
+        user = user_of(connection)
+        if error is None:
+            error = self._missing(user, need, name)
+        if error is not None and not isinstance(error, Overloaded):
+            self._audit.refused(connection.remote, user, name, error)
+        return error
+
+    def _problem(self, connection: ServerConnection) -> QcoreError | None:
+        principal = connection.principal
+        return Unauthenticated(_WHO) if principal is None else self._proofs.problem(principal)
+
+    def _missing(self, user: str, need: Need | None, name: str) -> QcoreError | None:
+        if need is None:
+            return PermissionDenied(f"{name}: nobody may send this to a cluster with users")
+        if need == "user" or need == "nobody":
+            return None
+        if need == "everything":
+            permissions = self._users.permissions_of(user)
+            if permissions is None or permissions.unrestricted:
+                return None
+            return PermissionDenied(
+                f"the user {user!r} may not do this: it needs the role `admin`, because a snapshot holds everything"
+            )
+        return self._users.denial(user, need)
+
+    def watch_problem(self, connection: ServerConnection) -> QcoreError | None:
+        """Why the watches of a connection end; None if they go on."""
+        return self._problem(connection) if self._users.active else None
+
+    # -- HTTP ------------------------------------------------------------------------------------
+
+    def page_refusal(self, connection: ServerConnection, path: str) -> HttpResponse | None:
+        """The response instead of a page; None if the page may be shown."""
+        if not self._users.active or path in OPEN_PAGES:
+            return None
+        error = self.refusal(connection, "observe", "GET")
+        return None if error is None else _refused(error)
+
+    def on_request(
+        self, connection: ServerConnection, authorization: Sequence[str], answer: Answer
+    ) -> None:
+        """See `ServerHandler`. A request without the header passes: its messages and pages are checked later."""
+        if not authorization:
+            answer(None)
+            return
+        try:
+            self._take_header(connection, authorization, answer)
+        except Unauthenticated as error:
+            if self._users.active:
+                self._audit.login(connection.remote, "", "header", error)
+                answer(_refused(error))
+            else:
+                answer(None)  # everybody may do everything
+
+    def _take_header(
+        self, connection: ServerConnection, authorization: Sequence[str], answer: Answer
+    ) -> None:
+        scheme, _, value = authorization[0].partition(" ")
+        value = value.strip()
+        if len(authorization) > 1 or len(value) > _MAX_HEADER:
+            raise Unauthenticated("send one header Authorization")
+        match scheme.lower():
+            case "bearer":
+                self.use_token(connection, value)
+                answer(None)
+            case "basic" if self._users.active:
+                user, password = _basic(value)
+                self.run(self._use_password(connection, user, password, answer))
+            case "basic":
+                answer(None)
+            case _:
+                raise Unauthenticated("the header Authorization is Bearer or Basic")
+
+    def use_token(self, connection: ServerConnection, token: str) -> None:
+        """Take the user of a token as that of the connection.
+
+        Raises:
+            Unauthenticated: the token is not valid.
+        """
+        principal = self._proofs.read(token)
+        if self._users.active:
+            problem = self._proofs.problem(principal)
+            if problem is not None and not isinstance(problem, Overloaded):
+                raise problem
+        connection.principal = principal
+
+    async def use_password(self, connection: ServerConnection, user: str, password: str) -> str:
+        """Take the user of a password as that of the connection; returns a token.
+
+        Raises:
+            Unauthenticated, Overloaded: see `Passwords.check`.
+        """
+        found = await self._passwords.check(user, password, connection.remote)
+        token, connection.principal = self._proofs.issue(found, LOGIN_TTL_S)
+        return token
+
+    async def _use_password(
+        self, connection: ServerConnection, user: str, password: str, answer: Answer
+    ) -> None:
+        try:
+            await self.use_password(connection, user, password)
+        except (Unauthenticated, Overloaded) as error:
+            self._audit.login(connection.remote, user, "password", error)
+            answer(_refused(error))
+        else:
+            self._audit.login(connection.remote, user, "password", None)
+            answer(None)
+
+
+def _basic(value: str) -> tuple[str, str]:
+    """User and password of a header `Authorization: Basic` (RFC 7617)."""
+    try:
+        text = base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise Unauthenticated(
+            "the header Authorization: Basic is not base64 of user:password"
+        ) from None
+    user, colon, password = text.partition(":")
+    if not colon:
+        raise Unauthenticated("the header Authorization: Basic is not base64 of user:password")
+    return user, password
+
+
+def _refused(error: QcoreError) -> HttpResponse:
+    match error:
+        case Unauthenticated():
+            return HttpResponse(HTTPStatus.UNAUTHORIZED, f"{error}\n", headers=_CHALLENGE)
+        case Overloaded():
+            seconds = str(-(-error.retry_after_ms // 1000))
+            return HttpResponse(
+                HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n", headers={"Retry-After": seconds}
+            )
+        case _:
+            return HttpResponse(HTTPStatus.FORBIDDEN, f"{error}\n")

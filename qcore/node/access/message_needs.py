@@ -1,0 +1,55 @@
+"""What each message of a client needs, once there are users: one table. A message without a row is refused."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from qcore.machines.permissions import Action
+from qcore.store_api.message_table import STORE_MESSAGES
+
+#: What a message needs:
+#:
+#: - an `Action`: a role that allows it.
+#: - `everything`: the role `admin`.
+#: - `user`: any user. The replica or the handler of the message checks what it needs besides.
+#: - `nobody`: no user.
+Need = Action | Literal["everything", "user", "nobody"]
+
+#: By the name on the wire. The replica checks reads, writes, watches and changes of users by itself, because what
+#: these need depends on their content.
+MESSAGE_NEEDS: Final[dict[str, Need]] = {
+    "Authenticate": "nobody",
+    "WhoAmI": "nobody",
+    "Perform": "user",
+    **dict.fromkeys(STORE_MESSAGES, "user"),
+    "StoreRegisterNotification": "user",
+    "RegisterNotification": "user",
+    "WatchChanges": "user",
+    "StoreUnregisterNotification": "user",
+    "UnregisterNotification": "user",
+    "UnwatchChanges": "user",
+    "StoreGetNotificationConfigs": "user",
+    "GetNotificationConfigs": "user",
+    "OpenSession": "user",
+    "KeepSession": "user",
+    "CloseSession": "user",
+    "GetMetrics": "observe",
+    "Init": "manage",
+    "AddLearner": "manage",
+    "ChangeMembership": "manage",
+    "TransferLeader": "manage",
+    "UpgradeMachine": "manage",
+    "SaveSnapshot": "everything",  # a snapshot holds the whole state, and the password hashes
+    "ReadSnapshot": "everything",
+    "SetUser": "user",
+    "DeleteUser": "user",
+    "RevokeTokens": "user",
+    "SetRole": "user",
+    "DeleteRole": "user",
+    "ListUsers": "users",
+    "ListRoles": "users",
+    "CreateToken": "user",
+}
+
+#: The HTTP pages that need no user: orchestrators ask for them.
+OPEN_PAGES: Final = ("/livez", "/readyz")

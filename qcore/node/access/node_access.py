@@ -1,0 +1,70 @@
+"""`NodeAccess`: who may use one node: puts together what this package holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qcore.node.access.access_gate import AccessGate
+from qcore.node.access.audit_log import AuditLog, LineSink
+from qcore.node.access.passwords import Passwords
+from qcore.node.access.proofs import Proofs
+from qcore.node.access.user_requests import UserRequestHandler
+from qcore.node.config import NodeConfig
+from qcore.node.runtime.submit_event import GetPermission
+from qcore.replica.peers.identity import ClusterIdentity
+from qcore.replica.replica import Replica
+from qcore.runtime.interface import Runtime
+from qcore.security.keys.node_key import NodeKey
+from qcore.transport.server.server import MessageHandler
+
+
+class NodeAccess:
+    """The users at one node.
+
+    Args:
+        replica: holds the users.
+        identity: the node's cluster.
+        key: the node's key pair.
+        config: the node's id, and how long a change may take.
+        get_permission: see `GetPermission`.
+        audit_sink: gets the lines of the audit log, or None.
+        runtime: the world that the node runs in.
+
+    Attributes:
+        gate: decides which requests pass.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        identity: ClusterIdentity,
+        key: NodeKey,
+        config: NodeConfig,
+        get_permission: GetPermission,
+        audit_sink: LineSink | None,
+        runtime: Runtime,
+    ) -> None:
+        self._proofs = Proofs(replica, lambda: identity.cluster_id, key, config.node_id, runtime)
+        passwords = Passwords(replica.access, runtime)
+        audit = AuditLog(audit_sink, runtime.wall_us, runtime.seconds)
+        self.gate = AccessGate(replica.access, self._proofs, passwords, audit)
+        self._requests = UserRequestHandler(
+            replica.access,
+            replica.core,
+            self.gate,
+            self._proofs,
+            passwords,
+            audit,
+            get_permission,
+            config.request_timeout_ms,
+        )
+
+    def guarded(
+        self, handlers: Mapping[type, MessageHandler], perform_type: type
+    ) -> dict[type, MessageHandler]:
+        """These handlers and those of the messages about users, behind the gate; see `AccessGate.guarded`."""
+        return self.gate.guarded({**handlers, **self._requests.handlers}, perform_type)
+
+    def tick(self) -> None:
+        """Follow the cluster clock. Call it every second or so."""
+        self._proofs.time.now_us()

@@ -1,0 +1,97 @@
+"""`Passwords`: hashes and checks passwords in threads, a few at a time, and slows down who guesses."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from qcore.errors import Overloaded, Unauthenticated
+from qcore.node.access.failed_logins import FailedLogins, source_of
+from qcore.replica.access.access_records import User
+from qcore.replica.access.access_table import AccessTable
+from qcore.runtime.interface import Runtime
+from qcore.security.users.password import SALT_BYTES, hash_password, is_password_of
+
+#: How many hashes are computed at a time. Each takes a core for 20 ms, and 19 MiB.
+_AT_A_TIME: Final = 2
+#: How many may wait, in all and from one address.
+_MAX_WAITING: Final = 64
+_MAX_WAITING_OF_SOURCE: Final = 8
+_BUSY_MS: Final = 500
+#: The same for a user that does not exist, one without a password, and a wrong password.
+_WRONG: Final = "the user does not exist, or the password is wrong"
+
+
+class Passwords:
+    """Checks the passwords of users.
+
+    Args:
+        users: the replicated users.
+        runtime: the world that the node runs in.
+    """
+
+    def __init__(self, users: AccessTable, runtime: Runtime) -> None:
+        self._users = users
+        self._runtime = runtime
+        self._failures = FailedLogins()
+        self._slots = asyncio.Semaphore(_AT_A_TIME)
+        #: How many requests of each source wait or are computed.
+        self._waiting: dict[str, int] = {}
+
+    async def hash(self, password: str, remote: str) -> str:
+        """The hash of a new password.
+
+        Raises:
+            Overloaded: too many wait.
+        """
+        salt = self._runtime.random_bytes(SALT_BYTES)
+        source = source_of(remote)
+        self._take(source)
+        try:
+            async with self._slots:
+                return await self._runtime.run_long(partial(hash_password, password, salt))
+        finally:
+            self._release(source)
+
+    async def check(self, user: str, password: str, remote: str) -> User:
+        """The user with this name and password.
+
+        Raises:
+            Unauthenticated: there is none.
+            Overloaded: too many wait, or too many attempts failed.
+        """
+        source = source_of(remote)
+        self._check_wait(source, user)
+        self._take(source)
+        try:
+            async with self._slots:
+                self._check_wait(source, user)  # others may have failed meanwhile
+                before = self._users.user(user)
+                password_hash = "" if before is None else before.password_hash
+                matches = await self._runtime.run_long(
+                    partial(is_password_of, password_hash, password)
+                )
+        finally:
+            self._release(source)
+        after = self._users.user(user)
+        if matches and after is not None and after.password_hash == password_hash:
+            return after
+        self._failures.failed(source, user, self._runtime.seconds())
+        raise Unauthenticated(_WRONG)
+
+    def _check_wait(self, source: str, user: str) -> None:
+        wait_s = self._failures.wait_s(source, user, self._runtime.seconds())
+        if wait_s > 0:
+            raise Overloaded.because("too many logins have failed", int(wait_s * 1000) + 1)
+
+    def _take(self, source: str) -> None:
+        waiting = self._waiting.get(source, 0)
+        if waiting >= _MAX_WAITING_OF_SOURCE or sum(self._waiting.values()) >= _MAX_WAITING:
+            raise Overloaded.because("too many passwords wait to be checked", _BUSY_MS)
+        self._waiting[source] = waiting + 1
+
+    def _release(self, source: str) -> None:
+        left = self._waiting.pop(source) - 1
+        if left:
+            self._waiting[source] = left

@@ -1,0 +1,129 @@
+"""`Proofs`: makes tokens of this node, and decides whether a token or a connection's principal is valid now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qcore.core.raft import RaftCore
+from qcore.errors import Overloaded, QcoreError, Unauthenticated
+from qcore.node.access.cluster_time import ClusterTime
+from qcore.replica.access.access_records import ADMIN, User
+from qcore.replica.replica import Replica
+from qcore.runtime.interface import Runtime
+from qcore.security.keys.node_key import NodeKey
+from qcore.security.users.token import TokenClaims, read_token, sign_token
+from qcore.transport.server.handler import Principal
+
+#: How long a token is valid that a password gives, seconds.
+LOGIN_TTL_S: int = 3600
+#: The longest life of a token, seconds.
+MAX_TTL_S: int = 400 * 24 * 3600
+#: The retry hint while this node has not applied the change of a user yet, ms.
+_LAG_MS = 50
+_US = 1_000_000
+
+
+class Proofs:
+    """The tokens of one cluster, at one node.
+
+    Args:
+        replica: holds the users and the members' keys.
+        cluster_id: returns the node's cluster; None while it has none.
+        key: the node's key pair.
+        node_id: the node.
+        runtime: the world that the node runs in.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        cluster_id: Callable[[], str | None],
+        key: NodeKey,
+        node_id: int,
+        runtime: Runtime,
+    ) -> None:
+        self._replica = replica
+        self._core: RaftCore = replica.core
+        self._users = replica.access
+        self._cluster_id = cluster_id
+        self._key = key
+        self._node_id = node_id
+        self._new_id = runtime.new_token
+        self._membership = self._core.membership
+        self._keys = dict(self._membership.keys)
+        self.time = ClusterTime(lambda: self._core.last_clock_us, runtime.monotonic_us)
+
+    def issue(self, user: User, ttl_s: int) -> tuple[str, Principal]:
+        """A token for a user, and the principal that it proves.
+
+        Raises:
+            Unauthenticated: this node cannot issue tokens, because its key is not in the configuration.
+        """
+        cluster_id = self._cluster_id()
+        if not cluster_id or self._key_of(self._node_id) != self._key.public:
+            raise Unauthenticated(
+                f"node {self._node_id} cannot issue tokens, because the cluster does not know its key: ask another node"
+            )
+        # Whole seconds, because a token holds no parts of them.
+        issued_us = self.time.now_us() // _US * _US
+        claims = TokenClaims(
+            user.name,
+            user.epoch,
+            self._node_id,
+            self._new_id(),
+            issued_us,
+            issued_us + min(ttl_s, MAX_TTL_S) * _US,
+        )
+        return sign_token(self._key, cluster_id, claims), self._principal(claims, self._key.public)
+
+    def read(self, token: str) -> Principal:
+        """The principal that a token proves, without a look at time and users.
+
+        Raises:
+            Unauthenticated: it is no token of this cluster.
+        """
+        cluster_id = self._cluster_id()
+        if not cluster_id:
+            raise Unauthenticated("this node belongs to no cluster yet, so it knows no tokens")
+        claims = read_token(token, cluster_id, self._key_of)
+        return self._principal(claims, self._key_of(claims.issuer) or "")
+
+    def _key_of(self, node_id: int) -> str | None:
+        """The public key of a member. This is on the path of every request."""
+        membership = self._core.membership
+        if membership is not self._membership:
+            self._membership, self._keys = membership, dict(membership.keys)
+        return self._keys.get(node_id)
+
+    def _principal(self, claims: TokenClaims, issuer_key: str) -> Principal:
+        user = claims.user
+        if claims.is_recovery and not user:
+            admins = (each.name for each in self._users.users() if ADMIN in each.roles)
+            user = next(admins, "")
+        return Principal(
+            user, claims.epoch, claims.expires_us, claims.issuer, issuer_key, claims.is_recovery
+        )
+
+    def problem(self, principal: Principal) -> QcoreError | None:
+        """Why this principal has no rights (any more); None if it has."""
+        user = self._users.user(principal.user)
+        if principal.is_recovery:
+            if user is None or ADMIN not in user.roles:
+                return Unauthenticated("the recovery token names no user with the role `admin`")
+        elif user is None or user.epoch != principal.epoch:
+            if principal.epoch > self._replica.applied_index:
+                return Overloaded.because("this node does not know this user yet", _LAG_MS)
+            return Unauthenticated(
+                "the user was deleted, or its tokens have ended with a new password or a revocation: log in again"
+            )
+        if self._key_of(principal.issuer) != principal.issuer_key:
+            return Unauthenticated(
+                f"node {principal.issuer}, which issued the token, is not a member any more: log in again"
+            )
+        if self.time.now_us() >= principal.expires_us:
+            return Unauthenticated("the token has expired: log in again")
+        return None
+
+    def seconds_left(self, principal: Principal) -> int:
+        """The whole seconds until the principal expires."""
+        return max(0, (principal.expires_us - self.time.now_us()) // _US)

@@ -1,0 +1,94 @@
+"""`ask_for_keys`: asks nodes for their public keys, before a cluster begins whose id depends on the keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qcore.node.peers.peer_keys import PeerKeys
+from qcore.transport.peers.peer_pool import PeerHandler, PeerPool
+from qcore.transport.wire import ASKING_ROLE, Hello, HelloProof, HelloReply
+
+#: Makes a pool of connections, given its handler and what makes its `Hello`s.
+MakePool = Callable[[PeerHandler, Callable[[str], Hello]], PeerPool]
+
+
+class _Answers:
+    """The `PeerHandler` that collects the keys.
+
+    Attributes:
+        found: the keys, by id.
+        changed: set when an attempt to reach a node has succeeded or failed.
+    """
+
+    def __init__(self, keys: PeerKeys) -> None:
+        self.responses: dict[type, Callable[[int, Any], None]] = {}
+        self.found: dict[int, str] = {}
+        self.changed = asyncio.Event()
+        self._keys = keys
+
+    def prove(self, hello: Hello, reply: HelloReply) -> HelloProof | None:
+        """See `PeerHandler`. Nothing is proved to the node: it does not accept this connection as a peer's."""
+        self._keys.check_asked(hello, reply)
+        return None
+
+    def on_hello_reply(self, reply: HelloReply) -> None:
+        """See `PeerHandler`."""
+        self.found[reply.node_id] = reply.public_key
+
+    def on_connected(self, peer_id: int) -> None:
+        """See `PeerHandler`."""
+        self.changed.set()
+
+    def on_unreachable(self, peer_id: int) -> None:
+        """See `PeerHandler`."""
+        self.changed.set()
+
+
+async def ask_for_keys(
+    make_pool: MakePool,
+    hello: Callable[[str], Hello],
+    keys: PeerKeys,
+    nodes: Mapping[int, str],
+    timeout_s: float,
+) -> tuple[dict[int, str], dict[int, str]]:
+    """The public keys that these nodes have proved to own, and why there is none of the others; both by id.
+
+    Ends early once a node was reached and there is no key to get from it.
+
+    Args:
+        make_pool: see `MakePool`.
+        hello: makes the `Hello` of this node with the given id.
+        keys: checks the replies.
+        nodes: address by id.
+        timeout_s: how long to try.
+    """
+
+    def ask(message_id: str) -> Hello:
+        asking = hello(message_id)
+        asking.role, asking.cluster_id = ASKING_ROLE, ""
+        return asking
+
+    answers = _Answers(keys)
+    pool = make_pool(answers, ask)
+    pool.set_peers(nodes)
+    try:
+        async with asyncio.timeout(timeout_s):
+            while len(answers.found) < len(nodes):
+                await answers.changed.wait()
+                answers.changed.clear()
+                if any(state.refused for state in pool.peer_states()):
+                    break
+    except TimeoutError:
+        pass
+    finally:
+        states = pool.peer_states()
+        await pool.close()
+    silent = "it has not answered yet"
+    problems = {
+        state.peer_id: state.last_error or silent
+        for state in states
+        if state.peer_id not in answers.found
+    }
+    return answers.found, problems

@@ -1,0 +1,1 @@
+"""Passwords and tokens of users: pure functions, without I/O."""
