@@ -103,7 +103,7 @@ def sections() -> list[Section]:
         Section(
             PEERS,
             "A node accepts these from a member of its cluster only, after `Hello`.",
-            ("Hello", *(cls.__name__ for cls in PEER_REQUESTS)),
+            ("Hello", "HelloProof", *(cls.__name__ for cls in PEER_REQUESTS)),
         ),
     ]
 
@@ -132,7 +132,7 @@ def schema() -> dict[str, Any]:
     definitions: dict[str, Any] = document["$defs"]
     for name, body in definitions.items():
         _tidy(body)
-        if body.get("type") == "object" and name not in ("Hello", "HelloReply"):
+        if body.get("type") == "object" and name not in ("Hello", "HelloReply", "HelloProof"):
             body.setdefault("additionalProperties", False)
         if name in TAGGED:
             body |= {"minProperties": 1, "maxProperties": 1}
