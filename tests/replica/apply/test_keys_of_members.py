@@ -53,7 +53,7 @@ def with_keys() -> ReplicaCluster:
 def outcome(
     cluster: ReplicaCluster, driver: ReplicaDriver, event: AddLearner | ChangeMembers
 ) -> Reply | None:
-    """The outcome of a request, if it has one at once or once it is committed."""
+    """The outcome of a request, if it has one when the log has settled."""
     before = len(driver.replies)
     driver.step(event)
     cluster.settle()
@@ -103,7 +103,9 @@ def test_replicas_whose_driver_reports_no_key_need_none() -> None:
         (2, key(2, "B"), "is_voter"),
     ],
 )
-def test_a_new_member_needs_a_key_of_its_own(node_id: int, public_key: str, name: str) -> None:
+def test_a_new_member_needs_a_key_that_no_other_has(
+    node_id: int, public_key: str, name: str
+) -> None:
     cluster = with_keys()
     leader = cluster.drivers[1]
     reply = outcome(cluster, leader, AddLearner(901, node_id, "h:4", 1000, public_key))
