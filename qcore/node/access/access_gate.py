@@ -31,6 +31,8 @@ _WHO: Final = (
 _CHALLENGE: Final = {
     "WWW-Authenticate": 'Basic realm="qcore", charset="UTF-8", Bearer realm="qcore"'
 }
+#: The retry hint of a leader that has not applied the log yet, ms.
+_LAG_MS: Final = 50
 #: The longest header `Authorization`, in characters.
 _MAX_HEADER: Final = 8192
 
@@ -89,6 +91,12 @@ class AccessGate:
                 if refusal is not None:
                     connection.send(error_envelope(message.id, refusal))
                     return
+            elif need == "manage" and self._proofs.may_lag():
+                lags = Overloaded.because(
+                    "the leader does not know yet whether there are users", _LAG_MS
+                )
+                connection.send(error_envelope(message.id, lags))
+                return
             handle(connection, message)
 
         return guarded
@@ -133,7 +141,8 @@ class AccessGate:
 
     def watch_problem(self, connection: ServerConnection) -> QcoreError | None:
         """Why the watches of a connection end; None if they go on."""
-        return self._problem(connection) if self._users.active else None
+        problem = self._problem(connection) if self._users.active else None
+        return None if isinstance(problem, Overloaded) else problem
 
     # -- HTTP ------------------------------------------------------------------------------------
 
