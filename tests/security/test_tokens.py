@@ -178,7 +178,7 @@ def test_an_address_that_guesses_has_to_wait() -> None:
     assert failures.wait_s("a", "root", FORGET_S) == 0
 
 
-def test_guesses_of_others_lock_nobody_out() -> None:
+def test_guesses_of_others_lock_no_user_out() -> None:
     failures = FailedLogins()
     for number in range(10 * USER_FAILURES):
         failures.failed(f"address {number}", "root", 0.0)

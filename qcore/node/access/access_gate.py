@@ -111,7 +111,7 @@ class AccessGate:
             need: what it needs; None if the table does not list it.
             name: names it.
         """
-        if need == "nobody":
+        if need == "nothing":
             return None
         error = self._problem(connection)
         user = user_of(connection)
@@ -127,8 +127,8 @@ class AccessGate:
 
     def _missing(self, user: str, need: Need | None, name: str) -> QcoreError | None:
         if need is None:
-            return PermissionDenied(f"{name}: nobody may send this to a cluster with users")
-        if need == "user" or need == "nobody":
+            return PermissionDenied(f"{name}: a cluster with users accepts this from no client")
+        if need == "user" or need == "nothing":
             return None
         if need == "everything":
             permissions = self._users.permissions_of(user)
@@ -167,7 +167,7 @@ class AccessGate:
                 self._audit.login(connection.remote, "", "header", error)
                 answer(_refused(error))
             else:
-                answer(None)  # everybody may do everything
+                answer(None)  # no request needs one
 
     def _take_header(
         self, connection: ServerConnection, authorization: Sequence[str], answer: Answer

@@ -37,16 +37,16 @@ def nodes(directory: Path) -> Iterator[ProcessCluster]:
     with ProcessCluster(directory, size=3, arguments=(*ARGUMENTS, *options)) as cluster:
         cluster.start()
         initialise(cluster)
-        with WireClient(cluster.endpoints[1]) as anybody:  # off until the first user
-            anybody.perform("SetSchema", entity_schema=string_schema("User", "Email", "Phone"))
-            assert anybody.ask("WhoAmI")["Ok"]["users_exist"] is False
-            early = anybody.ask("Authenticate", user="root", password=PASSWORD)
+        with WireClient(cluster.endpoints[1]) as early_client:  # off until the first user
+            early_client.perform("SetSchema", entity_schema=string_schema("User", "Email", "Phone"))
+            assert early_client.ask("WhoAmI")["Ok"]["users_exist"] is False
+            early = early_client.ask("Authenticate", user="root", password=PASSWORD)
             assert "has no users" in early["Err"]
             with SyncClient(cluster.endpoints) as client:
                 with pytest.raises(AccessRefused, match="first user must have the role"):
                     client.set_user("bob", password=PASSWORD)
                 client.set_user("root", password=PASSWORD, roles=["admin"])
-            wait_refused(anybody)
+            wait_refused(early_client)
         with SyncClient(cluster.endpoints, user="root", password=PASSWORD) as root:
             rules = [RuleInfo("*", "*", "read"), RuleInfo("User", "Phone", "write")]
             root.set_role("reader", actions=["read", "write", "observe"], rules=rules)
@@ -171,7 +171,7 @@ def test_a_browser_authenticates_with_a_message(nodes: ProcessCluster) -> None:
     for address in nodes.endpoints:
         with WireClient(address) as browser:
             wrong = browser.ask("Authenticate", user="bob", password="wrong password")
-            unknown = browser.ask("Authenticate", user="nobody", password="wrong password")
+            unknown = browser.ask("Authenticate", user="unknown", password="wrong password")
             assert wrong == unknown
             assert refused(browser) == "Unauthenticated"
             token = browser.ask("Authenticate", user="bob", password=SECRET)["Ok"]["token"]
