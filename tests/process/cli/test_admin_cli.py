@@ -39,7 +39,7 @@ def qcore_json(cluster: ProcessCluster, *arguments: str) -> Any:
 
 def key_of(node: NodeProcess) -> tuple[str, str]:
     """The option for the node's public key, as `qcore node key` prints it."""
-    found = run_here("node", "key", "--data-dir", str(node.data_dir)).out.strip()
+    found = run_here("node", "key", "--data-dir", str(node.data_dir)).stdout.strip()
     assert found == node.public_key()
     return "--public-key", found
 
