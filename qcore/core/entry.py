@@ -107,7 +107,7 @@ class Membership:
         auto_leave: while joint, the leader moves on to the simple configuration by itself; if false, it waits for
             `LeaveJoint`. It is part of the entry because a later leader must know it. True is not written.
         keys: `(id, public key)` of every member, sorted by id; empty in a cluster whose members have none (apply rules
-            below 5, and simulated nodes of the fidelity `replica`). See `qcore.security.keys.node_key` for the text.
+            below 5, and simulated nodes of the fidelity `replica`). A key is `ed25519:` and 32 bytes as base64url.
     """
 
     voters: tuple[int, ...] = ()

@@ -66,6 +66,7 @@ OTHER_MEANINGS = {
     ("sim elections", "--nodes"),
     ("sim explore", "--nodes"),
     ("sim elections", "--timeout"),
+    ("cluster init", "--public-key"),
 }
 
 #: No program may listen on this port.

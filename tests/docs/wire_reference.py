@@ -138,7 +138,7 @@ def schema() -> dict[str, Any]:
     definitions: dict[str, Any] = document["$defs"]
     for name, body in definitions.items():
         _tidy(body)
-        if body.get("type") == "object" and name not in ("Hello", "HelloReply"):
+        if body.get("type") == "object" and name not in ("Hello", "HelloReply", "HelloProof"):
             body.setdefault("additionalProperties", False)
         if name in TAGGED:
             body |= {"minProperties": 1, "maxProperties": 1}

@@ -364,11 +364,12 @@ class RequestHandler:
                 node: checked_public_key(key, f"public_keys: node {node}")
                 for node, key in message.public_keys
             }
-            may_offer = self.initialiser.check(message.nodes, message.token)
+            asks = message.token is not None and self.initialiser.needs_keys
+            asks = asks and self.initialiser.check(message.nodes, message.token)
         except QcoreError as error:
             settled(error)
             return
-        if may_offer and message.token is not None and self.initialiser.needs_keys:
+        if asks:
             work = self._begin_with_token(message, keys, settled)
             task = asyncio.get_running_loop().create_task(work, name="qcore init")
             self._asking[task] = None

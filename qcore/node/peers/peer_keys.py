@@ -33,6 +33,8 @@ from qcore.security.keys.handshake_proof import (
 from qcore.security.keys.node_key import NodeKey
 from qcore.transport.wire import MAX_VOUCHERS, Hello, HelloProof, HelloReply, signed_fields
 
+_MAX_EARLY_VOUCHERS: Final = 255
+
 #: Part of each refusal of a peer that has not proved who it is.
 NOT_PROVED: Final = "has not proved that it is node"
 
@@ -200,12 +202,14 @@ class PeerKeys:
         return sign_voucher(self._key, cluster_id, index, node_id, key)
 
     def _note_voucher(self, member: int, index: int, signature: str) -> None:
-        if signature and member in self._core.membership.members():
+        membership = self._core.membership
+        if signature:
             self._vouchers[member] = index, signature
-        for gone in [
-            each for each in self._vouchers if each not in self._core.membership.members()
-        ]:
-            del self._vouchers[gone]
+        if not membership.is_empty:  # a new node gets vouchers before the configuration
+            for gone in sorted(self._vouchers.keys() - {*membership.members()}):
+                del self._vouchers[gone]
+        elif len(self._vouchers) > _MAX_EARLY_VOUCHERS:
+            del self._vouchers[next(iter(self._vouchers))]
 
 
 def _not_proved(node_id: int, why: str) -> RemoteProtocolError:

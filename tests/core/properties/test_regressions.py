@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,7 @@ from qcore.core.messages import (
     AppendEntries,
     InstallSnapshot,
     InstallSnapshotResponse,
+    PreVote,
     RaftMessage,
     RequestVote,
     RequestVoteResponse,
@@ -202,12 +204,19 @@ def test_trailing_entries_cannot_be_negative() -> None:
         (whole_snapshot(5, 2, 4, 0, THREE, ""), "senseless"),
         (whole_snapshot(5, 2, 4, 6, THREE, ""), "senseless"),
         (whole_snapshot(5, 2, 4, 1, Membership(), ""), "senseless"),
+        (replace(whole_snapshot(5, 2, 4, 1, THREE, "x"), data="\ud800"), "senseless"),
+        (whole_snapshot(2**32 + 1, 2, 4, 1, THREE, ""), "no election leads to term"),
+        (AppendEntries(2**32 + 1, 2, 0, 0, 0, []), "no election leads to term"),
+        (RequestVote(2**63 - 1, 2, 9, 9), "no election leads to term"),
+        (PreVote(2**32 + 1, 2**32 + 2, 2, 9, 9), "no election leads to term"),
+        (RequestVoteResponse(2**32 + 1, False), "no election leads to term"),
         (AppendEntries(5, 3, 0, 0, 0, []), "not the sender"),
         (RequestVote(5, 3, 0, 0), "not the sender"),
     ],
 )
 def test_invalid_message_is_dropped_and_traced(
-    message: AppendEntries | InstallSnapshot | RequestVote, reason: str
+    message: AppendEntries | InstallSnapshot | RequestVote | PreVote | RequestVoteResponse,
+    reason: str,
 ) -> None:
     core = core_of(DurableState())
     effects = core.step(MessageReceived(2, message), 0)
@@ -216,6 +225,20 @@ def test_invalid_message_is_dropped_and_traced(
     assert reason in dropped[0].reason
     assert not any(isinstance(effect, Send) for effect in effects)
     assert core.log_entries() == []
+
+
+@pytest.mark.parametrize(("term", "taken"), [(2**32, True), (2**32 + 1, False)])
+def test_a_term_may_jump_by_two_to_the_32(term: int, taken: bool) -> None:
+    core = core_of(DurableState())
+    core.step(MessageReceived(2, RequestVote(term, 2, 9, 9)), 0)
+    assert core.term == (term if taken else 0)
+
+
+@pytest.mark.parametrize("term", [2**62 - 1, 2**62, 2**62 + 1])
+def test_no_term_is_above_two_to_the_62(term: int) -> None:
+    core = core_of(DurableState(HardState(2**62 - 2)))
+    core.step(MessageReceived(2, RequestVote(term, 2, 9, 9)), 0)
+    assert core.term == (term if term <= 2**62 else 2**62 - 2)
 
 
 def test_message_from_the_same_node_id_is_dropped() -> None:

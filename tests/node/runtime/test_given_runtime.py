@@ -20,6 +20,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.replica_node import ReplicaNode
 from qcore.replica.peers.known_members import KnownMembers
+from qcore.security.keys.node_key import NodeKey
 from qcore.storage.group_commit import PendingWrites
 from qcore.storage.interface import LogStorage
 from qcore.storage.log_size import Footprint, FootprintMeter
@@ -131,6 +132,7 @@ class World:
             runtime=self.runtimes[node_id],
             make_writer=InlineWriter,
             load_members=load_members,
+            load_key=lambda _directory, random_bytes, _configured: NodeKey(random_bytes(32)),
             measures_stalls=False,
         )
 

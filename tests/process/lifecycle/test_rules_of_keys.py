@@ -55,7 +55,7 @@ def test_a_cluster_on_rules_4_gets_keys_once_all_members_can(tmp_path: Path) -> 
             last.arguments = [*ARGUMENTS]
             last.start()
             for node in cluster.running():
-                wait_for(lambda node=node: rules_of(node) == KEYS_SINCE_RULES, 20, "rules 5")
+                wait_for(lambda: rules_of(node) == KEYS_SINCE_RULES, 20, "rules 5")  # noqa: B023 - called here
             with pytest.raises(ConnectionClosed) as closed:
                 stranger.receive()
             assert closed.value.rcvd is not None

@@ -13,6 +13,7 @@ from qcore.processes import NodeProcess, ProcessCluster
 from qcore.security.keys.handshake_proof import sign_as_acceptor, sign_as_dialler
 from qcore.security.keys.node_key import NodeKey
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.support.member_changes import change
 from tests.process.support.raw_peer import (
     connect_as,
     hello_of,
@@ -234,3 +235,39 @@ def test_each_connection_has_one_hello_and_one_proof(
     with WireClient(node.address) as client:
         client.send({"Hello": hello})
         assert_closed(client)  # before the proof
+
+
+@pytest.mark.long
+def test_the_connections_of_a_removed_member_end(ready_cluster: ProcessCluster) -> None:
+    """Its key was stolen: the operator removes the node, and the thief is out."""
+    cluster = ready_cluster
+    thief_as = cluster.nodes[3]
+    key, cluster_id = key_of(thief_as), thief_as.status()["qcore"]["cluster_id"]
+    thief_as.stop()
+    cluster.wait_leader()
+    node = cluster.nodes[1]
+    with WireClient(node.address) as thief:
+        assert connect_as(thief, hello_of(3, cluster_id, key), key) == {"Ok": None}
+        change(cluster, [1, 2])
+        with pytest.raises(ConnectionClosed) as closed:
+            thief.receive()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (
+            1008,
+            "node 3: it was removed",
+        )
+    with WireClient(node.address) as thief:
+        response = connect_as(thief, hello_of(3, cluster_id, key), key)
+        assert "removed" in response["Err"] or "has not proved" in response["Err"]
+
+
+@pytest.mark.long
+def test_a_peer_that_never_sends_its_proof_is_disconnected(
+    member: NodeProcess, node: NodeProcess, cluster_id: str
+) -> None:
+    with WireClient(node.address) as client:
+        say_hello(client, hello_of(member.node_id, cluster_id, key_of(member)))
+        with pytest.raises(ConnectionClosed) as closed:
+            client.receive()  # within hello_timeout_s
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
