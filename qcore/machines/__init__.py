@@ -17,12 +17,15 @@ if TYPE_CHECKING:
         SupportsChanges,
         SupportsCommandCheck,
         SupportsGradualRestore,
+        SupportsPermissions,
+        SupportsWatchPermissions,
         SupportsWatchRequests,
         SupportsWorkCost,
         TopicChange,
         WatchFilter,
     )
     from qcore.machines.loader import load_machine
+    from qcore.machines.permissions import Permissions
     from qcore.machines.register import KeyValueMachine
 else:
     __getattr__, __dir__ = lazy_names(
@@ -37,12 +40,15 @@ else:
                 "SupportsChanges",
                 "SupportsCommandCheck",
                 "SupportsGradualRestore",
+                "SupportsPermissions",
+                "SupportsWatchPermissions",
                 "SupportsWatchRequests",
                 "SupportsWorkCost",
                 "TopicChange",
                 "WatchFilter",
             ),
             "qcore.machines.entity.entity_store": ("EntityStore",),
+            "qcore.machines.permissions": ("Permissions",),
             "qcore.machines.register": ("KeyValueMachine",),
             "qcore.machines.loader": ("load_machine",),
         },
@@ -54,11 +60,14 @@ __all__ = [
     "Change",
     "EntityStore",
     "KeyValueMachine",
+    "Permissions",
     "StateMachine",
     "StateReplaced",
     "SupportsChanges",
     "SupportsCommandCheck",
     "SupportsGradualRestore",
+    "SupportsPermissions",
+    "SupportsWatchPermissions",
     "SupportsWatchRequests",
     "SupportsWorkCost",
     "TopicChange",
