@@ -11,6 +11,7 @@ Two such parents take turns. Their hash seeds differ, so the nodes of a cluster 
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import socket
 import subprocess
@@ -35,14 +36,42 @@ _PROGRAM: Final = [sys.executable, "-m", "qcore"]
 #: qcore reads these variables when it runs, not when it is imported. No program reads those of pytest.
 _LATE_VARIABLES: Final = ("QCORE_", "PYTEST_")
 _SERVERS: Final = 2
+#: The parameters of `Popen._execute_child`, a private method. With others, nothing is forked.
+_PARAMETERS: Final = [
+    "self",
+    "args",
+    "executable",
+    "preexec_fn",
+    "close_fds",
+    "pass_fds",
+    "cwd",
+    "env",
+    "startupinfo",
+    "creationflags",
+    "shell",
+    "p2cread",
+    "p2cwrite",
+    "c2pread",
+    "c2pwrite",
+    "errread",
+    "errwrite",
+    "restore_signals",
+    "gid",
+    "gids",
+    "uid",
+    "umask",
+    "start_new_session",
+    "process_group",
+]
 #: The servers start with these variables, which `install` finds.
 _ENVIRONMENT: Final[dict[str, str]] = {}
 
 
 def install() -> None:
-    """Replace `subprocess.Popen` in this process, where the system can adopt orphans."""
+    """Replace `subprocess.Popen` in this process, where the system can adopt orphans and the class is as expected."""
     _ENVIRONMENT.update(os.environ)
-    if sys.platform == "linux":
+    parameters = inspect.signature(subprocess.Popen._execute_child).parameters  # type: ignore[attr-defined] # the stubs omit it
+    if sys.platform == "linux" and list(parameters) == _PARAMETERS:
         subprocess.Popen = ForkedPopen  # type: ignore[misc] # the purpose of this module
 
 
@@ -87,7 +116,7 @@ class ForkedPopen(subprocess.Popen[Any]):
     _lock: ClassVar = threading.Lock()
 
     def _execute_child(self, *given: Any) -> None:
-        """Start the process. `Popen` calls this method with these parameters since Python 3.11."""
+        """Start the process. `Popen` calls this method with the values of `_PARAMETERS`."""
         words, _, preparation, _, passed, directory, environment = given[:7]
         pipes = given[10:16]
         in_session = given[21]

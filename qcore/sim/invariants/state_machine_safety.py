@@ -10,6 +10,7 @@ from __future__ import annotations
 from qcore.core.entry import Entry, Snapshot
 from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
+from qcore.sim.records.entry_archive import EntryArchive
 
 CHECK = "state_machine_safety"
 
@@ -53,6 +54,10 @@ class StateMachineSafety:
                 f"at {meta.last_included_index}, {self._first(meta.last_included_index)}",
             )
         view.applied = meta.last_included_index
+
+    def pack(self, through: int, archive: EntryArchive) -> None:
+        """Compress what is known of indexes up to `through`."""
+        self._applied.pack(through, archive)
 
     def _first(self, index: int) -> str:
         known = self._applied.get(index)

@@ -24,6 +24,7 @@ PLANTED_VIOLATIONS: Final = {
     "state_machine_safety": "invariants/test_invariants.py::test_two_servers_that_apply_differently_are_reported",
     "commit_monotonic": "invariants/test_invariants.py::test_a_commit_index_that_falls_or_overruns_is_reported",
     "state_hash": "world/test_custom_machine.py::test_a_machine_that_breaks_the_rules_is_caught",
+    "session_hash": "verdict/test_potency.py::test_a_planted_fault_is_found_within_four_seeds",
     "linearizability": "planted/answers/test_faulty_machines.py::test_a_faulty_machine_is_found_and_explained",
     "sequential_consistency": "planted/answers/test_weaker_levels.py::test_stale_reads_break_the_order_of_a_client",
     "serializability": "planted/answers/test_weaker_levels.py::test_a_write_skew_is_not_serializable",
