@@ -23,6 +23,8 @@ PLANTED_VIOLATIONS: Final = {
     "leader_completeness": "invariants/test_invariants.py::test_a_leader_without_a_committed_entry_is_reported",
     "state_machine_safety": "invariants/test_invariants.py::test_two_servers_that_apply_differently_are_reported",
     "commit_monotonic": "invariants/test_invariants.py::test_a_commit_index_that_falls_or_overruns_is_reported",
+    "durability": "invariants/test_promises.py::test_a_run_without_crashes_shows_it",
+    "quorum": "invariants/test_promises.py::test_a_run_without_crashes_shows_it",
     "state_hash": "world/test_custom_machine.py::test_a_machine_that_breaks_the_rules_is_caught",
     "linearizability": "planted/answers/test_faulty_machines.py::test_a_faulty_machine_is_found_and_explained",
     "sequential_consistency": "planted/answers/test_weaker_levels.py::test_stale_reads_break_the_order_of_a_client",
