@@ -314,6 +314,7 @@ class SimulatedCluster:
         )
         workload = self.scenario.workload
         client.reads = ReadMix(workload.read_kind, workload.max_staleness_ms)
+        client.report = self.services.report
         return client
 
     def _find_program(self, given: ClientProgram | None) -> LoadedProgram | None:

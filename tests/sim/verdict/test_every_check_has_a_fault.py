@@ -38,6 +38,7 @@ PLANTED_VIOLATIONS: Final = {
     "client_program": "planted/answers/test_programs_and_models.py::test_a_program_that_raises_is_a_violation",
     "stale_read": "verdict/test_potency.py::test_a_planted_fault_is_found_within_four_seeds",
     "acknowledged_write_lost": "verdict/test_lost_writes.py::test_a_write_is_lost_if_blank_nodes_can_be_elected",
+    "answer": "workload/test_wrong_answers.py::test_the_answer_to_another_request_is_reported",
     "watches": "invariants/test_watch_checker.py::test_a_planted_fault_is_noticed_and_explained",
     "determinism": "planted/machines/test_nondeterministic_machines.py::test_a_planted_fault_is_caught_and_explained",
     "machine_contract": "world/test_custom_machine.py::test_a_run_fails_if_all_requests_of_one_kind_get_errors",

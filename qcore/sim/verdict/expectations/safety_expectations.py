@@ -69,11 +69,22 @@ def judge_exactly_once(run: RunFacts) -> Iterator[Expectation]:
     yield Expectation("exactly_once", (not problems) == run.expect.exactly_once, wanted, seen)
 
 
+def _counted(answer: str) -> object:
+    """The value in the answer to an increment; None if it is no such answer."""
+    try:
+        return json.loads(answer)["value"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _counts(run: RunFacts, key: str) -> Iterator[str]:
     """The problems with the increments of one register."""
     ops = [op for op in run.world.history if op.request == "session" and op.key == key]
-    values = [json.loads(str(op.output)).get("value") for op in ops if op.outcome == "ok"]
+    answers = [str(op.output) for op in ops if op.outcome == "ok"]
+    values = [_counted(answer) for answer in answers]
     may_have_applied = sum(op.outcome in (None, "unknown") for op in ops)
+    if None in values:
+        yield f"an increment of {key} was answered with {answers[values.index(None)]!r}"
     if len(set(values)) != len(values):
         yield f"two increments of {key} got the same value"
     best = most_advanced_node(run.world)
