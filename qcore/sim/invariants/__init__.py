@@ -155,6 +155,7 @@ class Invariants:
 
     def _on_snapshot(self, view: NodeView, effect: StoreSnapshot) -> None:
         self._append_only.on_snapshot(view, effect)
+        self._machine.on_snapshot(view, effect.snapshot)
         view.store_snapshot(effect)
 
     def _on_hard_state(self, view: NodeView, effect: SaveHardState) -> None:
