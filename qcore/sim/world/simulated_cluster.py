@@ -450,6 +450,10 @@ class SimulatedCluster:
                 self.user_machine.requests if self.user_machine is not None else None,
             )
             self.workloads.append(load)
+            cluster = self.scenario.cluster
+            if isinstance(load, SessionWorkload) and cluster.rules >= 2:
+                bound = 100 - cluster.replica_config(cluster.nodes[0]).raft.max_clock_drift_percent
+                load.shortest_life_us = int(spec.session_lifetime_ms * 10 * bound)
             load.start(start_us)
 
     def _has_receiver(self, link: Link) -> bool:

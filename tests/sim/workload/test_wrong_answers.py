@@ -9,6 +9,7 @@ import pytest
 from qcore.core.entry import Entry
 from qcore.errors import QcoreError
 from qcore.replica.requests.writes import Writes
+from qcore.replica.sessions.client_session import Session
 from qcore.sim import parse_scenario, run_scenario
 
 #: The isolated leader appends writes that never commit; afterwards other entries take their indexes.
@@ -45,3 +46,17 @@ def test_the_answer_to_another_request_is_reported(
     failed = {violation.check for violation in result.violations}
     failed |= {expectation.name for expectation in result.expectations if not expectation.ok}
     assert noticed_by in failed, failed
+
+
+def test_a_session_that_expires_too_soon_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = "sessions: true, session_lifetime_ms: 1000"
+    scenario = parse_scenario(OVERTAKEN.format(load=load)).with_(workload={"rate_per_s": 4})
+    assert not run_scenario(scenario, seed=1).violations
+
+    def ends(session: Session) -> int:
+        return session.last_used_us + session.lifetime_ms * 200
+
+    monkeypatch.setattr(Session, "expires_at_us", ends)
+    violation = run_scenario(scenario, seed=1).violations[0]
+    assert violation.check == "answer"
+    assert "it lives for 1000 ms" in violation.note
