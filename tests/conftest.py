@@ -2,11 +2,13 @@
 
 The short run tries fewer examples of each property than the long one, which tries as many as the test states.
 
-Python compiles each module once, not once for each of the hundreds of processes that the tests start.
+Python compiles each module once, not once for each of the hundreds of processes that the tests start. Most of those
+are forked from a process that has already imported qcore: see `tests/forked_processes.py`.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Final
@@ -14,6 +16,7 @@ from typing import Final
 import pytest
 from hypothesis import is_hypothesis_test, settings
 
+from tests import forked_processes
 from tests.checkout import CHECKOUT
 
 settings.register_profile("qcore", deadline=None)
@@ -40,6 +43,13 @@ def keep_bytecode() -> None:
 
 
 keep_bytecode()
+forked_processes.install()
+
+
+def pytest_collection_finish() -> None:
+    """Keep the tests and modules out of all later collections of garbage, which would visit a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

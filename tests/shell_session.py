@@ -6,18 +6,16 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qcore.processes import free_ports
 from tests.checkout import CHECKOUT
 from tests.documents import Command
+from tests.forked_processes import forking_server
 
 _ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
 #: Stands for curl where it is missing. It knows the options that the documents use.
@@ -88,35 +86,12 @@ class Ports:
         return text
 
 
-@contextmanager
-def forking_qcore() -> Iterator[Path]:
-    """The socket of a process that runs `qcore` commands; see `forked_qcore.py`."""
-    # The path of a socket must be short.
-    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
-        path = Path(directory, "qcore")
-        listener.bind(str(path))
-        listener.listen()
-        number = listener.fileno()
-        server = subprocess.Popen(
-            [sys.executable, str(_FORKED), "serve", str(number)],
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[number],
-        )
-        try:
-            yield path
-        finally:
-            server.kill()
-            server.wait()
-
-
-def prepare(directory: Path, forking: Path) -> dict[str, str]:
+def prepare(directory: Path, forking: str) -> dict[str, str]:
     """Put the files that commands need into `directory`, and return the environment for the commands.
 
     Args:
         directory: the working directory of the commands.
-        forking: see `forking_qcore`.
+        forking: the socket of a server of `forked_qcore.py`.
     """
     for part in ("examples", "scenarios", "benchmarks"):
         shutil.copytree(CHECKOUT / part, directory / part)
@@ -143,8 +118,7 @@ def run_commands(
     commands: Sequence[Command], directory: Path, timeout_s: float
 ) -> list[CommandResult]:
     """Run the commands in `directory` in one shell, and end the processes that they leave behind."""
-    with forking_qcore() as forking:
-        return _run_commands(commands, directory, timeout_s, prepare(directory, forking))
+    return _run_commands(commands, directory, timeout_s, prepare(directory, forking_server()))
 
 
 def _run_commands(

@@ -12,11 +12,12 @@ from qcore.sim import RunResult, Scenario, load_scenario, run_scenario
 from qcore.sim.scenario.generated.random_scenario import random_scenario
 
 _AIMED: Final = Path(__file__).parent / "aimed"
-#: Shipped scenarios whose faults serve one planted fault.
+#: Planted faults whose scenario is a shipped one, or that of another planted fault.
 _SHIPPED_AIMED: Final = {
     "vote_durable_before_reply": "unsynced_vote",
     "commit_own_term_only": "figure_8",
     "lease_drift_margin": "lease_drift_margin",
+    "snapshot_loses_replies": str(_AIMED / "leaves_replies_out_of_snapshots.yaml"),
 }
 #: Kinds of faults that each seed draws, by the workload that the planted fault needs.
 _DRAWN: Final[dict[Theme, str]] = {

@@ -85,6 +85,7 @@ _BUGS: Final = (
     _bug(state_bugs.takes_the_whole_log_for_committed),
     _bug(state_bugs.applies_a_retried_command_again, "sessions"),
     _bug(state_bugs.leaves_replies_out_of_snapshots, "sessions"),
+    _bug(state_bugs.snapshot_loses_replies, "sessions"),
     _bug(state_bugs.never_expires_sessions_after_a_restore, "sessions"),
     _bug(state_bugs.misses_a_change_for_watches, "watchers"),
     _bug(state_bugs.resumes_watches_one_entry_too_late, "watchers"),

@@ -73,6 +73,18 @@ def leaves_replies_out_of_snapshots(patch: Patch) -> None:
     patch.setattr(SessionTable, "_add", adding)
 
 
+def snapshot_loses_replies(patch: Patch) -> None:
+    """A node that restores a snapshot loses one reply of each session."""
+    add = SessionTable._add
+
+    def adding(table: SessionTable, session_id: int, session: Session) -> None:
+        if session.replies:
+            session.replies.pop(max(session.replies))
+        add(table, session_id, session)
+
+    patch.setattr(SessionTable, "_add", adding)
+
+
 def never_expires_sessions_after_a_restore(patch: Patch) -> None:
     """A node that restored a snapshot keeps sessions that the others let expire."""
     patch.setattr(SessionTable, "_rebuild_expiries", lambda _table: None)

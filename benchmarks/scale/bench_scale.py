@@ -114,8 +114,8 @@ def main() -> None:
         in_other_process(5, rate, 10)
     for length in LENGTHS_S:
         if length <= arguments.longest:
-            in_other_process(5, 50, length)
-    in_other_process(5, 50, min(600, arguments.longest), compacted=True)
+            in_other_process(5, 50, length, compacted=True)
+    in_other_process(5, 50, min(600, arguments.longest))  # the logs grow
     print("one process, all checks on:")
     for name in ("steady_state", "chaos", "leader_isolated", "many_nodes"):
         rate_of_seeds, speed = seeds_per_s(name, arguments.seeds_for)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from qcore.cli.clients.connection_options import add_connection_options
 from qcore.cli.exits import ExitCode, exit_code_of
 from qcore.cli.next_steps import error_text
 from qcore.display import escape_unprintable, printable
@@ -84,6 +85,7 @@ class LazyGroup(TyperGroup):
         if cmd_name in _TEXT_GROUPS:
             _require_utf8(command)
         _unify(command, version)
+        add_connection_options(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

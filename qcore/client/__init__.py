@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from qcore.client.watching.changes import FieldChange, MachineChange, WatchPosition
     from qcore.client.watching.watch import Watch
     from qcore.machines.entity.state.entity_id import EntityId
+    from qcore.security.tls import TlsFiles
     from qcore.transport.perform_options import Stale
 else:
     __getattr__, __dir__ = lazy_names(
@@ -82,6 +83,7 @@ else:
             "qcore.client.watching.changes": ("FieldChange", "MachineChange", "WatchPosition"),
             "qcore.client.watching.watch": ("Watch",),
             "qcore.machines.entity.state.entity_id": ("EntityId",),
+            "qcore.security.tls": ("TlsFiles",),
             "qcore.transport.perform_options": ("Stale",),
         },
     )
@@ -112,6 +114,7 @@ __all__ = [
     "Stale",
     "SyncClient",
     "Timestamp",
+    "TlsFiles",
     "TypePage",
     "Value",
     "Watch",

@@ -21,6 +21,7 @@ node answers pings, and the client waits for it. See `qcore.client.endpoints`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -34,6 +35,7 @@ from qcore.client.request_sender import RequestSender
 from qcore.client.watching.watch_methods import WatchMethods
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
+from qcore.security.tls import TlsFiles, client_context
 from qcore.transport.connection.client_connection import ClientConnection
 
 #: How long `close` waits for the cluster to close the client's sessions, seconds.
@@ -59,11 +61,12 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
         exactly_once: whether the client opens sessions and sends its writes in them, so that it may repeat them.
             Otherwise it sends a write again only after a definite rejection (`NotLeader`, `Overloaded`).
         admin: whether to open admin connections, which nodes reserve for operators.
+        tls: the files for TLS; `TlsFiles()` accepts the authorities that the system trusts. None: no TLS.
         runtime: the world that the client runs in; a simulator gives another one.
         connect: opens a connection to a node.
 
     Raises:
-        ConfigError: an endpoint is not `host:port`, or there is none.
+        ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used.
     """
 
     def __init__(
@@ -75,11 +78,14 @@ class Client(EntityMethods, SchemaMethods, MachineMethods, WatchMethods, Cluster
         silent_after_s: float = 1.0,
         exactly_once: bool = True,
         admin: bool = False,
+        tls: TlsFiles | None = None,
         runtime: Runtime = REAL,
         connect: Connect = ClientConnection.connect,
     ) -> None:
         for name, seconds in (("timeout_s", timeout_s), ("attempt_timeout_s", attempt_timeout_s)):
             check_timeout(seconds, name)
+        if tls is not None:
+            connect = partial(ClientConnection.connect, tls=client_context(tls))
         sender = RequestSender(
             endpoints,
             timeout_s,

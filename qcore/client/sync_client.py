@@ -23,6 +23,7 @@ from qcore.client.sessions.session import ClientSession
 from qcore.client.watching.sync_watch import SyncWatch
 from qcore.client.watching.watch import Watch
 from qcore.errors import ConfigError
+from qcore.security.tls import TlsFiles
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -71,10 +72,10 @@ class SyncClient:
 
     Args:
         endpoints: `host:port` of some nodes.
-        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin: see `Client`.
+        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls: see `Client`.
 
     Raises:
-        ConfigError: an endpoint is not `host:port`, or there is none.
+        ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class SyncClient:
         silent_after_s: float = 1.0,
         exactly_once: bool = True,
         admin: bool = False,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._client = Client(
             endpoints,
@@ -94,6 +96,7 @@ class SyncClient:
             silent_after_s=silent_after_s,
             exactly_once=exactly_once,
             admin=admin,
+            tls=tls,
         )
         self._loop = asyncio.new_event_loop()
         # A daemon: a program that forgets `close` must still be able to end.

@@ -8,6 +8,7 @@ from typing import Final, Literal, Self
 
 from qcore.core.config import RaftConfig
 from qcore.errors import ConfigError
+from qcore.node.tls_config import TlsConfig
 from qcore.replica.config import ReplicaConfig
 from qcore.settings import check_bounds, for_node, section, setting
 from qcore.transport.address import Address
@@ -36,6 +37,7 @@ class NodeConfig:
     limits: TransportLimits = field(
         default_factory=TransportLimits, metadata=section("Connections")
     )
+    tls: TlsConfig = field(default_factory=TlsConfig, metadata=section("TLS"))
     data_dir: Path = field(
         metadata=setting(
             "Data directory; created if it does not exist. One process at a time uses it."

@@ -70,6 +70,7 @@ def run_node(
     """
     application = application or application_of(config.machine)
     loop_factory = _loop_factory(config.uvloop)  # before anything is written: uvloop may be missing
+    config.tls.contexts()  # and a file may be wrong
     log = NodeLog(config.node_id)
     log.install(config.log_format, config.log_level)
     config = replace(config, limits=fit_to_open_files(config.limits, log))

@@ -157,7 +157,8 @@ class Node:
                 await _close(parts, files)
             raise
         self._callbacks.start()
-        self._opened = _Opened(parts, files, address, Client([str(_reachable(address))]))
+        own_address = str(_reachable(address))
+        self._opened = _Opened(parts, files, address, Client([own_address], tls=config.tls.files()))
         self._log.info(
             "listening", addr=address, version=__version__, data_dir=str(config.data_dir)
         )

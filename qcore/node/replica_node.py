@@ -168,6 +168,7 @@ class ReplicaNode:
         self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace)
         if codec is None:
             codec = node_codec(application.perform_type, config.replica.max_command_bytes)
+        server_tls, peer_tls = config.tls.contexts()
         self._pool = PeerPool(
             codec,
             self._peers,
@@ -176,6 +177,7 @@ class ReplicaNode:
             runtime.new_rng(),
             config.limits,
             runtime=runtime,
+            tls=peer_tls,
         )
         self._peers.use_pool(self._pool)
         self._requests = RequestHandler(
@@ -196,6 +198,8 @@ class ReplicaNode:
             config.limits,
             AllowedOrigins(config.allow_origins),
             runtime=runtime,
+            tls=server_tls,
+            peers_need_certificates=config.tls.tls_ca is not None,
         )
         problem = self._peers.connection_problem
         self._replica.connection_problem = (
@@ -250,6 +254,7 @@ class ReplicaNode:
             log,
             lambda: self._identity.cluster_id,
             runtime,
+            config.tls.files(),
         )
 
     def _topology_loader(self) -> TopologyLoader | None:
@@ -272,6 +277,7 @@ class ReplicaNode:
             StorageError: the data belongs to a cluster other than the one that the log names.
         """
         bound = await self._server.start(self._config.ws_addr)
+        self._warn_without_tls()
         self._writer.start()  # last of the steps that can fail
         self._requests.initialiser.listening_on(bound)
         if self._trace is not None:
@@ -285,6 +291,15 @@ class ReplicaNode:
         self._watches.start()
         self._divergence.start()
         return bound
+
+    def _warn_without_tls(self) -> None:
+        config, address = self._config, self._config.ws_addr
+        if config.tls.tls_cert is None and not config.tls.insecure and not address.is_loopback:
+            self._log.warning(
+                "the node listens on more than loopback addresses without TLS: who can read or change the traffic can "
+                "read and change the data; give --tls-cert, or --insecure to silence this line",
+                addr=str(address),
+            )
 
     async def stop(self) -> None:
         """Reject new requests, wait for those in progress, and close everything."""

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any, TypeVar
 
 from qcore.errors import QcoreError
@@ -81,6 +82,7 @@ class NodeProcess:
         directory: holds the data directory and the output, and is kept over restarts.
         arguments: further options of `qcore node start`.
         environment: variables in addition to those of this process.
+        tls: for the HTTP pages of a node that uses TLS.
 
     Attributes:
         program: the program that Python runs. Tests substitute a node with a planted fault.
@@ -95,7 +97,9 @@ class NodeProcess:
         directory: Path,
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        tls: SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self.node_id = node_id
         self.port = port
         self.data_dir = directory / f"node{node_id}"
@@ -209,7 +213,13 @@ class NodeProcess:
 
     def get(self, path: str, timeout_s: float = 2.0) -> tuple[int, str]:
         """Send an HTTP GET. Return the status and the body, or 0 and the reason if the node does not answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        connection = (
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+            if self._tls is None
+            else http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=timeout_s, context=self._tls
+            )
+        )
         try:
             connection.request("GET", path)
             response = connection.getresponse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ class ProcessCluster:
         size: the number of nodes; their ids begin with 1.
         arguments: further options of every `qcore node start`.
         environment: further variables of every process.
+        tls: see `NodeProcess`.
     """
 
     def __init__(
@@ -29,9 +31,10 @@ class ProcessCluster:
         size: int = 3,
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        tls: SSLContext | None = None,
     ) -> None:
         self.nodes = {
-            node_id: NodeProcess(node_id, port, directory, arguments, environment)
+            node_id: NodeProcess(node_id, port, directory, arguments, environment, tls)
             for node_id, port in enumerate(free_ports(size), start=1)
         }
 

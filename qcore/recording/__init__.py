@@ -4,7 +4,7 @@ A file has one line of JSON for each thing:
 
 | line | meaning |
 |---|---|
-| `{"recording": 1, ...}` | a life begins: node, machine, settings, generator, and the size of the durable state |
+| `{"recording": 2, ...}` | a life begins: node, machine, settings, generator, and the size of the durable state |
 | `["snapshot", text]` | a part of the snapshot that the disk held at the start |
 | `["entries", [...]]` | some entries of the log that the disk held at the start |
 | `[now, wall, events, kinds, digest]` | a step: both clocks since the step before, µs; its events; its effects |
@@ -15,6 +15,8 @@ A file has one line of JSON for each thing:
 
 A step has a sixth item if it asked why peers are not connected (`answers`), raised an error (`failed`), or made a
 digest of the state (`digest`: index and digest), as each replica does at certain indexes.
+
+Each line ends with a tab and the CRC-32 of what is before (see `line_checksum`). Lines of version 1 do not.
 
 A file may hold several lives of a node, one after the other. `kinds` has a letter for each class of effects in the
 step, and how often it comes if that is more than once; `digest` is the CRC-32 of the effects (see `effect_digest`).

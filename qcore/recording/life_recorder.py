@@ -10,13 +10,14 @@ from qcore.errors import StateMachineFailed
 from qcore.machines.interface import StateMachine
 from qcore.recording.effect_digest import digest_of_effects
 from qcore.recording.event_codec import write_event
+from qcore.recording.line_checksum import with_checksum
 from qcore.recording.start_of_life import StartOfLife
 from qcore.replica.apply.state_digests import StateDigests
 from qcore.replica.events import ReplicaEffect, ReplicaEvent
 from qcore.replica.machine_results import digest_of
 
-#: At most about this many characters wait for `flush`.
-_WAITING_CHARS: Final = 64 * 1024
+#: At most about this many bytes wait for `flush`.
+_WAITING_BYTES: Final = 64 * 1024
 
 #: What the codec raises for a value that it does not know.
 _BUGS: Final = (KeyError, TypeError, ValueError, AttributeError)
@@ -93,8 +94,8 @@ class LifeRecorder:
         self._written = 0
         self._now = start.now
         self._wall_us = start.wall_us
-        self._waiting: list[str] = []
-        self._waiting_chars = 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._step: tuple[int, int, list[tuple[Any, ...]]] | None = None
         self._answers: list[tuple[int, str | None]] = []
         self._replica: SteppedReplica | None = None
@@ -175,12 +176,11 @@ class LifeRecorder:
     def flush(self) -> None:
         """Pass on the lines that wait."""
         if self._waiting and self._sink is not None:
-            self._waiting.append("")
-            # surrogatepass: a lone surrogate in a command must not end the recording.
-            data = "\n".join(self._waiting).encode("utf-8", "surrogatepass")
+            self._waiting.append(b"")
+            data = b"\n".join(self._waiting)
             self._sink(data)
             self._written += len(data)
-        self._waiting, self._waiting_chars = [], 0
+        self._waiting, self._waiting_bytes = [], 0
 
     def _abandon(self, error: Exception) -> None:
         """End the recording, but not the node."""
@@ -224,13 +224,14 @@ class LifeRecorder:
                 more["failed"] = failed
             line.append(more)
         self._put(_encode(line))
-        if self._limit and self._written + self._waiting_chars > self._limit:
+        if self._limit and self._written + self._waiting_bytes > self._limit:
             self._put(_encode(["limit", self._limit]))
             self.flush()
             self._sink = None
 
     def _put(self, line: str) -> None:
-        self._waiting.append(line)
-        self._waiting_chars += len(line)
-        if self._waiting_chars >= _WAITING_CHARS:
+        data = with_checksum(line)
+        self._waiting.append(data)
+        self._waiting_bytes += len(data) + 1
+        if self._waiting_bytes >= _WAITING_BYTES:
             self.flush()

@@ -14,6 +14,7 @@ from qcore.errors import ConfigError
 from qcore.files import open_regular
 from qcore.recording.effect_digest import EffectDigest
 from qcore.recording.event_codec import read_event
+from qcore.recording.line_checksum import WrongChecksum, without_checksum
 from qcore.recording.start_of_life import HEAD_START, StartOfLife, read_start
 from qcore.replica.events import ReplicaEvent
 
@@ -178,7 +179,9 @@ def _read_line(file: IO[bytes]) -> Any:
     if not line.endswith(b"\n"):
         return _CUT
     try:
-        return json.loads(line.decode("utf-8", "surrogatepass"))
+        return json.loads(without_checksum(line).decode("utf-8", "surrogatepass"))
+    except WrongChecksum:
+        raise
     except ValueError:
         place = file.tell()
         following = file.readline()

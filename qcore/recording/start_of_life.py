@@ -18,8 +18,9 @@ from qcore.recording.dataclass_codec import from_list, to_list
 from qcore.release import __version__
 from qcore.replica.config import ReplicaConfig
 
-#: The version of the format that this qcore writes and reads.
-FORMAT_VERSION: Final = 1
+#: The version of the format that this qcore writes. It also reads version 1, whose lines have no checksums.
+FORMAT_VERSION: Final = 2
+_READ_VERSIONS: Final = (1, FORMAT_VERSION)
 #: How a line begins with which a life begins.
 HEAD_START: Final = b'{"recording":'
 #: About how many characters of entries or of a snapshot are in one line.
@@ -113,7 +114,7 @@ class StartOfLife:
         return self.config.raft.node_id
 
     def lines(self) -> Iterator[str]:
-        """The lines with which the life begins, without newlines."""
+        """The lines with which the life begins, without checksums and newlines."""
         snapshot = self.durable.snapshot
         head: dict[str, object] = {
             "recording": FORMAT_VERSION,
@@ -167,10 +168,10 @@ def read_start(head: Mapping[str, Any], next_line: Callable[[], object]) -> Star
         ConfigError: another version of the format, or a setting that this qcore does not know.
     """
     version = head.get("recording")
-    if version != FORMAT_VERSION:
+    if version not in _READ_VERSIONS:
         raise ConfigError(
-            f"the recording has format version {version}, and this qcore reads version {FORMAT_VERSION}: replay it "
-            f"with qcore {head.get('qcore', '')}, which wrote it"
+            f"the recording has format version {version}, and this qcore reads up to version {FORMAT_VERSION}: "
+            f"replay it with qcore {head.get('qcore', '')}, which wrote it"
         )
     try:
         snapshot = None

@@ -257,6 +257,18 @@ def restore_all(restoring: Generator[None, None, int]) -> int:
     return _last_value(restoring)
 
 
+def sessions_in(data: SnapshotText) -> SessionTable:
+    """The session table that a node has once it has restored the text of a snapshot.
+
+    Raises:
+        StateMachineFailed: the text does not begin with a table.
+    """
+    table = SessionTable()
+    with _restoring():
+        _last_value(table.load(data))
+    return table
+
+
 def check_restorable(data: SnapshotText, machine: StateMachine) -> None:
     """Check that the machine understands the text of a snapshot. This leaves a part of that state in the machine.
 

@@ -9,10 +9,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol, TypeVar
+from ssl import SSLContext
+from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 P = TypeVar("P", bound=asyncio.Protocol)
+
+
+class TlsClient(NamedTuple):
+    """TLS of a connection that this end opens.
+
+    Attributes:
+        context: what it presents and accepts.
+        server_name: the host that the certificate of the other end must name.
+    """
+
+    context: SSLContext
+    server_name: str
+
+
+class TlsServer(NamedTuple):
+    """TLS of the connections that this end accepts.
+
+    Attributes:
+        context: what it presents and accepts.
+        timeout_s: how long a TLS handshake may take.
+        max_handshakes: the most connections whose TLS handshake has not ended. Beyond it the oldest is dropped.
+    """
+
+    context: SSLContext
+    timeout_s: float
+    max_handshakes: int
 
 
 class Listening(Protocol):
@@ -76,11 +103,15 @@ class Runtime(Protocol):
         """Whether a look-up of this host is in progress."""
         ...
 
-    async def connect(self, factory: Callable[[], P], ip: str, port: int) -> P:
-        """Open a TCP connection. Returns the protocol that the factory made, after its `connection_made`.
+    async def connect(
+        self, factory: Callable[[], P], ip: str, port: int, tls: TlsClient | None = None
+    ) -> P:
+        """Open a TCP connection, with TLS if given.
+
+        Returns the protocol that the factory made, after its `connection_made`.
 
         Raises:
-            OSError: refused, or unreachable.
+            OSError: refused, or unreachable; as `ssl.SSLError`, the TLS handshake failed.
         """
         ...
 
@@ -92,12 +123,16 @@ class Runtime(Protocol):
         ...
 
     def listener(
-        self, factory: Callable[[], asyncio.Protocol], refused: Callable[[], None]
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        refused: Callable[[], None],
+        tls: TlsServer | None = None,
     ) -> Listening:
         """What accepts connections. Call it inside the event loop.
 
         Args:
             factory: makes the protocol of a connection.
             refused: called for each connection that could not be accepted.
+            tls: TLS for all connections; None for none.
         """
         ...

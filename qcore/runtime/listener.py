@@ -13,6 +13,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from qcore.runtime.interface import TlsServer
+
 logger = logging.getLogger("qcore.transport")
 
 #: The most connections that the operating system holds until they are accepted.
@@ -35,16 +37,22 @@ class Listener:
     Args:
         factory: makes the protocol of a connection.
         refused: called for each connection that could not be accepted.
+        tls: TLS for all connections; None for none.
     """
 
     def __init__(
-        self, factory: Callable[[], asyncio.Protocol], refused: Callable[[], None]
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        refused: Callable[[], None],
+        tls: TlsServer | None = None,
     ) -> None:
         self._factory = factory
         self._refused = refused
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
-        self._opening: set[asyncio.Task[None]] = set()
+        #: Connections that wait for their protocol, oldest first. With TLS this takes as long as the other end likes.
+        self._opening: dict[asyncio.Task[None], socket.socket] = {}
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
         self._spare = -1
         self._failures = 0  # since the last log line
@@ -99,12 +107,16 @@ class Listener:
             self._loop.remove_reader(listening)
             listening.close()
         self._sockets.clear()
+        if self._tls is not None:  # a handshake may take long
+            for task in self._opening:
+                task.cancel()
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_TURN - len(self._opening)):
+        waiting = 0 if self._tls is not None else len(self._opening)
+        for _ in range(ACCEPTS_PER_TURN - waiting):
             try:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -114,13 +126,35 @@ class Listener:
                 return
             accepted.setblocking(False)
             task = self._loop.create_task(self._open(accepted))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._opening[task] = accepted
+            task.add_done_callback(self._opened)
+            if self._tls is not None and len(self._opening) > self._tls.max_handshakes:
+                next(iter(self._opening)).cancel()
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        accepted = self._opening.pop(task)
+        if task.cancelled():  # it was the oldest of too many, or the listener is closed
+            self._refused()
+            accepted.close()
 
     async def _open(self, accepted: socket.socket) -> None:
+        tls = self._tls
         try:
-            await self._loop.connect_accepted_socket(self._factory, accepted)
-        except OSError as error:  # it was closed meanwhile, or memory is exhausted
+            if tls is None:
+                await self._loop.connect_accepted_socket(self._factory, accepted)
+            else:
+                await self._loop.connect_accepted_socket(
+                    self._factory,
+                    accepted,
+                    ssl=tls.context,
+                    ssl_handshake_timeout=tls.timeout_s,
+                    ssl_shutdown_timeout=tls.timeout_s,
+                )
+        except (
+            OSError
+        ) as error:  # closed meanwhile, memory is exhausted, or the TLS handshake failed
+            if tls is not None:
+                self._refused()
             logger.debug("an accepted connection could not be opened: %s", error)
             accepted.close()
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import Final
 
 from qcore.runtime.clock import now_us, wall_us
-from qcore.runtime.interface import Listening, P, Runtime, T
+from qcore.runtime.interface import Listening, P, Runtime, T, TlsClient, TlsServer
 from qcore.runtime.listener import Listener
 from qcore.runtime.resolver import resolver
 
@@ -48,9 +48,17 @@ class AsyncioRuntime:
         """See `Runtime`."""
         return resolver.is_resolving(host)
 
-    async def connect(self, factory: Callable[[], P], ip: str, port: int) -> P:
+    async def connect(
+        self, factory: Callable[[], P], ip: str, port: int, tls: TlsClient | None = None
+    ) -> P:
         """See `Runtime`."""
-        _, protocol = await asyncio.get_running_loop().create_connection(factory, ip, port)
+        loop = asyncio.get_running_loop()
+        if tls is None:
+            _, protocol = await loop.create_connection(factory, ip, port)
+        else:
+            _, protocol = await loop.create_connection(
+                factory, ip, port, ssl=tls.context, server_hostname=tls.server_name
+            )
         return protocol
 
     def unacknowledged_bytes(self, transport: asyncio.Transport) -> int:
@@ -63,10 +71,13 @@ class AsyncioRuntime:
         return int.from_bytes(unacknowledged, sys.byteorder)
 
     def listener(
-        self, factory: Callable[[], asyncio.Protocol], refused: Callable[[], None]
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        refused: Callable[[], None],
+        tls: TlsServer | None = None,
     ) -> Listening:
         """See `Runtime`."""
-        return Listener(factory, refused)
+        return Listener(factory, refused, tls)
 
 
 #: The runtime of this process. It has no state.

@@ -113,6 +113,11 @@ class TraceRecord(_Cells):
         return dict(zip(RECORD_FIELDS[self.kind], self.values, strict=True))
 
 
+def is_cut_note(record: TraceRecord) -> bool:
+    """Whether the record stands in the place of records that were cut off: see `cut_note`."""
+    return record.kind == "fault" and record.fields["note"] == TRUNCATED_NOTE
+
+
 def cut_note(t_us: int) -> TraceRecord:
     """The record that stands in the place of records that were cut off after the time `t_us`."""
     fields = {

@@ -98,6 +98,7 @@ from qcore.client import (
     Stale,
     SyncClient,
     Timestamp,
+    TlsFiles,
     TypePage,
     Value,
     Watch,

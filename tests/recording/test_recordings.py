@@ -26,6 +26,7 @@ from qcore.recording import (
     is_recording,
     read_lives,
 )
+from qcore.recording.line_checksum import without_checksum
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import ReplicaEffect, ReplicaEvent
 from qcore.replica.replica import Replica
@@ -217,7 +218,7 @@ def test_the_answers_about_connections_are_recorded() -> None:
 
 
 def head_with(**values: object) -> bytes:
-    head = json.loads(recorded(steps=0).split(b"\n")[0])
+    head = json.loads(without_checksum(recorded(steps=0).split(b"\n")[0]))
     return json.dumps({**head, **values}, separators=(",", ":")).encode() + b"\n"
 
 
@@ -226,7 +227,7 @@ def head_with(**values: object) -> bytes:
     [
         (b"", "no recording"),
         (b'{"t_us":0}\n', "no recording"),
-        (head_with(recording=2), "format version 2, and this qcore reads version 1"),
+        (head_with(recording=3), "format version 3, and this qcore reads up to version 2"),
         (
             head_with(config={"raft": {"node_id": 1, "new_setting": 2}}),
             "does not know.*new_setting",
@@ -254,6 +255,26 @@ def test_a_damaged_step_is_reported_with_its_place(line: bytes) -> None:
     (life,) = read_lives(whole + line + b"\n" + b'[1,1,[["Tick"]],"",0]\n')
     with pytest.raises(ConfigError, match="damaged after step 2; stop there with --until-event 2"):
         read(life)
+
+
+@given(st.data())
+def test_a_flipped_bit_is_damage_and_not_a_difference(data: st.DataObject) -> None:
+    whole = recorded(steps=4)
+    first = whole.index(b"\n") + 1
+    place = data.draw(st.integers(first, len(whole) - 2).filter(lambda at: whole[at] != 10))
+    changed = bytearray(whole)
+    changed[place] ^= 1 << data.draw(st.integers(0, 7))
+    (life,) = read_lives(bytes(changed))
+    with pytest.raises(ConfigError, match="damaged after step"):
+        read(life)
+
+
+def test_a_recording_without_checksums_is_read() -> None:
+    lines = [without_checksum(line) for line in recorded(steps=3).splitlines()]
+    lines[0] = lines[0].replace(b'"recording":2', b'"recording":1')
+    (life,) = read_lives(b"".join(line + b"\n" for line in lines))
+    steps, end = read(life)
+    assert (len(steps), end.kind) == (3, "end")
 
 
 def test_a_recording_is_recognised(tmp_path: Path) -> None:

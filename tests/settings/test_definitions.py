@@ -41,7 +41,7 @@ CLASSES = (NodeConfig, ReplicaConfig, RaftConfig, TransportLimits)
 SECTIONS = ("", "Raft", "Requests and snapshots", "Connections")
 
 #: Fields that hold other classes, and rules that only tests switch off.
-NOT_SETTINGS = {"raft", "replica", "limits", "safeguards"}
+NOT_SETTINGS = {"raft", "replica", "limits", "safeguards", "tls"}
 
 #: Keys of a scenario that have another form than the setting.
 OTHER_FORMS = {"election_timeout_ms", "priorities"}
@@ -161,7 +161,13 @@ def test_the_help_lists_every_option_in_the_section_of_its_class() -> None:
     text = CliRunner().invoke(app, ["node", "start", "--help"], terminal_width=200).output
     sections = re.split(r"^(\w[\w ]+):$", text, flags=re.MULTILINE)[1:]
     options = dict(zip(sections[::2], sections[1::2], strict=True))
-    assert list(options) == ["Options", "Requests and snapshots", "Raft", "Connections"]
+    assert list(options) == [
+        "Options",
+        "Requests and snapshots",
+        "Raft",
+        "Connections",
+        "TLS",
+    ]
     for each in NODE_SETTINGS:
         assert f"  {each.option} " in options[each.section or "Options"].replace(",", " ")
     assert "--pre-vote" not in text
@@ -216,7 +222,7 @@ def other_value(each: SettingField, number: int = 0) -> Any:
 def held(config: ReplicaConfig | NodeConfig, name: str) -> Any:
     """The value of a setting, wherever the configuration holds it."""
     parts: list[Any] = [config]
-    for part in ("replica", "raft", "limits"):
+    for part in ("replica", "raft", "limits", "tls"):
         parts += [getattr(one, part) for one in parts if hasattr(one, part)]
     return next(getattr(part, name) for part in reversed(parts) if hasattr(part, name))
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from qcore.cli.clients.connection_options import tls_files
 from qcore.cli.clients.shared_clients import ClientKind, SharedClients
 from qcore.cli.next_steps import add_next_step
 from qcore.cli.options import split_endpoints
@@ -52,7 +53,7 @@ def with_client(
         attempt_timeout_s: how long one attempt may take.
 
     Raises:
-        ConfigError: `endpoints` is not a list of addresses.
+        ConfigError: `endpoints` is not a list of addresses, or a file for TLS cannot be used.
         QcoreError: from `work`, with a note that says what to do next.
         typer.Exit: the command was interrupted.
     """
@@ -60,16 +61,17 @@ def with_client(
     from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
+    tls = tls_files()
 
     async def connected() -> _T:
         async with Client(
-            targets, timeout_s=timeout, attempt_timeout_s=attempt_timeout_s, admin=admin
+            targets, timeout_s=timeout, attempt_timeout_s=attempt_timeout_s, admin=admin, tls=tls
         ) as client:
             return await work(client)
 
     try:
         if _Shared.clients is not None:
-            kind = ClientKind(tuple(targets), timeout, attempt_timeout_s, admin)
+            kind = ClientKind(tuple(targets), timeout, attempt_timeout_s, admin, tls)
             return _Shared.clients.run(kind, work)
         return run(connected())
     except QcoreError as error:

@@ -16,6 +16,7 @@ from qcore.cli.runner import end_interrupted_line
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
+    from qcore.security.tls import TlsFiles
 
 #: How long an interrupted command may take to clean up.
 _CLEAN_UP_S: Final = 1.0
@@ -30,6 +31,7 @@ class ClientKind(NamedTuple):
     timeout_s: float
     attempt_timeout_s: float
     admin: bool
+    tls: TlsFiles | None
 
 
 class SharedClients:
@@ -96,6 +98,7 @@ class SharedClients:
                 timeout_s=kind.timeout_s,
                 attempt_timeout_s=kind.attempt_timeout_s,
                 admin=kind.admin,
+                tls=kind.tls,
             )
         return self._clients[kind]
 

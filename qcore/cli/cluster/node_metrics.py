@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qcore.cli.clients.connection_options import tls_files
 from qcore.cli.next_steps import add_next_step
 from qcore.errors import QcoreError
 
@@ -26,7 +27,9 @@ async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[Metrics
         except QcoreError as error:
             return add_next_step(error)
 
-    async with Client(endpoints, attempt_timeout_s=timeout_s, admin=True) as client:
+    async with Client(
+        endpoints, attempt_timeout_s=timeout_s, admin=True, tls=tls_files()
+    ) as client:
         return await asyncio.gather(*(fetch(client, endpoint) for endpoint in endpoints))
 
 

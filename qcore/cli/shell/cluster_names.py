@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
+from qcore.cli.clients.connection_options import tls_files
 from qcore.cli.clients.shared_clients import ClientKind, SharedClients
 from qcore.cli.options import DEFAULT_ENDPOINT, split_endpoints
 from qcore.cli.store.access.entity_names import Types, find_entity, read_column
@@ -88,7 +89,7 @@ class ClusterNames:
             return result
         try:
             endpoints = tuple(split_endpoints(self._endpoints() or DEFAULT_ENDPOINT))
-            kind = ClientKind(endpoints, _TIMEOUT_S, _TIMEOUT_S, admin=False)
+            kind = ClientKind(endpoints, _TIMEOUT_S, _TIMEOUT_S, False, tls_files())
             result = self._clients.run(kind, work)
         except QcoreError:
             result = None

@@ -13,6 +13,7 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
 
+from qcore.cli.clients.connection_options import tls_files
 from qcore.cli.clients.shared_clients import ClientKind, SharedClients
 from qcore.cli.exits import ExitCode
 from qcore.cli.next_steps import add_next_step, error_text
@@ -65,7 +66,8 @@ def warn_without_answer(clients: SharedClients) -> None:
     async def work(client: Client) -> None:
         await client.get_entity_types(limit=1)
 
-    kind = ClientKind(tuple(split_endpoints(endpoints)), _ANSWER_S, _ANSWER_S, admin=False)
+    nodes = tuple(split_endpoints(endpoints))
+    kind = ClientKind(nodes, _ANSWER_S, _ANSWER_S, False, tls_files())
     try:
         clients.run(kind, work)
     except (TransportError, NotLeader, DeadlineExceeded) as error:

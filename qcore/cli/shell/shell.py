@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qcore.cli.clients.connection_options import as_variables
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import DEFAULT_ENDPOINT, EndpointsOption, TimeoutOption, split_endpoints
 
@@ -40,7 +41,7 @@ def shell(
     one command on each line; the first error ends it, with its exit code.
     """
     split_endpoints(endpoints)
-    variables = {"QCORE_ENDPOINTS": endpoints}
+    variables = {"QCORE_ENDPOINTS": endpoints, **as_variables()}
     source = ctx.get_parameter_source("timeout")
     if source is not None and source.name == "COMMANDLINE":
         variables["QCORE_TIMEOUT"] = str(timeout)

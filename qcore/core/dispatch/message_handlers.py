@@ -4,7 +4,7 @@ The paper calls these "rules for servers" (figure 2):
 
 | message's term | RequestVote | PreVote | append, snapshot | responses |
 |---|---|---|---|---|
-| above ours | adopt it, unless a leader is live | never adopted | adopt it and follow | adopt it |
+| above ours | adopt it, unless a leader is live | never adopted | adopt it and follow | adopt that of a member |
 | ours | to its handler | to its handler | follow, to its handler | to its handler |
 | below ours | rejected with our term | rejected with our term | rejected with our term | ignored |
 """
@@ -34,6 +34,7 @@ from qcore.core.messages import (
 from qcore.core.raft_server import RaftServer
 
 _OTHER_LEADER: Final = "leader_id is not the sender"
+_NO_MEMBER: Final = "a newer term of a server that is not a member"
 _OTHER_CANDIDATE: Final = "candidate_id is not the sender"
 
 
@@ -59,7 +60,7 @@ def _on_install_snapshot(server: RaftServer, from_id: int, message: InstallSnaps
 def _on_leader_response(
     server: RaftServer, from_id: int, message: AppendEntriesResponse | InstallSnapshotResponse
 ) -> None:
-    if _is_current_term(server, message):
+    if _is_current_term(server, from_id, message):
         replication.on_response(server, from_id, message)
 
 
@@ -72,7 +73,7 @@ def _on_pre_vote(server: RaftServer, from_id: int, message: PreVote) -> None:
 
 def _on_pre_vote_response(server: RaftServer, from_id: int, message: PreVoteResponse) -> None:
     # A grant is about the next term and carries the voter's current term, which may lag behind.
-    if message.term <= server.term or _is_current_term(server, message):
+    if message.term <= server.term or _is_current_term(server, from_id, message):
         if server.incoming_transfer is not None:
             takeover.on_pre_vote_response(server, from_id, message)
         else:
@@ -87,12 +88,12 @@ def _on_timeout_now(server: RaftServer, from_id: int, message: TimeoutNow) -> No
 
 
 def _on_timeout_now_response(server: RaftServer, from_id: int, message: TimeoutNowResponse) -> None:
-    if _is_current_term(server, message):
+    if _is_current_term(server, from_id, message):
         transfer.on_timeout_now_response(server, from_id, message)
 
 
 def _on_vote_response(server: RaftServer, from_id: int, message: RequestVoteResponse) -> None:
-    if _is_current_term(server, message):
+    if _is_current_term(server, from_id, message):
         election.on_request_vote_response(server, from_id, message)
 
 
@@ -158,14 +159,21 @@ def _reject_stale_leader(
 
 def _is_current_term(
     server: RaftServer,
+    from_id: int,
     response: AppendEntriesResponse
     | InstallSnapshotResponse
     | PreVoteResponse
     | RequestVoteResponse
     | TimeoutNowResponse,
 ) -> bool:
-    """Adopt a newer term. True if the response belongs to the term that this server was already in."""
+    """Adopt a newer term of a member. True if the response belongs to the term that this server was already in.
+
+    A late response of a removed server must not depose a leader that needs it no longer (dissertation 4.2.3).
+    """
     if response.term > server.term:
+        if from_id not in server.membership.members():
+            server.emit(MessageDropped(from_id, response, _NO_MEMBER))
+            return False
         election.become_follower(server, response.term, None)
         return False
     return response.term == server.term

@@ -15,6 +15,7 @@ from qcore.machines.register import KeyValueMachine
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import NodeLog
 from qcore.recording import GeneratorState, LifeRecorder, StartOfLife
+from qcore.recording.line_checksum import with_checksum
 from qcore.replica.config import ReplicaConfig
 
 #: The most bytes of lines that wait for a slow file.
@@ -77,12 +78,10 @@ class NodeRecording:
         """
         try:
             for line in start.lines():
-                _write(self._file, line.encode("utf-8", "surrogatepass") + b"\n")
+                _write(self._file, with_checksum(line) + b"\n")
         except OSError as error:
             raise ConfigError(f"--record {self._path}: {error.strerror}") from None
-        self._writer = LineWriter(
-            self._file, _MAX_QUEUED_BYTES, lambda number: f'["missing",{number}]', self._failed
-        )
+        self._writer = LineWriter(self._file, _MAX_QUEUED_BYTES, _missing, self._failed)
         self._recorder = LifeRecorder(
             start, self._take, limit_bytes=self._limit, start_is_written=True
         )
@@ -124,6 +123,10 @@ class NodeRecording:
             path=str(self._path),
             why=error.strerror,
         )
+
+
+def _missing(lines: int) -> str:
+    return with_checksum(f'["missing",{lines}]').decode()
 
 
 def start_of_node(

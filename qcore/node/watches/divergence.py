@@ -21,6 +21,7 @@ from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
 from qcore.node.observability.logs import NodeLog
 from qcore.runtime.interface import Runtime
+from qcore.security.tls import TlsFiles
 
 #: How often a leader compares the states, seconds.
 CHECK_INTERVAL_S: Final = 2.0
@@ -127,6 +128,7 @@ class DivergenceWatch:
         log: gets the lines.
         cluster_id: returns the id of the cluster that this node belongs to.
         runtime: the world that the node runs in.
+        tls: the files for TLS of the connections to the members; None for none.
     """
 
     def __init__(
@@ -136,12 +138,14 @@ class DivergenceWatch:
         log: NodeLog,
         cluster_id: Callable[[], str | None],
         runtime: Runtime,
+        tls: TlsFiles | None,
     ) -> None:
         self._status = status
         self._own = own
         self._log = log
         self._cluster_id = cluster_id
         self._runtime = runtime
+        self._tls = tls
         self._client: Client | None = None
         self._addresses: dict[int, str] = {}
         self._task: asyncio.Task[None] | None = None
@@ -185,7 +189,10 @@ class DivergenceWatch:
         if self._client is None:
             self._addresses = others
             self._client = Client(
-                [*others.values()], attempt_timeout_s=_ANSWER_S, runtime=self._runtime
+                [*others.values()],
+                attempt_timeout_s=_ANSWER_S,
+                tls=self._tls,
+                runtime=self._runtime,
             )
         own = dict(self._own())
         answers = await asyncio.gather(

@@ -42,6 +42,7 @@ A client cannot request a tick. If it could, a tick would only drop sessions tha
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import json
 from collections import OrderedDict
@@ -54,7 +55,7 @@ from pydantic_core import from_json
 
 from qcore.core.entry import Entry
 from qcore.core.log.compressed_text import SnapshotText
-from qcore.core.version import FIRST_VERSION
+from qcore.core.version import FIRST_VERSION, LATEST_RULES
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
 from qcore.machines.interface import AppliesCommands, ApplyContext
 from qcore.replica.machine_results import Result, result_of_command, within_bound
@@ -138,6 +139,15 @@ class SessionTable:
         """
         self._generation += 1
         return table_text([*self._sessions.items()], rules)
+
+    def digest(self) -> str:
+        """The digest of the table: equal on all replicas that have applied the same index; empty if there is none."""
+        if not self._sessions:
+            return ""
+        digest = hashlib.sha256()
+        for part in table_text([*self._sessions.items()], LATEST_RULES):
+            digest.update(part.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     def begin_rules_2(self, clock_us: int) -> None:
         """The entry that raises the rules to 2 is applied: every lifetime begins again, by the cluster clock.

@@ -64,9 +64,9 @@ class NodeRestore(NamedTuple):
     before: int
 
 
-#: What was applied at an index (the command, and time, version, clock and rules of its context), the result, and the
-#: node that applied it first.
-_Record = tuple[tuple[str, int, int, int, int], str, int]
+#: What was applied at an index (the command, and of its context the time, the version, the time less the clock, and the
+#: rules), the result, and the node that applied it first.
+_Record = tuple[str, int, int, int, int, str, int]
 
 
 class MachineRecorder:
@@ -109,10 +109,14 @@ class MachineRecorder:
             self._validate(node, f"the result of the command {shorten(command)}", index, result)
         known = self._records.get(index)
         if known is None:
-            applied = (command, context.time_us, context.version, context.clock_us, context.rules)
-            self._records.set(index, (applied, text, node))
+            time_us = context.time_us
+            lag_us = (
+                time_us - context.clock_us
+            )  # changes less than the clock does, so it packs better
+            record = command, time_us, context.version, lag_us, context.rules, text, node
+            self._records.set(index, record)
             return
-        (first_command, *_), first, first_node = known
+        first_command, first, first_node = known[0], known[5], known[6]
         if first_command != command:
             if self.fork is None or index < self.fork.index:
                 self.fork = Fork(index, first_node, first_command, node, command)
@@ -149,9 +153,10 @@ class MachineRecorder:
     def history(self) -> History:
         """What was recorded."""
         found = History()
-        for position, (index, (applied, result, _)) in enumerate(self._records.items()):
-            command, *context = applied
-            found.commands.append(AppliedCommand(command, index, *context))
+        for position, (index, record) in enumerate(self._records.items()):
+            command, time_us, version, lag_us, rules, result, _ = record
+            applied = AppliedCommand(command, index, time_us, version, time_us - lag_us, rules)
+            found.commands.append(applied)
             found.results.append(result)
             asked = self._answers.get(index)
             if asked:

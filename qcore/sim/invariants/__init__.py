@@ -20,6 +20,7 @@ judge what a server believes, not only what its disk holds. Each check costs amo
 | quorum | a leader has the votes of a quorum, and commits what a quorum acknowledged |
 | commit_monotonic | the commit index never goes back within a life, nor beyond the log; committed entries stay |
 | state_hash | equal index, equal state; only the first difference is reported |
+| session_hash | equal index, equal session table; only the first difference is reported |
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ from qcore.sim.invariants.leader_completeness import LeaderCompleteness
 from qcore.sim.invariants.log_matching import LogMatching
 from qcore.sim.invariants.node_view import NodeView, Report
 from qcore.sim.invariants.promises import Promises
-from qcore.sim.invariants.state_hash import StateHash
+from qcore.sim.invariants.state_hash import SESSION_CHECK, StateHash
 from qcore.sim.invariants.state_machine_safety import StateMachineSafety
+from qcore.sim.records.entry_archive import EntryArchive
 
 __all__ = ["CHECKS", "Invariants", "Report"]
 
@@ -63,6 +65,7 @@ CHECKS: Final = (
     "quorum",
     "commit_monotonic",
     "state_hash",
+    "session_hash",
 )
 
 #: The limit of reports for each check. Once a cluster is broken, nearly every step violates a property.
@@ -78,12 +81,14 @@ class Invariants:
     Attributes:
         promises: the checks of what servers send; the driver reports starts and messages to it.
         state_hash: the check of state hashes; the driver may set its `explain`.
+        archive: packs old entries, for the checks and for the histories of the nodes.
     """
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._reports: dict[str, int] = {}
         self._views: dict[int, NodeView] = {}
+        self.archive = EntryArchive()
         limited = self._limited
         self._election = ElectionSafety(limited)
         self._append_only = LeaderAppendOnly(limited)
@@ -93,6 +98,8 @@ class Invariants:
         self._commit = CommitMonotonic(limited)
         self.promises = Promises(limited)
         self.state_hash = StateHash(limited)
+        self._session_hash = StateHash(limited, SESSION_CHECK, "session table")
+        self._has_sessions = False
         # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[NodeView, Any], None]] = {
             Send: self._election.on_send,
@@ -113,7 +120,7 @@ class Invariants:
         view = self._view(node)
         view.start(state)
         if state.snapshot is not None:
-            self.state_hash.on_restored(node, state.snapshot.meta.last_included_index)
+            self._on_replaced(node, state.snapshot.meta.last_included_index)
         self._election.on_start(view, state.hard_state)
         self._matching.on_start(view)
         self._commit.on_start(view)
@@ -141,6 +148,15 @@ class Invariants:
         """
         return self.state_hash.on_state_hash(node, index, digest)
 
+    def on_session_hash(self, node: int, index: int, digest: str) -> None:
+        """The server's session table has this digest after it applied `index`; empty: there is no session.
+
+        Nothing is kept of a run without sessions.
+        """
+        self._has_sessions = self._has_sessions or bool(digest)
+        if self._has_sessions:
+            self._session_hash.on_state_hash(node, index, digest)
+
     # -- by effect -------------------------------------------------------------------------------
 
     def _on_append(self, view: NodeView, effect: AppendLog) -> None:
@@ -157,6 +173,7 @@ class Invariants:
         self._append_only.on_snapshot(view, effect)
         self._machine.on_snapshot(view, effect.snapshot)
         view.store_snapshot(effect)
+        self._pack(view.first_index - 1)
 
     def _on_hard_state(self, view: NodeView, effect: SaveHardState) -> None:
         self._election.on_hard_state(view, effect)
@@ -184,7 +201,17 @@ class Invariants:
 
     def _on_restored(self, view: NodeView, effect: Restored) -> None:
         self._machine.on_restored(view, effect.snapshot)
-        self.state_hash.on_restored(view.node, effect.snapshot.meta.last_included_index)
+        self._on_replaced(view.node, effect.snapshot.meta.last_included_index)
+
+    def _on_replaced(self, node: int, index: int) -> None:
+        self.state_hash.on_restored(node, index)
+        self._session_hash.on_restored(node, index)
+
+    def _pack(self, through: int) -> None:
+        """Compress what the checks keep of entries up to `through`, which a server has removed from its log."""
+        for check in (self._matching, self._completeness, self._machine):
+            check.pack(through, self.archive)
+        self.state_hash.pack(through)
 
     def _view(self, node: int) -> NodeView:
         view = self._views.get(node)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from qcore.core.effects import RoleChanged
 from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe
+from qcore.sim.records.entry_archive import EntryArchive
 
 CHECK = "leader_completeness"
 
@@ -48,6 +49,10 @@ class LeaderCompleteness:
         )
         if through and not self._holds(view, through):
             self._report_missing(view, effect.term, through)
+
+    def pack(self, through: int, archive: EntryArchive) -> None:
+        """Compress what is known of indexes up to `through`."""
+        self._committed.pack(through, archive)
 
     def _holds(self, view: NodeView, index: int) -> bool:
         """Whether the log holds all committed entries up to `index`: by log matching, the term at `index` shows it."""

@@ -17,6 +17,7 @@ from qcore.core.effects import AppendLog
 from qcore.core.entry import Entry
 from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
+from qcore.sim.records.entry_archive import EntryArchive
 
 CHECK = "log_matching"
 
@@ -48,6 +49,10 @@ class LogMatching:
                 f"{view.first_index}..{view.last_index}",
             )
         self._check(view, effect.entries, start, view.term_at(start - 1))
+
+    def pack(self, through: int, archive: EntryArchive) -> None:
+        """Compress what is known of indexes up to `through`."""
+        self._first.pack(through, archive)
 
     def _check(
         self, view: NodeView, entries: Sequence[Entry], index: int, previous: int | None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from qcore.core.entry import Entry, Membership, Snapshot
 from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
+from qcore.sim.records.entry_archive import EntryArchive
 
 CHECK = "state_machine_safety"
 
@@ -79,6 +80,10 @@ class StateMachineSafety:
         if wrong:
             text = f"node {view.node} stores a snapshot of index {index} that states {wrong}"
             self._report(CHECK, view.node, text)
+
+    def pack(self, through: int, archive: EntryArchive) -> None:
+        """Compress what is known of indexes up to `through`."""
+        self._applied.pack(through, archive)
 
     def _first(self, index: int) -> str:
         known = self._applied.get(index)

@@ -22,6 +22,7 @@ class KeyHistory:
         predecessor: for each of `known`, the position of the operation of the same client that returned in the
             microsecond of its invocation, or -1.
         unknown_predecessor: the same for `unknown`; positions are in `known`.
+        initial: the value of the register before all operations.
     """
 
     key: str
@@ -29,9 +30,10 @@ class KeyHistory:
     unknown: list[Operation]
     predecessor: list[int]
     unknown_predecessor: list[int]
+    initial: Value = None
 
     @classmethod
-    def of(cls, key: str, operations: list[Operation]) -> KeyHistory:
+    def of(cls, key: str, operations: list[Operation], initial: Value = None) -> KeyHistory:
         known = sorted((o for o in operations if o.return_us is not None), key=_BY_INVOKE)
         unknown = [
             replace(o, output=None)
@@ -48,6 +50,7 @@ class KeyHistory:
             unknown,
             [_previous(o, touching) for o in known],
             [_previous(o, touching) for o in unknown],
+            initial,
         )
 
 

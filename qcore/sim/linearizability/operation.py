@@ -44,6 +44,20 @@ class Operation:
     invoke_us: int
     return_us: int | None
 
+    def validate(self) -> None:
+        """Check that the operation is one.
+
+        Raises:
+            ValueError: it returns before it was invoked, or its input does not fit its kind.
+        """
+        if self.return_us is not None and self.return_us < self.invoke_us:
+            raise ValueError(f"{self.describe()}: returns before it was invoked")
+        if isinstance(self.input, tuple) != (self.kind == "cas"):
+            raise ValueError(
+                f"client {self.client} op {self.op_id}: a {self.kind} with the input "
+                f"{self.input!r}; cas takes (expected, new), the others one value"
+            )
+
     def describe(self) -> str:
         """A short description for explanations."""
         if self.kind == "read":

@@ -139,7 +139,8 @@ class _Search:
         self.is_read = [leaves_value_unchanged(o) for o in history.known]
         self.stack: list[_Frame] = []
         self.best: list[_Frame] = []
-        self.best_value: Value = INITIAL
+        self.initial = history.initial
+        self.best_value: Value = history.initial
         self.best_stuck: list[int] = []
 
     def run(self, budget: int) -> SearchOutcome:
@@ -148,7 +149,7 @@ class _Search:
         first_group, exhausted = tail + 1, tail + 1 + len(groups)
         guards = sum((group.mask + 1) << group.shift for group in groups)
         # The configuration: every operation before `frontier` is placed, and those in `window`.
-        frontier, window, used, value, awaits_reader = 0, 0, 0, INITIAL, False
+        frontier, window, used, value, awaits_reader = 0, 0, 0, self.initial, False
         seen: dict[tuple[int, int, Value, bool], list[int]] = {}
         cursor, limit, steps = following[head], 0, 0
         while following[head] != tail:

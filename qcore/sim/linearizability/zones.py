@@ -35,8 +35,8 @@ class _Zone:
 
 
 def applies_to(history: KeyHistory) -> bool:
-    """Whether the history has only reads and writes, and no value (None included) is written twice."""
-    written: set[Value] = {None}
+    """Whether the history has only reads and writes, and no value (the initial one included) is written twice."""
+    written: set[Value] = {history.initial}
     for operation in (*history.known, *history.unknown):
         if operation.kind == "read":
             continue
@@ -78,8 +78,9 @@ def find_conflict(history: KeyHistory) -> str | None:
 def _zones(history: KeyHistory, spans: list[_Span]) -> list[_Zone] | str:
     """The zone of each written value and of the initial one; or, as text, a read that no order explains."""
     operations = (*history.known, *history.unknown)
-    zones: dict[Value, _Zone] = {None: _Zone(None, _BEFORE_ALL, _BEFORE_ALL)}
-    invoked: dict[Value, float] = {None: _BEFORE_ALL}
+    initial = history.initial
+    zones: dict[Value, _Zone] = {initial: _Zone(initial, _BEFORE_ALL, _BEFORE_ALL)}
+    invoked: dict[Value, float] = {initial: _BEFORE_ALL}
     for operation, (invoke, answer) in zip(operations, spans, strict=True):
         if operation.kind == "write":
             assert not isinstance(operation.input, tuple)

@@ -61,8 +61,13 @@ class RunReplay:
     error: str = ""
 
     @property
+    def is_compared(self) -> bool:
+        """Whether there was something to compare with: stored records, or the trace hash of a whole run."""
+        return bool(self.stored.records) or (self.is_whole and bool(self.stored.sha256))
+
+    @property
     def equal(self) -> bool:
-        """Whether everything until here is as it was stored."""
+        """Whether everything until here is as it was stored. True if there is nothing to compare with."""
         if self.parting is not None:
             return False
         return not (self.is_whole and self.stored.sha256) or self.trace_sha256 == self.stored.sha256
@@ -76,11 +81,20 @@ class RunReplay:
             return (
                 f"no: the trace hash is {self.trace_sha256}, the stored one is {self.stored.sha256}"
             )
-        if not self.stored.records:
+        stored = self.stored
+        if not self.is_compared:
+            if stored.sha256:
+                return "unknown: no record of the trace is left, and the trace hash is that of the whole run"
+            return "unknown: neither a record of the trace nor its hash is stored"
+        hashes = (
+            f"; the trace hash is {self.trace_sha256}" if self.is_whole and stored.sha256 else ""
+        )
+        if not stored.records:
+            return f"yes, by the trace hash alone, because no record of the trace is left{hashes}"
+        if stored.is_cut:
+            count = len(stored.records)
             return (
-                f"yes, the trace hash is {self.trace_sha256}"
-                if self.stored.sha256
-                else "no trace was stored"
+                f"yes, every record until the stored trace is cut off after record {count}{hashes}"
             )
         if not self.is_whole:
             return "yes, every record until here"
@@ -93,7 +107,7 @@ class RunReplay:
             "scenario": self.stored.scenario.name,
             "seed": self.stored.seed,
             "cause": self.stored.cause,
-            "equal": self.equal,
+            "equal": self.equal if self.is_compared else None,
             "verdict": self.verdict,
             "trace_sha256": self.trace_sha256,
             "stored_sha256": self.stored.sha256,
@@ -159,7 +173,7 @@ def replay_run(
         cluster_state(world, records),
         is_whole,
         "" if result is None else result.trace_sha256,
-        _parting(stored.records, records, is_whole=is_whole),
+        _parting(stored, records, is_whole=is_whole),
         result,
         error,
     )
@@ -195,13 +209,14 @@ def _simulated(stored: StoredRun) -> Sequence[TraceRecord]:
     return writer.trace().records()
 
 
-def _parting(
-    stored: Sequence[TraceRecord], replayed: Sequence[TraceRecord], *, is_whole: bool
-) -> Parting | None:
+def _parting(run: StoredRun, replayed: Sequence[TraceRecord], *, is_whole: bool) -> Parting | None:
+    stored = run.records
     if not stored:
         return None
     if not is_whole:
         stored = stored[: len(replayed)]
+    if run.is_cut:
+        replayed = replayed[: len(stored)]
     for number, (one, other) in enumerate(zip_longest(stored, replayed), start=1):
         if one != other:
             return Parting(number, one, other)

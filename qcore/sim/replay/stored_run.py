@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.load import load_scenario, parse_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.trace import CompactTrace, TraceOrigin, TraceRecord, hash_of, open_trace, parse_lines
+from qcore.trace.trace_record import is_cut_note
 
 #: The name in the header of a trace of a real node.
 _OF_NODE: Final = re.compile(r"node \d+")
@@ -26,10 +28,11 @@ class StoredRun:
     Attributes:
         path: the artifact or the trace.
         scenario, seed: what it ran.
-        records: its trace; empty if there is none.
-        sha256: its trace hash; empty if the run raised an error.
+        records: its trace, up to where it is cut off; empty if there is none.
+        sha256: its trace hash; empty if the run raised an error, or if only a part of its trace is left.
         qcore: the version of qcore that ran it; empty if unknown.
         cause: why it failed; empty for a trace.
+        is_cut: whether only the beginning of the trace is left.
     """
 
     path: Path
@@ -39,6 +42,7 @@ class StoredRun:
     sha256: str
     qcore: str = ""
     cause: str = ""
+    is_cut: bool = False
 
     @property
     def first_violated_node(self) -> int:
@@ -66,8 +70,9 @@ def load_stored_run(
     if is_artifact(path) or is_artifact(path.parent):
         artifact = load_artifact(path)
         records: Sequence[TraceRecord] = ()
-        if artifact.trace is not None:
-            records, _, _ = _read(artifact.trace)
+        is_cut = False
+        if artifact.trace is not None and artifact.trace.stat().st_size:
+            records, _, _, is_cut = _read(artifact.trace)
         cause = f"{artifact.cause.key}: {artifact.cause.text}"
         return StoredRun(
             artifact.directory,
@@ -76,13 +81,14 @@ def load_stored_run(
             records,
             artifact.trace_sha256,
             cause=cause,
+            is_cut=is_cut,
         )
     if path.is_dir():
         raise ConfigError(
             f"{path} is a directory without an artifact and without recordings: give an artifact of `qcore sim sweep`, "
             "a trace, or a recording"
         )
-    records, origin, sha256 = _read(path)
+    records, origin, sha256, is_cut = _read(path)
     header = next((record.fields for record in records if record.kind == "run"), None)
     if header is None:
         raise ConfigError(f"{path} is no trace of a run: it has no header")
@@ -94,16 +100,23 @@ def load_stored_run(
     if seed is None:
         seed = header["seed"] if origin is None else origin.seed
     found = _scenario_of(path, scenario, origin, str(header["name"]))
-    return StoredRun(path, found, seed, records, sha256, "" if origin is None else origin.qcore)
+    qcore = "" if origin is None else origin.qcore
+    return StoredRun(path, found, seed, records, sha256, qcore, is_cut=is_cut)
 
 
-def _read(path: Path) -> tuple[Sequence[TraceRecord], TraceOrigin | None, str]:
-    """The records of a trace, its origin and its hash."""
+def _read(path: Path) -> tuple[Sequence[TraceRecord], TraceOrigin | None, str, bool]:
+    """The records of a trace, its origin, its hash, and whether it is cut off; then there is no hash."""
+    records: Sequence[TraceRecord]
     with open_trace(path) as content:
         if isinstance(content, CompactTrace):
-            return content.records(), content.origin, content.compute_sha256()
-        records = parse_lines(content, path)
-    return records, None, hash_of(records)
+            records, origin, sha256 = content.records(), content.origin, content.compute_sha256()
+        else:
+            records = parse_lines(content, path)
+            origin, sha256 = None, hash_of(records)
+    whole = [*takewhile(lambda record: not is_cut_note(record), records)]
+    if len(whole) < len(records):
+        return whole, origin, "", True
+    return records, origin, sha256, False
 
 
 def _scenario_of(

@@ -9,7 +9,7 @@ cause. `pass_order` orders the passes, and repeats them until none finds anythin
 | `shrink_api` | `shrink`, for programs and for `qcore sim shrink` |
 | `pass_order` | the order of the passes |
 | `shrink_search` | trying edits |
-| `passes` | fewer steps, nodes, clients, settings, and less time |
+| `passes` | fewer steps, nodes, clients, settings, and less time; other times for the steps that are left |
 | `flat_timeline` | steps that do not depend on each other |
 | `trial_run`, `parallel_trials` | running a candidate, here or in other processes |
 """

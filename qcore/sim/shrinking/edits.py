@@ -26,6 +26,7 @@ class Edit:
         change: changes the values in place.
         seeds: other seeds to try, if the run with the current seed does not fail.
         no_more_work: whether it is refused if the run sends more messages, or asks more operations.
+        only_seed: the one seed to try, in place of the current one.
         group: of the edits of one group, only the first that is accepted applies; empty: it is in no group.
     """
 
@@ -34,6 +35,7 @@ class Edit:
     seeds: tuple[int, ...] = ()
     group: str = ""
     no_more_work: bool = False
+    only_seed: int | None = None
 
     def applied(self, values: Values) -> Values | None:
         """The changed values; None if the edit does not apply."""

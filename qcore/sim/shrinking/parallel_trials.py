@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,11 @@ from qcore.sim.shrinking.trial_run import Conditions, Outcome, Trial, run_trial
 _RUNS_PER_PROCESS: Final = 5000
 
 
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; the one that searches decides what to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def parallel_trials(
     jobs: int,
@@ -24,7 +30,9 @@ def parallel_trials(
     Raises:
         ConfigError: a process ended, because a run ended it or memory was short.
     """
-    with ProcessPoolExecutor(jobs, max_tasks_per_child=_RUNS_PER_PROCESS) as pool:
+    with ProcessPoolExecutor(
+        jobs, max_tasks_per_child=_RUNS_PER_PROCESS, initializer=_ignore_interrupts
+    ) as pool:
 
         def run_all(trials: Sequence[Trial], conditions: Conditions) -> list[Outcome]:
             try:

@@ -17,6 +17,7 @@ from qcore.sim.shrinking.passes.load_passes import (
     fewer_operations,
     simpler_operations,
 )
+from qcore.sim.shrinking.passes.move_passes import drop_and_move, drop_first_campaign
 from qcore.sim.shrinking.passes.node_passes import drop_nodes, renumber_nodes
 from qcore.sim.shrinking.passes.setting_passes import (
     constant_times,
@@ -31,11 +32,14 @@ from qcore.sim.shrinking.passes.step_passes import (
     drop_single_steps,
     drop_steps,
     join_steps,
+    merge_moments,
     simplify_steps,
 )
 from qcore.sim.shrinking.passes.time_passes import (
+    end_at_failure,
     end_earlier,
     end_much_earlier,
+    only_last_part,
     round_times,
     start_earlier,
 )
@@ -46,24 +50,25 @@ from qcore.sim.simulation import World
 from qcore.trace import TraceRecord, TraceWriter
 
 #: The most runs of a shrink, unless more are allowed.
-DEFAULT_BUDGET: Final = 3000
+DEFAULT_BUDGET: Final = 6000
 _MOST_ROUNDS: Final = 60
 #: The kinds of records that say what a run did.
 _KINDS: Final = ("fault", "role", "vote", "commit", "violation")
 #: Seeds that are tried in place of a longer one.
 _SHORT_SEEDS: Final = tuple(range(1, 10))
 
+#: The edits that leave no watcher and no client, which come first; and how many steps at least go together at first.
+_NO_CLIENTS: Final = 2
+_LARGE_GROUP: Final = 5
+
 Pass = Callable[[Case], list[Edit]]
 
-#: What makes every later run cheaper. It comes first.
+#: What makes every later run cheaper, after the first steps were removed.
 _FIRST_PASSES: Final[tuple[Pass, ...]] = (
-    end_earlier,
-    drop_expectations,
     end_much_earlier,
     fewer_clients,
     drop_nodes,
     renumber_nodes,
-    end_earlier,
 )
 #: The passes in tiers. After a tier that found something, the first one has its turn again: what it removes counts
 #: most, and a setting that goes too early may be one without which more steps are needed.
@@ -76,6 +81,8 @@ _TIERS: Final[tuple[tuple[Pass, ...], ...]] = (
     (simplify_steps,),
     (drop_settings, constant_times),
     (drop_pairs,),
+    (drop_and_move,),
+    (drop_first_campaign,),
     (round_times, sort_items),
 )
 #: A pass that halves something is repeated up to so many times.
@@ -175,13 +182,22 @@ def shrink_run(
 
 def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     """Run all passes until none finds anything. Return whether that was reached."""
-    for one in _FIRST_PASSES:
-        # An expectation that fails is judged together with the others, which show that the run is sound.
-        if one is not drop_expectations or search.case.is_violation:
-            _repeat(search, one)
-    firings = firings_of(_trace_of(search.case.trial, conditions))
-    search.attempt(name_nodes(search.case, firings))
+    _end_at_failure(search)
+    # An expectation that fails is judged together with the others, which show that the run is sound.
+    if search.case.is_violation:
+        search.attempt(drop_expectations(search.case))
+    if not search.is_over:
+        firings = firings_of(_trace_of(search.case.trial, conditions))
+        search.attempt(name_nodes(search.case, firings))
     search.attempt(flatten(search.case))
+    if _last_part(search):
+        _end_at_failure(search)
+    # A violation without clients is found again in runs that cost little.
+    search.attempt(fewer_clients(search.case)[:_NO_CLIENTS])
+    drop_steps(search, least=_LARGE_GROUP)
+    for one in _FIRST_PASSES:
+        _repeat(search, one)
+        _end_at_failure(search)
     for _ in range(_MOST_ROUNDS):
         if search.is_over or not (
             drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)
@@ -190,12 +206,23 @@ def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     _use_short_seed(search)
     search.attempt(drop_expectations(search.case))
     search.attempt(drop_idle_settings(search.case))
+    _repeat(search, merge_moments)
     is_minimal = not search.is_over
     # A few runs more than the budget may be needed for a scenario that is pleasant to read.
     search.attempt(tidy(search.case), over_budget=True)
     whole = run_trial(search.case.trial, replace(conditions, to_the_end=True))
     search.attempt(only_one_cause(search.case, whole.failed), over_budget=True)
     return is_minimal
+
+
+def _end_at_failure(search: ShrinkSearch) -> None:
+    """End the run right after the failure; one or two runs suffice for that."""
+    search.attempt(end_at_failure(search.case))
+
+
+def _last_part(search: ShrinkSearch) -> bool:
+    """Only the last part of a long run, the shortest part first."""
+    return search.attempt(only_last_part(search.case))
 
 
 def _tier(search: ShrinkSearch, tier: Sequence[Pass]) -> bool:

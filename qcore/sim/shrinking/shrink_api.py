@@ -99,6 +99,7 @@ def shrink(
     program: ClientProgram | None = None,
     oracles: Oracles | None = None,
     progress: Callable[[ShrinkSearch], None] = lambda _search: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> ShrinkResult:
     """Find the smallest failing run with the same cause as a given one.
 
@@ -113,6 +114,7 @@ def shrink(
         jobs: how many runs are done at the same time, each in a process. 1: in this process.
         machine, requests, program, oracles: as for `run_scenario`; with one job only.
         progress: is called after each run, with the search.
+        stop: is called before each run. If it returns true, the search ends with the smallest run until then.
 
     Raises:
         ConfigError: the run passes, the scenario or an argument is invalid, or the artifact cannot be written.
@@ -132,7 +134,7 @@ def shrink(
             budget_runs=budget_runs,
             jobs=jobs,
             run_in_pool=pool,
-            out_of_time=lambda: end is not None and time.monotonic() >= end,
+            out_of_time=lambda: stop() or (end is not None and time.monotonic() >= end),
             progress=progress,
         )
     summary = f"Shrunk from {scenario.name}, seed {seed}: {found.cause.key}."

@@ -110,7 +110,8 @@ class ShrinkSearch:
             values = edit.applied(self.case.values)
             if values is None:
                 continue
-            for seed in dict.fromkeys((self.case.trial.seed, *edit.seeds)):
+            first = self.case.trial.seed if edit.only_seed is None else edit.only_seed
+            for seed in dict.fromkeys((first, *edit.seeds)):
                 trial = Trial(values, seed)
                 if _identity(trial) not in self._known:
                     yield position, trial

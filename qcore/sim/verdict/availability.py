@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from qcore.sim.scenario.specs.expect_spec import AvailabilitySpec
 from qcore.sim.scenario.values import microseconds
@@ -30,20 +31,24 @@ def availability_of(world: SimulatedCluster) -> Availability:
     """The availability of a finished run."""
     spec = world.scenario.expect.availability or AvailabilitySpec()
     history, now = world.history, world.engine.now
-    answered = sum(op.outcome == "ok" for op in history)
-    writes = [op for op in history if op.writes]
+    answered, begin, end = 0, None, 0
+    for op in history:
+        answered += op.outcome == "ok"
+        if op.writes:
+            begin = op.invoke_us if begin is None else min(begin, op.invoke_us)
+            end = max(end, _end(op, now))
+    writes = (op for op in history if op.writes)
     windows = unavailable_windows(writes, now, microseconds(spec.ignore_up_to_ms))
     share = None
-    if writes:
-        begin = min(op.invoke_us for op in writes)
-        asked = max(_end(op, now) for op in writes) - begin
+    if begin is not None:
+        asked = end - begin
         lost = sum(end - start for start, end in windows)
         share = 1 - lost / asked if asked else 1.0
     return Availability(answered / len(history) if history else None, share, windows)
 
 
 def unavailable_windows(
-    writes: Sequence[ClientOperation], now: int, ignore_us: int
+    writes: Iterable[ClientOperation], now: int, ignore_us: int
 ) -> tuple[tuple[int, int], ...]:
     """The windows of unavailability.
 
@@ -51,30 +56,52 @@ def unavailable_windows(
     ends with the next acknowledged write; without one, when the last write stopped waiting.
 
     Args:
-        writes: all writes.
+        writes: all writes, in the order in which they began.
         now: the end of the run.
         ignore_us: windows up to this long do not count, because each write takes a little time.
     """
-    acknowledged = sorted(op.return_us for op in writes if op.outcome == "ok")
-    by_begin = sorted(writes, key=lambda op: op.invoke_us)
     windows: list[tuple[int, int]] = []
-    position, waits_until = 0, -1
-    for start, end in zip([-1, *acknowledged], [*acknowledged, None], strict=True):
-        # `waits_until` is the latest end of all writes that began by `start`.
-        while position < len(by_begin) and by_begin[position].invoke_us <= start:
-            waits_until = max(waits_until, _end(by_begin[position], now))
-            position += 1
-        if waits_until > start:
-            begin = start
-        elif position < len(by_begin):
-            begin = by_begin[position].invoke_us
-        else:
-            continue
-        if end is None:
-            end = max(waits_until, *(_end(op, now) for op in by_begin[position:]), begin)
-        if end - begin > ignore_us:
-            windows.append((begin, end))
+    acknowledged: list[int] = []  # a heap: the acknowledgements at which no window has begun yet
+    #: The beginning of the window that is open; the latest end of all writes until now.
+    begin: int | None = None
+    waits_until = -1
+    for op in writes:
+        while acknowledged and acknowledged[0] < op.invoke_us:
+            start = heappop(acknowledged)
+            _add_window(windows, begin, start, ignore_us)
+            begin = start if waits_until > start else op.invoke_us
+        if begin is None:
+            begin = op.invoke_us
+        waits_until = max(waits_until, _end(op, now))
+        if op.outcome == "ok":
+            heappush(acknowledged, op.return_us)
+    for start in sorted(acknowledged):
+        _add_window(windows, begin, start, ignore_us)
+        begin = start if waits_until > start else None
+    if begin is not None:
+        _add_window(windows, begin, max(waits_until, begin), ignore_us)
     return tuple(windows)
+
+
+def return_times(operations: Iterable[ClientOperation]) -> Iterator[int]:
+    """The times of return, sorted.
+
+    Args:
+        operations: finished operations, in the order in which they began.
+    """
+    times: list[int] = []  # a heap: nothing that begins later returns before the next beginning
+    for op in operations:
+        while times and times[0] <= op.invoke_us:
+            yield heappop(times)
+        heappush(times, op.return_us)
+    yield from sorted(times)
+
+
+def _add_window(
+    windows: list[tuple[int, int]], begin: int | None, end: int, ignore_us: int
+) -> None:
+    if begin is not None and end - begin > ignore_us:
+        windows.append((begin, end))
 
 
 def _end(op: ClientOperation, now: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from qcore.machines.interface import StateMachine
-from qcore.sim.linearizability import LinearizabilityVerdict, check_history
+from qcore.sim.linearizability import LinearizabilityVerdict, Operation, check_history
 from qcore.sim.oracles.end_of_run import (
     FinishedRun,
     OracleRow,
@@ -44,7 +45,7 @@ def judge_by_oracles(world: SimulatedCluster) -> HistoryVerdict:
         return HistoryVerdict(_as_verdict(findings.consistency), tuple(rows))
     if level == "linearizable":
         return HistoryVerdict(_check_linearizability(world), tuple(rows))
-    registers = FinishedRun(world.register_history, entries, {}, services.report)
+    registers = FinishedRun([*world.register_history], entries, {}, services.report)
     judged = check_registers(registers, level)
     rows.append(
         OracleRow(
@@ -80,9 +81,21 @@ def _as_verdict(judged: ConsistencyVerdict | None) -> LinearizabilityVerdict:
     )
 
 
+class _RegisterOperations(Iterable[Operation]):
+    """The operations on registers for the checker: made again in each iteration, because a long run has many."""
+
+    def __init__(self, world: SimulatedCluster) -> None:
+        self._world = world
+
+    def __iter__(self) -> Iterator[Operation]:
+        for op in self._world.register_history:
+            operation = op.as_operation()
+            if operation is not None:
+                yield operation
+
+
 def _check_linearizability(world: SimulatedCluster) -> LinearizabilityVerdict:
-    operations = [op.as_operation() for op in world.register_history]
-    verdict = check_history([operation for operation in operations if operation is not None])
+    verdict = check_history(_RegisterOperations(world))
     if verdict.result == "violation":
         world.services.report("linearizability", 0, verdict.explanation)
     return verdict

@@ -6,13 +6,13 @@ from a node that only believes it leads, and time without a leader from time in 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from qcore.core.effects import Role
 from qcore.core.entry import Membership
+from qcore.sim.records.packed_numbers import PackedNumbers
 from qcore.sim.world.network import Network
 
 
@@ -85,7 +85,7 @@ class RunRecord:
     leaders: list[ElectionEvent] = field(default_factory=list, repr=False)
     leaderless: list[Interval] = field(default_factory=list, repr=False)
     stale_leaders: list[Interval] = field(default_factory=list, repr=False)
-    commit_times: array[int] = field(default_factory=lambda: array("q"), repr=False)
+    commit_times: PackedNumbers = field(default_factory=PackedNumbers, repr=False)
     minority_commits: int = 0
     truncated: int = 0
     highest_term: int = 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 
 from qcore.errors import TooStale
-from qcore.percentiles import percentile
+from qcore.percentiles import percentile_of_counts
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.verdict.availability import availability_of, messages_per_operation
 from qcore.sim.verdict.determinism import determinism_metrics
@@ -33,7 +34,7 @@ def measure(world: SimulatedCluster, verdict: LinearizabilityVerdict) -> dict[st
         "committed_index": world.services.monitor.highest_commit,
         "truncated_entries": record.truncated,
         "operations": {
-            kind: _operations([op for op in world.history if op.kind == kind])
+            kind: _operations(op for op in world.history if op.kind == kind)
             for kind in ("write", "read", "cas")
         },
         "messages": {
@@ -108,26 +109,29 @@ def _watches(world: SimulatedCluster) -> dict[str, Json]:
 
 def _reads_by_kind(world: SimulatedCluster) -> Json:
     """The outcomes of the reads of each kind that occurred. `too_stale` counts reads that ended with `TooStale`."""
-    reads = [op for op in world.history if op.kind == "read"]
-    counts: dict[str, Json] = {}
-    for kind in sorted({op.request for op in reads}):
-        of_kind = [op for op in reads if op.request == kind]
-        counts[kind] = {
-            "ok": sum(op.outcome == "ok" for op in of_kind),
-            "refused": sum(op.outcome == "refused" for op in of_kind),
-            "too_stale": sum(op.note == TooStale.__name__ for op in of_kind),
-            "unknown": sum(op.outcome in (None, "unknown") for op in of_kind),
-        }
-    return counts
+    counts: dict[str, Counter[str]] = {}
+    for op in world.history:
+        if op.kind == "read":
+            of_kind = counts.setdefault(op.request, Counter())
+            of_kind[op.outcome or "unknown"] += 1
+            of_kind["too_stale"] += op.note == TooStale.__name__
+    names = ("ok", "refused", "too_stale", "unknown")
+    return {kind: {name: counts[kind][name] for name in names} for kind in sorted(counts)}
 
 
-def _operations(ops: Sequence[ClientOperation]) -> Json:
-    latencies = sorted(op.return_us - op.invoke_us for op in ops if op.outcome == "ok")
+def _operations(ops: Iterable[ClientOperation]) -> Json:
+    outcomes: Counter[str] = Counter()
+    #: How often each latency occurred: exact, and bounded by the number of different latencies.
+    latencies: Counter[int] = Counter()
+    for op in ops:
+        outcomes[op.outcome or "unknown"] += 1
+        if op.outcome == "ok":
+            latencies[op.return_us - op.invoke_us] += 1
     return {
-        "ok": len(latencies),
-        "refused": sum(op.outcome == "refused" for op in ops),
-        "unknown": sum(op.outcome in (None, "unknown") for op in ops),
-        "p50_ms": percentile(latencies, 50) / 1000 if latencies else None,
-        "p99_ms": percentile(latencies, 99) / 1000 if latencies else None,
-        "max_ms": latencies[-1] / 1000 if latencies else None,
+        "ok": outcomes["ok"],
+        "refused": outcomes["refused"],
+        "unknown": outcomes["unknown"],
+        "p50_ms": percentile_of_counts(latencies, 50) / 1000 if latencies else None,
+        "p99_ms": percentile_of_counts(latencies, 99) / 1000 if latencies else None,
+        "max_ms": max(latencies) / 1000 if latencies else None,
     }

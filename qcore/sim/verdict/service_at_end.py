@@ -6,6 +6,7 @@ What hangs is named: the nodes without a leader, the requests without an answer,
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from qcore.errors import StateMachineFailed
 from qcore.replica.sessions.session_table import SESSION_TICK
@@ -80,9 +81,9 @@ def judge_liveness(world: SimulatedCluster, since_us: int, limit_ms: float) -> E
         *_without_answer(world.history, since_us, limit_ms, world.engine.now),
         *_unequal(world),
     ]
-    served = [op for op in world.history if op.invoke_us >= since_us and op.outcome == "ok"]
+    served = sum(op.invoke_us >= since_us and op.outcome == "ok" for op in world.history)
     seen = "; ".join(hanging) or (
-        f"a leader, {len(served)} operations acknowledged after {since_us / 1000:g} ms, equal members"
+        f"a leader, {served} operations acknowledged after {since_us / 1000:g} ms, equal members"
     )
     expected = (
         f"a leader and answers within {limit_ms:g} ms of the last repair, equal members at the end"
@@ -122,19 +123,23 @@ def _role(world: SimulatedCluster, node: int) -> str:
 
 
 def _without_answer(
-    history: list[ClientOperation], since_us: int, limit_ms: float, now: int
+    history: Iterable[ClientOperation], since_us: int, limit_ms: float, now: int
 ) -> list[str]:
     """The kinds of operations of which none that began after the repair was acknowledged in time."""
     hanging: list[str] = []
     deadline = since_us + microseconds(limit_ms)
-    asked = [op for op in history if since_us <= op.invoke_us < min(deadline, now)]
-    for kind in dict.fromkeys(op.kind for op in asked):
-        of_kind = [op for op in asked if op.kind == kind]
-        if not any(op.outcome == "ok" and op.return_us <= deadline for op in of_kind):
-            outcomes = Counter(op.note or op.outcome or "no answer" for op in of_kind)
+    asked: dict[str, Counter[str]] = {}
+    served: set[str] = set()
+    for op in history:
+        if since_us <= op.invoke_us < min(deadline, now):
+            asked.setdefault(op.kind, Counter())[op.note or op.outcome or "no answer"] += 1
+            if op.outcome == "ok" and op.return_us <= deadline:
+                served.add(op.kind)
+    for kind, outcomes in asked.items():
+        if kind not in served:
             why = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common(3))
             hanging.append(
-                f"no {kind} of {len(of_kind)} begun after {since_us / 1000:g} ms was acknowledged ({why})"
+                f"no {kind} of {outcomes.total()} begun after {since_us / 1000:g} ms was acknowledged ({why})"
             )
     return hanging
 

@@ -13,11 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from qcore.core.effects import StoreSnapshot
 from qcore.core.entry import Entry, Snapshot
 from qcore.core.log.compressed_text import text_checksum
+from qcore.errors import StateMachineFailed
+from qcore.replica.replica import Replica
+from qcore.replica.snapshot_builder import sessions_in
 from qcore.sim.invariants import Invariants
+from qcore.sim.records.applied_entries import AppliedEntries
+from qcore.sim.records.entry_archive import EntryArchive
+from qcore.sim.records.entry_list import EntryList
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +33,7 @@ class _Segment:
 
     parent: EntryHistory | None
     base: int
-    entries: list[Entry] = field(default_factory=list)
+    entries: EntryList = field(default_factory=EntryList)
 
     @property
     def end(self) -> int:
@@ -64,6 +71,23 @@ class EntryHistory:
             at = at._segment.parent
         return None
 
+    def after(self, index: int) -> list[Entry]:
+        """The entries of this history that follow that of `index`, in order."""
+        parts: list[list[Entry]] = []
+        at: EntryHistory | None = self
+        while at is not None and index < at.through:
+            base = at._segment.base
+            parts.append(at._segment.entries.between(max(0, index - base), at.through - base))
+            at = at._segment.parent
+        return [entry for part in reversed(parts) for entry in part]
+
+    def pack(self, through: int, archive: EntryArchive) -> None:
+        """Compress the entries up to index `through`. No answer changes."""
+        at: EntryHistory | None = self
+        while at is not None:
+            at._segment.entries.pack(through - at._segment.base, archive)
+            at = at._segment.parent
+
 
 #: Identifies a snapshot: last index, last term, length and checksum of the text.
 _Key = tuple[int, int, int, int]
@@ -74,11 +98,9 @@ class SnapshotHistories:
 
     def __init__(self) -> None:
         self._known: dict[_Key, dict[int, EntryHistory]] = {}
-        self._applied: dict[int, Entry] = {}
-
-    def applied(self, entry: Entry) -> None:
-        """Some node applied this entry."""
-        self._applied[entry.index] = entry
+        self._applied = AppliedEntries()
+        #: Some node applied this entry.
+        self.applied: Final = self._applied.add
 
     @property
     def entries(self) -> Mapping[int, Entry]:
@@ -115,6 +137,10 @@ class SnapshotHistories:
         held = self._known.get(_key(snapshot), {})
         return held.get(node) or EntryHistory.unknown(snapshot.meta.last_included_index)
 
+    def pack(self, through: int, archive: EntryArchive) -> None:
+        """Compress the applied entries up to index `through`. No answer changes."""
+        self._applied.pack(through, archive)
+
     def mark_unknown(self, node: int, snapshot: Snapshot) -> None:
         """The state that the node restored from this snapshot is not the one that the history produces."""
         unknown = EntryHistory.unknown(snapshot.meta.last_included_index)
@@ -126,8 +152,6 @@ class NodeHistory:
 
     Attributes:
         history: the entries up to the newest snapshot of the current life, taken or installed; empty without one.
-        applied: the entries that this life has applied after the snapshot from which it started or that it installed
-            last, in order.
         restored_through: the last index of that snapshot; 0 without one.
         captures: how many snapshots the node took and stored, over all its lives.
     """
@@ -137,15 +161,25 @@ class NodeHistory:
         self._histories = histories
         self._invariants = invariants
         self.history = EntryHistory.unknown()
-        self.applied: list[Entry] = []
+        #: What this life has applied after the snapshot of `restored_through`, without the first `_moved` entries:
+        #: those are in `history`, because snapshots cover them.
+        self._applied: list[Entry] = []
+        self._moved = 0
         self.restored_through = 0
         self.captures = 0
 
     def start(self, snapshot: Snapshot | None) -> None:
         """A new life starts from this snapshot."""
         self.history = self._histories.of(self._node, snapshot)
-        self.applied = []
+        self._applied, self._moved = [], 0
         self.restored_through = self.history.through
+        if snapshot is not None:
+            self._compare_sessions(snapshot)
+
+    @property
+    def applied(self) -> list[Entry]:
+        """The entries that this life applied after the snapshot from which it started or that it installed last."""
+        return [*self.history.after(self.restored_through), *self._applied]
 
     def stored(self, write: StoreSnapshot, source: int) -> None:
         """The node stores a snapshot that it took, or one that `source` sent."""
@@ -155,27 +189,56 @@ class NodeHistory:
             return
         self.captures += 1
         first, end = self.history.through, snapshot.meta.last_included_index
-        more = self.applied[first - self.restored_through : end - self.restored_through]
+        place = first - self.restored_through - self._moved
+        more = self._applied[place : place + max(0, end - first)]
+        del self._applied[: place + len(more)]
+        self._moved += place + len(more)
         self.history = self.history.extended(more)
         self._histories.captured(self._node, snapshot, self.history)
+        self._compare_sessions(snapshot)
+        archive = self._invariants.archive
+        self.history.pack(write.compact_through, archive)
+        self._histories.pack(write.compact_through, archive)
 
     def apply(self, entry: Entry) -> None:
         """The node applied this entry."""
-        self.applied.append(entry)
+        self._applied.append(entry)
         self._histories.applied(entry)
 
     def on_state_hash(self, index: int, digest: str) -> bool:
         """Report the digest of the node's state at this index; return whether other nodes had the same."""
         return self._invariants.on_state_hash(self._node, index, digest)
 
+    def on_sessions(self, replica: Replica) -> None:
+        """Report the session table of the node, which has no restore under way."""
+        self._invariants.on_session_hash(
+            self._node, replica.applied_index, replica.sessions.digest()
+        )
+
+    def capturing(self, replica: Replica, digest: str) -> None:
+        """The node freezes its state for a snapshot; the digest is that of the machine."""
+        self.on_state_hash(replica.applied_index, digest)
+        self.on_sessions(replica)
+
     def restored(self, snapshot: Snapshot, digest: str) -> None:
         """The machine was restored from a snapshot. If other nodes had another state there, the history is unknown."""
         index = snapshot.meta.last_included_index
-        self.applied = []
+        self._applied, self._moved = [], 0
         self.restored_through = index
+        self._compare_sessions(snapshot)
         if not self.on_state_hash(index, digest):
             self._histories.mark_unknown(self._node, snapshot)
             self.history = EntryHistory.unknown(index)
+
+    def _compare_sessions(self, snapshot: Snapshot) -> None:
+        """Report the sessions that a node has once it has restored this snapshot."""
+        try:
+            table = sessions_in(snapshot.data)
+        except StateMachineFailed:
+            return  # no node can restore it either, and stops
+        self._invariants.on_session_hash(
+            self._node, snapshot.meta.last_included_index, table.digest()
+        )
 
 
 def _key(snapshot: Snapshot) -> _Key:

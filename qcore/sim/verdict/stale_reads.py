@@ -17,9 +17,16 @@ def check_stale_reads(world: SimulatedCluster) -> list[StalenessViolation]:
 
     Once one read of a register is too old, many others are, so more reports would add nothing.
     """
-    ops = world.register_history
-    reads = [_read(world, op) for op in ops if op.request == "stale_read" and op.outcome == "ok"]
-    found = check_staleness(reads, [write for op in ops for write in _writes(op)])
+    reads = [
+        _read(world, op)
+        for op in world.register_history
+        if op.request == "stale_read" and op.outcome == "ok"
+    ]
+    if not reads:
+        return []
+    found = check_staleness(
+        reads, (write for op in world.register_history for write in _writes(op))
+    )
     reported: dict[str, int] = {}
     for too_old in found:
         key = too_old.read.key

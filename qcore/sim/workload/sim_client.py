@@ -26,6 +26,7 @@ from qcore.replica.messages import RequestKind
 from qcore.sim.invariants import Report
 from qcore.sim.linearizability import OperationKind
 from qcore.sim.scenario.values import ReadKind
+from qcore.sim.workload.operation_history import OperationHistory
 from qcore.sim.workload.operations import (
     ClientOperation,
     OperationCodec,
@@ -107,7 +108,7 @@ class SimClient:
         nodes: Sequence[int],
         codec: OperationCodec,
         trace: TraceWriter,
-        history: list[ClientOperation],
+        history: OperationHistory,
         rng: Random,
     ) -> None:
         self.number = number

@@ -19,11 +19,12 @@ from qcore.core.effects import (
 )
 from qcore.core.entry import Membership
 from qcore.replica.events import Applied, ReplicaEffect, Restored
+from qcore.replica.replica import Replica
 from qcore.replica.trace_recorder import ReplicaTracer
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.node_observer import NodeObserver
 from qcore.sim.verdict.snapshot_histories import NodeHistory
-from qcore.sim.world.node.node_machine import HashedMachine
+from qcore.sim.world.node.node_machine import HASH_EVERY, HashedMachine
 from qcore.sim.world.services import Services
 
 
@@ -53,7 +54,8 @@ class EffectObserver:
         self._recorder = ReplicaTracer(services.trace, node_id)
         self.snapshots_installed = 0
         self.snapshot_source = 0
-        self._machine: HashedMachine  # `use_machine` sets it
+        self._replica: Replica  # `begin_life` sets both
+        self._machine: HashedMachine
         # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[Any], None]] = {
             AppendLog: self._append,
@@ -67,15 +69,16 @@ class EffectObserver:
             MembershipChanged: self._on_membership,
         }
 
-    def begin_life(self, machine: HashedMachine, membership: Membership) -> None:
+    def begin_life(self, replica: Replica, machine: HashedMachine) -> None:
         """Observe the replica of a process that has just started, from now on.
 
         Args:
+            replica: its replica, which has taken no step.
             machine: its state machine.
-            membership: the configuration with which it starts.
         """
+        self._replica = replica
         self._machine = machine
-        self.use_membership(membership)
+        self.use_membership(replica.core.membership)
 
     def record(self, effects: Sequence[ReplicaEffect], now: int) -> None:
         """Write the trace records of one step."""
@@ -115,6 +118,10 @@ class EffectObserver:
 
     def _on_applied(self, effect: Applied) -> None:
         self._state_history.apply(effect.entry)
+        index = effect.entry.index
+        # The step is over. The table is that after this entry only if it is the last one that the step applied.
+        if index % HASH_EVERY == 0 and index == self._replica.readable_index:
+            self._state_history.on_sessions(self._replica)
         if self._triggers.apply:
             entry = effect.entry
             fire_matching(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -37,6 +37,7 @@ from qcore.sim.workload.custom_machine import (
     load_checks,
     load_custom_machine,
 )
+from qcore.sim.workload.operation_history import OperationHistory
 from qcore.sim.workload.operations import (
     ClientOperation,
     CustomMachineCodec,
@@ -126,7 +127,7 @@ class SimulatedCluster:
         self.engine = Engine()
         self.ledger = FaultLedger(may_not_act=scenario.may_not_act)
         self.network = Network(self.engine, self.streams, self._on_drop)
-        self.history: list[ClientOperation] = []
+        self.history = OperationHistory()
         self.workloads: list[ClientWorkload] = []
         ids = scenario.cluster.nodes
         joining = tuple(node for node in scenario.all_nodes if node not in ids)
@@ -238,10 +239,10 @@ class SimulatedCluster:
         return self.user_machine is not None
 
     @property
-    def register_history(self) -> list[ClientOperation]:
-        """The operations on registers: without raw requests, and without operations on counters."""
+    def register_history(self) -> Iterator[ClientOperation]:
+        """The operations on registers, once: without raw requests, and without operations on counters."""
         counters = self.scenario.counters
-        return [op for op in self.history if not op.is_raw and op.key not in counters]
+        return (op for op in self.history if not op.is_raw and op.key not in counters)
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -381,13 +382,10 @@ class SimulatedCluster:
                     self.services.trace,
                     self.streams.get(f"watcher/{vertex}"),
                     checker,
-                    self._acknowledged_index,
+                    lambda: self.history.highest_acknowledged,
                 )
             )
         return watchers
-
-    def _acknowledged_index(self) -> int:
-        return max((op.index for op in self.history if op.is_acknowledged_write), default=0)
 
     def _connect(self) -> None:
         builder = LinkBuilder(

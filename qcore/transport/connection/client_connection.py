@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -146,6 +147,7 @@ class ClientConnection:
         limits: TransportLimits | None = None,
         admin: bool = False,
         runtime: Runtime = REAL,
+        tls: SSLContext | None = None,
     ) -> ClientConnection:
         """Open a connection. With `admin`, it is an admin connection, for which a node reserves a place.
 
@@ -155,6 +157,7 @@ class ClientConnection:
             limits: sizes and times.
             admin: see above.
             runtime: the world that the client runs in.
+            tls: makes it a TLS connection; see `qcore.security.tls.client_context`.
 
         Raises:
             TransportError: the node did not answer in time, refused the connection, or is not a qcore node; the text
@@ -163,7 +166,7 @@ class ClientConnection:
         chosen = limits or TransportLimits()
         role = ADMIN if admin else None
         wire = await open_connection(
-            lambda: _ClientWire(address, chosen, role, runtime), address, timeout_s, runtime
+            lambda: _ClientWire(address, chosen, role, runtime), address, timeout_s, runtime, tls
         )
         return cls(wire)
 

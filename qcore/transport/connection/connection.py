@@ -391,7 +391,9 @@ class Connection(asyncio.Protocol):
         data = b"".join(chunks)
         if data:
             transport.write(data)
-        if chunks[-1] == SEND_EOF and transport.can_write_eof():
+        if chunks[-1] == SEND_EOF and not transport.can_write_eof():
+            transport.close()  # TLS has no half-closed connections; it writes the rest first
+        elif chunks[-1] == SEND_EOF:
             if not transport.get_write_buffer_size():
                 self._half_close()
             else:

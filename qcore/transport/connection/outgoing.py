@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,7 +12,8 @@ from websockets.uri import parse_uri
 
 from qcore.display import truncate
 from qcore.errors import TransportError
-from qcore.runtime.interface import Runtime
+from qcore.runtime.interface import Runtime, TlsClient
+from qcore.security.tls import explain_tls_failure
 from qcore.transport.address import Address
 from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.connection.masked_client import MaskedClient
@@ -29,6 +31,9 @@ GOING_AWAY = 1001
 #: The reason, with code 1001, when a server closes a connection that had no request in progress for long. The server
 #: has handled no request that it did not answer.
 IDLE_REASON = "idle: no request for too long; connect again"
+
+#: Ends an error about a node that hangs up without an answer.
+_IT_MAY_USE_TLS = ": if this node uses TLS, connect with TLS (--tls-ca)"
 
 
 class OutgoingConnection(Connection):
@@ -52,6 +57,7 @@ class OutgoingConnection(Connection):
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[TransportError | None] = self._loop.create_future()
         self._role = role
+        self._was_answered = self._is_secured = False
 
     def ping(self) -> None:
         """Send a ping, whatever else is queued."""
@@ -70,6 +76,7 @@ class OutgoingConnection(Connection):
         address = self.remote  # a host name is clearer than its IP address
         super().connection_made(transport)
         self.remote = address
+        self._is_secured = transport.get_extra_info("ssl_object") is not None
         own = transport.get_extra_info("sockname")
         if isinstance(own, tuple) and len(own) >= 2:
             self.local = str(Address(str(own[0]), int(own[1])))
@@ -80,6 +87,7 @@ class OutgoingConnection(Connection):
         self._write(self._client.data_to_send())
 
     def _handshake_received(self, data: bytes) -> None:
+        self._was_answered = True
         self._client.receive_data(data)
         if self._client.handshake_exc is not None:
             self.abort(_explain(self.remote, self._client.handshake_exc))
@@ -91,7 +99,9 @@ class OutgoingConnection(Connection):
 
     def _closed(self, error: TransportError | None) -> None:
         if not self.opened.done():
-            self.opened.set_exception(error or TransportError(f"{self.remote} hung up"))
+            hint = "" if self._was_answered or self._is_secured else _IT_MAY_USE_TLS
+            why = TransportError(f"{error or f'{self.remote} hung up'}{hint}")
+            self.opened.set_exception(why)
             self.opened.exception()  # mark it as retrieved: the caller may have stopped waiting
         if not self.ended.done():
             self.ended.set_result(error)
@@ -101,14 +111,22 @@ C = TypeVar("C", bound=OutgoingConnection)
 
 
 async def open_connection(
-    factory: Callable[[], C], address: Address, timeout_s: float, runtime: Runtime
+    factory: Callable[[], C],
+    address: Address,
+    timeout_s: float,
+    runtime: Runtime,
+    tls: ssl.SSLContext | None = None,
 ) -> C:
     """Look up the host, connect, and do the opening handshake. Of several addresses, use the first that answers.
 
+    With `tls`, the certificate of the other end must name the host of the address.
+
     Raises:
-        TransportError: no such host, refused, unreachable, not a WebSocket server, or too slow; the text states which.
+        TransportError: no such host, refused, unreachable, no TLS, not a WebSocket server, or too slow; the text states
+            which.
     """
     loop = asyncio.get_running_loop()
+    secured = None if tls is None else TlsClient(tls, address.host)
     deadline = loop.time() + timeout_s
     try:
         addresses = await runtime.resolve(address.host, timeout_s)
@@ -119,20 +137,26 @@ async def open_connection(
         left_s = max(0.0, deadline - loop.time())
         try:
             # Each address gets a share of the time, so a silent address leaves time for the next.
-            return await _open(factory, address, ip, left_s / (len(addresses) + 1), runtime)
+            share_s = left_s / (len(addresses) + 1)
+            return await _open(factory, address, ip, share_s, runtime, secured)
         except TransportError:
             if not addresses:
                 raise
 
 
 async def _open(
-    factory: Callable[[], C], address: Address, ip: str, timeout_s: float, runtime: Runtime
+    factory: Callable[[], C],
+    address: Address,
+    ip: str,
+    timeout_s: float,
+    runtime: Runtime,
+    tls: TlsClient | None,
 ) -> C:
     connection: C | None = None
     done = False
     try:
         async with asyncio.timeout(timeout_s):
-            connection = await runtime.connect(factory, ip, address.port)
+            connection = await runtime.connect(factory, ip, address.port, tls)
             await connection.opened
         if not connection.is_open:
             raise TransportError(f"{address} hung up right after the handshake")
@@ -140,6 +164,8 @@ async def _open(
         return connection
     except TimeoutError:
         raise TransportError(f"no answer from {address} within {timeout_s:.3g} s") from None
+    except ssl.SSLError as error:
+        raise TransportError(explain_tls_failure(str(address), error)) from None
     except OSError as error:
         raise TransportError(f"cannot connect to {address}: {error}") from None
     finally:

@@ -8,6 +8,7 @@ import random
 from asyncio import FIRST_COMPLETED
 from collections.abc import Callable
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any, Final, Protocol
 
 from qcore.display import MAX_SENTENCE_CHARS, truncate
@@ -81,6 +82,7 @@ class PeerContext:
         limits: times and sizes of connections.
         next_id: a new message id, unique within the pool.
         runtime: the world that the node runs in.
+        tls: makes the connections TLS connections.
     """
 
     codec: Codec
@@ -90,6 +92,7 @@ class PeerContext:
     limits: TransportLimits
     next_id: Callable[[], str]
     runtime: Runtime
+    tls: SSLContext | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -318,6 +321,7 @@ class PeerConnector:
             address,
             limits.handshake_timeout_s,
             self.context.runtime,
+            self.context.tls,
         )
         try:
             await self._exchange_hello(connection)

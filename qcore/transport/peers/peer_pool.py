@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable, Mapping
+from ssl import SSLContext
 
 from qcore.runtime.interface import Runtime
 from qcore.transport.codec.codec import Codec
@@ -18,7 +19,7 @@ class PeerPool:
     """Keeps a connection to every peer, and sends messages without waiting.
 
     Args:
-        codec, handler, hello, rng, limits, runtime: see `PeerContext`.
+        codec, handler, hello, rng, limits, runtime, tls: see `PeerContext`.
     """
 
     def __init__(
@@ -30,11 +31,12 @@ class PeerPool:
         limits: TransportLimits | None = None,
         *,
         runtime: Runtime,
+        tls: SSLContext | None = None,
     ) -> None:
         #: A new message id, unique within this pool.
         self.next_id: Callable[[], str] = map(str, itertools.count(1)).__next__
         self._context = PeerContext(
-            codec, handler, hello, rng, limits or TransportLimits(), self.next_id, runtime
+            codec, handler, hello, rng, limits or TransportLimits(), self.next_id, runtime, tls
         )
         self._connectors: dict[int, PeerConnector] = {}
         #: As an ordered set.

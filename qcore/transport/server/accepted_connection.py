@@ -54,14 +54,11 @@ logger = logging.getLogger("qcore.transport")
 #: second number applies if the bytes before them ended within a frame.
 _PARSED_PER_STEP_BYTES = 4 * 1024
 _PARSED_AFTER_PART_BYTES = 16 * 1024
-
 #: The memory of each message of a partly handled frame: this factor for its bytes, and this much for the message.
 _PARSED_BYTES = 4
 _MESSAGE_BYTES = 512
-
 #: A smaller amount of memory is not counted, bytes.
 _COUNTED_FROM_BYTES = 16 * 1024
-
 #: Messages of one frame that are handled before the clock is read.
 _MESSAGES_PER_STEP = 32
 
@@ -85,6 +82,7 @@ class ConnectionOwner(Protocol):
         memory: counts the memory of the clients' connections.
         connection_ids: the ids of the next connections.
         runtime: the world that the server runs in.
+        peers_need_certificates: whether a peer is accepted only with a verified certificate.
     """
 
     codec: Codec
@@ -97,6 +95,7 @@ class ConnectionOwner(Protocol):
     memory: ClientMemory
     connection_ids: Iterator[int]
     runtime: Runtime
+    peers_need_certificates: bool
 
     def connection_made(self, connection: AcceptedConnection) -> None:
         """Add an accepted TCP connection."""
@@ -465,7 +464,7 @@ class AcceptedConnection(Connection):
             self._reject_message(hello, "Hello: one was accepted already on this connection")
             return
         try:
-            check_hello(hello)
+            check_hello(hello, self._transport, self._server.peers_need_certificates)
             reply = self._server.handler.on_hello(self, hello)
         except QcoreError as error:
             self._server.counts.policy_violations += 1

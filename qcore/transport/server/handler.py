@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -145,12 +146,22 @@ class ServerHandler(Protocol):
         """The response to `GET path` (without the query); None if there is no such page."""
 
 
-def check_hello(hello: Hello) -> None:
+def check_hello(hello: Hello, transport: asyncio.Transport | None, needs_certificate: bool) -> None:
     """Check that both ends use the same version of the protocol, and known roles.
 
+    Args:
+        hello: the message.
+        transport: of its connection.
+        needs_certificate: whether the connection must have a certificate, which TLS has then verified.
+
     Raises:
-        RemoteProtocolError: another protocol version, or an unknown role.
+        RemoteProtocolError: another protocol version, or an unknown role, or no certificate.
     """
+    if needs_certificate and transport is not None and not transport.get_extra_info("peercert"):
+        raise RemoteProtocolError(
+            "a peer needs a certificate that the authorities of this cluster signed: start the node with --tls-cert "
+            "and --tls-ca"
+        )
     if hello.protocol != PROTOCOL_VERSION:
         raise RemoteProtocolError(
             f"protocol version {hello.protocol} is not supported: this node uses version {PROTOCOL_VERSION}"

@@ -23,6 +23,9 @@ _MAX_HEAD_BYTES = 32 * 1024
 
 _END_OF_HEAD = b"\r\n\r\n"
 
+#: The first byte of a TLS connection.
+_TLS_HANDSHAKE = b"\x16"
+
 
 class RequestReader:
     """Reads the request of one connection. Bytes after the request must not reach the parser before the response is
@@ -44,6 +47,10 @@ class RequestReader:
     def receive(self, data: bytes) -> Request | None:
         """Add bytes. Returns the request once it is complete and valid; sets `refusal` if it is not valid."""
         self._head += data
+        if self._head.startswith(_TLS_HANDSHAKE):
+            # Immediately, because the other end waits for a response to it.
+            self._refuse(HttpResponse(400, "TLS was offered, and this node uses none\n"))
+            return None
         end = self._head.find(_END_OF_HEAD)
         if end < 0 and len(self._head) <= _MAX_HEAD_BYTES:
             return None

@@ -7,9 +7,10 @@ import errno
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
+from ssl import SSLContext
 
 from qcore.errors import TransportError
-from qcore.runtime.interface import Listening, Runtime
+from qcore.runtime.interface import Listening, Runtime, TlsServer
 from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec
 from qcore.transport.connection.outgoing import GOING_AWAY
@@ -52,6 +53,9 @@ class Server:
         limits: sizes, times and numbers of connections.
         origins: the web pages that may open a WebSocket connection. Others get HTTP 403.
         runtime: the world that the server runs in.
+        tls: makes all connections TLS connections.
+        peers_need_certificates: whether a peer's `Hello` is accepted only if the connection has a certificate that the
+            context of `tls` has verified.
 
     Attributes:
         requests: handlers of the messages of a client, by class.
@@ -70,6 +74,8 @@ class Server:
         origins: AllowedOrigins | None = None,
         *,
         runtime: Runtime,
+        tls: SSLContext | None = None,
+        peers_need_certificates: bool = False,
     ) -> None:
         self.codec = codec
         self.handler = handler
@@ -82,6 +88,8 @@ class Server:
         self.memory = ClientMemory(lambda: self.limits, self.counts)
         self.connection_ids: Iterator[int] = itertools.count(1)
         self.runtime = runtime
+        self._tls = tls
+        self.peers_need_certificates = peers_need_certificates
         self._listener: Listening | None = None
         # Dictionaries as ordered sets: oldest first.
         self._handshaking: dict[AcceptedConnection, None] = {}
@@ -113,8 +121,13 @@ class Server:
             raise TransportError(
                 f"{where}: {error}; give an IP address of this machine, or a name that it knows"
             ) from None
+        limits = self.limits
         self._listener = self.runtime.listener(
-            lambda: AcceptedConnection(self), self._count_not_accepted
+            lambda: AcceptedConnection(self),
+            self._count_not_accepted,
+            None
+            if self._tls is None
+            else TlsServer(self._tls, limits.handshake_timeout_s, limits.max_handshakes),
         )
         try:
             bound = self._listener.start(addresses, address.port)

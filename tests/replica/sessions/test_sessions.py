@@ -203,6 +203,26 @@ def test_dump_and_load_keep_everything() -> None:
     assert json.loads(result or "")["value"] == 1
 
 
+def test_digest_shows_the_sessions_and_every_reply() -> None:
+    table, machine = SessionTable(), KeyValueMachine()
+    assert table.digest() == ""
+    digests = [""]
+    for index, data in enumerate(
+        [
+            open_session_payload(5000),
+            session_command_payload(1, 1, 0, ADD),
+            session_command_payload(1, 2, 0, ADD),
+            session_command_payload(1, 3, 1, ADD),
+        ],
+        start=1,
+    ):
+        apply(table, entry(index, data, index), machine)
+        digests.append(table.digest())
+        for rules in (2, 3):
+            assert restored(text_of(table, rules), 1).digest() == table.digest()
+    assert len({*digests}) == len(digests)
+
+
 def test_malformed_session_entry_is_a_harmless_error() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     for data in ("", "[]", '["run",1]', '{"a":1}', '["open","x"]', "[" * 10_000):

@@ -17,11 +17,11 @@ from qcore.sim.exploration.small.small_cluster import SmallCluster
 
 #: Safeguard -> bounds that suffice to find its absence, the check, and the fewest steps.
 FAULTS = {
-    "one_vote_per_term": (Bounds(timeouts=2), "election_safety", 6),
+    "one_vote_per_term": (Bounds(timeouts=2), "election_safety", 4),
     "vote_durable_before_reply": (
         Bounds(timeouts=2, crashes=1, sync="free"),
         "election_safety",
-        7,
+        5,
     ),
     "log_freshness_check": (
         Bounds(timeouts=2, writes=1, start="leader"),

@@ -432,6 +432,27 @@ def test_different_states_at_one_index_are_reported() -> None:
     assert cluster.checks == ["state_hash"]
 
 
+def test_different_sessions_at_one_index_are_reported() -> None:
+    cluster = Cluster(1, 2)
+    cluster.invariants.on_session_hash(1, 4, "")
+    cluster.invariants.on_session_hash(1, 5, "aa")
+    cluster.invariants.on_session_hash(2, 5, "aa")
+    cluster.invariants.on_session_hash(1, 8, "bb")
+    assert cluster.reports == []
+    cluster.invariants.on_session_hash(2, 8, "")
+    assert [(check, node) for check, node, _ in cluster.reports] == [("session_hash", 2)]
+    assert "after index 5 they were equal" in cluster.reports[0][2]
+
+
+def test_states_and_sessions_are_compared_apart() -> None:
+    cluster = Cluster(1, 2)
+    cluster.invariants.on_session_hash(1, 8, "aa")
+    cluster.invariants.on_state_hash(1, 8, "bb")
+    cluster.invariants.on_state_hash(2, 8, "bb")
+    cluster.invariants.on_session_hash(2, 8, "aa")
+    assert cluster.reports == []
+
+
 # -- number of reports ---------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from qcore.machines.interface import ApplyContext, Change, TopicChange
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.watches.watch_table import Watches
 from qcore.sim import RunResult, run_scenario
-from qcore.sim.world.simulated_cluster import SimulatedCluster
+from qcore.sim.workload.operation_history import OperationHistory
 from tests.sim.support import planted_watch_faults as faults
 from tests.sim.support.planted_watch_faults import Planted, plant
 from tests.sim.support.scenario_texts import failures, run, scenario
@@ -64,7 +64,7 @@ def test_a_planted_fault_is_noticed_and_explained(
 def test_a_watch_must_not_begin_before_what_another_saw(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if no client knows the outcome of its write, because all responses are lost."""
     plant(monkeypatch, faults.BeginsTooEarly)
-    monkeypatch.setattr(SimulatedCluster, "_acknowledged_index", lambda world: 0)
+    monkeypatch.setattr(OperationHistory, "highest_acknowledged", 0)
     result = run(
         "[]",
         "{violation: watches}",

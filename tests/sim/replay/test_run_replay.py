@@ -63,10 +63,42 @@ def test_an_artifact_is_replayed_with_its_cause(tmp_path: Path) -> None:
         found = replay_run(load_stored_run(path))
         assert found.equal
         assert found.stored.cause.startswith("new_leader_within_ms: ")
-    (artifact.directory / "trace.qtrace").unlink()
-    found = replay_run(load_stored_run(artifact.directory), at="kind=up node=2")
+
+
+@pytest.mark.parametrize("left", [None, 0, 300])
+def test_without_a_trace_a_replay_says_what_it_compared(tmp_path: Path, left: int | None) -> None:
+    run = scenario(DRAWN, "{new_leader_within_ms: 1}", until_ms=900)
+    artifact = save_artifact(tmp_path / "one", run, 6, run_scenario(run, 6))
+    file = artifact.directory / "trace.qtrace"
+    if left is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:left])
+    stored = load_stored_run(artifact.directory)
+    part = replay_run(stored, at="kind=up node=2")
+    assert not part.is_compared
+    assert part.verdict.startswith("unknown: no record of the trace is left")
+    assert part.to_json()["equal"] is None
+    whole = replay_run(stored)
+    assert whole.verdict.startswith("yes, by the trace hash alone")
+    assert whole.to_json()["equal"] is True
+
+
+def test_a_truncated_trace_is_compared_up_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, file = scenario(DRAWN, until_ms=900), tmp_path / "run.jsonl"
+    run_scenario(run, 6, trace=file)
+    content = file.read_bytes()
+    file.write_bytes(content[: 2 * len(content) // 3])
+    stored = load_stored_run(file, run)
+    assert stored.is_cut
+    assert 0 < len(stored.records) < content.count(b"\n")
+    found = replay_run(stored)
     assert found.equal
-    assert not found.stored.records
+    assert f"cut off after record {len(stored.records)}" in found.verdict
+    monkeypatch.setattr(election, "on_pre_vote", lambda *_: None)
+    assert replay_run(stored).parting is not None
 
 
 def test_a_replay_stops_at_a_time(trace: Path) -> None:

@@ -64,7 +64,7 @@ def test_old_records_take_little_memory() -> None:
 
 @pytest.mark.long
 def test_the_memory_of_a_long_run_grows_by_each_write() -> None:
-    """By about 1.5 KiB: its operation, its entry, and its place in five logs. An hour at 50 writes/s takes 270 MB."""
+    """Without snapshots, and while the operations are in memory: an operation, an entry, its place in five logs."""
     world = World(
         parse_scenario(
             """

@@ -52,9 +52,10 @@ def acted(world: World) -> list[int]:
         "cut: [random, rest]",
     ],
 )
-def test_random_picks_choose_nodes_on_which_the_action_acts(action: str) -> None:
+@pytest.mark.parametrize("seeds", [range(1, 4), pytest.param(range(4, 9), marks=pytest.mark.long)])
+def test_random_picks_choose_nodes_on_which_the_action_acts(action: str, seeds: range) -> None:
     timeline = f"[{{at_ms: 900, power_loss: [1, 2]}}, {{at_ms: 1000, {action}}}]"
-    for seed in range(1, 9):
+    for seed in seeds:
         world, _ = trace(
             timeline,
             seed,

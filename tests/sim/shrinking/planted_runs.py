@@ -95,7 +95,7 @@ PLANTED = (
     PlantedRun("election", "chaos", safeguards=("one_vote_per_term",)),
     PlantedRun("vote on disk", "unsynced_vote", steps=5),
     PlantedRun("log freshness", "chaos_mixture", safeguards=("log_freshness_check",), steps=6),
-    PlantedRun("commit", "figure_8", steps=10),
+    PlantedRun("commit", "figure_8", steps=6),
     PlantedRun("quorum", "split_3_2_leader_minor", bug=network_bugs.half_is_a_quorum),
     PlantedRun("read", "chaos_mixture", safeguards=("read_confirmation",)),
     PlantedRun("stale read", "chaos", safeguards=("freshness_check",)),

@@ -26,6 +26,7 @@ PLANTED_VIOLATIONS: Final = {
     "durability": "invariants/test_promises.py::test_a_run_without_crashes_shows_it",
     "quorum": "invariants/test_promises.py::test_a_run_without_crashes_shows_it",
     "state_hash": "world/test_custom_machine.py::test_a_machine_that_breaks_the_rules_is_caught",
+    "session_hash": "verdict/test_potency.py::test_a_planted_fault_is_found_within_four_seeds",
     "linearizability": "planted/answers/test_faulty_machines.py::test_a_faulty_machine_is_found_and_explained",
     "sequential_consistency": "planted/answers/test_weaker_levels.py::test_stale_reads_break_the_order_of_a_client",
     "serializability": "planted/answers/test_weaker_levels.py::test_a_write_skew_is_not_serializable",

@@ -24,6 +24,8 @@ AIM = Limits(seeds=200, enough=1, most=200, batch=1)
         ("mixture", "read_confirmation", "linearizability"),
         ("chaos", "one_vote_per_term", "election_safety"),
         ("aimed", "forgets_its_promise_to_a_lease", "linearizability"),
+        ("aimed", "snapshot_loses_replies", "session_hash"),
+        ("aimed", "leaves_replies_out_of_snapshots", "session_hash"),
         pytest.param(
             "mixture", "log_freshness_check", "leader_completeness", marks=pytest.mark.long
         ),

@@ -54,6 +54,7 @@ def waits_for_a_handshake_for_ever(patch: Patch) -> None:
         ip: str,
         _timeout_s: float,
         runtime: Runtime,
+        _tls: object,
     ) -> OutgoingConnection:
         try:
             connection = await runtime.connect(factory, ip, address.port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,7 +12,7 @@ from qcore.sim import World, parse_scenario
 from qcore.sim.workload.operations import ClientOperation
 
 
-def operations(workload: str, until_ms: int = 5000) -> list[ClientOperation]:
+def operations(workload: str, until_ms: int = 5000) -> Sequence[ClientOperation]:
     world = World(parse_scenario(f"workload: {{{workload}}}\nuntil_ms: {until_ms}"), 1)
     world.run()
     result = world.result()

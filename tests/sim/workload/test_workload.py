@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from qcore.trace import TraceWriter
 from tests.sim.support.scenario_texts import failures, run, scenario
 
 
-def history(timeline: str = "[]", seed: int = 1, **parts: str) -> list[ClientOperation]:
+def history(timeline: str = "[]", seed: int = 1, **parts: str) -> Sequence[ClientOperation]:
     until_ms = int(parts.pop("until_ms", "3000"))
     world = World(scenario(timeline, until_ms=until_ms, **parts), seed, TraceWriter())
     world.run()

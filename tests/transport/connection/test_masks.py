@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
 
-from qcore.runtime.interface import Listening, P
+from qcore.runtime.interface import Listening, P, TlsClient, TlsServer
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.masked_client import masked_frame
@@ -81,13 +81,18 @@ class RecordingRuntime(SeededRuntime):
 
         return recorded
 
-    async def connect(self, factory: Callable[[], P], ip: str, port: int) -> P:
-        return await super().connect(self.recording(factory), ip, port)
+    async def connect(
+        self, factory: Callable[[], P], ip: str, port: int, tls: TlsClient | None = None
+    ) -> P:
+        return await super().connect(self.recording(factory), ip, port, tls)
 
     def listener(
-        self, factory: Callable[[], asyncio.Protocol], refused: Callable[[], None]
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        refused: Callable[[], None],
+        tls: TlsServer | None = None,
     ) -> Listening:
-        return super().listener(self.recording(factory), refused)
+        return super().listener(self.recording(factory), refused, tls)
 
 
 async def talk(seed: int) -> tuple[list[str | int], list[bytes], str]:

@@ -268,7 +268,8 @@ async def test_one_peer_cannot_hold_more_than_a_few_connections() -> None:
         (b"GET /" + b"a" * 40_000, 431, b"too long"),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414, b""),
         (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431, b""),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 405, b""),
+        (b"\x16", 400, b"TLS was offered"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, b"TLS was offered"),
         (b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", 426, b""),
         (
             b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

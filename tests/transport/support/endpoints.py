@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Any, ParamSpec
 
 import pytest
@@ -150,10 +151,21 @@ async def running_server(
     limits: TransportLimits | None = None,
     port: int = 0,
     origins: AllowedOrigins | None = None,
+    tls: SSLContext | None = None,
+    *,
+    peers_need_certificates: bool = False,
 ) -> AsyncIterator[tuple[Server, RecordingHandler, str]]:
     """A server on loopback, with its handler and its address."""
     handler = handler or RecordingHandler()
-    server = Server(CODEC, handler, limits, origins, runtime=REAL)
+    server = Server(
+        CODEC,
+        handler,
+        limits,
+        origins,
+        runtime=REAL,
+        tls=tls,
+        peers_need_certificates=peers_need_certificates,
+    )
     address = await server.start(Address("127.0.0.1", port))
     try:
         yield server, handler, address

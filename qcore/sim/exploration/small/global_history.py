@@ -2,7 +2,7 @@
 
 | check | property | source |
 |---|---|---|
-| election_safety | at most one leader in a term | paper, figure 3 |
+| election_safety | at most one leader in a term; one vote of a node in a term | paper, figures 2 and 3 |
 | state_machine_safety | nodes apply the same entry at an index, in order | paper, figure 3 |
 | leader_completeness | a leader has every entry that was committed in an earlier term | paper, figure 3 |
 | log_matching | same index and term mean the same prefix | paper, figure 3 |

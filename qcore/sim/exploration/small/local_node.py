@@ -25,13 +25,14 @@ from qcore.core.effects import Effect as CoreEffect
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
 from qcore.core.events import Event, Tick, WriteDurable
 from qcore.core.log.durable_state import apply_write
-from qcore.core.messages import RaftMessage
+from qcore.core.messages import RaftMessage, RequestVoteResponse
 from qcore.core.raft import RaftCore
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.sim.exploration.bounds import Sync
 from qcore.sim.exploration.small.core_copy import FixedDraws, copy_core
 from qcore.sim.exploration.small.fingerprints import (
     Fingerprint,
+    NodeRef,
     of_durable,
     of_message,
     of_server,
@@ -40,6 +41,9 @@ from qcore.sim.exploration.small.fingerprints import (
 
 #: What every clock of the explored cluster shows, always, µs.
 NOW: Final = 1_000_000
+
+#: A vote: the term, and the candidate.
+Vote = tuple[int, int]
 
 #: A message that left a node: to which node, and the message.
 Sent = tuple[int, RaftMessage]
@@ -74,9 +78,11 @@ class LocalNode:
         durable: the contents of the disk.
         unsynced: writes that are not durable yet, oldest first.
         held: messages that wait for a write, as (write id, receiver, message).
+        sent_vote: the newest vote that left the node, if the disk neither holds it nor has a later term; else None. A
+            correct node has none.
     """
 
-    __slots__ = ("core", "durable", "held", "unsynced")
+    __slots__ = ("core", "durable", "held", "sent_vote", "unsynced")
 
     def __init__(
         self,
@@ -84,25 +90,31 @@ class LocalNode:
         durable: DurableState,
         unsynced: tuple[Write, ...] = (),
         held: tuple[tuple[int, int, RaftMessage], ...] = (),
+        sent_vote: Vote | None = None,
     ) -> None:
         self.core = core
         self.durable = durable
         self.unsynced = unsynced
         self.held = held
+        self.sent_vote = sent_vote
 
     @classmethod
     def start(
-        cls, config: RaftConfig, durable: DurableState, sync: Sync
+        cls,
+        config: RaftConfig,
+        durable: DurableState,
+        sync: Sync,
+        sent_vote: Vote | None = None,
     ) -> tuple[LocalNode, StepReport]:
-        """A node starts from the contents of its disk."""
+        """A node starts from the contents of its disk. `sent_vote` is that of its earlier lives."""
         held = _copy_of(durable)
         core = RaftCore(config, held, rng=FixedDraws(), now=NOW)
-        return _Run(core, _copy_of(durable), [], [], sync).finish(core.initial_effects())
+        run = _Run(core, _copy_of(durable), [], [], sync, sent_vote)
+        return run.finish(core.initial_effects())
 
     def step(self, event: Event, sync: Sync) -> tuple[LocalNode, StepReport]:
         """The node takes an event."""
-        run = _Run(copy_core(self.core), self.durable, [*self.unsynced], [*self.held], sync)
-        return run.take(event)
+        return self._run(copy_core(self.core), sync).take(event)
 
     def heartbeat(self, sync: Sync) -> tuple[LocalNode, StepReport]:
         """The leader's heartbeat timer fires, as if it had sent nothing for an interval."""
@@ -111,20 +123,21 @@ class LocalNode:
         server.heartbeat_deadline = NOW
         for progress in server.progress.values():
             progress.last_sent_at = NOW - server.heartbeat_us
-        run = _Run(core, self.durable, [*self.unsynced], [*self.held], sync)
-        return run.take(Tick())
+        return self._run(core, sync).take(Tick())
 
     def sync(self, sync: Sync) -> tuple[LocalNode, StepReport]:
         """Every write becomes durable, and the node learns of it."""
-        run = _Run(copy_core(self.core), self.durable, [*self.unsynced], [*self.held], sync)
-        return run.sync()
+        return self._run(copy_core(self.core), sync).sync()
 
     def crash(self, kept: int, sync: Sync) -> tuple[LocalNode, StepReport]:
         """The node crashes and starts again. Of its unsynced writes the first `kept` survive."""
         durable = _copy_of(self.durable)
         for write in self.unsynced[:kept]:
             apply_write(durable, write)
-        return LocalNode.start(self.core._server.config, durable, sync)
+        return LocalNode.start(self.core._server.config, durable, sync, self.sent_vote)
+
+    def _run(self, core: RaftCore, sync: Sync) -> _Run:
+        return _Run(core, self.durable, [*self.unsynced], [*self.held], sync, self.sent_vote)
 
     def fingerprint(self) -> Fingerprint:
         """Stands for everything that decides what the node does from now on."""
@@ -141,6 +154,7 @@ class LocalNode:
                     for after, to, message in self.held
                 ).items()
             ),
+            self.sent_vote and (self.sent_vote[0], NodeRef(self.sent_vote[1])),
         )
 
 
@@ -154,12 +168,14 @@ class _Run:
         unsynced: list[Write],
         held: list[tuple[int, int, RaftMessage]],
         sync: Sync,
+        sent_vote: Vote | None,
     ) -> None:
         self._core = core
         self._durable = durable
         self._unsynced = unsynced
         self._held = held
         self._sync_mode = sync
+        self._sent_vote = sent_vote
         self._report = StepReport()
         self._gate = DurabilityGate()
         self._gate.release(core._server.durable_write_id)
@@ -194,19 +210,25 @@ class _Run:
         return self._result()
 
     def _result(self) -> tuple[LocalNode, StepReport]:
-        node = LocalNode(self._core, self._durable, tuple(self._unsynced), tuple(self._held))
-        return node, self._report
+        vote, hard = self._sent_vote, self._durable.hard_state
+        if vote is not None and (hard.term > vote[0] or (hard.term, hard.voted_for) == vote):
+            vote = None
+        unsynced, held = tuple(self._unsynced), tuple(self._held)
+        return LocalNode(self._core, self._durable, unsynced, held, vote), self._report
 
     def _sync(self) -> None:
         durable = _copy_of(self._durable)
         last = self._unsynced[-1].write_id
         for write in self._unsynced:
             apply_write(durable, write)
+        hard = durable.hard_state
+        if hard.voted_for is not None:
+            self._compare_votes(hard.term, hard.voted_for)
         self._durable = durable
         self._unsynced = []
         for send in self._gate.release(last):
             assert isinstance(send.message, RaftMessage)  # the core sends no others
-            self._report.sent.append((send.to, send.message))
+            self._leaves(send.to, send.message)
         self._held = [waiting for waiting in self._held if waiting[0] > last]
         self._execute(self._core.step(WriteDurable(last), NOW))
 
@@ -238,9 +260,25 @@ class _Run:
 
     def _send(self, effect: Send[RaftMessage]) -> None:
         if self._gate.admit(effect):
-            self._report.sent.append((effect.to, effect.message))
+            self._leaves(effect.to, effect.message)
         else:
             self._held.append((effect.after, effect.to, effect.message))
+
+    def _leaves(self, to: int, message: RaftMessage) -> None:
+        self._report.sent.append((to, message))
+        if type(message) is RequestVoteResponse and message.vote_granted:
+            self._compare_votes(message.term, to)
+            self._sent_vote = (message.term, to)
+
+    def _compare_votes(self, term: int, candidate: int) -> None:
+        """Compare a vote with those that count: the one on the disk, and one that left without being durable."""
+        hard = self._durable.hard_state
+        for vote in ((hard.term, hard.voted_for), self._sent_vote):
+            if vote is not None and vote[0] == term and vote[1] not in (None, candidate):
+                node = self._core.node_id
+                note = f"node {node} voted for {vote[1]} and for {candidate} in term {term}"
+                self._report.broken.append(("election_safety", note))
+                return
 
 
 def _copy_of(state: DurableState) -> DurableState:

@@ -98,7 +98,9 @@ def _item(item: Item) -> dict[str, object]:
             (block,) = chosen.blocks()
             assert isinstance(block, dict)
             blocks.append(block)
-    actions: dict[str, object] = blocks[0] if len(blocks) == 1 else {"do": blocks} if blocks else {}
+    actions: dict[str, object] = {key: value for block in blocks for key, value in block.items()}
+    if len(actions) < sum(map(len, blocks)):
+        actions = {"do": blocks}  # an action that happens twice
     return {**_fields(item, "actions", "random_actions"), **actions, **choice}
 
 

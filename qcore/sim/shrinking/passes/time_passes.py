@@ -15,6 +15,11 @@ _GRIDS: Final = (1000.0, 500.0, 100.0, 50.0, 10.0, 1.0)
 #: The times of an item.
 _TIMES: Final = ("at_ms", "after_ms", "for_ms", "every_ms", "until_ms")
 _DEFAULT_UNTIL: Final = 10_000.0
+#: An end that is not earlier by this share is not worth a run.
+_WORTH_A_RUN: Final = 0.97
+#: A run as long as this may need only its last part; and the time before the first step of that, for an election, ms.
+_LONG_MS: Final = 3000.0
+_BEFORE_STEPS_MS: Final = 600.0
 #: Seeds that are tried, too.
 _OTHER_SEEDS: Final = (1, 2, 3, 4)
 #: The settings of the workload that are moments of the run.
@@ -30,12 +35,34 @@ def end_earlier(case: Case) -> list[Edit]:
         ends += [math.floor(failed / grid + 1) * grid for grid in reversed(_GRIDS)]
     least = 1.0 if case.is_violation else _judged_until(case.values)
     ends += [round(until * share) for share in (0.25, 0.5, 0.75, 0.9)]
-    ends += [end for grid in _GRIDS if least <= (end := math.floor((until - 1) / grid) * grid)]
+    round_ends = [math.floor((until - 1) / grid) * grid for grid in _GRIDS]
+    ends += [end for end in round_ends if least <= end <= until * _WORTH_A_RUN]
     return [
         Edit(f"the time after {end:g} ms", partial(_end_at, end=end), group="end")
         for end in dict.fromkeys(ends)
         if least <= end < until
     ]
+
+
+def end_at_failure(case: Case) -> list[Edit]:
+    """End the run right after the failure."""
+    return [edit for edit in end_earlier(case)[:2] if case.is_violation and case.outcome.failed_us]
+
+
+def only_last_part(case: Case) -> list[Edit]:
+    """Only the steps of the last part of a long run, which then happen soon after its begin; with other seeds too."""
+    until = number_at(case.values, "until_ms", _DEFAULT_UNTIL)
+    if not case.is_violation or until < _LONG_MS:
+        return []
+    edits: list[Edit] = []
+    for share in (0.1, 0.2, 0.4):
+        begin = round(until * (1 - share))
+        if begin > _BEFORE_STEPS_MS:
+            change = partial(_only_from, begin=float(begin), by_ms=begin - _BEFORE_STEPS_MS)
+            edits.append(
+                Edit(f"all before {begin} ms", change, _OTHER_SEEDS[:2], group="last part")
+            )
+    return edits
 
 
 def end_much_earlier(case: Case) -> list[Edit]:
@@ -102,6 +129,15 @@ def _end_at(values: Values, end: float) -> bool:
             if number_at(workload, key) > end:
                 workload[key] = end
     return True
+
+
+def _only_from(values: Values, begin: float, by_ms: float) -> bool:
+    """Leave out the steps before a moment, and let everything after it happen sooner."""
+    timeline = timeline_of(values)
+    values["timeline"] = [
+        item for item in timeline if "at_ms" not in item or number_at(item, "at_ms") >= begin
+    ]
+    return _sooner(values, begin, by_ms)
 
 
 def _sooner(values: Values, from_ms: float, by_ms: float) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 from qcore.sim.faults.timeline_operations import TimelineOperation
 from qcore.sim.scenario.values import Count, microseconds
-from qcore.sim.verdict.availability import availability_of, messages_per_operation
+from qcore.sim.verdict.availability import (
+    availability_of,
+    messages_per_operation,
+    return_times,
+)
 from qcore.sim.verdict.expectations.run_facts import RunFacts, count
 from qcore.sim.verdict.result import Expectation
 from qcore.sim.verdict.service_at_end import judge_liveness
@@ -24,13 +28,12 @@ def equal_register_values(one: object, other: object) -> bool:
 def judge_availability(run: RunFacts) -> Iterator[Expectation]:
     expect = run.expect
     if expect.writes_succeed_after_heal is not None:
-        later = [op for op in run.writes() if op.invoke_us >= run.healed_at]
-        ok = [op for op in later if op.outcome == "ok"]
+        later = Counter(op.outcome == "ok" for op in run.writes() if op.invoke_us >= run.healed_at)
         wanted = "some" if expect.writes_succeed_after_heal else "none"
-        seen = f"{len(ok)} of {len(later)} begun after {run.healed_at / 1000:g} ms"
+        seen = f"{later[True]} of {later.total()} begun after {run.healed_at / 1000:g} ms"
         yield Expectation(
             "writes_succeed_after_heal",
-            bool(ok) == expect.writes_succeed_after_heal,
+            bool(later[True]) == expect.writes_succeed_after_heal,
             wanted,
             seen,
         )
@@ -39,11 +42,11 @@ def judge_availability(run: RunFacts) -> Iterator[Expectation]:
     if expect.recovers_within_ms is not None:
         yield _recovery(run, expect.recovers_within_ms)
     if expect.every_write_succeeds is not None:
-        bad = [op for op in run.writes() if op.outcome != "ok"]
-        seen = f"{len(bad)} of {len(run.writes())} did not"
+        succeeded = Counter(op.outcome == "ok" for op in run.writes())
+        seen = f"{succeeded[False]} of {succeeded.total()} did not"
         yield Expectation(
             "every_write_succeeds",
-            (not bad and bool(run.writes())) == expect.every_write_succeeds,
+            (not succeeded[False] and bool(succeeded[True])) == expect.every_write_succeeds,
             "all writes acknowledged" if expect.every_write_succeeds else "not all acknowledged",
             seen,
         )
@@ -52,7 +55,7 @@ def judge_availability(run: RunFacts) -> Iterator[Expectation]:
         ("min_ok_reads", "read", expect.min_ok_reads),
     ):
         if least is not None:
-            yield count(name, Count(at_least=least), len(run.ok(kind)))
+            yield count(name, Count(at_least=least), sum(1 for _ in run.ok(kind)))
     if expect.unavailable_at_most_ms is not None:
         yield _unavailability(run, expect.unavailable_at_most_ms)
     yield from _shares(run)
@@ -93,8 +96,9 @@ def _share(name: str, least: float, share: float | None, nothing: str) -> Expect
 
 
 def _recovery(run: RunFacts, limit_ms: float) -> Expectation:
-    times = [op.return_us for op in run.ok("write") if op.invoke_us >= run.healed_at]
-    took = min(times) - run.healed_at if times else None
+    times = (op.return_us for op in run.ok("write") if op.invoke_us >= run.healed_at)
+    first = min(times, default=None)
+    took = None if first is None else first - run.healed_at
     return Expectation(
         "recovers_within_ms",
         took is not None and took <= microseconds(limit_ms),
@@ -105,14 +109,14 @@ def _recovery(run: RunFacts, limit_ms: float) -> Expectation:
 
 def _unavailability(run: RunFacts, limit_ms: float) -> Expectation:
     """The longest time between two acknowledgements while clients were writing."""
-    times = sorted(op.return_us for op in run.ok("write"))
-    asked = [op.invoke_us for op in run.writes()]
-    if not times:
+    gap, last = 0, None
+    for time in return_times(run.ok("write")):
+        gap, last = max(gap, 0 if last is None else time - last), time
+    if last is None:
         return Expectation(
             "unavailable_at_most_ms", False, f"at most {limit_ms:g} ms", "no write succeeded"
         )
-    ends = [*times, max(times[-1], max(asked))]
-    gap = max((b - a for a, b in pairwise(ends)), default=0)
+    gap = max(gap, max(op.invoke_us for op in run.writes()) - last)
     return Expectation(
         "unavailable_at_most_ms",
         gap <= microseconds(limit_ms),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.scenario.specs.expect_spec import ExpectSpec
@@ -31,11 +31,13 @@ class RunFacts:
             action_times.repairs[-1] if action_times.repairs else action_times.last or 0
         )
 
-    def writes(self) -> list[ClientOperation]:
-        return [op for op in self.world.history if op.kind in ("write", "add")]
+    def writes(self) -> Iterator[ClientOperation]:
+        """The writes, in the order in which they began."""
+        return (op for op in self.world.history if op.kind in ("write", "add"))
 
-    def ok(self, kind: str) -> list[ClientOperation]:
-        return [op for op in self.world.history if op.kind == kind and op.outcome == "ok"]
+    def ok(self, kind: str) -> Iterator[ClientOperation]:
+        """The operations of this kind that succeeded, in the order in which they began."""
+        return (op for op in self.world.history if op.kind == kind and op.outcome == "ok")
 
 
 def count(name: str, wanted: Count, number: int) -> Expectation:

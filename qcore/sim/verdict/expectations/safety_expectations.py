@@ -57,13 +57,17 @@ def judge_exactly_once(run: RunFacts) -> Iterator[Expectation]:
     No two increments produced the same value, and the final value of each register is its number of increments."""
     if run.expect.exactly_once is None:
         return
-    ops = [op for op in run.world.history if op.request == "session"]
-    problems = [problem for key in sorted({op.key for op in ops}) for problem in _counts(run, key)]
-    done = sum(op.outcome == "ok" for op in ops)
+    keys: set[str] = set()
+    done = again = doubt = 0
+    for op in run.world.history:
+        if op.request == "session":
+            keys.add(op.key)
+            done += op.outcome == "ok"
+            again += op.attempt - 1 if op.may_have_applied else 0
+            doubt += op.outcome in (None, "unknown")
+    problems = [problem for key in sorted(keys) for problem in _counts(run, key)]
     if not done:
         problems.append("no increment was acknowledged")
-    again = sum(op.attempt - 1 for op in ops if op.may_have_applied)
-    doubt = sum(op.outcome in (None, "unknown") for op in ops)
     seen = problems[0] if problems else f"{done} increments, {again} repeated, {doubt} in doubt"
     wanted = "each increment counted once" if run.expect.exactly_once else "some counted otherwise"
     yield Expectation("exactly_once", (not problems) == run.expect.exactly_once, wanted, seen)
@@ -79,10 +83,14 @@ def _counted(answer: str) -> object:
 
 def _counts(run: RunFacts, key: str) -> Iterator[str]:
     """The problems with the increments of one register."""
-    ops = [op for op in run.world.history if op.request == "session" and op.key == key]
-    answers = [str(op.output) for op in ops if op.outcome == "ok"]
+    answers: list[str] = []
+    may_have_applied = 0
+    for op in run.world.history:
+        if op.request == "session" and op.key == key:
+            if op.outcome == "ok":
+                answers.append(str(op.output))
+            may_have_applied += op.outcome in (None, "unknown")
     values = [_counted(answer) for answer in answers]
-    may_have_applied = sum(op.outcome in (None, "unknown") for op in ops)
     if None in values:
         yield f"an increment of {key} was answered with {answers[values.index(None)]!r}"
     if len(set(values)) != len(values):

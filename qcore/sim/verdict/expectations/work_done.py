@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from qcore.sim.oracles.user_function import shortened
 from qcore.sim.verdict.expectations.run_facts import RunFacts
@@ -25,11 +25,11 @@ def judge_work(run: RunFacts) -> Expectation:
     """
     history = run.world.history
     allowed = bool(run.expect.may_do_nothing)
-    done = [op for op in history if op.outcome == "ok" and op.note not in _ERRORS_OF_MACHINES]
-    texts = [f"{len(done)} of {len(history)} requests answered"] if history else []
+    done = sum(op.outcome == "ok" and op.note not in _ERRORS_OF_MACHINES for op in history)
+    texts = [f"{done} of {len(history)} requests answered"] if history else []
     useless: list[str] = []
     for kind in ("write", "read"):
-        errors, all_of_kind = _errors([op for op in history if op.is_raw and op.kind == kind])
+        errors, all_of_kind = _errors(op for op in history if op.is_raw and op.kind == kind)
         if errors:
             (useless if all_of_kind else texts).append(f"{kind}s: {errors}")
     if not history:
@@ -44,18 +44,27 @@ def judge_work(run: RunFacts) -> Expectation:
     )
 
 
-def _errors(asked: Sequence[ClientOperation]) -> tuple[str, bool]:
+def _errors(asked: Iterable[ClientOperation]) -> tuple[str, bool]:
     """The errors of a custom machine among requests of one kind, as a text, and whether it answered nothing else."""
-    codes = Counter(op.note for op in asked if op.note in _ERRORS_OF_MACHINES)
-    answered = [op for op in asked if op.outcome == "ok" and op.note not in _ERRORS_OF_MACHINES]
-    bad = [op for op in answered if _is_error(op.answer)]
-    only_errors = len(bad) == len(answered)
+    codes: Counter[str] = Counter()
+    total = answered = bad = 0
+    first_bad = ""
+    for op in asked:
+        total += 1
+        if op.note in _ERRORS_OF_MACHINES:
+            codes[op.note] += 1
+        elif op.outcome == "ok":
+            answered += 1
+            if _is_error(op.answer):
+                first_bad = first_bad if bad else str(op.answer)
+                bad += 1
+    only_errors = bad == answered
     texts = [f"{number} {code}" for code, number in sorted(codes.items())]
     if bad and only_errors:
-        texts.append(f"{len(bad)} answers such as {shortened(str(bad[0].answer), 80)!r}")
+        texts.append(f"{bad} answers such as {shortened(first_bad, 80)!r}")
     if not texts:
         return "", False
-    counts = f"{', '.join(texts)} of {len(asked)}"
+    counts = f"{', '.join(texts)} of {total}"
     return (f"only errors: {counts}", True) if only_errors else (counts, False)
 
 
@@ -74,7 +83,7 @@ def _is_error(answer: str | None) -> bool:
     return isinstance(decoded, dict) and decoded.get("error") is not None
 
 
-def _why_not(history: Sequence[ClientOperation]) -> str:
+def _why_not(history: Iterable[ClientOperation]) -> str:
     counts = Counter(
         f"{op.outcome or 'no outcome yet'}{f' ({op.note})' if op.note else ''}" for op in history
     )

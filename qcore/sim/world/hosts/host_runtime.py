@@ -11,6 +11,7 @@ from random import Random
 from typing import Final, Protocol, TypeVar
 
 from qcore.errors import TransportError
+from qcore.runtime.interface import TlsClient, TlsServer
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.hosts.host_loop import HostLoop, Processor
 from qcore.sim.world.hosts.listening import SimListener
@@ -139,8 +140,11 @@ class HostRuntime:
         """See `Runtime`."""
         return self._looked_up.get(host, 0) > 0
 
-    async def connect(self, factory: Callable[[], P], ip: str, port: int) -> P:
-        """See `Runtime`."""
+    async def connect(
+        self, factory: Callable[[], P], ip: str, port: int, tls: TlsClient | None = None
+    ) -> P:
+        """See `Runtime`. There is no simulated TLS."""
+        assert tls is None, "a scenario has no setting for TLS"
         loop, kernel = self._loop, self._kernel
         vertex = kernel.vertex if ip == _LOOPBACK else self._directory.vertex_at(ip)
         if vertex is None or loop.is_closed():
@@ -174,9 +178,13 @@ class HostRuntime:
         return transport.unacknowledged_bytes()
 
     def listener(
-        self, factory: Callable[[], asyncio.Protocol], refused: Callable[[], None]
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        refused: Callable[[], None],
+        tls: TlsServer | None = None,
     ) -> SimListener:
         """See `Runtime`. A simulated computer has descriptors and memory for all connections."""
+        assert tls is None, "a scenario has no setting for TLS"
         addresses = (self._directory.ip_of(self._kernel.vertex), _LOOPBACK, _ALL_ADDRESSES)
         return SimListener(self._loop, self._kernel, addresses, self._directory.ip_of, factory)
 

@@ -199,7 +199,7 @@ class SimNode:
         self._lives += 1
         self.peer_connections = PeerConnections(self.replica, self.disk.identity, self._lives)
         self._effects.connect(self.peer_connections, self.front)
-        self._effects.begin_life(self._machine, self.replica.core.membership)
+        self._effects.begin_life(self.replica, self._machine)
         if self.front is not None:
             self.front.begin_life(self.replica, inner)
         self._step([])
@@ -431,7 +431,7 @@ class SimNode:
 
     def _on_capture(self) -> None:
         if self.replica is not None:
-            self.state_history.on_state_hash(self.replica.applied_index, self._machine.state_hash())
+            self.state_history.capturing(self.replica, self._machine.state_hash())
 
     # -- steps and deadlines ----------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NoReturn
 
-from qcore.runtime.interface import Listening, P, T
+from qcore.runtime.interface import Listening, P, T, TlsClient, TlsServer
 from qcore.sim.world.programs.sim_loop import NotSimulated, SimLoop
 
 
@@ -77,7 +77,9 @@ class MessageRuntime:
         """There is no name service."""
         return False
 
-    async def connect(self, factory: Callable[[], P], ip: str, port: int) -> P:
+    async def connect(
+        self, factory: Callable[[], P], ip: str, port: int, tls: TlsClient | None = None
+    ) -> P:
         """Refuse."""
         return _refuse("TCP")
 
@@ -86,7 +88,10 @@ class MessageRuntime:
         return 0
 
     def listener(
-        self, factory: Callable[[], asyncio.Protocol], refused: Callable[[], None]
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        refused: Callable[[], None],
+        tls: TlsServer | None = None,
     ) -> Listening:
         """Refuse."""
         return _refuse("TCP")

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import OperationKind
+from qcore.sim.workload.operation_history import OperationHistory
 from qcore.sim.workload.operations import ClientOperation, Outcome, Value, trace_operation
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.programs.frames import Service
@@ -113,7 +114,7 @@ class OperationRecords:
         has_registers: bool,
         engine: Engine,
         trace: TraceWriter,
-        history: list[ClientOperation],
+        history: OperationHistory,
     ) -> None:
         self._client = client
         self._has_registers = has_registers

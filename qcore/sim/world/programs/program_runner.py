@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from qcore.client.programs.program_context import ClientProgram, ProgramContext, ProgramRecord
-from qcore.sim.workload.operations import ClientOperation
+from qcore.sim.workload.operation_history import OperationHistory
 from qcore.sim.world.network import Receiver
 from qcore.sim.world.programs.error_text import error_text, waiting_place
 from qcore.sim.world.programs.operation_records import OperationRecords
@@ -80,7 +80,7 @@ class ProgramRunner:
         places: ProgramPlaces,
         addresses: Sequence[str],
         streams: Streams,
-        history: list[ClientOperation],
+        history: OperationHistory,
         *,
         has_registers: bool,
     ) -> None:

@@ -264,7 +264,7 @@ class WholeNode:
         node.peers.intercept = self._intercept
         self._node = node
         self._waiting = []
-        self._recorder.begin_life(self._machine, node.replica.core.membership)
+        self._recorder.begin_life(node.replica, self._machine)
         loop.create_task(self._run(node))
 
     def _observed(self, inner: StateMachine) -> StateMachine:
@@ -474,7 +474,7 @@ class WholeNode:
     def _on_capture(self) -> None:
         replica = self.replica
         if replica is not None:
-            self.state_history.on_state_hash(replica.applied_index, self._machine.state_hash())
+            self.state_history.capturing(replica, self._machine.state_hash())
 
     def _on_changes(self, index: int, machine: SupportsChanges) -> None:
         if self._services.watches is not None:

@@ -1,0 +1,1 @@
+"""What protects a cluster from strangers. See docs/security.md."""

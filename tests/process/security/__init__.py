@@ -1,0 +1,1 @@
+"""Real nodes against strangers, and with the settings that protect them."""

@@ -1,0 +1,93 @@
+"""Three real nodes that use only TLS: they elect a leader, commands need the authority, certificates are renewed."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qcore.processes import ProcessCluster
+from tests.process.conftest import ARGUMENTS, assert_no_traceback
+from tests.process.support.commands import run_here
+from tests.security.certificates import Authority
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def secured(
+    authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProcessCluster]:
+    files = authority.issue("node")
+    options = ("--tls-cert", str(files.cert), "--tls-key", str(files.key))
+    with ProcessCluster(
+        tmp_path_factory.mktemp("cluster"),
+        arguments=(*ARGUMENTS, *options, "--tls-ca", str(files.ca)),
+        tls=ssl.create_default_context(cafile=authority.path),
+    ) as nodes:
+        nodes.start()
+        members = ",".join(f"{node_id}={address}" for node_id, address in nodes.members)
+        done = run_here(
+            *("cluster", "init", "--nodes", members, "--tls-ca", str(authority.path)),
+            *("--endpoints", nodes.endpoints[0]),
+        )
+        assert done.code == 0, done.stderr
+        yield nodes
+    assert_no_traceback(nodes)
+
+
+def test_peers_and_commands_use_tls(secured: ProcessCluster, authority: Authority) -> None:
+    endpoints = ",".join(secured.endpoints)
+    options = ("--endpoints", endpoints, "--tls-ca", str(authority.path))
+    secured.wait_leader()
+    for words in (["cluster", "health"], ["member", "list"], ["cluster", "hash"]):
+        done = run_here(*words, *options)
+        assert done.code == 0, done.stderr
+    secured.wait_leader().kill()
+    done = run_here("schema", "list", *options)
+    assert done.code == 0, done.stderr
+    secured.start()
+
+
+def test_a_command_without_tls_says_what_to_do(secured: ProcessCluster) -> None:
+    done = run_here("schema", "list", "--endpoints", secured.endpoints[1], "--timeout", "1")
+    assert done.code == 3
+    assert "connect with TLS (--tls-ca)" in done.stderr
+
+
+def test_a_renewed_certificate_needs_no_restart(
+    secured: ProcessCluster, authority: Authority
+) -> None:
+    node = secured.nodes[2]
+    before = ssl.get_server_certificate(("127.0.0.1", node.port))
+    authority.issue("node")
+    after = ssl.get_server_certificate(("127.0.0.1", node.port))
+    assert after != before
+    assert node.get("/readyz")[0] == 200
+
+
+def test_the_shell_keeps_the_options(secured: ProcessCluster, authority: Authority) -> None:
+    done = run_here(
+        *("shell", "--eval", "schema list", "--eval", "cluster health"),
+        *("--endpoints", ",".join(secured.endpoints), "--tls-ca", str(authority.path)),
+    )
+    assert done.code == 0, done.stderr
+
+
+def test_a_wrong_file_ends_the_start(authority: Authority, tmp_path: Path) -> None:
+    done = run_here(
+        *("node", "start", "--id", "1", "--data-dir", str(tmp_path), "--ws-addr", "127.0.0.1:0"),
+        *("--tls-cert", str(tmp_path / "nothing.pem")),
+    )
+    assert done.code == 2
+    assert "nothing.pem: cannot read the certificate: No such file" in done.stderr
+    done = run_here(
+        "node", "start", "--id", "1", "--data-dir", str(tmp_path), "--tls-ca", str(authority.path)
+    )
+    assert done.code == 2
+    assert "--tls-ca is given without --tls-cert" in done.stderr
