@@ -80,7 +80,7 @@ class Invariants:
 
     Attributes:
         promises: the checks of what servers send; the driver reports starts and messages to it.
-        state_hash: the check of state hashes; the driver may set its `explain`.
+        state_hash, session_hash: the checks of states and of session tables; the driver may set their `explain`.
         archive: packs old entries, for the checks and for the histories of the nodes.
     """
 
@@ -98,7 +98,7 @@ class Invariants:
         self._commit = CommitMonotonic(limited)
         self.promises = Promises(limited)
         self.state_hash = StateHash(limited)
-        self._session_hash = StateHash(limited, SESSION_CHECK, "session table")
+        self.session_hash = StateHash(limited, SESSION_CHECK, "session table")
         self._has_sessions = False
         # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[NodeView, Any], None]] = {
@@ -155,7 +155,7 @@ class Invariants:
         """
         self._has_sessions = self._has_sessions or bool(digest)
         if self._has_sessions:
-            self._session_hash.on_state_hash(node, index, digest)
+            self.session_hash.on_state_hash(node, index, digest)
 
     # -- by effect -------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ class Invariants:
 
     def _on_replaced(self, node: int, index: int) -> None:
         self.state_hash.on_restored(node, index)
-        self._session_hash.on_restored(node, index)
+        self.session_hash.on_restored(node, index)
 
     def _pack(self, through: int) -> None:
         """Compress what the checks keep of entries up to `through`, which a server has removed from its log."""

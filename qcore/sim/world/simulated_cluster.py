@@ -51,6 +51,7 @@ from qcore.sim.workload.user_code import LoadedProgram, find_program, given_prog
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.closed_connections import close_connection
 from qcore.sim.world.engine import Engine
+from qcore.sim.world.hosts.segments import Segment
 from qcore.sim.world.link_builder import LinkBuilder
 from qcore.sim.world.message_world import Ends, MessageWorld, NodeWorld
 from qcore.sim.world.network import Link, Network
@@ -477,6 +478,8 @@ class SimulatedCluster:
     # -- lost messages ---------------------------------------------------------------------------
 
     def _on_drop(self, link: Link, payload: object, message_id: str, why: str) -> None:
+        if isinstance(payload, Segment) and link.source > 0 and link.target > 0:
+            message_id = payload.trace_id(link.source)  # what clients lose is in no trace
         if message_id and not isinstance(payload, RequestMessage | ResponseMessage):
             name = type(payload).__name__
             self.services.trace.drop(
