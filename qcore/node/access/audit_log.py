@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 from qcore.display import printable
 from qcore.errors import QcoreError
+from qcore.node.access.failed_logins import source_of
 from qcore.node.observability.repeated_lines import RepeatLimiter
 
 _MAX_CHARS: Final = 200
@@ -54,7 +55,11 @@ class AuditLog:
     def login(self, remote: str, user: str, what: str, error: QcoreError | None) -> None:
         """A login, by a `password` or in a `header`."""
         if error is None:
-            self.write(remote, user, "login", what)
+            # A user could fill the disk, too. Its name is proved, so it is part of the kind.
+            kind = ("login", what, f"{user} {source_of(remote)}")
+            more = self._repeats.admit(kind, self._seconds())
+            if more is not None:
+                self.write(remote, user, "login", what, more=more)
         else:
             self._refused(remote, user, "login", what, error)
 

@@ -35,7 +35,7 @@ MESSAGE_NEEDS: Final[dict[str, Need]] = {
     "CloseSession": "user",
     "GetMetrics": "observe",
     "Init": "manage",
-    "AddLearner": "manage",
+    "AddLearner": "everything",  # a new member gets the whole state, and its key signs tokens for all users
     "ChangeMembership": "manage",
     "TransferLeader": "manage",
     "UpgradeMachine": "manage",

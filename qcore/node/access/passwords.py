@@ -8,7 +8,7 @@ from typing import Final
 
 from qcore.errors import Overloaded, Unauthenticated
 from qcore.node.access.failed_logins import FailedLogins, source_of
-from qcore.replica.access.access_records import User
+from qcore.replica.access.access_records import MAX_NAME_CHARS, User
 from qcore.replica.access.access_table import AccessTable
 from qcore.runtime.interface import Runtime
 from qcore.security.users.password import SALT_BYTES, hash_password, is_password_of
@@ -62,6 +62,9 @@ class Passwords:
             Overloaded: too many wait, or too many attempts failed.
         """
         source = source_of(remote)
+        user = user[
+            : MAX_NAME_CHARS + 1
+        ]  # no user has a longer name, and failures are remembered by name
         self._check_wait(source, user)
         self._take(source)
         try:

@@ -3,11 +3,13 @@
     ed25519-seed:...
     ed25519:...
 
-Only the owner may read it. The second line shows damage: it must be the public key of the seed.
+Only the owner may read it: a node takes away the rights of others when it starts, and follows no symbolic link. The
+second line shows damage: it must be the public key of the seed.
 """
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -76,6 +78,7 @@ def load_key(directory: Path) -> NodeKey | None:
         return None
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    _keep_private(path)
     try:
         seed, public, end = content.decode("ascii").split("\n")
         if end or not seed.startswith(_SEED_PREFIX):
@@ -89,3 +92,23 @@ def load_key(directory: Path) -> NodeKey | None:
             "the node from the cluster, give it an empty data directory, and add it again"
         ) from None
     return key
+
+
+def _keep_private(path: Path) -> None:
+    """Take away the rights of others to the file.
+
+    Raises:
+        StorageError: it is a symbolic link, or its rights cannot be changed.
+    """
+    try:
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            raise StorageError(
+                f"{path} is a symbolic link: the key of a node must be a file in its data directory"
+            )
+        if found.st_mode & 0o077:
+            path.chmod(0o600)
+    except OSError as error:
+        raise StorageError(
+            f"{path} can be read by others, and that cannot be changed ({error.strerror}): chmod 600 it"
+        ) from error

@@ -49,6 +49,9 @@ ACCESS_RULES: Final = 5
 
 ApplyOutcome = tuple[str | None, QcoreError | None]
 
+#: What adding a join token needs: the new member gets the whole state, and its key signs tokens for all users.
+_TO_JOIN: Final = f"the role `{ADMIN}`, to add a join token"
+
 
 class AccessTable:
     """All users, roles and join tokens. Part of the replicated state."""
@@ -195,8 +198,10 @@ class AccessTable:
             return None  # from the leader
         if isinstance(command, SetPassword | RevokeTokens) and command.name == user:
             return None if user in self._users else denied(user, "a user")
-        joins = isinstance(command, AddJoinToken | DeleteJoinToken)
-        return self.denial(user, "manage" if joins else "users")
+        if isinstance(command, AddJoinToken):
+            grants = self.permissions_of(user)
+            return None if grants is None or grants.unrestricted else denied(user, _TO_JOIN)
+        return self.denial(user, "manage" if isinstance(command, DeleteJoinToken) else "users")
 
     def apply(self, entry: Entry, rules: int = ACCESS_RULES) -> ApplyOutcome:
         """Apply an entry of kind `access`; return its result or its error, the same on every replica."""
@@ -284,7 +289,9 @@ class AccessTable:
         self._put(self._roles, name, None)
 
     def _add_join_token(self, command: AddJoinToken, entry: Entry) -> None:
-        self._needs(entry, "manage", "add a join token")
+        grants = self.permissions_of(entry.user)
+        if grants is not None and not grants.unrestricted:
+            raise denied(entry.user, _TO_JOIN)
         expired = [held.id for held in self.join_tokens() if held.expires_us < entry.clock_us]
         if command.id in self._tokens and command.id not in expired:
             raise AccessRefused("exists", f"there is a join token {command.id!r}")

@@ -44,8 +44,8 @@ class Server:
     Each kind of connection has a bound, so a flood of one kind does not shut out the others. Beyond the bounds:
 
     - unfinished HTTP requests: the oldest is dropped;
-    - clients: the new one gets HTTP 503;
-    - announced admin connections: the one that has been idle for longest is dropped;
+    - clients: the new one gets HTTP 503; but if its user is known, it takes the place of one whose user is not;
+    - announced admin connections: the one that has been idle for longest is dropped, first those without a user;
     - announced peers without an accepted `Hello`: the oldest is dropped;
     - accepted connections of one peer: the oldest is closed.
 
@@ -190,16 +190,11 @@ class Server:
         return None
 
     def _admit(self, connection: AcceptedConnection) -> bool:
-        """Whether there is room for one more. Makes room among admin connections and announced peers."""
+        """Whether there is room for one more. Makes room among admin connections, announced peers, and for users."""
         if connection.admin:
             while len(self._admins) >= self.limits.reserved_for_admin:
-                # A connection with a request in progress is dropped only if all have one.
-                idlest = min(
-                    self._admins, key=lambda each: (each.unanswered > 0, each.last_request)
-                )
-                del self._admins[idlest]
-                idlest.abort("another admin connection took this place")
-                self.counts.connections_refused += 1
+                if not self._give_place_to(connection, self._admins):
+                    return False
             return not self._stopping
         if connection.announced_as_peer:
             while len(self._announced) >= self.limits.reserved_for_peers:
@@ -208,9 +203,33 @@ class Server:
                 oldest.abort("too many connections that announced a peer and sent no Hello")
                 self.counts.connections_refused += 1
             return not self._stopping
-        if self._stopping or len(self._clients) >= self.limits.max_clients:
+        if self._stopping:
             self.counts.connections_refused += 1
             return False
+        if len(self._clients) < self.limits.max_clients:
+            return True
+        if connection.principal is None:
+            self.counts.connections_refused += 1
+            return False
+        return self._give_place_to(connection, self._clients)
+
+    def _give_place_to(
+        self, connection: AcceptedConnection, group: dict[AcceptedConnection, None]
+    ) -> bool:
+        """Drop one connection of a full group for another; False if it must not have the place.
+
+        Connections without a user go first, so that strangers keep no users out. Connections with a request in
+        progress go last. A client never takes the place of one with a user.
+        """
+        self.counts.connections_refused += 1
+        idlest = min(
+            group,
+            key=lambda each: (each.principal is not None, each.unanswered > 0, each.last_request),
+        )
+        if idlest.principal is not None and (connection.principal is None or not connection.admin):
+            return False
+        del group[idlest]
+        idlest.abort("another connection took this place")
         return True
 
     def connection_opened(self, connection: AcceptedConnection) -> None:

@@ -41,3 +41,25 @@ def test_every_damaged_byte_of_a_key_file_is_found(tmp_path: Path) -> None:
         file.write_bytes(content[:end])
         with pytest.raises(StorageError, match="damaged"):
             load_key(tmp_path)
+
+
+def test_the_rights_of_others_to_a_key_file_are_taken_away(tmp_path: Path) -> None:
+    load_or_create_key(tmp_path, os.urandom)
+    file = tmp_path / KEY_FILE_NAME
+    for mode in (0o644, 0o660, 0o601):
+        file.chmod(mode)
+        load_key(tmp_path)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_key_file_that_is_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    load_or_create_key(elsewhere, os.urandom)
+    (tmp_path / KEY_FILE_NAME).symlink_to(elsewhere / KEY_FILE_NAME)
+    with pytest.raises(StorageError, match="symbolic link"):
+        load_key(tmp_path)
+    (tmp_path / KEY_FILE_NAME).unlink()
+    (tmp_path / KEY_FILE_NAME).symlink_to(tmp_path / "nothing")
+    with pytest.raises(StorageError):
+        load_or_create_key(tmp_path, os.urandom)

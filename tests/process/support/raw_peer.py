@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import base64
 import os
-from typing import Any
+from typing import Any, Protocol
 
 from qcore.core.version import LATEST_RULES
 from qcore.security.keys.handshake_proof import sign_as_dialler
 from qcore.security.keys.node_key import NodeKey
-from tests.process.support.wire_client import WireClient
+
+
+class Exchanges(Protocol):
+    """A connection that sends one frame and returns the name and the value of the envelope in reply."""
+
+    def exchange(self, frame: str | bytes | object) -> tuple[str, dict[str, Any]]: ...
+
 
 #: The fields of `Hello` and `HelloReply` that a test leaves out, as the node fills them in before it checks a proof.
 _HELLO_DEFAULTS: dict[str, Any] = {
@@ -46,7 +52,7 @@ def hello_of(
     return fields | changed
 
 
-def say_hello(client: WireClient, hello: dict[str, Any]) -> dict[str, Any]:
+def say_hello(client: Exchanges, hello: dict[str, Any]) -> dict[str, Any]:
     """Send this `Hello`; returns the `response` to it."""
     name, value = client.exchange({"Hello": hello})
     assert name == "HelloResponse"
@@ -54,7 +60,7 @@ def say_hello(client: WireClient, hello: dict[str, Any]) -> dict[str, Any]:
     return response
 
 
-def send_proof(client: WireClient, signature: str) -> dict[str, Any]:
+def send_proof(client: Exchanges, signature: str) -> dict[str, Any]:
     """Send a proof; returns the `response` to it."""
     name, value = client.exchange({"HelloProof": {"id": "p", "signature": signature}})
     assert name == "HelloProofResponse"
@@ -62,7 +68,7 @@ def send_proof(client: WireClient, signature: str) -> dict[str, Any]:
     return response
 
 
-def connect_as(client: WireClient, hello: dict[str, Any], key: NodeKey) -> dict[str, Any]:
+def connect_as(client: Exchanges, hello: dict[str, Any], key: NodeKey) -> dict[str, Any]:
     """Say `Hello` and prove the key; returns the last response: an `Ok`, or the `Err` of the step that failed."""
     response = say_hello(client, hello)
     if "Err" in response:

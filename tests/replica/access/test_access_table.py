@@ -299,6 +299,11 @@ def test_join_tokens_are_used_once_before_they_expire() -> None:
     log = with_users()
     assert log.refused(AddJoinToken("a", "ed25519:x", 100), "ann") == "denied"
     assert log.refused(AddJoinToken("a", "ed25519:x", 100), "") == "denied"
+    log.ok(SetRole(Role("keeper", ("read", "write", "observe", "manage"))))
+    log.ok(SetUser("olga", HASH, ("keeper",)))
+    assert (
+        log.refused(AddJoinToken("a", "ed25519:x", 100), "olga") == "denied"
+    )  # it gets everything
     log.ok(AddJoinToken("a", "ed25519:x", 100))
     assert log.refused(UseJoinToken("a"), "ann") == "denied"
     assert log.refused(DeleteJoinToken("a"), "ann") == "denied"

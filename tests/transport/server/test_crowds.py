@@ -8,17 +8,19 @@ import json
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qcore.errors import ConfigError, ConnectionLost, RequestNotReceived
+from qcore.node.access.access_gate import Answer
 from qcore.runtime.listener import Listener
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
 from qcore.transport.limits import TransportLimits
+from qcore.transport.server.handler import Principal, ServerConnection
 from qcore.transport.wire import GetMetricsResponse
 from tests.transport.server.test_server import UPGRADE
 from tests.transport.support.endpoints import (
@@ -84,6 +86,60 @@ async def test_idlest_admin_connection_gives_way_to_a_new_one() -> None:
             assert "GetMetricsResponse" in json.loads(await first.recv())
             assert server.stats.clients == 2
             await admin.close()
+
+
+class HandlerThatKnowsUsers(RecordingHandler):
+    """Takes the header `Authorization` as the name of the user."""
+
+    def on_request(
+        self, connection: ServerConnection, authorization: Sequence[str], answer: Answer
+    ) -> None:
+        for user in authorization:
+            connection.principal = Principal(user, 1, 0, 1, "", False)
+        answer(None)
+
+
+def of_user(**headers: str) -> dict[str, dict[str, str]]:
+    return {"additional_headers": {"Authorization": "ann", **headers}}
+
+
+@async_test
+async def test_strangers_give_way_to_users() -> None:
+    limits = TransportLimits(max_clients=2, reserved_for_admin=1)
+    async with (
+        running_server(HandlerThatKnowsUsers(), limits) as (_, _, address),
+        plain(address) as idle,
+        plain(address) as busy,
+    ):
+        await ask(busy, METRICS)
+        with pytest.raises(InvalidStatus, match="503"):
+            await plain(address)
+        async with plain(address, **of_user()) as first:
+            with pytest.raises(ConnectionClosed):
+                await idle.recv()
+            async with plain(address, **of_user()) as second:
+                with pytest.raises(ConnectionClosed):
+                    await busy.recv()
+                with pytest.raises(InvalidStatus, match="503"):
+                    await plain(address, **of_user())  # users take no places of users
+                await ask(first, METRICS)
+                await ask(second, METRICS)
+
+
+@async_test
+async def test_an_admin_stranger_takes_no_place_of_a_user() -> None:
+    limits = TransportLimits(reserved_for_admin=1)
+    as_user = of_user(**{ROLE_HEADER: ADMIN})
+    async with (
+        running_server(HandlerThatKnowsUsers(), limits) as (_, _, address),
+        plain(address, **AS_ADMIN) as stranger,
+        plain(address, **as_user) as user,
+    ):
+        with pytest.raises(ConnectionClosed):
+            await stranger.recv()
+        with pytest.raises(InvalidStatus, match="503"):
+            await plain(address, **AS_ADMIN)
+        await ask(user, METRICS)
 
 
 @async_test
