@@ -98,11 +98,7 @@ class SimNode:
         self._recorder: LifeRecorder | None = None
         self._pending_requests = PendingRequests(self.node_id, services, self._links)
         self._watch_connections = WatchConnections(
-            self.node_id,
-            services,
-            self._links,
-            self._pending_requests.next_id,
-            self._deliver_now,
+            self.node_id, services, self._links, self._pending_requests.next_id, self._deliver_now
         )
         self._effects = NodeEffects(
             self.node_id,
