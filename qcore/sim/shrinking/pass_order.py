@@ -209,7 +209,8 @@ def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     again = 0
     while again < _MORE_SEARCHES and len(search.case.items) > _HANDFUL and not search.is_over:
         again += 1
-        if search.attempt(keep_few_link_faults(search.case, again)):
+        found = search.attempt(drop_and_move(search.case, again))
+        if found or search.attempt(keep_few_link_faults(search.case, again)):
             _all_tiers(search)
             again = 0
     _use_short_seed(search)

@@ -215,6 +215,14 @@ def test_each_search_of_link_faults_draws_others() -> None:
     assert first == again != other
 
 
+def test_each_search_of_times_draws_others() -> None:
+    case = case_of(*campaigns(10, 15, 19, 23, 60))
+    first, again, other = (
+        [edit.applied(case.values) for edit in drop_and_move(case, number)] for number in (1, 1, 2)
+    )
+    assert first == again != other
+
+
 def test_no_link_fault_means_none_to_remove() -> None:
     assert not keep_few_link_faults(case_of(*campaigns(10, 15, 19)), 1)
 

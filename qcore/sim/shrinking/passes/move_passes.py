@@ -47,14 +47,19 @@ _FIRST_ELECTION_MS: Final = 400.0
 _SEEDS_FOR_TIMER: Final = 40
 
 
-def drop_and_move(case: Case) -> list[Edit]:
-    """Remove a step, and let a few of the others happen at drawn times."""
+def drop_and_move(case: Case, again: int = 0) -> list[Edit]:
+    """Remove a step, and let a few of the others happen at drawn times.
+
+    Args:
+        case: the run.
+        again: the number of earlier searches of this run; each draws others.
+    """
     items = removable(case)
     size = case.outcome.size
     if not case.is_violation or size is None or not _FEWEST < len(items) <= _MOST:
         return []
     draws = min(_MOST_DRAWS, _DRAWS_FOR_STEP * len(items), _MOST_MESSAGES // max(1, size.messages))
-    rng = random.Random(json.dumps(case.values))
+    rng = random.Random(json.dumps(case.values) + (f" {again}" if again else ""))
     edits: list[Edit] = []
     for number in range(draws):
         dropped = [items[-1 - number % len(items)]]
