@@ -17,7 +17,11 @@ from qcore.sim.shrinking.passes.load_passes import (
     fewer_operations,
     simpler_operations,
 )
-from qcore.sim.shrinking.passes.move_passes import drop_and_move, drop_first_campaign
+from qcore.sim.shrinking.passes.move_passes import (
+    drop_and_move,
+    drop_first_campaign,
+    keep_few_link_faults,
+)
 from qcore.sim.shrinking.passes.node_passes import drop_nodes, renumber_nodes
 from qcore.sim.shrinking.passes.setting_passes import (
     constant_times,
@@ -57,9 +61,8 @@ _KINDS: Final = ("fault", "role", "vote", "commit", "violation")
 #: Seeds that are tried in place of a longer one.
 _SHORT_SEEDS: Final = tuple(range(1, 10))
 
-#: The edits that leave no watcher and no client, which come first; and how many steps at least go together at first.
+#: The edits that leave no watcher and no client, which come first.
 _NO_CLIENTS: Final = 2
-_LARGE_GROUP: Final = 5
 
 Pass = Callable[[Case], list[Edit]]
 
@@ -87,6 +90,9 @@ _TIERS: Final[tuple[tuple[Pass, ...], ...]] = (
 )
 #: A pass that halves something is repeated up to so many times.
 _MOST_REPETITIONS: Final = 10
+#: A run of more steps than these is searched again, with other draws, up to so many times.
+_HANDFUL: Final = 5
+_MORE_SEARCHES: Final = 12
 
 
 @dataclass(slots=True, frozen=True)
@@ -192,17 +198,21 @@ def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     search.attempt(flatten(search.case))
     if _last_part(search):
         _end_at_failure(search)
-    # A violation without clients is found again in runs that cost little.
-    search.attempt(fewer_clients(search.case)[:_NO_CLIENTS])
-    drop_steps(search, least=_LARGE_GROUP)
+    # Later runs cost less without clients and with fewer nodes. One run of each shows whether that fails, too.
+    search.attempt(_with_own_seed(fewer_clients(search.case)[:_NO_CLIENTS]))
+    search.attempt(_with_own_seed(drop_nodes(search.case)))
+    drop_steps(search)
     for one in _FIRST_PASSES:
         _repeat(search, one)
         _end_at_failure(search)
-    for _ in range(_MOST_ROUNDS):
-        if search.is_over or not (
-            drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)
-        ):
-            break
+    _all_tiers(search)
+    again = 0
+    while again < _MORE_SEARCHES and len(search.case.items) > _HANDFUL and not search.is_over:
+        again += 1
+        found = search.attempt(drop_and_move(search.case, again))
+        if found or search.attempt(keep_few_link_faults(search.case, again)):
+            _all_tiers(search)
+            again = 0
     _use_short_seed(search)
     search.attempt(drop_expectations(search.case))
     search.attempt(drop_idle_settings(search.case))
@@ -215,9 +225,23 @@ def _shrink(search: ShrinkSearch, conditions: Conditions) -> bool:
     return is_minimal
 
 
+def _all_tiers(search: ShrinkSearch) -> None:
+    """Run the passes of all tiers until none finds anything."""
+    for _ in range(_MOST_ROUNDS):
+        if search.is_over or not (
+            drop_steps(search) or any(_tier(search, tier) for tier in _TIERS)
+        ):
+            break
+
+
 def _end_at_failure(search: ShrinkSearch) -> None:
     """End the run right after the failure; one or two runs suffice for that."""
     search.attempt(end_at_failure(search.case))
+
+
+def _with_own_seed(edits: Sequence[Edit]) -> list[Edit]:
+    """The edits, each tried with the current seed only."""
+    return [replace(edit, seeds=()) for edit in edits]
 
 
 def _last_part(search: ShrinkSearch) -> bool:

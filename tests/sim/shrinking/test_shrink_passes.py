@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from qcore.sim import parse_scenario, shrink
-from qcore.sim.shrinking.candidate_values import Values, timeline_of
+from qcore.sim.shrinking.candidate_values import Values, scenario_of, timeline_of
 from qcore.sim.shrinking.edits import Case
-from qcore.sim.shrinking.passes.move_passes import drop_and_move, drop_first_campaign
+from qcore.sim.shrinking.passes.move_passes import (
+    drop_and_move,
+    drop_first_campaign,
+    keep_few_link_faults,
+)
 from qcore.sim.shrinking.passes.step_passes import join_steps, merge_moments, simplify_steps
 from qcore.sim.shrinking.passes.time_passes import end_at_failure, end_earlier, only_last_part
 from qcore.sim.shrinking.run_size import RunSize
@@ -168,3 +172,81 @@ def test_actions_of_one_moment_stand_beside_each_other() -> None:
     twice = "name: n\ntimeline: [{at_ms: 5, do: [{crash: 1}, {restart: 1}, {crash: 1}]}]\n"
     again = parse_scenario(twice)
     assert parse_scenario(again.to_yaml()) == again
+
+
+MIXED: list[Values] = [
+    {"at_ms": 3, "campaign": 1},
+    {"at_ms": 9, "hold": {"to": 2}, "for_ms": 20},
+    {"at_ms": 10, "campaign": 2},
+    {"at_ms": 15, "hold": {"to": 3}, "for_ms": 60},
+    {"at_ms": 20, "campaign": 1},
+    {"at_ms": 50, "cut": {"from": 1, "to": 2}},
+    {"at_ms": 81, "hold": {"to": 1}, "for_ms": 40},
+    {"at_ms": 120, "campaign": 2},
+]
+
+
+def without_times(items: list[Values]) -> list[Values]:
+    return [{key: value for key, value in item.items() if key != "at_ms"} for item in items]
+
+
+def test_few_faults_of_links_stay_where_they_were() -> None:
+    case = case_of(*MIXED)
+    before = without_times(MIXED)
+    for edit in keep_few_link_faults(case, 1):
+        changed = edit.applied(case.values)
+        assert changed is not None
+        after = timeline_of(changed)
+        moments: list[Any] = [item["at_ms"] for item in after]
+        assert moments == sorted(moments)
+        rest = iter(before)
+        assert all(item in rest for item in without_times(after)), "the order is another"
+        assert sum("campaign" in item for item in after) == 4
+        assert len(after) <= 6
+        assert changed["network"] == {"latency_ms": 4}
+
+
+def test_each_search_of_link_faults_draws_others() -> None:
+    case = case_of(*MIXED)
+    first, again, other = (
+        [edit.applied(case.values) for edit in keep_few_link_faults(case, number)]
+        for number in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_each_search_of_times_draws_others() -> None:
+    case = case_of(*campaigns(10, 15, 19, 23, 60))
+    first, again, other = (
+        [edit.applied(case.values) for edit in drop_and_move(case, number)] for number in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_no_link_fault_means_none_to_remove() -> None:
+    assert not keep_few_link_faults(case_of(*campaigns(10, 15, 19)), 1)
+
+
+EXPLORED: Values = {
+    "name": "explored",
+    "cluster": {
+        "nodes": [1, 2, 3],
+        "pre_vote": False,
+        "check_quorum": False,
+        "max_batch_bytes": 1,
+        "safeguards": {"commit_own_term_only": False},
+    },
+    "workload": {"clients": 0},
+    "timeline": MIXED,
+    "until_ms": 127,
+    "expect": {"may_do_nothing": True},
+}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_figure_8_of_an_exploration_needs_five_items() -> None:
+    """An exploration holds and loses single messages; all but one fault of links only bring about an order."""
+    found = shrink(scenario_of(EXPLORED, ""), 7)
+    assert found.cause.key == "leader_completeness"
+    assert len(found.scenario.timeline) <= 5, found.text

@@ -30,6 +30,15 @@ _MOST_MESSAGES: Final = 60_000
 _CHANGES: Final = (1, 1, 2, 2, 3)
 _GAPS_MS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30)
 _FACTORS: Final = (0.5, 1.5, 2.0)
+#: Faults that keep messages from nodes; how many draws keep few of them, and how many a draw keeps.
+_LINK_FAULTS: Final = frozenset(
+    {"hold", "release", "drop", "cut", "mute", "deaf", "isolate", "partition", "heal"}
+)
+_DRAWS_OF_FAULTS: Final = 400
+_NUMBERS_OF_FAULTS: Final = (0, 1, 1, 1, 1, 2)
+#: In these draws every message takes equally long, ms, and the gaps between steps are multiples of half of that.
+_LATENCY_MS: Final = 4
+_HALVES: Final = (2, 3, 4, 5, 6, 8, 10, 12)
 #: The time that the run has left after its last step, ms.
 _TAIL_MS: Final = 60.0
 _SEEDS: Final = 9
@@ -38,14 +47,19 @@ _FIRST_ELECTION_MS: Final = 400.0
 _SEEDS_FOR_TIMER: Final = 40
 
 
-def drop_and_move(case: Case) -> list[Edit]:
-    """Remove a step, and let a few of the others happen at drawn times."""
+def drop_and_move(case: Case, again: int = 0) -> list[Edit]:
+    """Remove a step, and let a few of the others happen at drawn times.
+
+    Args:
+        case: the run.
+        again: the number of earlier searches of this run; each draws others.
+    """
     items = removable(case)
     size = case.outcome.size
     if not case.is_violation or size is None or not _FEWEST < len(items) <= _MOST:
         return []
     draws = min(_MOST_DRAWS, _DRAWS_FOR_STEP * len(items), _MOST_MESSAGES // max(1, size.messages))
-    rng = random.Random(json.dumps(case.values))
+    rng = random.Random(json.dumps(case.values) + (f" {again}" if again else ""))
     edits: list[Edit] = []
     for number in range(draws):
         dropped = [items[-1 - number % len(items)]]
@@ -59,6 +73,41 @@ def drop_and_move(case: Case) -> list[Edit]:
         text = f"{steps}, with other times of other steps"
         edits.append(Edit(text, change, only_seed=rng.randint(1, _SEEDS), group="moved"))
     return edits
+
+
+def keep_few_link_faults(case: Case, again: int) -> list[Edit]:
+    """Keep at most two of the faults of links, and draw all times.
+
+    Many faults that hold or lose single messages only bring about one order of events. Where all messages take
+    equally long, one of them and the right times often do the same.
+
+    Args:
+        case: the run.
+        again: the number of earlier searches of this run; each draws others.
+    """
+    places = [place for place, item in enumerate(case.items) if not _LINK_FAULTS.isdisjoint(item)]
+    if not case.is_violation or not places or any("when" in item for item in case.items):
+        return []
+    rng = random.Random(f"{json.dumps(case.values)} {again}")
+    edits: list[Edit] = []
+    for _ in range(_DRAWS_OF_FAULTS):
+        number = min(rng.choice(_NUMBERS_OF_FAULTS), len(places) - 1)
+        dropped = {*places} - {*rng.sample(places, number)}
+        timeline: list[Values] = []
+        at_ms = 0.0
+        for place, item in enumerate(case.items):
+            if place not in dropped:
+                timeline.append({**item, "at_ms": at_ms})
+                at_ms += rng.choice(_HALVES) * _LATENCY_MS / 2
+        change = partial(_replace_and_fix_latency, timeline=timeline)
+        text = f"{len(dropped)} faults of links, with other times of other steps"
+        edits.append(Edit(text, change, group="moved"))
+    return edits
+
+
+def _replace_and_fix_latency(values: Values, timeline: list[Values]) -> bool:
+    values["network"] = {**part(values, "network"), "latency_ms": _LATENCY_MS}
+    return _replace(values, timeline, any_latency=False)
 
 
 def drop_first_campaign(case: Case) -> list[Edit]:

@@ -46,18 +46,14 @@ _KEPT: Final = ("at_ms", "after_ms", "when")
 _NEEDED_TO_RECOVER: Final = ("for_ms", "until_ms", "times")
 
 
-def drop_steps(search: ShrinkSearch, least: int = 1) -> bool:
+def drop_steps(search: ShrinkSearch) -> bool:
     """Remove as many items as possible, large groups first (delta debugging).
-
-    Args:
-        search: the search, whose case becomes smaller.
-        least: the smallest group that is tried.
 
     Source: Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002.
     """
     accepted = False
     size = len(removable(search.case))
-    while size >= least and not search.is_over:
+    while size and not search.is_over:
         items = removable(search.case)
         groups = [items[start : start + size] for start in range(0, len(items), size)]
         # Later items first: what happens after the failure is never needed.
