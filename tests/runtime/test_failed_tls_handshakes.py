@@ -18,12 +18,19 @@ _NUMBER = 6
 
 
 async def _connect_and_leave(opening: bytes) -> None:
-    refused: list[None] = []
+    refused, all_refused = 0, asyncio.Event()
+
+    def count() -> None:
+        nonlocal refused
+        refused += 1
+        if refused == _NUMBER:
+            all_refused.set()
+
     files = Authority(Path(".")).issue("node")
     assert files.cert is not None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.cert, files.key)
-    listener = Listener(asyncio.Protocol, lambda: refused.append(None), TlsServer(context, 5.0, 64))
+    listener = Listener(asyncio.Protocol, count, TlsServer(context, 5.0, 64))
     port = listener.start(["127.0.0.1"], 0)
     try:
         for _ in range(_NUMBER):
@@ -31,8 +38,7 @@ async def _connect_and_leave(opening: bytes) -> None:
             writer.write(opening)
             writer.close()
         async with asyncio.timeout(20):
-            while len(refused) < _NUMBER:
-                await asyncio.sleep(0.01)
+            await all_refused.wait()
         await asyncio.sleep(0)
     finally:
         listener.close()
