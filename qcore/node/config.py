@@ -99,7 +99,7 @@ class NodeConfig:
         default=None,
         metadata=setting(
             "File to which the node appends who did what, as JSON lines: logins, changes of users, roles and tokens, "
-            "management, and refused requests. Only its owner may read it."
+            "admin requests, and refused requests. Only its owner may read it."
         ),
     )
     log_format: LogFormat = field(default="text", metadata=setting("Format of log lines."))

@@ -175,11 +175,10 @@ class ReplicaNode:
             ),
             lambda error: log.warning("the known members could not be saved", why=str(error)),
         )
-        inbox = self._driver.inbox
-        core = self._replica.core
-        known_key = core.membership.key_of(config.node_id)
-        self._key = load_key(config.data_dir, runtime.random_bytes, known_key)
-        keys = PeerKeys(self._key, core, runtime.random_bytes)
+        inbox, core = self._driver.inbox, self._replica.core
+        known_key, random_bytes = core.membership.key_of(config.node_id), runtime.random_bytes
+        self._key = load_key(config.data_dir, random_bytes, known_key)
+        keys = PeerKeys(self._key, core, random_bytes)
         self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace, keys)
         codec = codec or node_codec(application.perform_type, config.replica.max_command_bytes)
         server_tls, peer_tls = config.tls.contexts()
@@ -307,6 +306,7 @@ class ReplicaNode:
         self._driver.inbox.add_event(
             PeerVersionSupport(self._config.node_id, support, self._key.public)
         )
+        self._access.start()
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()

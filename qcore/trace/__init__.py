@@ -19,6 +19,8 @@ node (0 if the record concerns no single node), and the fields of its kind; `REC
 | bad | a malformed or invalid message was ignored |
 | violation | an invariant or the linearizability check failed |
 
+A TCP segment that is lost between simulated whole nodes is a `drop` of a `Segment`, which has no `send`.
+
 On real nodes several responses may share one `id`, because each has the one of the newest request.
 
 A file has one of two formats, and readers recognise it by its first bytes:

@@ -51,6 +51,14 @@ ARGUMENTS = {
     "perform": ['{"GetSchema": {"entity_type": "User"}}'],
     "shell": ["--eval", "schema list"],
     "snapshot save": ["none"],
+    "user add": ["ada", "--no-password"],
+    "user set-password": ["ada", "--new-password-file", str(CHECKOUT / "pyproject.toml")],
+    "user delete": ["ada"],
+    "user grant": ["ada", "admin"],
+    "user revoke": ["ada", "admin"],
+    "role set": ["reader"],
+    "role delete": ["reader"],
+    "token revoke": ["ada"],
 }
 
 #: Options that a command has with another meaning. `sim elections` describes a cluster that is not running.

@@ -19,7 +19,7 @@ from qcore.store_api.message_table import STORE_MESSAGES
 from qcore.store_api.perform_response import PerformResponse
 from qcore.store_api.watch_messages import WATCH_MESSAGES
 from qcore.store_api.watch_responses import NOTIFICATIONS, WATCH_RESPONSES
-from qcore.transport.wire import PEER_REQUESTS, REGISTRY
+from qcore.transport.wire import PEER_REQUESTS, REGISTRY, USER_REQUESTS
 from tests.checkout import DOCS
 
 SCHEMA = DOCS / "wire.schema.json"
@@ -84,6 +84,12 @@ def sections() -> list[Section]:
                 "UpgradeMachine",
                 "GetMetrics",
             ),
+        ),
+        Section(
+            "Users",
+            "Who a client is, and who may do what. Where there are users, a message that its user may not send gets an "
+            "`Error` with the code `Unauthenticated` or `PermissionDenied`.",
+            tuple(cls.__name__ for cls in USER_REQUESTS),
         ),
         Section("Sessions", "Exactly-once writes.", ("OpenSession", "KeepSession", "CloseSession")),
         Section("State machine", "Requests for any state machine.", ("Perform",)),

@@ -23,10 +23,11 @@ def read_secret(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     try:
-        line = content.split(b"\n", 1)[0].removesuffix(b"\r").decode()
+        first, newline, _ = content.partition(b"\n")
+        line = first.removesuffix(b"\r").decode()
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text: write the secret as its first line") from None
-    if len(content) > _MAX_BYTES or not line:
+    if not line or (not newline and len(content) > _MAX_BYTES):
         raise ConfigError(f"{path}: its first line is empty or too long: write the secret there")
     return line
 

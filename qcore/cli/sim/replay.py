@@ -13,6 +13,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Cell, show, shown, table
+from qcore.cli.sim.stall_watch import STALL_TIMEOUT_S, StallTimeoutOption, stall_watch
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def replay(
             "MODULE:CLASS.",
         ),
     ] = None,
+    stall_timeout: StallTimeoutOption = STALL_TIMEOUT_S,
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Run an artifact, a trace or a recording again, and compare everything until the end or the place to stop.
@@ -111,13 +113,15 @@ def replay(
             raise ConfigError(
                 "--life and --with-machine are for recordings: give a recording, or --node"
             )
-        _replay_run(file, until_ms, until_event, at, scenario, output)
+        with stall_watch(stall_timeout):
+            _replay_run(file, until_ms, until_event, at, scenario, output)
         return
     if scenario is not None:
         raise ConfigError("--scenario is for a trace, without --node")
-    reports = _recording_reports(
-        recordings or [file], node, life, machine, (until_ms, until_event, at)
-    )
+    with stall_watch(stall_timeout):
+        reports = _recording_reports(
+            recordings or [file], node, life, machine, (until_ms, until_event, at)
+        )
     _show_recordings(reports, output)
 
 

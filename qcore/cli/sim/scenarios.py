@@ -18,6 +18,7 @@ from qcore.cli.sim.explore import explore as explore_command
 from qcore.cli.sim.replay import replay as replay_command
 from qcore.cli.sim.run_argument import ParametersOption, read_run
 from qcore.cli.sim.shrink import shrink as shrink_command
+from qcore.cli.sim.stall_watch import STALL_TIMEOUT_S, StallTimeoutOption, stall_watch
 from qcore.cli.sim.sweep import swarm as swarm_command
 from qcore.cli.sim.sweep import sweep as sweep_command
 from qcore.cli.sim.trace import trace as trace_command
@@ -103,31 +104,33 @@ def run(
             help="With --check-determinism: how long the run in the other process may take.",
         ),
     ] = 300,
+    stall_timeout: StallTimeoutOption = STALL_TIMEOUT_S,
 ) -> None:
     """Run one scenario with one seed and print the verdict.
 
-    Exit code 0: no violation, and every expectation held; 1: otherwise, or a second run differed; 2: the scenario is
-    invalid.
+    Exit code 0: no violation, and every expectation held; 1: otherwise, or a second run differed, or the run stood
+    still; 2: the scenario is invalid.
     """
     # A late import: `--help` must not load SimPy and pydantic.
     from qcore.sim.artifacts import Artifact
     from qcore.sim.run import run_scenario
 
-    given = read_run(scenario, parameters)
-    if isinstance(given, Artifact):
-        loaded, seed = given.scenario, given.seed if seed is None else seed
-    else:
-        loaded, seed = given, 1 if seed is None else seed
-    if check_determinism:
-        if record is not None:
-            raise ConfigError("--record: record a run without --check-determinism")
-        from qcore.sim.repetition import repeat_run
+    with stall_watch(stall_timeout):
+        given = read_run(scenario, parameters)
+        if isinstance(given, Artifact):
+            loaded, seed = given.scenario, given.seed if seed is None else seed
+        else:
+            loaded, seed = given, 1 if seed is None else seed
+        if check_determinism:
+            if record is not None:
+                raise ConfigError("--record: record a run without --check-determinism")
+            from qcore.sim.repetition import repeat_run
 
-        repetition = repeat_run(loaded, seed, trace=trace, limit_s=limit_s)
-        result = repetition.result
-    else:
-        repetition = None
-        result = run_scenario(loaded, seed, trace=trace, record=record)
+            repetition = repeat_run(loaded, seed, trace=trace, limit_s=limit_s)
+            result = repetition.result
+        else:
+            repetition = None
+            result = run_scenario(loaded, seed, trace=trace, record=record)
     if output is OutputFormat.table:
         from qcore.cli.sim.verdict import print_verdict
 

@@ -20,6 +20,7 @@ from qcore.cli.exits import ExitCode
 from qcore.cli.options import JobsOption, OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
 from qcore.cli.sim.run_argument import ParametersOption, read_run
+from qcore.cli.sim.stall_watch import STALL_TIMEOUT_S, StallTimeoutOption, stall_watch
 
 if TYPE_CHECKING:
     from qcore.sim.shrinking import ShrinkResult
@@ -72,6 +73,7 @@ def shrink(
         ),
     ] = None,
     jobs: JobsOption = None,
+    stall_timeout: StallTimeoutOption = STALL_TIMEOUT_S,
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Find the smallest run that fails for the same cause, and print it as a scenario.
@@ -84,9 +86,9 @@ def shrink(
     from qcore.sim.shrinking import shrink as shrink_run
     from qcore.sim.shrinking.shrink_api import default_directory
 
-    given = read_run(run, parameters)
     progress = _Progress()
-    with _interruptible() as interrupted:
+    with stall_watch(stall_timeout), _interruptible() as interrupted:
+        given = read_run(run, parameters)
         result = shrink_run(
             given,
             seed,

@@ -40,12 +40,18 @@ def set_(
     read: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TYPE.FIELD", help="Fields of the entity store to read, * for all: User.Email."
+            "--may-read",
+            metavar="TYPE.FIELD",
+            help="Fields of the entity store to read, * for all: User.Email.",
         ),
     ] = None,
     write: Annotated[
         list[str] | None,
-        typer.Option(metavar="TYPE.FIELD", help="Fields to write. This does not include reading."),
+        typer.Option(
+            "--may-write",
+            metavar="TYPE.FIELD",
+            help="Fields to write. This does not include reading.",
+        ),
     ] = None,
     permission: Annotated[
         list[str] | None,
@@ -53,10 +59,11 @@ def set_(
     ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
 ) -> None:
     """Add a role, or replace all that it allows.
 
-    Reading a field of the entity store takes --allow read, and --read for the field.
+    Reading a field of the entity store takes --allow read, and --may-read for the field.
     """
     actions: Any = allow or []  # the node checks them
     rules = [_rule(text, "read") for text in read or []]
@@ -66,7 +73,7 @@ def set_(
         await client.set_role(name, actions=actions, rules=rules, permissions=permission or [])
 
     with_client(endpoints, timeout, work, admin=True)
-    print(f"set {name}")
+    show(output, {"name": name}, text=f"set {name}")
 
 
 @app.command()
@@ -74,10 +81,11 @@ def delete(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The role. No user may have it.")],
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
 ) -> None:
     """Delete a role."""
     with_client(endpoints, timeout, lambda client: client.delete_role(name), admin=True)
-    print(f"deleted {name}")
+    show(output, {"name": name}, text=f"deleted {name}")
 
 
 @app.command("list")
@@ -106,5 +114,7 @@ def _rule(text: str, access: Any) -> RuleInfo:  # one of two texts
 
     entity_type, dot, field = text.rpartition(".")
     if not dot or not entity_type or not field:
-        raise ConfigError(f"--{access} {text!r} is not TYPE.FIELD: write User.Email, User.* or *.*")
+        raise ConfigError(
+            f"--may-{access} {text!r} is not TYPE.FIELD: write User.Email, User.* or *.*"
+        )
     return RuleInfo(entity_type, field, access)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -23,7 +23,8 @@ from qcore.errors import ConfigError
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make and end tokens of users.")
 
-_RECOVERY_S = 900
+#: How long a recovery token is valid, seconds.
+_RECOVERY_S: Final = 900
 
 
 @app.command()
@@ -55,10 +56,11 @@ def revoke(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The user.")],
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
 ) -> None:
     """End all tokens of a user, and the rights of its open connections."""
     with_client(endpoints, timeout, lambda client: client.revoke_tokens(name), admin=True)
-    print(f"revoked the tokens of {name}")
+    show(output, {"name": name}, text=f"revoked the tokens of {name}")
 
 
 @app.command()
@@ -76,14 +78,12 @@ def recover(
     name: Annotated[
         str, typer.Option("--as", help="An administrator. Default: the oldest one.")
     ] = "",
-    ttl: Annotated[
-        int, typer.Option("--ttl", min=1, max=3600, help="How long it is valid, in seconds.")
-    ] = _RECOVERY_S,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Print a token of an administrator, without a cluster, after a password was lost.
+    """Print a token of an administrator that is valid for 15 minutes, after a password was lost.
 
-    It is signed with the key in the data directory of a member, so it needs the right to read that.
+    It needs no cluster: the key in the data directory of a member signs it. So who may read that
+    directory is an administrator.
     Use it to set a new password: `qcore user set-password NAME --token-file FILE`.
     """
     import secrets
@@ -105,9 +105,9 @@ def recover(
         identity.node_id,
         secrets.token_hex(16),
         issued_us,
-        issued_us + ttl * 1_000_000,
+        issued_us + _RECOVERY_S * 1_000_000,
         is_recovery=True,
     )
     token = sign_token(key, identity.cluster_id, claims)
-    body = {"user": name or None, "token": token, "expires_s": ttl}
+    body = {"user": name or None, "token": token, "expires_s": _RECOVERY_S}
     show(output, body, text=token)

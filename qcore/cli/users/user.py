@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Add, change and list users. Until the first is added, everybody may do everything.",
+    help="Add, change and list users. Until the first is added, no request needs one.",
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user.")]
@@ -125,10 +125,11 @@ def delete(
     name: NameArgument,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
 ) -> None:
     """Delete a user. Its tokens end, and its open connections lose their rights."""
     with_client(endpoints, timeout, lambda client: client.delete_user(name), admin=True)
-    print(f"deleted {name}")
+    show(output, {"name": name}, text=f"deleted {name}")
 
 
 @app.command("list")

@@ -109,8 +109,8 @@ class UserMethods(ClientMethods):
 
         Args:
             user: whose token; None for this client's user.
-            ttl_s: how long it is valid, seconds; None for a day. A token for a client's own user lasts no longer than
-                the client's own, unless the user may change users.
+            ttl_s: how long it is valid, seconds; None for a day. A token for the same user lasts no longer than that
+                of this client, unless the user may change users.
         """
         fields: dict[str, Json] = {"user": user, "ttl_s": ttl_s}
         return await self._ask_leader("CreateToken", fields, lambda found: IssuedToken(**found))

@@ -31,6 +31,8 @@ _WHO: Final = (
 _CHALLENGE: Final = {
     "WWW-Authenticate": 'Basic realm="qcore", charset="UTF-8", Bearer realm="qcore"'
 }
+#: The retry hint of a leader that has not applied the log yet, ms.
+_LAG_MS: Final = 50
 #: The longest header `Authorization`, in characters.
 _MAX_HEADER: Final = 8192
 
@@ -89,6 +91,12 @@ class AccessGate:
                 if refusal is not None:
                     connection.send(error_envelope(message.id, refusal))
                     return
+            elif need == "manage" and self._proofs.may_lag():
+                lags = Overloaded.because(
+                    "the leader does not know yet whether there are users", _LAG_MS
+                )
+                connection.send(error_envelope(message.id, lags))
+                return
             handle(connection, message)
 
         return guarded
@@ -103,7 +111,7 @@ class AccessGate:
             need: what it needs; None if the table does not list it.
             name: names it.
         """
-        if need == "nobody":
+        if need == "nothing":
             return None
         error = self._problem(connection)
         user = user_of(connection)
@@ -119,8 +127,8 @@ class AccessGate:
 
     def _missing(self, user: str, need: Need | None, name: str) -> QcoreError | None:
         if need is None:
-            return PermissionDenied(f"{name}: nobody may send this to a cluster with users")
-        if need == "user" or need == "nobody":
+            return PermissionDenied(f"{name}: a cluster with users accepts this from no client")
+        if need == "user" or need == "nothing":
             return None
         if need == "everything":
             permissions = self._users.permissions_of(user)
@@ -133,7 +141,8 @@ class AccessGate:
 
     def watch_problem(self, connection: ServerConnection) -> QcoreError | None:
         """Why the watches of a connection end; None if they go on."""
-        return self._problem(connection) if self._users.active else None
+        problem = self._problem(connection) if self._users.active else None
+        return None if isinstance(problem, Overloaded) else problem
 
     # -- HTTP ------------------------------------------------------------------------------------
 
@@ -158,7 +167,7 @@ class AccessGate:
                 self._audit.login(connection.remote, "", "header", error)
                 answer(_refused(error))
             else:
-                answer(None)  # everybody may do everything
+                answer(None)  # no request needs one
 
     def _take_header(
         self, connection: ServerConnection, authorization: Sequence[str], answer: Answer

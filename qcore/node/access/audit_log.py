@@ -1,4 +1,4 @@
-"""`AuditLog`: who has done what, as JSON lines: logins, changes of users, roles and tokens, management, refusals.
+"""`AuditLog`: who has done what, as JSON lines: logins, changes of users, roles and tokens, admin requests, refusals.
 
 | key | meaning |
 |---|---|

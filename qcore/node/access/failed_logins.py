@@ -1,10 +1,10 @@
-"""`FailedLogins`: slows down who guesses passwords, without locking anybody out.
+"""`FailedLogins`: slows down who guesses passwords, without locking users out.
 
 Each address, and each user, has a number of failures that falls with time. An address above its bound has to wait. A
 user above its bound does not wait itself: only addresses that have failed before have to wait for it. So strangers who
 guess the password of an administrator do not keep the administrator out, and after a typing error the wait is short.
 
-A success forgets nothing: otherwise a user could guess the passwords of others between logins of its own.
+A success forgets nothing: otherwise a user could guess the passwords of others between its logins.
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ from qcore.store_api.message_table import STORE_MESSAGES
 #: - an `Action`: a role that allows it.
 #: - `everything`: the role `admin`.
 #: - `user`: any user. The replica or the handler of the message checks what it needs besides.
-#: - `nobody`: no user.
-Need = Action | Literal["everything", "user", "nobody"]
+#: - `nothing`: no user.
+Need = Action | Literal["everything", "user", "nothing"]
 
 #: By the name on the wire. The replica checks reads, writes, watches and changes of users by itself, because what
 #: these need depends on their content.
 MESSAGE_NEEDS: Final[dict[str, Need]] = {
-    "Authenticate": "nobody",
-    "WhoAmI": "nobody",
+    "Authenticate": "nothing",
+    "WhoAmI": "nothing",
     "Perform": "user",
     **dict.fromkeys(STORE_MESSAGES, "user"),
     "StoreRegisterNotification": "user",

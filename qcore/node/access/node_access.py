@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 
 from qcore.node.access.access_gate import AccessGate
@@ -44,6 +45,7 @@ class NodeAccess:
         audit_sink: LineSink | None,
         runtime: Runtime,
     ) -> None:
+        self._runtime = runtime
         self._proofs = Proofs(replica, lambda: identity.cluster_id, key, config.node_id, runtime)
         passwords = Passwords(replica.access, runtime)
         audit = AuditLog(audit_sink, runtime.wall_us, runtime.seconds)
@@ -65,6 +67,15 @@ class NodeAccess:
         """These handlers and those of the messages about users, behind the gate; see `AccessGate.guarded`."""
         return self.gate.guarded({**handlers, **self._requests.handlers}, perform_type)
 
+    def start(self) -> None:
+        """Import the libraries in a thread, because on the event loop the first login would wait 0.1 s for them."""
+        self.gate.run(self._runtime.run_long(_import_libraries))
+
     def tick(self) -> None:
         """Follow the cluster clock. Call it every second or so."""
         self._proofs.time.now_us()
+
+
+def _import_libraries() -> None:
+    for name in ("argon2.low_level", "jwt"):
+        importlib.import_module(name)

@@ -64,15 +64,14 @@ class Proofs:
             raise Unauthenticated(
                 f"node {self._node_id} cannot issue tokens, because the cluster does not know its key: ask another node"
             )
-        # Whole seconds, because a token holds no parts of them.
-        issued_us = self.time.now_us() // _US * _US
+        now_us = self.time.now_us()
         claims = TokenClaims(
             user.name,
             user.epoch,
             self._node_id,
             self._new_id(),
-            issued_us,
-            issued_us + min(ttl_s, MAX_TTL_S) * _US,
+            now_us // _US * _US,  # a token holds no parts of seconds
+            -(-now_us // _US) * _US + min(ttl_s, MAX_TTL_S) * _US,
         )
         return sign_token(self._key, cluster_id, claims), self._principal(claims, self._key.public)
 
@@ -123,6 +122,11 @@ class Proofs:
         if self.time.now_us() >= principal.expires_us:
             return Unauthenticated("the token has expired: log in again")
         return None
+
+    def may_lag(self) -> bool:
+        """Whether this node leads, and has not applied entries that are committed: one may add the first user."""
+        core = self._core
+        return core.role == "leader" and self._replica.applied_index < core.commit_index
 
     def seconds_left(self, principal: Principal) -> int:
         """The whole seconds until the principal expires."""

@@ -45,7 +45,7 @@ DEFAULT_TTL_S: Final = 24 * 3600
 
 #: Makes the value of `Ok` from the result of a command, a JSON value.
 _Value = Callable[[Any], object]
-#: A response class with `id`, `response` and `detail`. `Any`: each message has its own.
+#: A response class with `id`, `response` and `detail`. `Any`: it depends on the message.
 _Response = Callable[..., object]
 
 
@@ -108,9 +108,7 @@ class UserRequestHandler:
             error = Refused("Authenticate: give either `token`, or `user` and `password`")
             connection.send(respond(message.id, *failure(error)))
         elif not self._users.active:
-            error_off = AccessRefused(
-                "no_users", "this cluster has no users: everybody may do everything"
-            )
+            error_off = AccessRefused("no_users", "this cluster has no users: no request needs one")
             connection.send(respond(message.id, *failure(error_off)))
         elif token is not None:
             self._run(

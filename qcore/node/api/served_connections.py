@@ -36,6 +36,7 @@ class ServedConnections:
         self._gate = access.gate
         self._peers = peers
         self._watches = requests.watches
+        self._watches.problem = self._gate.watch_problem
         self._pages = pages
         self._log = log
         self.requests = access.guarded(requests.handlers, requests.perform_type)

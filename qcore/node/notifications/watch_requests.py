@@ -57,6 +57,7 @@ class WatchRequestHandler:
 
     Attributes:
         handlers: the handlers by class; see `ServerHandler`.
+        problem: returns why the user of a connection has no rights any more; None if it has. The watches then end.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class WatchRequestHandler:
         self._first_index = first_index
         self._runtime = runtime
         self._ids = count(first_id)
+        self.problem: Callable[[ServerConnection], QcoreError | None] = lambda _: None
         self._watches: dict[int, ClientWatch] = {}
         self._connections: dict[int, ConnectionWatches] = {}
         #: Index, sequence and body of the last change, and its encoding, which all its notifications share.
@@ -238,6 +240,10 @@ class WatchRequestHandler:
         watch = self._watches.get(notice.watch_id)
         if watch is None:
             return  # it ended while the replica made the notice
+        problem = self.problem(watch.owner.connection)
+        if problem is not None:
+            self._end_all(watch.owner, problem)
+            return
         change = (notice.index, notice.sequence, notice.body)
         if change != self._last:
             self._last, self._last_encoded = change, self._encode(notice)
@@ -253,12 +259,16 @@ class WatchRequestHandler:
 
     def _cut_off(self, owner: ConnectionWatches) -> None:
         """End all watches of a connection, whose client reads too slowly."""
+        self._metrics.watches_cut_off += sum(watch.begun for watch in owner.by_id.values())
+        self._end_all(owner, overflow(self._first_index))
+
+    def _end_all(self, owner: ConnectionWatches, error: QcoreError) -> None:
+        """End all watches of a connection, and report the error."""
         for watch_id, watch in list(owner.by_id.items()):
             self._forget(watch_id)
             self._end(EndWatch(watch_id))
             if watch.begun:
-                self._metrics.watches_cut_off += 1
-                owner.report_end(watch, overflow(self._first_index))
+                owner.report_end(watch, error)
 
     def on_watch_ended(self, ended: WatchEnded) -> None:
         """Report to the client of a watch that the replica has ended it."""

@@ -80,6 +80,11 @@ NUMBER_LIMIT: Final = 2**63
 SESSION_TICK: Final = '["tick"]'
 
 
+def digest_of_table(text: str) -> str:
+    """The digest of `SessionTable.text`."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else ""
+
+
 ApplyOutcome = tuple[str | None, QcoreError | None]
 
 
@@ -158,14 +163,15 @@ class SessionTable:
         self._generation += 1
         return table_text([*self._sessions.items()], rules)
 
-    def digest(self) -> str:
-        """The digest of the table: equal on all replicas that have applied the same index; empty if there is none."""
+    def text(self) -> str:
+        """The table as text: equal on all replicas that have applied the same index; empty if there is no session."""
         if not self._sessions:
             return ""
-        digest = hashlib.sha256()
-        for part in table_text([*self._sessions.items()], LATEST_RULES):
-            digest.update(part.encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
+        return "".join(table_text([*self._sessions.items()], LATEST_RULES))
+
+    def digest(self) -> str:
+        """The digest of this text; empty if there is no session."""
+        return digest_of_table(self.text())
 
     def begin_rules_2(self, clock_us: int) -> None:
         """The entry that raises the rules to 2 is applied: every lifetime begins again, by the cluster clock.

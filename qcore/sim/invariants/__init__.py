@@ -16,6 +16,8 @@ judge what a server believes, not only what its disk holds. Each check costs amo
 | log_matching | same index and term mean the same entry and the same prefix |
 | leader_completeness | a new leader has every entry committed in earlier terms |
 | state_machine_safety | servers apply the same entry at an index, in order, and only committed entries |
+| durability | a message leaves only once the disk of its sender holds what it promises |
+| quorum | a leader has the votes of a quorum, and commits what a quorum acknowledged |
 | commit_monotonic | the commit index never goes back within a life, nor beyond the log; committed entries stay |
 | state_hash | equal index, equal state; only the first difference is reported |
 | session_hash | equal index, equal session table; only the first difference is reported |
@@ -28,6 +30,7 @@ from typing import Any, Final
 
 from qcore.core.effects import (
     AppendLog,
+    MembershipChanged,
     RoleChanged,
     SaveCommit,
     SaveHardState,
@@ -44,6 +47,7 @@ from qcore.sim.invariants.leader_append_only import LeaderAppendOnly
 from qcore.sim.invariants.leader_completeness import LeaderCompleteness
 from qcore.sim.invariants.log_matching import LogMatching
 from qcore.sim.invariants.node_view import NodeView, Report
+from qcore.sim.invariants.promises import Promises
 from qcore.sim.invariants.state_hash import SESSION_CHECK, StateHash
 from qcore.sim.invariants.state_machine_safety import StateMachineSafety
 from qcore.sim.records.entry_archive import EntryArchive
@@ -57,6 +61,8 @@ CHECKS: Final = (
     "log_matching",
     "leader_completeness",
     "state_machine_safety",
+    "durability",
+    "quorum",
     "commit_monotonic",
     "state_hash",
     "session_hash",
@@ -73,7 +79,8 @@ class Invariants:
         report: called with (check, node, note) for each violation, at most 20 times for each check.
 
     Attributes:
-        state_hash: the check of state hashes; the driver may set its `explain`.
+        promises: the checks of what servers send; the driver reports starts and messages to it.
+        state_hash, session_hash: the checks of states and of session tables; the driver may set their `explain`.
         archive: packs old entries, for the checks and for the histories of the nodes.
     """
 
@@ -89,8 +96,9 @@ class Invariants:
         self._completeness = LeaderCompleteness(limited)
         self._machine = StateMachineSafety(limited)
         self._commit = CommitMonotonic(limited)
+        self.promises = Promises(limited)
         self.state_hash = StateHash(limited)
-        self._session_hash = StateHash(limited, SESSION_CHECK, "session table")
+        self.session_hash = StateHash(limited, SESSION_CHECK, "session table")
         self._has_sessions = False
         # Any: the key is the type of the argument, which the type of a dict cannot express.
         self._handlers: dict[type, Callable[[NodeView, Any], None]] = {
@@ -104,6 +112,7 @@ class Invariants:
             StoreSnapshot: self._on_snapshot,
             SaveHardState: self._on_hard_state,
             RoleChanged: self._on_role,
+            MembershipChanged: self._on_membership,
         }
 
     def on_start(self, node: int, state: DurableState) -> None:
@@ -146,7 +155,7 @@ class Invariants:
         """
         self._has_sessions = self._has_sessions or bool(digest)
         if self._has_sessions:
-            self._session_hash.on_state_hash(node, index, digest)
+            self.session_hash.on_state_hash(node, index, digest)
 
     # -- by effect -------------------------------------------------------------------------------
 
@@ -162,6 +171,7 @@ class Invariants:
 
     def _on_snapshot(self, view: NodeView, effect: StoreSnapshot) -> None:
         self._append_only.on_snapshot(view, effect)
+        self._machine.on_snapshot(view, effect.snapshot)
         view.store_snapshot(effect)
         self._pack(view.first_index - 1)
 
@@ -173,12 +183,18 @@ class Invariants:
         self._commit.on_commit(view, effect)
         view.commit = effect.commit
         self._completeness.on_commit(view)
+        self.promises.on_commit(view, effect.commit)
 
     def _on_role(self, view: NodeView, effect: RoleChanged) -> None:
         view.role = effect.role
         view.term = max(view.term, effect.term)
         self._election.on_role(view, effect)
         self._completeness.on_role(view, effect)
+        if effect.role == "leader":
+            self.promises.on_leader(view, effect.term)
+
+    def _on_membership(self, view: NodeView, effect: MembershipChanged) -> None:
+        self.promises.on_membership(view, effect.membership)
 
     def _on_applied(self, view: NodeView, effect: Applied) -> None:
         self._machine.on_applied(view, effect.entry)
@@ -189,7 +205,7 @@ class Invariants:
 
     def _on_replaced(self, node: int, index: int) -> None:
         self.state_hash.on_restored(node, index)
-        self._session_hash.on_restored(node, index)
+        self.session_hash.on_restored(node, index)
 
     def _pack(self, through: int) -> None:
         """Compress what the checks keep of entries up to `through`, which a server has removed from its log."""

@@ -2,12 +2,13 @@
 
 Source: Raft paper (extended version), figure 3 and section 5.4.3. One server before and after a restart counts as two.
 A server also applies entries in order, without a gap, and only committed ones (figure 2, "all servers": if
-commitIndex > lastApplied, apply log[lastApplied]).
+commitIndex > lastApplied, apply log[lastApplied]). A snapshot names term, times and configuration of the entries that
+it replaces (section 7).
 """
 
 from __future__ import annotations
 
-from qcore.core.entry import Entry, Snapshot
+from qcore.core.entry import Entry, Membership, Snapshot
 from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
 from qcore.sim.records.entry_archive import EntryArchive
@@ -21,12 +22,15 @@ class StateMachineSafety:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._applied = FirstEntries()
+        self._memberships: list[tuple[int, str]] = []  # index and data of each, in order
 
     def on_applied(self, view: NodeView, entry: Entry) -> None:
         index = entry.index
         known = self._applied.entry(index)
         if known is None:
             self._applied.set(index, entry, view.node)
+            if entry.kind == "membership":
+                self._memberships.append((index, entry.data))
         elif known is not entry and not same_entry(known, entry):
             self._report(
                 CHECK,
@@ -54,6 +58,28 @@ class StateMachineSafety:
                 f"at {meta.last_included_index}, {self._first(meta.last_included_index)}",
             )
         view.applied = meta.last_included_index
+
+    def on_snapshot(self, view: NodeView, snapshot: Snapshot) -> None:
+        """The server stores a snapshot, its own or a leader's."""
+        meta = snapshot.meta
+        index = meta.last_included_index
+        known = self._applied.entry(index)
+        wrong = ""
+        if known is not None:
+            held = (known.term, known.time_us, known.clock_us)
+            stated = (
+                meta.last_included_term,
+                meta.last_included_time_us,
+                meta.last_included_clock_us,
+            )
+            if held != stated:
+                wrong = f"term and times {stated}, {self._first(index)} with {held}"
+        data = next((data for at, data in reversed(self._memberships) if at <= index), None)
+        if data is not None and meta.membership != Membership.from_json(data):
+            wrong = f"the configuration {meta.membership.to_json()}; that of the log is {data}"
+        if wrong:
+            text = f"node {view.node} stores a snapshot of index {index} that states {wrong}"
+            self._report(CHECK, view.node, text)
 
     def pack(self, through: int, archive: EntryArchive) -> None:
         """Compress what is known of indexes up to `through`."""

@@ -60,6 +60,8 @@ class ObservedMachines:
             (differ.other, differ.other_digest),
             differ.restores,
         )
+        services = world.services
+        services.invariants.session_hash.explain = services.histories.sessions.explain
         self._recorder = recorder
         self._check: DeterminismCheck | None = None
         if machine is not None and checked:

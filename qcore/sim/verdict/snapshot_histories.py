@@ -20,8 +20,10 @@ from qcore.core.entry import Entry, Snapshot
 from qcore.core.log.compressed_text import text_checksum
 from qcore.errors import StateMachineFailed
 from qcore.replica.replica import Replica
+from qcore.replica.sessions.session_table import SessionTable, digest_of_table
 from qcore.replica.snapshot_builder import sessions_in
 from qcore.sim.invariants import Invariants
+from qcore.sim.invariants.session_differences import SessionDifferences
 from qcore.sim.records.applied_entries import AppliedEntries
 from qcore.sim.records.entry_archive import EntryArchive
 from qcore.sim.records.entry_list import EntryList
@@ -94,11 +96,16 @@ _Key = tuple[int, int, int, int]
 
 
 class SnapshotHistories:
-    """The histories of all snapshots of a run, by node and snapshot, and the entry applied last at each index."""
+    """The histories of all snapshots of a run, by node and snapshot, and the entry applied last at each index.
+
+    Attributes:
+        sessions: explains differences between the session tables that the nodes report.
+    """
 
     def __init__(self) -> None:
         self._known: dict[_Key, dict[int, EntryHistory]] = {}
         self._applied = AppliedEntries()
+        self.sessions = SessionDifferences()
         #: Some node applied this entry.
         self.applied: Final = self._applied.add
 
@@ -211,9 +218,7 @@ class NodeHistory:
 
     def on_sessions(self, replica: Replica) -> None:
         """Report the session table of the node, which has no restore under way."""
-        self._invariants.on_session_hash(
-            self._node, replica.applied_index, replica.sessions.digest()
-        )
+        self._report_sessions(replica.applied_index, replica.sessions)
 
     def capturing(self, replica: Replica, digest: str) -> None:
         """The node freezes its state for a snapshot; the digest is that of the machine."""
@@ -236,9 +241,12 @@ class NodeHistory:
             table = sessions_in(snapshot.data)
         except StateMachineFailed:
             return  # no node can restore it either, and stops
-        self._invariants.on_session_hash(
-            self._node, snapshot.meta.last_included_index, table.digest()
-        )
+        self._report_sessions(snapshot.meta.last_included_index, table)
+
+    def _report_sessions(self, index: int, table: SessionTable) -> None:
+        text = table.text()
+        self._histories.sessions.saw(index, text)
+        self._invariants.on_session_hash(self._node, index, digest_of_table(text))
 
 
 def _key(snapshot: Snapshot) -> _Key:

@@ -14,8 +14,16 @@ from random import Random
 
 from simpy.events import NORMAL
 
-from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid, ResultTooLarge
+from qcore.errors import (
+    NotLeader,
+    OutcomeUnknown,
+    QcoreError,
+    ResultInvalid,
+    ResultTooLarge,
+    SequenceRefused,
+)
 from qcore.replica.messages import RequestKind
+from qcore.sim.invariants import Report
 from qcore.sim.linearizability import OperationKind
 from qcore.sim.scenario.values import ReadKind
 from qcore.sim.workload.operation_history import OperationHistory
@@ -89,6 +97,7 @@ class SimClient:
         reads: how its reads are served, unless an operation overrides it.
         transmit: sends an attempt to a node; by default as one message over the link.
         last_values: by key, the last value that it wrote or read. A cas expects this value.
+        report: called with an answer that the state machine cannot have given.
     """
 
     def __init__(
@@ -119,6 +128,7 @@ class SimClient:
         self.reads = ReadMix()
         self.last_values: dict[str, Value] = {}
         self.transmit: Callable[[int, RequestMessage], None] = self._send_on_link
+        self.report: Report = _ignore
 
     def attach(self) -> None:
         """Record the client's links, once all of them exist."""
@@ -229,6 +239,9 @@ class SimClient:
             # The command took effect. Only its result cannot be returned.
             self._finish(op, "ok", payload.error.code)
         else:
+            if isinstance(payload.error, SequenceRefused):
+                # No client of the simulator acknowledges a command that it still waits for.
+                self._report_answer(op, str(payload.error))
             self._finish(op, "refused", payload.error.code)
 
     # -- the course of an operation ---------------------------------------------------------------
@@ -264,7 +277,12 @@ class SimClient:
             self._finish(op, "ok", "")
             return
         op.index = index
-        error = self._codec.decode_result(op, result)
+        try:
+            error = self._codec.decode_result(op, result)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._report_answer(op, repr(result))
+            self._finish(op, "unknown", "not an answer")
+            return
         if error is not None:
             self._finish(op, "refused", error)
             return
@@ -273,6 +291,11 @@ class SimClient:
         elif op.kind == "write" or op.output is True:
             self.last_values[op.key] = op.value
         self._finish(op, "ok", "" if op.output is not False else "did not match")
+
+    def _report_answer(self, op: ClientOperation, answer: str) -> None:
+        where = f"through node {op.served_by}" + (f", index {op.index}" if op.index else "")
+        text = f"client {self.number}, {op.payload}: this cannot be the answer: {answer} ({where})"
+        self.report("answer", op.served_by, text)
 
     def _outcome_unknown(self, op: ClientOperation, why: str) -> None:
         """Handle a request that may have taken effect. A write must not be repeated; a read may be."""
@@ -329,6 +352,10 @@ class SimClient:
     def _trace_op(self, op: ClientOperation, phase: str, note: str) -> None:
         node = op.only_node or self.pinned or self._target
         trace_operation(self._trace, self._engine.now, node, op, phase, note)
+
+
+def _ignore(_check: str, _node: int, _note: str) -> None:
+    """Report nothing."""
 
 
 def _note_of(op: ClientOperation) -> str:

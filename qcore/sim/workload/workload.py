@@ -152,12 +152,16 @@ class SessionWorkload(ClientWorkload):
 
     Attributes:
         opened, expired: how many sessions the client opened, and how many of them it found expired.
+        shortest_life_us: a session that expires sooner after its last use than this is a violation; 0: none is. The
+            cluster clock never runs faster than the clock of a leader.
     """
 
     _session = 0
     _sequence = 0
+    _used_us = 0
     opened = 0
     expired = 0
+    shortest_life_us = 0
 
     def start(self, start_us: int) -> None:
         """Open the session at this time, and begin when it is open."""
@@ -179,12 +183,23 @@ class SessionWorkload(ClientWorkload):
             first = not self.opened
             self.opened += 1
             self._session = int(str(op.output))
+            self._used_us = op.invoke_us
             self._sequence = 0
             self._outstanding = {}
             if first:
                 super().start(self._engine.now)
         elif self._engine.now < self._stop_us:  # a second session does no harm
             self._engine.after(_REOPEN_US, self._open)
+
+    def _judge_expiry(self, session: int) -> None:
+        idle_us = self._engine.now - self._used_us
+        if idle_us < self.shortest_life_us:
+            self._client.report(
+                "answer",
+                0,
+                f"client {self._client.number} found its session {session} expired, at most "
+                f"{idle_us / 1000:.0f} ms after the session was used; it lives for {self._spec.session_lifetime_ms} ms",
+            )
 
     def _begin(self, *, closed: bool = False) -> None:
         key = self._key()
@@ -200,8 +215,11 @@ class SessionWorkload(ClientWorkload):
 
         def done(op: ClientOperation) -> None:
             del outstanding[sequence]
+            if op.outcome == "ok" and session == self._session:
+                self._used_us = max(self._used_us, op.invoke_us)
             if op.note == SessionExpired.__name__ and session == self._session:
                 self.expired += 1
+                self._judge_expiry(session)
                 self._session = 0
                 self._open()
             if closed:

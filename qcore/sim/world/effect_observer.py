@@ -48,6 +48,7 @@ class EffectObserver:
         self._monitor = services.monitor
         self._triggers = services.triggers
         self._check = services.invariants.on_effect
+        self._promises = services.invariants.promises
         self._state_history = state_history
         self._observer = NodeObserver(node_id, services)
         self._recorder = ReplicaTracer(services.trace, node_id)

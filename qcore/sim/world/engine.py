@@ -13,8 +13,10 @@ from simpy.core import Environment
 from simpy.events import NORMAL, URGENT, Event
 
 #: Events of the same time run in the order in which they were scheduled, urgent ones first.
-__all__ = ["NEVER_US", "NORMAL", "URGENT", "Call", "Engine", "SimEnvironment"]
+__all__ = ["NEVER_US", "NORMAL", "STEP_CODE", "URGENT", "Call", "Engine", "SimEnvironment"]
 
+#: The code that runs an event. Its `self` is the environment.
+STEP_CODE: Final = Environment.step.__code__
 #: A simulated time that no run reaches.
 NEVER_US: Final = 1 << 60
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import networkx
 from simpy.events import NORMAL, URGENT, Event
 
 from qcore.core.entry import Entry
@@ -27,6 +27,9 @@ from qcore.sim.world.corruption import CorruptFrame, corrupt
 from qcore.sim.world.engine import Call, Engine
 from qcore.sim.world.hosts.segments import Segment
 from qcore.sim.world.random_streams import Streams
+
+if TYPE_CHECKING:
+    import networkx
 
 #: Receives (source, payload, message id) at the end of a link.
 Receiver = Callable[[int, object, str], None]
@@ -208,7 +211,9 @@ class Network:
     """
 
     def __init__(self, engine: Engine, streams: Streams, on_drop: DropListener) -> None:
-        self.graph: networkx.DiGraph[int] = networkx.DiGraph()
+        from networkx import DiGraph  # late: it takes a tenth of the time to import the simulator
+
+        self.graph: networkx.DiGraph[int] = DiGraph()
         self._env = engine.env
         self._streams = streams
         self._on_drop = on_drop

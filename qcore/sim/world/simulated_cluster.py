@@ -51,6 +51,7 @@ from qcore.sim.workload.user_code import LoadedProgram, find_program, given_prog
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.closed_connections import close_connection
 from qcore.sim.world.engine import Engine
+from qcore.sim.world.hosts.segments import Segment
 from qcore.sim.world.link_builder import LinkBuilder
 from qcore.sim.world.message_world import Ends, MessageWorld, NodeWorld
 from qcore.sim.world.network import Link, Network
@@ -317,6 +318,7 @@ class SimulatedCluster:
         )
         workload = self.scenario.workload
         client.reads = ReadMix(workload.read_kind, workload.max_staleness_ms)
+        client.report = self.services.report
         return client
 
     def _find_program(self, given: ClientProgram | None) -> LoadedProgram | None:
@@ -449,6 +451,10 @@ class SimulatedCluster:
                 self.user_machine.requests if self.user_machine is not None else None,
             )
             self.workloads.append(load)
+            cluster = self.scenario.cluster
+            if isinstance(load, SessionWorkload) and cluster.rules >= 2:
+                bound = 100 - cluster.replica_config(cluster.nodes[0]).raft.max_clock_drift_percent
+                load.shortest_life_us = int(spec.session_lifetime_ms * 10 * bound)
             load.start(start_us)
 
     def _has_receiver(self, link: Link) -> bool:
@@ -474,6 +480,8 @@ class SimulatedCluster:
     # -- lost messages ---------------------------------------------------------------------------
 
     def _on_drop(self, link: Link, payload: object, message_id: str, why: str) -> None:
+        if isinstance(payload, Segment) and link.source > 0 and link.target > 0:
+            message_id = payload.trace_id(link.source)  # what clients lose is in no trace
         if message_id and not isinstance(payload, RequestMessage | ResponseMessage):
             name = type(payload).__name__
             self.services.trace.drop(

@@ -175,7 +175,7 @@ class ServerHandler(Protocol):
         Args:
             connection: it sends and receives nothing until the answer.
             authorization: the headers `Authorization` of the request.
-            answer: call it once, now or later: with the response if the request is refused, else with None.
+            answer: call it once, now or later: with the response if the request is rejected, else with None.
         """
 
     def on_open(self, connection: ServerConnection) -> None:

@@ -17,7 +17,7 @@ ActionName = Literal["observe", "read", "write", "manage", "users"]
 
 @dataclass(slots=True)
 class Authenticate:
-    """Tell the node who uses this connection: give a `token`, or `user` and `password`.
+    """Name the user of this connection to the node: give a `token`, or `user` and `password`.
 
     Every request of the connection that follows the response is one of this user. A failure changes nothing.
     """
@@ -59,7 +59,7 @@ class Identified:
         user: its name; null for none.
         roles: its roles.
         expires_s: the seconds after which it has to authenticate again; null for never.
-        users_exist: whether there are users. If not, everybody may do everything.
+        users_exist: whether there are users. If not, no request needs one.
     """
 
     user: str | None

@@ -259,3 +259,15 @@ def test_the_connections_of_a_removed_member_end(ready_cluster: ProcessCluster) 
     with WireClient(node.address) as thief:
         response = connect_as(thief, hello_of(3, cluster_id, key), key)
         assert "removed" in response["Err"] or "has not proved" in response["Err"]
+
+
+@pytest.mark.long
+def test_a_peer_that_never_sends_its_proof_is_disconnected(
+    member: NodeProcess, node: NodeProcess, cluster_id: str
+) -> None:
+    with WireClient(node.address) as client:
+        say_hello(client, hello_of(member.node_id, cluster_id, key_of(member)))
+        with pytest.raises(ConnectionClosed) as closed:
+            client.receive()  # within hello_timeout_s
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008

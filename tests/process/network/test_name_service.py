@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from qcore.processes import NodeProcess, free_ports, wait_for
+from qcore.security.keys.node_key import NodeKey
 from tests.process.support.wire_client import WireClient
 
 pytestmark = pytest.mark.process
@@ -58,7 +59,13 @@ def test_a_hanging_peer_lookup_does_not_delay_a_stop(
         node.start()
         with WireClient(node.address) as client:
             assert client.ask("Init", nodes=[]) == {"Ok": None}
-            hanging = {"id": "1", "node_id": 2, "node_addr": "hanging.example:80"}
+            key = NodeKey(bytes(32)).public
+            hanging = {
+                "id": "1",
+                "node_id": 2,
+                "node_addr": "hanging.example:80",
+                "public_key": key,
+            }
             client.send({"AddLearner": hanging})
             wait_for(lambda: ASKS in node.log_text(), 20, "the look-up")
         began = time.monotonic()

@@ -463,3 +463,27 @@ def test_a_broken_cluster_does_not_flood_the_trace() -> None:
     for index in range(198, 0, -1):
         cluster.commit(1, index)
     assert len(cluster.reports) == 20
+
+
+@pytest.mark.parametrize(
+    ("meta", "fault"),
+    [
+        (SnapshotMeta(3, 2, 3_000, Membership(voters=(1, 2))), None),
+        (SnapshotMeta(3, 2, 3_000, Membership(voters=(1, 2, 3))), "the configuration"),
+        (SnapshotMeta(2, 1, 2_000, Membership(voters=(1, 2))), "the configuration"),
+        (SnapshotMeta(2, 1, 2_000, Membership(voters=(1, 2, 3))), None),
+        (SnapshotMeta(2, 2, 2_000, Membership(voters=(1, 2, 3))), "term and times"),
+        (SnapshotMeta(2, 1, 3_000, Membership(voters=(1, 2, 3))), "term and times"),
+    ],
+)
+def test_a_snapshot_states_what_the_log_held(meta: SnapshotMeta, fault: str | None) -> None:
+    cluster = Cluster(1)
+    first, second = Membership(voters=(1, 2, 3)).to_json(), Membership(voters=(1, 2)).to_json()
+    entries = [entry(1, 1, first, "membership"), entry(2, 1), entry(3, 2, second, "membership")]
+    cluster.append(1, *entries)
+    cluster.commit(1, 3)
+    cluster.apply(1, *entries)
+    stored = StoreSnapshot(9, Snapshot(meta, ""), meta.last_included_index, reset_log=False)
+    cluster.feed(1, stored)
+    assert cluster.checks == (["state_machine_safety"] if fault else [])
+    assert not fault or fault in cluster.reports[0][2]

@@ -57,6 +57,25 @@ def test_a_dropped_message_was_sent_and_does_not_arrive() -> None:
     assert {*dropped} <= sent - received
 
 
+@pytest.mark.parametrize(
+    ("timeline", "network", "note"),
+    [
+        ("[{at_ms: 100, campaign: 1}, {at_ms: 700, cut: {from: 1, to: 3}}]", "{}", "cut"),
+        ("[]", "{loss: 0.05}", "lost"),
+    ],
+)
+def test_a_lost_segment_between_nodes_is_in_the_trace(
+    timeline: str, network: str, note: str
+) -> None:
+    world, records = run_of(timeline, network=network)
+    lost = [r for r in records if r.kind == "drop" and r.fields["message"] == "Segment"]
+    assert lost
+    assert {str(r.fields["note"]) for r in lost} == {note}
+    assert all(r.node > 0 for r in lost), "what clients lose is in no trace"
+    assert all(str(r.fields["id"]).startswith(f"tcp-{r.fields['from']}-") for r in lost)
+    assert len(lost) <= world.network.dropped
+
+
 def test_a_held_message_arrives_when_it_is_released() -> None:
     hold = "{message: AppendEntries, from: 1, to: 3, times: all}"
     _, records = run_of(f"[{{at_ms: 100, campaign: 1}}, {{at_ms: 700, hold: {hold}, for_ms: 60}}]")

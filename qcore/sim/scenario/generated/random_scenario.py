@@ -28,9 +28,13 @@ _LOADS: Final = {
     "sessions": 2,
     "watchers": 2,
 }
-#: Of the loads of registers with whole nodes, so many come from the client library.
+#: Of the loads of whole nodes, so many come from the client library, with one of these programs.
 _SHARE_OF_PROGRAMS: Final = 0.5
-_PROGRAM: Final = "qcore.client.programs.register_program:registers"
+_PROGRAMS: Final = (
+    "qcore.client.programs.register_program:registers",
+    "qcore.client.programs.counter_program:counters",
+    "qcore.client.programs.counter_program:counters",
+)
 _NODES: Final = {3: 6, 5: 6, 4: 2, 7: 1, 2: 1}
 #: The clocks of a cluster differ by less than its bound by so much, in percent: the swarm lets clocks drift, too.
 _REST_OF_DRIFT: Final = 5
@@ -75,7 +79,7 @@ def random_scenario(base: Scenario, seed: int) -> Scenario:
     changes["cluster"] = _left_out(base.cluster, cluster)
     changes["network"] = _left_out(base.network, _network(streams.get("draw/scenario/network")))
     changes["workload"] = _left_out(base.workload, workload)
-    changes["expect"] = _left_out(base.expect, _expectations(load))
+    changes["expect"] = _left_out(base.expect, _expectations(load, quiet_ms))
     if base.swarm is None and base.random_faults is None:
         swarm = _swarm(base, load, streams.get("draw/scenario/swarm"))
         changes["swarm"] = {**swarm, "quiet_ms": quiet_ms}
@@ -105,8 +109,9 @@ def _load_of(base: Scenario, rng: Random) -> str:
         return "entity"
     is_free = not workload.model_fields_set and not base.timeline
     # Only client programs run the library of real clients.
-    if base.fidelity == "node" and is_free and drawn == "registers":
-        return "program" if rng.random() < _SHARE_OF_PROGRAMS else drawn
+    is_whole = base.fidelity == "node" and "machine" not in base.cluster.model_fields_set
+    if is_whole and is_free and rng.random() < _SHARE_OF_PROGRAMS:
+        return "program"
     named = {"kind", "sessions", "cas_fraction"} & workload.model_fields_set
     if named or "machine" in base.cluster.model_fields_set or base.timeline:
         return "registers"
@@ -161,7 +166,7 @@ def _workload(load: str, rng: Random) -> _Values:
     if load == "custom":
         return common
     if load == "program":
-        return {**common, "program": _PROGRAM}
+        return {**common, "program": rng.choice(_PROGRAMS)}
     common["keys"] = rng.choice((1, 2, 4, 8))
     if load == "sessions":
         sessions: _Values = {
@@ -189,7 +194,7 @@ def _workload(load: str, rng: Random) -> _Values:
     return {**common, **reads}
 
 
-def _expectations(load: str) -> _Values:
+def _expectations(load: str, quiet_ms: int) -> _Values:
     values: _Values = {"converges": True, "leader_at_end": True}
     if load in ("custom", "program"):
         return values
@@ -197,6 +202,8 @@ def _expectations(load: str) -> _Values:
         values["exactly_once"] = True
     if load == "watchers":
         values["watchers_complete"] = True
+    if load != "watchers":  # their clients stop earlier
+        values["live_within_ms"] = quiet_ms
     return {**values, "acknowledged_writes_present": True}
 
 

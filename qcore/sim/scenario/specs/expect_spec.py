@@ -52,6 +52,7 @@ VIOLATIONS = (
     "check",
     "stale_read",
     "acknowledged_write_lost",
+    "answer",
     "watches",
     "node_failed",
     "client_program",

@@ -19,6 +19,7 @@ from qcore.display import printable
 from qcore.errors import ConfigError
 from qcore.machines.loader import ADDED_FOLDERS
 from qcore.sim.artifacts.failure_cause import Cause, cause_named
+from qcore.sim.running_code import CodePlace, users_place
 from qcore.sim.sweeps.executors.run_jobs import DIED, HUNG, Job, Outcome, Report
 from qcore.sim.sweeps.executors.worker_messages import (
     LENGTH_BYTES,
@@ -32,7 +33,7 @@ _ROOT: Final = str(Path(__file__).resolve().parents[4])
 _STDERR_BYTES: Final = 20_000
 #: How long a worker that hangs has for its stack, seconds.
 _STACK_S: Final = 0.3
-#: The first frame of a stack that `faulthandler` writes: the innermost one.
+#: A frame of a stack that `faulthandler` writes, the deepest one first.
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
 #: The job of a worker that has begun none.
 _NO_JOB: Final = -1
@@ -180,9 +181,13 @@ class WorkerProcess:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STACK_S)
         self.kill()
-        frame = _FRAME.search(self._stderr_text())
-        place = f", in {Path(frame[1]).name}:{frame[2]} ({frame[3]})" if frame else ""
-        return self._blame(cause_named(HUNG, f"the run did not end within {limit_s:g} s{place}"))
+        stack = [
+            CodePlace(file, int(line), function)
+            for file, line, function in _FRAME.findall(self._stderr_text())
+        ]
+        place = users_place(stack)
+        where = f", in {place}" if place else ""
+        return self._blame(cause_named(HUNG, f"the run did not end within {limit_s:g} s{where}"))
 
     def _blame(self, cause: Cause) -> tuple[Report | None, list[Job]]:
         number, place = self._read_position()

@@ -73,15 +73,26 @@ def judge_exactly_once(run: RunFacts) -> Iterator[Expectation]:
     yield Expectation("exactly_once", (not problems) == run.expect.exactly_once, wanted, seen)
 
 
+def _counted(answer: str) -> object:
+    """The value in the answer to an increment; None if it is no such answer."""
+    try:
+        return json.loads(answer)["value"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _counts(run: RunFacts, key: str) -> Iterator[str]:
     """The problems with the increments of one register."""
-    values: list[int] = []
+    answers: list[str] = []
     may_have_applied = 0
     for op in run.world.history:
         if op.request == "session" and op.key == key:
             if op.outcome == "ok":
-                values.append(json.loads(str(op.output)).get("value"))
+                answers.append(str(op.output))
             may_have_applied += op.outcome in (None, "unknown")
+    values = [_counted(answer) for answer in answers]
+    if None in values:
+        yield f"an increment of {key} was answered with {answers[values.index(None)]!r}"
     if len(set(values)) != len(values):
         yield f"two increments of {key} got the same value"
     best = most_advanced_node(run.world)

@@ -46,3 +46,10 @@ class Segment:
             name for name, is_set in (("S", self.syn), ("F", self.fin), ("R", self.rst)) if is_set
         ]
         return "".join(named) + ("A" if self.ack is not None else "") + ("D" if self.data else "")
+
+    def trace_id(self, sender: int) -> str:
+        """What a trace calls a lost segment: its sender, ports and numbers.
+
+        A segment that TCP sends again has the same name.
+        """
+        return f"tcp-{sender}-{self.source_port}-{self.target_port}-{self.seq}{self.flags}"

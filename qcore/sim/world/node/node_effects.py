@@ -109,6 +109,7 @@ class NodeEffects(EffectObserver):
 
     def _transmit(self, to: int, message: PeerMessage) -> None:
         self.messages_sent += 1
+        self._promises.on_sent(self._node_id, to, message)
         message_id = f"{self._node_id}-{self.messages_sent}"
         name, term, note = trace_fields(message)
         now = self._engine.now

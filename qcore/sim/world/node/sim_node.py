@@ -173,6 +173,9 @@ class SimNode:
         hard_state, end = durable.hard_state, last_index(durable)
         services.trace.up(now, node, hard_state.term, hard_state.commit, end)
         services.invariants.on_start(node, durable)
+        services.invariants.promises.on_start(
+            node, durable, lambda: self.disk.durable, self._config.raft.safeguards
+        )
         services.monitor.node_up(now, node, hard_state.term, min(hard_state.commit, end), end)
         try:
             inner = create_machine(self._make_machine)

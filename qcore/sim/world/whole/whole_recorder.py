@@ -87,6 +87,7 @@ class WholeRecorder(EffectObserver):
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
         """See `NodeRecorder`."""
         self.messages_sent += 1
+        self._promises.on_sent(self._node_id, to, message)
         name, term, note = trace_fields(message)
         full_id = trace_id(self._node_id, to, message_id, message)
         self._trace.send(self._engine.now, self._node_id, to, full_id, name, term, note)
