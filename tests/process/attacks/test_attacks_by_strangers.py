@@ -93,8 +93,7 @@ def _converged(target: Target) -> bool:
 
 def _status(target: Target, node_id: int) -> dict[str, Any]:
     endpoint = target.cluster.nodes[node_id].address
-    found: dict[str, Any] = target.honest.get_metrics(endpoint)
-    return found
+    return dict(target.honest.get_metrics(endpoint))
 
 
 def _run(target: Target, attack: Attack) -> None:
