@@ -284,7 +284,7 @@ def names_that_forge_lines(target: Target) -> None:
 
 
 def guesses(target: Target) -> None:
-    """Passwords of `root` and of a user that does not exist: the same text, and after a few a wait. A user with a token goes on."""
+    """Passwords of users and of an unknown name: the same text, and after a few a wait. A user with a token goes on."""
     token = target.honest.create_token("root").token
     answers: dict[str, set[str]] = {"root": set(), "no-user": set(), "bob": set()}
     times: dict[str, list[float]] = {name: [] for name in answers}
