@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import socket
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -157,6 +158,9 @@ class Listener:
                 self._refused()
             logger.debug("an accepted connection could not be opened: %s", error)
             accepted.close()
+            # The traceback of a failed TLS handshake is part of a cycle that holds a buffer of 256 KiB, and the garbage
+            # collector may come late.
+            traceback.clear_frames(error.__traceback__)
 
     # -- exhaustion ------------------------------------------------------------------------------
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from qcore.client import SyncClient
-from qcore.processes import ProcessCluster, wait_for
+from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.attacks.stranger import BOB_PASSWORD, ROOT_PASSWORD, SECRET, Target
 from tests.process.conftest import assert_no_traceback, initialise
 from tests.process.support.commands import run_here
@@ -74,9 +75,13 @@ def secured_target(directory: Path) -> Iterator[Target]:
             target = _prepared(cluster, honest)
             target.tls, target.has_users = context, True
             for node in cluster.nodes.values():
-                wait_for(lambda node=node: target.get("/status", node=node) == 401, 10, "users")
+                wait_for(partial(_needs_a_user, target, node), 10, "users")
             yield target
     assert_no_traceback(cluster)
+
+
+def _needs_a_user(target: Target, node: NodeProcess) -> bool:
+    return target.get("/status", node=node) == 401
 
 
 def _prepared(cluster: ProcessCluster, honest: SyncClient) -> Target:

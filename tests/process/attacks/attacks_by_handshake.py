@@ -99,7 +99,7 @@ def hello_without_proof(target: Target) -> None:
 
 
 def stolen_id_with_another_key(target: Target) -> None:
-    """The public key of a member with a signature of the attacker's, of the wrong side, or of nobody."""
+    """The public key of a member with a signature of the attacker's, of the wrong side, or none."""
     node, member = _member(target)
     key = _key(member)
     for wrong in ("nothing", "own", "reflected", "of the acceptor"):

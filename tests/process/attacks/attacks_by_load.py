@@ -34,8 +34,8 @@ def slow_handshakes(target: Target) -> None:
 
 
 def slow_handshakes_by_the_thousand(target: Target) -> None:
-    """The same with more connections than a node accepts."""
-    for opening in (b"", b"GET / HTTP/1.1\r\nHost: ", b"\x16\x03\x01\x02\x00\x01"):
+    """The same with more connections than a node accepts, again and again: what they leave behind must not add up."""
+    for opening in 4 * (b"", b"GET / HTTP/1.1\r\nHost: ", b"\x16\x03\x01\x02\x00\x01"):
         _open_sockets(target, 900, opening)
 
 
@@ -88,7 +88,7 @@ def odd_frames(target: Target) -> None:
             stranger.say(payload.decode("latin-1"))
             assert error_code(stranger.exchange(payload.decode("latin-1"))) in (
                 *("closed", "RemoteProtocolError", "error", "FrameTooLarge"),
-                *("ok",),  # a node that answers `WhoAmI` says nothing about anybody
+                *("ok",),  # a node that answers `WhoAmI` says nothing about other clients
             )
     forbidden = (
         frame(b"x", 0xC1),  # a reserved bit
@@ -128,7 +128,7 @@ def floods(target: Target) -> None:
 
 
 def floods_by_the_million(target: Target) -> None:
-    """The same for longer, on many connections at once."""
+    """The same for longer, on many connections."""
     for _ in range(20):
         floods(target)
 
