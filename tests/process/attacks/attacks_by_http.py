@@ -61,6 +61,7 @@ def odd_paths(target: Target) -> None:
         "/../../../../etc/passwd",
         "/%2e%2e/%2e%2e/etc/passwd",
         "/node.key",
+        "/\x1b[2J",
         "/log.db",
         "*",
         "status",

@@ -11,7 +11,7 @@ from tests.process.attacks.stranger import Target, error_code, frame
 from tests.process.support.raw_peer import hello_of
 
 _OWN = NodeKey(b"a stranger's seed, 32 bytes long")
-_SLOW_PEER = ("X-Qcore-Role: peer",)
+_SLOW_PEER = ("Qcore-Role: peer",)
 
 
 def _open_sockets(target: Target, number: int, opening: bytes) -> None:

@@ -93,7 +93,7 @@ def requests_without_a_user(target: Target) -> None:
     """A1: every message, at every node, also on connections that announce an admin or a peer."""
     messages = [*every_message(target), {"GetMetrics": {"id": "1"}}]
     for node in target.cluster.nodes.values():
-        with target.stranger("X-Qcore-Role: admin", node=node) as stranger:
+        with target.stranger("Qcore-Role: admin", node=node) as stranger:
             _assert_nothing(stranger, messages)
     for path in ("/status", "/metrics", "/"):
         assert target.get(path) == 401 or path == "/"
@@ -259,7 +259,7 @@ def odd_headers(target: Target) -> None:
         ("X-Authorization: " + good.partition(": ")[2],),
         ("Cookie: Authorization=" + good.partition(": ")[2],),
         ("X-Forwarded-User: root", "X-Remote-User: root", "X-Qcore-User: root"),
-        ("X-Qcore-Role: admin", "X-Qcore-Role: peer"),
+        ("Qcore-Role: admin", "Qcore-Role: peer"),
         ("X: y\x0bAuthorization: " + good.partition(": ")[2],),
     )
     for lines in headers:
@@ -311,12 +311,12 @@ def all_places_taken(target: Target) -> None:
     node = target.follower
     with ExitStack() as held:
         for number in range(530):
-            headers = ("X-Qcore-Role: admin",) if number % 40 == 0 else ()
+            headers = ("Qcore-Role: admin",) if number % 40 == 0 else ()
             stranger = held.enter_context(target.stranger(*headers, node=node))
             stranger.say({"WhoAmI": {"id": "1"}})
         with target.stranger(node=node) as late:
             assert late.status == 503
-        for headers in ((), ("X-Qcore-Role: admin",)):
+        for headers in ((), ("Qcore-Role: admin",)):
             with target.stranger(basic("root", ROOT_PASSWORD), *headers, node=node) as user:
                 assert user.status == 101
                 assert error_code(user.exchange({"GetMetrics": {"id": "1"}})) == "ok"

@@ -96,6 +96,11 @@ def _status(target: Target, node_id: int) -> dict[str, Any]:
     return dict(target.honest.get_metrics(endpoint))
 
 
+def _node_log(target: Target, node_id: int, start: int) -> str:
+    """What a node has logged from this byte on."""
+    return target.cluster.nodes[node_id].log_path.read_bytes()[start:].decode(errors="replace")
+
+
 def _run(target: Target, attack: Attack) -> None:
     """Run an attack, and check that it got nothing and changed nothing."""
     before, target.got = _see(target), []
@@ -106,6 +111,10 @@ def _run(target: Target, attack: Attack) -> None:
     for node_id, memory in after.memory.items():
         assert memory - before.memory[node_id] < _MEMORY_BYTES, node_id
         assert after.log_bytes[node_id] - before.log_bytes[node_id] < _LOG_BYTES, node_id
+        lines = _node_log(target, node_id, before.log_bytes[node_id]).splitlines()
+        assert not any("\x1b" in line or line.startswith("forged") for line in lines), (
+            "log injection"
+        )
     got = b"".join(target.got)
     for secret in (SECRET, ROOT_PASSWORD, BOB_PASSWORD, "$argon2", "ed25519-seed", "Traceback"):
         assert secret.encode() not in got, secret
