@@ -8,7 +8,7 @@ from qcore.node.peers.node_key_file import load_key
 from qcore.processes import NodeProcess
 from qcore.security.keys.handshake_proof import sign_as_acceptor, sign_as_dialler
 from qcore.security.keys.node_key import NodeKey
-from tests.process.attacks.stranger import Target, error_code
+from tests.process.attacks.strangers.stranger import Target, error_code
 from tests.process.support.raw_peer import connect_as, hello_of, new_nonce, say_hello, send_proof
 
 _OWN = NodeKey(b"a stranger's seed, 32 bytes long")

@@ -15,7 +15,7 @@ from typing import Any
 from qcore.node.peers.node_key_file import load_key
 from qcore.security.keys.node_key import NodeKey, from_base64url
 from qcore.security.users.token import TokenClaims, sign_token
-from tests.process.attacks.stranger import (
+from tests.process.attacks.strangers.stranger import (
     BOB_PASSWORD,
     ROOT_PASSWORD,
     Stranger,
@@ -326,10 +326,15 @@ def all_places_taken(target: Target) -> None:
 def flood_of_logins(target: Target) -> None:
     """A user logs in again and again: the audit log may not fill the disk."""
     token = target.honest.create_token("bob").token
-    logins = [{"Authenticate": {"id": str(n), "token": token}} for n in range(300)]
+    logins = [
+        {"Authenticate": {"id": str(n), "token": token}}
+        if n % 2
+        else {"CreateToken": {"id": str(n)}}
+        for n in range(300)
+    ]
     directory = target.follower.log_path.parent
     before = (directory / "audit.jsonl").stat().st_size
-    with target.stranger(basic("bob", BOB_PASSWORD)) as stranger:
+    with target.stranger(basic("bob", BOB_PASSWORD), node=target.leader) as stranger:
         stranger.say(json.dumps(logins))
         while isinstance(answer := stranger.receive(), list | dict) and '"299"' not in str(
             answer

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from qcore.processes import wait_for
-from tests.process.attacks import (
+from tests.process.attacks.strangers import (
     attacks_by_handshake,
     attacks_by_http,
     attacks_by_load,
     attacks_on_users,
 )
-from tests.process.attacks.attacked_clusters import AUDIT, default_target, secured_target
-from tests.process.attacks.stranger import BOB_PASSWORD, ROOT_PASSWORD, SECRET, Target
+from tests.process.attacks.strangers.attacked_clusters import AUDIT, default_target, secured_target
+from tests.process.attacks.strangers.stranger import BOB_PASSWORD, ROOT_PASSWORD, SECRET, Target
 
 pytestmark = pytest.mark.process
 
@@ -141,3 +141,19 @@ def test_the_logs_hold_no_secret_and_no_forged_line(secured: Target) -> None:
     for text in (audit, *(node.log_text() for node in secured.cluster.nodes.values())):
         for secret in (SECRET, ROOT_PASSWORD, BOB_PASSWORD, "$argon2", "ed25519-seed"):
             assert secret not in text
+
+
+def test_the_audit_log_names_who_sent_admin_requests(secured: Target) -> None:
+    audit = secured.cluster.nodes[1].log_path.parent / AUDIT
+    before = audit.stat().st_size
+    token = secured.honest.create_token("root").token
+    with secured.stranger(f"Authorization: Bearer {token}") as root:
+        body = {"id": "1", "members": [1, 2, 3], "expected_index": 1}
+        root.exchange({"ChangeMembership": body})
+    line = wait_for(lambda: _line_of(audit, before, "ChangeMembership"), 10, "an audit line")
+    assert (line["user"], line["what"], line["outcome"]) == ("root", "[1, 2, 3]", "accepted")
+
+
+def _line_of(audit: Path, start: int, action: str) -> dict[str, Any] | None:
+    lines = audit.read_bytes()[start:].decode().splitlines()
+    return next((json.loads(line) for line in lines if f'"action": "{action}"' in line), None)

@@ -7,7 +7,7 @@ import socket
 from contextlib import ExitStack
 
 from qcore.security.keys.node_key import NodeKey
-from tests.process.attacks.stranger import Target, error_code, frame
+from tests.process.attacks.strangers.stranger import Target, error_code, frame
 from tests.process.support.raw_peer import hello_of
 
 _OWN = NodeKey(b"a stranger's seed, 32 bytes long")
