@@ -30,7 +30,7 @@ def _open_sockets(target: Target, number: int, opening: bytes) -> None:
 def slow_handshakes(target: Target) -> None:
     """Connections that send nothing, half a request line, or half a TLS record."""
     for opening in (b"", b"GET / HTTP/1.1\r\nHost: ", b"\x16\x03\x01\x02\x00\x01"):
-        _open_sockets(target, 200, opening)
+        _open_sockets(target, 80, opening)
 
 
 def slow_handshakes_by_the_thousand(target: Target) -> None:

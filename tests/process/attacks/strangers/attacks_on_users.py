@@ -367,3 +367,5 @@ ATTACKS = (
     flood_of_logins,
     flood_of_passwords,
 )
+#: Too long for every run of the tests.
+LONG = (all_places_taken,)

@@ -30,13 +30,15 @@ _LOG_BYTES = 256 * 1024
 
 BOTH = (*attacks_by_handshake.ATTACKS, *attacks_by_http.ATTACKS, *attacks_by_load.ATTACKS)
 
+_LONG = (*attacks_by_load.LONG, *attacks_on_users.LONG)
+
 
 def _parameters(attacks: Sequence[Attack]) -> list[object]:
     return [
         pytest.param(
             attack,
             id=attack.__name__,
-            marks=[pytest.mark.long] if attack in attacks_by_load.LONG else [],
+            marks=[pytest.mark.long] if attack in _LONG else [],
         )
         for attack in attacks
     ]
