@@ -84,6 +84,7 @@ class AccessGate:
 
     def _guarded(self, name: str, handle: MessageHandler) -> MessageHandler:
         users, need = self._users, MESSAGE_NEEDS.get(name)
+        changes_members = need == "manage" or name == "AddLearner"
 
         def guarded(connection: ServerConnection, message: Any) -> None:
             if users.active:
@@ -91,12 +92,14 @@ class AccessGate:
                 if refusal is not None:
                     connection.send(error_envelope(message.id, refusal))
                     return
-            elif need == "manage" and self._proofs.may_lag():
+            elif changes_members and self._proofs.may_lag():
                 lags = Overloaded.because(
                     "the leader does not know yet whether there are users", _LAG_MS
                 )
                 connection.send(error_envelope(message.id, lags))
                 return
+            if need in ("manage", "everything"):
+                self._audit.accepted(connection.remote, user_of(connection), name, _about(message))
             handle(connection, message)
 
         return guarded
@@ -222,6 +225,15 @@ class AccessGate:
         else:
             self._audit.login(connection.remote, user, "password", None)
             answer(None)
+
+
+def _about(message: object) -> str:
+    """The nodes that an admin request names."""
+    for name in ("node_id", "members", "to"):
+        value = getattr(message, name, None)
+        if value is not None:
+            return str(value)
+    return ""
 
 
 def _basic(value: str) -> tuple[str, str]:

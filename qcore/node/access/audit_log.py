@@ -8,7 +8,7 @@
 | `action` | `login`, or the message |
 | `what` | what it was about: a user, a role; never a secret |
 | `index` | the log index at which it took effect, if it is known |
-| `outcome` | `ok`, or the code of the error |
+| `outcome` | `ok`, `accepted` for an admin request that was passed on, or the code of the error |
 | `more_like_this` | how many similar lines were left out before this one |
 """
 
@@ -55,13 +55,13 @@ class AuditLog:
     def login(self, remote: str, user: str, what: str, error: QcoreError | None) -> None:
         """A login, by a `password` or in a `header`."""
         if error is None:
-            # A user could fill the disk, too. Its name is proved, so it is part of the kind.
-            kind = ("login", what, f"{user} {source_of(remote)}")
-            more = self._repeats.admit(kind, self._seconds())
-            if more is not None:
-                self.write(remote, user, "login", what, more=more)
+            self.write(remote, user, "login", what)
         else:
             self._refused(remote, user, "login", what, error)
+
+    def accepted(self, remote: str, user: str, action: str, what: str) -> None:
+        """An admin request that its user may send. Whether it succeeds is in the node's log."""
+        self.write(remote, user, action, what, outcome="accepted")
 
     def refused(self, remote: str, user: str, action: str, error: QcoreError) -> None:
         """A request that its user may not send."""
@@ -83,10 +83,19 @@ class AuditLog:
         index: int | None = None,
         error: QcoreError | None = None,
         more: int = 0,
+        outcome: str = "ok",
     ) -> None:
         """Write a line; see the table above."""
         if self._sink is None:
             return
+        if error is None and index is None:
+            # Such a line needs no entry of the log, so a user could fill the disk with them. Its name is proved, so it
+            # is part of the kind.
+            kind = (action, what, f"{user} {source_of(remote)}")
+            left_out = self._repeats.admit(kind, self._seconds())
+            if left_out is None:
+                return
+            more = left_out
         time = datetime.fromtimestamp(self._wall_us() / 1e6, UTC)
         line: dict[str, object] = {
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -95,7 +104,7 @@ class AuditLog:
             "action": action,
             "what": printable(what, _MAX_CHARS),
             "index": index,
-            "outcome": "ok" if error is None else error.code,
+            "outcome": outcome if error is None else error.code,
         }
         if more:
             line["more_like_this"] = more

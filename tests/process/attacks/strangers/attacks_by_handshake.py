@@ -8,7 +8,7 @@ from qcore.node.peers.node_key_file import load_key
 from qcore.processes import NodeProcess
 from qcore.security.keys.handshake_proof import sign_as_acceptor, sign_as_dialler
 from qcore.security.keys.node_key import NodeKey
-from tests.process.attacks.stranger import Target, error_code
+from tests.process.attacks.strangers.stranger import Target, error_code
 from tests.process.support.raw_peer import connect_as, hello_of, new_nonce, say_hello, send_proof
 
 _OWN = NodeKey(b"a stranger's seed, 32 bytes long")
@@ -76,7 +76,7 @@ def peer_messages(target: Target) -> list[dict[str, Any]]:
 
 def peer_messages_without_hello(target: Target) -> None:
     """A4, A5, A6: each message of a peer, on a client's connection and on one that announces a peer."""
-    for headers in ((), ("X-Qcore-Role: peer",)):
+    for headers in ((), ("Qcore-Role: peer",)):
         for message in peer_messages(target):
             with target.stranger(*headers) as stranger:
                 assert error_code(stranger.exchange(message)) != "ok"
@@ -178,7 +178,11 @@ def hello_with_odd_fields(target: Target) -> None:
     node, member = _member(target)
     changes: tuple[dict[str, Any], ...] = (
         {"version": "x" * 100_000},
-        {"version": "\n2026 forged line\x1b[2J"},
+        {"version": "\nforged line\x1b[2J"},
+        {"cluster_id": "\nforged line\x1b[2J"},
+        {"role": "\nforged line\x1b[2J"},
+        {"machine": "\nforged line\x1b[2J"},
+        {"public_key": "\nforged line\x1b[2J"},
         {"incarnation": "\n" * 100},
         {"cluster_id": "x" * 100_000},
         {"membership_index": 2**63},

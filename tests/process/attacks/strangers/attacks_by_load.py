@@ -7,11 +7,11 @@ import socket
 from contextlib import ExitStack
 
 from qcore.security.keys.node_key import NodeKey
-from tests.process.attacks.stranger import Target, error_code, frame
+from tests.process.attacks.strangers.stranger import Target, error_code, frame
 from tests.process.support.raw_peer import hello_of
 
 _OWN = NodeKey(b"a stranger's seed, 32 bytes long")
-_SLOW_PEER = ("X-Qcore-Role: peer",)
+_SLOW_PEER = ("Qcore-Role: peer",)
 
 
 def _open_sockets(target: Target, number: int, opening: bytes) -> None:
@@ -30,7 +30,7 @@ def _open_sockets(target: Target, number: int, opening: bytes) -> None:
 def slow_handshakes(target: Target) -> None:
     """Connections that send nothing, half a request line, or half a TLS record."""
     for opening in (b"", b"GET / HTTP/1.1\r\nHost: ", b"\x16\x03\x01\x02\x00\x01"):
-        _open_sockets(target, 200, opening)
+        _open_sockets(target, 80, opening)
 
 
 def slow_handshakes_by_the_thousand(target: Target) -> None:

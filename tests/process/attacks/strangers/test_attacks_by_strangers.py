@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from qcore.processes import wait_for
-from tests.process.attacks import (
+from tests.process.attacks.strangers import (
     attacks_by_handshake,
     attacks_by_http,
     attacks_by_load,
     attacks_on_users,
 )
-from tests.process.attacks.attacked_clusters import AUDIT, default_target, secured_target
-from tests.process.attacks.stranger import BOB_PASSWORD, ROOT_PASSWORD, SECRET, Target
+from tests.process.attacks.strangers.attacked_clusters import AUDIT, default_target, secured_target
+from tests.process.attacks.strangers.stranger import BOB_PASSWORD, ROOT_PASSWORD, SECRET, Target
 
 pytestmark = pytest.mark.process
 
@@ -30,13 +30,15 @@ _LOG_BYTES = 256 * 1024
 
 BOTH = (*attacks_by_handshake.ATTACKS, *attacks_by_http.ATTACKS, *attacks_by_load.ATTACKS)
 
+_LONG = (*attacks_by_load.LONG, *attacks_on_users.LONG)
+
 
 def _parameters(attacks: Sequence[Attack]) -> list[object]:
     return [
         pytest.param(
             attack,
             id=attack.__name__,
-            marks=[pytest.mark.long] if attack in attacks_by_load.LONG else [],
+            marks=[pytest.mark.long] if attack in _LONG else [],
         )
         for attack in attacks
     ]
@@ -96,6 +98,11 @@ def _status(target: Target, node_id: int) -> dict[str, Any]:
     return dict(target.honest.get_metrics(endpoint))
 
 
+def _node_log(target: Target, node_id: int, start: int) -> str:
+    """What a node has logged from this byte on."""
+    return target.cluster.nodes[node_id].log_path.read_bytes()[start:].decode(errors="replace")
+
+
 def _run(target: Target, attack: Attack) -> None:
     """Run an attack, and check that it got nothing and changed nothing."""
     before, target.got = _see(target), []
@@ -106,6 +113,10 @@ def _run(target: Target, attack: Attack) -> None:
     for node_id, memory in after.memory.items():
         assert memory - before.memory[node_id] < _MEMORY_BYTES, node_id
         assert after.log_bytes[node_id] - before.log_bytes[node_id] < _LOG_BYTES, node_id
+        lines = _node_log(target, node_id, before.log_bytes[node_id]).splitlines()
+        assert not any("\x1b" in line or line.startswith("forged") for line in lines), (
+            "log injection"
+        )
     got = b"".join(target.got)
     for secret in (SECRET, ROOT_PASSWORD, BOB_PASSWORD, "$argon2", "ed25519-seed", "Traceback"):
         assert secret.encode() not in got, secret
@@ -132,3 +143,19 @@ def test_the_logs_hold_no_secret_and_no_forged_line(secured: Target) -> None:
     for text in (audit, *(node.log_text() for node in secured.cluster.nodes.values())):
         for secret in (SECRET, ROOT_PASSWORD, BOB_PASSWORD, "$argon2", "ed25519-seed"):
             assert secret not in text
+
+
+def test_the_audit_log_names_who_sent_admin_requests(secured: Target) -> None:
+    audit = secured.cluster.nodes[1].log_path.parent / AUDIT
+    before = audit.stat().st_size
+    token = secured.honest.create_token("root").token
+    with secured.stranger(f"Authorization: Bearer {token}") as root:
+        body = {"id": "1", "members": [1, 2, 3], "expected_index": 1}
+        root.exchange({"ChangeMembership": body})
+    line = wait_for(lambda: _line_of(audit, before, "ChangeMembership"), 10, "an audit line")
+    assert (line["user"], line["what"], line["outcome"]) == ("root", "[1, 2, 3]", "accepted")
+
+
+def _line_of(audit: Path, start: int, action: str) -> dict[str, Any] | None:
+    lines = audit.read_bytes()[start:].decode().splitlines()
+    return next((json.loads(line) for line in lines if f'"action": "{action}"' in line), None)

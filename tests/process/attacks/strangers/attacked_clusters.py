@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qcore.client import SyncClient
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
-from tests.process.attacks.stranger import BOB_PASSWORD, ROOT_PASSWORD, SECRET, Target
+from tests.process.attacks.strangers.stranger import BOB_PASSWORD, ROOT_PASSWORD, SECRET, Target
 from tests.process.conftest import assert_no_traceback, initialise
 from tests.process.support.commands import run_here
 from tests.process.support.wire_client import string_schema

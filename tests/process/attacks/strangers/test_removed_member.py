@@ -10,7 +10,7 @@ from qcore.client import SyncClient
 from qcore.node.peers.node_key_file import load_key
 from qcore.processes import ProcessCluster, wait_for
 from qcore.security.users.token import TokenClaims, sign_token
-from tests.process.attacks.stranger import ROOT_PASSWORD, Stranger, error_code
+from tests.process.attacks.strangers.stranger import ROOT_PASSWORD, Stranger, error_code
 from tests.process.support.raw_peer import connect_as, hello_of
 
 pytestmark = [pytest.mark.process, pytest.mark.long]

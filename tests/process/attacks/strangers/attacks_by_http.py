@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 
-from tests.process.attacks.stranger import Target
+from tests.process.attacks.strangers.stranger import Target
 
 #: The part of a request after its first line that opens a WebSocket connection.
 _UPGRADE = (
@@ -61,6 +61,7 @@ def odd_paths(target: Target) -> None:
         "/../../../../etc/passwd",
         "/%2e%2e/%2e%2e/etc/passwd",
         "/node.key",
+        "/\x1b[2J",
         "/log.db",
         "*",
         "status",

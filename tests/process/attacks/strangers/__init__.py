@@ -1,0 +1,1 @@
+"""Attacks by strangers and by users with few rights, on two clusters."""
