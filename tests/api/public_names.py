@@ -245,6 +245,7 @@ from qcore.errors import (
     TransferUnknown,
     TransportError,
     TypeNotFound,
+    Unauthenticated,
     UnknownError,
     UnknownParentType,
     ValueOutOfRange,

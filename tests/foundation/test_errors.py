@@ -15,6 +15,7 @@ from qcore.client.attempts import try_perform
 from qcore.client.errors import decode_error, retry_delay
 from qcore.display import MAX_ERROR_CHARS
 from qcore.errors import (
+    AccessRefused,
     ChangeRefused,
     ConfigError,
     DetailValue,
@@ -164,7 +165,9 @@ def test_what_a_leader_answers_comes_back(error: QcoreError, kind: str) -> None:
     if isinstance(back, OutcomeUnknown) and not isinstance(error, OutcomeUnknown):
         assert not isinstance(error, StoreError | NotLeader | Overloaded | TooLarge)
         assert str(back).startswith(f"{error.code}: ")
-    elif not isinstance(error, ChangeRefused | TransferFailed):  # no field for their fields
+    elif not isinstance(
+        error, AccessRefused | ChangeRefused | TransferFailed
+    ):  # no field for their fields
         assert type(back) is type(error)
         assert back.detail() == error.detail()
         assert str(back) == (str(error) or "the leader gave no reason")

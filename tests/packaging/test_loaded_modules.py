@@ -66,5 +66,7 @@ def test_the_core_loads_only_the_standard_library() -> None:
 
 def test_the_simulator_loads_no_network_and_no_plots() -> None:
     loaded = loaded_by("from qcore import run_scenario")
-    assert {"simpy", "networkx"} <= loaded
-    assert not loaded & ({"matplotlib", "websockets", "sqlite3", "cel", "qcore.node"} | TEST_TOOLS)
+    assert "simpy" in loaded
+    assert not loaded & (
+        {"matplotlib", "networkx", "websockets", "sqlite3", "cel", "qcore.node"} | TEST_TOOLS
+    )

@@ -37,7 +37,12 @@ FILES: Final[dict[str, list[str]]] = {
     "dev": DEPENDENCIES + [line for extra in DEV_EXTRAS for line in EXTRAS[extra]] + group("dev"),
 }
 #: Import name -> distribution, where they differ.
-DISTRIBUTION: Final = {"yaml": "pyyaml", "cel": "common-expression-language"}
+DISTRIBUTION: Final = {
+    "argon2": "argon2-cffi",
+    "cel": "common-expression-language",
+    "jwt": "pyjwt",
+    "yaml": "pyyaml",
+}
 #: These come with pydantic, whose types they complete.
 PYDANTIC_FAMILY: Final = {"annotated_types", "pydantic_core", "typing_extensions"}
 

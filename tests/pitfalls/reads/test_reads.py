@@ -119,7 +119,7 @@ def late_responses_arrive_after_leader_changes() -> bool:
     return is_served(cluster, 1, again)
 
 
-def accept_any_term(server: RaftServer, response: AppendEntriesResponse) -> bool:
+def accept_any_term(server: RaftServer, _from_id: int, response: AppendEntriesResponse) -> bool:
     return response.term <= server.term
 
 

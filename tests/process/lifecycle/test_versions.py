@@ -189,7 +189,9 @@ def test_a_new_node_with_another_machine_is_rejected(tmp_path: Path) -> None:
         cluster.start()
         nodes = [[node_id, address] for node_id, address in cluster.members]
         with WireClient(cluster.endpoints[0]) as client:
-            assert client.ask("Init", nodes=nodes) == {"Ok": None}
+            # The first node refuses to talk to this one, so it cannot ask for its key.
+            keys = [[odd.node_id, odd.public_key()]]
+            assert client.ask("Init", nodes=nodes, public_keys=keys) == {"Ok": None}
         execute(cluster, "a")
         leader = cluster.wait_leader()
         wait_for(

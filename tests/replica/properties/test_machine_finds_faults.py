@@ -121,8 +121,8 @@ def sessions_stay_behind(patch: pytest.MonkeyPatch) -> None:
 
     right = SessionTable.load
 
-    def wrong(table: SessionTable, text: str) -> Generator[None, None, int]:
-        begin = yield from right(table, text)
+    def wrong(table: SessionTable, text: str, at: int = 0) -> Generator[None, None, int]:
+        begin = yield from right(table, text, at)
         table._sessions.clear()
         return begin
 

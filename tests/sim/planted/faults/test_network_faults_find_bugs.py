@@ -11,6 +11,9 @@ from qcore.sim.scenario.specs.network_spec import QualitySpec
 from tests.sim.planted.faults.network_cases import CASES, PlantedBug
 from tests.sim.support.scenario_texts import failures
 
+#: Some bugs break a promise when it is made: these checks find them in any run, and `safe` with them.
+WITHOUT_A_FAULT = {"quorum", "durability", "safe"}
+
 
 def run_case(case: PlantedBug, *, with_fault: bool, with_bug: bool, seed: int) -> RunResult:
     safeguards = ""
@@ -51,7 +54,8 @@ def test_a_planted_bug_shows_only_with_its_fault(
     if not isinstance(case.bug, str):
         case.bug(monkeypatch)
     without_fault = run_case(case, with_fault=False, with_bug=True, seed=case.seed)
-    assert without_fault.ok, failures(without_fault)
+    assert found(without_fault) <= WITHOUT_A_FAULT, failures(without_fault)
+    assert case.caught_by not in found(without_fault)
     assert case.caught_by in found(run_case(case, with_fault=True, with_bug=True, seed=case.seed))
 
 
@@ -69,6 +73,6 @@ def test_a_fault_finds_its_bug_with_most_seeds(
     caught = 0
     for seed in seeds:
         without_fault = run_case(case, with_fault=False, with_bug=True, seed=seed)
-        assert without_fault.ok, (seed, failures(without_fault))
+        assert found(without_fault) <= WITHOUT_A_FAULT, (seed, failures(without_fault))
         caught += bool(found(run_case(case, with_fault=True, with_bug=True, seed=seed)))
     assert caught >= len(seeds) // 2, caught
