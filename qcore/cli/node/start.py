@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -17,6 +18,9 @@ from qcore.cli.node.setting_options import (
 )
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
+
+#: How often the command looks for the key of a node that is just starting, seconds.
+_KEY_POLL_S: Final = 0.05
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.")
 
@@ -38,6 +42,15 @@ def key(
             help="The node's data directory.",
         ),
     ],
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            min=0,
+            metavar="SECONDS",
+            help="How long to wait for the key of a node that is just starting.",
+        ),
+    ] = 5.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Print the public key of a node, for `qcore cluster init` and `qcore member add`.
@@ -48,7 +61,9 @@ def key(
     from qcore.errors import ConfigError
     from qcore.node.peers.node_key_file import load_key
 
-    found = load_key(data_dir)
+    deadline = time.monotonic() + wait
+    while (found := load_key(data_dir)) is None and time.monotonic() < deadline:
+        time.sleep(_KEY_POLL_S)
     if found is None:
         raise ConfigError(
             f"--data-dir {data_dir}: no node has a key there; a node gets its key when it starts for the first time"

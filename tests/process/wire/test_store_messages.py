@@ -11,7 +11,7 @@ import pytest
 
 from qcore.processes import ProcessCluster
 from qcore.store_api.message_table import STORE_MESSAGES
-from qcore.transport.wire import PEER_REQUESTS, REGISTRY, USER_REQUESTS
+from qcore.transport.wire import PEER_REQUESTS, REGISTRY, USER_REQUESTS, HelloProof
 from tests.docs.test_wire_reference import validator
 from tests.process.support.wire_client import WireClient
 from tests.transport.support.wire_examples import blocks, fill_in, matches
@@ -125,7 +125,8 @@ def test_every_message_has_a_case() -> None:
         for envelope in as_list(json.loads(fill_in(block.text, {})))
         for name in envelope
     }
-    elsewhere = (*PEER_REQUESTS, *USER_REQUESTS)  # the latter: tests/process/security/test_users.py
+    # tests/process/security/test_users.py has those of users, and tests/process/membership those of peers.
+    elsewhere = (*PEER_REQUESTS, HelloProof, *USER_REQUESTS)
     requests = {name for name, cls in REGISTRY.items() if cls not in elsewhere} | {
         entry.request for entry in STORE_MESSAGES.values()
     }

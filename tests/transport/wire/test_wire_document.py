@@ -12,7 +12,13 @@ from websockets.sync.client import ClientConnection, connect
 
 from qcore.processes import ProcessCluster
 from qcore.transport.limits import TransportLimits
-from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, REGISTRY
+from qcore.transport.wire import (
+    PEER_REQUESTS,
+    PEER_RESPONSES,
+    REGISTRY,
+    HelloProof,
+    HelloProofResponse,
+)
 from tests.docs.test_wire_reference import validator
 from tests.transport.support.endpoints import CODEC
 from tests.transport.support.wire_examples import WIRE_DOCUMENT, Block, blocks, fill_in, matches
@@ -86,7 +92,7 @@ def test_the_shapes_are_exactly_what_the_codec_reads_and_writes() -> None:
                 f"wire.md:{block.line}"
             )
             shown.add(type(message))
-    assert shown == {*PEER_REQUESTS, *PEER_RESPONSES}
+    assert shown == {*PEER_REQUESTS, *PEER_RESPONSES, HelloProof, HelloProofResponse}
 
 
 def test_every_message_is_mentioned() -> None:
