@@ -41,10 +41,15 @@ from qcore.node.status.metrics_page import metrics_page
 from qcore.node.status.node_state_hash import StateHash
 from qcore.node.status.node_status import NodeStatus, unready_reason
 from qcore.node.topology_loader import TopologyLoader, read_topology
-from qcore.node.watches.divergence import DivergenceWatch
+from qcore.node.watches.divergence import (
+    CHECK_INTERVAL_S,
+    DivergenceMark,
+    DivergenceMarkFile,
+    DivergenceWatch,
+)
 from qcore.node.watches.leadership_watch import LeadershipWatch
 from qcore.node.watches.node_watches import NodeWatches
-from qcore.replica.events import ReplicaEvent, Reply
+from qcore.replica.events import KnownDiverged, ReplicaEvent, Reply
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
@@ -84,6 +89,7 @@ class ReplicaNode:
         runtime: the world that the node runs in.
         make_writer: makes the writer of the log; by default a disk thread.
         load_members: loads the members that this node knows; by default from a file in the data directory.
+        divergence_mark: what remembers that this node is diverged; by default a file in the data directory.
         measures_stalls: whether to measure how late the event loop is.
 
     Raises:
@@ -108,6 +114,7 @@ class ReplicaNode:
         runtime: Runtime = REAL,
         make_writer: MakeWriter = disk_thread,
         load_members: LoadKnownMembers = load_known_members,
+        divergence_mark: DivergenceMark | None = None,
         measures_stalls: bool = True,
     ) -> None:
         self._runtime = runtime
@@ -205,6 +212,11 @@ class ReplicaNode:
         self._replica.connection_problem = (
             problem if recorder is None else recorder.answering(problem)
         )
+        mark = divergence_mark or DivergenceMarkFile(config.data_dir)
+        diverged_at = mark.load()
+        if diverged_at is not None:
+            log.error("this node differed from a majority before its restart", index=diverged_at)
+            inbox.add_event(KnownDiverged(diverged_at))
         self._topology = self._topology_loader()
         self._changes = ReplicaChanges(
             config,
@@ -216,6 +228,7 @@ class ReplicaNode:
             self._topology,
             log,
             self._metrics,
+            mark,
             fatal=self._fatal,
             footprint=lambda: self._writer.footprint,
             wall_us=runtime.wall_us,
@@ -250,12 +263,11 @@ class ReplicaNode:
         self._leadership = LeadershipWatch(self._replica.core, self._changes, on_leadership)
         self._divergence = DivergenceWatch(
             self._replica.core.status,
-            self._state_hash.by_index,
+            self._replica.containment.comparison,
             log,
-            lambda: self._identity.cluster_id,
-            runtime,
-            config.tls.files(),
+            runtime.seconds,
         )
+        self._periodic_tasks.append(PeriodicTask(CHECK_INTERVAL_S, self._divergence.check))
 
     def _topology_loader(self) -> TopologyLoader | None:
         if self._config.topology is None:
@@ -289,7 +301,6 @@ class ReplicaNode:
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()
-        self._divergence.start()
         return bound
 
     def _warn_without_tls(self) -> None:
@@ -316,7 +327,6 @@ class ReplicaNode:
         if self._failure is None:
             await self._await_requests()
         self._requests.abandon("the node is shutting down: the request may or may not take effect")
-        await self._divergence.stop()
         await self._server.stop()
         self._peers.stop()
         await self._pool.close()
@@ -484,4 +494,5 @@ class ReplicaNode:
             support=self._replica.versions.support,
             digests=self._replica.digests.kept,
             comparison=self._divergence.found,
+            diverged_at=self._replica.containment.diverged_at,
         )

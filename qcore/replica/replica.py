@@ -28,10 +28,12 @@ from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
 from qcore.machines.interface import StateMachine, version_support
 from qcore.replica.admin.pending_admin import AdminRequests
+from qcore.replica.admin.reinstalls import Reinstalls
 from qcore.replica.apply.active_version import Versions, check_all_supported
 from qcore.replica.apply.applier import Applier
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.disk_window import DiskWindow
+from qcore.replica.divergence.containment import Containment
 from qcore.replica.events import (
     AddLearner,
     BeginWatch,
@@ -39,7 +41,9 @@ from qcore.replica.events import (
     ClientRequest,
     EndWatch,
     InitCluster,
+    KnownDiverged,
     PeerVersionSupport,
+    ReinstallMember,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
@@ -54,6 +58,7 @@ from qcore.replica.messages import (
     PeerMessage,
     ReadIndex,
     ReadIndexResponse,
+    StateDigests,
 )
 from qcore.replica.requests.admission import RequestAdmission, expiry_error, lost_leader_error
 from qcore.replica.requests.forwarded_errors import response_of_error, response_of_result
@@ -62,6 +67,7 @@ from qcore.replica.requests.leader_wait import LeaderWait
 from qcore.replica.requests.pending import AnyRequestKind, PendingRequest, RequestDeadlines
 from qcore.replica.requests.reads import Reads
 from qcore.replica.requests.requested_snapshots import SnapshotRequests
+from qcore.replica.requests.snapshot_steps import SnapshotSteps
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.sessions.ticks import SessionTicks
@@ -144,6 +150,27 @@ class Replica:
             self._applier.restore_at_start(durable.snapshot)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
         self._admin = AdminRequests(self, config)
+        self._reinstalls = Reinstalls(self)
+        self._snapshots = SnapshotSteps(
+            self,
+            config,
+            machine,
+            self.sessions,
+            self.versions,
+            self._backlog,
+            builder=self._snapshot_builder,
+            requests=self._snapshot_requests,
+            reinstalls=self._reinstalls,
+        )
+        self.containment = Containment(
+            self,
+            self.digests,
+            self.versions,
+            config.digest_interval_ms * 1000,
+            self._longest_timeout_us,
+            self._on_contained,
+        )
+        self._applier.on_installed = self.containment.replaced
         #: What handles an event, by class. `Any`: each handler takes the class that it is listed under.
         self._on_event: dict[type, Callable[[Any], object]] = {
             MessageReceived: self._on_message,
@@ -161,7 +188,9 @@ class Replica:
             RequestSnapshot: self._snapshot_requests.begin,
             BeginWatch: self.watches.begin,
             EndWatch: self.watches.end,
-            TriggerSnapshot: self._on_trigger_snapshot,
+            ReinstallMember: self._reinstalls.begin,
+            KnownDiverged: self.containment.known,
+            TriggerSnapshot: self._snapshots.on_trigger,
         }
         #: What handles a peer's message, by class; all others are messages of Raft.
         self._on_message_of: dict[type, Callable[[int, Any], None]] = {
@@ -169,6 +198,7 @@ class Replica:
             ForwardResponse: lambda _, message: self._forwarder.on_forward_response(message),
             ReadIndex: self._on_read_index,
             ReadIndexResponse: lambda _, message: self._forwarder.on_read_index_response(message),
+            StateDigests: self.containment.received,
         }
         self.carry_out(self.core.initial_effects())
         while self._backlog.busy:
@@ -205,8 +235,12 @@ class Replica:
             self.versions.advance(wall_us)
         if self.sessions.uses_cluster_clock:
             self._session_ticks.advance(wall_us)
-        if self._snapshot_builder.active or self._snapshot_requests.waiting:
-            self._continue_snapshot()
+        if not self._reinstalls.idle:
+            self._reinstalls.advance()
+        if self.containment.next_deadline() <= self._now:
+            self.containment.advance()
+        if self._snapshots.needed:
+            self._snapshots.advance()
         if self._deadlines.next_deadline() <= self._now:
             self._expire()
         out, self._out = self._out, []
@@ -222,6 +256,7 @@ class Replica:
             self._deadlines.next_deadline(),
             self._snapshot_builder.next_deadline(),
             self._session_ticks.next_deadline(),
+            self.containment.next_deadline(),
         )
 
     # -- events ----------------------------------------------------------------------------------
@@ -259,11 +294,6 @@ class Replica:
         version = self.versions.initial_version()
         self._writes.initialise(request, event, self._wall_us, version)
 
-    def _on_trigger_snapshot(self, event: TriggerSnapshot) -> None:
-        if not self._backlog.restoring:
-            self._begin_snapshot(event.keep_entries)
-            self._continue_snapshot(everything=True)
-
     def _accept(
         self,
         request_id: int,
@@ -274,7 +304,7 @@ class Replica:
     ) -> None:
         deadline = self._now + timeout_ms * 1000
         request = PendingRequest(request_id, from_peer, kind, payload, deadline)
-        rejection = self._admission.take(request, self._now)
+        rejection = self.containment.rejection(request) or self._admission.take(request, self._now)
         if rejection is not None:
             self.fail(request, rejection)
         else:
@@ -355,33 +385,13 @@ class Replica:
         """True while the replica has work for more than one step: a snapshot, or a long catch-up."""
         return self._backlog.busy or self._snapshot_builder.capturing
 
-    # -- snapshots -------------------------------------------------------------------------------
+    def _on_contained(self, error: QcoreError) -> None:
+        self.watches.abandon(error)
+        self._snapshot_requests.abandon(error)
 
-    def _begin_snapshot(self, keep_entries: int) -> None:
-        self._snapshot_builder.begin(
-            self.machine,
-            self.sessions,
-            self.applied_index,
-            keep_entries,
-            self.versions.active,
-            self._now,
-        )
-
-    def _continue_snapshot(self, *, everything: bool = False) -> None:
-        """Begin a snapshot if the policy or a `RequestSnapshot` asks for one; continue the one that was begun."""
-        if self._backlog.restoring:
-            return  # the state is that of no index
-        requests = self._snapshot_requests
-        if requests.waiting:
-            requests.settle()
-        wanted = requests.waiting and not self._snapshot_builder.capturing
-        if wanted or self._snapshot_builder.due(self.applied_index):
-            self._begin_snapshot(self.config.keep_entries)
-        if self._snapshot_builder.capturing:
-            taken = self._snapshot_builder.build_step(self._now, everything=everything)
-            if taken is not None:
-                self.step_core(taken)
-                self._snapshot_requests.settle()
+    def state_error(self) -> QcoreError | None:
+        """See `ReplicaContext`."""
+        return self.containment.read_error() if self.core.contained else None
 
     # -- outcomes --------------------------------------------------------------------------------
 
@@ -411,6 +421,7 @@ class Replica:
                 or self._snapshot_requests.expire(request)
                 or self.versions.expire(request)
                 or self.watches.expire(request)
+                or self._reinstalls.expire(request)
             )
             if request.deadline > self._now:
                 self._deadlines.add(request)  # its change must be undone first

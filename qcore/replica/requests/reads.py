@@ -103,6 +103,8 @@ class Reads:
         replica = self._replica
         # It waits for no other node, so it needs no deadline and does not count against the limits.
         request = PendingRequest(event.request_id, None, "read", event.payload, replica.now)
+        if self._rejects(request):
+            return
         if late:
             replica.fail(
                 request, DeadlineExceeded("the node could not answer the read in time: retry")
@@ -148,11 +150,20 @@ class Reads:
             self._due.append((request, request.deadline))
 
     def _serve_due(self, request: PendingRequest) -> None:
+        if self._rejects(request):
+            return
         if request.kind == "watch":
             self._left -= 1
             self._replica.watch_confirmed(request)
         else:
             self._serve_now(request)
+
+    def _rejects(self, request: PendingRequest) -> bool:
+        """Whether this node must not answer from its state. Then the request has failed."""
+        error = self._replica.state_error()
+        if error is not None:
+            self._replica.fail(request, error)
+        return error is not None
 
     def _serve_now(self, request: PendingRequest) -> None:
         replica = self._replica

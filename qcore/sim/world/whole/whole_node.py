@@ -31,7 +31,7 @@ from qcore.sim.world.node.node_machine import HashedMachine, create_machine, has
 from qcore.sim.world.programs.node_front import shared_codec
 from qcore.sim.world.services import Services
 from qcore.sim.world.whole.answers import Answers
-from qcore.sim.world.whole.disk_storage import DiskStorage, DiskWriter
+from qcore.sim.world.whole.disk_storage import DiskStorage, DiskWriter, SimulatedMark
 from qcore.sim.world.whole.silent_log import SilentLog
 from qcore.sim.world.whole.whole_recorder import WholeRecorder, plain_id, trace_id
 from qcore.sim.world.whole.whole_recording import WholeRecording
@@ -256,6 +256,7 @@ class WholeNode:
             runtime=host.runtime,
             make_writer=self._make_writer,
             load_members=lambda *_place: storage.known_members(),
+            divergence_mark=SimulatedMark(self.disk),
             measures_stalls=False,
         )
         node.peers.intercept = self._intercept
