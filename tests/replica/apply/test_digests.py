@@ -96,10 +96,10 @@ def test_digests_are_bounded_and_computed_once_per_interval() -> None:
     digests = StateDigests(machine)  # type: ignore[arg-type]  # only the digest is used
     newest = (DIGESTS_KEPT + 3) * DIGEST_INTERVAL
     for index in range(1, newest + DIGEST_INTERVAL):
-        digests.applied(Entry(index, 1, "command", ""), ClusterVersion(3))
+        digests.applied(Entry(index, 1, "command", "", 0), ClusterVersion(3))
     assert machine.digests == DIGESTS_KEPT + 3
     assert list(digests.kept) == [
         newest - back * DIGEST_INTERVAL for back in reversed(range(DIGESTS_KEPT))
     ]
     with pytest.raises(StateMachineFailed, match="raised ValueError: no more"):
-        digests.applied(Entry(newest + DIGEST_INTERVAL, 1, "command", ""), ClusterVersion(3))
+        digests.applied(Entry(newest + DIGEST_INTERVAL, 1, "command", "", 0), ClusterVersion(3))
