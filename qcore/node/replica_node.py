@@ -213,10 +213,7 @@ class ReplicaNode:
             problem if recorder is None else recorder.answering(problem)
         )
         mark = divergence_mark or DivergenceMarkFile(config.data_dir)
-        diverged_at = mark.load()
-        if diverged_at is not None:
-            log.error("this node differed from a majority before its restart", index=diverged_at)
-            inbox.add_event(KnownDiverged(diverged_at))
+        self._diverged_at = mark.load()
         self._topology = self._topology_loader()
         self._changes = ReplicaChanges(
             config,
@@ -295,6 +292,9 @@ class ReplicaNode:
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
         self._changes.use_membership(self._replica.core.membership)
+        if self._diverged_at is not None:  # with the first step, so that the node serves nothing
+            self._log.error("this node was diverged before its restart", index=self._diverged_at)
+            self._driver.inbox.add_event(KnownDiverged(self._diverged_at))
         self._driver.start(
             self._writer, self._peers, self._requests, self._requests.watches, self._changes
         )

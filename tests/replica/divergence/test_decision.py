@@ -43,7 +43,9 @@ def test_the_decision_is_that_of_a_count_of_votes(
             )
             ours = getattr(mine, what)
             expected |= {
-                (at, what) for value, n in votes.items() if n >= 3 and value and ours and value != ours
+                (at, what)
+                for value, n in votes.items()
+                if n >= 3 and value and ours and value != ours
             }
     found = contradiction(VOTERS, own, reported)
     if found is None:
@@ -63,7 +65,9 @@ def test_a_node_that_agrees_with_a_majority_never_differs(
 
 def test_a_tie_and_a_minority_decide_nothing() -> None:
     four = Membership(voters=(1, 2, 3, 4))
-    assert contradiction(four, one(9, "a"), {2: one(9, "a"), 3: one(9, "b"), 4: one(9, "b")}) is None
+    assert (
+        contradiction(four, one(9, "a"), {2: one(9, "a"), 3: one(9, "b"), 4: one(9, "b")}) is None
+    )
     two = Membership(voters=(1, 2))
     assert contradiction(two, one(9, "a"), {2: one(9, "b")}) is None
 
