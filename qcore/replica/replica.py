@@ -29,6 +29,7 @@ from qcore.errors import NotLeader, QcoreError
 from qcore.machines.interface import StateMachine, version_support
 from qcore.replica.admin.pending_admin import AdminRequests
 from qcore.replica.admin.reinstalls import Reinstalls
+from qcore.replica.admin.snapshot_steps import SnapshotSteps
 from qcore.replica.apply.active_version import Versions, check_all_supported
 from qcore.replica.apply.applier import Applier
 from qcore.replica.config import ReplicaConfig
@@ -67,7 +68,6 @@ from qcore.replica.requests.leader_wait import LeaderWait
 from qcore.replica.requests.pending import AnyRequestKind, PendingRequest, RequestDeadlines
 from qcore.replica.requests.reads import Reads
 from qcore.replica.requests.requested_snapshots import SnapshotRequests
-from qcore.replica.requests.snapshot_steps import SnapshotSteps
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.sessions.ticks import SessionTicks

@@ -41,7 +41,7 @@ def state_problems(digests: dict[str, dict[int, str]]) -> tuple[list[str], list[
     Args:
         digests: state digests by index, by member address.
     """
-    from qcore.replica.divergence.comparison import compare
+    from qcore.replica.divergence.member_comparison import compare
 
     found = compare(digests)
     problems: list[str] = []

@@ -9,7 +9,7 @@ from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.status.exposition import Exposition
 from qcore.node.status.node_status import STATES, NodeStatus
 from qcore.release import __version__
-from qcore.replica.divergence.comparison import Comparison
+from qcore.replica.divergence.member_comparison import Comparison
 from qcore.transport.peers.peer_pool import PeerState
 from qcore.transport.server.server import ServerStats
 

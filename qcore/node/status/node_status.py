@@ -11,7 +11,7 @@ from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.peers.peer_router import first_rejection
 from qcore.node.status.watch_figures import WatchFigures
-from qcore.replica.divergence.comparison import Comparison
+from qcore.replica.divergence.member_comparison import Comparison
 from qcore.storage.log_size import Footprint
 
 #: The states of the wire protocol by role. A pre-candidate counts as a follower: it has not raised its term.

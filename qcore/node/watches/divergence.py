@@ -15,7 +15,7 @@ from qcore.core.status import CoreStatus
 from qcore.errors import StorageError
 from qcore.files import read_regular
 from qcore.node.observability.logs import NodeLog
-from qcore.replica.divergence.comparison import Comparison
+from qcore.replica.divergence.member_comparison import Comparison
 from qcore.storage.files.synced_files import create_private_file, sync_path
 
 #: How often a leader looks at the comparison, seconds.

@@ -4,7 +4,7 @@ It serves no reads, watches and snapshots, because its state is wrong. As leader
 results of writes from that state. It votes and replicates, because its log is as durable as any other. Only a snapshot
 of the leader ends this: a later digest may be equal by chance of what was overwritten, while the log stays different.
 
-Every `digest_interval_ms` each member sends its digests to the others. Each compares them with its own, and judges only
+Every `digest_interval_ms` each member sends its digests to the others. Each compares them with its digests, and judges only
 itself. So a member that reports wrong digests can stop no other: that takes a majority of the voters.
 """
 
@@ -18,7 +18,7 @@ from qcore.core.raft_server import NEVER
 from qcore.errors import NotLeader, QcoreError
 from qcore.replica.apply.active_version import Versions
 from qcore.replica.apply.state_digests import StateDigests
-from qcore.replica.divergence.comparison import (
+from qcore.replica.divergence.member_comparison import (
     Comparison,
     comparable,
     compare,

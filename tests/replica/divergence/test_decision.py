@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.core.entry import Membership
-from qcore.replica.divergence.comparison import contradiction
+from qcore.replica.divergence.member_comparison import contradiction
 from qcore.replica.messages import StateDigest
 
 VOTERS = Membership(voters=(1, 2, 3, 4, 5), learners=(6,))
