@@ -137,7 +137,7 @@ def trace_fields(message: PeerMessage) -> tuple[str, int, str]:
             return "ForwardResponse", 0, message.error_code or "ok"
         case StateDigests():
             newest = max((digest.index for digest in message.digests), default=0)
-            return "StateDigests", 0, f"through {newest}"
+            return "StateDigests", 0, f"through {newest}{' diverged' * message.diverged}"
         case _:
             assert_never(message)
     return type(message).__name__, message.term, note

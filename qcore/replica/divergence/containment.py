@@ -4,8 +4,8 @@ It serves no reads, watches and snapshots, because its state is wrong. As leader
 results of writes from that state. It votes and replicates, because its log is as durable as any other. Only a snapshot
 of the leader ends this: a later digest may be equal by chance of what was overwritten, while the log stays different.
 
-Every `digest_interval_ms` each member sends its digests to the others. Each compares them with its digests, and judges only
-itself. So a member that reports wrong digests can stop no other: that takes a majority of the voters.
+Every `digest_interval_ms` each member sends its digests to the others. Each compares them with what it has, and judges
+only itself. So a member that reports wrong digests can stop no other: that takes a majority of the voters.
 """
 
 from __future__ import annotations
