@@ -210,7 +210,8 @@ class Target:
     @property
     def cluster_id(self) -> str:
         """The cluster's id, which is no secret."""
-        found: str = self.honest.get_metrics()["qcore"]["cluster_id"]
+        found = self.honest.get_metrics()["qcore"]["cluster_id"]
+        assert found is not None
         return found
 
     @contextmanager
