@@ -149,6 +149,17 @@ class SnapshotTaken:
     version: ClusterVersion = FIRST_VERSION
 
 
+@dataclass(slots=True)
+class Reinstall:
+    """On a leader: send this follower a snapshot that replaces its state and its log (`cancel`: no longer).
+
+    See `qcore.core.log.reinstall`. Ignored for an unknown follower.
+    """
+
+    peer_id: int
+    cancel: bool = False
+
+
 Event = (
     MessageReceived[RaftMessage]
     | Tick
@@ -163,4 +174,5 @@ Event = (
     | ChangeMembership
     | LeaveJoint
     | TransferLeadership
+    | Reinstall
 )

@@ -134,6 +134,8 @@ class InstallSnapshot:
 
     `data` holds the characters from `offset` on, out of `total`. `checksum` is the CRC-32 of the whole text as UTF-8.
     A follower that already holds a part of the same snapshot responds with the offset to continue at.
+
+    With `reinstall` it replaces state and log even if the follower's log holds the entries that it covers.
     """
 
     term: int
@@ -149,6 +151,7 @@ class InstallSnapshot:
     round: int = 0
     last_included_clock_us: int = field(default=0, metadata=SINCE_RULES_2)
     version: ClusterVersion = field(default=FIRST_VERSION, metadata=VERSION_SINCE_RULES_2)
+    reinstall: bool = field(default=False, metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)
@@ -159,6 +162,7 @@ class InstallSnapshotResponse:
         last_included_index: echoes the request.
         next_offset: how many characters the follower holds; the next chunk begins there.
         match_index: above 0 once the snapshot is installed, or if it was not needed.
+        reinstall: echoes the request.
     """
 
     term: int
@@ -170,6 +174,7 @@ class InstallSnapshotResponse:
     promise_ms: int = 0
     sent_us: int = field(default=0, metadata=SINCE_RULES_2)
     wall_us: int = field(default=0, metadata=SINCE_RULES_2)
+    reinstall: bool = field(default=False, metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)

@@ -23,13 +23,14 @@ from qcore.core.events import (
     Propose,
     ReadCancelled,
     ReadRequested,
+    Reinstall,
     SnapshotTaken,
     Tick,
     TransferLeadership,
     WriteDurable,
 )
 from qcore.core.leadership import election, takeover, transfer
-from qcore.core.log import compaction, replication
+from qcore.core.log import compaction, reinstall, replication
 from qcore.core.raft_server import RaftServer
 from qcore.core.reads import freshness, read_index
 from qcore.core.status import CoreStatus, cluster_clock_us, status_of
@@ -184,6 +185,23 @@ class RaftCore:
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.last_response_at
 
+    def reinstall_through(self, peer_id: int) -> int | None:
+        """On a leader: the index that a snapshot must cover to replace all that the peer has; None if none is due.
+
+        See `qcore.core.log.reinstall`.
+        """
+        progress = self._server.progress.get(peer_id)
+        return None if progress is None else progress.reinstall_through
+
+    @property
+    def contained(self) -> bool:
+        """Whether this server's state differs from that of a majority: see `RaftServer`."""
+        return self._server.contained
+
+    @contained.setter
+    def contained(self, contained: bool) -> None:
+        self._server.contained = contained
+
     def has_responded(self, peer_id: int) -> bool:
         """On a leader, whether the peer has responded from its current address; False for an unknown node.
 
@@ -302,6 +320,12 @@ def _on_write_durable(server: RaftServer, event: WriteDurable) -> None:
         replication.maybe_commit(server)
 
 
+def _on_snapshot_taken(server: RaftServer, event: SnapshotTaken) -> None:
+    compaction.on_snapshot_taken(server, event)
+    if server.role == "leader":
+        reinstall.send_due(server)
+
+
 def _on_campaign(server: RaftServer, _event: Campaign) -> None:
     if server.role != "leader" and not election.is_bound_by_lease(server):
         election.campaign(server)
@@ -355,7 +379,8 @@ _ON_EVENT: Final[dict[type, Callable[[RaftServer, Any], None]]] = {
     ReadCancelled: read_index.cancel,
     PeerUnreachable: replication.on_unreachable,
     Campaign: _on_campaign,
-    SnapshotTaken: compaction.on_snapshot_taken,
+    SnapshotTaken: _on_snapshot_taken,
+    Reinstall: reinstall.on_reinstall,
     Bootstrap: _on_bootstrap,
     ChangeMembership: membership.change,
     LeaveJoint: membership.leave,

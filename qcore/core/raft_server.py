@@ -159,6 +159,8 @@ class RaftServer:
             came with them may be used.
         wall_us: this server's wall clock at the last step, µs since the Unix epoch; 0 if the driver has none.
         started_at: when this server last started, µs on its clock.
+        contained: its state differs from a majority's. It sends no snapshot, and lets the others campaign first.
+        leaderless_timeouts: while contained, the election timeouts since it last heard from a leader.
     """
 
     def __init__(
@@ -213,6 +215,8 @@ class RaftServer:
         self.incoming_transfer: IncomingTransfer | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
+        self.contained = False
+        self.leaderless_timeouts = 0
         #: On a leader: the configuration of this index is committed, and no step of its change is left.
         self.settled_membership_index = -1
         #: The moment at which the committed state is known to be fresh, and (commit index, moment) that would renew it.

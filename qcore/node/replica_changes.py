@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from qcore.core.effects import MembershipChanged, MessageDropped, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
-from qcore.errors import DiskFull
+from qcore.errors import DiskFull, StorageError
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.member_addresses import advertised_address_problem
 from qcore.node.config import NodeConfig
@@ -16,7 +16,8 @@ from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.status.metrics_object import LeaderHistory
 from qcore.node.topology_loader import TopologyLoader
-from qcore.replica.events import VersionRaised
+from qcore.node.watches.divergence import DivergenceMark
+from qcore.replica.events import DivergenceEnded, DivergenceFound, VersionRaised
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
@@ -29,6 +30,7 @@ class ReplicaChanges:
 
     Args:
         config, replica, identity, admission, peers, requests, topology, log, metrics: parts of the node.
+        mark: what remembers that this node is diverged.
         fatal: stops the node, because of an error after which it cannot continue.
         footprint: what the disk holds of the log.
         wall_us: microseconds since the Unix epoch.
@@ -51,6 +53,7 @@ class ReplicaChanges:
         topology: TopologyLoader | None,
         log: NodeLog,
         metrics: NodeMetrics,
+        mark: DivergenceMark,
         *,
         fatal: Callable[[BaseException], None],
         footprint: Callable[[], Footprint],
@@ -67,6 +70,11 @@ class ReplicaChanges:
         self._footprint = footprint
         self._wall_us = wall_us
         self._address_problem: str | None = None
+        self._mark = mark
+        #: The index of the newest snapshot that this process stored.
+        self._stored_index = 0
+        #: The index of the snapshot that ended the divergence, until it is stored and the mark is removed.
+        self._reinstalled_at: int | None = None
         self.leaders = LeaderHistory()
         self.on_busy: Callable[[], None] = lambda: None
         #: Without a method in between, because it is called in each step.
@@ -110,9 +118,44 @@ class ReplicaChanges:
             why=dropped.reason,
         )
 
+    def diverged(self, found: DivergenceFound) -> None:
+        """See `ReplicaObserver`."""
+        self._log.error(
+            "this node differs from a majority of the voters: it serves no reads, watches and snapshots, and does not "
+            f"lead. Run `qcore member reinstall {self._config.node_id}`",
+            index=found.index,
+            what=found.what,
+            own=found.own,
+            majority=found.majority,
+        )
+        self._save_mark(found.index)
+
+    def divergence_ended(self, ended: DivergenceEnded) -> None:
+        """See `ReplicaObserver`."""
+        self._log.info("the state was reinstalled: this node serves again", index=ended.index)
+        self._reinstalled_at = ended.index
+        self._remove_mark()
+
+    def _remove_mark(self) -> None:
+        """Remove the mark once the snapshot that ended the divergence is on disk; a crash before keeps the mark."""
+        if self._reinstalled_at is not None and self._reinstalled_at <= self._stored_index:
+            self._reinstalled_at = None
+            self._save_mark(None)
+
+    def _save_mark(self, index: int | None) -> None:
+        try:
+            self._mark.save(index)
+        except StorageError as error:
+            # Without it the comparison finds the difference again after a restart.
+            self._log.error("the mark of a diverged node could not be changed", why=str(error))
+
     def on_snapshot(self, write: StoreSnapshot) -> None:
         """See `ReplicaObserver`."""
         snapshot = write.snapshot
+        if write.reset_log:
+            self._stored_index = (
+                0  # a snapshot of this index that is stored already holds another state
+            )
         self._log.info(
             "snapshot installed" if write.reset_log else "snapshot taken",
             index=snapshot.meta.last_included_index,
@@ -157,6 +200,8 @@ class ReplicaChanges:
     def on_snapshot_stored(self, index: int) -> None:
         """The snapshot with this last index is on disk."""
         self._metrics.snapshots_stored += 1
+        self._stored_index = index
+        self._remove_mark()
         self._metrics.snapshot_stored_at = self._wall_us() / 1e6
         self._log.info("snapshot stored", index=index, log_bytes=self._footprint().log_bytes)
 

@@ -45,10 +45,15 @@ from qcore.node.status.metrics_page import metrics_page
 from qcore.node.status.node_state_hash import StateHash
 from qcore.node.status.node_status import NodeStatus, unready_reason
 from qcore.node.topology_loader import TopologyLoader, read_topology
-from qcore.node.watches.divergence import DivergenceWatch
+from qcore.node.watches.divergence import (
+    CHECK_INTERVAL_S,
+    DivergenceMark,
+    DivergenceMarkFile,
+    DivergenceWatch,
+)
 from qcore.node.watches.leadership_watch import LeadershipWatch
 from qcore.node.watches.node_watches import NodeWatches
-from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
+from qcore.replica.events import KnownDiverged, PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
@@ -92,6 +97,7 @@ class ReplicaNode:
         make_writer: makes the writer of the log; by default a disk thread.
         load_members: loads the members that this node knows; by default from a file in the data directory.
         load_key: loads the key of this node; by default from a file in the data directory.
+        divergence_mark: what remembers that this node is diverged; by default a file in the data directory.
         measures_stalls: whether to measure how late the event loop is.
         audit_sink: gets the lines of the audit log; None for none.
 
@@ -118,6 +124,7 @@ class ReplicaNode:
         make_writer: MakeWriter = disk_thread,
         load_members: LoadKnownMembers = load_known_members,
         load_key: LoadNodeKey = load_or_create_key,
+        divergence_mark: DivergenceMark | None = None,
         measures_stalls: bool = True,
         audit_sink: LineSink | None = None,
     ) -> None:
@@ -151,11 +158,7 @@ class ReplicaNode:
         machine = wrap_machine(application.machine)
         self._replica = Replica(replica_config, machine, loaded, rng=random.Random(seed), now=now)
         self._state_hash = StateHash(
-            self._replica,
-            machine,
-            self._metrics,
-            lambda: self._failure is not None,
-            self._fatal,
+            self._replica, machine, self._metrics, lambda: self._failure is not None, self._fatal
         )
         self._identity = ClusterIdentity(
             config.node_id,
@@ -220,6 +223,8 @@ class ReplicaNode:
         self._replica.connection_problem = (
             problem if recorder is None else recorder.answering(problem)
         )
+        mark = divergence_mark or DivergenceMarkFile(config.data_dir)
+        self._diverged_at = mark.load()
         self._topology = self._topology_loader()
         self._changes = ReplicaChanges(
             config,
@@ -231,6 +236,7 @@ class ReplicaNode:
             self._topology,
             log,
             self._metrics,
+            mark,
             fatal=self._fatal,
             footprint=lambda: self._writer.footprint,
             wall_us=runtime.wall_us,
@@ -263,14 +269,9 @@ class ReplicaNode:
             now_us=runtime.monotonic_us,
         )
         self._leadership = LeadershipWatch(self._replica.core, self._changes, on_leadership)
-        self._divergence = DivergenceWatch(
-            self._replica.core.status,
-            self._state_hash.by_index,
-            log,
-            lambda: self._identity.cluster_id,
-            runtime,
-            config.tls.files(),
-        )
+        comparison = self._replica.containment.comparison
+        self._divergence = DivergenceWatch(core.status, comparison, log, runtime.seconds)
+        self._periodic_tasks.append(PeriodicTask(CHECK_INTERVAL_S, self._divergence.check))
 
     def _topology_loader(self) -> TopologyLoader | None:
         if self._config.topology is None:
@@ -299,6 +300,9 @@ class ReplicaNode:
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
         self._changes.use_membership(self._replica.core.membership)
+        if self._diverged_at is not None:  # with the first step, so that the node serves nothing
+            self._log.error("this node was diverged before its restart", index=self._diverged_at)
+            self._driver.inbox.add_event(KnownDiverged(self._diverged_at))
         self._driver.start(
             self._writer, self._peers, self._requests, self._requests.watches, self._changes
         )
@@ -310,7 +314,6 @@ class ReplicaNode:
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()
-        self._divergence.start()
         return bound
 
     async def stop(self) -> None:
@@ -329,7 +332,6 @@ class ReplicaNode:
             await self._await_requests()
         self._requests.abandon("the node is shutting down: the request may or may not take effect")
         self._access.gate.close()
-        await self._divergence.stop()
         await self._server.stop()
         self._peers.stop()
         await self._pool.close()
@@ -460,13 +462,8 @@ class ReplicaNode:
 
     def exposition(self) -> str:
         """See `NodeView`."""
-        return metrics_page(
-            self._status(),
-            self._metrics,
-            self._node_status(),
-            self._pool.peer_states(),
-            self._server.stats,
-        )
+        peers, stats = self._pool.peer_states(), self._server.stats
+        return metrics_page(self._status(), self._metrics, self._node_status(), peers, stats)
 
     def _status(self) -> CoreStatus:
         """The core's status, with the apply index of the state machine, which may lag behind the core's."""
@@ -497,4 +494,5 @@ class ReplicaNode:
             support=self._replica.versions.support,
             digests=self._replica.digests.kept,
             comparison=self._divergence.found,
+            diverged_at=self._replica.containment.diverged_at,
         )

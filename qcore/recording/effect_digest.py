@@ -39,6 +39,8 @@ LETTERS: Final = {
     "Applied": "P",
     "Restored": "X",
     "VersionRaised": "V",
+    "DivergenceFound": "F",
+    "DivergenceEnded": "Q",
     "RoleChanged": "L",
     "VoteGranted": "G",
     "MembershipChanged": "M",

@@ -105,6 +105,15 @@ class ReplicaConfig:
             minimum=1,
         ),
     )
+    digest_interval_ms: int = field(
+        default=0,
+        metadata=setting(
+            "How often a member sends digests of its state to the others, which find divergence. 0: never.",
+            unit="ms",
+            minimum=0,
+            node_default=2_000,
+        ),
+    )
     max_rules: int = field(
         default=LATEST_RULES,
         metadata=setting(

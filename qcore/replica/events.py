@@ -182,6 +182,25 @@ class EndWatch:
     watch_id: int
 
 
+@dataclass(slots=True)
+class ReinstallMember:
+    """Replace the state of a member, and its log up to there, by a new snapshot of this leader.
+
+    Ends in a `Reply` with the snapshot's index once the member holds it durably. Leader only.
+    """
+
+    request_id: int
+    node_id: int
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class KnownDiverged:
+    """Before the restart this node found that it differs from a majority, at `index`. Give it with the first step."""
+
+    index: int
+
+
 ReplicaEvent = (
     MessageReceived[PeerMessage]
     | ClientRequest
@@ -191,6 +210,8 @@ ReplicaEvent = (
     | ChangeMembers
     | AddLearner
     | TransferLeader
+    | ReinstallMember
+    | KnownDiverged
     | TriggerSnapshot
     | RequestSnapshot
     | BeginWatch
@@ -237,6 +258,29 @@ class VersionRaised:
 
 
 @dataclass(slots=True)
+class DivergenceFound:
+    """This node differs from a majority at `index`. The driver remembers it durably, for `KnownDiverged`.
+
+    Attributes:
+        what: `state` or `log`.
+        own: this node's digest.
+        majority: the digest of the majority.
+    """
+
+    index: int
+    what: str
+    own: str
+    majority: str
+
+
+@dataclass(slots=True)
+class DivergenceEnded:
+    """A snapshot of the leader, through `index`, replaced the state of this node: it no longer counts as diverged."""
+
+    index: int
+
+
+@dataclass(slots=True)
 class Notice:
     """A watch receives a change. The notices of one watch are in commit order, each change once.
 
@@ -270,6 +314,8 @@ ReplicaEffect = (
     | Applied
     | Restored
     | VersionRaised
+    | DivergenceFound
+    | DivergenceEnded
     | RoleChanged
     | VoteGranted
     | MembershipChanged

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from qcore.core.messages import RaftMessage
 from qcore.core.version import SINCE_RULES_2
+
+#: The most digests of one `StateDigests`: several times the number that a node sends.
+MAX_DIGESTS: Final = 64
+_HASH: Final[Mapping[str, object]] = {"max_length": 256}
 
 #: How a request is served:
 #:
@@ -81,4 +86,33 @@ class ReadIndexResponse:
     retry_after_ms: int | None = None
 
 
-PeerMessage = RaftMessage | Forward | ForwardResponse | ReadIndex | ReadIndexResponse
+@dataclass(slots=True, frozen=True)
+class StateDigest:
+    """Digests of a node's state, and of the newest entries of its log, after it applied the entry at `index`.
+
+    Attributes:
+        rules, machine_version: the active version at `index`. Digests under other versions are not compared.
+        state: the digest of the state machine's state.
+        log: the hash of the entries since the last multiple of `qcore.replica.apply.state_digests.DIGEST_INTERVAL`
+            before `index`; empty if the node does not know all of them.
+    """
+
+    index: int
+    rules: int
+    machine_version: int
+    state: str = field(metadata=_HASH)
+    log: str = field(default="", metadata=_HASH)
+
+
+@dataclass(slots=True)
+class StateDigests:
+    """What a member reports to the others, so that a difference is found. There is no response.
+
+    `diverged` is true on a node that knows that it differs from a majority.
+    """
+
+    digests: list[StateDigest] = field(metadata={"max_length": MAX_DIGESTS})
+    diverged: bool = False
+
+
+PeerMessage = RaftMessage | Forward | ForwardResponse | ReadIndex | ReadIndexResponse | StateDigests

@@ -29,10 +29,13 @@ from qcore.errors import NotLeader, QcoreError
 from qcore.machines.interface import StateMachine, version_support
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.admin.pending_admin import AdminRequests
+from qcore.replica.admin.reinstalls import Reinstalls
+from qcore.replica.admin.snapshot_steps import SnapshotSteps
 from qcore.replica.apply.active_version import Versions, check_all_supported
 from qcore.replica.apply.applier import Applier
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.disk_window import DiskWindow
+from qcore.replica.divergence.containment import Containment
 from qcore.replica.events import (
     AddLearner,
     BeginWatch,
@@ -40,7 +43,9 @@ from qcore.replica.events import (
     ClientRequest,
     EndWatch,
     InitCluster,
+    KnownDiverged,
     PeerVersionSupport,
+    ReinstallMember,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
@@ -55,6 +60,7 @@ from qcore.replica.messages import (
     PeerMessage,
     ReadIndex,
     ReadIndexResponse,
+    StateDigests,
 )
 from qcore.replica.requests.admission import RequestAdmission, expiry_error, lost_leader_error
 from qcore.replica.requests.disk_space import writes_to_log
@@ -149,6 +155,28 @@ class Replica:
             self._applier.restore_at_start(durable.snapshot)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
         self._admin = AdminRequests(self, config)
+        self._reinstalls = Reinstalls(self)
+        self._snapshots = SnapshotSteps(
+            self,
+            config,
+            machine,
+            self.sessions,
+            self.access,
+            self.versions,
+            self._backlog,
+            builder=self._snapshot_builder,
+            requests=self._snapshot_requests,
+            reinstalls=self._reinstalls,
+        )
+        self.containment = Containment(
+            self,
+            self.digests,
+            self.versions,
+            config.digest_interval_ms * 1000,
+            self._longest_timeout_us,
+            self._on_contained,
+        )
+        self._applier.on_installed = self.containment.replaced
         #: What handles an event, by class. `Any`: each handler takes the class that it is listed under.
         self._on_event: dict[type, Callable[[Any], object]] = {
             MessageReceived: self._on_message,
@@ -166,7 +194,9 @@ class Replica:
             RequestSnapshot: self._snapshot_requests.begin,
             BeginWatch: self.watches.begin,
             EndWatch: self.watches.end,
-            TriggerSnapshot: self._on_trigger_snapshot,
+            ReinstallMember: self._reinstalls.begin,
+            KnownDiverged: self.containment.known,
+            TriggerSnapshot: self._snapshots.on_trigger,
         }
         #: What handles a peer's message, by class; all others are messages of Raft.
         self._on_message_of: dict[type, Callable[[int, Any], None]] = {
@@ -174,6 +204,7 @@ class Replica:
             ForwardResponse: lambda _, message: self._forwarder.on_forward_response(message),
             ReadIndex: self._on_read_index,
             ReadIndexResponse: lambda _, message: self._forwarder.on_read_index_response(message),
+            StateDigests: self.containment.received,
         }
         self.carry_out(self.core.initial_effects())
         while self._backlog.busy:
@@ -210,8 +241,12 @@ class Replica:
             self.versions.advance(wall_us)
         if self.sessions.uses_cluster_clock:
             self._session_ticks.advance(wall_us)
-        if self._snapshot_builder.active or self._snapshot_requests.waiting:
-            self._continue_snapshot()
+        if not self._reinstalls.idle:
+            self._reinstalls.advance()
+        if self.containment.next_deadline() <= self._now:
+            self.containment.advance()
+        if self._snapshots.needed:
+            self._snapshots.advance()
         if self._deadlines.next_deadline() <= self._now:
             self._expire()
         out, self._out = self._out, []
@@ -227,13 +262,13 @@ class Replica:
             self._deadlines.next_deadline(),
             self._snapshot_builder.next_deadline(),
             self._session_ticks.next_deadline(),
+            self.containment.next_deadline(),
         )
 
     # -- events ----------------------------------------------------------------------------------
 
     def _on_message(self, event: MessageReceived[PeerMessage]) -> None:
-        handle = self._on_message_of.get(type(event.message))
-        if handle is not None:
+        if (handle := self._on_message_of.get(type(event.message))) is not None:
             handle(event.from_id, event.message)
         else:
             # What is left is a message of Raft; mypy does not narrow a generic class by its attribute.
@@ -268,29 +303,19 @@ class Replica:
 
     def _on_init(self, event: InitCluster) -> None:
         request = self.start_request(event.request_id, event.timeout_ms)
-        version = self.versions.initial_version()
-        self._writes.initialise(request, event, self._wall_us, version)
-
-    def _on_trigger_snapshot(self, event: TriggerSnapshot) -> None:
-        if not self._backlog.restoring:
-            self._begin_snapshot(event.keep_entries)
-            self._continue_snapshot(everything=True)
+        self._writes.initialise(request, event, self._wall_us, self.versions.initial_version())
 
     def _accept(self, request: PendingRequest, timeout_ms: int) -> None:
         request.deadline = self._now + timeout_ms * 1000
-        changes = writes_to_log(request.kind)
-        rejection = self._admission.take(request, self._now)
-        if rejection is None and changes:
+        rejection = self.containment.rejection(request) or self._admission.take(request, self._now)
+        if rejection is None and writes_to_log(request.kind):
             rejection = request_denial(self.access, self.versions.active.rules, request)
         if rejection is not None:
             self.fail(request, rejection)
         else:
             self._deadlines.sweep()
             self._deadlines.add(request)
-            if changes:
-                self._writes.add(request)
-            else:
-                self._reads.begin(request)
+            self.resubmit(request)
 
     # -- the core's effects ----------------------------------------------------------------------
 
@@ -362,34 +387,13 @@ class Replica:
         """True while the replica has work for more than one step: a snapshot, or a long catch-up."""
         return self._backlog.busy or self._snapshot_builder.capturing
 
-    # -- snapshots -------------------------------------------------------------------------------
+    def _on_contained(self, error: QcoreError) -> None:
+        self.watches.abandon(error)
+        self._snapshot_requests.abandon(error)
 
-    def _begin_snapshot(self, keep_entries: int) -> None:
-        self._snapshot_builder.begin(
-            self.machine,
-            self.sessions,
-            self.access,
-            self.applied_index,
-            keep_entries,
-            self.versions.active,
-            self._now,
-        )
-
-    def _continue_snapshot(self, *, everything: bool = False) -> None:
-        """Begin a snapshot if the policy or a `RequestSnapshot` asks for one; continue the one that was begun."""
-        if self._backlog.restoring:
-            return  # the state is that of no index
-        requests = self._snapshot_requests
-        if requests.waiting:
-            requests.settle()
-        wanted = requests.waiting and not self._snapshot_builder.capturing
-        if wanted or self._snapshot_builder.due(self.applied_index):
-            self._begin_snapshot(self.config.keep_entries)
-        if self._snapshot_builder.capturing:
-            taken = self._snapshot_builder.build_step(self._now, everything=everything)
-            if taken is not None:
-                self.step_core(taken)
-                self._snapshot_requests.settle()
+    def state_error(self) -> QcoreError | None:
+        """See `ReplicaContext`."""
+        return self.containment.read_error() if self.core.contained else None
 
     # -- outcomes --------------------------------------------------------------------------------
 
@@ -419,6 +423,7 @@ class Replica:
                 or self._snapshot_requests.expire(request)
                 or self.versions.expire(request)
                 or self.watches.expire(request)
+                or self._reinstalls.expire(request)
             )
             if request.deadline > self._now:
                 self._deadlines.add(request)  # its change must be undone first

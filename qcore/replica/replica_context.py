@@ -41,6 +41,10 @@ class ReplicaContext(Protocol):
         """µs on the monotonic clock."""
         ...
 
+    def state_error(self) -> QcoreError | None:
+        """Why nothing may be answered from the state, which differs from that of a majority; None if it may."""
+        ...
+
     def step_core(self, event: Event) -> list[Effect]:
         """Step the core, carry out its effects, and return them."""
         ...

@@ -31,6 +31,7 @@ from qcore.replica.messages import (
     PeerMessage,
     ReadIndex,
     ReadIndexResponse,
+    StateDigests,
 )
 from qcore.trace import TraceWriter
 
@@ -134,6 +135,9 @@ def trace_fields(message: PeerMessage) -> tuple[str, int, str]:
             return "Forward", 0, message.kind
         case ForwardResponse():
             return "ForwardResponse", 0, message.error_code or "ok"
+        case StateDigests():
+            newest = max((digest.index for digest in message.digests), default=0)
+            return "StateDigests", 0, f"through {newest}{' diverged' * message.diverged}"
         case _:
             assert_never(message)
     return type(message).__name__, message.term, note

@@ -161,6 +161,7 @@ from qcore.core.events import (
     Propose,
     ReadCancelled,
     ReadRequested,
+    Reinstall,
     SnapshotTaken,
     Tick,
     TransferLeadership,

@@ -46,6 +46,7 @@ ARGUMENTS = {
     "member add": ["4=127.0.0.1:1"],
     "member demote": ["1"],
     "member promote": ["1"],
+    "member reinstall": ["1"],
     "member remove": ["1"],
     "member replace": ["1", "4=127.0.0.1:1"],
     "perform": ['{"GetSchema": {"entity_type": "User"}}'],

@@ -129,8 +129,10 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
         snapshot_bytes: int = 0,
         raft: RaftConfig | None = None,
         rules: int | None = None,
+        digest_interval_ms: int = 0,
     ) -> None:
         super().__init__()
+        self._digest_interval_ms = digest_interval_ms
         self.observer = self._new_observer()
         self.machine = machine
         self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)
@@ -174,6 +176,7 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
             snapshot_entries=self._snapshot_entries,
             snapshot_bytes=self._snapshot_bytes,
             keep_entries=2,
+            digest_interval_ms=self._digest_interval_ms,
             max_rules=self.max_rules,
         )
 

@@ -41,7 +41,7 @@ def state_problems(digests: dict[str, dict[int, str]]) -> tuple[list[str], list[
     Args:
         digests: state digests by index, by member address.
     """
-    from qcore.node.watches.divergence import compare
+    from qcore.replica.divergence.member_comparison import compare
 
     found = compare(digests)
     problems: list[str] = []
@@ -136,6 +136,12 @@ def _problems_of(address: str, metrics: Metrics, end: int) -> list[str]:
         problems.append(f"{address} leads and has not committed an entry of its term yet")
     for peer, why in extra.get("peer_refusals", {}).items():
         problems.append(f"{address} has no connection to node {peer}: {why}")
+    diverged_at = extra.get("diverged_at")
+    if diverged_at is not None:
+        problems.append(
+            f"{address} differs from a majority of the voters at index {diverged_at} and serves no reads: run "
+            f"`qcore member reinstall {metrics['id']}`"
+        )
     if extra["disk_full"]:
         problems.append(f"{address} has no space on its disk")
     if "Err" in metrics["running_state"]:

@@ -185,6 +185,32 @@ def replace(
     _show(_run(endpoints, timeout, _then_read_members(work)), output)
 
 
+@app.command()
+def reinstall(
+    node: Annotated[int, typer.Argument(metavar="ID", min=1, help="The member.")],
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 60.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Replace the state and the log of a member by a new snapshot of the leader.
+
+    For a member that differs from the others (`qcore cluster health`). It keeps its id and its
+    vote, and serves again afterwards.
+
+    Exit code 4: the leader rejected it, and nothing changed; 6: the member may still be reinstalled.
+    """
+
+    async def work(client: Client) -> int:
+        return await client.reinstall_member(node)
+
+    index = with_client(endpoints, timeout, work, admin=True, attempt_timeout_s=timeout)
+    show(
+        output,
+        {"node": node, "index": index},
+        text=f"node {node} has the state and the log of the leader up to index {index}",
+    )
+
+
 # -- implementation ------------------------------------------------------------------------------
 
 _NONE: frozenset[int] = frozenset()

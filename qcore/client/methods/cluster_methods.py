@@ -125,6 +125,16 @@ class ClusterMethods(ClientMethods):
         leader_id, term = detail.get("leader_id"), detail.get("term")
         return None if leader_id is None or term is None else Leadership(leader_id, term)
 
+    async def reinstall_member(self, node_id: int) -> int:
+        """Replace the state of a member, and its log up to there, by a snapshot of the leader; returns its index.
+
+        Raises:
+            ChangeRefused: the node leads or is no member, or the leader differs from a majority itself.
+            OutcomeUnknown: the member may still be reinstalled: look at its metrics, and retry.
+        """
+        fields: dict[str, Json] = {"node_id": node_id, "timeout_ms": self._node_timeout_ms()}
+        return int(await self._request_leader("ReinstallMember", fields, repeatable=True))
+
     async def upgrade_machine(self, version: int | None = None) -> ClusterVersion:
         """Raise the active version of the state machine, by default to the newest; returns once this is applied.
 

@@ -83,6 +83,7 @@ class QcoreMetrics(TypedDict, total=False):
     state_hash: str
     state_digests: dict[str, str]
     state_comparison: dict[str, JsonValue] | None
+    diverged_at: int | None
     disk_full: bool
     clock: dict[str, JsonValue]
     event_loop_stall_seconds_max: float

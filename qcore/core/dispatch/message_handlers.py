@@ -144,6 +144,7 @@ def _follow(server: RaftServer, from_id: int, message: AppendEntries | InstallSn
         ):
             election.become_follower(server, message.term, from_id)
         server.last_leader_contact = server.now
+        server.leaderless_timeouts = 0
         server.transfer_backoff.on_leader_message(server.now)
         server.reset_election_deadline()
         return True

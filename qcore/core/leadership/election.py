@@ -8,6 +8,8 @@ quorum steps down. Together, these rules make one-way and partial partitions har
 
 from __future__ import annotations
 
+from typing import Final
+
 from qcore.core import quorum
 from qcore.core.clocks import wall_time
 from qcore.core.effects import VoteGranted
@@ -16,6 +18,10 @@ from qcore.core.log.progress import Progress
 from qcore.core.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
 from qcore.core.raft_server import NEVER, RaftServer
 from qcore.core.reads import freshness, read_index
+
+#: A contained server lets this many election timeouts pass without a leader before it campaigns: time for the others,
+#: unless only its log holds what was committed. As leader it transfers leadership as soon as another log is as long.
+CONTAINED_TIMEOUTS: Final = 8
 
 
 def campaign(server: RaftServer, *, transfer: bool = False) -> None:
@@ -30,7 +36,9 @@ def campaign(server: RaftServer, *, transfer: bool = False) -> None:
         return
     server.leader_id = None
     server.last_leader_contact = None
-    if not may_campaign(server):
+    server.leaderless_timeouts += 1
+    waits = server.contained and server.leaderless_timeouts <= CONTAINED_TIMEOUTS
+    if waits or not may_campaign(server):
         server.emit_role_change()  # it no longer knows a leader
         return
     if server.config.pre_vote and not transfer:

@@ -23,7 +23,7 @@ from qcore.core.raft_server import IncomingTransfer, RaftServer
 def on_timeout_now(server: RaftServer, from_id: int, request: TimeoutNow) -> None:
     """The leader of the current term asks this server to take over."""
     leads = request.term == server.term and server.leader_id == from_id
-    able = leads and election.may_campaign(server)
+    able = leads and election.may_campaign(server) and not server.contained
     if not able or (request.must_reach and not has_fast_disk(server)):
         _respond(server, from_id, accepted=False)
     elif server.rules < 2:

@@ -54,7 +54,7 @@ def send_to_active(server: RaftServer, peer: int, progress: Progress) -> None:
 
     A silent follower still gets heartbeats, and its first response leads here again.
     """
-    if _is_active(server, progress):
+    if _is_active(server, progress) and not server.contained:
         send_snapshot(server, peer, progress)
 
 
@@ -65,7 +65,9 @@ def send_snapshot(server: RaftServer, peer: int, progress: Progress) -> None:
     checksum = snapshot.checksum
     if checksum is None:
         checksum = text_checksum(snapshot.data)
-    transfer = OutgoingSnapshot(snapshot, checksum, 0, server.now)
+    through = progress.reinstall_through
+    reinstall = through is not None and through <= snapshot.meta.last_included_index
+    transfer = OutgoingSnapshot(snapshot, checksum, 0, server.now, reinstall)
     progress.become_snapshot(transfer)
     _send_chunk(server, peer, progress, transfer)
 
@@ -78,9 +80,8 @@ def resend_if_due(server: RaftServer, peer: int, progress: Progress) -> None:
     """
     transfer = progress.snapshot
     assert transfer is not None, "the snapshot state always has a snapshot"
-    if server.now - transfer.sent_at < server.election_timeout_max_us or not _is_active(
-        server, progress
-    ):
+    waits = server.now - transfer.sent_at < server.election_timeout_max_us
+    if waits or server.contained or not _is_active(server, progress):
         return
     if _superseded(server, transfer):
         send_snapshot(server, peer, progress)
@@ -100,9 +101,15 @@ def on_install_snapshot_response(
         return
     index = transfer.snapshot.meta.last_included_index
     if response.match_index >= index:
+        if transfer.reinstall and not response.reinstall:
+            return  # to an earlier chunk, of a snapshot that replaces nothing
+        if transfer.reinstall:
+            progress.reinstall_through = None
         progress.update_match(min(response.match_index, server.log.last_index))
         progress.become_replicate(progress.match + 1)
     elif response.last_included_index == index and response.match_index == 0:
+        if server.contained:
+            return
         if _superseded(server, transfer):
             send_snapshot(server, from_id, progress)
         elif response.next_offset != transfer.offset:
@@ -140,6 +147,7 @@ def _send_chunk(
             round=server.reads.round,
             last_included_clock_us=meta.last_included_clock_us,
             version=meta.version,
+            reinstall=transfer.reinstall,
         ),
     )
 
@@ -164,7 +172,11 @@ def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapsh
     if invalid:
         server.emit(MessageDropped(from_id, request, "the snapshot chunk is senseless"))
         return
-    if index <= server.commit_index or server.log.matches(index, term):
+    if request.reinstall:
+        if _is_late(server, request):
+            server.emit(MessageDropped(from_id, request, "the log already continues this snapshot"))
+            return
+    elif index <= server.commit_index or server.log.matches(index, term):
         # The log already holds the entries that the snapshot covers. The snapshot only proves that they are committed.
         server.incoming_snapshot = None
         server.commit_to(index)
@@ -191,6 +203,12 @@ def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapsh
     server.reset_log(snapshot)
     server.emit(RestoreMachine(snapshot))
     _respond(server, from_id, request, request.total, index)
+
+
+def _is_late(server: RaftServer, request: InstallSnapshot) -> bool:
+    """Whether the log already continues a snapshot that is to replace it: see `qcore.core.log.reinstall`."""
+    last = server.log.last_index
+    return last > request.last_included_index and server.log.last_term >= request.term
 
 
 def _collect(server: RaftServer, request: InstallSnapshot) -> IncomingSnapshot:
@@ -242,6 +260,7 @@ def _respond(
             promise_ms=promise_ms,
             sent_us=freshness.response_clock_us(server),
             wall_us=wall_time.response_wall_us(server, request),
+            reinstall=request.reinstall,
         ),
         server.after_hard_state if durable else server.last_write_id,
     )

@@ -30,12 +30,14 @@ class OutgoingSnapshot:
         checksum: CRC-32 of its text.
         offset: how many characters the follower is known to hold.
         sent_at: when the newest chunk was sent, µs.
+        reinstall: it replaces what the follower has; see `qcore.core.log.reinstall`.
     """
 
     snapshot: Snapshot
     checksum: int
     offset: int
     sent_at: int
+    reinstall: bool = False
 
 
 class Progress:
@@ -56,6 +58,8 @@ class Progress:
         last_sent_at: when an append was last sent, µs.
         priority: the follower's priority, as its last response reported it.
         promise_ms: for how long the follower grants no other node a vote, as its last response reported it.
+        reinstall_through: the follower waits for a snapshot through this index or a later one that replaces all that it
+            has, and gets no entry beyond it; None if it does not.
         wall_offset_us: how far its wall clock is ahead of the leader's monotonic clock, as its last response or
             its vote reported it; None while unreported.
     """
@@ -75,6 +79,7 @@ class Progress:
         "priority",
         "probe_sent",
         "promise_ms",
+        "reinstall_through",
         "responding_since",
         "snapshot",
         "state",
@@ -102,6 +107,7 @@ class Progress:
         self.priority = 1
         self.promise_ms = 0
         self.wall_offset_us: int | None = None
+        self.reinstall_through: int | None = None
 
     def record_response(self, now: int, longest_silence_us: int) -> None:
         """Any response of the follower arrived.

@@ -91,7 +91,9 @@ def send_appends(
     """Fill the follower's window with batches; in the probe state send one and wait."""
     config = server.config
     while not progress.paused(config.max_inflight_messages, config.max_inflight_bytes):
-        if progress.next > server.log.last_index and not allow_empty:
+        through = progress.reinstall_through
+        last_index = server.log.last_index if through is None else through
+        if progress.next > last_index and not allow_empty:
             return
         prev_log_index = progress.next - 1
         prev_log_term = server.log.term(prev_log_index)
@@ -99,6 +101,8 @@ def send_appends(
             compaction.send_to_active(server, peer, progress)
             return
         entries = server.log.batch(progress.next, config.max_batch_bytes)
+        if through is not None:
+            entries = [entry for entry in entries if entry.index <= through]
         _send_append(server, peer, progress, prev_log_index, prev_log_term, entries)
         if entries:
             progress.record_sent(entries[-1].index, sum(map(Entry.size_bytes, entries)))
@@ -224,8 +228,10 @@ def _on_accepted(
         # The follower's log agrees at least up to where the append began.
         agreed = min(max(response.match_index, response.prev_log_index), server.log.last_index)
         progress.become_replicate(agreed + 1)
-    elif progress.snapshot is not None and (
-        progress.match >= progress.snapshot.snapshot.meta.last_included_index
+    elif (
+        progress.snapshot is not None
+        and not progress.snapshot.reinstall
+        and progress.match >= progress.snapshot.snapshot.meta.last_included_index
     ):
         progress.become_replicate(progress.match + 1)
     if advanced:

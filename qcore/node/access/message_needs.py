@@ -38,6 +38,7 @@ MESSAGE_NEEDS: Final[dict[str, Need]] = {
     "AddLearner": "everything",  # a new member gets the whole state, and its key signs tokens for all users
     "ChangeMembership": "manage",
     "TransferLeader": "manage",
+    "ReinstallMember": "manage",
     "UpgradeMachine": "manage",
     "SaveSnapshot": "everything",  # a snapshot holds the whole state, and the password hashes
     "ReadSnapshot": "everything",

@@ -38,6 +38,8 @@ from qcore.transport.wire import (
     Ok,
     OpenSession,
     OpenSessionResponse,
+    ReinstallMember,
+    ReinstallMemberResponse,
     TransferLeader,
     TransferLeaderResponse,
     UpgradeMachine,
@@ -74,6 +76,7 @@ class AdminRequestHandler:
             AddLearner: self._on_add_learner,
             ChangeMembership: self._on_change,
             UpgradeMachine: self._on_upgrade,
+            ReinstallMember: self._on_reinstall,
             OpenSession: self._on_session,
             KeepSession: self._on_session,
             CloseSession: self._on_session,
@@ -95,6 +98,11 @@ class AdminRequestHandler:
 
     def _on_upgrade(self, connection: ServerConnection, message: UpgradeMachine) -> None:
         self._write(connection, message, *_upgrade(message))
+
+    def _on_reinstall(self, connection: ServerConnection, message: ReinstallMember) -> None:
+        permission = self._get_permission(connection, message)
+        event, respond = _reinstall(message)
+        _execute(connection, event, respond, permission, permission.reject_all)
 
     def _on_session(
         self, connection: ServerConnection, message: OpenSession | KeepSession | CloseSession
@@ -239,7 +247,23 @@ def _upgrade(message: UpgradeMachine) -> tuple[MakeEvent, MakeResponse]:
     return event, respond
 
 
-def _timeout_ms(message: AddLearner | ChangeMembership | UpgradeMachine) -> int:
+def _reinstall(message: ReinstallMember) -> tuple[MakeEvent, MakeResponse]:
+    event = partial(
+        events.ReinstallMember, node_id=message.node_id, timeout_ms=_timeout_ms(message)
+    )
+
+    def respond(result: str | None, error: QcoreError | None) -> ReinstallMemberResponse:
+        if error is not None:
+            return ReinstallMemberResponse(message.id, *failure(error))
+        assert result is not None, "an outcome is a result or an error"
+        return ReinstallMemberResponse(message.id, Ok(int(result)))
+
+    return event, respond
+
+
+def _timeout_ms(
+    message: AddLearner | ChangeMembership | UpgradeMachine | ReinstallMember,
+) -> int:
     timeout_ms = DEFAULT_CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
     return min(timeout_ms, MAX_TIMEOUT_MS)
 

@@ -36,6 +36,8 @@ from qcore.recording import LifeRecorder
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
     Applied,
+    DivergenceEnded,
+    DivergenceFound,
     Notice,
     ReplicaEffect,
     Reply,
@@ -105,6 +107,14 @@ class ReplicaObserver(Protocol):
 
     def membership_changed(self, change: MembershipChanged) -> None:
         """The effective configuration has changed."""
+        ...
+
+    def diverged(self, found: DivergenceFound) -> None:
+        """This node differs from a majority."""
+        ...
+
+    def divergence_ended(self, ended: DivergenceEnded) -> None:
+        """A snapshot of the leader replaced the state of this node."""
         ...
 
     def version_raised(self, raised: VersionRaised) -> None:
@@ -293,6 +303,10 @@ class ReplicaDriver:
                 case MessageDropped():
                     self._metrics.messages_rejected += 1
                     self._observer.message_dropped(effect)
+                case DivergenceFound():
+                    self._observer.diverged(effect)
+                case DivergenceEnded():
+                    self._observer.divergence_ended(effect)
                 case Restored() | VoteGranted():
                     pass  # only for traces
         self._metrics.entries_applied += applied

@@ -134,6 +134,7 @@ def metrics_object(
             "state_comparison": (
                 None if node_status.comparison is None else node_status.comparison.as_json()
             ),
+            "diverged_at": node_status.diverged_at,
             "disk_full": node_status.disk_full,
             "clock": _clock(core, status),
             "event_loop_stall_seconds_max": round(node_status.longest_stall_s, 6),

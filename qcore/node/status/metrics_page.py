@@ -8,8 +8,8 @@ from qcore.core.status import CoreStatus
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.status.exposition import Exposition
 from qcore.node.status.node_status import STATES, NodeStatus
-from qcore.node.watches.divergence import Comparison
 from qcore.release import __version__
+from qcore.replica.divergence.member_comparison import Comparison
 from qcore.transport.peers.peer_pool import PeerState
 from qcore.transport.server.server import ServerStats
 
@@ -60,6 +60,11 @@ def metrics_page(
         int(node_status.removal_reason is not None),
     )
     _clocks(page, status)
+    page.gauge(
+        "qcore_state_diverged",
+        "1 while this node differs from a majority of the voters, and serves no reads.",
+        int(node_status.diverged_at is not None),
+    )
     comparison_gauges(page, node_status.comparison)
     _peers(page, peers)
     page.counters(

@@ -59,11 +59,3 @@ class StateHash:
         except StateMachineFailed as error:
             self._on_failure(error)
             return ""
-
-    def by_index(self) -> dict[int, str]:
-        """Digest by index: those at the indexes that all members record, and that of the current state if known."""
-        digests = dict(self._replica.digests.kept)
-        digest = self.current()
-        if digest:
-            digests[self._replica.applied_index] = digest
-        return digests

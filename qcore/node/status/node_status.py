@@ -11,7 +11,7 @@ from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.peers.peer_router import first_rejection
 from qcore.node.status.watch_figures import WatchFigures
-from qcore.node.watches.divergence import Comparison
+from qcore.replica.divergence.member_comparison import Comparison
 from qcore.storage.log_size import Footprint
 
 #: The states of the wire protocol by role. A pre-candidate counts as a follower: it has not raised its term.
@@ -47,6 +47,7 @@ class NodeStatus:
         support: the versions that this program can apply.
         digests: digests of the state at the newest indexes that all members record.
         comparison: the comparison of the members' states, on a leader; None before the first one, and on other nodes.
+        diverged_at: the index at which this node differs from a majority, so that it serves no reads; or None.
     """
 
     cluster_id: str | None
@@ -67,6 +68,7 @@ class NodeStatus:
     support: VersionSupport
     digests: Mapping[int, str]
     comparison: Comparison[int] | None
+    diverged_at: int | None = None
 
     @property
     def rejection(self) -> str | None:
@@ -86,6 +88,11 @@ def unready_reason(status: CoreStatus, leader_ready: bool, node_status: NodeStat
         return "the node belongs to no cluster yet: send Init, or add it to a cluster"
     if status.node_id not in status.membership.members():
         return f"node {status.node_id} is no member of cluster {node_status.cluster_id} as far as its log goes"
+    if node_status.diverged_at is not None:
+        return (
+            f"the state of this node differs from that of a majority (index {node_status.diverged_at}): run "
+            f"`qcore member reinstall {status.node_id}`"
+        )
     if status.leader_id is None:
         why = f"; {node_status.rejection}" if node_status.rejection else ""
         if node_status.disk_full:

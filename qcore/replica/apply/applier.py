@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from qcore.core.entry import Entry, Snapshot
 from qcore.machines.interface import StateMachine
@@ -39,6 +39,7 @@ class Applier:
         applied_index: the index of the last applied entry.
         digests: digests of the state at some indexes.
         backlog: what is committed and not applied yet.
+        on_installed: called with the index once a leader's snapshot has replaced the state.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Applier:
         self.applied_index = 0
         self.digests = StateDigests(machine, access)
         self.backlog = ApplyBacklog(self._apply, reads.ready)
+        self.on_installed: Callable[[int], None] = lambda index: None
 
     @property
     def readable_index(self) -> int:
@@ -77,6 +79,7 @@ class Applier:
 
     def restore_at_start(self, snapshot: Snapshot) -> None:
         """Restore the stored snapshot in one piece: no request waits for a node that starts."""
+        self.digests.on_replaced()
         self._snapshots.on_replaced(snapshot.meta.last_included_index)
         self._snapshots.size = restore_all(
             restore_snapshot(snapshot.data, self._machine, self._sessions, self._access)
@@ -90,6 +93,7 @@ class Applier:
         def restored() -> None:
             self._restored(snapshot)
             self._replica.emit(Restored(snapshot))
+            self.on_installed(index)
 
         def restore() -> Iterator[None]:
             self._snapshots.size = yield from restore_snapshot(
@@ -136,7 +140,7 @@ class Applier:
         if active is not before and active != before:
             self._replica.emit(VersionRaised(active, entry.index))
         self.applied_index = entry.index
-        self.digests.applied(entry.index)
+        self.digests.applied(entry, active)
         self._snapshots.applied(entry, cost)
         self._replica.emit(Applied(entry))
         recorder = self._recorder

@@ -112,6 +112,8 @@ class Reads:
         request = PendingRequest(
             event.request_id, None, "read", event.payload, replica.now, user=event.user
         )
+        if self._rejects(request):
+            return
         if late:
             replica.fail(
                 request, DeadlineExceeded("the node could not answer the read in time: retry")
@@ -157,11 +159,20 @@ class Reads:
             self._due.append((request, request.deadline))
 
     def _serve_due(self, request: PendingRequest) -> None:
+        if self._rejects(request):
+            return
         if request.kind == "watch":
             self._left -= 1
             self._replica.watch_confirmed(request)
         else:
             self._serve_now(request)
+
+    def _rejects(self, request: PendingRequest) -> bool:
+        """Whether this node must not answer from its state. Then the request has failed."""
+        error = self._replica.state_error()
+        if error is not None:
+            self._replica.fail(request, error)
+        return error is not None
 
     def _serve_now(self, request: PendingRequest) -> None:
         replica = self._replica

@@ -55,6 +55,10 @@ class SnapshotRequests:
             other: more for other, more in self._unconfirmed.items() if not other.done
         }
         held = [*self._unconfirmed, *self._confirmed]
+        diverged = replica.state_error()
+        if diverged is not None:
+            replica.fail(request, Refused(str(diverged)))
+            return
         if len(held) >= MAX_SNAPSHOT_REQUESTS:
             left_us = min(other.deadline for other in held) - replica.now
             hint = retry_after_ms(max(0, left_us), self._longest_hint_us)
@@ -81,6 +85,14 @@ class SnapshotRequests:
         # A snapshot covers at least one entry.
         request.index = max(1, self._replica.applied_index)
         self._confirmed.append(request)
+
+    def abandon(self, error: QcoreError) -> None:
+        """Fail every request: no snapshot of this state may be served."""
+        waiting = [*self._unconfirmed, *self._confirmed]
+        self._unconfirmed, self._confirmed = {}, []
+        for request in waiting:
+            if not request.done:
+                self._replica.cancel(request, Refused(str(error)))
 
     def settle(self) -> None:
         """Finish the requests for which the newest snapshot is enough."""

@@ -169,7 +169,7 @@ class Watches:
         replica = self._replica
         request = replica.start_request(event.request_id, event.timeout_ms)
         request.kind = "watch"
-        rejection = self._rejection(event)
+        rejection = replica.state_error() or self._rejection(event)
         if rejection is not None:
             replica.fail(request, rejection)
             return
@@ -357,6 +357,13 @@ class Watches:
                 watch.after = after
                 self._catch_up.add(watch)
         self._live.clear()
+
+    def abandon(self, error: QcoreError) -> None:
+        """End every watch and every request to watch: the state behind them is wrong."""
+        for held in [*self._beginning.values()]:
+            self._replica.cancel(held.request, error)
+        for watch in [*self._watches.values()]:
+            self._fail(watch, error)
 
     def replaced(self, index: int) -> None:
         """The whole state was replaced by that of this index: no watch can go on."""

@@ -117,6 +117,28 @@ class TransferLeaderResponse:
 
 
 @dataclass(slots=True)
+class ReinstallMember:
+    """Replace the state of a member, and its log up to there, by a new snapshot of the leader.
+
+    Attributes:
+        timeout_ms: how long to wait for that; None: the node's limit.
+    """
+
+    id: MessageId
+    node_id: NodeId
+    timeout_ms: TimeoutMs | None = None
+
+
+@dataclass(slots=True)
+class ReinstallMemberResponse:
+    """`Ok` holds the index of the snapshot."""
+
+    id: MessageId
+    response: Ok[int] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
 class UpgradeMachine:
     """Raise the active version of the state machine; None: to the newest one that the leader supports.
 

@@ -120,6 +120,14 @@ class ForwardResponse:
     detail: Detail | None = None
 
 
+@dataclass(slots=True)
+class RaftStateDigests:
+    """A member reports digests of its state and its log. There is no response."""
+
+    id: MessageId
+    request: replica_messages.StateDigests
+
+
 #: Messages that only a peer may send. A connection that sends one without an accepted `Hello` is closed with 1008.
 PEER_REQUESTS: tuple[type, ...] = (
     RaftVote,
@@ -128,6 +136,7 @@ PEER_REQUESTS: tuple[type, ...] = (
     RaftSnapshot,
     RaftTimeoutNow,
     RaftReadIndex,
+    RaftStateDigests,
     Forward,
 )
 
@@ -142,7 +151,14 @@ PEER_RESPONSES: tuple[type, ...] = (
 )
 
 PeerRequest = (
-    RaftVote | RaftPreVote | RaftAppend | RaftSnapshot | RaftTimeoutNow | RaftReadIndex | Forward
+    RaftVote
+    | RaftPreVote
+    | RaftAppend
+    | RaftSnapshot
+    | RaftTimeoutNow
+    | RaftReadIndex
+    | RaftStateDigests
+    | Forward
 )
 PeerResponse = (
     RaftVoteResponse
@@ -164,6 +180,7 @@ _REQUEST_OF: dict[type, Callable[[str, Any], PeerRequest]] = {
     TimeoutNow: RaftTimeoutNow,
     replica_messages.ReadIndex: RaftReadIndex,
     replica_messages.Forward: Forward,
+    replica_messages.StateDigests: RaftStateDigests,
 }
 _RESPONSE_OF: dict[type, Callable[[str, Any], PeerResponse]] = {
     AppendEntriesResponse: RaftAppendResponse,

@@ -7,7 +7,8 @@ import pytest
 from qcore.cli.cluster.health_checks import state_problems
 from qcore.node.status.exposition import Exposition
 from qcore.node.status.metrics_page import comparison_gauges
-from qcore.node.watches.divergence import Comparison, compare, digests_in
+from qcore.node.watches.divergence import digests_in
+from qcore.replica.divergence.member_comparison import Comparison, compare
 
 
 def test_members_are_compared_at_their_newest_common_index() -> None:

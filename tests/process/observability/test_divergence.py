@@ -6,14 +6,17 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qcore.client.client import Client
+from qcore.core.effects import AppendLog, TruncateLog
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL
-from tests.process.conftest import ARGUMENTS, assert_no_traceback
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
+from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.commands import run_qcore, run_qcore_json
 
 pytestmark = pytest.mark.process
@@ -46,6 +49,36 @@ def writers(cluster: ProcessCluster) -> Iterator[None]:
 def gauges(node: NodeProcess) -> dict[str, float]:
     lines = [line.split() for line in node.get("/metrics")[1].splitlines()]
     return {line[0]: float(line[1]) for line in lines if line[0].startswith("qcore_state_")}
+
+
+def _contained(cluster: ProcessCluster, endpoints: list[str]) -> None:
+    """Node 3 does not serve its state, also after a restart, and says why."""
+    for _ in range(2):
+        wait_for(
+            lambda: gauges(cluster.nodes[3]).get("qcore_state_diverged") == 1, 30, "the metric"
+        )
+        assert cluster.nodes[3].status()["state"] != "Leader"
+        assert cluster.nodes[3].get("/readyz")[0] == 503
+        health = run_qcore_json("cluster", "health", endpoints=endpoints, expected_code=5)
+        assert any("differs from a majority" in text for text in health["problems"])
+        assert "member reinstall 3" in cluster.nodes[3].get("/readyz")[1]
+        cluster.nodes[3].stop()
+        cluster.nodes[3].start()
+
+
+def _reinstalled(cluster: ProcessCluster, endpoints: list[str]) -> None:
+    """One command makes the states equal again, while the cluster runs."""
+    cluster.wait_leader()
+    done = run_qcore_json("member", "reinstall", "3", endpoints=endpoints)
+    assert done["node"] == 3
+    wait_for(lambda: gauges(cluster.nodes[3])["qcore_state_diverged"] == 0, 30, "node 3 serves")
+    assert not (cluster.nodes[3].data_dir / "diverged.json").exists()
+    wait_for(
+        lambda: run_qcore("cluster", "health", endpoints=endpoints).returncode == 0,
+        30,
+        "a healthy cluster",
+    )
+    assert run_qcore_json("cluster", "hash", endpoints=endpoints)["equal"] is True
 
 
 def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
@@ -101,7 +134,9 @@ def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
             for node in cluster.running():
                 if node is not leader:
                     assert node.status()["qcore"]["state_comparison"] is None
-                    assert not gauges(node)
+                    assert set(gauges(node)) == {"qcore_state_diverged"}
+            _contained(cluster, endpoints)
+        _reinstalled(cluster, endpoints)
         lines = [line for line in leader.log_text().splitlines() if "members differ" in line]
         assert len(lines) == 1  # not one for each comparison
         assert "index=" in lines[0]
@@ -110,3 +145,39 @@ def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
         assert 3 in named
         assert len(named) >= 2
     assert_no_traceback(cluster)
+
+
+@pytest.mark.long
+def test_a_forged_entry_is_found_and_replaced(tmp_path: Path) -> None:
+    # A machine that only counts: the states are equal, and only the hash of the log shows the forged entry.
+    arguments = [*ARGUMENTS, "--machine", f"{MACHINE}:DivergingMachine"]
+    with ProcessCluster(tmp_path, 3, arguments) as cluster:
+        cluster.start()
+        initialise(cluster)
+        endpoints = cluster.endpoints
+        for number in range(5):
+            made = run_qcore("execute", f"x{number}", endpoints=endpoints)
+            assert made.returncode == 0, made.stderr
+        cluster.wait_converged()
+        cluster.nodes[3].stop()
+        _forge(cluster.nodes[3])
+        cluster.nodes[3].start()
+        _contained(cluster, endpoints)
+        _reinstalled(cluster, endpoints)
+        cluster.nodes[3].stop()
+        storage = SqliteStorage.open(cluster.nodes[3].data_dir, 3)
+        durable = storage.load()
+        storage.close()
+        assert durable.snapshot is not None
+        assert not any("forged" in entry.data for entry in durable.entries)
+    assert_no_traceback(cluster)
+
+
+def _forge(node: NodeProcess) -> None:
+    """Change a committed entry on the disk of a stopped node."""
+    storage = SqliteStorage.open(node.data_dir, 3)
+    entries = storage.load().entries
+    at = next(place for place, entry in enumerate(entries) if "x2" in entry.data)
+    forged = replace(entries[at], data=entries[at].data.replace("x2", "forged"))
+    storage.write([TruncateLog(1, forged.index), AppendLog(2, [forged, *entries[at + 1 :]])])
+    storage.close()

@@ -6,6 +6,8 @@ import random
 
 import pytest
 
+from qcore.core.entry import Entry
+from qcore.core.version import ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
@@ -95,10 +97,10 @@ def test_digests_are_bounded_and_computed_once_per_interval() -> None:
     digests = StateDigests(machine, AccessTable())  # type: ignore[arg-type]  # only the digest is used
     newest = (DIGESTS_KEPT + 3) * DIGEST_INTERVAL
     for index in range(1, newest + DIGEST_INTERVAL):
-        digests.applied(index)
+        digests.applied(Entry(index, 1, "command", "", 0), ClusterVersion(3))
     assert machine.digests == DIGESTS_KEPT + 3
     assert list(digests.kept) == [
         newest - back * DIGEST_INTERVAL for back in reversed(range(DIGESTS_KEPT))
     ]
     with pytest.raises(StateMachineFailed, match="raised ValueError: no more"):
-        digests.applied(newest + DIGEST_INTERVAL)
+        digests.applied(Entry(newest + DIGEST_INTERVAL, 1, "command", "", 0), ClusterVersion(3))

@@ -431,7 +431,8 @@ def test_each_step_reads_one_part_of_a_large_table() -> None:
     driver.replica.sessions = table
     driver.replica._session_ticks._sessions = table
     capturing = driver.replica._snapshot_builder
-    driver.replica._begin_snapshot(0)
+    driver.replica._snapshots._sessions = table
+    driver.replica._snapshots._begin(0)
     drawn: list[int] = []
     while capturing.capturing:
         before = capturing._built_bytes

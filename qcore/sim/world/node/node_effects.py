@@ -15,7 +15,14 @@ from qcore.core.effects import (
 )
 from qcore.core.entry import Membership
 from qcore.replica.durability_gate import DurabilityGate
-from qcore.replica.events import Notice, ReplicaEffect, Reply, WatchEnded
+from qcore.replica.events import (
+    DivergenceEnded,
+    DivergenceFound,
+    Notice,
+    ReplicaEffect,
+    Reply,
+    WatchEnded,
+)
 from qcore.replica.messages import PeerMessage
 from qcore.replica.trace_recorder import trace_fields
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
@@ -75,6 +82,8 @@ class NodeEffects(EffectObserver):
                 WatchEnded: self._watch_ended,
                 SaveHardState: disk.submit,
                 RoleChanged: self._role_changed,
+                DivergenceFound: self._diverged,
+                DivergenceEnded: self._divergence_ended,
             }
         )
 
@@ -141,6 +150,12 @@ class NodeEffects(EffectObserver):
             self._front.watch_ended(ended)
         else:
             self._watch_connections.ended(ended)
+
+    def _diverged(self, found: DivergenceFound) -> None:
+        self._disk.identity.diverged_at = found.index
+
+    def _divergence_ended(self, _ended: DivergenceEnded) -> None:
+        self._disk.identity.diverged_at = None
 
     def _role_changed(self, change: RoleChanged) -> None:
         self._observer.on_role(change)

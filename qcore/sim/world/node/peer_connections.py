@@ -26,17 +26,20 @@ class StoredIdentity:
         incarnation: counts the data directories that the node has had.
         cluster_id: the cluster that the node joined, or None.
         known: the members that the node has met.
+        diverged_at: the index at which the node was found to differ from a majority, or None.
     """
 
     incarnation: int = 1
     cluster_id: str | None = None
     known: dict[int, KnownMember] = field(default_factory=dict)
+    diverged_at: int | None = None
 
     def wipe(self) -> None:
         """Become the identity of a new, blank data directory."""
         self.incarnation += 1
         self.cluster_id = None
         self.known = {}
+        self.diverged_at = None
 
 
 class PeerConnections:

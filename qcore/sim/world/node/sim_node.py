@@ -15,7 +15,7 @@ from qcore.errors import QcoreError
 from qcore.machines.interface import StateMachine, SupportsChanges, WatchFilter
 from qcore.recording import LifeRecorder
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.events import PeerVersionSupport, ReplicaEvent, Reply
+from qcore.replica.events import KnownDiverged, PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
 from qcore.sim.faults.ledger import Fault
@@ -201,7 +201,8 @@ class SimNode:
         self._effects.begin_life(self.replica, self._machine)
         if self.front is not None:
             self.front.begin_life(self.replica, inner)
-        self._step([])
+        diverged_at = self.disk.identity.diverged_at
+        self._step([] if diverged_at is None else [KnownDiverged(diverged_at)])
 
     def reconfigure(self, config: ReplicaConfig) -> None:
         """Use these settings from the next start."""

@@ -248,6 +248,7 @@ class _Life:
             support=replica.versions.support,
             digests=replica.digests.kept,
             comparison=None,
+            diverged_at=replica.containment.diverged_at,
         )
         now = self.front.node.clock.local(engine.now)
         return metrics_object(

@@ -79,6 +79,21 @@ class DiskStorage:
         return KnownMembers(identity.known, lambda known: setattr(identity, "known", dict(known)))
 
 
+class SimulatedMark:
+    """A `DivergenceMark` on a simulated disk. A change is durable immediately."""
+
+    def __init__(self, disk: SimDisk) -> None:
+        self._disk = disk
+
+    def load(self) -> int | None:
+        """See `DivergenceMark`."""
+        return self._disk.identity.diverged_at
+
+    def save(self, index: int | None) -> None:
+        """See `DivergenceMark`."""
+        self._disk.identity.diverged_at = index
+
+
 class DiskWriter:
     """What a node has in place of `qcore.storage.group_commit.GroupCommitWriter`, for one life.
 

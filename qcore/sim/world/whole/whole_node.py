@@ -31,7 +31,12 @@ from qcore.sim.world.node.node_machine import HashedMachine, create_machine, has
 from qcore.sim.world.programs.node_front import shared_codec
 from qcore.sim.world.services import Services
 from qcore.sim.world.whole.answers import Answers
-from qcore.sim.world.whole.disk_storage import DiskStorage, DiskWriter, simulated_key
+from qcore.sim.world.whole.disk_storage import (
+    DiskStorage,
+    DiskWriter,
+    SimulatedMark,
+    simulated_key,
+)
 from qcore.sim.world.whole.silent_log import SilentLog
 from qcore.sim.world.whole.whole_recorder import WholeRecorder, plain_id, trace_id
 from qcore.sim.world.whole.whole_recording import WholeRecording
@@ -260,6 +265,7 @@ class WholeNode:
             make_writer=self._make_writer,
             load_members=lambda *_place: storage.known_members(),
             load_key=lambda *_place: storage.node_key(),
+            divergence_mark=SimulatedMark(self.disk),
             measures_stalls=False,
         )
         node.peers.intercept = self._intercept

@@ -1,0 +1,110 @@
+"""Requests to reinstall a member: a new snapshot of the leader replaces its state and its log up to there.
+
+See `qcore.core.log.reinstall` for why this is safe.
+"""
+
+from __future__ import annotations
+
+from qcore.core.events import Reinstall
+from qcore.errors import ChangeRefused, OutcomeUnknown, QcoreError
+from qcore.replica.divergence.containment import COMPARED_SINCE_RULES
+from qcore.replica.events import ReinstallMember
+from qcore.replica.replica_context import ReplicaContext
+from qcore.replica.requests.pending import PendingRequest
+
+
+class Reinstalls:
+    """The unfinished requests to reinstall a member.
+
+    Args:
+        replica: the replica.
+    """
+
+    def __init__(self, replica: ReplicaContext) -> None:
+        self._replica = replica
+        #: By member: the request, and the term in which it began.
+        self._waiting: dict[int, tuple[PendingRequest, int]] = {}
+
+    @property
+    def idle(self) -> bool:
+        """True if there is no such request."""
+        return not self._waiting
+
+    def begin(self, event: ReinstallMember) -> None:
+        """Accept a request; it ends in one `Reply`."""
+        replica = self._replica
+        request = replica.start_request(event.request_id, event.timeout_ms)
+        core = replica.core
+        if core.role != "leader":
+            replica.fail(request, replica.not_leader())
+            return
+        problem = self._problem(event.node_id)
+        if problem is not None:
+            replica.fail(request, problem)
+            return
+        self._waiting[event.node_id] = (request, core.term)
+        replica.step_core(Reinstall(event.node_id))
+
+    def _problem(self, node_id: int) -> ChangeRefused | None:
+        core = self._replica.core
+        if core.contained:
+            return ChangeRefused(
+                "Diverged", "this leader differs from a majority itself: retry once another leads"
+            )
+        if node_id == core.node_id:
+            return ChangeRefused(
+                "Leader", f"node {node_id} leads: transfer the leadership first, then repeat this"
+            )
+        if node_id not in core.membership.members():
+            return ChangeRefused("NotMember", f"node {node_id} is no member of the cluster")
+        if node_id in self._waiting:
+            return ChangeRefused("InProgress", f"node {node_id} is being reinstalled already")
+        if core.rules < COMPARED_SINCE_RULES:
+            return ChangeRefused(
+                "OldRules",
+                f"a member runs an older qcore: upgrade all members first, so that the apply rules are "
+                f"{COMPARED_SINCE_RULES} (they are {core.rules})",
+            )
+        return None
+
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether a member waits for a snapshot that can be taken now and does not exist yet."""
+        core = self._replica.core
+        snapshot = core.snapshot
+        covered = snapshot.meta.last_included_index if snapshot is not None else 0
+        throughs = [core.reinstall_through(node_id) for node_id in self._waiting]
+        return any(
+            through is not None and covered < through <= self._replica.applied_index
+            for through in throughs
+        )
+
+    def advance(self) -> None:
+        """End the requests that are decided."""
+        core = self._replica.core
+        covered = core.snapshot.meta.last_included_index if core.snapshot is not None else 0
+        for node_id, (request, term) in [*self._waiting.items()]:
+            if core.role != "leader" or core.term != term:
+                del self._waiting[node_id]
+                self._replica.fail(request, _unknown(node_id, "this node no longer leads"))
+            elif node_id not in core.membership.members():
+                del self._waiting[node_id]
+                self._replica.fail(request, _unknown(node_id, "it is no longer a member"))
+            elif core.reinstall_through(node_id) is None:
+                del self._waiting[node_id]
+                self._replica.succeed(request, str(covered), covered)
+
+    def expire(self, request: PendingRequest) -> QcoreError | None:
+        """The error for such a request whose deadline has come; None if the request is not one of these."""
+        for node_id, (waiting, _) in self._waiting.items():
+            if waiting is request:
+                del self._waiting[node_id]
+                self._replica.step_core(Reinstall(node_id, cancel=True))
+                return _unknown(node_id, "it did not install the snapshot in time")
+        return None
+
+
+def _unknown(node_id: int, why: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"node {node_id} may or may not be reinstalled, because {why}: look at its metrics, and retry"
+    )
