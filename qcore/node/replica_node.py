@@ -54,7 +54,6 @@ from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
 from qcore.transport.peers.peer_pool import PeerPool
-from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.server import Server
 
 #: How often the state hash is refreshed.
@@ -196,7 +195,8 @@ class ReplicaNode:
             codec,
             ServedConnections(self._requests, self._peers, self, log),
             config.limits,
-            AllowedOrigins(config.allow_origins),
+            config.origins(),
+            pages=config.page_guard(),
             runtime=runtime,
             tls=server_tls,
             peers_need_certificates=config.tls.tls_ca is not None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from websockets.frames import Frame
@@ -34,7 +34,6 @@ from qcore.transport.server.http_request import (
     dated,
     library_response,
     path_of,
-    plain_response,
 )
 from qcore.transport.server.turns import HEAVY_BYTES, TurnScheduler
 from qcore.transport.wire import (
@@ -100,10 +99,11 @@ class ConnectionOwner(Protocol):
     def connection_made(self, connection: AcceptedConnection) -> None:
         """Add an accepted TCP connection."""
 
-    def refusal(
-        self, connection: AcceptedConnection, origins: Sequence[str]
-    ) -> HttpResponse | None:
+    def refusal(self, connection: AcceptedConnection, request: Request) -> HttpResponse | None:
         """The response to a request for a WebSocket connection that is not allowed; None if it is."""
+
+    def page(self, connection: AcceptedConnection, request: Request) -> HttpResponse:
+        """The response to a request for a page."""
 
     def connection_opened(self, connection: AcceptedConnection) -> None:
         """Note that the WebSocket handshake is complete."""
@@ -220,13 +220,13 @@ class AcceptedConnection(Connection):
         """The response to an HTTP request; status 101 opens the WebSocket connection."""
         path = path_of(request)
         if head_only or "Upgrade" not in request.headers:
-            return library_response(plain_response(path, self._server.handler.on_http))
+            return library_response(self._server.page(self, request))
         if path not in WEBSOCKET_PATHS:
             where = " or ".join(WEBSOCKET_PATHS)
             return library_response(HttpResponse(404, f"WebSocket connections go to {where}\n"))
         roles = request.headers.get_all(ROLE_HEADER)
         self.announced_as_peer, self.admin = roles == [PEER], roles == [ADMIN]
-        refusal = self._server.refusal(self, request.headers.get_all("Origin"))
+        refusal = self._server.refusal(self, request)
         return self._protocol.accept(request) if refusal is None else library_response(refusal)
 
     def _respond(self, response: Response, head_only: bool) -> None:
