@@ -14,6 +14,7 @@ from qcore.settings import check_bounds, for_node, section, setting
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits, frame_bytes_for
 from qcore.transport.server.origins import AllowedOrigins
+from qcore.transport.server.page_guard import PageGuard
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -61,6 +62,15 @@ class NodeConfig:
             "Web pages that may use this node, by their origin, such as `http://127.0.0.1:8000`. `null`: pages from "
             "files. `*`: every page. A WebSocket request of another page gets HTTP 403. Programs are not affected.",
             item="allow_origin",
+        ),
+    )
+    allow_hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "More names of this node, without a port, by which browsers and monitoring may request `/status` and "
+            "`/metrics`. IP addresses, `localhost` and the hosts of `ws_addr` and `advertise_addr` are always allowed. "
+            "A request by another name gets HTTP 421.",
+            item="allow_host",
         ),
     )
     topology: Path | None = field(
@@ -149,7 +159,7 @@ class NodeConfig:
                 "this node"
             )
         check_bounds(self)
-        AllowedOrigins(self.allow_origins)
+        self.page_guard()
         command_bytes = self.replica.max_command_bytes
         needed = frame_bytes_for(command_bytes)
         for name in ("max_client_frame_bytes", "max_frame_bytes"):
@@ -184,6 +194,15 @@ class NodeConfig:
     def raft(self) -> RaftConfig:
         """The settings of the Raft core."""
         return self.replica.raft
+
+    def origins(self) -> AllowedOrigins:
+        """The web pages that may use this node."""
+        return AllowedOrigins(self.allow_origins)
+
+    def page_guard(self) -> PageGuard:
+        """Decides who may request the HTTP pages. What probes request stays open to everyone."""
+        own = [each.host for each in (self.ws_addr, self.advertise_addr) if each is not None]
+        return PageGuard(own, self.allow_hosts, self.origins(), ("/livez", "/readyz"))
 
     def replica_config(self) -> ReplicaConfig:
         """The settings that the replica needs. It must accept the topology, which may be larger than a command."""

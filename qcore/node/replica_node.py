@@ -63,7 +63,6 @@ from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
 from qcore.transport.peers.peer_pool import PeerHandler, PeerPool
-from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.server import Server
 from qcore.transport.wire import Hello
 
@@ -214,7 +213,8 @@ class ReplicaNode:
             codec,
             served,
             config.limits,
-            AllowedOrigins(config.allow_origins),
+            config.origins(),
+            pages=config.page_guard(),
             runtime=runtime,
             tls=server_tls,
             peers_need_certificates=config.tls.tls_ca is not None,

@@ -213,6 +213,8 @@ def other_value(each: SettingField, number: int = 0) -> Any:
         return Address("node-9.example", step)
     if kind in (Path, Path | None):
         return Path(f"elsewhere-{step}")
+    if each.name == "allow_hosts":
+        return (f"a-{step}.example", f"b-{step}.example")
     if kind == tuple[str, ...]:
         return (f"https://a-{step}.example", f"http://b.example:{step}")
     choices = {"log_format": ("json", "text"), "log_level": ("error", "debug")}

@@ -6,7 +6,6 @@ import asyncio
 import http
 import logging
 from collections.abc import Callable
-from functools import partial
 
 from websockets.frames import Frame
 from websockets.http11 import Request, Response
@@ -29,7 +28,6 @@ from qcore.transport.server.http_request import (
     dated,
     library_response,
     path_of,
-    plain_response,
 )
 from qcore.transport.server.peer_handshake import PeerHandshake
 from qcore.transport.server.turns import HEAVY_BYTES
@@ -192,14 +190,13 @@ class AcceptedConnection(Connection):
         """The response to an HTTP request; status 101 opens the WebSocket connection."""
         path = path_of(request)
         if head_only or "Upgrade" not in request.headers:
-            on_http = partial(self._server.handler.on_http, self)
-            return library_response(plain_response(path, on_http))
+            return library_response(self._server.page(self, request))
         if path not in WEBSOCKET_PATHS:
             where = " or ".join(WEBSOCKET_PATHS)
             return library_response(HttpResponse(404, f"WebSocket connections go to {where}\n"))
         roles = request.headers.get_all(ROLE_HEADER)
         self.announced_as_peer, self.admin = roles == [PEER], roles == [ADMIN]
-        refusal = self._server.refusal(self, request.headers.get_all("Origin"))
+        refusal = self._server.refusal(self, request)
         return self._protocol.accept(request) if refusal is None else library_response(refusal)
 
     def _respond(self, response: Response, head_only: bool) -> None:

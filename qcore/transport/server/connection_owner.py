@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol, TypeVar
+
+from websockets.http11 import Request
 
 from qcore.runtime.interface import Runtime
 from qcore.transport.codec.codec import Codec
@@ -45,8 +47,12 @@ class ConnectionOwner(Protocol[C]):
     def connection_made(self, connection: C) -> None:
         """Add an accepted TCP connection."""
 
-    def refusal(self, connection: C, origins: Sequence[str]) -> HttpResponse | None:
+    def refusal(self, connection: C, request: Request) -> HttpResponse | None:
         """The response to a request for a WebSocket connection that is not allowed; None if it is."""
+
+    def page(self, connection: C, request: Request) -> HttpResponse:
+        """The response to a request for a page."""
+        ...
 
     def connection_opened(self, connection: C) -> None:
         """Note that the WebSocket handshake is complete."""

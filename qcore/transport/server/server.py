@@ -6,8 +6,11 @@ import asyncio
 import errno
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from ssl import SSLContext
+
+from websockets.http11 import Request
 
 from qcore.errors import TransportError
 from qcore.runtime.interface import Listening, Runtime, TlsServer
@@ -27,7 +30,9 @@ from qcore.transport.server.handler import (
     ServerStats,
     user_of,
 )
+from qcore.transport.server.http_request import path_of, plain_response
 from qcore.transport.server.origins import AllowedOrigins
+from qcore.transport.server.page_guard import PageGuard
 from qcore.transport.server.turns import TurnScheduler
 
 logger = logging.getLogger("qcore.transport")
@@ -54,6 +59,7 @@ class Server:
         handler: handles the messages.
         limits: sizes, times and numbers of connections.
         origins: the web pages that may open a WebSocket connection. Others get HTTP 403.
+        pages: decides who may request the HTTP pages. Default: everyone.
         runtime: the world that the server runs in.
         tls: makes all connections TLS connections.
         peers_need_certificates: whether a peer's `Hello` is accepted only if the connection has a certificate that the
@@ -76,6 +82,7 @@ class Server:
         origins: AllowedOrigins | None = None,
         *,
         runtime: Runtime,
+        pages: PageGuard | None = None,
         tls: SSLContext | None = None,
         peers_need_certificates: bool = False,
     ) -> None:
@@ -83,6 +90,7 @@ class Server:
         self.handler = handler
         self.limits = limits or TransportLimits()
         self._origins = origins or AllowedOrigins()
+        self._pages = pages
         self.requests = handler.requests
         self.peer_requests = {**handler.requests, **handler.peer_requests}
         self.counts = ServerStats()
@@ -171,16 +179,19 @@ class Server:
             del self._handshaking[oldest]
             oldest.abort("too many unfinished handshakes")
 
-    def refusal(
-        self, connection: AcceptedConnection, origins: Sequence[str]
-    ) -> HttpResponse | None:
-        """The response to a request for a WebSocket connection that is not allowed; None if it is.
+    def page(self, connection: AcceptedConnection, request: Request) -> HttpResponse:
+        """The response to a request for a page."""
+        path = path_of(request)
+        refusal = None if self._pages is None else self._pages.refusal(path, request.headers)
+        if refusal is None:
+            return plain_response(path, partial(self.handler.on_http, connection))
+        self.counts.policy_violations += 1
+        logger.warning("%s may not request a page: %s", connection.remote, refusal.text.rstrip())
+        return refusal
 
-        Args:
-            connection: the connection of the request.
-            origins: its headers `Origin`, which only browsers send.
-        """
-        problem = self._origins.problem(origins)
+    def refusal(self, connection: AcceptedConnection, request: Request) -> HttpResponse | None:
+        """The response to a request for a WebSocket connection that is not allowed; None if it is."""
+        problem = self._origins.problem(request.headers.get_all("Origin"))  # only browsers send it
         if problem:
             self.counts.policy_violations += 1
             logger.warning("%s is a web browser: %s", connection.remote, problem)

@@ -31,6 +31,7 @@ from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
 from qcore.transport.server.handler import HttpResponse
 from qcore.transport.server.origins import AllowedOrigins
+from qcore.transport.server.page_guard import PageGuard
 from qcore.transport.server.server import MessageHandler, Server, ServerConnection
 from qcore.transport.wire import (
     PEER_REQUESTS,
@@ -167,6 +168,7 @@ async def running_server(
     origins: AllowedOrigins | None = None,
     tls: SSLContext | None = None,
     *,
+    pages: PageGuard | None = None,
     peers_need_certificates: bool = False,
 ) -> AsyncIterator[tuple[Server, RecordingHandler, str]]:
     """A server on loopback, with its handler and its address."""
@@ -177,6 +179,7 @@ async def running_server(
         limits,
         origins,
         runtime=REAL,
+        pages=pages,
         tls=tls,
         peers_need_certificates=peers_need_certificates,
     )
