@@ -6,6 +6,7 @@ import asyncio
 import http
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from websockets.frames import Frame
 from websockets.http11 import Request, Response
