@@ -70,7 +70,7 @@ def odd_paths(target: Target) -> None:
         "/" + "a" * 30_000,
     )
     for path in paths:
-        lines = f"GET {path} HTTP/1.1\r\nHost: x\r\n"
+        lines = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         for request in (f"{lines}\r\n", f"{lines}{_UPGRADE}\r\n"):
             answer = target.http(request)
             assert not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 101")), (path, answer[:80])
@@ -81,22 +81,23 @@ def odd_paths(target: Target) -> None:
 
 def odd_requests(target: Target) -> None:
     """Methods, versions, bodies and requests in a row (smuggling): at most one response, and never of a second page."""
-    inner = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
+    inner = b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     requests = (
-        b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-        b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
-        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"TRACE / HTTP/1.1\r\nHost: x\r\nX: y\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 39\r\n\r\n" + inner,
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner,
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n" + inner,
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nX:\x00y\r\n\r\n" + inner,
-        b"GET /livez HTTP/1.1\nHost: x\n\n" + inner,
+        b"POST /status HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nhello",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"TRACE / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: y\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 39\r\n\r\n" + inner,
+        b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        + inner,
+        b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n" + inner,
+        b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX:\x00y\r\n\r\n" + inner,
+        b"GET /livez HTTP/1.1\nHost: 127.0.0.1\n\n" + inner,
         b"GET /livez HTTP/1.1\r\nHost : x\r\n folded: y\r\n\r\n" + inner,
         b"GET /livez HTTP/0.9\r\n\r\n",
-        b"GET /livez HTTP/9.9\r\nHost: x\r\n\r\n",
-        b"GET  /status  HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /livez HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET  /status  HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
         b"SSH-2.0-x\r\n\r\n",
@@ -115,7 +116,7 @@ def oversized_heads(target: Target) -> None:
     requests = (
         "GET / HTTP/1.1\r\nX: " + "y" * 1_000_000 + "\r\n\r\n",
         f"GET / HTTP/1.1\r\n{many}\r\n",
-        "GET / HTTP/1.1\r\n" + "Host: x\r\n" * 1000 + "\r\n",
+        "GET / HTTP/1.1\r\n" + "Host: 127.0.0.1\r\n" * 1000 + "\r\n",
         "GET /" + "x" * 100_000,
         "x" * 1_000_000,
     )
@@ -134,7 +135,7 @@ def odd_upgrades(target: Target) -> None:
         _UPGRADE + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
     )
     for upgrade in upgrades:
-        answer = target.http(f"GET / HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n")
+        answer = target.http(f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n{upgrade}\r\n")
         assert not answer.startswith(b"HTTP/1.1 101"), upgrade
     offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
     with target.stranger(offer, "Sec-WebSocket-Protocol: admin") as stranger:
@@ -153,7 +154,7 @@ def tls_tricks(target: Target) -> None:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         plain = socket.create_connection((host, int(port)), timeout=5)
         with contextlib.suppress(OSError), context.wrap_socket(plain, server_hostname=name) as odd:
-            odd.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
+            odd.sendall(b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             answer = odd.recv(1 << 16)
             target.got.append(answer)
             assert answer.startswith(b"HTTP/1.1 401"), "without a user, no page"
@@ -176,7 +177,7 @@ def tls_tricks(target: Target) -> None:
             wire.socket.shutdown(socket.SHUT_WR)
             wire.read_to_end(2)
     with target.wire(tls=False) as wire:
-        wire.send(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
+        wire.send(b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b"200" not in wire.read_to_end(2)
 
 

@@ -250,7 +250,7 @@ class Target:
 
     def get(self, path: str, *headers: str, node: NodeProcess | None = None) -> int:
         """The status of the response to a GET; 0 without one."""
-        lines = [f"GET {path} HTTP/1.1", "Host: x", *headers]
+        lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *headers]
         answer = self.http("\r\n".join(lines) + "\r\n\r\n", node)
         return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.") else 0
 
