@@ -236,6 +236,7 @@ class SyncClient:
     add_learner = _method(Client.add_learner)
     change_membership = _method(Client.change_membership)
     transfer_leader = _method(Client.transfer_leader)
+    reinstall_member = _method(Client.reinstall_member)
     upgrade_machine = _method(Client.upgrade_machine)
     save_snapshot = _method(Client.save_snapshot)
     leader_metrics = _method(Client.leader_metrics)

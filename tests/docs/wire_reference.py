@@ -81,6 +81,7 @@ def sections() -> list[Section]:
                 "AddLearner",
                 "ChangeMembership",
                 "TransferLeader",
+                "ReinstallMember",
                 "UpgradeMachine",
                 "GetMetrics",
             ),

@@ -49,19 +49,19 @@ class Reinstalls:
         core = self._replica.core
         if core.contained:
             return ChangeRefused(
-                "Diverged", "this leader differs from a majority itself: retry once another leads"
+                "diverged", "this leader differs from a majority itself: retry once another leads"
             )
         if node_id == core.node_id:
             return ChangeRefused(
-                "Leader", f"node {node_id} leads: transfer the leadership first, then repeat this"
+                "leader", f"node {node_id} leads: transfer the leadership first, then repeat this"
             )
         if node_id not in core.membership.members():
-            return ChangeRefused("NotMember", f"node {node_id} is no member of the cluster")
+            return ChangeRefused("unknown_member", f"node {node_id} is no member of the cluster")
         if node_id in self._waiting:
-            return ChangeRefused("InProgress", f"node {node_id} is being reinstalled already")
+            return ChangeRefused("in_progress", f"node {node_id} is being reinstalled already")
         if core.rules < COMPARED_SINCE_RULES:
             return ChangeRefused(
-                "OldRules",
+                "old_rules",
                 f"a member runs an older qcore: upgrade all members first, so that the apply rules are "
                 f"{COMPARED_SINCE_RULES} (they are {core.rules})",
             )
