@@ -65,6 +65,10 @@ EXEMPT = {
         "it parses addresses: `inet_aton` and `is_ip` ask nothing of the system",
     ),
     "transport/connection/client_connection.py": ({"qcore.runtime.real"}, "the default"),
+    "transport/server/page_guard.py": (
+        {"qcore.runtime.resolver"},
+        "`is_ip` asks nothing of the system",
+    ),
     "client/client.py": ({"qcore.runtime.real"}, "the default of a client"),
     "client/sync_client.py": (
         {"all_tasks", "concurrent", "threading"},
