@@ -79,3 +79,15 @@ JobsOption = Annotated[
         help="How many processes. Default: one a processor.",
     ),
 ]
+
+#: The data directory that a command reads.
+DataDirOption = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar="QCORE_DATA_DIR",
+        parser=non_empty_path,
+        metavar="PATH",
+        help="Data directory of the node. Nothing in it is changed or locked.",
+    ),
+]

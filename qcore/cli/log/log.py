@@ -14,7 +14,7 @@ import typer
 
 from qcore.cli.exits import ExitCode
 from qcore.cli.log.rows import LogPrinter, time_text
-from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.options import DataDirOption, OutputFormat, OutputOption
 from qcore.cli.output import show
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.display import escape_unprintable
@@ -34,16 +34,6 @@ app = typer.Typer(
 _POLL_S: Final = 0.2
 _END: Final = 2**62
 
-DataDirOption = Annotated[
-    Path,
-    typer.Option(
-        "--data-dir",
-        envvar="QCORE_DATA_DIR",
-        parser=non_empty_path,
-        metavar="PATH",
-        help="Data directory of the node. Nothing in it is changed or locked.",
-    ),
-]
 FullOption = Annotated[
     bool,
     typer.Option("--full", envvar="QCORE_FULL", help="Do not shorten the texts in a table."),

@@ -16,7 +16,7 @@ from qcore.cli.node.setting_options import (
     with_names,
     with_options,
 )
-from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.options import DataDirOption, OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
 
 #: How often the command looks for the key of a node that is just starting, seconds.
@@ -32,16 +32,7 @@ def _group() -> None:
 
 @app.command()
 def key(
-    data_dir: Annotated[
-        Path,
-        typer.Option(
-            "--data-dir",
-            envvar="QCORE_DATA_DIR",
-            parser=non_empty_path,
-            metavar="PATH",
-            help="The node's data directory.",
-        ),
-    ],
+    data_dir: DataDirOption,
     wait: Annotated[
         float,
         typer.Option(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -12,11 +11,11 @@ import typer
 from qcore.cli.clients.connection import with_client
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
+    DataDirOption,
     EndpointsOption,
     OutputFormat,
     OutputOption,
     TimeoutOption,
-    non_empty_path,
 )
 from qcore.cli.output import show
 from qcore.errors import ConfigError
@@ -65,16 +64,7 @@ def revoke(
 
 @app.command()
 def recover(
-    data_dir: Annotated[
-        Path,
-        typer.Option(
-            "--data-dir",
-            envvar="QCORE_DATA_DIR",
-            parser=non_empty_path,
-            metavar="PATH",
-            help="The data directory of a member. The node may be running.",
-        ),
-    ],
+    data_dir: DataDirOption,
     name: Annotated[
         str, typer.Option("--as", help="An administrator. Default: the oldest one.")
     ] = "",

@@ -20,7 +20,7 @@ _REMEMBERED: Final = 10_000
 
 
 class _Failures:
-    """Numbers of failures that fall with time, by name."""
+    """Counts failures by name. A count falls with time."""
 
     def __init__(self, bound: int) -> None:
         self._bound = bound

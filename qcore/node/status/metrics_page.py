@@ -263,7 +263,7 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
             metrics.peer_messages_dropped,
         ),
         "qcore_peer_messages_rejected": (
-            "Messages of peers that no correct peer sends: absurd terms, senseless snapshots. They changed nothing.",
+            "Messages of peers that no correct peer sends: absurd terms, malformed snapshots. They changed nothing.",
             metrics.messages_rejected,
         ),
         "qcore_snapshots_stored": ("Snapshots stored on disk.", metrics.snapshots_stored),

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -16,7 +15,8 @@ from qcore.errors import StorageError
 from qcore.files import read_regular
 from qcore.node.observability.logs import NodeLog
 from qcore.replica.divergence.member_comparison import Comparison
-from qcore.storage.files.synced_files import create_private_file, sync_path
+from qcore.storage.files.atomic_file import AtomicFile
+from qcore.storage.files.synced_files import open_and_sync
 
 #: How often a leader looks at the comparison, seconds.
 CHECK_INTERVAL_S: Final = 1.0
@@ -95,16 +95,16 @@ class DivergenceMarkFile:
         try:
             if index is None:
                 self._path.unlink(missing_ok=True)
-            else:
-                fresh = self._path.with_suffix(".new")
-                with os.fdopen(create_private_file(fresh), "wb") as file:
-                    file.write(json.dumps({"index": index}).encode())
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(fresh, self._path)
+                open_and_sync(self._path.parent)
+                return
+            new = AtomicFile(self._path)
+            try:
+                new.file.write(json.dumps({"index": index}).encode())
+                new.publish(replace=True)
+            finally:
+                new.discard()
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
-        sync_path(self._path.parent)
 
 
 class DivergenceWatch:
