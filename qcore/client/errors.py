@@ -8,6 +8,7 @@ from qcore.errors import (
     ConfigError,
     Overloaded,
     QcoreError,
+    QuotaExceeded,
     Refused,
     RemoteProtocolError,
     from_wire,
@@ -29,7 +30,7 @@ def decode_error(text: str, detail: object) -> QcoreError:
 def retry_delay(error: QcoreError, pause_s: float, rng: random.Random) -> float:
     """How long to wait, seconds, before a request that ended in `error` is repeated.
 
-    The delay is random, so clients spread out. If an overloaded node suggests a delay, the result is between that delay
+    The delay is random, so clients spread out. If a node suggests a delay, the result is between that delay
     and one and a half times that.
 
     Args:
@@ -37,6 +38,6 @@ def retry_delay(error: QcoreError, pause_s: float, rng: random.Random) -> float:
         pause_s: the longest delay if the error names none.
         rng: the source of randomness.
     """
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | QuotaExceeded) and error.retry_after_ms is not None:
         return max(pause_s, error.retry_after_ms / 1000) * (1 + rng.random() / 2)
     return pause_s * (0.5 + rng.random() / 2)

@@ -19,6 +19,7 @@ from qcore.errors import (
     OutcomeUnknown,
     Overloaded,
     QcoreError,
+    QuotaExceeded,
     RequestNotReceived,
     TransportError,
     Unauthenticated,
@@ -176,8 +177,10 @@ class RequestSender:
                             endpoint, error
                         )  # the next request prefers it, too
                         self._last_failure = (type(error), str(error))
-                    if isinstance(error, NotLeader | Overloaded | TransportError):
+                    if isinstance(error, NotLeader | Overloaded | QuotaExceeded | TransportError):
                         limit.failed(generation)  # it failed quickly: do not retry in a tight loop
+                    if isinstance(error, QuotaExceeded) and error.retry_after_ms is None:
+                        raise (unknown or error) from None  # time alone makes no room
                     if repeatable and isinstance(error, OutcomeUnknown):
                         unknown = error
                     elif not (error.retryable or transient):

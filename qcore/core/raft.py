@@ -110,6 +110,10 @@ class RaftCore:
     def last_log_index(self) -> int:
         return self._server.log.last_index
 
+    def log_bytes_after(self, index: int) -> int:
+        """Bytes of the entries in the log after `index`, as `Entry.size_bytes` counts them; of all entries for 0."""
+        return self._server.log.bytes_after(index)
+
     @property
     def membership_index(self) -> int:
         return self._server.membership_index

@@ -7,6 +7,7 @@ from typing import Self
 from qcore.errors.error_registry import (
     DetailValue,
     QcoreError,
+    count,
     hint_ms,
     optional_int,
     optional_text,
@@ -223,6 +224,39 @@ class Overloaded(ProposalError, code="Overloaded", fields={"retry_after_ms": hin
     def because(cls, why: str, retry_after_ms: int) -> Self:
         """The error with the default message around the reason."""
         return cls(f"{why}; nothing was appended: retry in {retry_after_ms} ms", retry_after_ms)
+
+
+class QuotaExceeded(
+    ProposalError,
+    code="QuotaExceeded",
+    fields={
+        "quota": word,
+        "limit": count,
+        "use": count,
+        "retry_after_ms": optional_int,
+    },
+):
+    """A quota is used up. Nothing was appended.
+
+    Args:
+        text: which quota, its limit, its use, and what to do.
+        quota: `state`, `log` or `disk` for what the cluster stores; `connection_requests`, `connection_bytes`,
+            `user_requests` or `user_bytes` for what a client sends in a second.
+        limit: the configured limit, bytes or requests.
+        use: what is used now. For `disk`: what is free.
+        retry_after_ms: when a retry is worth its cost. None: not before others have made room.
+    """
+
+    retryable = True
+
+    def __init__(
+        self, text: str, quota: str, limit: int, use: int, retry_after_ms: int | None = None
+    ) -> None:
+        self.quota = quota
+        self.limit = limit
+        self.use = use
+        self.retry_after_ms = retry_after_ms
+        super().__init__(text)
 
 
 # -- files, connections, the node itself -------------------------------------------------------------

@@ -135,6 +135,6 @@ def hint_ms(value: DetailValue) -> int:
     return max(1, optional_int(value) or 1)
 
 
-def index_number(value: DetailValue) -> int:
-    """Read a log index; 0 if it is unknown."""
+def count(value: DetailValue) -> int:
+    """Read a number that is never negative, such as a log index; 0 if it is unknown."""
     return max(0, optional_int(value) or 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.errors.error_registry import QcoreError, index_number
+from qcore.errors.error_registry import QcoreError, count
 
 # -- the entity store --------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class WatchError(QcoreError, code="WatchError"):
     """A watch cannot begin or go on."""
 
 
-class WatchCompacted(WatchError, code="WatchCompacted", fields={"first_index": index_number}):
+class WatchCompacted(WatchError, code="WatchCompacted", fields={"first_index": count}):
     """The node no longer has the changes after the requested position. Read the state, and watch from now on.
 
     Attributes:
@@ -154,7 +154,7 @@ class WatchCompacted(WatchError, code="WatchCompacted", fields={"first_index": i
         self.first_index = first_index
 
 
-class WatchOverflow(WatchError, code="WatchOverflow", fields={"first_index": index_number}):
+class WatchOverflow(WatchError, code="WatchOverflow", fields={"first_index": count}):
     """The client reads its notifications too slowly. Watch again after the last one that arrived.
 
     Attributes:

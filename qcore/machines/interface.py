@@ -162,6 +162,26 @@ class SupportsWorkCost(Protocol):
 
 
 @runtime_checkable
+class SupportsStateSize(Protocol):
+    """An optional extension of `StateMachine`: it counts the bytes of its state, and knows what adds to it.
+
+    While the state is as large as its quota, the leader rejects commands that may add to it. Without this extension it
+    judges by the newest snapshot, and rejects all commands, so that nothing can be deleted.
+
+    Attributes:
+        state_bytes: about the bytes of the state in a snapshot. It must be cheap to read: keep count in `apply` and
+            `restore`. It depends only on the state.
+    """
+
+    @property
+    def state_bytes(self) -> int: ...
+
+    def may_grow(self, command: str) -> bool:
+        """Whether the command may make some state larger: False for a command that only deletes. Never raises."""
+        ...
+
+
+@runtime_checkable
 class SupportsPermissions(Protocol):
     """An optional extension of `StateMachine`: it checks permissions in more detail than the actions `read`, `write`.
 
@@ -302,6 +322,14 @@ class SupportsWatchPermissions(Protocol):
             qcore.errors.StoreError: see `watch_filter`; or the user may not watch this.
         """
         ...
+
+
+def counted_part(machine: StateMachine) -> SupportsStateSize | None:
+    """The machine, or the one that it wraps as its `inner`, if it counts the bytes of its state."""
+    for each in (machine, getattr(machine, "inner", None)):
+        if isinstance(each, SupportsStateSize):
+            return each
+    return None
 
 
 def version_support(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionSupport:

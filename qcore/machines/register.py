@@ -10,6 +10,7 @@ from json import JSONEncoder
 from pydantic import JsonValue
 from pydantic_core import from_json
 
+from qcore.core.text_size import utf8_length
 from qcore.errors import StoreError, ValueTooLarge
 from qcore.machines.interface import ApplyContext, Change
 from qcore.machines.limits import BOUNDED_RULES, MAX_VALUE_BYTES
@@ -35,6 +36,8 @@ _SHOWN_NAMES, _SHOWN_CHARS = 3, 80
 _ABSENT = "null"
 #: About the memory that a change holds besides its texts, bytes.
 _CHANGE_BYTES = 100
+#: What a line of a snapshot has besides key and value: brackets, quotes, comma, line end.
+_LINE_BYTES = 6
 _HEADER = {"format": "qcore-kv", "version": 1}
 
 # Sorted keys make equal values equal texts. allow_nan=False rejects 1e999, which parses as infinity.
@@ -95,6 +98,8 @@ class KeyValueMachine:
 
     def __init__(self) -> None:
         self._registers: dict[str, str] = {}  # key -> canonical JSON text; null is not stored
+        #: See `SupportsStateSize`.
+        self.state_bytes = 0
         self._digest: StateDigest[str] = StateDigest()
         self._changes: Sequence[Change] = ()
 
@@ -114,6 +119,14 @@ class KeyValueMachine:
         A command that leaves the value as it is changes nothing.
         """
         return self._changes
+
+    def may_grow(self, command: str) -> bool:
+        """See `SupportsStateSize`. A `delete` does not add, and neither does a command that sets null."""
+        try:
+            request = _parse(command)
+        except StoreError:
+            return True
+        return request["op"] == "add" or request.get("value", request.get("new")) is not None
 
     def recognises(self, command: str) -> bool:
         """Whether the text has the form of a command."""
@@ -158,15 +171,17 @@ class KeyValueMachine:
         """
         registers: dict[str, str] = {}
         digest: StateDigest[str] = StateDigest()
-        pending = 0
+        pending = size = 0
         for number, key in enumerate(_read_snapshot(to_lines(chunks), registers), start=1):
             digest.touch(key)
             pending += len(registers[key])
+            size += _register_bytes(key, registers[key])
             if number % REGISTERS_PER_STEP == 0 or pending >= CHARS_PER_STEP:
                 pending = 0
                 digest.hexdigest(lambda key: _register_text(key, registers))
                 yield
         old, self._registers, self._digest = self._registers, registers, digest
+        self.state_bytes = size
         # Freeing a large state in one step would also take long.
         while old:
             for _ in range(min(len(old), REGISTERS_PER_STEP)):
@@ -206,8 +221,11 @@ class KeyValueMachine:
         old = registers.get(key, _ABSENT)
         if old != text:
             self._changes = (RegisterChanged(key, text),)
+        if old != _ABSENT:
+            self.state_bytes -= _register_bytes(key, old)
         if text != _ABSENT:
             registers[key] = text
+            self.state_bytes += _register_bytes(key, text)
             self._digest.touch(key)
         elif old != _ABSENT:
             del registers[key]
@@ -263,6 +281,10 @@ def _canonical(field: str, value: JsonValue, *, bounded: bool) -> str:
             f"{field}: the value has {len(text.encode())} bytes as JSON; the limit is {MAX_VALUE_BYTES}"
         )
     return text
+
+
+def _register_bytes(key: str, text: str) -> int:
+    return utf8_length(key) + utf8_length(text) + _LINE_BYTES
 
 
 def _register_text(key: str, registers: dict[str, str]) -> str:

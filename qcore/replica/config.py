@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from qcore.core.config import RaftConfig
 from qcore.core.version import LATEST_RULES
+from qcore.errors import ConfigError
 from qcore.settings import check_bounds, section, setting
 
 
@@ -85,6 +86,26 @@ class ReplicaConfig:
         default=64 * 1024 * 1024,
         metadata=setting("Most bytes that these entries have.", unit="bytes", minimum=0),
     )
+    state_quota_bytes: int = field(
+        default=0,
+        metadata=setting(
+            "While the state of the state machine has more bytes, the leader rejects commands that may add to it "
+            "(`QuotaExceeded`). What deletes is still possible. 0: no quota.",
+            unit="bytes",
+            minimum=0,
+            node_default=2 * 1024 * 1024 * 1024,
+        ),
+    )
+    log_quota_bytes: int = field(
+        default=0,
+        metadata=setting(
+            "While the log has more bytes, the leader rejects commands (`QuotaExceeded`) until a snapshot has replaced "
+            "a part of it. Must be above `keep_bytes`. 0: no quota.",
+            unit="bytes",
+            minimum=0,
+            node_default=4 * 1024 * 1024 * 1024,
+        ),
+    )
     watch_history_changes: int = field(
         default=10_000,
         metadata=setting(
@@ -126,3 +147,8 @@ class ReplicaConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if 0 < self.log_quota_bytes <= self.keep_bytes:
+            raise ConfigError(
+                f"log_quota_bytes is {self.log_quota_bytes}; it must be above keep_bytes ({self.keep_bytes}), "
+                "which a snapshot leaves in the log"
+            )

@@ -49,7 +49,8 @@ class Forward:
 class ForwardResponse:
     """The outcome of a `Forward`: a result, or the error's code and text.
 
-    `leader_id` and `leader_addr` accompany the code `NotLeader`, `retry_after_ms` the code `Overloaded`.
+    `leader_id` and `leader_addr` accompany the code `NotLeader`, `retry_after_ms` the codes `Overloaded` and
+    `QuotaExceeded`, and the last three the latter.
     """
 
     forward_id: int
@@ -60,6 +61,9 @@ class ForwardResponse:
     leader_id: int | None = None
     leader_addr: str | None = None
     retry_after_ms: int | None = None
+    quota: str | None = field(default=None, metadata=SINCE_RULES_2)
+    limit: int | None = field(default=None, metadata=SINCE_RULES_2)
+    use: int | None = field(default=None, metadata=SINCE_RULES_2)
 
 
 @dataclass(slots=True)

@@ -62,6 +62,7 @@ from qcore.replica.messages import (
     ReadIndexResponse,
     StateDigests,
 )
+from qcore.replica.replica_context import NO_CLUSTER
 from qcore.replica.requests.admission import RequestAdmission, expiry_error, lost_leader_error
 from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.forwarded_errors import response_of_error, response_of_result
@@ -71,16 +72,12 @@ from qcore.replica.requests.pending import PendingRequest, RequestDeadlines
 from qcore.replica.requests.reads import Reads
 from qcore.replica.requests.request_denial import request_denial
 from qcore.replica.requests.requested_snapshots import SnapshotRequests
+from qcore.replica.requests.storage_quotas import StorageQuotas
 from qcore.replica.requests.writes import Writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.sessions.ticks import SessionTicks
 from qcore.replica.snapshot_builder import SnapshotBuilder
 from qcore.replica.watches.watch_table import Watches
-
-_NO_CLUSTER = (
-    "this node belongs to no cluster yet: begin one with Init (`qcore cluster init`), or add this node to one "
-    "(`qcore member add`)"
-)
 
 
 class Replica:
@@ -125,14 +122,17 @@ class Replica:
         self._deadlines = RequestDeadlines()
         self._disk_window = DiskWindow()
         self._admission = RequestAdmission(config, now)
-        self._writes = Writes(self, self._forwarder, self._admission, self._disk_window)
+        self._snapshot_builder = SnapshotBuilder(config)
+        self.quotas = StorageQuotas(self, config, machine, self._snapshot_builder)
+        self._writes = Writes(
+            self, self._forwarder, self._admission, self._disk_window, self.quotas
+        )
         self._longest_timeout_us = config.raft.election_timeout_max_ms * 1000
         self._leader_wait = LeaderWait(
             self, self._writes, self._forwarder, self._longest_timeout_us
         )
         self._snapshot_requests = SnapshotRequests(self, self._reads, self._longest_timeout_us)
         self.watches = Watches(self, self._reads, machine, config, self.access)
-        self._snapshot_builder = SnapshotBuilder(config)
         self.sessions = SessionTable()
         self._session_ticks = SessionTicks(self, self.sessions, config.raft.heartbeat_ms * 1000)
         self.versions = Versions(self, version_support(machine, config.max_rules))
@@ -496,5 +496,5 @@ class Replica:
         """See `ReplicaContext`."""
         leader_id = self.core.leader_id
         if leader_id is None or leader_id == self.config.raft.node_id:
-            return NotLeader(text=_NO_CLUSTER if self.core.membership.is_empty else None)
+            return NotLeader(text=NO_CLUSTER if self.core.membership.is_empty else None)
         return NotLeader(leader_id, self.core.membership.address_of(leader_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from qcore.core.effects import Effect
 from qcore.core.events import Event
@@ -12,6 +12,12 @@ from qcore.errors import NotLeader, QcoreError
 from qcore.replica.events import ReplicaEffect
 from qcore.replica.messages import PeerMessage
 from qcore.replica.requests.pending import PendingRequest
+
+#: The text of a `NotLeader` of a node without a cluster.
+NO_CLUSTER: Final = (
+    "this node belongs to no cluster yet: begin one with Init (`qcore cluster init`), or add this node to one "
+    "(`qcore member add`)"
+)
 
 
 class ReplicaContext(Protocol):

@@ -11,7 +11,8 @@ bounded number of bytes (a leader proposes no more, and sends no more to a follo
 **Policy.** A snapshot is due after `snapshot_bytes` of log, or after half the size of the last snapshot if that is
 more. Otherwise a state that is much larger than the policy would be written again and again. So snapshots write at most
 about twice as much as the log, and the log on disk is at most a small multiple of the policy or the state, whichever is
-larger. All bytes are those of UTF-8. Small entries that take much work to apply count by that work.
+larger. A quota of the log makes a snapshot due earlier. All bytes are those of UTF-8. Small entries that take much work
+to apply count by that work.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class SnapshotBuilder:
     def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
         self._has_policy = bool(config.snapshot_entries or config.snapshot_bytes)
+        #: Whatever the policy: halfway from what a snapshot leaves in the log to the quota.
+        self._latest = max(0, (config.log_quota_bytes - config.keep_bytes) // 2)
         self._covered_index = 0
         self._bytes_since = 0
         self._work_since = 0
@@ -74,7 +77,7 @@ class SnapshotBuilder:
     @property
     def active(self) -> bool:
         """True if there is a policy, or a snapshot is being captured."""
-        return self._has_policy or self._chunks is not None
+        return self._has_policy or self._latest > 0 or self._chunks is not None
 
     @property
     def capturing(self) -> bool:
@@ -107,6 +110,8 @@ class SnapshotBuilder:
         if 0 < config.snapshot_entries <= entries:
             return True
         if 0 < config.snapshot_bytes <= self._bytes_since and self.size <= 2 * self._bytes_since:
+            return True
+        if 0 < self._latest <= self._bytes_since:
             return True
         # A restart applies the entries after the snapshot again, which must not take long either.
         return self._has_policy and self._work_since >= max(_WORK_BETWEEN, self.size >> 9)

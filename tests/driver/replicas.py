@@ -130,8 +130,11 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
         raft: RaftConfig | None = None,
         rules: int | None = None,
         digest_interval_ms: int = 0,
+        state_quota_bytes: int = 0,
+        log_quota_bytes: int = 0,
     ) -> None:
         super().__init__()
+        self._quotas = (state_quota_bytes, log_quota_bytes)
         self._digest_interval_ms = digest_interval_ms
         self.observer = self._new_observer()
         self.machine = machine
@@ -169,6 +172,7 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
         )
 
     def _config(self, node_id: int) -> ReplicaConfig:
+        state_quota, log_quota = self._quotas
         return ReplicaConfig(
             replace(self.raft, node_id=node_id),
             max_command_bytes=4096,
@@ -178,6 +182,9 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
             keep_entries=2,
             digest_interval_ms=self._digest_interval_ms,
             max_rules=self.max_rules,
+            state_quota_bytes=state_quota,
+            log_quota_bytes=log_quota,
+            keep_bytes=log_quota // 4 or 64 * 1024 * 1024,
         )
 
     def join(self, node_id: int) -> ReplicaDriver:

@@ -118,6 +118,7 @@ def test_hashes_are_equal_exactly_when_states_are(
     text = "".join(left.snapshot())
     right.restore([text[i : i + cut] for i in range(0, len(text), cut)])
     assert right.state_hash() == left.state_hash()
+    assert right.state_bytes == left.state_bytes
     for command in two:
         assert left.apply(json.dumps(command), ApplyContext(1, 0)) == right.apply(
             json.dumps(command), ApplyContext(1, 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 
 from qcore.core.entry import Entry
 
@@ -14,7 +16,7 @@ class RaftLog:
     `offset_term` is its term, or None if unknown after a restart.
     """
 
-    __slots__ = ("entries", "last_index", "offset", "offset_term")
+    __slots__ = ("_begin_bytes", "_end_bytes", "entries", "last_index", "offset", "offset_term")
 
     def __init__(
         self, entries: Sequence[Entry] = (), *, offset: int = 0, offset_term: int | None = 0
@@ -23,6 +25,11 @@ class RaftLog:
         self.offset = offset
         self.offset_term = offset_term
         self.last_index = offset + len(self.entries)
+        #: The bytes (`Entry.size_bytes`) of all entries that this log has ever held: up to its offset, and up to the
+        #: end of each entry. Their differences give the size of any part of the log without adding up its entries.
+        self._begin_bytes = 0
+        self._end_bytes: array[int] = array("Q")
+        self._note_sizes(self.entries)
         assert not self.entries or self.entries[0].index == offset + 1, "gap after the snapshot"
 
     @property
@@ -30,6 +37,23 @@ class RaftLog:
         term = self.term(self.last_index)
         assert term is not None
         return term
+
+    def _note_sizes(self, entries: Iterable[Entry]) -> None:
+        end = self._end_bytes[-1] if self._end_bytes else self._begin_bytes
+        note = self._end_bytes.append
+        for entry in entries:
+            end += entry.size_bytes()
+            note(end)
+
+    def bytes_after(self, index: int) -> int:
+        """Bytes of the held entries after `index`, as `Entry.size_bytes` counts them."""
+        ends = self._end_bytes
+        if index >= self.last_index or not ends:
+            return 0
+        return ends[-1] - self._bytes_before(max(index - self.offset, 0))
+
+    def _bytes_before(self, position: int) -> int:
+        return self._end_bytes[position - 1] if position else self._begin_bytes
 
     def term(self, index: int) -> int | None:
         """The term of the entry at `index`; None if it lies beyond the end or was compacted."""
@@ -56,39 +80,36 @@ class RaftLog:
     def batch(self, first: int, max_bytes: int) -> list[Entry]:
         """As many entries from `first` on as fit into `max_bytes`, but at least one if there is one."""
         position = first - self.offset - 1
-        entries = self.entries
-        total = 0
-        end = position
-        while end < len(entries):
-            total += entries[end].size_bytes()
-            if total > max_bytes and end > position:
-                break
-            end += 1
-        return entries[position:end]
+        if position >= len(self.entries):
+            return []
+        limit = self._bytes_before(position) + max_bytes
+        end = bisect_right(self._end_bytes, limit, lo=position)
+        return self.entries[position : max(end, position + 1)]
 
     def count_within(self, last: int, max_bytes: int, max_count: int) -> int:
-        """How many of the newest entries up to `last` take at most `max_bytes` on disk together.
+        """How many of the newest entries up to `last` take at most `max_bytes` on disk together, at most `max_count`.
 
-        `last` must be held. The result is at most `max_count`, and the call examines no more entries than that.
+        `last` must be held.
         """
-        count = total = 0
         end = last - self.offset
-        for position in range(end - 1, max(end - max_count, 0) - 1, -1):
-            total += self.entries[position].size_bytes()
-            if total > max_bytes:
-                break
-            count += 1
-        return count
+        least = (
+            self._bytes_before(end) - max_bytes
+        )  # what comes before the first of them has at least so many
+        if least <= self._begin_bytes:
+            return min(end, max_count)
+        return min(end - 1 - bisect_left(self._end_bytes, least, hi=end), max_count)
 
     def append(self, entries: Sequence[Entry]) -> None:
         assert not entries or entries[0].index == self.last_index + 1, "gap in the log"
         self.entries.extend(entries)
+        self._note_sizes(entries)
         self.last_index = self.offset + len(self.entries)
 
     def truncate(self, from_index: int) -> None:
         """Remove the entry at `from_index` and all that follow."""
         assert from_index > self.offset, "truncation of compacted entries"
         del self.entries[from_index - self.offset - 1 :]
+        del self._end_bytes[from_index - self.offset - 1 :]
         self.last_index = self.offset + len(self.entries)
 
     def compact(self, through: int) -> None:
@@ -96,12 +117,16 @@ class RaftLog:
         if through <= self.offset:
             return
         self.offset_term = self.term(through)
-        del self.entries[: through - self.offset]
+        count = through - self.offset
+        self._begin_bytes = self._bytes_before(count)
+        del self.entries[:count], self._end_bytes[:count]
         self.offset = through
 
     def reset(self, index: int, term: int) -> None:
         """Remove everything: the log now ends at a snapshot's last entry."""
         self.entries.clear()
+        del self._end_bytes[:]
+        self._begin_bytes = 0
         self.offset = self.last_index = index
         self.offset_term = term
 

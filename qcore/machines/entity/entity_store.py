@@ -27,6 +27,7 @@ from qcore.machines.entity.operations.staged_snapshot import check_complete, exp
 from qcore.machines.entity.operations.store_operation import OK_NULL
 from qcore.machines.entity.operations.update_fields import update_entity
 from qcore.machines.entity.permission_checks import check_everything, check_see, visible_schema
+from qcore.machines.entity.requests.growth import may_grow
 from qcore.machines.entity.requests.name_bounds import check_names
 from qcore.machines.entity.requests.perform_requests import Command, is_read_only, parse_command
 from qcore.machines.entity.requests.staging_requests import StageBody
@@ -171,6 +172,16 @@ class EntityStore:
     def _free_some(self) -> None:
         if next(self._retired[-1], _FREED) is _FREED:
             self._retired.pop()
+
+    @property
+    def state_bytes(self) -> int:
+        """See `SupportsStateSize`."""
+        staged = 0 if self._staged is None else self._staged.records.size_bytes
+        return self._records.size_bytes + staged
+
+    def may_grow(self, command: str) -> bool:
+        """See `SupportsStateSize`."""
+        return may_grow(command)
 
     def recognises(self, command: str) -> bool:
         """Whether the text has the form of a command."""

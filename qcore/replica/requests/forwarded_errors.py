@@ -10,6 +10,8 @@ from qcore.replica.requests.pending import PendingRequest
 
 #: The fields of a detail that a message between replicas has room for.
 _FIELDS: Final = ("leader_id", "leader_addr", "retry_after_ms")
+#: Those of a response to a forwarded request, besides these.
+_FORWARD_FIELDS: Final = ("quota", "limit", "use")
 
 
 def response_of_result(
@@ -32,7 +34,7 @@ def response_of_error(
         response = ForwardResponse(request.request_id, None)
     response.error_text, detail = to_wire(error)
     response.error_code = error.code
-    for name in _FIELDS:
+    for name in _fields_of(response):
         setattr(response, name, detail.get(name))
     return response
 
@@ -53,8 +55,13 @@ def error_of_response(response: ForwardResponse | ReadIndexResponse) -> QcoreErr
     leader itself.
     """
     text = response.error_text or "the leader gave no reason"
-    detail = {"code": response.error_code, **{name: getattr(response, name) for name in _FIELDS}}
+    fields = {name: getattr(response, name) for name in _fields_of(response)}
+    detail = {"code": response.error_code, **fields}
     error = from_wire(text, detail)
     if isinstance(error, ProposalError | StoreError):
         return error
     return OutcomeUnknown(f"{response.error_code}: {text}")
+
+
+def _fields_of(response: ForwardResponse | ReadIndexResponse) -> tuple[str, ...]:
+    return (*_FIELDS, *_FORWARD_FIELDS) if isinstance(response, ForwardResponse) else _FIELDS

@@ -16,6 +16,7 @@ from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.admission import RequestAdmission
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import AnyRequestKind, PendingRequest
+from qcore.replica.requests.storage_quotas import StorageQuotas
 
 #: The most that one step appends to the log, in bytes of requests; a single larger request goes alone. This also bounds
 #: the work that follows in the same step.
@@ -35,6 +36,7 @@ class Writes:
         forwarder: passes the writes on while another node leads.
         admission: measures how fast writes commit.
         disk_window: limits the bytes on their way to the disk.
+        quotas: limit what commands may add to the state and the log.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Writes:
         forwarder: Forwarder,
         admission: RequestAdmission,
         disk_window: DiskWindow,
+        quotas: StorageQuotas,
     ) -> None:
         self._replica = replica
         self._forwarder = forwarder
         self._admission = admission
         self._disk_window = disk_window
+        self._quotas = quotas
         self._batch: list[PendingRequest] = []
         self._appended: dict[int, PendingRequest] = {}  # by log index
 
@@ -109,6 +113,9 @@ class Writes:
         if core.role != "leader":
             for request in batch:
                 self._forwarder.forward(request)
+            return
+        batch = self._quotas.admit(batch)
+        if not batch:
             return
         kinds: list[EntryKind] | None = None
         if any(request.kind != "write" for request in batch):

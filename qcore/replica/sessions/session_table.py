@@ -419,11 +419,15 @@ def command_in(entry: Entry) -> str | None:
     """The state machine's command in an entry: its data, or the command that a session runs; None if there is none."""
     if entry.kind == "command":
         return entry.data
-    if entry.kind == "session":
-        # An entry that runs a command has the same form under all rules.
-        with suppress(ValueError):
-            request = _parse(entry.data, FIRST_VERSION.rules)
-            return request.command if isinstance(request, _Run) else None
+    return command_of_session(entry.data) if entry.kind == "session" else None
+
+
+def command_of_session(data: str) -> str | None:
+    """The state machine's command that an entry of kind `session` runs; None if there is none."""
+    # An entry that runs a command has the same form under all rules.
+    with suppress(ValueError):
+        request = _parse(data, FIRST_VERSION.rules)
+        return request.command if isinstance(request, _Run) else None
     return None
 
 

@@ -140,6 +140,7 @@ def test_same_log_gives_same_results_even_across_a_snapshot(
     if halfway == len(log):
         restored.restore(steady.snapshot())
     assert steady.state_hash() == lazy.state_hash() == restored.state_hash()
+    assert steady.state_bytes == lazy.state_bytes == restored.state_bytes
     # A snapshot is canonical: every replica takes the same one.
     assert list(lazy.snapshot()) == list(steady.snapshot()) == list(restored.snapshot())
 

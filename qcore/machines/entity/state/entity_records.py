@@ -33,6 +33,7 @@ from qcore.machines.entity.state.field_values import (
 from qcore.machines.entity.state.frozen_table import Table
 from qcore.machines.entity.state.name_index import NameIndex, free_numbers
 from qcore.machines.entity.state.packed_fields import PackedFields, packed
+from qcore.machines.entity.state.record_size import entity_bytes, field_bytes, head_bytes
 from qcore.machines.entity.state.type_registry import Schemas
 from qcore.machines.state_digest import StateDigest, digest_term
 
@@ -101,6 +102,8 @@ class Records:
         self.loaded = False
         #: Whether a command of rules 3 has been applied. If so, new records and the snapshot's text are sparse.
         self.sparse = False
+        #: About the bytes of the entities in a snapshot.
+        self.entity_bytes = 0
         #: By parent, the positions of each child in its list. Derived from the lists, for fast removal.
         self.child_positions: dict[int, dict[EntityId, Positions]] = {}
         self._discarded: list[dict[EntityId, Positions]] = []
@@ -136,6 +139,8 @@ class Records:
             if of_type is None:
                 of_type = self.by_type[typ] = SortedList()
             of_type.add(number)
+        if old is None or old.created_ns is None or entity.created_ns is None:
+            self.entity_bytes += entity_bytes(entity) - (0 if old is None else entity_bytes(old))
         if entity.created_ns is None:
             self._full_digest.touch(number)
         elif old is None or old.created_ns is None:
@@ -145,11 +150,17 @@ class Records:
             for name in entity.fields:
                 self._note(entity, name, None)
         else:
-            dirty = self._dirty
+            dirty, size = self._dirty, 0
             for name in written:
+                part: Entity | Field | None = old
+                if name:
+                    part = before = old.fields.get(name)
+                    size += field_bytes(name, entity.fields.get(name)) - field_bytes(name, before)
+                else:
+                    size += head_bytes(entity) - head_bytes(old)
                 if (number, name) not in dirty:
-                    before = old.fields.get(name) if name else old
-                    dirty[number, name] = (entity.entity_id, before)
+                    dirty[number, name] = (entity.entity_id, part)
+            self.entity_bytes += size
 
     def _packed(self, entity: Entity, old: Entity | None) -> Entity:
         """A sparse record in the form that takes least memory."""
@@ -161,6 +172,11 @@ class Records:
         elif type(fields) is PackedFields:
             return entity
         return Entity(entity_id, packed(fields, under), under, created_ns)
+
+    @property
+    def size_bytes(self) -> int:
+        """About the bytes of a snapshot of the records."""
+        return self.entity_bytes + self.schemas.own_bytes
 
     def forget_positions(self, parent: int) -> None:
         """Forget the positions of a parent's children."""
@@ -188,6 +204,7 @@ class Records:
     def remove(self, entity: Entity) -> None:
         """Delete an entity."""
         number = entity.entity_id.id
+        self.entity_bytes -= entity_bytes(entity)
         del self.entities[number]
         self.forget_positions(number)
         of_type = self.by_type[entity.entity_id.typ]

@@ -72,6 +72,11 @@ class Schemas:
         self._own_bytes = 0
         self._complete_fields = 0
 
+    @property
+    def own_bytes(self) -> int:
+        """About the bytes of all schemas, with the defaults that older entities still read."""
+        return self._own_bytes
+
     def after(self, change: SchemaChange) -> Schemas:
         """Return a read-only copy with a change. Copies the table of types."""
         seen = Schemas()

@@ -107,4 +107,5 @@ def _log(log: RaftLog) -> RaftLog:
     twin.offset = log.offset
     twin.offset_term = log.offset_term
     twin.last_index = log.last_index
+    twin._begin_bytes, twin._end_bytes = log._begin_bytes, log._end_bytes[:]
     return twin

@@ -1,0 +1,109 @@
+"""The size of the state, by which quotas judge, and which commands may add to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext, SupportsStateSize, counted_part
+from qcore.machines.register import KeyValueMachine
+from tests.machines.entity.harness import EPOCH_US, FOLDER, OBJECT, USER, StoreHarness, write
+from tests.machines.entity.test_determinism import REQUESTS, START
+from tests.machines.test_register import COMMANDS
+
+#: What a write that clears a field may add: the record did not hold the field before.
+CLEARED_BYTES = 120
+ID = {"typ": "User", "id": 9}
+
+
+@settings(max_examples=20)
+@given(st.lists(REQUESTS, max_size=20))
+def test_what_may_not_grow_does_not_grow_the_entity_store(requests: list[dict[str, Any]]) -> None:
+    store = EntityStore()
+    for index, begin in enumerate(START, start=1):
+        store.apply(json.dumps(begin), ApplyContext(index, EPOCH_US))
+    for index, request in enumerate(requests, start=1 + len(START)):
+        command, before = json.dumps(request), store.state_bytes
+        store.apply(command, ApplyContext(index, EPOCH_US + index))
+        if not store.may_grow(command):
+            items = request["UpdateEntity"]["request"] if "UpdateEntity" in request else []
+            assert store.state_bytes <= before + CLEARED_BYTES * len(items)
+        assert store.state_bytes >= 0
+
+
+@given(COMMANDS)
+def test_what_may_not_grow_does_not_grow_the_registers(commands: list[dict[str, object]]) -> None:
+    machine = KeyValueMachine()
+    for command in commands:
+        text, before = json.dumps(command), machine.state_bytes
+        machine.apply(text, ApplyContext(1, 0))
+        assert machine.may_grow(text) or machine.state_bytes <= before
+
+
+def test_the_count_is_about_the_size_of_a_snapshot() -> None:
+    store = StoreHarness(OBJECT, FOLDER, USER)
+    top = store.create("Folder", None, "top")
+    empty = store.store.state_bytes
+    ids = [store.create("User", top, f"user {number}") for number in range(200)]
+    for number, one in enumerate(ids):
+        store.send(
+            "UpdateEntity",
+            request=[
+                write(one, "Email", {"String": "x" * (number * 10)}),
+                write(one, "Key", {"Blob": list(range(number % 200))}),
+                write(one, "Manager", {"EntityReference": ids[0]}),
+                write(one, "Friends", {"EntityList": ids[: number % 7]}, writer_id=ids[1]),
+            ],
+        )
+    text = "".join(store.store.snapshot())
+    assert 0.7 < store.store.state_bytes / len(text.encode()) < 1.5
+    store.send("DeleteEntity", entity_id=top)
+    assert store.store.state_bytes < empty
+    assert not store.store.may_grow(json.dumps({"DeleteEntity": {"entity_id": top}}))
+
+
+def update(*items: dict[str, Any]) -> dict[str, Any]:
+    return {"UpdateEntity": {"request": list(items)}}
+
+
+@pytest.mark.parametrize(
+    ("grows", "request_"),
+    [
+        (False, {"DeleteEntity": {"entity_id": ID}}),
+        (False, {"StoreDeleteEntity": {"entity_id": ID}}),
+        (False, {"StoreUseStagedSnapshot": {"upload": "u", "parts": 1}}),
+        (False, {"StoreBulk": {"requests": [{"DeleteEntity": {"entity_id": ID}}]}}),
+        (False, update(write(ID, "Email", {"String": ""}), write(ID, "Key", {"Blob": []}))),
+        (False, {"StorePerform": {"requests": [write(ID, "Friends", {"EntityList": []})]}}),
+        (
+            False,
+            update(write(ID, "Friends", {"EntityList": [ID]}, adjust_behavior="Subtract")),
+        ),
+        (True, update(write(ID, "Email", {"String": ""}), write(ID, "Email", {"String": "a"}))),
+        (True, update(write(ID, "Email", None))),
+        (True, update(write(ID, "Friends", {"EntityList": [ID]}, adjust_behavior="Add"))),
+        (True, {"CreateEntity": {"entity_type": "User", "parent_id": None, "name": "n"}}),
+        (True, {"StoreBulk": {"requests": [{"RenameEntity": {"entity_id": ID, "name": "n"}}]}}),
+        (True, {"StoreRenameEntity": {"entity_id": ID, "name": "n"}}),
+        (True, {"Ghost": {}}),
+    ],
+)
+def test_the_store_knows_what_may_grow(grows: bool, request_: dict[str, Any]) -> None:
+    assert EntityStore().may_grow(json.dumps(request_)) is grows
+
+
+def test_the_machine_that_counts_may_be_wrapped() -> None:
+    class Wrapper:
+        def __init__(self, inner: object) -> None:
+            self.inner = inner
+
+    machine = KeyValueMachine()
+    assert isinstance(machine, SupportsStateSize)
+    assert counted_part(machine) is machine
+    assert counted_part(Wrapper(machine)) is machine  # type: ignore[arg-type]  # only `inner` matters
+    assert counted_part(Wrapper(object())) is None  # type: ignore[arg-type]  # only `inner` matters
