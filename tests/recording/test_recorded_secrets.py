@@ -17,6 +17,7 @@ from qcore.recording import GeneratorState, LifeRecorder, RecordingEnd, StartOfL
 from qcore.replica.access.access_commands import SetPassword, SetRole, SetUser, command_text
 from qcore.replica.access.access_records import ADMIN, Role, redacted
 from qcore.replica.access.access_table import AccessTable
+from qcore.replica.apply.state_digests import StateDigests
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import ClientRequest, ReplicaEvent, TriggerSnapshot
 from qcore.replica.replica import Replica
@@ -142,6 +143,23 @@ def test_a_recording_ends_before_a_snapshot_with_users(tmp_path: Path) -> None:
     *_, end = life.steps()
     assert isinstance(end, RecordingEnd)
     assert "users" in end.text
+
+
+def test_what_members_compare_is_the_same_in_a_replay() -> None:
+    """Members send each other digests, so a replay without the hashes has to make the same ones."""
+    version = ClusterVersion(LATEST_RULES, "kv", 1)
+    compared = []
+    for password_hash in (HASH, redacted(HASH), HASH + "2"):
+        table, machine = AccessTable(), KeyValueMachine()
+        digests = StateDigests(machine, table)
+        entry = Entry(1, 1, "access", command_text(SetUser("root", password_hash, (ADMIN,))), 0)
+        table.apply(entry)
+        digests.applied(entry, version)
+        digests.now(1, version)
+        compared.append(digests.all()[1])
+    assert compared[0] == compared[1]
+    assert compared[0].log != compared[2].log
+    assert compared[0].state != compared[2].state
 
 
 def test_a_redacted_text_keeps_its_length_and_stays_the_same() -> None:
