@@ -206,6 +206,10 @@ class RaftCore:
     def contained(self, contained: bool) -> None:
         self._server.contained = contained
 
+    def set_contained_peers(self, peers: frozenset[int]) -> None:
+        """These other members are contained: see `RaftServer`."""
+        self._server.contained_peers = peers
+
     def has_responded(self, peer_id: int) -> bool:
         """On a leader, whether the peer has responded from its current address; False for an unknown node.
 

@@ -160,7 +160,7 @@ class RaftServer:
         wall_us: this server's wall clock at the last step, µs since the Unix epoch; 0 if the driver has none.
         started_at: when this server last started, µs on its clock.
         contained: its state differs from a majority's. It sends no snapshot, and lets the others campaign first.
-        leaderless_timeouts: while contained, the election timeouts since it last heard from a leader.
+        contained_peers, leaderless_timeouts: the members known to be so; election timeouts without a leader's message.
     """
 
     def __init__(
@@ -210,12 +210,12 @@ class RaftServer:
         self.transfer: OutgoingTransfer | None = None
         #: On a leader: voters that were asked to take over in this term and have not rejected, and how often.
         self.unanswered_timeout_now: dict[int, int] = {}
-        #: How its last transfer ended, for humans.
-        self.last_transfer_failure = ""
+        self.last_transfer_failure = ""  # for humans
         self.incoming_transfer: IncomingTransfer | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
         self.contained = False
+        self.contained_peers: frozenset[int] = frozenset()
         self.leaderless_timeouts = 0
         #: On a leader: the configuration of this index is committed, and no step of its change is left.
         self.settled_membership_index = -1

@@ -11,7 +11,7 @@ A file has one line of JSON for each thing:
 | `["missing", number]` | the file was too slow for this many lines: nothing can be replayed from here on |
 | `["limit", bytes]` | the recording ends here, because the file has reached its limit |
 | `["unrecorded", text]` | the recording ends here, because a step could not be recorded: a bug |
-| `["end", why, digest]` | the life ended; the digest of the state then, if there is one |
+| `["end", why, digest]` | the life ended; the digest of the state then, if there is one (see `state_digest`) |
 
 A step has a sixth item if it asked why peers are not connected (`answers`), raised an error (`failed`), or made a
 digest of the state (`digest`: index and digest), as each replica does at certain indexes.

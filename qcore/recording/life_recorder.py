@@ -13,7 +13,8 @@ from qcore.recording.event_codec import write_event
 from qcore.recording.line_checksum import with_checksum
 from qcore.recording.secret_texts import event_without_secrets
 from qcore.recording.start_of_life import StartOfLife
-from qcore.replica.apply.state_digests import StateDigests
+from qcore.replica.access.access_table import AccessTable
+from qcore.replica.apply.state_digests import StateDigests, replicated_digest
 from qcore.replica.events import ReplicaEffect, ReplicaEvent
 from qcore.replica.machine_results import digest_of
 
@@ -48,6 +49,11 @@ class SteppedReplica(Protocol):
         ...
 
     @property
+    def access(self) -> AccessTable:
+        """Users and roles."""
+        ...
+
+    @property
     def applied_index(self) -> int:
         """The index of the last applied entry."""
         ...
@@ -62,12 +68,20 @@ class SteppedReplica(Protocol):
         ...
 
 
-def state_digest(replica: SteppedReplica) -> tuple[int, str] | None:
-    """The index of the last applied entry, and the digest of the state there; None if there is none at the moment."""
+def state_digest(replica: SteppedReplica) -> tuple[int, str] | tuple[int, str, str] | None:
+    """The state at the end of a life; None if there is none at the moment.
+
+    Returns:
+        the index of the last applied entry, and the digest of the state machine there; once there are users, roles or
+        join tokens, also the digest that members compare.
+    """
     if replica.restoring:
         return None
     try:
-        return replica.applied_index, digest_of(replica.machine)
+        found = replica.applied_index, digest_of(replica.machine)
+        if not replica.access.digest:
+            return found
+        return *found, replicated_digest(replica.machine, replica.access)
     except StateMachineFailed:
         return None
 

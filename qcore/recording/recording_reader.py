@@ -55,13 +55,16 @@ class RecordingEnd:
         kind: why.
         steps: how many steps there are before.
         text: the same in a sentence.
-        state: the index of the last applied entry, and the digest of the state there, if the end has it.
+        state: the index of the last applied entry, and the digest of the state there, if the end has it: of the state
+            machine alone unless `covers_users`.
+        covers_users: the digest covers users and roles, too. Without them, and in older recordings, it does not.
     """
 
     kind: EndKind
     steps: int
     text: str
     state: tuple[int, str] | None = None
+    covers_users: bool = False
 
 
 class _StartCutOff(Exception):
@@ -234,6 +237,9 @@ def _state(digest: Any) -> tuple[int, str] | None:
 
 def _end(found: object, steps: int) -> RecordingEnd:
     match found:
+        case ["end", why, [index, _, str(replicated)]]:
+            state = int(index), replicated
+            return RecordingEnd("end", steps, f"the life ended: {why}", state, covers_users=True)
         case ["end", why, digest]:
             return RecordingEnd("end", steps, f"the life ended: {why}", _state(digest))
         case ["missing", number]:

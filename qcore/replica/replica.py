@@ -174,7 +174,7 @@ class Replica:
             self.versions,
             config.digest_interval_ms * 1000,
             self._longest_timeout_us,
-            self._on_contained,
+            [self.watches.abandon, self._snapshot_requests.abandon, self._writes.abandon],
         )
         self._applier.on_installed = self.containment.replaced
         #: What handles an event, by class. `Any`: each handler takes the class that it is listed under.
@@ -386,10 +386,6 @@ class Replica:
     def busy(self) -> bool:
         """True while the replica has work for more than one step: a snapshot, or a long catch-up."""
         return self._backlog.busy or self._snapshot_builder.capturing
-
-    def _on_contained(self, error: QcoreError) -> None:
-        self.watches.abandon(error)
-        self._snapshot_requests.abandon(error)
 
     def state_error(self) -> QcoreError | None:
         """See `ReplicaContext`."""

@@ -14,10 +14,11 @@ from qcore.core.messages import InstallSnapshot
 from qcore.core.version import LATEST_RULES, ClusterVersion
 from qcore.machines.register import KeyValueMachine
 from qcore.recording import GeneratorState, LifeRecorder, RecordingEnd, StartOfLife, read_lives
+from qcore.recording.line_checksum import with_checksum, without_checksum
 from qcore.replica.access.access_commands import SetPassword, SetRole, SetUser, command_text
 from qcore.replica.access.access_records import ADMIN, Role, redacted
 from qcore.replica.access.access_table import AccessTable
-from qcore.replica.apply.state_digests import StateDigests
+from qcore.replica.apply.state_digests import StateDigests, replicated_digest
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import ClientRequest, ReplicaEvent, TriggerSnapshot
 from qcore.replica.replica import Replica
@@ -127,6 +128,28 @@ def test_a_recording_has_no_hash_and_replays(tmp_path: Path) -> None:
     again.users()
     assert SECRET not in again.end().decode()
     replayed(tmp_path / "again")
+
+
+def test_the_end_covers_users_if_there_are_any(tmp_path: Path) -> None:
+    node = Recorded(tmp_path / "r")
+    node.users()
+    content = node.end()
+    assert replayed(tmp_path / "r").covers_users
+    *_, last = content.splitlines()
+    what, why, (index, machine, members) = json.loads(without_checksum(last))
+    assert members == replicated_digest(node.replica.machine, node.replica.access)
+
+    def ending_with(digest: list[object]) -> str | None:
+        end = with_checksum(json.dumps([what, why, digest], separators=(",", ":")))
+        (life,) = read_lives(content[: content.rindex(last)] + end + b"\n")
+        replay = LifeReplay(life)
+        while replay.advance():
+            pass
+        return None if replay.difference is None else replay.difference.recorded
+
+    assert ending_with([index, machine, members]) is None
+    assert "other" in str(ending_with([index, machine, "other"]))
+    assert ending_with([index, machine]) is None, "as older recordings end"
 
 
 def test_a_recording_ends_before_a_snapshot_with_users(tmp_path: Path) -> None:

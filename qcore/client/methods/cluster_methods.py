@@ -129,7 +129,7 @@ class ClusterMethods(ClientMethods):
         """Replace the state of a member, and its log up to there, by a snapshot of the leader; returns its index.
 
         Raises:
-            ChangeRefused: the node leads or is no member, or the leader differs from a majority itself.
+            ChangeRefused: the node is no member, or it leads and no other node can.
             OutcomeUnknown: the member may still be reinstalled: look at its metrics, and retry.
         """
         fields: dict[str, Json] = {"node_id": node_id, "timeout_ms": self._node_timeout_ms()}

@@ -45,7 +45,14 @@ def begin(server: RaftServer, event: TransferLeadership) -> None:
     elif target == server.node_id:
         server.emit(TransferStarted(server.node_id))
     elif target is None or not server.membership.is_voter(target):
-        whom = "there is no other voter" if to is None else f"node {to} is not a voter"
+        whom = f"node {to} is not a voter"
+        if to is None:
+            alone = not any(map(server.membership.is_voter, server.peers()))
+            whom = (
+                "there is no other voter"
+                if alone
+                else "each other voter has priority 0 or is diverged"
+            )
         server.emit(TransferRejected("unknown_member", f"{whom}: no node can take over"))
     elif target in priorities.never_lead(server, (target,)):
         # It would not even ask for votes, and writes would wait for nothing.
@@ -53,6 +60,14 @@ def begin(server: RaftServer, event: TransferLeadership) -> None:
             TransferRejected(
                 "priorities",
                 f"node {target} has priority 0 and never leads: restart it with another --priority first",
+            )
+        )
+    elif target in server.contained_peers:
+        server.emit(
+            TransferRejected(
+                "diverged",
+                f"the state of node {target} differs from that of a majority, so it would not take over: reinstall it "
+                f"first (`qcore member reinstall {target}`)",
             )
         )
     else:
@@ -123,6 +138,7 @@ def transfer_by_priority(server: RaftServer) -> None:
         for peer, progress in server.progress.items()
         if progress.priority > server.config.priority
         and server.membership.is_voter(peer)
+        and peer not in server.contained_peers
         and progress.match == server.log.last_index
         and _is_recent(server, progress)
         and _is_steady(server, progress)
@@ -170,7 +186,10 @@ def _best_voter(server: RaftServer, rejected_by: Collection[int] = ()) -> int | 
     able = [
         (_is_recent(server, progress), progress.match, progress.priority, -peer)
         for peer, progress in server.progress.items()
-        if peer in server.membership.voters and progress.priority > 0 and peer not in rejected_by
+        if peer in server.membership.voters
+        and progress.priority > 0
+        and peer not in rejected_by
+        and peer not in server.contained_peers
     ]
     return -max(able)[3] if able else None
 

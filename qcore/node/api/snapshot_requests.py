@@ -207,6 +207,8 @@ class SnapshotRequestHandler:
 
     def _read(self, connection: ServerConnection, message: ReadSnapshot) -> None:
         index, offset = message.last_included_index, message.offset
+        if self._core.contained:
+            self._pins.clear()  # no client may read the state of a diverged node
         pin = self._pins.get(index)
         if pin is None:
             error: QcoreError = SnapshotGone(

@@ -5,8 +5,9 @@ See `qcore.core.log.reinstall` for why this is safe.
 
 from __future__ import annotations
 
-from qcore.core.events import Reinstall
-from qcore.errors import ChangeRefused, OutcomeUnknown, QcoreError
+from qcore.core.effects import TransferRejected
+from qcore.core.events import Reinstall, TransferLeadership
+from qcore.errors import ChangeRefused, NotLeader, OutcomeUnknown, QcoreError
 from qcore.replica.divergence.containment import COMPARED_SINCE_RULES
 from qcore.replica.events import ReinstallMember
 from qcore.replica.replica_context import ReplicaContext
@@ -38,6 +39,9 @@ class Reinstalls:
         if core.role != "leader":
             replica.fail(request, replica.not_leader())
             return
+        if core.contained or event.node_id == core.node_id:
+            replica.fail(request, self._hand_over())
+            return
         problem = self._problem(event.node_id)
         if problem is not None:
             replica.fail(request, problem)
@@ -45,16 +49,21 @@ class Reinstalls:
         self._waiting[event.node_id] = (request, core.term)
         replica.step_core(Reinstall(event.node_id))
 
+    def _hand_over(self) -> QcoreError:
+        """Let another node lead, because this one is to be reinstalled, or is diverged itself; the error meanwhile."""
+        core = self._replica.core
+        if not core.transferring:
+            outcome = self._replica.step_core(TransferLeadership(None))[0]
+            if isinstance(outcome, TransferRejected):
+                return ChangeRefused(
+                    "leader", f"node {core.node_id} leads and cannot hand over: {outcome.reason}"
+                )
+        return NotLeader(
+            text=f"node {core.node_id} leads and hands over first: retry once another node leads"
+        )
+
     def _problem(self, node_id: int) -> ChangeRefused | None:
         core = self._replica.core
-        if core.contained:
-            return ChangeRefused(
-                "diverged", "this leader differs from a majority itself: retry once another leads"
-            )
-        if node_id == core.node_id:
-            return ChangeRefused(
-                "leader", f"node {node_id} leads: transfer the leadership first, then repeat this"
-            )
         if node_id not in core.membership.members():
             return ChangeRefused("unknown_member", f"node {node_id} is no member of the cluster")
         if node_id in self._waiting:

@@ -10,7 +10,7 @@ only itself. So a member that reports wrong digests can stop no other: that take
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from qcore.core.events import TransferLeadership
@@ -45,7 +45,7 @@ class Containment:
         versions: the active version.
         interval_us: how often digests are sent, µs; 0: never.
         handover_us: how often a contained leader tries to transfer the leadership, µs.
-        on_contained: called when the node contains itself, with the error for the readers that wait.
+        on_contained: called when the node contains itself, with the error for the requests that wait.
 
     Attributes:
         diverged_at: the index at which this node differs from a majority; None if it is not known to differ.
@@ -58,7 +58,7 @@ class Containment:
         versions: Versions,
         interval_us: int,
         handover_us: int,
-        on_contained: Callable[[QcoreError], None],
+        on_contained: Sequence[Callable[[QcoreError], None]],
     ) -> None:
         self._replica = replica
         self._digests = digests
@@ -69,13 +69,9 @@ class Containment:
         self._send_at = replica.now
         self._hand_over_at = replica.now
         self._reported: dict[int, dict[int, StateDigest]] = {}
-        self._known_diverged: dict[int, bool] = {}
+        #: The members that reported that they are contained.
+        self._known_diverged: set[int] = set()
         self.diverged_at: int | None = None
-
-    @property
-    def diverged_peers(self) -> list[int]:
-        """The other members that reported that they are contained, sorted."""
-        return sorted(member for member, known in self._known_diverged.items() if known)
 
     def next_deadline(self) -> int:
         """When `advance` has work at the latest, µs."""
@@ -99,7 +95,11 @@ class Containment:
         if from_id not in self._replica.core.membership.members():
             return
         self._reported[from_id] = {digest.index: digest for digest in report.digests}
-        self._known_diverged[from_id] = report.diverged
+        if report.diverged:
+            self._known_diverged.add(from_id)
+        else:
+            self._known_diverged.discard(from_id)
+        self._replica.core.set_contained_peers(frozenset(self._known_diverged))
         if (
             not self._replica.has_apply_backlog
             and self._replica.applied_index in self._reported[from_id]
@@ -133,7 +133,8 @@ class Containment:
         membership = core.membership
         members = membership.members()
         self._reported = {m: held for m, held in self._reported.items() if m in members}
-        self._known_diverged = {m: held for m, held in self._known_diverged.items() if m in members}
+        self._known_diverged.intersection_update(members)
+        core.set_contained_peers(frozenset(self._known_diverged))
         if replica.readable_index < 0:
             return  # the state is that of no index
         self._digests.now(replica.applied_index, self._versions.active)
@@ -160,7 +161,8 @@ class Containment:
     def _contain(self, index: int) -> None:
         self.diverged_at = index
         self._replica.core.contained = True
-        self._on_contained(self.read_error())
+        for abandon in self._on_contained:
+            abandon(self.read_error())
 
     # -- what a contained node rejects -----------------------------------------------------------
 

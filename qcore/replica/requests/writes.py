@@ -114,6 +114,10 @@ class Writes:
             for request in batch:
                 self._forwarder.forward(request)
             return
+        if (diverged := replica.state_error()) is not None:
+            for request in batch:  # they waited for a leader, and this node became it
+                replica.fail(request, diverged)
+            return
         batch = self._quotas.admit(batch)
         if not batch:
             return
@@ -152,6 +156,14 @@ class Writes:
         else:
             self._admission.committed(entry.size_bytes(), self._replica.now)
             self._replica.succeed(request, result or "", entry.index)
+
+    def abandon(self, error: QcoreError) -> None:
+        """The state here is wrong, and so would be the results that it gives: the outcomes are unknown."""
+        appended, self._appended = self._appended, {}
+        for request in appended.values():
+            self._replica.fail(
+                request, OutcomeUnknown(f"the command takes effect or is lost, and {error}")
+            )
 
     def on_replaced(self, index: int) -> None:
         """A snapshot replaces the log through `index`: the outcomes of its writes are unknown."""

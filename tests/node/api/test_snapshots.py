@@ -33,6 +33,7 @@ from qcore.machines.register import KeyValueMachine
 from qcore.node.api.snapshot_requests import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PINS, READ_CHARS
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.replica.access.access_table import AccessTable
+from qcore.replica.events import KnownDiverged
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshot_builder import restore_snapshot
 from qcore.runtime.real import REAL
@@ -178,6 +179,27 @@ def test_a_snapshot_that_is_being_read_outlives_newer_ones(tmp_path: Path) -> No
             assert status["snapshot"]["index"] == second["last_included_index"]
             assert is_whole(first, await read_on(world, first, begun))
             assert is_whole(second, await read_on(world, second))
+
+    asyncio.run(scenario())
+
+
+def test_a_snapshot_of_a_diverged_node_is_read_no_further(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
+            await put(world, "long", "x" * 3 * READ_CHARS)
+            first = await ask(world, "SaveSnapshot")
+            index = first["last_included_index"]
+            begun = (await ask(world, "ReadSnapshot", last_included_index=index, offset=0))["data"]
+            world.node._driver.inbox.add_event(KnownDiverged(index))
+
+            async def contained() -> bool:
+                return "member reinstall 1" in str(world.node.unready_reason())
+
+            await eventually(contained)
+            with pytest.raises(Refused, match="member reinstall 1"):
+                await ask(world, "SaveSnapshot", stale=True)
+            with pytest.raises(SnapshotGone):
+                await read_on(world, first, begun)
 
     asyncio.run(scenario())
 
