@@ -26,6 +26,7 @@ from qcore.errors import (
     OutcomeUnknown,
     Overloaded,
     QcoreError,
+    QuotaExceeded,
     Refused,
     RemoteProtocolError,
     StoreError,
@@ -51,6 +52,9 @@ SPECIAL: dict[type[QcoreError], st.SearchStrategy[QcoreError]] = {
     NotLeader: st.builds(NotLeader, IDS, st.none() | TEXTS, st.none() | TEXTS),
     ChangeRefused: st.builds(ChangeRefused, TEXTS, TEXTS),
     TransferFailed: st.builds(TransferFailed, TEXTS, IDS, IDS),
+    QuotaExceeded: st.builds(
+        QuotaExceeded, TEXTS, TEXTS, st.integers(0, 10**12), st.integers(0, 10**12), IDS
+    ),
     Overloaded: st.builds(Overloaded, TEXTS, st.integers(1, 10**6)),
 }
 CLASSES = list(error_classes().values())
