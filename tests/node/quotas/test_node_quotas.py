@@ -82,7 +82,7 @@ def test_a_disk_with_little_space_takes_no_more(
     asyncio.run(scenario())
 
 
-def test_a_connection_beyond_its_rate_is_told_when_to_retry(tmp_path: Path) -> None:
+def test_a_rejection_names_the_time_to_retry(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, quotas={"connection_requests_per_s": 5}) as node:
             async with connect(f"ws://{node.address}") as raw:

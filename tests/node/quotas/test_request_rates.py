@@ -70,7 +70,7 @@ def test_the_connections_of_a_user_share_its_rate() -> None:
     assert "the user 'ann' sends more" in str(node.error(of_user(5, "ann")))
 
 
-def test_bytes_have_a_rate_of_their_own() -> None:
+def test_bytes_have_a_separate_rate() -> None:
     node = Rates(connection_bytes_per_s=10_000_000)
     sender = FakeConnection(1, message_bytes=1_000_000)
     assert node.send(sender, 100) == 20
