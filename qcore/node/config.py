@@ -159,6 +159,46 @@ class NodeConfig:
         ),
     )
 
+    connection_requests_per_s: int = field(
+        default=0,
+        metadata=setting(
+            "Most requests that one connection of a client may send to this node in a second, and twice as many after "
+            "a pause. Beyond it they are rejected (`QuotaExceeded`). 0: no limit.",
+            unit="requests",
+            minimum=0,
+        ),
+    )
+    connection_bytes_per_s: int = field(
+        default=0,
+        metadata=setting(
+            "The same for the bytes of these requests, as they are sent. After a pause, a request of any size passes.",
+            unit="bytes",
+            minimum=0,
+        ),
+    )
+    user_requests_per_s: int = field(
+        default=0,
+        metadata=setting(
+            "Most requests that one user may send to this node in a second, over all its connections. 0: no limit.",
+            unit="requests",
+            minimum=0,
+        ),
+    )
+    user_bytes_per_s: int = field(
+        default=0,
+        metadata=setting("The same for the bytes of these requests.", unit="bytes", minimum=0),
+    )
+    min_free_disk_bytes: int = field(
+        default=0,
+        metadata=setting(
+            "While the disk of the data directory has less free space, this node rejects commands that may add to the "
+            "data (`QuotaExceeded`). 0: no quota.",
+            unit="bytes",
+            minimum=0,
+            node_default=256 * 1024 * 1024,
+        ),
+    )
+
     def __post_init__(self) -> None:
         advertised = self.advertise_addr
         if advertised is not None and (advertised.is_unspecified or advertised.port == 0):

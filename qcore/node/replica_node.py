@@ -34,6 +34,7 @@ from qcore.node.peers.known_members_file import LoadKnownMembers, load_known_mem
 from qcore.node.peers.node_key_file import LoadNodeKey, load_or_create_key
 from qcore.node.peers.peer_keys import PeerKeys
 from qcore.node.peers.peer_router import PeerRouter
+from qcore.node.quotas.node_quotas import NodeQuotas
 from qcore.node.replica_changes import ReplicaChanges
 from qcore.node.runtime.disk_writer import MakeWriter, disk_thread
 from qcore.node.runtime.driver import ReplicaDriver
@@ -44,7 +45,7 @@ from qcore.node.status import metrics_object
 from qcore.node.status.metrics_page import metrics_page
 from qcore.node.status.node_state_hash import StateHash
 from qcore.node.status.node_status import NodeStatus, unready_reason
-from qcore.node.topology_loader import TopologyLoader, read_topology
+from qcore.node.topology_loader import topology_loader
 from qcore.node.watches.divergence import (
     CHECK_INTERVAL_S,
     DivergenceMark,
@@ -73,6 +74,8 @@ _HASH_INTERVAL_S: Final = 0.1
 _SAVE_RETRY_S: Final = 5.0
 #: How often the node looks at the cluster clock, for tokens that expire.
 _CLOCK_INTERVAL_S: Final = 1.0
+#: How often the node looks at the free space of its disk.
+_DISK_INTERVAL_S: Final = 1.0
 
 
 class ReplicaNode:
@@ -210,7 +213,9 @@ class ReplicaNode:
         self._access = NodeAccess(
             self._replica, self._identity, self._key, config, permit, audit_sink, runtime
         )
-        served = ServedConnections(self._requests, self._peers, self, log, self._access)
+        quotas = self.quotas = NodeQuotas(config, self._replica.quotas, runtime.monotonic_us)
+        self._requests.write_quota = inbox.write_quota = quotas.write_rejection
+        served = ServedConnections(self._requests, self._peers, self, log, self._access, quotas)
         self._server = Server(
             codec,
             served,
@@ -227,7 +232,9 @@ class ReplicaNode:
         )
         mark = divergence_mark or DivergenceMarkFile(config.data_dir)
         self._diverged_at = mark.load()
-        self._topology = self._topology_loader()
+        self._topology = topology_loader(config.topology, application, self._requests.submit, log)
+        if self._topology is not None:
+            self._requests.after_init = self._topology.after_init
         self._changes = ReplicaChanges(
             config,
             self._replica,
@@ -256,6 +263,8 @@ class ReplicaNode:
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
             PeriodicTask(_CLOCK_INTERVAL_S, self._access.tick),
         ]
+        if config.min_free_disk_bytes:
+            self._periodic_tasks.append(PeriodicTask(_DISK_INTERVAL_S, quotas.check_disk))
         for flushed in (self._trace, recording):
             if flushed is not None:
                 self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, flushed.flush))
@@ -274,16 +283,6 @@ class ReplicaNode:
         comparison = self._replica.containment.comparison
         self._divergence = DivergenceWatch(core.status, comparison, log, runtime.seconds)
         self._periodic_tasks.append(PeriodicTask(CHECK_INTERVAL_S, self._divergence.check))
-
-    def _topology_loader(self) -> TopologyLoader | None:
-        if self._config.topology is None:
-            return None
-        command = read_topology(self._config.topology, self._application)
-        loader = TopologyLoader(
-            command, self._application.is_pristine, self._requests.submit, self._log
-        )
-        self._requests.after_init = loader.after_init
-        return loader
 
     # -- start and stop ------------------------------------------------------------------------------------
 
@@ -497,4 +496,5 @@ class ReplicaNode:
             digests=self._replica.digests.kept,
             comparison=self._divergence.found,
             diverged_at=self._replica.containment.diverged_at,
+            quotas=self.quotas.uses(),
         )

@@ -68,6 +68,20 @@ def _is_toml(text: str) -> bool:
         return False
 
 
+def topology_loader(
+    path: Path | None, application: Application, submit: Submit, log: NodeLog
+) -> TopologyLoader | None:
+    """The loader of the topology file; None if there is none.
+
+    Raises:
+        ConfigError: see `read_topology`.
+    """
+    if path is None:
+        return None
+    command = read_topology(path, application)
+    return TopologyLoader(command, application.is_pristine, submit, log)
+
+
 class TopologyLoader:
     """Proposes the topology until the store is no longer pristine.
 

@@ -26,6 +26,7 @@ from qcore.errors import (
     OutcomeUnknown,
     Overloaded,
     QcoreError,
+    QuotaExceeded,
     Refused,
     RemoteProtocolError,
     StoreError,
@@ -51,6 +52,9 @@ SPECIAL: dict[type[QcoreError], st.SearchStrategy[QcoreError]] = {
     NotLeader: st.builds(NotLeader, IDS, st.none() | TEXTS, st.none() | TEXTS),
     ChangeRefused: st.builds(ChangeRefused, TEXTS, TEXTS),
     TransferFailed: st.builds(TransferFailed, TEXTS, IDS, IDS),
+    QuotaExceeded: st.builds(
+        QuotaExceeded, TEXTS, TEXTS, st.integers(0, 10**12), st.integers(0, 10**12), IDS
+    ),
     Overloaded: st.builds(Overloaded, TEXTS, st.integers(1, 10**6)),
 }
 CLASSES = list(error_classes().values())
@@ -165,9 +169,11 @@ def test_what_a_leader_answers_comes_back(error: QcoreError, kind: str) -> None:
     if isinstance(back, OutcomeUnknown) and not isinstance(error, OutcomeUnknown):
         assert not isinstance(error, StoreError | NotLeader | Overloaded | TooLarge)
         assert str(back).startswith(f"{error.code}: ")
-    elif not isinstance(
-        error, AccessRefused | ChangeRefused | TransferFailed
-    ):  # no field for their fields
+        return
+    no_fields = [AccessRefused, ChangeRefused, TransferFailed]
+    if kind == "read_index":
+        no_fields.append(QuotaExceeded)
+    if not isinstance(error, tuple(no_fields)):
         assert type(back) is type(error)
         assert back.detail() == error.detail()
         assert str(back) == (str(error) or "the leader gave no reason")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -75,6 +76,7 @@ async def running(
     *,
     begin: bool = True,
     limits: TransportLimits | None = None,
+    quotas: Mapping[str, int] = MappingProxyType({}),
     **settings: int,
 ) -> AsyncIterator[Running]:
     config = NodeConfig.of(
@@ -91,6 +93,7 @@ async def running(
         max_admin_requests=settings.get("max_admin_requests", 64),
         limits=limits or TransportLimits(),
         priority=settings.get("priority", 1),
+        **quotas,
     )
     disk = FaultyDisk(SqliteStorage.open(tmp_path, 1))
     node = ReplicaNode(config, application or EntityApplication(), disk, NodeLog(1))

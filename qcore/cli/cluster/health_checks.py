@@ -144,11 +144,42 @@ def _problems_of(address: str, metrics: Metrics, end: int) -> list[str]:
         )
     if extra["disk_full"]:
         problems.append(f"{address} has no space on its disk")
+    problems += [_quota_problem(address, name, q) for name, q in _reached(metrics)]
     if "Err" in metrics["running_state"]:
         problems.append(f"{address} has failed: {metrics['running_state']['Err']}")
     if len(metrics["membership_config"]["membership"]["configs"]) > 1:
         problems.append(f"{address} is in the middle of a membership change")
     return problems
+
+
+def _reached(metrics: Metrics) -> list[tuple[str, dict[str, Any]]]:
+    """The quotas that are used up. Those of the cluster count on its leader, which alone rejects commands."""
+    quotas: dict[str, dict[str, Any]] = metrics["qcore"].get("quotas", {})  # older nodes have none
+    leads = metrics["state"] == "Leader"
+    return [
+        (name, quota)
+        for name, quota in quotas.items()
+        if quota["reached"] and (leads or name == "disk")
+    ]
+
+
+def _quota_problem(address: str, name: str, quota: dict[str, Any]) -> str:
+    use, limit = quota["use"], quota["limit"]
+    match name:
+        case "state":
+            return (
+                f"{address} leads and rejects commands that may add to the state, which has {use} bytes and a quota "
+                f"of {limit}: delete something, or raise --state-quota-bytes of every node"
+            )
+        case "log":
+            return (
+                f"{address} leads and rejects commands, because the log has {use} bytes and a quota of {limit}: a "
+                "snapshot should shorten it soon; otherwise look at the log lines of that node"
+            )
+    return (
+        f"{address} rejects commands that may add to its data: {use} bytes of its disk are free, and {limit} must stay "
+        "free; free some space"
+    )
 
 
 def clock_warnings(members: dict[str, int], responses: list[MetricsOrError]) -> list[str]:

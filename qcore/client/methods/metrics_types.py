@@ -58,6 +58,15 @@ class StoredJson(TypedDict):
     snapshot_index: int
 
 
+class QuotaJson(TypedDict):
+    """The use of a quota."""
+
+    limit: int
+    use: int | None
+    refused: int
+    reached: bool
+
+
 class QcoreMetrics(TypedDict, total=False):
     """What only qcore reports. An older node lacks some keys."""
 
@@ -85,6 +94,7 @@ class QcoreMetrics(TypedDict, total=False):
     state_comparison: dict[str, JsonValue] | None
     diverged_at: int | None
     disk_full: bool
+    quotas: dict[str, QuotaJson]
     clock: dict[str, JsonValue]
     event_loop_stall_seconds_max: float
     queues: dict[str, int]

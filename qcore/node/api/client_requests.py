@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol
@@ -110,6 +111,7 @@ class RequestHandler:
         after_init: called once this node's `Init` is committed, with a function that sends the response. It must call
             that function when the topology is loaded.
         initialiser: executes `Init`.
+        write_quota: returns the error for a write that a quota of this node forbids.
         watches: handles the watches of clients.
         perform_type: the class of the message `Perform`.
     """
@@ -151,8 +153,7 @@ class RequestHandler:
         )
         self._quotas = RequestQuotas(config, longest_us, now)
         self._request_ids = count(first_id)
-        #: request id -> connection, envelope id, form of the response, kind, bytes, arrival µs. A tuple: it is on the
-        #: hot path.
+        #: request id -> connection, envelope id, form of the response, kind, bytes, arrival µs; on the hot path.
         self._client_requests: dict[
             int, tuple[ServerConnection, str, ResponseForm, RequestKind, int, int]
         ] = {}
@@ -164,7 +165,7 @@ class RequestHandler:
         self._restores = RestoreRequestHandler(
             application.machine,
             lambda: replica.versions.active.rules,
-            self.get_permission,
+            self._restore_permission,
             config.replica.max_command_bytes,
             config.request_timeout_ms,
             runtime,
@@ -193,6 +194,7 @@ class RequestHandler:
         self._metrics_json: str | None = None
         self._reject_all: QcoreError | None = None
         self._reject_writes: QcoreError | None = None
+        self.write_quota: Callable[[RequestKind, str], QcoreError | None] = lambda *_request: None
         self.after_init: Callable[[Callable[[], None]], None] = lambda done: done()
         self.initialiser = Initialiser(
             identity,
@@ -236,6 +238,11 @@ class RequestHandler:
             self._reject_writes,
             partial(self.submit_event, flow=flow),
         )
+
+    def _restore_permission(self, connection: ServerConnection, message: object) -> Permission:
+        permission = self.get_permission(connection, message)
+        rejection = permission.reject_writes or self.write_quota("write", "")
+        return replace(permission, reject_writes=rejection)
 
     def _metrics_text(self) -> str:
         """The metrics object as JSON, built once for all requests in one turn of the event loop."""
@@ -312,7 +319,7 @@ class RequestHandler:
         """Submit a client's operation, unless something is in the way."""
         rejection = self._reject_all
         if rejection is None and writes_to_log(operation.kind):
-            rejection = self._reject_writes
+            rejection = self._reject_writes or self.write_quota(request.kind, request.payload)
         now, size = self._now_us(), utf8_length(request.payload)
         # In the usual case its size need not be counted, because no character has more than four bytes.
         if rejection is None and len(operation.payload) * 4 > self._max_command_bytes:
@@ -331,8 +338,7 @@ class RequestHandler:
         self._add(event)
 
     def _too_large(self, payload: str) -> TooLarge | None:
-        limit = self._max_command_bytes
-        size = utf8_length(payload)
+        limit, size = self._max_command_bytes, utf8_length(payload)
         if size <= limit:
             return None
         return TooLarge(f"the request has {size} bytes, the limit is {limit}: split it")
@@ -403,8 +409,8 @@ class RequestHandler:
             self._init_timer.cancel()
             self._init_timer = None
         if self.initialiser.waiting:
-            loop = asyncio.get_running_loop()
-            self._init_timer = loop.call_later(_INIT_CHECK_S, self._check_init)
+            call_later = asyncio.get_running_loop().call_later
+            self._init_timer = call_later(_INIT_CHECK_S, self._check_init)
 
     def _check_init(self) -> None:
         self.advance_init()

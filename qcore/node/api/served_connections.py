@@ -10,6 +10,7 @@ from qcore.node.api import http_pages
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.peer_router import PeerRouter
+from qcore.node.quotas.node_quotas import NodeQuotas
 from qcore.transport.server.server import HttpResponse, ServerConnection
 from qcore.transport.wire import Hello, HelloProof, HelloReply
 
@@ -23,6 +24,7 @@ class ServedConnections:
         pages: the contents of the HTTP pages.
         log: gets a line for each lost connection.
         access: decides which requests pass.
+        quotas: limit how much each client sends.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class ServedConnections:
         pages: http_pages.NodeView,
         log: NodeLog,
         access: NodeAccess,
+        quotas: NodeQuotas,
     ) -> None:
         self._gate = access.gate
         self._peers = peers
@@ -39,7 +42,9 @@ class ServedConnections:
         self._watches.problem = self._gate.watch_problem
         self._pages = pages
         self._log = log
-        self.requests = access.guarded(requests.handlers, requests.perform_type)
+        self._quotas = quotas
+        # The rates first: they cost least, and bound the attempts to guess a password.
+        self.requests = quotas.limited(access.guarded(requests.handlers, requests.perform_type))
         self.peer_requests = peers.requests
 
     def on_request(
@@ -68,6 +73,7 @@ class ServedConnections:
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         """See `ServerHandler`."""
         self._peers.on_close(connection)
+        self._quotas.forget(connection)
         self._watches.connection_closed(connection)
         if error is not None:
             log = self._log.debug if connection.peer is None else self._log.info

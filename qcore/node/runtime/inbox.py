@@ -10,9 +10,15 @@ from qcore.core.entry import Entry
 from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.core.text_size import utf8_length
-from qcore.errors import Overloaded
+from qcore.errors import Overloaded, QuotaExceeded
 from qcore.replica.events import ClientRequest, ReplicaEvent
-from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
+from qcore.replica.messages import (
+    Forward,
+    ForwardResponse,
+    PeerMessage,
+    ReadIndex,
+    RequestKind,
+)
 from qcore.replica.requests.flow_control import FlowControl
 
 #: The most requests, and the most other events, in one step.
@@ -54,6 +60,9 @@ class Inbox:
         forwards: bounds the waiting requests of peers.
         wake: called when the first event waits, and by `take` if events remain. `take` must follow soon.
         now_us: the clock of the replica, µs.
+
+    Attributes:
+        write_quota: returns the error for a write of a peer's client that a quota of this node forbids.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class Inbox:
         #: Each event with the size of its message, bytes; -1 if it is not from a peer.
         self._requests: deque[tuple[ReplicaEvent, int]] = deque()
         self._events: deque[tuple[ReplicaEvent, int]] = deque()
+        self.write_quota: Callable[[RequestKind, str], QuotaExceeded | None] = lambda *_: None
         self._messages = 0
         self._message_bytes = 0
 
@@ -103,8 +113,14 @@ class Inbox:
             self._wake()
         return True
 
-    def offer_request(self, from_id: int, request: Forward | ReadIndex) -> Overloaded | None:
-        """Queue a peer's request; returns the rejection to send if too many wait."""
+    def offer_request(
+        self, from_id: int, request: Forward | ReadIndex
+    ) -> Overloaded | QuotaExceeded | None:
+        """Queue a peer's request; returns the rejection to send if too many wait, or a quota is used up."""
+        if isinstance(request, Forward):
+            exceeded = self.write_quota(request.kind, request.payload)
+            if exceeded is not None:
+                return exceeded
         size = utf8_length(request.payload) if isinstance(request, Forward) else 0
         rejection = self._forwards.rejection(size, self._now_us())
         if rejection is not None:

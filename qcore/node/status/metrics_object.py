@@ -12,6 +12,7 @@ from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.node.status.node_status import STATES, NodeStatus
 from qcore.release import __version__
+from qcore.replica.requests.storage_quotas import QuotaUse
 
 
 class LeaderHistory:
@@ -136,6 +137,7 @@ def metrics_object(
             ),
             "diverged_at": node_status.diverged_at,
             "disk_full": node_status.disk_full,
+            "quotas": {each.name: _quota(each) for each in node_status.quotas},
             "clock": _clock(core, status),
             "event_loop_stall_seconds_max": round(node_status.longest_stall_s, 6),
             "queues": dict(node_status.queues),
@@ -178,6 +180,15 @@ def _priorities(status: CoreStatus) -> JsonValue:
     known = {peer: progress.priority for peer, progress in status.peers.items()}
     known[status.node_id] = status.priority
     return {str(member): known[member] for member in sorted(known)}
+
+
+def _quota(quota: QuotaUse) -> JsonValue:
+    return {
+        "limit": quota.limit,
+        "use": quota.use,
+        "refused": quota.refused,
+        "reached": quota.reached,
+    }
 
 
 def _transfer(progress: SnapshotProgress | None) -> JsonValue:

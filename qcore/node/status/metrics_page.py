@@ -10,6 +10,7 @@ from qcore.node.status.exposition import Exposition
 from qcore.node.status.node_status import STATES, NodeStatus
 from qcore.release import __version__
 from qcore.replica.divergence.member_comparison import Comparison
+from qcore.replica.requests.storage_quotas import QuotaUse
 from qcore.transport.peers.peer_pool import PeerState
 from qcore.transport.server.server import ServerStats
 
@@ -94,6 +95,7 @@ def metrics_page(
         "qcore_storage_disk_full", "1 while writes wait for space.", int(node_status.disk_full)
     )
     _stored(page, status, node_status)
+    _quotas(page, node_status.quotas)
     _counters(page, metrics, stats)
     node_status.watches.add_to(page)
     page.gauges(
@@ -157,6 +159,34 @@ def _stored(page: Exposition, status: CoreStatus, node_status: NodeStatus) -> No
     }
     for name, (text, value) in gauges.items():
         page.gauge(name, text, value)
+
+
+def _quotas(page: Exposition, quotas: Sequence[QuotaUse]) -> None:
+    """Add the quotas. Only those with a limit have a sample of it."""
+    page.gauges(
+        "qcore_quota_limit",
+        "The configured limit: bytes, or requests or bytes a second.",
+        ["quota"],
+        [([each.name], each.limit) for each in quotas if each.limit],
+    )
+    page.gauges(
+        "qcore_quota_use",
+        "Bytes of the state and of the log in memory; for the disk, free bytes.",
+        ["quota"],
+        [([each.name], each.use) for each in quotas if each.use is not None],
+    )
+    page.gauges(
+        "qcore_quota_reached",
+        "1 while the quota is used up.",
+        ["quota"],
+        [([each.name], int(each.reached)) for each in quotas],
+    )
+    page.counters(
+        "qcore_quota_refused",
+        "Requests that this node rejected because of the quota.",
+        ["quota"],
+        [((each.name,), each.refused) for each in quotas],
+    )
 
 
 def _raft(page: Exposition, status: CoreStatus) -> None:

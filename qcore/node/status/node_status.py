@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.peers.peer_router import first_rejection
 from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.divergence.member_comparison import Comparison
+from qcore.replica.requests.storage_quotas import QuotaUse
 from qcore.storage.log_size import Footprint
 
 #: The states of the wire protocol by role. A pre-candidate counts as a follower: it has not raised its term.
@@ -48,6 +49,7 @@ class NodeStatus:
         digests: digests of the state at the newest indexes that all members record.
         comparison: the comparison of the members' states, on a leader; None before the first one, and on other nodes.
         diverged_at: the index at which this node differs from a majority, so that it serves no reads; or None.
+        quotas: the use of each quota.
     """
 
     cluster_id: str | None
@@ -69,6 +71,7 @@ class NodeStatus:
     digests: Mapping[int, str]
     comparison: Comparison[int] | None
     diverged_at: int | None = None
+    quotas: Sequence[QuotaUse] = ()
 
     @property
     def rejection(self) -> str | None:

@@ -25,7 +25,7 @@ from qcore.errors import QuotaExceeded
 from qcore.machines.interface import StateMachine, counted_part
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.replica_context import ReplicaContext
-from qcore.replica.requests.pending import PendingRequest
+from qcore.replica.requests.pending import AnyRequestKind, PendingRequest
 from qcore.replica.sessions.session_table import command_of_session
 from qcore.replica.snapshot_builder import SnapshotBuilder
 
@@ -120,7 +120,9 @@ class StorageQuotas:
     def _error(self, request: PendingRequest, state: int, log: int) -> QuotaExceeded | None:
         """The error for a request, if state and log are as large as this."""
         limit = self._log_limit
-        if 0 < limit <= log and (log >= limit + limit // _RESERVE or self._may_grow(request)):
+        if 0 < limit <= log and (
+            log >= limit + limit // _RESERVE or self.may_grow(request.kind, request.payload)
+        ):
             return QuotaExceeded(
                 f"the log has {log} bytes, and its quota is {limit} (log_quota_bytes): retry in some seconds, when a "
                 "snapshot has replaced it; if the error stays, look for the reason in the log lines of the leader",
@@ -130,7 +132,7 @@ class StorageQuotas:
                 _SNAPSHOT_MS,
             )
         limit = self._state_limit
-        if 0 < limit <= state and self._may_grow(request):
+        if 0 < limit <= state and self.may_grow(request.kind, request.payload):
             advice = "delete something, or raise" if self._machine is not None else "raise"
             return QuotaExceeded(
                 f"the state has {state} bytes with what is in progress, and its quota is {limit}: {advice} "
@@ -141,11 +143,11 @@ class StorageQuotas:
             )
         return None
 
-    def _may_grow(self, request: PendingRequest) -> bool:
-        """Whether the request may make the state larger."""
-        command: str | None = request.payload
-        if request.kind == "session":
-            command = command_of_session(request.payload)
+    def may_grow(self, kind: AnyRequestKind, payload: str) -> bool:
+        """Whether a request that goes through the log may make the state larger."""
+        if kind not in ("write", "session"):
+            return False
+        command = payload if kind == "write" else command_of_session(payload)
         if command is None:
             return (
                 False  # sessions themselves have bounds: see `qcore.replica.sessions.session_table`

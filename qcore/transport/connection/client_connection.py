@@ -26,6 +26,7 @@ from qcore.errors import (
     Overloaded,
     PermissionDenied,
     QcoreError,
+    QuotaExceeded,
     RequestNotReceived,
     TransportError,
     Unauthenticated,
@@ -56,7 +57,7 @@ Fields = Mapping[str, JsonValue]
 DEADLINE_CHECK_S = 0.02
 
 #: What a node sends instead of the response of a message that its user may not send.
-_REFUSALS = (Unauthenticated.code, PermissionDenied.code)
+_REFUSALS = (Unauthenticated.code, PermissionDenied.code, QuotaExceeded.code)
 
 #: The longest retry hint of a full connection, milliseconds.
 _LONGEST_HINT_MS = 1000
@@ -203,6 +204,7 @@ class ClientConnection:
         Raises:
             ErrorReply: the node answered with an `Error` envelope (a `RemoteProtocolError`).
             Unauthenticated, PermissionDenied: the node refused the request because of its user.
+            QuotaExceeded: this connection or its user sends too much.
             LocalProtocolError: the fields cannot be sent as JSON.
             OutcomeUnknown: no response in time; the request may or may not have taken effect.
             Overloaded: too many requests of this connection wait for responses, or too many bytes wait to be sent; this

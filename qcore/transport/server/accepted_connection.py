@@ -73,7 +73,7 @@ class AcceptedConnection(Connection):
         peer: the node at the other end, once its `Hello` is accepted; None for a client.
         announced_as_peer: whether its HTTP request announced a peer.
         admin: whether its HTTP request announced an admin connection.
-        watches, principal: see `ServerConnection`.
+        watches, principal, message_bytes: see `ServerConnection`.
         last_request: when the last request arrived or, if none did, when the connection was opened; by the event loop's
             clock.
         used_s, used_since: how long its frames occupied the event loop since `used_since`, seconds; see
@@ -109,7 +109,7 @@ class AcceptedConnection(Connection):
         #: The remaining messages of a partly handled frame.
         self._rest: list[object] = []
         self._rest_bytes = 0
-        self._message_bytes = 0
+        self.message_bytes = 0
         self._may_handle_heavy = False
         self._first = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -370,7 +370,7 @@ class AcceptedConnection(Connection):
                     self.batches = True  # a client that sends array frames can read them
             else:
                 messages = [server.codec.decode_binary(data)]
-            self._message_bytes = _PARSED_BYTES * len(data) // (len(messages) or 1) + _MESSAGE_BYTES
+            self.message_bytes = len(data) // (len(messages) or 1)
             self._handle_messages(messages)
         except Exception:  # boundary to the application
             logger.exception(_BUG, self.remote)
@@ -387,7 +387,8 @@ class AcceptedConnection(Connection):
                 and server.turns.slice_used(self._loop.time())
             ):
                 self._rest = messages[number:]
-                self._rest_bytes = len(self._rest) * self._message_bytes
+                memory = _PARSED_BYTES * self.message_bytes + _MESSAGE_BYTES
+                self._rest_bytes = len(self._rest) * memory
                 self._wait_for_turn(heavy=False)
                 return
             handle = self._handlers.get(type(message))

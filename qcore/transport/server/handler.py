@@ -56,9 +56,11 @@ class ServerConnection(Protocol):
         admin: whether the other end announced an admin connection.
         watches: how many watches the handler keeps for the connection. With any, it is not closed as idle.
         principal: the user that the handler has authenticated; None for none.
+        message_bytes: the size of the message that is being handled: its share of its frame, bytes.
     """
 
     connection_id: int
+    message_bytes: int
     remote: str
     admin: bool
     watches: int

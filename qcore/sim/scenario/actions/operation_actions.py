@@ -18,6 +18,7 @@ OPERATION_OUTCOMES = (
     "NotLeader",
     "Overloaded",
     "DiskFull",
+    "QuotaExceeded",
     "TooStale",
     "TooLarge",
     "ResultTooLarge",

@@ -91,6 +91,7 @@ class NodeConnection:
         self.admin = admin
         self.watches = 0
         self.principal: Principal | None = None
+        self.message_bytes = 0
         self.received = 1  # the request to open it
         self.is_over = False
         self.service: Service | None = None
@@ -251,6 +252,7 @@ class _Life:
             digests=replica.digests.kept,
             comparison=None,
             diverged_at=replica.containment.diverged_at,
+            quotas=replica.quotas.uses(),
         )
         now = self.front.node.clock.local(engine.now)
         return metrics_object(

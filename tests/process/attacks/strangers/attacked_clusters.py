@@ -17,7 +17,7 @@ from tests.process.support.wire_client import string_schema
 from tests.security.certificates import Authority
 
 #: No election may come from a busy machine.
-_TIMING = (
+TIMING = (
     *("--heartbeat-ms", "100"),
     *("--election-timeout-min-ms", "2000", "--election-timeout-max-ms", "3000"),
 )
@@ -29,7 +29,7 @@ AUDIT = "audit.jsonl"
 @contextmanager
 def default_target(directory: Path) -> Iterator[Target]:
     """Three nodes with the defaults."""
-    with ProcessCluster(directory, arguments=_TIMING) as cluster:
+    with ProcessCluster(directory, arguments=TIMING) as cluster:
         cluster.start()
         initialise(cluster)
         with SyncClient(cluster.endpoints, timeout_s=HONEST_S, exactly_once=False) as honest:
@@ -47,7 +47,7 @@ def secured_target(directory: Path) -> Iterator[Target]:
     context = ssl.create_default_context(cafile=files.ca)
     context.load_cert_chain(strangers.cert, strangers.key)
     arguments = (
-        *_TIMING,
+        *TIMING,
         *("--tls-cert", str(files.cert), "--tls-key", str(files.key), "--tls-ca", str(files.ca)),
         *("--audit-log", str(directory / AUDIT)),
     )

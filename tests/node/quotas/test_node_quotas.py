@@ -1,0 +1,109 @@
+"""The quotas of a real node: what a client sees, the metrics, and the free space of the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from qcore.errors import QuotaExceeded
+from qcore.machines.register import KeyValueMachine
+from qcore.node.application import TextApplication
+from qcore.node.quotas import free_disk
+from tests.node.test_node import Running, running
+
+
+def put(key: str, size: int) -> str:
+    return json.dumps({"op": "set", "key": key, "value": "v" * size})
+
+
+async def metrics(node: Running) -> dict[str, Any]:
+    found = await node.client.get_metrics(node.address)
+    return dict(found["qcore"]["quotas"])
+
+
+async def fill(node: Running) -> QuotaExceeded:
+    """Write until a quota is used up."""
+    for number in range(100):
+        try:
+            await node.client.execute(put(f"k{number}", 1000))
+        except QuotaExceeded as error:
+            return error
+    raise AssertionError("no quota was reached")
+
+
+def test_a_full_state_can_be_read_and_emptied(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = TextApplication(KeyValueMachine())
+        quota = {"state_quota_bytes": 20_000}
+        async with running(tmp_path, machine, quotas=quota) as node:
+            error = await fill(node)
+            assert (error.quota, error.limit) == ("state", 20_000)
+            found = await metrics(node)
+            assert found["state"] == {"limit": 20_000, "use": 20_210, "refused": 1, "reached": True}
+            page = node.node.exposition()
+            assert 'qcore_quota_reached{quota="state"} 1' in page
+            assert 'qcore_quota_refused_total{quota="state"} 1' in page
+            assert await node.client.execute(json.dumps({"op": "get", "key": "k0"}))
+            await node.client.execute(json.dumps({"op": "delete", "key": "k0"}))
+            await node.client.execute(put("k0", 1000))
+            assert not (await metrics(node))["log"]["reached"]
+
+    asyncio.run(scenario())
+
+
+def test_a_disk_with_little_space_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 10**12
+    monkeypatch.setattr(free_disk, "free_bytes", lambda _directory: free)
+
+    async def scenario() -> None:
+        nonlocal free
+        machine = TextApplication(KeyValueMachine())
+        async with running(tmp_path, machine, quotas={"min_free_disk_bytes": 1_000}) as node:
+            await node.client.execute(put("k", 10))
+            free = 999
+            node.node.quotas.check_disk()
+            with pytest.raises(QuotaExceeded, match="only 999 bytes are free on the disk"):
+                await node.client.execute(put("k", 10), timeout_s=0.3)
+            await node.client.execute(json.dumps({"op": "delete", "key": "k"}))
+            found = await metrics(node)
+            assert found["disk"]["reached"]
+            assert found["disk"]["use"] == 999
+            free = 1_000
+            node.node.quotas.check_disk()
+            await node.client.execute(put("k", 10))
+
+    asyncio.run(scenario())
+
+
+def test_a_rejection_names_the_time_to_retry(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, quotas={"connection_requests_per_s": 5}) as node:
+            async with connect(f"ws://{node.address}") as raw:
+                for number in range(30):
+                    await raw.send(json.dumps({"GetMetrics": {"id": str(number)}}))
+                answers = [json.loads(await raw.recv()) for _ in range(30)]
+            refused = [answer["Error"] for answer in answers if "Error" in answer]
+            assert 10 <= 30 - len(refused) <= 15
+            detail = refused[0]["detail"]
+            assert detail["code"] == "QuotaExceeded"
+            assert detail["quota"] == "connection_requests"
+            assert 1 <= detail["retry_after_ms"] <= 200
+
+    asyncio.run(scenario())
+
+
+def test_the_client_waits_for_its_rate(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = TextApplication(KeyValueMachine())
+        async with running(tmp_path, machine, quotas={"connection_requests_per_s": 20}) as node:
+            await asyncio.gather(*(node.client.execute(put("k", 1)) for _ in range(60)))
+            assert (await metrics(node))["connection_requests"]["refused"] > 0
+
+    asyncio.run(scenario())
