@@ -100,6 +100,8 @@ class ReplicaNode:
         measures_stalls: whether to measure how late the event loop is.
         audit_sink: gets the lines of the audit log; None for none.
 
+    `access` decides who may use the node.
+
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
         ConfigError: the topology file is wrong.
@@ -205,10 +207,10 @@ class ReplicaNode:
             runtime=runtime,
         )
         permit = self._requests.get_permission
-        self._access = NodeAccess(
+        self.access = NodeAccess(
             self._replica, self._identity, self._key, config, permit, audit_sink, runtime
         )
-        served = ServedConnections(self._requests, self._peers, self, log, self._access)
+        served = ServedConnections(self._requests, self._peers, self, log, self.access)
         self._server = Server(
             codec,
             served,
@@ -252,7 +254,7 @@ class ReplicaNode:
         self._periodic_tasks = [
             PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
-            PeriodicTask(_CLOCK_INTERVAL_S, self._access.tick),
+            PeriodicTask(_CLOCK_INTERVAL_S, self.access.tick),
         ]
         for flushed in (self._trace, recording):
             if flushed is not None:
@@ -310,7 +312,7 @@ class ReplicaNode:
         self._driver.inbox.add_event(
             PeerVersionSupport(self._config.node_id, support, self._key.public)
         )
-        self._access.start()
+        self.access.start()
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()
@@ -331,7 +333,7 @@ class ReplicaNode:
         if self._failure is None:
             await self._await_requests()
         self._requests.abandon("the node is shutting down: the request may or may not take effect")
-        self._access.gate.close()
+        self.access.gate.close()
         await self._server.stop()
         self._peers.stop()
         await self._pool.close()
