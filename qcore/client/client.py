@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -53,7 +54,7 @@ class Client(
     take `session` and `timeout_s` (`qcore.client.WriteOptions`). An entity is an `EntityId`, a text such as `User$7`,
     or an `Entity` that the client returned. `Value` and `WritableValue` are the values of fields.
 
-    Where there are users, requests raise `Unauthenticated` without `token` or `password`, and `PermissionDenied` if no
+    Where there are users, requests raise `Unauthenticated` without a token or password, and `PermissionDenied` if no
     role of the user allows them.
 
     A cancelled write may still take effect.
@@ -70,15 +71,17 @@ class Client(
         admin: whether to open admin connections, which nodes reserve for operators.
         tls: the files for TLS; `TlsFiles()` accepts the authorities that the system trusts. None: no TLS.
         token: proves the client's user to the nodes.
+        token_file: a file whose first line is a token. The client reads it again before the token expires, so that
+            another program may replace the token; its watches go on.
         user, password: the same. The client uses the password once, and then the token that it gets for it; it gets
             another one before that expires.
-        credentials: the same as `token`, or as `user` and `password`.
+        credentials: the same as `token`, as `token_file`, or as `user` and `password`.
         runtime: the world that the client runs in; a simulator gives another one.
         connect: opens a connection to a node.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used; or `token`,
-            `user` and `password` contradict each other.
+            `token_file`, `user` and `password` contradict each other.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Client(
         admin: bool = False,
         tls: TlsFiles | None = None,
         token: str | None = None,
+        token_file: Path | str | None = None,
         user: str | None = None,
         password: str | None = None,
         credentials: Credentials | None = None,
@@ -102,7 +106,8 @@ class Client(
             check_timeout(seconds, name)
         if tls is not None:
             connect = partial(ClientConnection.connect, tls=client_context(tls))
-        credentials, renew = credentials or credentials_of(token, user, password), None
+        file = None if token_file is None else Path(token_file)
+        credentials, renew = credentials or credentials_of(token, file, user, password), None
         if credentials is not None:
             authenticator = Authenticator(credentials, connect)
             connect, renew = authenticator.connect, authenticator.renew

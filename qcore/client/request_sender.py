@@ -69,7 +69,7 @@ class RequestSender:
     Attributes:
         endpoints: the nodes, and the choice among them.
         event_loop: the event loop in which the client is used.
-        runtime: the argument.
+        runtime, renew: the arguments.
         rng: for pauses and the choice of nodes.
 
     Raises:
@@ -89,7 +89,7 @@ class RequestSender:
         renew: Callable[[ClientConnection], Awaitable[None]] | None = None,
     ) -> None:
         self.runtime = runtime
-        self._renew = renew
+        self.renew = renew
         self.rng = runtime.new_rng()
         self.endpoints = Endpoints(
             endpoints, self.rng, silent_after_s, admin=admin, runtime=runtime, connect=connect
@@ -263,9 +263,9 @@ class RequestSender:
                     if attempt == _ATTEMPTS_WHEN_IDLE:
                         raise
                 except Unauthenticated:
-                    if self._renew is None or attempt == _ATTEMPTS_WHEN_IDLE:
+                    if self.renew is None or attempt == _ATTEMPTS_WHEN_IDLE:
                         raise
-                    await self._renew(connection)  # the request had no effect: send it again
+                    await self.renew(connection)  # the request had no effect: send it again
         except ErrorReply as error:
             if str(error) != f"{name}: unknown message type":
                 raise

@@ -15,6 +15,7 @@ import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -72,8 +73,8 @@ class SyncClient:
 
     Args:
         endpoints: `host:port` of some nodes.
-        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls, token, user, password: see
-            `Client`.
+        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls, token, token_file, user, password:
+            see `Client`.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used.
@@ -90,6 +91,7 @@ class SyncClient:
         admin: bool = False,
         tls: TlsFiles | None = None,
         token: str | None = None,
+        token_file: Path | str | None = None,
         user: str | None = None,
         password: str | None = None,
     ) -> None:
@@ -102,6 +104,7 @@ class SyncClient:
             admin=admin,
             tls=tls,
             token=token,
+            token_file=token_file,
             user=user,
             password=password,
         )

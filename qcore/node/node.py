@@ -13,10 +13,12 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Self, cast
 
 from qcore.client.client import Client
+from qcore.client.login.credentials import Credentials
 from qcore.client.methods.metrics_types import Metrics
 from qcore.errors import StorageError
 from qcore.node.application import Application, application_of
@@ -57,9 +59,15 @@ class Node:
     make work exclusive: let its effects go through the log (`client`), or send `term` along and let the receiver reject
     a lower term than it has seen.
 
+    **Users.** `client` acts as the user `client_user`. It needs neither a password nor a token, because the process
+    holds the node's key, which signs tokens for every user. Name a user whose role allows no more than the program
+    needs.
+
     Args:
         config: settings.
         application: the state machine and its requests; by default those that `config.machine` names.
+        client_user: the user of `client`. It does not matter while the cluster has no users. From then on requests of
+            `client` raise `Unauthenticated` without it, or if there is no such user.
         on_leader, on_follower: the callbacks; they get this node.
         open_storage: opens the storage of a data directory for a node id.
 
@@ -72,12 +80,14 @@ class Node:
         config: NodeConfig,
         application: Application | None = None,
         *,
+        client_user: str | None = None,
         on_leader: Callable[[Node], object] | None = None,
         on_follower: Callable[[Node], object] | None = None,
         open_storage: OpenStorage = SqliteStorage.open,
     ) -> None:
         self._config = config
         self._application = application or application_of(config.machine)
+        self._client_user = client_user
         self._open_storage = open_storage
         self._log = ProgramLog(config.node_id)
         self._callbacks = LeaderCallbacks(
@@ -161,11 +171,18 @@ class Node:
                 await _close(parts, files)
             raise
         self._callbacks.start()
-        own_address = str(_reachable(address))
-        self._opened = _Opened(parts, files, address, Client([own_address], tls=config.tls.files()))
+        client = Client(
+            [str(_reachable(address))], tls=config.tls.files(), credentials=self._credentials(parts)
+        )
+        self._opened = _Opened(parts, files, address, client)
         self._log.info(
             "listening", addr=address, version=__version__, data_dir=str(config.data_dir)
         )
+
+    def _credentials(self, parts: ReplicaNode) -> Credentials | None:
+        if self._client_user is None:
+            return None
+        return Credentials(token_source=partial(parts.access.own_token, self._client_user))
 
     async def stop(self) -> None:
         """End the callbacks, transfer the leadership, wait for the requests in progress, and close everything.

@@ -105,6 +105,8 @@ class ReplicaNode:
         audit_sink: gets the lines of the audit log; None for none.
         join_token: with which this node waits to be added; None for none. A member ignores it.
 
+    `access` decides who may use the node.
+
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
         ConfigError: the topology file is wrong.
@@ -210,12 +212,12 @@ class ReplicaNode:
             runtime=runtime,
         )
         permit = self._requests.get_permission
-        self._access = NodeAccess(
+        self.access = NodeAccess(
             self._replica, self._identity, self._key, config, permit, audit_sink, runtime
         )
         quotas = self.quotas = NodeQuotas(config, self._replica.quotas, runtime.monotonic_us)
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
-        served = ServedConnections(self._requests, self._peers, self, log, self._access, quotas)
+        served = ServedConnections(self._requests, self._peers, self, log, self.access, quotas)
         self._server = Server(
             codec,
             served,
@@ -261,7 +263,7 @@ class ReplicaNode:
         self._periodic_tasks = [
             PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
-            PeriodicTask(_CLOCK_INTERVAL_S, self._access.tick),
+            PeriodicTask(_CLOCK_INTERVAL_S, self.access.tick),
         ]
         if config.min_free_disk_bytes:
             self._periodic_tasks.append(PeriodicTask(_DISK_INTERVAL_S, quotas.check_disk))
@@ -311,7 +313,7 @@ class ReplicaNode:
         self._driver.inbox.add_event(
             PeerVersionSupport(self._config.node_id, support, self._key.public)
         )
-        self._access.start()
+        self.access.start()
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()
@@ -332,7 +334,7 @@ class ReplicaNode:
         if self._failure is None:
             await self._await_requests()
         self._requests.abandon("the node is shutting down: the request may or may not take effect")
-        self._access.gate.close()
+        self.access.gate.close()
         await self._server.stop()
         self._peers.stop()
         await self._pool.close()

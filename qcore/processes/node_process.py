@@ -88,6 +88,7 @@ class NodeProcess:
         program: the program that Python runs. Tests substitute a node with a planted fault.
         guard: if set, kills the process when this program ends, however it ends.
         paused: whether the process is paused.
+        authorization: the header `Authorization` of requests for pages, which need a user once there are users.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class NodeProcess:
         self.program: Sequence[str] = ("-m", "qcore")
         self.guard: ProcessGuard | None = None
         self.paused = False
+        self.authorization: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -228,7 +230,9 @@ class NodeProcess:
             )
         )
         try:
-            connection.request("GET", path)
+            given = self.authorization
+            headers = {} if given is None else {"Authorization": given}
+            connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             return response.status, response.read().decode()
         except (OSError, http.client.HTTPException) as error:
@@ -237,8 +241,16 @@ class NodeProcess:
             connection.close()
 
     def status(self) -> dict[str, Any]:
-        """The metrics object from `/status`; empty while the node does not answer."""
+        """The metrics object from `/status`; empty while the node does not answer.
+
+        Raises:
+            ProcessError: the node shows it only to a user who may `observe`: set `authorization`.
+        """
         code, body = self.get("/status")
+        if code in (401, 403):
+            raise ProcessError(
+                f"node {self.node_id} shows /status only to a user who may observe: {body.rstrip()}"
+            )
         if code != 200:
             return {}
         decoded: dict[str, Any] = json.loads(body)

@@ -50,6 +50,11 @@ class ProcessCluster:
         for node in self.nodes.values():
             node.kill()
 
+    def authorize(self, token: str) -> None:
+        """Read the nodes' pages with this token. Once there are users, a page needs one who may `observe`."""
+        for node in self.nodes.values():
+            node.authorization = f"Bearer {token}"
+
     @property
     def endpoints(self) -> list[str]:
         """The addresses of all nodes, running or not."""

@@ -27,6 +27,8 @@ _QUICK_ELECTIONS: Final[Mapping[str, object]] = {
 }
 #: The cluster chooses these itself.
 _CHOSEN: Final = ("id", "data_dir", "ws_addr", "advertise_addr", "machine")
+#: How long the cluster may read the nodes' pages after `sign_in`, seconds.
+_TOKEN_S: Final = 30 * 24 * 3600
 #: How much of the log of each node remains after the cluster has ended, in characters.
 _MAX_KEPT_LOG: Final = 100_000
 
@@ -39,6 +41,10 @@ class ClientOptions(TypedDict, total=False):
     silent_after_s: float
     exactly_once: bool
     admin: bool
+    token: str
+    token_file: Path | str
+    user: str
+    password: str
 
 
 class LocalCluster:
@@ -89,6 +95,7 @@ class LocalCluster:
         self._nodes: ProcessCluster | None = None
         self._guard: ProcessGuard | None = None
         self._temporary: Path | None = None
+        self._signed_in: ClientOptions = {}
         #: The end of each node's log, once the cluster has ended.
         self._kept_logs: dict[int, str] = {}
 
@@ -176,13 +183,32 @@ class LocalCluster:
         """`host:port` of all nodes, in the order of their ids."""
         return self._started().endpoints
 
+    def sign_in(self, user: str, password: str) -> None:
+        """Use this user from now on: for the methods of this cluster, which read pages of the nodes, and for clients.
+
+        Call it once you have added the first user. The user must be allowed to `observe`. If it has not the role
+        `admin`, what the cluster's methods read of the nodes ends after an hour: call this method again.
+
+        Raises:
+            Unauthenticated: there is no such user, or the password is wrong.
+        """
+        given: ClientOptions = {"user": user, "password": password}
+        with self.sync_client(**given) as client:
+            token = client.create_token(ttl_s=_TOKEN_S).token
+        self._started().authorize(token)
+        self._signed_in = given
+
     def client(self, **options: Unpack[ClientOptions]) -> Client:
         """A client of this cluster. The options are those of `qcore.Client`."""
-        return Client(self.endpoints, **options)
+        return Client(self.endpoints, **self._with_user(options))
 
     def sync_client(self, **options: Unpack[ClientOptions]) -> SyncClient:
         """A client of this cluster for programs without asyncio."""
-        return SyncClient(self.endpoints, **options)
+        return SyncClient(self.endpoints, **self._with_user(options))
+
+    def _with_user(self, options: ClientOptions) -> ClientOptions:
+        given = {"token", "token_file", "user"} & options.keys()
+        return options if given else {**self._signed_in, **options}
 
     def run_programs(
         self, program: ClientProgram, *, clients: int = 1, seed: int = 1

@@ -164,6 +164,15 @@ class TransportLimits:
             minimum=1,
         ),
     )
+    login_timeout_s: float = field(
+        default=10.0,
+        metadata=setting(
+            "Once there are users: time for which a client's connection without a user keeps its place when all are "
+            "taken.",
+            unit="s",
+            above=0,
+        ),
+    )
     idle_timeout_s: float = field(
         default=300.0,
         metadata=setting(

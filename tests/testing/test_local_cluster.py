@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.errors import ConfigError, QcoreError
+from qcore.errors import ConfigError, QcoreError, Unauthenticated
 from qcore.processes import ProcessError, wait_for
 from qcore.testing import LocalCluster
 from tests.checkout import EXAMPLES
@@ -209,3 +209,24 @@ def test_the_asynchronous_client_connects(cluster: LocalCluster) -> None:
 
 def test_errors_are_those_of_qcore() -> None:
     assert issubclass(ProcessError, QcoreError)
+
+
+def test_a_cluster_with_users_needs_a_user(tmp_path: Path) -> None:
+    with LocalCluster(1, directory=tmp_path / "cluster") as cluster:
+        with cluster.sync_client() as client:
+            client.set_user("root", password="correct horse", roles=["admin"])
+        with pytest.raises(ProcessError, match="only to a user who may observe: this cluster has"):
+            cluster.wait_leader()
+        with pytest.raises(Unauthenticated):
+            cluster.sign_in("root", "wrong horse")
+        cluster.sign_in("root", "correct horse")
+        assert cluster.wait_leader() == 1
+        cluster.wait_converged()
+        cluster.kill(1)
+        cluster.restart(1)
+        assert cluster.wait_leader() == 1
+        with cluster.sync_client() as client:
+            assert client.who_am_i().user == "root"
+            client.set_user("ann", password="another horse")
+        with cluster.sync_client(user="ann", password="another horse") as client:
+            assert client.who_am_i().user == "ann"

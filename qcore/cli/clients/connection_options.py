@@ -144,7 +144,10 @@ def credentials() -> Credentials | None:
     if token_file is not None:
         if user is not None and _sources.get("user") == _sources.get("token_file"):
             raise ConfigError("give either --token-file or --user, not both")
-        return Credentials(token=read_secret(token_file))
+        token = read_secret(token_file)
+        # A command that runs for long takes the token from the file again, before it expires. A pipe has it once.
+        is_file = token_file.is_file()
+        return Credentials(token_file=token_file) if is_file else Credentials(token=token)
     token = os.environ.get(_TOKEN, "").strip()
     if token and (user is None or _sources.get("user") == "ENVIRONMENT"):
         return Credentials(token=token)

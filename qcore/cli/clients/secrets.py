@@ -17,19 +17,16 @@ def read_secret(path: Path) -> str:
     Raises:
         ConfigError: the file cannot be read, or is empty.
     """
+    from qcore.client.login.credentials import first_line
+
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    try:
-        first, newline, _ = content.partition(b"\n")
-        line = first.removesuffix(b"\r").decode()
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text: write the secret as its first line") from None
-    if not line or (not newline and len(content) > _MAX_BYTES):
-        raise ConfigError(f"{path}: its first line is empty or too long: write the secret there")
-    return line
+    if len(content) > _MAX_BYTES and b"\n" not in content:
+        raise ConfigError(f"{path}: its first line is too long: write the secret there")
+    return first_line(content, str(path))
 
 
 def ask_password(what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -69,6 +70,21 @@ def _use_file(ctx: typer.Context, config: Path | None) -> Path | None:
     return config
 
 
+def _check_variables(names: Mapping[str, str], *, has_certificate: bool) -> None:
+    """Explain variables for TLS that the shell has for commands, and that are not enough for a node.
+
+    They are never ignored: a node must not start without TLS because one of its variables is missing.
+    """
+    from qcore.errors import ConfigError
+
+    found = [names[each] for each in ("tls_ca", "tls_key") if names[each].startswith("QCORE_")]
+    if found and not has_certificate:
+        raise ConfigError(
+            f"{' and '.join(found)} of the environment, without --tls-cert: give the certificate of the node, too; or, "
+            f"if they are for other commands, start the node with `env -u {' -u '.join(found)} qcore node start ...`"
+        )
+
+
 @app.command(cls=SettingsCommand)
 @with_options(NODE_SETTINGS)
 def start(
@@ -100,6 +116,7 @@ def start(
     from qcore.settings import for_node
 
     names = given_names(ctx, NODE_SETTINGS, str(config))
+    _check_variables(names, has_certificate=values["tls_cert"] is not None)
     node = with_names(lambda: for_node(NodeConfig, values), names)
 
     def listening(address: str) -> None:

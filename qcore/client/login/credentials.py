@@ -5,46 +5,125 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from qcore.client.endpoints import Connect
 from qcore.client.errors import decode_error
-from qcore.errors import AccessRefused, ConfigError, ErrorReply, QcoreError, Unauthenticated
+from qcore.errors import (
+    AccessRefused,
+    ConfigError,
+    ErrorReply,
+    Overloaded,
+    QcoreError,
+    Unauthenticated,
+)
+from qcore.files import read_regular
 from qcore.runtime.interface import Runtime
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits
 
-#: A token of a password is replaced after this part of its life.
+#: A token is replaced after this part of the life that it has left.
 _RENEW_AFTER: Final = 0.8
+_RENEW_LEAST_S: Final = 0.5
 _RENEWAL_TIMEOUT_S: Final = 10.0
+#: More than a token and its line end can have.
+_MAX_FILE_BYTES: Final = 8192
+_NOT_YET_MS: Final = 50
 
 
 @dataclass(slots=True, frozen=True)
 class Credentials:
-    """A token, or a user and its password.
+    """A token, a file with one, or a user and its password.
+
+    Args:
+        token: the token.
+        user, password: these.
+        token_file: a file whose first line is a token. It is read whenever a token is needed, so another program may
+            replace the token.
+        token_source: returns a token whenever one is needed; None while the cluster has no users.
 
     Raises:
-        ConfigError: neither or both are given.
+        ConfigError: none or several are given.
     """
 
     token: str | None = field(default=None, repr=False)
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    token_source: Callable[[], str | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if (self.user is None) != (self.password is None):
             raise ConfigError("give `user` and `password` together")
-        if (self.token is None) == (self.user is None):
-            raise ConfigError("give either `token`, or `user` and `password`")
+        given = (self.token, self.user, self.token_file, self.token_source)
+        if sum(each is not None for each in given) != 1:
+            raise ConfigError("give one of `token`, `token_file`, or `user` and `password`")
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether `current_token` returns tokens; otherwise there is a password."""
+        return self.user is None
+
+    @property
+    def renews(self) -> bool:
+        """Whether they may give another token later."""
+        return self.token is None
+
+    def current_token(self) -> str | None:
+        """The token to use now; None if none is needed, because the cluster has no users.
+
+        Raises:
+            ConfigError: the file cannot be read.
+            QcoreError: from the source.
+        """
+        if self.token_file is not None:
+            try:
+                content = read_regular(self.token_file, _MAX_FILE_BYTES)
+            except OSError as error:
+                raise ConfigError(f"{self.token_file}: {error.strerror}") from None
+            return first_line(content, str(self.token_file))
+        return self.token if self.token_source is None else self.token_source()
+
+
+def first_line(content: bytes, source: str) -> str:
+    """The secret in a file.
+
+    Raises:
+        ConfigError: there is none. The text begins with `source`, and does not quote the content.
+    """
+    first, _, _ = content.partition(b"\n")
+    try:
+        line = first.removesuffix(b"\r").decode()
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{source} is not UTF-8 text: write the secret as its first line"
+        ) from None
+    if not line:
+        raise ConfigError(f"{source}: its first line is empty: write the secret there")
+    return line
+
+
+class _Login(NamedTuple):
+    """With what a connection has authenticated.
+
+    Attributes:
+        token: the token, or the one that the password gave.
+        expires: when it expires, by the event loop's clock.
+    """
+
+    token: str
+    expires: float
 
 
 class Authenticator:
     """Authenticates the connections of one client.
 
-    A password is used once: the token that it gives serves the other connections, until it expires.
+    A password is used once: the token that it gives serves the other connections, until it expires. Before a token
+    expires, each connection authenticates again, so that its watches go on.
 
     Args:
         credentials: of the client's user.
@@ -56,6 +135,9 @@ class Authenticator:
         self._connect = connect
         #: A token that the password has given.
         self._issued: str | None = None
+        self._logins: weakref.WeakKeyDictionary[ClientConnection, _Login] = (
+            weakref.WeakKeyDictionary()
+        )
         #: The renewals in progress, by connection.
         self._renewals: dict[ClientConnection, asyncio.Task[None]] = {}
         #: The tasks that renew a token before it expires, as an ordered set.
@@ -92,10 +174,14 @@ class Authenticator:
 
         Raises:
             Unauthenticated: the node does not accept it this time, either.
+            Overloaded: there is no token yet.
+            ConfigError: the file of the token cannot be read.
         """
         task = self._renewals.get(connection)
         if task is None:
-            self._issued = None
+            login = self._logins.get(connection)
+            if login is None or login.token == self._issued:
+                self._issued = None  # otherwise another connection has got a newer one
             task = asyncio.ensure_future(self._authenticate(connection, _RENEWAL_TIMEOUT_S))
             self._renewals[connection] = task
             task.add_done_callback(lambda _: self._renewals.pop(connection, None))
@@ -114,21 +200,20 @@ class Authenticator:
             except Unauthenticated:
                 if self._issued == issued:
                     self._issued = None
-        if given.token is not None:
-            await self._login(connection, {"token": given.token}, timeout_s)
+        if given.has_tokens:
+            token = given.current_token()
+            if token is not None:
+                await self._login(connection, {"token": token}, timeout_s)
+            elif connection in self._renewals:
+                raise Overloaded.because("the users are not known yet", _NOT_YET_MS)
             return
         fields = {"user": given.user, "password": given.password}
-        found = await self._login(connection, fields, timeout_s)
-        if found is None:
-            return
-        self._issued = found["token"]
-        loop, held = asyncio.get_running_loop(), weakref.ref(connection)
-        loop.call_later(max(1.0, found["expires_s"] * _RENEW_AFTER), self._renew_early, held)
+        self._issued = await self._login(connection, fields, timeout_s)
 
     async def _login(
         self, connection: ClientConnection, fields: Mapping[str, Any], timeout_s: float
-    ) -> dict[str, Any] | None:
-        """The `Ok` of an `Authenticate`; None if the cluster has no users."""
+    ) -> str | None:
+        """Authenticate. Returns the token; None if the cluster has no users."""
         try:
             reply: dict[str, Any] = await connection.request(
                 "Authenticate", fields, timeout_s=timeout_s
@@ -138,34 +223,55 @@ class Authenticator:
                 return None  # an older node, which has no users
             raise
         response = reply["response"]
-        if "Err" not in response:
-            found: dict[str, Any] = response["Ok"]
-            return found
-        rejection = decode_error(response["Err"], reply.get("detail"))
-        if isinstance(rejection, AccessRefused) and rejection.name == "no_users":
-            return None
-        raise rejection
+        if "Err" in response:
+            rejection = decode_error(response["Err"], reply.get("detail"))
+            if isinstance(rejection, AccessRefused) and rejection.name == "no_users":
+                return None
+            raise rejection
+        found: dict[str, Any] = response["Ok"]
+        now = asyncio.get_running_loop().time()
+        login = self._logins[connection] = _Login(found["token"], now + found["expires_s"])
+        if self._credentials.renews:
+            self._renew_later(connection, login)
+        return login.token
 
-    def _renew_early(self, held: weakref.ref[ClientConnection]) -> None:
+    def _renew_later(self, connection: ClientConnection, login: _Login) -> None:
+        loop, held = asyncio.get_running_loop(), weakref.ref(connection)
+        left_s = login.expires - loop.time()
+        loop.call_later(max(_RENEW_LEAST_S, left_s * _RENEW_AFTER), self._renew_early, held, login)
+
+    def _renew_early(self, held: weakref.ref[ClientConnection], login: _Login) -> None:
         connection = held()
-        if connection is None or not connection.is_open:
-            return
-
-        async def renew() -> None:
-            with contextlib.suppress(QcoreError):  # the next request reports it
-                await self.renew(connection)
-
-        task = asyncio.ensure_future(renew())
+        if (
+            connection is None
+            or not connection.is_open
+            or self._logins.get(connection) is not login
+            or asyncio.get_running_loop().time() >= login.expires
+        ):
+            return  # it was renewed, or the next request does it
+        task = asyncio.ensure_future(self._renewed(connection, login))
         self._early[task] = None
         task.add_done_callback(self._early.pop)
 
+    async def _renewed(self, connection: ClientConnection, login: _Login) -> None:
+        """Renew the login of a connection; later, if there is no other token yet."""
+        with contextlib.suppress(QcoreError):  # the next request reports it
+            if self._credentials.token_file is None or (
+                self._credentials.current_token() != login.token
+            ):
+                await self.renew(connection)
+        if self._logins.get(connection) is login:
+            self._renew_later(connection, login)
 
-def credentials_of(token: str | None, user: str | None, password: str | None) -> Credentials | None:
+
+def credentials_of(
+    token: str | None, token_file: Path | None, user: str | None, password: str | None
+) -> Credentials | None:
     """The credentials of a client's arguments; None if there are none.
 
     Raises:
         ConfigError: they contradict each other.
     """
-    if token is None and user is None and password is None:
+    if token is None and token_file is None and user is None and password is None:
         return None
-    return Credentials(token, user, password)
+    return Credentials(token, user, password, token_file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -25,11 +25,15 @@ from qcore.errors import (
     QcoreError,
     RemoteProtocolError,
     TransportError,
+    Unauthenticated,
     WatchCompacted,
     WatchOverflow,
 )
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
+
+#: Authenticates again on a connection.
+Renew = Callable[[ClientConnection], Awaitable[None]]
 
 _PAUSE_FIRST_S: Final = 0.02
 _PAUSE_LAST_S: Final = 1.0
@@ -71,9 +75,11 @@ class Registrar:
         event_loop: the event loop in which the client is used.
         attempt_timeout_s: how long one node may take to answer.
         rng: draws pauses.
+        renew: authenticates again on a connection; None for a client without a user.
 
     Attributes:
         watches: the watches that were registered and are not closed.
+        renew: the argument.
     """
 
     def __init__(
@@ -82,7 +88,9 @@ class Registrar:
         event_loop: EventLoopUse,
         attempt_timeout_s: float,
         rng: Random,
+        renew: Renew | None = None,
     ) -> None:
+        self.renew = renew
         self._endpoints = endpoints
         self._event_loop = event_loop
         self._attempt_timeout_s = attempt_timeout_s
@@ -187,6 +195,22 @@ class Registrar:
         connection = self._endpoints.connected(endpoint)
         if connection is None:
             connection = await self._endpoints.connect(endpoint, left_s)
+        try:
+            return await self._register_on(connection, name, unregister, fields, left_s)
+        except Unauthenticated:
+            if self.renew is None:
+                raise
+            await self.renew(connection)
+        return await self._register_on(connection, name, unregister, fields, left_s)
+
+    async def _register_on(
+        self,
+        connection: ClientConnection,
+        name: str,
+        unregister: str,
+        fields: Mapping[str, JsonValue],
+        left_s: float,
+    ) -> Registered:
         routes = self._routes.get(connection)
         if routes is None:
             routes = self._routes[connection] = PushRoutes(connection, self._ended)

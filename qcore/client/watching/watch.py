@@ -29,6 +29,7 @@ from qcore.errors import (
     ConfigError,
     QcoreError,
     RemoteProtocolError,
+    Unauthenticated,
     WatchCompacted,
     WatchOverflow,
 )
@@ -152,6 +153,7 @@ class Watch(Generic[C]):
         """The next change. Outside a context, call `close` at the end.
 
         Raises:
+            Unauthenticated: the user's token has expired or was revoked, and the client has no other.
             WatchCompacted: no node has the changes after `position` any more.
             TransportError: the watch could not be registered in `timeout_s`.
             ConfigError: another task waits for a change of this watch.
@@ -256,8 +258,11 @@ class Watch(Generic[C]):
         """Note that the node has ended the watch."""
         self._registered = None
         error = decode_error(text, detail)
-        # Another node may have the changes that this one does not have any more.
-        if not (isinstance(error, WatchOverflow | WatchCompacted) or error.retryable):
+        # Another node may have the changes that this one does not have any more, and another token more rights.
+        may_resume = isinstance(error, WatchOverflow | WatchCompacted) or (
+            isinstance(error, Unauthenticated) and self._registrar.renew is not None
+        )
+        if not (may_resume or error.retryable):
             self._failure = error
         self._wake()
 

@@ -38,6 +38,7 @@ class WatchMethods(ClientMethods):
             sender.event_loop,
             self._attempt_timeout_s,
             sender.runtime.new_rng(),
+            sender.renew,
         )
 
     @overload

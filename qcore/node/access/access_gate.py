@@ -60,6 +60,11 @@ class AccessGate:
         #: What runs beside the event loop's other work, as an ordered set.
         self._tasks: dict[asyncio.Task[None], None] = {}
 
+    @property
+    def is_active(self) -> bool:
+        """Whether there are users."""
+        return self._users.active
+
     def close(self) -> None:
         """Cancel the password checks in progress."""
         for task in [*self._tasks]:

@@ -56,6 +56,10 @@ class ServedConnections:
         """See `ServerHandler`."""
         self._gate.on_request(connection, authorization, answer)
 
+    def needs_user(self) -> bool:
+        """See `ServerHandler`."""
+        return self._gate.is_active
+
     def on_open(self, connection: ServerConnection) -> None:
         """See `ServerHandler`."""
         self._log.debug("connection opened", remote=connection.remote)

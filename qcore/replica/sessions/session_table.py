@@ -139,7 +139,8 @@ class SessionTable:
             return self._open(entry.index, request.lifetime_ms, time_us, owner)
         held = self._sessions.get(request.session_id)
         if held is not None and held.owner != owner:
-            return None, denied(entry.user, f"to be the user of session {request.session_id}")
+            # Not a denial: a client whose first session is from before there were users opens another one.
+            return None, _expired(request.session_id)
         session = self._touch(request.session_id, time_us)
         if session is None:
             return None, _expired(request.session_id)

@@ -74,6 +74,7 @@ class AcceptedConnection(Connection):
         announced_as_peer: whether its HTTP request announced a peer.
         admin: whether its HTTP request announced an admin connection.
         watches, principal, message_bytes: see `ServerConnection`.
+        opened_at: when the connection was opened, by the event loop's clock.
         last_request: when the last request arrived or, if none did, when the connection was opened; by the event loop's
             clock.
         used_s, used_since: how long its frames occupied the event loop since `used_since`, seconds; see
@@ -94,6 +95,7 @@ class AcceptedConnection(Connection):
         self.watches = 0
         self.principal: Principal | None = None
         self._on_room: Callable[[], None] | None = None
+        self.opened_at = 0.0
         self.last_request = 0.0
         self.used_s = 0.0
         self.used_since = 0.0
@@ -209,7 +211,7 @@ class AcceptedConnection(Connection):
             self._end_after_response()
             return
         self._was_opened = True
-        self.last_request = self._loop.time()
+        self.opened_at = self.last_request = self._loop.time()
         self._cancel_deadline()
         self._opened()
         self._server.connection_opened(self)

@@ -180,6 +180,10 @@ class ServerHandler(Protocol):
             answer: call it once, now or later: with the response if the request is rejected, else with None.
         """
 
+    def needs_user(self) -> bool:
+        """Whether a client has to authenticate: a client that does not is worth less than others."""
+        ...
+
     def on_open(self, connection: ServerConnection) -> None:
         """A WebSocket connection was opened."""
 

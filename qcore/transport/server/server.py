@@ -49,7 +49,8 @@ class Server:
     Each kind of connection has a bound, so a flood of one kind does not shut out the others. Beyond the bounds:
 
     - unfinished HTTP requests: the oldest is dropped;
-    - clients: the new one gets HTTP 503; but if its user is known, it takes the place of one whose user is not;
+    - clients: the new one gets HTTP 503. But if its user is known, it takes the place of one whose user is not. Once
+      there are users, any takes the place of one that has not authenticated within the login timeout;
     - announced admin connections: the one that has been idle for longest is dropped, first those without a user;
     - announced peers without an accepted `Hello`: the oldest is dropped;
     - accepted connections of one peer: the oldest is closed.
@@ -220,9 +221,28 @@ class Server:
         if len(self._clients) < self.limits.max_clients:
             return True
         if connection.principal is None:
-            self.counts.connections_refused += 1
-            return False
+            return self._take_overdue_place()
         return self._give_place_to(connection, self._clients)
+
+    def _take_overdue_place(self) -> bool:
+        """Drop the oldest client that should have authenticated by now; False if there is none.
+
+        So strangers cannot hold all places against browsers, which authenticate after the connection is open.
+        """
+        self.counts.connections_refused += 1
+        if not self.handler.needs_user():
+            return False
+        opened_before = asyncio.get_running_loop().time() - self.limits.login_timeout_s
+        for each in self._clients:
+            if each.opened_at > opened_before:
+                break
+            if each.principal is None:
+                del self._clients[each]
+                each.abort(
+                    "it has not authenticated in time, and another connection took this place"
+                )
+                return True
+        return False
 
     def _give_place_to(
         self, connection: AcceptedConnection, group: dict[AcceptedConnection, None]

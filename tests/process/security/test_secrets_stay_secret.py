@@ -331,7 +331,7 @@ def _wrong_logins(story: Story) -> None:
             node, f"Authorization: {headers[0]}", f"Authorization: {headers[1]}"
         ) as client:
             answers.append(bytes(client.received))
-        for header_lines in ([], [f"Authorization: {_basic('root', PASSWORDS['root'])}"]):
+        for lines in ([], [f"Authorization: {_basic('root', PASSWORDS['root'])}"]):
             for message in _malformed():
                 with story.stranger(node, *lines) as client:
                     client.exchange(message)

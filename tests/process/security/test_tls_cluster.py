@@ -79,7 +79,9 @@ def test_the_shell_keeps_the_options(secured: ProcessCluster, authority: Authori
     assert done.code == 0, done.stderr
 
 
-def test_a_wrong_file_ends_the_start(authority: Authority, tmp_path: Path) -> None:
+def test_a_wrong_file_ends_the_start(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = run_here(
         *("node", "start", "--id", "1", "--data-dir", str(tmp_path), "--ws-addr", "127.0.0.1:0"),
         *("--tls-cert", str(tmp_path / "nothing.pem")),
@@ -91,3 +93,7 @@ def test_a_wrong_file_ends_the_start(authority: Authority, tmp_path: Path) -> No
     )
     assert done.code == 2
     assert "--tls-ca is given without --tls-cert" in done.stderr
+    monkeypatch.setenv("QCORE_TLS_CA", str(authority.path))
+    done = run_here("node", "start", "--id", "1", "--data-dir", str(tmp_path))
+    assert done.code == 2
+    assert "`env -u QCORE_TLS_CA qcore node start ...`" in done.stderr

@@ -13,7 +13,13 @@ from qcore.core.entry import Membership as Configuration
 from qcore.core.events import Propose, SnapshotTaken
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.core.version import LATEST_RULES
-from qcore.errors import ChangeRefused, PermissionDenied, QcoreError, StateMachineFailed
+from qcore.errors import (
+    ChangeRefused,
+    PermissionDenied,
+    QcoreError,
+    SessionExpired,
+    StateMachineFailed,
+)
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.replica.access.access_commands import (
     AccessCommand,
@@ -241,11 +247,12 @@ def test_a_session_is_only_for_its_user() -> None:
     found.change(SetUser("ann", HASH, ("worker",)))
     secret = session_command_payload(found.open_session("ann"), 1, 0, get("a"))
     assert found.send(secret, "ann", "session").error is None
-    for payload, user in ((secret, "root"), (secret, ""), (close_session_payload(early), "ann")):
-        assert isinstance(found.send(payload, user, "session").error, PermissionDenied)
+    assert isinstance(found.send(secret, "", "session").error, PermissionDenied)
+    for payload, user in ((secret, "root"), (close_session_payload(early), "ann")):
+        assert isinstance(found.send(payload, user, "session").error, SessionExpired)
     found.change(DeleteUser("ann"))
     found.change(SetUser("ann", HASH, ("worker",)))
-    assert isinstance(found.send(secret, "ann", "session").error, PermissionDenied)
+    assert isinstance(found.send(secret, "ann", "session").error, SessionExpired)
 
 
 def test_users_are_part_of_every_snapshot() -> None:

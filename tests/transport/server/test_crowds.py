@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator, Sequence
 
 import pytest
+from websockets.asyncio.client import ClientConnection as PlainConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qcore.errors import ConfigError, ConnectionLost, RequestNotReceived
@@ -98,6 +99,9 @@ class HandlerThatKnowsUsers(RecordingHandler):
             connection.principal = Principal(user, 1, 0, 1, "", False)
         answer(None)
 
+    def needs_user(self) -> bool:
+        return True
+
 
 def of_user(**headers: str) -> dict[str, dict[str, str]]:
     return {"additional_headers": {"Authorization": "ann", **headers}}
@@ -124,6 +128,55 @@ async def test_strangers_give_way_to_users() -> None:
                     await plain(address, **of_user())  # users take no places of users
                 await ask(first, METRICS)
                 await ask(second, METRICS)
+
+
+@async_test
+async def test_a_stranger_holds_no_place_for_ever() -> None:
+    """A browser has no user when it connects. It gets the place of a stranger who never authenticated."""
+    limits = TransportLimits(max_clients=3, login_timeout_s=0.2)
+    async with (
+        running_server(HandlerThatKnowsUsers(), limits) as (server, _, address),
+        plain(address, **of_user()) as user,
+        plain(address) as older,
+        plain(address) as newer,
+    ):
+        for stranger in (older, newer):
+            async with asyncio.timeout(10):
+                browser = await _get_in(address)
+            with pytest.raises(ConnectionClosed):
+                await stranger.recv()
+            (opened,) = [each for each in server.connections() if each.remote == _name_of(browser)]
+            opened.principal = Principal("bob", 1, 0, 1, "", False)  # it has authenticated
+        await asyncio.sleep(0.3)
+        with pytest.raises(InvalidStatus, match="503"):
+            await plain(address)
+        await ask(user, METRICS)
+        await ask(browser, METRICS)
+
+
+@async_test
+async def test_without_users_no_client_loses_its_place() -> None:
+    limits = TransportLimits(max_clients=1, login_timeout_s=0.01)
+    async with running_server(limits=limits) as (_, _, address), plain(address) as first:
+        await asyncio.sleep(0.05)
+        with pytest.raises(InvalidStatus, match="503"):
+            await plain(address)
+        await ask(first, METRICS)
+
+
+async def _get_in(address: str) -> PlainConnection:
+    """Connect as soon as there is a place."""
+    while True:
+        try:
+            return await plain(address)
+        except InvalidStatus as error:
+            assert error.response.status_code == 503  # noqa: PT017 - it decides whether to try again
+            await asyncio.sleep(0.02)
+
+
+def _name_of(connection: PlainConnection) -> str:
+    host, port = connection.local_address
+    return f"{host}:{port}"
 
 
 @async_test

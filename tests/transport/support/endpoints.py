@@ -154,6 +154,9 @@ class RecordingHandler:
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         self.closed.append((connection, error))
 
+    def needs_user(self) -> bool:
+        return False
+
     def on_http(self, connection: ServerConnection, path: str) -> HttpResponse | None:
         if path == "/broken":
             raise RuntimeError("a bug of the application")

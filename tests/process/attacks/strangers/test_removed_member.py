@@ -37,11 +37,17 @@ def test_a_removed_member_signs_no_tokens(ready_cluster: ProcessCluster) -> None
         (user,) = root.list_users()
         claims = TokenClaims("root", user.epoch, victim.node_id, "x", 0, 2**52)
         token = sign_token(key, cluster_id, claims)
+        with Stranger(victim.address, None) as browser:
+            login = {"id": "1", "user": "root", "password": ROOT_PASSWORD}
+            _, answer = browser.exchange({"Authenticate": login})
+            issued = answer["response"]["Ok"]["token"]
         assert _read(leader.address, token) == "ok", "a member signs tokens"
+        assert _read(leader.address, issued) == "ok"
         with Stranger(leader.address, None, f"Authorization: Bearer {token}") as thief:
             others = sorted({*cluster.nodes} - {victim.node_id})
             root.change_membership(others, learners=[])
             wait_for(lambda: _read(leader.address, token) == "401", 10, "the end of the token")
+            assert _read(leader.address, issued) == "401"
             assert error_code(thief.exchange({"GetMetrics": {"id": "1"}})) == "Unauthenticated"
         victim.kill()
         time.sleep(0.1)
