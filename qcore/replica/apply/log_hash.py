@@ -34,7 +34,7 @@ class LogHash:
             self._block = []
 
     def digest(self) -> str:
-        """The hash of all entries so far."""
+        """The hash of all entries until now."""
         if not self._block:
             return self._blocks.hexdigest()
         whole = self._blocks.copy()

@@ -55,7 +55,7 @@ def test_a_digest_on_the_way_changes_nothing(at: int) -> None:
     assert hashed.digest() == hash_of(entries)
 
 
-def test_a_node_that_begins_in_the_middle_knows_the_next_interval() -> None:
+def test_a_node_that_begins_late_knows_the_next_interval() -> None:
     whole, late = (StateDigests(KeyValueMachine(), AccessTable(), True) for _ in range(2))
     late.on_replaced()
     entries = [Entry(at, 1, "noop", "", at) for at in range(1, 2 * DIGEST_INTERVAL + 11)]
