@@ -237,8 +237,8 @@ def _state(digest: Any) -> tuple[int, str] | None:
 
 def _end(found: object, steps: int) -> RecordingEnd:
     match found:
-        case ["end", why, [index, _, str(replicated)]]:
-            state = int(index), replicated
+        case ["end", why, [int(index), _, str(replicated)]]:
+            state = index, replicated
             return RecordingEnd("end", steps, f"the life ended: {why}", state, covers_users=True)
         case ["end", why, digest]:
             return RecordingEnd("end", steps, f"the life ended: {why}", _state(digest))

@@ -148,6 +148,7 @@ class Replica:
             reads=self._reads,
             forwarder=self._forwarder,
             watches=self.watches,
+            hash_log=config.digest_interval_ms > 0,
         )
         self._backlog = self._applier.backlog
         self.digests = self._applier.digests

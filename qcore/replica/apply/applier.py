@@ -34,6 +34,7 @@ class Applier:
         writes: the writes that wait for their entries.
         reads, forwarder: the reads that wait for the state.
         watches: receive what the entries change.
+        hash_log: see `StateDigests`.
 
     Attributes:
         applied_index: the index of the last applied entry.
@@ -55,6 +56,7 @@ class Applier:
         reads: Reads,
         forwarder: Forwarder,
         watches: Watches,
+        hash_log: bool,
     ) -> None:
         self._replica = replica
         self._machine = machine
@@ -68,7 +70,7 @@ class Applier:
         self._forwarder = forwarder
         self._work = work_counter(machine)
         self.applied_index = 0
-        self.digests = StateDigests(machine, access)
+        self.digests = StateDigests(machine, access, hash_log)
         self.backlog = ApplyBacklog(self._apply, reads.ready)
         self.on_installed: Callable[[int], None] = lambda index: None
 

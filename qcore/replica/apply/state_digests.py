@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Final
 
 from qcore.core.entry import Entry
 from qcore.core.version import ClusterVersion
 from qcore.machines.interface import StateMachine
-from qcore.replica.access.access_records import redacted
 from qcore.replica.access.access_table import AccessTable
+from qcore.replica.apply.log_hash import LogHash
 from qcore.replica.machine_results import digest_of
 from qcore.replica.messages import StateDigest
 
@@ -32,7 +31,6 @@ DIGEST_INTERVAL: Final = 1024
 DIGESTS_KEPT: Final = 16
 #: How many digests of current states are kept besides.
 CURRENT_KEPT: Final = 4
-_LOG_HASH_BYTES: Final = 16
 
 
 def replicated_digest(machine: StateMachine, access: AccessTable) -> str:
@@ -53,16 +51,17 @@ class StateDigests:
     Args:
         machine: the state machine whose state is digested.
         access: the users and roles, which are part of the digest once there are any.
+        hash_log: whether members compare the digests, so that the hash of the log is needed.
     """
 
-    def __init__(self, machine: StateMachine, access: AccessTable) -> None:
+    def __init__(self, machine: StateMachine, access: AccessTable, hash_log: bool) -> None:
         self._machine = machine
         self._access = access
         self._kept: dict[int, StateDigest] = {}
         self._current: dict[int, StateDigest] = {}
         #: The hash of the entries since the last multiple; None while some of them are not known.
-        self._log = blake2b(digest_size=_LOG_HASH_BYTES)
-        self._knows_log = True
+        self._log = LogHash() if hash_log else None
+        self._hash_log = hash_log
 
     @property
     def kept(self) -> Mapping[int, str]:
@@ -80,19 +79,15 @@ class StateDigests:
             StateMachineFailed: the machine returned no digest.
         """
         index = entry.index
-        times = f"{entry.time_us} {entry.clock_us}"
-        # A recording holds no password hashes, and has to replay to the same digests.
-        data = redacted(entry.data) if entry.kind == "access" else entry.data
-        self._log.update(f"{index} {entry.term} {entry.kind} {times} {data}\0".encode())
-        if entry.user:
-            self._log.update(f"{entry.user}\0".encode())
+        if self._log is not None:
+            self._log.add(entry)
         if index % DIGEST_INTERVAL:
             return
         self._kept[index] = self._digest(index, version)
         if len(self._kept) > DIGESTS_KEPT:
             del self._kept[next(iter(self._kept))]
-        self._log = blake2b(digest_size=_LOG_HASH_BYTES)
-        self._knows_log = True
+        if self._hash_log:
+            self._log = LogHash()
 
     def now(self, index: int, version: ClusterVersion) -> None:
         """Add a digest of the current state, that of `index`.
@@ -107,7 +102,7 @@ class StateDigests:
             del self._current[next(iter(self._current))]
 
     def _digest(self, index: int, version: ClusterVersion) -> StateDigest:
-        log = self._log.hexdigest() if self._knows_log else ""
+        log = self._log.digest() if self._log is not None else ""
         state = replicated_digest(self._machine, self._access)
         return StateDigest(index, version.rules, version.machine_version, state, log)
 
@@ -115,4 +110,4 @@ class StateDigests:
         """Another state replaces this one: the digests do not describe it, and the log before it is unknown."""
         self._kept.clear()
         self._current.clear()
-        self._knows_log = False
+        self._log = None

@@ -143,9 +143,10 @@ class LifeReplay:
         found = state_digest(self.replica)
         index, digest = end.state
         # An older recording has no digest of the users: then that of the state machine has to be equal.
-        at = 2 if end.covers_users else 1
+        replayed: tuple[str, ...] = () if found is None else found[1:]
+        place = 1 if end.covers_users else 0
         self._compare_state(
-            end.steps, index, digest, found[at] if found is not None and at < len(found) else None
+            end.steps, index, digest, replayed[place] if place < len(replayed) else None
         )
 
     def _compare_state(self, step: int, index: int, recorded: str, found: str | None) -> None:

@@ -94,7 +94,7 @@ class Counted:
 
 def test_digests_are_bounded_and_computed_once_per_interval() -> None:
     machine = Counted()
-    digests = StateDigests(machine, AccessTable())  # type: ignore[arg-type]  # only the digest is used
+    digests = StateDigests(machine, AccessTable(), True)  # type: ignore[arg-type]  # only the digest is used
     newest = (DIGESTS_KEPT + 3) * DIGEST_INTERVAL
     for index in range(1, newest + DIGEST_INTERVAL):
         digests.applied(Entry(index, 1, "command", "", 0), ClusterVersion(3))
