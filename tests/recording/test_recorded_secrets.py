@@ -174,7 +174,7 @@ def test_what_members_compare_is_the_same_in_a_replay() -> None:
     compared = []
     for password_hash in (HASH, redacted(HASH), HASH + "2"):
         table, machine = AccessTable(), KeyValueMachine()
-        digests = StateDigests(machine, table)
+        digests = StateDigests(machine, table, hash_log=True)
         entry = Entry(1, 1, "access", command_text(SetUser("root", password_hash, (ADMIN,))), 0)
         table.apply(entry)
         digests.applied(entry, version)
