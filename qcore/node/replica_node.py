@@ -74,8 +74,8 @@ _HASH_INTERVAL_S: Final = 0.1
 _SAVE_RETRY_S: Final = 5.0
 #: How often the node looks at the cluster clock, for tokens that expire.
 _CLOCK_INTERVAL_S: Final = 1.0
-#: How often the node looks at the free space of its disk.
-_DISK_INTERVAL_S: Final = 1.0
+#: How often the node looks at its quotas and the free space of its disk.
+_QUOTA_INTERVAL_S: Final = 1.0
 
 
 class ReplicaNode:
@@ -215,7 +215,7 @@ class ReplicaNode:
         self.access = NodeAccess(
             self._replica, self._identity, self._key, config, permit, audit_sink, runtime
         )
-        quotas = self.quotas = NodeQuotas(config, self._replica.quotas, runtime.monotonic_us)
+        quotas = self.quotas = NodeQuotas(config, self._replica, runtime.monotonic_us, log)
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
         served = ServedConnections(self._requests, self._peers, self, log, self.access, quotas)
         self._server = Server(
@@ -265,8 +265,8 @@ class ReplicaNode:
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
             PeriodicTask(_CLOCK_INTERVAL_S, self.access.tick),
         ]
-        if config.min_free_disk_bytes:
-            self._periodic_tasks.append(PeriodicTask(_DISK_INTERVAL_S, quotas.check_disk))
+        if any(use.limit for use in quotas.uses()):
+            self._periodic_tasks.append(PeriodicTask(_QUOTA_INTERVAL_S, quotas.check))
         for flushed in (self._trace, recording):
             if flushed is not None:
                 self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, flushed.flush))

@@ -19,6 +19,7 @@ from tests.machines.test_register import COMMANDS
 #: What a write that clears a field may add: the record did not hold the field before.
 CLEARED_BYTES = 120
 ID = {"typ": "User", "id": 9}
+STAGED = {"upload": "u", "part": 0, "schemas": [], "entities": []}
 
 
 @settings(max_examples=20)
@@ -77,6 +78,8 @@ def update(*items: dict[str, Any]) -> dict[str, Any]:
         (False, {"DeleteEntity": {"entity_id": ID}}),
         (False, {"StoreDeleteEntity": {"entity_id": ID}}),
         (False, {"StoreUseStagedSnapshot": {"upload": "u", "parts": 1}}),
+        (False, {"StoreStageSnapshot": STAGED}),
+        (True, {"StoreStageSnapshot": {**STAGED, "part": 1}}),
         (False, {"StoreBulk": {"requests": [{"DeleteEntity": {"entity_id": ID}}]}}),
         (False, update(write(ID, "Email", {"String": ""}), write(ID, "Key", {"Blob": []}))),
         (False, {"StorePerform": {"requests": [write(ID, "Friends", {"EntityList": []})]}}),

@@ -7,10 +7,12 @@ from typing import Any
 
 from qcore.errors import QuotaExceeded
 from qcore.node.config import NodeConfig
+from qcore.node.observability.logs import NodeLog
 from qcore.node.quotas.free_disk import FreeDisk
 from qcore.node.quotas.request_rates import RequestRates
 from qcore.replica.messages import RequestKind
-from qcore.replica.requests.storage_quotas import QuotaUse, StorageQuotas
+from qcore.replica.replica import Replica
+from qcore.replica.requests.storage_quotas import QuotaUse
 from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import error_envelope
 
@@ -20,21 +22,24 @@ class NodeQuotas:
 
     Args:
         config: the settings.
-        storage: the quotas of the replica.
+        replica: has the quotas of what is stored.
         now_us: the time on a monotonic clock, µs.
+        log: gets a line when a quota is used up, and when it has room again.
     """
 
     def __init__(
         self,
         config: NodeConfig,
-        storage: StorageQuotas,
+        replica: Replica,
         now_us: Callable[[], int],
+        log: NodeLog,
     ) -> None:
-        self._storage = storage
+        self._replica = replica
+        self._storage = replica.quotas
+        self._log = log
+        self._reported: list[str] = []
         self._rates = RequestRates(config, now_us)
         self._disk = FreeDisk(config.data_dir, config.min_free_disk_bytes)
-        #: Call it every second or so.
-        self.check_disk = self._disk.check
         self.forget = self._rates.forget
 
     def limited(self, handlers: dict[type, MessageHandler]) -> dict[type, MessageHandler]:
@@ -60,6 +65,21 @@ class NodeQuotas:
         if not self._disk.is_low or not self._storage.may_grow(kind, payload):
             return None
         return self._disk.error()
+
+    def check(self) -> None:
+        """Look at the disk, and report what has changed. Call it every second or so."""
+        self._disk.check()
+        leads = self._replica.core.role == "leader"
+        reached = [use for use in self.uses() if use.reached and (leads or use.name == "disk")]
+        for use in reached:
+            if use.name not in self._reported:
+                text = "a quota is used up: what may add is rejected"
+                self._log.warning(text, quota=use.name, use=use.use, limit=use.limit)
+        names = [use.name for use in reached]
+        for name in self._reported:
+            if name not in names:
+                self._log.info("a quota has room again, or another node leads", quota=name)
+        self._reported = names
 
     def uses(self) -> list[QuotaUse]:
         """The use of each quota."""

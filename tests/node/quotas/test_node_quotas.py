@@ -36,7 +36,9 @@ async def fill(node: Running) -> QuotaExceeded:
     raise AssertionError("no quota was reached")
 
 
-def test_a_full_state_can_be_read_and_emptied(tmp_path: Path) -> None:
+def test_a_full_state_can_be_read_and_emptied(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
         machine = TextApplication(KeyValueMachine())
         quota = {"state_quota_bytes": 20_000}
@@ -45,6 +47,8 @@ def test_a_full_state_can_be_read_and_emptied(tmp_path: Path) -> None:
             assert (error.quota, error.limit) == ("state", 20_000)
             found = await metrics(node)
             assert found["state"] == {"limit": 20_000, "use": 20_210, "refused": 1, "reached": True}
+            node.node.quotas.check()
+            assert "a quota is used up" in caplog.text
             page = node.node.exposition()
             assert 'qcore_quota_reached{quota="state"} 1' in page
             assert 'qcore_quota_refused_total{quota="state"} 1' in page
@@ -68,7 +72,7 @@ def test_a_disk_with_little_space_takes_no_more(
         async with running(tmp_path, machine, quotas={"min_free_disk_bytes": 1_000}) as node:
             await node.client.execute(put("k", 10))
             free = 999
-            node.node.quotas.check_disk()
+            node.node.quotas.check()
             with pytest.raises(QuotaExceeded, match="only 999 bytes are free on the disk"):
                 await node.client.execute(put("k", 10), timeout_s=0.3)
             await node.client.execute(json.dumps({"op": "delete", "key": "k"}))
@@ -76,7 +80,7 @@ def test_a_disk_with_little_space_takes_no_more(
             assert found["disk"]["reached"]
             assert found["disk"]["use"] == 999
             free = 1_000
-            node.node.quotas.check_disk()
+            node.node.quotas.check()
             await node.client.execute(put("k", 10))
 
     asyncio.run(scenario())

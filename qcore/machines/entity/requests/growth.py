@@ -46,6 +46,8 @@ def may_grow(command: str) -> bool:
     ((name, body),) = request.items()
     if name in _NEVER:
         return False
+    if name == "StoreStageSnapshot":
+        return bool(body["part"])  # the first part drops an upload that was never finished
     if name == "UpdateEntity":
         return any(map(_adds, body["request"]))
     if name in ("StorePerform", "StoreBulk"):
