@@ -20,7 +20,7 @@ from tests.process.attacks.strangers.attacks_on_users import basic
 
 pytestmark = [pytest.mark.process, pytest.mark.long, pytest.mark.timeout(900)]
 
-ATTEMPTS = 10_000
+ATTEMPTS = 2_000
 #: A TLS handshake takes milliseconds. So many lines would still be too much for the lower bound.
 ATTEMPTS_WITH_TLS = 300
 #: 20 lines immediately, and one a minute after that, of at most 2 KiB; a few kinds of lines for one attack.
