@@ -211,6 +211,7 @@ def test_errors_are_those_of_qcore() -> None:
     assert issubclass(ProcessError, QcoreError)
 
 
+@pytest.mark.long
 def test_a_cluster_with_users_needs_a_user(tmp_path: Path) -> None:
     with LocalCluster(1, directory=tmp_path / "cluster") as cluster:
         with cluster.sync_client() as client:

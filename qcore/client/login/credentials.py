@@ -28,7 +28,9 @@ from qcore.transport.limits import TransportLimits
 
 #: A token is replaced after this part of the life that it has left.
 _RENEW_AFTER: Final = 0.8
-_RENEW_LEAST_S: Final = 0.5
+#: How long it waits before it looks whether to renew. Timers of closed connections must not pile up.
+_LEAST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 600.0
 _RENEWAL_TIMEOUT_S: Final = 10.0
 #: More than a token and its line end can have.
 _MAX_FILE_BYTES: Final = 8192
@@ -112,10 +114,11 @@ class _Login(NamedTuple):
 
     Attributes:
         token: the token, or the one that the password gave.
-        expires: when it expires, by the event loop's clock.
+        renew_at, expires: when to replace it, and when it expires, by the event loop's clock.
     """
 
     token: str
+    renew_at: float
     expires: float
 
 
@@ -187,6 +190,8 @@ class Authenticator:
             task.add_done_callback(lambda _: self._renewals.pop(connection, None))
         try:
             await asyncio.shield(task)
+        except ConfigError as error:
+            raise ConfigError(str(error)) from None
         except QcoreError as error:
             raise decode_error(str(error), error.detail()) from None  # one for each request
 
@@ -230,15 +235,17 @@ class Authenticator:
             raise rejection
         found: dict[str, Any] = response["Ok"]
         now = asyncio.get_running_loop().time()
-        login = self._logins[connection] = _Login(found["token"], now + found["expires_s"])
+        left_s = found["expires_s"]
+        login = _Login(found["token"], now + left_s * _RENEW_AFTER, now + left_s)
+        self._logins[connection] = login
         if self._credentials.renews:
             self._renew_later(connection, login)
         return login.token
 
     def _renew_later(self, connection: ClientConnection, login: _Login) -> None:
         loop, held = asyncio.get_running_loop(), weakref.ref(connection)
-        left_s = login.expires - loop.time()
-        loop.call_later(max(_RENEW_LEAST_S, left_s * _RENEW_AFTER), self._renew_early, held, login)
+        wait_s = max(_LEAST_WAIT_S, login.renew_at - loop.time())
+        loop.call_later(min(wait_s, _LONGEST_WAIT_S), self._renew_early, held, login)
 
     def _renew_early(self, held: weakref.ref[ClientConnection], login: _Login) -> None:
         connection = held()
@@ -254,11 +261,13 @@ class Authenticator:
         task.add_done_callback(self._early.pop)
 
     async def _renewed(self, connection: ClientConnection, login: _Login) -> None:
-        """Renew the login of a connection; later, if there is no other token yet."""
+        """Renew the login of a connection if it is time, and look again later if there is no other token yet."""
         with contextlib.suppress(QcoreError):  # the next request reports it
-            if self._credentials.token_file is None or (
-                self._credentials.current_token() != login.token
-            ):
+            if self._credentials.token_file is not None:
+                is_due = self._credentials.current_token() != login.token
+            else:
+                is_due = asyncio.get_running_loop().time() >= login.renew_at
+            if is_due:
                 await self.renew(connection)
         if self._logins.get(connection) is login:
             self._renew_later(connection, login)

@@ -91,6 +91,10 @@ async def test_watches_of_expiring_tokens(tmp_path: Path, monkeypatch: pytest.Mo
                 assert watches[0]._registered is before, "it was renewed in time"
                 for client in clients[:2]:
                     assert (await client.who_am_i()).user == "root"
+                file.unlink()
+                await root.revoke_tokens("root")
+                with pytest.raises(ConfigError, match="No such file"):
+                    await by_file.get_metrics()
 
 
 @async_test

@@ -1,22 +1,31 @@
-"""What a stranger can make a node write to its log: 10,000 attempts of each kind add a bounded number of bytes."""
+"""What a stranger can make a node write to its log and audit log: thousands of attempts add a bounded number of bytes.
+
+One cluster has the defaults, and one has TLS, users and an audit log.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from qcore.testing import LocalCluster
+from tests.process.attacks.strangers.attacked_clusters import AUDIT, secured_target
+from tests.process.attacks.strangers.attacks_on_users import basic
 
-pytestmark = [pytest.mark.process, pytest.mark.long]
+pytestmark = [pytest.mark.process, pytest.mark.long, pytest.mark.timeout(900)]
 
-ATTEMPTS = 10_000
+ATTEMPTS = 2_000
+#: A TLS handshake takes milliseconds. So many lines would still be too much for the lower bound.
+ATTEMPTS_WITH_TLS = 300
 #: 20 lines immediately, and one a minute after that, of at most 2 KiB; a few kinds of lines for one attack.
 MOST_BYTES = 60_000
+MOST_BYTES_WITH_TLS = 30_000
 
 _HEAD = (
     "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -64,26 +73,91 @@ ATTACKS: dict[str, Callable[[int], bytes]] = {
 }
 
 
-def send(address: tuple[str, int], data: bytes) -> None:
-    """Send bytes, wait for the beginning of the answer, and leave."""
-    with contextlib.suppress(OSError), socket.create_connection(address, timeout=5) as stream:
-        stream.sendall(data)
-        stream.shutdown(socket.SHUT_WR)
-        while stream.recv(1 << 16):
-            pass
+#: More attacks where there are users.
+ATTACKS_ON_USERS: dict[str, Callable[[int], bytes]] = {
+    "no user for a page": lambda n: page(),
+    "refused change": lambda n: upgrade() + message("SetUser", name=f"eve{n}", roles=["admin"]),
+    "wrong token": lambda n: page(f"Authorization: Bearer x{n}.y.z"),
+    "wrong password": lambda n: page(basic(f"eve{n}", "wrong password")),
+    "odd header": lambda n: page(f"Authorization: Scheme{n} x"),
+    "token in a message": lambda n: upgrade() + message("Authenticate", token=f"x{n}.y.z"),
+    "password in a message": lambda n: (
+        upgrade() + message("Authenticate", user=f"eve{n}", password="wrong password")
+    ),
+}
+
+
+def page(*headers: str) -> bytes:
+    """A request for a page."""
+    lines = "".join(f"{each}\r\n" for each in ("Host: localhost", *headers))
+    return f"GET /status HTTP/1.1\r\n{lines}\r\n".encode()
+
+
+def send(address: tuple[str, int], data: bytes, tls: ssl.SSLContext | None) -> None:
+    """Send bytes, read the answer to its end, and leave."""
+    with contextlib.suppress(OSError), socket.create_connection(address, timeout=5) as plain:
+        if tls is None or data.startswith(b"\x16"):
+            plain.sendall(data)
+            plain.shutdown(socket.SHUT_WR)
+            while plain.recv(1 << 16):
+                pass
+            return
+        # TLS has no end of one direction alone.
+        end = frame(b"", opcode=8) if b"Upgrade" in data else b""
+        with tls.wrap_socket(plain, server_hostname=address[0]) as stream:
+            stream.sendall(data + end)
+            while stream.recv(1 << 16):
+                pass
+
+
+def growth(
+    address: str,
+    attacks: dict[str, Callable[[int], bytes]],
+    attempts: int,
+    files: list[Path],
+    tls: ssl.SSLContext | None = None,
+) -> dict[str, dict[str, int]]:
+    """By attack and file, how many bytes the attempts added."""
+    host, _, port = address.rpartition(":")
+    grown: dict[str, dict[str, int]] = {}
+    for name, attempt in attacks.items():
+        before = {file.name: file.stat().st_size for file in files}
+        for n in range(attempts):
+            send((host, int(port)), attempt(n), tls)
+        grown[name] = {file.name: file.stat().st_size - before[file.name] for file in files}
+    return grown
+
+
+def assert_bounded(
+    grown: dict[str, dict[str, int]], bound: int, written: dict[str, tuple[str, ...]]
+) -> None:
+    """Fail if an attack added too much; or if one of `written`, by file, added nothing, so that nothing was tested."""
+    sizes = [size for by_file in grown.values() for size in by_file.values()]
+    assert all(size <= bound for size in sizes), grown
+    for file, names in written.items():
+        for name in names:
+            assert grown[name][file], f"{name}: no line in {file}: {grown}"
 
 
 def test_floods_of_a_stranger_do_not_fill_the_log(tmp_path: Path) -> None:
     directory = tmp_path / "cluster"
     with LocalCluster(1, directory=directory) as cluster:
-        host, _, port = cluster.endpoints[0].rpartition(":")
         log = directory / "node1.log"
-        grown: dict[str, int] = {}
-        for name, attempt in ATTACKS.items():
-            before = log.stat().st_size
-            for n in range(ATTEMPTS):
-                send((host, int(port)), attempt(n))
-            grown[name] = log.stat().st_size - before
-        assert all(size <= MOST_BYTES for size in grown.values()), grown
-        for name in ("host", "origin", "hello"):
-            assert grown[name], f"{name}: no line, so this test proves nothing"
+        grown = growth(cluster.endpoints[0], ATTACKS, ATTEMPTS, [log])
+        assert_bounded(grown, MOST_BYTES, {log.name: ("host", "origin", "hello")})
+
+
+def test_floods_do_not_fill_the_logs_of_a_secured_cluster(tmp_path: Path) -> None:
+    with secured_target(tmp_path) as target:
+        node = target.follower
+        audit = tmp_path / AUDIT
+        attacks = {**ATTACKS, **ATTACKS_ON_USERS}
+        files = [node.log_path, audit]
+        grown = growth(node.address, attacks, ATTEMPTS_WITH_TLS, files, target.tls)
+        refused = ("no user for a page", "refused change", "wrong token", "token in a message")
+        written = {
+            node.log_path.name: ("host", "origin", "hello"),
+            audit.name: (*refused, "wrong password"),
+        }
+        assert_bounded(grown, MOST_BYTES_WITH_TLS, written)
+        target.write()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from qcore.client import Client, TlsFiles
+from qcore.errors import TransportError
 from qcore.processes import ProcessCluster
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
 from tests.process.support.commands import run_here
+from tests.process.support.wire_client import string_schema
 from tests.security.certificates import Authority
 
 
@@ -77,6 +81,48 @@ def test_the_shell_keeps_the_options(secured: ProcessCluster, authority: Authori
         *("--endpoints", ",".join(secured.endpoints), "--tls-ca", str(authority.path)),
     )
     assert done.code == 0, done.stderr
+
+
+@pytest.mark.long
+def test_uvloop_serves_tls_and_its_clients(authority: Authority, tmp_path: Path) -> None:
+    """Nodes with uvloop, and a client in a loop of uvloop: TLS, users, wrong certificates, a killed leader."""
+    uvloop = pytest.importorskip("uvloop")
+    files = authority.issue("uvloop-node")
+    options = ("--tls-cert", str(files.cert), "--tls-key", str(files.key), "--tls-ca")
+    tls = ssl.create_default_context(cafile=authority.path)
+    with ProcessCluster(
+        tmp_path, 3, (*ARGUMENTS, *options, str(files.ca), "--uvloop"), tls=tls
+    ) as nodes:
+        nodes.start()
+
+        async def work() -> None:
+            assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+            known = TlsFiles(ca=authority.path)
+            async with Client(nodes.endpoints, tls=known) as client:
+                await client.init(nodes.members)
+                await client.set_schema(string_schema("Box", "Note"))
+                await client.set_user("root", password="correct horse", roles=["admin"])
+            async with Client(
+                nodes.endpoints, tls=known, user="root", password="correct horse"
+            ) as client:
+                box = (await client.create_entity("Box", "box")).entity_id
+                async with client.watch(entity=box, field_type="Note") as changes:
+                    leader = (await client.get_metrics())["current_leader"]
+                    assert leader is not None
+                    nodes.nodes[leader].kill()
+                    await client.write(box, "Note", "x" * 10_000)
+                    assert len(str((await anext(changes)).current_value)) == 10_000
+            running = [node.address for node in nodes.running()]
+            with pytest.raises(TransportError, match="certificate"):
+                async with Client(running, tls=TlsFiles(), timeout_s=1) as client:
+                    await client.get_metrics()
+            with pytest.raises(TransportError):
+                async with Client(running, timeout_s=1) as client:
+                    await client.get_metrics()
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work())
+    assert_no_traceback(nodes)
 
 
 def test_a_wrong_file_ends_the_start(
