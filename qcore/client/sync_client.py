@@ -228,6 +228,9 @@ class SyncClient:
     list_users = _method(Client.list_users)
     list_roles = _method(Client.list_roles)
     create_token = _method(Client.create_token)
+    create_join_token = _method(Client.create_join_token)
+    list_join_tokens = _method(Client.list_join_tokens)
+    delete_join_token = _method(Client.delete_join_token)
     who_am_i = _method(Client.who_am_i)
 
     # -- the cluster ---------------------------------------------------------------------------------

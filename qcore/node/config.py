@@ -73,6 +73,14 @@ class NodeConfig:
             item="allow_host",
         ),
     )
+    join_token_file: Path | None = field(
+        default=None,
+        metadata=setting(
+            "File with a join token (`qcore member token`), which only its owner may read. A new node proves it to the "
+            "cluster that adds the node, and joins no other one. The variable QCORE_JOIN_TOKEN can hold the token "
+            "itself. A member ignores it."
+        ),
+    )
     topology: Path | None = field(
         default=None,
         metadata=setting(

@@ -18,6 +18,7 @@ from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
 from qcore.node.node_files import OpenStorage, open_node_files
 from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
+from qcore.node.peers.join_token_file import load_join_token
 from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import CollectorControl
@@ -71,6 +72,7 @@ def run_node(
     application = application or application_of(config.machine)
     loop_factory = _loop_factory(config.uvloop)  # before anything is written: uvloop may be missing
     config.tls.contexts()  # and a file may be wrong
+    join_token = load_join_token(config.join_token_file, os.environ)
     log = NodeLog(config.node_id)
     log.install(config.log_format, config.log_level)
     config = replace(config, limits=fit_to_open_files(config.limits, log))
@@ -90,6 +92,7 @@ def run_node(
                 files.trace_stream(),
                 recording=files.recording,
                 audit_sink=files.audit,
+                join_token=join_token,
             )
             node.metrics.lines_dropped = {
                 "log": log.dropped,

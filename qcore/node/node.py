@@ -23,6 +23,7 @@ from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
 from qcore.node.node_files import NodeFiles, OpenStorage, open_node_files
 from qcore.node.observability.program_log import ProgramLog
+from qcore.node.peers.join_token_file import load_join_token
 from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.leader_callbacks import Callback, LeaderCallbacks
@@ -131,6 +132,7 @@ class Node:
         self._is_started = True
         limits = fit_to_open_files(self._config.limits, self._log, may_raise=False)
         config = replace(self._config, limits=limits)
+        join_token = load_join_token(config.join_token_file, {})
         files = open_node_files(config, self._application.machine, self._open_storage, self._log)
         parts: ReplicaNode | None = None
         try:
@@ -143,6 +145,7 @@ class Node:
                 own_process=False,
                 recording=files.recording,
                 audit_sink=files.audit,
+                join_token=join_token,
                 on_leadership=self._callbacks.report,
             )
             parts.metrics.lines_dropped = {

@@ -59,6 +59,7 @@ from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
+from qcore.security.keys.join_token import HeldJoinToken
 from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
@@ -99,6 +100,7 @@ class ReplicaNode:
         divergence_mark: what remembers that this node is diverged; by default a file in the data directory.
         measures_stalls: whether to measure how late the event loop is.
         audit_sink: gets the lines of the audit log; None for none.
+        join_token: with which this node waits to be added; None for none. A member ignores it.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -126,6 +128,7 @@ class ReplicaNode:
         divergence_mark: DivergenceMark | None = None,
         measures_stalls: bool = True,
         audit_sink: LineSink | None = None,
+        join_token: HeldJoinToken | None = None,
     ) -> None:
         self._runtime = runtime
         self._config = config
@@ -138,7 +141,6 @@ class ReplicaNode:
         self.failed = asyncio.Event()
         #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must no longer be used.
         self.disk_hung = False
-
         # A number that a recording holds. No two nodes must draw the same election timeouts.
         seed = runtime.new_rng().getrandbits(64)
         self._trace = observer
@@ -180,7 +182,7 @@ class ReplicaNode:
         inbox, core = self._driver.inbox, self._replica.core
         known_key, random_bytes = core.membership.key_of(config.node_id), runtime.random_bytes
         self._key = load_key(config.data_dir, random_bytes, known_key)
-        keys = PeerKeys(self._key, core, random_bytes)
+        keys = PeerKeys(self._key, core, random_bytes, join_token)
         self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace, keys)
         codec = codec or node_codec(application.perform_type, config.replica.max_command_bytes)
         server_tls, peer_tls = config.tls.contexts()

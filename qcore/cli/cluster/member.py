@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +33,8 @@ PublicKeyOption = Annotated[
     typer.Option(
         "--public-key",
         metavar="KEY",
-        help="The new node's public key, which `qcore node key` prints on its machine.",
+        help="The new node's public key, which `qcore node key` prints on its machine. Not needed if the node has a "
+        "join token.",
     ),
 ]
 IdsArgument = Annotated[list[int], typer.Argument(metavar="ID", min=1, help="Node ids.")]
@@ -104,6 +105,7 @@ def add(
 ) -> None:
     """Add a node as a learner and wait until it has caught up.
 
+    The node proves a join token (see token), or you give its public key.
     A learner has no vote until it is promoted.
     """
     node_id, address = _parse_member(member)
@@ -209,6 +211,53 @@ def reinstall(
         {"node": node, "index": index},
         text=f"node {node} has the state and the log of the leader up to index {index}",
     )
+
+
+@app.command()
+def token(
+    ttl: Annotated[
+        int, typer.Option("--ttl", min=1, help="How long it is valid, in seconds.")
+    ] = 3600,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Print a join token, with which one new node proves who it is.
+
+    Keep it in a file that only the node's user may read, start the new node with --join-token-file,
+    and add it. The node then joins no other cluster. A token is a secret, and serves once.
+    """
+    made = with_client(
+        endpoints, timeout, lambda client: client.create_join_token(ttl_s=ttl), admin=True
+    )
+    body = {"token_id": made.token_id, "expires_s": ttl, "token": made.text()}
+    show(output, body, text=made.text())
+
+
+@app.command()
+def tokens(
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """List the join tokens that were not used."""
+    found = with_client(endpoints, timeout, lambda client: client.list_join_tokens(), admin=True)
+    rows = [asdict(each) for each in found]
+    show(output, {"tokens": rows}, rows=rows)
+
+
+@app.command()
+def withdraw(
+    token_id: Annotated[
+        str, typer.Argument(metavar="TOKEN_ID", help="The token, as tokens lists it.")
+    ],
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Withdraw a join token: no node can join with it any more."""
+    with_client(endpoints, timeout, lambda client: client.delete_join_token(token_id), admin=True)
+    show(output, {"token_id": token_id}, text=f"withdrew the join token {token_id}")
 
 
 # -- implementation ------------------------------------------------------------------------------

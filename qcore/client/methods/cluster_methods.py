@@ -67,8 +67,8 @@ class ClusterMethods(ClientMethods):
 
         Args:
             node_id, address: of the new node.
-            public_key: its public key, which `qcore node key` prints. Leave it out for a node that is a member, or if
-                the members have no keys (apply rules below 5).
+            public_key: its public key, which `qcore node key` prints. Leave it out for a node that has a join token,
+                for a member, or if the members have no keys (apply rules below 5).
 
         Raises:
             NotCaughtUp: the node is a learner, and the text gives how far it is behind. Or it never answered: then it

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TypeVar
 
 from qcore.client.attempts import try_admin_request, try_session_request
 from qcore.client.methods.method_base import ClientMethods, decode_result, nothing
 from qcore.client.request_sender import Json
+from qcore.security.keys.join_token import HeldJoinToken
+from qcore.security.keys.node_key import SEED_BYTES, NodeKey
 from qcore.transport.address import Address
 from qcore.transport.wire.users import (
     ActionName,
     Identified,
     IssuedToken,
+    JoinTokenGrant,
+    JoinTokenInfo,
     RoleInfo,
     RuleInfo,
     UserInfo,
@@ -115,6 +119,38 @@ class UserMethods(ClientMethods):
         fields: dict[str, Json] = {"user": user, "ttl_s": ttl_s}
         return await self._ask_leader("CreateToken", fields, lambda found: IssuedToken(**found))
 
+    async def create_join_token(self, *, ttl_s: int | None = None) -> HeldJoinToken:
+        """Make a join token, for one new node. `text()` of it is what the node needs.
+
+        Its secret is made here: the cluster learns only a public key.
+
+        Args:
+            ttl_s: how long it is valid, seconds; None for an hour.
+
+        Raises:
+            ChangeRefused: the members have no public keys (apply rules below 5).
+            AccessRefused: there are too many join tokens.
+            PermissionDenied: this client's user has not the role `admin`.
+            OutcomeUnknown: the token may have been added; it is useless then.
+        """
+        random_bytes = self._sender.runtime.random_bytes
+        seed, token_id = random_bytes(SEED_BYTES), random_bytes(8).hex()
+        fields: dict[str, Json] = {"token_id": token_id, "public_key": NodeKey(seed).public}
+        if ttl_s is not None:
+            fields["ttl_s"] = ttl_s
+        granted = await self._change("AddJoinToken", fields, _grant)
+        return HeldJoinToken(granted.cluster_id, token_id, tuple(granted.members), seed)
+
+    async def list_join_tokens(self) -> list[JoinTokenInfo]:
+        """The join tokens that were not used."""
+        return await self._ask_leader(
+            "ListJoinTokens", {}, lambda found: [JoinTokenInfo(**each) for each in found]
+        )
+
+    async def delete_join_token(self, token_id: str) -> None:
+        """Withdraw a join token. Raises: as `set_user`."""
+        await self._change("DeleteJoinToken", {"token_id": token_id}, nothing)
+
     async def who_am_i(self) -> Identified:
         """Who a node takes this client's user for."""
 
@@ -158,3 +194,8 @@ def _user(found: Mapping[str, Json]) -> UserInfo:
 def _role(found: Mapping[str, Json]) -> RoleInfo:
     rules = [RuleInfo(**rule) for rule in found["rules"]]
     return RoleInfo(found["name"], found["actions"], rules, found["permissions"])
+
+
+def _grant(found: Json) -> JoinTokenGrant:
+    made = JoinTokenGrant(**found)
+    return replace(made, members=[(node, key) for node, key in made.members])

@@ -84,7 +84,7 @@ class AccessGate:
 
     def _guarded(self, name: str, handle: MessageHandler) -> MessageHandler:
         users, need = self._users, MESSAGE_NEEDS.get(name)
-        changes_members = need == "manage" or name == "AddLearner"
+        changes_members = need == "manage" or name in ("AddLearner", "AddJoinToken")
 
         def guarded(connection: ServerConnection, message: Any) -> None:
             if users.active:
@@ -228,8 +228,8 @@ class AccessGate:
 
 
 def _about(message: object) -> str:
-    """The nodes that an admin request names."""
-    for name in ("node_id", "members", "to"):
+    """The nodes or the join token that an admin request names."""
+    for name in ("node_id", "members", "to", "token_id"):
         value = getattr(message, name, None)
         if value is not None:
             return str(value)

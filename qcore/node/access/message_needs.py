@@ -36,6 +36,9 @@ MESSAGE_NEEDS: Final[dict[str, Need]] = {
     "GetMetrics": "observe",
     "Init": "manage",
     "AddLearner": "everything",  # a new member gets the whole state, and its key signs tokens for all users
+    "AddJoinToken": "everything",
+    "ListJoinTokens": "manage",
+    "DeleteJoinToken": "manage",
     "ChangeMembership": "manage",
     "TransferLeader": "manage",
     "ReinstallMember": "manage",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from qcore.node.access.access_gate import AccessGate
 from qcore.node.access.audit_log import AuditLog, LineSink
+from qcore.node.access.join_token_requests import JoinTokenRequestHandler
 from qcore.node.access.passwords import Passwords
 from qcore.node.access.proofs import Proofs
 from qcore.node.access.user_requests import UserRequestHandler
@@ -61,11 +62,21 @@ class NodeAccess:
             config.request_timeout_ms,
         )
 
+        self._join_tokens = JoinTokenRequestHandler(
+            replica.access,
+            replica.core,
+            self._proofs.time,
+            audit,
+            get_permission,
+            config.request_timeout_ms,
+        )
+
     def guarded(
         self, handlers: Mapping[type, MessageHandler], perform_type: type
     ) -> dict[type, MessageHandler]:
         """These handlers and those of the messages about users, behind the gate; see `AccessGate.guarded`."""
-        return self.gate.guarded({**handlers, **self._requests.handlers}, perform_type)
+        own = {**self._requests.handlers, **self._join_tokens.handlers}
+        return self.gate.guarded({**handlers, **own}, perform_type)
 
     def start(self) -> None:
         """Import the libraries in a thread, because on the event loop the first login would wait 0.1 s for them."""

@@ -7,17 +7,19 @@ membership changes and transfers: other nodes reject them as `NotLeader`, with t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Final
 
 from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion
-from qcore.errors import ConfigError, QcoreError
+from qcore.errors import ConfigError, NotLeader, Overloaded, QcoreError
 from qcore.node.api.member_addresses import member_address, new_member_problem, same_address
 from qcore.node.api.new_cluster import MAX_MEMBERS
 from qcore.node.api.snapshot_requests import SnapshotRequestHandler
+from qcore.node.peers.joining_nodes import JoiningNodes
 from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, GetPermission, MakeEvent, Permission
 from qcore.replica import events
 from qcore.replica.leadership import Leadership
@@ -50,6 +52,10 @@ from qcore.transport.wire import (
 #: The timeout of a membership change that names none: a learner may need a snapshot first.
 DEFAULT_CHANGE_TIMEOUT_MS: Final = 10_000
 
+#: The most nodes that are asked for their keys at a time, and the retry hint beyond it.
+_MAX_ASKED: Final = 8
+_RETRY_MS: Final = 1000
+
 #: Makes the response on the wire from the replica's result or error.
 MakeResponse = Callable[[str | None, QcoreError | None], object]
 
@@ -61,13 +67,25 @@ class AdminRequestHandler:
         core: read for the effective configuration.
         timeout_ms: the timeout of transfers and session requests.
         get_permission: see `GetPermission`.
+        joining: asks new nodes for their keys.
+        run: runs work that waits, until it ends or the node stops.
 
     Attributes:
         handlers: the handlers of these requests, by class; see `ServerHandler`.
     """
 
-    def __init__(self, core: RaftCore, timeout_ms: int, get_permission: GetPermission) -> None:
+    def __init__(
+        self,
+        core: RaftCore,
+        timeout_ms: int,
+        get_permission: GetPermission,
+        joining: JoiningNodes,
+        run: Callable[[Coroutine[None, None, None]], None],
+    ) -> None:
         self._core = core
+        self._joining = joining
+        self._run = run
+        self._asked = 0
         self._timeout_ms = timeout_ms
         self._get_permission = get_permission
         self._snapshots = SnapshotRequestHandler(core, timeout_ms, get_permission)
@@ -90,7 +108,48 @@ class AdminRequestHandler:
 
     def _on_add_learner(self, connection: ServerConnection, message: AddLearner) -> None:
         event, respond, problem = self._add_learner(message)
-        self._write(connection, message, event, respond, problem)
+        if (
+            problem is None
+            and not message.public_key
+            and self._joining.needs_token(message.node_id)
+        ):
+            self._ask_joining(connection, message, event, respond)
+        else:
+            self._write(connection, message, event, respond, problem)
+
+    def _ask_joining(
+        self,
+        connection: ServerConnection,
+        message: AddLearner,
+        event: partial[events.AddLearner],
+        respond: MakeResponse,
+    ) -> None:
+        """Add a node that proves a join token."""
+        permission = self._get_permission(connection, message)
+        rejection = permission.reject_all or permission.reject_writes
+        if rejection is None and self._asked >= _MAX_ASKED:
+            text = f"{_MAX_ASKED} nodes are asked for their keys already"
+            rejection = Overloaded.because(text, _RETRY_MS)
+        if rejection is not None:
+            connection.send(respond(None, rejection))
+            return
+        address = member_address(message.node_addr, "node_addr")
+
+        async def ask() -> None:
+            self._asked += 1
+            try:
+                key = await self._joining.key_of(message.node_id, address, _timeout_ms(message))
+            except QcoreError as error:
+                connection.send(respond(None, error))
+            except asyncio.CancelledError:
+                connection.send(respond(None, NotLeader()))  # the node stops
+                raise
+            else:
+                self._write(connection, message, partial(event, public_key=key), respond)
+            finally:
+                self._asked -= 1
+
+        self._run(ask())
 
     def _on_change(self, connection: ServerConnection, message: ChangeMembership) -> None:
         event, respond = self._change(message)
@@ -124,7 +183,7 @@ class AdminRequestHandler:
 
     def _add_learner(
         self, message: AddLearner
-    ) -> tuple[MakeEvent, MakeResponse, ConfigError | None]:
+    ) -> tuple[partial[events.AddLearner], MakeResponse, ConfigError | None]:
         problem: ConfigError | None = None
         try:
             address = _checked_address(message, self._core.membership)

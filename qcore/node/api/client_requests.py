@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine
 from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol
@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from qcore.core.entry import Membership
 from qcore.core.text_size import utf8_length
 from qcore.errors import (
+    ConfigError,
     InvalidField,
     LocalProtocolError,
     NotLeader,
@@ -28,7 +29,7 @@ from qcore.errors import (
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
 from qcore.node.api.init_request import Done, Initialiser
-from qcore.node.api.new_cluster import PeerConnections
+from qcore.node.api.new_cluster import Peers
 from qcore.node.api.perform_routing import METRIC_KINDS, ReplicaRequest, replica_request
 from qcore.node.api.request_quotas import RequestQuotas
 from qcore.node.api.response_forms import PerformForm, ResponseForm
@@ -39,6 +40,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.notifications.watch_requests import WatchRequestHandler
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
+from qcore.node.peers.joining_nodes import JoiningNodes
 from qcore.node.runtime.submit_event import MakeEvent, Permission
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
@@ -86,24 +88,6 @@ class EventInbox(Protocol):
         """Queue a request of a client of this node."""
 
 
-class Peers(PeerConnections, Protocol):
-    """The connections to the other nodes.
-
-    Attributes:
-        on_connection_change: called when one of them has changed.
-        public_key: of this node; empty if it has none.
-    """
-
-    on_connection_change: Callable[[], None]
-    public_key: str
-
-    async def ask_for_keys(
-        self, nodes: Mapping[int, str], timeout_s: float
-    ) -> tuple[dict[int, str], dict[int, str]]:
-        """See `qcore.node.peers.founder_keys`; `nodes` are addresses by id."""
-        ...
-
-
 class RequestHandler:
     """Executes clients' requests, and tracks those in progress.
 
@@ -147,7 +131,11 @@ class RequestHandler:
     ) -> None:
         self._now_us = now_us = runtime.monotonic_us
         self._admin_requests = AdminRequestHandler(
-            replica.core, config.request_timeout_ms, self.get_permission
+            replica.core,
+            config.request_timeout_ms,
+            self.get_permission,
+            JoiningNodes(replica, peers.ask_nodes, self.submit_event),
+            self._run,
         )
         self._application = application
         self.perform_type = application.perform_type
@@ -364,18 +352,26 @@ class RequestHandler:
                 node: checked_public_key(key, f"public_keys: node {node}")
                 for node, key in message.public_keys
             }
+            if (awaited := self._peers.awaited_cluster) is not None:
+                raise ConfigError(
+                    f"node {self._node_id} has a join token of cluster {awaited}, so it begins no other cluster: start "
+                    "it without the token"
+                )
             asks = message.token is not None and self.initialiser.needs_keys
             asks = asks and self.initialiser.check(message.nodes, message.token)
         except QcoreError as error:
             settled(error)
             return
         if asks:
-            work = self._begin_with_token(message, keys, settled)
-            task = asyncio.get_running_loop().create_task(work, name="qcore init")
-            self._asking[task] = None
-            task.add_done_callback(self._asking.pop)
+            self._run(self._begin_with_token(message, keys, settled))
         else:
             self._begin_init(message, keys, settled)
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        """Run work that asks other nodes, until it ends or the node stops."""
+        task = asyncio.get_running_loop().create_task(work, name="qcore keys")
+        self._asking[task] = None
+        task.add_done_callback(self._asking.pop)
 
     async def _begin_with_token(self, message: Init, keys: dict[int, str], done: Done) -> None:
         """Ask for the keys first: the cluster id is a digest of them."""
@@ -383,13 +379,14 @@ class RequestHandler:
         unknown = {node: address for node, address in message.nodes if node not in known}
         try:
             wait_s = _ASKING_SHARE * self._timeout_ms / 1000
-            found, problems = await self._peers.ask_for_keys(unknown, wait_s)
+            answers, problems = await self._peers.ask_nodes(unknown, wait_s)
         except asyncio.CancelledError:
             done(NotLeader())  # the node stops
             raise
         if problems:
             done(self.initialiser.keys_missing(unknown, problems))
         else:
+            found = {node: answer.reply.public_key for node, answer in answers.items()}
             self._begin_init(message, {**found, **keys}, done)
 
     def _begin_init(self, message: Init, keys: dict[int, str], done: Done) -> None:

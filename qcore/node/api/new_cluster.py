@@ -13,6 +13,7 @@ from qcore.core.entry import Membership
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError
 from qcore.node.api.member_addresses import member_address, members_problem
+from qcore.node.peers.founder_keys import Answer
 from qcore.node.peers.peer_router import ConnectionStatus
 
 #: The most members (voters and learners) of a cluster. The bound exists because many messages carry a configuration.
@@ -31,6 +32,29 @@ class PeerConnections(Protocol):
 
     def connection_statuses(self) -> dict[int, ConnectionStatus]:
         """The status of the connection to each node."""
+        ...
+
+
+class Peers(PeerConnections, Protocol):
+    """The connections to the other nodes.
+
+    Attributes:
+        on_connection_change: called when one of them has changed.
+        public_key: of this node; empty if it has none.
+    """
+
+    on_connection_change: Callable[[], None]
+    public_key: str
+
+    @property
+    def awaited_cluster(self) -> str | None:
+        """The cluster for which this node has a join token, until it is a member."""
+        ...
+
+    async def ask_nodes(
+        self, nodes: Mapping[int, str], timeout_s: float, cluster_id: str = ""
+    ) -> tuple[Mapping[int, Answer], Mapping[int, str]]:
+        """See `qcore.node.peers.founder_keys`."""
         ...
 
 

@@ -1,9 +1,10 @@
-"""`ask_for_keys`: asks nodes for their public keys, before a cluster begins whose id depends on the keys."""
+"""`ask_nodes`: asks nodes for their public keys: before a cluster begins whose id depends on them, or to add a node."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from qcore.node.peers.peer_keys import PeerKeys
@@ -14,28 +15,36 @@ from qcore.transport.wire import ASKING_ROLE, Hello, HelloProof, HelloReply
 MakePool = Callable[[PeerHandler, Callable[[str], Hello]], PeerPool]
 
 
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """What a node has answered, which has proved that it owns the public key in its reply."""
+
+    hello: Hello
+    reply: HelloReply
+
+
 class _Answers:
-    """The `PeerHandler` that collects the keys.
+    """The `PeerHandler` that collects the answers.
 
     Attributes:
-        found: the keys, by id.
+        found: the answers, by id.
         changed: set when an attempt to reach a node has succeeded or failed.
     """
 
     def __init__(self, keys: PeerKeys) -> None:
         self.responses: dict[type, Callable[[int, Any], None]] = {}
-        self.found: dict[int, str] = {}
+        self.found: dict[int, Answer] = {}
         self.changed = asyncio.Event()
         self._keys = keys
 
     def prove(self, hello: Hello, reply: HelloReply) -> HelloProof | None:
         """See `PeerHandler`. Nothing is proved to the node: it does not accept this connection as a peer's."""
         self._keys.check_asked(hello, reply)
+        self.found[reply.node_id] = Answer(hello, reply)
         return None
 
     def on_hello_reply(self, reply: HelloReply) -> None:
         """See `PeerHandler`."""
-        self.found[reply.node_id] = reply.public_key
 
     def on_connected(self, peer_id: int) -> None:
         """See `PeerHandler`."""
@@ -46,14 +55,15 @@ class _Answers:
         self.changed.set()
 
 
-async def ask_for_keys(
+async def ask_nodes(
     make_pool: MakePool,
     hello: Callable[[str], Hello],
     keys: PeerKeys,
     nodes: Mapping[int, str],
     timeout_s: float,
-) -> tuple[dict[int, str], dict[int, str]]:
-    """The public keys that these nodes have proved to own, and why there is none of the others; both by id.
+    cluster_id: str = "",
+) -> tuple[dict[int, Answer], dict[int, str]]:
+    """What these nodes have answered, and why there is no answer of the others; both by id.
 
     Ends early once a node was reached and there is no key to get from it.
 
@@ -63,11 +73,12 @@ async def ask_for_keys(
         keys: checks the replies.
         nodes: address by id.
         timeout_s: how long to try.
+        cluster_id: the cluster that is to add them; empty to ask for the founders of a new one.
     """
 
     def ask(message_id: str) -> Hello:
         asking = hello(message_id)
-        asking.role, asking.cluster_id = ASKING_ROLE, ""
+        asking.role, asking.cluster_id = ASKING_ROLE, cluster_id
         return asking
 
     answers = _Answers(keys)

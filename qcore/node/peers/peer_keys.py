@@ -7,6 +7,7 @@
 | is no member, and the members have keys | a key that a member vouches for, in a newer configuration |
 | is a founder, while this node executes an `Init` | the key that the new configuration will have |
 | connects to a node that knows no cluster | that it owns the key that it shows; nothing if it shows none |
+| connects to such a node that has a join token | the key of a member in the token, or one that these vouch for |
 
 A node that has a key, and shows it, always proves that it owns it.
 """
@@ -28,10 +29,19 @@ from qcore.security.keys.handshake_proof import (
     nonce_text,
     sign_as_acceptor,
     sign_as_dialler,
+    sign_join,
     sign_voucher,
 )
+from qcore.security.keys.join_token import HeldJoinToken
 from qcore.security.keys.node_key import NodeKey
-from qcore.transport.wire import MAX_VOUCHERS, Hello, HelloProof, HelloReply, signed_fields
+from qcore.transport.wire import (
+    ASKING_ROLE,
+    MAX_VOUCHERS,
+    Hello,
+    HelloProof,
+    HelloReply,
+    signed_fields,
+)
 
 _MAX_EARLY_VOUCHERS: Final = 255
 
@@ -46,13 +56,21 @@ class PeerKeys:
         key: of this node.
         core: read for the configuration and the active rules.
         random_bytes: see `qcore.runtime.interface.Runtime`.
+        join_token: of this node, or None. It counts until the node is a member.
 
     Attributes:
         founders: by id, the keys of the nodes of an `Init` in progress at this node.
     """
 
-    def __init__(self, key: NodeKey, core: RaftCore, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        key: NodeKey,
+        core: RaftCore,
+        random_bytes: Callable[[int], bytes],
+        join_token: HeldJoinToken | None = None,
+    ) -> None:
         self._key = key
+        self._join_token = join_token
         self._core = core
         self._random_bytes = random_bytes
         self.founders: Mapping[int, str] = {}
@@ -63,6 +81,16 @@ class PeerKeys:
     def public(self) -> str:
         """The public key of this node."""
         return self._key.public
+
+    @property
+    def join_token(self) -> HeldJoinToken | None:
+        """The join token with which this node waits to be added; None if there is none, or once it is a member."""
+        return self._join_token if self._core.membership.is_empty else None
+
+    @property
+    def ignores_join_token(self) -> bool:
+        """Whether this node has a join token although it is a member."""
+        return self._join_token is not None and self.join_token is None
 
     # -- this node opens a connection --------------------------------------------------------------
 
@@ -87,9 +115,12 @@ class PeerKeys:
         if not reply.signature:
             return None
         self._note_voucher(reply.node_id, reply.membership_index, reply.voucher)
-        signature = sign_as_dialler(self._key, signed_fields(hello), signed_fields(reply))
         voucher = self._voucher_for(reply.node_id, hello.cluster_id, hello.membership_index)
-        return HelloProof("", signature, voucher)
+        proof = HelloProof("", "", voucher)
+        proof.signature = sign_as_dialler(
+            self._key, signed_fields(hello), signed_fields(reply), signed_fields(proof)
+        )
+        return proof
 
     def check_asked(self, hello: Hello, reply: HelloReply) -> None:
         """Check the reply of a node that was only asked for its key.
@@ -116,8 +147,12 @@ class PeerKeys:
         """Add this node's proof to its reply, if the peer can check it.
 
         Raises:
-            RemoteProtocolError: the nonce of the peer is malformed.
+            RemoteProtocolError: the nonce of the peer is malformed; or it only asks, from outside of the cluster for
+                which this node has a join token.
         """
+        token = self.join_token if hello.role == ASKING_ROLE else None
+        if token is not None and hello.cluster_id != token.cluster_id:
+            raise _waits_for(token, f"node {hello.node_id} {_of_cluster(hello.cluster_id)}")
         if not hello.nonce and not hello.public_key:
             return reply
         if not is_nonce(hello.nonce):
@@ -125,6 +160,9 @@ class PeerKeys:
         reply.nonce = nonce_text(self._random_bytes(NONCE_BYTES))
         reply.public_key = self._key.public
         reply.voucher = self._voucher_for(hello.node_id, reply.cluster_id, reply.membership_index)
+        if token is not None:
+            reply.join_token = token.token_id
+            reply.join_proof = sign_join(token.key, signed_fields(hello), signed_fields(reply))
         reply.signature = sign_as_acceptor(self._key, signed_fields(hello), signed_fields(reply))
         return reply
 
@@ -135,7 +173,11 @@ class PeerKeys:
             RemoteProtocolError: the peer has not proved who it is.
         """
         if not dialler_signed(
-            hello.public_key, proof.signature, signed_fields(hello), signed_fields(reply)
+            hello.public_key,
+            proof.signature,
+            signed_fields(hello),
+            signed_fields(reply),
+            signed_fields(proof),
         ):
             raise _not_proved(hello.node_id, "its signature is wrong")
         self.require(hello.node_id, hello.cluster_id, hello.public_key, hello.vouchers)
@@ -155,6 +197,14 @@ class PeerKeys:
         Raises:
             RemoteProtocolError: it may not; the text states the reason.
         """
+        token = self.join_token
+        if token is not None and cluster_id != token.cluster_id:
+            raise _waits_for(token, f"node {node_id} {_of_cluster(cluster_id)}")
+        if token is not None and not _believes(token, node_id, key, vouchers):
+            raise _not_proved(
+                node_id,
+                "no member in the join token of this node has its public key or vouches for it",
+            )
         if not self.fits(node_id, key):
             why = "its public key is not the one in the configuration"
             raise _not_proved(node_id, why if key else "it has shown no public key")
@@ -187,12 +237,8 @@ class PeerKeys:
     ) -> bool:
         """Whether a known member vouches for the key, in a configuration that this node does not have yet."""
         core = self._core
-        return any(
-            index > core.membership_index
-            and (by := core.membership.key_of(member)) is not None
-            and is_vouched(by, signature, cluster_id, index, node_id, key)
-            for member, index, signature in vouchers
-        )
+        newer = [each for each in vouchers if each[1] > core.membership_index]
+        return _vouched_by(core.membership.key_of, newer, cluster_id, node_id, key)
 
     def _voucher_for(self, node_id: int, cluster_id: str, index: int) -> str:
         """This node's statement about the key of a member; empty if it cannot make one."""
@@ -210,6 +256,41 @@ class PeerKeys:
                 del self._vouchers[gone]
         elif len(self._vouchers) > _MAX_EARLY_VOUCHERS:
             del self._vouchers[next(iter(self._vouchers))]
+
+
+def _believes(
+    token: HeldJoinToken, node_id: int, key: str, vouchers: Sequence[tuple[int, int, str]]
+) -> bool:
+    """Whether a node with this join token believes that this is the key of the member."""
+    members = dict(token.members)
+    if members.get(node_id) == key:
+        return True
+    return _vouched_by(members.get, vouchers, token.cluster_id, node_id, key)
+
+
+def _vouched_by(
+    key_of: Callable[[int], str | None],
+    vouchers: Sequence[tuple[int, int, str]],
+    cluster_id: str,
+    node_id: int,
+    key: str,
+) -> bool:
+    """Whether a member with a known key vouches for this one."""
+    return any(
+        (by := key_of(member)) is not None
+        and is_vouched(by, signature, cluster_id, index, node_id, key)
+        for member, index, signature in vouchers
+    )
+
+
+def _of_cluster(cluster_id: str) -> str:
+    return f"of cluster {cluster_id}" if cluster_id else "of no cluster"
+
+
+def _waits_for(token: HeldJoinToken, other: str) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"this node has a join token of cluster {token.cluster_id}, and takes no part in another one: refused {other}"
+    )
 
 
 def _not_proved(node_id: int, why: str) -> RemoteProtocolError:

@@ -14,7 +14,7 @@ from qcore.errors import LocalProtocolError, NotLeader, RemoteProtocolError, Res
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
-from qcore.node.peers.founder_keys import MakePool, ask_for_keys
+from qcore.node.peers.founder_keys import Answer, MakePool, ask_nodes
 from qcore.node.peers.peer_keys import PeerKeys
 from qcore.node.runtime.inbox import Inbox
 from qcore.release import __version__
@@ -129,6 +129,8 @@ class PeerRouter:
         self._trace = trace
         self._keys = keys
         self.public_key = "" if keys is None else keys.public
+        if keys is not None and keys.ignores_join_token:
+            log.info("this node is a member already: its join token is ignored")
         self._pool: PeerPool | None = None
         self._make_pool: MakePool | None = None
         self._members: dict[int, str] = {}  # id -> address, without this node
@@ -155,17 +157,24 @@ class PeerRouter:
     # -- outgoing --------------------------------------------------------------------------------
 
     def use_pool(self, pool: PeerPool, make_pool: MakePool | None = None) -> None:
-        """Send through this pool, which calls this object as its handler. `make_pool` is for `ask_for_keys`."""
+        """Send through this pool, which calls this object as its handler. `make_pool` is for `ask_nodes`."""
         self._pool = pool
         self._make_pool = make_pool
 
-    async def ask_for_keys(
-        self, nodes: Mapping[int, str], timeout_s: float
-    ) -> tuple[dict[int, str], dict[int, str]]:
-        """See `qcore.node.peers.founder_keys`; `nodes` are addresses by id."""
-        if self._keys is None or self._make_pool is None:
+    async def ask_nodes(
+        self, nodes: Mapping[int, str], timeout_s: float, cluster_id: str = ""
+    ) -> tuple[dict[int, Answer], dict[int, str]]:
+        """See `qcore.node.peers.founder_keys`."""
+        keys, make_pool = self._keys, self._make_pool
+        if keys is None or make_pool is None:
             return {}, {}
-        return await ask_for_keys(self._make_pool, self.hello, self._keys, nodes, timeout_s)
+        return await ask_nodes(make_pool, self.hello, keys, nodes, timeout_s, cluster_id)
+
+    @property
+    def awaited_cluster(self) -> str | None:
+        """The cluster for which this node has a join token, until it is a member."""
+        token = None if self._keys is None else self._keys.join_token
+        return None if token is None else token.cluster_id
 
     def hello(self, message_id: str) -> Hello:
         """This node's `Hello`."""

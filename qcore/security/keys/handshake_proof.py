@@ -6,9 +6,12 @@
 | `HelloReply` | acceptor | its nonce, its public key and its signature |
 | `HelloProof` | dialler | its signature |
 
-Each side signs a label with its side, and the SHA-256 of all other fields of both messages: nonces, ids, roles, cluster
-ids, versions and keys. So nothing in them can be changed. A signature of one side is never one of the other (no
-reflection), nor one of another connection, because each side draws its nonce for one connection (no replay).
+Each side signs a label with its side, and the SHA-256 of the messages until then without the signatures: nonces, ids,
+roles, cluster ids, versions and keys. So nothing in them can be changed. A signature of one side is never one of the
+other (no reflection), nor one of another connection, because each side draws its nonce for one connection (no replay).
+
+The hash is that of the JSON objects that were sent, with all their fields and no others, also those that one of the
+nodes does not know. So later versions may add fields, and no field can be removed on the way.
 
 A proof says who has opened the connection. It does not protect what is sent on it afterwards: see `docs/security.md`.
 """
@@ -24,16 +27,20 @@ from qcore.security.keys.node_key import NodeKey, from_base64url, is_signed_by, 
 
 #: Random bytes that each side draws for one connection.
 NONCE_BYTES: Final = 32
-#: The field of `HelloReply` that holds the signature itself.
+#: The field of `HelloReply` and `HelloProof` that holds the signature itself.
 SIGNATURE_FIELD: Final = "signature"
+#: The field of `HelloReply` that holds the signature of a join token. The node signs it, too.
+JOIN_FIELD: Final = "join_proof"
 
 _LABEL: Final = "qcore handshake 1"
 _ACCEPTOR: Final = f"{_LABEL} acceptor\n".encode()
 _DIALLER: Final = f"{_LABEL} dialler\n".encode()
+_JOIN: Final = b"qcore join 1\n"
 _VOUCHER: Final = b"qcore voucher 1\n"
 
 #: The fields of a message of the handshake, as JSON values.
 Fields = Mapping[str, object]
+_NONE: Final[Fields] = {}
 
 
 def nonce_text(random: bytes) -> str:
@@ -54,9 +61,9 @@ def sign_as_acceptor(key: NodeKey, hello: Fields, reply: Fields) -> str:
     return key.sign(_ACCEPTOR + _transcript(hello, reply))
 
 
-def sign_as_dialler(key: NodeKey, hello: Fields, reply: Fields) -> str:
-    """The signature of the node that opened the connection."""
-    return key.sign(_DIALLER + _transcript(hello, reply))
+def sign_as_dialler(key: NodeKey, hello: Fields, reply: Fields, proof: Fields = _NONE) -> str:
+    """The signature of the node that opened the connection; `proof` are the other fields of its message."""
+    return key.sign(_DIALLER + _transcript(hello, reply, _without(proof, "id")))
 
 
 def acceptor_signed(public_key: str, signature: str, hello: Fields, reply: Fields) -> bool:
@@ -64,9 +71,23 @@ def acceptor_signed(public_key: str, signature: str, hello: Fields, reply: Field
     return is_signed_by(public_key, signature, _ACCEPTOR + _transcript(hello, reply))
 
 
-def dialler_signed(public_key: str, signature: str, hello: Fields, reply: Fields) -> bool:
+def dialler_signed(
+    public_key: str, signature: str, hello: Fields, reply: Fields, proof: Fields = _NONE
+) -> bool:
     """Whether the dialler owns this key, and has seen the same messages."""
-    return is_signed_by(public_key, signature, _DIALLER + _transcript(hello, reply))
+    signed = _DIALLER + _transcript(hello, reply, _without(proof, "id"))
+    return is_signed_by(public_key, signature, signed)
+
+
+def sign_join(token: NodeKey, hello: Fields, reply: Fields) -> str:
+    """The signature of a join token: the node that sends this reply, with the public key in it, has the token."""
+    return token.sign(_JOIN + _transcript(hello, _without(reply, JOIN_FIELD)))
+
+
+def has_join_token(token_key: str, signature: str, hello: Fields, reply: Fields) -> bool:
+    """Whether the node that sent this reply has the join token with this public key."""
+    signed = _JOIN + _transcript(hello, _without(reply, JOIN_FIELD))
+    return is_signed_by(token_key, signature, signed)
 
 
 def sign_voucher(key: NodeKey, cluster_id: str, index: int, node_id: int, public_key: str) -> str:
@@ -84,9 +105,13 @@ def is_vouched(
     return is_signed_by(by, signature, _voucher(cluster_id, index, node_id, public_key))
 
 
-def _transcript(hello: Fields, reply: Fields) -> bytes:
-    unsigned = {name: value for name, value in reply.items() if name != SIGNATURE_FIELD}
-    return hashlib.sha256(_canonical([hello, unsigned])).digest()
+def _transcript(*messages: Fields) -> bytes:
+    unsigned = [_without(message, SIGNATURE_FIELD) for message in messages]
+    return hashlib.sha256(_canonical(unsigned)).digest()
+
+
+def _without(message: Fields, *names: str) -> Fields:
+    return {name: value for name, value in message.items() if name not in names}
 
 
 def _voucher(cluster_id: str, index: int, node_id: int, public_key: str) -> bytes:

@@ -7,10 +7,14 @@ Nodes without keys (0.1.0) send neither nonce nor key: their connection is a pee
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Annotated, ClassVar, Final
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from operator import not_
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
+from pydantic_core import CoreSchema, core_schema
 
 from qcore.transport.wire.common import (
     INT_LIMIT,
@@ -23,12 +27,15 @@ from qcore.transport.wire.common import (
     VersionNumber,
 )
 
-VersionRange = tuple[VersionNumber, VersionNumber]
+#: Not strict: a message that keeps what it was read from is validated as Python lists, which strictly are no tuples.
+VersionRange = Annotated[tuple[VersionNumber, VersionNumber], Field(strict=False)]
 #: Ids and versions are stored and logged, so their length is bounded.
 Name = Annotated[str, Field(max_length=256)]
 MachineName = Annotated[str, Field(max_length=64)]
 
-Voucher = tuple[NodeId, Annotated[int, Field(ge=0, lt=INT_LIMIT)], KeyText]
+Voucher = Annotated[
+    tuple[NodeId, Annotated[int, Field(ge=0, lt=INT_LIMIT)], KeyText], Field(strict=False)
+]
 #: The most vouchers of a `Hello`.
 MAX_VOUCHERS: Final = 8
 
@@ -40,8 +47,36 @@ ASKING_ROLE: Final = "asking"
 _EXTENSIBLE = ConfigDict(strict=True, extra="ignore")
 
 
+class KeepsReceived:
+    """A message that keeps the JSON object that it was read from.
+
+    Both nodes sign the object itself, not the fields that they know. So a later version can add a field: an older node
+    signs it, too, and it can be neither changed nor removed on the way.
+
+    Attributes:
+        received: the object; not set for a message that this node made.
+    """
+
+    __slots__ = ("received",)
+    received: dict[str, object]
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(_keep_received, handler(source))
+
+
+def _keep_received(
+    value: dict[str, object], validate: Callable[[object], KeepsReceived]
+) -> KeepsReceived:
+    message = validate(value)
+    message.received = value
+    return message
+
+
 @dataclass(slots=True)
-class Hello:
+class Hello(KeepsReceived):
     """A node's first message on a connection that it opens to a peer.
 
     A node ignores fields that a later protocol adds, so an old node can answer that it does not support that version.
@@ -84,12 +119,14 @@ class Hello:
 
 
 @dataclass(slots=True)
-class HelloReply:
+class HelloReply(KeepsReceived):
     """The identity of the node that answers a `Hello`; the fields have the same meaning as there.
 
     Attributes:
         signature: proves that the node owns its public key; empty if the `Hello` has no nonce.
         voucher: the statement of this node about the key of the other, for its later connections.
+        join_token: the id of the join token of this node, if it waits to be added and a member asks for its key.
+        join_proof: the signature of that token over this handshake, and so over the public key of this node.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
@@ -107,6 +144,8 @@ class HelloReply:
     public_key: KeyText = ""
     signature: KeyText = ""
     voucher: KeyText = ""
+    join_token: Annotated[KeyText, Field(exclude_if=not_)] = ""
+    join_proof: Annotated[KeyText, Field(exclude_if=not_)] = ""
 
 
 @dataclass(slots=True)
@@ -119,7 +158,7 @@ class HelloResponse:
 
 
 @dataclass(slots=True)
-class HelloProof:
+class HelloProof(KeepsReceived):
     """The dialler's proof that it owns the public key in its `Hello`.
 
     Attributes:
@@ -142,6 +181,15 @@ class HelloProofResponse:
     detail: Detail | None = None
 
 
-def signed_fields(message: Hello | HelloReply) -> dict[str, object]:
-    """The fields of a message that both nodes sign: all of them."""
-    return {each.name: getattr(message, each.name) for each in fields(message)}
+#: What writes a message, made when it is first needed.
+_adapters: dict[type, TypeAdapter[Any]] = {}  # Any: a message of the handshake
+
+
+def signed_fields(message: Hello | HelloReply | HelloProof) -> dict[str, object]:
+    """The fields of a message that both nodes sign: exactly those that are sent, also the ones unknown here."""
+    received: dict[str, object] | None = getattr(message, "received", None)
+    if received is None:
+        cls = type(message)
+        adapter = _adapters.get(cls) or _adapters.setdefault(cls, TypeAdapter(cls))
+        received = json.loads(adapter.dump_json(message, by_alias=True))
+    return received

@@ -1,4 +1,4 @@
-"""The messages about users: who a client is, and what users, roles and tokens there are."""
+"""The messages about users: who a client is, and what users, roles, tokens and join tokens there are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qcore.transport.wire.common import Detail, Err, MessageId, Ok, PositiveInt
+from qcore.transport.wire.common import Detail, Err, KeyText, MessageId, NodeId, Ok, PositiveInt
 
 #: The longest texts of these messages, in characters.
 NameText = Annotated[str, Field(max_length=256)]
@@ -253,6 +253,81 @@ class CreateTokenResponse:
     detail: Detail | None = None
 
 
+@dataclass(slots=True)
+class AddJoinToken:
+    """Let one new node join with a join token. The leader answers. The client makes the key pair and keeps the seed.
+
+    Attributes:
+        token_id: names the token.
+        public_key: of the token.
+        ttl_s: how long the token is valid, seconds; null for an hour.
+    """
+
+    id: MessageId
+    token_id: NameText
+    public_key: KeyText
+    ttl_s: PositiveInt | None = None
+
+
+@dataclass(slots=True)
+class JoinTokenGrant:
+    """What the new node must know, besides the seed.
+
+    Attributes:
+        cluster_id: the cluster.
+        members: id and public key of each member.
+        expires_s: the seconds after which the token expires.
+    """
+
+    cluster_id: str
+    members: list[tuple[NodeId, KeyText]]
+    expires_s: int
+
+
+@dataclass(slots=True)
+class AddJoinTokenResponse:
+    id: MessageId
+    response: Ok[JoinTokenGrant] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class ListJoinTokens:
+    """List the join tokens that were not used. The leader answers."""
+
+    id: MessageId
+
+
+@dataclass(slots=True)
+class JoinTokenInfo:
+    """A join token, and the seconds after which it expires; 0 if it has expired."""
+
+    token_id: str
+    expires_s: int
+
+
+@dataclass(slots=True)
+class ListJoinTokensResponse:
+    id: MessageId
+    response: Ok[list[JoinTokenInfo]] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class DeleteJoinToken:
+    """Withdraw a join token."""
+
+    id: MessageId
+    token_id: NameText
+
+
+@dataclass(slots=True)
+class DeleteJoinTokenResponse:
+    id: MessageId
+    response: Ok[None] | Err
+    detail: Detail | None = None
+
+
 #: The requests and responses of this module.
 USER_REQUESTS = (
     Authenticate,
@@ -265,6 +340,9 @@ USER_REQUESTS = (
     ListUsers,
     ListRoles,
     CreateToken,
+    AddJoinToken,
+    ListJoinTokens,
+    DeleteJoinToken,
 )
 USER_RESPONSES = (
     AuthenticateResponse,
@@ -277,4 +355,7 @@ USER_RESPONSES = (
     ListUsersResponse,
     ListRolesResponse,
     CreateTokenResponse,
+    AddJoinTokenResponse,
+    ListJoinTokensResponse,
+    DeleteJoinTokenResponse,
 )

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from qcore.node.peers.node_key_file import load_key
 from qcore.processes import NodeProcess, ProcessCluster
-from qcore.security.keys.handshake_proof import sign_as_acceptor, sign_as_dialler
+from qcore.security.keys.handshake_proof import acceptor_signed, sign_as_acceptor, sign_as_dialler
 from qcore.security.keys.node_key import NodeKey
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.member_changes import change
@@ -109,6 +109,22 @@ def test_the_owner_of_a_members_key_is_accepted(
         answer = value["response"]["Ok"]
         assert answer.pop("wall_us") > 0, "to a peer of rules 2 or later it sends its clock"
         assert answer == {"term": node.status()["current_term"], "vote_granted": False}
+
+
+def test_a_later_version_may_add_fields_to_the_handshake(
+    member: NodeProcess, node: NodeProcess, cluster_id: str
+) -> None:
+    """The node signs them and expects them to be signed. Without that, a relay could remove what a version added."""
+    key = key_of(member)
+    added = {"later": {"number": 1.5, "texts": ["ä"]}}
+    for lost in (False, True):
+        with WireClient(node.address) as client:
+            hello = hello_of(member.node_id, cluster_id, key)
+            reply = say_hello(client, hello if lost else hello | added)["Ok"]
+            signature = reply["signature"]
+            assert acceptor_signed(reply["public_key"], signature, hello | added, reply) != lost
+            answer = send_proof(client, sign_as_dialler(key, hello | added, reply))
+            assert "its signature is wrong" in answer["Err"] if lost else answer == {"Ok": None}
 
 
 @pytest.mark.parametrize(

@@ -17,18 +17,6 @@ class Exchanges(Protocol):
     def exchange(self, frame: str | bytes | object) -> tuple[str, dict[str, Any]]: ...
 
 
-#: The fields of `Hello` and `HelloReply` that a test leaves out, as the node fills them in before it checks a proof.
-_HELLO_DEFAULTS: dict[str, Any] = {
-    "role": "peer",
-    "version": "",
-    "incarnation": "",
-    "membership_index": 0,
-    "nonce": "",
-    "public_key": "",
-    "vouchers": [],
-}
-
-
 def new_nonce() -> str:
     return base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
 
@@ -45,7 +33,9 @@ def hello_of(
         "rules": [1, LATEST_RULES],
         "machine": "entity",
         "machine_versions": [1, 1],
-        **_HELLO_DEFAULTS,
+        "nonce": "",
+        "public_key": "",
+        "vouchers": [],
     }
     if key is not None:
         fields |= {"nonce": new_nonce(), "public_key": key.public}

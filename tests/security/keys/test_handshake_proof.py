@@ -26,7 +26,7 @@ from qcore.security.keys.node_key import (
     is_signed_by,
     to_base64url,
 )
-from qcore.transport.wire import Hello, HelloReply, signed_fields
+from qcore.transport.wire import Hello, HelloProof, HelloReply, signed_fields
 
 DIALLER, ACCEPTOR = NodeKey(bytes(32)), NodeKey(bytes(31) + b"\1")
 HELLO = signed_fields(
@@ -98,6 +98,13 @@ def test_no_bytes_have_two_texts(content: bytes) -> None:
         with pytest.raises(ValueError, match=r"base64|padding|characters"):
             from_base64url(variant)
     assert is_nonce(nonce_text(content)) == (len(content) == 32)
+
+
+def test_a_proof_covers_the_voucher_in_it() -> None:
+    proof = signed_fields(HelloProof("p-1", "", "v"))
+    signature = sign_as_dialler(DIALLER, HELLO, REPLY, proof)
+    assert dialler_signed(DIALLER.public, signature, HELLO, REPLY, proof | {"id": "p-2"})
+    assert not dialler_signed(DIALLER.public, signature, HELLO, REPLY, proof | {"voucher": ""})
 
 
 @given(signature=st.text(max_size=100), key=st.text(max_size=60))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
 
 from pydantic import JsonValue
 
@@ -142,9 +142,11 @@ class _NoPeers:
     on_connection_change: Callable[[], None]
     public_key = ""
 
-    async def ask_for_keys(
-        self, nodes: Mapping[int, str], timeout_s: float
-    ) -> tuple[dict[int, str], dict[int, str]]:
+    awaited_cluster = None
+
+    async def ask_nodes(
+        self, nodes: Mapping[int, str], timeout_s: float, cluster_id: str = ""
+    ) -> tuple[Mapping[int, Never], Mapping[int, str]]:
         """There are none."""
         return {}, {}
 
