@@ -105,8 +105,6 @@ class ReplicaNode:
         audit_sink: gets the lines of the audit log; None for none.
         join_token: with which this node waits to be added; None for none. A member ignores it.
 
-    `access` decides who may use the node.
-
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
         ConfigError: the topology file is wrong.

@@ -111,7 +111,7 @@ class JoinTokenRequestHandler:
             return
         now_us = self._time.now_us()
         tokens = [
-            users_wire.JoinTokenInfo(held.id, max(0, (held.expires_us - now_us) // _US))
+            users_wire.JoinTokenInfo(held.id, max(0, -(-(held.expires_us - now_us) // _US)))
             for held in self._users.join_tokens()
         ]
         connection.send(respond(message.id, Ok(tokens)))
