@@ -59,6 +59,7 @@ from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
+from qcore.security.users.password import ARGON2, PasswordHashing
 from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
@@ -94,11 +95,11 @@ class ReplicaNode:
             once it no longer leads or has failed. It must be quick.
         runtime: the world that the node runs in.
         make_writer: makes the writer of the log; by default a disk thread.
-        load_members: loads the members that this node knows; by default from a file in the data directory.
-        load_key: loads the key of this node; by default from a file in the data directory.
+        load_members, load_key: load the members that this node knows, and its key; by default from the data directory.
         divergence_mark: what remembers that this node is diverged; by default a file in the data directory.
         measures_stalls: whether to measure how late the event loop is.
         audit_sink: gets the lines of the audit log; None for none.
+        hashing: makes and checks the hashes of passwords.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -126,6 +127,7 @@ class ReplicaNode:
         divergence_mark: DivergenceMark | None = None,
         measures_stalls: bool = True,
         audit_sink: LineSink | None = None,
+        hashing: PasswordHashing = ARGON2,
     ) -> None:
         self._runtime = runtime
         self._config = config
@@ -206,7 +208,7 @@ class ReplicaNode:
         )
         permit = self._requests.get_permission
         self._access = NodeAccess(
-            self._replica, self._identity, self._key, config, permit, audit_sink, runtime
+            self._replica, self._identity, self._key, config, permit, audit_sink, runtime, hashing
         )
         served = ServedConnections(self._requests, self._peers, self, log, self._access)
         self._server = Server(
