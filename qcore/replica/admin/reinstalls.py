@@ -23,8 +23,8 @@ class Reinstalls:
 
     def __init__(self, replica: ReplicaContext) -> None:
         self._replica = replica
-        #: By member: the requests, and the term in which the first began. A later one joins it: an operator whose command
-        #: was interrupted repeats it.
+        #: By member: the requests, and the term in which the first began. An operator whose command was interrupted
+        #: repeats it, so a later request joins.
         self._waiting: dict[int, tuple[list[PendingRequest], int]] = {}
 
     @property
