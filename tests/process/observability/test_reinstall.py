@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.process, pytest.mark.long]
 
 
 def begin_reinstall(cluster: ProcessCluster, node: int) -> subprocess.Popen[bytes]:
-    """The command, in a process of its own."""
+    """The command, in a separate process."""
     endpoints = ("--endpoints", ",".join(cluster.endpoints))
     return subprocess.Popen(
         [sys.executable, "-m", "qcore", "member", "reinstall", str(node), *endpoints],
