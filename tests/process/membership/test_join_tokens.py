@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from qcore.client import SyncClient
 from qcore.client.client import Client
 from qcore.errors import AccessRefused, ChangeRefused, NotCaughtUp, QcoreError
 from qcore.node.peers.join_token_file import JOIN_TOKEN_VARIABLE
@@ -250,6 +251,21 @@ def test_a_leader_that_the_token_does_not_name_is_vouched_for(tmp_path: Path) ->
         wait_for(lambda: two.status()["state"] == "Leader", 10, "the leadership of node 2")
         ask(cluster, lambda client: client.change_membership([1, 2, 3]))
         wait_configs(cluster, [1, 2, 3])
+    assert_no_traceback(cluster)
+
+
+@pytest.mark.long
+def test_a_token_adds_a_node_where_there_are_users(tmp_path: Path) -> None:
+    """The entry that uses the token is the leader's own, so it has no user."""
+    password = "correct horse battery"
+    with initialised_cluster(tmp_path, size=2) as cluster:
+        one, two = cluster.nodes[1], cluster.nodes[2]
+        with SyncClient([one.address], timeout_s=20) as client:
+            client.set_user("root", password=password, roles=["admin"])
+        with SyncClient([one.address], timeout_s=20, user="root", password=password) as root:
+            start_with(two, root.create_join_token())
+            root.add_learner(2, two.address)
+            assert root.list_join_tokens() == []
     assert_no_traceback(cluster)
 
 
