@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,19 +28,20 @@ def test_the_connections_of_a_user_share_one_rate(tmp_path: Path) -> None:
         (endpoint,) = cluster.endpoints
         with SyncClient([endpoint]) as first:
             first.set_user("root", password=ROOT_PASSWORD, roles=["admin"])
-        root = {"user": "root", "password": ROOT_PASSWORD, "exactly_once": False}
-        with SyncClient([endpoint], **root) as one:
+        connect = partial(SyncClient, [endpoint], exactly_once=False)
+        root = partial(connect, user="root", password=ROOT_PASSWORD)
+        with root() as one:
             one.set_role("writer", actions=["read", "write", "observe"])
             one.set_user("bob", password="bobs own secret", roles=["writer"])
-        bob = {"user": "bob", "password": "bobs own secret", "exactly_once": False}
-        with SyncClient([endpoint], **bob) as two, SyncClient([endpoint], **bob) as three:
+        bob = partial(connect, user="bob", password="bobs own secret")
+        with bob() as two, bob() as three:
             began = time.monotonic()
             for number in range(2 * RATE):
                 for client in (two, three):
                     client.execute(json.dumps({"op": "set", "key": "k", "value": number}))
             # The burst has twice the rate; for the other half, the clients waited.
             assert time.monotonic() - began > 1.5
-        with SyncClient([endpoint], **root) as one:
+        with root() as one:
             one.execute(json.dumps({"op": "set", "key": "k", "value": 0}))
             quotas = one.get_metrics(endpoint)["qcore"]["quotas"]
         assert quotas["user_requests"]["refused"] > 0
