@@ -121,7 +121,7 @@ def test_a_node_without_a_token_believes_its_first_peer() -> None:
 def test_a_member_uses_its_configuration_and_not_its_token() -> None:
     member = keys_of(9, members(4, 9), join_token=TOKEN)
     assert member.join_token is None
-    assert member.ignores_join_token
+    assert "ignored" in member.token_note
     member.require(4, "red", KEYS[4].public)
     with pytest.raises(RemoteProtocolError, match="no member that is known here"):
         member.require(1, "red", KEYS[1].public)

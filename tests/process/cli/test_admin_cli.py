@@ -58,9 +58,9 @@ def test_join_tokens_are_made_listed_and_withdrawn(cluster: ProcessCluster) -> N
     assert listed.keys() == {token.token_id, made["token_id"]}
     assert 0 < listed[made["token_id"]] <= 60 < listed[token.token_id] <= 3600
     for token_id in listed:
-        assert token_id in qcore(cluster, "member", "withdraw", token_id).stdout
+        assert token_id in qcore(cluster, "member", "withdraw-token", token_id).stdout
     assert tokens_of(cluster) == []
-    assert qcore(cluster, "member", "withdraw", token.token_id).returncode == 4
+    assert qcore(cluster, "member", "withdraw-token", token.token_id).returncode == 4
     assert qcore(cluster, "member", "token", "--ttl", "99999999").returncode == 4
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from qcore.client import SyncClient
 from qcore.client.client import Client
 from qcore.errors import AccessRefused, ChangeRefused, NotCaughtUp, QcoreError
 from qcore.node.peers.join_token_file import JOIN_TOKEN_VARIABLE
@@ -23,7 +24,7 @@ from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from qcore.security.keys.join_token import PREFIX, HeldJoinToken
 from qcore.security.keys.node_key import NodeKey, to_base64url
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
-from tests.process.support.member_changes import client_of, initialised_cluster
+from tests.process.support.member_changes import client_of, initialised_cluster, wait_configs
 from tests.process.support.raw_peer import connect_as, hello_of, say_hello
 from tests.process.support.wire_client import WireClient
 
@@ -149,6 +150,7 @@ def test_a_token_adds_one_node_and_is_used_then(cluster: ProcessCluster) -> None
             assert secret.encode() not in content
 
 
+@pytest.mark.long
 def test_a_withdrawn_token_adds_no_node(cluster: ProcessCluster) -> None:
     token, node = new_token(cluster), cluster.nodes[4]
     start_with(node, token)
@@ -229,6 +231,42 @@ def test_a_waiting_node_takes_part_in_no_other_cluster(cluster: ProcessCluster) 
     assert node.status()["qcore"]["cluster_id"] is None
     add(cluster, node)
     assert node.status()["qcore"]["cluster_id"] == token.cluster_id
+
+
+@pytest.mark.long
+def test_a_leader_that_the_token_does_not_name_is_vouched_for(tmp_path: Path) -> None:
+    """The token names node 1 only. Node 2 has joined since, and leads."""
+    with initialised_cluster(tmp_path, size=3) as cluster:
+        two, three = cluster.nodes[2], cluster.nodes[3]
+        token = new_token(cluster)
+        assert [node for node, _ in token.members] == [1]
+        start_with(three, token)
+        start_with(two, new_token(cluster))
+        add(cluster, two)
+        ask(cluster, lambda client: client.change_membership([1, 2]))
+        wait_configs(cluster, [1, 2])
+        ask(cluster, lambda client: client.transfer_leader(2))
+        add(cluster, three)
+        assert tokens(cluster) == []
+        wait_for(lambda: two.status()["state"] == "Leader", 10, "the leadership of node 2")
+        ask(cluster, lambda client: client.change_membership([1, 2, 3]))
+        wait_configs(cluster, [1, 2, 3])
+    assert_no_traceback(cluster)
+
+
+@pytest.mark.long
+def test_a_token_adds_a_node_where_there_are_users(tmp_path: Path) -> None:
+    """The leader itself makes the entry that uses the token, so it has no user."""
+    password = "correct horse battery"
+    with initialised_cluster(tmp_path, size=2) as cluster:
+        one, two = cluster.nodes[1], cluster.nodes[2]
+        with SyncClient([one.address], timeout_s=20) as client:
+            client.set_user("root", password=password, roles=["admin"])
+        with SyncClient([one.address], timeout_s=20, user="root", password=password) as root:
+            start_with(two, root.create_join_token())
+            root.add_learner(2, two.address)
+            assert root.list_join_tokens() == []
+    assert_no_traceback(cluster)
 
 
 @pytest.mark.long

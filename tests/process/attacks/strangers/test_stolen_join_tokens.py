@@ -25,7 +25,7 @@ from tests.process.support.member_changes import initialised_cluster
 from tests.process.support.raw_peer import connect_as, hello_of, new_nonce, say_hello
 from tests.process.support.wire_client import WireClient
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 
 _OWN = NodeKey(b"a stranger's seed, 32 bytes long")
 
