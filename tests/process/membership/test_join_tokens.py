@@ -256,7 +256,7 @@ def test_a_leader_that_the_token_does_not_name_is_vouched_for(tmp_path: Path) ->
 
 @pytest.mark.long
 def test_a_token_adds_a_node_where_there_are_users(tmp_path: Path) -> None:
-    """The entry that uses the token is the leader's own, so it has no user."""
+    """The leader itself makes the entry that uses the token, so it has no user."""
     password = "correct horse battery"
     with initialised_cluster(tmp_path, size=2) as cluster:
         one, two = cluster.nodes[1], cluster.nodes[2]
