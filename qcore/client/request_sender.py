@@ -258,7 +258,11 @@ class RequestSender:
                     connection = await endpoints.connect(endpoint, left_s, patience_s)
                     left_s = max(MIN_ATTEMPT_S, deadline - limit.now())
                 try:
-                    return await connection.request(name, fields, timeout_s=left_s)
+                    reply = await connection.request(name, fields, timeout_s=left_s)
+                    lacks_user = self.renew is not None and _lacks_user(reply)
+                    if lacks_user and attempt < _ATTEMPTS_WHEN_IDLE:
+                        raise Unauthenticated("the leader knows the users before this node does")
+                    return reply
                 except RequestNotReceived:
                     if attempt == _ATTEMPTS_WHEN_IDLE:
                         raise
@@ -274,6 +278,12 @@ class RequestSender:
         finally:
             limit.end()
         raise AssertionError("the loop ends by itself")
+
+
+def _lacks_user(reply: Mapping[str, Json]) -> bool:
+    """Whether the leader rejected the request because it came without a user."""
+    detail = reply.get("detail")
+    return isinstance(detail, dict) and detail.get("code") == "Unauthenticated"
 
 
 def _answer(error: QcoreError, before: QcoreError | None) -> QcoreError | None:

@@ -214,6 +214,8 @@ class Authenticator:
             return
         fields = {"user": given.user, "password": given.password}
         self._issued = await self._login(connection, fields, timeout_s)
+        if self._issued is None and connection in self._renewals:
+            raise Overloaded.because("this node does not know the users yet", _NOT_YET_MS)
 
     async def _login(
         self, connection: ClientConnection, fields: Mapping[str, Any], timeout_s: float

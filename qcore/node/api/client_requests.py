@@ -27,6 +27,7 @@ from qcore.errors import (
     RemoteProtocolError,
     StoreError,
     TooLarge,
+    Unauthenticated,
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
 from qcore.node.api.init_request import Done, Initialiser
@@ -458,7 +459,12 @@ class RequestHandler:
                 connection.send_encoded(form.failure(message_id, StoreError(str(too_large))))
         else:
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
-            connection.send_encoded(form.failure(message_id, error))
+            if isinstance(
+                error, Unauthenticated
+            ):  # from a leader that knows the users before this node does
+                connection.send(error_envelope(message_id, error))
+            else:
+                connection.send_encoded(form.failure(message_id, error))
         self._metrics.count_request(METRIC_KINDS[kind], outcome, (now - arrived) / 1e6)
 
     # -- state -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from qcore.core.entry import Entry
 from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.text_size import utf8_length
 from qcore.core.version import compact_json
-from qcore.errors import AccessRefused, PermissionDenied, QcoreError
+from qcore.errors import AccessRefused, PermissionDenied, QcoreError, Unauthenticated
 from qcore.machines.permissions import Action
 from qcore.replica.access.access_commands import (
     AddJoinToken,
@@ -50,6 +50,9 @@ ACCESS_RULES: Final = 5
 ApplyOutcome = tuple[str | None, QcoreError | None]
 
 #: What adding a join token needs: the new member gets the whole state, and its key signs tokens for all users.
+_NO_USER: Final = (
+    "this cluster has users, and the request came without one: authenticate, then send it again"
+)
 _TO_JOIN: Final = f"the role `{ADMIN}`, to add a join token"
 
 
@@ -130,11 +133,17 @@ class AccessTable:
         held = self._users.get(user)
         return 0 if held is None else held.created
 
-    def denial(self, user: str, action: Action) -> PermissionDenied | None:
-        """The error for a request that needs an action which the user may not do; None if it may."""
+    def denial(self, user: str, action: Action) -> PermissionDenied | Unauthenticated | None:
+        """The error for a request that needs an action which the user may not do; None if it may.
+
+        A request without a user may have come by a node that does not know the users yet. Then its client
+        authenticates, and sends it again.
+        """
         permissions = self.permissions_of(user)
         if permissions is None or permissions.may(action):
             return None
+        if not user:
+            return Unauthenticated(_NO_USER)
         return denied(user, f"the action `{action}`")
 
     @property
