@@ -12,7 +12,7 @@ from typing import Any, Final
 from qcore.errors import Overloaded, PermissionDenied, QcoreError, Unauthenticated
 from qcore.node.access.audit_log import AuditLog
 from qcore.node.access.message_needs import MESSAGE_NEEDS, OPEN_PAGES, Need
-from qcore.node.access.passwords import Passwords
+from qcore.node.access.passwords import Passwords, Place
 from qcore.node.access.proofs import LOGIN_TTL_S, Proofs
 from qcore.replica.access.access_table import AccessTable
 from qcore.transport.server.server import (
@@ -35,6 +35,9 @@ _CHALLENGE: Final = {
 _LAG_MS: Final = 50
 #: The longest header `Authorization`, in characters.
 _MAX_HEADER: Final = 8192
+#: A connection ends after so many tokens and passwords that were wrong.
+MAX_FAILURES: Final = 10
+_POLICY_VIOLATION: Final = 1008
 
 #: Sends the answer to an HTTP request: a refusal, or None.
 Answer = Callable[[HttpResponse | None], None]
@@ -71,7 +74,10 @@ class AccessGate:
             task.cancel()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run work that waits, until it ends or the gate is closed."""
+        """Run work that waits, until it ends or the gate is closed.
+
+        It runs outside the turns of the clients. So the work of a client needs a place first (`Passwords.place`).
+        """
         task = asyncio.get_running_loop().create_task(work, name="qcore access")
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
@@ -190,7 +196,13 @@ class AccessGate:
                 answer(None)
             case "basic" if self._users.active:
                 user, password = _basic(value)
-                self.run(self._use_password(connection, user, password, answer))
+                try:
+                    place = self._passwords.place(connection.remote, user)
+                except Overloaded as error:
+                    self._audit.login(connection.remote, user, "password", error)
+                    answer(_refused(error))
+                else:
+                    self.run(self._use_password(connection, place, user, password, answer))
             case "basic":
                 answer(None)
             case _:
@@ -209,21 +221,41 @@ class AccessGate:
                 raise problem
         connection.principal = principal
 
-    async def use_password(self, connection: ServerConnection, user: str, password: str) -> str:
+    async def use_password(
+        self, connection: ServerConnection, place: Place, user: str, password: str
+    ) -> str:
         """Take the user of a password as that of the connection; returns a token.
 
         Raises:
             Unauthenticated, Overloaded: see `Passwords.check`.
         """
-        found = await self._passwords.check(user, password, connection.remote)
+        with place:
+            found = await self._passwords.check(place, user, password)
         token, connection.principal = self._proofs.issue(found, LOGIN_TTL_S)
         return token
 
+    def failed(self, connection: ServerConnection) -> None:
+        """Note a wrong token or password, after it was answered. Too many end the connection.
+
+        Tokens do not count in `FailedLogins`: no one can guess a signature, and programs that share an address with a
+        stranger would have to wait.
+        """
+        connection.failed_logins += 1
+        if connection.failed_logins == MAX_FAILURES:
+            connection.close(
+                _POLICY_VIOLATION, "too many wrong tokens or passwords on one connection"
+            )
+
     async def _use_password(
-        self, connection: ServerConnection, user: str, password: str, answer: Answer
+        self,
+        connection: ServerConnection,
+        place: Place,
+        user: str,
+        password: str,
+        answer: Answer,
     ) -> None:
         try:
-            await self.use_password(connection, user, password)
+            await self.use_password(connection, place, user, password)
         except (Unauthenticated, Overloaded) as error:
             self._audit.login(connection.remote, user, "password", error)
             answer(_refused(error))

@@ -73,7 +73,7 @@ class AcceptedConnection(Connection):
         peer: the node at the other end, once its `Hello` is accepted; None for a client.
         announced_as_peer: whether its HTTP request announced a peer.
         admin: whether its HTTP request announced an admin connection.
-        watches, principal, message_bytes: see `ServerConnection`.
+        watches, principal, failed_logins, message_bytes: see `ServerConnection`.
         opened_at: when the connection was opened, by the event loop's clock.
         last_request: when the last request arrived or, if none did, when the connection was opened; by the event loop's
             clock.
@@ -94,6 +94,7 @@ class AcceptedConnection(Connection):
         self.admin = False
         self.watches = 0
         self.principal: Principal | None = None
+        self.failed_logins = 0
         self._on_room: Callable[[], None] | None = None
         self.opened_at = 0.0
         self.last_request = 0.0
