@@ -15,6 +15,7 @@ from qcore.node.access.message_needs import MESSAGE_NEEDS, OPEN_PAGES, Need
 from qcore.node.access.passwords import Passwords, Place
 from qcore.node.access.proofs import LOGIN_TTL_S, Proofs
 from qcore.replica.access.access_table import AccessTable
+from qcore.replica.access.awaited_users import AwaitedUsers
 from qcore.transport.server.server import (
     HttpResponse,
     MessageHandler,
@@ -48,15 +49,22 @@ class AccessGate:
 
     Args:
         users: the replicated users.
+        awaited: users that this node may not have applied yet.
         proofs: checks tokens.
         passwords: checks passwords.
         audit: records refusals and logins.
     """
 
     def __init__(
-        self, users: AccessTable, proofs: Proofs, passwords: Passwords, audit: AuditLog
+        self,
+        users: AccessTable,
+        awaited: AwaitedUsers,
+        proofs: Proofs,
+        passwords: Passwords,
+        audit: AuditLog,
     ) -> None:
         self._users = users
+        self._awaited = awaited
         self._proofs = proofs
         self._passwords = passwords
         self._audit = audit
@@ -65,8 +73,8 @@ class AccessGate:
 
     @property
     def is_active(self) -> bool:
-        """Whether there are users."""
-        return self._users.active
+        """Whether there are users, or may be."""
+        return self._users.active or self._awaited.problem() is not None
 
     def close(self) -> None:
         """Cancel the password checks in progress."""
@@ -103,6 +111,9 @@ class AccessGate:
                 if refusal is not None:
                     connection.send(error_envelope(message.id, refusal))
                     return
+            elif need != "nothing" and (awaited := self._awaited.problem()) is not None:
+                connection.send(error_envelope(message.id, awaited))
+                return
             elif changes_members and self._proofs.may_lag():
                 lags = Overloaded.because(
                     "the leader does not know yet whether there are users", _LAG_MS
@@ -162,8 +173,11 @@ class AccessGate:
 
     def page_refusal(self, connection: ServerConnection, path: str) -> HttpResponse | None:
         """The response instead of a page; None if the page may be shown."""
-        if not self._users.active or path in OPEN_PAGES:
+        if path in OPEN_PAGES:
             return None
+        if not self._users.active:
+            awaited = self._awaited.problem()
+            return None if awaited is None else _refused(awaited, HTTPStatus.SERVICE_UNAVAILABLE)
         error = self.refusal(connection, "observe", "GET")
         return None if error is None else _refused(error)
 
@@ -287,14 +301,14 @@ def _basic(value: str) -> tuple[str, str]:
     return user, password
 
 
-def _refused(error: QcoreError) -> HttpResponse:
+def _refused(
+    error: QcoreError, overloaded: HTTPStatus = HTTPStatus.TOO_MANY_REQUESTS
+) -> HttpResponse:
     match error:
         case Unauthenticated():
             return HttpResponse(HTTPStatus.UNAUTHORIZED, f"{error}\n", headers=_CHALLENGE)
         case Overloaded():
             seconds = str(-(-error.retry_after_ms // 1000))
-            return HttpResponse(
-                HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n", headers={"Retry-After": seconds}
-            )
+            return HttpResponse(overloaded, f"{error}\n", headers={"Retry-After": seconds})
         case _:
             return HttpResponse(HTTPStatus.FORBIDDEN, f"{error}\n")

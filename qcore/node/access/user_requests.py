@@ -34,6 +34,7 @@ from qcore.replica.access.access_commands import (
 )
 from qcore.replica.access.access_records import Role, User
 from qcore.replica.access.access_table import AccessTable
+from qcore.replica.access.awaited_users import AwaitedUsers
 from qcore.replica.events import ClientRequest, Reply
 from qcore.security.users.password import check_new_password
 from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
@@ -54,6 +55,7 @@ class UserRequestHandler:
 
     Args:
         users: the replicated users.
+        awaited: users that this node may not have applied yet.
         core: for the leader.
         gate: sets the user of a connection.
         proofs: makes tokens.
@@ -69,6 +71,7 @@ class UserRequestHandler:
     def __init__(
         self,
         users: AccessTable,
+        awaited: AwaitedUsers,
         core: RaftCore,
         gate: AccessGate,
         proofs: Proofs,
@@ -78,6 +81,7 @@ class UserRequestHandler:
         timeout_ms: int,
     ) -> None:
         self._users = users
+        self._awaited = awaited
         self._core = core
         self._gate = gate
         self._proofs = proofs
@@ -108,8 +112,10 @@ class UserRequestHandler:
             error = Refused("Authenticate: give either `token`, or `user` and `password`")
             connection.send(respond(message.id, *failure(error)))
         elif not self._users.active:
-            error_off = AccessRefused("no_users", "this cluster has no users: no request needs one")
-            connection.send(respond(message.id, *failure(error_off)))
+            unknown = self._awaited.problem() or AccessRefused(
+                "no_users", "this cluster has no users: no request needs one"
+            )
+            connection.send(respond(message.id, *failure(unknown)))
         elif token is not None:
             # Here and not in a task, so that the turn of the client pays for it.
             try:
@@ -172,7 +178,7 @@ class UserRequestHandler:
             None if user is None else user.name,
             [] if user is None else [*user.roles],
             None if principal is None else self._proofs.seconds_left(principal),
-            self._users.active,
+            self._gate.is_active,
         )
         connection.send(users_wire.WhoAmIResponse(message.id, Ok(found)))
 
