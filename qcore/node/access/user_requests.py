@@ -19,7 +19,7 @@ from qcore.errors import (
 from qcore.node.access.access_gate import AccessGate
 from qcore.node.access.audit_log import AuditLog
 from qcore.node.access.passwords import Passwords, Place
-from qcore.node.access.proofs import MAX_TTL_S, Proofs
+from qcore.node.access.proofs import Proofs
 from qcore.node.runtime.submit_event import GetPermission
 from qcore.replica.access.access_commands import (
     AccessCommand,
@@ -37,6 +37,7 @@ from qcore.replica.access.access_table import AccessTable
 from qcore.replica.access.awaited_users import AwaitedUsers
 from qcore.replica.events import ClientRequest, Reply
 from qcore.security.users.password import check_new_password
+from qcore.security.users.token import MAX_TTL_S
 from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
 from qcore.transport.wire import Ok, failure
 from qcore.transport.wire import users as users_wire

@@ -33,7 +33,7 @@ class Principal:
     Attributes:
         user: its name.
         epoch: the epoch of the user at the time of the proof; see `qcore.replica.access.access_records.User`.
-        expires_us: when the proof ends, by the cluster clock.
+        expires_us: when the proof ends, by the cluster clock, or for a recovery token by the wall clock.
         issuer, issuer_key: the member whose key signed the token, and this key. If the member is removed, the proof
             ends.
         is_recovery: whether the proof is a recovery token, which no epoch ends.
