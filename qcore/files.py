@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -72,6 +73,37 @@ def open_nonblocking(path: str, flags: int) -> int:
         raise
     os.set_blocking(file, True)
     return file
+
+
+def open_to_append(path: Path, access: int = os.O_WRONLY) -> int:
+    """Open a file to which this process appends. A new file is accessible to its owner only.
+
+    A symbolic link to a regular file is refused: whoever can make one could choose the file that is changed. A link
+    to a device or a FIFO, or to the standard output or error, is followed: `/dev/stdout` is one.
+
+    Raises:
+        OSError: the file cannot be opened; `strerror` states why.
+    """
+    flags = access | os.O_APPEND
+    try:
+        return open_nonblocking(str(path), flags | os.O_CREAT | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    file = open_nonblocking(str(path), flags)
+    status = os.fstat(file)
+    if stat.S_ISREG(status.st_mode) and not _is_standard_output(status):
+        os.close(file)
+        raise OSError(errno.ELOOP, "it is a symbolic link to a file: name that file itself")
+    return file
+
+
+def _is_standard_output(status: os.stat_result) -> bool:
+    for standard in (1, 2):
+        with suppress(OSError):  # it may be closed
+            if os.path.samestat(os.fstat(standard), status):
+                return True
+    return False
 
 
 def special_file_kind(mode: int) -> str | None:

@@ -269,6 +269,10 @@ class RaftCore:
         """The term of the entry at `index`; None if the log does not hold the entry (any more)."""
         return self._server.log.term(index)
 
+    def entry_at(self, index: int) -> Entry | None:
+        """The entry at `index`; None if the log does not hold it (any more)."""
+        return self._server.log.entry(index)
+
     def log_entries(self) -> list[Entry]:
         """A copy of the entries in memory, for tests and invariants."""
         return list(self._server.log.entries)

@@ -11,7 +11,7 @@ from typing import Final
 
 from qcore.core.entry import Snapshot
 from qcore.errors import ConfigError, IncompatibleVersion, StateMachineFailed, StorageError
-from qcore.files import open_nonblocking, open_regular
+from qcore.files import open_regular, open_to_append
 from qcore.machines.interface import StateMachine, SupportsCommandCheck, version_support
 from qcore.node.access.audit_file import close_audit_file, open_audit_file
 from qcore.node.config import NodeConfig
@@ -203,7 +203,7 @@ def open_trace_writer(path: Path, log: NodeLog) -> LineWriter:
         ConfigError: the file cannot be opened.
     """
     try:
-        file = open_nonblocking(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        file = open_to_append(path)
     except OSError as error:
         raise ConfigError(f"--trace {path}: {error.strerror}") from None
 

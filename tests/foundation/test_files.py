@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.files import decode_text, open_nonblocking, open_regular, read_regular
+from qcore.files import decode_text, open_nonblocking, open_regular, open_to_append, read_regular
+from qcore.node.access.audit_file import open_audit_file
+from qcore.node.observability.logs import NodeLog
 from qcore.sim import load_scenario
 from qcore.sim.scenario.load import MAX_FILE_BYTES
 
@@ -117,3 +119,28 @@ def test_text_that_is_not_utf_8_is_refused_with_its_place() -> None:
     assert decode_text("a: é\n".encode(), "f") == "a: é\n"
     with pytest.raises(ConfigError, match=r"^f:2:5: not UTF-8 text: invalid"):
         decode_text("a: 1\nb: é".encode() + b"\xff\n", "f")
+
+
+def test_a_link_to_a_file_is_not_appended_to(tmp_path: Path) -> None:
+    victim, link, new = tmp_path / "victim", tmp_path / "link", tmp_path / "new"
+    victim.write_text("as it was\n")
+    victim.chmod(0o644)
+    link.symlink_to(victim)
+    with pytest.raises(OSError, match="it is a symbolic link to a file: name that file itself"):
+        open_to_append(link)
+    with pytest.raises(ConfigError, match=r"--audit-log .*link: it is a symbolic link"):
+        open_audit_file(link, NodeLog(1))
+    assert victim.read_text() == "as it was\n"
+    assert victim.stat().st_mode & 0o777 == 0o644
+    link.unlink()
+    link.symlink_to(new)
+    with pytest.raises(FileNotFoundError):
+        open_to_append(link)
+    link.unlink()
+    link.symlink_to(os.devnull)
+    for path in (link, new, victim):
+        file = open_to_append(path)
+        os.write(file, b"more\n")
+        os.close(file)
+    assert new.stat().st_mode & 0o777 == 0o600
+    assert victim.read_text() == "as it was\nmore\n"

@@ -12,9 +12,10 @@ from typing import Any, Final
 from qcore.errors import Overloaded, PermissionDenied, QcoreError, Unauthenticated
 from qcore.node.access.audit_log import AuditLog
 from qcore.node.access.message_needs import MESSAGE_NEEDS, OPEN_PAGES, Need
-from qcore.node.access.passwords import Passwords
+from qcore.node.access.passwords import Passwords, Place
 from qcore.node.access.proofs import LOGIN_TTL_S, Proofs
 from qcore.replica.access.access_table import AccessTable
+from qcore.replica.access.awaited_users import AwaitedUsers
 from qcore.transport.server.server import (
     HttpResponse,
     MessageHandler,
@@ -35,6 +36,9 @@ _CHALLENGE: Final = {
 _LAG_MS: Final = 50
 #: The longest header `Authorization`, in characters.
 _MAX_HEADER: Final = 8192
+#: A connection ends after so many tokens and passwords that were wrong.
+MAX_FAILURES: Final = 10
+_POLICY_VIOLATION: Final = 1008
 
 #: Sends the answer to an HTTP request: a refusal, or None.
 Answer = Callable[[HttpResponse | None], None]
@@ -45,15 +49,22 @@ class AccessGate:
 
     Args:
         users: the replicated users.
+        awaited: users that this node may not have applied yet.
         proofs: checks tokens.
         passwords: checks passwords.
         audit: records refusals and logins.
     """
 
     def __init__(
-        self, users: AccessTable, proofs: Proofs, passwords: Passwords, audit: AuditLog
+        self,
+        users: AccessTable,
+        awaited: AwaitedUsers,
+        proofs: Proofs,
+        passwords: Passwords,
+        audit: AuditLog,
     ) -> None:
         self._users = users
+        self._awaited = awaited
         self._proofs = proofs
         self._passwords = passwords
         self._audit = audit
@@ -62,8 +73,8 @@ class AccessGate:
 
     @property
     def is_active(self) -> bool:
-        """Whether there are users."""
-        return self._users.active
+        """Whether there are users, or may be."""
+        return self._users.active or self._awaited.problem() is not None
 
     def close(self) -> None:
         """Cancel the password checks in progress."""
@@ -71,7 +82,10 @@ class AccessGate:
             task.cancel()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run work that waits, until it ends or the gate is closed."""
+        """Run work that waits, until it ends or the gate is closed.
+
+        It runs outside the turns of the clients. So the work of a client needs a place first (`Passwords.place`).
+        """
         task = asyncio.get_running_loop().create_task(work, name="qcore access")
         self._tasks[task] = None
         task.add_done_callback(self._tasks.pop)
@@ -97,6 +111,9 @@ class AccessGate:
                 if refusal is not None:
                     connection.send(error_envelope(message.id, refusal))
                     return
+            elif need != "nothing" and (awaited := self._awaited.problem()) is not None:
+                connection.send(error_envelope(message.id, awaited))
+                return
             elif changes_members and self._proofs.may_lag():
                 lags = Overloaded.because(
                     "the leader does not know yet whether there are users", _LAG_MS
@@ -156,8 +173,11 @@ class AccessGate:
 
     def page_refusal(self, connection: ServerConnection, path: str) -> HttpResponse | None:
         """The response instead of a page; None if the page may be shown."""
-        if not self._users.active or path in OPEN_PAGES:
+        if path in OPEN_PAGES:
             return None
+        if not self._users.active:
+            awaited = self._awaited.problem()
+            return None if awaited is None else _refused(awaited, HTTPStatus.SERVICE_UNAVAILABLE)
         error = self.refusal(connection, "observe", "GET")
         return None if error is None else _refused(error)
 
@@ -190,7 +210,13 @@ class AccessGate:
                 answer(None)
             case "basic" if self._users.active:
                 user, password = _basic(value)
-                self.run(self._use_password(connection, user, password, answer))
+                try:
+                    place = self._passwords.place(connection.remote, user)
+                except Overloaded as error:
+                    self._audit.login(connection.remote, user, "password", error)
+                    answer(_refused(error))
+                else:
+                    self.run(self._use_password(connection, place, user, password, answer))
             case "basic":
                 answer(None)
             case _:
@@ -209,21 +235,41 @@ class AccessGate:
                 raise problem
         connection.principal = principal
 
-    async def use_password(self, connection: ServerConnection, user: str, password: str) -> str:
+    async def use_password(
+        self, connection: ServerConnection, place: Place, user: str, password: str
+    ) -> str:
         """Take the user of a password as that of the connection; returns a token.
 
         Raises:
             Unauthenticated, Overloaded: see `Passwords.check`.
         """
-        found = await self._passwords.check(user, password, connection.remote)
+        with place:
+            found = await self._passwords.check(place, user, password)
         token, connection.principal = self._proofs.issue(found, LOGIN_TTL_S)
         return token
 
+    def failed(self, connection: ServerConnection) -> None:
+        """Note a wrong token or password, after it was answered. Too many end the connection.
+
+        Tokens do not count in `FailedLogins`: no one can guess a signature, and programs that share an address with a
+        stranger would have to wait.
+        """
+        connection.failed_logins += 1
+        if connection.failed_logins == MAX_FAILURES:
+            connection.close(
+                _POLICY_VIOLATION, "too many wrong tokens or passwords on one connection"
+            )
+
     async def _use_password(
-        self, connection: ServerConnection, user: str, password: str, answer: Answer
+        self,
+        connection: ServerConnection,
+        place: Place,
+        user: str,
+        password: str,
+        answer: Answer,
     ) -> None:
         try:
-            await self.use_password(connection, user, password)
+            await self.use_password(connection, place, user, password)
         except (Unauthenticated, Overloaded) as error:
             self._audit.login(connection.remote, user, "password", error)
             answer(_refused(error))
@@ -255,14 +301,14 @@ def _basic(value: str) -> tuple[str, str]:
     return user, password
 
 
-def _refused(error: QcoreError) -> HttpResponse:
+def _refused(
+    error: QcoreError, overloaded: HTTPStatus = HTTPStatus.TOO_MANY_REQUESTS
+) -> HttpResponse:
     match error:
         case Unauthenticated():
             return HttpResponse(HTTPStatus.UNAUTHORIZED, f"{error}\n", headers=_CHALLENGE)
         case Overloaded():
             seconds = str(-(-error.retry_after_ms // 1000))
-            return HttpResponse(
-                HTTPStatus.TOO_MANY_REQUESTS, f"{error}\n", headers={"Retry-After": seconds}
-            )
+            return HttpResponse(overloaded, f"{error}\n", headers={"Retry-After": seconds})
         case _:
             return HttpResponse(HTTPStatus.FORBIDDEN, f"{error}\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from qcore.errors import ConfigError
-from qcore.files import open_nonblocking
+from qcore.files import open_to_append
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import NodeLog
 
@@ -24,7 +24,7 @@ def open_audit_file(path: Path, log: NodeLog) -> LineWriter:
         ConfigError: the file cannot be opened.
     """
     try:
-        file = open_nonblocking(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        file = open_to_append(path)
         if stat.S_ISREG(os.fstat(file).st_mode):
             os.fchmod(file, 0o600)
     except OSError as error:

@@ -15,6 +15,7 @@ from qcore.node.access.proofs import LOGIN_TTL_S, Proofs
 from qcore.node.access.user_requests import UserRequestHandler
 from qcore.node.config import NodeConfig
 from qcore.node.runtime.submit_event import GetPermission
+from qcore.replica.access.awaited_users import AwaitedUsers
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.runtime.interface import Runtime
@@ -59,9 +60,11 @@ class NodeAccess:
         self._proofs = Proofs(replica, lambda: identity.cluster_id, key, config.node_id, runtime)
         passwords = Passwords(replica.access, runtime, hashing)
         audit = AuditLog(audit_sink, runtime.wall_us, runtime.seconds)
-        self.gate = AccessGate(replica.access, self._proofs, passwords, audit)
+        awaited = AwaitedUsers(replica.core, lambda: replica.applied_index)
+        self.gate = AccessGate(replica.access, awaited, self._proofs, passwords, audit)
         self._requests = UserRequestHandler(
             replica.access,
+            awaited,
             replica.core,
             self.gate,
             self._proofs,

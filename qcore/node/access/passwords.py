@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from qcore.errors import Overloaded, Unauthenticated
 from qcore.node.access.failed_logins import FailedLogins, source_of
@@ -41,44 +42,46 @@ class Passwords:
         #: How many requests of each source wait or are computed.
         self._waiting: dict[str, int] = {}
 
-    async def hash(self, password: str, remote: str) -> str:
-        """The hash of a new password.
+    def place(self, remote: str, user: str | None = None) -> Place:
+        """A place among the passwords that wait. Take it before you make a task, so that places bound the tasks.
+
+        Args:
+            remote: where the request came from.
+            user: whose password is to be checked; None for a new password.
 
         Raises:
-            Overloaded: too many wait.
+            Overloaded: too many wait, or too many attempts failed.
         """
-        salt = self._runtime.random_bytes(SALT_BYTES)
         source = source_of(remote)
-        self._take(source)
-        try:
-            async with self._slots:
-                return await self._runtime.run_long(partial(self._hashing.hash, password, salt))
-        finally:
-            self._release(source)
+        if user is not None:
+            self._check_wait(source, _known_part(user))
+        waiting = self._waiting.get(source, 0)
+        if waiting >= _MAX_WAITING_OF_SOURCE or sum(self._waiting.values()) >= _MAX_WAITING:
+            raise Overloaded.because("too many passwords wait to be checked", _BUSY_MS)
+        self._waiting[source] = waiting + 1
+        return Place(self, source)
 
-    async def check(self, user: str, password: str, remote: str) -> User:
+    async def hash(self, password: str) -> str:
+        """The hash of a new password. The caller has a place."""
+        salt = self._runtime.random_bytes(SALT_BYTES)
+        async with self._slots:
+            return await self._runtime.run_long(partial(self._hashing.hash, password, salt))
+
+    async def check(self, place: Place, user: str, password: str) -> User:
         """The user with this name and password.
 
         Raises:
             Unauthenticated: there is none.
-            Overloaded: too many wait, or too many attempts failed.
+            Overloaded: too many attempts failed.
         """
-        source = source_of(remote)
-        user = user[
-            : MAX_NAME_CHARS + 1
-        ]  # no user has a longer name, and failures are remembered by name
-        self._check_wait(source, user)
-        self._take(source)
-        try:
-            async with self._slots:
-                self._check_wait(source, user)  # others may have failed meanwhile
-                before = self._users.user(user)
-                password_hash = "" if before is None else before.password_hash
-                matches = await self._runtime.run_long(
-                    partial(self._hashing.matches, password_hash, password)
-                )
-        finally:
-            self._release(source)
+        source, user = place.source, _known_part(user)
+        async with self._slots:
+            self._check_wait(source, user)  # others may have failed meanwhile
+            before = self._users.user(user)
+            password_hash = "" if before is None else before.password_hash
+            matches = await self._runtime.run_long(
+                partial(self._hashing.matches, password_hash, password)
+            )
         after = self._users.user(user)
         if matches and after is not None and after.password_hash == password_hash:
             return after
@@ -90,13 +93,38 @@ class Passwords:
         if wait_s > 0:
             raise Overloaded.because("too many logins have failed", int(wait_s * 1000) + 1)
 
-    def _take(self, source: str) -> None:
-        waiting = self._waiting.get(source, 0)
-        if waiting >= _MAX_WAITING_OF_SOURCE or sum(self._waiting.values()) >= _MAX_WAITING:
-            raise Overloaded.because("too many passwords wait to be checked", _BUSY_MS)
-        self._waiting[source] = waiting + 1
-
-    def _release(self, source: str) -> None:
+    def release(self, source: str) -> None:
+        """Give back a place. `Place` does."""
         left = self._waiting.pop(source) - 1
         if left:
             self._waiting[source] = left
+
+
+class Place:
+    """A place among the passwords that wait. Leaving the `with` statement gives it back.
+
+    Attributes:
+        source: whose place it is; see `source_of`.
+    """
+
+    __slots__ = ("_passwords", "source")
+
+    def __init__(self, passwords: Passwords, source: str) -> None:
+        self._passwords = passwords
+        self.source = source
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._passwords.release(self.source)
+
+
+def _known_part(user: str) -> str:
+    """The name as far as it matters: no user has a longer one, and failures are remembered by name."""
+    return user[: MAX_NAME_CHARS + 1]

@@ -11,13 +11,15 @@ from qcore.replica.access.access_records import ADMIN, User
 from qcore.replica.replica import Replica
 from qcore.runtime.interface import Runtime
 from qcore.security.keys.node_key import NodeKey
-from qcore.security.users.token import TokenClaims, read_token, sign_token
+from qcore.security.users.token import MAX_TTL_S, TokenClaims, read_token, sign_token
 from qcore.transport.server.handler import Principal
 
 #: How long a token is valid that a password gives, seconds.
 LOGIN_TTL_S: int = 3600
-#: The longest life of a token, seconds.
-MAX_TTL_S: int = 400 * 24 * 3600
+#: How far a token's beginning may lie in the future, seconds. The cluster clock of a node that has just started may
+#: lag by as long as nothing was written. The wall clocks of machines differ less.
+_MAX_LAG_S: int = MAX_TTL_S
+_MAX_SKEW_S: int = 300
 #: The retry hint while this node has not applied the change of a user yet, ms.
 _LAG_MS = 50
 _US = 1_000_000
@@ -49,6 +51,7 @@ class Proofs:
         self._key = key
         self._node_id = node_id
         self._new_id = runtime.new_token
+        self._wall_us = runtime.wall_us
         self._membership = self._core.membership
         self._keys = dict(self._membership.keys)
         self.time = ClusterTime(lambda: self._core.last_clock_us, runtime.monotonic_us)
@@ -76,7 +79,7 @@ class Proofs:
         return sign_token(self._key, cluster_id, claims), self._principal(claims, self._key.public)
 
     def read(self, token: str) -> Principal:
-        """The principal that a token proves, without a look at time and users.
+        """The principal that a token proves, without a look at its end and at users.
 
         Raises:
             Unauthenticated: it is no token of this cluster.
@@ -85,7 +88,14 @@ class Proofs:
         if not cluster_id:
             raise Unauthenticated("this node belongs to no cluster yet, so it knows no tokens")
         claims = read_token(token, cluster_id, self._key_of)
+        ahead_s = _MAX_SKEW_S if claims.is_recovery else _MAX_LAG_S
+        if claims.issued_us > self._now_us(claims.is_recovery) + ahead_s * _US:
+            raise Unauthenticated("the token begins in the future: check the clocks of the nodes")
         return self._principal(claims, self._key_of(claims.issuer) or "")
+
+    def _now_us(self, is_recovery: bool) -> int:
+        """The clock that a token goes by. A recovery token is made without a cluster, so by the wall clock."""
+        return self._wall_us() if is_recovery else self.time.now_us()
 
     def _key_of(self, node_id: int) -> str | None:
         """The public key of a member. This is on the path of every request."""
@@ -119,7 +129,7 @@ class Proofs:
             return Unauthenticated(
                 f"node {principal.issuer}, which issued the token, is not a member any more: log in again"
             )
-        if self.time.now_us() >= principal.expires_us:
+        if self._now_us(principal.is_recovery) >= principal.expires_us:
             return Unauthenticated("the token has expired: log in again")
         return None
 
@@ -130,4 +140,4 @@ class Proofs:
 
     def seconds_left(self, principal: Principal) -> int:
         """The whole seconds until the principal expires."""
-        return max(0, (principal.expires_us - self.time.now_us()) // _US)
+        return max(0, (principal.expires_us - self._now_us(principal.is_recovery)) // _US)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Final
 
 from qcore.core.raft import RaftCore
@@ -18,8 +18,8 @@ from qcore.errors import (
 )
 from qcore.node.access.access_gate import AccessGate
 from qcore.node.access.audit_log import AuditLog
-from qcore.node.access.passwords import Passwords
-from qcore.node.access.proofs import MAX_TTL_S, Proofs
+from qcore.node.access.passwords import Passwords, Place
+from qcore.node.access.proofs import Proofs
 from qcore.node.runtime.submit_event import GetPermission
 from qcore.replica.access.access_commands import (
     AccessCommand,
@@ -34,8 +34,10 @@ from qcore.replica.access.access_commands import (
 )
 from qcore.replica.access.access_records import Role, User
 from qcore.replica.access.access_table import AccessTable
+from qcore.replica.access.awaited_users import AwaitedUsers
 from qcore.replica.events import ClientRequest, Reply
 from qcore.security.users.password import check_new_password
+from qcore.security.users.token import MAX_TTL_S
 from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
 from qcore.transport.wire import Ok, failure
 from qcore.transport.wire import users as users_wire
@@ -119,6 +121,7 @@ class UserRequestHandler:
 
     Args:
         users: the replicated users.
+        awaited: users that this node may not have applied yet.
         core: for the leader.
         gate: sets the user of a connection.
         proofs: makes tokens.
@@ -134,6 +137,7 @@ class UserRequestHandler:
     def __init__(
         self,
         users: AccessTable,
+        awaited: AwaitedUsers,
         core: RaftCore,
         gate: AccessGate,
         proofs: Proofs,
@@ -143,6 +147,7 @@ class UserRequestHandler:
         timeout_ms: int,
     ) -> None:
         self._users = users
+        self._awaited = awaited
         self._core = core
         self._gate = gate
         self._proofs = proofs
@@ -172,50 +177,60 @@ class UserRequestHandler:
             error = Refused("Authenticate: give either `token`, or `user` and `password`")
             connection.send(respond(message.id, *failure(error)))
         elif not self._users.active:
-            error_off = AccessRefused("no_users", "this cluster has no users: no request needs one")
-            connection.send(respond(message.id, *failure(error_off)))
-        elif token is not None:
-            self._run(
-                connection, message.id, respond, self._by_token(connection, token), "token", ""
+            unknown = self._awaited.problem() or AccessRefused(
+                "no_users", "this cluster has no users: no request needs one"
             )
+            connection.send(respond(message.id, *failure(unknown)))
+        elif token is not None:
+            # Here and not in a task, so that the turn of the client pays for it.
+            try:
+                self._gate.use_token(connection, token)
+            except QcoreError as error:
+                self._login_failed(connection, message.id, "token", "", error)
+            else:
+                self._logged_in(connection, message.id, "token", token)
         elif user is not None and password is not None:
-            work = self._by_password(connection, user, password)
-            self._run(connection, message.id, respond, work, "password", user)
+            self._by_password(connection, message.id, user, password)
 
-    def _run(
-        self,
-        connection: ServerConnection,
-        message_id: str,
-        respond: _Response,
-        work: Coroutine[Any, Any, users_wire.IssuedToken],
-        what: str,
-        user: str,
+    def _by_password(
+        self, connection: ServerConnection, message_id: str, user: str, password: str
     ) -> None:
         async def login() -> None:
             try:
-                issued = await work
+                token = await self._gate.use_password(connection, place, user, password)
             except QcoreError as error:
-                self._audit.login(connection.remote, user, what, error)
-                connection.send(respond(message_id, *failure(error)))
+                self._login_failed(connection, message_id, "password", user, error)
             else:
-                self._audit.login(connection.remote, issued.user, what, None)
-                connection.send(respond(message_id, Ok(issued)))
+                self._logged_in(connection, message_id, "password", token)
 
-        self._gate.run(login())
+        try:
+            place = self._passwords.place(connection.remote, user)
+        except Overloaded as error:
+            self._login_failed(connection, message_id, "password", user, error)
+        else:
+            self._gate.run(login())
 
-    async def _by_token(self, connection: ServerConnection, token: str) -> users_wire.IssuedToken:
-        self._gate.use_token(connection, token)
-        return self._issued(connection, token)
+    def _login_failed(
+        self,
+        connection: ServerConnection,
+        message_id: str,
+        what: str,
+        user: str,
+        error: QcoreError,
+    ) -> None:
+        self._audit.login(connection.remote, user, what, error)
+        connection.send(users_wire.AuthenticateResponse(message_id, *failure(error)))
+        if isinstance(error, Unauthenticated):
+            self._gate.failed(connection)
 
-    async def _by_password(
-        self, connection: ServerConnection, user: str, password: str
-    ) -> users_wire.IssuedToken:
-        return self._issued(connection, await self._gate.use_password(connection, user, password))
-
-    def _issued(self, connection: ServerConnection, token: str) -> users_wire.IssuedToken:
+    def _logged_in(
+        self, connection: ServerConnection, message_id: str, what: str, token: str
+    ) -> None:
         principal = connection.principal
         assert principal is not None, "it was set just now"
-        return users_wire.IssuedToken(principal.user, token, self._proofs.seconds_left(principal))
+        self._audit.login(connection.remote, principal.user, what, None)
+        issued = users_wire.IssuedToken(principal.user, token, self._proofs.seconds_left(principal))
+        connection.send(users_wire.AuthenticateResponse(message_id, Ok(issued)))
 
     def _who_am_i(self, connection: ServerConnection, message: users_wire.WhoAmI) -> None:
         principal = connection.principal
@@ -228,39 +243,75 @@ class UserRequestHandler:
             None if user is None else user.name,
             [] if user is None else [*user.roles],
             None if principal is None else self._proofs.seconds_left(principal),
-            self._users.active,
+            self._gate.is_active,
         )
         connection.send(users_wire.WhoAmIResponse(message.id, Ok(found)))
 
     # -- changes ---------------------------------------------------------------------------------
 
     def _set_user(self, connection: ServerConnection, message: users_wire.SetUser) -> None:
-        async def change() -> None:
-            try:
-                command = await self._user_command(connection, message)
-            except (QcoreError, ValueError) as error:
-                known = error if isinstance(error, QcoreError) else Refused(f"SetUser: {error}")
-                self._audit.refused(connection.remote, user_of(connection), "SetUser", known)
-                connection.send(users_wire.SetUserResponse(message.id, *failure(known)))
-                return
-            self._changes.submit(
-                connection, message, users_wire.SetUserResponse, command, message.name, _user_info
+        """Do at once what needs no password to be hashed or checked. The rest needs a place."""
+        password = message.password
+        try:
+            old_password = self._check_set_user(connection, message)
+            place = (
+                None
+                if password is None
+                else self._passwords.place(
+                    connection.remote, None if old_password is None else message.name
+                )
             )
+        except (QcoreError, ValueError) as error:
+            self._user_not_set(connection, message, error)
+            return
+        if place is None or password is None:
+            self._submit_user(connection, message, None)
+        else:
+            self._gate.run(self._set_password(connection, message, place, old_password, password))
 
-        self._gate.run(change())
+    async def _set_password(
+        self,
+        connection: ServerConnection,
+        message: users_wire.SetUser,
+        place: Place,
+        old_password: str | None,
+        password: str,
+    ) -> None:
+        try:
+            with place:
+                if old_password is not None:
+                    await self._passwords.check(place, message.name, old_password)
+                password_hash = await self._passwords.hash(password)
+        except QcoreError as error:
+            self._user_not_set(connection, message, error)
+        else:
+            self._submit_user(connection, message, password_hash)
 
-    async def _user_command(
+    def _user_not_set(
+        self,
+        connection: ServerConnection,
+        message: users_wire.SetUser,
+        error: QcoreError | ValueError,
+    ) -> None:
+        known = error if isinstance(error, QcoreError) else Refused(f"SetUser: {error}")
+        self._audit.refused(connection.remote, user_of(connection), "SetUser", known)
+        connection.send(users_wire.SetUserResponse(message.id, *failure(known)))
+
+    def _check_set_user(
         self, connection: ServerConnection, message: users_wire.SetUser
-    ) -> AccessCommand:
-        """The command for a `SetUser`.
+    ) -> str | None:
+        """Check all but the passwords themselves.
+
+        Returns:
+            the old password, if it has to be checked.
 
         Raises:
             QcoreError: it is refused.
             ValueError: a part is not valid.
         """
         user, name, password = user_of(connection), message.name, message.password
-        # Before the password is hashed, which costs more than the rest.
         SetUser(name, None, None if message.roles is None else tuple(message.roles))
+        old_password = None
         if self._users.denial(user, "users") is not None:
             if name != user or password is None or message.roles is not None:
                 raise PermissionDenied(
@@ -268,16 +319,26 @@ class UserRequestHandler:
                 )
             if message.old_password is None:
                 raise Unauthenticated("give the old password, too")
-            await self._passwords.check(user, message.old_password, connection.remote)
-        if password is None:
-            password_hash = None
-        else:
+            old_password = message.old_password
+        if password is not None:
             check_new_password(password)
-            password_hash = await self._passwords.hash(password, connection.remote)
+        return old_password
+
+    def _submit_user(
+        self, connection: ServerConnection, message: users_wire.SetUser, password_hash: str | None
+    ) -> None:
+        name, command = message.name, None
         if password_hash is not None and message.roles is None and self._users.user(name):
-            return SetPassword(name, password_hash)
+            command = SetPassword(name, password_hash)
         roles = None if message.roles is None else tuple(sorted(dict.fromkeys(message.roles)))
-        return SetUser(name, password_hash, roles)
+        self._changes.submit(
+            connection,
+            message,
+            users_wire.SetUserResponse,
+            command or SetUser(name, password_hash, roles),
+            name,
+            _user_info,
+        )
 
     def _delete_user(self, connection: ServerConnection, message: users_wire.DeleteUser) -> None:
         self._make(connection, message, users_wire.DeleteUserResponse, DeleteUser, _nothing)

@@ -136,7 +136,6 @@ class AdminRequestHandler:
         address = member_address(message.node_addr, "node_addr")
 
         async def ask() -> None:
-            self._asked += 1
             try:
                 key = await self._joining.key_of(message.node_id, address, _timeout_ms(message))
             except QcoreError as error:
@@ -149,6 +148,7 @@ class AdminRequestHandler:
             finally:
                 self._asked -= 1
 
+        self._asked += 1  # before the task runs, or many requests of one frame would pass the bound
         self._run(ask())
 
     def _on_change(self, connection: ServerConnection, message: ChangeMembership) -> None:

@@ -23,6 +23,7 @@ from qcore.errors import (
     LocalProtocolError,
     NotLeader,
     OutcomeUnknown,
+    Overloaded,
     QcoreError,
     RemoteProtocolError,
     StoreError,
@@ -369,7 +370,9 @@ class RequestHandler:
         except QcoreError as error:
             settled(error)
             return
-        if asks:
+        if asks and len(self._asking) >= 64:  # each is a task, and no turn pays for it
+            settled(Overloaded.because("other requests ask for keys already", 1000))
+        elif asks:
             self._run(self._begin_with_token(message, keys, settled))
         else:
             self._begin_init(message, keys, settled)

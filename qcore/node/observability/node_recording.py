@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from qcore.core.entry import DurableState
 from qcore.errors import ConfigError
-from qcore.files import special_file_kind
+from qcore.files import open_to_append, special_file_kind
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import StateMachine
 from qcore.machines.register import KeyValueMachine
@@ -173,8 +173,7 @@ def _opened(path: Path, limit_bytes: int) -> int:
     Raises:
         OSError: it cannot be opened, or is no regular file.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-    file = os.open(path, flags, 0o600)
+    file = open_to_append(path, os.O_RDWR)
     try:
         status = os.fstat(file)
         if (kind := special_file_kind(status.st_mode)) is not None:
@@ -183,7 +182,7 @@ def _opened(path: Path, limit_bytes: int) -> int:
             os.close(file)
             file = -1
             path.replace(f"{path}.1")
-            file = os.open(path, flags, 0o600)
+            file = open_to_append(path, os.O_RDWR)
         elif status.st_size and os.pread(file, 1, status.st_size - 1) != b"\n":
             _write(file, b"\n")  # the process before was killed within a line
     except BaseException:

@@ -9,7 +9,7 @@ tokens of a member end when it is removed.
 | `aud` | the cluster id |
 | `iss` | the id of the issuing node |
 | `jti` | random text, for audit logs |
-| `iat`, `exp` | seconds of the cluster clock |
+| `iat`, `exp` | seconds of the cluster clock; in a recovery token, Unix time |
 | `epoch` | that of the user: a new password or a revocation raises it, and so ends older tokens |
 | `recovery` | `true` in a token that `qcore token recover` made without a cluster; it has no `epoch` |
 """
@@ -26,7 +26,8 @@ from qcore.security.keys.node_key import NodeKey, from_base64url
 
 #: A longer text is no token, characters.
 MAX_TOKEN_CHARS: Final = 4096
-#: The longest life of a recovery token, seconds.
+#: The longest life of a token, and of a recovery token, seconds.
+MAX_TTL_S: Final = 400 * 24 * 3600
 MAX_RECOVERY_S: Final = 3600
 #: The type in the header, so that no other signature of a node is taken for a token.
 _TYPE: Final = "qcore-token+jwt"
@@ -43,7 +44,7 @@ class TokenClaims:
         epoch: the user's epoch when the token was made; 0 in a recovery token.
         issuer: the node that signed it.
         token_id: random text.
-        issued_us, expires_us: by the cluster clock, whole seconds.
+        issued_us, expires_us: by the cluster clock, or by the wall clock for a recovery token; whole seconds.
         is_recovery: whether it was made without a cluster.
     """
 
@@ -129,14 +130,15 @@ def _claims(body: dict[str, Any], issuer: int) -> TokenClaims:
     is_recovery = body.get("recovery") is True
     epoch = 0 if is_recovery else body["epoch"]
     numbers = (epoch, body["iat"], body["exp"])
-    if any(type(number) is not int or number < 0 for number in numbers):
+    if any(type(number) is not int or not 0 <= number < 2**63 for number in numbers):
         raise ValueError("not a number")
     if not (isinstance(body["sub"], str) and isinstance(body["jti"], str)):
         raise ValueError("not a text")
     if body["aud"] is None or isinstance(body["aud"], list):
         raise ValueError("not one cluster")
-    if is_recovery and not 0 <= body["exp"] - body["iat"] <= MAX_RECOVERY_S:
-        raise ValueError("a recovery token with a long life")
+    # The issuer rounds the beginning down and the end up.
+    if not 0 <= body["exp"] - body["iat"] <= (MAX_RECOVERY_S if is_recovery else MAX_TTL_S + 1):
+        raise ValueError("a token with a long life")
     if not is_recovery and not body["sub"]:
         raise ValueError("no user")
     return TokenClaims(

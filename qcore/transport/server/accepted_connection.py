@@ -24,11 +24,9 @@ from qcore.transport.server.handler import (
     Principal,
 )
 from qcore.transport.server.http_request import (
-    WEBSOCKET_PATHS,
     RequestReader,
     dated,
     library_response,
-    path_of,
 )
 from qcore.transport.server.peer_handshake import PeerHandshake
 from qcore.transport.server.turns import HEAVY_BYTES
@@ -73,7 +71,7 @@ class AcceptedConnection(Connection):
         peer: the node at the other end, once its `Hello` is accepted; None for a client.
         announced_as_peer: whether its HTTP request announced a peer.
         admin: whether its HTTP request announced an admin connection.
-        watches, principal, message_bytes: see `ServerConnection`.
+        watches, principal, failed_logins, message_bytes: see `ServerConnection`.
         opened_at: when the connection was opened, by the event loop's clock.
         last_request: when the last request arrived or, if none did, when the connection was opened; by the event loop's
             clock.
@@ -94,6 +92,7 @@ class AcceptedConnection(Connection):
         self.admin = False
         self.watches = 0
         self.principal: Principal | None = None
+        self.failed_logins = 0
         self._on_room: Callable[[], None] | None = None
         self.opened_at = 0.0
         self.last_request = 0.0
@@ -161,6 +160,11 @@ class AcceptedConnection(Connection):
         request = reader.receive(data)
         if request is not None:
             self._request_reader = None
+            is_page = reader.head_only or "Upgrade" not in request.headers
+            refusal = self._server.refusal(self, request, is_page=is_page)
+            if refusal is not None or (is_page and self._server.is_open_page(request)):
+                self._answer(request, reader, refusal)
+                return
             self._read_paused = True
             self._pause_or_resume_reading()
             self._server.handler.on_request(
@@ -176,7 +180,7 @@ class AcceptedConnection(Connection):
     def _answer(
         self, request: Request, reader: RequestReader, refusal: HttpResponse | None
     ) -> None:
-        """Answer the HTTP request, once its user is known."""
+        """Answer the HTTP request, once its user is known or does not matter."""
         if self._transport is None or self._error is not None:
             return  # the other end did not wait for it
         self._read_paused = False
@@ -191,15 +195,11 @@ class AcceptedConnection(Connection):
 
     def _response(self, request: Request, head_only: bool) -> Response:
         """The response to an HTTP request; status 101 opens the WebSocket connection."""
-        path = path_of(request)
         if head_only or "Upgrade" not in request.headers:
             return library_response(self._server.page(self, request))
-        if path not in WEBSOCKET_PATHS:
-            where = " or ".join(WEBSOCKET_PATHS)
-            return library_response(HttpResponse(404, f"WebSocket connections go to {where}\n"))
         roles = request.headers.get_all(ROLE_HEADER)
         self.announced_as_peer, self.admin = roles == [PEER], roles == [ADMIN]
-        refusal = self._server.refusal(self, request)
+        refusal = self._server.no_room(self)
         return self._protocol.accept(request) if refusal is None else library_response(refusal)
 
     def _respond(self, response: Response, head_only: bool) -> None:

@@ -47,8 +47,15 @@ class ConnectionOwner(Protocol[C]):
     def connection_made(self, connection: C) -> None:
         """Add an accepted TCP connection."""
 
-    def refusal(self, connection: C, request: Request) -> HttpResponse | None:
-        """The response to a request for a WebSocket connection that is not allowed; None if it is."""
+    def refusal(self, connection: C, request: Request, *, is_page: bool) -> HttpResponse | None:
+        """The response to a request that is allowed to no user; None if it is allowed to some."""
+
+    def is_open_page(self, request: Request) -> bool:
+        """Whether everyone may request this page."""
+        ...
+
+    def no_room(self, connection: C) -> HttpResponse | None:
+        """The response to a request for a WebSocket connection for which there is no room; None if there is."""
 
     def page(self, connection: C, request: Request) -> HttpResponse:
         """The response to a request for a page."""

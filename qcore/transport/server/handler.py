@@ -33,7 +33,7 @@ class Principal:
     Attributes:
         user: its name.
         epoch: the epoch of the user at the time of the proof; see `qcore.replica.access.access_records.User`.
-        expires_us: when the proof ends, by the cluster clock.
+        expires_us: when the proof ends, by the cluster clock, or for a recovery token by the wall clock.
         issuer, issuer_key: the member whose key signed the token, and this key. If the member is removed, the proof
             ends.
         is_recovery: whether the proof is a recovery token, which no epoch ends.
@@ -56,6 +56,7 @@ class ServerConnection(Protocol):
         admin: whether the other end announced an admin connection.
         watches: how many watches the handler keeps for the connection. With any, it is not closed as idle.
         principal: the user that the handler has authenticated; None for none.
+        failed_logins: how many wrong tokens and passwords the handler has counted.
         message_bytes: the size of the message that is being handled: its share of its frame, bytes.
     """
 
@@ -65,6 +66,7 @@ class ServerConnection(Protocol):
     admin: bool
     watches: int
     principal: Principal | None
+    failed_logins: int
 
     @property
     def peer(self) -> PeerIdentity | None:

@@ -57,9 +57,13 @@ class PageGuard:
         self._origins = origins
         self._open_paths = frozenset(open_paths)
 
+    def is_open(self, path: str) -> bool:
+        """Whether everyone may request this path."""
+        return path in self._open_paths
+
     def refusal(self, path: str, headers: Headers) -> HttpResponse | None:
         """The response to a request that is not allowed; None if it is allowed."""
-        if path in self._open_paths:
+        if self.is_open(path):
             return None
         hosts = headers.get_all("Host")
         problem = self._host_problem(hosts[0] if len(hosts) == 1 else "")

@@ -30,7 +30,7 @@ from qcore.transport.server.handler import (
     ServerStats,
     user_of,
 )
-from qcore.transport.server.http_request import path_of, plain_response
+from qcore.transport.server.http_request import WEBSOCKET_PATHS, path_of, plain_response
 from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.page_guard import PageGuard
 from qcore.transport.server.turns import TurnScheduler
@@ -182,21 +182,40 @@ class Server:
 
     def page(self, connection: AcceptedConnection, request: Request) -> HttpResponse:
         """The response to a request for a page."""
-        path = path_of(request)
-        refusal = None if self._pages is None else self._pages.refusal(path, request.headers)
-        if refusal is None:
-            return plain_response(path, partial(self.handler.on_http, connection))
-        self.counts.policy_violations += 1
-        logger.warning("%s may not request a page: %s", connection.remote, refusal.text.rstrip())
-        return refusal
+        return plain_response(path_of(request), partial(self.handler.on_http, connection))
 
-    def refusal(self, connection: AcceptedConnection, request: Request) -> HttpResponse | None:
-        """The response to a request for a WebSocket connection that is not allowed; None if it is."""
+    def refusal(
+        self, connection: AcceptedConnection, request: Request, *, is_page: bool
+    ) -> HttpResponse | None:
+        """The response to a request that is allowed to no user; None if it is allowed to some.
+
+        It comes before the password is checked: otherwise each web page could try passwords, and use up the attempts of
+        its visitor's address.
+        """
+        path = path_of(request)
+        if is_page:
+            refusal = None if self._pages is None else self._pages.refusal(path, request.headers)
+            if refusal is not None:
+                self.counts.policy_violations += 1
+                text = refusal.text.rstrip()
+                logger.warning("%s may not request a page: %s", connection.remote, text)
+            return refusal
+        if path not in WEBSOCKET_PATHS:
+            where = " or ".join(WEBSOCKET_PATHS)
+            return HttpResponse(404, f"WebSocket connections go to {where}\n")
         problem = self._origins.problem(request.headers.get_all("Origin"))  # only browsers send it
         if problem:
             self.counts.policy_violations += 1
             logger.warning("%s is a web browser: %s", connection.remote, problem)
             return HttpResponse(403, f"{problem}\n")
+        return None
+
+    def is_open_page(self, request: Request) -> bool:
+        """Whether everyone may request this page, so that a password is not even checked."""
+        return self._pages is not None and self._pages.is_open(path_of(request))
+
+    def no_room(self, connection: AcceptedConnection) -> HttpResponse | None:
+        """The response to a request for a WebSocket connection for which there is no room; None if there is."""
         if not self._admit(connection):
             return HttpResponse(503, "too many connections: try again later\n")
         return None

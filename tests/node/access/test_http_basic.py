@@ -54,3 +54,39 @@ async def test_failures_of_basic_have_to_wait(tmp_path: Path) -> None:
         # The right password has to wait, too: otherwise the answer would show that it is right.
         assert (await get(basic("root", PASSWORD)))[0] == 429
         assert (await get("Bearer x"))[0] == 401
+
+
+@async_test
+async def test_other_web_pages_cannot_try_passwords(tmp_path: Path) -> None:
+    async with Node(config_of(1, tmp_path)) as node:
+        await node.client.init()
+        await node.client.set_user("root", password=PASSWORD, roles=["admin"])
+        wrong = {"Authorization": basic("root", "wrong")}
+        upgrade = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version": "13",
+        }
+        origin = {"Origin": "https://evil.example"}
+        for path, headers, status in (
+            ("/", {**upgrade, **origin}, 403),
+            ("/elsewhere", {**upgrade}, 404),
+            ("/status", origin, 403),
+            ("/status", {"Host": "evil.example"}, 421),
+            ("/status", {"Sec-Fetch-Site": "cross-site"}, 403),
+            ("/livez", {"Sec-Fetch-Site": "cross-site"}, 200),
+        ):
+            for _ in range(ADDRESS_FAILURES):
+                found = await asyncio.to_thread(status_of, node.address, path, {**wrong, **headers})
+                assert found == status, path
+        authorization = basic("root", PASSWORD)
+        assert (await asyncio.to_thread(page, node.address, authorization))[0] == 200
+
+
+def status_of(address: str, path: str, headers: dict[str, str]) -> int:
+    connection = http.client.HTTPConnection(address, timeout=20)
+    connection.request("GET", path, headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status

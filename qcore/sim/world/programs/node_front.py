@@ -91,6 +91,7 @@ class NodeConnection:
         self.admin = admin
         self.watches = 0
         self.principal: Principal | None = None
+        self.failed_logins = 0
         self.message_bytes = 0
         self.received = 1  # the request to open it
         self.is_over = False

@@ -26,7 +26,7 @@ from tests.process.attacks.strangers.stranger import (
 )
 
 _OWN = NodeKey(b"a stranger's seed, 32 bytes long")
-_FAR_US = 2**52
+_FAR_US = 400 * 24 * 3600 * 1_000_000
 #: Messages that no client may send, or that do not exist.
 _UNKNOWN = ("RestoreSnapshot", "AddJoinToken", "UseJoinToken")
 _READ = {"Perform": {"id": "1", "request": {"GetSchema": {"entity_type": "Box"}}}}
@@ -154,7 +154,7 @@ def _bodies(target: Target) -> dict[str, Any]:
         "iss": "1",
         "jti": "x",
         "iat": 0,
-        "exp": 2**40,
+        "exp": _FAR_US // 1_000_000,
         "epoch": _epoch(target, "root"),
     }
 
