@@ -206,7 +206,7 @@ class RaftCore:
     def contained(self, contained: bool) -> None:
         self._server.contained = contained
 
-    def set_contained_peers(self, peers: frozenset[int]) -> None:
+    def set_contained_peers(self, peers: tuple[int, ...]) -> None:
         """These other members are contained: see `RaftServer`."""
         self._server.contained_peers = peers
 

@@ -215,7 +215,7 @@ class RaftServer:
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
         self.contained = False
-        self.contained_peers: frozenset[int] = frozenset()
+        self.contained_peers: tuple[int, ...] = ()
         self.leaderless_timeouts = 0
         #: On a leader: the configuration of this index is committed, and no step of its change is left.
         self.settled_membership_index = -1

@@ -61,6 +61,7 @@ from qcore.replica.replica import Replica
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
 from qcore.security.keys.join_token import HeldJoinToken
+from qcore.security.users.password import ARGON2, PasswordHashing
 from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
@@ -72,10 +73,8 @@ from qcore.transport.wire import Hello
 _HASH_INTERVAL_S: Final = 0.1
 #: How often saving the known members is tried again after a failure.
 _SAVE_RETRY_S: Final = 5.0
-#: How often the node looks at the cluster clock, for tokens that expire.
-_CLOCK_INTERVAL_S: Final = 1.0
-#: How often the node looks at its quotas and the free space of its disk.
-_QUOTA_INTERVAL_S: Final = 1.0
+#: How often the node looks at the cluster clock, for tokens that expire, and at its quotas and the space of its disk.
+_LOOK_INTERVAL_S: Final = 1.0
 
 
 class ReplicaNode:
@@ -98,14 +97,12 @@ class ReplicaNode:
             once it no longer leads or has failed. It must be quick.
         runtime: the world that the node runs in.
         make_writer: makes the writer of the log; by default a disk thread.
-        load_members: loads the members that this node knows; by default from a file in the data directory.
-        load_key: loads the key of this node; by default from a file in the data directory.
-        divergence_mark: what remembers that this node is diverged; by default a file in the data directory.
+        load_members, load_key: load the members that this node knows, and its key; by default from the data directory.
+        divergence_mark: remembers that this node is diverged; by default a file in the data directory.
         measures_stalls: whether to measure how late the event loop is.
         audit_sink: gets the lines of the audit log; None for none.
         join_token: with which this node waits to be added; None for none. A member ignores it.
-
-    `access` decides who may use the node.
+        hashing: makes and checks the hashes of passwords.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -134,6 +131,7 @@ class ReplicaNode:
         measures_stalls: bool = True,
         audit_sink: LineSink | None = None,
         join_token: HeldJoinToken | None = None,
+        hashing: PasswordHashing = ARGON2,
     ) -> None:
         self._runtime = runtime
         self._config = config
@@ -213,7 +211,7 @@ class ReplicaNode:
         )
         permit = self._requests.get_permission
         self.access = NodeAccess(
-            self._replica, self._identity, self._key, config, permit, audit_sink, runtime
+            self._replica, self._identity, self._key, config, permit, audit_sink, runtime, hashing
         )
         quotas = self.quotas = NodeQuotas(config, self._replica, runtime.monotonic_us, log)
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
@@ -263,10 +261,10 @@ class ReplicaNode:
         self._periodic_tasks = [
             PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
-            PeriodicTask(_CLOCK_INTERVAL_S, self.access.tick),
+            PeriodicTask(_LOOK_INTERVAL_S, self.access.tick),
         ]
         if any(use.limit for use in quotas.uses()):
-            self._periodic_tasks.append(PeriodicTask(_QUOTA_INTERVAL_S, quotas.check))
+            self._periodic_tasks.append(PeriodicTask(_LOOK_INTERVAL_S, quotas.check))
         for flushed in (self._trace, recording):
             if flushed is not None:
                 self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, flushed.flush))

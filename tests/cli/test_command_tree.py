@@ -48,6 +48,7 @@ ARGUMENTS = {
     "member promote": ["1"],
     "member reinstall": ["1"],
     "member remove": ["1"],
+    "member withdraw-token": ["abc"],
     "member replace": ["1", "4=127.0.0.1:1"],
     "perform": ['{"GetSchema": {"entity_type": "User"}}'],
     "shell": ["--eval", "schema list"],

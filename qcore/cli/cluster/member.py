@@ -246,8 +246,8 @@ def tokens(
     show(output, {"tokens": rows}, rows=rows)
 
 
-@app.command()
-def withdraw(
+@app.command("withdraw-token")
+def withdraw_token(
     token_id: Annotated[
         str, typer.Argument(metavar="TOKEN_ID", help="The token, as tokens lists it.")
     ],

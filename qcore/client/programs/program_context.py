@@ -20,6 +20,7 @@ from typing import TypeAlias
 from pydantic import JsonValue
 
 from qcore.client.client import Client
+from qcore.client.login.credentials import Credentials
 from qcore.errors import ConfigError
 
 
@@ -53,6 +54,7 @@ class ProgramContext:
     Args:
         number, clients, client, rng: see the attributes.
         on_record: takes the records.
+        new_client: makes a client of the same cluster with these credentials.
 
     Attributes:
         number: the number of this client, from 1.
@@ -68,17 +70,34 @@ class ProgramContext:
         client: Client,
         rng: Random,
         on_record: Callable[[ProgramRecord], object],
+        new_client: Callable[[Credentials], Client],
     ) -> None:
         self.number = number
         self.clients = clients
         self.client = client
         self.random = rng
         self._on_record = on_record
+        self._new_client = new_client
+        self._users: list[Client] = []
         self._began = asyncio.get_running_loop().time()
 
     def time(self) -> float:
         """Seconds since the program began; simulated seconds in the simulator."""
         return asyncio.get_running_loop().time() - self._began
+
+    def client_of(self, user: str, password: str) -> Client:
+        """Another client of this program, which proves that it is this user. It is closed when the program ends.
+
+        In the simulator it needs `fidelity: node`: only then the simulated nodes have users.
+        """
+        client = self._new_client(Credentials(user=user, password=password))
+        self._users.append(client)
+        return client
+
+    async def close(self) -> None:
+        """Close the clients. Who runs the program calls it."""
+        for client in (*self._users, self.client):
+            await client.close()
 
     def record(self, what: str, **details: JsonValue) -> None:
         """Keep a record: in the simulator in the trace and in the result's metrics, else in the returned list.

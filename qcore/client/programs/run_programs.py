@@ -30,9 +30,19 @@ async def run_programs(
     records: list[ProgramRecord] = []
 
     async def run(number: int) -> None:
-        async with Client(endpoints) as client:
-            rng = Random(f"{seed}/{number}")
-            await program(ProgramContext(number, clients, client, rng, records.append))
+        rng = Random(f"{seed}/{number}")
+        context = ProgramContext(
+            number,
+            clients,
+            Client(endpoints),
+            rng,
+            records.append,
+            lambda credentials: Client(endpoints, credentials=credentials),
+        )
+        try:
+            await program(context)
+        finally:
+            await context.close()
 
     async with asyncio.TaskGroup() as group:
         for number in range(1, clients + 1):

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from qcore.core.raft import RaftCore
-from qcore.errors import ChangeRefused, NotLeader, Overloaded, QcoreError, Refused
+from qcore.errors import ChangeRefused, QcoreError, Refused
 from qcore.node.access.audit_log import AuditLog
 from qcore.node.access.cluster_time import ClusterTime
+from qcore.node.access.user_requests import AccessChanges, leader_problem
 from qcore.node.runtime.submit_event import GetPermission
-from qcore.replica.access.access_commands import (
-    AccessCommand,
-    AddJoinToken,
-    DeleteJoinToken,
-    command_text,
-)
+from qcore.replica.access.access_commands import AddJoinToken, DeleteJoinToken
 from qcore.replica.access.access_table import AccessTable
-from qcore.replica.events import ClientRequest, Reply
 from qcore.security.keys.node_key import checked_public_key
-from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
+from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import Ok, failure
 from qcore.transport.wire import users as users_wire
 
@@ -27,9 +21,6 @@ from qcore.transport.wire import users as users_wire
 DEFAULT_JOIN_TTL_S: Final = 3600
 MAX_JOIN_TTL_S: Final = 30 * 24 * 3600
 _US: Final = 1_000_000
-
-#: A response class with `id`, `response` and `detail`. `Any`: it depends on the message.
-_Response = Callable[..., object]
 
 
 class JoinTokenRequestHandler:
@@ -59,9 +50,7 @@ class JoinTokenRequestHandler:
         self._users = users
         self._core = core
         self._time = time
-        self._audit = audit
-        self._get_permission = get_permission
-        self._timeout_ms = timeout_ms
+        self._changes = AccessChanges(audit, get_permission, timeout_ms)
         self.handlers: dict[type, MessageHandler] = {
             users_wire.AddJoinToken: self._add,
             users_wire.DeleteJoinToken: self._delete,
@@ -71,9 +60,10 @@ class JoinTokenRequestHandler:
     def _add(self, connection: ServerConnection, message: users_wire.AddJoinToken) -> None:
         respond = users_wire.AddJoinTokenResponse
         ttl_s = DEFAULT_JOIN_TTL_S if message.ttl_s is None else message.ttl_s
-        membership = self._core.membership
+        membership = self._core.committed_membership[1]
         try:
-            self._check_leads()
+            if (problem := leader_problem(self._core)) is not None:
+                raise problem
             if not membership.keys:
                 raise ChangeRefused(
                     "no_keys",
@@ -90,7 +80,9 @@ class JoinTokenRequestHandler:
             connection.send(respond(message.id, *failure(known)))
             return
         made = users_wire.JoinTokenGrant(membership.cluster_id or "", [*membership.keys], ttl_s)
-        self._submit(connection, message, respond, command, made)
+        self._changes.submit(
+            connection, message, respond, command, message.token_id, lambda _: made
+        )
 
     def _delete(self, connection: ServerConnection, message: users_wire.DeleteJoinToken) -> None:
         respond = users_wire.DeleteJoinTokenResponse
@@ -100,60 +92,18 @@ class JoinTokenRequestHandler:
             refused = Refused(f"DeleteJoinToken: {error}")
             connection.send(respond(message.id, *failure(refused)))
             return
-        self._submit(connection, message, respond, command, None)
+        self._changes.submit(
+            connection, message, respond, command, message.token_id, lambda _: None
+        )
 
     def _list(self, connection: ServerConnection, message: users_wire.ListJoinTokens) -> None:
         respond = users_wire.ListJoinTokensResponse
-        try:
-            self._check_leads()
-        except QcoreError as error:
-            connection.send(respond(message.id, *failure(error)))
+        if (problem := leader_problem(self._core)) is not None:
+            connection.send(respond(message.id, *failure(problem)))
             return
         now_us = self._time.now_us()
         tokens = [
-            users_wire.JoinTokenInfo(held.id, max(0, (held.expires_us - now_us) // _US))
+            users_wire.JoinTokenInfo(held.id, max(0, -(-(held.expires_us - now_us) // _US)))
             for held in self._users.join_tokens()
         ]
         connection.send(respond(message.id, Ok(tokens)))
-
-    def _check_leads(self) -> None:
-        core = self._core
-        if core.role != "leader":
-            leader = core.leader_id
-            raise NotLeader(leader, None if leader is None else core.membership.address_of(leader))
-        if not core.has_committed_in_term:
-            raise Overloaded.because("the leader is not ready yet", 50)
-
-    def _submit(
-        self,
-        connection: ServerConnection,
-        message: Any,  # one with an id and a token_id
-        respond: _Response,
-        command: AccessCommand,
-        value: object,
-    ) -> None:
-        user, name = user_of(connection), type(message).__name__
-        permission = self._get_permission(connection, message)
-        rejection = permission.reject_all or permission.reject_writes
-        if rejection is not None:
-            connection.send(respond(message.id, *failure(rejection)))
-            return
-        text = command_text(command)
-
-        def done(reply: Reply) -> None:
-            self._audit.write(
-                connection.remote,
-                user,
-                name,
-                message.token_id,
-                index=reply.index or None,
-                error=reply.error,
-            )
-            if reply.error is not None:
-                connection.send(respond(message.id, *failure(reply.error)))
-            else:
-                connection.send(respond(message.id, Ok(value)))
-
-        permission.submit_event(
-            lambda number: ClientRequest(number, "access", text, self._timeout_ms, user=user), done
-        )

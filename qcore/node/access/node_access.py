@@ -19,6 +19,7 @@ from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.runtime.interface import Runtime
 from qcore.security.keys.node_key import NodeKey
+from qcore.security.users.password import PasswordHashing
 from qcore.transport.server.server import MessageHandler
 
 #: The retry hint while this node has not applied the log yet, ms.
@@ -36,6 +37,7 @@ class NodeAccess:
         get_permission: see `GetPermission`.
         audit_sink: gets the lines of the audit log, or None.
         runtime: the world that the node runs in.
+        hashing: makes and checks the hashes of passwords.
 
     Attributes:
         gate: decides which requests pass.
@@ -50,11 +52,12 @@ class NodeAccess:
         get_permission: GetPermission,
         audit_sink: LineSink | None,
         runtime: Runtime,
+        hashing: PasswordHashing,
     ) -> None:
         self._runtime = runtime
         self._replica = replica
         self._proofs = Proofs(replica, lambda: identity.cluster_id, key, config.node_id, runtime)
-        passwords = Passwords(replica.access, runtime)
+        passwords = Passwords(replica.access, runtime, hashing)
         audit = AuditLog(audit_sink, runtime.wall_us, runtime.seconds)
         self.gate = AccessGate(replica.access, self._proofs, passwords, audit)
         self._requests = UserRequestHandler(

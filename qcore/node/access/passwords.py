@@ -11,7 +11,7 @@ from qcore.node.access.failed_logins import FailedLogins, source_of
 from qcore.replica.access.access_records import MAX_NAME_CHARS, User
 from qcore.replica.access.access_table import AccessTable
 from qcore.runtime.interface import Runtime
-from qcore.security.users.password import SALT_BYTES, hash_password, is_password_of
+from qcore.security.users.password import SALT_BYTES, PasswordHashing
 
 #: How many hashes are computed at a time. Each takes a core for 20 ms, and 19 MiB.
 _AT_A_TIME: Final = 2
@@ -29,11 +29,13 @@ class Passwords:
     Args:
         users: the replicated users.
         runtime: the world that the node runs in.
+        hashing: makes and checks hashes.
     """
 
-    def __init__(self, users: AccessTable, runtime: Runtime) -> None:
+    def __init__(self, users: AccessTable, runtime: Runtime, hashing: PasswordHashing) -> None:
         self._users = users
         self._runtime = runtime
+        self._hashing = hashing
         self._failures = FailedLogins()
         self._slots = asyncio.Semaphore(_AT_A_TIME)
         #: How many requests of each source wait or are computed.
@@ -50,7 +52,7 @@ class Passwords:
         self._take(source)
         try:
             async with self._slots:
-                return await self._runtime.run_long(partial(hash_password, password, salt))
+                return await self._runtime.run_long(partial(self._hashing.hash, password, salt))
         finally:
             self._release(source)
 
@@ -73,7 +75,7 @@ class Passwords:
                 before = self._users.user(user)
                 password_hash = "" if before is None else before.password_hash
                 matches = await self._runtime.run_long(
-                    partial(is_password_of, password_hash, password)
+                    partial(self._hashing.matches, password_hash, password)
                 )
         finally:
             self._release(source)

@@ -49,6 +49,71 @@ _Value = Callable[[Any], object]
 _Response = Callable[..., object]
 
 
+def leader_problem(core: RaftCore) -> NotLeader | Overloaded | None:
+    """Why this node does not know every change that was acknowledged; None if it leads and does."""
+    if core.role != "leader":
+        leader = core.leader_id
+        address = None if leader is None else core.membership.address_of(leader)
+        return NotLeader(leader, address)
+    if not core.has_committed_in_term:
+        return Overloaded.because("the leader is not ready yet", 50)
+    return None
+
+
+class AccessChanges:
+    """Puts changes of users, roles and join tokens into the log, records them, and responds.
+
+    Args:
+        audit: records the changes.
+        get_permission: see `GetPermission`.
+        timeout_ms: how long a change may take.
+    """
+
+    def __init__(self, audit: AuditLog, get_permission: GetPermission, timeout_ms: int) -> None:
+        self._audit = audit
+        self._get_permission = get_permission
+        self._timeout_ms = timeout_ms
+
+    def submit(
+        self,
+        connection: ServerConnection,
+        message: Any,
+        respond: _Response,
+        command: AccessCommand,
+        what: str,
+        value: _Value,
+    ) -> None:
+        """Make a change that a message asks for.
+
+        Args:
+            connection, message: who asks, and the message.
+            respond: the class of the response.
+            command: the change.
+            what: the name of what changes.
+            value: makes the value of the response from the result.
+        """
+        user, name = user_of(connection), type(message).__name__
+        permission = self._get_permission(connection, message)
+        rejection = permission.reject_all or permission.reject_writes
+        if rejection is not None:
+            connection.send(respond(message.id, *failure(rejection)))
+            return
+        text = command_text(command)
+
+        def done(reply: Reply) -> None:
+            self._audit.write(
+                connection.remote, user, name, what, index=reply.index or None, error=reply.error
+            )
+            if reply.error is not None:
+                connection.send(respond(message.id, *failure(reply.error)))
+            else:
+                connection.send(respond(message.id, Ok(value(json.loads(reply.result or "null")))))
+
+        permission.submit_event(
+            lambda number: ClientRequest(number, "access", text, self._timeout_ms, user=user), done
+        )
+
+
 class UserRequestHandler:
     """Executes the messages of `qcore.transport.wire.users`.
 
@@ -83,8 +148,7 @@ class UserRequestHandler:
         self._proofs = proofs
         self._passwords = passwords
         self._audit = audit
-        self._get_permission = get_permission
-        self._timeout_ms = timeout_ms
+        self._changes = AccessChanges(audit, get_permission, timeout_ms)
         self.handlers: dict[type, MessageHandler] = {
             users_wire.Authenticate: self._authenticate,
             users_wire.WhoAmI: self._who_am_i,
@@ -179,7 +243,7 @@ class UserRequestHandler:
                 self._audit.refused(connection.remote, user_of(connection), "SetUser", known)
                 connection.send(users_wire.SetUserResponse(message.id, *failure(known)))
                 return
-            self._submit(
+            self._changes.submit(
                 connection, message, users_wire.SetUserResponse, command, message.name, _user_info
             )
 
@@ -256,43 +320,13 @@ class UserRequestHandler:
             refused = Refused(f"{type(message).__name__}: {error}")
             connection.send(respond(message.id, *failure(refused)))
             return
-        self._submit(connection, message, respond, made, message.name, value)
-
-    def _submit(
-        self,
-        connection: ServerConnection,
-        message: Any,
-        respond: _Response,
-        command: AccessCommand,
-        what: str,
-        value: _Value,
-    ) -> None:
-        user, name = user_of(connection), type(message).__name__
-        permission = self._get_permission(connection, message)
-        rejection = permission.reject_all or permission.reject_writes
-        if rejection is not None:
-            connection.send(respond(message.id, *failure(rejection)))
-            return
-        text = command_text(command)
-
-        def done(reply: Reply) -> None:
-            self._audit.write(
-                connection.remote, user, name, what, index=reply.index or None, error=reply.error
-            )
-            if reply.error is not None:
-                connection.send(respond(message.id, *failure(reply.error)))
-            else:
-                connection.send(respond(message.id, Ok(value(json.loads(reply.result or "null")))))
-
-        permission.submit_event(
-            lambda number: ClientRequest(number, "access", text, self._timeout_ms, user=user), done
-        )
+        self._changes.submit(connection, message, respond, made, message.name, value)
 
     # -- what there is ---------------------------------------------------------------------------
 
     def _list_users(self, connection: ServerConnection, message: users_wire.ListUsers) -> None:
         respond = users_wire.ListUsersResponse
-        error = self._not_leader()
+        error = leader_problem(self._core)
         if error is not None:
             connection.send(respond(message.id, *failure(error)))
         else:
@@ -300,7 +334,7 @@ class UserRequestHandler:
 
     def _list_roles(self, connection: ServerConnection, message: users_wire.ListRoles) -> None:
         respond = users_wire.ListRolesResponse
-        error = self._not_leader()
+        error = leader_problem(self._core)
         if error is not None:
             connection.send(respond(message.id, *failure(error)))
         else:
@@ -328,7 +362,7 @@ class UserRequestHandler:
         Raises:
             QcoreError: the connection's user may not make it.
         """
-        error = self._not_leader()
+        error = leader_problem(self._core)
         if error is not None:
             raise error
         if not self._users.active:
@@ -359,16 +393,6 @@ class UserRequestHandler:
                         f"the user {asked_by!r} may not do this: the role {role!r} of {name!r} allows more"
                     )
         return user, ttl_s
-
-    def _not_leader(self) -> NotLeader | Overloaded | None:
-        core = self._core
-        if core.role != "leader":
-            leader = core.leader_id
-            address = None if leader is None else core.membership.address_of(leader)
-            return NotLeader(leader, address)
-        if not core.has_committed_in_term:
-            return Overloaded.because("the leader is not ready yet", 50)
-        return None
 
 
 def _nothing(_result: object) -> None:

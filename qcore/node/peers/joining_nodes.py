@@ -46,6 +46,8 @@ class JoiningNodes:
         self._replica = replica
         self._ask = ask
         self._submit = submit
+        #: By id and address: a client may repeat a request while the first one is in progress.
+        self._in_progress: dict[tuple[int, str], asyncio.Task[str]] = {}
 
     def needs_token(self, node_id: int) -> bool:
         """Whether this node leads, and needs the key of a node that is no member."""
@@ -59,6 +61,15 @@ class JoiningNodes:
         Raises:
             QcoreError: it has not; the text gives the reason and what to do.
         """
+        node = node_id, address
+        task = self._in_progress.get(node)
+        if task is None:
+            work = self._key_of(node_id, address, timeout_ms)
+            task = self._in_progress[node] = asyncio.get_running_loop().create_task(work)
+            task.add_done_callback(lambda _: self._in_progress.pop(node))
+        return await task
+
+    async def _key_of(self, node_id: int, address: str, timeout_ms: int) -> str:
         replica, core = self._replica, self._replica.core
         if (rejection := not_ready(core)) is not None:
             raise rejection
@@ -71,11 +82,14 @@ class JoiningNodes:
         if answer is None:
             why = truncate(problems.get(node_id, "no answer"), MAX_SENTENCE_CHARS)
             raise _key_missing(node_id, f"it was not reached at {address}: {why}")
+        key = answer.reply.public_key
+        if core.membership.key_of(node_id) == key:
+            return key  # another request has added it meanwhile
         token = self._proved(answer, node_id, address)
         reply = await self._use(token, timeout_ms)
         if reply.error is not None:
             raise reply.error
-        return answer.reply.public_key
+        return key
 
     def _is_valid(self, token: JoinToken) -> bool:
         return token.expires_us >= self._replica.core.last_clock_us

@@ -88,9 +88,13 @@ class PeerKeys:
         return self._join_token if self._core.membership.is_empty else None
 
     @property
-    def ignores_join_token(self) -> bool:
-        """Whether this node has a join token although it is a member."""
-        return self._join_token is not None and self.join_token is None
+    def token_note(self) -> str:
+        """What the log says about the join token of this node; empty if it has none."""
+        if self._join_token is None:
+            return ""
+        if (token := self.join_token) is None:
+            return "this node is a member already: its join token is ignored"
+        return f"waiting with the join token {token.token_id} to be added to cluster {token.cluster_id}"
 
     # -- this node opens a connection --------------------------------------------------------------
 

@@ -129,8 +129,8 @@ class PeerRouter:
         self._trace = trace
         self._keys = keys
         self.public_key = "" if keys is None else keys.public
-        if keys is not None and keys.ignores_join_token:
-            log.info("this node is a member already: its join token is ignored")
+        if keys is not None and keys.token_note:
+            log.info(keys.token_note)
         self._pool: PeerPool | None = None
         self._make_pool: MakePool | None = None
         self._members: dict[int, str] = {}  # id -> address, without this node

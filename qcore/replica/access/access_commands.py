@@ -8,7 +8,7 @@
 | `{"revoke_tokens": {"name"}}` | the user, or `users` | end the user's tokens |
 | `{"set_role": {"name", "actions", "rules", "permissions"}}` | `users` | add or replace a role |
 | `{"delete_role": {"name"}}` | `users` | delete a role that no user has |
-| `{"add_join_token": {"id", "key", "expires_us"}}` | `manage` | let one node join with this token |
+| `{"add_join_token": {"id", "key", "expires_us"}}` | the role `admin` | let one node join with this token |
 | `{"delete_join_token": {"id"}}` | `manage` | withdraw it |
 | `{"use_join_token": {"id"}}` | – | from the leader itself: the token is used, if it is valid |
 

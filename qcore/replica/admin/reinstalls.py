@@ -23,8 +23,9 @@ class Reinstalls:
 
     def __init__(self, replica: ReplicaContext) -> None:
         self._replica = replica
-        #: By member: the request, and the term in which it began.
-        self._waiting: dict[int, tuple[PendingRequest, int]] = {}
+        #: By member: the requests, and the term in which the first began. An operator whose command was interrupted
+        #: repeats it, so a later request joins.
+        self._waiting: dict[int, tuple[list[PendingRequest], int]] = {}
 
     @property
     def idle(self) -> bool:
@@ -46,8 +47,10 @@ class Reinstalls:
         if problem is not None:
             replica.fail(request, problem)
             return
-        self._waiting[event.node_id] = (request, core.term)
-        replica.step_core(Reinstall(event.node_id))
+        requests, _ = self._waiting.setdefault(event.node_id, ([], core.term))
+        requests.append(request)
+        if len(requests) == 1:
+            replica.step_core(Reinstall(event.node_id))
 
     def _hand_over(self) -> QcoreError:
         """Let another node lead, because this one is to be reinstalled, or is diverged itself; the error meanwhile."""
@@ -66,8 +69,6 @@ class Reinstalls:
         core = self._replica.core
         if node_id not in core.membership.members():
             return ChangeRefused("unknown_member", f"node {node_id} is no member of the cluster")
-        if node_id in self._waiting:
-            return ChangeRefused("in_progress", f"node {node_id} is being reinstalled already")
         if core.rules < COMPARED_SINCE_RULES:
             return ChangeRefused(
                 "old_rules",
@@ -92,23 +93,29 @@ class Reinstalls:
         """End the requests that are decided."""
         core = self._replica.core
         covered = core.snapshot.meta.last_included_index if core.snapshot is not None else 0
-        for node_id, (request, term) in [*self._waiting.items()]:
+        for node_id, (requests, term) in [*self._waiting.items()]:
+            why = ""
             if core.role != "leader" or core.term != term:
-                del self._waiting[node_id]
-                self._replica.fail(request, _unknown(node_id, "this node no longer leads"))
+                why = "this node no longer leads"
             elif node_id not in core.membership.members():
-                del self._waiting[node_id]
-                self._replica.fail(request, _unknown(node_id, "it is no longer a member"))
-            elif core.reinstall_through(node_id) is None:
-                del self._waiting[node_id]
-                self._replica.succeed(request, str(covered), covered)
+                why = "it is no longer a member"
+            elif core.reinstall_through(node_id) is not None:
+                continue
+            del self._waiting[node_id]
+            for request in requests:
+                if why:
+                    self._replica.fail(request, _unknown(node_id, why))
+                else:
+                    self._replica.succeed(request, str(covered), covered)
 
     def expire(self, request: PendingRequest) -> QcoreError | None:
         """The error for such a request whose deadline has come; None if the request is not one of these."""
-        for node_id, (waiting, _) in self._waiting.items():
-            if waiting is request:
-                del self._waiting[node_id]
-                self._replica.step_core(Reinstall(node_id, cancel=True))
+        for node_id, (requests, _) in self._waiting.items():
+            if request in requests:
+                requests.remove(request)
+                if not requests:
+                    del self._waiting[node_id]
+                    self._replica.step_core(Reinstall(node_id, cancel=True))
                 return _unknown(node_id, "it did not install the snapshot in time")
         return None
 

@@ -1,6 +1,6 @@
 """The hash of the entries of one interval of the log, in their order.
 
-Every applied entry is hashed, so the cost counts: entries are hashed in blocks, which takes a quarter of the time.
+Every applied entry is hashed, which costs about 0.5 us. Entries are hashed in blocks, because that costs less.
 Blocks begin at fixed places, so the hash depends on the entries only. Members of one cluster compare it: a change of
 what is hashed needs new apply rules.
 """

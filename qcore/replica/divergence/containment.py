@@ -99,7 +99,7 @@ class Containment:
             self._known_diverged.add(from_id)
         else:
             self._known_diverged.discard(from_id)
-        self._replica.core.set_contained_peers(frozenset(self._known_diverged))
+        self._replica.core.set_contained_peers(tuple(sorted(self._known_diverged)))
         if (
             not self._replica.has_apply_backlog
             and self._replica.applied_index in self._reported[from_id]
@@ -134,7 +134,7 @@ class Containment:
         members = membership.members()
         self._reported = {m: held for m, held in self._reported.items() if m in members}
         self._known_diverged.intersection_update(members)
-        core.set_contained_peers(frozenset(self._known_diverged))
+        core.set_contained_peers(tuple(sorted(self._known_diverged)))
         if replica.readable_index < 0:
             return  # the state is that of no index
         self._digests.now(replica.applied_index, self._versions.active)

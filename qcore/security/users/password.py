@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from qcore.errors import Refused
 
@@ -23,6 +23,33 @@ NOBODYS_HASH: Final = (
     f"$argon2id$v=19$m={_MEMORY_KIB},t={_TIME_COST},p={_PARALLELISM}$AAAAAAAAAAAAAAAAAAAAAA$"
     + "A" * 43
 )
+
+
+class PasswordHashing(Protocol):
+    """Hashes passwords and compares them with hashes. Both take long: call them by `Runtime.run_long`."""
+
+    def hash(self, password: str, salt: bytes) -> str:
+        """See `hash_password`."""
+        ...
+
+    def matches(self, password_hash: str, password: str) -> bool:
+        """See `is_password_of`."""
+        ...
+
+
+class Argon2:
+    """The hashes of real nodes."""
+
+    def hash(self, password: str, salt: bytes) -> str:
+        """See `hash_password`."""
+        return hash_password(password, salt)
+
+    def matches(self, password_hash: str, password: str) -> bool:
+        """See `is_password_of`."""
+        return is_password_of(password_hash, password)
+
+
+ARGON2: Final = Argon2()
 
 
 def check_new_password(password: str) -> None:

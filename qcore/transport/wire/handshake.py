@@ -14,7 +14,7 @@ from operator import not_
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from qcore.transport.wire.common import (
     INT_LIMIT,
@@ -38,6 +38,10 @@ Voucher = Annotated[
 ]
 #: The most vouchers of a `Hello`.
 MAX_VOUCHERS: Final = 8
+
+#: The longest message of the handshake as JSON text, characters, also of later versions: a node keeps what a stranger
+#: sends until it has proved who it is. The longest of this version has about 5000.
+MAX_HANDSHAKE_CHARS: Final = 32 * 1024
 
 #: The role of a node that opens a connection to a peer, and of one that only asks for the other's public key.
 PEER_ROLE: Final = "peer"
@@ -71,6 +75,12 @@ def _keep_received(
     value: dict[str, object], validate: Callable[[object], KeepsReceived]
 ) -> KeepsReceived:
     message = validate(value)
+    if len(json.dumps(value, separators=(",", ":"), ensure_ascii=False)) > MAX_HANDSHAKE_CHARS:
+        raise PydanticCustomError(
+            "handshake_too_long",
+            "a message of the handshake has more than {limit} characters",
+            {"limit": MAX_HANDSHAKE_CHARS},
+        )
     message.received = value
     return message
 

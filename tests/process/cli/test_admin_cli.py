@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qcore.processes import NodeProcess, ProcessCluster
+from qcore.security.keys.join_token import read_join_token
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.commands import run_here, run_qcore, run_qcore_json
 from tests.process.support.member_changes import initialised_cluster, wait_configs, wait_removed
@@ -46,6 +47,26 @@ def key_of(node: NodeProcess) -> tuple[str, str]:
 
 def roles(listing: Any) -> dict[int, str]:
     return {member["id"]: member["role"] for member in listing["members"]}
+
+
+def test_join_tokens_are_made_listed_and_withdrawn(cluster: ProcessCluster) -> None:
+    text = qcore(cluster, "member", "token").stdout
+    token = read_join_token(text.strip())
+    made = qcore_json(cluster, "member", "token", "--ttl", "60")
+    assert read_join_token(made["token"]).token_id == made["token_id"]
+    listed = {each["token_id"]: each["expires_s"] for each in tokens_of(cluster)}
+    assert listed.keys() == {token.token_id, made["token_id"]}
+    assert 0 < listed[made["token_id"]] <= 60 < listed[token.token_id] <= 3600
+    for token_id in listed:
+        assert token_id in qcore(cluster, "member", "withdraw-token", token_id).stdout
+    assert tokens_of(cluster) == []
+    assert qcore(cluster, "member", "withdraw-token", token.token_id).returncode == 4
+    assert qcore(cluster, "member", "token", "--ttl", "99999999").returncode == 4
+
+
+def tokens_of(cluster: ProcessCluster) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = qcore_json(cluster, "member", "tokens")["tokens"]
+    return found
 
 
 def test_a_member_is_added_promoted_demoted_and_removed(cluster: ProcessCluster) -> None:

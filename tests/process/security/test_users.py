@@ -106,6 +106,9 @@ def test_a_stranger_gets_nothing_from_any_node(nodes: ProcessCluster) -> None:
         ("GetMetrics", {}),
         ("Init", {"nodes": []}),
         ("AddLearner", {"node_id": 9, "node_addr": "127.0.0.1:1"}),
+        ("AddJoinToken", {"token_id": "x", "public_key": "ed25519:" + "A" * 43}),
+        ("ListJoinTokens", {}),
+        ("DeleteJoinToken", {"token_id": "x"}),
         ("ChangeMembership", {"members": [1]}),
         ("TransferLeader", {}),
         ("UpgradeMachine", {}),
@@ -141,6 +144,19 @@ def test_pages_need_a_user_except_for_probes(nodes: ProcessCluster, root: SyncCl
         assert page(address, "/metrics", f"Bearer {token}")[0] == 200
         assert page(address, "/metrics", f"Bearer {token}x")[0] == 401
         assert page(address, "/metrics", "Digest x")[0] == 401
+
+
+def test_only_an_admin_makes_join_tokens(nodes: ProcessCluster, root: SyncClient) -> None:
+    root.set_role("manager", actions=["observe", "read", "write", "manage", "users"])
+    root.set_user("mia", password=SECRET, roles=["manager"])
+    with SyncClient(nodes.endpoints, user="mia", password=SECRET) as mia:
+        for ask in (mia.create_join_token, lambda: mia.add_learner(9, "127.0.0.1:1")):
+            with pytest.raises(PermissionDenied):
+                ask()
+        token = root.create_join_token()
+        assert [each.token_id for each in mia.list_join_tokens()] == [token.token_id]
+        mia.delete_join_token(token.token_id)
+        assert root.list_join_tokens() == []
 
 
 def test_a_user_gets_what_its_roles_give(nodes: ProcessCluster, tmp_path: Path) -> None:

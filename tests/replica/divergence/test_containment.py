@@ -215,3 +215,18 @@ def test_a_diverged_node_keeps_the_quorum() -> None:
     cluster.settle()
     cluster.pass_time(100)
     assert [(reply.request_id, reply.error) for reply in leader.replies] == [(20, None)]
+
+
+def test_a_repeated_request_joins_the_first() -> None:
+    cluster = cluster_of()
+    leader = cluster.elect(1)
+    diverge(cluster, 3)
+    cluster.isolate(3)
+    leader.step(ReinstallMember(8, 3, 1000))  # whose client is gone
+    leader.step(ReinstallMember(9, 3, 60_000))
+    cluster.pass_time(1500)
+    assert [r.request_id for r in leader.replies if isinstance(r.error, OutcomeUnknown)] == [8]
+    cluster.heal()
+    cluster.pass_time(1500)
+    assert [r.error for r in leader.replies if r.request_id == 9] == [None]
+    assert diverged_at(cluster.drivers[3]) is None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcore.security.keys.handshake_proof import (
@@ -55,6 +55,7 @@ def received(name: str, fields: dict[str, Any], *, from_peer: bool) -> Any:
     return message
 
 
+@settings(max_examples=30)
 @given(later=LATER)
 def test_an_acceptor_signs_what_a_later_dialler_added(later: dict[str, Any]) -> None:
     hello = sent(HELLO, later)
@@ -68,6 +69,7 @@ def test_an_acceptor_signs_what_a_later_dialler_added(later: dict[str, Any]) -> 
     assert not acceptor_signed(ACCEPTOR.public, signature, hello, reply)
 
 
+@settings(max_examples=30)
 @given(later=LATER)
 def test_a_dialler_signs_what_a_later_acceptor_added(later: dict[str, Any]) -> None:
     hello, reply = signed_fields(HELLO), sent(REPLY, later)
@@ -79,6 +81,7 @@ def test_a_dialler_signs_what_a_later_acceptor_added(later: dict[str, Any]) -> N
         assert dialler_signed(DIALLER.public, proof, hello, reply) == accepted
 
 
+@settings(max_examples=30)
 @given(later=LATER)
 def test_a_proof_covers_what_a_later_dialler_adds_to_it(later: dict[str, Any]) -> None:
     hello, reply = signed_fields(HELLO), signed_fields(REPLY)
@@ -111,6 +114,8 @@ def test_what_is_signed_is_what_is_sent() -> None:
         b'"later":"\\ud800"',
         b'"later":1,"later":2',
         b'"node_id":3',
+        b'"later":"%s"' % (b"x" * 40_000),
+        b'"later":[%s0]' % (b"[]," * 20_000),
     ],
 )
 def test_odd_fields_are_malformed_and_not_signed(later: bytes) -> None:

@@ -100,24 +100,26 @@ def run_planted(scenario: Scenario, seed: int, odd_node: int | None) -> Found:
 
 @contextmanager
 def _watched(found: Found) -> Iterator[None]:
-    make, contain = Replica.__init__, Containment._contain
+    make, judge = Replica.__init__, Containment._judge
 
     def made(self: Replica, config: Any, machine: Any, *args: Any, **named: Any) -> None:
         _unwrapped(machine).node_id = config.raft.node_id
         found.replicas[config.raft.node_id] = self
         make(self, config, machine, *args, **named)
 
-    def contained(self: Containment, index: int) -> None:
-        replica = self._replica
-        assert isinstance(replica, Replica)
-        voters = replica.core.membership.voters
-        odd = [node for node in voters if node in found.replicas and _odd(found.replicas[node])]
-        most = 2 * len(odd) > len(voters)
-        found.marked.append((replica.now, replica.core.node_id, _odd(replica), most))
-        contain(self, index)
+    def judged(self: Containment) -> None:
+        before = self.diverged_at
+        judge(self)
+        if before is None and self.diverged_at is not None:
+            replica = self._replica
+            assert isinstance(replica, Replica)
+            voters = replica.core.membership.voters
+            odd = [node for node in voters if node in found.replicas and _odd(found.replicas[node])]
+            most = 2 * len(odd) > len(voters)
+            found.marked.append((replica.now, replica.core.node_id, _odd(replica), most))
 
     with (
         patch.object(Replica, "__init__", made),
-        patch.object(Containment, "_contain", contained),
+        patch.object(Containment, "_judge", judged),
     ):
         yield

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from qcore.client.login.credentials import Credentials
 from qcore.client.programs.program_context import ClientProgram, ProgramContext, ProgramRecord
 from qcore.sim.workload.operation_history import OperationHistory
 from qcore.sim.world.network import Receiver
@@ -154,10 +155,19 @@ class ProgramRunner:
             self._services.trace,
             self._history,
         )
-        client = RecordedClient(endpoints, state.place.runtime, state.place.connect, records)
+
+        def new_client(credentials: Credentials | None = None) -> RecordedClient:
+            place = state.place
+            return RecordedClient(endpoints, place.runtime, place.connect, records, credentials)
+
         rng = self._streams.get(f"program/{number}")
         context = ProgramContext(
-            number, self._clients, client, rng, lambda record: self._record(state, record)
+            number,
+            self._clients,
+            new_client(),
+            rng,
+            lambda record: self._record(state, record),
+            new_client,
         )
         try:
             await self._program(context)
@@ -170,7 +180,7 @@ class ProgramRunner:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # user code may raise anything
             self._fail(state, f"raised {error_text(error)}")
         finally:
-            await client.close()
+            await context.close()
             current = asyncio.current_task()
             for task in state.place.loop.tasks_of(number):
                 if task is not current:

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from qcore.client.client import Client
 from qcore.client.endpoints import Connect
+from qcore.client.login.credentials import Credentials
 from qcore.client.methods.call_options import Consistency, ReadOptions, WriteOptions
 from qcore.client.methods.method_base import is_read
 from qcore.errors import (
@@ -48,6 +49,7 @@ class RecordedClient(Client):
         runtime: the world of the program.
         connect: opens simulated connections.
         records: takes the operations.
+        credentials: of the client's user; None for none.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class RecordedClient(Client):
         runtime: Runtime,
         connect: Connect,
         records: OperationRecords,
+        credentials: Credentials | None = None,
     ) -> None:
-        super().__init__(endpoints, runtime=runtime, connect=connect)
+        super().__init__(endpoints, runtime=runtime, connect=connect, credentials=credentials)
         self._records = records
 
     async def perform(

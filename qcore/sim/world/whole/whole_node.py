@@ -24,6 +24,7 @@ from qcore.sim.scenario.distributions import Sampler
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.world.hosts.host import Host
 from qcore.sim.world.hosts.segments import Segment
+from qcore.sim.world.hosts.simulated_hashing import SIMULATED_HASHING
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.node_clock import NodeClock
@@ -267,6 +268,7 @@ class WholeNode:
             load_key=lambda *_place: storage.node_key(),
             divergence_mark=SimulatedMark(self.disk),
             measures_stalls=False,
+            hashing=SIMULATED_HASHING,
         )
         node.peers.intercept = self._intercept
         self._node = node

@@ -194,6 +194,7 @@ def hello_with_odd_fields(target: Target) -> None:
         {"vouchers": [[1, _FAR, "A" * 86], [2, _FAR, "A" * 86], [3, _FAR, "A" * 86]]},
         {"id": "\r\nforged"},
         {"unknown": {"a": [1] * 1000}},
+        {"unknown": {"a": [[]] * 100_000}},
     )
     for changed in changes:
         with target.stranger(node=node) as stranger:

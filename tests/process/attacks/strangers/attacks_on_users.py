@@ -73,7 +73,9 @@ def every_message(target: Target) -> list[dict[str, Any]]:
         ("CreateToken", {"user": "root"}),
         ("ListUsers", {}),
         ("ListRoles", {}),
-        ("AddJoinToken", {"key": _OWN.public}),
+        ("AddJoinToken", {"token_id": "x", "public_key": _OWN.public}),
+        ("ListJoinTokens", {}),
+        ("DeleteJoinToken", {"token_id": "x"}),
         ("UseJoinToken", {"token": "x"}),
     )
     return [{name: {"id": "1", **body}} for name, body in bodies]
