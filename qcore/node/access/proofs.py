@@ -113,7 +113,8 @@ class Proofs:
             if principal.epoch > self._replica.applied_index:
                 return Overloaded.because("this node does not know this user yet", _LAG_MS)
             return Unauthenticated(
-                "the user was deleted, or its tokens have ended with a new password or a revocation: log in again"
+                "the user was deleted, or its tokens have ended with a new password, more rights or a revocation: log "
+                "in again"
             )
         if self._key_of(principal.issuer) != principal.issuer_key:
             return Unauthenticated(
