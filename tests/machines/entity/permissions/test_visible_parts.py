@@ -55,6 +55,22 @@ def on_type(entity_type: str, name: str, *context: str) -> Any:
     return {"EntityType": {**body, "context": [*context]}}
 
 
+def test_a_field_exists_only_for_users_who_may_read_it() -> None:
+    """Else it would show what the schema hides."""
+    store = Company()
+    may_see = user(["Employee.Age:r"])
+    for permissions, name, there in (
+        (ADMIN, "Salary", True),
+        (may_see, "Age", True),
+        (may_see, "Salary", False),
+        (may_see, "Email", False),
+        (user(["Employee.*:r"]), "Salary", False),
+        (user(["Employee.*:r", READERS]), "Salary", True),
+    ):
+        result = store.do(permissions, "StoreFieldExists", entity_id=store.ann, field_type=name)
+        assert result["response"] is there, name
+
+
 def test_types_without_a_rule_are_not_listed() -> None:
     store = Company()
     page = ok(store.do(user(["User.Age:r"]), "StoreGetEntityTypes", page_opts=None))
