@@ -49,8 +49,9 @@ BYTES_PER_STEP: Final = 256
 PLAIN_FIELDS_PER_STEP: Final = 16
 
 #: A page of entities: its items, the size of their JSON text, and the steps that it scans if it has a filter. A step is
-#: an entity, and on each entity a path of the filter, a reference that a path follows, 4 KiB of a value that the filter
-#: reads, or four comparisons. A page that reaches a limit ends early, with a cursor.
+#: an entity, and on each entity a path of the filter, a reference that a path follows, 4 KiB that the filter copies
+#: (`entity_filter.MAX_COPIED_BYTES`), four comparisons, or 64 parts of the filter's text. A page that reaches a limit
+#: ends early, with a cursor.
 MAX_PAGE_ITEMS: Final = 10_000
 MAX_PAGE_BYTES: Final = MIB
 MAX_SCANNED: Final = 4_000

@@ -33,7 +33,14 @@ def check_see(view: Transaction, entity_type: str) -> None:
 def may_see(view: Transaction, entity_type: str) -> bool:
     """Whether the user may learn of a type and of its entities."""
     permissions = view.permissions
-    return permissions is None or any(map(permissions.may_see, _lineage(view, entity_type)))
+    if permissions is None or permissions.unrestricted:
+        return True
+    known = view.known_checks
+    key = (entity_type, "", "see")
+    if key not in known:
+        seen = any(map(permissions.may_see, _lineage(view, entity_type)))
+        known[key] = None if seen else ""
+    return known[key] is None
 
 
 def check_read(view: Transaction, entity_type: str, field: str) -> None:
@@ -139,10 +146,24 @@ def _check(view: Transaction, entity_type: str, field: str, access: Access) -> N
 
 
 def _lacks(view: Transaction, entity_type: str, field: str, access: Access) -> str | None:
-    """What the user lacks for access to a field, as a text; None if it lacks nothing."""
+    """What the user lacks for access to a field, as a text; None if it lacks nothing.
+
+    A type may have a hundred types above it, each with several rules to look for, so a request that asks again gets the
+    same answer.
+    """
     permissions = view.permissions
     if permissions is None or permissions.unrestricted:
         return None
+    known = view.known_checks
+    key = (entity_type, field, access)
+    if key not in known:
+        known[key] = _find_lacks(view, permissions, entity_type, field, access)
+    return known[key]
+
+
+def _find_lacks(
+    view: Transaction, permissions: Permissions, entity_type: str, field: str, access: Access
+) -> str | None:
     lineage = _lineage(view, entity_type)
     if not any(_has_rule(permissions, name, field, access) for name in lineage):
         what = "entities as a whole" if field == ANY else f"field {quoted(field)}"

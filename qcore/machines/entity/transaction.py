@@ -59,6 +59,8 @@ class Transaction:
         permissions: Permissions | None = None,
     ) -> None:
         self.permissions = permissions
+        #: What the user lacks, by type, field and access, as far as the request has asked; see `permission_checks`.
+        self.known_checks: dict[tuple[str, str, str], str | None] = {}
         self.time_ns = time_ns
         self.sparse = sparse
         self.schemas = records.schemas
@@ -216,6 +218,7 @@ class Transaction:
         """Make this command see the schemas that it has set. Costs a copy of the table of types."""
         if self._schema_change is not None:
             self.schemas = self.schemas.after(self._schema_change)
+            self.known_checks.clear()
 
     @property
     def moment(self) -> Moment | None:

@@ -34,6 +34,8 @@ _CHALLENGE: Final = {
 }
 #: The retry hint of a leader that has not applied the log yet, ms.
 _LAG_MS: Final = 50
+#: What only a node passes that has recently been in contact with a majority: a revocation must count here immediately.
+_NEED_RECENT_STATE: Final[tuple[Need, ...]] = ("everything", "manage", "users")
 #: The longest header `Authorization`, in characters.
 _MAX_HEADER: Final = 8192
 #: A connection ends after so many tokens and passwords that were wrong.
@@ -142,6 +144,8 @@ class AccessGate:
         user = user_of(connection)
         if error is None:
             error = self._missing(user, need, name)
+        if error is None and need in _NEED_RECENT_STATE and connection.principal is not None:
+            error = self._proofs.outdated(connection.principal)
         if error is not None and not isinstance(error, Overloaded):
             self._audit.refused(connection.remote, user, name, error)
         return error

@@ -22,6 +22,8 @@ _MAX_LAG_S: int = MAX_TTL_S
 _MAX_SKEW_S: int = 300
 #: The retry hint while this node has not applied the change of a user yet, ms.
 _LAG_MS = 50
+#: A node whose state is older than so many of the longest election timeouts counts as cut off.
+_OUTDATED_TIMEOUTS = 2
 _US = 1_000_000
 
 
@@ -52,6 +54,10 @@ class Proofs:
         self._node_id = node_id
         self._new_id = runtime.new_token
         self._wall_us = runtime.wall_us
+        self._monotonic_us = runtime.monotonic_us
+        self._outdated_from_us = (
+            _OUTDATED_TIMEOUTS * replica.config.raft.election_timeout_max_ms * 1000
+        )
         self._membership = self._core.membership
         self._keys = dict(self._membership.keys)
         self.time = ClusterTime(lambda: self._core.last_clock_us, runtime.monotonic_us)
@@ -123,7 +129,8 @@ class Proofs:
             if principal.epoch > self._replica.applied_index:
                 return Overloaded.because("this node does not know this user yet", _LAG_MS)
             return Unauthenticated(
-                "the user was deleted, or its tokens have ended with a new password or a revocation: log in again"
+                "the user was deleted, or its tokens have ended with a new password, more rights or a revocation: log "
+                "in again"
             )
         if self._key_of(principal.issuer) != principal.issuer_key:
             return Unauthenticated(
@@ -132,6 +139,24 @@ class Proofs:
         if self._now_us(principal.is_recovery) >= principal.expires_us:
             return Unauthenticated("the token has expired: log in again")
         return None
+
+    def outdated(self, principal: Principal) -> Overloaded | None:
+        """The error for a request that only a node with a recent state may pass; None if this node has one.
+
+        A node that is cut off does not learn that a token was revoked, or that a user has lost a role. A recovery token
+        counts there, too: with it an operator saves what a cluster without a quorum still has.
+        """
+        if principal.is_recovery:
+            return None
+        now = self._monotonic_us()
+        fresh_as_of = self._core.fresh_as_of(now)
+        if fresh_as_of is not None and now - fresh_as_of <= self._outdated_from_us:
+            return None
+        return Overloaded.because(
+            "this node has no recent contact with a majority, so it cannot know whether the user still has this right; "
+            "it accepts the request with a token of `qcore token recover`",
+            _LAG_MS,
+        )
 
     def may_lag(self) -> bool:
         """Whether this node leads, and has not applied entries that are committed: one may add the first user."""

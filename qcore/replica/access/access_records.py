@@ -62,12 +62,15 @@ class Role:
         actions: in the order of `ACTIONS`.
         rules: for the entity store.
         permissions: what `read_permission` and `write_permission` of fields ask for, such as `Permission$12`.
+        grown: the log index at which it last got more than before; 0 if it never did. Older tokens of its users are
+            invalid. The table sets it.
     """
 
     name: str
     actions: tuple[Action, ...] = ()
     rules: tuple[EntityRule, ...] = ()
     permissions: tuple[str, ...] = ()
+    grown: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,8 +81,11 @@ class User:
         name: as of a role.
         password_hash: argon2id, in PHC form; empty for a user that cannot log in with a password.
         roles: names of roles, sorted.
-        epoch: raised with each new password and each revocation. A token of an earlier epoch is invalid.
+        epoch: raised with each new password, each revocation, and roles that give more rights. A token of an earlier
+            epoch is invalid.
         created: the log index of its creation. It distinguishes a user from a deleted one with the same name.
+        password_by: who knows the password, or knew the one before it: the user who set it for this one, if that is
+            not `admin`. A later change by the user itself keeps it, because who knows a password can change it.
     """
 
     name: str
@@ -87,6 +93,7 @@ class User:
     roles: tuple[str, ...]
     epoch: int
     created: int
+    password_by: str = ""
 
 
 @dataclass(slots=True, frozen=True)

@@ -90,11 +90,12 @@ class AccessTable:
 
     def user(self, name: str) -> User | None:
         """The user of this name."""
-        return self._users.get(name)
+        held = self._users.get(name)
+        return None if held is None else self._current(held)
 
     def users(self) -> list[User]:
         """All users, in the order of their creation."""
-        return [*self._users.values()]
+        return [*map(self._current, self._users.values())]
 
     def roles(self) -> list[Role]:
         """All roles but the built-in `admin`, in the order of their creation."""
@@ -167,7 +168,7 @@ class AccessTable:
 
     def dump(self) -> Iterator[str]:
         """The table at the time of this call, as text for a snapshot, in parts; nothing if it is empty."""
-        return table_text(self.users(), self.roles(), self.join_tokens())
+        return table_text([*self._users.values()], self.roles(), self.join_tokens())
 
     def load(self, text: SnapshotText) -> Generator[None, None, int]:
         """Replace the table by the one at the beginning of a snapshot's text; each item is a bounded part of the work.
@@ -242,19 +243,50 @@ class AccessTable:
         if before is None:
             if len(self._users) >= MAX_USERS:
                 raise AccessRefused("too_many", f"there are {MAX_USERS} users")
-            after = User(command.name, command.password_hash or "", roles, entry.index, entry.index)
+            after = User(command.name, "", roles, entry.index, entry.index)
         else:
             if ADMIN not in roles:
                 self._check_not_last(before)
-            after = replace(before, roles=roles)
-            if command.password_hash is not None:
-                after = replace(after, password_hash=command.password_hash, epoch=entry.index)
+            # A role that has grown must not end fewer tokens once it is taken away.
+            after = replace(before, roles=roles, epoch=self._current(before).epoch)
+            if self._gains(before, roles):
+                if command.password_hash is None:
+                    self._check_password_known(before, roles)
+                after = replace(after, epoch=entry.index)
+        if command.password_hash is not None:
+            after = self._with_password(after, command.password_hash, entry)
         self._put(self._users, command.name, after)
         return _view(after)
 
+    def _gains(self, user: User, roles: Iterable[str]) -> bool:
+        """Whether these roles allow something that the user may not do now."""
+        grants = self.permissions_of(user.name)
+        return grants is not None and any(
+            not grants.includes(self._roles.get(name)) for name in roles
+        )
+
+    def _with_password(self, user: User, password_hash: str, entry: Entry) -> User:
+        grants = self.permissions_of(entry.user)
+        if not password_hash or grants is None or grants.unrestricted:
+            password_by = ""
+        else:
+            password_by = user.password_by if entry.user == user.name else entry.user
+        return replace(
+            user, password_hash=password_hash, epoch=entry.index, password_by=password_by
+        )
+
+    def _check_password_known(self, user: User, roles: Iterable[str]) -> None:
+        """Check that no user who may do less than these roles allow knows the password of this one."""
+        if user.password_by:
+            grants = self.permissions_of(user.password_by)
+            if grants is not None and not all(
+                grants.includes(self._roles.get(name)) for name in roles
+            ):
+                raise _known_password(user)
+
     def _set_password(self, command: SetPassword, entry: Entry) -> dict[str, object]:
         before = self._user_for(command.name, entry)
-        after = replace(before, password_hash=command.password_hash, epoch=entry.index)
+        after = self._with_password(before, command.password_hash, entry)
         self._put(self._users, command.name, after)
         return _view(after)
 
@@ -282,7 +314,15 @@ class AccessTable:
         for content in (role, before or role):
             if grants is not None and not grants.includes(content):
                 raise _exceeds(grants, role.name)
-        self._put(self._roles, role.name, role)
+        grown = 0 if before is None else before.grown
+        if before is not None and not Grants("", [before]).includes(role):
+            grown = entry.index
+            for user in self._users.values():
+                if role.name in user.roles and ADMIN not in user.roles and user.password_by:
+                    by = self._users.get(user.password_by)
+                    if by is None or (role.name not in by.roles and ADMIN not in by.roles):
+                        raise _known_password(user)
+        self._put(self._roles, role.name, replace(role, grown=grown))
 
     def _delete_role(self, command: DeleteRole, entry: Entry) -> None:
         name = command.name
@@ -346,6 +386,13 @@ class AccessTable:
         self._check_covers(grants, before.roles)
         return before
 
+    def _current(self, user: User) -> User:
+        """The user, with the epoch that counts: that of a role of it, if one has grown since."""
+        if ADMIN in user.roles:
+            return user  # it may do everything, whatever its other roles are
+        epoch = max([user.epoch, *(self._roles[name].grown for name in user.roles)])
+        return user if epoch == user.epoch else replace(user, epoch=epoch)
+
     def _known(self, name: str) -> User:
         user = self._users.get(name)
         if user is None:
@@ -393,6 +440,14 @@ class AccessTable:
 
 def _exceeds(grants: Grants, role: str) -> PermissionDenied:
     return denied(grants.user, f"everything that the role {role!r} allows, before and after")
+
+
+def _known_password(user: User) -> AccessRefused:
+    return AccessRefused(
+        "password_known",
+        f"{user.password_by!r}, who may do less, knows the password of {user.name!r}: first give {user.name!r} a new "
+        f"password, as a user with the role `{ADMIN}`",
+    )
 
 
 def _view(user: User) -> dict[str, object]:

@@ -4,8 +4,8 @@ A line `{"access":[U,R,J]}`, then as many lines with users, roles and join token
 
 | row | form |
 |---|---|
-| user | `[name, password_hash, [role, ...], epoch, created]` |
-| role | `[name, [action, ...], [[type, field, access], ...], [permission, ...]]` |
+| user | `[name, password_hash, [role, ...], epoch, created]`, and `password_by` if it is not empty |
+| role | `[name, [action, ...], [[type, field, access], ...], [permission, ...]]`, and `grown` if it is not 0 |
 | join token | `[id, key, expires_us, created]` |
 
 The session table follows. Its first line is another one (`qcore.replica.sessions.session_text`).
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Final
 
 from pydantic_core import from_json
@@ -44,7 +44,10 @@ AccessRow = User | Role | JoinToken
 
 def row_text(row: AccessRow) -> str:
     """One row as text, without the end of the line."""
-    return json.dumps(astuple(row), ensure_ascii=False, separators=(",", ":"))
+    parts: tuple[object, ...] = astuple(row)
+    if not isinstance(row, JoinToken) and not parts[-1]:
+        parts = parts[:-1]
+    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
 
 
 def table_text(
@@ -102,7 +105,7 @@ def _line(text: SnapshotText, at: int) -> tuple[object, int]:
 
 def _user(line: object) -> AccessRow:
     match line:
-        case [str() as name, str() as hash_, [*roles], int() as epoch, int() as created]:
+        case [str() as name, str() as hash_, [*roles], int() as epoch, int() as created, *others]:
             names = tuple(role for role in roles if isinstance(role, str))
             check_name(name, "the name of a user")
             check_hash(hash_)
@@ -110,15 +113,20 @@ def _user(line: object) -> AccessRow:
             check_number(epoch, "epoch")
             check_number(created, "created")
             if len(names) == len(roles):
-                return User(name, hash_, names, epoch, created)
+                match others:
+                    case []:
+                        return User(name, hash_, names, epoch, created)
+                    case [str() as password_by]:
+                        check_name(password_by, "password_by")
+                        return User(name, hash_, names, epoch, created, password_by)
     raise ValueError("a line of the access table is not a user")
 
 
 def _role(line: object) -> AccessRow:
     match line:
-        case [str() as name, [*actions], [*rules], [*permissions]]:
+        case [str() as name, [*actions], [*rules], [*permissions], *others]:
             keys = ("type", "field", "access")
-            return role_from_body(
+            role = role_from_body(
                 {
                     "name": name,
                     "actions": actions,
@@ -129,6 +137,12 @@ def _role(line: object) -> AccessRow:
                     "permissions": permissions,
                 }
             )
+            match others:
+                case []:
+                    return role
+                case [int() as grown]:
+                    check_number(grown, "grown")
+                    return replace(role, grown=grown)
     raise ValueError("a line of the access table is not a role")
 
 

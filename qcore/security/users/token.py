@@ -10,7 +10,7 @@ tokens of a member end when it is removed.
 | `iss` | the id of the issuing node |
 | `jti` | random text, for audit logs |
 | `iat`, `exp` | seconds of the cluster clock; in a recovery token, Unix time |
-| `epoch` | that of the user: a new password or a revocation raises it, and so ends older tokens |
+| `epoch` | that of the user: a new password, a revocation or more rights raise it, and so end older tokens |
 | `recovery` | `true` in a token that `qcore token recover` made without a cluster; it has no `epoch` |
 """
 

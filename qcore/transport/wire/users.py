@@ -97,7 +97,8 @@ class UserInfo:
     """A user, without its password hash.
 
     Attributes:
-        epoch: the log index of its creation, newest password or newest revocation: older tokens are invalid.
+        epoch: the log index of its creation, newest password, newest revocation or newest gain of rights: older tokens
+            are invalid.
         created: the log index of its creation.
     """
 

@@ -258,6 +258,34 @@ def test_a_lost_password_is_replaced_offline(nodes: ProcessCluster, tmp_path: Pa
     assert "give --token-file, or --user" in stranger.stderr
 
 
+def test_a_node_that_is_cut_off_gives_no_copies_of_the_state(
+    nodes: ProcessCluster, root: SyncClient
+) -> None:
+    """It does not learn of revocations: who has a revoked token of an administrator would get everything there."""
+    token = root.create_token("root").token
+    leader = root.get_metrics()["current_leader"]
+    alone = next(node for node in nodes.nodes.values() if node.node_id != leader)
+    others = [node for node in nodes.nodes.values() if node is not alone]
+    recovery = run_here("token", "recover", "--data-dir", str(alone.data_dir)).stdout.strip()
+    copy = {"SaveSnapshot": {"id": "1", "stale": True}}
+    with WireClient(alone.address) as thief, WireClient(alone.address) as operator:
+        thief.ask("Authenticate", token=token)
+        operator.ask("Authenticate", token=recovery)
+        assert "response" in thief.exchange(copy)[1]
+        for node in others:
+            node.pause()
+        wait_for(lambda: "error" in thief.exchange(copy)[1], 10, "the end of the contact")
+        for name in ("ListJoinTokens", "ListUsers", "SaveSnapshot", "TransferLeader"):
+            detail = thief.exchange({name: {"id": "1"}})[1]["detail"]
+            assert detail["code"] == "Overloaded", name
+        assert "response" in thief.exchange({"GetMetrics": {"id": "1"}})[1]
+        assert "response" in operator.exchange(copy)[1]
+        for node in others:
+            node.resume()
+        wait_for(lambda: "response" in thief.exchange(copy)[1], 10, "contact")
+    root.get_metrics()
+
+
 def test_no_secret_reaches_logs_or_the_log(
     nodes: ProcessCluster, root: SyncClient, directory: Path
 ) -> None:

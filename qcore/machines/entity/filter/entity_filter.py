@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from qcore.errors import BadFilter, PermissionDenied, StoreError, TooManyOperations
@@ -25,19 +27,27 @@ from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import Slot
 from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.field_values import Value, value_bytes
+from qcore.machines.entity.state.field_values import LargeValue, Value, ids_of, value_bytes
 from qcore.machines.entity.transaction import Transaction
 
 #: The longest list that a filter can use.
 MAX_LIST: Final = 1000
-#: The largest text, blob or list, in bytes of JSON, that a filter with `+` can use.
-MAX_CONCATENATED_BYTES: Final = 16 * 1024
-#: Bytes of values that take about as long as one step.
+#: The most bytes that the evaluation of a filter may copy for one entity; see `_Compiled.copied_bytes`.
+MAX_COPIED_BYTES: Final = 32 * 1024 * 1024
+#: Bytes that are copied in about the time of one step.
 _BYTES_PER_STEP: Final = 4096
+#: To convert an id of a list for CEL, and to copy it there, takes as long as to copy so many bytes of a text.
+_ID_CONVERTED_BYTES: Final = 1024
+_ID_COPIED_BYTES: Final = 64
+#: To copy a value that is not large takes about as long as to copy so many bytes of a text.
+_SMALL_VALUE_BYTES: Final = 128
+#: The function `duration` takes so many times as long for a text as a copy of it.
+_DURATION_WEIGHT: Final = 32
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_US: Final = 253_402_300_800 * 1_000_000  # the end of the year 9999
-#: Comparisons that take about as long as one step.
+#: Comparisons, and parts of a filter, that take about as long as one step.
 _COMPARISONS_PER_STEP: Final = 4
+_TOKENS_PER_STEP: Final = 64
 #: How many kinds an error names.
 _SHOWN_KINDS: Final = 4
 _UNDEFINED: Final = re.compile(r"Undefined variable or function: '(\w+)'")
@@ -46,12 +56,49 @@ _PLACE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)
 
 
 class _Compiled(NamedTuple):
-    """A comparison that CEL can evaluate, the variables in it, and its place in the user's text."""
+    """A comparison that CEL can evaluate, and its place in the user's text.
+
+    Attributes:
+        variables: the variables in it, each with the number of its occurrences.
+        sums: how many `+` it has.
+        weight: how many times as long as a copy its slowest function takes.
+    """
 
     program: Any
-    variables: tuple[int, ...]
+    variables: Mapping[int, int]
+    sums: int
+    weight: int
     offset: int
     text: str
+
+    def copied_bytes(self, known: Mapping[int, _Held]) -> int:
+        """An upper bound of the bytes that an evaluation copies.
+
+        CEL copies a value wherever it occurs. A `+` copies its result, which is at most as long as all occurrences
+        together. Nothing else makes values longer, because there are no macros.
+        """
+        each = sum(known[number].bytes * times for number, times in self.variables.items())
+        converted = sum(known[number].ids for number in self.variables) * _ID_CONVERTED_BYTES
+        return converted + each * self.weight * (1 + self.sums)
+
+
+class _Held(NamedTuple):
+    """What a variable stands for, for one entity.
+
+    Attributes:
+        value: the value of the field.
+        for_cel: the same as CEL knows it.
+        bytes: what a copy of it costs.
+        ids: how many ids are in it, if it is a list.
+    """
+
+    value: Value | None
+    for_cel: object
+    bytes: int
+    ids: int
+
+
+_NULL: Final = _Held(None, None, 0, 0)
 
 
 class Filter:
@@ -66,21 +113,42 @@ class Filter:
         self._logic = logic
         #: By the place of the comparison in the text for CEL.
         self._compiled = compiled
-        self.cost = 1 + len(text.paths) + len(compiled) // _COMPARISONS_PER_STEP
+        self.cost = (
+            1
+            + len(text.paths)
+            + len(compiled) // _COMPARISONS_PER_STEP
+            + len(text.tokens) // _TOKENS_PER_STEP
+        )
 
     def matches(self, transaction: Transaction, entity: Entity) -> bool:
         """Whether the filter is true for an entity. A path that leads nowhere has the value null.
 
         Raises:
-            BadFilter: a comparison that matters cannot be evaluated. The text names it and the entity.
-        PermissionDenied: the user may not read a value that it needs.
+            BadFilter: a comparison that matters cannot be evaluated, or uses values that are too large. The text names
+                it and the entity.
+            PermissionDenied: the user may not read a value that it needs.
             TooManyOperations: the request takes too many steps.
         """
-        known: dict[int, Value | None] = {}  # the values of the variables that were needed
+        known: dict[int, _Held] = {}  # the values of the variables that were needed
+        copied = 0
 
         def compare(comparison: Comparison) -> Outcome:
+            nonlocal copied
+            compiled = self._compiled[comparison.tokens[0].start]
             try:
-                return self._compare(transaction, entity, comparison, known)
+                for number in compiled.variables:
+                    if number not in known:
+                        known[number] = self._held(transaction, entity, *self._text.paths[number])
+                more = compiled.copied_bytes(known)
+                if copied + more > MAX_COPIED_BYTES:
+                    why = (
+                        f"it uses large values too often: until here, the filter copies {copied + more} bytes, and "
+                        f"{MAX_COPIED_BYTES} are allowed"
+                    )
+                    return self._failed(entity, compiled, why, known)
+                transaction.count(more // _BYTES_PER_STEP)
+                copied += more
+                return self._compare(entity, compiled, known)
             except BadFilter as error:
                 return error
 
@@ -90,27 +158,15 @@ class Filter:
         return outcome is True
 
     def _compare(
-        self,
-        transaction: Transaction,
-        entity: Entity,
-        comparison: Comparison,
-        known: dict[int, Value | None],
+        self, entity: Entity, compiled: _Compiled, known: Mapping[int, _Held]
     ) -> bool | None:
         """Evaluate a comparison; None: it needs a value that is null.
 
         Raises:
             BadFilter: it is not true or false.
         """
-        compiled = self._compiled[comparison.tokens[0].start]
-        values: dict[str, object] = {}
-        has_null = False
-        for number in compiled.variables:
-            if number not in known:
-                known[number] = self._value(transaction, entity, *self._text.paths[number])
-            value = known[number]
-            held = None if value is None else cel_value(value)
-            has_null = has_null or held is None
-            values[f"v{number}"] = held
+        values = {f"v{number}": known[number].for_cel for number in compiled.variables}
+        has_null = None in values.values()
         try:
             result: object = compiled.program.execute(values)
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -124,39 +180,28 @@ class Filter:
             raise self._failed(entity, compiled, why, known)
         return result
 
-    def _value(
-        self, transaction: Transaction, entity: Entity, path: str, offset: int
-    ) -> Value | None:
+    def _held(self, transaction: Transaction, entity: Entity, path: str, offset: int) -> _Held:
         try:
             target = resolve(transaction, entity.entity_id, path)
             if target.part is not None:
-                return None
+                return _NULL
             check_read(transaction, target.entity.entity_id.typ, target.field_type)
             value = transaction.field(target.entity, target.field_type).value
         except (TooManyOperations, PermissionDenied):
             raise
         except StoreError:  # the path leads nowhere
-            return None
-        size = value_bytes(value)
-        transaction.count(size // _BYTES_PER_STEP)
-        if self._text.concatenates and size > MAX_CONCATENATED_BYTES:
-            raise self._too_large(
-                entity,
-                f"{path} holds {size} bytes, and a filter with + can use {MAX_CONCATENATED_BYTES}",
-                offset,
-            )
-        held = value.data
-        if (
-            value.kind == "EntityList"
-            and isinstance(held, ChildList | tuple)
-            and len(held) > MAX_LIST
-        ):
-            raise self._too_large(
-                entity,
-                f"{path} holds {len(held)} entities, and a filter can use {MAX_LIST}",
-                offset,
-            )
-        return value
+            return _NULL
+        size, ids = value_bytes(value) if isinstance(value, LargeValue) else _SMALL_VALUE_BYTES, 0
+        if value.kind == "EntityList":
+            ids = len(ids_of(value))
+            size = value_bytes(value) + ids * _ID_COPIED_BYTES
+            if ids > MAX_LIST:
+                raise self._too_large(
+                    entity,
+                    f"{path} holds {ids} entities, and a filter can use {MAX_LIST}",
+                    offset,
+                )
+        return _Held(value, cel_value(value), size, ids)
 
     def _too_large(self, entity: Entity, why: str, offset: int) -> BadFilter:
         return BadFilter(
@@ -168,11 +213,11 @@ class Filter:
         entity: Entity,
         compiled: _Compiled,
         why: str,
-        known: Mapping[int, Value | None],
+        known: Mapping[int, _Held],
     ) -> BadFilter:
         kinds = ", ".join(
-            f"{self._text.paths[number][0]} is {_kind(known[number])}"
-            for number in compiled.variables[:_SHOWN_KINDS]
+            f"{self._text.paths[number][0]} is {_kind(known[number].value)}"
+            for number in islice(compiled.variables, _SHOWN_KINDS)
         )
         return BadFilter(
             f"filter, {position(self._text.source, compiled.offset)}, {quoted(compiled.text)} for "
@@ -260,12 +305,12 @@ def _compiled(source: str) -> Filter:
 
 def _compile(library: Any, text: FilterText, comparison: Comparison) -> _Compiled:
     first, last = comparison.tokens[0], comparison.tokens[-1]
-    variables = dict.fromkeys(
-        token.variable for token in comparison.tokens if token.variable is not None
-    )
+    words = [token.text for token in comparison.tokens]
     return _Compiled(
         library.compile(text.cel[first.start : last.stop]),
-        tuple(variables),
+        Counter(token.variable for token in comparison.tokens if token.variable is not None),
+        words.count("+"),
+        _DURATION_WEIGHT if "duration" in words else 1,
         first.offset,
         text.source[first.offset : last.offset + len(last.text)],
     )

@@ -92,14 +92,12 @@ class FilterText:
         cel: the text for CEL.
         paths: the paths that the variables `v0`, `v1`, ... stand for, each with its offset in the user's text.
         tokens: the parts of the text.
-        concatenates: whether the filter may make longer texts or lists than those that it reads.
     """
 
     source: str
     cel: str
     paths: tuple[tuple[str, int], ...]
     tokens: tuple[Token, ...]
-    concatenates: bool
     _starts: tuple[tuple[int, int], ...]
 
     def user_offset(self, line: int, column: int) -> int:
@@ -134,7 +132,7 @@ def rewrite(source: str) -> FilterText:
     variables: dict[str, tuple[int, int]] = {}  # path -> number of the variable, offset
     found: list[Token] = []
     at = tokens = depth = unary = length = 0
-    after_dot = concatenates = False
+    after_dot = False
     while at < len(source):
         match = _TOKEN.match(source, at)
         if match is None:
@@ -153,7 +151,6 @@ def rewrite(source: str) -> FilterText:
                 raise BadFilter(
                     f"filter, {position(source, at)}: more than {MAX_DEPTH} brackets or operators within each other"
                 )
-            concatenates = concatenates or text == "+"
         out = text
         if kind == "path":
             if "->" not in text and source[match.end() :].lstrip()[:1] == "(":
@@ -176,7 +173,7 @@ def rewrite(source: str) -> FilterText:
         length += len(out)
         at = match.end()
     paths = tuple((path, offset) for path, (_, offset) in variables.items())
-    return FilterText(source, "".join(parts), paths, tuple(found), concatenates, tuple(starts))
+    return FilterText(source, "".join(parts), paths, tuple(found), tuple(starts))
 
 
 def _check_call(source: str, at: int, name: str, after: str, *, is_method: bool) -> None:

@@ -74,8 +74,11 @@ def _entity_exists(transaction: Transaction, body: EntityBody) -> str:
 def _field_exists(transaction: Transaction, body: EntityFieldBody) -> str:
     try:
         target = resolve(transaction, id_from_json(body["entity_id"]), body["field_type"])
-        check_see(transaction, target.entity.entity_id.typ)
+        typ = target.entity.entity_id.typ
+        check_see(transaction, typ)
         transaction.slot(target.entity, target.field_type)
+        if not may_read(transaction, typ, target.field_type):
+            return _bool(False)  # as in the schema that the user sees
     except (TooManyOperations, PermissionDenied):
         raise
     except StoreError:  # the path leads nowhere

@@ -35,7 +35,7 @@ from qcore.machines.limits import MAX_PAGE_BYTES, MAX_PAGE_ITEMS, MAX_SCANNED
 #: Without options.
 DEFAULT_LIMIT: Final = 100
 #: Characters of a filter that take about as long as one step to compile.
-_CHARACTERS_PER_STEP: Final = 8
+_CHARACTERS_PER_STEP: Final = 2
 _SHOWN_IDS: Final = 3
 
 
@@ -89,7 +89,7 @@ def _entities(transaction: Transaction, body: FindBody, types: list[str]) -> str
                 continue
         room -= id_bytes(entity_id)
         found.append(entity_id)
-    transaction.count(len(found) // 16 + scanned // 4)
+    transaction.count(len(found) // 16 + scanned // 2)
     total = None if wanted is not None else transaction.number_of(types)
     return _page(ids_text(found), total, next_cursor)
 

@@ -181,4 +181,4 @@ def test_random_filters_agree_with_the_logic(one: StoreHarness, node: Any) -> No
 def test_comparisons_cost_steps() -> None:
     slots = people().store._records.schemas.slots("User")
     assert compile_filter("Age > 3", slots).cost == 2
-    assert compile_filter(" && ".join(["Age > 3"] * 60), slots).cost == 2 + 15
+    assert compile_filter(" && ".join(["Age > 3"] * 60), slots).cost == 2 + 15 + 3

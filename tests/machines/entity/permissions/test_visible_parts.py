@@ -9,6 +9,8 @@ import pytest
 
 from qcore.errors import PermissionDenied
 from qcore.machines.permissions import Permissions
+from qcore.replica.access.access_records import EntityRule, Role
+from qcore.replica.access.grants import Grants
 from tests.machines.entity.harness import OBJECT, field, read, schema
 from tests.machines.entity.permissions.granted import (
     ADMIN,
@@ -53,6 +55,22 @@ class Watcher:
 def on_type(entity_type: str, name: str, *context: str) -> Any:
     body = {"entity_type": entity_type, "field_type": name, "trigger_on_change": False}
     return {"EntityType": {**body, "context": [*context]}}
+
+
+def test_a_field_exists_only_for_users_who_may_read_it() -> None:
+    """Else it would show what the schema hides."""
+    store = Company()
+    may_see = user(["Employee.Age:r"])
+    for permissions, name, there in (
+        (ADMIN, "Salary", True),
+        (may_see, "Age", True),
+        (may_see, "Salary", False),
+        (may_see, "Email", False),
+        (user(["Employee.*:r"]), "Salary", False),
+        (user(["Employee.*:r", READERS]), "Salary", True),
+    ):
+        result = store.do(permissions, "StoreFieldExists", entity_id=store.ann, field_type=name)
+        assert result["response"] is there, name
 
 
 def test_types_without_a_rule_are_not_listed() -> None:
@@ -201,3 +219,22 @@ def test_without_users_nothing_is_checked() -> None:
     store = Company()
     assert code(store.do(None, "StorePerform", requests=[read(store.ann, "Salary")])) is None
     assert code(store.do(None, "StoreSetEntitySchema", schema=OBJECT)) is None
+
+
+class _Counting(Grants):
+    """A user; counts how often a rule is looked for."""
+
+    looked_for = 0
+
+    def may_read(self, entity_type: str, field: str) -> bool:
+        self.looked_for += 1
+        return super().may_read(entity_type, field)
+
+
+def test_a_request_looks_for_each_rule_once() -> None:
+    """With many types above a type, the checks of a long request would block the node."""
+    store = Company()
+    ann = _Counting("ann", [Role("role", ("read",), (EntityRule("Object", "*", "read"),))])
+    reads = [read(store.ann, "Age")] * 200
+    assert len(ok(store.do(ann, "StorePerform", requests=reads))) == 200
+    assert 0 < ann.looked_for < 10
