@@ -31,6 +31,7 @@ from qcore.errors import (
     Unauthenticated,
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
+from qcore.node.api.event_inbox import EventInbox
 from qcore.node.api.init_request import Done, Initialiser
 from qcore.node.api.new_cluster import Peers
 from qcore.node.api.perform_routing import METRIC_KINDS, ReplicaRequest, replica_request
@@ -45,7 +46,7 @@ from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.peers.joining_nodes import JoiningNodes
 from qcore.node.runtime.submit_event import MakeEvent, Permission
-from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
+from qcore.replica.events import ClientRequest, InitCluster, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
@@ -79,16 +80,6 @@ class PerformEnvelope(Protocol):
     request: Any
     consistency: Consistency
     session: SessionUse | None
-
-
-class EventInbox(Protocol):
-    """Takes the events for the replica; see `qcore.node.runtime.inbox.Inbox`."""
-
-    def add_event(self, event: ReplicaEvent) -> None:
-        """Queue an event of the node itself."""
-
-    def add_request(self, request: ClientRequest) -> None:
-        """Queue a request of a client of this node."""
 
 
 class RequestHandler:
