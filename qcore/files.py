@@ -78,7 +78,7 @@ def open_nonblocking(path: str, flags: int) -> int:
 def open_to_append(path: Path, access: int = os.O_WRONLY) -> int:
     """Open a file to which this process appends. A new file is accessible to its owner only.
 
-    A symbolic link to a regular file is refused: whoever can make one could choose the file that is changed. A link
+    A symbolic link to a regular file is refused: a user who can make one could choose the file that is changed. A link
     to a device or a FIFO, or to the standard output or error, is followed: `/dev/stdout` is one.
 
     Raises:

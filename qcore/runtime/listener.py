@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import traceback
+from asyncio import sslproto
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -24,12 +25,23 @@ _BACKLOG: Final = 256
 _FREE_PORT_ATTEMPTS: Final = 20
 #: The most connections accepted in one turn of the event loop, and the most that wait for their protocol.
 ACCEPTS_PER_TURN: Final = 8
+#: The buffer of a TLS connection, bytes. That of asyncio has 256 KiB from the first byte on, so that a stranger who
+#: begins handshakes costs most.
+TLS_BUFFER_BYTES: Final = 64 * 1024
 #: Errors that mean that descriptors (of the process or the system) or memory are exhausted.
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 #: The pause after such an error if waiting connections cannot even be closed, seconds.
 _PAUSE_S: Final = 1.0
 #: The time between two log lines about such errors, seconds.
 _LOG_INTERVAL_S: Final = 60.0
+
+
+def use_small_tls_buffers() -> None:
+    """Let all TLS connections of this process that begin later have smaller buffers. It does not change uvloop's.
+
+    For a process that is a node. An embedded node leaves the settings of its program alone.
+    """
+    sslproto.SSLProtocol.max_size = min(sslproto.SSLProtocol.max_size, TLS_BUFFER_BYTES)
 
 
 class Listener:
@@ -54,6 +66,8 @@ class Listener:
         self._sockets: list[socket.socket] = []
         #: Connections that wait for their protocol, oldest first. With TLS this takes as long as the other end likes.
         self._opening: dict[asyncio.Task[None], socket.socket] = {}
+        #: Those that were dropped and have not ended yet. This takes a few turns of the event loop.
+        self._dropped: dict[asyncio.Task[None], socket.socket] = {}
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
         self._spare = -1
         self._failures = 0  # since the last log line
@@ -130,10 +144,12 @@ class Listener:
             self._opening[task] = accepted
             task.add_done_callback(self._opened)
             if self._tls is not None and len(self._opening) > self._tls.max_handshakes:
-                next(iter(self._opening)).cancel()
+                oldest = next(iter(self._opening))
+                self._dropped[oldest] = self._opening.pop(oldest)
+                oldest.cancel()
 
     def _opened(self, task: asyncio.Task[None]) -> None:
-        accepted = self._opening.pop(task)
+        accepted = self._opening.pop(task, None) or self._dropped.pop(task)
         if task.cancelled():  # it was the oldest of too many, or the listener is closed
             self._refused()
             accepted.close()

@@ -255,7 +255,7 @@ class AccessGate:
     def failed(self, connection: ServerConnection) -> None:
         """Note a wrong token or password, after it was answered. Too many end the connection.
 
-        Tokens do not count in `FailedLogins`: no one can guess a signature, and programs that share an address with a
+        Tokens do not count in `FailedLogins`: a signature cannot be guessed, and programs that share an address with a
         stranger would have to wait.
         """
         connection.failed_logins += 1

@@ -250,7 +250,7 @@ class UserRequestHandler:
     # -- changes ---------------------------------------------------------------------------------
 
     def _set_user(self, connection: ServerConnection, message: users_wire.SetUser) -> None:
-        """Do at once what needs no password to be hashed or checked. The rest needs a place."""
+        """Do immediately what needs no password to be hashed or checked. The rest needs a place."""
         password = message.password
         try:
             old_password = self._check_set_user(connection, message)

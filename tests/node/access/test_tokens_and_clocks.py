@@ -1,4 +1,4 @@
-"""Tokens that a member's key has signed, at a node: their times are bounded, whoever has the key."""
+"""Tokens that a member's key has signed, at a node: their times are bounded, whichever program signs them."""
 
 from __future__ import annotations
 
