@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
+from qcore.cli.clients.asked import Asked
 from qcore.cli.clients.connection_options import add_connection_options
 from qcore.cli.exits import ExitCode, exit_code_of
 from qcore.cli.next_steps import error_text
@@ -59,6 +60,8 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
 #: The groups whose arguments become JSON.
 _TEXT_GROUPS: Final = ("entity", "schema", "watch")
 
+#: What a command raises that reads an answer of another form than it expects.
+_READ_ERRORS: Final = (ValueError, TypeError, LookupError, AttributeError)
 #: The base of what typer raises for wrong arguments: no name of it is exported by all supported versions.
 _ClickException: Final = typer.BadParameter.__mro__[2]
 
@@ -181,6 +184,7 @@ def run_arguments(
         arguments: the words after `qcore`; None for those of this process.
         name: what comes before the commands in messages about their usage; empty in the shell.
     """
+    Asked.begin()
     try:
         code = _ended(program, arguments, name)
         if sys.stdout is not None:
@@ -202,6 +206,15 @@ def run_arguments(
             return ExitCode.FAILED
         if os.environ.get("QCORE_DEBUG"):
             traceback.print_exc()
+        if Asked.endpoints and isinstance(error, _READ_ERRORS):
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            print(
+                f"error: the answer of {escape_unprintable(', '.join(Asked.endpoints))} makes no sense "
+                f"({escape_unprintable(why)}): is it a node of qcore, of no newer version? If it is, report this with "
+                "the output of QCORE_DEBUG=1",
+                file=sys.stderr,
+            )
+            return ExitCode.REJECTED
         print(
             f"error: unexpected {type(error).__name__}: {error}\n"
             "This is a bug in qcore. Please report it, with the output of the same command run with "

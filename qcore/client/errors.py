@@ -1,8 +1,11 @@
-"""Errors in responses: `decode_error` turns them into exceptions, `retry_delay` chooses the pause before a retry."""
+"""Errors in responses: their exceptions, also for a server that is no node of qcore; the pause before a retry."""
 
 from __future__ import annotations
 
 import random
+from typing import Final
+
+from pydantic import ValidationError
 
 from qcore.errors import (
     ConfigError,
@@ -13,6 +16,10 @@ from qcore.errors import (
     RemoteProtocolError,
     from_wire,
 )
+from qcore.transport.address import Address
+
+#: What code raises that reads such a response.
+READ_ERRORS: Final = (ValueError, TypeError, LookupError, AttributeError)
 
 
 def decode_error(text: str, detail: object) -> QcoreError:
@@ -41,3 +48,19 @@ def retry_delay(error: QcoreError, pause_s: float, rng: random.Random) -> float:
     if isinstance(error, Overloaded | QuotaExceeded) and error.retry_after_ms is not None:
         return max(pause_s, error.retry_after_ms / 1000) * (1 + rng.random() / 2)
     return pause_s * (0.5 + rng.random() / 2)
+
+
+def reason(error: Exception) -> str:
+    """The class and the text of an error, in one line."""
+    text = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        text = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{type(error).__name__}: {' '.join(text.split())[:200]}"
+
+
+def unreadable(endpoint: Address, error: Exception) -> RemoteProtocolError:
+    """The error for a response that cannot be read."""
+    return RemoteProtocolError(
+        f"the response of {endpoint} cannot be read ({reason(error)}): is it a node of qcore?"
+    )

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from qcore.client.concurrency_limit import ConcurrencyLimit
 from qcore.client.endpoints import Connect, Endpoints
-from qcore.client.errors import retry_delay
+from qcore.client.errors import READ_ERRORS, retry_delay, unreadable
 from qcore.client.event_loop import EventLoopUse
 from qcore.errors import (
     ChangeRefused,
@@ -191,6 +191,8 @@ class RequestSender:
                     if limit.now() + delay >= deadline:
                         # The rejection of the last attempt does not settle the outcome of earlier ones.
                         raise _tried(unknown or answered or error, limit.now() - began) from None
+                except READ_ERRORS as error:
+                    raise unreadable(endpoint, error) from error
                 if limit.is_over_limit():
                     # Too many to repeat all together: this request waits until others succeed.
                     limit.release()

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from qcore.client.endpoints import Endpoints
-from qcore.client.errors import decode_error, retry_delay
+from qcore.client.errors import decode_error, reason, retry_delay
 from qcore.client.request_sender import MIN_ATTEMPT_S, Json, SendOnce
 from qcore.errors import (
     DeadlineExceeded,
@@ -169,7 +169,7 @@ class _SnapshotSource:
             return info
         except ValidationError as error:
             raise RemoteProtocolError(
-                f"{self._endpoint} describes its snapshot in a way that makes no sense: {error}"
+                f"{self._endpoint} describes its snapshot in a way that makes no sense ({reason(error)})"
             ) from error
 
     async def text(self, info: SnapshotInfo) -> AsyncIterator[str]:

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from qcore.cli.clients.asked import Asked
 from qcore.cli.clients.connection_options import credentials, tls_files
 from qcore.cli.clients.shared_clients import ClientKind, SharedClients
 from qcore.cli.next_steps import add_next_step
 from qcore.cli.options import split_endpoints
-from qcore.errors import QcoreError
+from qcore.errors import QcoreError, RemoteProtocolError
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
@@ -61,6 +62,7 @@ def with_client(
     from qcore.client.client import Client
 
     targets = split_endpoints(endpoints)
+    Asked.add(targets)
     tls, proof = tls_files(), credentials()
 
     async def connected() -> _T:
@@ -80,4 +82,8 @@ def with_client(
             return _Shared.clients.run(kind, work)
         return run(connected())
     except QcoreError as error:
+        if isinstance(error, RemoteProtocolError) and not any(
+            each in str(error) for each in targets
+        ):
+            error.add_note(f"it came from {', '.join(targets)}")
         raise add_next_step(error)  # noqa: B904 - it is the same error

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qcore.cli.clients.asked import Asked
 from qcore.cli.clients.connection_options import credentials, tls_files
 from qcore.cli.next_steps import add_next_step
 from qcore.errors import QcoreError
@@ -20,6 +21,8 @@ MetricsOrError = Metrics | QcoreError
 async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[MetricsOrError]:
     """Fetch the metrics object of each node, or the error, in the order of the endpoints."""
     from qcore.client.client import Client
+
+    Asked.add(endpoints)
 
     async def fetch(client: Client, endpoint: str) -> MetricsOrError:
         try:

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from qcore.client.request_sender import Json
+from qcore.display import truncate
+from qcore.errors import RemoteProtocolError
 
 #: How many items the iteration fetches at a time.
 _PAGE_SIZE = 1000
@@ -38,12 +40,20 @@ def page_options(limit: int | None, cursor: str | None) -> dict[str, Json] | Non
 async def all_items(
     fetch: Callable[[int, str | None], Awaitable[Page[_T]]],
 ) -> AsyncIterator[_T]:
-    """The items of all pages. `fetch` takes the most items of a page, and its cursor."""
+    """The items of all pages. `fetch` takes the most items of a page, and its cursor.
+
+    Raises:
+        RemoteProtocolError: the pages would never end.
+    """
     cursor: str | None = None
     while True:
         page = await fetch(_PAGE_SIZE, cursor)
         for item in page.items:
             yield item
-        cursor = page.next_cursor
+        before, cursor = cursor, page.next_cursor
         if cursor is None:
             return
+        if cursor == before:
+            raise RemoteProtocolError(
+                f"the server sent a page that ends where it began, at {truncate(repr(cursor))}"
+            )

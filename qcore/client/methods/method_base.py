@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from qcore.client.attempts import try_perform, try_session_request, try_store
-from qcore.client.errors import decode_error
+from qcore.client.errors import READ_ERRORS, decode_error, reason
 from qcore.client.methods.call_options import (
     Consistency,
     ReadOptions,
@@ -262,9 +262,9 @@ def decode_result(name: str, result: Json, decode: Callable[[Json], _T]) -> _T:
     """
     try:
         return decode(result)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except READ_ERRORS as error:
         raise RemoteProtocolError(
-            f"the response to {name} cannot be read ({type(error).__name__}: {error}): {truncate(repr(result))}"
+            f"the response to {name} cannot be read ({reason(error)}): {truncate(repr(result))}"
         ) from error
 
 

@@ -17,9 +17,10 @@ from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest
 
-#: The most that one step serves. A read costs 1, and 1 more for each KiB of its result. The last read may exceed the
+#: The most that one step serves. A read costs 1, and 1 more for each KiB of its result, and what
+#: the machine reports (`SupportsWorkCost`). The last read may exceed the
 #: limit. The next steps serve the others, in order.
-MAX_READ_COST: Final = 512
+MAX_READ_COST: Final = 256
 
 
 class Reads:

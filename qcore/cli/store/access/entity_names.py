@@ -161,7 +161,8 @@ class Types:
         """
         if entity_type not in self._known:
             json = await self._client.get_schema(entity_type, complete=True)
-            assert json is not None, "a complete schema that is missing is an error"
+            if json is None:
+                raise TypeError("a complete schema that is missing is an error")
             self._known[entity_type] = schema_from_json(json)
         return self._known[entity_type]
 

@@ -16,8 +16,10 @@ from qcore.machines.entity.transaction import Transaction
 from qcore.machines.entity.watches.field_changes import MAX_SENT_BYTES, EntityChange
 from qcore.machines.permissions import Permissions
 
-#: The paths of a context that cost as much as one small command.
-_PATHS_PER_COST: Final = 8
+#: The steps that cost as much as one small command: a reference that a path of a context follows is one, and each path
+#: `_STEPS_PER_PATH` besides.
+_STEPS_PER_COST: Final = 16
+_STEPS_PER_PATH: Final = 2
 
 
 class NoticeTexts:
@@ -107,7 +109,8 @@ class NoticeTexts:
                 text = "null"
             left -= len(text)
             texts[path] = text
-        self.last_cost = -(-looked_up // _PATHS_PER_COST)
+        steps = looked_up * _STEPS_PER_PATH + view.operations
+        self.last_cost = -(-steps // _STEPS_PER_COST)
         ending = ",".join(f"{to_json(path).decode()}:{text}" for path, text in texts.items())
         if omitted:
             return f',"context":{{{ending}}},"context_omitted":{to_json(omitted).decode()}}}'

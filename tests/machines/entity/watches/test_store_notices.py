@@ -233,10 +233,25 @@ def test_a_context_is_looked_up_once_for_all_watches(monkeypatch: pytest.MonkeyP
         assert json.loads(text)["context"]["Name"] == {"String": "u"}
         costs.append(watch.last_cost)
     assert looked_up == 24
-    assert costs == [3, *[0] * 19, 1], "in units of a small command: eight paths"
+    assert costs == [5, *[0] * 19, 1], (
+        "in units of a small command: eight paths, or sixteen steps of them"
+    )
     store.update(write(user, "Age", {"Int": 2}))
     (notice,) = received(store, other)
     assert notice["context"]["Age"] == {"Int": 2}, "the values are those after this command"
+
+
+def test_each_reference_that_a_context_follows_costs_a_step() -> None:
+    """When long paths cost as little as short ones, one command with many changes blocked a node for seconds."""
+    store = people()
+    user = store.create("User", name="u")
+    store.update(write(user, "Manager", {"EntityReference": user}))
+    paths = ["->".join([*["Manager"] * (100 - number), "Name"]) for number in range(32)]
+    watch = watching(store, config("EntityId", user, "Age", *paths))
+    store.update(write(user, "Age", {"Int": 1}))
+    (change,) = store.store.last_changes()
+    assert watch.notice(change, live=True) is not None
+    assert watch.last_cost == -(-(2 * 32 + sum(range(69, 101))) // 16)
 
 
 # -- memory ---------------------------------------------------------------------------------------

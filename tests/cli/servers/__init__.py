@@ -1,0 +1,1 @@
+"""Tests of commands against servers that do not answer like a node."""
