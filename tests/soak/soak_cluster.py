@@ -64,11 +64,11 @@ class SoakCluster:
 
     def __enter__(self) -> Self:
         self._mount()
-        self.renew_certificates()
-        self.cluster.start()
-        members = ",".join(f"{node_id}={address}" for node_id, address in self.cluster.members)
-        self.command("cluster", "init", "--nodes", members)
-        self.cluster.wait_converged()
+        try:
+            self._begin()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(
@@ -82,6 +82,13 @@ class SoakCluster:
         self.cluster.__exit__(kind, error, trace)
         if self.small_disk is not None:
             subprocess.run(["umount", "-l", self._small_directory()], check=False)
+
+    def _begin(self) -> None:
+        self.renew_certificates()
+        self.cluster.start()
+        members = ",".join(f"{node_id}={address}" for node_id, address in self.cluster.members)
+        self.command("cluster", "init", "--nodes", members)
+        self.cluster.wait_converged()
 
     @property
     def nodes(self) -> dict[int, NodeProcess]:
