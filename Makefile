@@ -8,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long coverage check fix bench lock clean run-deps dev-deps
+.PHONY: help demo docs test test-long soak coverage check fix bench lock clean run-deps dev-deps
 
 # The tests that measure the coverage: those that need core, replica and storage, without the slow ones.
 COVERAGE_TESTS := tests/core tests/foundation tests/replica tests/storage tests/pitfalls tests/node/peers tests/sim/faults
@@ -45,6 +45,10 @@ test: $(VENV)/.dev-deps ## the test suite (under 8 minutes on 2 cores)
 
 test-long: $(VENV)/.dev-deps ## every test, the long campaigns too
 	@$(BIN)/python -m pytest -n 2 --timeout 3600
+
+soak: $(VENV)/.dev-deps ## real nodes under load and faults for MINUTES=30, with a report in out/soak.md
+	@mkdir -p out
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) --report out/soak.md
 
 coverage: $(VENV)/.dev-deps ## branch coverage of qcore; fails below 100 % of core, replica and storage
 	@rm -rf out/coverage && mkdir -p out/coverage

@@ -1,4 +1,4 @@
-"""`NodeProcess`: one real node process on the loopback interface."""
+"""`NodeProcess`: one real node process, on the loopback interface if nothing else is chosen."""
 
 from __future__ import annotations
 
@@ -86,6 +86,8 @@ class NodeProcess:
 
     Attributes:
         program: the program that Python runs. Tests substitute a node with a planted fault.
+        host: the host on which the node listens, and under which others reach it.
+        prefix: the words before the command, for example to run it in a network namespace.
         guard: if set, kills the process when this program ends, however it ends.
         paused: whether the process is paused.
         authorization: the header `Authorization` of requests for pages, which need a user once there are users.
@@ -108,6 +110,8 @@ class NodeProcess:
         self.arguments = list(arguments)
         self.environment = environment or {}
         self.program: Sequence[str] = ("-m", "qcore")
+        self.host = "127.0.0.1"
+        self.prefix: Sequence[str] = ()
         self.guard: ProcessGuard | None = None
         self.paused = False
         self.authorization: str | None = None
@@ -116,7 +120,7 @@ class NodeProcess:
     @property
     def address(self) -> str:
         """`host:port`."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def public_key(self) -> str | None:
         """The public key of the node, from its data directory; None for an old qcore, which has none."""
@@ -142,7 +146,7 @@ class NodeProcess:
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, *self.program, "node", "start"),
+                    *(*self.prefix, sys.executable, *self.program, "node", "start"),
                     *("--id", str(self.node_id), "--ws-addr", self.address),
                     *("--data-dir", str(self.data_dir), *self.arguments),
                 ],
@@ -223,10 +227,10 @@ class NodeProcess:
     def get(self, path: str, timeout_s: float = 2.0) -> tuple[int, str]:
         """Send an HTTP GET. Return the status and the body, or 0 and the reason if the node does not answer."""
         connection = (
-            http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+            http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
             if self._tls is None
             else http.client.HTTPSConnection(
-                "127.0.0.1", self.port, timeout=timeout_s, context=self._tls
+                self.host, self.port, timeout=timeout_s, context=self._tls
             )
         )
         try:

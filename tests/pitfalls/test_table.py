@@ -38,6 +38,14 @@ ROWS = {
 }
 
 
+#: `N<number>` -> the tests of a fault of nodes and disks.
+NODE_ROWS = {
+    cells[0]: cells[3]
+    for line in TEXT.splitlines()
+    if re.match(r"N\d", (cells := [cell.strip() for cell in line.strip("|").split("|")])[0])
+}
+
+
 def names_of_tests(cell: str) -> list[str]:
     """`path::name` of each test that a cell names. A module without a path is in this directory."""
     module = ""
@@ -102,7 +110,7 @@ def collected(module: str) -> set[str]:
     is_collected = module.startswith("tests/") and path.match("test_*.py")
     assert is_collected, f"pytest does not collect {module}"
     body = ast.parse(path.read_text()).body
-    functions = [part for part in body if isinstance(part, ast.FunctionDef)]
+    functions = [part for part in body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {f"{module}::{one.name}" for one in functions if one.name.startswith("test_")}
 
 
@@ -114,3 +122,12 @@ def test_named_tests_exist_and_every_ablation_is_named() -> None:
     assert named <= found, sorted(named - found)
     here_found = {name for name in found if name.partition("::")[0] in here - {str(TABLE_MODULE)}}
     assert {name.partition("::")[2] for name in here_found - named} == NOT_IN_A_ROW
+
+
+def test_every_fault_of_nodes_names_tests_that_exist() -> None:
+    assert list(NODE_ROWS) == [f"N{number}" for number in range(1, 21)]
+    for number, cell in NODE_ROWS.items():
+        named = set(names_of_tests(cell))
+        assert named, number
+        found = {test for name in named for test in collected(name.partition("::")[0])}
+        assert named <= found, (number, sorted(named - found))

@@ -16,7 +16,7 @@ from qcore.errors import SessionExpired
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.commands import run_qcore
-from tests.process.support.load import increment, schema_of_item
+from tests.process.support.load import Load, increment, schema_of_item
 from tests.process.support.wire_client import WireClient
 
 pytestmark = pytest.mark.process
@@ -125,3 +125,25 @@ def test_a_leader_50_years_ahead_warns_and_stamps_true_time(
     set_ahead(leader, 0)
     wait_for(lambda: "agrees with a quorum's again" in leader.log_text() or None, 20, "its end")
     assert leader.log_text().count("is far from a quorum's") == 1
+
+
+@pytest.mark.long  # in the simulator `tests/sim/faults/test_faults.py` does the same
+def test_wall_clocks_that_jump_by_an_hour_cause_no_election(
+    wrong_clocks: ProcessCluster,
+) -> None:
+    """On the leader, on a follower and on all nodes together, in both directions."""
+    cluster = wrong_clocks
+    leader = cluster.wait_leader()
+    term = leader.status()["current_term"]
+    follower = next(node for node in cluster.nodes.values() if node is not leader)
+    with Load(cluster.endpoints) as load:
+        for nodes in ([leader], [follower], list(cluster.nodes.values())):
+            for seconds in (3600, 0, -3600, 0):
+                for node in nodes:
+                    set_ahead(node, seconds)
+                time.sleep(0.8)  # longer than the longest election timeout
+                load.wait_acknowledged(5)
+    load.read_all()
+    load.check()
+    assert [node.status()["current_term"] for node in cluster.nodes.values()] == [term] * 3
+    assert cluster.wait_leader() is leader

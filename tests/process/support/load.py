@@ -21,6 +21,7 @@ from qcore.client.client import Client
 from qcore.client.sessions.session import ClientSession
 from qcore.errors import OutcomeUnknown, QcoreError
 from qcore.machines.entity.state.entity_id import EntityId
+from qcore.security.tls import TlsFiles
 from qcore.sim.linearizability import Operation, check_history
 from qcore.sim.linearizability.operation import OperationKind, Value
 from tests.process.support.wire_client import read_field, string_schema, write_field
@@ -84,6 +85,7 @@ class Load:
         items: the number of entities, each with a text register and a counter.
         pause_s: the pause between two operations of a client.
         sessions: the number of clients that increment, each in a separate session.
+        tls: the files with which the clients connect.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class Load:
         items: int = 3,
         pause_s: float = 0.004,
         sessions: int = 2,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._endpoints = list(endpoints)
+        self._tls = tls
         self._clients = clients
         self._sessions = sessions
         #: The responses to the increments, in order, by client.
@@ -130,6 +134,16 @@ class Load:
         assert not self._thread.is_alive(), "the clients did not stop"
         if self._failure is not None:
             raise self._failure
+
+    @property
+    def counter(self) -> EntityId:
+        """The entity whose field `Count` the sessions increment."""
+        return self._counter
+
+    @property
+    def final_count(self) -> int | None:
+        """The counter as `read_all` has read it."""
+        return self._final_count
 
     @property
     def increments(self) -> int:
@@ -174,8 +188,11 @@ class Load:
 
         return run
 
+    def _client_of(self, endpoints: Sequence[str]) -> Client:
+        return Client(endpoints, timeout_s=OPERATION_TIMEOUT_S, tls=self._tls)
+
     async def _create(self) -> None:
-        async with Client(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
+        async with self._client_of(self._endpoints) as client:
             await client.set_schema(schema_of_item())
             for number in range(self._items):
                 created = await client.create_entity("Item", f"item{number}")
@@ -196,7 +213,7 @@ class Load:
         rng = random.Random(number)
         turned = self._endpoints[number % len(self._endpoints) :] + self._endpoints
         endpoints = list(dict.fromkeys(turned))
-        async with Client(endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
+        async with self._client_of(endpoints) as client:
             op_id = 0
             while not self._stop.is_set():
                 op_id += 1
@@ -213,7 +230,10 @@ class Load:
         request = {"UpdateEntity": {"request": increment(self._counter._asdict())}}
         async with (
             Client(
-                endpoints, timeout_s=INCREMENT_TIMEOUT_S, attempt_timeout_s=_ATTEMPT_TIMEOUT_S
+                endpoints,
+                timeout_s=INCREMENT_TIMEOUT_S,
+                attempt_timeout_s=_ATTEMPT_TIMEOUT_S,
+                tls=self._tls,
             ) as client,
             await ClientSession.open(client) as session,
         ):
@@ -224,7 +244,7 @@ class Load:
                 await asyncio.sleep(self._pause_s)
 
     async def _read_all(self) -> None:
-        async with Client(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
+        async with self._client_of(self._endpoints) as client:
             op_id = 0
             acknowledged = self.outcomes["ok"]
             for item in range(self._items):

@@ -11,6 +11,7 @@ import pytest
 from qcore.processes import ProcessCluster, wait_for
 from tests.machines.entity.harness import FOLDER, OBJECT, USER, field, schema, write
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.programs import clock_node
 from tests.process.support.commands import run_qcore
 from tests.process.support.wire_client import WireClient
 
@@ -157,6 +158,12 @@ def test_nodes_agree_and_the_export_gives_the_same_tree(
     tmp_path: Path,
 ) -> None:
     with ProcessCluster(tmp_path, arguments=(*ARGUMENTS, "--keep-entries", "2")) as cluster:
+        for node in cluster.nodes.values():
+            # Neither the order of sets nor the wall clock of a node may reach the state.
+            node.environment = {"PYTHONHASHSEED": str(node.node_id)}
+            node.program = (str(clock_node.__file__),)
+            ahead = node.data_dir.with_name(node.data_dir.name + ".ahead")
+            ahead.write_text(str(20 * (node.node_id - 2)))
         cluster.start()
         initialise(cluster)
         leader = cluster.wait_leader()
