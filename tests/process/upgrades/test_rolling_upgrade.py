@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,25 +11,48 @@ from qcore.core.version import LATEST_RULES
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.packaging.installation import Installation
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.lifecycle.test_versions import content_of
 from tests.process.support.load import Load
+from tests.process.support.member_changes import configuration_on_disk
 from tests.process.support.wire_client import WireClient
 from tests.process.upgrades.release_0_1_0 import use_new, use_old
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
 
-#: Snapshots are frequent, and a node that was down for long needs one.
-SNAPSHOTS = ("--snapshot-entries", "150", "--keep-entries", "20")
+#: Snapshots are so frequent that a node which missed a moment gets one.
+SNAPSHOTS = ("--snapshot-entries", "100", "--keep-entries", "10")
 OPTIONS = [*ARGUMENTS, *SNAPSHOTS, "--machine", "entity"]
+#: Holds the rules at those of 0.1.0.
 HOLD = ("--max-rules", "1")
 
 
 def restart(cluster: ProcessCluster, load: Load, node: NodeProcess) -> None:
-    """Stop a node, let the others go on without it, start it, and wait until it serves and everything goes on."""
+    """Restart a node under load: the others go on without it, and it gets what it missed from a snapshot.
+
+    Then every node leads for a while, so that each of the programs that now run serves the others.
+    """
+    installed = node.log_text().count("snapshot installed")
     assert node.stop() == 0
-    load.wait_acknowledged(200)
+    load.wait_acknowledged(300)
     node.start()
     wait_for(lambda: node.get("/readyz")[0] == 200, 30, f"node {node.node_id} to be ready")
-    load.wait_acknowledged(100)
+    wait_for(lambda: node.log_text().count("snapshot installed") > installed, 30, "a snapshot")
+    for each in cluster.nodes.values():
+        lead(cluster, each)
+        load.wait_acknowledged(50)
+
+
+def lead(cluster: ProcessCluster, node: NodeProcess) -> None:
+    """Transfer the leadership to a node, whatever the node that has it runs."""
+
+    def leads() -> bool:
+        leader = cluster.wait_leader()
+        if leader is not node:
+            with WireClient(leader.address) as client:
+                client.ask("TransferLeader", to=node.node_id)
+        return cluster.leader() is node
+
+    wait_for(leads, 30, f"node {node.node_id} to lead")
 
 
 def rules_of(node: NodeProcess) -> int | None:
@@ -37,11 +61,17 @@ def rules_of(node: NodeProcess) -> int | None:
     return None if rules is None else int(rules["active"])
 
 
+def old_cluster(directory: Path, old: Installation, size: int = 3) -> ProcessCluster:
+    """A cluster object whose nodes run 0.1.0."""
+    cluster = ProcessCluster(directory, size=size, arguments=OPTIONS)
+    for node in cluster.nodes.values():
+        use_old(node, old)
+    return cluster
+
+
 def test_a_cluster_is_upgraded_and_taken_back(tmp_path: Path, old_release: Installation) -> None:
-    with ProcessCluster(tmp_path, size=3, arguments=OPTIONS) as cluster:
+    with old_cluster(tmp_path, old_release) as cluster:
         nodes = list(cluster.nodes.values())
-        for node in nodes:
-            use_old(node, old_release)
         cluster.start()
         initialise(cluster)
         with Load(cluster.endpoints) as load:
@@ -55,17 +85,96 @@ def test_a_cluster_is_upgraded_and_taken_back(tmp_path: Path, old_release: Insta
                 use_old(node, old_release)
                 node.arguments = OPTIONS
                 restart(cluster, load, node)
-            assert {rules_of(node) for node in nodes} == {None}
             for node in nodes:
                 assert {rules_of(each) for each in nodes} <= {None, 1}
                 use_new(node)
                 restart(cluster, load, node)
             for node in nodes:
-                wait_for(lambda: rules_of(node) == LATEST_RULES, 30, "the newest rules")
+                wait_for(lambda: rules_of(node) == LATEST_RULES, 30, "the newest rules")  # noqa: B023 - called here
             load.wait_acknowledged(300)
             load.stop()
             load.read_all()
             load.check()
             print(load.outcomes, load.increments)
+        cluster.wait_converged()
+        for node in nodes:
+            node.stop()
+        keys = {node.node_id: node.public_key() for node in nodes}
+        for node in nodes:
+            assert dict(configuration_on_disk(node).keys) == keys
+            before = content_of(node)
+            use_old(node, old_release)
+            node.spawn()
+            assert node.wait() == 5
+            assert "start the node with the newer qcore that wrote it" in node.log_text()
+            assert content_of(node) == before
+            use_new(node)
+        cluster.start()
+        cluster.wait_converged()
+        assert_no_traceback(cluster)
+
+
+def test_two_of_three_are_taken_back_without_an_option(
+    tmp_path: Path, old_release: Installation
+) -> None:
+    """While one member runs 0.1.0, the others write nothing that it cannot read."""
+    with old_cluster(tmp_path, old_release) as cluster:
+        nodes = list(cluster.nodes.values())
+        cluster.start()
+        initialise(cluster)
+        with Load(cluster.endpoints) as load:
+            load.wait_acknowledged(300)
+            for node in nodes[:2]:
+                use_new(node)
+                restart(cluster, load, node)
+            for node in nodes[:2]:
+                use_old(node, old_release)
+                restart(cluster, load, node)
+            load.stop()
+        assert_no_traceback(cluster)
+        for node in nodes:
+            node.stop()
+            use_new(node)
+        cluster.start()
+        cluster.wait_converged()
+        load.read_all()
+        load.check()
+
+
+def test_a_member_of_0_1_0_is_rejected_after_the_raise(
+    tmp_path: Path, old_release: Installation
+) -> None:
+    """It stopped before it got the entry that raised the rules, so it can read its data."""
+    with old_cluster(tmp_path, old_release) as cluster:
+        nodes = list(cluster.nodes.values())
+        cluster.start()
+        initialise(cluster)
+        for node in nodes:
+            node.stop()
+        missed = nodes[2]
+        kept = tmp_path / "kept"
+        shutil.copytree(missed.data_dir, kept)
+        for node in nodes:
+            use_new(node)
+        cluster.start()
+        for node in nodes:
+            wait_for(lambda: rules_of(node) == LATEST_RULES, 30, "the newest rules")  # noqa: B023 - called here
+        for node in nodes:  # also the leader, which knows that this member had more entries
+            node.stop()
+        for path in missed.data_dir.iterdir():
+            if path.name != "node.key":
+                path.unlink()
+        shutil.copytree(kept, missed.data_dir, dirs_exist_ok=True)
+        use_old(missed, old_release)
+        cluster.start()
+        cluster.wait_leader()
+        reason = (
+            f"the cluster's apply rules are version {LATEST_RULES}, this program supports version 1"
+        )
+        for node in nodes:  # the members, and the old one that they refuse
+            wait_for(lambda: reason in node.log_text(), 30, "the reason")  # noqa: B023 - called here
+        missed.stop()
+        use_new(missed)
+        missed.start()
         cluster.wait_converged()
         assert_no_traceback(cluster)
