@@ -1,4 +1,4 @@
-"""The program of release 0.1.0, built from the history of the repository and installed into an environment of its own.
+"""The program of release 0.1.0, built from the history of the repository, and installed into a separate environment.
 
 There is no tag: `COMMIT` is the last commit before the work on 0.2.0. The build needs neither the network nor anything
 that is not installed for the tests.
@@ -23,7 +23,7 @@ _START_SCRIPT: Final = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 NEW_PROGRAM: Final = ("-m", "qcore")
 
 
-class NotAvailable(Exception):  # noqa: N818 - a reason to skip a test
+class NotAvailable(Exception):
     """The release cannot be built here. The message says why."""
 
 

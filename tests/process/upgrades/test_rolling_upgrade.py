@@ -95,7 +95,6 @@ def test_a_cluster_is_upgraded_and_taken_back(tmp_path: Path, old_release: Insta
             load.stop()
             load.read_all()
             load.check()
-            print(load.outcomes, load.increments)
         cluster.wait_converged()
         for node in nodes:
             node.stop()
