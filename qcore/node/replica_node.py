@@ -495,4 +495,5 @@ class ReplicaNode:
             digests=self._replica.digests.kept,
             comparison=self._divergence.found,
             diverged_at=self._replica.containment.diverged_at,
+            raise_waits_for=self._replica.versions.raise_waits_for(),
         )

@@ -97,6 +97,7 @@ def metrics_object(
             "apply_rules": {
                 "active": node_status.version.rules,
                 "supported": [node_status.support.rules_min, node_status.support.rules_max],
+                "waits_for": node_status.raise_waits_for,
             },
             "machine": {
                 "name": node_status.version.machine or node_status.support.machine,

@@ -48,6 +48,7 @@ class NodeStatus:
         digests: digests of the state at the newest indexes that all members record.
         comparison: the comparison of the members' states, on a leader; None before the first one, and on other nodes.
         diverged_at: the index at which this node differs from a majority, so that it serves no reads; or None.
+        raise_waits_for: on a leader: the members that prevent the raise of the apply rules, or None.
     """
 
     cluster_id: str | None
@@ -69,6 +70,7 @@ class NodeStatus:
     digests: Mapping[int, str]
     comparison: Comparison[int] | None
     diverged_at: int | None = None
+    raise_waits_for: str | None = None
 
     @property
     def rejection(self) -> str | None:
