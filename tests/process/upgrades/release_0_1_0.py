@@ -6,9 +6,11 @@ that is not installed for the tests.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -31,8 +33,14 @@ def build(folder: Path) -> Installation:
     """Build the wheel of 0.1.0 in a folder, and install it there.
 
     Raises:
-        NotAvailable: the commit is not in the history of this checkout.
+        NotAvailable: the commit is not in the history of this checkout, or a tool is missing.
     """
+    if shutil.which("git") is None:
+        raise NotAvailable("git is missing, which has the program of release 0.1.0 in its history")
+    if find_spec("setuptools") is None:
+        raise NotAvailable(
+            "setuptools is missing, which builds release 0.1.0: `make dev-deps` installs it"
+        )
     archive = subprocess.run(
         ["git", "-C", str(CHECKOUT), "archive", "--format=tar", COMMIT],
         capture_output=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,33 @@ def test_backups_go_both_ways(
         old_release.qcore("snapshot", "status", str(path))
     old_release.qcore("snapshot", "save", str(by_new), "--endpoints", of_old)
     assert run_qcore_json("snapshot", "status", str(by_new))["checksum_ok"]
+
+
+@pytest.mark.parametrize("old_leads", [True, False])
+def test_a_large_snapshot_is_installed_by_the_other_program(
+    mixed: ProcessCluster, old_release: Installation, old_leads: bool
+) -> None:
+    """It is sent in many chunks, and stored in many parts."""
+    leader, other = mixed.nodes[1 if old_leads else 3], mixed.nodes[3 if old_leads else 1]
+
+    def leads() -> bool:
+        with WireClient(mixed.wait_leader().address) as client:
+            client.ask("TransferLeader", to=leader.node_id)
+        return mixed.leader() is leader
+
+    wait_for(leads, 30, "the leader")
+    other.stop()
+    with WireClient(leader.address) as client:
+        for number in range(60):
+            value = f"{number} \N{SNOWMAN}" * 10_000
+            command = json.dumps({"op": "set", "key": f"large{number}", "value": value})
+            assert client.ask("Perform", request={"Write": command})["Write"]["error"] is None
+    other.start()
+    mixed.wait_converged()
+    assert "snapshot installed" in other.log_text()
+    other.kill()
+    other.start()
+    mixed.wait_converged()
 
 
 def test_a_learner_of_this_program_joins_and_leaves(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -110,6 +111,45 @@ def test_a_cluster_is_upgraded_and_taken_back(tmp_path: Path, old_release: Insta
             use_new(node)
         cluster.start()
         cluster.wait_converged()
+        assert_no_traceback(cluster)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_order_of_kills_and_programs_loses_nothing(
+    tmp_path: Path, old_release: Installation, seed: int
+) -> None:
+    """Each node starts again and again with either program, often after a kill -9 amid the load."""
+    rng = random.Random(seed)
+    with old_cluster(tmp_path, old_release) as cluster:
+        nodes = list(cluster.nodes.values())
+        cluster.start()
+        initialise(cluster)
+        with Load(cluster.endpoints) as load:
+            for _ in range(14):
+                node = rng.choice(nodes)
+                if rng.random() < 0.3:
+                    node.stop()
+                else:
+                    node.kill()
+                if rng.random() < 0.5:
+                    load.wait_acknowledged(120)
+                if rng.random() < 0.5:
+                    use_old(node, old_release)
+                    node.arguments = OPTIONS
+                else:
+                    use_new(node)
+                    node.arguments = [*OPTIONS, *HOLD]
+                node.start()
+                load.wait_acknowledged(60)
+            load.stop()
+        for node in nodes:
+            node.kill()
+            use_new(node)
+            node.arguments = OPTIONS
+        cluster.start()
+        cluster.wait_converged()
+        load.read_all()
+        load.check()
         assert_no_traceback(cluster)
 
 
