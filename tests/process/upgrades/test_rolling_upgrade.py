@@ -16,6 +16,7 @@ from tests.process.lifecycle.test_versions import content_of
 from tests.process.support.load import Load
 from tests.process.support.member_changes import configuration_on_disk
 from tests.process.support.wire_client import WireClient
+from tests.process.upgrades.old_client import OldClient
 from tests.process.upgrades.release_0_1_0 import use_new, use_old
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
@@ -75,7 +76,10 @@ def test_a_cluster_is_upgraded_and_taken_back(tmp_path: Path, old_release: Insta
         nodes = list(cluster.nodes.values())
         cluster.start()
         initialise(cluster)
-        with Load(cluster.endpoints) as load:
+        with (
+            Load(cluster.endpoints) as load,
+            OldClient(old_release.python, cluster.endpoints, tmp_path) as old_client,
+        ):
             load.wait_acknowledged(300)
             for node in nodes:
                 use_new(node)
@@ -92,10 +96,14 @@ def test_a_cluster_is_upgraded_and_taken_back(tmp_path: Path, old_release: Insta
                 restart(cluster, load, node)
             for node in nodes:
                 wait_for(lambda: rules_of(node) == LATEST_RULES, 30, "the newest rules")  # noqa: B023 - called here
+            goal = len(old_client.counted()) + 20
+            wait_for(lambda: len(old_client.counted()) >= goal, 30, "increments of the old client")
             load.wait_acknowledged(300)
             load.stop()
             load.read_all()
             load.check()
+        counted = old_client.counted()
+        assert counted == list(range(1, len(counted) + 1)), "each increment took effect once"
         cluster.wait_converged()
         for node in nodes:
             node.stop()
