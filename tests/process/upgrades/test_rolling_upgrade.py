@@ -126,7 +126,7 @@ def test_a_cluster_is_upgraded_and_taken_back(tmp_path: Path, old_release: Insta
 def test_any_order_of_kills_and_programs_loses_nothing(
     tmp_path: Path, old_release: Installation, seed: int
 ) -> None:
-    """Each node starts again and again with either program, often after a kill -9 amid the load."""
+    """Each node starts again and again with either program, often after a kill -9 under load."""
     rng = random.Random(seed)
     with old_cluster(tmp_path, old_release) as cluster:
         nodes = list(cluster.nodes.values())
