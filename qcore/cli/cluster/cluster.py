@@ -301,7 +301,7 @@ def status_rows(endpoints: list[str], responses: list[MetricsOrError]) -> list[d
             extra["state_hash"][:12],
             _active_version(extra.get("apply_rules")),
             _machine(extra.get("machine")),
-            extra["version"],
+            extra.get("version", "?"),
         )
         rows.append(dict(zip(_COLUMNS, cells, strict=True)))
     return rows
