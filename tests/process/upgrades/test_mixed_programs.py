@@ -78,6 +78,8 @@ def test_commands_of_either_program_work_with_both(
     assert [each["version"] for each in shown] == ["0.1.0", "0.1.0", __version__]
     assert shown[2]["apply_rules"]["supported"] == [1, LATEST_RULES]
     assert shown[2]["machine"]["supported"] == [1, 1]
+    of_old = {"rules": [1, 1], "machine": "", "machine_versions": [1, 1]}
+    assert shown[2]["members_support"] == {"1": of_old, "2": of_old}
     assert run_qcore("cluster", "hash", endpoints=endpoints).returncode == 0
     old_release.qcore("cluster", "hash", "--endpoints", every)
     old_release.qcore("leader", "transfer", "--endpoints", every)
