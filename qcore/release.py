@@ -13,6 +13,18 @@ __version__: Final = "0.2.0.dev0"
 _PACKAGE: Final = Path(__file__).parent
 
 
+def unknown_format(found: object, newest: int) -> str:
+    """Why this program cannot read data with this number of its format: the end of a sentence that names the data.
+
+    Args:
+        found: the number in the data.
+        newest: the newest format that this program reads.
+    """
+    if type(found) is int and found > newest:
+        return f"was written by a newer qcore: format {found}, this program reads up to {newest}"
+    return f"has the unknown format {found!r:.40}, this program reads up to {newest}"
+
+
 def shipped_folder(name: Literal["scenarios", "examples", "notebooks"]) -> Path:
     """The folder with the scenarios, examples or notebooks of this release.
 

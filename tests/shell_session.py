@@ -8,9 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from qcore.processes import free_ports
 from tests.checkout import CHECKOUT
@@ -86,12 +87,13 @@ class Ports:
         return text
 
 
-def prepare(directory: Path, forking: str) -> dict[str, str]:
+def prepare(directory: Path, forking: str, programs_of_test: Mapping[str, str]) -> dict[str, str]:
     """Put the files that commands need into `directory`, and return the environment for the commands.
 
     Args:
         directory: the working directory of the commands.
         forking: the socket of a server of `forked_qcore.py`.
+        programs_of_test: more programs, by name: the text of a shell script.
     """
     for part in ("examples", "scenarios", "benchmarks"):
         shutil.copytree(CHECKOUT / part, directory / part)
@@ -100,6 +102,7 @@ def prepare(directory: Path, forking: str) -> dict[str, str]:
     scripts = {
         "qcore": _QCORE.format(python=sys.executable, program=_FORKED, path=forking),
         "python": f'exec "{sys.executable}" "$@"',
+        **programs_of_test,
     }
     if shutil.which("curl") is None:
         (programs / "curl.py").write_text(_CURL, encoding="utf-8")
@@ -115,10 +118,17 @@ def prepare(directory: Path, forking: str) -> dict[str, str]:
 
 
 def run_commands(
-    commands: Sequence[Command], directory: Path, timeout_s: float
+    commands: Sequence[Command],
+    directory: Path,
+    timeout_s: float,
+    programs: Mapping[str, str] = MappingProxyType({}),
 ) -> list[CommandResult]:
-    """Run the commands in `directory` in one shell, and end the processes that they leave behind."""
-    return _run_commands(commands, directory, timeout_s, prepare(directory, forking_server()))
+    """Run the commands in `directory` in one shell, and end the processes that they leave behind.
+
+    `programs`: more programs for the commands, by name: the text of a shell script.
+    """
+    environment = prepare(directory, forking_server(), programs)
+    return _run_commands(commands, directory, timeout_s, environment)
 
 
 def _run_commands(

@@ -16,6 +16,7 @@ from qcore.client.errors import decode_error, reason, retry_delay
 from qcore.client.request_sender import MIN_ATTEMPT_S, Json, SendOnce
 from qcore.errors import (
     DeadlineExceeded,
+    ErrorReply,
     OutcomeUnknown,
     Overloaded,
     QcoreError,
@@ -162,7 +163,12 @@ class _SnapshotSource:
         """
         # A little less than this client waits, so the node's response arrives and gives the reason.
         fields = {"timeout_ms": max(1, int(self._take_s * 900)), "stale": stale}
-        described = await self._ask("SaveSnapshot", fields, self._take_s)
+        try:
+            described = await self._ask("SaveSnapshot", fields, self._take_s)
+        except ErrorReply as error:
+            if not str(error).startswith("SaveSnapshot: unknown message type"):
+                raise
+            described = await self._ask("TakeSnapshot", fields, self._take_s)  # the name in 0.1.0
         try:
             info = _INFO.validate_python(described)
             self.ready = True

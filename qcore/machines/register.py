@@ -16,6 +16,7 @@ from qcore.machines.interface import ApplyContext, Change
 from qcore.machines.limits import BOUNDED_RULES, MAX_VALUE_BYTES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 from qcore.machines.state_digest import StateDigest
+from qcore.release import unknown_format
 
 #: The fields of each command and query, including `op`.
 _FIELDS = {
@@ -38,7 +39,8 @@ _ABSENT = "null"
 _CHANGE_BYTES = 100
 #: What a line of a snapshot has besides key and value: brackets, quotes, comma, line end.
 _LINE_BYTES = 6
-_HEADER = {"format": "qcore-kv", "version": 1}
+_VERSION = 1
+_HEADER = {"format": "qcore-kv", "version": _VERSION}
 
 # Sorted keys make equal values equal texts. allow_nan=False rejects 1e999, which parses as infinity.
 _encode = JSONEncoder(
@@ -295,8 +297,12 @@ def _read_snapshot(lines: Iterator[str], registers: dict[str, str]) -> Iterator[
     """Fill `registers`, and yield each key."""
     try:
         header = from_json(next(lines, "null"))
-        if not isinstance(header, dict) or not _HEADER.items() <= header.items():
+        if not isinstance(header, dict) or header.get("format") != _HEADER["format"]:
             raise StoreError(f"restore: line 1 is not the header of a {_HEADER['format']} snapshot")
+        if header.get("version") != _VERSION:
+            raise StoreError(
+                f"restore: the snapshot {unknown_format(header.get('version'), _VERSION)}"
+            )
         for line in lines:
             key, value = from_json(line)
             registers[str(key)] = _encode(value)

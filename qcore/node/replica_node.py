@@ -44,7 +44,7 @@ from qcore.node.runtime.submit_event import MakeEvent
 from qcore.node.status import metrics_object
 from qcore.node.status.metrics_page import metrics_page
 from qcore.node.status.node_state_hash import StateHash
-from qcore.node.status.node_status import NodeStatus, unready_reason
+from qcore.node.status.node_status import NodeStatus, VersionStatus, unready_reason
 from qcore.node.topology_loader import topology_loader
 from qcore.node.watches.divergence import (
     CHECK_INTERVAL_S,
@@ -491,8 +491,7 @@ class ReplicaNode:
             connections={"clients": stats.clients, "peers": stats.peers},
             watches=self._requests.watches.figures(self._replica.watches.history),
             uptime_s=self._runtime.seconds() - self._started_at,
-            version=self._replica.versions.active,
-            support=self._replica.versions.support,
+            versions=VersionStatus.of(self._replica.versions),
             digests=self._replica.digests.kept,
             comparison=self._divergence.found,
             diverged_at=self._replica.containment.diverged_at,

@@ -16,7 +16,7 @@ from qcore.core.log.compressed_text import text_parts
 from qcore.errors import ConfigError
 from qcore.recording.dataclass_codec import from_list, to_list
 from qcore.recording.secret_texts import entries_without_secrets
-from qcore.release import __version__
+from qcore.release import __version__, unknown_format
 from qcore.replica.access.access_records import redacted
 from qcore.replica.access.access_text import TABLE_BEGIN
 from qcore.replica.config import ReplicaConfig
@@ -175,8 +175,8 @@ def read_start(head: Mapping[str, Any], next_line: Callable[[], object]) -> Star
     version = head.get("recording")
     if version not in _READ_VERSIONS:
         raise ConfigError(
-            f"the recording has format version {version}, and this qcore reads up to version {FORMAT_VERSION}: "
-            f"replay it with qcore {head.get('qcore', '')}, which wrote it"
+            f"the recording {unknown_format(version, FORMAT_VERSION)}: replay it with qcore {head.get('qcore', '')}, "
+            "which wrote it"
         )
     try:
         snapshot = None

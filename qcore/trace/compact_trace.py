@@ -11,6 +11,7 @@ from itertools import repeat
 from typing import Any, Final
 
 from qcore.errors import ConfigError
+from qcore.release import unknown_format
 from qcore.trace.block_codec import (
     BLOCK_HEAD,
     END,
@@ -262,8 +263,7 @@ class CompactTrace:
             raise _damaged(name, 0, "the head of the file has a wrong checksum")
         if version != FORMAT_VERSION:
             raise ConfigError(
-                f"{name}: the trace has format version {version}, this qcore reads version "
-                f"{FORMAT_VERSION}; {_READ_ELSEWHERE}"
+                f"{name}: the trace {unknown_format(version, FORMAT_VERSION)}; {_READ_ELSEWHERE}"
             )
         offset = HEAD.size
         while offset < len(data):
@@ -326,8 +326,7 @@ def _check_schema(body: bytes, name: str) -> None:
     version = schema["schema"]
     if version != SCHEMA_VERSION:
         raise ConfigError(
-            f"{name}: the trace has schema {version}, this qcore reads schema {SCHEMA_VERSION}; "
-            f"{_READ_ELSEWHERE}"
+            f"{name}: the schema of the trace {unknown_format(version, SCHEMA_VERSION)}; {_READ_ELSEWHERE}"
         )
     if schema["kinds"] != [[kind, *fields] for kind, fields in RECORD_FIELDS.items()]:
         raise ConfigError(

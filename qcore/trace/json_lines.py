@@ -8,6 +8,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, Final
 
 from qcore.errors import ConfigError
+from qcore.release import unknown_format
 from qcore.trace.trace_record import KINDS, RECORD_FIELDS, SCHEMA_VERSION, TraceRecord, cut_note
 
 #: The cells of one record: the time, the node, and the values of its fields in order.
@@ -109,7 +110,7 @@ def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
             ) from None
         if record.kind == "run" and raw["schema"] != SCHEMA_VERSION:
             raise ConfigError(
-                f"trace line {number}: schema {raw['schema']}, this qcore reads {SCHEMA_VERSION}"
+                f"trace line {number}: the schema of the trace {unknown_format(raw['schema'], SCHEMA_VERSION)}"
             )
         last_us = record.t_us
         yield record

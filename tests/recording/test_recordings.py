@@ -227,7 +227,7 @@ def head_with(**values: object) -> bytes:
     [
         (b"", "no recording"),
         (b'{"t_us":0}\n', "no recording"),
-        (head_with(recording=3), "format version 3, and this qcore reads up to version 2"),
+        (head_with(recording=3), "format 3, this program reads up to 2"),
         (
             head_with(config={"raft": {"node_id": 1, "new_setting": 2}}),
             "does not know.*new_setting",

@@ -111,15 +111,19 @@ def test_an_unknown_version_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         read_trace(path)
     assert str(raised.value) == (
-        f"{path}: the trace has format version 7, this qcore reads version 1; read it with the qcore that wrote it, "
-        "or convert it with that one to JSON lines: qcore sim trace FILE --json-lines"
+        f"{path}: the trace was written by a newer qcore: format 7, this program reads up to 1; "
+        "read it with the qcore that wrote it, or convert it with that one to JSON lines: "
+        "qcore sim trace FILE --json-lines"
     )
 
 
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        (b'{"schema":2,"kinds":[]}', "the trace has schema 2, this qcore reads schema 1"),
+        (
+            b'{"schema":2,"kinds":[]}',
+            "the schema of the trace was written by a newer qcore: format 2, this program",
+        ),
         (
             b'{"schema":1,"kinds":[["gossip","to"]]}',
             "kinds or fields that this qcore does not know",

@@ -192,8 +192,10 @@ def status(
         {"healthy": healthy, "nodes": nodes},
         rows=status_rows(targets, responses),
         shorten={"hash": 6},
-        leave_out=("rules", "machine", "hash", "applied", "commit"),
+        leave_out=("qcore", "rules", "machine", "hash", "applied", "commit"),
     )
+    if output is OutputFormat.table:
+        print_waiting_raise(responses)
     problems = [
         f"{target}: {problem}"
         for target, response in zip(targets, responses, strict=True)
@@ -276,6 +278,7 @@ _COLUMNS = (
     "hash",
     "rules",
     "machine",
+    "qcore",
 )
 
 
@@ -298,17 +301,28 @@ def status_rows(endpoints: list[str], responses: list[MetricsOrError]) -> list[d
             extra["state_hash"][:12],
             _active_version(extra.get("apply_rules")),
             _machine(extra.get("machine")),
+            extra.get("version", "?"),
         )
         rows.append(dict(zip(_COLUMNS, cells, strict=True)))
     return rows
 
 
 def _active_version(versions: dict[str, Any] | None) -> str:
-    """`2`, or `1 of 1-2` if the node supports a newer version than the active one; `?` for a node of 0.1.0."""
+    """`2`, or `1 of 1-2` if the node supports a newer version than the active one; `1` for a node of 0.1.0."""
     if versions is None:
-        return "?"
+        return "1"  # the only number that 0.1.0 knows
     active, (low, high) = versions["active"], versions["supported"]
     return str(active) if active == high else f"{active} of {low}-{high}"
+
+
+def print_waiting_raise(responses: list[MetricsOrError]) -> None:
+    """Print for which members the leader waits before it raises the apply rules, if it does."""
+    for response in responses:
+        if isinstance(response, QcoreError):
+            continue
+        rules = response["qcore"].get("apply_rules", {})
+        if waits_for := rules.get("waits_for"):
+            print(f"note: the apply rules stay at {rules['active']}: {waits_for}", file=sys.stderr)
 
 
 def _machine(machine: dict[str, Any] | None) -> str:

@@ -76,6 +76,7 @@ class QcoreMetrics(TypedDict, total=False):
     peer_refusals: dict[str, str]
     apply_rules: dict[str, JsonValue]
     machine: dict[str, JsonValue]
+    members_support: dict[str, dict[str, JsonValue]]
     role: str
     removed: str | None
     leader_ready: bool | None

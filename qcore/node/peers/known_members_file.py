@@ -6,6 +6,8 @@ has. 0.1.0 forgets that member with the next configuration:
 
     {"0":"sha256:...","2":{"incarnation":"...","joined":5},"3":{"incarnation":"...","joined":5}}
 
+A later format begins with `{"format":2`.
+
 The SHA-256 is that of the file without the checksum's pair. A file is intact only if its bytes are exactly those that
 this module would write for its members. A file that 0.1.0 wrote has no checksum; reading it adds one.
 """
@@ -24,6 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from qcore.errors import StorageError
 from qcore.files import read_regular
+from qcore.release import unknown_format
 from qcore.replica.peers.known_members import KnownMember, KnownMembers
 from qcore.storage.files.synced_files import create_private_file, sync_path
 
@@ -34,6 +37,8 @@ MAX_FILE_BYTES: Final = 4 << 20
 #: Loads the known members: `load_known_members`, or another with its arguments.
 LoadKnownMembers = Callable[[Path, Collection[int], Callable[[str], None]], KnownMembers]
 
+#: The file does not name its format, because 0.1.0 reads it, too.
+_FORMAT: Final = 1
 #: The checksum is stored under this id, which no node has.
 _CHECKSUM_ID: Final = 0
 _CHECKSUM: Final = "sha256:"
@@ -86,10 +91,12 @@ def _decode(path: Path, content: bytes) -> tuple[dict[int, KnownMember], bool]:
     """The members in a file, and whether it has a checksum.
 
     Raises:
-        StorageError: it is damaged.
+        StorageError: it is damaged, or a newer qcore wrote it.
     """
     try:
-        found = _FILE.validate_python(json.loads(content, object_pairs_hook=_distinct))
+        raw = json.loads(content, object_pairs_hook=_distinct)
+        _check_format(path, raw)
+        found = _FILE.validate_python(raw)
     except (ValidationError, ValueError, RecursionError):
         raise _damaged(path, "it is not the JSON that was written") from None
     checksum = found.pop(_CHECKSUM_ID, None)
@@ -104,6 +111,17 @@ def _decode(path: Path, content: bytes) -> tuple[dict[int, KnownMember], bool]:
     if any(member.incarnation.startswith(_CHECKSUM) for member in known.values()):
         raise _damaged(path, "its checksum is not where it should be")
     return known, False
+
+
+def _check_format(path: Path, raw: object) -> None:
+    """Refuse a file of a newer format.
+
+    Raises:
+        StorageError: a newer qcore wrote it.
+    """
+    if isinstance(raw, dict) and "format" in raw:
+        reason = unknown_format(raw["format"], _FORMAT)
+        raise StorageError(f"{path} {reason}: start the node with the qcore that wrote it")
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:

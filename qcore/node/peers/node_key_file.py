@@ -9,6 +9,7 @@ second line shows damage: it must be the public key of the seed.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from qcore.storage.files.atomic_file import AtomicFile
 
 KEY_FILE_NAME: Final = "node.key"
 _SEED_PREFIX: Final = "ed25519-seed:"
+#: A later kind of key has another name here.
+_OTHER_KIND: Final = re.compile(r"[a-z0-9-]{2,32}-seed:")
 _MAX_BYTES: Final = 4096
 
 
@@ -69,7 +72,7 @@ def load_key(directory: Path) -> NodeKey | None:
     """The key in a data directory; None if there is none yet.
 
     Raises:
-        StorageError: the file is damaged, or cannot be read.
+        StorageError: the file is damaged, or cannot be read, or a newer qcore wrote it.
     """
     path = directory / KEY_FILE_NAME
     try:
@@ -81,6 +84,10 @@ def load_key(directory: Path) -> NodeKey | None:
     _keep_private(path)
     try:
         seed, public, end = content.decode("ascii").split("\n")
+        if _OTHER_KIND.match(seed) and not seed.startswith(_SEED_PREFIX):
+            raise StorageError(
+                f"{path} holds another kind of key, which a newer qcore wrote: start the node with that qcore"
+            )
         if end or not seed.startswith(_SEED_PREFIX):
             raise ValueError("no seed")
         key = NodeKey(from_base64url(seed.removeprefix(_SEED_PREFIX)))

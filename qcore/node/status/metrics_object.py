@@ -96,14 +96,29 @@ def metrics_object(
             "address": node_status.address,
             "peer_refusals": {str(peer): text for peer, text in node_status.rejections.items()},
             "apply_rules": {
-                "active": node_status.version.rules,
-                "supported": [node_status.support.rules_min, node_status.support.rules_max],
+                "active": node_status.versions.active.rules,
+                "supported": [
+                    node_status.versions.support.rules_min,
+                    node_status.versions.support.rules_max,
+                ],
+                "waits_for": node_status.versions.raise_waits_for,
             },
             "machine": {
-                "name": node_status.version.machine or node_status.support.machine,
-                "recorded": bool(node_status.version.machine),
-                "active": node_status.version.machine_version,
-                "supported": [node_status.support.machine_min, node_status.support.machine_max],
+                "name": node_status.versions.active.machine or node_status.versions.support.machine,
+                "recorded": bool(node_status.versions.active.machine),
+                "active": node_status.versions.active.machine_version,
+                "supported": [
+                    node_status.versions.support.machine_min,
+                    node_status.versions.support.machine_max,
+                ],
+            },
+            "members_support": {
+                str(member): {
+                    "rules": [support.rules_min, support.rules_max],
+                    "machine": support.machine,
+                    "machine_versions": [support.machine_min, support.machine_max],
+                }
+                for member, support in sorted(node_status.versions.members.items())
             },
             "role": status.role,
             "removed": node_status.removal_reason,

@@ -27,7 +27,7 @@ def metrics_page(
     build = {
         "version": __version__,
         "cluster_id": node_status.cluster_id or "",
-        "machine": node_status.support.machine,
+        "machine": node_status.versions.support.machine,
     }
     page.gauges(
         "qcore_build_info",
@@ -38,21 +38,23 @@ def metrics_page(
     page.gauge(
         "qcore_uptime_seconds", "Time since the process started serving.", node_status.uptime_s
     )
-    page.gauge("qcore_apply_rules", "Active apply rules of the cluster.", node_status.version.rules)
+    page.gauge(
+        "qcore_apply_rules", "Active apply rules of the cluster.", node_status.versions.active.rules
+    )
     page.gauge(
         "qcore_apply_rules_supported",
         "Newest apply rules known here.",
-        node_status.support.rules_max,
+        node_status.versions.support.rules_max,
     )
     page.gauge(
         "qcore_machine_version",
         "Active version of the state machine.",
-        node_status.version.machine_version,
+        node_status.versions.active.machine_version,
     )
     page.gauge(
         "qcore_machine_version_supported",
         "Newest version of the state machine known here.",
-        node_status.support.machine_max,
+        node_status.versions.support.machine_max,
     )
     _raft(page, status)
     page.gauge(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from qcore.core.effects import Role
@@ -11,6 +11,7 @@ from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.peers.peer_router import first_rejection
 from qcore.node.status.watch_figures import WatchFigures
+from qcore.replica.apply.active_version import Versions
 from qcore.replica.divergence.member_comparison import Comparison
 from qcore.replica.requests.storage_quotas import QuotaUse
 from qcore.storage.log_size import Footprint
@@ -23,6 +24,29 @@ STATES: Final[dict[Role, str]] = {
     "leader": "Leader",
     "learner": "Learner",
 }
+
+
+@dataclass(slots=True, frozen=True)
+class VersionStatus:
+    """What is active, and what is supported.
+
+    Attributes:
+        active: the cluster version at the last applied entry.
+        support: the versions that this program can apply.
+        members: what each member announced that is connected to this node.
+        raise_waits_for: on a leader: the members that prevent the raise of the apply rules, or None.
+    """
+
+    active: ClusterVersion
+    support: VersionSupport
+    members: Mapping[int, VersionSupport] = field(default_factory=dict)
+    raise_waits_for: str | None = None
+
+    @classmethod
+    def of(cls, versions: Versions) -> VersionStatus:
+        """The status of the versions of a replica now."""
+        waits_for = versions.raise_waits_for()
+        return cls(versions.active, versions.support, dict(versions.members), waits_for)
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,8 +68,7 @@ class NodeStatus:
         connections: open connections by kind (`clients`, `peers`).
         watches: the watches of its clients.
         uptime_s: the time since the node started, seconds.
-        version: the cluster version at the last applied entry.
-        support: the versions that this program can apply.
+        versions: what is active, and what is supported.
         digests: digests of the state at the newest indexes that all members record.
         comparison: the comparison of the members' states, on a leader; None before the first one, and on other nodes.
         diverged_at: the index at which this node differs from a majority, so that it serves no reads; or None.
@@ -66,8 +89,7 @@ class NodeStatus:
     connections: Mapping[str, int]
     watches: WatchFigures
     uptime_s: float
-    version: ClusterVersion
-    support: VersionSupport
+    versions: VersionStatus
     digests: Mapping[int, str]
     comparison: Comparison[int] | None
     diverged_at: int | None = None

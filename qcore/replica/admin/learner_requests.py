@@ -288,7 +288,7 @@ def _key_rejection(event: AddLearner, membership: Membership) -> ChangeRefused |
         return ChangeRefused(
             "key_missing",
             f"every member of this cluster has a public key: give the key of node {node}, which `qcore node key "
-            "--data-dir DIR` prints on its machine",
+            "--data-dir DIR` prints on its machine. A node of qcore 0.1.0 has none: upgrade it first",
         )
     return None
 

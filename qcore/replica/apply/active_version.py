@@ -157,6 +157,20 @@ class Versions:
             if isinstance(effects[0], ProposalAccepted):
                 self._appended_term = core.term
 
+    def raise_waits_for(self) -> str | None:
+        """On a leader that could raise the rules: the members for which it waits; None if it waits for none."""
+        core, wanted = self._replica.core, self.active.rules + 1
+        if core.role != "leader" or wanted > self.support.rules_max:
+            return None
+        waiting = []
+        for member in core.membership.members():
+            support = self.support if member == core.node_id else self.members.get(member)
+            if support is None:
+                waiting.append(f"node {member} is not connected")
+            elif not support.rules_min <= wanted <= support.rules_max:
+                waiting.append(f"node {member} supports only up to {support.rules_max}")
+        return "; ".join(waiting) or None
+
     def _keys_committed(self, wall_us: int) -> bool:
         """Whether the committed configuration has the members' public keys. If not, append one that has them.
 

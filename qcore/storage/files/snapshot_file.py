@@ -32,6 +32,7 @@ from qcore.core.entry import Membership
 from qcore.core.version import FIRST_VERSION, SINCE_RULES_2, VERSION_SINCE_RULES_2, ClusterVersion
 from qcore.errors import ConfigError, SnapshotFileError
 from qcore.files import open_regular
+from qcore.release import unknown_format
 from qcore.storage.files.atomic_file import AtomicFile
 
 FORMAT: Final = "qcore-snapshot"
@@ -300,8 +301,7 @@ def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
     version = fields.pop("version", None)
     if version not in range(1, VERSION + 1):
         raise SnapshotFileError(
-            f"{path} has format version {version}, this qcore reads versions 1 to {VERSION}: use the qcore that "
-            "wrote it"
+            f"{path} {unknown_format(version, VERSION)}: use the qcore that wrote it"
         )
     del fields["format"]
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from qcore.core.log.disk_errors import log_corrupt
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt, StorageError
+from qcore.release import unknown_format
 from qcore.storage.files.synced_files import remove
 from qcore.storage.interface import Identity
 from qcore.storage.io_errors import (
@@ -217,8 +218,7 @@ def _check_structure(path: Path, connection: sqlite3.Connection) -> None:
 def _check_version(path: Path, version: int) -> None:
     if version > SCHEMA_VERSION:
         raise StorageError(
-            f"{path} has schema version {version}, this qcore knows up to {SCHEMA_VERSION}: "
-            "start the node with the newer qcore that wrote it"
+            f"{path} {unknown_format(version, SCHEMA_VERSION)}: start the node with the qcore that wrote it"
         )
     if version < 1:
         raise log_corrupt(path, "the file header", f"schema version is {version}")

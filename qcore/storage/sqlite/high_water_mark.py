@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qcore.core.log.restore import RECOVERY_ADVICE
-from qcore.errors import LogCorrupt
+from qcore.errors import LogCorrupt, StorageError
+from qcore.release import unknown_format
 from qcore.storage.files.synced_files import create_private_file, write_all
 from qcore.storage.io_errors import error_from_os, is_full
 
 #: Magic, sequence number of the commit, last log index after it, crc32 of these.
 _SLOT = struct.Struct("<8sqqI")
 _MAGIC = b"qcoremk1"
+#: The magic ends with the number of the format, a digit.
+_FORMAT = 1
 #: Two slots in two disk sectors, used in turn, so a torn write spoils only the newer one.
 _SLOT_OFFSETS = (0, 512)
 _FILE_BYTES = 1024
@@ -74,7 +77,7 @@ class MarkFile:
 
         Raises:
             LogCorrupt: the file is missing, or neither slot is sound.
-            StorageError: the file cannot be read.
+            StorageError: the file cannot be read, or a newer qcore wrote it.
         """
         try:
             content = path.read_bytes()
@@ -84,6 +87,7 @@ class MarkFile:
             raise error_from_os(error, f"read {path}") from error
         marks = [mark for offset in _SLOT_OFFSETS if (mark := _decode(content, offset))]
         if not marks:
+            _check_newer(path, content)
             raise LogCorrupt(
                 f"{path} is damaged: no readable mark in {len(content)} bytes. {RECOVERY_ADVICE}"
             )
@@ -140,6 +144,20 @@ def check_sequence(path: Path, sequence: int | None, mark: Mark) -> None:
 def _encode(mark: Mark) -> bytes:
     head = _SLOT.pack(_MAGIC, mark.sequence, mark.last_index, 0)[:-4]
     return head + struct.pack("<I", zlib.crc32(head))
+
+
+def _check_newer(path: Path, content: bytes) -> None:
+    """Refuse a mark of a newer format. A later format keeps the form of a slot: its magic, and its checksum at the end.
+
+    Raises:
+        StorageError: a newer qcore wrote it.
+    """
+    for offset in _SLOT_OFFSETS:
+        slot = content[offset : offset + _SLOT.size]
+        is_mark = slot.startswith(_MAGIC[:-1]) and slot[7:8].isdigit()
+        if is_mark and slot[-4:] == struct.pack("<I", zlib.crc32(slot[:-4])):
+            reason = unknown_format(int(slot[7:8]), _FORMAT)
+            raise StorageError(f"{path} {reason}: start the node with the qcore that wrote it")
 
 
 def _decode(content: bytes, offset: int) -> Mark | None:

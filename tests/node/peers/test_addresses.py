@@ -26,7 +26,7 @@ from qcore.node.replica_node import ReplicaNode
 from qcore.security.keys.node_key import NodeKey
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
-from tests.cli.test_cluster_health import FOLLOWER, LEADER, MEMBERS, changed
+from tests.cli.cluster.test_cluster_health import FOLLOWER, LEADER, MEMBERS, changed
 from tests.node.test_node import running
 
 UNSPECIFIED = [

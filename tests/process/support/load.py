@@ -74,6 +74,14 @@ def check_counts(counted: Sequence[Sequence[int]], final: int) -> None:
     )
 
 
+async def _create_item(client: Client, name: str) -> EntityId:
+    """Create an entity with `Perform`, which 0.1.0 knows too."""
+    fields = {"entity_type": "Item", "parent_id": None, "name": name}
+    created = (await client.perform({"CreateEntity": fields}))["CreateEntity"]
+    assert created["error"] is None, created
+    return EntityId(**created["response"])
+
+
 class Load:
     """Clients that write, read and add to a few registers until they are stopped.
 
@@ -193,12 +201,11 @@ class Load:
 
     async def _create(self) -> None:
         async with self._client_of(self._endpoints) as client:
-            await client.set_schema(schema_of_item())
+            schema = await client.perform({"SetSchema": {"entity_schema": schema_of_item()}})
+            assert schema["SetSchema"]["error"] is None, schema
             for number in range(self._items):
-                created = await client.create_entity("Item", f"item{number}")
-                self._entities.append(created.entity_id)
-            counter = await client.create_entity("Item", "counter")
-            self._counter = counter.entity_id
+                self._entities.append(await _create_item(client, f"item{number}"))
+            self._counter = await _create_item(client, "counter")
 
     def _run(self) -> None:
         async def all_clients() -> None:

@@ -17,7 +17,7 @@ from qcore.core.messages import AppendEntries
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferUnknown
 from qcore.node.status.metrics_object import LeaderHistory, metrics_object
-from qcore.node.status.node_status import NodeStatus, unready_reason
+from qcore.node.status.node_status import NodeStatus, VersionStatus, unready_reason
 from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.events import (
     AddLearner,
@@ -53,8 +53,7 @@ NODE_STATUS = NodeStatus(
     connections={},
     watches=WatchFigures(0, 0, 0, 0, 0, 0, 0, 1),
     uptime_s=1.0,
-    version=ClusterVersion(2, "kv", 1),
-    support=VersionSupport(1, 2, "kv", 1, 1),
+    versions=VersionStatus(ClusterVersion(2, "kv", 1), VersionSupport(1, 2, "kv", 1, 1)),
     digests={},
     comparison=None,
 )

@@ -282,7 +282,7 @@ def test_replaced_tail_with_valid_checksums_is_refused(
 def test_newer_schema_is_refused_by_name(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     edit(copy, f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
-    with pytest.raises(StorageError, match=r"schema version 4, this qcore knows up to 3"):
+    with pytest.raises(StorageError, match="format 4, this program reads up to 3"):
         open_storage(copy.path)
 
 

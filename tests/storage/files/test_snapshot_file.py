@@ -195,7 +195,7 @@ def rewritten(path: Path, **changes: object) -> None:
 def test_newer_format_is_refused_by_name(path: Path) -> None:
     write(path, "text")
     rewritten(path, version=3, something="new")
-    assert "format version 3, this qcore reads versions 1 to 2" in refusal(path)
+    assert "format 3, this program reads up to 2" in refusal(path)
 
 
 def test_invalid_header_is_refused_naming_the_field(path: Path) -> None:

@@ -20,6 +20,7 @@ from qcore.machines.entity.state.snapshot.store_snapshot import (
     SnapshotContent,
     snapshot_checksum,
 )
+from qcore.release import unknown_format
 
 #: Ids of a list that is too long for one command, in each part.
 _IDS_PER_PIECE: Final = 1000
@@ -105,7 +106,7 @@ def _check(snapshot: RestoredSnapshot) -> None:
     version = snapshot.get("version", FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise SnapshotInvalid(
-            f"snapshot.version is {version}; this version of qcore restores {FORMAT_VERSION}"
+            f"snapshot.version: the snapshot {unknown_format(version, FORMAT_VERSION)}"
         )
     checksum = snapshot.get("checksum")
     if checksum is not None:

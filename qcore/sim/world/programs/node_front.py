@@ -25,7 +25,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_router import ConnectionStatus
 from qcore.node.status.metrics_object import LeaderHistory, metrics_object
-from qcore.node.status.node_status import NodeStatus
+from qcore.node.status.node_status import NodeStatus, VersionStatus
 from qcore.replica.events import ClientRequest, Notice, ReplicaEvent, Reply, WatchEnded
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
@@ -248,8 +248,7 @@ class _Life:
             connections={"clients": len(self.front.connections), "peers": 0},
             watches=self.handler.watches.figures(replica.watches.history),
             uptime_s=(engine.now - self.began_us) / 1e6,
-            version=replica.versions.active,
-            support=replica.versions.support,
+            versions=VersionStatus.of(replica.versions),
             digests=replica.digests.kept,
             comparison=None,
             diverged_at=replica.containment.diverged_at,

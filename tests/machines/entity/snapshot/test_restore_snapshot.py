@@ -198,7 +198,7 @@ def _zero(snapshot: Any) -> None:
 
 
 DAMAGES: list[tuple[Callable[[Any], object], str]] = [
-    (lambda s: s.update(version=2), "snapshot.version is 2"),
+    (lambda s: s.update(version=2), "snapshot.version: the snapshot was written by a newer qcore"),
     (lambda s: s.update(checksum="0" * 64), "snapshot.checksum"),
     (lambda s: s["types"].append("Ghost"), '"Ghost" has no schema'),
     (lambda s: s["types"].remove("Plain"), '"Plain" is not in snapshot.types'),

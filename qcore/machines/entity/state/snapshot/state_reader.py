@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Annotated, Final, Literal
@@ -15,6 +16,7 @@ from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, optio
 from qcore.machines.entity.state.snapshot.entity_snapshot import STAGED_MARK
 from qcore.machines.entity.state.snapshot.snapshot_reader import SnapshotReader
 from qcore.machines.entity.state.snapshot.staged import Staged
+from qcore.release import unknown_format
 
 _Count = Annotated[int, Field(ge=0)]
 
@@ -31,8 +33,22 @@ class _Header(TypedDict):
 
 
 _header: Final[TypeAdapter[_Header]] = TypeAdapter(_Header)
+_NEWEST_VERSION: Final = 3
+#: How a header of any version begins.
+_VERSION: Final = re.compile(r'\{"format":"qcore-entities","version":(\d{1,9}),')
 #: How a header of version 3 begins.
 _VERSION_3: Final = '{"format":"qcore-entities","version":3,'
+
+
+def _check_version(first: str) -> None:
+    """Reject a snapshot of a newer format. Whatever else is wrong with the line is found later.
+
+    Raises:
+        StoreError: its version is newer.
+    """
+    found = _VERSION.match(first)
+    if found is not None and int(found[1]) > _NEWEST_VERSION:
+        raise StoreError(f"restore: the snapshot {unknown_format(int(found[1]), _NEWEST_VERSION)}")
 
 
 class StateReader:
@@ -56,6 +72,8 @@ class StateReader:
         rest = iter(lines)
         # The lines that have been read and are not staged: at most one.
         live = [line for line in (next(rest, None),) if line is not None]
+        if live:
+            _check_version(live[0])
         if live and live[0].startswith(_VERSION_3):
             yield from self._read_staged(live.pop(), rest, live)
         reader = SnapshotReader()
