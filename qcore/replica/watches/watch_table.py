@@ -60,9 +60,9 @@ NO_CHANGES: Final[Sequence[Change]] = ()
 _COMMAND_COST: Final = _NOTICE_COST**2
 #: As many characters of its text cost as much as a notice.
 _CHARACTERS_PER_NOTICE: Final = 1024
-#: The most that the notices of one entry cost before the next entry is applied: that of 32,768 small ones. The watches
+#: The most that the notices of one entry cost before the next entry is applied: that of 16,384 small ones. The watches
 #: that are left receive the entry from the history, in the next steps.
-MAX_LIVE_COST: Final = 32_768 * _NOTICE_COST
+MAX_LIVE_COST: Final = 16_384 * _NOTICE_COST
 
 
 class ChangeRecorder:
