@@ -37,6 +37,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "qcore.cli.cluster.snapshot",
         "Back up a cluster's state to a file, and check such a file.",
     ),
+    "check": ("qcore.cli.recovery.check", "Check a node's data directory."),
     "load": ("qcore.cli.store.load", "Bring a topology file into a cluster that runs."),
     "export": ("qcore.cli.store.export", "Write a cluster's state as a topology file."),
     "entity": (

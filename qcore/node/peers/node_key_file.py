@@ -71,6 +71,18 @@ def load_key(directory: Path) -> NodeKey | None:
     Raises:
         StorageError: the file is damaged, or cannot be read.
     """
+    key = read_key(directory)
+    if key is not None:
+        _keep_private(directory / KEY_FILE_NAME)
+    return key
+
+
+def read_key(directory: Path) -> NodeKey | None:
+    """The key in a data directory; None if there is none yet. Changes nothing, also not who may read the file.
+
+    Raises:
+        StorageError: the file is damaged, or cannot be read.
+    """
     path = directory / KEY_FILE_NAME
     try:
         content = read_regular(path, _MAX_BYTES)
@@ -78,7 +90,6 @@ def load_key(directory: Path) -> NodeKey | None:
         return None
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    _keep_private(path)
     try:
         seed, public, end = content.decode("ascii").split("\n")
         if end or not seed.startswith(_SEED_PREFIX):

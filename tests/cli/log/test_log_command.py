@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from qcore.cli.log.entry_text import describe_entry
 from qcore.cli.log.log import app
-from qcore.cli.log.snapshot_text import SnapshotSummary, summarise
+from qcore.recovery.snapshot_summary import SnapshotSummary, summarise
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
 from qcore.core.entry import Entry, EntryKind, HardState, Membership, Snapshot
 from qcore.core.version import ClusterVersion
