@@ -35,7 +35,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "leader": ("qcore.cli.cluster.leader", "Transfer the leadership."),
     "snapshot": (
         "qcore.cli.cluster.snapshot",
-        "Back up a cluster's state to a file, and check such a file.",
+        "Back up a cluster's state to a file, check such a file, and begin a new cluster from it.",
     ),
     "check": ("qcore.cli.recovery.check", "Check a node's data directory."),
     "load": ("qcore.cli.store.load", "Bring a topology file into a cluster that runs."),

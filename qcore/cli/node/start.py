@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Final
@@ -42,16 +43,24 @@ def key(
             help="How long to wait for the key of a node that is just starting.",
         ),
     ] = 5.0,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="Make the key of a node that has not started yet."),
+    ] = False,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Print the public key of a node, for `qcore cluster init` and `qcore member add`.
+    """Print the public key of a node, for `qcore cluster init`, `qcore member add` and `qcore snapshot restore`.
 
-    The node gets its key when it starts for the first time. Its secret part never leaves the data
-    directory.
+    The node gets its key when it starts for the first time, or by --create. Its secret part never
+    leaves the data directory.
     """
     from qcore.errors import ConfigError
-    from qcore.node.peers.node_key_file import load_key
+    from qcore.node.peers.node_key_file import create_key, load_key
 
+    if create:
+        made = create_key(data_dir, os.urandom)
+        show(output, {"public_key": made.public}, text=made.public)
+        return
     deadline = time.monotonic() + wait
     while (found := load_key(data_dir)) is None and time.monotonic() < deadline:
         time.sleep(_KEY_POLL_S)

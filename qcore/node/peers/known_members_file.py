@@ -82,9 +82,7 @@ def load_known_members(
     return KnownMembers(known, save)
 
 
-def decode_known_members(
-    path: Path, content: bytes
-) -> tuple[dict[int, KnownMember], bool]:
+def decode_known_members(path: Path, content: bytes) -> tuple[dict[int, KnownMember], bool]:
     """The members in a file, and whether it has a checksum.
 
     Raises:

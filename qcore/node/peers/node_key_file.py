@@ -18,6 +18,8 @@ from qcore.errors import StorageError
 from qcore.files import read_regular
 from qcore.security.keys.node_key import SEED_BYTES, NodeKey, from_base64url, to_base64url
 from qcore.storage.files.atomic_file import AtomicFile
+from qcore.storage.files.directory_lock import DirectoryLock
+from qcore.storage.sqlite.creation import make_directory
 
 KEY_FILE_NAME: Final = "node.key"
 _SEED_PREFIX: Final = "ed25519-seed:"
@@ -63,6 +65,20 @@ def load_or_create_key(
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}") from error
     return key
+
+
+def create_key(directory: Path, random_bytes: Callable[[int], bytes]) -> NodeKey:
+    """The key of the node that will use this data directory, which is made if it is missing. No node may run on it.
+
+    Raises:
+        StorageError: a node runs on the directory, or it or its key cannot be made or read.
+    """
+    make_directory(directory)
+    lock = DirectoryLock(directory)
+    try:
+        return load_or_create_key(directory, random_bytes)
+    finally:
+        lock.release()
 
 
 def load_key(directory: Path) -> NodeKey | None:
