@@ -26,7 +26,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "qcore.cli.demo.demo",
         "Simulate a partition, then kill -9 the leader of a real cluster.",
     ),
-    "node": ("qcore.cli.node.start", "Run a node."),
+    "node": ("qcore.cli.node.start", "Run a node, and recover nodes whose cluster is lost."),
     "cluster": ("qcore.cli.cluster.cluster", "Initialise, inspect and upgrade a cluster."),
     "member": ("qcore.cli.cluster.member", "Show and change the members of a cluster."),
     "user": ("qcore.cli.users.user", "Add, change and list users."),

@@ -13,14 +13,19 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from qcore.core.entry import DurableState
 from qcore.errors import StorageError
 from qcore.files import open_regular
 from qcore.storage.files.synced_files import write_all
+from qcore.storage.interface import Identity
 from qcore.storage.io_errors import error_from_os, error_from_sqlite
-from qcore.storage.sqlite.database import PAGE_SIZE, check_structure, check_tables
+from qcore.storage.sqlite.database import PAGE_SIZE, check_structure, check_tables, read_meta
+from qcore.storage.sqlite.log_tables import LogTables
+from qcore.storage.sqlite.snapshot_parts import SnapshotParts
 from qcore.storage.sqlite.wal_check import FRAME_HEADER_BYTES, HEADER_BYTES, check_wal
 
 _FRAME_HEADER: Final = struct.Struct(">2I")
@@ -92,3 +97,36 @@ def _apply_wal(wal_path: Path, target: int) -> None:
             write_all(target, page, (number - 1) * PAGE_SIZE)
             pages = commit_size or pages
     os.ftruncate(target, pages * PAGE_SIZE)
+
+
+@dataclass(slots=True, frozen=True)
+class StoredNode:
+    """Everything that is stored of a node.
+
+    Attributes:
+        identity: whose it is.
+        state: log, snapshot and hard state.
+    """
+
+    identity: Identity
+    state: DurableState
+
+
+def read_stored(path: Path) -> StoredNode:
+    """Read everything that a database holds, from a copy. Changes nothing beside it.
+
+    Raises:
+        LogCorrupt: it is damaged.
+        StorageError: it cannot be read, or there is no room for the copy.
+    """
+    with database_copy(path) as copy:
+        uri = f"{copy.as_uri()}?mode=ro&immutable=1"
+        try:
+            with closing(sqlite3.connect(uri, uri=True)) as connection:
+                check_structure(path, connection)
+                check_tables(path, connection)
+                identity, _ = read_meta(connection, path)
+                tables = LogTables(path, connection, SnapshotParts(connection))
+                return StoredNode(identity, tables.read())
+        except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
+            raise error_from_sqlite(error, path, "read") from error

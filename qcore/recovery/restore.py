@@ -17,9 +17,9 @@ from qcore.core.entry import Membership, SnapshotMeta
 from qcore.core.log.compressed_text import text_parts
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError, DataDirLocked, LogCorrupt, SnapshotFileError
-from qcore.node.api.member_addresses import member_address, members_problem
 from qcore.node.peers.node_key_file import load_or_create_key
 from qcore.recovery.data_dir_check import check_data_dir
+from qcore.recovery.member_list import checked_addresses
 from qcore.recovery.new_cluster_state import (
     Bumps,
     NewCluster,
@@ -76,9 +76,7 @@ def checked_members(members: Mapping[int, str], node_id: int) -> dict[int, str]:
     Raises:
         ConfigError: one cannot be dialled, two are the same, or the node is not among them.
     """
-    addresses = {node: member_address(text, f"--members {node}") for node, text in members.items()}
-    if (problem := members_problem(addresses)) is not None:
-        raise ConfigError(f"--members: {problem}")
+    addresses = checked_addresses(members)
     if node_id not in addresses:
         raise ConfigError(
             f"--members names {sorted(addresses)}, and not node {node_id}, which --id names: name every member of the "

@@ -21,6 +21,7 @@ from qcore.core.entry import (
 )
 from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
+from qcore.machines.register import KeyValueMachine
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.node.peers.node_key_file import load_or_create_key
 from qcore.replica.peers.known_members import KnownMember
@@ -30,7 +31,7 @@ NODE_ID = 1
 WAL_BYTES = 60_000
 VERSION = ClusterVersion(5, "kv", 1)
 #: A snapshot of a node without users and sessions, with a state of the machine `kv`.
-SNAPSHOT_TEXT = '{"sessions":0}\n{"a":"1"}'
+SNAPSHOT_TEXT = '{"sessions":0}\n' + "".join(KeyValueMachine().snapshot())
 MET = {2: KnownMember("2" * 32, 0), 3: KnownMember("3" * 32, 0)}
 
 
@@ -100,8 +101,8 @@ def make(path: Path, *, crashed: bool = False, keep_all: bool = False, last: int
     through = 0 if keep_all else 30
     storage.write([StoreSnapshot(4, snapshot(40), through, False)])
     if not crashed:
-        for index in range(41, last + 1):
-            storage.write([AppendLog(5, [entry(index)])], commit=index - 1)
+        newest = [entry(index) for index in range(41, last + 1)]
+        storage.write([AppendLog(5, newest)], commit=last - 1)
         content = storage.load()
         storage.close()
         return Sample(path, content)

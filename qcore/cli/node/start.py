@@ -19,16 +19,19 @@ from qcore.cli.node.setting_options import (
 )
 from qcore.cli.options import DataDirOption, OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
+from qcore.cli.recovery.recover import recover
 
 #: How often the command looks for the key of a node that is just starting, seconds.
 _KEY_POLL_S: Final = 0.05
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.")
+app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Run a node, and recover nodes whose cluster is lost.",
+)
 
 
-@app.callback()
-def _group() -> None:
-    """Run a node."""
+app.command()(recover)
 
 
 @app.command()
