@@ -38,6 +38,10 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "Back up a cluster's state to a file, check such a file, and begin a new cluster from it.",
     ),
     "check": ("qcore.cli.recovery.check", "Check a node's data directory."),
+    "repair": (
+        "qcore.cli.recovery.repair",
+        "Repair a data directory where nothing acknowledged can be lost.",
+    ),
     "load": ("qcore.cli.store.load", "Bring a topology file into a cluster that runs."),
     "export": ("qcore.cli.store.export", "Write a cluster's state as a topology file."),
     "entity": (

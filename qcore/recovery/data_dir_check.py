@@ -9,7 +9,7 @@ from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import ConfigError, LogCorrupt, StorageError
 from qcore.recovery.database_copy import check_database, database_copy
 from qcore.recovery.findings import CheckReport
-from qcore.recovery.log_check import check_log
+from qcore.recovery.log_check import check_log, report_damaged_snapshot
 from qcore.recovery.side_files import check_kinds, check_side_files, leftovers
 from qcore.storage.files.directory_lock import owner_of
 from qcore.storage.files.synced_files import path_exists
@@ -111,7 +111,15 @@ def _check_content(report: CheckReport, path: Path, mark: Mark | None) -> None:
     """
     try:
         reader = LogReader(path.parent)
-        log = report.log = reader.describe()
+        damage: LogCorrupt | None = None
+        try:
+            log = reader.describe()
+        except LogCorrupt as error:
+            damage = error
+            log = reader.describe(with_snapshot=False)
+        report.log = log
+        if damage is not None:
+            report_damaged_snapshot(report, log, str(damage).removeprefix(f"{path}: "))
         if mark is not None:
             _check_sequence(report, log.state.sequence, mark)
         check_log(report, reader, log)

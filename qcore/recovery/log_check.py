@@ -105,18 +105,10 @@ def _check_snapshot(report: CheckReport, reader: LogReader, log: StoredLog) -> b
     if stored is None:
         return True
     what = f"the snapshot through entry {stored.meta.last_included_index}"
-    repair = "drop_snapshot" if log.state.first_index == 1 else None
     try:
         summarise(reader.snapshot_parts(stored))
     except (LogCorrupt, ValueError) as error:
-        reason = str(error).removesuffix(RECOVERY_ADVICE).rstrip(" .")
-        advice = (
-            "the log has every entry: `qcore repair` removes the snapshot, and the node takes another"
-            if repair
-            else RECOVERY_ADVICE
-        )
-        if report.process is None or isinstance(error, LogCorrupt):
-            report.add("fault", DATABASE_FILE, f"{what}: {reason}", advice, repair)
+        report_damaged_snapshot(report, log, f"{what}: {error}")
         return False
     except StorageError:
         if report.process is None:
@@ -129,6 +121,16 @@ def _check_snapshot(report: CheckReport, reader: LogReader, log: StoredLog) -> b
     return True
 
 
+def report_damaged_snapshot(report: CheckReport, log: StoredLog, text: str) -> None:
+    """Report that the snapshot is damaged."""
+    text = text.removesuffix(RECOVERY_ADVICE).rstrip(" .")
+    if log.state.first_index == 1:
+        advice = "the log has every entry: `qcore repair` removes the snapshot, and the node takes another"
+        report.add("fault", DATABASE_FILE, text, advice, "drop_snapshot")
+    else:
+        report.add("fault", DATABASE_FILE, text, RECOVERY_ADVICE)
+
+
 def _report_damage(
     report: CheckReport,
     log: StoredLog,
@@ -139,7 +141,7 @@ def _report_damage(
     covered = 0
     if log.snapshot is not None and snapshot_is_sound:
         covered = log.snapshot.meta.last_included_index
-    droppable = bool(damaged) and damaged[-1][0] <= covered < log.state.last_index
+    droppable = bool(damaged) and damaged[-1][0] <= covered <= log.state.last_index
     advice = (
         f"the snapshot covers it: `qcore repair` drops the entries up to {covered} from the log"
         if droppable
@@ -161,7 +163,7 @@ def _misfits(log: StoredLog) -> Iterator[Finding]:
     def fault(what: str) -> Finding:
         return Finding("fault", DATABASE_FILE, what, RECOVERY_ADVICE)
 
-    if meta is None and state.first_index != 1:
+    if meta is None and state.first_index != 1 and not state.has_snapshot:
         yield fault(
             f"the log begins at entry {state.first_index}, and there is no snapshot of what came before"
         )

@@ -41,9 +41,9 @@ def command(index: int, key: str) -> AppendLog:
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+def sample(module_path: Path) -> Sample:
     """The directory of the one node that is left of three. Its last entries are not committed, as far as it knows."""
-    made = make(tmp_path_factory.mktemp("sample") / "left")
+    made = make(module_path / "left")
     path = made.path
     storage = open_storage(path)
     storage.load()
