@@ -14,7 +14,7 @@ from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import HardState
 from qcore.errors import ConfigError
 from qcore.node.watches.divergence import DivergenceMarkFile
-from qcore.recovery.data_dir_check import check_data_dir
+from qcore.recovery.checks.data_dir_check import check_data_dir
 from tests.process.support.commands import run_here
 from tests.recovery.directories import (
     Sample,

@@ -16,10 +16,10 @@ from qcore.errors import ConfigError, IncompatibleVersion
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.register import KeyValueMachine
 from qcore.node.watches.divergence import DivergenceMarkFile
-from qcore.recovery import recover as recover_module
-from qcore.recovery.data_dir_check import check_data_dir
-from qcore.recovery.new_cluster_state import INDEX_BUMP, TERM_BUMP, Bumps
-from qcore.recovery.recover import Recovered, carry_out, plan_recovery
+from qcore.recovery.checks.data_dir_check import check_data_dir
+from qcore.recovery.clusters import quorum_recovery as recover_module
+from qcore.recovery.clusters.new_cluster_state import INDEX_BUMP, TERM_BUMP, Bumps
+from qcore.recovery.clusters.quorum_recovery import Recovered, carry_out, plan_recovery
 from qcore.recovery.recovery_refused import RecoveryRefused
 from qcore.recovery.snapshot_summary import summarise
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from qcore.core.entry import DurableState
 from qcore.errors import StorageError
 from qcore.node.watches.divergence import DivergenceMarkFile
-from qcore.recovery.data_dir_check import check_data_dir
+from qcore.recovery.checks.data_dir_check import check_data_dir
 from qcore.recovery.recovery_refused import RecoveryRefused
-from qcore.recovery.repair import carry_out, plan_repair
+from qcore.recovery.repairs.data_dir_repair import carry_out, plan_repair
 from tests.process.support.commands import run_here
 from tests.recovery.directories import Sample, make, open_storage, unchanged
 

@@ -14,8 +14,8 @@ from qcore.core.entry import DurableState, Membership, SnapshotMeta
 from qcore.core.log.compressed_text import text_parts
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, SnapshotFileError
-from qcore.recovery.data_dir_check import check_data_dir
-from qcore.recovery.new_cluster_state import (
+from qcore.recovery.checks.data_dir_check import check_data_dir
+from qcore.recovery.clusters.new_cluster_state import (
     INDEX_BUMP,
     TERM_BUMP,
     Bumps,
@@ -23,8 +23,8 @@ from qcore.recovery.new_cluster_state import (
     cleared,
     new_membership,
 )
+from qcore.recovery.clusters.snapshot_restore import Restored, restore
 from qcore.recovery.recovery_refused import RecoveryRefused
-from qcore.recovery.restore import Restored, restore
 from qcore.recovery.snapshot_summary import summarise
 from qcore.replica.access.access_records import JoinToken, Role, User
 from qcore.replica.access.access_table import AccessTable

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.core.entry import Membership
+from qcore.recovery.clusters.survivors import Survivor, judge
 from qcore.recovery.recovery_refused import RecoveryRefused
-from qcore.recovery.survivors import Survivor, judge
 
 
 def voters(*ids: int) -> Membership:

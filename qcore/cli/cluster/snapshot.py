@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qcore.cli.clients.connection import with_client
+from qcore.cli.cluster.snapshot_restore import restore
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -18,7 +19,6 @@ from qcore.cli.options import (
     non_empty_path,
 )
 from qcore.cli.output import show, table
-from qcore.cli.recovery.restore import restore
 from qcore.errors import DeadlineExceeded, NotLeader, QcoreError, Refused
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def verify(
 
     Exit code 1: the file is damaged.
     """
-    from qcore.recovery.restore import verify_content
+    from qcore.recovery.clusters.snapshot_restore import verify_content
 
     try:
         header, content = verify_content(file)

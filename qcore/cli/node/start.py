@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from qcore.cli.node.config_file import read_config_file
+from qcore.cli.node.recover import recover
 from qcore.cli.node.setting_options import (
     NODE_SETTINGS,
     SettingsCommand,
@@ -19,7 +20,6 @@ from qcore.cli.node.setting_options import (
 )
 from qcore.cli.options import DataDirOption, OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
-from qcore.cli.recovery.recover import recover
 
 #: How often the command looks for the key of a node that is just starting, seconds.
 _KEY_POLL_S: Final = 0.05

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-#: The defaults; see `qcore.recovery.new_cluster_state`.
+#: The defaults; see `qcore.recovery.clusters.new_cluster_state`.
 INDEX_BUMP: Final = 10**12
 TERM_BUMP: Final = 10**9
 

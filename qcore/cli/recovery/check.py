@@ -12,7 +12,7 @@ from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
 
 if TYPE_CHECKING:
-    from qcore.recovery.findings import CheckReport
+    from qcore.recovery.checks.findings import CheckReport
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -33,7 +33,7 @@ def check(data_dir: DataDirArgument, output: OutputOption = OutputFormat.table) 
 
     Exit code 1: there is a fault; 5: the directory cannot be read.
     """
-    from qcore.recovery.data_dir_check import check_data_dir
+    from qcore.recovery.checks.data_dir_check import check_data_dir
 
     report = check_data_dir(data_dir)
     rows = [found.as_json() for found in report.findings]

@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None)
 def repair(
     data_dir: DataDirArgument,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do it. Without it, nothing is changed.")
+        bool, typer.Option("--yes", "-y", help="Do it. Without it, nothing is changed.")
     ] = False,
     output: OutputOption = OutputFormat.table,
 ) -> None:
@@ -29,7 +29,7 @@ def repair(
 
     Exit code 1: it is refused, and nothing is changed.
     """
-    from qcore.recovery.repair import carry_out, plan_repair
+    from qcore.recovery.repairs.data_dir_repair import carry_out, plan_repair
 
     plan = plan_repair(data_dir)
     steps = plan.texts()

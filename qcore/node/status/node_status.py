@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from qcore.core.effects import Role
 from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
+from qcore.node.observability.backup_figures import BackupFigures
 from qcore.node.peers.peer_router import first_rejection
 from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.divergence.member_comparison import Comparison
@@ -48,6 +49,7 @@ class NodeStatus:
         digests: digests of the state at the newest indexes that all members record.
         comparison: the comparison of the members' states, on a leader; None before the first one, and on other nodes.
         diverged_at: the index at which this node differs from a majority, so that it serves no reads; or None.
+        backups: its scheduled backups.
     """
 
     cluster_id: str | None
@@ -69,6 +71,7 @@ class NodeStatus:
     digests: Mapping[int, str]
     comparison: Comparison[int] | None
     diverged_at: int | None = None
+    backups: BackupFigures = field(default_factory=BackupFigures)
 
     @property
     def rejection(self) -> str | None:

@@ -18,9 +18,9 @@ from qcore.core.log.compressed_text import text_parts
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError, DataDirLocked, LogCorrupt, SnapshotFileError
 from qcore.node.peers.node_key_file import load_or_create_key
-from qcore.recovery.data_dir_check import check_data_dir
-from qcore.recovery.member_list import checked_addresses
-from qcore.recovery.new_cluster_state import (
+from qcore.recovery.checks.data_dir_check import check_data_dir
+from qcore.recovery.clusters.member_list import checked_addresses
+from qcore.recovery.clusters.new_cluster_state import (
     Bumps,
     NewCluster,
     begin,

@@ -1,10 +1,10 @@
 """The state with which a new cluster begins, made from that of an older one.
 
-Whoever used the older cluster may have seen log positions and terms that the copy of its state does not have: ids of
-sessions and entities, positions of notifications, fencing tokens. None of them may be given out again with another
-meaning. So indexes and terms continue far above those of the copy, and all sessions end. A client with an old session
-gets `SessionExpired`, and a watch from an old position gets `WatchCompacted`. The jump is that of etcd's
-`--bump-revision`, which etcd needed for the same reason.
+Clients of the older cluster may have seen log positions and terms that the copy of its state does not have: ids of
+sessions and entities, positions of notifications, fencing tokens. None of them may come again with another meaning. So
+indexes and terms continue far above those of the copy, and all sessions end. A client with an old session gets
+`SessionExpired`, and a watch from an old position gets `WatchCompacted`. The jump is that of etcd's `--bump-revision`,
+which etcd needed for the same reason.
 
 The cluster id is new, so no member of the older cluster can join, and no token of a user is valid any more: a token
 names its cluster. Users and roles stay. Join tokens are dropped, because the members are other nodes.

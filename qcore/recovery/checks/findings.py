@@ -23,7 +23,8 @@ class Finding:
         where: the file.
         what: what is wrong.
         advice: what to do.
-        repair: what `qcore repair` can do about it: the key of a step in `qcore.recovery.repair`; None for nothing.
+        repair: what `qcore repair` can do about it, the key of a step in `qcore.recovery.repairs.data_dir_repair`; None
+            for nothing.
     """
 
     severity: Severity

@@ -13,7 +13,7 @@ from qcore.cli.output import show
 from qcore.cli.recovery.bump_options import INDEX_BUMP, TERM_BUMP, BumpIndexOption, BumpTermOption
 
 if TYPE_CHECKING:
-    from qcore.recovery.recover import Recovered, RecoveryPlan
+    from qcore.recovery.clusters.quorum_recovery import Recovered, RecoveryPlan
 
 
 def recover(
@@ -44,7 +44,7 @@ def recover(
         ),
     ] = "entity",
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do it. Without it, nothing is changed.")
+        bool, typer.Option("--yes", "-y", help="Do it. Without it, nothing is changed.")
     ] = False,
     even_if_diverged: Annotated[
         bool,
@@ -71,8 +71,8 @@ def recover(
     import os
 
     from qcore.node.application import application_of
-    from qcore.recovery.new_cluster_state import Bumps
-    from qcore.recovery.recover import carry_out, plan_recovery
+    from qcore.recovery.clusters.new_cluster_state import Bumps
+    from qcore.recovery.clusters.quorum_recovery import carry_out, plan_recovery
 
     named = None if members is None else dict(parse_nodes(members, "--members"))
     bumps = Bumps(bump_index, bump_term)

@@ -26,14 +26,20 @@ from qcore.node.peers.known_members_file import FILE_NAME as PEERS_FILE
 from qcore.node.peers.node_key_file import read_key
 from qcore.node.watches.divergence import FILE_NAME as DIVERGED_FILE
 from qcore.node.watches.divergence import DivergenceMarkFile
-from qcore.recovery.backup_copy import back_up
-from qcore.recovery.data_dir_check import check_data_dir
-from qcore.recovery.database_copy import read_stored
-from qcore.recovery.findings import CheckReport
-from qcore.recovery.member_list import checked_addresses
-from qcore.recovery.new_cluster_state import Bumps, NewCluster, begin, cleared, new_membership
+from qcore.recovery.checks.data_dir_check import check_data_dir
+from qcore.recovery.checks.database_copy import read_stored
+from qcore.recovery.checks.findings import CheckReport
+from qcore.recovery.clusters.member_list import checked_addresses
+from qcore.recovery.clusters.new_cluster_state import (
+    Bumps,
+    NewCluster,
+    begin,
+    cleared,
+    new_membership,
+)
+from qcore.recovery.clusters.survivors import Recovery, Survivor, judge, survivor_of
 from qcore.recovery.recovery_refused import RecoveryRefused
-from qcore.recovery.survivors import Recovery, Survivor, judge, survivor_of
+from qcore.recovery.repairs.backup_copy import back_up
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.replica import Replica
 from qcore.replica.snapshot_builder import SnapshotBuilder

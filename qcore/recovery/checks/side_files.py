@@ -17,7 +17,7 @@ from qcore.node.peers.known_members_file import decode_known_members
 from qcore.node.peers.node_key_file import KEY_FILE_NAME, read_key
 from qcore.node.watches.divergence import FILE_NAME as DIVERGED_FILE
 from qcore.node.watches.divergence import DivergenceMarkFile
-from qcore.recovery.findings import CheckReport
+from qcore.recovery.checks.findings import CheckReport
 from qcore.storage.files.directory_lock import LOCK_FILE
 from qcore.storage.files.synced_files import readable_by_others
 from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE, MARK_FILE

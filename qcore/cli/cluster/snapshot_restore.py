@@ -70,8 +70,8 @@ def restore(
     """
     import os
 
-    from qcore.recovery.new_cluster_state import Bumps
-    from qcore.recovery.restore import restore as restore_file
+    from qcore.recovery.clusters.new_cluster_state import Bumps
+    from qcore.recovery.clusters.snapshot_restore import restore as restore_file
 
     named = parse_nodes(members, "--members")
     if len({node for node, _ in named}) < len(named):

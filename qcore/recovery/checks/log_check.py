@@ -10,7 +10,7 @@ from qcore.core.entry import Entry, Membership
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.core.version import LATEST_RULES, ClusterVersion
 from qcore.errors import LogCorrupt, StorageError
-from qcore.recovery.findings import CheckReport, Finding
+from qcore.recovery.checks.findings import CheckReport, Finding
 from qcore.recovery.snapshot_summary import summarise
 from qcore.storage.live.log_reader import LogReader, StoredLog
 from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE

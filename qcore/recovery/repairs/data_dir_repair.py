@@ -23,11 +23,11 @@ from typing import Final
 
 from qcore.errors import DataDirLocked
 from qcore.node.peers.node_key_file import load_key
-from qcore.recovery.backup_copy import back_up
-from qcore.recovery.data_dir_check import check_data_dir
-from qcore.recovery.findings import CheckReport
+from qcore.recovery.checks.data_dir_check import check_data_dir
+from qcore.recovery.checks.findings import CheckReport
+from qcore.recovery.checks.side_files import leftovers
 from qcore.recovery.recovery_refused import RecoveryRefused
-from qcore.recovery.side_files import leftovers
+from qcore.recovery.repairs.backup_copy import back_up
 from qcore.storage.files.directory_lock import DirectoryLock
 from qcore.storage.files.synced_files import sync_path
 from qcore.storage.io_errors import error_from_os, error_from_sqlite

@@ -7,10 +7,10 @@ from typing import Final
 
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import ConfigError, LogCorrupt, StorageError
-from qcore.recovery.database_copy import check_database, database_copy
-from qcore.recovery.findings import CheckReport
-from qcore.recovery.log_check import check_log, report_damaged_snapshot
-from qcore.recovery.side_files import check_kinds, check_side_files, leftovers
+from qcore.recovery.checks.database_copy import check_database, database_copy
+from qcore.recovery.checks.findings import CheckReport
+from qcore.recovery.checks.log_check import check_log, report_damaged_snapshot
+from qcore.recovery.checks.side_files import check_kinds, check_side_files, leftovers
 from qcore.storage.files.directory_lock import owner_of
 from qcore.storage.files.synced_files import path_exists
 from qcore.storage.io_errors import error_from_os
