@@ -139,10 +139,7 @@ def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
         ),
     )
     in_order = [
-        command
-        for path in order
-        if name(path) not in RUN_SEPARATELY
-        for command in session(path)
+        command for path in order if name(path) not in RUN_SEPARATELY for command in session(path)
     ]
     for ran in run_commands(in_order, tmp_path, timeout_s=540):
         compare(ran)

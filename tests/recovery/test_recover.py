@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,21 @@ def test_directories_of_several_members_get_one_cluster(left: Path, tmp_path: Pa
     meta = done.new.snapshot.meta
     assert (meta.last_included_index, meta.last_included_term) == (2 + INDEX_BUMP, 6 + TERM_BUMP)
     assert meta.membership.voters == (1, 2)
+
+
+def test_learner_alone_begins_a_cluster_if_it_is_named(left: Path) -> None:
+    """All voters are lost. etcd's --force-new-cluster panics here (etcd issue 12285)."""
+    learners = replace(MEMBERS, voters=(2, 3), learners=(1,))
+    storage = open_storage(left)
+    storage.load()
+    storage.write([AppendLog(1, [entry(63, "membership", learners.to_json())])])
+    storage.close()
+    with pytest.raises(ConfigError, match="name at least one"):
+        plan_recovery([left], None)
+    plan = plan_recovery([left], {1: "a:1"})
+    assert not plan.judgement.loses_nothing
+    done = carry_out(plan, KeyValueMachine(), Bumps(), os.urandom)
+    assert done.new.snapshot.meta.membership.voters == (1,)
 
 
 def test_command_shows_the_plan_and_does_it_with_yes(left: Path) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,7 +82,12 @@ def backups_in(directory: Path, cluster_id: str) -> list[BackupFile]:
 
 
 def write_backup(
-    directory: Path, snapshot: Snapshot, now_s: float, keep: int, spare_bytes: int = SPARE_BYTES
+    directory: Path,
+    snapshot: Snapshot,
+    now_s: float,
+    keep: int,
+    spare_bytes: int = SPARE_BYTES,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> WrittenBackup:
     """Write a backup, read it again and verify it; then remove the oldest ones beyond `keep`.
 
@@ -91,6 +97,7 @@ def write_backup(
         now_s: seconds since the Unix epoch, for the name.
         keep: how many to keep, at least 1. The new one is among them.
         spare_bytes: how much space must be left.
+        stopping: whether the node stops, which must not wait for a large backup.
 
     Raises:
         DiskFull: it would not leave enough space; nothing was written.
@@ -98,7 +105,7 @@ def write_backup(
     """
     meta = snapshot.meta
     size, digest = 0, hashlib.sha256()
-    for part in text_parts(snapshot.data):
+    for part in _parts(snapshot, stopping):
         data = part.encode()
         size += len(data)
         digest.update(data)
@@ -119,7 +126,7 @@ def write_backup(
     path = directory / f"{header.cluster_id}-{meta.last_included_index:020}-{moment}.snapshot"
     try:
         with SnapshotFileWriter(path, header) as writer:
-            for part in text_parts(snapshot.data):
+            for part in _parts(snapshot, stopping):
                 writer.write(part)
             writer.finish()
     except ConfigError as error:  # another node wrote the same backup there in the same second
@@ -131,6 +138,13 @@ def write_backup(
         raise
     removed = _remove_oldest(directory, header.cluster_id, path, keep)
     return WrittenBackup(BackupFile(path, meta.last_included_index, now_s), whole, removed)
+
+
+def _parts(snapshot: Snapshot, stopping: Callable[[], bool]) -> Iterator[str]:
+    for part in text_parts(snapshot.data):
+        if stopping():
+            raise SnapshotFileError("the node stops: the backup was not finished")
+        yield part
 
 
 def _require_space(directory: Path, needed: int) -> None:

@@ -14,6 +14,7 @@ from qcore.node.backups.backup_config import BackupConfig
 from qcore.node.backups.backup_files import WrittenBackup, backups_in, write_backup
 from qcore.node.observability.backup_figures import BackupFigures
 from qcore.node.observability.logs import NodeLog
+from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.submit_event import SubmitEvent
 from qcore.replica.events import Reply, RequestSnapshot
 from qcore.replica.replica import Replica
@@ -29,7 +30,7 @@ _RETRY_S: Final = 10.0
 
 
 class BackupTask:
-    """Takes backups while this node is the one that does. Call `check` once a second, on the event loop.
+    """Takes backups from `start` to `stop`, while this node is the one that does.
 
     Args:
         config: the settings, with a directory.
@@ -65,10 +66,25 @@ class BackupTask:
         self._due_at: float | None = None
         self._busy = False
         self._task: asyncio.Task[None] | None = None
+        self._timer = PeriodicTask(CHECK_INTERVAL_S, self.check)
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin to take backups, on the running event loop."""
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Take no more backups. One that is being written is abandoned, and leaves no file."""
+        self._stopping = True
+        self._timer.stop()
 
     def check(self) -> None:
         """Begin a backup if one is due and this node takes them."""
-        if self._busy or (self._due_at is not None and self._runtime.seconds() < self._due_at):
+        if (
+            self._busy
+            or self._stopping
+            or (self._due_at is not None and self._runtime.seconds() < self._due_at)
+        ):
             return
         core = self._replica.core
         if core.membership.is_empty or not core.commit_index:
@@ -118,7 +134,14 @@ class BackupTask:
     async def _write(self, snapshot: Snapshot) -> None:
         began = self._runtime.seconds()
         now_s = self._runtime.wall_us() / 1e6
-        work = partial(write_backup, self._directory, snapshot, now_s, self._keep)
+        work = partial(
+            write_backup,
+            self._directory,
+            snapshot,
+            now_s,
+            self._keep,
+            stopping=lambda: self._stopping,
+        )
         try:
             written = await self._runtime.run_long(work)
         except QcoreError as error:
@@ -145,6 +168,8 @@ class BackupTask:
     def _failed(self, error: QcoreError) -> None:
         self._busy = False
         self._due_at = self._runtime.seconds() + max(_RETRY_S, self._interval_s / 10)
+        if self._stopping:
+            return
         self._figures.failures += 1
         self._figures.problem = str(error)
         self._log.error("the backup failed; the node tries again", why=str(error))

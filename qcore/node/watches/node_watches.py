@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from qcore.node.backups import backup_task
 from qcore.node.backups.backup_task import BackupTask
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
@@ -87,7 +86,7 @@ class NodeWatches:
                 log,
                 runtime,
             )
-            self._watches.append(PeriodicTask(backup_task.CHECK_INTERVAL_S, backups.check))
+            self._watches.append(backups)
         if measures_stalls:
             warn_after_s = config.raft.heartbeat_ms / 2000
             lag = LoopLag(metrics, log, warn_after_s, notice_stops=own_process)

@@ -79,6 +79,15 @@ def test_file_that_reads_back_wrong_is_dropped_and_nothing_else(
     assert [*tmp_path.iterdir()] == [before]
 
 
+def test_node_that_stops_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotFileError, match="the node stops"):
+        write_backup(tmp_path, snapshot(1), NOW, 1, spare_bytes=0, stopping=lambda: True)
+    asked = iter([False, True])
+    with pytest.raises(SnapshotFileError, match="the node stops"):
+        write_backup(tmp_path, snapshot(1), NOW, 1, spare_bytes=0, stopping=lambda: next(asked))
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(SnapshotFileError, match=r"backup_dir .*missing"):
         write(tmp_path / "missing", 1)

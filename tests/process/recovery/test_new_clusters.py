@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +19,12 @@ import pytest
 from qcore.client import SyncClient
 from qcore.errors import WatchCompacted
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
+from qcore.recovery.checks.data_dir_check import check_data_dir
+from qcore.recovery.clusters.new_cluster_state import INDEX_BUMP
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.commands import run_qcore, run_qcore_json
 from tests.process.support.wire_client import WireClient
-from tests.recovery.directories import unchanged
+from tests.recovery.directories import make, unchanged
 
 pytestmark = pytest.mark.process
 
@@ -222,3 +229,62 @@ def test_running_nodes_and_majorities_are_not_recovered(kv_cluster: ProcessClust
     assert "are a majority" in both.stderr
     kv_cluster.start()
     kv_cluster.wait_leader()
+
+
+@pytest.mark.long
+def test_users_stay_and_their_tokens_end(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("correct horse\n")
+    login = ("--user", "ada", "--password-file", str(password))
+    backup = tmp_path / "backup.snapshot"
+    arguments = (*ARGUMENTS, "--machine", "kv")
+    with ProcessCluster(tmp_path, size=1, arguments=arguments) as cluster:
+        cluster.start()
+        initialise(cluster)
+        there = cluster.endpoints
+        first = ("user", "add", "ada", "--role", "admin", "--new-password-file", str(password))
+        assert run_qcore(*first, endpoints=there).returncode == 0
+        token = run_qcore("token", "create", *login, endpoints=there).stdout.strip()
+        write = ("execute", '{"op":"set","key":"a","value":1}')
+        by_token = {"QCORE_TOKEN": token}
+        assert run_qcore(*write, endpoints=there, environment=by_token).returncode == 0
+        assert run_qcore("snapshot", "save", str(backup), *login, endpoints=there).returncode == 0
+    (tmp_path / "new").mkdir()
+    with ProcessCluster(tmp_path / "new", size=1, arguments=arguments) as cluster:
+        node = cluster.nodes[1]
+        words = ("snapshot", "restore", str(backup), "--id", "1", "--data-dir", str(node.data_dir))
+        assert run_qcore(*words, "--members", f"1={node.address}").returncode == 0
+        cluster.start()
+        there = cluster.endpoints
+        refused = run_qcore(*write, endpoints=there, environment=by_token)
+        assert refused.returncode == 4, refused
+        assert run_qcore(*write, endpoints=there).returncode == 4
+        assert run_qcore(*write, *login, endpoints=there).returncode == 0
+    assert_no_traceback(cluster)
+
+
+@pytest.mark.long
+def test_recovery_that_is_killed_leaves_the_old_or_the_new_state(tmp_path: Path) -> None:
+    """kill -9 at any moment: the directory is sound, and holds the old log or the new cluster."""
+    sample = make(tmp_path / "sample")
+    rng = random.Random(1)
+    ends: Counter[str] = Counter()
+    words = [sys.executable, "-m", "qcore", "node", "recover", "--machine", "kv", "--yes"]
+    for _ in range(40):
+        path = sample.copy(tmp_path / "n")
+        process = subprocess.Popen([*words, "--data-dir", str(path)], stdout=subprocess.DEVNULL)
+        # The work itself is at the end of the command's life.
+        wait_for(lambda: process.poll() is not None or [*path.glob("before-*")], 30, "the copy")  # noqa: B023 - called in this turn of the loop
+        time.sleep(rng.random() * 0.03)
+        process.kill()
+        process.wait()
+        report = check_data_dir(path)
+        assert report.faults == []
+        assert report.log is not None
+        assert report.log.membership is not None
+        is_new = report.log.membership.cluster_id != "north"
+        assert report.log.state.last_index in ((60 + INDEX_BUMP,) if is_new else (60,))
+        assert report.log.identity.cluster_id == report.log.membership.cluster_id
+        ends["new" if is_new else "old"] += 1
+    assert ends["new"] > 0
+    assert ends["old"] > 0
