@@ -17,6 +17,7 @@ from qcore.node.watches.divergence import DivergenceMarkFile
 from qcore.recovery.checks.data_dir_check import check_data_dir
 from tests.process.support.commands import run_here
 from tests.recovery.directories import (
+    VERSION,
     Sample,
     entry,
     make,
@@ -44,6 +45,7 @@ def test_sound_directory_is_sound_and_stays_as_it_is(
     assert (report.findings, report.process, report.entries) == ([], None, 30)
     assert report.log is not None
     assert report.log.state.last_index == 60
+    assert (report.layout, report.version) == (3, VERSION)
 
 
 @st.composite
@@ -86,6 +88,12 @@ def assert_damage_is_found(
     with unchanged(path):
         report = check_data_dir(path)
     if not report.faults:
+        for side in ("node.key", "peers.json"):
+            if (path / side).exists():
+                assert (path / side).read_bytes() == (sample.path / side).read_bytes()
+            else:
+                assert side == "peers.json"  # a note
+                assert report.findings
         assert starts_with(path, sample.content)
 
 
@@ -98,6 +106,7 @@ _WITH_FIXTURES = [HealthCheck.function_scoped_fixture]
 @example(found=(True, "log.db-wal", "flip", 5502, 0))
 @example(found=(True, "log.mark", "remove", 0, 0))
 @example(found=(False, "log.db", "cut", 0, 0))
+@example(found=(False, "log.db", "flip", 25, 0))
 def test_no_damage_that_matters_is_called_sound(
     samples: dict[bool, Sample], tmp_path: Path, found: tuple[bool, str, str, int, int]
 ) -> None:

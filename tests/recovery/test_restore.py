@@ -137,6 +137,17 @@ def test_users_stay_and_sessions_and_join_tokens_end(backup: Path, tmp_path: Pat
     assert str(snapshot.data).endswith("\n" + MACHINE_TEXT)
 
 
+def test_large_state_is_kept_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "large.snapshot"
+    text = state_text() + "ü€x" * 400_000
+    write_file(path, text)
+    restored(path, tmp_path / "1")
+    snapshot = stored(tmp_path / "1")[0].snapshot
+    assert snapshot is not None
+    assert str(snapshot.data).endswith(text[text.index(MACHINE_TEXT) :])
+    assert check_data_dir(tmp_path / "1").findings == []
+
+
 def test_members_with_one_token_get_the_same_cluster(backup: Path, tmp_path: Path) -> None:
     for node in THREE:
         restored(backup, tmp_path / str(node), node, THREE, keys(), "once")

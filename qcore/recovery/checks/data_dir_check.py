@@ -7,6 +7,7 @@ from typing import Final
 
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import ConfigError, LogCorrupt, StorageError
+from qcore.files import open_regular
 from qcore.recovery.checks.database_copy import check_database, database_copy
 from qcore.recovery.checks.findings import CheckReport
 from qcore.recovery.checks.log_check import check_log, report_damaged_snapshot
@@ -87,8 +88,13 @@ def _check_log_files(report: CheckReport, mark: Mark | None) -> None:
     ):  # a node that runs changes the files: each part is read at its own moment
         _check_content(report, path, None)
         return
+    open_regular(path).close()  # what cannot be opened at all is no finding
     try:
-        check_header(path)
+        report.layout = check_header(path)
+    except StorageError as error:  # also if a newer program wrote it, or the version was changed
+        report.add_error(error, path)
+        return
+    try:
         with database_copy(path) as copy:
             try:
                 check_database(copy)

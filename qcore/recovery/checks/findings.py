@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from qcore.core.log.restore import RECOVERY_ADVICE
+from qcore.core.version import ClusterVersion
 from qcore.errors import QcoreError
 from qcore.storage.live.log_reader import StoredLog
 
@@ -63,6 +64,8 @@ class CheckReport:
         directory: the data directory.
         process: the process that runs a node on it; None if no node runs.
         log: whose log it is, its bounds and its snapshot; None if that cannot be read.
+        layout: the version of the database's layout; 0 if it cannot be read.
+        version: the newest cluster version in log and snapshot; None if there is none.
         entries: how many entries are sound.
         acknowledged_index: a lower bound of the last index that the node had stored durably; None if unknown.
         findings: in the order of the checks.
@@ -71,6 +74,8 @@ class CheckReport:
     directory: Path
     process: str | None = None
     log: StoredLog | None = None
+    layout: int = 0
+    version: ClusterVersion | None = None
     entries: int = 0
     acknowledged_index: int | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -111,6 +116,9 @@ class CheckReport:
             "data_dir": str(self.directory),
             "sound": not self.faults,
             "running_process": self.process,
+            "layout": self.layout,
+            "apply_rules": None if self.version is None else self.version.rules,
+            "machine": None if self.version is None else self.version.machine,
             **facts,
             "sound_entries": self.entries,
             "findings": [found.as_json() for found in self.findings],

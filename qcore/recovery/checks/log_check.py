@@ -22,10 +22,9 @@ _NEWER: Final = "use the qcore that wrote it"
 
 @dataclass(slots=True)
 class _Newest:
-    """What the entries and the snapshot have shown last."""
+    """What the entries have shown last."""
 
     term: int = 0
-    membership: Membership | None = None
     version: ClusterVersion | None = None
 
 
@@ -43,7 +42,9 @@ def check_log(report: CheckReport, reader: LogReader, log: StoredLog) -> Members
     Raises:
         StorageError: the files cannot be read.
     """
-    damaged = [*_check_entries(report, reader, log)]
+    newest = _Newest(version=None if log.snapshot is None else log.snapshot.meta.version)
+    damaged = [*_check_entries(report, reader, log, newest)]
+    report.version = newest.version
     snapshot_is_sound = _check_snapshot(report, reader, log)
     _report_damage(report, log, damaged, snapshot_is_sound=snapshot_is_sound)
     report.findings += _misfits(log)
@@ -51,10 +52,9 @@ def check_log(report: CheckReport, reader: LogReader, log: StoredLog) -> Members
 
 
 def _check_entries(
-    report: CheckReport, reader: LogReader, log: StoredLog
+    report: CheckReport, reader: LogReader, log: StoredLog, newest: _Newest
 ) -> Iterator[tuple[int, str]]:
     """Yield index and text of each damaged entry; report the entries whose content makes no sense."""
-    newest = _Newest()
     index, last = log.state.first_index, log.state.last_index
     meta = None if log.snapshot is None else log.snapshot.meta
     if meta is not None and index == meta.last_included_index + 1:
@@ -87,7 +87,7 @@ def _fault_of(entry: Entry, newest: _Newest, current_term: int) -> str | None:
             if fault is not None:
                 return f"no cluster can have its configuration: {fault}"
         if entry.kind == "version":
-            version = ClusterVersion.from_json(entry.data)
+            version = newest.version = ClusterVersion.from_json(entry.data)
             if version.rules > LATEST_RULES:
                 return f"it needs apply rules {version.rules}, this program knows up to {LATEST_RULES}: {_NEWER}"
     except ValueError as error:

@@ -99,8 +99,8 @@ _NO_SPACE_TO_CHECK = (
 )
 
 
-def check_header(path: Path) -> None:
-    """Check the file's first bytes before SQLite reads them.
+def check_header(path: Path) -> int:
+    """Check the file's first bytes before SQLite reads them. Returns the version of the layout that they name.
 
     Raises:
         LogCorrupt: it is empty, cut short, no SQLite database, or changed.
@@ -124,6 +124,7 @@ def check_header(path: Path) -> None:
             raise log_corrupt(path, "the file header", f"{name} is {seen}, must be {expected}")
     (version,) = struct.unpack_from(">I", header, 60)
     _check_version(path, version)
+    return int(version)
 
 
 @dataclass(slots=True, frozen=True)
