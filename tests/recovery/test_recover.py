@@ -167,7 +167,7 @@ def test_crash_at_any_step_leaves_the_old_or_the_new_state(
     class Ended(BaseException):
         pass
 
-    steps = ["back_up", "remove", "sync_path", "begin_new_cluster", "save"]
+    steps = ["back_up", "remove", "load_known_members", "begin_new_cluster", "save"]
     seen = set()
     for step in steps:
         path = tmp_path / step

@@ -23,6 +23,7 @@ from qcore.core.log.restore import restored_clock_us, restored_memberships, rest
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
 from qcore.node.peers.known_members_file import FILE_NAME as PEERS_FILE
+from qcore.node.peers.known_members_file import load_known_members
 from qcore.node.peers.node_key_file import read_key
 from qcore.node.watches.divergence import FILE_NAME as DIVERGED_FILE
 from qcore.node.watches.divergence import DivergenceMarkFile
@@ -43,7 +44,7 @@ from qcore.recovery.repairs.backup_copy import back_up
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.replica import Replica
 from qcore.replica.snapshot_builder import SnapshotBuilder
-from qcore.storage.files.synced_files import remove, sync_path
+from qcore.storage.files.synced_files import remove
 from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE, SqliteStorage
 
 _BACKUP_PREFIX: Final = "before-recovery"
@@ -188,9 +189,9 @@ def carry_out(
             _require_unchanged(each, storage)
             opened.append((each, storage))
         for each, storage in opened:
-            # It names the old data directories of the others, which get new incarnations.
+            # It names the old data directories of the others, which get new incarnations. An empty one replaces it.
             remove(each.directory / PEERS_FILE)
-            sync_path(each.directory)
+            load_known_members(each.directory)
             storage.begin_new_cluster(new.snapshot, new.hard_state)
             DivergenceMarkFile(each.directory).save(None)
     return Recovered(new, backups)

@@ -17,6 +17,7 @@ from qcore.core.entry import Membership, SnapshotMeta
 from qcore.core.log.compressed_text import text_parts
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError, DataDirLocked, LogCorrupt, SnapshotFileError
+from qcore.node.peers.known_members_file import load_known_members
 from qcore.node.peers.node_key_file import load_or_create_key
 from qcore.recovery.checks.data_dir_check import check_data_dir
 from qcore.recovery.clusters.member_list import checked_addresses
@@ -157,6 +158,7 @@ def restore(
             cluster_id = derived_cluster_id(token, *facts)
         membership = new_membership(addresses, known, cluster_id, rules)
         new = begin(meta, parts, membership, bumps)
+        load_known_members(directory)  # an empty file: a node that misses it warns
         storage.begin_new_cluster(new.snapshot, new.hard_state)
     finally:
         storage.close()
