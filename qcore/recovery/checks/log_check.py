@@ -21,11 +21,24 @@ _NEWER: Final = "use the qcore that wrote it"
 
 
 @dataclass(slots=True)
-class _Newest:
+class NewestSeen:
     """What the entries have shown last."""
 
     term: int = 0
     version: ClusterVersion | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class _Damage:
+    """A damaged entry.
+
+    Attributes:
+        is_sound_row: its checksum is right, and its content contradicts other parts.
+    """
+
+    index: int
+    why: str
+    is_sound_row: bool = False
 
 
 def check_log(report: CheckReport, reader: LogReader, log: StoredLog) -> Membership | None:
@@ -42,32 +55,32 @@ def check_log(report: CheckReport, reader: LogReader, log: StoredLog) -> Members
     Raises:
         StorageError: the files cannot be read.
     """
-    newest = _Newest(version=None if log.snapshot is None else log.snapshot.meta.version)
+    newest = NewestSeen(version=None if log.snapshot is None else log.snapshot.meta.version)
     damaged = [*_check_entries(report, reader, log, newest)]
     report.version = newest.version
     snapshot_is_sound = _check_snapshot(report, reader, log)
     _report_damage(report, log, damaged, snapshot_is_sound=snapshot_is_sound)
-    report.findings += _misfits(log)
+    report.findings += misfits(log)
     return log.membership
 
 
 def _check_entries(
-    report: CheckReport, reader: LogReader, log: StoredLog, newest: _Newest
-) -> Iterator[tuple[int, str]]:
-    """Yield index and text of each damaged entry; report the entries whose content makes no sense."""
+    report: CheckReport, reader: LogReader, log: StoredLog, newest: NewestSeen
+) -> Iterator[_Damage]:
+    """Yield each damaged entry, and each whose content makes no sense. Counts the others."""
     index, last = log.state.first_index, log.state.last_index
     meta = None if log.snapshot is None else log.snapshot.meta
     if meta is not None and index == meta.last_included_index + 1:
         newest.term = meta.last_included_term
     while index <= last:
         batch = reader.read(index, last)
-        yield from batch.damage
+        yield from (_Damage(found, text) for found, text in batch.damage)
         for entry, _ in batch.entries:
-            why = _fault_of(entry, newest, batch.state.term)
+            why = fault_of(entry, newest, batch.state.term)
             if why is None and meta is not None and entry.index == meta.last_included_index:
                 why = _differs_from_snapshot(entry, meta.last_included_term)
             if why is not None:
-                yield entry.index, why
+                yield _Damage(entry.index, why, is_sound_row=True)
             newest.term = max(newest.term, entry.term)
             report.entries += why is None
         if batch.next_index <= index:
@@ -75,7 +88,7 @@ def _check_entries(
         index = batch.next_index
 
 
-def _fault_of(entry: Entry, newest: _Newest, current_term: int) -> str | None:
+def fault_of(entry: Entry, newest: NewestSeen, current_term: int) -> str | None:
     """What is wrong with an entry whose checksum is right, or None."""
     if entry.term < newest.term:
         return f"its term is {entry.term}, and an entry before it has term {newest.term}"
@@ -134,28 +147,33 @@ def report_damaged_snapshot(report: CheckReport, log: StoredLog, text: str) -> N
 def _report_damage(
     report: CheckReport,
     log: StoredLog,
-    damaged: list[tuple[int, str]],
+    damaged: list[_Damage],
     *,
     snapshot_is_sound: bool,
 ) -> None:
     covered = 0
     if log.snapshot is not None and snapshot_is_sound:
         covered = log.snapshot.meta.last_included_index
-    droppable = bool(damaged) and damaged[-1][0] <= covered <= log.state.last_index
+    # Rows with the right checksum that contradict the rest are no bit rot: nothing says which part is right.
+    droppable = (
+        bool(damaged)
+        and damaged[-1].index <= covered <= log.state.last_index
+        and not any(found.is_sound_row for found in damaged)
+    )
+    repair = "drop_covered" if droppable else None
     advice = (
         f"the snapshot covers it: `qcore repair` drops the entries up to {covered} from the log"
         if droppable
         else RECOVERY_ADVICE
     )
-    for index, why in damaged[:_REPORTED]:
-        repair = "drop_covered" if droppable else None
-        report.add("fault", DATABASE_FILE, f"entry {index}: {why}", advice, repair)
+    for found in damaged[:_REPORTED]:
+        report.add("fault", DATABASE_FILE, f"entry {found.index}: {found.why}", advice, repair)
     if len(damaged) > _REPORTED:
-        what = f"{len(damaged) - _REPORTED} more entries are damaged, up to {damaged[-1][0]}"
-        report.add("fault", DATABASE_FILE, what, advice)
+        what = f"{len(damaged) - _REPORTED} more entries are damaged, up to {damaged[-1].index}"
+        report.add("fault", DATABASE_FILE, what, advice, repair)
 
 
-def _misfits(log: StoredLog) -> Iterator[Finding]:
+def misfits(log: StoredLog) -> Iterator[Finding]:
     """Where log, snapshot, hard state and identity contradict each other."""
     state, membership, identity = log.state, log.membership, log.identity
     meta = None if log.snapshot is None else log.snapshot.meta
