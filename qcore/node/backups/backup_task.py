@@ -9,7 +9,7 @@ from typing import Final
 
 from qcore.core.entry import Snapshot
 from qcore.errors import QcoreError
-from qcore.node.backups.backup_choice import takes_backups
+from qcore.node.backups.backup_choice import healthy_peers, takes_backups
 from qcore.node.backups.backup_config import BackupConfig
 from qcore.node.backups.backup_files import WrittenBackup, backups_in, write_backup
 from qcore.node.observability.backup_figures import BackupFigures
@@ -93,8 +93,14 @@ class BackupTask:
             self._busy = True
             self._run(self._look(core.membership.cluster_id))
             return
-        diverged = self._replica.containment.diverged_at is not None
-        if takes_backups(core.status(), self._connected(), diverged=diverged):
+        known = self._replica.containment
+        healthy = healthy_peers(
+            self._connected(),
+            {*known.diverged_peers},
+            known.reported_indexes,
+            self._replica.applied_index,
+        )
+        if takes_backups(core.status(), healthy, diverged=known.diverged_at is not None):
             self._busy = True
             event = partial(
                 RequestSnapshot, timeout_ms=_TIMEOUT_MS, confirm_ms=_CONFIRM_MS, stale=False

@@ -77,6 +77,11 @@ class Containment:
         """The other members that reported that they are contained, sorted."""
         return sorted(member for member, known in self._known_diverged.items() if known)
 
+    @property
+    def reported_indexes(self) -> dict[int, int]:
+        """The newest index of which each other member has reported a digest; without those that reported none."""
+        return {member: max(held) for member, held in self._reported.items() if held}
+
     def next_deadline(self) -> int:
         """When `advance` has work at the latest, µs."""
         due = self._send_at if self._compares else NEVER

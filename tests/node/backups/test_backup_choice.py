@@ -15,7 +15,7 @@ from qcore.core.entry import DurableState, Membership
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
 from qcore.errors import TransportError
-from qcore.node.backups.backup_choice import takes_backups
+from qcore.node.backups.backup_choice import healthy_peers, takes_backups
 
 
 def status(node_id: int, leader_id: int | None, voters: tuple[int, ...]) -> CoreStatus:
@@ -48,6 +48,10 @@ def test_follower_with_the_lowest_id_takes_them(
     found = status(node_id, leader_id, voters)
     assert takes_backups(found, connected, diverged=False) == takes
     assert not takes_backups(found, connected, diverged=True)
+
+
+def test_members_that_lag_or_differ_are_passed_over() -> None:
+    assert healthy_peers({1, 2, 3, 4}, {2}, {3: 5, 4: 95_000}, 100_000) == {1, 4}
 
 
 @given(data=st.data())
