@@ -106,6 +106,24 @@ def test_backup_copy_is_the_old_directory(left: Path) -> None:
     assert {name: (backup / name).read_bytes() for name in before} == before
 
 
+def test_recovery_can_be_undone_from_the_copy(left: Path, sample: Sample) -> None:
+    """As docs/how-to/recovery.md says."""
+    backup = recovered(left).backups[1]
+    storage = open_storage(left)
+    before = storage.load()
+    storage.close()
+    for name in ("log.db", "log.db-wal", "log.mark", "peers.json"):
+        (left / name).unlink(missing_ok=True)
+    for file in [*backup.iterdir()]:
+        file.rename(left / file.name)
+    storage = open_storage(left)
+    assert storage.load().entries[-1].index == 62
+    assert storage.load() != before
+    assert storage.identity().cluster_id == "north"
+    storage.close()
+    assert check_data_dir(left).findings == []
+
+
 def _break_entry(path: Path) -> None:
     content = (path / "log.db").read_bytes()
     (path / "log.db").write_bytes(content.replace(b"key 45", b"kEy 45"))

@@ -18,7 +18,7 @@ from qcore.cli.node.setting_options import (
     with_names,
     with_options,
 )
-from qcore.cli.options import DataDirOption, OutputFormat, OutputOption, non_empty_path
+from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
 
 #: How often the command looks for the key of a node that is just starting, seconds.
@@ -36,7 +36,16 @@ app.command()(recover)
 
 @app.command()
 def key(
-    data_dir: DataDirOption,
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            "--data-dir",
+            envvar="QCORE_DATA_DIR",
+            parser=non_empty_path,
+            metavar="PATH",
+            help="Data directory of the node.",
+        ),
+    ],
     wait: Annotated[
         float,
         typer.Option(
