@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +17,10 @@ from qcore.client import SyncClient
 from qcore.errors import WatchCompacted
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from qcore.recovery.checks.data_dir_check import check_data_dir
-from qcore.recovery.clusters.new_cluster_state import INDEX_BUMP
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.commands import run_qcore, run_qcore_json
 from tests.process.support.wire_client import WireClient
-from tests.recovery.directories import make, unchanged
+from tests.recovery.directories import unchanged
 
 pytestmark = pytest.mark.process
 
@@ -265,32 +261,6 @@ def test_users_stay_and_their_tokens_end(tmp_path: Path) -> None:
         assert run_qcore(*write, endpoints=there).returncode == 4
         assert run_qcore(*write, *login, endpoints=there).returncode == 0
     assert_no_traceback(cluster)
-
-
-@pytest.mark.long
-def test_recovery_that_is_killed_leaves_the_old_or_the_new_state(tmp_path: Path) -> None:
-    """kill -9 at any moment: the directory is sound, and holds the old log or the new cluster."""
-    sample = make(tmp_path / "sample")
-    rng = random.Random(1)
-    words = [sys.executable, "-m", "qcore", "node", "recover", "--machine", "kv", "--yes"]
-    for number in range(40):
-        path = sample.copy(tmp_path / "n")
-        process = subprocess.Popen([*words, "--data-dir", str(path)], stdout=subprocess.DEVNULL)
-        if number % 8:
-            # The work itself is at the end of the command's life.
-            while process.poll() is None and not [*path.glob("before-*")]:
-                time.sleep(0.001)
-            time.sleep(rng.random() * 0.05)
-            process.kill()
-        code = process.wait()
-        report = check_data_dir(path)
-        assert report.faults == []
-        assert report.log is not None
-        assert report.log.membership is not None
-        is_new = report.log.membership.cluster_id != "north"
-        assert is_new or code != 0
-        assert report.log.state.last_index == (60 + INDEX_BUMP if is_new else 60)
-        assert report.log.identity.cluster_id == report.log.membership.cluster_id
 
 
 @pytest.mark.long
