@@ -160,4 +160,6 @@ def write_latin(path: Path, content: bytes) -> None:
 def test_no_index_is_left_for_another_cluster() -> None:
     membership = new_membership({1: "a:1"}, {1: str(MEMBERS.key_of(1))}, "c", 5)
     with pytest.raises(RecoveryRefused, match="--bump-index"):
-        begin(META, iter(["x"]), membership, Bumps(2**61))
+        begin(META, iter(["x"]), membership, Bumps(index=2**61))
+    with pytest.raises(RecoveryRefused, match="--bump-term"):
+        begin(META, iter(["x"]), membership, Bumps(term=2**31))

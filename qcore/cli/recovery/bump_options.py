@@ -8,7 +8,7 @@ import typer
 
 #: The defaults; see `qcore.recovery.clusters.new_cluster_state`.
 INDEX_BUMP: Final = 10**12
-TERM_BUMP: Final = 10**9
+TERM_BUMP: Final = 10**6
 
 BumpIndexOption = Annotated[
     int,

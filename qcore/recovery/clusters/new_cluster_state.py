@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
+from qcore.core.dispatch.message_handlers import MAX_TERM_JUMP
 from qcore.core.entry import HardState, Membership, Snapshot, SnapshotMeta
 from qcore.core.log.compressed_text import SnapshotText, text_checksum, text_parts
 from qcore.core.log.growing_text import TextBuilder
@@ -32,10 +33,12 @@ from qcore.replica.sessions.session_table import SessionTable
 #: How far indexes jump: more entries than a cluster writes in a year, and little enough for 9,000 recoveries before an
 #: index needs more than the 53 bits that are exact in JavaScript.
 INDEX_BUMP: Final = 10**12
-#: How far terms jump: one election each second for 30 years.
-TERM_BUMP: Final = 10**9
-#: Indexes and terms stay below this, in which a node has room for all that follows.
-_LIMIT: Final = 2**61
+#: How far terms jump: one election each second for eleven days.
+TERM_BUMP: Final = 10**6
+#: Indexes stay below this, in which a node has room for all that follows.
+_INDEX_LIMIT: Final = 2**61
+#: A node that is added later begins with term 0, and drops messages of terms that are too far above its term.
+_TERM_LIMIT: Final = MAX_TERM_JUMP // 2
 _CLUSTER_ID_CHARS: Final = 32
 
 
@@ -131,9 +134,10 @@ def begin(
         RecoveryRefused: no index or term is left.
     """
     index, term = meta.last_included_index + bumps.index, meta.last_included_term + bumps.term
-    if max(index, term) >= _LIMIT:
+    if index >= _INDEX_LIMIT or term >= _TERM_LIMIT:
         raise RecoveryRefused(
-            f"the index would become {index} and the term {term}: jump less far (--bump-index, --bump-term)"
+            f"the index would become {index} and the term {term}; they must stay below {_INDEX_LIMIT} and "
+            f"{_TERM_LIMIT}: jump less far (--bump-index, --bump-term)"
         )
     builder = TextBuilder()
     for part in text:
