@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
 .PHONY: help demo docs test test-long soak coverage check fix bench lock clean run-deps dev-deps
 
 # The tests that measure the coverage: those that need core, replica and storage, without the slow ones.
-COVERAGE_TESTS := tests/core tests/fixtures tests/foundation tests/replica tests/storage tests/pitfalls tests/node/peers tests/sim/faults
+COVERAGE_TESTS := tests/core tests/fixtures tests/foundation tests/replica tests/storage tests/recovery tests/pitfalls tests/node/peers tests/sim/faults
 COVERED := qcore/core/*,qcore/replica/*,qcore/storage/*
 
 help: ## list the targets

@@ -41,6 +41,9 @@ every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 #: These programs take too long for a test or change its environment. Their targets and options must exist.
 NAMED_ONLY = {"make", "pip", "pytest"}
 
+#: A separate, long test follows the drills of this page.
+RUN_SEPARATELY = ("docs/how-to/recovery.md",)
+
 #: `tests/packaging` runs these commands of docs/how-to/releasing.md, in a copy of the checkout.
 RUN_ELSEWHERE = ("python -m build ", "python -m twine check ")
 #: `tests/process/upgrades` runs the commands of this page, which need two versions of qcore.
@@ -139,8 +142,19 @@ def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
             name(path),
         ),
     )
-    in_order = [command for path in order for command in session(path)]
+    in_order = [
+        command for path in order if name(path) not in RUN_SEPARATELY for command in session(path)
+    ]
     for ran in run_commands(in_order, tmp_path, timeout_s=540):
+        compare(ran)
+
+
+@pytest.mark.process
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", RUN_SEPARATELY)
+def test_the_drills_are_followed_exactly(page: str, tmp_path: Path) -> None:
+    for ran in run_commands(session(CHECKOUT / page), tmp_path, timeout_s=240):
         compare(ran)
 
 

@@ -27,7 +27,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "qcore.cli.demo.demo",
         "Simulate a partition, then kill -9 the leader of a real cluster.",
     ),
-    "node": ("qcore.cli.node.start", "Run a node."),
+    "node": ("qcore.cli.node.start", "Run a node, and recover nodes whose cluster is lost."),
     "cluster": ("qcore.cli.cluster.cluster", "Initialise, inspect and upgrade a cluster."),
     "member": ("qcore.cli.cluster.member", "Show and change the members of a cluster."),
     "user": ("qcore.cli.users.user", "Add, change and list users."),
@@ -36,7 +36,12 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "leader": ("qcore.cli.cluster.leader", "Transfer the leadership."),
     "snapshot": (
         "qcore.cli.cluster.snapshot",
-        "Back up a cluster's state to a file, and check such a file.",
+        "Back up a cluster's state to a file, check such a file, and begin a new cluster from it.",
+    ),
+    "check": ("qcore.cli.recovery.check", "Check a node's data directory."),
+    "repair": (
+        "qcore.cli.recovery.repair",
+        "Repair a data directory where nothing acknowledged can be lost.",
     ),
     "load": ("qcore.cli.store.load", "Bring a topology file into a cluster that runs."),
     "export": ("qcore.cli.store.export", "Write a cluster's state as a topology file."),

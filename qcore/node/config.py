@@ -8,6 +8,7 @@ from typing import Final, Literal, Self
 
 from qcore.core.config import RaftConfig
 from qcore.errors import ConfigError
+from qcore.node.backups.backup_config import BackupConfig
 from qcore.node.tls_config import TlsConfig
 from qcore.replica.config import ReplicaConfig
 from qcore.settings import check_bounds, for_node, section, setting
@@ -39,6 +40,9 @@ class NodeConfig:
         default_factory=TransportLimits, metadata=section("Connections")
     )
     tls: TlsConfig = field(default_factory=TlsConfig, metadata=section("TLS"))
+    backups: BackupConfig = field(
+        default_factory=BackupConfig, metadata=section("Scheduled backups")
+    )
     data_dir: Path = field(
         metadata=setting(
             "Data directory; created if it does not exist. One process at a time uses it."

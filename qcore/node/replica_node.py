@@ -277,7 +277,8 @@ class ReplicaNode:
             log,
             own_process=own_process,
             measures_stalls=measures_stalls,
-            now_us=runtime.monotonic_us,
+            submit_event=self._requests.submit_event,
+            runtime=runtime,
         )
         self._leadership = LeadershipWatch(self._replica.core, self._changes, on_leadership)
         comparison = self._replica.containment.comparison
@@ -489,6 +490,7 @@ class ReplicaNode:
                 "writes": self._driver.writes_in_flight,
             },
             connections={"clients": stats.clients, "peers": stats.peers},
+            backups=self._metrics.backups,
             watches=self._requests.watches.figures(self._replica.watches.history),
             uptime_s=self._runtime.seconds() - self._started_at,
             versions=VersionStatus.of(self._replica.versions),

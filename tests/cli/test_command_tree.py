@@ -69,6 +69,7 @@ OTHER_MEANINGS = {
     ("sim explore", "--nodes"),
     ("sim elections", "--timeout"),
     ("cluster init", "--public-key"),
+    ("snapshot restore", "--public-key"),
 }
 
 #: No program may listen on this port.

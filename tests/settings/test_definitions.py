@@ -18,6 +18,7 @@ from qcore.cli.node.setting_options import NODE_SETTINGS, with_options
 from qcore.cli.node.start import start
 from qcore.core.config import RaftConfig
 from qcore.errors import ConfigError
+from qcore.node.backups.backup_config import BackupConfig
 from qcore.node.config import NodeConfig
 from qcore.replica.config import ReplicaConfig
 from qcore.settings import (
@@ -36,12 +37,12 @@ from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
 from tests.settings.page import PAGE, page, rows
 
-CLASSES = (NodeConfig, ReplicaConfig, RaftConfig, TransportLimits)
+CLASSES = (NodeConfig, ReplicaConfig, RaftConfig, TransportLimits, BackupConfig)
 
-SECTIONS = ("", "Raft", "Requests and snapshots", "Connections")
+SECTIONS = ("", "Raft", "Requests and snapshots", "Connections", "Scheduled backups")
 
 #: Fields that hold other classes, and rules that only tests switch off.
-NOT_SETTINGS = {"raft", "replica", "limits", "safeguards", "tls"}
+NOT_SETTINGS = {"raft", "replica", "limits", "safeguards", "tls", "backups"}
 
 #: Keys of a scenario that have another form than the setting.
 OTHER_FORMS = {"election_timeout_ms", "priorities"}
@@ -167,6 +168,7 @@ def test_the_help_lists_every_option_in_the_section_of_its_class() -> None:
         "Raft",
         "Connections",
         "TLS",
+        "Scheduled backups",
     ]
     for each in NODE_SETTINGS:
         assert f"  {each.option} " in options[each.section or "Options"].replace(",", " ")
@@ -224,7 +226,7 @@ def other_value(each: SettingField, number: int = 0) -> Any:
 def held(config: ReplicaConfig | NodeConfig, name: str) -> Any:
     """The value of a setting, wherever the configuration holds it."""
     parts: list[Any] = [config]
-    for part in ("replica", "raft", "limits", "tls"):
+    for part in ("replica", "raft", "limits", "tls", "backups"):
         parts += [getattr(one, part) for one in parts if hasattr(one, part)]
     return next(getattr(part, name) for part in reversed(parts) if hasattr(part, name))
 

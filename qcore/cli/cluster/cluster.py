@@ -10,7 +10,7 @@ import typer
 
 from qcore.cli.clients.connection import with_client
 from qcore.cli.cluster.health import NO_CLUSTER, hash_, health
-from qcore.cli.cluster.node_list import parse_nodes
+from qcore.cli.cluster.node_list import parse_keys, parse_nodes
 from qcore.cli.cluster.node_metrics import MetricsOrError, metrics_of_all
 from qcore.cli.exits import ExitCode, ResultNotShown
 from qcore.cli.next_steps import error_text
@@ -23,7 +23,6 @@ from qcore.cli.options import (
     split_endpoints,
 )
 from qcore.cli.output import Cell, show
-from qcore.core.entry import KEY_PREFIX
 from qcore.errors import ConfigError, QcoreError, to_wire
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def init(
             "--nodes 1=HOST:PORT,2=HOST:PORT,..., or give one endpoint to begin with that node alone"
         )
 
-    keys = _parse_keys(public_key or [])
+    keys = parse_keys(public_key or [])
 
     async def work(client: Client) -> Metrics:
         return await initialise(client, members, targets[0], init_token, keys)
@@ -128,25 +127,6 @@ async def initialise(
         raise ResultNotShown(
             f"the cluster has begun, but its id cannot be shown: {error}"
         ) from None
-
-
-def _parse_keys(texts: list[str]) -> list[tuple[int, str]]:
-    """The ids and keys of the options `--public-key`.
-
-    Raises:
-        ConfigError: one is not ID=KEY, or two are for one node.
-    """
-    found: dict[int, str] = {}
-    for text in texts:
-        node, separator, key = text.partition("=")
-        if not separator or not node.isascii() or not node.isdigit() or int(node) < 1:
-            raise ConfigError(
-                f"--public-key {text!r:.80} is not ID=KEY, for example 1={KEY_PREFIX}..."
-            )
-        if int(node) in found:
-            raise ConfigError(f"--public-key: node {node} is given two keys")
-        found[int(node)] = key
-    return [*found.items()]
 
 
 def _check_token(token: str, members: list[tuple[int, str]]) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 import typer
 
+from qcore.cli.cluster.backup_checks import backup_warnings
 from qcore.cli.cluster.health_checks import (
     address_problems,
     clock_warnings,
@@ -129,6 +130,7 @@ async def _check_members(endpoints: list[str], timeout_s: float) -> tuple[list[s
     problems, warnings = removed_nodes({endpoint: by_address[endpoint] for endpoint in endpoints})
     differences, uncompared = await _compare_states(members, responses, timeout_s)
     warnings += [*clock_warnings(members, responses), *priority_warnings(responses), *uncompared]
+    warnings += backup_warnings(members, responses, time.time())
     return [
         *problems,
         *address_problems(nodes),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qcore.cli.clients.connection import with_client
+from qcore.cli.cluster.snapshot_restore import restore
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Back up a cluster's state to a file, and check such a file.",
+    help="Back up a cluster's state to a file, check such a file, and begin a new cluster from it.",
 )
+app.command()(restore)
 
 
 @app.command()
@@ -76,21 +78,22 @@ def save(
     )
 
 
+@app.command("status")
 @app.command()
-def status(
+def verify(
     file: Annotated[
         Path, typer.Argument(parser=non_empty_path, metavar="FILE", help="The file to check.")
     ],
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Read and check the whole FILE, and show what it holds.
+    """Read and check the whole FILE, and show what it holds. `status` is the same command.
 
     Exit code 1: the file is damaged.
     """
-    from qcore.storage.files.snapshot_file import verify
+    from qcore.recovery.clusters.snapshot_restore import verify_content
 
     try:
-        header = verify(file)
+        header, content = verify_content(file)
     except QcoreError as error:
         error.add_note("give another file that `qcore snapshot save` wrote")
         raise
@@ -108,11 +111,16 @@ def status(
         ("MEMBERS", ", ".join(members)),
         ("RULES", str(header.cluster_version.rules)),
         ("MACHINE", _machine(header)),
+        ("USERS", str(content.users)),
+        ("SESSIONS", str(content.sessions)),
+        ("FORMAT", str(header.format_version)),
         ("SIZE", f"{header.size} bytes"),
         ("SHA256", header.sha256),
         ("CHECKSUM", "ok"),
     ]
-    show(output, {**_as_json(file, header), "checksum_ok": True}, text=table(rows))
+    counts = {"users": content.users, "sessions": content.sessions}
+    body = {**_as_json(file, header), **counts, "format_version": header.format_version}
+    show(output, {**body, "checksum_ok": True}, text=table(rows))
 
 
 def _as_json(file: Path, header: SnapshotHeader) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _show_snapshot(
     reader: LogReader, log: StoredLog, data_dir: Path, *, full: bool, output: OutputFormat
 ) -> None:
     from qcore.cli.log.entry_text import describe_membership, describe_version
-    from qcore.cli.log.snapshot_text import summarise, without_hashes
+    from qcore.recovery.snapshot_summary import summarise, without_hashes
 
     stored = log.snapshot
     if stored is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from qcore.cli.node.config_file import read_config_file
+from qcore.cli.node.recover import recover
 from qcore.cli.node.setting_options import (
     NODE_SETTINGS,
     SettingsCommand,
@@ -17,23 +19,34 @@ from qcore.cli.node.setting_options import (
     with_names,
     with_options,
 )
-from qcore.cli.options import DataDirOption, OutputFormat, OutputOption, non_empty_path
+from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
 
 #: How often the command looks for the key of a node that is just starting, seconds.
 _KEY_POLL_S: Final = 0.05
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.")
+app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Run a node, and recover nodes whose cluster is lost.",
+)
 
 
-@app.callback()
-def _group() -> None:
-    """Run a node."""
+app.command()(recover)
 
 
 @app.command()
 def key(
-    data_dir: DataDirOption,
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            "--data-dir",
+            envvar="QCORE_DATA_DIR",
+            parser=non_empty_path,
+            metavar="PATH",
+            help="Data directory of the node.",
+        ),
+    ],
     wait: Annotated[
         float,
         typer.Option(
@@ -43,16 +56,24 @@ def key(
             help="How long to wait for the key of a node that is just starting.",
         ),
     ] = 5.0,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="Make the key of a node that has not started yet."),
+    ] = False,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Print the public key of a node, for `qcore cluster init` and `qcore member add`.
+    """Print the public key of a node, for `qcore cluster init`, `qcore member add` and `qcore snapshot restore`.
 
-    The node gets its key when it starts for the first time. Its secret part never leaves the data
-    directory.
+    The node gets its key when it starts for the first time, or by --create. Its secret part never
+    leaves the data directory.
     """
     from qcore.errors import ConfigError
-    from qcore.node.peers.node_key_file import load_key
+    from qcore.node.peers.node_key_file import create_key, load_key
 
+    if create:
+        made = create_key(data_dir, os.urandom)
+        show(output, {"public_key": made.public}, text=made.public)
+        return
     deadline = time.monotonic() + wait
     while (found := load_key(data_dir)) is None and time.monotonic() < deadline:
         time.sleep(_KEY_POLL_S)

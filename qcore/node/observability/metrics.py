@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from qcore.node.observability.backup_figures import BackupFigures
+
 #: Kinds of clients' requests, and their outcomes.
 KINDS: Final = ("write", "read")
 OUTCOMES: Final = ("ok", "refused", "unknown")
@@ -70,6 +72,7 @@ class NodeMetrics:
         leader_gap_seconds: time between two messages of the leader, on a follower.
         snapshots_stored: snapshots stored on disk, both taken and installed.
         snapshot_stored_at: when the last one was stored, seconds since the Unix epoch; 0 before that.
+        backups: scheduled backups.
         watches: the watches of this node's clients now.
         notifications_sent: changes sent to watches.
         watches_cut_off: watches that this node ended because the client was too slow.
@@ -100,6 +103,7 @@ class NodeMetrics:
     leader_gap_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     snapshots_stored: int = 0
     snapshot_stored_at: float = 0.0
+    backups: BackupFigures = field(default_factory=BackupFigures)
     watches: int = 0
     notifications_sent: int = 0
     watches_cut_off: int = 0

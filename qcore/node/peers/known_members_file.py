@@ -65,7 +65,7 @@ def load_known_members(
     path = directory / FILE_NAME
     save = partial(_save, path)
     try:
-        known, is_checked = _decode(path, read_regular(path, MAX_FILE_BYTES))
+        known, is_checked = decode_known_members(path, read_regular(path, MAX_FILE_BYTES))
     except FileNotFoundError:
         known, is_checked = {}, False
         if others:
@@ -87,7 +87,7 @@ def load_known_members(
     return KnownMembers(known, save)
 
 
-def _decode(path: Path, content: bytes) -> tuple[dict[int, KnownMember], bool]:
+def decode_known_members(path: Path, content: bytes) -> tuple[dict[int, KnownMember], bool]:
     """The members in a file, and whether it has a checksum.
 
     Raises:

@@ -19,6 +19,8 @@ from qcore.errors import StorageError
 from qcore.files import read_regular
 from qcore.security.keys.node_key import SEED_BYTES, NodeKey, from_base64url, to_base64url
 from qcore.storage.files.atomic_file import AtomicFile
+from qcore.storage.files.directory_lock import DirectoryLock
+from qcore.storage.sqlite.creation import make_directory
 
 KEY_FILE_NAME: Final = "node.key"
 _SEED_PREFIX: Final = "ed25519-seed:"
@@ -68,11 +70,37 @@ def load_or_create_key(
     return key
 
 
+def create_key(directory: Path, random_bytes: Callable[[int], bytes]) -> NodeKey:
+    """The key of the node that will use this data directory, which is made if it is missing. No node may run on it.
+
+    Raises:
+        StorageError: a node runs on the directory, or it or its key cannot be made or read.
+    """
+    make_directory(directory)
+    lock = DirectoryLock(directory)
+    try:
+        return load_or_create_key(directory, random_bytes)
+    finally:
+        lock.release()
+
+
 def load_key(directory: Path) -> NodeKey | None:
     """The key in a data directory; None if there is none yet.
 
     Raises:
         StorageError: the file is damaged, or cannot be read, or a newer qcore wrote it.
+    """
+    key = read_key(directory)
+    if key is not None:
+        _keep_private(directory / KEY_FILE_NAME)
+    return key
+
+
+def read_key(directory: Path) -> NodeKey | None:
+    """The key in a data directory; None if there is none yet. Changes nothing, also not who may read the file.
+
+    Raises:
+        StorageError: the file is damaged, or cannot be read.
     """
     path = directory / KEY_FILE_NAME
     try:
@@ -81,7 +109,6 @@ def load_key(directory: Path) -> NodeKey | None:
         return None
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    _keep_private(path)
     try:
         seed, public, end = content.decode("ascii").split("\n")
         if _OTHER_KIND.match(seed) and not seed.startswith(_SEED_PREFIX):

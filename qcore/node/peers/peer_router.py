@@ -242,6 +242,11 @@ class PeerRouter:
             for state in self._pool.peer_states()
         }
 
+    def connected(self) -> set[int]:
+        """The peers to which this node has a connection."""
+        statuses = self.connection_statuses()
+        return {peer for peer, status in statuses.items() if status.introduction is not None}
+
     def connection_problem(self, peer_id: int) -> str | None:
         """Why there is no connection to this peer; None if there is one, or if the node needs none."""
         connection = self.connection_statuses().get(peer_id)

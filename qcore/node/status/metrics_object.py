@@ -158,6 +158,7 @@ def metrics_object(
             "queues": dict(node_status.queues),
             "connections": dict(node_status.connections),
             "watches": node_status.watches.as_json(),
+            **node_status.backups.as_json(),
             "uptime_seconds": round(node_status.uptime_s, 3),
         },
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qcore.core.status import CoreStatus
+from qcore.node.observability.backup_figures import BackupFigures
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.status.exposition import Exposition
 from qcore.node.status.node_status import STATES, NodeStatus
@@ -100,6 +101,7 @@ def metrics_page(
     _quotas(page, node_status.quotas)
     _counters(page, metrics, stats)
     node_status.watches.add_to(page)
+    _backups(page, node_status.backups)
     page.gauges(
         "qcore_queue_length",
         "Items in each queue.",
@@ -189,6 +191,34 @@ def _quotas(page: Exposition, quotas: Sequence[QuotaUse]) -> None:
         ["quota"],
         [((each.name,), each.refused) for each in quotas],
     )
+
+
+def _backups(page: Exposition, figures: BackupFigures) -> None:
+    """Add the metrics of scheduled backups, if the node has a directory for them."""
+    if not figures.interval_s:
+        return
+    gauges = {
+        "qcore_backup_index": (
+            "Last index of the newest backup of this node, or 0.",
+            figures.last_index,
+        ),
+        "qcore_backup_timestamp_seconds": (
+            "When it was taken, seconds since the Unix epoch, or 0.",
+            figures.last_at,
+        ),
+        "qcore_backup_bytes": (
+            "Size of the last backup that this process wrote, or 0.",
+            figures.last_bytes,
+        ),
+        "qcore_backup_duration_seconds": (
+            "How long this process took for its last backup.",
+            figures.last_seconds,
+        ),
+    }
+    for name, (text, value) in gauges.items():
+        page.gauge(name, text, value)
+    page.counter("qcore_backups", "Backups that this process wrote.", figures.taken)
+    page.counter("qcore_backup_failures", "Attempts of a backup that failed.", figures.failures)
 
 
 def _raft(page: Exposition, status: CoreStatus) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from qcore.core.effects import Role
 from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
+from qcore.node.observability.backup_figures import BackupFigures
 from qcore.node.peers.peer_router import first_rejection
 from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.apply.active_version import Versions
@@ -73,6 +74,7 @@ class NodeStatus:
         comparison: the comparison of the members' states, on a leader; None before the first one, and on other nodes.
         diverged_at: the index at which this node differs from a majority, so that it serves no reads; or None.
         quotas: the use of each quota.
+        backups: its scheduled backups.
     """
 
     cluster_id: str | None
@@ -94,6 +96,7 @@ class NodeStatus:
     comparison: Comparison[int] | None
     diverged_at: int | None = None
     quotas: Sequence[QuotaUse] = ()
+    backups: BackupFigures = field(default_factory=BackupFigures)
 
     @property
     def rejection(self) -> str | None:

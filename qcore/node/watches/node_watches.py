@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, Protocol
 
+from qcore.node.backups.backup_task import BackupTask
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.runtime.loop_lag import LoopLag
 from qcore.node.runtime.periodic import PeriodicTask
+from qcore.node.runtime.submit_event import SubmitEvent
 from qcore.node.watches.priority_watch import PriorityWatch
 from qcore.node.watches.removal_watch import RemovalWatch
 from qcore.node.watches.wall_clock_watch import WallClockWatch
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
+from qcore.runtime.interface import Runtime
 
 #: How often priorities and removal are checked.
 _CHECK_INTERVAL_S: Final = 1.0
@@ -30,7 +32,9 @@ class _Watch(Protocol):
 
 
 class NodeWatches:
-    """The watches of one node: event loop, wall clock, priorities and removal. It also reports suppressed log lines.
+    """The watches of one node: event loop, wall clock, priorities, removal; and its scheduled backups.
+
+    It also reports suppressed log lines.
 
     Args:
         config: settings.
@@ -39,7 +43,8 @@ class NodeWatches:
         log: gets the lines.
         own_process: whether the process runs only this node, so that signals may be handled.
         measures_stalls: whether to measure how late the event loop is.
-        now_us: the clock of the replica, µs.
+        submit_event: gives the replica an event.
+        runtime: the world that the node runs in.
 
     Attributes:
         removal: knows whether the node was removed.
@@ -56,17 +61,32 @@ class NodeWatches:
         *,
         own_process: bool,
         measures_stalls: bool,
-        now_us: Callable[[], int],
+        submit_event: SubmitEvent,
+        runtime: Runtime,
     ) -> None:
         core = replica.core
         silence_us = 2000 * config.raft.election_timeout_max_ms
-        self.removal = RemovalWatch(core, identity, peers.rejection, silence_us, log, now_us)
+        self.removal = RemovalWatch(
+            core, identity, peers.rejection, silence_us, log, runtime.monotonic_us
+        )
         self._watches: list[_Watch] = [
             PeriodicTask(_REPORT_SUPPRESSED_S, log.report_suppressed),
             PeriodicTask(_CHECK_INTERVAL_S, PriorityWatch(core.status, log).check),
             PeriodicTask(_CHECK_INTERVAL_S, self.removal.check),
             WallClockWatch(core.status, log, config.raft.max_wall_skew_ms * 1000),
         ]
+        if config.backups.backup_dir is not None:
+            metrics.backups.interval_s = config.backups.backup_interval_s
+            backups = BackupTask(
+                config.backups,
+                replica,
+                submit_event,
+                peers.connected,
+                metrics.backups,
+                log,
+                runtime,
+            )
+            self._watches.append(backups)
         if measures_stalls:
             warn_after_s = config.raft.heartbeat_ms / 2000
             lag = LoopLag(metrics, log, warn_after_s, notice_stops=own_process)

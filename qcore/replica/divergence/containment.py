@@ -73,6 +73,16 @@ class Containment:
         self._known_diverged: set[int] = set()
         self.diverged_at: int | None = None
 
+    @property
+    def diverged_peers(self) -> list[int]:
+        """The other members that reported that they are contained, sorted."""
+        return sorted(self._known_diverged)
+
+    @property
+    def reported_indexes(self) -> dict[int, int]:
+        """The newest index of which each other member has reported a digest; without those that reported none."""
+        return {member: max(held) for member, held in self._reported.items() if held}
+
     def next_deadline(self) -> int:
         """When `advance` has work at the latest, µs."""
         due = self._send_at if self._compares else NEVER

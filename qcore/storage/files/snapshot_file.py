@@ -14,12 +14,13 @@ A file appears only when it is complete (`qcore.storage.files.atomic_file`): unt
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,8 @@ from typing import IO, Final, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from qcore.core.entry import Membership
+from qcore.core.log.compressed_text import SnapshotText
+from qcore.core.log.growing_text import TextBuilder
 from qcore.core.version import FIRST_VERSION, SINCE_RULES_2, VERSION_SINCE_RULES_2, ClusterVersion
 from qcore.errors import ConfigError, SnapshotFileError
 from qcore.files import open_regular
@@ -72,13 +75,16 @@ class SnapshotHeader:
     last_included_clock_us: int = field(default=0, metadata=SINCE_RULES_2)
     cluster_version: ClusterVersion = field(default=FIRST_VERSION, metadata=VERSION_SINCE_RULES_2)
 
+    @property
+    def format_version(self) -> int:
+        """The version of the file's format: the oldest one that can hold this header."""
+        return VERSION if self.last_included_clock_us or self.cluster_version.machine else 1
+
     def line(self) -> bytes:
         """The first line of the file, with its newline."""
         fields = {
             "format": FORMAT,
-            "version": VERSION
-            if self.last_included_clock_us or self.cluster_version.machine
-            else 1,
+            "version": self.format_version,
             **_header_adapter().dump_python(self, mode="json"),
         }
         return _encode({**fields, "header_sha256": _digest(fields)}) + b"\n"
@@ -233,6 +239,33 @@ def verify(path: Path) -> SnapshotHeader:
     Raises:
         SnapshotFileError: the file differs from what was written; the text names the difference.
     """
+    return _read_checked(path, lambda part: None)
+
+
+def read_snapshot(path: Path) -> tuple[SnapshotHeader, SnapshotText]:
+    """Read and check the whole file. Returns the header and the text.
+
+    Raises:
+        SnapshotFileError: the file differs from what was written; the text names the difference.
+    """
+    text = TextBuilder()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        header = _read_checked(path, lambda part: text.add(decoder.decode(part)))
+        text.add(decoder.decode(b"", final=True))
+    except UnicodeDecodeError as error:
+        raise SnapshotFileError(
+            f"{path}: the state is not UTF-8 text: {error}: {_SAVE_AGAIN}"
+        ) from error
+    return header, text.build()
+
+
+def _read_checked(path: Path, take: Callable[[bytes], None]) -> SnapshotHeader:
+    """Pass the state to `take`, part by part, and check the file at the end.
+
+    Raises:
+        SnapshotFileError: the file differs from what was written; the text names the difference.
+    """
     with _opened(path) as file:
         header = _header(path, file)
         try:
@@ -242,6 +275,7 @@ def verify(path: Path) -> SnapshotHeader:
             while part := file.read(min(READ_BYTES, header.size - size)):
                 size += len(part)
                 digest.update(part)
+                take(part)
             _check_size(path, os.fstat(file.fileno()).st_size - file.tell() + size, header.size)
         except OSError as error:
             raise _file_error("read", path, error) from error

@@ -118,14 +118,22 @@ class LogReader:
         except OSError as error:
             raise error_from_os(error, f"read {directory}") from error
 
-    def describe(self) -> StoredLog:
+    def describe(self, *, with_snapshot: bool = True) -> StoredLog:
         """Whose log it is, the hard state and the snapshot.
+
+        Args:
+            with_snapshot: whether to read what the snapshot covers; without it, the rest can be read although the
+                snapshot is damaged.
 
         Raises:
             LogCorrupt: one of them is damaged.
             StorageError: the files cannot be read, or are gone.
         """
-        return self._moment(self._describe)
+        if with_snapshot:
+            return self._moment(self._describe)
+        return self._moment(
+            lambda pages, tables: self._describe(pages, tables, with_snapshot=False)
+        )
 
     def read(self, first: int, last: int, limit: int = BATCH_ENTRIES) -> Batch:
         """Read entries from index `first` through `last`, at most `limit`.
@@ -221,9 +229,11 @@ class LogReader:
             )
         return Identity(node_id, cluster_id)
 
-    def _describe(self, pages: PageView, tables: dict[str, int]) -> StoredLog:
+    def _describe(
+        self, pages: PageView, tables: dict[str, int], *, with_snapshot: bool = True
+    ) -> StoredLog:
         state = self._state(pages, tables)
-        snapshot = self._snapshot(pages, tables, state)
+        snapshot = self._snapshot(pages, tables, state) if with_snapshot else None
         newest = self._newest_membership(pages, tables)
         if newest is None and snapshot is not None:
             newest = snapshot.meta.membership

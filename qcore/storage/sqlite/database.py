@@ -100,8 +100,8 @@ _NO_SPACE_TO_CHECK = (
 )
 
 
-def check_header(path: Path) -> None:
-    """Check the file's first bytes before SQLite reads them.
+def check_header(path: Path) -> int:
+    """Check the file's first bytes before SQLite reads them. Returns the version of the layout that they name.
 
     Raises:
         LogCorrupt: it is empty, cut short, no SQLite database, or changed.
@@ -125,6 +125,7 @@ def check_header(path: Path) -> None:
             raise log_corrupt(path, "the file header", f"{name} is {seen}, must be {expected}")
     (version,) = struct.unpack_from(">I", header, 60)
     _check_version(path, version)
+    return int(version)
 
 
 @dataclass(slots=True, frozen=True)
@@ -154,7 +155,7 @@ def check_read_only(path: Path) -> StructureCheck:
     try:
         uri = f"{path.as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=0)
-        _check_structure(path, connection)
+        check_structure(path, connection)
         row = connection.execute("SELECT sequence FROM state").fetchone()
         known = row is not None and isinstance(row[0], int)
         return StructureCheck(True, row[0] if known else None)
@@ -192,9 +193,9 @@ def connect(path: Path, *, is_checked: bool) -> sqlite3.Connection:
         if mode != "wal":
             raise log_corrupt(path, "the journal mode", f"is {mode!r}, must be 'wal'")
         if not is_checked:
-            _check_structure(path, connection)
+            check_structure(path, connection)
         _migrate(path, connection)
-        _check_tables(path, connection)
+        check_tables(path, connection)
     except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
         failure = error_from_sqlite(error, path, "open the database", connection)
         if is_io_error(error):
@@ -208,8 +209,14 @@ def connect(path: Path, *, is_checked: bool) -> sqlite3.Connection:
     return connection
 
 
-def _check_structure(path: Path, connection: sqlite3.Connection) -> None:
-    """Let SQLite check every page."""
+def check_structure(path: Path, connection: sqlite3.Connection) -> None:
+    """Let SQLite check every page.
+
+    Raises:
+        LogCorrupt: the structure is damaged.
+        StorageError: the file cannot be read.
+        sqlite3.Error: SQLite could not read.
+    """
     verdict = quick_check(connection)
     if verdict != "ok":
         raise error_from_structure_check(path, verdict, quick_check(connection))
@@ -236,7 +243,13 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _check_tables(path: Path, connection: sqlite3.Connection) -> None:
+def check_tables(path: Path, connection: sqlite3.Connection) -> None:
+    """Check that the tables are those of the layout that the file names.
+
+    Raises:
+        LogCorrupt: a table is missing, changed or unknown.
+        sqlite3.Error: SQLite could not read.
+    """
     found = dict(connection.execute("SELECT name, sql FROM sqlite_schema").fetchall())
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = TABLES if version < 3 else {**TABLES, "state": STATE_TABLE_3}

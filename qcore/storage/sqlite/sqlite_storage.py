@@ -20,13 +20,14 @@ A directory that was restored whole from an older copy is consistent with itself
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn, Self
 
-from qcore.core.effects import Write
-from qcore.core.entry import DurableState, Snapshot
+from qcore.core.effects import SaveHardState, StoreSnapshot, Write
+from qcore.core.entry import DurableState, HardState, Snapshot
 from qcore.core.log.disk_errors import log_corrupt
 from qcore.errors import DiskFull, StorageError
 from qcore.storage.files.directory_lock import LOCK_FILE, DirectoryLock
@@ -226,10 +227,45 @@ class SqliteStorage:
         if self._outline is None:
             self.load()
             assert self._outline is not None
-        outline = self._outline.after(writes)
+        self._write(writes, commit, self._outline.after(writes))
+
+    def begin_new_cluster(self, snapshot: Snapshot, hard_state: HardState) -> None:
+        """Replace everything that is stored by a snapshot, and join its cluster. For recovery, see `qcore.recovery`.
+
+        It is one transaction: after a crash all is as before, or all is new. The directory gets another incarnation.
+
+        Raises:
+            ValueError: snapshot and hard state do not fit each other; nothing was written.
+            DiskFull: nothing was written.
+            StorageError: whether it is on disk is unknown.
+        """
+        self._require_usable()
+        writes = (SaveHardState(1, hard_state), StoreSnapshot(2, snapshot, 0, True))
+        outline = LogOutline().after(writes)
+        cluster_id = snapshot.meta.membership.cluster_id
+        new_identity = Identity(self._identity.node_id, cluster_id), uuid.uuid4().hex
+        self._write(writes, None, outline, new_identity)
+        self._identity, self._incarnation = new_identity
+
+    def _write(
+        self,
+        writes: Sequence[Write],
+        commit: int | None,
+        outline: LogOutline,
+        new_identity: tuple[Identity, str] | None = None,
+    ) -> None:
+        """Do the writes in one transaction.
+
+        Args:
+            writes, commit: see `write`.
+            outline: the log's outline after the writes.
+            new_identity: the identity and the incarnation to store; None to keep those that are stored.
+        """
         stored = replace(self._stored, sequence=self._stored.sequence + 1)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            if new_identity is not None:
+                database.put_meta(self._connection, *new_identity)
             if stored.promise_ms is None and any(map(write_needs_layout_3, writes)):
                 stored.promise_ms = 0
                 database.enter_layout_3(self._connection, stored.row())

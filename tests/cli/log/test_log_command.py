@@ -13,11 +13,11 @@ from typer.testing import CliRunner, Result
 
 from qcore.cli.log.entry_text import describe_entry
 from qcore.cli.log.log import app
-from qcore.cli.log.snapshot_text import SnapshotSummary, summarise
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
 from qcore.core.entry import Entry, EntryKind, HardState, Membership, Snapshot
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, LogCorrupt
+from qcore.recovery.snapshot_summary import SnapshotSummary, summarise
 from qcore.replica.access.access_commands import SetUser, command_text
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.sessions.client_session import Session

@@ -85,6 +85,16 @@ def test_a_diverged_follower_serves_no_state_but_replicates() -> None:
     assert driver.replica.applied_index == leader.replica.applied_index
 
 
+def test_members_know_how_far_the_others_have_applied() -> None:
+    cluster = cluster_of()
+    leader = cluster.elect(1)
+    diverge(cluster, 3)
+    cluster.pass_time(1000)
+    known = leader.replica.containment
+    assert known.diverged_peers == [3]
+    assert known.reported_indexes == dict.fromkeys((2, 3), leader.replica.applied_index)
+
+
 def test_a_diverged_leader_hands_over_and_does_not_campaign() -> None:
     cluster = cluster_of()
     cluster.elect(1)

@@ -1,0 +1,1 @@
+"""Commands for a data directory on which no node runs: `qcore check` and `qcore repair`."""

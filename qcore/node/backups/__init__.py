@@ -1,0 +1,1 @@
+"""Scheduled backups: snapshot files that one node of the cluster writes at an interval."""

@@ -1,0 +1,1 @@
+"""Repairs that cannot lose anything acknowledged, and the copy of the files that is made before."""

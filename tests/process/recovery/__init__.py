@@ -1,0 +1,1 @@
+"""New clusters from backups and from what is left of old ones."""
