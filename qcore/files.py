@@ -74,6 +74,15 @@ def open_nonblocking(path: str, flags: int) -> int:
     return file
 
 
+def open_to_append(path: Path) -> int:
+    """Open a file to append to it; returns the descriptor. See `open_nonblocking`.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    return open_nonblocking(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
 def special_file_kind(mode: int) -> str | None:
     """Name the kind of a file that is not regular, with its article; None for a regular file."""
     if stat.S_ISREG(mode):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,9 @@ from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
 from qcore.node.node_files import OpenStorage, open_node_files
 from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
+from qcore.node.process.reload import Reload
+from qcore.node.process.service_manager import ServiceManager
+from qcore.node.process.signals import stop_on_signals
 from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import CollectorControl
@@ -28,13 +30,9 @@ from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 #: Exit codes of `run_node`.
 EXIT_DONE: Final = 0
 EXIT_UNHEALTHY: Final = 5
-EXIT_FORCED: Final = 130
 
 #: How long the disk thread may wait for the interpreter lock after each sync while the event loop runs, seconds.
 _SWITCH_INTERVAL_S: Final = 0.0005
-
-#: A signal repeated within this time counts as one signal, seconds.
-_REPEAT_S: Final = 0.2
 
 _T = TypeVar("_T")
 
@@ -47,10 +45,15 @@ def run_node(
     *,
     on_listening: Callable[[str], None] | None = None,
     open_storage: OpenStorage = SqliteStorage.open,
+    read_settings: Callable[[], Mapping[str, object]] = dict,
 ) -> int:
-    """Run a node until SIGTERM, SIGINT or SIGHUP, or until it fails; returns the exit code.
+    """Run a node until SIGTERM or SIGINT, or until it fails; returns the exit code.
 
     If the node was removed from its cluster, the exit code is never 0.
+
+    SIGHUP opens the files of log, audit log and trace again, and reads certificates and the log level again; a SIGHUP
+    because the terminal has closed stops the node. If NOTIFY_SOCKET is set, the node reports to the service manager:
+    see `qcore.node.process.service_manager`.
 
     This function redirects stdout and stderr to separate threads: see `qcore.node.observability.logs`.
 
@@ -59,6 +62,8 @@ def run_node(
         application: the state machine and its requests; by default those that `config.machine` names.
         on_listening: called with the address once the node listens.
         open_storage: opens the storage of a data directory for a node id.
+        read_settings: reads the configuration file, at the start and for each SIGHUP. It returns the values that
+            count, by the names of the fields, and may raise `ConfigError`. A running node takes only `log_level`.
 
     Raises:
         ConfigError: a setting or the topology file is wrong.
@@ -72,7 +77,7 @@ def run_node(
     loop_factory = _loop_factory(config.uvloop)  # before anything is written: uvloop may be missing
     config.tls.contexts()  # and a file may be wrong
     log = NodeLog(config.node_id)
-    log.install(config.log_format, config.log_level)
+    log.install(config.log_format, config.log_level, config.log_file)
     config = replace(config, limits=fit_to_open_files(config.limits, log))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as stack:
@@ -93,15 +98,18 @@ def run_node(
             )
             node.metrics.lines_dropped = {
                 "log": log.dropped,
+                "audit": files.audit_lines_dropped,
                 "trace": files.trace_lines_dropped,
                 "recording": files.recording_lines_dropped,
             }
-            stop = _stop_on_signals(log)
+            manager = ServiceManager(os.environ, lambda: node_state(node), log)
+            stop = stop_on_signals(log, Reload(config, log, files, manager, read_settings))
             garbage = CollectorControl(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
             node.on_busy(garbage.freeze)
             try:
-                await serve(node, stop)
+                await serve(node, stop, manager)
+                manager.stopping()
                 await node.stop()
             except BaseException as error:
                 # The storage is closed next, so the disk thread must have ended.
@@ -114,10 +122,11 @@ def run_node(
                     log.report_suppressed(all_of_them=True)
                     log.flush(FINAL_FLUSH_S)
                     os._exit(EXIT_UNHEALTHY)  # closing the storage would hang, too
+            manager.close()
             garbage.stop()
             return node.failure
 
-        async def serve(node: ReplicaNode, stop: asyncio.Event) -> None:
+        async def serve(node: ReplicaNode, stop: asyncio.Event, manager: ServiceManager) -> None:
             bound = await _run_unless(stop, node.start())
             if bound is None:
                 return
@@ -127,6 +136,7 @@ def run_node(
             log.info("listening", addr=bound, version=version, data_dir=data_dir)
             if on_listening is not None:
                 on_listening(bound)
+            manager.ready()
             await wait_for_any(stop, node.failed)
             if node.removal_reason is not None:
                 removed.append(node.removal_reason)
@@ -160,36 +170,11 @@ def _profiled(node_id: int) -> Iterator[None]:
         profile.dump_stats(Path(directory) / f"node{node_id}.prof")
 
 
-def _stop_on_signals(log: NodeLog) -> asyncio.Event:
-    """Return an event that the first SIGTERM, SIGINT or SIGHUP sets. A second SIGTERM or SIGINT exits immediately.
-
-    `timeout` of coreutils signals the process and then its group, so a repetition within `_REPEAT_S` does not count. A
-    terminal that closes often sends SIGHUP twice, once from the kernel and once from the shell, so SIGHUP never counts
-    as the second signal. If SIGHUP is ignored at the start, as under `nohup`, it stays ignored.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    first: tuple[signal.Signals, float] | None = None
-
-    def on_signal(number: signal.Signals) -> None:
-        nonlocal first
-        if number != signal.SIGHUP:
-            if first is None:
-                first = number, loop.time()
-            elif first[0] != number or loop.time() - first[1] >= _REPEAT_S:
-                log.warning("second signal: exit immediately", signal=number.name)
-                log.flush(FINAL_FLUSH_S)
-                os._exit(EXIT_FORCED)
-        if not stop.is_set():
-            log.info("signal: shutting down", signal=number.name)
-            stop.set()
-
-    handled = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        handled.append(signal.SIGHUP)
-    for number in handled:
-        loop.add_signal_handler(number, on_signal, number)
-    return stop
+def node_state(node: ReplicaNode) -> str:
+    """What the node does now, in one line, for the service manager."""
+    core, reason = node.core, node.unready_reason()
+    state = f"{core.role} in term {core.term}"
+    return state if reason is None else f"{state}; cannot serve requests: {reason}"
 
 
 async def _run_unless(stop: asyncio.Event, work: Coroutine[object, object, _T]) -> _T | None:

@@ -146,6 +146,7 @@ class Node:
                 on_leadership=self._callbacks.report,
             )
             parts.metrics.lines_dropped = {
+                "audit": files.audit_lines_dropped,
                 "trace": files.trace_lines_dropped,
                 "recording": files.recording_lines_dropped,
             }

@@ -51,6 +51,13 @@ def _missing(nodes: Sequence[int], number: int) -> str:
     return writer.lines()[0]
 
 
+def first_trace_line(node_id: int) -> bytes:
+    """The line with which a trace file of this node begins."""
+    writer = TraceWriter(keep=True)
+    writer.run(wall_us(), f"node {node_id}", 0, [node_id])
+    return (writer.lines()[0] + "\n").encode()
+
+
 class NodeTrace:
     """The `NodeRecorder` that writes the trace of one node.
 
