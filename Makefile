@@ -8,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long coverage check fix bench lock clean run-deps dev-deps
+.PHONY: help demo docs test test-long coverage check fix bench lock clean run-deps dev-deps deploy-deps
 
 # The tests that measure the coverage: those that need core, replica and storage, without the slow ones.
 COVERAGE_TESTS := tests/core tests/foundation tests/replica tests/storage tests/pitfalls tests/node/peers tests/sim/faults
@@ -36,6 +36,9 @@ $(VENV)/.dev-deps: $(VENV)/.run-deps requirements/dev.txt
 
 run-deps: $(VENV)/.run-deps ## set up .venv with what qcore needs to run
 dev-deps: $(VENV)/.dev-deps ## set up .venv with the tools for tests and documentation too
+
+deploy-deps: $(VENV)/.dev-deps ## add the tools that check the files of deploy/
+	@$(PIP) -r requirements/deploy.txt
 
 demo: $(VENV)/.run-deps ## a simulated partition, then a real cluster that loses its leader
 	@$(BIN)/qcore demo
@@ -79,6 +82,7 @@ lock: $(VENV)/.dev-deps ## pin what pyproject.toml lists; UPGRADE=--upgrade take
 	@$(COMPILE) pyproject.toml --output-file requirements/run.txt
 	@$(COMPILE) pyproject.toml --extra testing --extra notebook --extra web --extra dask --group dev \
 	  --constraints requirements/run.txt --output-file requirements/dev.txt
+	@$(COMPILE) --group deploy --constraints requirements/dev.txt --output-file requirements/deploy.txt
 
 clean: ## remove .venv and what runs left behind
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -35,6 +35,7 @@ FILES: Final[dict[str, list[str]]] = {
     "build": PROJECT["build-system"]["requires"],
     "run": DEPENDENCIES,
     "dev": DEPENDENCIES + [line for extra in DEV_EXTRAS for line in EXTRAS[extra]] + group("dev"),
+    "deploy": group("deploy"),
 }
 #: Import name -> distribution, where they differ.
 DISTRIBUTION: Final = {
