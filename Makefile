@@ -69,6 +69,7 @@ fix: $(VENV)/.dev-deps ## let ruff rewrite what it can, and renew the pages made
 	@$(BIN)/python -m tests.settings.page
 	@$(BIN)/python -m tests.docs.wire_reference
 	@$(BIN)/python -m tests.docs.scenario_page
+	@$(BIN)/python -m tests.deploy.metrics_reference
 
 docs: $(VENV)/.dev-deps ## the documentation site, to read without a server
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict

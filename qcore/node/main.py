@@ -17,6 +17,7 @@ from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
 from qcore.node.node_files import OpenStorage, open_node_files
 from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
+from qcore.node.process.process_figures import ProcessFigures
 from qcore.node.process.reload import Reload
 from qcore.node.process.service_manager import ServiceManager
 from qcore.node.process.signals import stop_on_signals
@@ -84,6 +85,8 @@ def run_node(
         stack.callback(log.report_suppressed, all_of_them=True)
         files = open_node_files(config, application.machine, open_storage, log)
         stack.callback(files.close)
+        figures = ProcessFigures(config.data_dir)
+        stack.callback(figures.stop)
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory))
 
         async def run() -> BaseException | None:
@@ -102,6 +105,8 @@ def run_node(
                 "trace": files.trace_lines_dropped,
                 "recording": files.recording_lines_dropped,
             }
+            node.metrics.of_process = figures.families
+            figures.start()
             manager = ServiceManager(os.environ, lambda: node_state(node), log)
             stop = stop_on_signals(log, Reload(config, log, files, manager, read_settings))
             garbage = CollectorControl(node.metrics, node.connections_accepted, node.may_pause)

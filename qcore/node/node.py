@@ -23,6 +23,7 @@ from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
 from qcore.node.node_files import NodeFiles, OpenStorage, open_node_files
 from qcore.node.observability.program_log import ProgramLog
+from qcore.node.process.process_figures import ProcessFigures
 from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.leader_callbacks import Callback, LeaderCallbacks
@@ -132,6 +133,7 @@ class Node:
         limits = fit_to_open_files(self._config.limits, self._log, may_raise=False)
         config = replace(self._config, limits=limits)
         files = open_node_files(config, self._application.machine, self._open_storage, self._log)
+        figures = ProcessFigures(config.data_dir)
         parts: ReplicaNode | None = None
         try:
             parts = ReplicaNode(
@@ -150,6 +152,7 @@ class Node:
                 "trace": files.trace_lines_dropped,
                 "recording": files.recording_lines_dropped,
             }
+            parts.metrics.of_process = figures.families
             address = await parts.start()
         except BaseException:
             try:
@@ -158,9 +161,12 @@ class Node:
             finally:
                 await _close(parts, files)
             raise
+        figures.start()
         self._callbacks.start()
         own_address = str(_reachable(address))
-        self._opened = _Opened(parts, files, address, Client([own_address], tls=config.tls.files()))
+        self._opened = _Opened(
+            parts, files, figures, address, Client([own_address], tls=config.tls.files())
+        )
         self._log.info(
             "listening", addr=address, version=__version__, data_dir=str(config.data_dir)
         )
@@ -190,6 +196,7 @@ class Node:
         # The steps run from the last to the first, and each runs even if another one raises.
         async with AsyncExitStack() as steps:
             steps.callback(self._stopped.set)
+            steps.callback(opened.figures.stop)
             steps.callback(self._log.report_suppressed, all_of_them=True)
             steps.push_async_callback(_close, parts, opened.files)
             steps.push_async_callback(parts.stop)
@@ -280,6 +287,7 @@ class _Opened:
 
     parts: ReplicaNode
     files: NodeFiles
+    figures: ProcessFigures
     address: str
     client: Client
 

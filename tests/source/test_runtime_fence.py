@@ -40,6 +40,10 @@ EXEMPT = {
         "it closes the files of a process, which may wait for a slow one",
     ),
     "node/replica_node.py": ({"qcore.runtime.real"}, "the default of a node"),
+    "node/process/process_figures.py": (
+        {"threading"},
+        "it measures a process and its disk, which may hang",
+    ),
     "node/process/service_manager.py": (
         {"socket", "time"},
         "it reports to the service manager of a process",
