@@ -13,6 +13,7 @@ import typer
 from qcore.cli.doctor.finding import Finding, ok, problem, warning
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.config import NodeConfig
+from qcore.security.tls import certificate_end
 
 #: The base of what typer raises for wrong arguments: no name of it is exported by all supported versions.
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
@@ -117,9 +118,7 @@ def _tls(config: NodeConfig) -> Iterator[Finding]:
     except ConfigError as error:
         yield problem("TLS", str(error), "correct these files")
         return
-    from cryptography import x509
-
-    end = x509.load_pem_x509_certificate(tls.tls_cert.read_bytes()).not_valid_after_utc
+    end = certificate_end(tls.tls_cert)
     found = f"the certificate is valid until {end:%Y-%m-%d}"
     left = end - datetime.now(UTC)
     if left <= timedelta():
