@@ -11,6 +11,7 @@ from qcore.client.concurrency_limit import ConcurrencyLimit
 from qcore.client.endpoints import Connect, Endpoints
 from qcore.client.errors import retry_delay
 from qcore.client.event_loop import EventLoopUse
+from qcore.client.tracing.traced_request import traced_request
 from qcore.errors import (
     ChangeRefused,
     ConfigError,
@@ -26,6 +27,7 @@ from qcore.errors import (
 from qcore.runtime.interface import Runtime
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
+from qcore.transport.trace_context import RequestTracer
 
 #: JSON from the wire; its shape depends on the message.
 Json: TypeAlias = Any
@@ -64,6 +66,7 @@ class RequestSender:
         runtime: the world that the client runs in.
         connect: opens a connection.
         renew: authenticates again on a connection; None for a client without a user.
+        tracer: makes a span of each request; None for no spans.
 
     Attributes:
         endpoints: the nodes, and the choice among them.
@@ -86,9 +89,11 @@ class RequestSender:
         runtime: Runtime,
         connect: Connect = ClientConnection.connect,
         renew: Callable[[ClientConnection], Awaitable[None]] | None = None,
+        tracer: RequestTracer | None = None,
     ) -> None:
         self.runtime = runtime
         self._renew = renew
+        self._tracer = tracer
         self.rng = runtime.new_rng()
         self.endpoints = Endpoints(
             endpoints, self.rng, silent_after_s, admin=admin, runtime=runtime, connect=connect
@@ -255,7 +260,9 @@ class RequestSender:
                     connection = await endpoints.connect(endpoint, left_s, patience_s)
                     left_s = max(MIN_ATTEMPT_S, deadline - limit.now())
                 try:
-                    return await connection.request(name, fields, timeout_s=left_s)
+                    if self._tracer is None:
+                        return await connection.request(name, fields, timeout_s=left_s)
+                    return await traced_request(self._tracer, connection, name, fields, left_s)
                 except RequestNotReceived:
                     if attempt == _ATTEMPTS_WHEN_IDLE:
                         raise

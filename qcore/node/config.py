@@ -89,6 +89,13 @@ class NodeConfig:
     trace: Path | None = field(
         default=None, metadata=setting("File to which the node writes its trace.")
     )
+    otel: bool = field(
+        default=False,
+        metadata=setting(
+            "Export spans of requests whose client traces them, with OpenTelemetry, to the collector that "
+            "OTEL_EXPORTER_OTLP_ENDPOINT names. Needs `qcore-raft[otel]`."
+        ),
+    )
     record: Path | None = field(
         default=None,
         metadata=setting(

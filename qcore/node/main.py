@@ -17,6 +17,7 @@ from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
 from qcore.node.node_files import OpenStorage, open_node_files
 from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
+from qcore.node.process.otel_export import begin_export
 from qcore.node.process.process_figures import ProcessFigures
 from qcore.node.process.reload import Reload
 from qcore.node.process.service_manager import ServiceManager
@@ -26,6 +27,7 @@ from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import CollectorControl
 from qcore.node.runtime.shutdown import wait_for_any
 from qcore.release import __version__
+from qcore.runtime.real import REAL
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 #: Exit codes of `run_node`.
@@ -87,6 +89,10 @@ def run_node(
         stack.callback(files.close)
         figures = ProcessFigures(config.data_dir)
         stack.callback(figures.stop)
+        observer = None
+        if config.otel:
+            observer, end_export = begin_export(config.node_id, REAL.wall_us)
+            stack.callback(end_export)
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory))
 
         async def run() -> BaseException | None:
@@ -96,6 +102,7 @@ def run_node(
                 files.storage,
                 log,
                 files.trace_stream(),
+                observer=observer,
                 recording=files.recording,
                 audit_sink=files.audit,
             )

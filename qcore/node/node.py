@@ -23,12 +23,14 @@ from qcore.node.application import Application, application_of
 from qcore.node.config import NodeConfig
 from qcore.node.node_files import NodeFiles, OpenStorage, open_node_files
 from qcore.node.observability.program_log import ProgramLog
+from qcore.node.process.otel_export import recorder_of_program
 from qcore.node.process.process_figures import ProcessFigures
 from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.leader_callbacks import Callback, LeaderCallbacks
 from qcore.node.runtime.shutdown import wait_for_any
 from qcore.release import __version__
+from qcore.runtime.real import REAL
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from qcore.transport.address import Address
 
@@ -134,6 +136,7 @@ class Node:
         config = replace(self._config, limits=limits)
         files = open_node_files(config, self._application.machine, self._open_storage, self._log)
         figures = ProcessFigures(config.data_dir)
+        observer = recorder_of_program(config.node_id, REAL.wall_us) if config.otel else None
         parts: ReplicaNode | None = None
         try:
             parts = ReplicaNode(
@@ -143,6 +146,7 @@ class Node:
                 self._log,
                 files.trace_stream(),
                 own_process=False,
+                observer=observer,
                 recording=files.recording,
                 audit_sink=files.audit,
                 on_leadership=self._callbacks.report,

@@ -35,8 +35,9 @@ OF_DATETIME = {"now"}
 
 #: What single modules use, and why a simulated node or client does not need it in another way.
 EXEMPT = {
+    "node/main.py": ({"qcore.runtime.real"}, "it runs a process"),
     "node/node.py": (
-        {"to_thread"},
+        {"qcore.runtime.real", "to_thread"},
         "it closes the files of a process, which may wait for a slow one",
     ),
     "node/replica_node.py": ({"qcore.runtime.real"}, "the default of a node"),
