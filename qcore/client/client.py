@@ -76,7 +76,7 @@ class Client(
         credentials: the same as `token`, or as `user` and `password`.
         runtime: the world that the client runs in; a simulator gives another one.
         connect: opens a connection to a node.
-        tracer: makes a span of each request, such as `qcore.client.tracing.otel_tracer.OtelTracer`; None for no spans.
+        tracer: makes a span of each request, such as `qcore.client.OtelTracer`; None for no spans.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used; or `token`,

@@ -85,14 +85,16 @@ def run_node(
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as stack:
         stack.callback(log.report_suppressed, all_of_them=True)
+        observer = None
+        if config.otel:
+            observer, end_export = begin_export(config.node_id, REAL.wall_us)
+            stack.callback(
+                end_export
+            )  # after the files are closed, because a collector may be slow
         files = open_node_files(config, application.machine, open_storage, log)
         stack.callback(files.close)
         figures = ProcessFigures(config.data_dir)
         stack.callback(figures.stop)
-        observer = None
-        if config.otel:
-            observer, end_export = begin_export(config.node_id, REAL.wall_us)
-            stack.callback(end_export)
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory))
 
         async def run() -> BaseException | None:

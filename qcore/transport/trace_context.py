@@ -38,7 +38,7 @@ class RequestSpan(Protocol):
 
 
 class RequestTracer(Protocol):
-    """Makes the spans of a client's requests. `qcore.client.tracing.otel_tracer` has one for OpenTelemetry."""
+    """Makes the spans of a client's requests. `qcore.client.OtelTracer` is one."""
 
     def begin(self, name: str, remote: str) -> RequestSpan:
         """A request begins.

@@ -92,6 +92,7 @@ from qcore.client import (
     FieldRequest,
     MachineChange,
     MoveEntity,
+    OtelTracer,
     ReadField,
     ReadOptions,
     RenameEntity,

@@ -22,7 +22,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, Tracer
 
-from qcore.client.tracing.otel_tracer import mark_failed, traceparent_of
+from qcore.client.tracing.otel_spans import mark_failed, traceparent_of
 from qcore.core.effects import AppendLog, SaveCommit
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError, from_wire

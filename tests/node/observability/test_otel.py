@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,14 +15,13 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from qcore.client.client import Client
-from qcore.client.tracing.otel_tracer import OtelTracer
+from qcore.client import Client, OtelTracer
 from qcore.core.effects import AppendLog, SaveCommit
 from qcore.core.entry import Entry
 from qcore.errors import ConfigError, Overloaded
 from qcore.node.node import Node
 from qcore.node.observability.otel_recorder import OtelRecorder
-from qcore.node.process.otel_export import begin_export
+from qcore.node.process.otel_export import begin_export, recorder_of_program
 from qcore.replica.events import ClientRequest, Reply
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.transport.trace_context import traceparent_in, with_traceparent
@@ -152,6 +152,10 @@ def test_an_id_carries_a_context() -> None:
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(ConfigError, match=r"qcore-raft\[otel\]"):
         begin_export(1, lambda: 0)
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
+    for make in (OtelTracer, lambda: recorder_of_program(1, lambda: 0)):
+        with pytest.raises(ConfigError, match=r"qcore-raft\[otel\]"):
+            make()
