@@ -24,6 +24,7 @@ from qcore.client.watching.sync_watch import SyncWatch
 from qcore.client.watching.watch import Watch
 from qcore.errors import ConfigError
 from qcore.security.tls import TlsFiles
+from qcore.transport.trace_context import RequestTracer
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -72,8 +73,8 @@ class SyncClient:
 
     Args:
         endpoints: `host:port` of some nodes.
-        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls, token, user, password: see
-            `Client`.
+        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls, token, user, password,
+            tracer: see `Client`.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used.
@@ -92,6 +93,7 @@ class SyncClient:
         token: str | None = None,
         user: str | None = None,
         password: str | None = None,
+        tracer: RequestTracer | None = None,
     ) -> None:
         self._client = Client(
             endpoints,
@@ -104,6 +106,7 @@ class SyncClient:
             token=token,
             user=user,
             password=password,
+            tracer=tracer,
         )
         self._loop = asyncio.new_event_loop()
         # A daemon: a program that forgets `close` must still be able to end.

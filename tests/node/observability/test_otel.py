@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from qcore.client import Client, OtelTracer
+from qcore.client import Client, OtelTracer, SyncClient
 from qcore.core.effects import AppendLog, SaveCommit
 from qcore.core.entry import Entry
 from qcore.errors import ConfigError, Overloaded
@@ -79,6 +79,13 @@ def test_one_trace_goes_from_the_client_to_the_state(
             client = await stack.enter_async_context(tracing)
             with trace.get_tracer("test").start_as_current_span("work"):
                 await add(client, "x")
+
+            def write() -> None:
+                made = SyncClient([leader.address], exactly_once=False, tracer=OtelTracer())
+                with made as plain, trace.get_tracer("test").start_as_current_span("plain work"):
+                    plain.execute('{"op":"add","key":"x","amount":1}')
+
+            await asyncio.to_thread(write)
             await asyncio.gather(*(node.stop() for node in nodes))
             return leader.node_id, follower.node_id
 
@@ -100,6 +107,7 @@ def test_one_trace_goes_from_the_client_to_the_state(
         (at_leader, f"forward {follower}"),
         *((f"{name} {leader}", at_leader) for name in ("append", "commit", "apply")),
     }
+    assert {("Perform", "plain work"), (f"write {leader}", "Perform")} <= tree(spans)
     by_name = {name_of(each): each for each in one_trace}
     append, commit = by_name[f"append {leader}"], by_name[f"commit {leader}"]
     assert (append.attributes or {})["qcore.index"] == (commit.attributes or {})["qcore.index"]

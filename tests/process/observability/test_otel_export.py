@@ -79,8 +79,7 @@ def test_a_collector_gets_one_trace_of_three_nodes(tmp_path: Path) -> None:
             wait_for(lambda: expected <= set(spans), 30, "the spans")
             assert {each[0] for each in spans} == {trace_id}
             for node in cluster.nodes.values():
-                node.signal(15)
-                assert node.wait() == 0
+                assert node.stop() == 0
 
 
 def test_a_node_serves_without_its_collector(tmp_path: Path) -> None:
