@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import importlib
 import os
 import sys
@@ -33,6 +34,9 @@ from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 #: Exit codes of `run_node`.
 EXIT_DONE: Final = 0
 EXIT_UNHEALTHY: Final = 5
+
+#: The descriptor of stderr, whatever `sys.stderr` is.
+_STDERR: Final = 2
 
 #: How long the disk thread may wait for the interpreter lock after each sync while the event loop runs, seconds.
 _SWITCH_INTERVAL_S: Final = 0.0005
@@ -83,6 +87,9 @@ def run_node(
     log.install(config.log_format, config.log_level, config.log_file)
     config = replace(config, limits=fit_to_open_files(config.limits, log))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    if not faulthandler.is_enabled():
+        # The watchdog of a service manager ends a hung node with SIGABRT: then stderr shows where it hung.
+        faulthandler.enable(_STDERR)
     with ExitStack() as stack:
         stack.callback(log.report_suppressed, all_of_them=True)
         observer = None
@@ -93,7 +100,7 @@ def run_node(
             )  # after the files are closed, because a collector may be slow
         files = open_node_files(config, application.machine, open_storage, log)
         stack.callback(files.close)
-        figures = ProcessFigures(config.data_dir)
+        figures = ProcessFigures(config.data_dir, config.tls.tls_cert)
         stack.callback(figures.stop)
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory))
 

@@ -135,7 +135,7 @@ class Node:
         limits = fit_to_open_files(self._config.limits, self._log, may_raise=False)
         config = replace(self._config, limits=limits)
         files = open_node_files(config, self._application.machine, self._open_storage, self._log)
-        figures = ProcessFigures(config.data_dir)
+        figures = ProcessFigures(config.data_dir, config.tls.tls_cert)
         observer = recorder_of_program(config.node_id, REAL.wall_us) if config.otel else None
         parts: ReplicaNode | None = None
         try:

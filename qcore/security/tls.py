@@ -142,7 +142,7 @@ def certificate_end(path: Path) -> datetime:
         OSError: the file cannot be read.
         ValueError: it begins with no certificate.
     """
-    from cryptography import x509  # late: only `qcore doctor` needs it
+    from cryptography import x509  # late: most programs that use TLS do not need it
 
     return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
 

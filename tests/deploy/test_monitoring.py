@@ -8,13 +8,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
-from qcore.node.process.process_figures import bytes_below, disk_figures
+from qcore.node.process.process_figures import bytes_below, certificate_figure, disk_figures
 from tests.checkout import CHECKOUT
 from tests.deploy.metrics_reference import PAGE, page
 from tests.deploy.scrape import families, leader_page
@@ -42,7 +44,7 @@ KEYWORDS = {
     "count",
     "avg",
 }
-FUNCTIONS = {"rate", "increase", "delta", "abs", "histogram_quantile", "predict_linear"}
+FUNCTIONS = {"rate", "increase", "delta", "abs", "histogram_quantile", "predict_linear", "time"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,18 @@ def test_promtool_accepts_the_queries_of_the_dashboard(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     done = promtool("check", "rules", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_end_of_the_certificate_is_a_figure(tmp_path: Path) -> None:
+    end = datetime(2038, 1, 1, tzinfo=UTC)
+    pem = tmp_path / "pem"
+    assert certificate_figure(None).samples == certificate_figure(pem).samples == []
+    pem.write_text("damaged")
+    assert certificate_figure(pem).samples == []
+    made = trustme.CA().issue_cert("node", not_after=end)
+    made.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    (sample,) = certificate_figure(pem).samples
+    assert sample.value == end.timestamp()
 
 
 def test_the_figures_of_the_disk_are_those_of_the_system(tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
+
+from qcore.security.tls import certificate_end
 
 #: How old the figures may be, seconds. Prometheus usually reads them every 15 s.
 _INTERVAL_S: Final = 5.0
@@ -22,10 +25,12 @@ class ProcessFigures:
 
     Args:
         data_dir: the data directory.
+        certificate: the file with the certificate of the node; None without TLS.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, certificate: Path | None) -> None:
         self._data_dir = data_dir
+        self._certificate = certificate
         # It registers nothing: the page of the node is not that of the program.
         self._process = ProcessCollector(registry=None)
         self._families: list[Metric] = []
@@ -49,7 +54,24 @@ class ProcessFigures:
             self._take()
 
     def _take(self) -> None:
-        self._families = [*self._process.collect(), *disk_figures(self._data_dir)]
+        self._families = [
+            *self._process.collect(),
+            *disk_figures(self._data_dir),
+            certificate_figure(self._certificate),
+        ]
+
+
+def certificate_figure(path: Path | None) -> Metric:
+    """When the certificate ends. There is no sample without TLS, or if the file cannot be read."""
+    end = None
+    if path is not None:
+        with suppress(OSError, ValueError):
+            end = certificate_end(path).timestamp()
+    return GaugeMetricFamily(
+        "qcore_tls_certificate_end_timestamp_seconds",
+        "When the certificate in the node's file ends, seconds since the Unix epoch.",
+        end,
+    )
 
 
 def disk_figures(data_dir: Path) -> list[Metric]:

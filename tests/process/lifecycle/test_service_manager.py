@@ -8,13 +8,18 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from qcore.node.observability.logs import NodeLog
 from qcore.node.process.service_manager import ServiceManager, watchdog_interval_s
-from qcore.processes import NodeProcess, free_ports
+from qcore.processes import NodeProcess, free_ports, wait_for
+from tests.checkout import CHECKOUT
+from tests.process.support.wire_client import WireClient
+
+PROGRAMS = CHECKOUT / "tests" / "process" / "programs"
 
 
 class Manager:
@@ -35,6 +40,14 @@ class Manager:
         while line not in (lines := self.next()):
             pass
         return lines
+
+    def until_silent(self, timeout_s: float) -> None:
+        """Read messages until none comes for this time."""
+        self.socket.settimeout(timeout_s)
+        with suppress(TimeoutError):
+            while self.next():
+                pass
+        self.socket.settimeout(30)
 
     def waiting(self) -> list[str]:
         """The lines that have arrived and were not read."""
@@ -78,6 +91,37 @@ def test_a_node_reports_its_life_to_the_manager(tmp_path: Path, manager: Manager
         assert manager.until("STOPPING=1") == ["STOPPING=1", "STATUS=stopping"]
         assert node.wait() == 0
         assert "cannot be reached" not in node.log_text()
+    finally:
+        node.kill()
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_a_hung_node_shows_where_and_serves_again(tmp_path: Path, manager: Manager) -> None:
+    """This test does what systemd does: if no ping comes within WatchdogSec, SIGABRT, and then another start."""
+    watchdog_s = 1.0
+    variables = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": f"{watchdog_s * 1e6:.0f}"}
+    machine = f"{PROGRAMS / 'hanging_machine.py'}:HangingMachine"
+    port = free_ports(1)[0]
+    node = NodeProcess(1, port, tmp_path, ["--machine", machine], environment=variables)
+    node.spawn()
+    try:
+        manager.until("READY=1")
+        with WireClient(node.address) as client:
+            assert client.ask("Init", nodes=[]) == {"Ok": None}
+            assert client.ask("Perform", request={"Write": "x"})["Write"]["response"] == "1"
+            client.send({"Perform": {"id": "hang", "request": {"Read": "hang"}}})
+            manager.until_silent(watchdog_s)
+            assert node.running
+        node.signal(signal.SIGABRT)
+        assert node.wait() == -signal.SIGABRT
+        assert "hanging_machine.py" in node.log_text()
+        assert "in query" in node.log_text()
+        node.spawn()
+        manager.until("READY=1")
+        wait_for(lambda: node.get("/readyz")[0] == 200, 30, "the node to serve")
+        with WireClient(node.address) as client:
+            assert client.ask("Perform", request={"Read": "count"})["Read"]["response"] == "1"
     finally:
         node.kill()
 
