@@ -116,6 +116,7 @@ def test_the_pods_are_the_members_that_the_job_initialises() -> None:
     assert options["--endpoints"] == members[0].split("=")[1]
 
 
+@pytest.mark.long
 def test_the_health_check_asks_the_node(tmp_path: Path) -> None:
     """Also a node that demands certificates of clients."""
     authority = trustme.CA()
