@@ -12,6 +12,7 @@ from typing import Final
 
 from qcore.cli.doctor.finding import Finding, ok, problem, warning
 from qcore.display import printable
+from qcore.node.peers.node_key_file import KEY_FILE_NAME
 from qcore.percentiles import percentile
 from qcore.storage.files.synced_files import readable_by_others
 
@@ -164,11 +165,13 @@ def sync_times_s(folder: Path, writes: int = _WRITES) -> list[float]:
 def _modes(data_dir: Path) -> Finding:
     names = readable_by_others(data_dir)
     if names:
-        return warning(
-            "file modes",
-            f"other users can read {', '.join(map(printable, names))}",
-            f"chmod 700 {data_dir}",
-        )
+        text = f"other users can read {', '.join(map(printable, names))}"
+        if KEY_FILE_NAME in names:
+            text = f"{text}: the secret key of the node is among them"
+            return problem(
+                "file modes", text, f"chmod 700 {data_dir}, and give the node another key"
+            )
+        return warning("file modes", text, f"chmod 700 {data_dir}")
     status = data_dir.stat()
     if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
         return problem(

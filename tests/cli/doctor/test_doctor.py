@@ -175,6 +175,8 @@ def test_files_that_others_can_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "log.db").touch(0o644)
     (found,) = (each for each in disk_findings(tmp_path, 100_000) if each.check == "file modes")
     assert (found.verdict, found.advice) == ("warning", f"chmod 700 {tmp_path}")
+    (tmp_path / "node.key").touch(0o644)
+    assert verdicts(disk_findings(tmp_path, 100_000))["file modes"] == "problem"
     tmp_path.chmod(0o700)
     assert verdicts(disk_findings(tmp_path, 100_000))["file modes"] == "ok"
     (tmp_path / "file").touch()
