@@ -168,9 +168,10 @@ def _modes(data_dir: Path) -> Finding:
         text = f"other users can read {', '.join(map(printable, names))}"
         if KEY_FILE_NAME in names:
             text = f"{text}: the secret key of the node is among them"
-            return problem(
-                "file modes", text, f"chmod 700 {data_dir}, and give the node another key"
+            advice = (
+                f"chmod 700 {data_dir}; replace this member if another user may have read the key"
             )
+            return problem("file modes", text, advice)
         return warning("file modes", text, f"chmod 700 {data_dir}")
     status = data_dir.stat()
     if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
