@@ -2,12 +2,12 @@
 
 | span | node | from | to |
 |---|---|---|---|
-| `qcore write` (or another kind) | that of the client | arrival of the request | outcome |
+| `qcore write`, `qcore read` and so on | that of the client | arrival of the request | outcome |
 | `qcore forward` | a follower | message to the leader | response of the leader |
 | `qcore forwarded write` | the leader | arrival of the forwarded request | response |
 | `qcore append` | each that handles the request | entry in the log | durable on its disk |
 | `qcore commit` | the same | entry in the log | committed |
-| `qcore apply` | the same | committed | applied to the state |
+| `qcore apply` | the same, if there is no outcome before | committed | applied to the state |
 
 A request without a sampled context costs one search in its id. A node begins no trace itself.
 """
@@ -78,7 +78,7 @@ class OtelRecorder:
 
     def request_began(self, event: ClientRequest, message_id: str) -> None:
         """Begin the span of a client's request."""
-        traced = self._begin(f"qcore {event.kind}", message_id, event.payload)
+        traced = self._begin("", event.kind, message_id, event.payload)
         if traced is not None:
             self._requests[event.request_id] = traced
 
@@ -115,7 +115,7 @@ class OtelRecorder:
     def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
         """Begin the span of a request that a peer has forwarded, or end that of one forwarded by this node."""
         if type(message) is Forward:
-            traced = self._begin(f"qcore forwarded {message.kind}", message_id, message.payload)
+            traced = self._begin("forwarded ", message.kind, message_id, message.payload)
             if traced is not None:
                 self._forwarded[from_id, message.forward_id] = traced
         elif type(message) is ForwardResponse and self._forwards:
@@ -161,7 +161,7 @@ class OtelRecorder:
 
     # -- spans -----------------------------------------------------------------------------------
 
-    def _begin(self, name: str, message_id: str, payload: str) -> _Traced | None:
+    def _begin(self, how: str, kind: str, message_id: str, payload: str) -> _Traced | None:
         traceparent = traceparent_in(message_id)
         if not traceparent or len(self._requests) + len(self._forwarded) >= MAX_TRACED:
             return None
@@ -170,10 +170,10 @@ class OtelRecorder:
             return None
         traced = _Traced(
             self._tracer.start_span(
-                name,
+                f"qcore {how}{'write' if kind == 'session' else kind}",
                 trace.set_span_in_context(NonRecordingSpan(parent), Context()),
                 SpanKind.SERVER,
-                {"qcore.node": self._node_id},
+                {"qcore.node": self._node_id, "qcore.kind": kind},
                 start_time=self._now_ns(),
             ),
             payload,

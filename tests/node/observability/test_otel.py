@@ -75,7 +75,7 @@ def test_one_trace_goes_from_the_client_to_the_state(
             await add(leader.client, "x")  # of a client that does not trace
             assert exported.get_finished_spans() == ()
 
-            tracing = Client([follower.address], exactly_once=False, tracer=OtelTracer())
+            tracing = Client([follower.address], tracer=OtelTracer())
             client = await stack.enter_async_context(tracing)
             with trace.get_tracer("test").start_as_current_span("work"):
                 await add(client, "x")
