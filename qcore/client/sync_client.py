@@ -73,8 +73,9 @@ class SyncClient:
 
     Args:
         endpoints: `host:port` of some nodes.
-        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls, token, user, password,
-            tracer: see `Client`.
+        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls, token, user, password: see
+            `Client`.
+        tracer: see `Client`. The span that is current in the calling thread is the parent.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used.
