@@ -24,6 +24,7 @@ from qcore.node import NodeConfig
 from qcore.node.node import Node
 from qcore.transport.address import Address
 from tests.checkout import CHECKOUT
+from tests.packaging.installation import SOURCE_FILES, SOURCES
 
 FOLDER = CHECKOUT / "deploy"
 COMPOSE = FOLDER / "container" / "compose.yaml"
@@ -73,9 +74,14 @@ def test_hadolint_finds_nothing_in_the_image() -> None:
 
 def test_the_image_holds_what_the_build_needs_and_no_root() -> None:
     text = CONTAINERFILE.read_text()
-    for names in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
-        for name in names.split():
-            assert (CHECKOUT / name).exists(), name
+    copied = {
+        name
+        for names in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)
+        for name in names.split()
+    }
+    # `tests/packaging` builds the wheel from these.
+    assert {*SOURCES, *SOURCE_FILES} <= copied
+    assert all((CHECKOUT / name).exists() for name in copied)
     *_, last = text.split("\nFROM ")
     assert "\nUSER 10001:10001\n" in last
     assert "\nHEALTHCHECK " in last

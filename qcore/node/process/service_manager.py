@@ -45,6 +45,7 @@ class ServiceManager:
         self._status = status
         self._log = log
         self._sent = ""
+        self._is_ready = False
         self._has_warned = False
         self._tasks = [PeriodicTask(_STATUS_INTERVAL_S, self._send_status)]
         watchdog_s = watchdog_interval_s(environment, os.getpid())
@@ -53,6 +54,7 @@ class ServiceManager:
 
     def ready(self) -> None:
         """Report that the node listens. From now on the event loop reports the status, and that it runs."""
+        self._is_ready = True
         if not self._address:
             return
         self._sent = self._status()
@@ -61,14 +63,17 @@ class ServiceManager:
             task.start()
 
     def reloading(self) -> None:
-        """Report that the node reads files again."""
+        """Report that the node reads files again. A node that is not ready yet reports nothing."""
+        if not self._is_ready:
+            return
         # With Type=notify-reload, the time distinguishes this message from an older one.
         monotonic_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={monotonic_us}")
 
     def reloaded(self) -> None:
-        """Report that the node has read its files again."""
-        self._send("READY=1")
+        """Report that the node has read its files again. A node that is not ready yet reports nothing."""
+        if self._is_ready:
+            self._send("READY=1")
 
     def stopping(self) -> None:
         """Report that the node stops. The reports of the event loop continue until `close`."""

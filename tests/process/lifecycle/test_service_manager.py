@@ -161,11 +161,18 @@ def test_a_changed_status_is_sent_once(tmp_path: Path, monkeypatch: pytest.Monke
     manager.socket.close()
 
 
+def test_a_node_that_starts_is_not_ready_after_sighup(manager: Manager) -> None:
+    reporter = ServiceManager({"NOTIFY_SOCKET": manager.address}, lambda: "", NodeLog(1))
+    reporter.reloading()
+    reporter.reloaded()
+    assert manager.waiting() == []
+
+
 def test_a_silent_manager_costs_one_log_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     reporter = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "no")}, lambda: "", NodeLog(1))
-    reporter.reloading()
+    reporter.stopping()
     reporter.stopping()
     assert [record.message for record in caplog.records] == [
         "the service manager cannot be reached"
