@@ -19,12 +19,14 @@ import trustme
 import yaml
 
 from qcore.cli.clients.connection_options import _VARIABLES
+from qcore.cli.exits import ExitCode
 from qcore.cli.node.setting_options import NODE_SETTINGS
 from qcore.node import NodeConfig
 from qcore.node.node import Node
 from qcore.transport.address import Address
 from tests.checkout import CHECKOUT
 from tests.packaging.installation import SOURCE_FILES, SOURCES
+from tests.process.support.commands import run_here
 
 FOLDER = CHECKOUT / "deploy"
 COMPOSE = FOLDER / "container" / "compose.yaml"
@@ -120,6 +122,19 @@ def test_the_pods_are_the_members_that_the_job_initialises() -> None:
             f"node start --id {node_id} --advertise-addr {address}"
         )
     assert options["--endpoints"] == members[0].split("=")[1]
+
+
+def test_the_commands_that_initialise_are_right_usage() -> None:
+    """Exit code 3: no node listens there. Wrong options would be exit code 2."""
+    (container,) = manifests()["Job qcore-init"]["spec"]["template"]["spec"]["containers"]
+    compose = yaml.safe_load(COMPOSE.read_text())["services"]["init"]["command"]
+    for words in (container["args"], compose):
+        line = re.sub(r"[\w.-]*?(\d)(\.qcore\.[\w.]+)?:8080", r"127.0.0.1:\1", " ".join(words))
+        # Pod 0 is node 1, and port 0 is none.
+        line = re.sub(r"--timeout=\d+", "--timeout=0.1", line.replace("127.0.0.1:0", "127.0.0.1:9"))
+        assert line.count("127.0.0.1:") == 4, line
+        done = run_here(*line.split())
+        assert done.code == ExitCode.CANNOT_CONNECT, (line, done)
 
 
 @pytest.mark.long

@@ -9,7 +9,8 @@
 | `qcore commit` | the same | entry in the log | committed |
 | `qcore apply` | the same, if there is no outcome before | committed | applied to the state |
 
-A request without a sampled context costs one search in its id. A node begins no trace itself.
+An entry is found by its content. Of requests with equal content in progress at the same time, one may get the spans of
+another. A request without a sampled context costs one search in its id. A node begins no trace itself.
 """
 
 from __future__ import annotations
@@ -43,16 +44,17 @@ class _Traced:
         payload: its content, by which its entry is found.
         index: the index of its entry; 0 before there is one.
         write_id: the write with which its entry becomes durable.
+        forward_id: the number of its forward to the leader; 0 for none.
         open: its other spans that have not ended, by name.
     """
 
-    __slots__ = ("context", "index", "open", "payload", "span", "write_id")
+    __slots__ = ("context", "forward_id", "index", "open", "payload", "span", "write_id")
 
     def __init__(self, span: Span, payload: str) -> None:
         self.span = span
         self.context = trace.set_span_in_context(span, Context())
         self.payload = payload
-        self.index = self.write_id = 0
+        self.index = self.write_id = self.forward_id = 0
         self.open: dict[str, Span] = {}
 
 
@@ -76,6 +78,12 @@ class OtelRecorder:
         self._without_entry: dict[str, deque[_Traced]] = {}
         self._with_entry: dict[int, _Traced] = {}  # by index
 
+    @property
+    def in_progress(self) -> int:
+        """How many requests it keeps something of."""
+        kept = (self._requests, self._forwards, self._forwarded, self._without_entry)
+        return sum(map(len, kept)) + len(self._with_entry)
+
     def request_began(self, event: ClientRequest, message_id: str) -> None:
         """Begin the span of a client's request."""
         traced = self._begin("", event.kind, message_id, event.payload)
@@ -97,6 +105,7 @@ class OtelRecorder:
         if traced is None:
             return message_id
         self._open(traced, "forward", SpanKind.CLIENT)
+        traced.forward_id = message.forward_id
         self._forwards[message.forward_id] = traced
         return with_traceparent(message_id, traceparent_of(traced.open["forward"]))
 
@@ -198,6 +207,7 @@ class OtelRecorder:
         """The request has its outcome here."""
         for name in [*traced.open]:
             self._close(traced, name)
+        self._forwards.pop(traced.forward_id, None)  # its response may be lost
         if self._with_entry.get(traced.index) is traced:
             del self._with_entry[traced.index]
         waiting = self._without_entry.get(traced.payload)

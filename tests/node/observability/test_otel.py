@@ -127,6 +127,7 @@ def test_a_rejected_request_ends_its_spans_with_the_error(exported: InMemorySpan
     recorder.received(2, sent, forward)  # as if this were the leader, too
     recorder.sent(2, "8", ForwardResponse(9, None, error_code="Overloaded", error_text="full"))
     recorder.request_ended(Reply(1, None, 0, Overloaded("full", 10)))
+    assert not recorder.in_progress
     found = {each.name: each for each in exported.get_finished_spans()}
     assert set(found) == {"qcore write", "qcore forward", "qcore forwarded write"}
     for name in ("qcore write", "qcore forwarded write"):
