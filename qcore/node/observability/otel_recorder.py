@@ -81,8 +81,8 @@ class OtelRecorder:
     @property
     def in_progress(self) -> int:
         """How many requests it keeps something of."""
-        kept = (self._requests, self._forwards, self._forwarded, self._without_entry)
-        return sum(map(len, kept)) + len(self._with_entry)
+        by_content = sum(map(len, self._without_entry.values())) + len(self._with_entry)
+        return len(self._requests) + len(self._forwards) + len(self._forwarded) + by_content
 
     def request_began(self, event: ClientRequest, message_id: str) -> None:
         """Begin the span of a client's request."""
