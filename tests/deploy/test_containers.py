@@ -124,7 +124,7 @@ def test_the_pods_are_the_members_that_the_job_initialises() -> None:
     assert options["--endpoints"] == members[0].split("=")[1]
 
 
-def test_the_commands_that_initialise_are_right_usage() -> None:
+def test_the_commands_that_initialise_use_known_options() -> None:
     """Exit code 3: no node listens there. Wrong options would be exit code 2."""
     (container,) = manifests()["Job qcore-init"]["spec"]["template"]["spec"]["containers"]
     compose = yaml.safe_load(COMPOSE.read_text())["services"]["init"]["command"]
