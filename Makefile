@@ -8,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long soak coverage check fix bench lock clean run-deps dev-deps
+.PHONY: help demo docs test test-long soak coverage check fix bench lock clean run-deps dev-deps deploy-deps
 
 # The tests that measure the coverage: those that need core, replica and storage, without the slow ones.
 COVERAGE_TESTS := tests/core tests/fixtures tests/foundation tests/replica tests/storage tests/recovery tests/pitfalls tests/node/peers tests/sim/faults
@@ -36,6 +36,9 @@ $(VENV)/.dev-deps: $(VENV)/.run-deps requirements/dev.txt
 
 run-deps: $(VENV)/.run-deps ## set up .venv with what qcore needs to run
 dev-deps: $(VENV)/.dev-deps ## set up .venv with the tools for tests and documentation too
+
+deploy-deps: $(VENV)/.dev-deps ## add the tools that check the files of deploy/
+	@$(PIP) -r requirements/deploy.txt
 
 demo: $(VENV)/.run-deps ## a simulated partition, then a real cluster that loses its leader
 	@$(BIN)/qcore demo
@@ -70,6 +73,7 @@ fix: $(VENV)/.dev-deps ## let ruff rewrite what it can, and renew the pages made
 	@$(BIN)/python -m tests.settings.page
 	@$(BIN)/python -m tests.docs.wire_reference
 	@$(BIN)/python -m tests.docs.scenario_page
+	@$(BIN)/python -m tests.deploy.metrics_reference
 
 docs: $(VENV)/.dev-deps ## the documentation site, to read without a server
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
@@ -81,8 +85,9 @@ bench: $(VENV)/.run-deps ## the figures of benchmarks/README.md
 lock: $(VENV)/.dev-deps ## pin what pyproject.toml lists; UPGRADE=--upgrade takes the newest versions
 	@$(COMPILE) --group build --output-file requirements/build.txt
 	@$(COMPILE) pyproject.toml --output-file requirements/run.txt
-	@$(COMPILE) pyproject.toml --extra testing --extra notebook --extra web --extra dask --group dev \
+	@$(COMPILE) pyproject.toml --extra testing --extra notebook --extra web --extra dask --extra otel --group dev \
 	  --constraints requirements/run.txt --output-file requirements/dev.txt
+	@$(COMPILE) --group deploy --constraints requirements/dev.txt --output-file requirements/deploy.txt
 
 clean: ## remove .venv and what runs left behind
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis

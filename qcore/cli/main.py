@@ -28,6 +28,10 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "Simulate a partition, then kill -9 the leader of a real cluster.",
     ),
     "node": ("qcore.cli.node.start", "Run a node, and recover nodes whose cluster is lost."),
+    "doctor": (
+        "qcore.cli.doctor.doctor",
+        "Find what is wrong with a computer or with nodes, and say what to change.",
+    ),
     "cluster": ("qcore.cli.cluster.cluster", "Initialise, inspect and upgrade a cluster."),
     "member": ("qcore.cli.cluster.member", "Show and change the members of a cluster."),
     "user": ("qcore.cli.users.user", "Add, change and list users."),

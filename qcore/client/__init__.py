@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from qcore.client.sessions.session import ClientSession
     from qcore.client.snapshot_download import save_snapshot
     from qcore.client.sync_client import SyncClient
+    from qcore.client.tracing.otel_tracer import OtelTracer
     from qcore.client.watching.changes import FieldChange, MachineChange, WatchPosition
     from qcore.client.watching.watch import Watch
     from qcore.machines.entity.state.entity_id import EntityId
@@ -80,6 +81,7 @@ else:
                 "WritableValue",
                 "parse_id",
             ),
+            "qcore.client.tracing.otel_tracer": ("OtelTracer",),
             "qcore.client.watching.changes": ("FieldChange", "MachineChange", "WatchPosition"),
             "qcore.client.watching.watch": ("Watch",),
             "qcore.machines.entity.state.entity_id": ("EntityId",),
@@ -108,6 +110,7 @@ __all__ = [
     "FieldRequest",
     "MachineChange",
     "MoveEntity",
+    "OtelTracer",
     "ReadField",
     "ReadOptions",
     "RenameEntity",

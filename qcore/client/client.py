@@ -40,6 +40,7 @@ from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
 from qcore.security.tls import TlsFiles, client_context
 from qcore.transport.connection.client_connection import ClientConnection
+from qcore.transport.trace_context import RequestTracer
 
 #: How long `close` waits for the cluster to close the client's sessions, seconds.
 _CLOSE_SESSIONS_S: Final = 0.5
@@ -78,6 +79,7 @@ class Client(
         credentials: the same as `token`, as `token_file`, or as `user` and `password`.
         runtime: the world that the client runs in; a simulator gives another one.
         connect: opens a connection to a node.
+        tracer: makes a span of each request, such as `qcore.client.OtelTracer`; None for no spans.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used; or `token`,
@@ -101,6 +103,7 @@ class Client(
         credentials: Credentials | None = None,
         runtime: Runtime = REAL,
         connect: Connect = ClientConnection.connect,
+        tracer: RequestTracer | None = None,
     ) -> None:
         for name, seconds in (("timeout_s", timeout_s), ("attempt_timeout_s", attempt_timeout_s)):
             check_timeout(seconds, name)
@@ -120,6 +123,7 @@ class Client(
             runtime=runtime,
             connect=connect,
             renew=renew,
+            tracer=tracer,
         )
         super().__init__(sender, timeout_s, attempt_timeout_s, exactly_once=exactly_once)
 

@@ -11,6 +11,7 @@ from qcore.client.concurrency_limit import ConcurrencyLimit
 from qcore.client.endpoints import Connect, Endpoints
 from qcore.client.errors import READ_ERRORS, retry_delay, unreadable
 from qcore.client.event_loop import EventLoopUse
+from qcore.client.tracing.traced_request import traced_request
 from qcore.errors import (
     ChangeRefused,
     ConfigError,
@@ -27,6 +28,7 @@ from qcore.errors import (
 from qcore.runtime.interface import Runtime
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
+from qcore.transport.trace_context import RequestTracer
 
 #: JSON from the wire; its shape depends on the message.
 Json: TypeAlias = Any
@@ -65,6 +67,7 @@ class RequestSender:
         runtime: the world that the client runs in.
         connect: opens a connection.
         renew: authenticates again on a connection; None for a client without a user.
+        tracer: makes a span of each request; None for no spans.
 
     Attributes:
         endpoints: the nodes, and the choice among them.
@@ -87,9 +90,11 @@ class RequestSender:
         runtime: Runtime,
         connect: Connect = ClientConnection.connect,
         renew: Callable[[ClientConnection], Awaitable[None]] | None = None,
+        tracer: RequestTracer | None = None,
     ) -> None:
         self.runtime = runtime
         self.renew = renew
+        self._tracer = tracer
         self.rng = runtime.new_rng()
         self.endpoints = Endpoints(
             endpoints, self.rng, silent_after_s, admin=admin, runtime=runtime, connect=connect
@@ -260,7 +265,10 @@ class RequestSender:
                     connection = await endpoints.connect(endpoint, left_s, patience_s)
                     left_s = max(MIN_ATTEMPT_S, deadline - limit.now())
                 try:
-                    reply = await connection.request(name, fields, timeout_s=left_s)
+                    if self._tracer is None:
+                        reply = await connection.request(name, fields, timeout_s=left_s)
+                    else:
+                        reply = await traced_request(self._tracer, connection, name, fields, left_s)
                     lacks_user = self.renew is not None and _lacks_user(reply)
                     if lacks_user and attempt < _ATTEMPTS_WHEN_IDLE:
                         raise Unauthenticated("the leader knows the users before this node does")

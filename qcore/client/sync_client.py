@@ -25,6 +25,7 @@ from qcore.client.watching.sync_watch import SyncWatch
 from qcore.client.watching.watch import Watch
 from qcore.errors import ConfigError
 from qcore.security.tls import TlsFiles
+from qcore.transport.trace_context import RequestTracer
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -75,6 +76,7 @@ class SyncClient:
         endpoints: `host:port` of some nodes.
         timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls, token, token_file, user, password:
             see `Client`.
+        tracer: see `Client`. The span that is current in the calling thread is the parent.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none; or a file for TLS cannot be used.
@@ -94,6 +96,7 @@ class SyncClient:
         token_file: Path | str | None = None,
         user: str | None = None,
         password: str | None = None,
+        tracer: RequestTracer | None = None,
     ) -> None:
         self._client = Client(
             endpoints,
@@ -107,6 +110,7 @@ class SyncClient:
             token_file=token_file,
             user=user,
             password=password,
+            tracer=tracer,
         )
         self._loop = asyncio.new_event_loop()
         # A daemon: a program that forgets `close` must still be able to end.

@@ -101,6 +101,13 @@ class NodeConfig:
     trace: Path | None = field(
         default=None, metadata=setting("File to which the node writes its trace.")
     )
+    otel: bool = field(
+        default=False,
+        metadata=setting(
+            "Export spans of requests whose client traces them, with OpenTelemetry, to the collector that "
+            "OTEL_EXPORTER_OTLP_ENDPOINT names. Needs `qcore-raft[otel]`."
+        ),
+    )
     record: Path | None = field(
         default=None,
         metadata=setting(
@@ -125,7 +132,18 @@ class NodeConfig:
         ),
     )
     log_format: LogFormat = field(default="text", metadata=setting("Format of log lines."))
-    log_level: LogLevel = field(default="info", metadata=setting("Lowest level that is logged."))
+    log_level: LogLevel = field(
+        default="info",
+        metadata=setting(
+            "Lowest level that is logged. SIGHUP reads it again from the configuration file."
+        ),
+    )
+    log_file: Path | None = field(
+        default=None,
+        metadata=setting(
+            "File to which the node appends its log lines. Default: stderr. SIGHUP opens it again."
+        ),
+    )
     uvloop: bool | None = field(
         default=None,
         metadata=setting("Use uvloop as the event loop. Default: if it is installed."),

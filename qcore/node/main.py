@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import importlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,24 +19,29 @@ from qcore.node.config import NodeConfig
 from qcore.node.node_files import OpenStorage, open_node_files
 from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
 from qcore.node.peers.join_token_file import load_join_token
+from qcore.node.process.otel_export import begin_export
+from qcore.node.process.process_figures import ProcessFigures
+from qcore.node.process.reload import Reload
+from qcore.node.process.service_manager import ServiceManager
+from qcore.node.process.signals import stop_on_signals
 from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import CollectorControl
 from qcore.node.runtime.shutdown import wait_for_any
 from qcore.release import __version__
 from qcore.runtime.listener import use_small_tls_buffers
+from qcore.runtime.real import REAL
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 #: Exit codes of `run_node`.
 EXIT_DONE: Final = 0
 EXIT_UNHEALTHY: Final = 5
-EXIT_FORCED: Final = 130
+
+#: The descriptor of stderr, whatever `sys.stderr` is.
+_STDERR: Final = 2
 
 #: How long the disk thread may wait for the interpreter lock after each sync while the event loop runs, seconds.
 _SWITCH_INTERVAL_S: Final = 0.0005
-
-#: A signal repeated within this time counts as one signal, seconds.
-_REPEAT_S: Final = 0.2
 
 _T = TypeVar("_T")
 
@@ -49,10 +54,15 @@ def run_node(
     *,
     on_listening: Callable[[str], None] | None = None,
     open_storage: OpenStorage = SqliteStorage.open,
+    read_settings: Callable[[], Mapping[str, object]] = dict,
 ) -> int:
-    """Run a node until SIGTERM, SIGINT or SIGHUP, or until it fails; returns the exit code.
+    """Run a node until SIGTERM or SIGINT, or until it fails; returns the exit code.
 
     If the node was removed from its cluster, the exit code is never 0.
+
+    SIGHUP opens the files of log, audit log and trace again, and reads certificates and the log level again; a SIGHUP
+    because the terminal has closed stops the node. If NOTIFY_SOCKET is set, the node reports to the service manager:
+    see `qcore.node.process.service_manager`.
 
     This function redirects stdout and stderr to separate threads: see `qcore.node.observability.logs`.
 
@@ -61,6 +71,8 @@ def run_node(
         application: the state machine and its requests; by default those that `config.machine` names.
         on_listening: called with the address once the node listens.
         open_storage: opens the storage of a data directory for a node id.
+        read_settings: reads the configuration file, at the start and for each SIGHUP. It returns the values that
+            count, by the names of the fields, and may raise `ConfigError`. A running node takes only `log_level`.
 
     Raises:
         ConfigError: a setting or the topology file is wrong.
@@ -75,14 +87,25 @@ def run_node(
     config.tls.contexts()  # and a file may be wrong
     join_token = load_join_token(config.join_token_file, os.environ)
     log = NodeLog(config.node_id)
-    log.install(config.log_format, config.log_level)
+    log.install(config.log_format, config.log_level, config.log_file)
     config = replace(config, limits=fit_to_open_files(config.limits, log))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     use_small_tls_buffers()
+    if not faulthandler.is_enabled():
+        # The watchdog of a service manager ends a hung node with SIGABRT: then stderr shows where it hung.
+        faulthandler.enable(_STDERR)
     with ExitStack() as stack:
         stack.callback(log.report_suppressed, all_of_them=True)
+        observer = None
+        if config.otel:
+            observer, end_export = begin_export(config.node_id, REAL.wall_us)
+            stack.callback(
+                end_export
+            )  # after the files are closed, because a collector may be slow
         files = open_node_files(config, application.machine, open_storage, log)
         stack.callback(files.close)
+        figures = ProcessFigures(config.data_dir, config.tls.tls_cert)
+        stack.callback(figures.stop)
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory))
 
         async def run() -> BaseException | None:
@@ -92,21 +115,27 @@ def run_node(
                 files.storage,
                 log,
                 files.trace_stream(),
+                observer=observer,
                 recording=files.recording,
                 audit_sink=files.audit,
                 join_token=join_token,
             )
             node.metrics.lines_dropped = {
                 "log": log.dropped,
+                "audit": files.audit_lines_dropped,
                 "trace": files.trace_lines_dropped,
                 "recording": files.recording_lines_dropped,
             }
-            stop = _stop_on_signals(log)
+            node.metrics.of_process = figures.families
+            figures.start()
+            manager = ServiceManager(os.environ, lambda: node_state(node), log)
+            stop = stop_on_signals(log, Reload(config, log, files, manager, read_settings))
             garbage = CollectorControl(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
             node.on_busy(garbage.freeze)
             try:
-                await serve(node, stop)
+                await serve(node, stop, manager)
+                manager.stopping()
                 await node.stop()
             except BaseException as error:
                 # The storage is closed next, so the disk thread must have ended.
@@ -119,10 +148,11 @@ def run_node(
                     log.report_suppressed(all_of_them=True)
                     log.flush(FINAL_FLUSH_S)
                     os._exit(EXIT_UNHEALTHY)  # closing the storage would hang, too
+            manager.close()
             garbage.stop()
             return node.failure
 
-        async def serve(node: ReplicaNode, stop: asyncio.Event) -> None:
+        async def serve(node: ReplicaNode, stop: asyncio.Event, manager: ServiceManager) -> None:
             bound = await _run_unless(stop, node.start())
             if bound is None:
                 return
@@ -132,6 +162,7 @@ def run_node(
             log.info("listening", addr=bound, version=version, data_dir=data_dir)
             if on_listening is not None:
                 on_listening(bound)
+            manager.ready()
             await wait_for_any(stop, node.failed)
             if node.removal_reason is not None:
                 removed.append(node.removal_reason)
@@ -165,36 +196,11 @@ def _profiled(node_id: int) -> Iterator[None]:
         profile.dump_stats(Path(directory) / f"node{node_id}.prof")
 
 
-def _stop_on_signals(log: NodeLog) -> asyncio.Event:
-    """Return an event that the first SIGTERM, SIGINT or SIGHUP sets. A second SIGTERM or SIGINT exits immediately.
-
-    `timeout` of coreutils signals the process and then its group, so a repetition within `_REPEAT_S` does not count. A
-    terminal that closes often sends SIGHUP twice, once from the kernel and once from the shell, so SIGHUP never counts
-    as the second signal. If SIGHUP is ignored at the start, as under `nohup`, it stays ignored.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    first: tuple[signal.Signals, float] | None = None
-
-    def on_signal(number: signal.Signals) -> None:
-        nonlocal first
-        if number != signal.SIGHUP:
-            if first is None:
-                first = number, loop.time()
-            elif first[0] != number or loop.time() - first[1] >= _REPEAT_S:
-                log.warning("second signal: exit immediately", signal=number.name)
-                log.flush(FINAL_FLUSH_S)
-                os._exit(EXIT_FORCED)
-        if not stop.is_set():
-            log.info("signal: shutting down", signal=number.name)
-            stop.set()
-
-    handled = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        handled.append(signal.SIGHUP)
-    for number in handled:
-        loop.add_signal_handler(number, on_signal, number)
-    return stop
+def node_state(node: ReplicaNode) -> str:
+    """What the node does now, in one line, for the service manager."""
+    core, reason = node.core, node.unready_reason()
+    state = f"{core.role} in term {core.term}"
+    return state if reason is None else f"{state}; cannot serve requests: {reason}"
 
 
 async def _run_unless(stop: asyncio.Event, work: Coroutine[object, object, _T]) -> _T | None:

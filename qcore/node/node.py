@@ -26,11 +26,14 @@ from qcore.node.config import NodeConfig
 from qcore.node.node_files import NodeFiles, OpenStorage, open_node_files
 from qcore.node.observability.program_log import ProgramLog
 from qcore.node.peers.join_token_file import load_join_token
+from qcore.node.process.otel_export import recorder_of_program
+from qcore.node.process.process_figures import ProcessFigures
 from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.leader_callbacks import Callback, LeaderCallbacks
 from qcore.node.runtime.shutdown import wait_for_any
 from qcore.release import __version__
+from qcore.runtime.real import REAL
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from qcore.transport.address import Address
 
@@ -144,6 +147,8 @@ class Node:
         config = replace(self._config, limits=limits)
         join_token = load_join_token(config.join_token_file, {})
         files = open_node_files(config, self._application.machine, self._open_storage, self._log)
+        figures = ProcessFigures(config.data_dir, config.tls.tls_cert)
+        observer = recorder_of_program(config.node_id, REAL.wall_us) if config.otel else None
         parts: ReplicaNode | None = None
         try:
             parts = ReplicaNode(
@@ -153,15 +158,18 @@ class Node:
                 self._log,
                 files.trace_stream(),
                 own_process=False,
+                observer=observer,
                 recording=files.recording,
                 audit_sink=files.audit,
                 join_token=join_token,
                 on_leadership=self._callbacks.report,
             )
             parts.metrics.lines_dropped = {
+                "audit": files.audit_lines_dropped,
                 "trace": files.trace_lines_dropped,
                 "recording": files.recording_lines_dropped,
             }
+            parts.metrics.of_process = figures.families
             address = await parts.start()
         except BaseException:
             try:
@@ -170,11 +178,11 @@ class Node:
             finally:
                 await _close(parts, files)
             raise
+        figures.start()
         self._callbacks.start()
-        client = Client(
-            [str(_reachable(address))], tls=config.tls.files(), credentials=self._credentials(parts)
-        )
-        self._opened = _Opened(parts, files, address, client)
+        own_address = str(_reachable(address))
+        client = Client([own_address], tls=config.tls.files(), credentials=self._credentials(parts))
+        self._opened = _Opened(parts, files, figures, address, client)
         self._log.info(
             "listening", addr=address, version=__version__, data_dir=str(config.data_dir)
         )
@@ -209,6 +217,7 @@ class Node:
         # The steps run from the last to the first, and each runs even if another one raises.
         async with AsyncExitStack() as steps:
             steps.callback(self._stopped.set)
+            steps.callback(opened.figures.stop)
             steps.callback(self._log.report_suppressed, all_of_them=True)
             steps.push_async_callback(_close, parts, opened.files)
             steps.push_async_callback(parts.stop)
@@ -299,6 +308,7 @@ class _Opened:
 
     parts: ReplicaNode
     files: NodeFiles
+    figures: ProcessFigures
     address: str
     client: Client
 

@@ -13,12 +13,12 @@ from qcore.core.entry import Snapshot
 from qcore.errors import ConfigError, IncompatibleVersion, StateMachineFailed, StorageError
 from qcore.files import open_regular, open_to_append
 from qcore.machines.interface import StateMachine, SupportsCommandCheck, version_support
-from qcore.node.access.audit_file import close_audit_file, open_audit_file
+from qcore.node.access.audit_file import close_audit_file, open_audit_file, open_private
 from qcore.node.config import NodeConfig
 from qcore.node.observability.line_writer import LineWriter
-from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.logs import NodeLog, opened_again
 from qcore.node.observability.node_recording import NodeRecording
-from qcore.node.observability.tracing import trace_lines
+from qcore.node.observability.tracing import first_trace_line, trace_lines
 from qcore.replica.apply.active_version import check_supported
 from qcore.replica.sessions.session_table import command_in
 from qcore.replica.snapshot_builder import check_restorable
@@ -67,12 +67,27 @@ class NodeFiles:
         """How many lines of the trace were dropped because its file was too slow."""
         return 0 if self._trace is None else self._trace.dropped
 
+    def reopen(self, config: NodeConfig, log: NodeLog) -> None:
+        """Go on in new files of the audit log and the trace, if the old ones were moved away. It never waits."""
+        if self.audit is not None and config.audit_log is not None:
+            path = config.audit_log
+            self.audit.reopen(lambda: opened_again(path, open_private, log))
+        if self._trace is not None and config.trace is not None:
+            trace = config.trace
+            self._trace.reopen(
+                lambda: opened_again(trace, open_to_append, log), first_trace_line(config.node_id)
+            )
+
     def close(self) -> None:
         """Close them. It may wait for a slow trace file, at most 2 s. The disk thread must have ended."""
         try:
             self.storage.close()
         finally:
             self.close_trace()
+
+    def audit_lines_dropped(self) -> int:
+        """How many lines of the audit log were dropped because its file was too slow."""
+        return 0 if self.audit is None else self.audit.dropped
 
     def recording_lines_dropped(self) -> int:
         """How many lines of the recording were dropped because its file was too slow."""

@@ -21,6 +21,7 @@ from qcore.node.api.served_connections import ServedConnections
 from qcore.node.application import Application, node_codec
 from qcore.node.config import NodeConfig
 from qcore.node.joining_storage import JoiningStorage
+from qcore.node.observability.both_recorders import with_trace
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
@@ -88,7 +89,7 @@ class ReplicaNode:
         storage: already open. Close it after `stop_writer` has returned, or at any time if `start` was not called.
         log: gets the lines.
         trace: gets the lines of the trace, and never blocks; None for no trace.
-        observer: sees what the node does, in place of a trace.
+        observer: sees what the node does, as a trace does.
         codec: that of `node_codec`, if the caller has one for several nodes.
         wrap_machine: makes of the application's machine the one that the replica runs, such as one that is observed.
         own_process: whether the process runs only this node, so that signals may be handled.
@@ -147,8 +148,8 @@ class ReplicaNode:
         # A number that a recording holds. No two nodes must draw the same election timeouts.
         seed = runtime.new_rng().getrandbits(64)
         self._trace = observer
-        if observer is None and trace is not None:
-            self._trace = NodeTrace(trace, config.node_id, runtime.wall_us)
+        if trace is not None:
+            self._trace = with_trace(observer, NodeTrace(trace, config.node_id, runtime.wall_us))
         durable_storage = JoiningStorage(storage)
         loaded = durable_storage.load()
         replica_config, now = config.replica_config(), runtime.monotonic_us()

@@ -10,6 +10,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -132,6 +133,18 @@ def client_context(files: TlsFiles) -> ReloadedContext:
         return context
 
     return ReloadedContext.of(files, make)
+
+
+def certificate_end(path: Path) -> datetime:
+    """When the first certificate in a PEM file ends.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it begins with no certificate.
+    """
+    from cryptography import x509  # late: most programs that use TLS do not need it
+
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
 
 
 def _configure(context: ssl.SSLContext, files: TlsFiles) -> None:

@@ -93,6 +93,7 @@ from qcore.client import (
     FieldRequest,
     MachineChange,
     MoveEntity,
+    OtelTracer,
     ReadField,
     ReadOptions,
     RenameEntity,

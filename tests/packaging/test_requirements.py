@@ -19,7 +19,7 @@ PROJECT: Final = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding=
 DEPENDENCIES = cast("list[str]", PROJECT["project"]["dependencies"])
 EXTRAS = cast("dict[str, list[str]]", PROJECT["project"]["optional-dependencies"])
 GROUPS = cast("dict[str, list[str | dict[str, str]]]", PROJECT["dependency-groups"])
-DEV_EXTRAS: Final = ("testing", "notebook", "web", "dask")
+DEV_EXTRAS: Final = ("testing", "notebook", "web", "dask", "otel")
 
 
 def group(name: str) -> list[str]:
@@ -35,12 +35,14 @@ FILES: Final[dict[str, list[str]]] = {
     "build": PROJECT["build-system"]["requires"],
     "run": DEPENDENCIES,
     "dev": DEPENDENCIES + [line for extra in DEV_EXTRAS for line in EXTRAS[extra]] + group("dev"),
+    "deploy": group("deploy"),
 }
 #: Import name -> distribution, where they differ.
 DISTRIBUTION: Final = {
     "argon2": "argon2-cffi",
     "cel": "common-expression-language",
     "jwt": "pyjwt",
+    "opentelemetry": "opentelemetry-sdk",
     "yaml": "pyyaml",
 }
 #: These come with pydantic, whose types they complete.

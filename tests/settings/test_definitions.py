@@ -237,7 +237,7 @@ def test_option_overrides_variable_overrides_file(
     """All settings together, in the command itself. Only the node does not run."""
     got: list[NodeConfig] = []
 
-    def run_node(node: NodeConfig, *, on_listening: object) -> int:
+    def run_node(node: NodeConfig, *, on_listening: object, read_settings: object) -> int:
         assert callable(on_listening)
         got.append(node)
         return 0

@@ -35,15 +35,24 @@ OF_DATETIME = {"now"}
 
 #: What single modules use, and why a simulated node or client does not need it in another way.
 EXEMPT = {
-    "node/main.py": (
-        {"signal", "add_signal_handler"},
-        "it runs a process: signals end it",
-    ),
+    "node/main.py": ({"qcore.runtime.real"}, "it runs a process"),
     "node/node.py": (
-        {"to_thread"},
+        {"qcore.runtime.real", "to_thread"},
         "it closes the files of a process, which may wait for a slow one",
     ),
     "node/replica_node.py": ({"qcore.runtime.real"}, "the default of a node"),
+    "node/process/process_figures.py": (
+        {"threading"},
+        "it measures a process and its disk, which may hang",
+    ),
+    "node/process/service_manager.py": (
+        {"socket", "time"},
+        "it reports to the service manager of a process",
+    ),
+    "node/process/signals.py": (
+        {"signal", "add_signal_handler"},
+        "signals end a process, and let it read files again",
+    ),
     "node/runtime/file_descriptors.py": ({"resource"}, "the limit of a process"),
     "node/runtime/garbage_collection.py": ({"time"}, "it measures pauses of a process"),
     "node/runtime/loop_lag.py": (

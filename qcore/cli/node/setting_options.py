@@ -163,6 +163,12 @@ def given_names(ctx: typer.Context, settings: Iterable[SettingField], file: str)
     return names
 
 
+def is_overridden(ctx: typer.Context, name: str) -> bool:
+    """Whether an option or a variable gives this field, so that the value in the file does not count."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+
+
 def _name(text: str, names: Mapping[str, str]) -> str:
     """Replace the names of fields. A name that is also a plain word is replaced only where it begins the text."""
 

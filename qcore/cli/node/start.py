@@ -16,6 +16,7 @@ from qcore.cli.node.setting_options import (
     NODE_SETTINGS,
     SettingsCommand,
     given_names,
+    is_overridden,
     with_names,
     with_options,
 )
@@ -125,12 +126,13 @@ def start(
     ] = None,
     **values: object,
 ) -> None:
-    """Run a node until SIGTERM, SIGINT or SIGHUP.
+    """Run a node until SIGTERM or SIGINT.
 
     A new node waits until it is initialised (`qcore cluster init`) or added to a cluster (`qcore
     member add`). A member of a cluster resumes from its data directory.
 
-    A signal stops the node cleanly. A second SIGTERM or SIGINT ends the process immediately.
+    A signal stops the node cleanly. A second one ends the process immediately. SIGHUP opens the
+    files of log, audit log and trace again, and reads certificates and log_level again.
     """
     from qcore.node.config import NodeConfig
     from qcore.node.main import run_node
@@ -143,4 +145,10 @@ def start(
     def listening(address: str) -> None:
         print(f"qcore node {node.node_id} listens on {address}", flush=True)
 
-    raise typer.Exit(run_node(node, on_listening=listening))
+    def read_settings() -> dict[str, object]:
+        if config is None:
+            return {}
+        found = read_config_file(config, NODE_SETTINGS)
+        return {name: found[name] for name in found if not is_overridden(ctx, name)}
+
+    raise typer.Exit(run_node(node, on_listening=listening, read_settings=read_settings))

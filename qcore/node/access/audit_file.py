@@ -24,9 +24,7 @@ def open_audit_file(path: Path, log: NodeLog) -> LineWriter:
         ConfigError: the file cannot be opened.
     """
     try:
-        file = open_to_append(path)
-        if stat.S_ISREG(os.fstat(file).st_mode):
-            os.fchmod(file, 0o600)
+        file = open_private(path)
     except OSError as error:
         raise ConfigError(f"--audit-log {path}: {error.strerror}") from None
 
@@ -35,6 +33,18 @@ def open_audit_file(path: Path, log: NodeLog) -> LineWriter:
         return f'{{"action":"missing","number":{number}}}'
 
     return LineWriter(file, _MAX_QUEUED_BYTES, missing)
+
+
+def open_private(path: Path) -> int:
+    """Open the file to append to it; returns the descriptor.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    file = open_to_append(path)
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        os.fchmod(file, 0o600)
+    return file
 
 
 def close_audit_file(writer: LineWriter) -> None:

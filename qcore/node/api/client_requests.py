@@ -266,13 +266,13 @@ class RequestHandler:
         self._callbacks[request_id] = (flow, done)
         made = event(request_id)
         if isinstance(made, ClientRequest):
-            self._add(made)
+            self._add(made, "")
         else:
             self._inbox.add_event(made)
 
-    def _add(self, request: ClientRequest) -> None:
+    def _add(self, request: ClientRequest, message_id: str) -> None:
         if self._trace is not None:
-            self._trace.request_began(request)
+            self._trace.request_began(request, message_id)
         self._inbox.add_request(request)
 
     def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
@@ -328,7 +328,7 @@ class RequestHandler:
         self._client_requests[request_id] = kept
         payload, stale_ms, user = request.payload, request.max_staleness_ms, user_of(connection)
         event = ClientRequest(request_id, request.kind, payload, self._timeout_ms, stale_ms, user)
-        self._add(event)
+        self._add(event, message_id)
 
     def _too_large(self, payload: str) -> TooLarge | None:
         limit, size = self._max_command_bytes, utf8_length(payload)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, TextIO
 
 #: Bytes in one write call.
@@ -21,12 +22,23 @@ _CHUNK_BYTES: Final = 64 * 1024
 #: Pause after a failed write, seconds: a full disk may have room later.
 _PAUSE_S: Final = 0.5
 
+#: What an order to go on in another file counts as, so that `flush` waits for it, bytes.
+_NEXT_FILE_BYTES: Final = 1
+
+
+@dataclass(slots=True, frozen=True)
+class _NextFile:
+    """An order to go on in another file; see `LineWriter.reopen`."""
+
+    open_file: Callable[[], int | None]
+    first_line: bytes
+
 
 class LineWriter:
     """Writes whole lines to a file descriptor. Any thread may call any method; only `flush` and `close` wait.
 
     Args:
-        file: the descriptor; this class does not close it.
+        file: the descriptor; this class closes it only when it goes on in another file.
         limit_bytes: the most bytes that may wait.
         missing: makes the line that reports how many lines were dropped. It may be replaced later.
         failed: called once, in the thread, when a write fails; nothing is written after that. If it is None, the lines
@@ -52,7 +64,8 @@ class LineWriter:
         self._limit = limit_bytes
         self._failed = failed
         self._unreported = 0  # dropped lines not reported yet
-        self._queue: deque[bytes] = deque()
+        # Lines, and at its place among them each order to go on in another file.
+        self._queue: deque[bytes | _NextFile] = deque()
         self._queued_bytes = 0
         self._torn = is_torn  # the last write ended within a line
         self._ended = False
@@ -77,6 +90,19 @@ class LineWriter:
                 self._report_dropped()
             self._append(lines)
             self._changed.notify_all()
+
+    def reopen(self, open_file: Callable[[], int | None], first_line: bytes = b"") -> None:
+        """Go on in another file. The lines that were put before go to the old one, which is then closed.
+
+        Args:
+            open_file: called in the thread, opens the file; if it returns None, the old one stays.
+            first_line: written to the file first if it is empty.
+        """
+        with self._changed:
+            if not self._ended:
+                self._queue.append(_NextFile(open_file, first_line))
+                self._queued_bytes += _NEXT_FILE_BYTES
+                self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all lines are written, at most this long; returns whether they are."""
@@ -130,11 +156,14 @@ class LineWriter:
                 if self._ended:
                     return
                 chunk = self._take()
-            error = self._write(chunk)
+            if isinstance(chunk, _NextFile):
+                error, size = self._use(chunk), _NEXT_FILE_BYTES
+            else:
+                error, size = self._write(chunk), len(chunk)
             if error is not None and self._failed is None:
                 time.sleep(_PAUSE_S)
             with self._changed:
-                self._queued_bytes -= len(chunk)
+                self._queued_bytes -= size
                 if error is not None and self._failed is not None:
                     self._drop_all()
                 elif self._unreported and not self._queue and error is None:
@@ -144,13 +173,28 @@ class LineWriter:
                 self._failed(error)
                 return
 
-    def _take(self) -> bytes:
-        taken = [self._queue.popleft()]
-        size = len(taken[0])
-        while self._queue and size + len(self._queue[0]) <= _CHUNK_BYTES:
-            taken.append(self._queue.popleft())
-            size += len(taken[-1])
+    def _take(self) -> bytes | _NextFile:
+        first = self._queue.popleft()
+        if isinstance(first, _NextFile):
+            return first
+        taken, size = [first], len(first)
+        while self._queue:
+            lines = self._queue[0]
+            if isinstance(lines, _NextFile) or size + len(lines) > _CHUNK_BYTES:
+                break
+            self._queue.popleft()
+            taken.append(lines)
+            size += len(lines)
         return b"".join(taken)
+
+    def _use(self, following: _NextFile) -> OSError | None:
+        file = following.open_file()
+        if file is None:
+            return None
+        before, self._file, self._torn = self._file, file, False
+        os.close(before)
+        is_empty = os.fstat(file).st_size == 0
+        return self._write(following.first_line) if is_empty else None
 
     def _write(self, chunk: bytes) -> OSError | None:
         rest = memoryview(chunk)
@@ -176,7 +220,8 @@ class LineWriter:
     def _drop_all(self) -> None:
         self._ended = True
         for lines in self._queue:
-            self._drop(lines)
+            if isinstance(lines, bytes):
+                self._drop(lines)
         self._queue.clear()
         self._queued_bytes = 0
 

@@ -1,4 +1,4 @@
-"""`NodeLog`: structured log lines on stderr, as text or JSON. Every line names node, term and role.
+"""`NodeLog`: structured log lines on stderr or in a file, as text or JSON. Every line names node, term and role.
 
     log = NodeLog(node_id=1)
     log.info("listening", addr="127.0.0.1:8080")
@@ -18,10 +18,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final, TextIO
 
 from qcore.display import MAX_SENTENCE_CHARS, escape_unprintable, printable, truncate
 from qcore.errors import ConfigError, DetailValue
+from qcore.files import open_to_append
 from qcore.node.config import LogFormat
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.repeated_lines import RepeatLimiter
@@ -47,6 +49,7 @@ class NodeLog:
         self.role = "starting"
         self.logger = logging.getLogger("qcore.node")
         self._handler: LineHandler | None = None
+        self._path: Path | None = None
 
     def debug(self, event: str, **fields: DetailValue) -> None:
         """Log at level debug."""
@@ -73,27 +76,45 @@ class NodeLog:
         if self.logger.isEnabledFor(level):
             self.logger.log(level, event, extra={_FIELDS: fields})
 
-    def install(self, log_format: LogFormat, level: str) -> None:
-        """Send all log records and warnings of the process to stderr in this format.
+    def install(self, log_format: LogFormat, level: str, path: Path | None = None) -> None:
+        """Send all log records and warnings of the process to stderr or to a file in this format.
 
         After this call, writing to stdout and stderr never blocks: see `redirect_output`.
 
+        Args:
+            log_format: the format of a line.
+            level: the lowest level that is logged.
+            path: the file, to which lines are appended; None for stderr.
+
         Raises:
-            ConfigError: the level is unknown.
+            ConfigError: the level is unknown, or the file cannot be opened.
         """
+        formatter = JsonFormatter(self) if log_format == "json" else TextFormatter(self)
         if level not in LEVELS:
             raise ConfigError(f"--log-level is {level!r}; choose one of {', '.join(LEVELS)}")
-        formatter = JsonFormatter(self) if log_format == "json" else TextFormatter(self)
         writer = redirect_output()
+        if path is not None:
+            writer = _log_file(path)
+        self._path = path
         self._handler = LineHandler(writer, formatter)
         writer.missing = self._handler.missing
         root = logging.getLogger()
         root.handlers[:] = [self._handler]
         root.setLevel(logging.WARNING)
-        logging.getLogger("qcore").setLevel(level.upper())
+        self.set_level(level)
         logging.captureWarnings(True)
         # The WebSocket library logs the errors of peers with tracebacks. The transport logs them as well, without.
         logging.getLogger("websockets").setLevel(logging.CRITICAL + 1)
+
+    def set_level(self, level: str) -> None:
+        """Log lines of this level and above from now on."""
+        logging.getLogger("qcore").setLevel(level.upper())
+
+    def reopen(self) -> None:
+        """If the lines go to a file, go on in a new one if it was moved away. It never waits."""
+        path = self._path
+        if path is not None and self._handler is not None:
+            self._handler.writer.reopen(lambda: opened_again(path, open_to_append, self))
 
     def dropped(self) -> int:
         """How many lines were dropped because the reader was too slow."""
@@ -108,6 +129,34 @@ class NodeLog:
         """Wait until all lines are written, at most this long."""
         if self._handler is not None:
             self._handler.writer.flush(timeout_s)
+
+
+def opened_again(path: Path, open_file: Callable[[Path], int], log: NodeLog) -> int | None:
+    """The descriptor of a file that is opened again; None if that fails. Then the log says why."""
+    try:
+        return open_file(path)
+    except OSError as error:
+        log.error(
+            "a file cannot be opened again: the old one is used on",
+            path=str(path),
+            why=error.strerror or str(error),
+        )
+        return None
+
+
+def _log_file(path: Path) -> LineWriter:
+    """The writer of a log file.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+    """
+    try:
+        file = open_to_append(path)
+    except OSError as error:
+        raise ConfigError(f"--log-file {path}: {error.strerror}") from None
+    writer = LineWriter(file, _MAX_QUEUED_BYTES, lambda number: "")
+    atexit.register(writer.flush, FINAL_FLUSH_S)
+    return writer
 
 
 def redirect_output() -> LineWriter:

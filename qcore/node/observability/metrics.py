@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 from qcore.node.observability.backup_figures import BackupFigures
 
@@ -77,8 +80,9 @@ class NodeMetrics:
         notifications_sent: changes sent to watches.
         watches_cut_off: watches that this node ended because the client was too slow.
         watches_compacted: watches and registrations that needed changes which the node no longer had.
-        lines_dropped: by the purpose of the lines (`log`, `trace`, `recording`): a function that returns how many were
-            dropped because the reader was too slow.
+        lines_dropped: by the purpose of the lines (`log`, `audit`, `trace`, `recording`): a function that returns how
+            many were dropped because the reader was too slow.
+        of_process: returns what the system knows of the process and of its disk.
     """
 
     requests: dict[tuple[str, str], int] = field(
@@ -109,6 +113,7 @@ class NodeMetrics:
     watches_cut_off: int = 0
     watches_compacted: int = 0
     lines_dropped: dict[str, Callable[[], int]] = field(default_factory=dict)
+    of_process: Callable[[], Iterable[Metric]] = tuple
 
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:
         """Count a request that ended."""

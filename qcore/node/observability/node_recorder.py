@@ -37,8 +37,13 @@ class NodeRecorder(Protocol):
         """All writes up to this one are durable; called before anything follows from it."""
         ...
 
-    def request_began(self, event: ClientRequest) -> None:
-        """A client's request goes to the replica."""
+    def request_began(self, event: ClientRequest, message_id: str) -> None:
+        """A client's request goes to the replica.
+
+        Args:
+            event: the request.
+            message_id: the id that the client gave its message; empty for a request of the node itself.
+        """
         ...
 
     def request_ended(self, reply: Reply) -> None:
@@ -53,6 +58,10 @@ class NodeRecorder(Protocol):
             message_id: the id that the client gave its message.
             reply: the outcome.
         """
+        ...
+
+    def outgoing_id(self, message_id: str, message: PeerMessage) -> str:
+        """The id with which a request to a peer is sent; usually the one that was chosen."""
         ...
 
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:

@@ -51,6 +51,13 @@ def _missing(nodes: Sequence[int], number: int) -> str:
     return writer.lines()[0]
 
 
+def first_trace_line(node_id: int) -> bytes:
+    """The line with which a trace file of this node begins."""
+    writer = TraceWriter(keep=True)
+    writer.run(wall_us(), f"node {node_id}", 0, [node_id])
+    return (writer.lines()[0] + "\n").encode()
+
+
 class NodeTrace:
     """The `NodeRecorder` that writes the trace of one node.
 
@@ -88,7 +95,7 @@ class NodeTrace:
     def durable(self, write_id: int) -> None:
         """Write nothing: the trace of a node has no record for it."""
 
-    def request_began(self, event: ClientRequest) -> None:
+    def request_began(self, event: ClientRequest, message_id: str) -> None:
         """Write the begin of a client's request, with the length of its content.
 
         The record names this node as the client. The node knows clients only by their connections, which are not in the
@@ -119,6 +126,10 @@ class NodeTrace:
     def _op(self, request_id: int, phase: str, op: str, note: str) -> None:
         node, number = self._node_id, self._operation_base + request_id
         self._writer.op(self._wall_us(), node, phase, node, number, op, "", None, note)
+
+    def outgoing_id(self, message_id: str, message: PeerMessage) -> str:
+        """Return the id that was chosen."""
+        return message_id
 
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
         """Write that a message was sent."""

@@ -318,6 +318,8 @@ class PeerRouter:
         """Send a request; returns its id, or None if it was dropped."""
         assert self._pool is not None, "use_pool comes first"
         message_id = self._pool.next_id()
+        if self._trace is not None:
+            message_id = self._trace.outgoing_id(message_id, message)
         if self._pool.send(to, wrap_request(message_id, message)):
             return message_id
         if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):

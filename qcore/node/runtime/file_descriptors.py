@@ -41,11 +41,7 @@ def fit_to_open_files(
     Raises:
         ConfigError: the process may open fewer files than a node needs.
     """
-    needed = (
-        BASE_FILES
-        + _MEMBER_CONNECTIONS
-        + sum(getattr(limits, name) for name in _MINIMA if name != "peers")
-    )
+    needed = needed_files(limits)
     allowed = _raise_to(needed) if may_raise else _allowed_now(needed)
     if allowed >= needed:
         return limits
@@ -62,6 +58,12 @@ def fit_to_open_files(
         **lowered,
     )
     return fitting
+
+
+def needed_files(limits: TransportLimits) -> int:
+    """How many files a node with these limits may open."""
+    connections: int = sum(getattr(limits, name) for name in _MINIMA if name != "peers")
+    return BASE_FILES + _MEMBER_CONNECTIONS + connections
 
 
 def fitting_limits(limits: TransportLimits, allowed: int) -> TransportLimits:

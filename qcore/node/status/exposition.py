@@ -28,6 +28,10 @@ class Exposition:
     def __init__(self) -> None:
         self._families: list[Metric] = []
 
+    def families(self, found: Iterable[Metric]) -> None:
+        """Add metrics that exist already."""
+        self._families += found
+
     def gauge(self, name: str, text: str, value: float | None) -> None:
         """Add a gauge without labels. None: it has no sample."""
         self._families.append(GaugeMetricFamily(name, text, value))

@@ -71,6 +71,7 @@ def metrics_page(
     )
     comparison_gauges(page, node_status.comparison)
     _peers(page, peers)
+    _followers(page, status)
     page.counters(
         "qcore_requests",
         "Clients' requests that ended, by kind and outcome.",
@@ -99,6 +100,7 @@ def metrics_page(
     )
     _stored(page, status, node_status)
     _quotas(page, node_status.quotas)
+    page.families(metrics.of_process())
     _counters(page, metrics, stats)
     node_status.watches.add_to(page)
     _backups(page, node_status.backups)
@@ -314,6 +316,23 @@ def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:
     )
 
 
+def _followers(page: Exposition, status: CoreStatus) -> None:
+    """Add how far the other members are behind. Only a leader knows it, so other nodes have no sample."""
+    followers = sorted(status.peers.items())
+    page.gauges(
+        "qcore_peer_match_index",
+        "Highest index at which the peer's log is known to agree with this leader's.",
+        ["peer"],
+        [([str(peer)], progress.match) for peer, progress in followers],
+    )
+    page.gauges(
+        "qcore_peer_lag_entries",
+        "Entries of this leader's log that the peer is not known to have.",
+        ["peer"],
+        [([str(peer)], status.last_log_index - progress.match) for peer, progress in followers],
+    )
+
+
 def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> None:
     counters = {
         "qcore_raft_role_changes": ("Changes of role, term or leader.", metrics.role_changes),
@@ -347,7 +366,8 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
     }
     for name, (text, value) in counters.items():
         page.counter(name, text, value)
-    for what in ("log", "trace", "recording"):
+    for what in ("log", "audit", "trace", "recording"):
         dropped = metrics.lines_dropped.get(what, lambda: 0)()
-        text = f"Lines of the {what} that were dropped because the reader was too slow."
+        name = "audit log" if what == "audit" else what
+        text = f"Lines of the {name} that were dropped because the reader was too slow."
         page.counter(f"qcore_{what}_lines_dropped", text, dropped)

@@ -48,6 +48,7 @@ from qcore.transport.connection.outgoing import (
 )
 from qcore.transport.connection.running_time import RunningTime
 from qcore.transport.limits import TransportLimits
+from qcore.transport.trace_context import with_traceparent
 
 logger = logging.getLogger("qcore.transport")
 
@@ -190,13 +191,18 @@ class ClientConnection:
         return self._wire.remote
 
     async def request(
-        self, type_name: str, fields: Fields | None = None, *, timeout_s: float = 10.0
+        self,
+        type_name: str,
+        fields: Fields | None = None,
+        *,
+        timeout_s: float = 10.0,
+        traceparent: str = "",
     ) -> dict[str, JsonValue]:
         """Send `{type_name: {"id": ..., **fields}}` and return the content of the response.
 
         The request is sent at the end of this turn of the event loop. If it is cancelled before that, it is not sent.
 
-        Pauses of this process hardly count towards `timeout_s`.
+        Pauses of this process hardly count towards `timeout_s`. `traceparent`: see `qcore.transport.trace_context`.
 
         The content holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not raised:
         `qcore.errors.from_wire` makes the error of it.
@@ -217,6 +223,8 @@ class ClientConnection:
         if not self._wire.is_open:
             raise TransportError(f"the connection to {self.remote} is closed: connect again")
         request_id = str(next(self._ids))
+        if traceparent:
+            request_id = with_traceparent(request_id, traceparent)
         data = _encode(type_name, request_id, fields or {})
         check_size(data, self._wire.limits.max_frame_bytes)
         self._reject_if_full(len(data))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,52 @@ def test_a_torn_trace_is_continued_on_a_new_line(tmp_path: Path) -> None:
         "fault",
         "down",
     ]
+
+
+def test_another_file_takes_exactly_the_later_lines(tmp_path: Path) -> None:
+    """Also while lines come without a pause, and each new file begins with its first line."""
+    paths = [tmp_path / str(number) for number in range(5)]
+
+    def opened(path: Path) -> int:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    writer = LineWriter(opened(paths[0]), 1_000_000, missing)
+    for number, path in enumerate(paths):
+        if number:
+            writer.reopen(partial(opened, path), b"first\n")
+        for line in range(200):
+            writer.put(f"{number}.{line}\n".encode())
+    assert writer.flush(WAIT_S)
+    for number, path in enumerate(paths):
+        lines = path.read_text().splitlines()
+        assert lines == ["first"] * (number > 0) + [f"{number}.{line}" for line in range(200)]
+    assert writer.dropped == 0
+
+    # A file that has content already gets no first line, and one that cannot be opened changes nothing.
+    writer.reopen(partial(opened, paths[0]), b"first\n")
+    writer.reopen(lambda: None, b"first\n")
+    writer.put(b"end\n")
+    assert writer.close(WAIT_S)
+    assert paths[0].read_text().splitlines()[199:] == ["0.199", "end"]
+    os.close(writer.fileno())
+
+
+def test_a_full_queue_still_changes_the_file(pipe: tuple[int, int], tmp_path: Path) -> None:
+    """A reader that is too slow must not keep the node in the old file for ever."""
+    source, target = pipe
+    old = os.dup(target)
+    writer = LineWriter(old, 100, missing)
+    for number in range(10_000):
+        writer.put(f"{number:>30}\n".encode())
+    assert writer.dropped
+    path = tmp_path / "new"
+    writer.reopen(lambda: os.open(path, os.O_WRONLY | os.O_CREAT))
+    while not path.exists():
+        os.read(source, 65536)
+    assert writer.flush(WAIT_S)
+    writer.put(b"end\n")
+    assert writer.close(WAIT_S)
+    lines = path.read_text().splitlines()
+    assert lines[-1] == "end"
+    assert all(line.endswith("missing") for line in lines[:-1])
+    os.close(writer.fileno())

@@ -22,8 +22,8 @@ def test_requests_and_outcomes_are_traced_as_operations() -> None:
         ("stale_read", NotLeader(1), "read", "refused", "NotLeader"),
     ]
     for number, (kind, _, _, _, _) in enumerate(cases):
-        trace.request_began(ClientRequest(number, kind, "secret" * 20, 1000))
-    trace.request_began(ClientRequest(99, "read", "?", 1000))
+        trace.request_began(ClientRequest(number, kind, "secret" * 20, 1000), "")
+    trace.request_began(ClientRequest(99, "read", "?", 1000), "")
     for number, (_, error, _, _, _) in enumerate(cases):
         result = "secret" if error is None else None
         trace.request_ended(Reply(number, result, 7, error))
@@ -39,6 +39,6 @@ def test_requests_and_outcomes_are_traced_as_operations() -> None:
     assert "secret" not in stream.getvalue()
     # The next process of the node counts from 0 again, and its operations are distinguished from the first.
     again = NodeTrace(stream, 2, REAL.wall_us)
-    again.request_began(ClientRequest(0, "write", "x", 1000))
+    again.request_began(ClientRequest(0, "write", "x", 1000), "")
     again.flush()
     assert len(read_tables(stream.getvalue().splitlines()).operations) == len(operations) + 1

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from qcore.node.main import _stop_on_signals
 from qcore.node.observability.logs import NodeLog
+from qcore.node.process.signals import stop_on_signals
 from qcore.processes import NodeProcess, ProcessCluster, free_ports, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.wire_client import WireClient, read_field, string_schema, write_field
@@ -135,11 +135,13 @@ def test_a_signal_delivered_twice_counts_once(
         loop = asyncio.get_running_loop()
         with monkeypatch.context() as patch:
             patch.setattr(
-                loop, "add_signal_handler", lambda n, f, arg: handlers.update({n: partial(f, arg)})
+                loop,
+                "add_signal_handler",
+                lambda n, f, *args: handlers.update({n: partial(f, *args)}),
             )
             patch.setattr(loop, "time", lambda: now)
             patch.setattr("os._exit", exits.append)
-            stop = _stop_on_signals(NodeLog(1))
+            stop = stop_on_signals(NodeLog(1), lambda: None)
             handlers[signal.SIGTERM]()
             assert stop.is_set()
             now += after_s

@@ -53,7 +53,12 @@ class SimConnection(ClientConnection):
     """A `ClientConnection` that reports to the operation who served its request."""
 
     async def request(
-        self, type_name: str, fields: Fields | None = None, *, timeout_s: float = 10.0
+        self,
+        type_name: str,
+        fields: Fields | None = None,
+        *,
+        timeout_s: float = 10.0,
+        traceparent: str = "",
     ) -> dict[str, JsonValue]:
         """See `ClientConnection.request`."""
         content = await super().request(type_name, fields, timeout_s=timeout_s)

@@ -72,7 +72,7 @@ class WholeRecorder(EffectObserver):
             end = last_index(self._disk.durable)
             fire_matching(self._triggers.durable, NodeEvent(self._node_id, index=end))
 
-    def request_began(self, event: ClientRequest) -> None:
+    def request_began(self, event: ClientRequest, message_id: str) -> None:
         """See `NodeRecorder`."""
         self._requests[event.request_id] = event
 
@@ -83,6 +83,10 @@ class WholeRecorder(EffectObserver):
     def answered(self, remote: str, message_id: str, reply: Reply) -> None:
         """See `NodeRecorder`."""
         self._answers.add(self._node_id, remote, message_id, self._ended, reply)
+
+    def outgoing_id(self, message_id: str, message: PeerMessage) -> str:
+        """See `NodeRecorder`."""
+        return message_id
 
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
         """See `NodeRecorder`."""

@@ -1,0 +1,1 @@
+"""`qcore doctor`: what is wrong with a computer, a configuration or nodes, and what to change."""

@@ -1,0 +1,1 @@
+"""Spans of the requests of a client, for a tracing system."""
