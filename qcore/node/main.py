@@ -24,7 +24,7 @@ from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import CollectorControl
 from qcore.node.runtime.shutdown import wait_for_any
 from qcore.release import __version__
-from qcore.runtime.listener import use_small_tls_buffers
+from qcore.runtime.real import AsyncioRuntime
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 #: Exit codes of `run_node`.
@@ -78,7 +78,7 @@ def run_node(
     log.install(config.log_format, config.log_level)
     config = replace(config, limits=fit_to_open_files(config.limits, log))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    use_small_tls_buffers()
+    AsyncioRuntime.use_small_tls_buffers()
     with ExitStack() as stack:
         stack.callback(log.report_suppressed, all_of_them=True)
         files = open_node_files(config, application.machine, open_storage, log)

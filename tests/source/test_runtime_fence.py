@@ -36,8 +36,8 @@ OF_DATETIME = {"now"}
 #: What single modules use, and why a simulated node or client does not need it in another way.
 EXEMPT = {
     "node/main.py": (
-        {"signal", "add_signal_handler"},
-        "it runs a process: signals end it",
+        {"signal", "add_signal_handler", "qcore.runtime.real"},
+        "it runs a process: signals end it, and the buffers of TLS connections are those of the process",
     ),
     "node/node.py": (
         {"to_thread"},
