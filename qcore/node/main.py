@@ -29,8 +29,7 @@ from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import CollectorControl
 from qcore.node.runtime.shutdown import wait_for_any
 from qcore.release import __version__
-from qcore.runtime.listener import use_small_tls_buffers
-from qcore.runtime.real import REAL
+from qcore.runtime.real import REAL, AsyncioRuntime
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 #: Exit codes of `run_node`.
@@ -90,7 +89,7 @@ def run_node(
     log.install(config.log_format, config.log_level, config.log_file)
     config = replace(config, limits=fit_to_open_files(config.limits, log))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    use_small_tls_buffers()
+    AsyncioRuntime.use_small_tls_buffers()
     if not faulthandler.is_enabled():
         # The watchdog of a service manager ends a hung node with SIGABRT: then stderr shows where it hung.
         faulthandler.enable(_STDERR)
@@ -99,9 +98,8 @@ def run_node(
         observer = None
         if config.otel:
             observer, end_export = begin_export(config.node_id, REAL.wall_us)
-            stack.callback(
-                end_export
-            )  # after the files are closed, because a collector may be slow
+            # It is called after the files are closed, because a collector may be slow.
+            stack.callback(end_export)
         files = open_node_files(config, application.machine, open_storage, log)
         stack.callback(files.close)
         figures = ProcessFigures(config.data_dir, config.tls.tls_cert)

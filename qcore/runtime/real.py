@@ -15,7 +15,7 @@ from typing import Final
 
 from qcore.runtime.clock import now_us, wall_us
 from qcore.runtime.interface import Listening, P, Runtime, T, TlsClient, TlsServer
-from qcore.runtime.listener import Listener
+from qcore.runtime.listener import Listener, use_small_tls_buffers
 from qcore.runtime.resolver import resolver
 
 
@@ -27,6 +27,7 @@ class AsyncioRuntime:
     wall_us = staticmethod(wall_us)
     seconds = staticmethod(time.monotonic)
     random_bytes = staticmethod(os.urandom)
+    use_small_tls_buffers = staticmethod(use_small_tls_buffers)
 
     def new_rng(self) -> Random:
         """See `Runtime`."""
