@@ -42,12 +42,12 @@ every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 NAMED_ONLY = {"make", "pip", "pytest"}
 
 #: A separate, long test follows the drills of this page.
-RUN_SEPARATELY = ("docs/how-to/recovery.md",)
+RUN_SEPARATELY = ("docs/operate/recovery.md",)
 
 #: `tests/packaging` runs these commands of docs/how-to/releasing.md, in a copy of the checkout.
 RUN_ELSEWHERE = ("python -m build ", "python -m twine check ")
 #: `tests/process/upgrades` runs the commands of this page, which need two versions of qcore.
-PAGE_RUN_ELSEWHERE = "docs/how-to/upgrade-drill.md"
+PAGE_RUN_ELSEWHERE = "docs/operate/upgrade-drill.md"
 
 
 def session(path: Path) -> list[Command]:
@@ -128,7 +128,7 @@ def test_commands_that_are_not_run_name_something_real(path: Path) -> None:
 
 
 #: A newcomer reads these first, in this order. They link to the others.
-READ_FIRST = ("README.md", "docs/quickstart.md", "docs/how-to/operations.md")
+READ_FIRST = ("README.md", "docs/quickstart.md", "docs/operate/operations.md")
 
 
 @pytest.mark.process

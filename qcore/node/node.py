@@ -32,6 +32,7 @@ from qcore.node.replica_node import ReplicaNode
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.leader_callbacks import Callback, LeaderCallbacks
 from qcore.node.runtime.shutdown import wait_for_any
+from qcore.node.surroundings import Surroundings
 from qcore.release import __version__
 from qcore.runtime.real import REAL
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
@@ -157,12 +158,12 @@ class Node:
                 files.storage,
                 self._log,
                 files.trace_stream(),
-                own_process=False,
                 observer=observer,
                 recording=files.recording,
                 audit_sink=files.audit,
                 join_token=join_token,
                 on_leadership=self._callbacks.report,
+                world=Surroundings(own_process=False),
             )
             parts.metrics.lines_dropped = {
                 "audit": files.audit_lines_dropped,

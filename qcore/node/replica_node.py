@@ -31,13 +31,10 @@ from qcore.node.observability.node_recording import (
     start_of_node,
 )
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.node.peers.known_members_file import LoadKnownMembers, load_known_members
-from qcore.node.peers.node_key_file import LoadNodeKey, load_or_create_key
 from qcore.node.peers.peer_keys import PeerKeys
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.quotas.node_quotas import NodeQuotas
 from qcore.node.replica_changes import ReplicaChanges
-from qcore.node.runtime.disk_writer import MakeWriter, disk_thread
 from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
@@ -46,10 +43,10 @@ from qcore.node.status import metrics_object
 from qcore.node.status.metrics_page import metrics_page
 from qcore.node.status.node_state_hash import StateHash
 from qcore.node.status.node_status import NodeStatus, VersionStatus, unready_reason
+from qcore.node.surroundings import PROCESS, Surroundings
 from qcore.node.topology_loader import topology_loader
 from qcore.node.watches.divergence import (
     CHECK_INTERVAL_S,
-    DivergenceMark,
     DivergenceMarkFile,
     DivergenceWatch,
 )
@@ -59,10 +56,7 @@ from qcore.replica.events import KnownDiverged, PeerVersionSupport, ReplicaEvent
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
-from qcore.runtime.interface import Runtime
-from qcore.runtime.real import REAL
 from qcore.security.keys.join_token import HeldJoinToken
-from qcore.security.users.password import ARGON2, PasswordHashing
 from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
@@ -92,18 +86,12 @@ class ReplicaNode:
         observer: sees what the node does, as a trace does.
         codec: that of `node_codec`, if the caller has one for several nodes.
         wrap_machine: makes of the application's machine the one that the replica runs, such as one that is observed.
-        own_process: whether the process runs only this node, so that signals may be handled.
         recording: gets what the replica starts from, and its steps; None for no recording.
         on_leadership: called with the term once this node leads and has committed an entry of that term, and with None
             once it no longer leads or has failed. It must be quick.
-        runtime: the world that the node runs in.
-        make_writer: makes the writer of the log; by default a disk thread.
-        load_members, load_key: load the members that this node knows, and its key; by default from the data directory.
-        divergence_mark: remembers that this node is diverged; by default a file in the data directory.
-        measures_stalls: whether to measure how late the event loop is.
         audit_sink: gets the lines of the audit log; None for none.
         join_token: with which this node waits to be added; None for none. A member ignores it.
-        hashing: makes and checks the hashes of passwords.
+        world: where the node runs.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -118,23 +106,16 @@ class ReplicaNode:
         log: NodeLog,
         trace: TextSink | None = None,
         *,
-        own_process: bool = True,
         observer: NodeRecorder | None = None,
         wrap_machine: Callable[[StateMachine], StateMachine] = lambda machine: machine,
         codec: Codec | None = None,
         recording: ReplicaRecording | None = None,
         on_leadership: Callable[[int | None], None] = lambda term: None,
-        runtime: Runtime = REAL,
-        make_writer: MakeWriter = disk_thread,
-        load_members: LoadKnownMembers = load_known_members,
-        load_key: LoadNodeKey = load_or_create_key,
-        divergence_mark: DivergenceMark | None = None,
-        measures_stalls: bool = True,
         audit_sink: LineSink | None = None,
         join_token: HeldJoinToken | None = None,
-        hashing: PasswordHashing = ARGON2,
+        world: Surroundings = PROCESS,
     ) -> None:
-        self._runtime = runtime
+        runtime = self._runtime = world.runtime
         self._config = config
         self._application = application
         self._log = log
@@ -176,7 +157,7 @@ class ReplicaNode:
         self._admission = PeerAdmission(
             self._replica,
             self._identity,
-            load_members(
+            world.load_members(
                 config.data_dir,
                 set(self._replica.core.membership.members()) - {config.node_id},
                 lambda why: log.warning("the known members are not on disk", why=why),
@@ -185,7 +166,7 @@ class ReplicaNode:
         )
         inbox, core = self._driver.inbox, self._replica.core
         known_key, random_bytes = core.membership.key_of(config.node_id), runtime.random_bytes
-        self._key = load_key(config.data_dir, random_bytes, known_key)
+        self._key = world.load_key(config.data_dir, random_bytes, known_key)
         keys = PeerKeys(self._key, core, random_bytes, join_token)
         self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace, keys)
         codec = codec or node_codec(application.perform_type, config.replica.max_command_bytes)
@@ -212,7 +193,14 @@ class ReplicaNode:
         )
         permit = self._requests.get_permission
         self.access = NodeAccess(
-            self._replica, self._identity, self._key, config, permit, audit_sink, runtime, hashing
+            self._replica,
+            self._identity,
+            self._key,
+            config,
+            permit,
+            audit_sink,
+            runtime,
+            world.hashing,
         )
         quotas = self.quotas = NodeQuotas(config, self._replica, runtime.monotonic_us, log)
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
@@ -231,7 +219,7 @@ class ReplicaNode:
         self._replica.connection_problem = (
             problem if recorder is None else recorder.answering(problem)
         )
-        mark = divergence_mark or DivergenceMarkFile(config.data_dir)
+        mark = world.divergence_mark or DivergenceMarkFile(config.data_dir)
         self._diverged_at = mark.load()
         self._topology = topology_loader(config.topology, application, self._requests.submit, log)
         if self._topology is not None:
@@ -251,7 +239,7 @@ class ReplicaNode:
             footprint=lambda: self._writer.footprint,
             wall_us=runtime.wall_us,
         )
-        self._writer = make_writer(
+        self._writer = world.make_writer(
             durable_storage,
             on_durable=self._driver.on_durable,
             on_error=self._fatal,
@@ -276,8 +264,8 @@ class ReplicaNode:
             self._peers,
             self._metrics,
             log,
-            own_process=own_process,
-            measures_stalls=measures_stalls,
+            own_process=world.own_process,
+            measures_stalls=world.measures_stalls,
             submit_event=self._requests.submit_event,
             runtime=runtime,
         )

@@ -26,8 +26,8 @@ Times are in seconds and sizes in bytes. Counters begin with 0 when the process 
 series `NAME_bucket` (with the label `le`), `NAME_sum` and `NAME_count`. What only a leader knows has no sample on
 other nodes. The figures of process and disk are at most five seconds old.
 
-The source has [alert rules and a dashboard](../how-to/deploy.md#prometheus-and-grafana).
-[Monitor the cluster](../how-to/operations.md#monitor-the-cluster) explains the most important metrics.
+The source has [alert rules and a dashboard](../operate/deploy.md#prometheus-and-grafana).
+[Monitor the cluster](../operate/operations.md#monitor-the-cluster) explains the most important metrics.
 
 | metric | type | labels | meaning |
 |---|---|---|---|

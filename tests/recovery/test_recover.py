@@ -107,7 +107,7 @@ def test_backup_copy_is_the_old_directory(left: Path) -> None:
 
 
 def test_recovery_can_be_undone_from_the_copy(left: Path, sample: Sample) -> None:
-    """As docs/how-to/recovery.md says."""
+    """As docs/operate/recovery.md says."""
     backup = recovered(left).backups[1]
     storage = open_storage(left)
     before = storage.load()

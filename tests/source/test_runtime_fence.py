@@ -40,7 +40,7 @@ EXEMPT = {
         {"qcore.runtime.real", "to_thread"},
         "it closes the files of a process, which may wait for a slow one",
     ),
-    "node/replica_node.py": ({"qcore.runtime.real"}, "the default of a node"),
+    "node/surroundings.py": ({"qcore.runtime.real"}, "the default of a node"),
     "node/process/process_figures.py": (
         {"threading"},
         "it measures a process and its disk, which may hang",

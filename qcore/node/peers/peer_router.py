@@ -9,12 +9,12 @@ from typing import Any, Final, Protocol
 
 from qcore.core.entry import Membership
 from qcore.core.events import MessageReceived, PeerUnreachable
-from qcore.core.version import VersionSupport
 from qcore.errors import LocalProtocolError, NotLeader, RemoteProtocolError, ResultTooLarge
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.peers.founder_keys import Answer, MakePool, ask_nodes
+from qcore.node.peers.introductions import first_rejection, introduction_of
 from qcore.node.peers.peer_keys import PeerKeys
 from qcore.node.runtime.inbox import Inbox
 from qcore.release import __version__
@@ -65,29 +65,11 @@ class ConnectionStatus:
     rejected: bool
 
 
-def first_rejection(problems: Mapping[int, str]) -> str | None:
-    """The first of these problems with peers that is a rejection by the peer, or None."""
-    return next((text for text in problems.values() if text.startswith("refused by")), None)
-
-
 class RaftRequest(Protocol):
     """A request of a peer on the wire."""
 
     id: str
     request: PeerMessage
-
-
-def introduction_of(message: Hello | HelloReply) -> PeerHello:
-    """The content of a peer's `Hello` or `HelloReply`."""
-    support = VersionSupport(*message.rules, message.machine, *message.machine_versions)
-    return PeerHello(
-        message.node_id,
-        message.cluster_id,
-        message.incarnation,
-        message.membership_index,
-        support,
-        message.public_key if isinstance(message, HelloReply) and message.signature else "",
-    )
 
 
 class PeerRouter:

@@ -10,7 +10,7 @@ from qcore.core.effects import Role
 from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.observability.backup_figures import BackupFigures
-from qcore.node.peers.peer_router import first_rejection
+from qcore.node.peers.introductions import first_rejection
 from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.apply.active_version import Versions
 from qcore.replica.divergence.member_comparison import Comparison

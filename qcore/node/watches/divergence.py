@@ -166,7 +166,7 @@ class DivergenceWatch:
         elif self._logged_at is None or now - self._logged_at >= LOG_AGAIN_S:
             self._logged_at = now
             self._log.error(
-                "the states of the members differ: see `qcore cluster health` and docs/how-to/operations.md",
+                "the states of the members differ: see `qcore cluster health` and docs/operate/operations.md",
                 index=found.differs_at,
                 **{f"node_{member}": digest for member, digest in found.digests.items()},
             )

@@ -19,6 +19,7 @@ from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.replica_node import ReplicaNode
+from qcore.node.surroundings import Surroundings
 from qcore.replica.peers.known_members import KnownMembers
 from qcore.security.keys.node_key import NodeKey
 from qcore.storage.group_commit import PendingWrites
@@ -129,11 +130,13 @@ class World:
             TextApplication(KeyValueMachine()),
             self.disks[node_id],
             NodeLog(node_id),
-            runtime=self.runtimes[node_id],
-            make_writer=InlineWriter,
-            load_members=load_members,
-            load_key=lambda _directory, random_bytes, _configured: NodeKey(random_bytes(32)),
-            measures_stalls=False,
+            world=Surroundings(
+                runtime=self.runtimes[node_id],
+                make_writer=InlineWriter,
+                load_members=load_members,
+                load_key=lambda _directory, random_bytes, _configured: NodeKey(random_bytes(32)),
+                measures_stalls=False,
+            ),
         )
 
 

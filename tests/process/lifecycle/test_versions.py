@@ -209,7 +209,7 @@ def test_a_new_node_with_another_machine_is_rejected(tmp_path: Path) -> None:
 
 
 def test_a_machine_is_upgraded_across_a_rolling_restart(tmp_path: Path) -> None:
-    """The procedure of docs/how-to/upgrades.md."""
+    """The procedure of docs/operate/upgrades.md."""
     code = tmp_path / "mine.py"
     code.write_text(MACHINE.format(newest=1))
     arguments = [*ARGUMENTS, "--machine", f"{code}:Machine"]

@@ -33,7 +33,7 @@ def init_concurrently(cluster: ProcessCluster, **fields: object) -> list[dict[st
 
 
 def init_as_documented(cluster: ProcessCluster, token: str) -> int:
-    """The exit code of the command in docs/how-to/operations.md, with these nodes and this token."""
+    """The exit code of the command in docs/operate/operations.md, with these nodes and this token."""
     operations = CHECKOUT / "docs" / "how-to" / "operations.md"
     (line,) = [span for span in spans(operations) if "--init-token blue-1" in span]
     for node in cluster.nodes.values():

@@ -1,4 +1,4 @@
-"""Runs every command of docs/how-to/upgrade-drill.md, with both programs."""
+"""Runs every command of docs/operate/upgrade-drill.md, with both programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_drill_of_an_upgrade_and_back(tmp_path: Path, old_release: Installat
         "qcore-0.1.0": f'PYTHONPATH= exec "{old_release.script}" "$@"',
         f"qcore-{__version__.partition('.dev')[0]}": f'exec "{sys.executable}" -m qcore "$@"',
     }
-    page = DOCS / "how-to/upgrade-drill.md"
+    page = DOCS / "operate/upgrade-drill.md"
     ran = run_commands(commands(page), tmp_path, timeout_s=300, programs=programs)
     for each in ran:
         compare(each)

@@ -246,7 +246,7 @@ def upgraded(cluster: ReplicaCluster, driver: ReplicaDriver, version: int | None
 
 
 def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
-    """The procedure of docs/how-to/upgrades.md: new code on one node after the other, then one entry."""
+    """The procedure of docs/operate/upgrades.md: new code on one node after the other, then one entry."""
     cluster = ReplicaCluster(3)
     report_support(cluster, SUPPORT)
     leader = cluster.elect(1)
@@ -328,7 +328,7 @@ def test_only_the_leader_upgrades_and_never_backwards() -> None:
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) -> None:
-    """The last step of docs/how-to/upgrades.md: the leader's log must begin after the upgrade."""
+    """The last step of docs/operate/upgrades.md: the leader's log must begin after the upgrade."""
     cluster = ReplicaCluster(3, machine=Second)
     leader = cluster.elect(1)
     report_support(cluster, replace(SUPPORT, machine_max=2))

@@ -14,13 +14,13 @@ from qcore.machines.interface import StateMachine, SupportsChanges, WatchFilter
 from qcore.node.application import Application
 from qcore.node.config import NodeConfig
 from qcore.node.replica_node import ReplicaNode
+from qcore.node.surroundings import Surroundings
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
 from qcore.replica.requests.disk_space import no_space_left
-from qcore.sim.faults.ledger import Fault, Firing
-from qcore.sim.scenario.distributions import Sampler
+from qcore.sim.faults.ledger import Fault
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.world.hosts.host import Host
 from qcore.sim.world.hosts.segments import Segment
@@ -38,6 +38,7 @@ from qcore.sim.world.whole.disk_storage import (
     SimulatedMark,
     simulated_key,
 )
+from qcore.sim.world.whole.host_processor import HostProcessor
 from qcore.sim.world.whole.silent_log import SilentLog
 from qcore.sim.world.whole.whole_recorder import WholeRecorder, plain_id, trace_id
 from qcore.sim.world.whole.whole_recording import WholeRecording
@@ -57,41 +58,6 @@ class DiskCounts:
 
     def __init__(self) -> None:
         self.stops = self.starts_refused = 0
-
-
-class HostProcessor:
-    """The processor of a whole node; see `qcore.sim.world.simulated_node.Processor`.
-
-    Args:
-        host: the node's computer.
-    """
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._slow: dict[Firing, Sampler] = {}
-
-    @property
-    def holds(self) -> bool:
-        """True: an event waits at least for the next turn of the event loop."""
-        return True
-
-    def spend_on_events(self, events: int, us: int) -> None:
-        """Let the process be busy with so many events of the replica, each for this long, and longer if it is slow."""
-        busy_us = events * us
-        if self._slow:
-            firing, step_time = next(reversed(self._slow.items()))
-            extra_us = sum(step_time() for _ in range(events))
-            firing.fault.acted += extra_us > 0
-            busy_us += extra_us
-        self._host.spend(busy_us)
-
-    def slow_down(self, firing: Firing, step_time: Sampler) -> None:
-        """Let every event of the replica from now on take this time in addition. The latest slow-down counts."""
-        self._slow[firing] = step_time
-
-    def end_slow_down(self, firing: Firing) -> None:
-        """End a slow-down."""
-        self._slow.pop(firing, None)
 
 
 class WholeNode:
@@ -257,18 +223,20 @@ class WholeNode:
             application,
             storage,
             SilentLog(node_id),
-            own_process=False,
             observer=self._recorder,
             recording=self._recording,
             wrap_machine=self._observed,
             codec=shared_codec(application.perform_type, self._config.max_command_bytes),
-            runtime=host.runtime,
-            make_writer=self._make_writer,
-            load_members=lambda *_place: storage.known_members(),
-            load_key=lambda *_place: storage.node_key(),
-            divergence_mark=SimulatedMark(self.disk),
-            measures_stalls=False,
-            hashing=SIMULATED_HASHING,
+            world=Surroundings(
+                runtime=host.runtime,
+                own_process=False,
+                make_writer=self._make_writer,
+                load_members=lambda *_place: storage.known_members(),
+                load_key=lambda *_place: storage.node_key(),
+                divergence_mark=SimulatedMark(self.disk),
+                hashing=SIMULATED_HASHING,
+                measures_stalls=False,
+            ),
         )
         node.peers.intercept = self._intercept
         self._node = node
