@@ -12,6 +12,8 @@ from qcore.core.version import SINCE_RULES_2
 #: The most digests of one `StateDigests`: several times the number that a node sends.
 MAX_DIGESTS: Final = 64
 _HASH: Final[Mapping[str, object]] = {"max_length": 256}
+#: Metadata of a field that older programs cannot read.
+_NOT_WRITTEN_WHILE_NONE: Final[Mapping[str, object]] = {"exclude_if": lambda value: value is None}
 
 #: How a request is served:
 #:
@@ -61,9 +63,9 @@ class ForwardResponse:
     leader_id: int | None = None
     leader_addr: str | None = None
     retry_after_ms: int | None = None
-    quota: str | None = field(default=None, metadata=SINCE_RULES_2)
-    limit: int | None = field(default=None, metadata=SINCE_RULES_2)
-    use: int | None = field(default=None, metadata=SINCE_RULES_2)
+    quota: str | None = field(default=None, metadata=_NOT_WRITTEN_WHILE_NONE)
+    limit: int | None = field(default=None, metadata=_NOT_WRITTEN_WHILE_NONE)
+    use: int | None = field(default=None, metadata=_NOT_WRITTEN_WHILE_NONE)
 
 
 @dataclass(slots=True)
