@@ -80,8 +80,8 @@ class RaftLog:
     def batch(self, first: int, max_bytes: int) -> list[Entry]:
         """As many entries from `first` on as fit into `max_bytes`, but at least one if there is one."""
         position = first - self.offset - 1
-        if position >= len(self.entries):
-            return []
+        if position >= len(self.entries) - 1:
+            return self.entries[position:]
         limit = self._bytes_before(position) + max_bytes
         end = bisect_right(self._end_bytes, limit, lo=position)
         return self.entries[position : max(end, position + 1)]
@@ -92,9 +92,8 @@ class RaftLog:
         `last` must be held.
         """
         end = last - self.offset
-        least = (
-            self._bytes_before(end) - max_bytes
-        )  # what comes before the first of them has at least so many
+        # What comes before the first of them has at least so many bytes.
+        least = self._bytes_before(end) - max_bytes
         if least <= self._begin_bytes:
             return min(end, max_count)
         return min(end - 1 - bisect_left(self._end_bytes, least, hi=end), max_count)
@@ -102,6 +101,11 @@ class RaftLog:
     def append(self, entries: Sequence[Entry]) -> None:
         assert not entries or entries[0].index == self.last_index + 1, "gap in the log"
         self.entries.extend(entries)
+        if len(entries) == 1:  # the usual case, on a hot path
+            ends = self._end_bytes
+            ends.append((ends[-1] if ends else self._begin_bytes) + entries[0].size_bytes())
+            self.last_index += 1
+            return
         self._note_sizes(entries)
         self.last_index = self.offset + len(self.entries)
 
