@@ -74,8 +74,8 @@ class SyncClient:
 
     Args:
         endpoints: `host:port` of some nodes.
-        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls, token, token_file, user, password:
-            see `Client`.
+        timeout_s, attempt_timeout_s, silent_after_s, exactly_once, admin, tls: see `Client`.
+        token, token_file, user, password: see `Client`.
         tracer: see `Client`. The span that is current in the calling thread is the parent.
 
     Raises:
