@@ -222,7 +222,7 @@ def completed(words: list[str]) -> list[str]:
 
 
 def test_the_document_lists_every_exit_code() -> None:
-    text = (DOCS / "how-to" / "operations.md").read_text(encoding="utf-8")
+    text = (DOCS / "operate" / "operations.md").read_text(encoding="utf-8")
     section = text.partition("## Exit codes\n")[2].partition("\n## ")[0]
     listed = [int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)]
     assert listed == list(ExitCode)

@@ -34,7 +34,7 @@ def init_concurrently(cluster: ProcessCluster, **fields: object) -> list[dict[st
 
 def init_as_documented(cluster: ProcessCluster, token: str) -> int:
     """The exit code of the command in docs/operate/operations.md, with these nodes and this token."""
-    operations = CHECKOUT / "docs" / "how-to" / "operations.md"
+    operations = CHECKOUT / "docs" / "operate" / "operations.md"
     (line,) = [span for span in spans(operations) if "--init-token blue-1" in span]
     for node in cluster.nodes.values():
         line = line.replace(f"127.0.0.1:808{node.node_id}", node.address)
