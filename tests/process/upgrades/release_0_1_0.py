@@ -53,7 +53,9 @@ def build(folder: Path) -> Installation:
         )
     source = folder / "source"
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
-        files.extractall(source, filter="data")
+        # Python has the filter from 3.11.4 on.
+        files.extraction_filter = getattr(tarfile, "data_filter", None)
+        files.extractall(source)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     offline = ("--no-deps", "--no-build-isolation", "--no-index")
     run([*pip, "wheel", "--quiet", *offline, "--wheel-dir", str(folder), str(source)], folder)
