@@ -320,6 +320,8 @@ class UserRequestHandler:
             if message.old_password is None:
                 raise Unauthenticated("give the old password, too")
             old_password = message.old_password
+        if password is None and message.roles is None:
+            raise Refused("SetUser: give `password`, `roles`, or both: a new user needs `roles`")
         if password is not None:
             check_new_password(password)
         return old_password
@@ -327,15 +329,19 @@ class UserRequestHandler:
     def _submit_user(
         self, connection: ServerConnection, message: users_wire.SetUser, password_hash: str | None
     ) -> None:
-        name, command = message.name, None
-        if password_hash is not None and message.roles is None and self._users.user(name):
+        name, roles = message.name, message.roles
+        command: AccessCommand
+        if password_hash is not None and roles is None:
+            # Refused where it is applied if there is no such user: this node may not know the newest ones.
             command = SetPassword(name, password_hash)
-        roles = None if message.roles is None else tuple(sorted(dict.fromkeys(message.roles)))
+        else:
+            listed = None if roles is None else tuple(sorted(dict.fromkeys(roles)))
+            command = SetUser(name, password_hash, listed)
         self._changes.submit(
             connection,
             message,
             users_wire.SetUserResponse,
-            command or SetUser(name, password_hash, roles),
+            command,
             name,
             _user_info,
         )
