@@ -308,13 +308,16 @@ def test_no_secret_reaches_logs_or_the_log(
     time.sleep(0.05)
     lines = [json.loads(line) for line in audit.read_text().splitlines()]
     assert {"login", "SetUser", "SetRole", "CreateToken"} <= {line["action"] for line in lines}
-    made = [line for line in lines if (line["action"], line["what"]) == ("SetUser", "bob")]
-    assert [(line["user"], line["outcome"]) for line in made] == [
-        ("", "AccessRefused"),
-        ("root", "ok"),
+    made = [
+        line for line in lines if line["action"] == "SetUser" and line["what"].startswith("bob;")
     ]
+    assert [(line["user"], line["outcome"], line["error"]) for line in made] == [
+        ("", "refused", "AccessRefused"),
+        ("root", "done", None),
+    ]
+    assert made[1]["what"] == "bob; roles [reader]; password"
     assert made[1]["index"] > 1
-    assert any(line["outcome"] == "PermissionDenied" for line in lines)
+    assert any(line["error"] == "PermissionDenied" for line in lines)
     assert audit.stat().st_mode & 0o077 == 0
     texts = {node.node_id: node.log_text() for node in nodes.nodes.values()}
     for text in (audit.read_text(), *texts.values()):
