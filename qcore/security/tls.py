@@ -226,14 +226,24 @@ def _stamp(path: Path) -> _Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
+#: The codes of X.509 (OpenSSL's x509_vfy.h): another host, another IP address; expired, not valid yet.
+_OTHER_NAME: Final = (62, 64)
+_OTHER_TIME: Final = (9, 10)
+
+
 def explain_tls_failure(address: str, error: ssl.SSLError) -> str:
     """Why the TLS handshake with this address failed, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message.rstrip(".")
-        return (
-            f"the certificate of {address} is not accepted: {why}: check the authorities (--tls-ca), and the names in "
-            "the certificate"
-        )
+        if error.verify_code in _OTHER_TIME:
+            advice = "renew it at the node (its --tls-cert), or correct the clock of this machine"
+        elif error.verify_code in _OTHER_NAME:
+            advice = (
+                "connect to a name that the certificate has, or give the node one with this name"
+            )
+        else:
+            advice = "give the authorities that signed it (--tls-ca)"
+        return f"the certificate of {address} is not accepted: {why}: {advice}"
     reason = error.reason or ""
     if reason in (
         "WRONG_VERSION_NUMBER",
@@ -241,7 +251,14 @@ def explain_tls_failure(address: str, error: ssl.SSLError) -> str:
         "UNKNOWN_PROTOCOL",
         "RECORD_LAYER_FAILURE",
     ):
-        return f"{address} does not use TLS: start the node with --tls-cert, or connect without TLS"
+        return (
+            f"{address} does not use TLS: start the node with --tls-cert, or connect without TLS (without --tls and "
+            "--tls-ca, and their variables)"
+        )
+    if reason.endswith("CERTIFICATE_REQUIRED"):
+        return f"{address} demands a certificate of this end: give one (--tls-cert, --tls-key)"
+    if reason.endswith("CERTIFICATE_EXPIRED"):
+        return f"{address} does not accept the certificate of this end, because it has expired: renew it (--tls-cert)"
     if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
         return (
             f"{address} does not accept the certificate of this end ({_reason(error)}): give one that its authorities "
