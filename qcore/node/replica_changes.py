@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from qcore.core.effects import MembershipChanged, MessageDropped, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
+from qcore.core.version import KEYS_SINCE_RULES
 from qcore.errors import DiskFull, StorageError
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.member_addresses import advertised_address_problem
@@ -22,7 +24,11 @@ from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.replica.requests.disk_space import no_space_left
+from qcore.security.keys.node_key import fingerprint
 from qcore.storage.log_size import Footprint
+
+#: How many keys a line names: more would be cut off.
+_KEYS_SHOWN: Final = 7
 
 
 class ReplicaChanges:
@@ -70,6 +76,7 @@ class ReplicaChanges:
         self._footprint = footprint
         self._wall_us = wall_us
         self._address_problem: str | None = None
+        self._keys_are_mandatory = self._needs_keys(replica.versions.active.rules)
         self._mark = mark
         #: The index of the newest snapshot that this process stored.
         self._stored_index = 0
@@ -108,6 +115,21 @@ class ReplicaChanges:
             machine=version.machine,
             machine_version=version.machine_version,
         )
+        self._note_keys(version.rules)
+
+    def _needs_keys(self, rules: int) -> bool:
+        return rules >= KEYS_SINCE_RULES and bool(self._replica.core.membership.keys)
+
+    def _note_keys(self, rules: int) -> None:
+        """Log once that no member is accepted any more without a proof, and the keys that are known."""
+        if not self._keys_are_mandatory and self._needs_keys(rules):
+            self._keys_are_mandatory = True
+            keys = self._replica.core.membership.keys
+            self._log.info(
+                "members must prove their public keys from now on",
+                keys=",".join(f"{node}={fingerprint(key)}" for node, key in keys[:_KEYS_SHOWN]),
+                members=len(keys),
+            )
 
     def message_dropped(self, dropped: MessageDropped) -> None:
         """See `ReplicaObserver`."""
@@ -170,6 +192,7 @@ class ReplicaChanges:
             voters=",".join(map(str, change.membership.voters)),
             learners=",".join(map(str, change.membership.learners)),
         )
+        self._note_keys(self._replica.versions.active.rules)
         self.use_membership(change.membership)
 
     def use_membership(self, membership: Membership) -> None:

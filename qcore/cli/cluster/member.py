@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,6 +52,7 @@ class Members:
         leader: the leader's id.
         last_index: the last index of the leader's log.
         matched: the match index of each other member, by id.
+        keys: the public keys, by id; none under apply rules below 5.
     """
 
     voters: list[int]
@@ -62,6 +63,7 @@ class Members:
     leader: int
     last_index: int
     matched: dict[int, int]
+    keys: dict[int, str] = field(default_factory=dict)
 
 
 def members_of(metrics: Mapping[str, Any]) -> Members:
@@ -79,6 +81,7 @@ def members_of(metrics: Mapping[str, Any]) -> Members:
             int(key): 0 if log_id is None else log_id["index"]
             for key, log_id in (metrics["replication"] or {}).items()
         },
+        keys={int(node): key for node, key in metrics["qcore"].get("public_keys", {}).items()},
     )
 
 
@@ -88,7 +91,11 @@ def list_(
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """List the members, and how far each is behind the leader."""
+    """List the members, and how far each is behind the leader.
+
+    A table has the beginning of each public key, other formats have all of it. Compare it with
+    `qcore node key` on the machine of the node.
+    """
     _show(_run(endpoints, timeout, _read_members), output)
 
 
@@ -342,7 +349,14 @@ def _show(members: Members, output: OutputFormat) -> None:
                 "leader": node_id == members.leader,
                 "match_index": match_index,
                 "behind": max(0, members.last_index - match_index),
+                "public_key": _shown_key(members.keys.get(node_id), output),
             }
         )
     body = {"membership_index": members.index, "joint": members.is_joint, "members": rows}
     show(output, body, rows=rows)
+
+
+def _shown_key(key: str | None, output: OutputFormat) -> str | None:
+    from qcore.security.keys.node_key import fingerprint
+
+    return fingerprint(key) if key and output is OutputFormat.table else key

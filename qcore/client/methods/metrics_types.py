@@ -86,6 +86,7 @@ class QcoreMetrics(TypedDict, total=False):
     first_log_index: int
     stored: StoredJson
     membership_index: int
+    public_keys: dict[str, str]
     priority: int
     priorities: dict[str, int] | None
     learners: list[int]

@@ -134,6 +134,7 @@ def metrics_object(
                 "snapshot_index": node_status.stored.snapshot_index,
             },
             "membership_index": status.membership_index,
+            "public_keys": {str(node): key for node, key in status.membership.keys},
             "priority": status.priority,
             "priorities": _priorities(status),
             "learners": list(status.membership.learners),

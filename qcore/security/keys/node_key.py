@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # imported late, because it takes 50 ms
 
 SEED_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+FINGERPRINT_CHARS: Final = 16
 
 
 class NodeKey:
@@ -77,6 +78,14 @@ def checked_public_key(text: str, where: str) -> str:
             f"{KEY_PREFIX} and 43 characters"
         )
     return text
+
+
+def fingerprint(public_key: str) -> str:
+    """The beginning of a public key, by which people compare keys.
+
+    Its 16 characters after the prefix are 96 bits, so no other key can be made that begins in the same way.
+    """
+    return public_key[: len(KEY_PREFIX) + FINGERPRINT_CHARS]
 
 
 def to_base64url(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from subprocess import CompletedProcess
 from typing import Any
@@ -62,6 +63,24 @@ def test_join_tokens_are_made_listed_and_withdrawn(cluster: ProcessCluster) -> N
     assert tokens_of(cluster) == []
     assert qcore(cluster, "member", "withdraw-token", token.token_id).returncode == 4
     assert qcore(cluster, "member", "token", "--ttl", "99999999").returncode == 4
+
+
+def test_the_keys_of_members_can_be_compared(cluster: ProcessCluster) -> None:
+    endpoints = ("--endpoints", ",".join(running(cluster)))
+    table = run_here("member", "list", *endpoints).stdout.splitlines()
+    body = json.loads(run_here("member", "list", *endpoints, "-o", "json").stdout)
+    keys = {member["id"]: member["public_key"] for member in body["members"]}
+    assert [*keys] == [1, 2, 3]
+    for node_id, key in keys.items():
+        node = cluster.nodes[node_id]
+        assert key == key_of(node)[1]
+        shown = table[node_id].split()[-1]
+        assert key.startswith(shown)
+        assert len(shown) == len("ed25519:") + 16
+        status = node.status()["qcore"]["public_keys"]
+        assert status == {str(each): of_member for each, of_member in keys.items()}
+        (line,) = [text for text in node.log_text().splitlines() if "must prove their" in text]
+        assert f"{node_id}={shown}" in line
 
 
 def tokens_of(cluster: ProcessCluster) -> list[dict[str, Any]]:

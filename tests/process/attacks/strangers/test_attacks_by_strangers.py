@@ -150,12 +150,13 @@ def test_the_audit_log_names_who_sent_admin_requests(secured: Target) -> None:
     audit = secured.cluster.nodes[1].log_path.parent / AUDIT
     before = audit.stat().st_size
     token = secured.honest.create_token("root").token
-    with secured.stranger(f"Authorization: Bearer {token}") as root:
+    with secured.stranger(f"Authorization: Bearer {token}", node=secured.leader) as root:
         body = {"id": "1", "members": [1, 2, 3], "expected_index": 1}
         root.exchange({"ChangeMembership": body})
     line = wait_for(lambda: _line_of(audit, before, "ChangeMembership"), 10, "an audit line")
     assert (line["user"], line["what"]) == ("root", "voters [1, 2, 3]")
-    assert (line["outcome"], line["error"], line["index"]) == ("refused", "ChangeRefused", None)
+    assert (line["outcome"], line["error"]) == ("done", None)
+    assert line["index"] > 1
 
 
 def _line_of(audit: Path, start: int, action: str) -> dict[str, Any] | None:
