@@ -130,7 +130,11 @@ def test_only_what_was_written_can_be_cleared_beyond_the_quota() -> None:
     for clear in clears(one):
         assert not store.store.may_grow(json.dumps(clear))
     more: tuple[dict[str, Any], ...] = ({"writer_id": ID}, {"adjust_behavior": "Add"})
-    for clear in [*clears(ID), *(each for one_more in more for each in clears(one, **one_more))]:
+    for clear in [
+        *clears(ID),
+        *clears({"created": 0})[2:3],
+        *(each for one_more in more for each in clears(one, **one_more)),
+    ]:
         assert store.store.may_grow(json.dumps(clear))
 
 

@@ -188,6 +188,15 @@ class AccessGate:
             )
         return self._users.denial(user, need)
 
+    def current_user(self, connection: ServerConnection) -> str:
+        """The user whose rights the connection has now; empty if it has none, or none any more.
+
+        Otherwise one with a token that was revoked could use up the rates of the user.
+        """
+        if connection.principal is None or self._problem(connection) is not None:
+            return ""
+        return user_of(connection)
+
     def watch_problem(self, connection: ServerConnection) -> QcoreError | None:
         """Why the watches of a connection end; None if they go on."""
         problem = self._problem(connection) if self._users.active else None

@@ -46,7 +46,8 @@ class ServedConnections:
         self._log = log
         self._quotas = quotas
         # The rates first: they cost least, and bound the attempts to guess a password.
-        self.requests = quotas.limited(access.guarded(requests.handlers, requests.perform_type))
+        guarded = access.guarded(requests.handlers, requests.perform_type)
+        self.requests = quotas.limited(guarded, self._gate.current_user)
         self.peer_requests = peers.requests
 
     def on_request(

@@ -42,17 +42,28 @@ class NodeQuotas:
         self._disk = FreeDisk(config.data_dir, config.min_free_disk_bytes)
         self.forget = self._rates.forget
 
-    def limited(self, handlers: dict[type, MessageHandler]) -> dict[type, MessageHandler]:
-        """The handlers of clients' messages, behind the rates."""
+    def limited(
+        self, handlers: dict[type, MessageHandler], user_of: Callable[[ServerConnection], str]
+    ) -> dict[type, MessageHandler]:
+        """The handlers of clients' messages, behind the rates.
+
+        Args:
+            handlers: by the class of the message.
+            user_of: the user whose rights a connection has now; empty for none.
+        """
         if not self._rates.active:
             return handlers
-        return {cls: self._limited(handle) for cls, handle in handlers.items()}
+        return {cls: self._limited(handle, user_of) for cls, handle in handlers.items()}
 
-    def _limited(self, handle: MessageHandler) -> MessageHandler:
+    def _limited(
+        self, handle: MessageHandler, user_of: Callable[[ServerConnection], str]
+    ) -> MessageHandler:
         rates = self._rates
 
         def limited(connection: ServerConnection, message: Any) -> None:
-            rejection = None if connection.peer is not None else rates.rejection(connection)
+            rejection = None
+            if connection.peer is None:
+                rejection = rates.rejection(connection, user_of(connection))
             if rejection is None:
                 handle(connection, message)
             else:

@@ -15,7 +15,7 @@ from qcore.errors import QuotaExceeded
 from qcore.node.config import NodeConfig
 from qcore.node.quotas.token_bucket import TokenBucket
 from qcore.replica.requests.storage_quotas import QuotaUse
-from qcore.transport.server.server import ServerConnection, user_of
+from qcore.transport.server.server import ServerConnection
 
 #: A client that was quiet may send as much as in this time, seconds.
 _BURST_S: Final = 2
@@ -79,12 +79,17 @@ class RequestRates:
         """Whether there is any rate."""
         return bool(self._limits)
 
-    def rejection(self, connection: ServerConnection) -> QuotaExceeded | None:
-        """Count the message that the connection handles now; otherwise return the reason for its rejection."""
+    def rejection(self, connection: ServerConnection, user: str = "") -> QuotaExceeded | None:
+        """Count the message that the connection handles now; otherwise return the reason for its rejection.
+
+        Args:
+            connection: which handles a message.
+            user: who sends it, by rights that it has now; empty for none.
+        """
         now = self._now_us()
         taken: list[tuple[TokenBucket, int]] = []
         worst: tuple[int, _Limit] | None = None
-        for limits, buckets in self._buckets(connection, now):
+        for limits, buckets in self._buckets(connection, user, now):
             amounts = (1, connection.message_bytes)
             for limit, bucket, amount in zip(limits, buckets, amounts, strict=True):
                 if limit is None or bucket is None:
@@ -94,7 +99,7 @@ class RequestRates:
                 if wait_us and (worst is None or wait_us > worst[0]):
                     worst = (wait_us, limit)
         if worst is not None:
-            return self._exceeded(*worst, connection)
+            return self._exceeded(*worst, user)
         for bucket, amount in taken:
             bucket.take(amount)
         return None
@@ -111,7 +116,7 @@ class RequestRates:
         ]
 
     def _buckets(
-        self, connection: ServerConnection, now: int
+        self, connection: ServerConnection, user: str, now: int
     ) -> list[
         tuple[tuple[_Limit | None, _Limit | None], tuple[TokenBucket | None, TokenBucket | None]]
     ]:
@@ -120,7 +125,6 @@ class RequestRates:
             of_connection = _new_buckets(self._of_connections, now)
             self._connections[connection.connection_id] = of_connection
         found = [(self._of_connections, of_connection)]
-        user = user_of(connection)
         if user and self._of_users != (None, None):
             of_user = self._users.get(user)
             if of_user is None:
@@ -139,12 +143,12 @@ class RequestRates:
             }
             self._sweep_above = _SWEEP_ABOVE + 2 * len(self._users)
 
-    def _exceeded(self, wait_us: int, limit: _Limit, connection: ServerConnection) -> QuotaExceeded:
+    def _exceeded(self, wait_us: int, limit: _Limit, user: str) -> QuotaExceeded:
         self._refused[limit.quota] += 1
         wait_ms = max(1, -(-wait_us // 1000))
         whose = "this connection"
         if limit.quota.startswith("user"):
-            whose = f"the user {user_of(connection)!r}"
+            whose = f"the user {user!r}"
         return QuotaExceeded(
             f"{whose} sends more than {limit.rate} {limit.unit} a second to this node ({limit.quota}_per_s): retry in "
             f"{wait_ms} ms",

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 
 from qcore.errors import QuotaExceeded
 from qcore.node.config import NodeConfig
+from qcore.node.node import Node
 from qcore.node.quotas import request_rates
 from qcore.node.quotas.request_rates import RequestRates
-from qcore.transport.server.server import Principal, ServerConnection
+from qcore.transport.server.server import Principal, ServerConnection, user_of
+from tests.node.embedded.embedded_nodes import config_of
+from tests.transport.support.endpoints import async_test
 
 SECOND = 1_000_000
+RATE = 40
+PASSWORD = "correct horse battery"
 
 
 @dataclass
@@ -37,10 +44,12 @@ class Rates:
     def send(self, connection: FakeConnection, number: int) -> int:
         """Send so many requests; return how many pass."""
         asked = cast("ServerConnection", connection)
-        return sum(self.rates.rejection(asked) is None for _ in range(number))
+        user = user_of(asked)
+        return sum(self.rates.rejection(asked, user) is None for _ in range(number))
 
     def error(self, connection: FakeConnection) -> QuotaExceeded:
-        rejection = self.rates.rejection(cast("ServerConnection", connection))
+        asked = cast("ServerConnection", connection)
+        rejection = self.rates.rejection(asked, user_of(asked))
         assert rejection is not None
         return rejection
 
@@ -117,3 +126,33 @@ def test_the_rates_do_not_remember_all_users(monkeypatch: pytest.MonkeyPatch) ->
 def test_without_settings_there_are_no_rates() -> None:
     assert not Rates().rates.active
     assert Rates().rates.uses() == []
+
+
+@async_test
+async def test_a_revoked_token_takes_nothing_from_the_rate_of_its_user(tmp_path: Path) -> None:
+    """One who stole it could otherwise keep the user out over a connection that is still open."""
+    config = replace(config_of(1, tmp_path), user_requests_per_s=RATE)
+    async with Node(config) as node:
+        await node.client.init()
+        await node.client.set_user("root", password=PASSWORD, roles=["admin"])
+        async with (
+            connect(f"ws://{node.address}") as thief,
+            connect(f"ws://{node.address}") as root,
+        ):
+            await login(thief)
+            await ask(thief, "RevokeTokens", name="root")
+            await login(root)
+            frame = [{"WhoAmI": {"id": str(number)}} for number in range(10 * RATE)]
+            await thief.send(json.dumps(frame))
+            assert "Ok" in (await ask(root, "ListUsers"))["response"]
+
+
+async def login(connection: ClientConnection) -> None:
+    answer = await ask(connection, "Authenticate", user="root", password=PASSWORD)
+    assert "Ok" in answer["response"]
+
+
+async def ask(connection: ClientConnection, message: str, **fields: str) -> dict[str, Any]:
+    await connection.send(json.dumps({message: {"id": "1", **fields}}))
+    ((_, answer),) = json.loads(await connection.recv()).items()
+    return dict(answer)

@@ -72,9 +72,11 @@ def _only_clears(write: Mapping[str, Any], records: Records) -> bool:
     """Whether a write empties a field that was written, or removes ids from it. A write through a path may add."""
     removes = write["adjust_behavior"] == "Subtract" and "EntityList" in (write["value"] or ())
     empties = write["adjust_behavior"] == "Set" and write["value"] in _EMPTY
-    number, typ = write["entity_id"].get("id"), write["entity_id"].get("typ")
+    if not (removes or empties) or "created" in write["entity_id"]:
+        return False
+    number, typ = write["entity_id"]["id"], write["entity_id"]["typ"]
     entity = records.entities.get(number)
-    if not (removes or empties) or entity is None or entity.entity_id.typ != typ:
+    if entity is None or entity.entity_id.typ != typ:
         return False
     slot = records.schemas.slots(typ).get(write["field_type"])
     held = entity.fields.get(write["field_type"])
