@@ -34,6 +34,11 @@ IDLE_REASON = "idle: no request for too long; connect again"
 
 #: Ends an error about a node that hangs up without an answer.
 _IT_MAY_USE_TLS = ": if this node uses TLS, connect with TLS (--tls-ca)"
+#: The same, if the connection uses TLS. A node that refuses a certificate hangs up, and may not say so.
+_IT_MAY_WANT_A_CERTIFICATE = (
+    ": if this node asks for certificates (--tls-client-certs), give one that its authorities (--tls-ca of the node) "
+    "have signed, with --tls-cert and --tls-key; the log of the node says why it refuses one"
+)
 
 
 class OutgoingConnection(Connection):
@@ -57,7 +62,7 @@ class OutgoingConnection(Connection):
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[TransportError | None] = self._loop.create_future()
         self._role = role
-        self._was_answered = self._is_secured = False
+        self._was_answered = self._is_secured = self._tls_failed = False
 
     def ping(self) -> None:
         """Send a ping, whatever else is queued."""
@@ -86,6 +91,13 @@ class OutgoingConnection(Connection):
         self._client.send_request(request)
         self._write(self._client.data_to_send())
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._error is None and isinstance(exc, ssl.SSLError) and not self.opened.done():
+            # With TLS 1.3 the other end checks the certificate of this one after the handshake has ended here.
+            self._tls_failed = True
+            self._error = TransportError(explain_tls_failure(self.remote, exc))
+        super().connection_lost(exc)
+
     def _handshake_received(self, data: bytes) -> None:
         self._was_answered = True
         self._client.receive_data(data)
@@ -99,7 +111,9 @@ class OutgoingConnection(Connection):
 
     def _closed(self, error: TransportError | None) -> None:
         if not self.opened.done():
-            hint = "" if self._was_answered or self._is_secured else _IT_MAY_USE_TLS
+            hint = _IT_MAY_WANT_A_CERTIFICATE if self._is_secured else _IT_MAY_USE_TLS
+            if self._was_answered or self._tls_failed:
+                hint = ""
             why = TransportError(f"{error or f'{self.remote} hung up'}{hint}")
             self.opened.set_exception(why)
             self.opened.exception()  # mark it as retrieved: the caller may have stopped waiting
