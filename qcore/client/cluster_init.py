@@ -76,6 +76,12 @@ async def initialise(
             if not error.retryable or seconds() + pause_s >= deadline:
                 raise
         except ErrorReply as error:
+            if "Init.public_keys: unknown field" in str(error):
+                raise ErrorReply(
+                    f"{error}: the node at {endpoint} runs an older qcore, which knows no public keys: leave them out "
+                    "(--public-key)",
+                    error.detail(),
+                ) from None
             if "Init.token: unknown field" not in str(error):
                 raise
             raise ErrorReply(

@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import socket
+import ssl
 import traceback
 from asyncio import sslproto
 from collections.abc import Callable, Sequence
@@ -45,6 +46,18 @@ def use_small_tls_buffers() -> None:
     sslproto.SSLProtocol.max_size = min(sslproto.SSLProtocol.max_size, TLS_BUFFER_BYTES)
 
 
+def _certificate_problem(error: ssl.SSLError) -> str | None:
+    """What is wrong with the certificate of the other end; None if the TLS handshake failed for another reason."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not accepted ({error.verify_message.rstrip('.')}): it needs one that an authority in "
+            "--tls-ca of this node has signed, that is valid now, and that allows its purpose, client"
+        )
+    if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "it has shown no certificate, and --tls-client-certs asks for one"
+    return None
+
+
 class Listener:
     """Listens on the addresses of a host. Create it inside the event loop.
 
@@ -73,6 +86,9 @@ class Listener:
         self._spare = -1
         self._failures = 0  # since the last log line
         self._logged_at = float("-inf")
+        #: The same of connections whose certificate was refused.
+        self._bad_certificates = 0
+        self._bad_certificate_logged_at = float("-inf")
 
     def start(self, addresses: Sequence[str], port: int) -> int:
         """Bind and listen on IP addresses. Returns the port, a free one if 0 was given.
@@ -134,14 +150,14 @@ class Listener:
         waiting = 0 if self._tls is not None else len(self._opening)
         for _ in range(ACCEPTS_PER_TURN - waiting):
             try:
-                accepted, _ = listening.accept()
+                accepted, remote = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
                 self._failed(listening, error)
                 return
             accepted.setblocking(False)
-            task = self._loop.create_task(self._open(accepted))
+            task = self._loop.create_task(self._open(accepted, str(remote[0])))
             self._opening[task] = accepted
             task.add_done_callback(self._opened)
             if self._tls is not None and len(self._opening) > self._tls.max_handshakes:
@@ -155,7 +171,7 @@ class Listener:
             self._refused()
             accepted.close()
 
-    async def _open(self, accepted: socket.socket) -> None:
+    async def _open(self, accepted: socket.socket, remote: str) -> None:
         tls = self._tls
         try:
             if tls is None:
@@ -174,11 +190,26 @@ class Listener:
         ) as error:  # closed meanwhile, memory is exhausted, or the TLS handshake failed
             if tls is not None:
                 self._refused()
+            if isinstance(error, ssl.SSLError) and (why := _certificate_problem(error)):
+                self._note_certificate(remote, why)
             logger.debug("an accepted connection could not be opened: %s", error)
             accepted.close()
             # The traceback of a failed TLS handshake is part of a cycle that holds a buffer of 256 KiB, and the garbage
             # collector may come late.
             traceback.clear_frames(error.__traceback__)
+
+    def _note_certificate(self, remote: str, why: str) -> None:
+        """Log that a certificate was refused, at intervals: strangers can cause it as often as they like."""
+        self._bad_certificates += 1
+        now = self._loop.time()
+        if now - self._bad_certificate_logged_at >= _LOG_INTERVAL_S:
+            logger.warning(
+                "refused a connection from %s: %s; %d refused so since the last line like this",
+                remote,
+                why,
+                self._bad_certificates,
+            )
+            self._bad_certificate_logged_at, self._bad_certificates = now, 0
 
     # -- exhaustion ------------------------------------------------------------------------------
 

@@ -169,6 +169,30 @@ async def test_clients_need_a_certificate_if_so_set(authority: Authority, node: 
         assert await metrics_of(address, authority.issue("client", "client.example"))
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+@async_test
+async def test_both_ends_say_that_a_certificate_is_refused(
+    authority: Authority,
+    node: TlsFiles,
+    directory: Path,
+    caplog: pytest.LogCaptureFixture,
+    foreign: bool,
+) -> None:
+    given, why = TlsFiles(), "it has shown no certificate, and --tls-client-certs asks for one"
+    if foreign:
+        given = Authority(directory, "foreign").issue("foreign-client")
+        why = "it needs one that an authority in --tls-ca of this node has signed"
+    files = TlsFiles(authority.path, given.cert, given.key)
+    context = server_context(node, clients_need_certificates=True)
+    async with running_server(tls=context) as (_, handler, address):
+        for _ in range(3):
+            with pytest.raises(TlsFailed, match="certificate"):
+                await metrics_of(address, files)
+        assert not handler.messages
+        (line,) = [each for each in caplog.messages if "refused a connection from 127" in each]
+        assert why in line
+
+
 async def introduced(address: str, files: TlsFiles | None) -> str | None:
     """Open a peer's connection. Returns the error of the attempt, or None once `Hello` is accepted."""
     peers = RecordingPeers()

@@ -68,7 +68,7 @@ def init(
             "--public-key",
             metavar="ID=KEY",
             help="The public key of a voter, from `qcore node key` on its machine; once for each. "
-            "Default: ask the nodes at these addresses.",
+            "Default: ask the nodes at these addresses. A node that shows another key stops the command.",
         ),
     ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
@@ -97,6 +97,8 @@ def init(
             "--nodes 1=HOST:PORT,2=HOST:PORT,..., or give one endpoint to begin with that node alone"
         )
 
+    from qcore.core.version import KEYS_SINCE_RULES
+
     keys = parse_keys(public_key or [])
 
     async def work(client: Client) -> Metrics:
@@ -111,6 +113,14 @@ def init(
         {"cluster_id": cluster_id, "nodes": members},
         text=f"cluster {cluster_id} begins with node {names}",
     )
+    versions: dict[str, Any] | None = metrics["qcore"].get("apply_rules")
+    newest = 1 if versions is None else versions["supported"][1]
+    if newest < KEYS_SINCE_RULES:
+        print(
+            f"note: this cluster begins with apply rules {newest}, and so without public keys: members do not prove "
+            f"who they are yet. It collects the keys once every member supports apply rules {KEYS_SINCE_RULES}",
+            file=sys.stderr,
+        )
 
 
 async def initialise(

@@ -23,7 +23,15 @@ from qcore.core.entry import Membership
 from qcore.core.version import KEYS_SINCE_RULES, ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
 from qcore.node.api.member_addresses import member_address, same_address
-from qcore.node.api.new_cluster import LogState, NewCluster, PeerConnections, new_cluster
+from qcore.node.api.new_cluster import (
+    KEY_ADVICE,
+    LogState,
+    NewCluster,
+    PeerConnections,
+    check_given_keys,
+    new_cluster,
+)
+from qcore.node.peers.peer_keys import OTHER_FOUNDER_KEY
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import (
     DUPLICATE_NODE_ID,
@@ -225,19 +233,10 @@ class Initialiser:
             )
         listed = nodes or [(own_id, member_address(own, f"the address of node {own_id}"))]
         known = {**keys, own_id: self._public_key} if self.needs_keys else {}
-        plan = new_cluster(
-            listed, own_id, token, self._first_version(), new_token=self._new_token, keys=known
-        )
-        if (
-            stranger := next((each for each in keys if each not in plan.members), None)
-        ) is not None:
-            raise ConfigError(
-                f"public_keys: node {stranger} has a key and is not among the nodes {[*plan.members]}"
-            )
-        if keys.get(own_id, self._public_key) != self._public_key:
-            raise ConfigError(
-                f"public_keys: node {own_id} is given the key {keys[own_id]}, and has the key {self._public_key}"
-            )
+        version = self._first_version()
+        plan = new_cluster(listed, own_id, token, version, new_token=self._new_token, keys=known)
+        rules = None if self.needs_keys else version.rules if version else 1
+        check_given_keys(plan, keys, own_id, self._public_key, rules)
         for node_id, address in plan.membership.addresses:
             if node_id != own_id and same_address(address, own):
                 raise ConfigError(
@@ -347,6 +346,15 @@ class Initialiser:
                     f"cluster {pending.plan.cluster_id} exists already, and node {self._identity.node_id} was wiped "
                     f"since: {self._report(pending.plan, rejections)}. Nothing was written. Remove the wiped node from "
                     "the cluster and add it again; for a new cluster give another token"
+                )
+            )
+        elif any(OTHER_FOUNDER_KEY in text for text in rejections.values()):
+            # It could never join with the key that it is given.
+            self._finish(
+                ConfigError(
+                    f"node {self._identity.node_id} has not begun the cluster, because a node has another public key "
+                    f"than it is given: {self._report(pending.plan, rejections)}. Nothing was written here. "
+                    f"{KEY_ADVICE}. If they are right, another machine answers at an address of the list"
                 )
             )
         elif _list_is_wrong(rejections):

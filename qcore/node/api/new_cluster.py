@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from qcore.core.entry import Membership
-from qcore.core.version import ClusterVersion
+from qcore.core.version import KEYS_SINCE_RULES, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.node.api.member_addresses import member_address, members_problem
 from qcore.node.peers.founder_keys import Answer
@@ -18,6 +18,12 @@ from qcore.node.peers.peer_router import ConnectionStatus
 
 #: The most members (voters and learners) of a cluster. The bound exists because many messages carry a configuration.
 MAX_MEMBERS: Final = 255
+
+#: What to do about a wrong public key.
+KEY_ADVICE: Final = (
+    "Give the keys that `qcore node key --data-dir DIR` prints on the machines of the nodes, or leave out "
+    "`--public-key`"
+)
 
 #: In a cluster id made from a token, this many characters digest token and members; the rest digests the version.
 _TOKEN_PART_LENGTH: Final = 24
@@ -127,6 +133,38 @@ class NewCluster:
         if (fault := membership.invalid_reason()) is not None:
             raise ConfigError(f"public_keys: {fault}")
         return replace(self, membership=membership)
+
+
+def check_given_keys(
+    plan: NewCluster, keys: Mapping[int, str], own_id: int, own_key: str, rules: int | None
+) -> None:
+    """Check the public keys that an `Init` gives, as far as this node knows them.
+
+    Args:
+        plan: the new cluster.
+        keys: the given keys, by id.
+        own_id, own_key: id and public key of this node.
+        rules: the apply rules with which the cluster begins, if its members have no keys; None if they have.
+
+    Raises:
+        ConfigError: a key is wrong, or there may be none.
+    """
+    if keys and rules is not None:
+        raise ConfigError(
+            f"public_keys: the cluster would begin with apply rules {rules}, under which its members have no public "
+            "keys: leave them out (--public-key). The cluster collects the keys by itself once every member supports "
+            f"apply rules {KEYS_SINCE_RULES}"
+        )
+    for node in keys:
+        if node not in plan.members:
+            raise ConfigError(
+                f"public_keys: node {node} has a key and is not among the nodes {[*plan.members]}"
+            )
+    if keys.get(own_id, own_key) != own_key:
+        raise ConfigError(
+            f"public_keys: node {own_id} is given the key {keys[own_id]}, and has the key {own_key}. Nothing was "
+            f"written. {KEY_ADVICE}"
+        )
 
 
 def new_cluster(

@@ -47,6 +47,8 @@ _MAX_EARLY_VOUCHERS: Final = 255
 
 #: Part of each refusal of a peer that has not proved who it is.
 NOT_PROVED: Final = "has not proved that it is node"
+#: Part of the refusal of a founder that shows another key than the one that the `Init` gives it.
+OTHER_FOUNDER_KEY: Final = "another public key than the one that this Init gives it"
 
 
 class PeerKeys:
@@ -210,6 +212,10 @@ class PeerKeys:
                 "no member in the join token of this node has its public key or vouches for it",
             )
         if not self.fits(node_id, key):
+            if not self._configured(node_id):
+                raise RemoteProtocolError(
+                    f"it shows {OTHER_FOUNDER_KEY}: {key or 'none'}, and not {self.founders[node_id]}"
+                )
             why = "its public key is not the one in the configuration"
             raise _not_proved(node_id, why if key else "it has shown no public key")
         membership = self._core.membership

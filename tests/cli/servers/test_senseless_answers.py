@@ -162,6 +162,7 @@ def server() -> Iterator[SenselessServer]:
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("files")
     (directory / "password").write_text("a new secret")
+    (directory / "password").chmod(0o600)
     (directory / "tree.yaml").write_text("types: {}\n")
     (directory / "schema.json").write_text('{"entity_type": "T", "inherit": null, "fields": {}}')
     return directory
