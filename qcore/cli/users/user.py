@@ -79,7 +79,7 @@ def add(
             raise AccessRefused("exists", f"there is a user {name!r}: see `qcore user --help`")
         if no_password and not users:
             raise ConfigError(
-                f"{name!r} would be the first user: then every request needs a user, and no user could log in. Give "
+                f"there is no user yet: {name!r} would be the first, and could not log in. Give "
                 "the first user a password: leave out --no-password"
             )
         return await client.set_user(name, password=password, roles=role or [])
