@@ -9,6 +9,8 @@ from typing import Final
 from qcore.errors import ConfigError
 
 _MAX_BYTES: Final = 8192
+#: The options that give what would be asked for.
+_OPTIONS: Final = {"new password": "--new-password-file", "old password": "--old-password-file"}
 
 
 def read_secret(path: Path) -> str:
@@ -23,7 +25,9 @@ def read_secret(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(
+            f"{path}: {error.strerror}: give a file whose first line is the password or token"
+        ) from None
     if len(content) > _MAX_BYTES and b"\n" not in content:
         raise ConfigError(f"{path}: its first line is too long: write the secret there")
     return first_line(content, str(path))
@@ -39,8 +43,8 @@ def ask_password(what: str) -> str:
 
     if not sys.stdin.isatty():
         raise ConfigError(
-            f"the {what} is needed, and there is no terminal to ask for it: give a file with the option that "
-            "`--help` names"
+            f"the {what} is needed, and there is no terminal to ask for it: write it into a file, and give "
+            f"{_OPTIONS.get(what, '--password-file')} FILE"
         )
     return getpass(f"{what}: ")
 

@@ -20,6 +20,7 @@ from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
+    from qcore.machines.permissions import Action
     from qcore.transport.wire.users import RoleInfo, RuleInfo
 
 app = typer.Typer(
@@ -65,7 +66,7 @@ def set_(
 
     Reading a field of the entity store takes --allow read, and --may-read for the field.
     """
-    actions: Any = allow or []  # the node checks them
+    actions = [_action(text) for text in allow or []]
     rules = [_rule(text, "read") for text in read or []]
     rules += [_rule(text, "write") for text in write or []]
 
@@ -107,6 +108,18 @@ def _row(role: RoleInfo) -> dict[str, str]:
         "rules": ", ".join(rules),
         "permissions": ", ".join(role.permissions),
     }
+
+
+def _action(text: str) -> Action:
+    from qcore.machines.permissions import ACTIONS
+
+    found = next((action for action in ACTIONS if action == text), None)
+    if found is None:
+        raise ConfigError(
+            f"--allow {text!r} is no action: write observe, read, write, manage or users. To allow everything, give a "
+            "user the role admin"
+        )
+    return found
 
 
 def _rule(text: str, access: Any) -> RuleInfo:  # one of two texts
