@@ -36,7 +36,9 @@ def set_(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The role.")],
     allow: Annotated[
         list[str] | None,
-        typer.Option(help="observe, read, write, manage or users; may be repeated."),
+        typer.Option(
+            help="observe, read, write, manage or users; may be repeated. To be useful, manage needs observe."
+        ),
     ] = None,
     read: Annotated[
         list[str] | None,
@@ -56,7 +58,9 @@ def set_(
     ] = None,
     permission: Annotated[
         list[str] | None,
-        typer.Option(help="A permission that a field's schema asks for: Permission$12."),
+        typer.Option(
+            help="The id of an entity that a field asks for as its read_permission or write_permission: Permission$12."
+        ),
     ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,

@@ -92,7 +92,7 @@ class Passwords:
         wait_s = self._failures.wait_s(source, user, self._runtime.seconds())
         if wait_s > 0:
             raise Overloaded.because(
-                "too many logins of this address have failed", int(wait_s * 1000) + 1
+                "too many logins of this address or user have failed", int(wait_s * 1000) + 1
             )
 
     def release(self, source: str) -> None:
