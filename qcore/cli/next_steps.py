@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from qcore.cli.clients.connection_options import login_advice
 from qcore.display import escape_unprintable
 from qcore.errors import (
+    AccessRefused,
     DeadlineExceeded,
     EntityNotFound,
     FieldNotFound,
@@ -15,6 +17,7 @@ from qcore.errors import (
     PathNotFound,
     QcoreError,
     StoreError,
+    TlsFailed,
     TransportError,
     TypeNotFound,
     Unauthenticated,
@@ -29,13 +32,11 @@ _TREE: Final = "`qcore entity tree` shows the entities"
 _INIT: Final = "`qcore cluster init`"
 _REPEAT: Final = "look at the result before you repeat the command"
 
-_LOGIN: Final = "give --token-file, or --user; `qcore token recover` helps if a password is lost"
-
 #: The first class that an error has decides.
 _STEPS: Final[tuple[tuple[type[QcoreError], str], ...]] = (
+    (TlsFailed, ""),  # its text says what to do
     (TransportError, _REACH),
     (NotLeader, _LEADER),
-    (Unauthenticated, _LOGIN),
     (OutcomeUnknown, _REPEAT),
     (DeadlineExceeded, f"give more time with --timeout; {_LEADER}"),
     (TypeNotFound, "`qcore schema list` shows the types"),
@@ -49,6 +50,38 @@ _STEPS: Final[tuple[tuple[type[QcoreError], str], ...]] = (
 _PLACE: Final = re.compile(
     r'(?:StoreBulk\.requests\.\d+\.\w+: )?(?:request \d+ of the list \(from 0\), (?:Read|Write) of ("[^"]*"): )?'
 )
+#: How a node names the parts of a message, and the options that the user gave. The first that fits decides.
+_OPTIONS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
+    (re.compile(pattern), option)
+    for pattern, option in (
+        (r"^SetRole\.actions(\.\d+)?: ", "--allow: "),
+        (r"^SetRole\.permissions(\.\d+)?: ", "--permission: "),
+        (r"^SetRole\.rules(\.\d+)?(\.\w+)?: ", "--may-read or --may-write: "),
+        (r"^SetUser\.roles(\.\d+)?: ", "--role: "),
+        (r"^SetUser\.password: ", "the new password: "),
+        (r"^SetUser\.old_password: ", "--old-password-file: "),
+        (r"^Authenticate\.password: ", "--password-file: "),
+        (r"^Authenticate\.token: ", "--token-file: "),
+        (r"^Authenticate\.user: ", "--user: "),
+        (r"^(CreateToken|AddJoinToken)\.ttl_s: ", "--ttl: "),
+        (r"^(AddLearner|AddJoinToken)\.public_key: ", "--public-key: "),
+        (r"^Init\.public_keys(\.\d+)*: ", "--public-key: "),
+        (r"^Init\.nodes(\.\d+)*: ", "--nodes: "),
+        (r"^Init\.token: ", "--init-token: "),
+        (r"^UpgradeMachine\.version: ", "--to: "),
+        (r"^TransferLeader\.to: ", "--to: "),
+        (r"^\w+\.timeout_ms: ", "--timeout: "),
+        (r"^\w+\.node_addr: ", "the address: "),
+        (r"^\w+\.node_id: ", "the id of the node: "),
+        (r"^\w+\.(name|token_id): ", "the name: "),
+        (
+            r"^(SetUser|SetRole|CreateToken|AddJoinToken|DeleteJoinToken|DeleteUser|DeleteRole|RevokeTokens): ",
+            "",
+        ),
+        (r" \(header Authorization, or the message Authenticate\)$", ""),
+    )
+)
+
 _OTHER_MACHINE: Final = re.compile(
     r"\w+: this node runs the state machine ('[^']*'), and the message is one of the entity"
 )
@@ -58,9 +91,14 @@ def add_next_step(error: QcoreError) -> QcoreError:
     """Note at the error of a cluster what to do next, and return it. An error that has a note keeps it."""
     # A node that belongs to no cluster names the commands itself.
     if not getattr(error, "__notes__", None) and _INIT not in str(error):
+        if isinstance(error, Unauthenticated):
+            error.add_note(login_advice(str(error)))
+        elif isinstance(error, AccessRefused) and error.name in ("no_users", "first_admin"):
+            error.add_note("`qcore user add NAME --role admin`")
         for kind, step in _STEPS:
             if isinstance(error, kind):
-                error.add_note(step)
+                if step:
+                    error.add_note(step)
                 break
     return error
 
@@ -74,9 +112,18 @@ def error_text(error: QcoreError) -> str:
     return "\n".join(escape_unprintable(line) for line in text.split("\n"))
 
 
+def names_option(error: QcoreError) -> bool:
+    """Whether `error_text` names an option of the command that is wrong."""
+    return any(option.startswith("--") and found.search(str(error)) for found, option in _OPTIONS)
+
+
 def _for_users(error: QcoreError) -> str:
     """The text of an error, in terms of commands and not of messages."""
     text = str(error).replace(f"Init ({_INIT})", _INIT)
+    for pattern, option in _OPTIONS:
+        if pattern.search(text):
+            text = pattern.sub(option, text)
+            break
     other = _OTHER_MACHINE.match(text)
     if other is not None:
         return (

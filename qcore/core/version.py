@@ -33,6 +33,12 @@ SINCE_RULES_2: Final[Mapping[str, object]] = {"exclude_if": not_}
 #: From these rules on, every member of a cluster of nodes has a public key in the configuration.
 KEYS_SINCE_RULES: Final = 5
 
+#: What to do about rules that are too old.
+HOW_TO_RAISE: Final = (
+    "they rise by themselves once every member is connected, runs a qcore that has them, and has no lower --max-rules; "
+    "`qcore cluster status` shows which member they wait for"
+)
+
 _MAX_NUMBER = 2**31 - 1
 _MAX_NAME_CHARS = 64
 _NUMBER = {"strict": True, "ge": 1, "lt": _MAX_NUMBER + 1}

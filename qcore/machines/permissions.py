@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol
 Action = Literal["observe", "read", "write", "manage", "users"]
 ACTIONS: Final[tuple[Action, ...]] = ("observe", "read", "write", "manage", "users")
 #: In a rule: any type, or any field. As an argument of `Permissions`: what only such a rule allows, because it concerns
-#: an entity as a whole (its creation, for example) or the whole state.
+#: every field (the creation of an entity, for example) or the whole state.
 ANY: Final = "*"
 
 

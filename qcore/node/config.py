@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 from qcore.core.config import RaftConfig
+from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.node.backups.backup_config import BackupConfig
 from qcore.node.tls_config import TlsConfig
@@ -278,3 +279,11 @@ class NodeConfig:
         """The settings that the replica needs. It must accept the topology, which may be larger than a command."""
         longest = max(self.replica.max_command_bytes, MAX_TOPOLOGY_BYTES)
         return replace(self.replica, max_command_bytes=longest)
+
+
+def held_back(config: NodeConfig) -> dict[str, str]:
+    """A field for the log line of the start if a setting holds the apply rules of the cluster down."""
+    rules = config.replica.max_rules
+    if rules == LATEST_RULES:
+        return {}
+    return {"rules": f"held at {rules} or below by --max-rules (the latest: {LATEST_RULES})"}

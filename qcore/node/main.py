@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.application import Application, application_of
-from qcore.node.config import NodeConfig
+from qcore.node.config import NodeConfig, held_back
 from qcore.node.node_files import OpenStorage, open_node_files
 from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
 from qcore.node.peers.join_token_file import load_join_token
@@ -157,7 +157,9 @@ def run_node(
             version, data_dir = __version__, str(config.data_dir)
             if config.advertise_addr is not None:
                 log.info("others reach this node elsewhere", addr=str(config.advertise_addr))
-            log.info("listening", addr=bound, version=version, data_dir=data_dir)
+            log.info(
+                "listening", addr=bound, version=version, data_dir=data_dir, **held_back(config)
+            )
             if on_listening is not None:
                 on_listening(bound)
             manager.ready()

@@ -22,7 +22,7 @@ from qcore.client.login.credentials import Credentials
 from qcore.client.methods.metrics_types import Metrics
 from qcore.errors import StorageError
 from qcore.node.application import Application, application_of
-from qcore.node.config import NodeConfig
+from qcore.node.config import NodeConfig, held_back
 from qcore.node.node_files import NodeFiles, OpenStorage, open_node_files
 from qcore.node.observability.program_log import ProgramLog
 from qcore.node.peers.join_token_file import load_join_token
@@ -185,7 +185,11 @@ class Node:
         client = Client([own_address], tls=config.tls.files(), credentials=self._credentials(parts))
         self._opened = _Opened(parts, files, figures, address, client)
         self._log.info(
-            "listening", addr=address, version=__version__, data_dir=str(config.data_dir)
+            "listening",
+            addr=address,
+            version=__version__,
+            data_dir=str(config.data_dir),
+            **held_back(config),
         )
 
     def _credentials(self, parts: ReplicaNode) -> Credentials | None:

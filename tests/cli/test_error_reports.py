@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from qcore.cli.clients import connection_options
 from qcore.cli.exits import ExitCode, exit_code_of
 from qcore.cli.main import _ClickException
 from qcore.cli.next_steps import add_next_step, error_text
@@ -20,13 +22,19 @@ from qcore.errors import (
     NotLeader,
     QcoreError,
     Refused,
+    RemoteProtocolError,
     StoreError,
+    TlsFailed,
     TypeNotFound,
+    Unauthenticated,
     ValueOutOfRange,
     WatchCompacted,
     WatchOverflow,
 )
 from tests.process.support.commands import run_here
+
+#: How a node names its reasons, and the advice of a command with --user, or with --token-file.
+_EXPIRED, _DELETED = "the token has expired: get a new one", "the user of this token was deleted"
 
 
 @pytest.mark.parametrize(
@@ -45,6 +53,10 @@ from tests.process.support.commands import run_here
             'entity type "Nope" has no schema',
         ),
         (StoreError("as it is"), "as it is"),
+        (Refused("CreateToken.ttl_s: too long"), "--ttl: too long"),
+        (RemoteProtocolError("SetRole.rules.0.type: too long"), "--may-read or --may-write: too long"),
+        (RemoteProtocolError("AddLearner.node_addr: no port"), "the address: no port"),
+        (Refused("SetUser: the name of a user is short"), "the name of a user is short"),
         (
             Refused(
                 "StoreGetChildren: this node runs the state machine 'kv', and the message is one of the entity store: "
@@ -148,3 +160,40 @@ def test_a_watch_says_when_no_node_serves_it_and_when_one_does(
     with pytest.raises(EOFError):
         asyncio.run(watch._report_silence(cast("Any", ScriptedWatch(True, False, True))))
     assert capsys.readouterr().err == "", "a node that restarts quickly is not reported"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem", "advice"),
+    [
+        ({}, "this cluster has users", "give --token-file FILE, or --user NAME"),
+        ({"user": "ann"}, "the password is wrong", "check --user ann and its password"),
+        ({"token_file": "t"}, _EXPIRED, "put a new token into t: `qcore token create`"),
+        ({"token_file": "t"}, _DELETED, "put the token of another user into t"),
+        ({"token_file": "t"}, "not a token", "token of --token-file t and --endpoints belong to"),
+    ],
+)
+def test_the_advice_after_a_failed_login_fits_the_command(
+    given: dict[str, str], problem: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_options, "_given", given)
+    monkeypatch.delenv("QCORE_TOKEN", raising=False)
+    assert advice in error_text(add_next_step(Unauthenticated(problem)))
+
+
+def test_a_failure_of_tls_is_not_taken_for_a_node_that_is_down() -> None:
+    assert error_text(add_next_step(TlsFailed("renew it"))) == "renew it"
+
+
+def test_a_password_without_a_terminal_names_the_option(tmp_path: Path) -> None:
+    for words, option in (
+        (("user", "list", "--user", "ann"), "give --password-file FILE"),
+        (("user", "add", "ann"), "give --new-password-file FILE"),
+        (("role", "set", "x", "--allow", "nothing"), "write observe, read, write, manage or users"),
+        (
+            ("user", "list", "--token-file", str(tmp_path / "none")),
+            "No such file or directory: give a",
+        ),
+    ):
+        done = run_here(*words)
+        assert done.code == ExitCode.USAGE
+        assert option in done.stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from qcore.cli.clients.asked import Asked
 from qcore.cli.clients.connection_options import credentials, tls_files
 from qcore.cli.clients.shared_clients import ClientKind, SharedClients
-from qcore.cli.next_steps import add_next_step
+from qcore.cli.next_steps import add_next_step, names_option
 from qcore.cli.options import split_endpoints
 from qcore.errors import QcoreError, RemoteProtocolError
 
@@ -82,8 +82,10 @@ def with_client(
             return _Shared.clients.run(kind, work)
         return run(connected())
     except QcoreError as error:
-        if isinstance(error, RemoteProtocolError) and not any(
-            each in str(error) for each in targets
+        if (
+            isinstance(error, RemoteProtocolError)
+            and not any(each in str(error) for each in targets)
+            and not names_option(error)
         ):
             error.add_note(f"it came from {', '.join(targets)}")
         raise add_next_step(error)  # noqa: B904 - it is the same error

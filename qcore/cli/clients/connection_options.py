@@ -169,6 +169,33 @@ def credentials() -> Credentials | None:
     return Credentials(user=user, password=_asked[user])
 
 
+def login_advice(problem: str) -> str:
+    """What to do about a login that failed, or is missing, from what the command gave.
+
+    Args:
+        problem: what the node answered.
+    """
+    if (token_file := _given.get("token_file")) is not None:
+        source, where = f"of --token-file {token_file}", f"into {token_file}"
+    elif os.environ.get(_TOKEN, "").strip() and _sources.get("user") != "COMMANDLINE":
+        source, where = f"of {_TOKEN}", f"into {_TOKEN}"
+    elif (user := _given.get("user")) is not None:
+        return (
+            f"check --user {user} and its password; an administrator gives a new one with `qcore user set-password "
+            f"{user}`. If the last administrator has lost it: `qcore token recover`"
+        )
+    else:
+        return (
+            "give --token-file FILE, or --user NAME (and --password-file FILE). If the last administrator has lost the "
+            "password: `qcore token recover`"
+        )
+    if "deleted" in problem:
+        return f"put the token of another user {where}"
+    if "get a new one" in problem:
+        return f"put a new token {where}: `qcore token create` prints one"
+    return f"check that the token {source} and --endpoints belong to the same cluster"
+
+
 def as_variables() -> dict[str, str]:
     """The values as variables of the environment, for commands that run within this one."""
     return {

@@ -11,6 +11,8 @@ from qcore.display import escape_unprintable
 from qcore.errors import ConfigError
 
 _MAX_BYTES: Final = 8192
+#: The options that give what would be asked for.
+_OPTIONS: Final = {"new password": "--new-password-file", "old password": "--old-password-file"}
 
 
 def read_secret(path: Path) -> str:
@@ -27,7 +29,9 @@ def read_secret(path: Path) -> str:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(
+            f"{path}: {error.strerror}: give a file whose first line is the password or token"
+        ) from None
     warn_once(path, mode, warn)
     if len(content) > _MAX_BYTES and b"\n" not in content:
         raise ConfigError(f"{path}: its first line is too long: write the secret there")
@@ -49,8 +53,8 @@ def ask_password(what: str) -> str:
 
     if not sys.stdin.isatty():
         raise ConfigError(
-            f"the {what} is needed, and there is no terminal to ask for it: give a file with the option that "
-            "`--help` names"
+            f"the {what} is needed, and there is no terminal to ask for it: write it into a file, and give "
+            f"{_OPTIONS.get(what, '--password-file')} FILE"
         )
     return getpass(f"{what}: ")
 

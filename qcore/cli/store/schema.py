@@ -20,6 +20,7 @@ from qcore.cli.store.arguments import TypeArgument
 
 if TYPE_CHECKING:
     from qcore.client import Client, Value
+    from qcore.machines.entity.state.entity_id import EntityId
     from qcore.machines.entity.state.entity_schema import EntitySchema, FieldSchema
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ app = typer.Typer(
 
 #: How many schemas are fetched at a time.
 _TOGETHER: Final = 50
+#: The columns of the permissions that a field asks for.
+_PERMISSIONS: Final = ("read_permission", "write_permission")
 
 
 @app.command("list")
@@ -55,7 +58,7 @@ def get(
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Show the fields of a type.
+    """Show the fields of a type, and the permissions that they ask for.
 
     With -o json it is the schema as on the wire, which `qcore schema set` reads.
     """
@@ -79,7 +82,10 @@ def get(
         return json, [_row(field, lineage) for field in schema.fields.values()]
 
     json, rows = with_client(endpoints, timeout, work)
-    columns = ("field", "kind", "default", "rank", "choices", "from")
+    # Few types have permissions.
+    asked = [name for name in _PERMISSIONS if any(row[name] for row in rows)]
+    columns = ("field", "kind", "default", "rank", "choices", *asked, "from")
+    rows = [{name: row[name] for name in columns} for row in rows]
     show(output, json, rows=rows, columns=columns)
 
 
@@ -150,5 +156,11 @@ def _row(field: FieldSchema, lineage: list[EntitySchema]) -> Row:
         "default": text_of(default, field.choices),
         "rank": field.rank,
         "choices": ",".join(field.choices),
+        "read_permission": _permission(field.read_permission),
+        "write_permission": _permission(field.write_permission),
         "from": owner.entity_type,
     }
+
+
+def _permission(needed: EntityId | None) -> str:
+    return "" if needed is None else str(needed)

@@ -20,6 +20,7 @@ from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
+    from qcore.machines.permissions import Action
     from qcore.transport.wire.users import RoleInfo, RuleInfo
 
 app = typer.Typer(
@@ -35,7 +36,9 @@ def set_(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The role.")],
     allow: Annotated[
         list[str] | None,
-        typer.Option(help="observe, read, write, manage or users; may be repeated."),
+        typer.Option(
+            help="observe, read, write, manage or users; may be repeated. To be useful, manage needs observe."
+        ),
     ] = None,
     read: Annotated[
         list[str] | None,
@@ -55,7 +58,9 @@ def set_(
     ] = None,
     permission: Annotated[
         list[str] | None,
-        typer.Option(help="A permission that a field's schema asks for: Permission$12."),
+        typer.Option(
+            help="The id of an entity that a field asks for as its read_permission or write_permission: Permission$12."
+        ),
     ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
@@ -65,7 +70,7 @@ def set_(
 
     Reading a field of the entity store takes --allow read, and --may-read for the field.
     """
-    actions: Any = allow or []  # the node checks them
+    actions = [_action(text) for text in allow or []]
     rules = [_rule(text, "read") for text in read or []]
     rules += [_rule(text, "write") for text in write or []]
 
@@ -107,6 +112,18 @@ def _row(role: RoleInfo) -> dict[str, str]:
         "rules": ", ".join(rules),
         "permissions": ", ".join(role.permissions),
     }
+
+
+def _action(text: str) -> Action:
+    from qcore.machines.permissions import ACTIONS
+
+    found = next((action for action in ACTIONS if action == text), None)
+    if found is None:
+        raise ConfigError(
+            f"--allow {text!r} is no action: write observe, read, write, manage or users. To allow everything, give a "
+            "user the role admin"
+        )
+    return found
 
 
 def _rule(text: str, access: Any) -> RuleInfo:  # one of two texts

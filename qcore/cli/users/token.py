@@ -66,7 +66,11 @@ def revoke(
 def recover(
     data_dir: DataDirOption,
     name: Annotated[
-        str, typer.Option("--as", help="An administrator. Default: the oldest one.")
+        str,
+        typer.Option(
+            "--as",
+            help="The user of the token, who must have the role admin. Default: the oldest such user.",
+        ),
     ] = "",
     output: OutputOption = OutputFormat.table,
 ) -> None:

@@ -177,8 +177,10 @@ def _find_lacks(
 ) -> str | None:
     lineage = _lineage(view, entity_type)
     if not any(_has_rule(permissions, name, field, access) for name in lineage):
-        what = "entities as a whole" if field == ANY else f"field {quoted(field)}"
-        return f"{access} access to {what} of type {quoted(entity_type)}"
+        if field == ANY:
+            # A rule for the type gives it; see `Permissions`.
+            return f"{access} access to every field of type {quoted(entity_type)}"
+        return f"{access} access to field {quoted(field)} of type {quoted(entity_type)}"
     if entity_type in view.schemas.own:
         slot = view.schemas.slots(entity_type).get(field)
         needed = None if slot is None else _needed(slot.schema, access)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from qcore.core.raft import RaftCore
+from qcore.core.version import HOW_TO_RAISE, KEYS_SINCE_RULES
 from qcore.errors import ChangeRefused, QcoreError, Refused
 from qcore.node.access.cluster_time import ClusterTime
 from qcore.node.access.user_requests import AccessChanges, leader_problem
@@ -64,7 +65,8 @@ class JoinTokenRequestHandler:
             if not membership.keys:
                 raise ChangeRefused(
                     "no_keys",
-                    "the members of this cluster have no public keys yet: see the apply rules",
+                    f"a join token needs the apply rules {KEYS_SINCE_RULES}, and the cluster has older ones: "
+                    f"{HOW_TO_RAISE}",
                 )
             if ttl_s > MAX_JOIN_TTL_S:
                 raise Refused(

@@ -91,7 +91,9 @@ class Passwords:
     def _check_wait(self, source: str, user: str) -> None:
         wait_s = self._failures.wait_s(source, user, self._runtime.seconds())
         if wait_s > 0:
-            raise Overloaded.because("too many logins have failed", int(wait_s * 1000) + 1)
+            raise Overloaded.because(
+                "too many logins of this address or user have failed", int(wait_s * 1000) + 1
+            )
 
     def release(self, source: str) -> None:
         """Give back a place. `Place` does."""

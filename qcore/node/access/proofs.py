@@ -128,16 +128,18 @@ class Proofs:
         elif user is None or user.epoch != principal.epoch:
             if principal.epoch > self._replica.applied_index:
                 return Overloaded.because("this node does not know this user yet", _LAG_MS)
+            if user is None:
+                return Unauthenticated("the user of this token was deleted")
             return Unauthenticated(
-                "the user was deleted, or its tokens have ended with a new password, more rights or a revocation: log "
-                "in again"
+                "the older tokens of this user have ended, with a new password, more rights or a revocation: get a new "
+                "one"
             )
         if self._key_of(principal.issuer) != principal.issuer_key:
             return Unauthenticated(
-                f"node {principal.issuer}, which issued the token, is not a member any more: log in again"
+                f"node {principal.issuer}, which issued the token, is not a member any more: get a new one"
             )
         if self._now_us(principal.is_recovery) >= principal.expires_us:
-            return Unauthenticated("the token has expired: log in again")
+            return Unauthenticated("the token has expired: get a new one")
         return None
 
     def outdated(self, principal: Principal) -> Overloaded | None:

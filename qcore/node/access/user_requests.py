@@ -314,7 +314,9 @@ class UserRequestHandler:
                     f"the user {user!r} may only change its own password: other changes need the action `users`"
                 )
             if message.old_password is None:
-                raise Unauthenticated("give the old password, too")
+                raise Unauthenticated(
+                    "a user without the action `users` changes its password only with the old password: give it, too"
+                )
             old_password = message.old_password
         if password is None and message.roles is None:
             raise Refused("SetUser: give `password`, `roles`, or both: a new user needs `roles`")
@@ -426,7 +428,7 @@ class UserRequestHandler:
             raise error
         if not self._users.active:
             raise AccessRefused(
-                "no_users", "there are no users: first add one with the role `admin`"
+                "no_users", "there are no users yet: first add one with the role `admin`"
             )
         asked_by, user = user_of(connection), self._users.user(name)
         grants = self._users.permissions_of(asked_by)

@@ -44,7 +44,7 @@ class EntityRule:
 
     Attributes:
         type: a type, which stands for the types that inherit it, too; `*` for all.
-        field: a field; `*` for all, and for entities as a whole: to create and delete them.
+        field: a field; `*` for every field; it also allows to create and delete entities.
         access: `read` or `write`. Neither includes the other.
     """
 

@@ -234,10 +234,12 @@ class AccessTable:
         if roles is None:
             roles = () if before is None else before.roles
         if not self._users and ADMIN not in roles:
-            raise AccessRefused("first_admin", f"the first user must have the role `{ADMIN}`")
+            raise AccessRefused(
+                "first_admin", f"the first user needs the role `{ADMIN}`, so that it can add others"
+            )
         for role in roles:
             if role != ADMIN and role not in self._roles:
-                raise AccessRefused("no_such_role", f"there is no role {role!r}: set it first")
+                raise AccessRefused("no_such_role", f"there is no role {role!r}: add it first")
         grants = self._needs(entry, "users", f"change the user {command.name!r}")
         self._check_covers(grants, (*roles, *(before.roles if before else ())))
         if before is None:
@@ -363,7 +365,9 @@ class AccessTable:
         token = self._tokens.get(command.id)
         if token is None or token.expires_us < entry.clock_us:
             raise AccessRefused(
-                "no_such_token", f"the join token {command.id!r} was used, or it has expired"
+                "no_such_token",
+                f"the join token {command.id!r} was used or withdrawn, or it has expired: make a new one, and give it "
+                "to the node",
             )
         self._put(self._tokens, command.id, None)
 
@@ -405,7 +409,7 @@ class AccessTable:
     def _check_users_exist(self) -> None:
         if not self._users:
             raise AccessRefused(
-                "no_users", f"there are no users: first add one with the role `{ADMIN}`"
+                "no_users", f"there are no users yet: first add one with the role `{ADMIN}`"
             )
 
     def _check_covers(self, grants: Grants | None, roles: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from qcore.core.log.restore import restored_versions
 from qcore.core.version import (
     FIRST_VERSION,
     KEYS_SINCE_RULES,
+    LATEST_RULES,
     ClusterVersion,
     VersionSupport,
     activated_versions,
@@ -158,10 +159,12 @@ class Versions:
                 self._appended_term = core.term
 
     def raise_waits_for(self) -> str | None:
-        """On a leader that could raise the rules: the members for which it waits; None if it waits for none."""
+        """On a leader with older rules than the latest: the members for which it waits; None if it waits for none."""
         core, wanted = self._replica.core, self.active.rules + 1
-        if core.role != "leader" or wanted > self.support.rules_max:
+        if core.role != "leader" or wanted > LATEST_RULES:
             return None
+        if wanted > self.support.rules_max:
+            return f"node {core.node_id} supports only up to {self.support.rules_max} (--max-rules)"
         waiting = []
         for member in core.membership.members():
             support = self.support if member == core.node_id else self.members.get(member)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qcore.core.version import HOW_TO_RAISE
 from qcore.errors import ChangeRefused, QcoreError
 from qcore.replica.access.access_records import MAX_NAME_CHARS
 from qcore.replica.access.access_table import ACCESS_RULES, AccessTable
@@ -24,7 +25,6 @@ def request_denial(access: AccessTable, rules: int, request: PendingRequest) -> 
     if rules < ACCESS_RULES:
         return ChangeRefused(
             "not_ready",
-            f"the cluster's apply rules are version {rules}, which have no users: they are raised once every member "
-            "runs this version of qcore and is connected",
+            f"users need apply rules {ACCESS_RULES}, and the cluster has {rules}: {HOW_TO_RAISE}",
         )
     return access.rejection(request.payload, request.user)

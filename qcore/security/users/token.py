@@ -97,7 +97,8 @@ def read_token(text: str, cluster_id: str, key_of: Callable[[int], str | None]) 
         public = key_of(issuer)
         if public is None or not public.startswith(KEY_PREFIX):
             raise Unauthenticated(
-                f"the token was issued by node {issuer}, which is not a member of this cluster: log in again"
+                f"the token was issued by node {issuer}, which is not a member of this cluster: is it the token of "
+                "another cluster, or of a node that was removed?"
             )
         key = Ed25519PublicKey.from_public_bytes(from_base64url(public.removeprefix(KEY_PREFIX)))
         # The list of algorithms is fixed: the header of a token must not choose one.
@@ -116,7 +117,9 @@ def read_token(text: str, cluster_id: str, key_of: Callable[[int], str | None]) 
     except jwt.InvalidAudienceError:
         raise Unauthenticated("the token is for another cluster") from None
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError):
-        raise Unauthenticated("this is not a token that a node of this cluster signed") from None
+        raise Unauthenticated(
+            "this is not a token that a node of this cluster signed: is it complete, and of this cluster?"
+        ) from None
 
 
 def _issuer(body: dict[str, Any]) -> int:
