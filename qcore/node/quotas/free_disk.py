@@ -3,14 +3,22 @@
 A full disk stops a node: it can neither vote nor lead until there is space again, and SQLite needs space even to free
 some. So a node rejects what may add to the data while the last part of the disk is still free. What makes room, and
 admin requests, pass.
+
+What makes room takes some first: its entry in the log, until a snapshot replaces it. Half of the last part is for that.
+Otherwise a client could fill the disk with commands that clear fields, or that delete what does not exist.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from qcore.errors import QuotaExceeded
+
+#: How many bytes of the disk a byte of a command takes at most, until the next check: in the log and its write-ahead
+#: file.
+_DISK_BYTES: Final = 4
 
 
 def free_bytes(directory: Path) -> int | None:
@@ -40,6 +48,7 @@ class FreeDisk:
         self.least = least
         self.free: int | None = None
         self.refused = 0
+        self._used = 0  # about the bytes that were used since the last check
 
     @property
     def is_low(self) -> bool:
@@ -50,14 +59,32 @@ class FreeDisk:
         """Measure. Call it every second or so."""
         if self.least:
             self.free = free_bytes(self._directory)
+            self._used = 0
 
-    def error(self) -> QuotaExceeded:
-        """The error for a request that may add to the data; counts it."""
+    def takes(self, size: int) -> bool:
+        """Whether there is room for a command that makes room, while the disk is low; counts it if so.
+
+        Args:
+            size: of the command, about bytes.
+        """
+        used = self._used + _DISK_BYTES * size
+        if (self.free or 0) - used < self.least // 2:
+            return False
+        self._used = used
+        return True
+
+    def error(self, *, adds: bool) -> QuotaExceeded:
+        """The error for a request; counts it.
+
+        Args:
+            adds: whether it may add to the data. If not, it makes room, and there is no room for itself.
+        """
         self.refused += 1
         free = self.free or 0
+        advice = ", or delete something" if adds else ""
         return QuotaExceeded(
             f"only {free} bytes are free on the disk of this node, and {self.least} must stay free "
-            "(min_free_disk_bytes): free some space, or delete something",
+            f"(min_free_disk_bytes): free some space{advice}",
             "disk",
             self.least,
             free,

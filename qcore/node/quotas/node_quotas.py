@@ -72,10 +72,16 @@ class NodeQuotas:
         return limited
 
     def write_rejection(self, kind: RequestKind, payload: str) -> QuotaExceeded | None:
-        """The rejection of a write while the disk of this node has too little space, unless it makes room."""
-        if not self._disk.is_low or not self._storage.may_grow(kind, payload):
+        """The rejection of a write while the disk of this node has too little space, unless it makes room.
+
+        What makes room passes while half of the space that must stay free is left.
+        """
+        if not self._disk.is_low or kind not in ("write", "session"):
             return None
-        return self._disk.error()
+        adds = self._storage.may_grow(kind, payload)
+        if not adds and self._disk.takes(len(payload)):
+            return None
+        return self._disk.error(adds=adds)
 
     def check(self) -> None:
         """Look at the disk, and report what has changed. Call it every second or so."""

@@ -79,11 +79,33 @@ def test_a_disk_with_little_space_takes_no_more(
             found = await metrics(node)
             assert found["disk"]["reached"]
             assert found["disk"]["use"] == 999
+            free = 499
+            node.node.quotas.check()
+            with pytest.raises(QuotaExceeded, match=r"free some space \("):
+                await node.client.execute(json.dumps({"op": "delete", "key": "k"}), timeout_s=0.3)
+            assert await node.client.execute(json.dumps({"op": "get", "key": "k"}), read=True)
             free = 1_000
             node.node.quotas.check()
             await node.client.execute(put("k", 10))
 
     asyncio.run(scenario())
+
+
+def test_what_makes_room_does_not_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each needs an entry of the log first. Until the next check, that counts as four times its size."""
+    free = 999
+    monkeypatch.setattr(free_disk, "free_bytes", lambda _directory: free)
+    disk = free_disk.FreeDisk(tmp_path, 1_000)
+    disk.check()
+    assert [disk.takes(100) for _ in range(2)] == [True, False]
+    assert disk.takes(20)
+    disk.check()
+    assert disk.takes(100)
+    free = 499
+    disk.check()
+    assert not disk.takes(0)
 
 
 def test_a_rejection_names_the_time_to_retry(tmp_path: Path) -> None:
