@@ -170,7 +170,7 @@ class RequestSender:
                     has_slot = await limit.acquire(deadline, again=last is not None)
                     if not has_slot:
                         final = unknown or answered or last or self.not_sent()
-                        raise _tried(final, limit.now() - began)
+                        raise _tried(final, last, limit.now() - began)
                 endpoint, generation = self.endpoints.choose(), limit.generation
                 try:
                     left_s = max(MIN_ATTEMPT_S, deadline - limit.now())
@@ -204,7 +204,8 @@ class RequestSender:
                     delay = retry_delay(error, pause, self.rng)
                     if limit.now() + delay >= deadline:
                         # The rejection of the last attempt does not settle the outcome of earlier ones.
-                        raise _tried(unknown or answered or error, limit.now() - began) from None
+                        final = unknown or answered or error
+                        raise _tried(final, error, limit.now() - began) from None
                 except READ_ERRORS as error:
                     raise unreadable(endpoint, error) from error
                 if limit.is_over_limit():
@@ -310,7 +311,8 @@ def _answer(error: QcoreError, before: QcoreError | None) -> QcoreError | None:
     return before if isinstance(error, TransportError) else error
 
 
-def _tried(error: QcoreError, tried_s: float) -> QcoreError:
-    """The error, with the time spent on all attempts in its text."""
-    error.args = (f"{error} (tried for {tried_s:.3g} s)",)
+def _tried(error: QcoreError, last: QcoreError | None, tried_s: float) -> QcoreError:
+    """The error, with the reason of the last attempt and the time spent on all attempts in its text."""
+    reason = "" if last is None or str(last) == str(error) else f"; the last attempt: {last}"
+    error.args = (f"{error}{reason} (tried for {tried_s:.3g} s)",)
     return error

@@ -210,6 +210,15 @@ class RaftCore:
         """These other members are contained: see `RaftServer`."""
         self._server.contained_peers = peers
 
+    @property
+    def short_of_space(self) -> bool:
+        """Whether the disk of this server is almost full: see `RaftServer`."""
+        return self._server.short_of_space
+
+    def set_short_of_space(self, is_short: bool) -> None:
+        """The disk of this server is almost full, or is not any more."""
+        self._server.short_of_space = is_short
+
     def has_responded(self, peer_id: int) -> bool:
         """On a leader, whether the peer has responded from its current address; False for an unknown node.
 
@@ -321,7 +330,7 @@ def _on_tick(server: RaftServer, _event: Tick) -> None:
     elif election.check_quorum(server):
         read_index.begin_heartbeat_round(server)
         replication.heartbeat(server)
-        transfer.transfer_by_priority(server)
+        transfer.transfer_unasked(server)
 
 
 def _on_write_durable(server: RaftServer, event: WriteDurable) -> None:

@@ -146,8 +146,7 @@ class RaftServer:
         memberships: the configurations in the log as (index, membership), oldest first. The last one is effective
             from the moment it is appended (dissertation 4.1). If it is truncated, the one before is effective again.
         last_leader_contact: when the current leader was last heard, µs; None while no leader is known.
-        last_time_us: the newest time stamp in the log, even if its entry was compacted since.
-        last_clock_us: likewise the newest value of the cluster clock.
+        last_time_us, last_clock_us: the newest time stamp, and value of the cluster clock, ever seen in the log.
         clock: on a leader, the running cluster clock.
         stamped_at: on a leader, when it last appended an entry itself, or was elected, µs on its clock.
         voter_wall_offset_us: on a candidate, how far each voter's wall clock is ahead of this server's monotonic
@@ -161,6 +160,7 @@ class RaftServer:
         started_at: when this server last started, µs on its clock.
         contained: its state differs from a majority's. It sends no snapshot, and lets the others campaign first.
         contained_peers, leaderless_timeouts: the members known to be so; election timeouts without a leader's message.
+        short_of_space: its disk is almost full, so it rejects most commands. It leads only if no other voter can.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class RaftServer:
         self.incoming_transfer: IncomingTransfer | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
-        self.contained = False
+        self.contained = self.short_of_space = False
         self.contained_peers: tuple[int, ...] = ()
         self.leaderless_timeouts = 0
         #: On a leader: the configuration of this index is committed, and no step of its change is left.
@@ -222,7 +222,7 @@ class RaftServer:
         #: The moment at which the committed state is known to be fresh, and (commit index, moment) that would renew it.
         self.fresh_as_of: int | None = None
         self.pending_freshness: tuple[int, int] | None = None
-        self.next_priority_transfer_at = NEVER
+        self.next_unasked_transfer_at = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
         #: The promise that this server's responses make to a leader's lease: see `AppendEntriesResponse`.

@@ -204,7 +204,9 @@ class ReplicaNode:
             self._metrics,
             log,
         )
-        quotas = self.quotas = NodeQuotas(config, self._replica, runtime.monotonic_us, log)
+        quotas = self.quotas = NodeQuotas(
+            config, self._replica, inbox.add_event, runtime.monotonic_us, log
+        )
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
         served = ServedConnections(self._requests, self._peers, self, log, self.access, quotas)
         self._server = Server(

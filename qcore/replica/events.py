@@ -201,6 +201,13 @@ class KnownDiverged:
     index: int
 
 
+@dataclass(slots=True)
+class DiskSpaceChanged:
+    """The disk of this node is almost full, or is not any more. Until the first such event it is not."""
+
+    is_short: bool
+
+
 ReplicaEvent = (
     MessageReceived[PeerMessage]
     | ClientRequest
@@ -212,6 +219,7 @@ ReplicaEvent = (
     | TransferLeader
     | ReinstallMember
     | KnownDiverged
+    | DiskSpaceChanged
     | TriggerSnapshot
     | RequestSnapshot
     | BeginWatch

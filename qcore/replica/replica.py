@@ -41,6 +41,7 @@ from qcore.replica.events import (
     BeginWatch,
     ChangeMembers,
     ClientRequest,
+    DiskSpaceChanged,
     EndWatch,
     InitCluster,
     KnownDiverged,
@@ -197,6 +198,7 @@ class Replica:
             EndWatch: self.watches.end,
             ReinstallMember: self._reinstalls.begin,
             KnownDiverged: self.containment.known,
+            DiskSpaceChanged: lambda event: self.core.set_short_of_space(event.is_short),
             TriggerSnapshot: self._snapshots.on_trigger,
         }
         #: What handles a peer's message, by class; all others are messages of Raft.

@@ -64,9 +64,11 @@ class AsyncioRuntime:
 
     def unacknowledged_bytes(self, transport: asyncio.Transport) -> int:
         """See `Runtime`."""
-        fileno = transport.get_extra_info("socket").fileno()
+        socket = transport.get_extra_info("socket")
+        if socket is None:
+            return 0  # a TLS connection that has just broken: its protocol learns of it in the next turn
         try:
-            unacknowledged = fcntl.ioctl(fileno, termios.TIOCOUTQ, bytes(4))
+            unacknowledged = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4))
         except OSError:  # the system does not report it
             return 0
         return int.from_bytes(unacknowledged, sys.byteorder)

@@ -19,6 +19,7 @@ from qcore.errors import (
     NotLeader,
     OutcomeUnknown,
     QcoreError,
+    QuotaExceeded,
     RemoteProtocolError,
     SessionExpired,
 )
@@ -134,6 +135,19 @@ def test_a_write_without_an_answer_ends_as_unknown() -> None:
             with pytest.raises(OutcomeUnknown):
                 await delete(client, timeout_s=0.3)
         assert len(server.applied) == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_unknown_outcome_names_why_the_last_attempt_failed() -> None:
+    """The reason of the first attempt has passed; that of the last one is what an operator has to mend."""
+
+    async def scenario() -> None:
+        full = QuotaExceeded("only 999 bytes are free on the disk", "disk", 1_000, 999, 50)
+        server = SessionServer(lambda number: full if number else "lost")
+        async with serving(server) as client:
+            with pytest.raises(OutcomeUnknown, match=r"the last attempt: only 999 bytes are free"):
+                await delete(client, timeout_s=0.3)
 
     asyncio.run(scenario())
 

@@ -25,7 +25,7 @@ EFFECTS = effect_strategies()
 
 def test_the_samples_cover_every_event_and_message() -> None:
     assert set(EVENTS) == {*EVENT_CLASSES, *MESSAGE_CLASSES}
-    assert len(EVENTS) == 17 + 15
+    assert len(EVENTS) == 18 + 15
     assert set(EFFECTS) == {cls.__name__ for cls in EFFECT_CLASSES}
 
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from qcore.client import Client
 from qcore.errors import ConfigError, TlsFailed, TransportError
+from qcore.runtime.interface import TlsClient
 from qcore.runtime.real import REAL
 from qcore.security.tls import TlsFiles, client_context, server_context
 from qcore.transport.address import Address
@@ -346,3 +347,35 @@ def test_a_key_that_may_not_be_read_is_named(authority: Authority) -> None:
     files.key.chmod(0)
     with pytest.raises(ConfigError, match=r"hidden\.key: cannot read the private key: Permission"):
         server_context(files)
+
+
+class Breaking(asyncio.Protocol):
+    """Asks for the unacknowledged bytes at the moment at which its connection is gone."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        assert self.transport is not None
+        try:
+            self.found.set_result(REAL.unacknowledged_bytes(self.transport))
+        except AttributeError as bug:
+            self.found.set_exception(bug)
+
+
+@async_test
+async def test_a_broken_connection_has_nothing_unacknowledged(
+    node: TlsFiles,
+) -> None:
+    async with running_server(tls=server_context(node)) as (_, _, address):
+        where = Address.parse(address)
+        tls = TlsClient(client_context(TlsFiles(ca=node.ca)), where.host)
+        broken = await REAL.connect(Breaking, where.host, where.port, tls)
+        assert broken.transport is not None
+        broken.transport.abort()
+        assert await asyncio.wait_for(broken.found, 5) == 0

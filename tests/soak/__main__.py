@@ -34,8 +34,9 @@ from tests.soak.soak_cluster import SoakCluster
 
 #: How much shorter the waits are while leaders are killed one after the other.
 _KILL_PACE: Final = 0.2
-#: Fewer clients then, so that the nodes restart sooner.
+#: Fewer and slower clients then, so that the nodes restart sooner.
 _KILL_CLIENTS: Final = 3
+_KILL_PAUSE_S: Final = 0.03
 
 
 def decks(scene: Scene, names: Collection[str]) -> Iterator[Fault]:
@@ -62,8 +63,8 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def soak(options: argparse.Namespace, directory: Path, network: Network) -> tuple[Totals, str]:
-    """Run the rounds. Returns what they did, and the report."""
+def soak(options: argparse.Namespace, directory: Path, network: Network) -> str:
+    """Run the rounds. Returns the report, which is also renewed after each round."""
     rng = random.Random(options.seed)
     unsafe = {"QCORE_SOAK_UNSAFE": "1", "PYTHONPATH": str(CHECKOUT)}
     environment = unsafe if options.unsafe else {}
@@ -84,7 +85,7 @@ def soak(options: argparse.Namespace, directory: Path, network: Network) -> tupl
     ):
         scene = Scene(cluster, network, rng, files)
         if kills:
-            scene = replace(scene, pace=_KILL_PACE, clients=_KILL_CLIENTS)
+            scene = replace(scene, pace=_KILL_PACE, clients=_KILL_CLIENTS, pause_s=_KILL_PAUSE_S)
         deck = decks(scene, options.faults)
         seconds = float(options.minutes) * 60
 
@@ -96,15 +97,18 @@ def soak(options: argparse.Namespace, directory: Path, network: Network) -> tupl
                 return totals.faults[kill_leader.__name__] >= kills
             return time.monotonic() - began >= seconds
 
+        text = ""
         while not is_over():
             run_round(scene, totals, next_fault, options.round_s, say)
+            totals.kept.check(cluster)
             resources.sample(cluster.cluster.active())
             done = f"{totals.faults.total()} faults, {totals.outcomes['ok']} operations"
             say(f"round {totals.rounds}: {done}, all checks passed")
-        totals.kept.check(cluster)
-        elapsed_s = time.monotonic() - began
-        text = write_report(options, scene, totals, resources, elapsed_s)
-    return totals, text
+            elapsed_s = time.monotonic() - began
+            text = write_report(options, scene, totals, resources, elapsed_s)
+            if options.report is not None:
+                options.report.write_text(text)
+    return text
 
 
 def main() -> int:
@@ -130,12 +134,10 @@ def main() -> int:
     say(f"qcore {__version__}, Python {platform.python_version()}, {os.cpu_count()} processors")
     say(f"{type(network).__name__}; files of the nodes: {directory}")
     try:
-        _, text = soak(options, directory, network)
+        text = soak(options, directory, network)
     except (AssertionError, QcoreError) as error:
         say(f"FAILED: {error}")
         return 1
-    if options.report is not None:
-        options.report.write_text(text)
     sys.stdout.write(text)
     if options.directory is None:
         shutil.rmtree(directory, ignore_errors=True)

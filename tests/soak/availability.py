@@ -22,10 +22,20 @@ def outage_s(history: Sequence[Operation], since_us: int) -> float | None:
     return (returns[0] - since_us) / 1e6 if returns else None
 
 
-def longest_pause_s(history: Sequence[Operation], until_us: int) -> float:
-    """The longest time without an acknowledged write, from the first operation to `until_us`, seconds."""
+def longest_pause_s(
+    history: Sequence[Operation], until_us: int, excused: Sequence[tuple[int, int]]
+) -> float:
+    """The longest time without an acknowledged write, from the first operation to `until_us`, seconds.
+
+    `excused` are times that do not count: from and until.
+    """
     if not history:
         return 0.0
     moments = [min(each.invoke_us for each in history), *_returns_us(history, 0)]
     pauses = zip(moments, [*moments[1:], until_us], strict=True)
-    return max(later - earlier for earlier, later in pauses) / 1e6
+
+    def counted_us(since: int, until: int) -> int:
+        overlaps = (min(until, last) - max(since, first) for first, last in excused)
+        return until - since - sum(max(0, overlap) for overlap in overlaps)
+
+    return max(counted_us(since, until) for since, until in pauses) / 1e6

@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from qcore.processes import NodeProcess
+from qcore.processes import NodeProcess, wait_for
 from tests.soak.networks import Network
-from tests.soak.soak_cluster import SoakCluster
+from tests.soak.soak_cluster import LEAST_FREE_MIB, SoakCluster
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Scene:
         files: a directory.
         pace: a factor for all waits.
         clients: how many clients read and write, besides those that increment.
+        pause_s: the pause of a client between two operations.
         leader_killed_us: when a leader was killed, µs on the monotonic clock.
+        no_majority_us: when the faults left no majority, from and until.
     """
 
     cluster: SoakCluster
@@ -32,7 +35,9 @@ class Scene:
     files: Path
     pace: float = 1.0
     clients: int = 6
+    pause_s: float = 0.004
     leader_killed_us: list[int] = field(default_factory=list)
+    no_majority_us: list[tuple[int, int]] = field(default_factory=list)
 
     def any_node(self) -> NodeProcess:
         """A running member."""
@@ -42,10 +47,22 @@ class Scene:
         """Let the fault act for a random time."""
         time.sleep(self.pace * self.rng.uniform(least_s, most_s))
 
+    @contextmanager
+    def without_majority(self) -> Iterator[None]:
+        """A fault leaves no majority: the cluster can take no writes."""
+        since_us = now_us()
+        yield
+        self.no_majority_us.append((since_us, now_us()))
+
+
+def now_us() -> int:
+    """The monotonic clock, as in the histories of the clients, µs."""
+    return time.monotonic_ns() // 1000
+
 
 def kill_leader(scene: Scene) -> None:
     leader = scene.cluster.leader()
-    scene.leader_killed_us.append(time.monotonic_ns() // 1000)
+    scene.leader_killed_us.append(now_us())
     leader.kill()
     scene.wait(0.2, 2)
     scene.cluster.start(leader)
@@ -59,11 +76,11 @@ def kill_a_node(scene: Scene) -> None:
 
 
 def kill_all(scene: Scene) -> None:
-    for node in scene.cluster.nodes.values():
-        node.kill()
-    scene.wait(0, 1)
-    for node in scene.cluster.nodes.values():
-        scene.cluster.start(node)
+    with scene.without_majority():
+        for node in scene.cluster.nodes.values():
+            node.kill()
+        scene.wait(0, 1)
+        scene.cluster.start_all()
 
 
 def kill_all_with_slow_disks(scene: Scene) -> None:
@@ -71,9 +88,10 @@ def kill_all_with_slow_disks(scene: Scene) -> None:
     for node in scene.cluster.nodes.values():
         scene.cluster.slow_flag(node).touch()
     scene.wait(0.5, 1)
-    for node in scene.cluster.nodes.values():
-        node.kill()
-    scene.cluster.heal()
+    with scene.without_majority():
+        for node in scene.cluster.nodes.values():
+            node.kill()
+        scene.cluster.heal()
 
 
 def pause_leader(scene: Scene) -> None:
@@ -93,7 +111,7 @@ def pause_a_node(scene: Scene) -> None:
 def rolling_restart(scene: Scene) -> None:
     """SIGTERM and a new start, one node after the other."""
     for node in list(scene.cluster.nodes.values()):
-        code = node.stop(60)
+        code = node.stop(120)
         assert code == 0, f"node {node.node_id} ended with exit code {code} after SIGTERM"
         scene.cluster.start(node)
 
@@ -110,9 +128,20 @@ def slow_disk(scene: Scene) -> None:
 
 
 def full_disk(scene: Scene) -> None:
-    scene.cluster.fill_disk(full=True)
+    scene.cluster.fill_disk()
     scene.wait(2, 5)
-    scene.cluster.fill_disk(full=False)
+    scene.cluster.empty_disk()
+
+
+def almost_full_disk(scene: Scene) -> None:
+    """A leader whose disk is almost full must hand over."""
+    cluster, full = scene.cluster, scene.cluster.small_disk
+    cluster.command("leader", "transfer", "--to", str(full), check=False)
+    cluster.fill_disk(LEAST_FREE_MIB // 2)
+    what = f"another leader than node {full}, whose disk is almost full"
+    wait_for(lambda: cluster.leader().node_id != full, 30, what)
+    scene.wait(0, 2)
+    cluster.empty_disk()
 
 
 def cut_leader(scene: Scene) -> None:
@@ -165,7 +194,8 @@ def save_snapshot(scene: Scene) -> None:
 
 def restore_backup(scene: Scene) -> None:
     """Verify the newest scheduled backup, restore it into a data directory, and check that directory."""
-    backup = scene.cluster.newest_backup()
+    backup = scene.files / "backup.snapshot"
+    scene.cluster.copy_newest_backup(backup)
     scene.cluster.offline("snapshot", "verify", str(backup))
     restored = scene.files / "restored"
     shutil.rmtree(restored, ignore_errors=True)
@@ -188,11 +218,11 @@ ALWAYS: list[Fault] = [
     *(save_snapshot, restore_backup, renew_certificates),
 ]
 LINKS: list[Fault] = [cut_leader, cut_a_node, one_way_cut, slow_link]
-ALL_FAULTS: list[Fault] = [*ALWAYS, full_disk, *LINKS]
+ALL_FAULTS: list[Fault] = [*ALWAYS, full_disk, almost_full_disk, *LINKS]
 
 
 def possible_faults(scene: Scene, names: Collection[str] = ()) -> list[Fault]:
     """The faults that can be made here; only those with these names, if there are any."""
-    disk = [full_disk] if scene.cluster.small_disk is not None else []
+    disk = [full_disk, almost_full_disk] if scene.cluster.small_disk is not None else []
     links = LINKS if scene.network.has_faults else []
     return [fault for fault in (*ALWAYS, *disk, *links) if not names or fault.__name__ in names]

@@ -1,4 +1,4 @@
-"""The last values of every round: at the end of a soak they must still be there."""
+"""The last values of every round: after each later round they must still be there."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class KeptValues:
 
     async def _check(self, cluster: SoakCluster) -> None:
         async with Client(cluster.cluster.endpoints, tls=cluster.tls) as client:
-            for (entity, field), value in self._values.items():
-                found = await client.read(entity, field)
-                assert found == value, f"{entity} {field} was {value!r} and is {found!r}"
+            found = await asyncio.gather(
+                *(client.read(entity, field) for entity, field in self._values)
+            )
+        for (where, value), now in zip(self._values.items(), found, strict=True):
+            assert now == value, f"{where} was {value!r} and is {now!r}"

@@ -51,7 +51,7 @@ def write_report(
             "Every check passed after every round: each history is linearizable, each increment of a session counted "
             "once, watchers saw each change once and in order, the states of all members have one digest, no term "
             "had two leaders, and no node logged a traceback. "
-            f"At the end, the {len(totals.kept)} values that the rounds had left were all still there.",
+            f"The {len(totals.kept)} values that the rounds had left were all still there after the last round.",
             "",
             "| what | number |",
             "|---|---|",
@@ -67,7 +67,7 @@ def write_report(
             "| time, s | median | p99 | most |",
             "|---|---|---|---|",
             f"| from `kill -9` of a leader to the response to the next write | {spread(totals.outages_s)} |",
-            f"| longest time of a round without an acknowledged write | {spread(totals.pauses_s)} |",
+            f"| longest time of a round without a write, while a majority lived | {spread(totals.pauses_s)} |",
             f"| restart until the node listens | {spread(scene.cluster.restarts_s)} |",
             f"| from the end of the faults until all checks passed | {spread(totals.converge_s)} |",
             "",

@@ -16,11 +16,11 @@ from qcore.errors import WatchCompacted
 from qcore.processes import wait_for
 from tests.process.support.load import Load
 from tests.soak.availability import longest_pause_s, outage_s
-from tests.soak.faults import Fault, Scene
+from tests.soak.faults import Fault, Scene, now_us
 from tests.soak.kept_values import KeptValues
 
-#: The longest time without an acknowledged write. No fault takes the majority away for so long; only restarts of all
-#: nodes on a busy machine come near it.
+#: The longest time without an acknowledged write while a majority lives. Elections take a second, also while a fault
+#: acts. This leaves time for a machine that does much else.
 PAUSE_LIMIT_S: Final = 45.0
 
 
@@ -103,7 +103,7 @@ class Totals:
     converge_s: list[float] = field(default_factory=list)
     #: From the kill of a leader to the response to the first write that began after it, seconds.
     outages_s: list[float] = field(default_factory=list)
-    #: The longest time without an acknowledged write, by round, seconds.
+    #: The longest time without an acknowledged write while a majority lived, by round, seconds.
     pauses_s: list[float] = field(default_factory=list)
     kept: KeptValues = field(default_factory=KeptValues)
 
@@ -123,7 +123,9 @@ def run_round(
     """
     cluster = scene.cluster
     end = time.monotonic() + seconds
-    with Load(cluster.cluster.endpoints, clients=scene.clients, tls=cluster.tls) as load:
+    with Load(
+        cluster.cluster.endpoints, scene.clients, pause_s=scene.pause_s, tls=cluster.tls
+    ) as load:
         watch = CounterWatch(scene, load)
         watch.start()
         while time.monotonic() < end:
@@ -135,7 +137,7 @@ def run_round(
         cluster.heal()
         cluster.remove_spare()
         load.wait_acknowledged(20)
-        stopped_us = time.monotonic_ns() // 1000
+        stopped_us = now_us()
     check_availability(scene, totals, load, stopped_us)
     began = time.monotonic()
     load.read_all()
@@ -162,7 +164,8 @@ def check_availability(scene: Scene, totals: Totals, load: Load, stopped_us: int
     outages = [outage_s(load.operations, killed_us) for killed_us in scene.leader_killed_us]
     scene.leader_killed_us.clear()
     totals.outages_s += [outage for outage in outages if outage is not None]
-    pause_s = longest_pause_s(load.operations, stopped_us)
+    pause_s = longest_pause_s(load.operations, stopped_us, scene.no_majority_us)
+    scene.no_majority_us.clear()
     assert pause_s < PAUSE_LIMIT_S, f"no write was acknowledged for {pause_s:.1f} s"
     totals.pauses_s.append(pause_s)
 

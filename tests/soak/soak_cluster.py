@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from qcore.node.quotas.free_disk import free_bytes
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from qcore.security.tls import TlsFiles
 from tests.process.support.commands import run_qcore
@@ -29,6 +30,8 @@ BACKUPS: Final = ("--backup-interval-s", "15", "--backup-keep", "3")
 LEAST_FREE_MIB: Final = 32
 QUOTA: Final = ("--min-free-disk-bytes", str(LEAST_FREE_MIB << 20))
 OPTIONS: Final = (*TIMING, *SNAPSHOTS, *BACKUPS, *QUOTA)
+#: How long a node may take until it listens, on a machine that does much else.
+START_TIMEOUT_S: Final = 180
 #: The size of the disk that is filled, MiB.
 _SMALL_DISK_MIB: Final = 192
 
@@ -99,7 +102,7 @@ class SoakCluster:
 
     def _begin(self) -> None:
         self.renew_certificates()
-        self.cluster.start()
+        self.start_all()
         members = ",".join(f"{node_id}={address}" for node_id, address in self.cluster.members)
         self.command("cluster", "init", "--nodes", members)
         self.cluster.wait_converged()
@@ -111,7 +114,7 @@ class SoakCluster:
 
     def leader(self) -> NodeProcess:
         """The member that leads; the spare node never does, because it stays a learner for most of the time."""
-        return self.cluster.wait_leader(60)
+        return self.cluster.wait_leader(120)
 
     def command(self, *words: str, check: bool = True) -> str:
         """Run a `qcore` command as an operator does. Returns its output."""
@@ -128,31 +131,41 @@ class SoakCluster:
         done = run_qcore(*words)
         assert done.returncode == 0, (words, done.returncode, done.stderr)
 
-    def newest_backup(self) -> Path:
-        """The newest scheduled backup, whichever node wrote it."""
+    def copy_newest_backup(self, copy: Path) -> None:
+        """Copy the newest scheduled backup, whichever node wrote it: the node soon removes it for newer ones."""
 
-        def newest() -> Path | None:
+        def copied() -> bool:
             found = self._directory.glob("backups*/*.snapshot")
-            return max(found, key=lambda file: file.name, default=None)
+            newest = max(found, key=lambda file: file.name, default=None)
+            if newest is None:
+                return False
+            try:
+                shutil.copyfile(newest, copy)
+            except FileNotFoundError:
+                return False
+            return True
 
-        return wait_for(newest, 60, "a scheduled backup")
+        wait_for(copied, 60, "a scheduled backup")
 
     def start(self, node: NodeProcess) -> None:
         """Start a node again, and note how long it takes."""
         began = time.monotonic()
-        node.start(60)
+        node.start(START_TIMEOUT_S)
         self.restarts_s.append(time.monotonic() - began)
+
+    def start_all(self) -> None:
+        """Start all nodes that do not run, in parallel."""
+        self.cluster.start(START_TIMEOUT_S)
 
     def heal(self) -> None:
         """End every fault: of links, disks and processes."""
         self._network.heal()
-        self.fill_disk(full=False)
+        self.empty_disk()
         for node in self.nodes.values():
             self.slow_flag(node).unlink(missing_ok=True)
             if node.running and node.paused:
                 node.resume()
-            elif not node.running:
-                self.start(node)
+        self.start_all()
 
     # -- certificates ----------------------------------------------------------------------------
 
@@ -168,21 +181,20 @@ class SoakCluster:
         """The file that slows down the disk of a node."""
         return node.data_dir.with_name(node.data_dir.name + ".slow")
 
-    def fill_disk(self, *, full: bool) -> None:
-        """Fill the small disk, or empty it again."""
-        if self.small_disk is None:
-            return
-        ballast = self._small_directory() / "ballast"
-        if not full:
-            ballast.unlink(missing_ok=True)
-            return
-        with open(ballast, "wb", buffering=0) as file:
+    def fill_disk(self, left_mib: int = 0) -> None:
+        """Fill the small disk until so much is left."""
+        directory = self._small_directory()
+        with open(directory / "ballast", "wb", buffering=0) as file:
             block = bytes(64 * 1024)
             try:
-                while file.write(block):
-                    pass
+                while (free_bytes(directory) or 0) > left_mib << 20:
+                    file.write(block)
             except OSError:
                 pass  # this is what was wanted: no space is left
+
+    def empty_disk(self) -> None:
+        """Empty the small disk again, if there is one."""
+        (self._small_directory() / "ballast").unlink(missing_ok=True)
 
     def _small_directory(self) -> Path:
         return self._directory / "small"
@@ -210,7 +222,7 @@ class SoakCluster:
         )
         self._place(spare, self._spare_place)
         self.spare = spare
-        spare.start(60)
+        spare.start(START_TIMEOUT_S)
         key = spare.public_key()
         assert key is not None
         self.command("member", "add", f"{node_id}={spare.address}", "--public-key", key, "--voter")
@@ -226,7 +238,7 @@ class SoakCluster:
             listed = self.command("member", "list", check=False)
             return "ADDRESS" in listed and spare.address not in listed and bool(text)
 
-        wait_for(removed, 120, "the removal of the spare node")
+        wait_for(removed, 240, "the removal of the spare node")
         spare.kill()
         shutil.rmtree(spare.data_dir, ignore_errors=True)
         self.spare = None

@@ -174,7 +174,7 @@ def _become_leader(server: RaftServer) -> None:
     server.unanswered_timeout_now = {}
     server.lease_void = False
     server.settled_membership_index = -1
-    server.next_priority_transfer_at = server.now + 2 * server.election_timeout_max_us
+    server.next_unasked_transfer_at = server.now + 2 * server.election_timeout_max_us
     read_index.begin_term(server)
     server.term_start_index = server.log.last_index + 1
     server.heartbeat_deadline = server.now + server.heartbeat_us

@@ -2,7 +2,8 @@
 
 A server that is asked to take over first asks for pre-votes. These state that the leader asked for it, so voters
 agree although they are in contact with the leader. Meanwhile the server follows its leader, and nothing changes
-anywhere if it cannot win. It campaigns only with a majority, and reports the decision to the leader.
+anywhere if it cannot win. It campaigns only with a majority, and reports the decision to the leader. It rejects any
+transfer while its state differs from a majority's, or its disk is almost full.
 
 A transfer by priority must not only succeed, it must last. So the leader names the voters that it reaches itself
 (`TimeoutNow.must_reach`), and the target needs a pre-vote from each of them. A grant proves that messages reach this
@@ -23,7 +24,8 @@ from qcore.core.raft_server import IncomingTransfer, RaftServer
 def on_timeout_now(server: RaftServer, from_id: int, request: TimeoutNow) -> None:
     """The leader of the current term asks this server to take over."""
     leads = request.term == server.term and server.leader_id == from_id
-    able = leads and election.may_campaign(server) and not server.contained
+    fit = not (server.contained or server.short_of_space)
+    able = leads and fit and election.may_campaign(server)
     if not able or (request.must_reach and not has_fast_disk(server)):
         _respond(server, from_id, accepted=False)
     elif server.rules < 2:

@@ -1,4 +1,4 @@
-"""Leadership transfer (dissertation 3.10): on request, by priority, and when the leader leaves the cluster.
+"""Leadership transfer (dissertation 3.10): on request, by priority, and when the leader is no good leader any more.
 
 The leader stops accepting proposals, brings the target up to date, and asks it to take over. The target finds out
 whether it could win and then campaigns (see `qcore.core.leadership.takeover`). Its vote requests give the reason, and
@@ -14,6 +14,9 @@ By priority the leader transfers only to a voter that is likely to remain leader
 | did not fail recently, in this term or in earlier ones | `qcore.core.leadership.transfer_backoff` |
 | reaches every voter that this leader reaches, at this moment | its pre-votes; see `qcore.core.leadership.takeover` |
 | has had a fast disk recently | its rejection |
+
+A leader whose disk is almost full rejects most commands, so it hands over to any other voter. A voter whose disk is
+almost full, too, rejects. If all do, the leader leads on, and asks again after `FULL_DISK_TIMEOUTS`.
 """
 
 from __future__ import annotations
@@ -33,7 +36,12 @@ from qcore.core.raft_server import OutgoingTransfer, RaftServer
 #: timeouts.
 STEADY_TIMEOUTS: Final = 20
 
-_REJECTED_TRANSFER: Final = "rejected the transfer: it could not win an election now"
+#: A leader whose disk is almost full lets this many of the longest election timeouts pass between two attempts.
+FULL_DISK_TIMEOUTS: Final = 20
+
+_REJECTED_TRANSFER: Final = (
+    "rejected the transfer: it could not win an election now, or its disk is almost full"
+)
 
 
 def begin(server: RaftServer, event: TransferLeadership) -> None:
@@ -129,10 +137,22 @@ def _reached(server: RaftServer) -> tuple[int, ...]:
     return tuple(sorted(member for member in reached if server.membership.is_voter(member)))
 
 
-def transfer_by_priority(server: RaftServer) -> None:
-    """At a heartbeat: transfer to a voter of higher priority that is likely to remain leader (see the table above)."""
-    if server.transfer is not None or server.now < server.next_priority_transfer_at:
+def transfer_unasked(server: RaftServer) -> None:
+    """At a heartbeat: transfer by priority, or because the disk of this leader is almost full."""
+    if server.transfer is not None or server.now < server.next_unasked_transfer_at:
         return
+    if server.short_of_space:
+        target = _best_voter(server)
+        if target is not None:
+            wait_us = FULL_DISK_TIMEOUTS * server.election_timeout_max_us
+            server.next_unasked_transfer_at = server.now + wait_us
+            _start(server, target, by_priority=False, may_retarget=True)
+    else:
+        _transfer_by_priority(server)
+
+
+def _transfer_by_priority(server: RaftServer) -> None:
+    """Transfer to a voter of higher priority that is likely to remain leader (see the table above)."""
     better = [
         (progress.priority, -peer)
         for peer, progress in server.progress.items()
@@ -146,7 +166,7 @@ def transfer_by_priority(server: RaftServer) -> None:
     ]
     if better:
         # If this target does not win, let some proposals through before the next one is tried.
-        server.next_priority_transfer_at = server.now + 2 * server.election_timeout_max_us
+        server.next_unasked_transfer_at = server.now + 2 * server.election_timeout_max_us
         _start(server, -max(better)[1], by_priority=True)
 
 

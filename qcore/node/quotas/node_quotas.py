@@ -10,6 +10,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.quotas.free_disk import FreeDisk
 from qcore.node.quotas.request_rates import RequestRates
+from qcore.replica.events import DiskSpaceChanged, ReplicaEvent
 from qcore.replica.messages import RequestKind
 from qcore.replica.replica import Replica
 from qcore.replica.requests.storage_quotas import QuotaUse
@@ -23,6 +24,7 @@ class NodeQuotas:
     Args:
         config: the settings.
         replica: has the quotas of what is stored.
+        add_event: gives the replica an event.
         now_us: the time on a monotonic clock, µs.
         log: gets a line when a quota is used up, and when it has room again.
     """
@@ -31,11 +33,13 @@ class NodeQuotas:
         self,
         config: NodeConfig,
         replica: Replica,
+        add_event: Callable[[ReplicaEvent], None],
         now_us: Callable[[], int],
         log: NodeLog,
     ) -> None:
         self._replica = replica
         self._storage = replica.quotas
+        self._add_event = add_event
         self._log = log
         self._reported: list[str] = []
         self._rates = RequestRates(config, now_us)
@@ -85,7 +89,11 @@ class NodeQuotas:
 
     def check(self) -> None:
         """Look at the disk, and report what has changed. Call it every second or so."""
-        self._disk.check()
+        disk = self._disk
+        was_low = disk.is_low
+        disk.check()
+        if disk.is_low is not was_low:
+            self._add_event(DiskSpaceChanged(disk.is_low))
         leads = self._replica.core.role == "leader"
         reached = [use for use in self.uses() if use.reached and (leads or use.name == "disk")]
         for use in reached:

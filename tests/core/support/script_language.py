@@ -21,6 +21,7 @@ clock. Any command may end in `quiet`, which hides writes, sends and applied ent
 | `leave 1`, `transfer 1 [2]` | leave the joint phase; transfer leadership, to the best voter if no target is named |
 | `durable 1 [n]` | the n oldest pending writes (default all) become durable |
 | `stall 1`, `unstall 1` | whether `stabilize` skips the node's disk |
+| `fill 1`, `empty 1` | whether the node's disk is almost full |
 | `deliver 1->2 [n]`, `drop 1->2 [n]` | the n oldest messages (default all) |
 | `duplicate 1->2`, `deliver_newest 1->2` | repeat the oldest message; deliver the newest |
 | `hold 1->2 [n]`, `release 1->2` | keep messages back, also from `stabilize`; put them back as the newest |
@@ -256,6 +257,12 @@ class Script:
 
     def do_unstall(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.drivers[int(words[0])].stalled = False
+
+    def do_fill(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.drivers[int(words[0])].core.set_short_of_space(True)
+
+    def do_empty(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.drivers[int(words[0])].core.set_short_of_space(False)
 
     def do_crash(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.crash(int(words[0]), int(options.get("keep", "0")))

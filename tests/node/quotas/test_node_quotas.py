@@ -78,6 +78,7 @@ def test_a_disk_with_little_space_takes_no_more(
             await node.client.execute(json.dumps({"op": "delete", "key": "k"}))
             found = await metrics(node)
             assert found["disk"]["reached"]
+            assert node.node.replica.core.short_of_space
             assert found["disk"]["use"] == 999
             free = 499
             node.node.quotas.check()
@@ -87,6 +88,7 @@ def test_a_disk_with_little_space_takes_no_more(
             free = 1_000
             node.node.quotas.check()
             await node.client.execute(put("k", 10))
+            assert not node.node.replica.core.short_of_space
 
     asyncio.run(scenario())
 

@@ -49,7 +49,7 @@ _LEFT_OUT: Final = frozenset(
         "clock",
         "voter_wall_offset_us",
         "transfer_backoff",
-        "next_priority_transfer_at",
+        "next_unasked_transfer_at",
         "last_transfer_failure",
         "_syncs",
         "_unsynced",
