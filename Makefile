@@ -49,9 +49,10 @@ test: $(VENV)/.dev-deps ## the test suite (under 8 minutes on 2 cores)
 test-long: $(VENV)/.dev-deps ## every test, the long campaigns too
 	@$(BIN)/python -m pytest -n 2 --timeout 3600
 
-soak: $(VENV)/.dev-deps ## real nodes under load and faults for MINUTES=30, with a report in out/soak.md
+SOAK = $(if $(LEADER_KILLS),--nodes 3 --leader-kills $(LEADER_KILLS),--minutes $(or $(MINUTES),30))
+soak: $(VENV)/.dev-deps ## real nodes under load and faults for MINUTES=30, or LEADER_KILLS=1000; report in out/soak.md
 	@mkdir -p out
-	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) --report out/soak.md
+	@$(BIN)/python -m tests.soak $(SOAK) --seed $(or $(SEED),1) --report out/soak.md
 
 coverage: $(VENV)/.dev-deps ## branch coverage of qcore; fails below 100 % of core, replica and storage
 	@rm -rf out/coverage && mkdir -p out/coverage

@@ -72,7 +72,6 @@ def soak(options: argparse.Namespace, directory: Path, network: Network) -> str:
     files = directory / "files"
     files.mkdir()
     kills: int = options.leader_kills
-    began = time.monotonic()
     with (
         network,
         SoakCluster(
@@ -87,6 +86,7 @@ def soak(options: argparse.Namespace, directory: Path, network: Network) -> str:
         if kills:
             scene = replace(scene, pace=_KILL_PACE, clients=_KILL_CLIENTS, pause_s=_KILL_PAUSE_S)
         deck = decks(scene, options.faults)
+        began = time.monotonic()
         seconds = float(options.minutes) * 60
 
         def next_fault() -> Fault:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -205,7 +206,11 @@ def restore_backup(scene: Scene) -> None:
 
 
 def renew_certificates(scene: Scene) -> None:
+    """Every member must soon show its new certificate."""
     scene.cluster.renew_certificates()
+    for node in scene.cluster.cluster.active():
+        shows = partial(scene.cluster.presents_new_certificate, node)
+        wait_for(shows, 60, f"node {node.node_id} to show its new certificate")
 
 
 #: A fault acts on the scene, and returns when it is over.

@@ -175,6 +175,16 @@ class SoakCluster:
         for number in range(1, len(self.nodes) + 2):
             self._authority.issue(f"node{number}", self._network.host(number))
 
+    def presents_new_certificate(self, node: NodeProcess) -> bool:
+        """Whether a member shows the certificate that was written last."""
+        file = self._directory / f"node{node.node_id}.crt"
+        where = (node.host, node.port)
+        try:
+            shown = ssl.get_server_certificate(where, ca_certs=str(self.tls.ca), timeout=5)
+        except OSError:
+            return False
+        return file.read_text().startswith(shown.strip())
+
     # -- disks -----------------------------------------------------------------------------------
 
     def slow_flag(self, node: NodeProcess) -> Path:

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from qcore.sim.linearizability import Operation
 from tests.checkout import CHECKOUT
+from tests.soak.availability import longest_pause_s, outage_s
 
 pytestmark = [pytest.mark.process, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -21,6 +23,19 @@ def soak(*options: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=800,
     )
+
+
+def write(invoke_s: int, return_s: int | None) -> Operation:
+    return_us = None if return_s is None else return_s * 1_000_000
+    return Operation(1, invoke_s, "0.Text", "write", "x", None, invoke_s * 1_000_000, return_us)
+
+
+def test_a_pause_counts_only_while_a_majority_lives() -> None:
+    history = [write(0, 1), write(2, None), write(10, 21), write(22, 23)]
+    assert longest_pause_s(history, 30_000_000, []) == 20
+    assert longest_pause_s(history, 30_000_000, [(0, 5_000_000), (6_000_000, 20_000_000)]) == 7
+    assert outage_s(history, 2_500_000) == 18.5
+    assert outage_s(history, 24_000_000) is None
 
 
 def test_a_short_soak_passes_and_reports() -> None:
