@@ -15,7 +15,7 @@ and the other node writes nothing. This module has no timers: its owner calls `a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -143,6 +143,8 @@ class Initialiser:
         now: int,
         done: Done,
         keys: Mapping[int, str] = MappingProxyType({}),
+        *,
+        is_decided: bool = False,
     ) -> None:
         """Execute an `Init`. `done` is called once, perhaps during this call.
 
@@ -153,9 +155,10 @@ class Initialiser:
             done: called with None once the first configuration is committed here, or with the error.
             keys: the public keys of other nodes, by id: with a token all of them; otherwise the nodes show those that
                 are missing.
+            is_decided: whether the founders have decided this cluster; see `NewCluster`.
         """
         try:
-            plan = self._planned(nodes, token, keys)
+            plan = replace(self.planned(nodes, token, keys), is_decided=is_decided)
             if self._pending is not None:
                 self._join_pending(self._pending, plan, done)
                 return
@@ -209,11 +212,16 @@ class Initialiser:
         Raises:
             QcoreError: the `Init` is wrong, or not possible here.
         """
-        return self._may_offer(self._planned(nodes, token, {})) and self._pending is None
+        return self._may_offer(self.planned(nodes, token, {})) and self._pending is None
 
-    def _planned(
+    def planned(
         self, nodes: Sequence[tuple[int, str]], token: str | None, keys: Mapping[int, str]
     ) -> NewCluster:
+        """The cluster that an `Init` with these arguments would begin here; see `begin`.
+
+        Raises:
+            ConfigError: the arguments are wrong.
+        """
         own_id, own = self._identity.node_id, self.own_address
         if token == "":
             raise ConfigError(
@@ -259,6 +267,11 @@ class Initialiser:
             QcoreError: the node can do neither.
         """
         identity = self._identity
+        if identity.founding_id not in (None, identity.cluster_id, plan.cluster_id):
+            raise ConfigError(
+                f"node {identity.node_id} has accepted the founding of cluster {identity.founding_id}, which may have "
+                "begun: start the founders with --auto-init again, and they finish it"
+            )
         if identity.cluster_id is not None:
             if plan.is_cluster(identity.cluster_id):
                 return False
@@ -349,7 +362,7 @@ class Initialiser:
                     "the cluster and add it again; for a new cluster give another token"
                 )
             )
-        elif _list_is_wrong(rejections):
+        elif _list_is_wrong(rejections) and not pending.plan.is_decided:
             # Even if a majority accepts, the node that rejects would never join.
             self._finish(self._not_accepted(pending.plan, rejections))
         elif accepted >= needed:
@@ -416,7 +429,7 @@ class Initialiser:
             if wrong_list
             else f"{plan.required_acceptances} of the {len(members)} nodes have to accept the new cluster first"
         )
-        if plan.by_token and not wrong_list:
+        if plan.by_token and not plan.is_decided and not wrong_list:
             why += ", all of them: with a token, a silent node may be a member of this very cluster already"
         text = (
             f"node {self._identity.node_id} has not begun the cluster, because {why}: "

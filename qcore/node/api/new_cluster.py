@@ -83,10 +83,12 @@ class NewCluster:
     Attributes:
         membership: the first configuration.
         by_token: whether the cluster id was made from a token.
+        is_decided: whether the founders have decided it: see `qcore.node.discovery`.
     """
 
     membership: Membership
     by_token: bool
+    is_decided: bool = False
 
     @property
     def cluster_id(self) -> str:
@@ -112,10 +114,11 @@ class NewCluster:
         Without a token the cluster id is new, and a majority excludes a second cluster. With a token all nodes must
         accept, because the same `Init` may be sent to a member that was wiped. Then a majority does not prove that the
         cluster is new: a silent node may belong to it, under the same id, with other entries at the same index and
-        term.
+        term. A cluster that is decided names the keys of its founders, and a node that was wiped has another key. So a
+        majority is enough.
         """
         members = len(self.membership.voters)
-        return members if self.by_token else members // 2 + 1
+        return members if self.by_token and not self.is_decided else members // 2 + 1
 
     def with_keys(self, keys: Mapping[int, str]) -> NewCluster:
         """The same cluster, with the members' public keys by id. Not for a cluster by token, whose id depends on them.
