@@ -205,7 +205,7 @@ class ReplicaNode:
         )
         quotas = self.quotas = NodeQuotas(config, self._replica, runtime.monotonic_us, log)
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
-        self._founding = NodeFounding(
+        self.founding = NodeFounding(
             config, self._identity, core, self._key, self._requests, world, peer_tls, log
         )
         served = ServedConnections(self._requests, self._peers, self, log, self.access, quotas)
@@ -309,7 +309,7 @@ class ReplicaNode:
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()
-        self._founding.start(self._peers.awaited_cluster)
+        self.founding.start(self._peers.awaited_cluster)
         return bound
 
     async def stop(self) -> None:
@@ -321,7 +321,7 @@ class ReplicaNode:
             await transfer_before_stop(
                 self._replica.core, self._requests.submit_event, timeout_ms, self._log
             )
-        await self._founding.stop()
+        await self.founding.stop()
         self._requests.close()
         if self._topology is not None:
             self._topology.stop()

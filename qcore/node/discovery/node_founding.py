@@ -106,7 +106,7 @@ class NodeFounding:
             finder=Finder(places_of(discovery.discover), runtime, self._world.make_announcer),
             client=FounderClient(self._key, self._config.limits, runtime, self._tls),
             new_founding=self._new_founding,
-            begin_cluster=self._begin_cluster,
+            begin_cluster=lambda founding: self.begin_cluster(founding),
             log=self._log,
             runtime=runtime,
             pace=self.pace,
@@ -153,7 +153,8 @@ class NodeFounding:
         keys = {each.node_id: each.public_key for each in founders}
         return initialiser.planned(nodes, token, keys).cluster_id
 
-    async def _begin_cluster(self, founding: Founding) -> QcoreError | None:
+    async def begin_cluster(self, founding: Founding) -> QcoreError | None:
+        """Begin the cluster of a founding that is decided; returns the error, or None once it has begun."""
         if (own := self._id_of(founding.token, founding.founders)) != founding.cluster_id:
             return ConfigError(
                 f"the founders have decided to begin cluster {founding.cluster_id}, and this node would begin it as "

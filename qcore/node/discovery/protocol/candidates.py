@@ -93,6 +93,8 @@ def _conflict(
                 f"two nodes have the id {founder.node_id}, at {where} and at {each.found_at}: each founder needs "
                 "an id that no other node has"
             )
+    for each in candidates:
+        founder = each.founder
         if each.cluster_id:
             continue  # it has begun the cluster that this node has accepted
         if founder.node_id <= expect and not each.expect:
