@@ -10,6 +10,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.node.backups.backup_config import BackupConfig
+from qcore.node.discovery.discovery_config import DiscoveryConfig
 from qcore.node.tls_config import TlsConfig
 from qcore.replica.config import ReplicaConfig
 from qcore.settings import check_bounds, for_node, section, setting
@@ -43,6 +44,9 @@ class NodeConfig:
     tls: TlsConfig = field(default_factory=TlsConfig, metadata=section("TLS"))
     backups: BackupConfig = field(
         default_factory=BackupConfig, metadata=section("Scheduled backups")
+    )
+    discovery: DiscoveryConfig = field(
+        default_factory=DiscoveryConfig, metadata=section("Discovery")
     )
     data_dir: Path = field(
         metadata=setting(
@@ -228,6 +232,11 @@ class NodeConfig:
             raise ConfigError(
                 f"advertise_addr: {advertised} cannot be dialled: give the host and port at which others reach "
                 "this node"
+            )
+        if advertised is None and self.discovery.auto_init and self.ws_addr.is_unspecified:
+            raise ConfigError(
+                f"auto_init: the other founders cannot dial {self.ws_addr}: give advertise_addr, the host and port at "
+                "which they reach this node"
             )
         check_bounds(self)
         self.page_guard()

@@ -20,6 +20,7 @@ from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.served_connections import ServedConnections
 from qcore.node.application import Application, node_codec
 from qcore.node.config import NodeConfig
+from qcore.node.discovery.node_founding import NodeFounding
 from qcore.node.joining_storage import JoiningStorage
 from qcore.node.observability.both_recorders import with_trace
 from qcore.node.observability.logs import NodeLog
@@ -208,6 +209,9 @@ class ReplicaNode:
             config, self._replica, inbox.add_event, runtime.monotonic_us, log
         )
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
+        self.founding = NodeFounding(
+            config, self._identity, core, self._key, self._requests, world, peer_tls, log
+        )
         served = ServedConnections(self._requests, self._peers, self, log, self.access, quotas)
         self._server = Server(
             codec,
@@ -309,6 +313,7 @@ class ReplicaNode:
         for task in self._periodic_tasks:
             task.start()
         self._watches.start()
+        self.founding.start(self._peers.awaited_cluster)
         return bound
 
     async def stop(self) -> None:
@@ -320,6 +325,7 @@ class ReplicaNode:
             await transfer_before_stop(
                 self._replica.core, self._requests.submit_event, timeout_ms, self._log
             )
+        await self.founding.stop()
         self._requests.close()
         if self._topology is not None:
             self._topology.stop()

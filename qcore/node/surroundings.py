@@ -4,7 +4,11 @@ simulator."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from qcore.node.discovery.finder import MakeAnnouncer
+from qcore.node.discovery.mdns import mdns_announcer
+from qcore.node.discovery.promise_file import NoPromises, PromiseStore
 from qcore.node.peers.known_members_file import LoadKnownMembers, load_known_members
 from qcore.node.peers.node_key_file import LoadNodeKey, load_or_create_key
 from qcore.node.runtime.disk_writer import MakeWriter, disk_thread
@@ -24,6 +28,8 @@ class Surroundings:
         make_writer: makes the writer of the log; by default a disk thread.
         load_members: loads the members that this node knows; by default from a file in the data directory.
         load_key: loads the key of this node; by default from a file in the data directory.
+        promises: remembers what this node has promised to other founders; None for a file in the data directory.
+        make_announcer: announces this node in the local network.
         divergence_mark: remembers that this node is diverged; None for a file in the data directory.
         hashing: makes and checks the hashes of passwords.
         measures_stalls: whether to measure how late the event loop is.
@@ -34,10 +40,14 @@ class Surroundings:
     make_writer: MakeWriter = disk_thread
     load_members: LoadKnownMembers = load_known_members
     load_key: LoadNodeKey = load_or_create_key
+    promises: PromiseStore | None = None
+    make_announcer: MakeAnnouncer = mdns_announcer
     divergence_mark: DivergenceMark | None = None
     hashing: PasswordHashing = ARGON2
     measures_stalls: bool = True
 
 
+#: For `promises`: of a node that founds no cluster.
+NO_PROMISES: Final = NoPromises()
 #: The world of a process that runs one node.
 PROCESS = Surroundings()

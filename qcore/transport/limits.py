@@ -13,6 +13,9 @@ MIB = 1024 * 1024
 #: The size of the largest command of a client, unless configured otherwise.
 DEFAULT_COMMAND_BYTES = MIB
 
+#: The most founders of a cluster (`--expect`): nodes that are no members yet send a list of all.
+MAX_FOUNDERS = 31
+
 
 def frame_bytes_for(max_command_bytes: int) -> int:
     """The size of a client's frame that can carry any command of at most this many bytes.

@@ -19,7 +19,7 @@ from qcore.store_api.message_table import STORE_MESSAGES
 from qcore.store_api.perform_response import PerformResponse
 from qcore.store_api.watch_messages import WATCH_MESSAGES
 from qcore.store_api.watch_responses import NOTIFICATIONS, WATCH_RESPONSES
-from qcore.transport.wire import PEER_REQUESTS, REGISTRY, USER_REQUESTS
+from qcore.transport.wire import FOUNDING_REQUESTS, PEER_REQUESTS, REGISTRY, USER_REQUESTS
 from tests.checkout import DOCS
 
 SCHEMA = DOCS / "wire.schema.json"
@@ -107,6 +107,11 @@ def sections() -> list[Section]:
             tuple(filter(_has_long_name, NOTIFICATIONS)),
         ),
         Section("Copies of the state", "In chunks, of any size.", ("SaveSnapshot", "ReadSnapshot")),
+        Section(
+            "Founders",
+            "Nodes with [`--auto-init`](../operate/discovery.md) send these before they belong to a cluster.",
+            tuple(cls.__name__ for cls in FOUNDING_REQUESTS),
+        ),
         Section(
             PEERS,
             "A node accepts these from a member of its cluster only, after `Hello`.",

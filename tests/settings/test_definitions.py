@@ -20,6 +20,7 @@ from qcore.core.config import RaftConfig
 from qcore.errors import ConfigError
 from qcore.node.backups.backup_config import BackupConfig
 from qcore.node.config import NodeConfig
+from qcore.node.discovery.discovery_config import DiscoveryConfig
 from qcore.replica.config import ReplicaConfig
 from qcore.settings import (
     SettingField,
@@ -34,15 +35,18 @@ from qcore.sim.scenario.specs.cluster_spec import ClusterSpec
 from qcore.sim.scenario.specs.node_settings import NodeSettings
 from qcore.sim.scenario.specs.setting_keys import SETTING_KEYS
 from qcore.transport.address import Address
-from qcore.transport.limits import TransportLimits
+from qcore.transport.limits import MAX_FOUNDERS, TransportLimits
 from tests.settings.page import PAGE, page, rows
 
-CLASSES = (NodeConfig, ReplicaConfig, RaftConfig, TransportLimits, BackupConfig)
+CLASSES = (NodeConfig, ReplicaConfig, RaftConfig, TransportLimits, BackupConfig, DiscoveryConfig)
 
-SECTIONS = ("", "Raft", "Requests and snapshots", "Connections", "Scheduled backups")
+SECTIONS = (
+    *("", "Raft", "Requests and snapshots", "Connections"),
+    *("Scheduled backups", "Discovery"),
+)
 
 #: Fields that hold other classes, and rules that only tests switch off.
-NOT_SETTINGS = {"raft", "replica", "limits", "safeguards", "tls", "backups"}
+NOT_SETTINGS = {"raft", "replica", "limits", "safeguards", "tls", "backups", "discovery"}
 
 #: Keys of a scenario that have another form than the setting.
 OTHER_FORMS = {"election_timeout_ms", "priorities"}
@@ -169,6 +173,7 @@ def test_the_help_lists_every_option_in_the_section_of_its_class() -> None:
         "Connections",
         "TLS",
         "Scheduled backups",
+        "Discovery",
     ]
     for each in NODE_SETTINGS:
         assert f"  {each.option} " in options[each.section or "Options"].replace(",", " ")
@@ -205,6 +210,8 @@ def other_value(each: SettingField, number: int = 0) -> Any:
         return bool(default) == bool(number % 2)
     if each.name == "max_rules":
         return 1 + number % 2
+    if each.name == "expect":
+        return 1 + step % MAX_FOUNDERS
     if each.name == "id":
         return step
     if kind is int:
@@ -217,6 +224,8 @@ def other_value(each: SettingField, number: int = 0) -> Any:
         return Path(f"elsewhere-{step}")
     if each.name == "allow_hosts":
         return (f"a-{step}.example", f"b-{step}.example")
+    if each.name == "discover":
+        return (f"static:a-{step}.example:80", f"dns:b.example:{step}")
     if kind == tuple[str, ...]:
         return (f"https://a-{step}.example", f"http://b.example:{step}")
     choices = {"log_format": ("json", "text"), "log_level": ("error", "debug")}
@@ -226,7 +235,7 @@ def other_value(each: SettingField, number: int = 0) -> Any:
 def held(config: ReplicaConfig | NodeConfig, name: str) -> Any:
     """The value of a setting, wherever the configuration holds it."""
     parts: list[Any] = [config]
-    for part in ("replica", "raft", "limits", "tls", "backups"):
+    for part in ("replica", "raft", "limits", "tls", "backups", "discovery"):
         parts += [getattr(one, part) for one in parts if hasattr(one, part)]
     return next(getattr(part, name) for part in reversed(parts) if hasattr(part, name))
 

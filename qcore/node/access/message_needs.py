@@ -19,6 +19,7 @@ Need = Action | Literal["everything", "user", "nothing"]
 #: these need depends on their content.
 MESSAGE_NEEDS: Final[dict[str, Need]] = {
     "Authenticate": "nothing",
+    **dict.fromkeys(("GetFounder", "PromiseFounding", "AcceptFounding"), "nothing"),
     "WhoAmI": "nothing",
     "Perform": "user",
     **dict.fromkeys(STORE_MESSAGES, "user"),

@@ -394,13 +394,13 @@ class RequestHandler:
 
     def _begin_init(self, message: Init, keys: dict[int, str], done: Done) -> None:
         self.initialiser.begin(message.nodes, message.token, self._now_us(), done, keys)
-        self._schedule_init_check()
+        self.schedule_init_check()
 
     def advance_init(self) -> None:
         """Advance an `Init` in progress after a connection to another node has changed, or time has passed."""
         self.initialiser.advance(self._now_us())
 
-    def _schedule_init_check(self) -> None:
+    def schedule_init_check(self) -> None:
         """Advance an `Init` in progress at intervals, for its deadline and for changes that no connection reports."""
         if self._init_timer is not None:
             self._init_timer.cancel()
@@ -411,7 +411,7 @@ class RequestHandler:
 
     def _check_init(self) -> None:
         self.advance_init()
-        self._schedule_init_check()
+        self.schedule_init_check()
 
     def _write_first_entries(
         self,

@@ -15,7 +15,7 @@ and the other node writes nothing. This module has no timers: its owner calls `a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -24,24 +24,20 @@ from qcore.core.version import KEYS_SINCE_RULES, ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
 from qcore.node.api.member_addresses import member_address, same_address
 from qcore.node.api.new_cluster import (
-    KEY_ADVICE,
+    INIT_ADVICE,
     LogState,
     NewCluster,
     PeerConnections,
     check_given_keys,
+    list_is_wrong,
+    never_joins,
     new_cluster,
+    not_accepted,
 )
-from qcore.node.peers.peer_keys import OTHER_FOUNDER_KEY
 from qcore.replica.events import Reply
-from qcore.replica.peers.identity import (
-    DUPLICATE_NODE_ID,
-    IN_OTHER_CLUSTER,
-    JOINING_OTHER_CLUSTER,
-    ClusterIdentity,
-)
+from qcore.replica.peers.identity import JOINING_OTHER_CLUSTER, ClusterIdentity
 from qcore.replica.peers.known_members import WAS_WIPED
 from qcore.transport.address import Address
-from qcore.transport.peers.peer_connector import WRONG_NODE_HINT
 
 #: Called with the outcome: None, or the error.
 Done = Callable[[QcoreError | None], None]
@@ -52,17 +48,6 @@ WriteFirstEntries = Callable[[Membership, bool, int, Callable[[Reply], None]], N
 _MIN_COMMIT_MS: Final = 1000
 #: How long a node that has a majority waits for the other nodes, which may belong to a cluster already, µs.
 _WAIT_FOR_ALL_US: Final = 1_000_000
-#: Parts of rejections that show a wrong list of nodes: the node that rejects would never join.
-_WRONG_LIST: Final = (IN_OTHER_CLUSTER, DUPLICATE_NODE_ID, WRONG_NODE_HINT)
-_ADVICE: Final = (
-    "If another Init is in progress, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
-    "not answer, and repeat this Init; send it to one node only, or to several with one --init-token. A node that "
-    "belongs to another cluster can move only with an empty data directory"
-)
-
-
-def _list_is_wrong(rejections: Mapping[int, str]) -> bool:
-    return any(part in text for text in rejections.values() for part in _WRONG_LIST)
 
 
 @dataclass(slots=True)
@@ -151,6 +136,8 @@ class Initialiser:
         now: int,
         done: Done,
         keys: Mapping[int, str] = MappingProxyType({}),
+        *,
+        is_decided: bool = False,
     ) -> None:
         """Execute an `Init`. `done` is called once, perhaps during this call.
 
@@ -161,9 +148,10 @@ class Initialiser:
             done: called with None once the first configuration is committed here, or with the error.
             keys: the public keys of other nodes, by id: with a token all of them; otherwise the nodes show those that
                 are missing.
+            is_decided: whether the founders have decided this cluster; see `NewCluster`.
         """
         try:
-            plan = self._planned(nodes, token, keys)
+            plan = replace(self.planned(nodes, token, keys), is_decided=is_decided)
             if self._pending is not None:
                 self._join_pending(self._pending, plan, done)
                 return
@@ -217,11 +205,16 @@ class Initialiser:
         Raises:
             QcoreError: the `Init` is wrong, or not possible here.
         """
-        return self._may_offer(self._planned(nodes, token, {})) and self._pending is None
+        return self._may_offer(self.planned(nodes, token, {})) and self._pending is None
 
-    def _planned(
+    def planned(
         self, nodes: Sequence[tuple[int, str]], token: str | None, keys: Mapping[int, str]
     ) -> NewCluster:
+        """The cluster that an `Init` with these arguments would begin here; see `begin`.
+
+        Raises:
+            ConfigError: the arguments are wrong.
+        """
         own_id, own = self._identity.node_id, self.own_address
         if token == "":
             raise ConfigError(
@@ -258,6 +251,11 @@ class Initialiser:
             QcoreError: the node can do neither.
         """
         identity = self._identity
+        if identity.founding_id not in (None, identity.cluster_id, plan.cluster_id):
+            raise ConfigError(
+                f"node {identity.node_id} has accepted the founding of cluster {identity.founding_id}, which may have "
+                "begun: start the founders with --auto-init again, and they finish it"
+            )
         if identity.cluster_id is not None:
             if plan.is_cluster(identity.cluster_id):
                 return False
@@ -270,7 +268,7 @@ class Initialiser:
             raise ChangeRefused(
                 "initialising",
                 f"node {identity.node_id} {JOINING_OTHER_CLUSTER} {identity.joining_cluster_id}, which another node "
-                f"has begun or is about to begin; nothing was written. {_ADVICE}",
+                f"has begun or is about to begin; nothing was written. {INIT_ADVICE}",
             )
         why_not = self._why_it_cannot_begin()
         if why_not is not None and not plan.by_token:
@@ -295,7 +293,7 @@ class Initialiser:
             ChangeRefused(
                 "initialising",
                 f"node {self._identity.node_id} is being initialised by another Init; this one has changed nothing. "
-                f"{_ADVICE}",
+                f"{INIT_ADVICE}",
             )
         )
 
@@ -348,16 +346,7 @@ class Initialiser:
                     "the cluster and add it again; for a new cluster give another token"
                 )
             )
-        elif any(OTHER_FOUNDER_KEY in text for text in rejections.values()):
-            # It could never join with the key that it is given.
-            self._finish(
-                ConfigError(
-                    f"node {self._identity.node_id} has not begun the cluster, because a node has another public key "
-                    f"than it is given: {self._report(pending.plan, rejections)}. Nothing was written here. "
-                    f"{KEY_ADVICE}. If they are right, another machine answers at an address of the list"
-                )
-            )
-        elif _list_is_wrong(rejections):
+        elif not pending.plan.is_decided and never_joins(rejections):
             # Even if a majority accepts, the node that rejects would never join.
             self._finish(self._not_accepted(pending.plan, rejections))
         elif accepted >= needed:
@@ -414,35 +403,8 @@ class Initialiser:
     # -- error texts -----------------------------------------------------------------------------
 
     def _not_accepted(self, plan: NewCluster, rejections: Mapping[int, str]) -> QcoreError:
-        members = plan.membership.voters
-        answers = " ".join(rejections.values())
-        wrong_list = _list_is_wrong(rejections)
-        why = (
-            "a node that belongs to another cluster cannot be among them"
-            if IN_OTHER_CLUSTER in answers
-            else "the list gives a node an address that is not its own"
-            if wrong_list
-            else f"{plan.required_acceptances} of the {len(members)} nodes have to accept the new cluster first"
-        )
-        if plan.by_token and not wrong_list:
-            why += ", all of them: with a token, a silent node may be a member of this very cluster already"
-        text = (
-            f"node {self._identity.node_id} has not begun the cluster, because {why}: "
-            f"{self._report(plan, rejections)}. Nothing was written here. {_ADVICE}"
-        )
-        if plan.by_token and answers.count(plan.token_part) > answers.count(plan.cluster_id):
-            text += (
-                ". They have begun the same cluster with other apply rules, another version of the state machine, or "
-                "other public keys: start all nodes with the same program, --max-rules and --machine. A node that was "
-                "wiped since has another key: remove it from the cluster, and add it again"
-            )
-        if wrong_list:
-            return ConfigError(text)
-        if JOINING_OTHER_CLUSTER in answers:
-            return ChangeRefused("initialising", text)
-        if len(rejections) <= len(members) - plan.required_acceptances:
-            return ChangeRefused("unreachable", text)
-        return ConfigError(text)
+        report = self._report(plan, rejections)
+        return not_accepted(self._identity.node_id, plan, rejections, report)
 
     def keys_missing(self, nodes: Mapping[int, str], problems: Mapping[int, str]) -> QcoreError:
         """The error of an `Init` that lacks the keys of nodes (address by id), with the reasons by id."""
@@ -456,7 +418,7 @@ class Initialiser:
             f"nodes: {reports}. Nothing was written here. Start these nodes, or give their keys with `--public-key "
             "ID=KEY`; `qcore node key --data-dir DIR` prints the key of a node"
         )
-        if _list_is_wrong(problems):
+        if list_is_wrong(problems):
             return ConfigError(text)
         return ChangeRefused("unreachable", text)
 

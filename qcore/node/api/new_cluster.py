@@ -11,10 +11,17 @@ from typing import Final, Protocol
 
 from qcore.core.entry import Membership
 from qcore.core.version import KEYS_SINCE_RULES, ClusterVersion
-from qcore.errors import ConfigError
+from qcore.errors import ChangeRefused, ConfigError, QcoreError
 from qcore.node.api.member_addresses import member_address, members_problem
 from qcore.node.peers.founder_keys import Answer
+from qcore.node.peers.peer_keys import OTHER_FOUNDER_KEY
 from qcore.node.peers.peer_router import ConnectionStatus
+from qcore.replica.peers.identity import (
+    DUPLICATE_NODE_ID,
+    IN_OTHER_CLUSTER,
+    JOINING_OTHER_CLUSTER,
+)
+from qcore.transport.peers.peer_connector import WRONG_NODE_HINT
 
 #: The most members (voters and learners) of a cluster. The bound exists because many messages carry a configuration.
 MAX_MEMBERS: Final = 255
@@ -23,6 +30,15 @@ MAX_MEMBERS: Final = 255
 KEY_ADVICE: Final = (
     "Give the keys that `qcore node key --data-dir DIR` prints on the machines of the nodes, or leave out "
     "`--public-key`"
+)
+
+#: Parts of rejections that show a wrong list of nodes: the node that rejects would never join.
+_WRONG_LIST: Final = (IN_OTHER_CLUSTER, DUPLICATE_NODE_ID, WRONG_NODE_HINT)
+#: What to do if an `Init` is rejected.
+INIT_ADVICE: Final = (
+    "If another Init is in progress, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
+    "not answer, and repeat this Init; send it to one node only, or to several with one --init-token. A node that "
+    "belongs to another cluster can move only with an empty data directory"
 )
 
 #: In a cluster id made from a token, this many characters digest token and members; the rest digests the version.
@@ -89,10 +105,12 @@ class NewCluster:
     Attributes:
         membership: the first configuration.
         by_token: whether the cluster id was made from a token.
+        is_decided: whether the founders have decided it: see `qcore.node.discovery`.
     """
 
     membership: Membership
     by_token: bool
+    is_decided: bool = False
 
     @property
     def cluster_id(self) -> str:
@@ -118,10 +136,11 @@ class NewCluster:
         Without a token the cluster id is new, and a majority excludes a second cluster. With a token all nodes must
         accept, because the same `Init` may be sent to a member that was wiped. Then a majority does not prove that the
         cluster is new: a silent node may belong to it, under the same id, with other entries at the same index and
-        term.
+        term. A cluster that is decided names the keys of its founders, and a node that was wiped has another key. So a
+        majority is enough.
         """
         members = len(self.membership.voters)
-        return members if self.by_token else members // 2 + 1
+        return members if self.by_token and not self.is_decided else members // 2 + 1
 
     def with_keys(self, keys: Mapping[int, str]) -> NewCluster:
         """The same cluster, with the members' public keys by id. Not for a cluster by token, whose id depends on them.
@@ -231,3 +250,66 @@ def _digest_id(
     return (
         token_part + hashlib.sha256(first_version.encode()).hexdigest()[: 32 - _TOKEN_PART_LENGTH]
     )
+
+
+def list_is_wrong(rejections: Mapping[int, str]) -> bool:
+    """Whether a node rejects a new cluster because its list of nodes is wrong."""
+    return _has(rejections, _WRONG_LIST)
+
+
+def never_joins(rejections: Mapping[int, str]) -> bool:
+    """Whether a node that rejects a new cluster would never join it."""
+    return _has(rejections, (*_WRONG_LIST, OTHER_FOUNDER_KEY))
+
+
+def _has(rejections: Mapping[int, str], parts: Sequence[str]) -> bool:
+    return any(part in text for text in rejections.values() for part in parts)
+
+
+def not_accepted(
+    own_id: int, plan: NewCluster, rejections: Mapping[int, str], report: str
+) -> QcoreError:
+    """The error of an `Init` that too few nodes accept.
+
+    Args:
+        own_id: the node that got the `Init`.
+        plan: the new cluster.
+        rejections: why nodes reject it, by id.
+        report: what is known of each node.
+    """
+    members = plan.membership.voters
+    answers = " ".join(rejections.values())
+    wrong_list = list_is_wrong(rejections)
+    other_key = _has(rejections, (OTHER_FOUNDER_KEY,))
+    why = (
+        "a node has another public key than it is given"
+        if other_key
+        else "a node that belongs to another cluster cannot be among them"
+        if IN_OTHER_CLUSTER in answers
+        else "the list gives a node an address that is not its own"
+        if wrong_list
+        else f"{plan.required_acceptances} of the {len(members)} nodes have to accept the new cluster first"
+    )
+    if plan.by_token and not plan.is_decided and not wrong_list:
+        why += ", all of them: with a token, a silent node may be a member of this very cluster already"
+    text = (
+        f"node {own_id} has not begun the cluster, because {why}: "
+        f"{report}. Nothing was written here. {INIT_ADVICE}"
+    )
+    if plan.by_token and answers.count(plan.token_part) > answers.count(plan.cluster_id):
+        text += (
+            ". They have begun the same cluster with other apply rules, another version of the state machine, or "
+            "other public keys: start all nodes with the same program, --max-rules and --machine. A node that was "
+            "wiped since has another key: remove it from the cluster, and add it again"
+        )
+    if other_key:
+        text += (
+            f". {KEY_ADVICE}. If they are right, another machine answers at an address of the list"
+        )
+    if wrong_list or other_key:
+        return ConfigError(text)
+    if JOINING_OTHER_CLUSTER in answers:
+        return ChangeRefused("initialising", text)
+    if len(rejections) <= len(members) - plan.required_acceptances:
+        return ChangeRefused("unreachable", text)
+    return ConfigError(text)

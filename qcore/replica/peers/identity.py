@@ -52,9 +52,13 @@ class ClusterIdentity:
         node_id: this node.
         cluster_id: the cluster to which it belongs, or None.
         incarnation: the incarnation of its data directory.
+
+    Attributes:
+        founding_id: the cluster whose founding this node has accepted durably, or None. It joins no other one.
     """
 
     def __init__(self, node_id: int, cluster_id: str | None, incarnation: str = "") -> None:
+        self.founding_id: str | None = None
         self.incarnation = incarnation
         self.node_id = node_id
         self.cluster_id = cluster_id
@@ -143,6 +147,7 @@ class ClusterIdentity:
         for accepted, why in (
             (self._joining_cluster_id, ""),
             (self._init_cluster_id, " by its own Init"),
+            (self.founding_id, ", whose founding it has accepted,"),
         ):
             if accepted not in (None, cluster_id):
                 raise RemoteProtocolError(

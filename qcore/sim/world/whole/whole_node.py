@@ -14,7 +14,7 @@ from qcore.machines.interface import StateMachine, SupportsChanges, WatchFilter
 from qcore.node.application import Application
 from qcore.node.config import NodeConfig
 from qcore.node.replica_node import ReplicaNode
-from qcore.node.surroundings import Surroundings
+from qcore.node.surroundings import NO_PROMISES, Surroundings
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
@@ -233,6 +233,7 @@ class WholeNode:
                 make_writer=self._make_writer,
                 load_members=lambda *_place: storage.known_members(),
                 load_key=lambda *_place: storage.node_key(),
+                promises=NO_PROMISES,
                 divergence_mark=SimulatedMark(self.disk),
                 hashing=SIMULATED_HASHING,
                 measures_stalls=False,
