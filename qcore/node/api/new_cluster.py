@@ -290,7 +290,7 @@ def not_accepted(
         if wrong_list
         else f"{plan.required_acceptances} of the {len(members)} nodes have to accept the new cluster first"
     )
-    if plan.by_token and not plan.is_decided and not wrong_list:
+    if plan.by_token and not plan.is_decided and not never_joins(rejections):
         why += ", all of them: with a token, a silent node may be a member of this very cluster already"
     text = (
         f"node {own_id} has not begun the cluster, because {why}: "
