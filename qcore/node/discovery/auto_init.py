@@ -55,9 +55,9 @@ class Pace:
 
     shortest_s: float = 0.5
     longest_s: float = 5.0
-    turn_s: float = 1.0
+    turn_s: float = 0.5
     finish_s: float = 5.0
-    patient_rounds: int = 5
+    patient_rounds: int = 3
 
 
 class AutoInit:
@@ -184,7 +184,8 @@ class AutoInit:
         """The founders of which this node takes part in a ballot; none if it does not."""
         accepted = self._voter.accepted
         if accepted is None:
-            return judgement.founders
+            # Also while one of them does not answer any more: a founder that has died must not block the others.
+            return self._voter.founders
         founders = accepted.founding.founders
         if judgement.founders and identities_of(judgement.founders) != identities_of(founders):
             self._report(

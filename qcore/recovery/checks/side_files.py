@@ -11,6 +11,8 @@ from typing import Final
 from qcore.core.entry import Membership
 from qcore.errors import StorageError
 from qcore.files import read_regular, special_file_kind
+from qcore.node.discovery.promise_file import FILE_NAME as PROMISES_FILE
+from qcore.node.discovery.promise_file import PromiseFile
 from qcore.node.peers.known_members_file import FILE_NAME as PEERS_FILE
 from qcore.node.peers.known_members_file import MAX_FILE_BYTES as MAX_PEERS_BYTES
 from qcore.node.peers.known_members_file import decode_known_members
@@ -29,7 +31,7 @@ _LEFTOVER: Final = re.compile(
 )
 _NODE_FILES: Final = (
     *(DATABASE_FILE, f"{DATABASE_FILE}-wal", MARK_FILE, LOCK_FILE),
-    *(KEY_FILE_NAME, PEERS_FILE, DIVERGED_FILE),
+    *(KEY_FILE_NAME, PEERS_FILE, DIVERGED_FILE, PROMISES_FILE),
 )
 _REPLACE: Final = (
     "bring the file back from a copy; or remove the node from the cluster, move its data directory away, and add the "
@@ -75,6 +77,8 @@ def check_side_files(report: CheckReport, membership: Membership | None) -> None
     )
     _check_peers(report)
     _check_divergence(report)
+    if membership is None:  # a member does not read its promises
+        _check_promises(report)
     if report.process is None:  # a node that runs may be writing them
         for name in leftovers(report.directory):
             what = "an interrupted writer left it; it is never read"
@@ -134,6 +138,13 @@ def _check_peers(report: CheckReport) -> None:
     if not is_checked:
         what = "it has no checksum: qcore 0.1.0 wrote it"
         report.add("note", path.name, what, "nothing: the next start of the node adds one")
+
+
+def _check_promises(report: CheckReport) -> None:
+    try:
+        PromiseFile(report.directory).load()
+    except StorageError as error:
+        report.add_error(error, report.directory / PROMISES_FILE)
 
 
 def _check_divergence(report: CheckReport) -> None:
