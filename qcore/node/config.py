@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from qcore.core.config import RaftConfig
+from qcore.core.entry import Membership
 from qcore.errors import ConfigError
+from qcore.node.addresses.peer_addresses import PeerAddresses, parse_hints
 from qcore.node.backups.backup_config import BackupConfig
 from qcore.node.tls_config import TlsConfig
 from qcore.replica.config import ReplicaConfig
@@ -57,7 +60,16 @@ class NodeConfig:
     advertise_addr: Address | None = field(
         default=None,
         metadata=setting(
-            "host:port at which others reach this node. Default: the address on which it listens."
+            "host:port at which others reach this node. Default: the address on which it listens. If the configuration "
+            "of the cluster has another address for this node, the leader changes it."
+        ),
+    )
+    peers: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "Addresses of other members, as ID=host:port. This node tries them, too, if it does not reach a member at "
+            "the address in the configuration: for a start after several members have moved.",
+            item="peer",
         ),
     )
     allow_origins: tuple[str, ...] = field(
@@ -229,6 +241,7 @@ class NodeConfig:
                 "this node"
             )
         check_bounds(self)
+        parse_hints(self.peers)
         self.page_guard()
         command_bytes = self.replica.max_command_bytes
         needed = frame_bytes_for(command_bytes)
@@ -268,6 +281,13 @@ class NodeConfig:
     def origins(self) -> AllowedOrigins:
         """The web pages that may use this node."""
         return AllowedOrigins(self.allow_origins)
+
+    def peer_addresses(
+        self, membership: Callable[[], Membership], warn: Callable[[int, str], None]
+    ) -> PeerAddresses:
+        """Where to dial the other members, and the address that this node announces. See `PeerAddresses`."""
+        own = "" if self.advertise_addr is None else str(self.advertise_addr.canonical)
+        return PeerAddresses(membership, own, parse_hints(self.peers), warn)
 
     def page_guard(self) -> PageGuard:
         """Decides who may request the HTTP pages. What probes request stays open to everyone."""

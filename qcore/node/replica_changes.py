@@ -8,8 +8,8 @@ from collections.abc import Callable
 from qcore.core.effects import MembershipChanged, MessageDropped, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
 from qcore.errors import DiskFull, StorageError
+from qcore.node.addresses.member_addresses import advertised_address_problem
 from qcore.node.api.client_requests import RequestHandler
-from qcore.node.api.member_addresses import advertised_address_problem
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics

@@ -168,7 +168,13 @@ class ReplicaNode:
         known_key, random_bytes = core.membership.key_of(config.node_id), runtime.random_bytes
         self._key = world.load_key(config.data_dir, random_bytes, known_key)
         keys = PeerKeys(self._key, core, random_bytes, join_token)
-        self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace, keys)
+        addresses = config.peer_addresses(
+            lambda: core.membership,
+            lambda peer, why: log.warning("a peer announces a wrong address", peer=peer, why=why),
+        )
+        self._peers = PeerRouter(
+            self._admission, inbox, log, self._metrics, self._trace, keys, addresses
+        )
         codec = codec or node_codec(application.perform_type, config.replica.max_command_bytes)
         server_tls, peer_tls = config.tls.contexts()
 

@@ -49,6 +49,14 @@ class MembershipConfigJson(TypedDict):
     membership: MembershipJson
 
 
+class CommittedMembershipJson(TypedDict):
+    """The newest committed configuration, and its index in the log."""
+
+    index: int
+    membership: MembershipJson
+    learners: list[int]
+
+
 class StoredJson(TypedDict):
     """What the node holds on disk."""
 
@@ -86,6 +94,7 @@ class QcoreMetrics(TypedDict, total=False):
     first_log_index: int
     stored: StoredJson
     membership_index: int
+    committed_membership: CommittedMembershipJson
     priority: int
     priorities: dict[str, int] | None
     learners: list[int]

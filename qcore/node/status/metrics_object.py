@@ -134,6 +134,7 @@ def metrics_object(
                 "snapshot_index": node_status.stored.snapshot_index,
             },
             "membership_index": status.membership_index,
+            **_committed_membership(core, status),
             "priority": status.priority,
             "priorities": _priorities(status),
             "learners": list(status.membership.learners),
@@ -174,6 +175,21 @@ def _membership(membership: Membership) -> JsonValue:
         str(node_id): {"addr": address} for node_id, address in membership.addresses
     }
     return {"configs": configs, "nodes": nodes}
+
+
+def _committed_membership(core: RaftCore, status: CoreStatus) -> dict[str, JsonValue]:
+    """The newest committed configuration, if it is another one than the effective configuration."""
+    index, membership = core.committed_membership
+    if index == status.membership_index:
+        return {}
+    committed = _membership(membership)
+    return {
+        "committed_membership": {
+            "index": index,
+            "membership": committed,
+            "learners": list(membership.learners),
+        }
+    }
 
 
 def _clock(core: RaftCore, status: CoreStatus) -> JsonValue:
