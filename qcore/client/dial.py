@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from qcore.errors import TransportError
+from qcore.errors import TlsFailed, TransportError
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
@@ -129,9 +129,9 @@ class Dial:
             if task.cancelled():
                 waiter.cancel()
             elif isinstance(error, TransportError):
-                waiter.set_exception(
-                    TransportError(str(error))
-                )  # a separate error for each request, because callers extend it
+                # A separate error for each request, because callers extend it.
+                kind = TlsFailed if isinstance(error, TlsFailed) else TransportError
+                waiter.set_exception(kind(str(error)))
             elif error is not None:
                 waiter.set_exception(error)
             else:

@@ -22,6 +22,7 @@ from qcore.errors import (
     QcoreError,
     QuotaExceeded,
     RequestNotReceived,
+    TlsFailed,
     TransportError,
     Unauthenticated,
 )
@@ -156,6 +157,9 @@ class RequestSender:
         unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
         answered: QcoreError | None = None
         last: QcoreError | None = None
+        without_tls: dict[
+            Address, None
+        ] = {}  # the nodes with which TLS failed: a retry changes nothing there
         has_slot = False
         try:
             while True:
@@ -188,6 +192,11 @@ class RequestSender:
                         raise (unknown or error) from None  # time alone makes no room
                     if repeatable and isinstance(error, OutcomeUnknown):
                         unknown = error
+                    elif isinstance(error, TlsFailed):
+                        without_tls[endpoint] = None
+                        if self.endpoints.are_all_in(without_tls):
+                            raise (unknown or answered or error) from None
+                        self.endpoints.prefer_another(endpoint, error)
                     elif not (error.retryable or transient):
                         raise
                     last, answered = error, _answer(error, answered)

@@ -294,6 +294,12 @@ class TransportError(QcoreError, code="TransportError"):
     retryable = True
 
 
+class TlsFailed(TransportError, code="TlsFailed"):
+    """Both ends cannot agree on TLS or on a certificate. A retry changes nothing: the text says what to change."""
+
+    retryable = False
+
+
 class ConnectionLost(TransportError, code="ConnectionLost"):
     """The connection ended before the response arrived: the request may or may not have taken effect."""
 

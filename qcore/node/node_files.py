@@ -137,6 +137,8 @@ def open_node_files(
         storage = open_storage(config.data_dir, config.node_id)
         stack.callback(storage.close)
         _warn_of_readers(config.data_dir, log)
+        if text := config.tls.key_exposure():
+            log.warning(text)
         stack.pop_all()
     return NodeFiles(storage, trace, recording, audit)
 

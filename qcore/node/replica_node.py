@@ -14,7 +14,7 @@ from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
 from qcore.machines.interface import StateMachine
-from qcore.node.access.audit_log import LineSink
+from qcore.node.access.audit.audit_log import LineSink
 from qcore.node.access.node_access import NodeAccess
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.served_connections import ServedConnections
@@ -207,6 +207,8 @@ class ReplicaNode:
             audit_sink,
             runtime,
             world.hashing,
+            self._metrics,
+            log,
         )
         quotas = self.quotas = NodeQuotas(config, self._replica, runtime.monotonic_us, log)
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
@@ -328,7 +330,7 @@ class ReplicaNode:
         if self._failure is None:
             await self._await_requests()
         self._requests.abandon("the node is shutting down: the request may or may not take effect")
-        self.access.gate.close()
+        self.access.close()
         await self._server.stop()
         self._peers.stop()
         await self._pool.close()

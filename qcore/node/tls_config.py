@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qcore.errors import ConfigError
+from qcore.security.secret_files import EVERY_USER, exposure
 from qcore.security.tls import ReloadedContext, TlsFiles, client_context, server_context
 from qcore.settings import setting
 from qcore.transport.address import Address
@@ -80,6 +81,14 @@ class TlsConfig:
             return None, None
         server = server_context(files, clients_need_certificates=self.tls_client_certs)
         return server, client_context(files)
+
+    def key_exposure(self) -> str | None:
+        """The warning for a private key that every user of the computer can read; None if there is none."""
+        key = self.tls_key or self.tls_cert
+        try:
+            return None if key is None else exposure(key, key.stat().st_mode, EVERY_USER)
+        except OSError:
+            return None  # `contexts` has reported it
 
     def warning(self, address: Address) -> str | None:
         """The warning for a node that listens on this address without TLS; None if only this machine reaches it."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from qcore.runtime.interface import TlsServer
+from qcore.runtime.tls_answers import AnsweringContext, accepted_socket
 
 logger = logging.getLogger("qcore.transport")
 
@@ -61,7 +62,7 @@ class Listener:
     ) -> None:
         self._factory = factory
         self._refused = refused
-        self._tls = tls
+        self._tls = tls if tls is None else tls._replace(context=AnsweringContext.of(tls.context))
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
         #: Connections that wait for their protocol, oldest first. With TLS this takes as long as the other end likes.
@@ -160,6 +161,7 @@ class Listener:
             if tls is None:
                 await self._loop.connect_accepted_socket(self._factory, accepted)
             else:
+                accepted_socket.set(accepted)
                 await self._loop.connect_accepted_socket(
                     self._factory,
                     accepted,

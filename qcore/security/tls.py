@@ -1,7 +1,7 @@
 """TLS contexts from PEM files. Changed files are read again, so a certificate is renewed without a restart.
 
 A change counts for the connections that are opened after it. If the new files cannot be used, the old ones stay, and a
-log line says why.
+log line says why. They stay, too, if the new certificate does not count now, as long as the old one does.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
 from qcore.errors import ConfigError
+from qcore.security.certificate_validity import certificate_problem, kept_back
 
 logger = logging.getLogger("qcore.transport")
 
@@ -41,6 +42,13 @@ class TlsFiles:
         """A value that changes when a file does."""
         return tuple(_stamp(path) for each in fields(self) if (path := getattr(self, each.name)))
 
+    def certificate(self) -> bytes:
+        """The content of the file with the certificate; empty if there is none, or it cannot be read."""
+        try:
+            return b"" if self.cert is None else self.cert.read_bytes()
+        except OSError:
+            return b""
+
 
 class ReloadedContext(ssl.SSLContext):
     """A context that takes its settings from files, and follows their changes.
@@ -55,28 +63,57 @@ class ReloadedContext(ssl.SSLContext):
     _make: Callable[[TlsFiles], ssl.SSLContext]
     _current: ssl.SSLContext
     _stamps: tuple[_Stamp, ...]
+    #: The file with the certificate that is in use.
+    _certificate: bytes
+    #: When a certificate that is not used yet is to be looked at again.
+    _look_again: datetime | None
 
     @classmethod
     def of(cls, files: TlsFiles, make: Callable[[TlsFiles], ssl.SSLContext]) -> Self:
         """A context whose connections use what `make` builds from the files."""
         self = cls(ssl.PROTOCOL_TLS_CLIENT)  # of no meaning: it makes no connection itself
         self._files, self._make = files, make
-        self._stamps, self._current = files.stamps(), make(files)
+        self._stamps, self._certificate = files.stamps(), files.certificate()
+        self._current, self._look_again = make(files), None
         return self
 
     @property
     def current(self) -> ssl.SSLContext:
         """The context of the files as they are now."""
         stamps = self._files.stamps()
-        if stamps != self._stamps:
+        due = self._look_again is not None and datetime.now(UTC) > self._look_again
+        if stamps != self._stamps or due:
             self._stamps = stamps  # also after a failure: one line a change
-            try:
-                self._current = self._make(self._files)
-            except ConfigError as error:
-                logger.error("the files for TLS have changed and cannot be used: %s", error)
-            else:
-                logger.info("the files for TLS have changed: new connections use them")
+            self._look_again = None
+            self._follow()
         return self._current
+
+    def _follow(self) -> None:
+        """Use the files as they are now, if they can be used."""
+        files, certificate = self._files, self._files.certificate()
+        try:
+            made = self._make(files)
+        except ConfigError as error:
+            logger.error("the files for TLS have changed and cannot be used: %s", error)
+            return
+        if kept := kept_back(self._certificate, certificate, datetime.now(UTC)):
+            self._look_again = kept.until
+            logger.error(
+                "the files for TLS have changed, but %s: put a valid certificate into %s",
+                kept.why,
+                files.cert,
+            )
+            return
+        self._current, self._certificate = made, certificate
+        if files.cert is not None and (problem := certificate_problem(files.cert)):
+            logger.error(
+                "the files for TLS have changed, and new connections use them, but the certificate %s: put "
+                "a valid one into %s",
+                problem,
+                files.cert,
+            )
+        else:
+            logger.info("the files for TLS have changed: new connections use them")
 
     def wrap_bio(
         self,
@@ -135,18 +172,6 @@ def client_context(files: TlsFiles) -> ReloadedContext:
     return ReloadedContext.of(files, make)
 
 
-def certificate_end(path: Path) -> datetime:
-    """When the first certificate in a PEM file ends.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it begins with no certificate.
-    """
-    from cryptography import x509  # late: most programs that use TLS do not need it
-
-    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
-
-
 def _configure(context: ssl.SSLContext, files: TlsFiles) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if files.cert is None:
@@ -201,14 +226,24 @@ def _stamp(path: Path) -> _Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
+#: The codes of X.509 (OpenSSL's x509_vfy.h): another host, another IP address; expired, not valid yet.
+_OTHER_NAME: Final = (62, 64)
+_OTHER_TIME: Final = (9, 10)
+
+
 def explain_tls_failure(address: str, error: ssl.SSLError) -> str:
     """Why the TLS handshake with this address failed, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message.rstrip(".")
-        return (
-            f"the certificate of {address} is not accepted: {why}: check the authorities (--tls-ca), and the names in "
-            "the certificate"
-        )
+        if error.verify_code in _OTHER_TIME:
+            advice = "renew it at the node (its --tls-cert), or correct the clock of this machine"
+        elif error.verify_code in _OTHER_NAME:
+            advice = (
+                "connect to a name that the certificate has, or give the node one with this name"
+            )
+        else:
+            advice = "give the authorities that signed it (--tls-ca)"
+        return f"the certificate of {address} is not accepted: {why}: {advice}"
     reason = error.reason or ""
     if reason in (
         "WRONG_VERSION_NUMBER",
@@ -216,7 +251,14 @@ def explain_tls_failure(address: str, error: ssl.SSLError) -> str:
         "UNKNOWN_PROTOCOL",
         "RECORD_LAYER_FAILURE",
     ):
-        return f"{address} does not use TLS: start the node with --tls-cert, or connect without TLS"
+        return (
+            f"{address} does not use TLS: start the node with --tls-cert, or connect without TLS (without --tls and "
+            "--tls-ca, and their variables)"
+        )
+    if reason.endswith("CERTIFICATE_REQUIRED"):
+        return f"{address} demands a certificate of this end: give one (--tls-cert, --tls-key)"
+    if reason.endswith("CERTIFICATE_EXPIRED"):
+        return f"{address} does not accept the certificate of this end, because it has expired: renew it (--tls-cert)"
     if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
         return (
             f"{address} does not accept the certificate of this end ({_reason(error)}): give one that its authorities "

@@ -242,6 +242,7 @@ from qcore.errors import (
     StateMachineFailed,
     StorageError,
     StoreError,
+    TlsFailed,
     TooLarge,
     TooManyOperations,
     TooStale,

@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 from jsonschema import Draft202012Validator
 
+from qcore.node.access.message_needs import MESSAGE_NEEDS
 from qcore.store_api.message_table import STORE_MESSAGES
 from qcore.store_api.watch_responses import NOTIFICATIONS
 from qcore.transport.codec.codec import Codec, Malformed
@@ -18,6 +19,7 @@ from tests.docs.wire_reference import PAGE, SCHEMA, page, registry, schema_text,
 from tests.transport.support.wire_examples import blocks
 
 MIGRATION = DOCS / "migration.md"
+PROTOCOL = DOCS / "reference" / "wire.md"
 ENDPOINTS = (
     "POST /init",
     "POST /add-learner",
@@ -105,6 +107,27 @@ def test_the_examples_of_the_protocol_fit_the_schema() -> None:
 def test_codec_and_schema_reject_the_same(frame: object) -> None:
     assert not validator().is_valid(frame)
     assert any(isinstance(each, Malformed) for each in codec().decode(json.dumps(frame).encode()))
+
+
+def test_the_protocol_says_what_each_message_needs() -> None:
+    _, _, rest = PROTOCOL.read_text(encoding="utf-8").partition("| messages | need |\n|---|---|\n")
+    table = rest.partition("\n\n")[0]
+    found: dict[str, str] = {}
+    for row in table.splitlines():
+        messages, need = row.strip("| ").split(" | ")
+        for name in re.findall(r"`(\w+)`", messages) or [messages]:
+            assert name not in found, f"{name} is in two rows"
+            found[name] = need
+    others = found.pop("all others")
+    assert others.startswith("a user")
+    assert found.keys() <= MESSAGE_NEEDS.keys()
+    texts = {"nothing": "nothing", "everything": "the role `admin`"}
+    for name, need in MESSAGE_NEEDS.items():
+        shown = found.get(name, others)
+        if need == "user":
+            assert "user" in shown, name
+        else:
+            assert shown.split(";")[0] == texts.get(need, f"`{need}`"), name
 
 
 def test_the_migration_guide_has_every_endpoint() -> None:

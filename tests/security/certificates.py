@@ -24,11 +24,21 @@ class Authority:
         self.path = directory / f"{name}.pem"
         self._ca.cert_pem.write_to_path(self.path)
 
-    def issue(self, name: str, *hosts: str, expired: bool = False) -> TlsFiles:
+    def issue(
+        self,
+        name: str,
+        *hosts: str,
+        expired: bool = False,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> TlsFiles:
         """Files `NAME.crt` and `NAME.key` with a certificate for hosts; 127.0.0.1 if none are given."""
-        until = datetime.now(UTC) - timedelta(days=1) if expired else None
-        issued = self._ca.issue_cert(*(hosts or ("127.0.0.1",)), not_after=until)
+        until = datetime.now(UTC) - timedelta(days=1) if expired else not_after
+        issued = self._ca.issue_cert(
+            *(hosts or ("127.0.0.1",)), not_before=not_before, not_after=until
+        )
         cert, key = self._directory / f"{name}.crt", self._directory / f"{name}.key"
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(key)
+        key.chmod(0o600)
         return TlsFiles(self.path, cert, key)

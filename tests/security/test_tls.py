@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from qcore.errors import ConfigError, TransportError
+from qcore.client import Client
+from qcore.errors import ConfigError, TlsFailed, TransportError
 from qcore.runtime.real import REAL
 from qcore.security.tls import TlsFiles, client_context, server_context
 from qcore.transport.address import Address
@@ -71,19 +72,20 @@ async def test_a_client_with_the_authority_is_served(node: TlsFiles) -> None:
 
 
 @async_test
-async def test_a_plain_client_gets_nothing(node: TlsFiles) -> None:
+async def test_a_plain_client_gets_only_advice(node: TlsFiles) -> None:
     async with running_server(tls=server_context(node)) as (_, handler, address):
-        with pytest.raises(TransportError, match="if this node uses TLS, connect with TLS"):
+        with pytest.raises(TlsFailed, match=r"uses TLS: connect with TLS \(--tls-ca\)"):
             await metrics_of(address, None)
         answer = await http(address, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"HTTP" not in answer
+        assert answer.startswith(b"HTTP/1.1 426 ")
+        assert await http(address, b"anything else, without TLS\r\n\r\n") != answer
         assert not handler.messages
 
 
 @async_test
 async def test_a_tls_client_names_a_plain_server(authority: Authority) -> None:
     async with running_server() as (_, _, address):
-        with pytest.raises(TransportError, match="does not use TLS: start the node with"):
+        with pytest.raises(TlsFailed, match="does not use TLS: start the node with"):
             await metrics_of(address, TlsFiles(ca=authority.path))
 
 
@@ -91,7 +93,7 @@ async def test_a_tls_client_names_a_plain_server(authority: Authority) -> None:
 async def test_an_expired_certificate_is_refused(authority: Authority) -> None:
     expired = authority.issue("expired", expired=True)
     async with running_server(tls=server_context(expired)) as (_, _, address):
-        with pytest.raises(TransportError, match="not accepted: certificate has expired"):
+        with pytest.raises(TlsFailed, match="certificate has expired: renew it at the node"):
             await metrics_of(address, TlsFiles(ca=authority.path))
 
 
@@ -99,7 +101,7 @@ async def test_an_expired_certificate_is_refused(authority: Authority) -> None:
 async def test_another_name_is_refused(authority: Authority) -> None:
     other = authority.issue("other", "elsewhere.example")
     async with running_server(tls=server_context(other)) as (_, _, address):
-        with pytest.raises(TransportError, match=r"not accepted: .*mismatch"):
+        with pytest.raises(TlsFailed, match=r"mismatch.*: connect to a name that"):
             await metrics_of(address, TlsFiles(ca=authority.path))
 
 
@@ -107,10 +109,32 @@ async def test_another_name_is_refused(authority: Authority) -> None:
 async def test_another_authority_is_refused(node: TlsFiles, directory: Path) -> None:
     stranger = Authority(directory, "stranger")
     async with running_server(tls=server_context(node)) as (_, _, address):
-        with pytest.raises(TransportError, match="is not accepted"):
+        with pytest.raises(TlsFailed, match=r"is not accepted.*: give the authorities"):
             await metrics_of(address, TlsFiles(ca=stranger.path))
-        with pytest.raises(TransportError, match="not accepted"):
+        with pytest.raises(TlsFailed, match="not accepted"):
             await metrics_of(address, TlsFiles())  # the authorities of the system
+
+
+@async_test
+async def test_a_client_does_not_repeat_what_tls_prevents(
+    authority: Authority, node: TlsFiles
+) -> None:
+    """It tries every node once: another one may have a certificate that is valid."""
+    expired = authority.issue("expired2", expired=True)
+    async with (
+        running_server(tls=server_context(expired)) as (_, _, bad),
+        running_server(tls=server_context(node)) as (_, handler, good),
+    ):
+        tls = TlsFiles(ca=authority.path)
+        for endpoints in ([bad], [bad, bad.replace("127.0.0.1", "localhost")]):
+            async with Client(endpoints, timeout_s=600, tls=tls) as client:
+                with pytest.raises(TlsFailed):
+                    await client.read("User$1", "Name")
+                with pytest.raises(TlsFailed):
+                    await client.get_metrics()
+        assert not handler.messages
+        async with Client([bad, good], tls=tls) as client:
+            await client.get_metrics(good)
 
 
 @async_test
@@ -136,8 +160,11 @@ async def test_old_versions_of_tls_are_refused(node: TlsFiles) -> None:
 async def test_clients_need_a_certificate_if_so_set(authority: Authority, node: TlsFiles) -> None:
     context = server_context(node, clients_need_certificates=True)
     async with running_server(tls=context) as (_, handler, address):
-        with pytest.raises(TransportError):
+        with pytest.raises(TlsFailed, match=r"demands a certificate of this end: give one"):
             await metrics_of(address, TlsFiles(ca=authority.path))
+        late = authority.issue("late", "client.example", expired=True)
+        with pytest.raises(TlsFailed, match="because it has expired: renew it"):
+            await metrics_of(address, late)
         assert not handler.messages
         assert await metrics_of(address, authority.issue("client", "client.example"))
 

@@ -217,6 +217,8 @@ def other_value(each: SettingField, number: int = 0) -> Any:
         return Path(f"elsewhere-{step}")
     if each.name == "allow_hosts":
         return (f"a-{step}.example", f"b-{step}.example")
+    if each.name == "peers":
+        return (f"{step}=a.example:1", f"{step + 1}=b.example:{step}")
     if kind == tuple[str, ...]:
         return (f"https://a-{step}.example", f"http://b.example:{step}")
     choices = {"log_format": ("json", "text"), "log_level": ("error", "debug")}

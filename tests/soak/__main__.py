@@ -16,26 +16,44 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from qcore.errors import QcoreError
 from qcore.release import __version__
+from tests import forked_processes
 from tests.checkout import CHECKOUT
-from tests.soak.faults import Scene, kill_leader, possible_faults
-from tests.soak.networks import Network, best_network
+from tests.soak.faults import ALL_FAULTS, Fault, Scene, kill_leader, possible_faults
+from tests.soak.networks import Loopback, Network, best_network
 from tests.soak.report import write_report
 from tests.soak.resources import Resources
 from tests.soak.rounds import Totals, run_round
 from tests.soak.soak_cluster import SoakCluster
 
+#: How much shorter the waits are while leaders are killed one after the other.
+_KILL_PACE: Final = 0.2
+#: Fewer clients then, so that the nodes restart sooner.
+_KILL_CLIENTS: Final = 3
 
-def decks(scene: Scene) -> Iterator[Callable[[Scene], None]]:
-    """Every fault in a random order, again and again."""
+
+def decks(scene: Scene, names: Collection[str]) -> Iterator[Fault]:
+    """Every fault in a random order, again and again; only those with these names, if there are any."""
     while True:
-        deck = possible_faults(scene)
+        deck = possible_faults(scene, names)
         scene.rng.shuffle(deck)
         yield from deck
+
+
+def fault_names(text: str) -> tuple[str, ...]:
+    """Read the option `--faults`."""
+    known = [fault.__name__ for fault in ALL_FAULTS]
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+    return names
 
 
 def say(text: str) -> None:
@@ -52,17 +70,25 @@ def soak(options: argparse.Namespace, directory: Path, network: Network) -> tupl
     resources, totals = Resources(), Totals()
     files = directory / "files"
     files.mkdir()
+    kills: int = options.leader_kills
     began = time.monotonic()
     with (
         network,
-        SoakCluster(directory, options.nodes, network, environment) as cluster,
+        SoakCluster(
+            directory,
+            options.nodes,
+            network,
+            environment,
+            has_faulty_disks=not kills or options.unsafe,
+        ) as cluster,
     ):
         scene = Scene(cluster, network, rng, files)
-        deck = decks(scene)
-        kills: int = options.leader_kills
+        if kills:
+            scene = replace(scene, pace=_KILL_PACE, clients=_KILL_CLIENTS)
+        deck = decks(scene, options.faults)
         seconds = float(options.minutes) * 60
 
-        def next_fault() -> Callable[[Scene], None]:
+        def next_fault() -> Fault:
             return kill_leader if kills else next(deck)
 
         def is_over() -> bool:
@@ -73,7 +99,9 @@ def soak(options: argparse.Namespace, directory: Path, network: Network) -> tupl
         while not is_over():
             run_round(scene, totals, next_fault, options.round_s, say)
             resources.sample(cluster.cluster.active())
-            say(f"round {totals.rounds}: {totals.outcomes['ok']} operations, all checks passed")
+            done = f"{totals.faults.total()} faults, {totals.outcomes['ok']} operations"
+            say(f"round {totals.rounds}: {done}, all checks passed")
+        totals.kept.check(cluster)
         elapsed_s = time.monotonic() - began
         text = write_report(options, scene, totals, resources, elapsed_s)
     return totals, text
@@ -85,13 +113,20 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--leader-kills", type=int, default=0, help="only kill leaders, this often")
     parser.add_argument("--nodes", type=int, default=5, choices=(3, 4, 5))
+    parser.add_argument(
+        "--faults", type=fault_names, default=(), help="only these, separated by commas"
+    )
+    parser.add_argument("--directory", type=Path, help="an empty directory, which is kept")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round-s", type=float, default=45, help="the length of a round, seconds")
     parser.add_argument("--report", type=Path, help="write the report into this file")
     parser.add_argument("--unsafe", action="store_true", help="plant a fault that must be found")
     options = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="qcore-soak-"))
-    network = best_network(options.nodes + 1)
+    directory = options.directory or Path(tempfile.mkdtemp(prefix="qcore-soak-"))
+    directory.mkdir(exist_ok=True)
+    if options.leader_kills:
+        forked_processes.install()  # a node is soon back
+    network = Loopback() if options.leader_kills else best_network(options.nodes + 1)
     say(f"qcore {__version__}, Python {platform.python_version()}, {os.cpu_count()} processors")
     say(f"{type(network).__name__}; files of the nodes: {directory}")
     try:
@@ -102,7 +137,8 @@ def main() -> int:
     if options.report is not None:
         options.report.write_text(text)
     sys.stdout.write(text)
-    shutil.rmtree(directory, ignore_errors=True)
+    if options.directory is None:
+        shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from qcore.processes import NodeProcess
 from tests.soak.networks import Network
@@ -15,12 +17,22 @@ from tests.soak.soak_cluster import SoakCluster
 
 @dataclass(frozen=True)
 class Scene:
-    """What a fault acts on."""
+    """What a fault acts on.
+
+    Attributes:
+        files: a directory.
+        pace: a factor for all waits.
+        clients: how many clients read and write, besides those that increment.
+        leader_killed_us: when a leader was killed, µs on the monotonic clock.
+    """
 
     cluster: SoakCluster
     network: Network
     rng: random.Random
     files: Path
+    pace: float = 1.0
+    clients: int = 6
+    leader_killed_us: list[int] = field(default_factory=list)
 
     def any_node(self) -> NodeProcess:
         """A running member."""
@@ -28,11 +40,12 @@ class Scene:
 
     def wait(self, least_s: float, most_s: float) -> None:
         """Let the fault act for a random time."""
-        time.sleep(self.rng.uniform(least_s, most_s))
+        time.sleep(self.pace * self.rng.uniform(least_s, most_s))
 
 
 def kill_leader(scene: Scene) -> None:
     leader = scene.cluster.leader()
+    scene.leader_killed_us.append(time.monotonic_ns() // 1000)
     leader.kill()
     scene.wait(0.2, 2)
     scene.cluster.start(leader)
@@ -150,21 +163,36 @@ def save_snapshot(scene: Scene) -> None:
     assert file.stat().st_size > 0
 
 
+def restore_backup(scene: Scene) -> None:
+    """Verify the newest scheduled backup, restore it into a data directory, and check that directory."""
+    backup = scene.cluster.newest_backup()
+    scene.cluster.offline("snapshot", "verify", str(backup))
+    restored = scene.files / "restored"
+    shutil.rmtree(restored, ignore_errors=True)
+    where = ("--data-dir", str(restored), "--id", "1", "--members", "1=127.0.0.1:1")
+    scene.cluster.offline("snapshot", "restore", str(backup), *where)
+    scene.cluster.offline("check", str(restored))
+
+
 def renew_certificates(scene: Scene) -> None:
     scene.cluster.renew_certificates()
 
 
+#: A fault acts on the scene, and returns when it is over.
+Fault: TypeAlias = Callable[[Scene], None]
+
 #: Faults for every machine.
-ALWAYS: list[Callable[[Scene], None]] = [
+ALWAYS: list[Fault] = [
     *(kill_leader, kill_a_node, kill_all, kill_all_with_slow_disks, pause_leader, pause_a_node),
-    *(rolling_restart, transfer),
-    *(slow_disk, change_members, member_dies_during_change, save_snapshot, renew_certificates),
+    *(rolling_restart, transfer, slow_disk, change_members, member_dies_during_change),
+    *(save_snapshot, restore_backup, renew_certificates),
 ]
-LINKS: list[Callable[[Scene], None]] = [cut_leader, cut_a_node, one_way_cut, slow_link]
+LINKS: list[Fault] = [cut_leader, cut_a_node, one_way_cut, slow_link]
+ALL_FAULTS: list[Fault] = [*ALWAYS, full_disk, *LINKS]
 
 
-def possible_faults(scene: Scene) -> list[Callable[[Scene], None]]:
-    """The faults that can be made here."""
+def possible_faults(scene: Scene, names: Collection[str] = ()) -> list[Fault]:
+    """The faults that can be made here; only those with these names, if there are any."""
     disk = [full_disk] if scene.cluster.small_disk is not None else []
     links = LINKS if scene.network.has_faults else []
-    return [*ALWAYS, *disk, *links]
+    return [fault for fault in (*ALWAYS, *disk, *links) if not names or fault.__name__ in names]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-_SUBNET: Final = "10.213.77"
+#: Concurrent soaks are in separate networks.
+_SUBNET: Final = f"10.213.{os.getpid() % 256}"
 _HOST_OF_CLIENTS: Final = f"{_SUBNET}.254"
 
 

@@ -29,9 +29,12 @@ class Resources:
 
     def __init__(self) -> None:
         self._samples: dict[int, list[Usage]] = defaultdict(list)
+        #: The load average of the machine over one minute.
+        self.machine_load: list[float] = []
 
     def sample(self, nodes: list[NodeProcess]) -> None:
-        """Look at each node once."""
+        """Look at the machine and at each node once."""
+        self.machine_load.append(os.getloadavg()[0])
         for node in nodes:
             process = Path("/proc", str(node.pid))
             resident = int((process / "statm").read_text().split()[1]) * _PAGE

@@ -9,12 +9,19 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from qcore.client.client import Client
 from qcore.errors import WatchCompacted
 from qcore.processes import wait_for
 from tests.process.support.load import Load
-from tests.soak.faults import Scene
+from tests.soak.availability import longest_pause_s, outage_s
+from tests.soak.faults import Fault, Scene
+from tests.soak.kept_values import KeptValues
+
+#: The longest time without an acknowledged write. No fault takes the majority away for so long; only restarts of all
+#: nodes on a busy machine come near it.
+PAUSE_LIMIT_S: Final = 45.0
 
 
 class CounterWatch:
@@ -94,14 +101,17 @@ class Totals:
     changes_seen: int = 0
     watches_compacted: int = 0
     converge_s: list[float] = field(default_factory=list)
-    #: From the kill of a leader to the next acknowledged operation, seconds.
+    #: From the kill of a leader to the response to the first write that began after it, seconds.
     outages_s: list[float] = field(default_factory=list)
+    #: The longest time without an acknowledged write, by round, seconds.
+    pauses_s: list[float] = field(default_factory=list)
+    kept: KeptValues = field(default_factory=KeptValues)
 
 
 def run_round(
     scene: Scene,
     totals: Totals,
-    next_fault: Callable[[], Callable[[Scene], None]],
+    next_fault: Callable[[], Fault],
     seconds: float,
     report: Callable[[str], None],
 ) -> None:
@@ -113,7 +123,7 @@ def run_round(
     """
     cluster = scene.cluster
     end = time.monotonic() + seconds
-    with Load(cluster.cluster.endpoints, tls=cluster.tls) as load:
+    with Load(cluster.cluster.endpoints, clients=scene.clients, tls=cluster.tls) as load:
         watch = CounterWatch(scene, load)
         watch.start()
         while time.monotonic() < end:
@@ -125,6 +135,8 @@ def run_round(
         cluster.heal()
         cluster.remove_spare()
         load.wait_acknowledged(20)
+        stopped_us = time.monotonic_ns() // 1000
+    check_availability(scene, totals, load, stopped_us)
     began = time.monotonic()
     load.read_all()
     load.check()
@@ -138,6 +150,21 @@ def run_round(
     totals.increments += load.increments
     totals.changes_seen += sum(map(len, watch.runs))
     totals.watches_compacted += watch.compacted
+    totals.kept.add(load.final_values())
+
+
+def check_availability(scene: Scene, totals: Totals, load: Load, stopped_us: int) -> None:
+    """Note how long the cluster took no writes.
+
+    Raises:
+        AssertionError: it was too long.
+    """
+    outages = [outage_s(load.operations, killed_us) for killed_us in scene.leader_killed_us]
+    scene.leader_killed_us.clear()
+    totals.outages_s += [outage for outage in outages if outage is not None]
+    pause_s = longest_pause_s(load.operations, stopped_us)
+    assert pause_s < PAUSE_LIMIT_S, f"no write was acknowledged for {pause_s:.1f} s"
+    totals.pauses_s.append(pause_s)
 
 
 def check_nodes(scene: Scene) -> None:

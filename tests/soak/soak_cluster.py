@@ -24,6 +24,11 @@ TIMING: Final = (
 )
 #: Snapshots are frequent, and the log behind them is short.
 SNAPSHOTS: Final = ("--snapshot-entries", "5000", "--keep-entries", "2000")
+BACKUPS: Final = ("--backup-interval-s", "15", "--backup-keep", "3")
+#: With less free space a node takes no writes, MiB. The small disk is larger.
+LEAST_FREE_MIB: Final = 32
+QUOTA: Final = ("--min-free-disk-bytes", str(LEAST_FREE_MIB << 20))
+OPTIONS: Final = (*TIMING, *SNAPSHOTS, *BACKUPS, *QUOTA)
 #: The size of the disk that is filled, MiB.
 _SMALL_DISK_MIB: Final = 192
 
@@ -36,6 +41,7 @@ class SoakCluster:
         size: the number of members.
         network: where they run.
         environment: further variables of each node.
+        has_faulty_disks: whether disks can be slow, and the last member's is small, if this machine can mount one.
 
     Attributes:
         small_disk: the member whose data directory is on a small, separate file system; None where none can be mounted.
@@ -43,10 +49,17 @@ class SoakCluster:
     """
 
     def __init__(
-        self, directory: Path, size: int, network: Network, environment: dict[str, str]
+        self,
+        directory: Path,
+        size: int,
+        network: Network,
+        environment: dict[str, str],
+        *,
+        has_faulty_disks: bool = True,
     ) -> None:
         self._directory = directory
         self._network = network
+        self._has_faulty_disks = has_faulty_disks
         self._authority = Authority(directory)
         self._certificates = 0
         self.small_disk: int | None = None
@@ -54,7 +67,7 @@ class SoakCluster:
         self.restarts_s: list[float] = []
         self.tls = TlsFiles(ca=self._authority.path)
         context = ssl.create_default_context(cafile=self._authority.path)
-        self.cluster = ProcessCluster(directory, size, (*TIMING, *SNAPSHOTS), environment, context)
+        self.cluster = ProcessCluster(directory, size, OPTIONS, environment, context)
         for node in self.cluster.nodes.values():
             self._place(node, node.node_id)
         self._spare_place = size + 1
@@ -63,7 +76,8 @@ class SoakCluster:
         self._environment = environment
 
     def __enter__(self) -> Self:
-        self._mount()
+        if self._has_faulty_disks:
+            self._mount()
         try:
             self._begin()
         except BaseException as error:
@@ -108,6 +122,20 @@ class SoakCluster:
         )
         assert not check or done.returncode == 0, (words, done.returncode, done.stderr)
         return done.stdout + done.stderr
+
+    def offline(self, *words: str) -> None:
+        """Run a `qcore` command that needs no node."""
+        done = run_qcore(*words)
+        assert done.returncode == 0, (words, done.returncode, done.stderr)
+
+    def newest_backup(self) -> Path:
+        """The newest scheduled backup, whichever node wrote it."""
+
+        def newest() -> Path | None:
+            found = self._directory.glob("backups*/*.snapshot")
+            return max(found, key=lambda file: file.name, default=None)
+
+        return wait_for(newest, 60, "a scheduled backup")
 
     def start(self, node: NodeProcess) -> None:
         """Start a node again, and note how long it takes."""
@@ -177,9 +205,8 @@ class SoakCluster:
         """Start a node with a new id, and add it as a voter."""
         node_id, self._next_spare_id = self._next_spare_id, self._next_spare_id + 1
         (port,) = (self.nodes[1].port,) if self._network.has_faults else (self.nodes[1].port + 40,)
-        arguments = (*TIMING, *SNAPSHOTS)
         spare = NodeProcess(
-            node_id, port, self._directory, arguments, self._environment, self._context
+            node_id, port, self._directory, OPTIONS, self._environment, self._context
         )
         self._place(spare, self._spare_place)
         self.spare = spare
@@ -208,7 +235,11 @@ class SoakCluster:
         """Let the node run in a namespace, with its certificate."""
         node.host = self._network.host(place)
         node.prefix = self._network.prefix(place)
-        node.program = (str(soak_node.__file__),)
+        if self._has_faulty_disks:
+            node.program = (str(soak_node.__file__),)
+        backups = self._directory / f"backups{place}"
+        backups.mkdir(exist_ok=True)
+        node.arguments += ("--backup-dir", str(backups))
         certificate = self._directory / f"node{place}.crt"
         tls: Sequence[str] = (
             *("--tls-cert", str(certificate), "--tls-key", str(certificate.with_suffix(".key"))),

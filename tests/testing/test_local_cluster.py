@@ -228,6 +228,6 @@ def test_a_cluster_with_users_needs_a_user(tmp_path: Path) -> None:
         assert cluster.wait_leader() == 1
         with cluster.sync_client() as client:
             assert client.who_am_i().user == "root"
-            client.set_user("ann", password="another horse")
+            client.set_user("ann", password="another horse", roles=[])
         with cluster.sync_client(user="ann", password="another horse") as client:
             assert client.who_am_i().user == "ann"

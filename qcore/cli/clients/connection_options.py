@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -119,6 +120,8 @@ def tls_files() -> TlsFiles | None:
     Raises:
         ConfigError: a file is given without the one that it belongs to.
     """
+    from qcore.cli.clients.secrets import warn
+    from qcore.security.secret_files import EVERY_USER, warn_once
     from qcore.security.tls import TlsFiles
 
     ca, cert, key = (_given.get(name) for name in ("tls_ca", "tls_cert", "tls_key"))
@@ -126,6 +129,10 @@ def tls_files() -> TlsFiles | None:
         raise ConfigError("--tls-key is given without --tls-cert: give the certificate, too")
     if ca is None and cert is None and not _given.get("tls"):
         return None
+    private = key or cert
+    if private is not None:
+        with suppress(OSError):  # the files are checked where they are used
+            warn_once(private, private.stat().st_mode, warn, EVERY_USER)
     return TlsFiles(ca, cert, key)
 
 

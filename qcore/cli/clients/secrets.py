@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
 
+from qcore.display import escape_unprintable
 from qcore.errors import ConfigError
 
 _MAX_BYTES: Final = 8192
 
 
 def read_secret(path: Path) -> str:
-    """The first line of a file. A path such as `/dev/stdin` works, too.
+    """The first line of a file. A path such as `/dev/stdin` works, too. Warns of a file that others can read.
 
     Raises:
         ConfigError: the file cannot be read, or is empty.
     """
     from qcore.client.login.credentials import first_line
+    from qcore.security.secret_files import warn_once
 
     try:
         with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
+    warn_once(path, mode, warn)
     if len(content) > _MAX_BYTES and b"\n" not in content:
         raise ConfigError(f"{path}: its first line is too long: write the secret there")
     return first_line(content, str(path))
+
+
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    print(f"warning: {escape_unprintable(text)}", file=sys.stderr)
 
 
 def ask_password(what: str) -> str:

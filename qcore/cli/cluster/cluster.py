@@ -11,8 +11,13 @@ import typer
 from qcore.cli.clients.connection import with_client
 from qcore.cli.cluster.health import NO_CLUSTER, hash_, health
 from qcore.cli.cluster.node_list import parse_keys, parse_nodes
-from qcore.cli.cluster.node_metrics import MetricsOrError, metrics_of_all
-from qcore.cli.exits import ExitCode, ResultNotShown
+from qcore.cli.cluster.node_metrics import (
+    MetricsOrError,
+    error_of_all,
+    is_denied,
+    metrics_of_all,
+)
+from qcore.cli.exits import ExitCode, ResultNotShown, exit_code_of
 from qcore.cli.next_steps import error_text
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
@@ -155,8 +160,8 @@ def status(
 ) -> None:
     """Show the state of each node at the endpoints.
 
-    Exit code 0: every node answered and follows one leader; 3: no node answered; 5: anything else. A narrow terminal
-    shows fewer columns; -o json has all.
+    Exit code 0: every node answered and follows one leader; 3: no node answered; 4: the user may not see it; 5:
+    anything else. A narrow terminal shows fewer columns; -o json has all.
     """
     from qcore.cli.runner import run
 
@@ -187,8 +192,8 @@ def status(
         ]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    if all(isinstance(response, QcoreError) for response in responses):
-        raise typer.Exit(ExitCode.CANNOT_CONNECT)
+    if (error := error_of_all(responses)) is not None:
+        raise typer.Exit(exit_code_of(error))
     if not healthy:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
@@ -267,7 +272,8 @@ def status_rows(endpoints: list[str], responses: list[MetricsOrError]) -> list[d
     rows: list[dict[str, Cell]] = []
     for endpoint, response in zip(endpoints, responses, strict=True):
         if isinstance(response, QcoreError):
-            rows.append(dict.fromkeys(_COLUMNS) | {"endpoint": endpoint, "state": "unreachable"})
+            state = "denied" if is_denied(response) else "unreachable"
+            rows.append(dict.fromkeys(_COLUMNS) | {"endpoint": endpoint, "state": state})
             continue
         extra = response["qcore"]
         cells = (

@@ -21,6 +21,7 @@ from qcore.cli.cluster.health_checks import (
 from qcore.cli.cluster.node_metrics import (
     MetricsOrError,
     best_informed,
+    error_of_all,
     metrics_of_all,
     successful,
 )
@@ -56,7 +57,8 @@ def health(
 
     One reachable endpoint is enough: the command finds the other members.
 
-    Exit code 0: healthy, possibly with warnings; 3: no node answered; 5: there are problems.
+    Exit code 0: healthy, possibly with warnings; 3: no node answered; 4: the user may not see it; 5: there are
+    problems.
     """
     from qcore.cli.runner import run
 
@@ -77,7 +79,8 @@ def hash_(
 
     It also works while clients write.
 
-    Exit code 0: equal; 3: no node answered; 5: different, or no common index was found in time.
+    Exit code 0: equal; 3: no node answered; 4: the user may not see it; 5: different, or no common index was found in
+    time.
     """
     from qcore.cli.runner import run
 
@@ -108,13 +111,12 @@ async def _member_addresses(endpoints: list[str], timeout_s: float) -> dict[int,
     """The addresses of all members by id, as the leader knows them, or else the node with the highest commit index.
 
     Raises:
-        TransportError: no node answered.
+        QcoreError: no node answered, or none shows its metrics to this user.
     """
     responses = await metrics_of_all(endpoints, timeout_s)
-    metrics = successful(responses)
-    if not metrics:
-        raise next(response for response in responses if isinstance(response, QcoreError))
-    nodes = best_informed(metrics)["membership_config"]["membership"]["nodes"]
+    if (error := error_of_all(responses)) is not None:
+        raise error
+    nodes = best_informed(successful(responses))["membership_config"]["membership"]["nodes"]
     return {node_id: nodes[str(node_id)]["addr"] for node_id in sorted(int(key) for key in nodes)}
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from qcore.cli.cluster.node_metrics import Metrics, MetricsOrError, best_informed, successful
+from qcore.cli.cluster.node_metrics import (
+    Metrics,
+    MetricsOrError,
+    best_informed,
+    is_denied,
+    successful,
+)
 from qcore.errors import ConfigError, QcoreError
 
 #: A member that lags by more entries than this is a problem. It may still be catching up.
@@ -92,7 +98,8 @@ def member_problems(members: dict[str, int], responses: list[MetricsOrError]) ->
     metrics: dict[str, Metrics] = {}
     for address, response in zip(members, responses, strict=True):
         if isinstance(response, QcoreError):
-            problems.append(f"{address} does not answer: {response}")
+            what = "does not show its state" if is_denied(response) else "does not answer"
+            problems.append(f"{address} {what}: {response}")
         elif response["id"] != members[address]:
             problems.append(
                 f"{address} is node {response['id']}, not node {members[address]}: "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.cli.clients.asked import Asked
 from qcore.cli.clients.connection_options import credentials, tls_files
 from qcore.cli.next_steps import add_next_step
-from qcore.errors import QcoreError
+from qcore.errors import PermissionDenied, QcoreError, TransportError, Unauthenticated
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
@@ -43,6 +43,19 @@ async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[Metrics
 def successful(responses: Sequence[MetricsOrError]) -> list[Metrics]:
     """The metrics objects among the responses."""
     return [response for response in responses if not isinstance(response, QcoreError)]
+
+
+def is_denied(error: QcoreError) -> bool:
+    """Whether the node answered, and the user may not see its metrics."""
+    return isinstance(error, PermissionDenied | Unauthenticated)
+
+
+def error_of_all(responses: Sequence[MetricsOrError]) -> QcoreError | None:
+    """The error of a command if no node gave metrics, preferably that of a node that answered; else None."""
+    errors = [response for response in responses if isinstance(response, QcoreError)]
+    if len(errors) < len(responses):
+        return None
+    return next((error for error in errors if not isinstance(error, TransportError)), errors[0])
 
 
 def best_informed(metrics: Sequence[Metrics]) -> Metrics:

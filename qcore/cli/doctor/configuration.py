@@ -13,7 +13,7 @@ import typer
 from qcore.cli.doctor.finding import Finding, ok, problem, warning
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.config import NodeConfig
-from qcore.security.tls import certificate_end
+from qcore.security.certificate_validity import certificate_end
 
 #: The base of what typer raises for wrong arguments: no name of it is exported by all supported versions.
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]

@@ -56,7 +56,10 @@ def add(
     new_password_file: NewPasswordOption = None,
     no_password: Annotated[
         bool,
-        typer.Option("--no-password", help="Without a password: the user can only use tokens."),
+        typer.Option(
+            "--no-password",
+            help="Without a password: the user can only use tokens. Not for the first user.",
+        ),
     ] = False,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
@@ -71,8 +74,14 @@ def add(
     password = None if no_password else _new_password(new_password_file)
 
     async def work(client: Client) -> UserInfo:
-        if any(user.name == name for user in await _known(client)):
+        users = await _known(client)
+        if any(user.name == name for user in users):
             raise AccessRefused("exists", f"there is a user {name!r}: see `qcore user --help`")
+        if no_password and not users:
+            raise ConfigError(
+                f"{name!r} would be the first user: then every request needs a user, and no user could log in. Give "
+                "the first user a password: leave out --no-password"
+            )
         return await client.set_user(name, password=password, roles=role or [])
 
     _show([with_client(endpoints, timeout, work, admin=True)], output)
@@ -99,7 +108,7 @@ def set_password(
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Change a password. The user's tokens end.
+    """Change the password of a user that exists. The user's tokens end.
 
     A user that may not change users can change its own password, with the old one.
     """

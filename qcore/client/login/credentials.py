@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +23,12 @@ from qcore.errors import (
 )
 from qcore.files import read_regular
 from qcore.runtime.interface import Runtime
+from qcore.security.secret_files import warn_once
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits
+
+logger = logging.getLogger("qcore.client")
 
 #: A token is replaced after this part of the life that it has left.
 _RENEW_AFTER: Final = 0.8
@@ -85,8 +89,10 @@ class Credentials:
         if self.token_file is not None:
             try:
                 content = read_regular(self.token_file, _MAX_FILE_BYTES)
+                mode = self.token_file.stat().st_mode
             except OSError as error:
                 raise ConfigError(f"{self.token_file}: {error.strerror}") from None
+            warn_once(self.token_file, mode, logger.warning)
             return first_line(content, str(self.token_file))
         return self.token if self.token_source is None else self.token_source()
 

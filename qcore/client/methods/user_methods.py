@@ -42,11 +42,12 @@ class UserMethods(ClientMethods):
         Args:
             name: the user.
             password: a new one ends the user's tokens. None leaves it; a new user then has none, and needs a token.
-            roles: all its roles. The first user needs `admin`.
+            roles: all its roles. The first user needs `admin`. A new user needs this list, which may be empty. With
+                None, the user must exist: a mistyped name adds no user.
             old_password: for a user that changes its own password and may not change users.
 
         Raises:
-            AccessRefused: the change was rejected; `name` gives the reason.
+            AccessRefused: the change was rejected; `name` gives the reason, such as `no_such_user`.
             PermissionDenied: this client's user may not do it.
             OutcomeUnknown: the change may still be made: list the users.
         """

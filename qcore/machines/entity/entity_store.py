@@ -181,7 +181,7 @@ class EntityStore:
 
     def may_grow(self, command: str) -> bool:
         """See `SupportsStateSize`."""
-        return may_grow(command)
+        return may_grow(command, self._records)
 
     def recognises(self, command: str) -> bool:
         """Whether the text has the form of a command."""

@@ -97,10 +97,24 @@ def check_everything(view: Transaction, *accesses: Access) -> None:
                 _check_held(view, _needed(field, access), f"field {quoted(field.field_type)}")
 
 
-def check_schemas(view: Transaction, changed: Mapping[str, CompleteType]) -> None:
-    """Check that the user may change schemas: of everything, because a schema decides what rules and fields mean.
+def check_may_change_schemas(view: Transaction) -> None:
+    """Check that the user may read and write everything, because a schema decides what rules and fields mean.
 
-    A field with a permission changes only by a user who holds it.
+    Check it first: why a change is not valid shows which types and fields there are.
+
+    Raises:
+        PermissionDenied: it may not.
+    """
+    permissions = view.permissions
+    if permissions is None or permissions.unrestricted:
+        return
+    for access in ("read", "write"):
+        if not _has_rule(permissions, ANY, ANY, access):
+            raise _denied(view, f"{access} access to every field of every type, to change schemas")
+
+
+def check_schemas(view: Transaction, changed: Mapping[str, CompleteType]) -> None:
+    """Check that the user holds the permissions of the fields that a change of schemas changes or removes.
 
     Args:
         view: with the schemas before the change.
@@ -112,9 +126,6 @@ def check_schemas(view: Transaction, changed: Mapping[str, CompleteType]) -> Non
     permissions = view.permissions
     if permissions is None or permissions.unrestricted:
         return
-    for access in ("read", "write"):
-        if not _has_rule(permissions, ANY, ANY, access):
-            raise _denied(view, f"{access} access to every field of every type, to change schemas")
     for name, complete in changed.items():
         if name not in view.schemas.own:
             continue

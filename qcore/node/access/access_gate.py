@@ -10,7 +10,9 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from qcore.errors import Overloaded, PermissionDenied, QcoreError, Unauthenticated
-from qcore.node.access.audit_log import AuditLog
+from qcore.node.access.audit.audit_log import AuditLog
+from qcore.node.access.audit.audited_request import AUDITED_MESSAGES, IndexOf, audited
+from qcore.node.access.audit.logins import EndedToken, Logins, Proof
 from qcore.node.access.message_needs import MESSAGE_NEEDS, OPEN_PAGES, Need
 from qcore.node.access.passwords import Passwords, Place
 from qcore.node.access.proofs import LOGIN_TTL_S, Proofs
@@ -54,7 +56,9 @@ class AccessGate:
         awaited: users that this node may not have applied yet.
         proofs: checks tokens.
         passwords: checks passwords.
-        audit: records refusals and logins.
+        audit: records refusals and admin requests.
+        index_of: see `IndexOf`.
+        logins: records logins.
     """
 
     def __init__(
@@ -64,12 +68,16 @@ class AccessGate:
         proofs: Proofs,
         passwords: Passwords,
         audit: AuditLog,
+        index_of: IndexOf,
+        logins: Logins,
     ) -> None:
         self._users = users
         self._awaited = awaited
         self._proofs = proofs
         self._passwords = passwords
         self._audit = audit
+        self._index_of = index_of
+        self._logins = logins
         #: What runs beside the event loop's other work, as an ordered set.
         self._tasks: dict[asyncio.Task[None], None] = {}
 
@@ -77,6 +85,11 @@ class AccessGate:
     def is_active(self) -> bool:
         """Whether there are users, or may be."""
         return self._users.active or self._awaited.problem() is not None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether there is an audit log."""
+        return self._audit.is_on
 
     def close(self) -> None:
         """Cancel the password checks in progress."""
@@ -106,11 +119,17 @@ class AccessGate:
     def _guarded(self, name: str, handle: MessageHandler) -> MessageHandler:
         users, need = self._users, MESSAGE_NEEDS.get(name)
         changes_members = need == "manage" or name in ("AddLearner", "AddJoinToken")
+        # Such a request has one line, whatever its outcome. Of the others, those that are refused have one.
+        is_recorded = self._audit.is_on and name in AUDITED_MESSAGES
 
         def guarded(connection: ServerConnection, message: Any) -> None:
+            if is_recorded:
+                connection = audited(connection, self._audit, self._index_of, message)
             if users.active:
                 refusal = self.refusal(connection, need, name)
                 if refusal is not None:
+                    if not is_recorded:
+                        self.denied(connection, name, refusal)
                     connection.send(error_envelope(message.id, refusal))
                     return
             elif need != "nothing" and (awaited := self._awaited.problem()) is not None:
@@ -122,8 +141,6 @@ class AccessGate:
                 )
                 connection.send(error_envelope(message.id, lags))
                 return
-            if need in ("manage", "everything"):
-                self._audit.accepted(connection.remote, user_of(connection), name, _about(message))
             handle(connection, message)
 
         return guarded
@@ -146,9 +163,12 @@ class AccessGate:
             error = self._missing(user, need, name)
         if error is None and need in _NEED_RECENT_STATE and connection.principal is not None:
             error = self._proofs.outdated(connection.principal)
-        if error is not None and not isinstance(error, Overloaded):
-            self._audit.refused(connection.remote, user, name, error)
         return error
+
+    def denied(self, connection: ServerConnection, action: str, error: QcoreError) -> None:
+        """Record that a user may not do something. The audit log has nothing else of requests for data."""
+        if isinstance(error, Unauthenticated | PermissionDenied):
+            self._audit.refused(connection.remote, user_of(connection), action, error)
 
     def _problem(self, connection: ServerConnection) -> QcoreError | None:
         principal = connection.principal
@@ -183,7 +203,10 @@ class AccessGate:
             awaited = self._awaited.problem()
             return None if awaited is None else _refused(awaited, HTTPStatus.SERVICE_UNAVAILABLE)
         error = self.refusal(connection, "observe", "GET")
-        return None if error is None else _refused(error)
+        if error is None:
+            return None
+        self.denied(connection, "GET", error)
+        return _refused(error)
 
     def on_request(
         self, connection: ServerConnection, authorization: Sequence[str], answer: Answer
@@ -196,7 +219,7 @@ class AccessGate:
             self._take_header(connection, authorization, answer)
         except Unauthenticated as error:
             if self._users.active:
-                self._audit.login(connection.remote, "", "header", error)
+                self._logins.failed(connection.remote, "", _proof_in(authorization), error)
                 answer(_refused(error))
             else:
                 answer(None)  # no request needs one
@@ -210,14 +233,16 @@ class AccessGate:
             raise Unauthenticated("send one header Authorization")
         match scheme.lower():
             case "bearer":
-                self.use_token(connection, value)
+                proof = self.use_token(connection, value)
+                if self._users.active:
+                    self._logins.succeeded(connection.remote, user_of(connection), proof)
                 answer(None)
             case "basic" if self._users.active:
                 user, password = _basic(value)
                 try:
                     place = self._passwords.place(connection.remote, user)
                 except Overloaded as error:
-                    self._audit.login(connection.remote, user, "password", error)
+                    self._logins.failed(connection.remote, user, "password", error)
                     answer(_refused(error))
                 else:
                     self.run(self._use_password(connection, place, user, password, answer))
@@ -226,18 +251,19 @@ class AccessGate:
             case _:
                 raise Unauthenticated("the header Authorization is Bearer or Basic")
 
-    def use_token(self, connection: ServerConnection, token: str) -> None:
-        """Take the user of a token as that of the connection.
+    def use_token(self, connection: ServerConnection, token: str) -> Proof:
+        """Take the user of a token as that of the connection; returns the kind of the token.
 
         Raises:
-            Unauthenticated: the token is not valid.
+            Unauthenticated: the token is not valid; `EndedToken` if it was.
         """
         principal = self._proofs.read(token)
         if self._users.active:
             problem = self._proofs.problem(principal)
             if problem is not None and not isinstance(problem, Overloaded):
-                raise problem
+                raise EndedToken(str(problem))
         connection.principal = principal
+        return "recovery token" if principal.is_recovery else "token"
 
     async def use_password(
         self, connection: ServerConnection, place: Place, user: str, password: str
@@ -275,20 +301,17 @@ class AccessGate:
         try:
             await self.use_password(connection, place, user, password)
         except (Unauthenticated, Overloaded) as error:
-            self._audit.login(connection.remote, user, "password", error)
+            self._logins.failed(connection.remote, user, "password", error)
             answer(_refused(error))
         else:
-            self._audit.login(connection.remote, user, "password", None)
+            self._logins.succeeded(connection.remote, user, "password")
             answer(None)
 
 
-def _about(message: object) -> str:
-    """The nodes or the join token that an admin request names."""
-    for name in ("node_id", "members", "to", "token_id"):
-        value = getattr(message, name, None)
-        if value is not None:
-            return str(value)
-    return ""
+def _proof_in(authorization: Sequence[str]) -> Proof:
+    """What headers `Authorization` hold that prove nothing."""
+    is_token = len(authorization) == 1 and authorization[0][:7].lower() == "bearer "
+    return "token" if is_token else "header"
 
 
 def _basic(value: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ from typing import Final
 
 from qcore.core.raft import RaftCore
 from qcore.errors import ChangeRefused, QcoreError, Refused
-from qcore.node.access.audit_log import AuditLog
 from qcore.node.access.cluster_time import ClusterTime
 from qcore.node.access.user_requests import AccessChanges, leader_problem
 from qcore.node.runtime.submit_event import GetPermission
@@ -30,7 +29,6 @@ class JoinTokenRequestHandler:
         users: holds the tokens.
         core: for the leader and the members' keys.
         time: the cluster clock.
-        audit: records changes.
         get_permission: see `GetPermission`.
         timeout_ms: how long a change may take.
 
@@ -43,14 +41,13 @@ class JoinTokenRequestHandler:
         users: AccessTable,
         core: RaftCore,
         time: ClusterTime,
-        audit: AuditLog,
         get_permission: GetPermission,
         timeout_ms: int,
     ) -> None:
         self._users = users
         self._core = core
         self._time = time
-        self._changes = AccessChanges(audit, get_permission, timeout_ms)
+        self._changes = AccessChanges(get_permission, timeout_ms)
         self.handlers: dict[type, MessageHandler] = {
             users_wire.AddJoinToken: self._add,
             users_wire.DeleteJoinToken: self._delete,
@@ -80,9 +77,7 @@ class JoinTokenRequestHandler:
             connection.send(respond(message.id, *failure(known)))
             return
         made = users_wire.JoinTokenGrant(membership.cluster_id or "", [*membership.keys], ttl_s)
-        self._changes.submit(
-            connection, message, respond, command, message.token_id, lambda _: made
-        )
+        self._changes.submit(connection, message, respond, command, lambda _: made)
 
     def _delete(self, connection: ServerConnection, message: users_wire.DeleteJoinToken) -> None:
         respond = users_wire.DeleteJoinTokenResponse
@@ -92,9 +87,7 @@ class JoinTokenRequestHandler:
             refused = Refused(f"DeleteJoinToken: {error}")
             connection.send(respond(message.id, *failure(refused)))
             return
-        self._changes.submit(
-            connection, message, respond, command, message.token_id, lambda _: None
-        )
+        self._changes.submit(connection, message, respond, command, lambda _: None)
 
     def _list(self, connection: ServerConnection, message: users_wire.ListJoinTokens) -> None:
         respond = users_wire.ListJoinTokensResponse

@@ -8,12 +8,15 @@ from typing import Final
 
 from qcore.errors import Overloaded, Unauthenticated
 from qcore.node.access.access_gate import AccessGate
-from qcore.node.access.audit_log import AuditLog, LineSink
+from qcore.node.access.audit.audit_log import AuditLog, LineSink
+from qcore.node.access.audit.logins import Logins
 from qcore.node.access.join_token_requests import JoinTokenRequestHandler
 from qcore.node.access.passwords import Passwords
 from qcore.node.access.proofs import LOGIN_TTL_S, Proofs
 from qcore.node.access.user_requests import UserRequestHandler
 from qcore.node.config import NodeConfig
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.runtime.submit_event import GetPermission
 from qcore.replica.access.awaited_users import AwaitedUsers
 from qcore.replica.peers.identity import ClusterIdentity
@@ -39,6 +42,7 @@ class NodeAccess:
         audit_sink: gets the lines of the audit log, or None.
         runtime: the world that the node runs in.
         hashing: makes and checks the hashes of passwords.
+        metrics, log: count and report logins that fail.
 
     Attributes:
         gate: decides which requests pass.
@@ -54,14 +58,19 @@ class NodeAccess:
         audit_sink: LineSink | None,
         runtime: Runtime,
         hashing: PasswordHashing,
+        metrics: NodeMetrics,
+        log: NodeLog,
     ) -> None:
         self._runtime = runtime
         self._replica = replica
         self._proofs = Proofs(replica, lambda: identity.cluster_id, key, config.node_id, runtime)
         passwords = Passwords(replica.access, runtime, hashing)
-        audit = AuditLog(audit_sink, runtime.wall_us, runtime.seconds)
+        audit = self._audit = AuditLog(audit_sink, runtime.wall_us, runtime.seconds)
+        logins = self._logins = Logins(audit, metrics, log, runtime.seconds)
         awaited = AwaitedUsers(replica.core, lambda: replica.applied_index)
-        self.gate = AccessGate(replica.access, awaited, self._proofs, passwords, audit)
+        self.gate = AccessGate(
+            replica.access, awaited, self._proofs, passwords, audit, self._index_of, logins
+        )
         self._requests = UserRequestHandler(
             replica.access,
             awaited,
@@ -69,7 +78,7 @@ class NodeAccess:
             self.gate,
             self._proofs,
             passwords,
-            audit,
+            logins,
             get_permission,
             config.request_timeout_ms,
         )
@@ -78,7 +87,6 @@ class NodeAccess:
             replica.access,
             replica.core,
             self._proofs.time,
-            audit,
             get_permission,
             config.request_timeout_ms,
         )
@@ -114,8 +122,25 @@ class NodeAccess:
         )
 
     def tick(self) -> None:
-        """Follow the cluster clock. Call it every second or so."""
+        """Follow the cluster clock, and write what is due of the audit log. Call it every second or so."""
         self._proofs.time.now_us()
+        self._logins.tick()
+        self._audit.tick()
+
+    def close(self) -> None:
+        """Cancel the password checks in progress, and write what the audit log and the log still miss."""
+        self.gate.close()
+        self._logins.tick(at_end=True)
+        self._audit.tick(at_end=True)
+
+    def _index_of(self, name: str) -> int | None:
+        """See `IndexOf`. Messages about users note the index by themselves."""
+        match name:
+            case "Init" | "AddLearner" | "ChangeMembership" | "MoveMember":
+                return self._replica.core.membership_index
+            case "UpgradeMachine":
+                return self._replica.applied_index
+        return None
 
 
 def _import_libraries() -> None:

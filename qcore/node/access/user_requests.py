@@ -17,7 +17,8 @@ from qcore.errors import (
     Unauthenticated,
 )
 from qcore.node.access.access_gate import AccessGate
-from qcore.node.access.audit_log import AuditLog
+from qcore.node.access.audit.audited_request import note_index
+from qcore.node.access.audit.logins import Logins, Proof
 from qcore.node.access.passwords import Passwords, Place
 from qcore.node.access.proofs import Proofs
 from qcore.node.runtime.submit_event import GetPermission
@@ -63,16 +64,14 @@ def leader_problem(core: RaftCore) -> NotLeader | Overloaded | None:
 
 
 class AccessChanges:
-    """Puts changes of users, roles and join tokens into the log, records them, and responds.
+    """Puts changes of users, roles and join tokens into the log, and responds.
 
     Args:
-        audit: records the changes.
         get_permission: see `GetPermission`.
         timeout_ms: how long a change may take.
     """
 
-    def __init__(self, audit: AuditLog, get_permission: GetPermission, timeout_ms: int) -> None:
-        self._audit = audit
+    def __init__(self, get_permission: GetPermission, timeout_ms: int) -> None:
         self._get_permission = get_permission
         self._timeout_ms = timeout_ms
 
@@ -82,7 +81,6 @@ class AccessChanges:
         message: Any,
         respond: _Response,
         command: AccessCommand,
-        what: str,
         value: _Value,
     ) -> None:
         """Make a change that a message asks for.
@@ -91,10 +89,9 @@ class AccessChanges:
             connection, message: who asks, and the message.
             respond: the class of the response.
             command: the change.
-            what: the name of what changes.
             value: makes the value of the response from the result.
         """
-        user, name = user_of(connection), type(message).__name__
+        user = user_of(connection)
         permission = self._get_permission(connection, message)
         rejection = permission.reject_all or permission.reject_writes
         if rejection is not None:
@@ -103,9 +100,7 @@ class AccessChanges:
         text = command_text(command)
 
         def done(reply: Reply) -> None:
-            self._audit.write(
-                connection.remote, user, name, what, index=reply.index or None, error=reply.error
-            )
+            note_index(connection, reply.index)
             if reply.error is not None:
                 connection.send(respond(message.id, *failure(reply.error)))
             else:
@@ -126,7 +121,7 @@ class UserRequestHandler:
         gate: sets the user of a connection.
         proofs: makes tokens.
         passwords: hashes and checks passwords.
-        audit: records changes and logins.
+        logins: records logins.
         get_permission: see `GetPermission`.
         timeout_ms: how long a change may take.
 
@@ -142,7 +137,7 @@ class UserRequestHandler:
         gate: AccessGate,
         proofs: Proofs,
         passwords: Passwords,
-        audit: AuditLog,
+        logins: Logins,
         get_permission: GetPermission,
         timeout_ms: int,
     ) -> None:
@@ -152,8 +147,8 @@ class UserRequestHandler:
         self._gate = gate
         self._proofs = proofs
         self._passwords = passwords
-        self._audit = audit
-        self._changes = AccessChanges(audit, get_permission, timeout_ms)
+        self._logins = logins
+        self._changes = AccessChanges(get_permission, timeout_ms)
         self.handlers: dict[type, MessageHandler] = {
             users_wire.Authenticate: self._authenticate,
             users_wire.WhoAmI: self._who_am_i,
@@ -184,11 +179,11 @@ class UserRequestHandler:
         elif token is not None:
             # Here and not in a task, so that the turn of the client pays for it.
             try:
-                self._gate.use_token(connection, token)
+                proof = self._gate.use_token(connection, token)
             except QcoreError as error:
                 self._login_failed(connection, message.id, "token", "", error)
             else:
-                self._logged_in(connection, message.id, "token", token)
+                self._logged_in(connection, message.id, proof, token)
         elif user is not None and password is not None:
             self._by_password(connection, message.id, user, password)
 
@@ -214,21 +209,21 @@ class UserRequestHandler:
         self,
         connection: ServerConnection,
         message_id: str,
-        what: str,
+        proof: Proof,
         user: str,
         error: QcoreError,
     ) -> None:
-        self._audit.login(connection.remote, user, what, error)
+        self._logins.failed(connection.remote, user, proof, error)
         connection.send(users_wire.AuthenticateResponse(message_id, *failure(error)))
         if isinstance(error, Unauthenticated):
             self._gate.failed(connection)
 
     def _logged_in(
-        self, connection: ServerConnection, message_id: str, what: str, token: str
+        self, connection: ServerConnection, message_id: str, proof: Proof, token: str
     ) -> None:
         principal = connection.principal
         assert principal is not None, "it was set just now"
-        self._audit.login(connection.remote, principal.user, what, None)
+        self._logins.succeeded(connection.remote, principal.user, proof)
         issued = users_wire.IssuedToken(principal.user, token, self._proofs.seconds_left(principal))
         connection.send(users_wire.AuthenticateResponse(message_id, Ok(issued)))
 
@@ -283,6 +278,8 @@ class UserRequestHandler:
                     await self._passwords.check(place, message.name, old_password)
                 password_hash = await self._passwords.hash(password)
         except QcoreError as error:
+            if old_password is not None:
+                self._logins.note_failure(connection.remote, message.name, "password", error)
             self._user_not_set(connection, message, error)
         else:
             self._submit_user(connection, message, password_hash)
@@ -294,7 +291,6 @@ class UserRequestHandler:
         error: QcoreError | ValueError,
     ) -> None:
         known = error if isinstance(error, QcoreError) else Refused(f"SetUser: {error}")
-        self._audit.refused(connection.remote, user_of(connection), "SetUser", known)
         connection.send(users_wire.SetUserResponse(message.id, *failure(known)))
 
     def _check_set_user(
@@ -320,6 +316,8 @@ class UserRequestHandler:
             if message.old_password is None:
                 raise Unauthenticated("give the old password, too")
             old_password = message.old_password
+        if password is None and message.roles is None:
+            raise Refused("SetUser: give `password`, `roles`, or both: a new user needs `roles`")
         if password is not None:
             check_new_password(password)
         return old_password
@@ -327,16 +325,19 @@ class UserRequestHandler:
     def _submit_user(
         self, connection: ServerConnection, message: users_wire.SetUser, password_hash: str | None
     ) -> None:
-        name, command = message.name, None
-        if password_hash is not None and message.roles is None and self._users.user(name):
+        name, roles = message.name, message.roles
+        command: AccessCommand
+        if password_hash is not None and roles is None:
+            # Refused where it is applied if there is no such user: this node may not know the newest ones.
             command = SetPassword(name, password_hash)
-        roles = None if message.roles is None else tuple(sorted(dict.fromkeys(message.roles)))
+        else:
+            listed = None if roles is None else tuple(sorted(dict.fromkeys(roles)))
+            command = SetUser(name, password_hash, listed)
         self._changes.submit(
             connection,
             message,
             users_wire.SetUserResponse,
-            command or SetUser(name, password_hash, roles),
-            name,
+            command,
             _user_info,
         )
 
@@ -381,7 +382,7 @@ class UserRequestHandler:
             refused = Refused(f"{type(message).__name__}: {error}")
             connection.send(respond(message.id, *failure(refused)))
             return
-        self._changes.submit(connection, message, respond, made, message.name, value)
+        self._changes.submit(connection, message, respond, made, value)
 
     # -- what there is ---------------------------------------------------------------------------
 
@@ -409,11 +410,8 @@ class UserRequestHandler:
             user, ttl_s = self._token_for(connection, name, message.ttl_s or DEFAULT_TTL_S)
             token, principal = self._proofs.issue(user, ttl_s)
         except QcoreError as error:
-            if not isinstance(error, NotLeader):
-                self._audit.refused(connection.remote, asked_by, "CreateToken", error)
             connection.send(respond(message.id, *failure(error)))
             return
-        self._audit.write(connection.remote, asked_by, "CreateToken", name)
         issued = users_wire.IssuedToken(name, token, self._proofs.seconds_left(principal))
         connection.send(respond(message.id, Ok(issued)))
 

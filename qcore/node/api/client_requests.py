@@ -36,7 +36,7 @@ from qcore.node.api.init_request import Done, Initialiser
 from qcore.node.api.new_cluster import Peers
 from qcore.node.api.perform_routing import METRIC_KINDS, ReplicaRequest, replica_request
 from qcore.node.api.request_quotas import RequestQuotas
-from qcore.node.api.response_forms import PerformForm, ResponseForm
+from qcore.node.api.response_forms import PerformForm, ResponseForm, denial_in
 from qcore.node.api.store.restore_requests import RestoreRequestHandler
 from qcore.node.api.store.store_request_handler import StoreRequestHandler
 from qcore.node.application import Application, Operation
@@ -44,7 +44,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.notifications.watch_requests import WatchRequestHandler
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
-from qcore.node.runtime.submit_event import MakeEvent, Permission
+from qcore.node.runtime.submit_event import MakeEvent, OnDenied, Permission
 from qcore.replica.events import ClientRequest, InitCluster, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
@@ -105,6 +105,7 @@ class RequestHandler:
         initialiser: executes `Init`.
         write_quota: returns the error for a write that a quota of this node forbids.
         watches: handles the watches of clients.
+        on_denied: called with each denial of a read or write, or None.
         perform_type: the class of the message `Perform`.
     """
 
@@ -189,6 +190,7 @@ class RequestHandler:
         self._reject_writes: QcoreError | None = None
         self.write_quota: Callable[[RequestKind, str], QcoreError | None] = lambda *_request: None
         self.after_init: Callable[[Callable[[], None]], None] = lambda done: done()
+        self.on_denied: OnDenied | None = None
         self.initialiser = Initialiser(
             identity,
             replica.core,
@@ -453,13 +455,13 @@ class RequestHandler:
                 connection.send_encoded(form.failure(message_id, StoreError(str(too_large))))
         else:
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
-            if isinstance(
-                error, Unauthenticated
-            ):  # from a leader that knows the users before this node does
+            if isinstance(error, Unauthenticated):  # the leader knows the users before this node
                 connection.send(error_envelope(message_id, error))
             else:
                 connection.send_encoded(form.failure(message_id, error))
         self._metrics.count_request(METRIC_KINDS[kind], outcome, (now - arrived) / 1e6)
+        if self.on_denied is not None and (denial := denial_in(reply)) is not None:
+            self.on_denied(connection, METRIC_KINDS[kind], denial)
 
     # -- state -----------------------------------------------------------------------------------
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Protocol
+import re
+from typing import Final, Protocol
 
-from qcore.errors import QcoreError, to_wire
+from qcore.errors import PermissionDenied, QcoreError, Unauthenticated, to_wire
 from qcore.node.application import Application
+from qcore.replica.events import Reply
 from qcore.transport.codec.codec import encode_failure, encode_response
 
 
@@ -43,6 +45,21 @@ class PerformForm:
         """See `ResponseForm`."""
         content = self._application.failure(self._name, error)
         return encode_response("PerformResponse", message_id, content)
+
+
+#: In a result of the store: a part was denied, and the text of an error. Texts within a value have escaped quotes.
+_DENIED: Final = f'"code":"{PermissionDenied.code}"'
+_TEXT: Final = re.compile(r'"(?:Err|error)":("(?:[^"\\]|\\.)*")')
+
+
+def denial_in(reply: Reply) -> QcoreError | None:
+    """Why the user of a request may not do it, or a part of it; None if it may."""
+    if isinstance(reply.error, PermissionDenied | Unauthenticated):
+        return reply.error
+    if reply.result is None or _DENIED not in reply.result:
+        return None
+    found = _TEXT.search(reply.result)
+    return PermissionDenied("" if found is None else json.loads(found[1]))
 
 
 #: How a result of the store begins that is an error.

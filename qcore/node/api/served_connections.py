@@ -40,6 +40,8 @@ class ServedConnections:
         self._peers = peers
         self._watches = requests.watches
         self._watches.problem = self._gate.watch_problem
+        if self._gate.is_recorded:
+            requests.on_denied = requests.watches.on_denied = self._gate.denied
         self._pages = pages
         self._log = log
         self._quotas = quotas

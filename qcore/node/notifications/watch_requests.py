@@ -16,7 +16,7 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import StateMachine, SupportsChanges
 from qcore.node.notifications.watch_connections import ClientWatch, ConnectionWatches, overflow
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.runtime.submit_event import SubmitEvent
+from qcore.node.runtime.submit_event import OnDenied, SubmitEvent
 from qcore.node.status.watch_figures import WatchFigures
 from qcore.replica.events import BeginWatch, EndWatch, Notice, Reply, WatchEnded
 from qcore.replica.requests.flow_control import FlowControl
@@ -57,6 +57,7 @@ class WatchRequestHandler:
 
     Attributes:
         handlers: the handlers by class; see `ServerHandler`.
+        on_denied: called with each denial of a registration, or None.
         problem: returns why the user of a connection has no rights any more; None if it has. The watches then end.
     """
 
@@ -88,6 +89,7 @@ class WatchRequestHandler:
         self._runtime = runtime
         self._ids = count(first_id)
         self.problem: Callable[[ServerConnection], QcoreError | None] = lambda _: None
+        self.on_denied: OnDenied | None = None
         self._watches: dict[int, ClientWatch] = {}
         self._connections: dict[int, ConnectionWatches] = {}
         #: Index, sequence and body of the last change, and its encoding, which all its notifications share.
@@ -169,6 +171,8 @@ class WatchRequestHandler:
         if reply.error is not None:
             self._forget(watch_id)
             self._count_compacted(reply.error)
+            if self.on_denied is not None:
+                self.on_denied(connection, "watch", reply.error)
             connection.send_encoded(_failure(name, message_id, reply.error))
             return
         watch.begun = True

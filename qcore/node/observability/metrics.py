@@ -20,6 +20,9 @@ from qcore.node.observability.backup_figures import BackupFigures
 #: Kinds of clients' requests, and their outcomes.
 KINDS: Final = ("write", "read")
 OUTCOMES: Final = ("ok", "refused", "unknown")
+#: Why logins failed: a wrong password, no token of this cluster, a token that has ended, a header that cannot be read,
+#: or too many attempts.
+LOGIN_FAILURES: Final = ("password", "token", "ended_token", "header", "throttled")
 
 #: Upper bounds of buckets, in seconds.
 LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -69,6 +72,7 @@ class NodeMetrics:
             dropped if there is no usable connection, or a queue is full.
         messages_rejected: messages of peers that the core dropped, because no correct peer sends them.
         rejected_peers: peers whose `Hello` was rejected.
+        failed_logins: logins of clients that failed, by reason, see `LOGIN_FAILURES`.
         stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.runtime.loop_lag`.
         stall_own_seconds: the same, less the time in which the node waited for a processor.
         gc_pause_seconds: computing time of each run of Python's cyclic garbage collector.
@@ -101,6 +105,9 @@ class NodeMetrics:
     peer_messages_dropped: int = 0
     messages_rejected: int = 0
     rejected_peers: int = 0
+    failed_logins: dict[tuple[str], int] = field(
+        default_factory=lambda: {(reason,): 0 for reason in LOGIN_FAILURES}
+    )
     stall_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     stall_own_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     gc_pause_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))

@@ -21,9 +21,9 @@ from qcore.node.peers.founder_keys import Answer
 from qcore.replica.admin.membership_requests import not_ready
 from qcore.replica.events import ChangeMembers
 
-#: The part of the time of a request in which the member must answer, and the longest such time.
+#: The part of the time of a request in which the member must answer, and the longest such time: it may be starting.
 _ASKING_SHARE: Final = 0.5
-_MAX_ASKING_S: Final = 10.0
+_MAX_ASKING_S: Final = 20.0
 
 
 class MovingPeers(Protocol):

@@ -12,7 +12,7 @@ from typing import Final
 from prometheus_client import ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from qcore.security.tls import certificate_end
+from qcore.security.certificate_validity import certificate_end
 
 #: How old the figures may be, seconds. Prometheus usually reads them every 15 s.
 _INTERVAL_S: Final = 5.0

@@ -11,6 +11,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.node_files import NodeFiles
 from qcore.node.observability.logs import NodeLog
 from qcore.node.process.service_manager import ServiceManager
+from qcore.security.certificate_validity import certificate_problem
 
 _DEFAULT_LEVEL: Final = next(
     str(each.default) for each in fields(NodeConfig) if each.name == "log_level"
@@ -61,6 +62,9 @@ class Reload:
             self._config.tls.contexts()
         except ConfigError as error:
             self._log.error("the files for TLS cannot be used", why=str(error))
+        cert = self._config.tls.tls_cert
+        if cert is not None and (problem := certificate_problem(cert)):
+            self._log.error(f"the certificate in the file {problem}", path=str(cert))
         try:
             self._use(self._read_settings())
         except ConfigError as error:

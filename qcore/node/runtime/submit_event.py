@@ -34,5 +34,8 @@ class Permission:
 #: Decides about a message of this connection.
 GetPermission = Callable[[ServerConnection, object], Permission]
 
+#: Called when a user may not do something: its connection, what it tried (`read`, `write` or `watch`), and the error.
+OnDenied = Callable[[ServerConnection, str, QcoreError], None]
+
 #: The longest timeout that an admin request may ask for.
 MAX_TIMEOUT_MS: Final = 3_600_000

@@ -78,6 +78,13 @@ def metrics_page(
         ["kind", "outcome"],
         sorted(metrics.requests.items()),
     )
+    page.counters(
+        "qcore_failed_logins",
+        "Logins of clients that failed, by reason: a wrong password, no token of this cluster, an ended token, a "
+        "header that cannot be read, too many attempts.",
+        ["reason"],
+        sorted(metrics.failed_logins.items()),
+    )
     page.histogram(
         "qcore_request_duration_seconds",
         "From a request's arrival to its response.",

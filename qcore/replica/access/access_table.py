@@ -396,7 +396,10 @@ class AccessTable:
     def _known(self, name: str) -> User:
         user = self._users.get(name)
         if user is None:
-            raise AccessRefused("no_such_user", f"there is no user {name!r}")
+            raise AccessRefused(
+                "no_such_user",
+                f"there is no user {name!r}: `qcore user list` shows the users, `qcore user add` makes one",
+            )
         return user
 
     def _check_users_exist(self) -> None:

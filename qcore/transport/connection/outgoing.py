@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.uri import parse_uri
 
 from qcore.display import truncate
-from qcore.errors import TransportError
+from qcore.errors import TlsFailed, TransportError
 from qcore.runtime.interface import Runtime, TlsClient
 from qcore.security.tls import explain_tls_failure
 from qcore.transport.address import Address
@@ -89,15 +89,28 @@ class OutgoingConnection(Connection):
     def _handshake_received(self, data: bytes) -> None:
         self._was_answered = True
         self._client.receive_data(data)
-        if self._client.handshake_exc is not None:
-            self.abort(_explain(self.remote, self._client.handshake_exc))
+        failure = self._client.handshake_exc
+        if isinstance(failure, InvalidStatus) and _demands_tls(failure):
+            self._error = TlsFailed(f"{self.remote} uses TLS: connect with TLS (--tls-ca)")
+            self.abort(str(self._error))
+        elif failure is not None:
+            self.abort(_explain(self.remote, failure))
         elif self._client.state is self._client.state.OPEN:
             self._opened()
             if not self.opened.done():
                 self.opened.set_result(None)
             self._deliver_frames()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, ssl.SSLError) and self._error is None:
+            # With TLS 1.3 an end hears of its refused certificate only after the handshake.
+            self._error = TlsFailed(explain_tls_failure(self.remote, exc))
+        super().connection_lost(exc)
+
     def _closed(self, error: TransportError | None) -> None:
+        if not self.opened.done() and isinstance(error, TlsFailed):
+            self.opened.set_exception(TlsFailed(str(error)))
+            self.opened.exception()  # as below
         if not self.opened.done():
             hint = "" if self._was_answered or self._is_secured else _IT_MAY_USE_TLS
             why = TransportError(f"{error or f'{self.remote} hung up'}{hint}")
@@ -122,8 +135,8 @@ async def open_connection(
     With `tls`, the certificate of the other end must name the host of the address.
 
     Raises:
-        TransportError: no such host, refused, unreachable, no TLS, not a WebSocket server, or too slow; the text states
-            which.
+        TlsFailed: one end uses TLS and the other does not, or an end does not accept the other's certificate.
+        TransportError: no such host, refused, unreachable, not a WebSocket server, or too slow; the text states which.
     """
     loop = asyncio.get_running_loop()
     secured = None if tls is None else TlsClient(tls, address.host)
@@ -165,12 +178,18 @@ async def _open(
     except TimeoutError:
         raise TransportError(f"no answer from {address} within {timeout_s:.3g} s") from None
     except ssl.SSLError as error:
-        raise TransportError(explain_tls_failure(str(address), error)) from None
+        raise TlsFailed(explain_tls_failure(str(address), error)) from None
     except OSError as error:
         raise TransportError(f"cannot connect to {address}: {error}") from None
     finally:
         if connection is not None and not done:
             connection.abort("abandoned while connecting")
+
+
+def _demands_tls(error: InvalidStatus) -> bool:
+    """Whether a node answers that this port is only for TLS (RFC 2817, section 4.2)."""
+    response = error.response
+    return response.status_code == 426 and "TLS" in response.headers.get("Upgrade", "")
 
 
 def _explain(address: str, error: Exception) -> str:

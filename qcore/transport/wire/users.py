@@ -81,7 +81,8 @@ class SetUser:
 
     Attributes:
         password: a new one ends all tokens of the user. Without a password, a user can only use tokens.
-        roles: all roles of the user.
+        roles: all roles of the user. A new user needs them; the list may be empty. Without them, the message gives an
+            existing user a new password.
         old_password: needed by a user that changes its own password and may not change users.
     """
 

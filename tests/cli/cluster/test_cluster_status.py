@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from qcore.cli.cluster.cluster import print_waiting_raise, status_rows
-from qcore.errors import TransportError
+from qcore.cli.cluster.health_checks import member_problems
+from qcore.cli.cluster.node_metrics import error_of_all
+from qcore.cli.exits import ExitCode, exit_code_of
+from qcore.errors import PermissionDenied, TransportError, Unauthenticated
 
 NEW: dict[str, Any] = {
     "id": 1,
@@ -50,3 +53,16 @@ def test_a_note_names_who_prevents_the_raise(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == expected
     print_waiting_raise([of_0_1_0()])
     assert capsys.readouterr().err == ""
+
+
+def test_a_refusal_is_not_taken_for_a_silent_node() -> None:
+    silent, refusals = TransportError("refused"), (PermissionDenied("no"), Unauthenticated("who"))
+    for refusal in refusals:
+        (row,) = status_rows(["a:1"], [refusal])
+        assert row["state"] == "denied"
+        assert "a:1 does not show its state: " in member_problems({"a:1": 1}, [refusal])[0]
+        found = error_of_all([silent, refusal])
+        assert found is refusal
+        assert exit_code_of(found) is ExitCode.REJECTED
+    assert error_of_all([silent]) is silent
+    assert error_of_all([silent, NEW]) is None

@@ -56,12 +56,8 @@ def test_members_move_and_the_cluster_stays(cluster: ProcessCluster) -> None:
     assert third.stop() == 0
     third.port = free_ports(1)[0]
     third.start()
-    for address, why in (
-        (second.address, "is the address of node 2"),
-        ("127.0.0.1:1", "cannot connect"),
-    ):
-        done = on_members(cluster, "move", "3", "--address", address)
-        assert (done.code, why in done.stderr) == (4, True), done
+    done = on_members(cluster, "move", "3", "--address", second.address)
+    assert (done.code, "is the address of node 2" in done.stderr) == (4, True), done
     done = on_members(cluster, "move", "3", "--address", third.address)
     assert done.code == 0, done.stderr
     assert addresses(cluster) == where(cluster)

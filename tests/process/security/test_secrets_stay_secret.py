@@ -25,6 +25,7 @@ from qcore.errors import Unauthenticated
 from qcore.node.peers.node_key_file import load_key
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from qcore.replica.access.access_records import redacted
+from qcore.security.keys.join_token import PREFIX, read_join_token
 from qcore.storage.live.log_reader import LogReader
 from tests.process.attacks.strangers.stranger import Stranger
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
@@ -243,6 +244,11 @@ def _logins(story: Story) -> None:
     )
     story.secrets.add_token(recovered[0], token.strip())
     bearer = f"Bearer {token.strip()}"
+    joining = ("a join token",)
+    joins = story.command("member", "token", *story.as_root, control=PREFIX, allowed=joining)
+    story.secrets.add(joining[0], joins.strip())
+    story.secrets.add(joining[0], read_join_token(joins.strip()).seed)
+    story.here("member", "tokens", "-o", "json", *story.as_root, control="expires_s")
     for node in story.cluster.nodes.values():
         for path, control in (("/status", "cluster_id"), ("/metrics", "qcore_")):
             for authorization in (bearer, _basic("root", PASSWORDS["root"])):

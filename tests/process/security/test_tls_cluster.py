@@ -28,6 +28,8 @@ def secured(
     authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ProcessCluster]:
     files = authority.issue("node")
+    assert files.key is not None
+    files.key.chmod(0o644)
     options = ("--tls-cert", str(files.cert), "--tls-key", str(files.key))
     with ProcessCluster(
         tmp_path_factory.mktemp("cluster"),
@@ -56,6 +58,11 @@ def test_peers_and_commands_use_tls(secured: ProcessCluster, authority: Authorit
     done = run_here("schema", "list", *options)
     assert done.code == 0, done.stderr
     secured.start()
+
+
+def test_nodes_warn_of_a_key_that_others_can_read(secured: ProcessCluster) -> None:
+    for node in secured.nodes.values():
+        assert "node.key, which holds a secret (mode 0644): chmod 600" in node.log_text()
 
 
 def test_a_command_without_tls_says_what_to_do(secured: ProcessCluster) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from qcore.client import SyncClient
-from qcore.errors import AccessRefused, PermissionDenied, Unauthenticated
+from qcore.errors import AccessRefused, PermissionDenied, Refused, Unauthenticated
 from qcore.processes import ProcessCluster, wait_for
 from qcore.transport.wire.users import RuleInfo
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
@@ -44,7 +44,13 @@ def nodes(directory: Path) -> Iterator[ProcessCluster]:
             assert "has no users" in early["Err"]
             with SyncClient(cluster.endpoints) as client:
                 with pytest.raises(AccessRefused, match="first user must have the role"):
-                    client.set_user("bob", password=PASSWORD)
+                    client.set_user("bob", password=PASSWORD, roles=[])
+                with pytest.raises(AccessRefused, match="there are no users"):
+                    client.set_user("root", password=PASSWORD)
+                words = ("user", "add", "root", "--role", "admin", "--no-password")
+                refused_add = run_here(*words, "--endpoints", cluster.endpoints[0])
+                assert (refused_add.code, client.list_users()) == (2, [])
+                assert "Give the first user a password" in refused_add.stderr
                 client.set_user("root", password=PASSWORD, roles=["admin"])
             wait_refused(early_client)
         with SyncClient(cluster.endpoints, user="root", password=PASSWORD) as root:
@@ -110,6 +116,7 @@ def test_a_stranger_gets_nothing_from_any_node(nodes: ProcessCluster) -> None:
         ("ListJoinTokens", {}),
         ("DeleteJoinToken", {"token_id": "x"}),
         ("ChangeMembership", {"members": [1]}),
+        ("MoveMember", {"node_id": 1, "node_addr": "127.0.0.1:1"}),
         ("TransferLeader", {}),
         ("UpgradeMachine", {}),
         ("SaveSnapshot", {}),
@@ -228,6 +235,11 @@ def test_rights_end_with_the_token(nodes: ProcessCluster, root: SyncClient) -> N
 
 def test_users_change_their_own_password(nodes: ProcessCluster, root: SyncClient) -> None:
     root.set_user("dora", password="the first secret", roles=[])
+    with pytest.raises(AccessRefused, match=r"no user 'dorra': .*`qcore user add`"):
+        root.set_user("dorra", password="a mistyped name")
+    with pytest.raises(Refused, match="a new user needs `roles`"):
+        root.set_user("dorra")
+    assert "dorra" not in [user.name for user in root.list_users()]
     with SyncClient(nodes.endpoints, user="dora", password="the first secret") as dora:
         with pytest.raises(Unauthenticated, match="old password"):
             dora.set_user("dora", password="another secret")
@@ -297,13 +309,16 @@ def test_no_secret_reaches_logs_or_the_log(
     time.sleep(0.05)
     lines = [json.loads(line) for line in audit.read_text().splitlines()]
     assert {"login", "SetUser", "SetRole", "CreateToken"} <= {line["action"] for line in lines}
-    made = [line for line in lines if (line["action"], line["what"]) == ("SetUser", "bob")]
-    assert [(line["user"], line["outcome"]) for line in made] == [
-        ("", "AccessRefused"),
-        ("root", "ok"),
+    made = [
+        line for line in lines if line["action"] == "SetUser" and line["what"].startswith("bob;")
     ]
+    assert [(line["user"], line["outcome"], line["error"]) for line in made] == [
+        ("", "refused", "AccessRefused"),
+        ("root", "done", None),
+    ]
+    assert made[1]["what"] == "bob; roles [reader]; password"
     assert made[1]["index"] > 1
-    assert any(line["outcome"] == "PermissionDenied" for line in lines)
+    assert any(line["error"] == "PermissionDenied" for line in lines)
     assert audit.stat().st_mode & 0o077 == 0
     texts = {node.node_id: node.log_text() for node in nodes.nodes.values()}
     for text in (audit.read_text(), *texts.values()):

@@ -116,7 +116,8 @@ class Load:
         self._items = items
         self._pause_s = pause_s
         self._entities: list[EntityId] = []
-        self._operations: list[Operation] = []
+        #: The history of the plain clients. An operation without `return_us` has an unknown outcome.
+        self.operations: list[Operation] = []
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._guard(self._run), daemon=True)
@@ -153,6 +154,17 @@ class Load:
         """The counter as `read_all` has read it."""
         return self._final_count
 
+    def final_values(self) -> dict[tuple[EntityId, str], Value]:
+        """What `read_all` has read, by entity and field, as a client reads it."""
+        values: dict[tuple[EntityId, str], Value] = {(self._counter, "Count"): self._final_count}
+        for read in self.operations:
+            if read.client == self._clients:
+                item, field = read.key.split(".")
+                default = 0 if field == "Count" else ""
+                value = default if read.output is None else read.output
+                values[self._entities[int(item)], field] = value
+        return values
+
     @property
     def increments(self) -> int:
         """The number of acknowledged increments in sessions."""
@@ -181,7 +193,7 @@ class Load:
         Call `read_all` first: without final reads, a history proves nothing about its last writes.
         """
         assert self._final_count is not None, "call read_all first"
-        verdict = check_history(self._operations)
+        verdict = check_history(self.operations)
         assert verdict.ok, f"{verdict.result} at {verdict.key}: {verdict.explanation}"
         check_counts(self.counted, self._final_count)
 
@@ -303,6 +315,6 @@ class Load:
                 output = None if output in ("", 0) and kind == "read" else output
         self.outcomes[outcome] += 1
         key = f"{item}.{field}"
-        self._operations.append(
+        self.operations.append(
             Operation(number, op_id, key, kind, argument, output, invoke_us, return_us)
         )

@@ -8,6 +8,7 @@ from qcore.errors import AlreadyLoaded, FieldNotFound, SchemaInvalid
 from qcore.machines.entity.permission_checks import (
     check_delete,
     check_everything,
+    check_may_change_schemas,
     check_schemas,
     check_write,
 )
@@ -132,6 +133,7 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
         PermissionDenied: the user may not change these schemas.
         StoreError: see `Schemas.plan_change`.
     """
+    check_may_change_schemas(transaction)
     before = transaction.schemas
 
     def note_work(operations: int) -> None:

@@ -8,9 +8,9 @@ from qcore.errors import SchemaInvalid
 from qcore.machines.entity.operations.create_delete import set_schemas
 from qcore.machines.entity.operations.store_operation import OK_NULL, StoreOperation, always, ok
 from qcore.machines.entity.permission_checks import (
+    check_may_change_schemas,
     check_read,
     check_see,
-    check_write,
     visible_schema,
 )
 from qcore.machines.entity.quoted_text import quoted
@@ -23,7 +23,6 @@ from qcore.machines.entity.state.entity_schema import (
     schema_to_json,
 )
 from qcore.machines.entity.transaction import Transaction
-from qcore.machines.permissions import ANY
 
 
 def _set(transaction: Transaction, body: SchemaBody) -> str:
@@ -44,7 +43,7 @@ def _get_complete(transaction: Transaction, body: TypeBody) -> str:
 
 
 def _set_field(transaction: Transaction, body: FieldSchemaBody) -> str:
-    check_write(transaction, ANY, ANY)
+    check_may_change_schemas(transaction)
     schema = transaction.schemas.get(body["entity_type"])
     name, field = body["field_type"], field_from_json(body["schema"])
     if field.field_type != name:

@@ -130,6 +130,24 @@ def test_a_filter_on_a_secret_does_not_distinguish_entities() -> None:
         assert code(result) == DENIED
 
 
+def test_why_a_schema_is_not_valid_shows_nothing_to_others() -> None:
+    """Else the error for another kind, or for an unknown type above, would show each field and type."""
+    store = Company()
+    wrong_kind = field("String", "Salary", "")
+    invalid = {
+        "StoreSetEntitySchema": {"schema": schema("Employee", "Ghost", wrong_kind)},
+        "SetSchema": {"entity_schema": schema("Employee", "User", wrong_kind)},
+        "StoreSetFieldSchema": {
+            "entity_type": "Employee",
+            "field_type": "Salary",
+            "schema": wrong_kind["Salary"],
+        },
+    }
+    for name, body in invalid.items():
+        assert code(store.do(user([]), name, **body)) == DENIED
+        assert code(store.do(user(["*.*:w", "User.*:r"]), name, **body)) == DENIED
+
+
 def test_inheriting_from_another_type_needs_everything() -> None:
     """Otherwise a rule for the other type would be one for this type, too."""
     store = Company()

@@ -1,0 +1,1 @@
+"""What a node records of those who use it: the audit log, and logins that failed."""
