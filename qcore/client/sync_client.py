@@ -245,6 +245,7 @@ class SyncClient:
     init = _method(Client.init)
     add_learner = _method(Client.add_learner)
     change_membership = _method(Client.change_membership)
+    move_member = _method(Client.move_member)
     transfer_leader = _method(Client.transfer_leader)
     reinstall_member = _method(Client.reinstall_member)
     upgrade_machine = _method(Client.upgrade_machine)

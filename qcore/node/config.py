@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from qcore.core.config import RaftConfig
+from qcore.core.entry import Membership
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
+from qcore.node.addresses.peer_addresses import PeerAddresses, parse_hints
 from qcore.node.backups.backup_config import BackupConfig
 from qcore.node.discovery.discovery_config import DiscoveryConfig
 from qcore.node.tls_config import TlsConfig
@@ -62,7 +65,16 @@ class NodeConfig:
     advertise_addr: Address | None = field(
         default=None,
         metadata=setting(
-            "host:port at which others reach this node. Default: the address on which it listens."
+            "host:port at which others reach this node. Default: the address on which it listens. If the configuration "
+            "of the cluster has another address for this node, the leader changes it."
+        ),
+    )
+    peers: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "Addresses of other members, as ID=host:port. This node tries them, too, if it does not reach a member at "
+            "the address in the configuration: for a start after several members have moved.",
+            item="peer",
         ),
     )
     allow_origins: tuple[str, ...] = field(
@@ -239,6 +251,7 @@ class NodeConfig:
                 "which they reach this node"
             )
         check_bounds(self)
+        parse_hints(self.peers)
         self.page_guard()
         command_bytes = self.replica.max_command_bytes
         needed = frame_bytes_for(command_bytes)
@@ -278,6 +291,13 @@ class NodeConfig:
     def origins(self) -> AllowedOrigins:
         """The web pages that may use this node."""
         return AllowedOrigins(self.allow_origins)
+
+    def peer_addresses(
+        self, membership: Callable[[], Membership], warn: Callable[[int, str], None]
+    ) -> PeerAddresses:
+        """Where to dial the other members, and the address that this node announces. See `PeerAddresses`."""
+        own = "" if self.advertise_addr is None else str(self.advertise_addr.canonical)
+        return PeerAddresses(membership, own, parse_hints(self.peers), warn)
 
     def page_guard(self) -> PageGuard:
         """Decides who may request the HTTP pages. What probes request stays open to everyone."""

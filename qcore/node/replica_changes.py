@@ -10,8 +10,8 @@ from qcore.core.effects import MembershipChanged, MessageDropped, RoleChanged, S
 from qcore.core.entry import Membership
 from qcore.core.version import KEYS_SINCE_RULES
 from qcore.errors import DiskFull, StorageError
+from qcore.node.addresses.member_addresses import advertised_address_problem
 from qcore.node.api.client_requests import RequestHandler
-from qcore.node.api.member_addresses import advertised_address_problem
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics

@@ -43,7 +43,7 @@ from qcore.node.runtime.submit_event import MakeEvent
 from qcore.node.status import metrics_object
 from qcore.node.status.metrics_page import metrics_page
 from qcore.node.status.node_state_hash import StateHash
-from qcore.node.status.node_status import NodeStatus, VersionStatus, unready_reason
+from qcore.node.status.node_status import NodeStatus, VersionStatus, has_quorum, unready_reason
 from qcore.node.surroundings import PROCESS, Surroundings
 from qcore.node.topology_loader import topology_loader
 from qcore.node.watches.divergence import (
@@ -169,7 +169,13 @@ class ReplicaNode:
         known_key, random_bytes = core.membership.key_of(config.node_id), runtime.random_bytes
         self._key = world.load_key(config.data_dir, random_bytes, known_key)
         keys = PeerKeys(self._key, core, random_bytes, join_token)
-        self._peers = PeerRouter(self._admission, inbox, log, self._metrics, self._trace, keys)
+        addresses = config.peer_addresses(
+            lambda: core.membership,
+            lambda peer, why: log.warning("a peer announces a wrong address", peer=peer, why=why),
+        )
+        self._peers = PeerRouter(
+            self._admission, inbox, log, self._metrics, self._trace, keys, addresses
+        )
         codec = codec or node_codec(application.perform_type, config.replica.max_command_bytes)
         server_tls, peer_tls = config.tls.contexts()
 
@@ -411,14 +417,10 @@ class ReplicaNode:
 
     def has_quorum(self) -> bool:
         """Whether this node heard from a quorum (if it leads) or from the leader within an election timeout."""
-        core = self._replica.core
-        if self._failure is not None or self._stopping or core.leader_id is None:
+        if self._failure is not None or self._stopping:
             return False
-        contact = core.last_leader_contact
-        if core.role == "leader":
-            contact = core.status().quorum_contact_at
         timeout_us = 1000 * self._config.raft.election_timeout_max_ms
-        return contact is not None and self._runtime.monotonic_us() - contact < timeout_us
+        return has_quorum(self._replica.core, self._runtime.monotonic_us() - timeout_us)
 
     @property
     def failure(self) -> BaseException | None:

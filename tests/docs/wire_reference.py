@@ -80,6 +80,7 @@ def sections() -> list[Section]:
                 "Init",
                 "AddLearner",
                 "ChangeMembership",
+                "MoveMember",
                 "TransferLeader",
                 "ReinstallMember",
                 "UpgradeMachine",

@@ -226,6 +226,8 @@ def other_value(each: SettingField, number: int = 0) -> Any:
         return (f"a-{step}.example", f"b-{step}.example")
     if each.name == "discover":
         return (f"static:a-{step}.example:80", f"dns:b.example:{step}")
+    if each.name == "peers":
+        return (f"{step}=a.example:1", f"{step + 1}=b.example:{step}")
     if kind == tuple[str, ...]:
         return (f"https://a-{step}.example", f"http://b.example:{step}")
     choices = {"log_format": ("json", "text"), "log_level": ("error", "debug")}

@@ -73,14 +73,14 @@ def address_problems(nodes: dict[int, str]) -> list[str]:
     Args:
         nodes: addresses by id.
     """
-    from qcore.node.api.member_addresses import member_address, members_problem
+    from qcore.node.addresses.member_addresses import member_address, members_problem
 
     problems: list[str] = []
     for node_id, address in nodes.items():
         try:
             member_address(address, f"node {node_id}")
         except ConfigError as error:
-            problems.append(f"{error}; remove the node and add it again with that address")
+            problems.append(f"{error}; then run `qcore member move {node_id}` with that address")
     problem = members_problem(nodes)
     if problem is not None:
         problems.append(f"the configuration of the cluster: {problem}")

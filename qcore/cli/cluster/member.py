@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from qcore.cli.clients.connection import with_client
 from qcore.cli.cluster.node_list import parse_nodes
+from qcore.cli.cluster.node_metrics import best_informed
 from qcore.cli.exits import ResultNotShown
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
@@ -17,6 +20,7 @@ from qcore.cli.options import (
     OutputFormat,
     OutputOption,
     TimeoutOption,
+    split_endpoints,
 )
 from qcore.cli.output import show
 from qcore.errors import ChangeRefused, ConfigError, QcoreError
@@ -42,14 +46,14 @@ IdsArgument = Annotated[list[int], typer.Argument(metavar="ID", min=1, help="Nod
 
 @dataclass(slots=True, frozen=True)
 class Members:
-    """The leader's effective configuration, and the progress of the members.
+    """The leader's effective configuration, and the progress of the members; or the committed one of another node.
 
     Attributes:
         voters, learners: ids.
         addresses: `host:port` by id.
         index: the log index of the configuration; a change can require that it is still the effective one.
         is_joint: whether a membership change is in progress.
-        leader: the leader's id.
+        leader: the leader's id; None if this is what another node knows.
         last_index: the last index of the leader's log.
         matched: the match index of each other member, by id.
         keys: the public keys, by id; none under apply rules below 5.
@@ -60,7 +64,7 @@ class Members:
     addresses: dict[int, str]
     index: int
     is_joint: bool
-    leader: int
+    leader: int | None
     last_index: int
     matched: dict[int, int]
     keys: dict[int, str] = field(default_factory=dict)
@@ -85,6 +89,28 @@ def members_of(metrics: Mapping[str, Any]) -> Members:
     )
 
 
+def members_without_leader(metrics: Mapping[str, Any]) -> Members:
+    """Extract the newest committed configuration from the metrics object of any node."""
+    extra = metrics["qcore"]
+    committed = extra.get("committed_membership") or {
+        "index": extra["membership_index"],
+        "membership": metrics["membership_config"]["membership"],
+        "learners": extra["learners"],
+    }
+    configs, nodes = committed["membership"]["configs"], committed["membership"]["nodes"]
+    return Members(
+        voters=configs[0] if configs else [],
+        learners=committed["learners"],
+        addresses={int(key): node["addr"] for key, node in nodes.items()},
+        index=committed["index"],
+        is_joint=len(configs) > 1,
+        leader=None,
+        last_index=0,
+        matched={},
+        keys={int(key): value for key, value in extra.get("public_keys", {}).items()},
+    )
+
+
 @app.command("list")
 def list_(
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
@@ -93,10 +119,21 @@ def list_(
 ) -> None:
     """List the members, and how far each is behind the leader.
 
+    Without a leader it lists the configuration that one node has committed, which may be old.
+
     A table has the beginning of each public key, other formats have all of it. Compare it with
     `qcore node key` on the machine of the node.
     """
-    _show(_run(endpoints, timeout, _read_members), output)
+
+    async def work(client: Client) -> Members:
+        leader = asyncio.ensure_future(client.leader_metrics())
+        await asyncio.wait([leader], timeout=min(_LEADER_WAIT_S, timeout / 2))
+        if not leader.done() and (known := await _known_without_leader(client, endpoints)):
+            leader.cancel()
+            return known
+        return members_of(await leader)
+
+    _show(_run(endpoints, timeout, work), output)
 
 
 @app.command()
@@ -181,7 +218,7 @@ def replace(
     node_id, address = _parse_member(new)
     if node_id == old:
         raise ConfigError(
-            f"{new}: the new node needs another id; to move a node, remove it and add it again"
+            f"{new}: the new node needs another id; for another address use `qcore member move`"
         )
 
     async def work(client: Client) -> None:
@@ -192,6 +229,28 @@ def replace(
         await _change(client, add={node_id}, remove={old})
 
     _show(_run(endpoints, timeout, _then_read_members(work)), output)
+
+
+@app.command()
+def move(
+    node: Annotated[int, typer.Argument(metavar="ID", min=1, help="The member.")],
+    address: Annotated[
+        str, typer.Option("--address", metavar="HOST:PORT", help="Where it runs now.")
+    ],
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 60.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Change the address of a member. It keeps its data, its role and its vote.
+
+    Start it at the new address first, with its data directory. A member that was started with
+    --advertise-addr moves by itself.
+    """
+    from qcore.transport.address import Address
+
+    target = str(Address.parse(address, "--address"))
+    work = _then_read_members(lambda client: client.move_member(node, target))
+    _show(_run(endpoints, timeout, work), output)
 
 
 @app.command()
@@ -271,6 +330,29 @@ def withdraw_token(
 
 _NONE: frozenset[int] = frozenset()
 
+#: How long `list` waits for a leader before it asks other nodes, seconds. An election takes less.
+_LEADER_WAIT_S: Final = 3.0
+
+
+async def _known_without_leader(client: Client, endpoints: str) -> Members | None:
+    """What the node with the highest commit index knows, with a warning on stderr; None if no node answers."""
+    asked = [asyncio.ensure_future(client.get_metrics(each)) for each in split_endpoints(endpoints)]
+    answered, silent = await asyncio.wait(asked, timeout=_LEADER_WAIT_S)
+    for each in silent:
+        each.cancel()
+    known = [each.result() for each in answered if each.exception() is None]
+    known = [each for each in known if each["membership_config"]["membership"]["configs"]]
+    if not known:
+        return None
+    best = best_informed(known)
+    members = members_without_leader(best)
+    print(
+        f"warning: no leader answers: this is the configuration of index {members.index}, the newest that node "
+        f"{best['id']} has committed; it may be old",
+        file=sys.stderr,
+    )
+    return members
+
 
 async def _change(
     client: Client,
@@ -335,9 +417,10 @@ def _parse_member(text: str) -> tuple[int, str]:
 def _show(members: Members, output: OutputFormat) -> None:
     rows: list[dict[str, Any]] = []
     for node_id, address in sorted(members.addresses.items()):
-        match_index = (
-            members.last_index if node_id == members.leader else members.matched.get(node_id, 0)
-        )
+        match_index: int | None = None
+        if members.leader is not None:
+            is_leader = node_id == members.leader
+            match_index = members.last_index if is_leader else members.matched.get(node_id, 0)
         role = "voter" if node_id in members.voters else "learner"
         if role == "learner" and node_id not in members.learners:
             role = "leaving"
@@ -348,11 +431,16 @@ def _show(members: Members, output: OutputFormat) -> None:
                 "role": role,
                 "leader": node_id == members.leader,
                 "match_index": match_index,
-                "behind": max(0, members.last_index - match_index),
+                "behind": None if match_index is None else max(0, members.last_index - match_index),
                 "public_key": _shown_key(members.keys.get(node_id), output),
             }
         )
-    body = {"membership_index": members.index, "joint": members.is_joint, "members": rows}
+    body = {
+        "membership_index": members.index,
+        "joint": members.is_joint,
+        "leader": members.leader,
+        "members": rows,
+    }
     show(output, body, rows=rows)
 
 

@@ -108,6 +108,17 @@ class ClusterMethods(ClientMethods):
             fields["expected_index"] = expected_index
         await self._request_leader("ChangeMembership", fields)
 
+    async def move_member(self, node_id: int, address: str) -> None:
+        """Change the address of a member; returns once that is committed. The member must run there already.
+
+        Raises:
+            ChangeRefused: the change was rejected; the text gives the reason.
+            OutcomeUnknown: the change has begun, and may finish later: look at the members.
+        """
+        fields: dict[str, Json] = {"node_id": node_id, "node_addr": address}
+        fields["timeout_ms"] = self._node_timeout_ms()
+        await self._request_leader("MoveMember", fields, repeatable=True)
+
     async def transfer_leader(self, to: int | None = None) -> Leadership | None:
         """Transfer the leadership to a voter, by default to the most suitable one.
 

@@ -49,6 +49,14 @@ class MembershipConfigJson(TypedDict):
     membership: MembershipJson
 
 
+class CommittedMembershipJson(TypedDict):
+    """The newest committed configuration, and its index in the log."""
+
+    index: int
+    membership: MembershipJson
+    learners: list[int]
+
+
 class StoredJson(TypedDict):
     """What the node holds on disk."""
 
@@ -87,6 +95,7 @@ class QcoreMetrics(TypedDict, total=False):
     stored: StoredJson
     membership_index: int
     public_keys: dict[str, str]
+    committed_membership: CommittedMembershipJson
     priority: int
     priorities: dict[str, int] | None
     learners: list[int]

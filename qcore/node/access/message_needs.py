@@ -41,6 +41,7 @@ MESSAGE_NEEDS: Final[dict[str, Need]] = {
     "ListJoinTokens": "manage",
     "DeleteJoinToken": "manage",
     "ChangeMembership": "manage",
+    "MoveMember": "manage",
     "TransferLeader": "manage",
     "ReinstallMember": "manage",
     "UpgradeMachine": "manage",

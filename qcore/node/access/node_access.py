@@ -136,7 +136,7 @@ class NodeAccess:
     def _index_of(self, name: str) -> int | None:
         """See `IndexOf`. Messages about users note the index by themselves."""
         match name:
-            case "Init" | "AddLearner" | "ChangeMembership":
+            case "Init" | "AddLearner" | "ChangeMembership" | "MoveMember":
                 return self._replica.core.membership_index
             case "UpgradeMachine":
                 return self._replica.applied_index

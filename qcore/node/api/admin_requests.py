@@ -8,21 +8,28 @@ membership changes and transfers: other nodes reject them as `NotLeader`, with t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Final
 
 from qcore.core.entry import Membership
-from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, NotLeader, Overloaded, QcoreError
-from qcore.node.api.member_addresses import member_address, new_member_problem, same_address
+from qcore.node.addresses.member_addresses import member_address, new_member_problem, same_address
 from qcore.node.api.new_cluster import MAX_MEMBERS
 from qcore.node.api.snapshot_requests import SnapshotRequestHandler
 from qcore.node.peers.joining_nodes import JoiningNodes
-from qcore.node.runtime.submit_event import MAX_TIMEOUT_MS, GetPermission, MakeEvent, Permission
+from qcore.node.peers.member_moves import MemberMoves, MovingPeers
+from qcore.node.runtime.submit_event import (
+    MAX_TIMEOUT_MS,
+    GetPermission,
+    MakeEvent,
+    Permission,
+    SubmitEvent,
+)
 from qcore.replica import events
 from qcore.replica.leadership import Leadership
+from qcore.replica.replica import Replica
 from qcore.replica.sessions import session_table
 from qcore.security.keys.node_key import checked_public_key
 from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
@@ -37,6 +44,8 @@ from qcore.transport.wire import (
     Detail,
     KeepSession,
     KeepSessionResponse,
+    MoveMember,
+    MoveMemberResponse,
     Ok,
     OpenSession,
     OpenSessionResponse,
@@ -64,10 +73,11 @@ class AdminRequestHandler:
     """Executes admin requests and session requests.
 
     Args:
-        core: read for the effective configuration.
+        replica: read for the effective configuration.
         timeout_ms: the timeout of transfers and session requests.
         get_permission: see `GetPermission`.
-        joining: asks new nodes for their keys.
+        peers: asks new nodes for their keys, and members that move.
+        submit_event: submits the entry that uses a join token.
         run: runs work that waits, until it ends or the node stops.
 
     Attributes:
@@ -76,14 +86,16 @@ class AdminRequestHandler:
 
     def __init__(
         self,
-        core: RaftCore,
+        replica: Replica,
         timeout_ms: int,
         get_permission: GetPermission,
-        joining: JoiningNodes,
+        peers: MovingPeers,
+        submit_event: SubmitEvent,
         run: Callable[[Coroutine[None, None, None]], None],
     ) -> None:
-        self._core = core
-        self._joining = joining
+        core = self._core = replica.core
+        self._joining = JoiningNodes(replica, peers.ask_nodes, submit_event)
+        self._moves = MemberMoves(core, peers)
         self._run = run
         self._asked = 0
         self._timeout_ms = timeout_ms
@@ -92,6 +104,7 @@ class AdminRequestHandler:
         self.handlers: dict[type, MessageHandler] = {
             TransferLeader: self._on_transfer,
             AddLearner: self._on_add_learner,
+            MoveMember: self._on_move,
             ChangeMembership: self._on_change,
             UpgradeMachine: self._on_upgrade,
             ReinstallMember: self._on_reinstall,
@@ -125,6 +138,49 @@ class AdminRequestHandler:
         respond: MakeResponse,
     ) -> None:
         """Add a node that proves a join token."""
+        address = member_address(message.node_addr, "node_addr")
+
+        async def with_key() -> MakeEvent:
+            key = await self._joining.key_of(message.node_id, address, _timeout_ms(message))
+            return partial(event, public_key=key)
+
+        self._ask_first(connection, message, with_key, respond)
+
+    def _on_move(self, connection: ServerConnection, message: MoveMember) -> None:
+        moves, timeout_ms = self._moves, _timeout_ms(message)
+
+        def event(request_id: int) -> events.ChangeMembers:
+            return moves.event(request_id, {message.node_id: address}, timeout_ms)
+
+        def respond(result: str | None, error: QcoreError | None) -> MoveMemberResponse:
+            if error is not None:
+                return MoveMemberResponse(message.id, *failure(error))
+            return MoveMemberResponse(message.id, Ok("Success"))
+
+        async def checked() -> MakeEvent:
+            await moves.check(message.node_id, address, timeout_ms)
+            return event
+
+        try:
+            address = member_address(message.node_addr, "node_addr")
+        except ConfigError as problem:
+            self._write(connection, message, event, respond, problem)
+            return
+        if self._core.role != "leader":
+            self._write(connection, message, event, respond)  # rejected, with the leader's address
+        elif moves.is_done(message.node_id, address):
+            connection.send(respond("Success", None))
+        else:
+            self._ask_first(connection, message, checked, respond)
+
+    def _ask_first(
+        self,
+        connection: ServerConnection,
+        message: AddLearner | MoveMember,
+        ask: Callable[[], Awaitable[MakeEvent]],
+        respond: MakeResponse,
+    ) -> None:
+        """Execute a request for which this node first asks another one."""
         permission = self._get_permission(connection, message)
         rejection = permission.reject_all or permission.reject_writes
         if rejection is None and self._asked >= _MAX_ASKED:
@@ -133,23 +189,22 @@ class AdminRequestHandler:
         if rejection is not None:
             connection.send(respond(None, rejection))
             return
-        address = member_address(message.node_addr, "node_addr")
 
-        async def ask() -> None:
+        async def work() -> None:
             try:
-                key = await self._joining.key_of(message.node_id, address, _timeout_ms(message))
+                event = await ask()
             except QcoreError as error:
                 connection.send(respond(None, error))
             except asyncio.CancelledError:
                 connection.send(respond(None, NotLeader()))  # the node stops
                 raise
             else:
-                self._write(connection, message, partial(event, public_key=key), respond)
+                self._write(connection, message, event, respond)
             finally:
                 self._asked -= 1
 
         self._asked += 1  # before the task runs, or many requests of one frame would pass the bound
-        self._run(ask())
+        self._run(work())
 
     def _on_change(self, connection: ServerConnection, message: ChangeMembership) -> None:
         event, respond = self._change(message)
@@ -321,7 +376,7 @@ def _reinstall(message: ReinstallMember) -> tuple[MakeEvent, MakeResponse]:
 
 
 def _timeout_ms(
-    message: AddLearner | ChangeMembership | UpgradeMachine | ReinstallMember,
+    message: AddLearner | MoveMember | ChangeMembership | UpgradeMachine | ReinstallMember,
 ) -> int:
     timeout_ms = DEFAULT_CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
     return min(timeout_ms, MAX_TIMEOUT_MS)

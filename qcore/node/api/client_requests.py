@@ -44,7 +44,6 @@ from qcore.node.config import NodeConfig
 from qcore.node.notifications.watch_requests import WatchRequestHandler
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
-from qcore.node.peers.joining_nodes import JoiningNodes
 from qcore.node.runtime.submit_event import MakeEvent, OnDenied, Permission
 from qcore.replica.events import ClientRequest, InitCluster, Reply
 from qcore.replica.messages import RequestKind
@@ -127,10 +126,11 @@ class RequestHandler:
     ) -> None:
         self._now_us = now_us = runtime.monotonic_us
         self._admin_requests = AdminRequestHandler(
-            replica.core,
+            replica,
             config.request_timeout_ms,
             self.get_permission,
-            JoiningNodes(replica, peers.ask_nodes, self.submit_event),
+            peers,
+            self.submit_event,
             self._run,
         )
         self._application = application

@@ -22,7 +22,7 @@ from typing import Final
 from qcore.core.entry import Membership
 from qcore.core.version import KEYS_SINCE_RULES, ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
-from qcore.node.api.member_addresses import member_address, same_address
+from qcore.node.addresses.member_addresses import member_address, same_address
 from qcore.node.api.new_cluster import (
     INIT_ADVICE,
     LogState,

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from qcore.core.entry import Membership
 from qcore.core.version import KEYS_SINCE_RULES, ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, QcoreError
-from qcore.node.api.member_addresses import member_address, members_problem
+from qcore.node.addresses.member_addresses import member_address, members_problem
 from qcore.node.peers.founder_keys import Answer
 from qcore.node.peers.peer_keys import OTHER_FOUNDER_KEY
 from qcore.node.peers.peer_router import ConnectionStatus
@@ -74,9 +74,18 @@ class Peers(PeerConnections, Protocol):
         ...
 
     async def ask_nodes(
-        self, nodes: Mapping[int, str], timeout_s: float, cluster_id: str = ""
+        self,
+        nodes: Mapping[int, str],
+        timeout_s: float,
+        cluster_id: str = "",
+        *,
+        need_keys: bool = True,
     ) -> tuple[Mapping[int, Answer], Mapping[int, str]]:
         """See `qcore.node.peers.founder_keys`."""
+        ...
+
+    def announced_by(self, peer: int) -> str | None:
+        """See `PeerRouter`."""
         ...
 
 

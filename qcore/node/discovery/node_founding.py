@@ -8,8 +8,8 @@ from ssl import SSLContext
 
 from qcore.core.raft import RaftCore
 from qcore.errors import ConfigError, QcoreError
+from qcore.node.addresses.member_addresses import member_address
 from qcore.node.api.client_requests import RequestHandler
-from qcore.node.api.member_addresses import member_address
 from qcore.node.config import NodeConfig
 from qcore.node.discovery.auto_init import AutoInit, Pace
 from qcore.node.discovery.finder import Finder

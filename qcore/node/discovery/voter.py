@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from qcore.errors import ConfigError, QcoreError
-from qcore.node.api.member_addresses import same_address
+from qcore.node.addresses.member_addresses import same_address
 from qcore.node.discovery.promise_file import PromiseStore
 from qcore.node.discovery.protocol.founding import (
     Acceptance,

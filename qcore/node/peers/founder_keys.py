@@ -31,15 +31,17 @@ class _Answers:
         changed: set when an attempt to reach a node has succeeded or failed.
     """
 
-    def __init__(self, keys: PeerKeys) -> None:
+    def __init__(self, keys: PeerKeys, need_keys: bool) -> None:
         self.responses: dict[type, Callable[[int, Any], None]] = {}
         self.found: dict[int, Answer] = {}
         self.changed = asyncio.Event()
         self._keys = keys
+        self._need_keys = need_keys
 
     def prove(self, hello: Hello, reply: HelloReply) -> HelloProof | None:
         """See `PeerHandler`. Nothing is proved to the node: it does not accept this connection as a peer's."""
-        self._keys.check_asked(hello, reply)
+        if reply.signature or self._need_keys:
+            self._keys.check_asked(hello, reply)
         self.found[reply.node_id] = Answer(hello, reply)
         return None
 
@@ -62,6 +64,8 @@ async def ask_nodes(
     nodes: Mapping[int, str],
     timeout_s: float,
     cluster_id: str = "",
+    *,
+    need_keys: bool = True,
 ) -> tuple[dict[int, Answer], dict[int, str]]:
     """What these nodes have answered, and why there is no answer of the others; both by id.
 
@@ -73,7 +77,8 @@ async def ask_nodes(
         keys: checks the replies.
         nodes: address by id.
         timeout_s: how long to try.
-        cluster_id: the cluster that is to add them; empty to ask for the founders of a new one.
+        cluster_id: the cluster that is to add them, or has them; empty to ask for the founders of a new one.
+        need_keys: whether there is no answer without a proof. Otherwise an `Answer` without a key proves nothing.
     """
 
     def ask(message_id: str) -> Hello:
@@ -81,7 +86,7 @@ async def ask_nodes(
         asking.role, asking.cluster_id = ASKING_ROLE, cluster_id
         return asking
 
-    answers = _Answers(keys)
+    answers = _Answers(keys, need_keys)
     pool = make_pool(answers, ask)
     pool.set_peers(nodes)
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qcore.core.version import VersionSupport
+from qcore.release import __version__
 from qcore.replica.peers.identity import PeerHello
-from qcore.transport.wire import Hello, HelloReply
+from qcore.transport.wire import PROTOCOL_VERSION, Hello, HelloReply
 
 
 def first_rejection(problems: Mapping[int, str]) -> str | None:
@@ -24,4 +25,36 @@ def introduction_of(message: Hello | HelloReply) -> PeerHello:
         message.membership_index,
         support,
         message.public_key if isinstance(message, HelloReply) and message.signature else "",
+    )
+
+
+def hello_of(own: PeerHello, message_id: str, address: str) -> Hello:
+    """The `Hello` of a node that announces this address, without what it says about keys."""
+    return Hello(
+        id=message_id,
+        protocol=PROTOCOL_VERSION,
+        cluster_id=own.cluster_id,
+        node_id=own.node_id,
+        version=__version__,
+        incarnation=own.incarnation,
+        membership_index=own.membership_index,
+        rules=(own.support.rules_min, own.support.rules_max),
+        machine=own.support.machine,
+        machine_versions=(own.support.machine_min, own.support.machine_max),
+        address=address,
+    )
+
+
+def reply_of(own: PeerHello) -> HelloReply:
+    """The `HelloReply` of a node, without what it says about keys."""
+    return HelloReply(
+        protocol=PROTOCOL_VERSION,
+        cluster_id=own.cluster_id,
+        node_id=own.node_id,
+        version=__version__,
+        incarnation=own.incarnation,
+        membership_index=own.membership_index,
+        rules=(own.support.rules_min, own.support.rules_max),
+        machine=own.support.machine,
+        machine_versions=(own.support.machine_min, own.support.machine_max),
     )

@@ -10,14 +10,14 @@ from typing import Any, Final, Protocol
 from qcore.core.entry import Membership
 from qcore.core.events import MessageReceived, PeerUnreachable
 from qcore.errors import LocalProtocolError, NotLeader, RemoteProtocolError, ResultTooLarge
+from qcore.node.addresses.peer_addresses import PeerAddresses
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.peers.founder_keys import Answer, MakePool, ask_nodes
-from qcore.node.peers.introductions import first_rejection, introduction_of
+from qcore.node.peers.introductions import first_rejection, hello_of, introduction_of, reply_of
 from qcore.node.peers.peer_keys import PeerKeys
 from qcore.node.runtime.inbox import Inbox
-from qcore.release import __version__
 from qcore.replica import messages as replica_messages
 from qcore.replica.events import PeerVersionSupport
 from qcore.replica.messages import ForwardResponse, PeerMessage
@@ -30,7 +30,6 @@ from qcore.transport.wire import (
     ASKING_ROLE,
     PEER_REQUESTS,
     PEER_RESPONSES,
-    PROTOCOL_VERSION,
     RESPONSE_MESSAGES,
     Err,
     Forward,
@@ -85,12 +84,14 @@ class PeerRouter:
         inbox: takes the messages for the replica.
         log, metrics, trace: record messages, connections and rejections.
         keys: demands proofs of the peers; None to trust them, as 0.1.0 does.
+        addresses: where to dial the peers; None for the addresses in the configuration.
 
     Attributes:
         requests: handlers of the requests that arrive on connections that peers opened, by class; see `ServerHandler`.
         responses: handlers of the responses that arrive on connections that this node opened; see `PeerHandler`.
         on_connection_change: called when an attempt to connect to a peer has succeeded or failed.
         public_key: of this node; empty if it has none.
+        addresses: see above.
         intercept: asked before a message is sent; if it returns True, it has taken the message. None in real nodes.
     """
 
@@ -102,6 +103,7 @@ class PeerRouter:
         metrics: NodeMetrics,
         trace: NodeRecorder | None = None,
         keys: PeerKeys | None = None,
+        addresses: PeerAddresses | None = None,
     ) -> None:
         self._admission = admission
         self._identity = admission.identity
@@ -110,6 +112,7 @@ class PeerRouter:
         self._metrics = metrics
         self._trace = trace
         self._keys = keys
+        self.addresses = addresses or PeerAddresses(Membership)
         self.public_key = "" if keys is None else keys.public
         if keys is not None and keys.token_note:
             log.info(keys.token_note)
@@ -144,13 +147,25 @@ class PeerRouter:
         self._make_pool = make_pool
 
     async def ask_nodes(
-        self, nodes: Mapping[int, str], timeout_s: float, cluster_id: str = ""
+        self,
+        nodes: Mapping[int, str],
+        timeout_s: float,
+        cluster_id: str = "",
+        *,
+        need_keys: bool = True,
     ) -> tuple[dict[int, Answer], dict[int, str]]:
         """See `qcore.node.peers.founder_keys`."""
         keys, make_pool = self._keys, self._make_pool
         if keys is None or make_pool is None:
             return {}, {}
-        return await ask_nodes(make_pool, self.hello, keys, nodes, timeout_s, cluster_id)
+        return await ask_nodes(
+            make_pool, self.hello, keys, nodes, timeout_s, cluster_id, need_keys=need_keys
+        )
+
+    def announced_by(self, peer: int) -> str | None:
+        """The address that a peer announces which is connected. Its next process may announce another one."""
+        connected = any(node_id == peer for node_id, _ in self._accepted.values())
+        return self.addresses.announced_by(peer) if connected else None
 
     @property
     def awaited_cluster(self) -> str | None:
@@ -160,19 +175,7 @@ class PeerRouter:
 
     def hello(self, message_id: str) -> Hello:
         """This node's `Hello`."""
-        own = self._admission.hello()
-        hello = Hello(
-            id=message_id,
-            protocol=PROTOCOL_VERSION,
-            cluster_id=own.cluster_id,
-            node_id=own.node_id,
-            version=__version__,
-            incarnation=own.incarnation,
-            membership_index=own.membership_index,
-            rules=(own.support.rules_min, own.support.rules_max),
-            machine=own.support.machine,
-            machine_versions=(own.support.machine_min, own.support.machine_max),
-        )
+        hello = hello_of(self._admission.hello(), message_id, self.addresses.own)
         return hello if self._keys is None else self._keys.complete_hello(hello)
 
     def set_membership(self, membership: Membership) -> None:
@@ -276,7 +279,8 @@ class PeerRouter:
 
     def _connect(self, new: Sequence[int]) -> None:
         assert self._pool is not None, "use_pool comes first"
-        self._pool.set_peers({**self._departed, **self._init_nodes, **self._members})
+        known = {**self._departed, **self._init_nodes, **self._members}
+        self._pool.set_peers({peer: self.addresses.of(peer, known[peer]) for peer in known})
         for peer in new:
             self._pool.wake(peer)  # it may be a former peer that waits long after a rejection
 
@@ -392,7 +396,7 @@ class PeerRouter:
                     self._keys.require(
                         hello.node_id, hello.cluster_id, hello.public_key, hello.vouchers
                     )
-            reply = self._reply()
+            reply = reply_of(self._admission.hello())
             if self._keys is not None:
                 self._keys.complete_reply(hello, reply)
         except RemoteProtocolError:
@@ -430,21 +434,9 @@ class PeerRouter:
         if key or known is None or not known.public_key:  # else it proved more on our connection
             self._inbox.add_event(PeerVersionSupport(peer.node_id, peer.support, key))
         if self._pool is not None:
+            if self.addresses.note(peer.node_id, hello.address, key):
+                self._connect([])
             self._pool.wake(hello.node_id)
-
-    def _reply(self) -> HelloReply:
-        own = self._admission.hello()
-        return HelloReply(
-            protocol=PROTOCOL_VERSION,
-            cluster_id=own.cluster_id,
-            node_id=own.node_id,
-            version=__version__,
-            incarnation=own.incarnation,
-            membership_index=own.membership_index,
-            rules=(own.support.rules_min, own.support.rules_max),
-            machine=own.support.machine,
-            machine_versions=(own.support.machine_min, own.support.machine_max),
-        )
 
     def _on_message(self, connection: ServerConnection, message: RaftRequest) -> None:
         """A message of Raft arrived. The server passes it on only once it has accepted the peer's `Hello`."""

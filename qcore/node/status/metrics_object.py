@@ -135,6 +135,7 @@ def metrics_object(
             },
             "membership_index": status.membership_index,
             "public_keys": {str(node): key for node, key in status.membership.keys},
+            **_committed_membership(core, status),
             "priority": status.priority,
             "priorities": _priorities(status),
             "learners": list(status.membership.learners),
@@ -175,6 +176,21 @@ def _membership(membership: Membership) -> JsonValue:
         str(node_id): {"addr": address} for node_id, address in membership.addresses
     }
     return {"configs": configs, "nodes": nodes}
+
+
+def _committed_membership(core: RaftCore, status: CoreStatus) -> dict[str, JsonValue]:
+    """The newest committed configuration, if it is another one than the effective configuration."""
+    index, membership = core.committed_membership
+    if index == status.membership_index:
+        return {}
+    committed = _membership(membership)
+    return {
+        "committed_membership": {
+            "index": index,
+            "membership": committed,
+            "learners": list(membership.learners),
+        }
+    }
 
 
 def _clock(core: RaftCore, status: CoreStatus) -> JsonValue:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qcore.core.effects import Role
+from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.observability.backup_figures import BackupFigures
@@ -102,6 +103,15 @@ class NodeStatus:
     def rejection(self) -> str | None:
         """Why a member rejects this node (because it was removed or wiped), or None."""
         return first_rejection(self.rejections)
+
+
+def has_quorum(core: RaftCore, since_us: int) -> bool:
+    """Whether a leader heard from a quorum, or another node from its leader, after this moment of its clock, µs."""
+    if core.leader_id is None:
+        return False
+    is_leader = core.role == "leader"
+    contact = core.status().quorum_contact_at if is_leader else core.last_leader_contact
+    return contact is not None and contact > since_us
 
 
 def unready_reason(status: CoreStatus, leader_ready: bool, node_status: NodeStatus) -> str | None:

@@ -8,10 +8,12 @@ from qcore.node.backups.backup_task import BackupTask
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.peers.member_moves import MemberMoves
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.runtime.loop_lag import LoopLag
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.submit_event import SubmitEvent
+from qcore.node.watches.address_watch import AddressWatch
 from qcore.node.watches.priority_watch import PriorityWatch
 from qcore.node.watches.removal_watch import RemovalWatch
 from qcore.node.watches.wall_clock_watch import WallClockWatch
@@ -32,7 +34,7 @@ class _Watch(Protocol):
 
 
 class NodeWatches:
-    """The watches of one node: event loop, wall clock, priorities, removal; and its scheduled backups.
+    """The watches of one node: event loop, wall clock, priorities, removal, addresses; and its scheduled backups.
 
     It also reports suppressed log lines.
 
@@ -74,6 +76,15 @@ class NodeWatches:
             PeriodicTask(_CHECK_INTERVAL_S, PriorityWatch(core.status, log).check),
             PeriodicTask(_CHECK_INTERVAL_S, self.removal.check),
             WallClockWatch(core.status, log, config.raft.max_wall_skew_ms * 1000),
+            AddressWatch(
+                core,
+                peers.addresses.own,
+                peers.announced_by,
+                MemberMoves(core, peers),
+                submit_event,
+                log,
+                runtime,
+            ),
         ]
         if config.backups.backup_dir is not None:
             metrics.backups.interval_s = config.backups.backup_interval_s

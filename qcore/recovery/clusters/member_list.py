@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qcore.errors import ConfigError
-from qcore.node.api.member_addresses import member_address, members_problem
+from qcore.node.addresses.member_addresses import member_address, members_problem
 
 
 def checked_addresses(members: Mapping[int, str]) -> dict[int, str]:

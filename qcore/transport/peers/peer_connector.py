@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from asyncio import FIRST_COMPLETED
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any, Final, Protocol
@@ -111,7 +111,7 @@ class PeerState:
 
     Attributes:
         peer_id: the peer's node id.
-        address: its `host:port`.
+        address: the `host:port` of the connection or of the last attempt.
         connected: whether the peer has accepted our `Hello`.
         last_error: why the last attempt or connection ended, or None.
         retry_in_s: pause before the next attempt, or None while connected or connecting.
@@ -187,26 +187,34 @@ class PeerConnection(OutgoingConnection):
 class PeerConnector:
     """Keeps one peer connected until it is stopped.
 
+    Args:
+        context: what all connectors share.
+        peer_id: the peer's node id.
+        addresses: `host:port`, at least one. They are tried in this order, without a pause in between.
+
     Attributes:
+        addresses: see above. While the connection is open they may be replaced by others that include its address.
+        address: the one that was tried last; of the connection, if there is one.
         task: runs as long as the connector does.
     """
 
-    def __init__(self, context: PeerContext, peer_id: int, address: str) -> None:
+    def __init__(self, context: PeerContext, peer_id: int, addresses: Sequence[str]) -> None:
         self.context = context
         self.peer_id = peer_id
-        self.address = address
+        self.addresses = tuple(addresses)
+        self.address = self.addresses[0]
         self.sent = 0
         self.received = 0
         self.dropped = 0
         self.last_error: str | None = None
         self._connection: PeerConnection | None = None
-        self._refused = False
+        self._refused = self._served = False
         self._reported_unreachable = False
         self._stopped = False
         self._retry_in_s: float | None = None
         self._wake = asyncio.Event()
         self.task = asyncio.get_running_loop().create_task(
-            self._run(), name=f"qcore peer {peer_id} at {address}"
+            self._run(), name=f"qcore peer {peer_id} at {self.address}"
         )
         self.task.add_done_callback(self._ended)
 
@@ -304,23 +312,45 @@ class PeerConnector:
         backoff = limits.backoff_min_s
         while True:
             started = loop.time()
-            try:
-                await self._connect_and_serve()
+            errors = await self._try_addresses()
+            # A rejection says more than a failure to connect.
+            errors.sort(key=lambda error: isinstance(error, TransportError))
+            refused = [each for each in errors if not isinstance(each, TransportError)]
+            if errors:
+                why = "; ".join(str(error) for error in errors)
+                if why != self.last_error and not self._stopped:
+                    logger.warning(
+                        "node %d at %s: %s", self.peer_id, " or ".join(self.addresses), why
+                    )
+                self.last_error = why
+            else:
                 self.last_error = "closed by the peer"
-                refused = False
-            except (TransportError, HelloRejected, ConfigError) as error:
-                refused = not isinstance(error, TransportError)
-                if str(error) != self.last_error and not self._stopped:
-                    logger.warning("node %d at %s: %s", self.peer_id, self.address, error)
-                self.last_error = str(error)
-            self._refused = refused
+            self._refused = bool(refused)
             if self._stopped:
                 return
             self._report_unreachable()
             if loop.time() - started > limits.backoff_max_s:
                 backoff = limits.backoff_min_s  # there was a connection, or the attempt took long
-            await self._pause(limits.refused_backoff_s if refused else backoff)
+            all_refused = bool(refused) and len(refused) == len(errors)
+            await self._pause(limits.refused_backoff_s if all_refused else backoff)
             backoff = min(2 * backoff, limits.backoff_max_s)
+
+    async def _try_addresses(self) -> list[TransportError | HelloRejected | ConfigError]:
+        """Connect to the first address at which the peer answers, and wait until the connection ends.
+
+        Returns why each attempt failed, or why the connection ended; nothing if the peer closed it.
+        """
+        errors: list[TransportError | HelloRejected | ConfigError] = []
+        for address in self.addresses:
+            self.address, self._served = address, False
+            try:
+                await self._connect_and_serve()
+                return []
+            except (TransportError, HelloRejected, ConfigError) as error:
+                if self._served or self._stopped:
+                    return [error]
+                errors.append(error)
+        return errors
 
     async def _connect_and_serve(self) -> None:
         """Connect, exchange `Hello`, and wait until the connection ends.
@@ -342,7 +372,7 @@ class PeerConnector:
         try:
             await self._exchange_hello(connection)
             logger.info("connected to node %d at %s", self.peer_id, self.address)
-            self._connection = connection
+            self._connection, self._served = connection, True
             self._reported_unreachable = False
             self.last_error = None
             self.context.handler.on_connected(self.peer_id)

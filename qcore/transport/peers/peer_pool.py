@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ssl import SSLContext
 
 from qcore.runtime.interface import Runtime
@@ -42,14 +42,26 @@ class PeerPool:
         #: As an ordered set.
         self._ending: dict[asyncio.Task[None], None] = {}
 
-    def set_peers(self, peers: Mapping[int, str]) -> None:
-        """Connect to these peers (id -> `host:port`), and drop all others. Needs a running event loop."""
-        for peer_id in [*self._connectors]:
-            if self._connectors[peer_id].address != peers.get(peer_id):
+    def set_peers(self, peers: Mapping[int, str | Sequence[str]]) -> None:
+        """Connect to these peers, and drop all others. Needs a running event loop.
+
+        Args:
+            peers: by id, `host:port`; or several, in the order in which they are tried. An open connection to one of
+                them stays.
+        """
+        wanted = {
+            peer_id: (given,) if isinstance(given, str) else tuple(given)
+            for peer_id, given in peers.items()
+        }
+        for peer_id, connector in [*self._connectors.items()]:
+            addresses = wanted.get(peer_id, ())
+            if connector.connected and connector.address in addresses:
+                connector.addresses = addresses
+            elif connector.addresses != addresses:
                 self._end(self._connectors.pop(peer_id))
-        for peer_id, address in peers.items():
+        for peer_id, addresses in wanted.items():
             if peer_id not in self._connectors:
-                self._connectors[peer_id] = PeerConnector(self._context, peer_id, address)
+                self._connectors[peer_id] = PeerConnector(self._context, peer_id, addresses)
 
     def send(self, peer_id: int, message: PeerRequest) -> bool:
         """Queue a message; returns False if it is dropped: unknown peer, no connection, or a full queue.

@@ -78,6 +78,28 @@ class AddLearnerResponse:
 
 
 @dataclass(slots=True)
+class MoveMember:
+    """Change the address of a member, which must answer there and prove its key. Its data and its vote stay.
+
+    Attributes:
+        node_addr: the new `host:port`.
+        timeout_ms: how long to wait for the new configuration; None: the node's limit.
+    """
+
+    id: MessageId
+    node_id: NodeId
+    node_addr: str
+    timeout_ms: TimeoutMs | None = None
+
+
+@dataclass(slots=True)
+class MoveMemberResponse:
+    id: MessageId
+    response: Ok[str] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
 class ChangeMembership:
     """Make `members` the voters. Each must be a current voter or learner.
 

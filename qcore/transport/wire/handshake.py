@@ -32,6 +32,8 @@ VersionRange = Annotated[tuple[VersionNumber, VersionNumber], Field(strict=False
 #: Ids and versions are stored and logged, so their length is bounded.
 Name = Annotated[str, Field(max_length=256)]
 MachineName = Annotated[str, Field(max_length=64)]
+#: `host:port`. A host name has at most 253 characters.
+AddressText = Annotated[str, Field(max_length=300)]
 
 Voucher = Annotated[
     tuple[NodeId, Annotated[int, Field(ge=0, lt=INT_LIMIT)], KeyText], Field(strict=False)
@@ -108,6 +110,8 @@ class Hello(KeepsReceived):
         public_key: of the sender; empty if it has none.
         vouchers: statements of members about the sender's key, each as id, log index and signature: the receiver's
             configuration may be older than the sender's membership.
+        address: where others reach the sender, `host:port`; left out if it was not started with an address for others.
+            A member that proves its key with another address than the configuration has for it has moved.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
@@ -126,6 +130,7 @@ class Hello(KeepsReceived):
     nonce: KeyText = ""
     public_key: KeyText = ""
     vouchers: Annotated[list[Voucher], Field(max_length=MAX_VOUCHERS)] = field(default_factory=list)
+    address: Annotated[AddressText, Field(exclude_if=not_)] = ""
 
 
 @dataclass(slots=True)

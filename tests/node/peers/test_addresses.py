@@ -12,7 +12,7 @@ from qcore.client.client import Client
 from qcore.core.effects import MembershipChanged
 from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
-from qcore.node.api.member_addresses import (
+from qcore.node.addresses.member_addresses import (
     advertised_address_problem,
     member_address,
     members_problem,

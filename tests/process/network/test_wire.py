@@ -259,6 +259,8 @@ def test_a_second_init_is_rejected(shared_cluster: ProcessCluster, nodes: list[o
         ("ChangeMembership", {"members": [1, 2, 9]}, "unknown_member"),
         ("ChangeMembership", {"members": [1, 2], "learners": [2]}, "contradiction"),
         ("ChangeMembership", {"members": [1, 2], "expected_index": 9999}, "changed"),
+        ("MoveMember", {"node_id": 9, "node_addr": "127.0.0.1:1"}, "unknown_member"),
+        ("MoveMember", {"node_id": 1, "node_addr": "0.0.0.0:1"}, "node_addr"),
         ("TransferLeader", {"to": 9}, "unknown_member"),
     ],
 )
@@ -282,6 +284,7 @@ def test_invalid_changes_are_rejected_and_change_nothing(
     [
         ("AddLearner", {"node_id": 4, "node_addr": "127.0.0.1:1"}),
         ("ChangeMembership", {"members": [1, 2]}),
+        ("MoveMember", {"node_id": 1, "node_addr": "127.0.0.1:1"}),
         ("TransferLeader", {}),
     ],
 )

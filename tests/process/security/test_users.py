@@ -116,6 +116,7 @@ def test_a_stranger_gets_nothing_from_any_node(nodes: ProcessCluster) -> None:
         ("ListJoinTokens", {}),
         ("DeleteJoinToken", {"token_id": "x"}),
         ("ChangeMembership", {"members": [1]}),
+        ("MoveMember", {"node_id": 1, "node_addr": "127.0.0.1:1"}),
         ("TransferLeader", {}),
         ("UpgradeMachine", {}),
         ("SaveSnapshot", {}),

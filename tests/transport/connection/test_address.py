@@ -16,7 +16,7 @@ from qcore.cli.cluster.node_list import parse_nodes
 from qcore.cli.options import split_endpoints
 from qcore.client.client import Client
 from qcore.client.endpoints import Endpoints
-from qcore.errors import ConfigError, NotLeader
+from qcore.errors import ConfigError, NotLeader, Refused
 from qcore.node.application import EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
@@ -149,7 +149,7 @@ def has_ipv6() -> bool:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no address ::1")
 def test_a_cluster_works_on_ipv6_addresses(tmp_path: Path) -> None:
-    """Listening, `Init`, connections between nodes, the client, and the addresses that nodes report."""
+    """Listening, `Init`, connections between nodes, moves, the client, and the addresses that nodes report."""
 
     def node(number: int) -> ReplicaNode:
         (tmp_path / str(number)).mkdir()
@@ -160,13 +160,15 @@ def test_a_cluster_works_on_ipv6_addresses(tmp_path: Path) -> None:
                 "ws_addr": Address("::1", 0),
                 "data_dir": tmp_path / str(number),
                 "heartbeat_ms": 50,
+                "election_timeout_min_ms": 300,
+                "election_timeout_max_ms": 600,
                 "shutdown_grace_ms": 200,
             },
         )
         return ReplicaNode(config, EntityApplication(), MemoryStorage(number), NodeLog(number))
 
     async def scenario() -> None:
-        nodes = [node(1), node(2)]
+        nodes = [node(1), node(2), node(3)]
         addresses = [await each.start() for each in nodes]
         try:
             assert all(text.startswith("[::1]:") for text in addresses)
@@ -183,7 +185,10 @@ def test_a_cluster_works_on_ipv6_addresses(tmp_path: Path) -> None:
                     metrics = await client.get_metrics(text)
                     assert metrics["qcore"]["address"] == text
                     known = metrics["membership_config"]["membership"]["nodes"]
-                    assert [known[str(number)]["addr"] for number in (1, 2)] == addresses
+                    assert [known[str(number)]["addr"] for number in (1, 2, 3)] == addresses
+                await client.move_member(3, addresses[2].replace("::1", "0:0::1"))  # as it is
+                with pytest.raises(Refused, match="is the address of node 2"):
+                    await client.move_member(3, addresses[1])
         finally:
             for each in nodes:
                 await each.stop()

@@ -8,7 +8,7 @@ import json
 import logging
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,7 +82,9 @@ class RecordingPeers:
 
 @contextlib.asynccontextmanager
 async def pool_of(
-    peers: dict[int, str], cluster_id: str = "c1", limits: TransportLimits | None = None
+    peers: Mapping[int, str | Sequence[str]],
+    cluster_id: str = "c1",
+    limits: TransportLimits | None = None,
 ) -> AsyncIterator[tuple[PeerPool, RecordingPeers]]:
     """The pool of node 2."""
     handler = RecordingPeers()

@@ -17,6 +17,7 @@ from qcore.transport.wire import (
     Err,
     Error,
     Init,
+    MoveMember,
     ReadSnapshot,
     ReinstallMember,
     SaveSnapshot,
@@ -137,7 +138,7 @@ def what_of(message: object) -> str:
         case Init():
             nodes = [f"{node}={address}" for node, address in message.nodes[:_SHOWN]]
             return f"nodes {_list(nodes, len(message.nodes))}"
-        case AddLearner():
+        case AddLearner() | MoveMember():
             return f"node {message.node_id}={message.node_addr}"
         case ChangeMembership():
             learners = (

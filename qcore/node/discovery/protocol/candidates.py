@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qcore.node.api.member_addresses import members_problem
+from qcore.node.addresses.member_addresses import members_problem
 from qcore.node.discovery.protocol.founding import Founder
 
 

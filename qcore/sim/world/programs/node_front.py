@@ -147,10 +147,18 @@ class _NoPeers:
     awaited_cluster = None
 
     async def ask_nodes(
-        self, nodes: Mapping[int, str], timeout_s: float, cluster_id: str = ""
+        self,
+        nodes: Mapping[int, str],
+        timeout_s: float,
+        cluster_id: str = "",
+        *,
+        need_keys: bool = True,
     ) -> tuple[Mapping[int, Never], Mapping[int, str]]:
         """There are none."""
         return {}, {}
+
+    def announced_by(self, peer: int) -> None:
+        """No peer announces an address."""
 
     def connect_to(self, nodes: Mapping[int, str], keys: Mapping[int, str] | None = None) -> None:
         """Do nothing."""

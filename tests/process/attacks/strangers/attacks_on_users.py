@@ -59,6 +59,7 @@ def every_message(target: Target) -> list[dict[str, Any]]:
         ("Init", {"nodes": [[99, "127.0.0.1:1"]]}),
         ("AddLearner", {"node_id": 9, "node_addr": "127.0.0.1:1", "public_key": _OWN.public}),
         ("ChangeMembership", {"members": [1]}),
+        ("MoveMember", {"node_id": 1, "node_addr": "127.0.0.1:1"}),
         ("TransferLeader", {}),
         ("UpgradeMachine", {}),
         ("SaveSnapshot", {}),

@@ -73,6 +73,34 @@ def new_member_problem(node_id: int, address: str, members: Mapping[int, str]) -
     return None
 
 
+def moved_members_problem(moved: Mapping[int, str], members: Mapping[int, str]) -> str | None:
+    """Why these members cannot have these addresses (by id) together, or None. `members` are all, by id."""
+    after = {**members, **moved}
+    return next(
+        (
+            problem
+            for node_id, address in moved.items()
+            if (problem := moved_member_problem(node_id, address, after)) is not None
+        ),
+        None,
+    )
+
+
+def moved_member_problem(node_id: int, address: str, members: Mapping[int, str]) -> str | None:
+    """Why a member cannot move to this address, or None if it can. `members` are the addresses of all, by id.
+
+    A member may leave the loopback interface before the others do: the leader reaches it at the new address.
+    """
+    for member, text in members.items():
+        if member == node_id:
+            continue
+        if same_address(text, address):
+            return f"{address} is the address of node {member}"
+        if is_local(address) and not is_local(text):
+            return loopback_problem(node_id, address)
+    return None
+
+
 def advertised_address_problem(
     node_id: int, membership: Membership, advertised: Address
 ) -> str | None:
@@ -82,7 +110,12 @@ def advertised_address_problem(
         return None
     return (
         f"the configuration has the address {configured} for node {node_id}, which was started with --advertise-addr "
-        f"{advertised}: if the members cannot dial the first, remove the node and add it again with the right one"
+        f"{advertised}: "
+        + (
+            "the leader changes it once it reaches the node there"
+            if membership.key_of(node_id)
+            else f"change it with `qcore member move {node_id} --address {advertised}`"
+        )
     )
 
 

@@ -1,0 +1,1 @@
+"""The addresses of members: which may be in a configuration, and where a node dials its peers."""

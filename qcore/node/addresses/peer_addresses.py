@@ -1,0 +1,111 @@
+"""`PeerAddresses`: where a node dials its peers: at the address in the configuration, and at newer ones.
+
+| address | from | used |
+|---|---|---|
+| announced | the `Hello` of a peer that has proved its key | to dial; the leader puts it into the configuration |
+| configured | the configuration | to dial |
+| hint | the setting `peers` of this node | to dial |
+
+They are tried in this order. The handshake decides who answers there: a dial that reaches another node is refused, so a
+wrong address does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from qcore.core.entry import Membership
+from qcore.errors import ConfigError
+from qcore.node.addresses.member_addresses import member_address, same_address
+
+
+def parse_hints(texts: Sequence[str]) -> dict[int, str]:
+    """The addresses of the setting `peers`, by id.
+
+    Raises:
+        ConfigError: a text is not ID=host:port, its address cannot be dialled, or a node has two.
+    """
+    found: dict[int, str] = {}
+    for text in texts:
+        node, separator, address = text.partition("=")
+        if not (separator and node.isascii() and node.isdigit() and int(node) > 0):
+            raise ConfigError(
+                f"peers: {text!r:.80} is not ID=host:port, for example 2=10.0.0.2:8080"
+            )
+        if int(node) in found:
+            raise ConfigError(f"peers: node {int(node)} is given two addresses")
+        found[int(node)] = member_address(address, f"peers: node {int(node)}")
+    return found
+
+
+class PeerAddresses:
+    """The addresses of the peers of one node, besides those in the configuration.
+
+    Args:
+        membership: returns the configuration.
+        own: what this node announces; empty for nothing.
+        hints: by id, from the settings.
+        warn: logs a line, with the peer and the reason.
+
+    Attributes:
+        own: see above.
+    """
+
+    def __init__(
+        self,
+        membership: Callable[[], Membership],
+        own: str = "",
+        hints: Mapping[int, str] | None = None,
+        warn: Callable[[int, str], None] = lambda peer, why: None,
+    ) -> None:
+        self._membership = membership
+        self.own = own
+        self._hints = hints or {}
+        self._warn = warn
+        #: By peer, from its newest connection: the address, and the key that the peer has proved.
+        self._announced: dict[int, tuple[str, str]] = {}
+
+    def of(self, peer: int, configured: str) -> tuple[str, ...]:
+        """Where to dial a peer, in the order of the attempts."""
+        found: list[str] = []
+        for address in (self.announced_by(peer), configured, self._hints.get(peer)):
+            if address and not any(_is_same(address, each) for each in found):
+                found.append(address)
+        return tuple(found)
+
+    def announced_by(self, peer: int) -> str | None:
+        """The address that a member has announced, and proved to be its own by its key; None for none.
+
+        Without a key in the configuration anyone could say that it is this member.
+        """
+        address, key = self._announced.get(peer, ("", ""))
+        return address if address and key == self._membership().key_of(peer) else None
+
+    def note(self, peer: int, address: str, key: str) -> bool:
+        """A peer has begun a connection.
+
+        Args:
+            peer: its id.
+            address: the address in its `Hello`; empty for none.
+            key: the public key that it has proved; empty for none.
+
+        Returns:
+            Whether its addresses may have changed.
+        """
+        if address and key:
+            try:
+                address = member_address(address, "the announced address")
+            except ConfigError as error:
+                self._warn(peer, str(error))
+                address = ""
+        before = self._announced.pop(peer, ("", ""))
+        if address and key:
+            self._announced[peer] = address, key
+        return self._announced.get(peer, ("", "")) != before
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return same_address(one, other)
+    except ConfigError:  # 0.1.0 accepted any text as the address of a member
+        return False
