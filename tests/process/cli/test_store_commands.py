@@ -200,6 +200,15 @@ def test_a_schema_is_read_and_set_in_both_forms(things: Command) -> None:
     assert ["Name", "String", "", "0", "", "Object"] in fields
     assert ["Thing", "Object", "9"] in rows(things, "schema", "list")
 
+    ok(things, "entity", "create", "Folder", "Key")
+    key = rows(things, "entity", "find", "Folder", "--filter", 'Name == "Key"')[1][0]
+    locked = THING.replace("rank: 11", f"rank: 11, write_permission: {key}")
+    ok(things, "schema", "set", "-", stdin=locked)
+    header, *fields = rows(things, "schema", "get", "Thing")
+    assert header == ["field", "kind", "default", "rank", "choices", "write_permission", "from"]
+    assert ["Whole", "Int", "1", "11", "", key, "Thing"] in fields
+    assert ["Text", "String", "", "10", "", "", "Thing"] in fields
+
 
 @pytest.mark.parametrize(
     ("text", "reason"),
