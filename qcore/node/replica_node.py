@@ -117,9 +117,7 @@ class ReplicaNode:
         world: Surroundings = PROCESS,
     ) -> None:
         runtime = self._runtime = world.runtime
-        self._config = config
-        self._application = application
-        self._log = log
+        self._config, self._application, self._log = config, application, log
         self._metrics = NodeMetrics()
         self._started_at = runtime.seconds()
         self._failure: BaseException | None = None
