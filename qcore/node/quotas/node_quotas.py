@@ -27,6 +27,7 @@ class NodeQuotas:
         add_event: gives the replica an event.
         now_us: the time on a monotonic clock, µs.
         log: gets a line when a quota is used up, and when it has room again.
+        stored_log_bytes: how many bytes of the log are on disk.
     """
 
     def __init__(
@@ -36,11 +37,14 @@ class NodeQuotas:
         add_event: Callable[[ReplicaEvent], None],
         now_us: Callable[[], int],
         log: NodeLog,
+        stored_log_bytes: Callable[[], int],
     ) -> None:
         self._replica = replica
         self._storage = replica.quotas
         self._add_event = add_event
         self._log = log
+        self._stored_log_bytes = stored_log_bytes
+        self._fits_snapshot = True
         self._reported: list[str] = []
         self._rates = RequestRates(config, now_us)
         self._disk = FreeDisk(config.data_dir, config.min_free_disk_bytes)
@@ -92,8 +96,16 @@ class NodeQuotas:
         disk = self._disk
         was_low = disk.is_low
         disk.check()
-        if disk.is_low is not was_low:
-            self._add_event(DiskSpaceChanged(disk.is_low))
+        size = self._storage.snapshot_bytes
+        live = self._stored_log_bytes() + self._storage.stored_snapshot_bytes
+        fitted, self._fits_snapshot = self._fits_snapshot, disk.fits_snapshot(size, live)
+        if disk.is_low is not was_low or self._fits_snapshot is not fitted:
+            self._add_event(DiskSpaceChanged(disk.is_low, self._fits_snapshot))
+        if fitted and not self._fits_snapshot:
+            text = "the disk has no space for one more snapshot: none is taken until it has"
+            self._log.warning(text, snapshot_bytes=size, free_bytes=disk.free)
+        elif self._fits_snapshot and not fitted:
+            self._log.info("the disk has space for a snapshot again")
         leads = self._replica.core.role == "leader"
         reached = [use for use in self.uses() if use.reached and (leads or use.name == "disk")]
         for use in reached:

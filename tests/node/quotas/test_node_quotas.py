@@ -110,6 +110,46 @@ def test_what_makes_room_does_not_fill_the_disk(
     assert not disk.takes(0)
 
 
+def test_a_snapshot_needs_its_size_of_free_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A quarter of what must stay free stays. Pages of the database that hold nothing count as free."""
+    free = 10**12
+    monkeypatch.setattr(free_disk, "free_bytes", lambda _directory: free)
+    disk = free_disk.FreeDisk(tmp_path, 1_000)
+    assert disk.fits_snapshot(10**15, 0), "nothing is known yet"
+    free = 800
+    disk.check()
+    assert [disk.fits_snapshot(size, 0) for size in (500, 501)] == [True, False]
+    (tmp_path / "log.db").write_bytes(bytes(5_000))
+    assert disk.fits_snapshot(501, 1_000)
+    assert not disk.fits_snapshot(501, 5_000)
+    (tmp_path / "log.db").unlink()
+    free = 10**12
+
+    async def scenario() -> None:
+        nonlocal free
+        machine = TextApplication(KeyValueMachine())
+        quotas = {"min_free_disk_bytes": 100_000, "snapshot_entries": 20}
+        async with running(tmp_path, machine, quotas=quotas) as node:
+            await node.client.execute(json.dumps({"op": "set", "key": "k", "value": "v" * 200_000}))
+            free = 150_000
+            monkeypatch.setattr(free_disk, "reusable_bytes", lambda *_: 0)
+            for _ in range(2):
+                node.node.quotas.check()
+            for number in range(30):
+                await node.client.execute(put(f"k{number}", 10))
+            assert node.node.replica.core.snapshot is None
+            assert caplog.text.count("no space for one more snapshot") == 1
+            free = 10**12
+            node.node.quotas.check()
+            await node.client.execute(put("k", 10))
+            while node.node.replica.core.snapshot is None:
+                await node.client.execute(put("k", 10))
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
 def test_a_rejection_names_the_time_to_retry(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, quotas={"connection_requests_per_s": 5}) as node:
