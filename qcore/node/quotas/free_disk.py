@@ -81,14 +81,15 @@ class FreeDisk:
             self.free = free_bytes(self._directory)
             self._used = 0
 
-    def takes(self, size: int) -> bool:
+    def takes(self, size: int, *, kept: int = 2) -> bool:
         """Whether there is room for a command that makes room, while the disk is low; counts it if so.
 
         Args:
             size: of the command, about bytes.
+            kept: of what must stay free, this part is not for such commands.
         """
         used = self._used + _DISK_BYTES * size
-        if (self.free or 0) - used < self.least // 2:
+        if (self.free or 0) - used < self.least // kept:
             return False
         self._used = used
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from qcore.errors import QuotaExceeded
 from qcore.node.config import NodeConfig
@@ -13,9 +13,13 @@ from qcore.node.quotas.request_rates import RequestRates
 from qcore.replica.events import DiskSpaceChanged, ReplicaEvent
 from qcore.replica.messages import RequestKind
 from qcore.replica.replica import Replica
+from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.storage_quotas import QuotaUse
 from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import error_envelope
+
+#: What an entry of the log takes besides its command.
+_ENTRY_BYTES: Final = 64
 
 
 class NodeQuotas:
@@ -82,12 +86,14 @@ class NodeQuotas:
     def write_rejection(self, kind: RequestKind, payload: str) -> QuotaExceeded | None:
         """The rejection of a write while the disk of this node has too little space, unless it makes room.
 
-        What makes room passes while half of the space that must stay free is left.
+        What makes room passes while half of the space that must stay free is left, and so do requests about sessions.
+        Changes of users pass a little longer, so that an administrator can stop who fills the disk.
         """
-        if not self._disk.is_low or kind not in ("write", "session"):
+        if not self._disk.is_low or not writes_to_log(kind):
             return None
         adds = self._storage.may_grow(kind, payload)
-        if not adds and self._disk.takes(len(payload)):
+        kept = 4 if kind == "access" else 2
+        if not adds and self._disk.takes(len(payload) + _ENTRY_BYTES, kept=kept):
             return None
         return self._disk.error(adds=adds)
 

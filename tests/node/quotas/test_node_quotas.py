@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,18 @@ def test_a_disk_with_little_space_takes_no_more(
             assert found["disk"]["reached"]
             assert node.node.replica.core.short_of_space
             assert found["disk"]["use"] == 999
-            free = 499
+            free = 510
             node.node.quotas.check()
             with pytest.raises(QuotaExceeded, match=r"free some space \("):
                 await node.client.execute(json.dumps({"op": "delete", "key": "k"}), timeout_s=0.3)
             assert await node.client.execute(json.dumps({"op": "get", "key": "k"}), read=True)
+            with pytest.raises(QuotaExceeded):  # a session is an entry of the log, too
+                await node.client.open_session()
+            change = partial(node.node.quotas.write_rejection, "access", "")
+            assert change() is None, "an administrator can still act"
+            free = 250
+            node.node.quotas.check()
+            assert change() is not None
             free = 1_000
             node.node.quotas.check()
             await node.client.execute(put("k", 10))
