@@ -210,7 +210,12 @@ class ReplicaNode:
             log,
         )
         quotas = self.quotas = NodeQuotas(
-            config, self._replica, inbox.add_event, runtime.monotonic_us, log
+            config,
+            self._replica,
+            inbox.add_event,
+            runtime.monotonic_us,
+            log,
+            lambda: self._writer.footprint.log_bytes,
         )
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
         self.founding = NodeFounding(

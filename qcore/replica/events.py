@@ -203,9 +203,15 @@ class KnownDiverged:
 
 @dataclass(slots=True)
 class DiskSpaceChanged:
-    """The disk of this node is almost full, or is not any more. Until the first such event it is not."""
+    """What the disk of this node has space for. Until the first such event it has enough.
+
+    Attributes:
+        is_short: the disk is almost full.
+        fits_snapshot: there is space for one more snapshot of the state. If not, none is begun.
+    """
 
     is_short: bool
+    fits_snapshot: bool = True
 
 
 ReplicaEvent = (

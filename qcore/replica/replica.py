@@ -198,7 +198,7 @@ class Replica:
             EndWatch: self.watches.end,
             ReinstallMember: self._reinstalls.begin,
             KnownDiverged: self.containment.known,
-            DiskSpaceChanged: lambda event: self.core.set_short_of_space(event.is_short),
+            DiskSpaceChanged: self._snapshots.on_disk_space,
             TriggerSnapshot: self._snapshots.on_trigger,
         }
         #: What handles a peer's message, by class; all others are messages of Raft.

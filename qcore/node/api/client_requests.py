@@ -44,7 +44,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.notifications.watch_requests import WatchRequestHandler
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
-from qcore.node.runtime.submit_event import MakeEvent, OnDenied, Permission
+from qcore.node.runtime.submit_event import MakeEvent, OnDenied, Permission, quota_error
 from qcore.replica.events import ClientRequest, InitCluster, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
@@ -262,11 +262,13 @@ class RequestHandler:
         flow: FlowControl | None = None,
     ) -> None:
         """See `SubmitEvent`. `flow` counts the request while it is in progress."""
-        request_id = next(self._request_ids)
+        made = event(request_id := next(self._request_ids))
+        if (error := quota_error(made, self.write_quota)) is not None:
+            done(Reply(request_id, None, 0, error))
+            return
         if flow is not None:
             flow.take(0)
         self._callbacks[request_id] = (flow, done)
-        made = event(request_id)
         if isinstance(made, ClientRequest):
             self._add(made, "")
         else:
@@ -326,8 +328,7 @@ class RequestHandler:
             return
         request_id = next(self._request_ids)
         self._flow.take(size)
-        kept = (connection, message_id, form, request.kind, size, now)
-        self._client_requests[request_id] = kept
+        self._client_requests[request_id] = (connection, message_id, form, request.kind, size, now)
         payload, stale_ms, user = request.payload, request.max_staleness_ms, user_of(connection)
         event = ClientRequest(request_id, request.kind, payload, self._timeout_ms, stale_ms, user)
         self._add(event, message_id)

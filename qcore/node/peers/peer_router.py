@@ -461,7 +461,9 @@ class PeerRouter:
         self._metrics.peer_messages_received += 1
         if self._trace is not None:
             self._trace.received(peer_id, message_id, request)
-        rejection = self._inbox.offer_request(peer_id, request)
+        # A member that was removed keeps its connection a little longer, but not its rights.
+        is_over = peer_id in self._departed
+        rejection = NotLeader() if is_over else self._inbox.offer_request(peer_id, request)
         if rejection is not None:
             self.send(peer_id, rejection_response(request, rejection))
 

@@ -6,6 +6,9 @@ admin requests, pass.
 
 What makes room takes some first: its entry in the log, until a snapshot replaces it. Half of the last part is for that.
 Otherwise a client could fill the disk with commands that clear fields, or that delete what does not exist.
+
+A snapshot makes room, too, but needs its whole size first. It may use the rest of the disk but for a quarter of the
+last part. SQLite keeps the pages of what it removed, and the next snapshot goes there: these count as free.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from qcore.errors import QuotaExceeded
+from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE
 
 #: How many bytes of the disk a byte of a command takes at most, until the next check: in the log and its write-ahead
 #: file.
 _DISK_BYTES: Final = 4
+#: The part of what a database holds that its pages take besides.
+_PAGE_OVERHEAD: Final = 10
 
 
 def free_bytes(directory: Path) -> int | None:
@@ -28,6 +34,20 @@ def free_bytes(directory: Path) -> int | None:
     except (OSError, AttributeError):  # Windows has no `statvfs`
         return None
     return found.f_bavail * found.f_frsize
+
+
+def reusable_bytes(database: Path, live: int) -> int:
+    """About how many bytes of a database file are pages that hold nothing any more.
+
+    Args:
+        database: the file. It is not opened: closing it would end the locks of SQLite.
+        live: bytes of what it holds.
+    """
+    try:
+        size = database.stat().st_size
+    except OSError:
+        return 0
+    return max(0, size - live - live // _PAGE_OVERHEAD)
 
 
 class FreeDisk:
@@ -61,17 +81,33 @@ class FreeDisk:
             self.free = free_bytes(self._directory)
             self._used = 0
 
-    def takes(self, size: int) -> bool:
+    def takes(self, size: int, *, kept: int = 2) -> bool:
         """Whether there is room for a command that makes room, while the disk is low; counts it if so.
 
         Args:
             size: of the command, about bytes.
+            kept: of what must stay free, this part is not for such commands.
         """
         used = self._used + _DISK_BYTES * size
-        if (self.free or 0) - used < self.least // 2:
+        if (self.free or 0) - used < self.least // kept:
             return False
         self._used = used
         return True
+
+    def fits_snapshot(self, size: int, live: int) -> bool:
+        """Whether there is space for one more snapshot.
+
+        Args:
+            size: of the snapshot, about bytes.
+            live: bytes of the log and the newest snapshot.
+        """
+        if not self.least or self.free is None:
+            return True
+        room = self.free - self.least // 4
+        needed = size + size // _PAGE_OVERHEAD
+        return needed <= room or needed <= room + reusable_bytes(
+            self._directory / DATABASE_FILE, live
+        )
 
     def error(self, *, adds: bool) -> QuotaExceeded:
         """The error for a request; counts it.

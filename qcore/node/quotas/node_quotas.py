@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from qcore.errors import QuotaExceeded
 from qcore.node.config import NodeConfig
@@ -13,9 +13,13 @@ from qcore.node.quotas.request_rates import RequestRates
 from qcore.replica.events import DiskSpaceChanged, ReplicaEvent
 from qcore.replica.messages import RequestKind
 from qcore.replica.replica import Replica
+from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.storage_quotas import QuotaUse
 from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import error_envelope
+
+#: What an entry of the log takes besides its command.
+_ENTRY_BYTES: Final = 64
 
 
 class NodeQuotas:
@@ -27,6 +31,7 @@ class NodeQuotas:
         add_event: gives the replica an event.
         now_us: the time on a monotonic clock, µs.
         log: gets a line when a quota is used up, and when it has room again.
+        stored_log_bytes: how many bytes of the log are on disk.
     """
 
     def __init__(
@@ -36,11 +41,14 @@ class NodeQuotas:
         add_event: Callable[[ReplicaEvent], None],
         now_us: Callable[[], int],
         log: NodeLog,
+        stored_log_bytes: Callable[[], int],
     ) -> None:
         self._replica = replica
         self._storage = replica.quotas
         self._add_event = add_event
         self._log = log
+        self._stored_log_bytes = stored_log_bytes
+        self._fits_snapshot = True
         self._reported: list[str] = []
         self._rates = RequestRates(config, now_us)
         self._disk = FreeDisk(config.data_dir, config.min_free_disk_bytes)
@@ -78,12 +86,14 @@ class NodeQuotas:
     def write_rejection(self, kind: RequestKind, payload: str) -> QuotaExceeded | None:
         """The rejection of a write while the disk of this node has too little space, unless it makes room.
 
-        What makes room passes while half of the space that must stay free is left.
+        What makes room passes while half of the space that must stay free is left, and so do requests about sessions.
+        Changes of users pass a little longer, so that an administrator can stop who fills the disk.
         """
-        if not self._disk.is_low or kind not in ("write", "session"):
+        if not self._disk.is_low or not writes_to_log(kind):
             return None
         adds = self._storage.may_grow(kind, payload)
-        if not adds and self._disk.takes(len(payload)):
+        kept = 4 if kind == "access" else 2
+        if not adds and self._disk.takes(len(payload) + _ENTRY_BYTES, kept=kept):
             return None
         return self._disk.error(adds=adds)
 
@@ -92,8 +102,16 @@ class NodeQuotas:
         disk = self._disk
         was_low = disk.is_low
         disk.check()
-        if disk.is_low is not was_low:
-            self._add_event(DiskSpaceChanged(disk.is_low))
+        size = self._storage.snapshot_bytes
+        live = self._stored_log_bytes() + self._storage.stored_snapshot_bytes
+        fitted, self._fits_snapshot = self._fits_snapshot, disk.fits_snapshot(size, live)
+        if disk.is_low is not was_low or self._fits_snapshot is not fitted:
+            self._add_event(DiskSpaceChanged(disk.is_low, self._fits_snapshot))
+        if fitted and not self._fits_snapshot:
+            text = "the disk has no space for one more snapshot: none is taken until it has"
+            self._log.warning(text, snapshot_bytes=size, free_bytes=disk.free)
+        elif self._fits_snapshot and not fitted:
+            self._log.info("the disk has space for a snapshot again")
         leads = self._replica.core.role == "leader"
         reached = [use for use in self.uses() if use.reached and (leads or use.name == "disk")]
         for use in reached:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from qcore.errors import QcoreError
-from qcore.replica.events import ReplicaEvent, Reply
+from qcore.replica.events import ClientRequest, ReplicaEvent, Reply
+from qcore.replica.messages import RequestKind
 from qcore.transport.server.server import ServerConnection
 
 #: Makes the event for a request id.
@@ -34,8 +35,18 @@ class Permission:
 #: Decides about a message of this connection.
 GetPermission = Callable[[ServerConnection, object], Permission]
 
+#: The error for a write of this kind, with this payload, that a quota of the node forbids.
+WriteQuota = Callable[[RequestKind, str], QcoreError | None]
+
 #: Called when a user may not do something: its connection, what it tried (`read`, `write` or `watch`), and the error.
 OnDenied = Callable[[ServerConnection, str, QcoreError], None]
 
 #: The longest timeout that an admin request may ask for.
 MAX_TIMEOUT_MS: Final = 3_600_000
+
+
+def quota_error(event: ReplicaEvent, quota: WriteQuota) -> QcoreError | None:
+    """The error if a quota forbids this request of a session or about users. Who makes a write judges it before."""
+    if isinstance(event, ClientRequest) and event.kind != "write":
+        return quota(event.kind, event.payload)
+    return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from qcore.errors import Refused
 from qcore.machines.interface import StateMachine
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.admin.reinstalls import Reinstalls
 from qcore.replica.apply.active_version import Versions
 from qcore.replica.apply.apply_backlog import ApplyBacklog
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.events import TriggerSnapshot
+from qcore.replica.events import DiskSpaceChanged, TriggerSnapshot
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.requested_snapshots import SnapshotRequests
 from qcore.replica.sessions.session_table import SessionTable
@@ -16,7 +17,10 @@ from qcore.replica.snapshot_builder import SnapshotBuilder
 
 
 class SnapshotSteps:
-    """Takes a snapshot when the policy, a request or a member that is reinstalled needs one.
+    """Takes a snapshot when the policy, a request or a member that is reinstalled needs one, and the disk has space.
+
+    A snapshot makes space only after it is stored: one that does not fit would fill the disk, and stop the node. Until
+    there is space the log grows instead, up to its quota and that of the disk.
 
     Args:
         replica, config, machine, sessions, access, versions, backlog: the replica and parts of it.
@@ -48,6 +52,12 @@ class SnapshotSteps:
         self._builder = builder
         self._requests = requests
         self._reinstalls = reinstalls
+        self._fits = True
+
+    def on_disk_space(self, event: DiskSpaceChanged) -> None:
+        """The space of the disk has changed."""
+        self._replica.core.set_short_of_space(event.is_short)
+        self._fits = event.fits_snapshot
 
     def on_trigger(self, event: TriggerSnapshot) -> None:
         """Take a snapshot in this step."""
@@ -69,7 +79,11 @@ class SnapshotSteps:
             requests.settle()
         wanted = requests.waiting or self._reinstalls.needs_snapshot
         if (wanted and not builder.capturing) or builder.due(replica.applied_index):
-            self._begin(self._config.keep_entries)
+            if self._fits:
+                self._begin(self._config.keep_entries)
+            elif requests.waiting:
+                why = "the disk of this node has no space for a snapshot: free some, or ask another node"
+                requests.abandon(Refused(why))
         if builder.capturing:
             taken = builder.build_step(replica.now, everything=everything)
             if taken is not None:

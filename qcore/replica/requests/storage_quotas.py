@@ -78,6 +78,16 @@ class StorageQuotas:
         self._log_limit = config.log_quota_bytes
         self._refused = {"state": 0, "log": 0}
 
+    @property
+    def snapshot_bytes(self) -> int:
+        """About the bytes of the next snapshot; 0 if that is not known yet."""
+        return max(self._snapshots.size, self._state_bytes())
+
+    @property
+    def stored_snapshot_bytes(self) -> int:
+        """The bytes of the newest snapshot."""
+        return self._snapshots.size
+
     def uses(self) -> list[QuotaUse]:
         """The use of each quota: bytes of the state, and of the log in memory, which the log on disk follows."""
         found = {

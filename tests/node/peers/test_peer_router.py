@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from qcore.core.config import RaftConfig
-from qcore.core.entry import DurableState
+from qcore.core.entry import DurableState, Membership
 from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.errors import LocalProtocolError
@@ -146,6 +146,33 @@ def test_an_oversized_result_is_too_large_and_not_unknown() -> None:
     assert response.error_code == "ResultTooLarge"
     assert "took effect" in str(response.error_text)
     assert "read less" in str(response.error_text)
+
+
+def test_a_removed_member_forwards_nothing() -> None:
+    """Its connection stays a little longer, so that it learns of its removal. It could name any user."""
+
+    async def scenario() -> None:
+        inbox = new_inbox()
+        router = PeerRouter(admission(), inbox, NodeLog(1), NodeMetrics())
+        pool = PeerPool(Codec(REGISTRY), router, router.hello, random.Random(1), runtime=REAL)
+        router.use_pool(pool)
+        addresses = tuple((node, f"127.0.0.1:{node}") for node in (1, 2))
+        router.set_membership(Membership((1, 2), addresses=addresses, cluster_id="red"))
+        connection = Connection()
+        arrive(router, connection, 1, Forward(1, "write", "q", 1000))
+        assert not connection.sent
+        assert len(inbox.take(0)) == 1
+        router.set_membership(Membership((1,), addresses=addresses[:1], cluster_id="red"))
+        for number, message in ((2, Forward(2, "write", "q", 1000)), (3, ReadIndex(3, 1000))):
+            arrive(router, connection, number, message)
+        assert not inbox.take(0)
+        for _, response in connection.sent:
+            assert isinstance(response, ForwardResponse | ReadIndexResponse)
+            assert response.error_code == "NotLeader"
+        assert len(connection.sent) == 2
+        await pool.close()
+
+    asyncio.run(scenario())
 
 
 def test_forwards_beyond_a_limit_are_rejected_messages_dropped(

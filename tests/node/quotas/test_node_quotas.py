@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,18 @@ def test_a_disk_with_little_space_takes_no_more(
             assert found["disk"]["reached"]
             assert node.node.replica.core.short_of_space
             assert found["disk"]["use"] == 999
-            free = 499
+            free = 510
             node.node.quotas.check()
             with pytest.raises(QuotaExceeded, match=r"free some space \("):
                 await node.client.execute(json.dumps({"op": "delete", "key": "k"}), timeout_s=0.3)
             assert await node.client.execute(json.dumps({"op": "get", "key": "k"}), read=True)
+            with pytest.raises(QuotaExceeded):  # a session is an entry of the log, too
+                await node.client.open_session()
+            change = partial(node.node.quotas.write_rejection, "access", "")
+            assert change() is None, "an administrator can still act"
+            free = 250
+            node.node.quotas.check()
+            assert change() is not None
             free = 1_000
             node.node.quotas.check()
             await node.client.execute(put("k", 10))
@@ -108,6 +116,46 @@ def test_what_makes_room_does_not_fill_the_disk(
     free = 499
     disk.check()
     assert not disk.takes(0)
+
+
+def test_a_snapshot_needs_its_size_of_free_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A quarter of what must stay free stays. Pages of the database that hold nothing count as free."""
+    free = 10**12
+    monkeypatch.setattr(free_disk, "free_bytes", lambda _directory: free)
+    disk = free_disk.FreeDisk(tmp_path, 1_000)
+    assert disk.fits_snapshot(10**15, 0), "nothing is known yet"
+    free = 800
+    disk.check()
+    assert [disk.fits_snapshot(size, 0) for size in (500, 501)] == [True, False]
+    (tmp_path / "log.db").write_bytes(bytes(5_000))
+    assert disk.fits_snapshot(501, 1_000)
+    assert not disk.fits_snapshot(501, 5_000)
+    (tmp_path / "log.db").unlink()
+    free = 10**12
+
+    async def scenario() -> None:
+        nonlocal free
+        machine = TextApplication(KeyValueMachine())
+        quotas = {"min_free_disk_bytes": 100_000, "snapshot_entries": 20}
+        async with running(tmp_path, machine, quotas=quotas) as node:
+            await node.client.execute(json.dumps({"op": "set", "key": "k", "value": "v" * 200_000}))
+            free = 150_000
+            monkeypatch.setattr(free_disk, "reusable_bytes", lambda *_: 0)
+            for _ in range(2):
+                node.node.quotas.check()
+            for number in range(30):
+                await node.client.execute(put(f"k{number}", 10))
+            assert node.node.replica.core.snapshot is None
+            assert caplog.text.count("no space for one more snapshot") == 1
+            free = 10**12
+            node.node.quotas.check()
+            await node.client.execute(put("k", 10))
+            while node.node.replica.core.snapshot is None:
+                await node.client.execute(put("k", 10))
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
 
 
 def test_a_rejection_names_the_time_to_retry(tmp_path: Path) -> None:
