@@ -210,12 +210,7 @@ class ReplicaNode:
             log,
         )
         quotas = self.quotas = NodeQuotas(
-            config,
-            self._replica,
-            inbox.add_event,
-            runtime.monotonic_us,
-            log,
-            lambda: self._writer.footprint.log_bytes,
+            config, self._replica, inbox.add_event, log, lambda: self._writer.footprint, runtime
         )
         self._requests.write_quota = inbox.write_quota = quotas.write_rejection
         self.founding = NodeFounding(
@@ -267,7 +262,7 @@ class ReplicaNode:
         self._periodic_tasks = [
             PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
-            PeriodicTask(_LOOK_INTERVAL_S, self.access.tick),
+            PeriodicTask(_LOOK_INTERVAL_S, served.tick),
         ]
         if any(use.limit for use in quotas.uses()):
             self._periodic_tasks.append(PeriodicTask(_LOOK_INTERVAL_S, quotas.check))

@@ -45,6 +45,7 @@ ARGUMENTS = {
     "watch": ["--type", "User", "Email"],
     "member add": ["4=127.0.0.1:1"],
     "member demote": ["1"],
+    "member move": ["1", "--address", "127.0.0.1:1"],
     "member promote": ["1"],
     "member reinstall": ["1"],
     "member remove": ["1"],

@@ -36,7 +36,7 @@ class ServedConnections:
         access: NodeAccess,
         quotas: NodeQuotas,
     ) -> None:
-        self._gate = access.gate
+        self._access, self._gate = access, access.gate
         self._peers = peers
         self._watches = requests.watches
         self._watches.problem = self._gate.watch_problem
@@ -49,6 +49,11 @@ class ServedConnections:
         guarded = access.guarded(requests.handlers, requests.perform_type)
         self.requests = quotas.limited(guarded, self._gate.current_user)
         self.peer_requests = peers.requests
+
+    def tick(self) -> None:
+        """Do what is due for users. Call it every second or so."""
+        self._access.tick()
+        self._watches.end_without_rights()
 
     def on_request(
         self,

@@ -266,6 +266,12 @@ class WatchRequestHandler:
         self._metrics.watches_cut_off += sum(watch.begun for watch in owner.by_id.values())
         self._end_all(owner, overflow(self._first_index))
 
+    def end_without_rights(self) -> None:
+        """End the watches whose users have no rights any more, although nothing has changed that they would see."""
+        for owner in [*self._connections.values()]:
+            if owner.by_id and (problem := self.problem(owner.connection)) is not None:
+                self._end_all(owner, problem)
+
     def _end_all(self, owner: ConnectionWatches, error: QcoreError) -> None:
         """End all watches of a connection, and report the error."""
         for watch_id, watch in list(owner.by_id.items()):

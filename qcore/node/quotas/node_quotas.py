@@ -15,6 +15,8 @@ from qcore.replica.messages import RequestKind
 from qcore.replica.replica import Replica
 from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.storage_quotas import QuotaUse
+from qcore.runtime.interface import Runtime
+from qcore.storage.log_size import Footprint
 from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import error_envelope
 
@@ -29,9 +31,9 @@ class NodeQuotas:
         config: the settings.
         replica: has the quotas of what is stored.
         add_event: gives the replica an event.
-        now_us: the time on a monotonic clock, µs.
         log: gets a line when a quota is used up, and when it has room again.
-        stored_log_bytes: how many bytes of the log are on disk.
+        footprint: what is on disk.
+        runtime: has the clock.
     """
 
     def __init__(
@@ -39,18 +41,18 @@ class NodeQuotas:
         config: NodeConfig,
         replica: Replica,
         add_event: Callable[[ReplicaEvent], None],
-        now_us: Callable[[], int],
         log: NodeLog,
-        stored_log_bytes: Callable[[], int],
+        footprint: Callable[[], Footprint],
+        runtime: Runtime,
     ) -> None:
         self._replica = replica
         self._storage = replica.quotas
         self._add_event = add_event
         self._log = log
-        self._stored_log_bytes = stored_log_bytes
+        self._footprint = footprint
         self._fits_snapshot = True
         self._reported: list[str] = []
-        self._rates = RequestRates(config, now_us)
+        self._rates = RequestRates(config, runtime.monotonic_us)
         self._disk = FreeDisk(config.data_dir, config.min_free_disk_bytes)
         self.forget = self._rates.forget
 
@@ -103,7 +105,7 @@ class NodeQuotas:
         was_low = disk.is_low
         disk.check()
         size = self._storage.snapshot_bytes
-        live = self._stored_log_bytes() + self._storage.stored_snapshot_bytes
+        live = self._footprint().log_bytes + self._storage.stored_snapshot_bytes
         fitted, self._fits_snapshot = self._fits_snapshot, disk.fits_snapshot(size, live)
         if disk.is_low is not was_low or self._fits_snapshot is not fitted:
             self._add_event(DiskSpaceChanged(disk.is_low, self._fits_snapshot))

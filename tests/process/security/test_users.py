@@ -211,7 +211,17 @@ def test_open_connections_lose_their_rights(nodes: ProcessCluster, root: SyncCli
         for client in (one, two):
             client.ask("Authenticate", token=token)
             wait_accepted(client)
+        config = {
+            "entity_type": "User",
+            "field_type": "Email",
+            "trigger_on_change": True,
+            "context": [],
+        }
+        assert "Ok" in two.ask("StoreRegisterNotification", config={"EntityType": config})
         root.revoke_tokens("carl")
+        # A watch ends although no change comes that its user may not see any more.
+        ended = two.receive()["Error"]
+        assert ended["detail"]["code"] == "Unauthenticated", ended
         for client in (one, two):
             wait_refused(client)
             assert "Err" in client.ask("Authenticate", token=token)
