@@ -43,7 +43,7 @@ def nodes(directory: Path) -> Iterator[ProcessCluster]:
             early = early_client.ask("Authenticate", user="root", password=PASSWORD)
             assert "has no users" in early["Err"]
             with SyncClient(cluster.endpoints) as client:
-                with pytest.raises(AccessRefused, match="first user must have the role"):
+                with pytest.raises(AccessRefused, match="first user needs the role"):
                     client.set_user("bob", password=PASSWORD, roles=[])
                 with pytest.raises(AccessRefused, match="there are no users"):
                     client.set_user("root", password=PASSWORD)
