@@ -277,7 +277,7 @@ def test_a_lost_password_is_replaced_offline(nodes: ProcessCluster, tmp_path: Pa
     assert "root" in [each["name"] for each in json.loads(listed.stdout)]
     stranger = run_here("user", "list", "--endpoints", nodes.endpoints[0])
     assert stranger.code == 4
-    assert "give --token-file, or --user" in stranger.stderr
+    assert "give --token-file FILE, or --user" in stranger.stderr
 
 
 def test_a_node_that_is_cut_off_gives_no_copies_of_the_state(

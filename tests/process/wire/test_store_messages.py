@@ -11,7 +11,13 @@ import pytest
 
 from qcore.processes import ProcessCluster
 from qcore.store_api.message_table import STORE_MESSAGES
-from qcore.transport.wire import PEER_REQUESTS, REGISTRY, USER_REQUESTS, HelloProof
+from qcore.transport.wire import (
+    FOUNDING_REQUESTS,
+    PEER_REQUESTS,
+    REGISTRY,
+    USER_REQUESTS,
+    HelloProof,
+)
 from tests.docs.test_wire_reference import validator
 from tests.process.support.wire_client import WireClient
 from tests.transport.support.wire_examples import blocks, fill_in, matches
@@ -125,8 +131,9 @@ def test_every_message_has_a_case() -> None:
         for envelope in as_list(json.loads(fill_in(block.text, {})))
         for name in envelope
     }
-    # tests/process/security/test_users.py has those of users, and tests/process/membership those of peers.
-    elsewhere = (*PEER_REQUESTS, HelloProof, *USER_REQUESTS)
+    # tests/process/security/test_users.py has those of users, tests/process/membership those of peers, and
+    # tests/node/discovery those of founders.
+    elsewhere = (*PEER_REQUESTS, HelloProof, *USER_REQUESTS, *FOUNDING_REQUESTS)
     requests = {name for name, cls in REGISTRY.items() if cls not in elsewhere} | {
         entry.request for entry in STORE_MESSAGES.values()
     }
