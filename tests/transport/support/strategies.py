@@ -6,6 +6,7 @@ import dataclasses
 import types
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from annotated_types import Ge, Le
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
@@ -48,6 +49,11 @@ def strategy_for(kind: Any, bound: dict[Any, Any] | None = None) -> st.SearchStr
     if kind in _SIMPLE:
         return _SIMPLE[kind]
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated and arguments[0] is int:
+        limits = [limit for each in arguments[1:] for limit in getattr(each, "metadata", ())]
+        least = [int(str(each.ge)) for each in limits if isinstance(each, Ge)]
+        most = [int(str(each.le)) for each in limits if isinstance(each, Le)]
+        return st.integers(max([0, *least]), min([2**63 - 1, *most]))
     if origin is Annotated:
         return strategy_for(arguments[0], bound)
     if origin is Literal:
