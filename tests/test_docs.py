@@ -132,7 +132,7 @@ READ_FIRST = ("README.md", "docs/quickstart.md", "docs/operate/operations.md")
 
 
 @pytest.mark.process
-@pytest.mark.timeout(600)  # dozens of processes, one after the other, on any machine
+@pytest.mark.timeout(1200)  # dozens of processes, one after the other, on any machine
 def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
     """One user runs them in one shell in one directory: no document breaks another one."""
     order = sorted(
@@ -145,7 +145,7 @@ def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
     in_order = [
         command for path in order if name(path) not in RUN_SEPARATELY for command in session(path)
     ]
-    for ran in run_commands(in_order, tmp_path, timeout_s=540):
+    for ran in run_commands(in_order, tmp_path, timeout_s=1140):
         compare(ran)
 
 
