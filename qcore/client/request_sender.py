@@ -157,9 +157,8 @@ class RequestSender:
         unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
         answered: QcoreError | None = None
         last: QcoreError | None = None
-        without_tls: dict[
-            Address, None
-        ] = {}  # the nodes with which TLS failed: a retry changes nothing there
+        #: The nodes with which TLS failed: a retry changes nothing there.
+        without_tls: dict[Address, None] = {}
         has_slot = False
         try:
             while True:

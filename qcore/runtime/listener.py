@@ -58,6 +58,22 @@ def _certificate_problem(error: ssl.SSLError) -> str | None:
     return None
 
 
+class _CountedLines:
+    """Log lines of one kind, written at intervals, because strangers can cause them as often as they like."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._count = 0  # since the last line
+        self._logged_at = float("-inf")
+
+    def add(self, now: float, text: str, *values: str) -> None:
+        """Count a line, and write it if the last one is old enough. The count is the last value of the text."""
+        self._count += 1
+        if now - self._logged_at >= _LOG_INTERVAL_S:
+            logger.log(self._level, text, *values, self._count)
+            self._logged_at, self._count = now, 0
+
+
 class Listener:
     """Listens on the addresses of a host. Create it inside the event loop.
 
@@ -84,11 +100,8 @@ class Listener:
         self._dropped: dict[asyncio.Task[None], socket.socket] = {}
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
         self._spare = -1
-        self._failures = 0  # since the last log line
-        self._logged_at = float("-inf")
-        #: The same of connections whose certificate was refused.
-        self._bad_certificates = 0
-        self._bad_certificate_logged_at = float("-inf")
+        self._failures = _CountedLines(logging.ERROR)
+        self._bad_certificates = _CountedLines(logging.WARNING)
 
     def start(self, addresses: Sequence[str], port: int) -> int:
         """Bind and listen on IP addresses. Returns the port, a free one if 0 was given.
@@ -191,39 +204,22 @@ class Listener:
             if tls is not None:
                 self._refused()
             if isinstance(error, ssl.SSLError) and (why := _certificate_problem(error)):
-                self._note_certificate(remote, why)
+                text = (
+                    "refused a connection from %s: %s; %d refused so since the last line like this"
+                )
+                self._bad_certificates.add(self._loop.time(), text, remote, why)
             logger.debug("an accepted connection could not be opened: %s", error)
             accepted.close()
             # The traceback of a failed TLS handshake is part of a cycle that holds a buffer of 256 KiB, and the garbage
             # collector may come late.
             traceback.clear_frames(error.__traceback__)
 
-    def _note_certificate(self, remote: str, why: str) -> None:
-        """Log that a certificate was refused, at intervals: strangers can cause it as often as they like."""
-        self._bad_certificates += 1
-        now = self._loop.time()
-        if now - self._bad_certificate_logged_at >= _LOG_INTERVAL_S:
-            logger.warning(
-                "refused a connection from %s: %s; %d refused so since the last line like this",
-                remote,
-                why,
-                self._bad_certificates,
-            )
-            self._bad_certificate_logged_at, self._bad_certificates = now, 0
-
     # -- exhaustion ------------------------------------------------------------------------------
 
     def _failed(self, listening: socket.socket, error: OSError) -> None:
-        self._failures += 1
         self._refused()
-        now = self._loop.time()
-        if now - self._logged_at >= _LOG_INTERVAL_S:
-            logger.error(
-                "connections cannot be accepted: %s; %d refused since the last line like this",
-                os.strerror(error.errno or 0),
-                self._failures,
-            )
-            self._logged_at, self._failures = now, 0
+        text = "connections cannot be accepted: %s; %d refused since the last line like this"
+        self._failures.add(self._loop.time(), text, os.strerror(error.errno or 0))
         if not (error.errno in _EXHAUSTED and self._accept_and_close(listening)):
             # Otherwise the socket would stay readable, and the event loop would repeat the attempt without end.
             self._loop.remove_reader(listening)

@@ -56,11 +56,11 @@ def certificate_end(path: Path) -> datetime:
     return CertificateValidity.of(path.read_bytes()).end
 
 
-def certificate_problem(path: Path) -> str | None:
-    """Why the first certificate in a PEM file does not count now; None if it does, or cannot be read."""
+def certificate_problem(content: bytes) -> str | None:
+    """Why the first certificate in the content of a PEM file does not count now; None if it does, or there is none."""
     try:
-        return CertificateValidity.of(path.read_bytes()).problem(datetime.now(UTC))
-    except (OSError, ValueError):
+        return CertificateValidity.of(content).problem(datetime.now(UTC))
+    except ValueError:
         return None
 
 

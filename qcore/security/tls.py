@@ -105,7 +105,7 @@ class ReloadedContext(ssl.SSLContext):
             )
             return
         self._current, self._certificate = made, certificate
-        if files.cert is not None and (problem := certificate_problem(files.cert)):
+        if problem := certificate_problem(certificate):
             logger.error(
                 "the files for TLS have changed, and new connections use them, but the certificate %s: put "
                 "a valid one into %s",

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from dataclasses import replace as replaced
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -72,42 +73,45 @@ class Members:
 
 def members_of(metrics: Mapping[str, Any]) -> Members:
     """Extract the members from the leader's metrics object."""
-    membership = metrics["membership_config"]["membership"]
-    return Members(
-        voters=membership["configs"][0],
-        learners=metrics["qcore"]["learners"],
-        addresses={int(key): node["addr"] for key, node in membership["nodes"].items()},
-        index=metrics["qcore"]["membership_index"],
-        is_joint=len(membership["configs"]) > 1,
+    return replaced(
+        _configured(_effective(metrics), metrics),
         leader=metrics["id"],
         last_index=metrics["last_log_index"] or 0,
         matched={
             int(key): 0 if log_id is None else log_id["index"]
             for key, log_id in (metrics["replication"] or {}).items()
         },
-        keys={int(node): key for node, key in metrics["qcore"].get("public_keys", {}).items()},
     )
 
 
 def members_without_leader(metrics: Mapping[str, Any]) -> Members:
     """Extract the newest committed configuration from the metrics object of any node."""
-    extra = metrics["qcore"]
-    committed = extra.get("committed_membership") or {
-        "index": extra["membership_index"],
+    committed = metrics["qcore"].get("committed_membership")
+    return _configured(committed or _effective(metrics), metrics)
+
+
+def _effective(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The effective configuration, in the form of `committed_membership`."""
+    return {
+        "index": metrics["qcore"]["membership_index"],
         "membership": metrics["membership_config"]["membership"],
-        "learners": extra["learners"],
+        "learners": metrics["qcore"]["learners"],
     }
-    configs, nodes = committed["membership"]["configs"], committed["membership"]["nodes"]
+
+
+def _configured(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> Members:
+    """The members of a configuration, without a leader."""
+    configs, nodes = found["membership"]["configs"], found["membership"]["nodes"]
     return Members(
         voters=configs[0] if configs else [],
-        learners=committed["learners"],
-        addresses={int(key): node["addr"] for key, node in nodes.items()},
-        index=committed["index"],
+        learners=found["learners"],
+        addresses={int(node): each["addr"] for node, each in nodes.items()},
+        index=found["index"],
         is_joint=len(configs) > 1,
         leader=None,
         last_index=0,
         matched={},
-        keys={int(key): value for key, value in extra.get("public_keys", {}).items()},
+        keys={int(node): key for node, key in metrics["qcore"].get("public_keys", {}).items()},
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from qcore.core.entry import Membership
 from qcore.errors import ConfigError
-from qcore.node.addresses.member_addresses import member_address, same_address
+from qcore.node.addresses.member_addresses import is_same_address, member_address
 
 
 def parse_hints(texts: Sequence[str]) -> dict[int, str]:
@@ -69,7 +69,7 @@ class PeerAddresses:
         """Where to dial a peer, in the order of the attempts."""
         found: list[str] = []
         for address in (self.announced_by(peer), configured, self._hints.get(peer)):
-            if address and not any(_is_same(address, each) for each in found):
+            if address and not any(is_same_address(address, each) for each in found):
                 found.append(address)
         return tuple(found)
 
@@ -102,10 +102,3 @@ class PeerAddresses:
         if address and key:
             self._announced[peer] = address, key
         return self._announced.get(peer, ("", "")) != before
-
-
-def _is_same(one: str, other: str) -> bool:
-    try:
-        return same_address(one, other)
-    except ConfigError:  # 0.1.0 accepted any text as the address of a member
-        return False

@@ -18,8 +18,9 @@ from qcore.errors import ConfigError, NotLeader, Overloaded, QcoreError
 from qcore.node.addresses.member_addresses import member_address, new_member_problem, same_address
 from qcore.node.api.new_cluster import MAX_MEMBERS
 from qcore.node.api.snapshot_requests import SnapshotRequestHandler
+from qcore.node.peers.founder_keys import AskedPeers
 from qcore.node.peers.joining_nodes import JoiningNodes
-from qcore.node.peers.member_moves import MemberMoves, MovingPeers
+from qcore.node.peers.member_moves import MemberMoves
 from qcore.node.runtime.submit_event import (
     MAX_TIMEOUT_MS,
     GetPermission,
@@ -89,7 +90,7 @@ class AdminRequestHandler:
         replica: Replica,
         timeout_ms: int,
         get_permission: GetPermission,
-        peers: MovingPeers,
+        peers: AskedPeers,
         submit_event: SubmitEvent,
         run: Callable[[Coroutine[None, None, None]], None],
     ) -> None:

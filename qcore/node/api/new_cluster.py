@@ -13,7 +13,7 @@ from qcore.core.entry import Membership
 from qcore.core.version import KEYS_SINCE_RULES, ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, QcoreError
 from qcore.node.addresses.member_addresses import member_address, members_problem
-from qcore.node.peers.founder_keys import Answer
+from qcore.node.peers.founder_keys import AskedPeers
 from qcore.node.peers.peer_keys import OTHER_FOUNDER_KEY
 from qcore.node.peers.peer_router import ConnectionStatus
 from qcore.replica.peers.identity import (
@@ -57,7 +57,7 @@ class PeerConnections(Protocol):
         ...
 
 
-class Peers(PeerConnections, Protocol):
+class Peers(PeerConnections, AskedPeers, Protocol):
     """The connections to the other nodes.
 
     Attributes:
@@ -71,21 +71,6 @@ class Peers(PeerConnections, Protocol):
     @property
     def awaited_cluster(self) -> str | None:
         """The cluster for which this node has a join token, until it is a member."""
-        ...
-
-    async def ask_nodes(
-        self,
-        nodes: Mapping[int, str],
-        timeout_s: float,
-        cluster_id: str = "",
-        *,
-        need_keys: bool = True,
-    ) -> tuple[Mapping[int, Answer], Mapping[int, str]]:
-        """See `qcore.node.peers.founder_keys`."""
-        ...
-
-    def announced_by(self, peer: int) -> str | None:
-        """See `PeerRouter`."""
         ...
 
 

@@ -37,7 +37,9 @@ _adapters: Final[dict[type, TypeAdapter[Any]]] = {}  # Any: one of the classes a
 
 def fields_of(message: Question | Answer) -> dict[str, Any]:  # Any: JSON values
     """The fields of a message as they are sent."""
-    fields: dict[str, Any] = json.loads(_adapter(type(message)).dump_json(message, by_alias=True))
+    fields: dict[str, Any] = _adapter(type(message)).dump_python(
+        message, mode="json", by_alias=True
+    )
     return fields
 
 

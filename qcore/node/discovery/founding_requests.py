@@ -18,7 +18,6 @@ from qcore.errors import (
     RemoteProtocolError,
 )
 from qcore.node.discovery.founding_messages import (
-    Question,
     ballot_of,
     fields_of,
     founding_of,
@@ -183,14 +182,17 @@ class FoundingRequests:
         answer = vote_of(self._identity.node_id, self._voter.promises, why)
         question, name = fields_of(message), type(message).__name__
         answer.signature = sign_answer(self._key, name, question, fields_of(answer))
-        if isinstance(message, PromiseFounding):
-            connection.send(PromiseFoundingResponse(message.id, Ok(answer)))
-        else:
-            connection.send(AcceptFoundingResponse(message.id, Ok(answer)))
+        connection.send(_response_to(message)(message.id, Ok(answer)))
 
 
-def _reject(connection: ServerConnection, message: Question, error: QcoreError) -> None:
-    if isinstance(message, PromiseFounding):
-        connection.send(PromiseFoundingResponse(message.id, *failure(error)))
-    else:
-        connection.send(AcceptFoundingResponse(message.id, *failure(error)))
+def _reject(
+    connection: ServerConnection, message: PromiseFounding | AcceptFounding, error: QcoreError
+) -> None:
+    connection.send(_response_to(message)(message.id, *failure(error)))
+
+
+def _response_to(
+    message: PromiseFounding | AcceptFounding,
+) -> type[PromiseFoundingResponse | AcceptFoundingResponse]:
+    is_promise = isinstance(message, PromiseFounding)
+    return PromiseFoundingResponse if is_promise else AcceptFoundingResponse

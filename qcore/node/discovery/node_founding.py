@@ -149,8 +149,7 @@ class NodeFounding:
         initialiser = self._requests.initialiser
         if not initialiser.needs_keys:
             raise ConfigError("--auto-init needs apply rules 5 or newer: see --max-rules")
-        nodes = [(each.node_id, each.address) for each in founders]
-        keys = {each.node_id: each.public_key for each in founders}
+        nodes, keys = _nodes_and_keys(founders)
         return initialiser.planned(nodes, token, keys).cluster_id
 
     async def begin_cluster(self, founding: Founding) -> QcoreError | None:
@@ -168,9 +167,16 @@ class NodeFounding:
             if not settled.done():
                 settled.set_result(error)
 
-        nodes = [(each.node_id, each.address) for each in founding.founders]
-        keys = {each.node_id: each.public_key for each in founding.founders}
+        nodes, keys = _nodes_and_keys(founding.founders)
         now = self._world.runtime.monotonic_us()
         self._requests.initialiser.begin(nodes, founding.token, now, done, keys, is_decided=True)
         self._requests.schedule_init_check()
         return await settled
+
+
+def _nodes_and_keys(founders: tuple[Founder, ...]) -> tuple[list[tuple[int, str]], dict[int, str]]:
+    """Founders as an `Init` names them: ids and addresses, and public keys by id."""
+    return (
+        [(each.node_id, each.address) for each in founders],
+        {each.node_id: each.public_key for each in founders},
+    )

@@ -116,27 +116,7 @@ def decode_promises(path: Path, content: bytes) -> Promises:
 
 def _encode(promises: Promises) -> bytes:
     """The content of the file for these promises."""
-    accepted = promises.accepted
-    body = {
-        "promised": list(promises.promised),
-        "accepted": None
-        if accepted is None
-        else {
-            "ballot": list(accepted.ballot),
-            "founding": {
-                "token": accepted.founding.token,
-                "cluster_id": accepted.founding.cluster_id,
-                "founders": [
-                    {
-                        "node_id": each.node_id,
-                        "address": each.address,
-                        "public_key": each.public_key,
-                    }
-                    for each in accepted.founding.founders
-                ],
-            },
-        },
-    }
+    body = _PROMISES.dump_python(promises, mode="json")
     checksum = hashlib.sha256(_json(body)).hexdigest()
     return _json({"format": _FORMAT, "sha256": checksum, "promises": body})
 

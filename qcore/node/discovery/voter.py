@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from qcore.errors import ConfigError, QcoreError
-from qcore.node.addresses.member_addresses import same_address
+from qcore.errors import QcoreError
+from qcore.node.addresses.member_addresses import is_same_address
 from qcore.node.discovery.promise_file import PromiseStore
 from qcore.node.discovery.protocol.founding import (
     Acceptance,
@@ -158,11 +158,7 @@ class Voter:
             if each.node_id == self._identity.node_id:
                 listed = {one.node_id: one.address for one in founding.founders}
                 address = listed.get(each.node_id, "")
-                try:
-                    is_same = same_address(address, each.address)
-                except ConfigError:
-                    is_same = False
-                if not is_same:
+                if not is_same_address(address, each.address):
                     raise VoteRejected(f"its address is {each.address}, and not {address!r:.300}")
         try:
             own = self._cluster_id_of(founding)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from qcore.node.peers.peer_keys import PeerKeys
 from qcore.transport.peers.peer_pool import PeerHandler, PeerPool
@@ -21,6 +21,25 @@ class Answer:
 
     hello: Hello
     reply: HelloReply
+
+
+class AskedPeers(Protocol):
+    """What asks the peers of a node: a `qcore.node.peers.peer_router.PeerRouter`."""
+
+    async def ask_nodes(
+        self,
+        nodes: Mapping[int, str],
+        timeout_s: float,
+        cluster_id: str = "",
+        *,
+        need_keys: bool = True,
+    ) -> tuple[Mapping[int, Answer], Mapping[int, str]]:
+        """See `ask_nodes`."""
+        ...
+
+    def announced_by(self, peer: int) -> str | None:
+        """See `PeerRouter`."""
+        ...
 
 
 class _Answers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypedDict
 
 from qcore.core.version import VersionSupport
 from qcore.release import __version__
@@ -28,33 +29,39 @@ def introduction_of(message: Hello | HelloReply) -> PeerHello:
     )
 
 
+class _Common(TypedDict):
+    """What a node says about itself at both ends of a connection; see `Hello`."""
+
+    protocol: int
+    cluster_id: str
+    node_id: int
+    version: str
+    incarnation: str
+    membership_index: int
+    rules: tuple[int, int]
+    machine: str
+    machine_versions: tuple[int, int]
+
+
 def hello_of(own: PeerHello, message_id: str, address: str) -> Hello:
     """The `Hello` of a node that announces this address, without what it says about keys."""
-    return Hello(
-        id=message_id,
-        protocol=PROTOCOL_VERSION,
-        cluster_id=own.cluster_id,
-        node_id=own.node_id,
-        version=__version__,
-        incarnation=own.incarnation,
-        membership_index=own.membership_index,
-        rules=(own.support.rules_min, own.support.rules_max),
-        machine=own.support.machine,
-        machine_versions=(own.support.machine_min, own.support.machine_max),
-        address=address,
-    )
+    return Hello(id=message_id, address=address, **_common(own))
 
 
 def reply_of(own: PeerHello) -> HelloReply:
     """The `HelloReply` of a node, without what it says about keys."""
-    return HelloReply(
-        protocol=PROTOCOL_VERSION,
-        cluster_id=own.cluster_id,
-        node_id=own.node_id,
-        version=__version__,
-        incarnation=own.incarnation,
-        membership_index=own.membership_index,
-        rules=(own.support.rules_min, own.support.rules_max),
-        machine=own.support.machine,
-        machine_versions=(own.support.machine_min, own.support.machine_max),
-    )
+    return HelloReply(**_common(own))
+
+
+def _common(own: PeerHello) -> _Common:
+    return {
+        "protocol": PROTOCOL_VERSION,
+        "cluster_id": own.cluster_id,
+        "node_id": own.node_id,
+        "version": __version__,
+        "incarnation": own.incarnation,
+        "membership_index": own.membership_index,
+        "rules": (own.support.rules_min, own.support.rules_max),
+        "machine": own.support.machine,
+        "machine_versions": (own.support.machine_min, own.support.machine_max),
+    }

@@ -7,7 +7,7 @@ replicate to it. So the configuration gets a new address only once the leader ha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from qcore.core.raft import RaftCore
 from qcore.display import MAX_SENTENCE_CHARS, truncate
@@ -17,32 +17,13 @@ from qcore.node.addresses.member_addresses import (
     moved_member_problem,
     same_address,
 )
-from qcore.node.peers.founder_keys import Answer
+from qcore.node.peers.founder_keys import AskedPeers
 from qcore.replica.admin.membership_requests import not_ready
 from qcore.replica.events import ChangeMembers
 
 #: The part of the time of a request in which the member must answer, and the longest such time: it may be starting.
 _ASKING_SHARE: Final = 0.5
 _MAX_ASKING_S: Final = 20.0
-
-
-class MovingPeers(Protocol):
-    """What asks the peers of a node: a `PeerRouter`."""
-
-    async def ask_nodes(
-        self,
-        nodes: Mapping[int, str],
-        timeout_s: float,
-        cluster_id: str = "",
-        *,
-        need_keys: bool = True,
-    ) -> tuple[Mapping[int, Answer], Mapping[int, str]]:
-        """See `qcore.node.peers.founder_keys`."""
-        ...
-
-    def announced_by(self, peer: int) -> str | None:
-        """See `PeerRouter`."""
-        ...
 
 
 class MemberMoves:
@@ -53,7 +34,7 @@ class MemberMoves:
         peers: asks the members.
     """
 
-    def __init__(self, core: RaftCore, peers: MovingPeers) -> None:
+    def __init__(self, core: RaftCore, peers: AskedPeers) -> None:
         self._core = core
         self._peers = peers
 

@@ -62,9 +62,9 @@ class Reload:
             self._config.tls.contexts()
         except ConfigError as error:
             self._log.error("the files for TLS cannot be used", why=str(error))
-        cert = self._config.tls.tls_cert
-        if cert is not None and (problem := certificate_problem(cert)):
-            self._log.error(f"the certificate in the file {problem}", path=str(cert))
+        files = self._config.tls.files()
+        if files is not None and (problem := certificate_problem(files.certificate())):
+            self._log.error(f"the certificate in the file {problem}", path=str(files.cert))
         try:
             self._use(self._read_settings())
         except ConfigError as error:

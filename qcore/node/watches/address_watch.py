@@ -137,10 +137,10 @@ class AddressWatch:
         self._submit_event(lambda number: self._moves.event(number, reached, _CHANGE_MS), done)
 
     def _report(self, moved: Mapping[int, str], problems: Mapping[int, str]) -> None:
-        for each, why in problems.items():
-            text = f"{moved[each]}: {why}"
-            if self._logged.get(each) != text:
+        before = self._logged
+        self._logged = {each: f"{moved[each]}: {why}" for each, why in problems.items()}
+        for each, text in self._logged.items():
+            if before.get(each) != text:
                 self._log.warning(
                     "a member announces an address that it does not get", peer=each, why=text
                 )
-        self._logged = {each: f"{moved[each]}: {why}" for each, why in problems.items()}
