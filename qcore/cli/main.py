@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from qcore.cli.clients.asked import Asked
-from qcore.cli.clients.connection_options import add_connection_options
+from qcore.cli.clients.connection_options import add_connection_options, own_options
 from qcore.cli.exits import ExitCode, exit_code_of
 from qcore.cli.next_steps import error_text
 from qcore.display import escape_unprintable, printable
@@ -193,6 +193,12 @@ def run_arguments(
         arguments: the words after `qcore`; None for those of this process.
         name: what comes before the commands in messages about their usage; empty in the shell.
     """
+    with own_options():
+        return _reported(program, arguments, name)
+
+
+def _reported(program: typer.Typer, arguments: Sequence[str] | None, name: str) -> int:
+    """Run a command, report its error on stderr, and return its exit code."""
     Asked.begin()
     try:
         code = _ended(program, arguments, name)

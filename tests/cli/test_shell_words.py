@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qcore.cli.clients.connection_options import credentials
 from qcore.cli.clients.shared_clients import SharedClients
 from qcore.cli.shell.line_runner import expanded, run_line
 from qcore.cli.shell.prompt import LineHistory, warn_without_answer
@@ -121,3 +122,8 @@ def test_the_start_says_that_no_node_answers(
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: no answer within 1 s: ")
     assert "qcore node start" in warning
+
+
+def test_the_options_of_a_line_are_not_those_of_the_shell(tmp_path: Path) -> None:
+    assert run_line(f"cluster status --token-file {tmp_path / 'none'}") == 2
+    assert credentials() is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -112,6 +113,19 @@ def add_connection_options(command: Any) -> None:  # Any: a command of typer's, 
         ]
     for below in getattr(command, "commands", {}).values():
         add_connection_options(below)
+
+
+@contextmanager
+def own_options() -> Iterator[None]:
+    """Forget the options of a command when it has ended: a line of the shell must not change those of the shell."""
+    given, sources = dict(_given), dict(_sources)
+    try:
+        yield
+    finally:
+        _given.clear()
+        _given.update(given)
+        _sources.clear()
+        _sources.update(sources)
 
 
 def tls_files() -> TlsFiles | None:
