@@ -19,14 +19,12 @@ import trustme
 import yaml
 
 from qcore.cli.clients.connection_options import _VARIABLES
-from qcore.cli.exits import ExitCode
 from qcore.cli.node.setting_options import NODE_SETTINGS
 from qcore.node import NodeConfig
 from qcore.node.node import Node
 from qcore.transport.address import Address
 from tests.checkout import CHECKOUT
 from tests.packaging.installation import SOURCE_FILES, SOURCES
-from tests.process.support.commands import run_here
 
 FOLDER = CHECKOUT / "deploy"
 COMPOSE = FOLDER / "container" / "compose.yaml"
@@ -45,7 +43,7 @@ def manifests() -> dict[str, Any]:
 def test_kubernetes_schemas_accept_the_manifests(version: str) -> None:
     validator = pytest.importorskip("kubernetes_validate", reason=MISSING)
     found = manifests()
-    assert len(found) == 6
+    assert len(found) == 5
     for manifest in found.values():
         validator.validate(manifest, version, strict=True)
     found["StatefulSet qcore"]["spec"]["serviceNames"] = "qcore"
@@ -59,7 +57,7 @@ def test_the_compose_specification_accepts_the_file() -> None:
     text = COMPOSE.read_text()
     made = options.from_yaml(text)
     made.validate()
-    assert sorted(made.service_names()) == ["init", "node1", "node2", "node3"]
+    assert sorted(made.service_names()) == ["node1", "node2", "node3"]
     with pytest.raises(ValueError, match="stop_graceperiod"):
         options.from_yaml(text.replace("stop_grace_period", "stop_graceperiod"))
     with pytest.raises(ValueError, match="other"):
@@ -111,30 +109,27 @@ def node_arguments(pod: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_pods_are_the_members_that_the_job_initialises() -> None:
-    (container,) = manifests()["Job qcore-init"]["spec"]["template"]["spec"]["containers"]
-    options = dict(each.split("=", 1) for each in container["args"] if "=" in each)
-    members = options["--nodes"].split(",")
-    assert len(members) == manifests()["StatefulSet qcore"]["spec"]["replicas"]
-    for number, member in enumerate(members):
-        node_id, address = member.split("=")
+def test_the_pods_find_each_other() -> None:
+    replicas = manifests()["StatefulSet qcore"]["spec"]["replicas"]
+    (container,) = manifests()["StatefulSet qcore"]["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each.get("value", "") for each in container["env"]}
+    addresses = variables["QCORE_DISCOVER"].split(",")
+    assert (variables["QCORE_AUTO_INIT"], variables["QCORE_EXPECT"]) == ("true", str(replicas))
+    assert len(addresses) == replicas
+    for number, address in enumerate(addresses):
         assert node_arguments(f"qcore-{number}") == (
-            f"node start --id {node_id} --advertise-addr {address}"
+            f"node start --id {number + 1} --advertise-addr {address}"
         )
-    assert options["--endpoints"] == members[0].split("=")[1]
 
 
-def test_the_commands_that_initialise_use_known_options() -> None:
-    """Exit code 3: no node listens there. Wrong options would be exit code 2."""
-    (container,) = manifests()["Job qcore-init"]["spec"]["template"]["spec"]["containers"]
-    compose = yaml.safe_load(COMPOSE.read_text())["services"]["init"]["command"]
-    for words in (container["args"], compose):
-        line = re.sub(r"[\w.-]*?(\d)(\.qcore\.[\w.]+)?:8080", r"127.0.0.1:\1", " ".join(words))
-        # Pod 0 is node 1, and port 0 is none.
-        line = re.sub(r"--timeout=\d+", "--timeout=0.1", line.replace("127.0.0.1:0", "127.0.0.1:9"))
-        assert line.count("127.0.0.1:") == 4, line
-        done = run_here(*line.split())
-        assert done.code == ExitCode.CANNOT_CONNECT, (line, done)
+def test_the_services_of_compose_find_each_other() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    nodes = [each["environment"] for each in services.values()]
+    (places,) = {each["QCORE_DISCOVER"] for each in nodes}
+    assert {each["QCORE_AUTO_INIT"] for each in nodes} == {"true"}
+    assert {each["QCORE_EXPECT"] for each in nodes} == {str(len(nodes))}
+    assert places.split(",") == [each["QCORE_ADVERTISE_ADDR"] for each in nodes]
+    assert [name.removeprefix("node") for name in services] == [each["QCORE_ID"] for each in nodes]
 
 
 @pytest.mark.long
@@ -177,6 +172,6 @@ def test_the_health_check_asks_the_node(tmp_path: Path) -> None:
             assert "belongs to no cluster yet" in text
             code, text = await check(QCORE_WS_ADDR=node.address)
             assert code == 1
-            assert "does not answer" in text
+            assert "this port uses TLS" in text
 
     asyncio.run(run())
