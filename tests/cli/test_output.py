@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 
 import pytest
@@ -67,7 +66,7 @@ def test_json_keeps_readable_text() -> None:
 def test_a_table_fits_the_terminal_and_loses_no_text(lines: list[list[str]], columns: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", Terminal())
-        patch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+        patch.setenv("COLUMNS", str(columns))
         fitted = table(lines)
         patch.setattr(sys, "stdout", io.StringIO())
         whole = table(lines)
@@ -101,7 +100,7 @@ def test_a_nested_object_gives_a_column_for_each_key() -> None:
 def on_terminal(patch: pytest.MonkeyPatch, columns: int) -> io.StringIO:
     terminal = Terminal()
     patch.setattr(sys, "stdout", terminal)
-    patch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
+    patch.setenv("COLUMNS", str(columns))
     return terminal
 
 
@@ -160,7 +159,7 @@ def test_a_word_is_cut_only_if_it_must_be(monkeypatch: pytest.MonkeyPatch) -> No
     address, words = "[2001:db8::1234:5678:9abc]:8080", "words are wrapped instead"
     text = table([[address, words]] * 2)
     assert text.count(address) == 2, "although it is the widest column"
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((12, 24)))
+    monkeypatch.setenv("COLUMNS", "12")
     assert table([["a unreachable node"]]).split() == ["a", "unreachable", "node"]
 
 
