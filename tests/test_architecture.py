@@ -35,6 +35,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     },
     "__main__": {"qcore.cli.main"},
     "display": set(),
+    "html_table": set(),
     "files": {"qcore.errors"},
     "settings": {"qcore.display", "qcore.errors"},
     "lazy_names": set(),

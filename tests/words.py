@@ -33,6 +33,8 @@ CHECKED = (
     "benchmarks/*.md",
     "Makefile",
     "qcore/**/*.py",
+    "qcore/pages/**/*.html",
+    "qcore/pages/**/*.js",
     "tests/**/*.py",
     "tests/**/*.txt",
     "benchmarks/**/*.py",

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 from urllib.request import urlopen
 
 from websockets.sync.client import connect
@@ -36,7 +36,7 @@ class Browser:
 
     Attributes:
         sent: the WebSocket frames that the page sent, decoded.
-        errors: the uncaught exceptions of the page.
+        errors: the uncaught exceptions of the page, and the errors and warnings in its console.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -59,7 +59,7 @@ class Browser:
         try:
             connection = connect(self._page(directory), proxy=None, max_size=None)
             self._socket = self._stack.enter_context(connection)
-            for domain in ("Page", "Runtime", "Network"):
+            for domain in ("Page", "Runtime", "Network", "Log"):
                 self.call(f"{domain}.enable")
         except BaseException:
             self._process.kill()
@@ -109,6 +109,10 @@ class Browser:
                 self.sent.append(json.loads(event["params"]["response"]["payloadData"]))
             case "Runtime.exceptionThrown":
                 self.errors.append(json.dumps(event["params"]["exceptionDetails"]))
+            case "Runtime.consoleAPICalled":
+                self.errors.append(json.dumps(event["params"]["args"]))
+            case "Log.entryAdded":
+                self.errors.append(json.dumps(event["params"]["entry"]))
 
     def open(self, url: str) -> None:
         """Load a page."""
@@ -140,6 +144,43 @@ class Browser:
     def text(self) -> str:
         """The text that the page shows."""
         return str(self.run(_TEXT))
+
+    def press(self, key: str, *modifiers: Literal["Alt", "Control", "Shift"]) -> None:
+        """Press and release a key, by its name in JavaScript, such as `a`, `?`, `Tab`, `ArrowLeft` or ` `."""
+        bits = sum({"Alt": 1, "Control": 2, "Shift": 8}[name] for name in modifiers)
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        code = {"Enter": 13, "Tab": 9, "Escape": 27, " ": 32}.get(key, 0)
+        same: dict[str, Any] = {"key": key, "modifiers": bits, "windowsVirtualKeyCode": code}
+        down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
+        self.call("Input.dispatchKeyEvent", **down, **same)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **same)
+
+    def click(self, x: float, y: float) -> None:
+        """Click at a place of the page, in CSS pixels."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def media(self, *, dark: bool = False, reduced_motion: bool = False) -> None:
+        """What the user prefers: dark colours, little motion."""
+        features = [
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            {"name": "prefers-reduced-motion", "value": "reduce" if reduced_motion else ""},
+        ]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def vision(self, deficiency: Literal["none", "deuteranopia", "achromatopsia"]) -> None:
+        """Show the page as a person with this vision sees it."""
+        self.call("Emulation.setEmulatedVisionDeficiency", type=deficiency)
+
+    def size(self, width: int, height: int) -> None:
+        """Change the size of the window, in CSS pixels."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
 
     def picture(self, path: Path) -> None:
         """Save a picture of the page."""

@@ -1,0 +1,1 @@
+"""Explains elections and operations in sentences."""

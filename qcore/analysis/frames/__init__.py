@@ -1,0 +1,1 @@
+"""Elections and operations as tables, and tables as data frames of pandas and polars."""
