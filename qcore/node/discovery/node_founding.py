@@ -72,7 +72,12 @@ class NodeFounding:
             world.runtime,
         )
         self._answers = FoundingRequests(
-            identity, key, self._own, config.discovery.expect, self._voter
+            identity,
+            key,
+            self._own,
+            config.discovery.expect,
+            self._voter,
+            lambda: requests.initialiser.begins_with,
         )
         handlers = requests.handlers
         handlers |= {**self._answers.handlers, Init: self._answers.instead_of(handlers[Init])}
@@ -101,6 +106,7 @@ class NodeFounding:
             self._identity,
             self._own,
             discovery.expect,
+            self._requests.initialiser.begins_with,
             proposes=self._config.raft.priority > 0,
             voter=self._voter,
             finder=Finder(places_of(discovery.discover), runtime, self._world.make_announcer),
