@@ -12,11 +12,10 @@ from qcore.node.application import application_of
 from qcore.node.config import NodeConfig
 from qcore.node.discovery.auto_init import Pace
 from qcore.node.discovery.finder import MakeAnnouncer
-from qcore.node.discovery.mdns import mdns_announcer
 from qcore.node.discovery.promise_file import FILE_NAME, PromiseStore
 from qcore.node.observability.logs import NodeLog
 from qcore.node.replica_node import ReplicaNode
-from qcore.node.surroundings import Surroundings
+from qcore.node.surroundings import Surroundings, announcer
 from qcore.runtime.real import AsyncioRuntime
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
@@ -65,7 +64,7 @@ class Founders:
         expect: int = 3,
         runtime: AsyncioRuntime | None = None,
         promises: PromiseStore | None = None,
-        make_announcer: MakeAnnouncer = mdns_announcer,
+        make_announcer: MakeAnnouncer = announcer,
         pace: Pace = QUICK,
         **settings: object,
     ) -> ReplicaNode:
