@@ -14,6 +14,7 @@ from functools import partial
 from random import Random
 from typing import TypeVar
 
+from qcore.display import located
 from qcore.errors import QcoreError
 from qcore.node.discovery.finder import Finder
 from qcore.node.discovery.founder_client import FounderClient, Location
@@ -171,7 +172,7 @@ class AutoInit:
         candidates: list[Candidate] = []
         for location, result in zip(locations, results, strict=True):
             if isinstance(result, QcoreError):
-                problems.append(f"{location}: {result}")
+                problems.append(located(str(location), str(result)))
             elif result.founder.public_key != own.public_key:
                 candidates.append(result)
                 self._locations[result.founder.public_key] = location
