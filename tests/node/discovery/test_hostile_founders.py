@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from qcore.errors import QuotaExceeded, RemoteProtocolError
-from qcore.node.discovery.founding_messages import fields_of, list_of
+from qcore.node.discovery import founding_requests
+from qcore.node.discovery.founding_messages import fields_of, list_of, vote_of
 from qcore.node.discovery.promise_file import FILE_NAME, PromiseFile
 from qcore.node.discovery.protocol.founding import (
     MAX_JUMP,
@@ -32,7 +33,7 @@ from qcore.security.keys.node_key import NodeKey
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import MAX_FOUNDERS, TransportLimits
-from qcore.transport.wire import AcceptFounding, PromiseFounding
+from qcore.transport.wire import AcceptFounding, FoundingVote, PromiseFounding
 from tests.node.discovery.founders import QUICK, Founders, founders
 from tests.transport.support.endpoints import async_test
 
@@ -238,22 +239,32 @@ async def test_strangers_take_no_place_from_founders(tmp_path: Path) -> None:
 
 
 @async_test
-async def test_a_faulty_founder_blocks_no_majority(tmp_path: Path) -> None:
-    """Founder 3 claims that it has promised an absurd ballot: the others begin the cluster without its vote."""
+async def test_a_faulty_founder_blocks_no_majority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Founder 3 claims that it has promised absurd ballots: the others begin the cluster without its vote."""
+    claims = [2 * MAX_JUMP, MAX_ROUND + 5]
+
+    def claimed(node_id: int, promises: Promises, why: str) -> FoundingVote:
+        if node_id == 3:
+            promises = Promises(Ballot(claims[0] if len(claims) == 1 else claims.pop(), 3))
+        return vote_of(node_id, promises, why)
+
+    monkeypatch.setattr(founding_requests, "vote_of", claimed)
     ports = free_ports(3)
     places = [f"127.0.0.1:{port}" for port in ports]
     async with founders(tmp_path) as world:
         for node_id, port in enumerate(ports, 1):
-            node = await world.start(
-                node_id, Address("127.0.0.1", port), places, pace=replace(QUICK, patient_rounds=2)
+            await world.start(
+                node_id,
+                Address("127.0.0.1", port),
+                places,
+                pace=replace(QUICK, patient_rounds=2),
+                priority=1 if node_id == 1 else 0,  # only node 1 proposes
             )
-            if node_id == 3:
-                voter = node.founding._voter
-                voter.promises = Promises(Ballot(MAX_ROUND + 5, 3))
-        await world.until_logged(1, f"node 3: ballot: the round {MAX_ROUND + 5} is above")
-        voter.promises = Promises(Ballot(2 * MAX_JUMP, 3))
-        await world.until_logged(1, f"node 3 is faulty: it is at ballot {2 * MAX_JUMP}")
         await world.until_one_cluster()
         assert world.nodes[1].core.membership.voters == (1, 2, 3)
+        await world.until_logged(1, f"node 3: ballot: the round {MAX_ROUND + 5} is above")
+        await world.until_logged(1, f"node 3 is faulty: it is at ballot {2 * MAX_JUMP}")
         stored = PromiseFile(tmp_path / "node1").load()
         assert stored.promised.round < 100
