@@ -49,6 +49,7 @@ class EventRows:
         operations: the columns of the operations invoked from one time until another, if they are in the chunks.
 
     Attributes:
+        message_of: see `messages_by_event`.
         names, roles: the names of messages and of roles that `chunks` found.
     """
 
@@ -64,11 +65,11 @@ class EventRows:
         self._stored = stored
         self._operations = operations
         self._order = {kind: chr(_FIRST_KIND + number) for number, kind in enumerate(stored)}
-        self._message_of = messages_by_event(course)
+        self.message_of = messages_by_event(course)
         self.names = TextTable()
         self.roles = TextTable()
 
-    def chunks(self, size: int = CHUNK_EVENTS) -> Iterator[Chunk]:
+    def chunks(self, size: int) -> Iterator[Chunk]:
         """The chunks, in order. Each begins when the time changes, so that its keyframe is the state at a time."""
         course, extent = self._course, self._extent
         states = Keyframes(course, extent)
@@ -165,7 +166,7 @@ class EventRows:
 
     def _ends(self, events: Sequence[int]) -> dict[str, Sequence[int]]:
         messages = self._course.messages
-        numbers = [self._message_of[event] for event in events]
+        numbers = [self.message_of[event] for event in events]
         outcomes = [messages.outcome[number] for number in numbers]
         return {
             "end": [
@@ -178,7 +179,7 @@ class EventRows:
 
     def _mate(self, event: int, others: Sequence[int]) -> int:
         """The other event of a message minus this one; 0 if the page has none."""
-        number = self._message_of[event]
+        number = self.message_of[event]
         other = others[number] if number >= 0 else -1
         return other - event if self._extent.number(other) >= 0 else 0
 
@@ -191,5 +192,5 @@ class EventRows:
             flight(self._course, self._extent, number)
             for number in range(first, stop)
             if messages.send_event[number] < 0
-            or self._message_of[messages.send_event[number]] != number
+            or self.message_of[messages.send_event[number]] != number
         ]

@@ -121,8 +121,14 @@ def election_row(election: Election, title: str, sentences: Sequence[str]) -> di
     }
 
 
-def bins(course: Course, extent: Extent) -> dict[str, object]:
-    """What happened in each of many equal stretches of time: messages sent and lost by their senders, and outcomes."""
+def bins(course: Course, extent: Extent, message_of: Sequence[int]) -> dict[str, object]:
+    """What happened in each of many equal stretches of time: messages sent and lost by their senders, and outcomes.
+
+    Args:
+        course: the course.
+        extent: the part of it that the page shows.
+        message_of: see `messages_by_event`. A message that was duplicated was sent once.
+    """
     count = FEWEST_BINS
     while count < MOST_BINS and count * _EVENTS_OF_A_BIN < extent.events:
         count *= 2
@@ -132,7 +138,14 @@ def bins(course: Course, extent: Extent) -> dict[str, object]:
     sent = {node: [0] * count for node in course.nodes}
     lost = {node: [0] * count for node in course.nodes}
     rows = zip(messages.sent_us, messages.source, messages.send_event, strict=True)
-    grid.count_by_node(sent, ((t_us, node) for t_us, node, event in rows if event >= 0))
+    grid.count_by_node(
+        sent,
+        (
+            (t_us, node)
+            for number, (t_us, node, event) in enumerate(rows)
+            if event >= 0 and message_of[event] == number
+        ),
+    )
     ends = zip(messages.end_us, messages.source, messages.outcome, strict=True)
     grid.count_by_node(lost, ((t_us, node) for t_us, node, outcome in ends if outcome == _LOST))
     outcomes = {outcome: [0] * count for outcome in _OUTCOMES}

@@ -16,7 +16,7 @@ from qcore.errors import ConfigError
 from qcore.pages.page_assembly import page
 from qcore.release import __version__
 from qcore.view.chunk_codec import deflated, stored_as
-from qcore.view.event_rows import EventRows
+from qcore.view.event_rows import CHUNK_EVENTS, EventRows
 from qcore.view.history_lanes import judged_history
 from qcore.view.keyframes import Extent, between, whole
 from qcore.view.overview_levels import (
@@ -88,8 +88,14 @@ def page_text(course: Course, *, from_ms: float | None = None, to_ms: float | No
     Raises:
         ConfigError: the run has too many events, or no event is in this time.
     """
-    extent = _extent(course, from_ms, to_ms)
-    return page("viewer", _title(course), _Content(course, extent).data())
+    return page("viewer", _title(course), page_data(course, from_ms=from_ms, to_ms=to_ms))
+
+
+def page_data(
+    course: Course, *, from_ms: float | None = None, to_ms: float | None = None
+) -> Iterator[tuple[str, str, str]]:
+    """The data in the page of a run: id, media type and text of each element. See `page_text`."""
+    return _Content(course, _extent(course, from_ms, to_ms)).data()
 
 
 def _course_of(source: TraceSource | Course, more: Sequence[TraceSource], *, align: bool) -> Course:
@@ -158,7 +164,7 @@ class _Content:
         """The elements with data: id, type and text."""
         chunks: list[list[object]] = []
         stored: list[str] = []
-        for chunk in self._rows.chunks():
+        for chunk in self._rows.chunks(CHUNK_EVENTS):
             chunks.append([chunk.first, chunk.count, chunk.start_us, chunk.end_us, chunk.kinds])
             stored.append(deflated(chunk.content))
         overview = deflated(self._overview())
@@ -208,7 +214,7 @@ class _Content:
                 for election in course.elections
                 if election.start_us <= extent.end_us and election.end_us >= extent.start_us
             ],
-            "bins": bins(course, extent),
+            "bins": bins(course, extent, self._rows.message_of),
             "commits": commits(course, extent),
             "operations": operations,
             "sentences": self._sentences(),
