@@ -54,7 +54,7 @@ def _stored_as(kind: str, name: str, column: ColumnType) -> StoredAs:
         return "role"
     if name == "id":
         return "id"
-    return "text" if column in ("name", "text") else column
+    return column if column in ("int", "json") else "text"
 
 
 def differences(numbers: Sequence[int], start: int) -> list[int]:

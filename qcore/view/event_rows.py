@@ -13,8 +13,6 @@ from qcore.trace import TraceRecord
 from qcore.view.chunk_codec import IdColumn, StoredAs, TextTable, differences
 from qcore.view.keyframes import Extent, Keyframes, flight, messages_by_event
 
-#: How many events a chunk holds. It holds more only if they all have one time.
-CHUNK_EVENTS: Final = 8192
 _IN_FLIGHT: Final = MESSAGE_OUTCOMES.index("in_flight")
 #: The character of the first kind in the order of a chunk.
 _FIRST_KIND: Final = ord("0")
@@ -70,7 +68,11 @@ class EventRows:
         self.roles = TextTable()
 
     def chunks(self, size: int) -> Iterator[Chunk]:
-        """The chunks, in order. Each begins when the time changes, so that its keyframe is the state at a time."""
+        """The chunks, in order. Each begins when the time changes, so that its keyframe is the state at a time.
+
+        Args:
+            size: how many events a chunk holds at most. It holds more if they all have one time.
+        """
         course, extent = self._course, self._extent
         states = Keyframes(course, extent)
         first = extent.first

@@ -214,12 +214,14 @@ class _Placed:
         )
         if not self._prefix:
             holds = f"the key holds {_shown(self._value)} at the beginning"
-        if operation.kind == "cas" and operation.output is False:
-            if needed == self._value:
-                return f"It found another value than {_shown(needed)}, but {holds}."
-        elif needed is not _ANYTHING and needed != self._value:
-            verb = "read" if operation.kind == "read" else "replaced"
-            return f"It {verb} {_shown(needed)}, but {holds}. {self._fate(needed, operation)}"
+        if needed is not None:
+            (value,) = needed
+            if operation.output is False:
+                if value == self._value:
+                    return f"It found another value than {_shown(value)}, but {holds}."
+            elif value != self._value:
+                verb = "read" if operation.kind == "read" else "replaced"
+                return f"It {verb} {_shown(value)}, but {holds}. {self._fate(value, operation)}"
         return _blocked(_after(operation, self._value), operation, stuck)
 
     def _fate(self, value: Value, reader: Operation) -> str:
@@ -243,21 +245,13 @@ class _Placed:
         return f"{_name(writer)} wrote it, and cannot be placed before this one."
 
 
-class _Anything:
-    """Stands for the value of an operation that may follow any value."""
-
-
-_ANYTHING: Final = _Anything()
-
-
-def _needs(operation: Operation) -> Value | _Anything:
-    """The value before an operation that explains its result, or, for a failed comparison, that does not."""
+def _needs(operation: Operation) -> tuple[Value] | None:
+    """The value before an operation that explains its result, or, for a failed comparison, that does not. None: any."""
     if operation.kind == "read":
-        return operation.output
-    if operation.kind == "cas":
-        assert isinstance(operation.input, tuple)
-        return operation.input[0] if operation.output is not None else _ANYTHING
-    return _ANYTHING
+        return (operation.output,)
+    if isinstance(operation.input, tuple) and operation.output is not None:
+        return (operation.input[0],)
+    return None
 
 
 def _after(operation: Operation, value: Value) -> Value:
@@ -285,12 +279,13 @@ def _blocked(value: Value, operation: Operation, stuck: Sequence[Operation]) -> 
     """Why an operation cannot come next although its own result fits: another one cannot follow."""
     for other in stuck:
         needed = _needs(other)
-        if other is operation or needed is _ANYTHING or other.output is False or needed == value:
+        if other is operation or needed in (None, (value,)) or other.output is False:
             continue
+        assert needed is not None, "operations that follow any value were left out"
         verb = "read" if other.kind == "read" else "replaced"
         return (
             f"If it came next, the key would hold {_shown(value)}; {_name(other)}, which {verb} "
-            f"{_shown(needed)}, could not follow."
+            f"{_shown(needed[0])}, could not follow."
         )
     return "It could come next, but then no order of the other operations explains their results."
 
@@ -299,7 +294,7 @@ def _name(operation: Operation) -> str:
     return f"{operation.kind} {operation.op_id} of client {operation.client}"
 
 
-def _shown(value: Value | _Anything) -> str:
+def _shown(value: Value) -> str:
     return "no value" if value is None else repr(value)
 
 

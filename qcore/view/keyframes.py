@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -187,9 +188,9 @@ def _node(course: Course, node: int, t_us: int) -> dict[str, object]:
 
 
 def _columns(
-    names: tuple[str, ...], rows: list[tuple[int, ...]] | list[tuple[int, int, int]], start_us: int
+    names: Sequence[str], rows: Iterable[Sequence[int]], start_us: int
 ) -> dict[str, list[int]]:
-    rows.sort(key=lambda row: row[0])
-    columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+    in_order = sorted(rows, key=lambda row: row[0])
+    columns = {name: [row[place] for row in in_order] for place, name in enumerate(names)}
     columns["t"] = differences(columns["t"], start_us)
     return columns

@@ -16,7 +16,7 @@ from qcore.errors import ConfigError
 from qcore.pages.page_assembly import page
 from qcore.release import __version__
 from qcore.view.chunk_codec import deflated, stored_as
-from qcore.view.event_rows import CHUNK_EVENTS, EventRows
+from qcore.view.event_rows import EventRows
 from qcore.view.history_lanes import judged_history
 from qcore.view.keyframes import Extent, between, whole
 from qcore.view.overview_levels import (
@@ -35,6 +35,8 @@ from qcore.view.overview_levels import (
 FORMAT: Final = 1
 #: A page with more events would not open in a browser.
 MOST_EVENTS: Final = 3_000_000
+#: How many events a chunk holds.
+CHUNK_EVENTS: Final = 8192
 #: More operations than this are stored with the events.
 MOST_OPERATIONS_AT_ONCE: Final = 20_000
 #: How many operations are explained: the slowest ones, and the first that failed.

@@ -13,7 +13,7 @@ from qcore.analysis.course.read_course import read_course
 from qcore.errors import ConfigError
 from qcore.trace import TraceRecord
 from qcore.view import view_page
-from qcore.view.chunk_codec import IdColumn, deflated
+from qcore.view.chunk_codec import IdColumn, deflated, stored_as
 from qcore.view.event_rows import EventRows
 from qcore.view.keyframes import whole
 from tests.view.decoded_page import DecodedPage, inflated, state_after
@@ -24,12 +24,9 @@ CHUNK = 256
 @pytest.fixture(scope="module")
 def page(course: Course) -> DecodedPage:
     """The page of the run, with small chunks."""
-    size = view_page.CHUNK_EVENTS
-    view_page.CHUNK_EVENTS = CHUNK
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view_page, "CHUNK_EVENTS", CHUNK)
         return decoded(course)
-    finally:
-        view_page.CHUNK_EVENTS = size
 
 
 def decoded(
@@ -60,7 +57,7 @@ def test_events_of_one_time_stay_in_one_chunk(course: Course) -> None:
     stopped = [TraceRecord(5, record.kind, record.node, record.fields) for record in course.records]
     late = TraceRecord(6, "down", 1, {"why": "crash"})
     same = read_course([*stopped, late])
-    rows = EventRows(same, whole(same), view_page.stored_as())
+    rows = EventRows(same, whole(same), stored_as())
     assert [chunk.count for chunk in rows.chunks(100)] == [len(stopped), 1]
 
 
