@@ -221,10 +221,12 @@ class _Placed:
                     return f"It found another value than {_shown(value)}, but {holds}."
             elif value != self._value:
                 verb = "read" if operation.kind == "read" else "replaced"
-                return f"It {verb} {_shown(value)}, but {holds}. {self._fate(value, operation)}"
+                return (
+                    f"It {verb} {_shown(value)}, but {holds}. {self._history_of(value, operation)}"
+                )
         return _blocked(_after(operation, self._value), operation, stuck)
 
-    def _fate(self, value: Value, reader: Operation) -> str:
+    def _history_of(self, value: Value, reader: Operation) -> str:
         """What became of a value that an operation saw and the key does not hold."""
         places = [place for place, held in self._changes if held == value]
         if places or value is None:

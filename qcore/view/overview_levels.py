@@ -40,7 +40,7 @@ def spans(course: Course, roles: TextTable) -> dict[str, object]:
 
 
 def leadership(course: Course) -> dict[str, object]:
-    """Who led when, and when nobody could."""
+    """Who led when, and when no node could."""
     led, leaderless = course.tables.leaderships, course.tables.leaderless
     return {
         "leaderships": {

@@ -38,7 +38,7 @@ MOST_EVENTS: Final = 3_000_000
 #: How many events a chunk holds.
 CHUNK_EVENTS: Final = 8192
 #: More operations than this are stored with the events.
-MOST_OPERATIONS_AT_ONCE: Final = 20_000
+MOST_OVERVIEW_OPERATIONS: Final = 20_000
 #: How many operations are explained: the slowest ones, and the first that failed.
 _MOST_SLOW: Final = 100
 _MOST_FAILED: Final = 500
@@ -154,7 +154,7 @@ class _Content:
             and (row.end_us is None or row.end_us >= extent.start_us or not self._is_part)
         ]
         self._invoked_us = [operations[number].invoke_us for number in self._shown]
-        self._are_in_chunks = len(self._shown) > MOST_OPERATIONS_AT_ONCE
+        self._are_in_chunks = len(self._shown) > MOST_OVERVIEW_OPERATIONS
         self._rows = EventRows(
             course,
             extent,

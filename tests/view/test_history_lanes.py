@@ -75,7 +75,7 @@ def test_a_read_of_an_old_value() -> None:
 
 
 def test_a_refused_operation_is_not_judged() -> None:
-    """It certainly had no effect: as a part of the history, it could explain a value that nobody may have read."""
+    """It certainly had no effect: as a part of the history, it could explain a value that no write put there."""
     refused = (op(3, "invoke", 2, "write", 6), op(4, "refused", 2, "write", 6, "NotLeader"))
     read = (op(5, "invoke", 3, "read"), op(6, "ok", 3, "read", 6))
     history = history_of([*WRITTEN, *refused, *read])

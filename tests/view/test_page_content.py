@@ -147,7 +147,7 @@ def test_operations_name_their_events(course: Course, page: DecodedPage) -> None
 def test_many_operations_are_in_the_chunks(
     course: Course, page: DecodedPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view_page, "MOST_OPERATIONS_AT_ONCE", 10)
+    monkeypatch.setattr(view_page, "MOST_OVERVIEW_OPERATIONS", 10)
     monkeypatch.setattr(view_page, "CHUNK_EVENTS", CHUNK)
     many = decoded(course)
     assert many.overview["operations"] == {"chunked": True, "count": len(course.operations)}
