@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -146,11 +147,17 @@ def label_size() -> float:
     return 10.0 if paper_width.get() is None else 8.0
 
 
+@lru_cache(maxsize=1_024)
 def text_width(text: str, size: float) -> float:
     """The width of a line of text, in points."""
     from matplotlib.textpath import TextPath
 
-    return float(TextPath((0, 0), text, size=size).get_extents().width) if text.strip() else 0.0
+    if not text.strip():
+        return 0.0
+    across = TextPath((0, 0), text, size=size).vertices[
+        :, 0
+    ]  # exact extents take ten times as long
+    return float(across.max() - across.min())
 
 
 Shade = tuple[float, float, str]
