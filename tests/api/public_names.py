@@ -372,9 +372,9 @@ from qcore.testing.pytest_plugin import (
     local_clusters,
     simulate,
 )
+from qcore.view import View, page_text, save_page, view
 
 
 def wrong_name() -> object:
     """Never called. `mypy` reports an unused `ignore` if the lazy names hide a wrong one."""
     return qcore.no_such_name  # type: ignore[attr-defined]  # the error is the test
-from qcore.view import View, page_text, save_page, view
