@@ -134,9 +134,6 @@ def start(
     A signal stops the node cleanly. A second one ends the process immediately. SIGHUP opens the
     files of log, audit log and trace again, and reads certificates and log_level again.
     """
-    from qcore.node.process.early_hangup import EarlyHangup
-
-    EarlyHangup.begin()  # before the imports, which take a second on a slow computer
     from qcore.node.config import NodeConfig
     from qcore.node.main import run_node
     from qcore.settings import for_node
