@@ -13,6 +13,8 @@ from qcore.analysis.course.course_types import Course
 from qcore.cli.exits import ExitCode
 from qcore.trace import CompactTrace, as_line
 from qcore.view import notebook_view, save_page, view
+from tests.checkout import CHECKOUT
+from tests.documents import blocks
 from tests.process.support.commands import Ended, run_here
 from tests.view.decoded_page import DecodedPage
 
@@ -160,3 +162,12 @@ def test_a_notebook_shows_the_page_in_a_frame(
     assert "<iframe" not in text
     assert picture in text
     assert ".save('run.html')" in text
+
+
+def test_the_programs_of_the_page_on_runs_work(folder: Path, trace: Path) -> None:
+    trace.rename(folder / "seen.qtrace")
+    names: dict[str, object] = {}
+    for block in blocks(CHECKOUT / "docs/how-to/see-a-run.md"):
+        if block.language == "python":
+            exec(block.text, names)
+    assert decoded(folder / "seen.html").head["name"] == "trouble"
