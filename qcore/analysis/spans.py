@@ -36,6 +36,7 @@ _LINK_SETTINGS = (
     "reorder ",
     "reorder_extra_ms ",
     "bandwidth",
+    "corrupt ",
 )
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final, Literal
 
-from qcore.trace.trace_record import COLUMNS, ColumnType
+from qcore.trace.record_details import ColumnType
+from qcore.trace.trace_record import COLUMNS
 
 #: How a column of a chunk is stored. `text`: numbers of the chunk's texts. `message`, `role`: numbers of the names in
 #: the head of the page. `id`: see `IdColumn`.
