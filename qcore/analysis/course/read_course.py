@@ -1,0 +1,121 @@
+"""`read_course`: reads the course of a run from its trace, or from the traces of real nodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Final
+
+from qcore.analysis.course.clock_offsets import aligned, clock_offsets
+from qcore.analysis.course.course_operations import course_operations
+from qcore.analysis.course.course_records import events_of
+from qcore.analysis.course.course_types import ClockOffset, Course, Messages
+from qcore.analysis.course.election_spans import elections
+from qcore.analysis.course.message_pairs import pair_messages
+from qcore.analysis.course.node_tracks import node_tracks
+from qcore.analysis.records import TraceSource, compact_records, opened
+from qcore.analysis.rows import Rows
+from qcore.analysis.tables import TraceTables, read_tables
+from qcore.errors import ConfigError
+from qcore.trace import DETAIL_FIELDS, CompactTrace, TraceRecord, pause_collection
+from qcore.trace.trace_origin import TraceOrigin
+
+#: How long before its first sign of life a cluster of real nodes begins.
+_LEAD_US: Final = 500_000
+#: The name in the header of a trace that a real node writes.
+_REAL_NAME: Final = re.compile(r"node \d+")
+_IDLE_ROLES: Final = frozenset({"learner", "follower"})
+
+
+def read_course(*sources: TraceSource, align: bool = False) -> Course:
+    """Read the course of a run.
+
+    Args:
+        sources: the trace of a run, or the traces of real nodes, which are merged. Each is a path, lines, records, a
+            compact trace, or a writer that keeps its records.
+        align: correct the times of real nodes by the offsets of their clocks.
+
+    Raises:
+        ConfigError: a trace cannot be read, holds an invalid line, or is not that of one node where one is necessary.
+    """
+    if not sources:
+        raise ConfigError("no trace to read: give a file, or one for each node")
+    with pause_collection():
+        contents = [opened(source, None, details=True) for source in sources]
+        traces = [
+            compact_records(content, None, details=True)
+            if isinstance(content, CompactTrace)
+            else content
+            for content in contents
+        ]
+        origins = [content.origin for content in contents if isinstance(content, CompactTrace)]
+        origin = origins[0] if len(contents) == 1 and origins else None
+        is_simulated = any(map(_is_simulated, traces))
+        if align and not is_simulated:
+            return _course(_align(traces), origin, is_simulated=False)
+        records = traces[0] if len(traces) == 1 else [r for trace in traces for r in trace]
+        return _course(sorted(records, key=attrgetter("t_us")), origin, is_simulated=is_simulated)
+
+
+def _course(
+    records: Sequence[TraceRecord], origin: TraceOrigin | None, *, is_simulated: bool
+) -> Course:
+    tables = read_tables(records)
+    messages = pair_messages(records, tables.origin_us, tables.end_us, is_simulated=is_simulated)
+    tracks = node_tracks(records, tables, messages)
+    return Course(
+        tables=tables,
+        nodes=tables.nodes,
+        clients=tuple(sorted({operation.client for operation in tables.operations})),
+        is_simulated=is_simulated,
+        has_details=next(events_of(records, DETAIL_FIELDS.keys()), None) is not None,
+        origin_us=tables.origin_us,
+        begin_us=0 if is_simulated else _begin_us(records, tables),
+        end_us=tables.end_us,
+        tracks=tracks,
+        messages=messages,
+        operations=course_operations(records, tracks, messages, tables),
+        elections=elections(records, tracks, messages, tables),
+        offsets=Rows(ClockOffset) if is_simulated else clock_offsets(messages, tables.nodes),
+        records=records,
+        origin=origin,
+    )
+
+
+def _is_simulated(records: Sequence[TraceRecord]) -> bool:
+    """Whether the records come from the simulator: a real node names only itself."""
+    for _, record in events_of(records, {"run"}):
+        header = record.fields
+        return not (len(header["nodes"]) == 1 and _REAL_NAME.fullmatch(header["name"]))
+    return True
+
+
+def _begin_us(records: Sequence[TraceRecord], tables: TraceTables) -> int:
+    """When real nodes become a cluster: before, they may wait for hours."""
+    for _, record in events_of(records, {"config", "role"}):
+        fields = record.fields
+        if fields["voters"] if record.kind == "config" else fields["role"] not in _IDLE_ROLES:
+            return max(0, record.t_us - tables.origin_us - _LEAD_US)
+    return 0
+
+
+def _align(traces: Sequence[Sequence[TraceRecord]]) -> list[TraceRecord]:
+    by_node: dict[int, list[TraceRecord]] = {}
+    for number, trace in enumerate(traces):
+        by_node.setdefault(_writer_of(trace, number), []).extend(trace)
+    records = sorted(
+        (record for trace in by_node.values() for record in trace), key=attrgetter("t_us")
+    )
+    messages: Messages = pair_messages(
+        records, 0, records[-1].t_us if records else 0, is_simulated=False
+    )
+    return aligned(by_node, clock_offsets(messages, by_node))
+
+
+def _writer_of(trace: Sequence[TraceRecord], number: int) -> int:
+    for _, record in events_of(trace, {"run"}):
+        return int(record.fields["nodes"][0])
+    raise ConfigError(
+        f"trace {number + 1} of the list has no header, which names its node: without it, clocks cannot be aligned"
+    )
