@@ -33,6 +33,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "Find what is wrong with a computer or with nodes, and say what to change.",
     ),
     "cluster": ("qcore.cli.cluster.cluster", "Initialise, inspect and upgrade a cluster."),
+    "top": ("qcore.cli.top.top", "Watch the members, rates and log lines of a cluster."),
     "member": ("qcore.cli.cluster.member", "Show and change the members of a cluster."),
     "user": ("qcore.cli.users.user", "Add, change and list users."),
     "role": ("qcore.cli.users.role", "Say what users may do."),
