@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from qcore.analysis.figure import run_figure, save_run_figure
     from qcore.analysis.network_plot import draw_network, network_at
     from qcore.analysis.plots import (
-        plot_commit_latency,
         plot_commits,
-        plot_leaderless_distribution,
         plot_terms,
         plot_timeline,
         plot_watches,
     )
+    from qcore.analysis.plotting.distribution_plot import plot_leaderless_distribution, plot_times
+    from qcore.analysis.plotting.lag_plot import plot_lag
+    from qcore.analysis.plotting.latency_plot import plot_commit_latency
+    from qcore.analysis.plotting.message_plot import plot_messages
+    from qcore.analysis.plotting.outcome_plot import plot_outcomes
+    from qcore.analysis.plotting.paper_style import paper_style
+    from qcore.analysis.plotting.time_window import Window, window_of, worst_fault
     from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load, merge
     from qcore.analysis.tables import TraceTables, read_tables
     from qcore.percentiles import percentile
@@ -43,12 +48,24 @@ else:
                 "network_at",
             ),
             "qcore.analysis.plots": (
-                "plot_commit_latency",
                 "plot_commits",
-                "plot_leaderless_distribution",
                 "plot_terms",
                 "plot_timeline",
                 "plot_watches",
+            ),
+            "qcore.analysis.plotting.distribution_plot": (
+                "plot_leaderless_distribution",
+                "plot_times",
+            ),
+            "qcore.analysis.plotting.lag_plot": ("plot_lag",),
+            "qcore.analysis.plotting.latency_plot": ("plot_commit_latency",),
+            "qcore.analysis.plotting.message_plot": ("plot_messages",),
+            "qcore.analysis.plotting.outcome_plot": ("plot_outcomes",),
+            "qcore.analysis.plotting.paper_style": ("paper_style",),
+            "qcore.analysis.plotting.time_window": (
+                "Window",
+                "window_of",
+                "worst_fault",
             ),
             "qcore.analysis.records": (
                 "LEADERSHIP_KINDS",
@@ -68,18 +85,26 @@ __all__ = [
     "LEADERSHIP_KINDS",
     "TraceSource",
     "TraceTables",
+    "Window",
     "draw_network",
     "load",
     "merge",
     "network_at",
+    "paper_style",
     "percentile",
     "plot_commit_latency",
     "plot_commits",
+    "plot_lag",
     "plot_leaderless_distribution",
+    "plot_messages",
+    "plot_outcomes",
     "plot_terms",
     "plot_timeline",
+    "plot_times",
     "plot_watches",
     "read_tables",
     "run_figure",
     "save_run_figure",
+    "window_of",
+    "worst_fault",
 ]

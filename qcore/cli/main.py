@@ -61,6 +61,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
     "new": ("qcore.cli.new.new", "Write the beginning of a custom state machine."),
     "sim": ("qcore.cli.sim.scenarios", "Run scenarios in the deterministic simulator."),
+    "view": ("qcore.cli.view", "Write a page that shows a run, or the traces of real nodes."),
     "examples": ("qcore.cli.examples", "List the examples, and copy them to a directory."),
     "version": ("qcore.cli.version", "Print the version."),
 }

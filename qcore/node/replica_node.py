@@ -175,7 +175,7 @@ class ReplicaNode:
             self._admission, inbox, log, self._metrics, self._trace, keys, addresses
         )
         codec = codec or node_codec(application.perform_type, config.replica.max_command_bytes)
-        server_tls, peer_tls = config.tls.contexts()
+        server_tls, peer_tls = config.tls.contexts(config.advertise_addr)
 
         def make_pool(handler: PeerHandler, hello: Callable[[str], Hello]) -> PeerPool:
             # Not the generator of the replica: a replay could not draw what depends on connections.

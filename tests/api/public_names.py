@@ -58,20 +58,28 @@ from qcore.analysis import (
     LEADERSHIP_KINDS,
     TraceSource,
     TraceTables,
+    Window,
     draw_network,
     load,
     merge,
     network_at,
+    paper_style,
     percentile,
     plot_commit_latency,
     plot_commits,
+    plot_lag,
     plot_leaderless_distribution,
+    plot_messages,
+    plot_outcomes,
     plot_terms,
     plot_timeline,
+    plot_times,
     plot_watches,
     read_tables,
     run_figure,
     save_run_figure,
+    window_of,
+    worst_fault,
 )
 from qcore.client import (
     DEFAULT,
@@ -364,6 +372,7 @@ from qcore.testing.pytest_plugin import (
     local_clusters,
     simulate,
 )
+from qcore.view import View, page_text, save_page, view
 
 
 def wrong_name() -> object:

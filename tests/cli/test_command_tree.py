@@ -69,6 +69,7 @@ OTHER_MEANINGS = {
     ("sim elections", "--nodes"),
     ("sim explore", "--nodes"),
     ("sim elections", "--timeout"),
+    ("token recover", "--as"),
     ("cluster init", "--public-key"),
     ("snapshot restore", "--public-key"),
 }

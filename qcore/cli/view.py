@@ -1,0 +1,250 @@
+"""`qcore view`: a run, or the traces of real nodes, as a page that a browser opens, or as another file."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from qcore.cli.exits import ExitCode
+from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
+from qcore.cli.output import show
+from qcore.cli.sim.run_argument import ParametersOption, read_run
+from qcore.cli.sim.stall_watch import STALL_TIMEOUT_S, StallTimeoutOption, stall_watch
+from qcore.errors import ConfigError
+from qcore.files import open_regular
+
+if TYPE_CHECKING:
+    from qcore.analysis.course.course_types import Course
+    from qcore.sim.verdict.result import RunResult
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+class Form(StrEnum):
+    """What is made of a run."""
+
+    html = "html"
+
+
+_SUFFIXES: Final = {Form.html: ".html"}
+#: How a trace of JSON lines begins.
+_JSON_LINE: Final = b'{"t_us":'
+_HEAD_BYTES: Final = 16
+_MS: Final = 1000
+
+
+@app.command()
+def view(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="A trace; the traces of the nodes of a cluster; or a run: a scenario file, the name of a shipped "
+            "scenario, or the directory of an artifact.",
+        ),
+    ],
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            envvar="QCORE_SEED",
+            help="Decides every random choice of the run. Default: 1, or the seed of the artifact.",
+        ),
+    ] = None,
+    parameters: ParametersOption = [],  # noqa: B006 - typer reads the default and never changes it
+    form: Annotated[
+        Form,
+        typer.Option("--as", help="What to write."),
+    ] = Form.html,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            parser=non_empty_path,
+            metavar="PATH",
+            help="The file to write. Default: a file in this directory, named after the run and its seed.",
+        ),
+    ] = None,
+    from_ms: Annotated[
+        float | None,
+        typer.Option("--from-ms", metavar="T", min=0, help="Show the run from this time on."),
+    ] = None,
+    to_ms: Annotated[
+        float | None,
+        typer.Option("--to-ms", metavar="T", min=0, help="Show the run until this time."),
+    ] = None,
+    align: Annotated[
+        bool,
+        typer.Option(
+            "--align",
+            help="Correct the times of real nodes by the offsets of their clocks, as far as their messages show them.",
+        ),
+    ] = False,
+    open_page: Annotated[
+        bool | None,
+        typer.Option(
+            "--open/--no-open",
+            help="Open the page in a browser. Default: only at a terminal with a display.",
+        ),
+    ] = None,
+    output: OutputOption = OutputFormat.table,
+    stall_timeout: StallTimeoutOption = STALL_TIMEOUT_S,
+) -> None:
+    """Write a page that shows a run: who led when, every message and log, and what the clients saw.
+
+    The page is one file that needs no server and no network. Times are milliseconds since the first record of the
+    trace. Exit code 0: the file was written, and a run that was made for it kept its promises; 1: it did not; 2: FILE
+    is no trace and no scenario, or the file cannot be written.
+    """
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise ConfigError(f"--from-ms {from_ms:g} is not before --to-ms {to_ms:g}")
+    shown = _read(files, seed, parameters, align=align, stall_timeout=stall_timeout)
+    target = _target(shown.course, out, form, files)
+    _write(shown.course, target, form, from_ms, to_ms)
+    _report(shown, target, output)
+    if open_page or (open_page is None and _has_display()):
+        _open(target)
+    if shown.result is not None and not shown.result.ok:
+        print(f"failed; replay with: {shown.result.replay}", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@dataclass(slots=True, frozen=True)
+class _Shown:
+    """What is shown.
+
+    Attributes:
+        result: the verdict of the run that was made for it.
+    """
+
+    course: Course
+    result: RunResult | None
+
+
+def _read(
+    files: Sequence[str],
+    seed: int | None,
+    parameters: Sequence[str],
+    *,
+    align: bool,
+    stall_timeout: float,
+) -> _Shown:
+    from qcore.analysis.course.read_course import read_course
+
+    traces = [file for file in files if _is_trace(file)]
+    if not traces and len(files) == 1:
+        if align:
+            raise ConfigError("--align corrects the clocks of real nodes: give their traces")
+        with stall_watch(stall_timeout):
+            return _run(files[0], seed, parameters)
+    for file in files:
+        if file not in traces:
+            raise ConfigError(f"{file} is no trace: give several files only if all are traces")
+    if seed is not None or parameters:
+        raise ConfigError(f"--seed and --set choose a run of a scenario; {files[0]} is a trace")
+    course = read_course(*traces, align=align)
+    if align and course.is_simulated:
+        raise ConfigError("--align corrects the clocks of real nodes; this trace is simulated")
+    return _Shown(course, None)
+
+
+def _is_trace(text: str) -> bool:
+    from qcore.trace.compact_trace import is_compact
+
+    try:
+        with open_regular(text) as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return is_compact(head) or head.startswith(_JSON_LINE)
+
+
+def _run(run: str, seed: int | None, parameters: Sequence[str]) -> _Shown:
+    from qcore.analysis.course.read_course import read_course
+    from qcore.sim.artifacts import Artifact
+    from qcore.sim.run import run_scenario
+    from qcore.trace import CompactTrace
+
+    given = read_run(run, parameters)
+    scenario = given.scenario if isinstance(given, Artifact) else given
+    if seed is None:
+        seed = given.seed if isinstance(given, Artifact) else 1
+    stream = io.BytesIO()
+    result = run_scenario(scenario, seed, trace=stream)
+    return _Shown(read_course(CompactTrace(stream.getvalue(), run)), result)
+
+
+def _target(course: Course, out: Path | None, form: Form, files: Sequence[str]) -> Path:
+    """The file to write.
+
+    Raises:
+        ConfigError: it is one of the files that are shown, or its directory does not exist.
+    """
+    if out is None:
+        if course.is_simulated:
+            name = f"{course.tables.name or 'run'}-{course.tables.seed}"
+        else:
+            name = f"nodes-{'-'.join(map(str, course.nodes))}"
+        out = Path(re.sub(r"[^\w.-]+", "-", name) + _SUFFIXES[form])
+    for file in files:
+        with suppress(OSError):
+            if out.samefile(file):
+                raise ConfigError(f"--out {out} is the file that is to be shown: name another one")
+    if not out.parent.is_dir():
+        raise ConfigError(f"cannot write {out}: the directory {out.parent} does not exist")
+    return out
+
+
+def _write(
+    course: Course, target: Path, form: Form, from_ms: float | None, to_ms: float | None
+) -> None:
+    from qcore.view import save_page
+
+    save_page(course, target, from_ms=from_ms, to_ms=to_ms)
+
+
+def _report(shown: _Shown, target: Path, output: OutputFormat) -> None:
+    course = shown.course
+    body = {
+        "file": str(target),
+        "bytes": target.stat().st_size,
+        "name": course.tables.name,
+        "seed": course.tables.seed,
+        "nodes": list(course.nodes),
+        "events": len(course.records),
+        "elections": len(course.elections),
+        "violations": len(course.tables.violations),
+        "details": course.has_details,
+    }
+    text = (
+        f"{target}: {len(course.records)} events, {len(course.elections)} elections, "
+        f"{len(course.tables.violations)} violations"
+    )
+    show(output, body, text=text, indent=2)
+
+
+def _has_display() -> bool:
+    """Whether a browser would open a window, and a person would see it."""
+    if not sys.stdout.isatty():
+        return False
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _open(target: Path) -> None:
+    import webbrowser
+
+    address = target.resolve().as_uri()
+    if not webbrowser.open(address):
+        print(f"no browser could be started; open {address}", file=sys.stderr)

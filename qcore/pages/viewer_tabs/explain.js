@@ -1,0 +1,284 @@
+// What happened, in sentences: the summary, the elections with their rounds, and the scenario.
+
+import { button, make } from "../shared/dom.js";
+import { counted, duration, listed, seconds, shown } from "../shared/format.js";
+
+const MOST_ROWS = 60;
+const FULL_ELECTIONS = 4;
+
+/** A sentence whose *emphasised* parts stand out. */
+export function sentence(text) {
+  return text.split(/\*([^*]+)\*/).map((part, place) => (place % 2 ? make("em", {}, part) : part));
+}
+
+export const sentences = (texts) => make("ul", { className: "sentences" }, ...texts.map((text) => make("li", {}, ...sentence(text))));
+
+const ENDINGS = { won: "won", split: "split vote", lost: "not enough votes", superseded: "another term began", open: "not decided when the trace ends" };
+const ANSWERS = { granted: ["✓", "yes"], rejected: ["✗", "no"], none: ["–", "no answer"] };
+
+/** The title of an election; the page can hold no sentences about it. */
+function electionTitle(election) {
+  if (election.title) return election.title;
+  const end = election.outcome === "elected" ? `node ${election.winner} was elected in term ${election.term}` : election.outcome === "open" ? "not decided when the trace ends" : "no winner";
+  return `Election ${election.number}: ${end}, after ${duration(election.end - election.start)}`;
+}
+
+/** The operations that failed, those that write first. */
+export function failedOperations(run) {
+  return run.operations.filter((each) => each.outcome !== "ok");
+}
+
+export const isWrite = (operation) => operation.op !== "read";
+
+/** An operation in a few words: `write k3 = 7`. */
+export function operationName({ op, key, value, expected }) {
+  if (op === "read") return `read ${key}`.trim();
+  if (op === "cas") return `set ${key} from ${shown(expected)} to ${shown(value)}`;
+  return key === "" ? op : `${op} ${key} = ${shown(value)}`;
+}
+
+const OUTCOME_TEXTS = {
+  ok: "succeeded", refused: "refused: certainly without effect", unknown: "no answer: it may have had an effect",
+  open: "no outcome when the trace ends",
+};
+export const outcomeText = (operation) => OUTCOME_TEXTS[operation.outcome] ?? operation.outcome;
+
+function table(heads, rows, className = "") {
+  return make("table", { className: `facts ${className}` },
+    make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
+    make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, ...[cell].flat()))))));
+}
+
+function card(title, value, note, className = "") {
+  return make("div", { className: `card ${className}` }, make("h3", {}, title), make("p", { className: "value" }, value), make("p", { className: "faint" }, note));
+}
+
+// --- the summary ------------------------------------------------------------------------------------
+
+export class SummaryTab {
+  constructor(view, panel) {
+    this.view = view;
+    this.run = view.run;
+    panel.append(this.cards(), this.leaders(), this.elections(), this.faults(), this.failures(), this.checks());
+  }
+
+  draw() {}
+
+  at(us) { return seconds(us - this.run.begin); }
+
+  show(from, to, t) { return button("Show", `Show ${this.at(from)} to ${this.at(to)}`, () => this.view.showWindow(from, to, t), { className: "small" }); }
+
+  cards() {
+    const { overview, leaderships, leaderless, isChunked, operations } = this.run;
+    const { elections } = overview;
+    const without = leaderless.reduce((sum, each) => sum + each.length, 0);
+    const leaders = [...new Set(leaderships.map((each) => each.node))];
+    const sum = (name) => overview.bins[name].reduce((a, b) => a + b, 0);
+    const failed = failedOperations(this.run);
+    const writes = failed.filter(isWrite).length, allWrites = operations.filter(isWrite).length;
+    const judged = this.verdict();
+    const elected = elections.filter((each) => each.outcome === "elected");
+    return make("div", { className: "cards" },
+      card("Leader", leaders.length > 1 ? `${leaders.length} nodes in turn` : leaders.length ? `node ${leaders[0]}` : "none",
+        `${leaders.length > 1 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader`),
+      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map((each) => each.end - each.start)))}`
+        : elections.length ? "none with a winner" : "no node asked for votes"),
+      isChunked
+        ? card("Failed operations", String(sum("refused") + sum("unknown")), `${counted(sum("ok"), "operation")} succeeded`, sum("refused") + sum("unknown") ? "warn" : "good")
+        : card("Failed writes", String(writes), allWrites ? `of ${counted(allWrites, "write")}` : "the trace has no writes", writes ? "warn" : "good"),
+      card("Checks", judged.value, judged.note, judged.className));
+  }
+
+  verdict() {
+    const { violations, history } = this.run.overview;
+    if (violations.length) return { value: counted(violations.length, "violation"), note: violations[0].check, className: "bad" };
+    if (!Array.isArray(history)) return { value: "–", note: history?.absent ?? "no history of operations", className: "" };
+    const bad = history.filter((each) => each.result === "violation");
+    if (bad.length) return { value: "violated", note: `not linearizable: ${listed(bad.map((each) => each.key))}`, className: "bad" };
+    if (history.some((each) => each.result === "unknown")) return { value: "undecided", note: "the checker used up its budget", className: "warn" };
+    return { value: "passed", note: "every answer is linearizable", className: "good" };
+  }
+
+  leaders() {
+    const { leaderships, leaderless, end } = this.run;
+    const rows = [
+      ...leaderships.map((each) => ({ ...each, who: `node ${each.node}`, term: String(each.term) })),
+      ...leaderless.filter((each) => each.length > 0).map((each) => ({ ...each, who: "no leader", term: "" })),
+    ].sort((a, b) => a.start - b.start);
+    const cells = rows.slice(0, MOST_ROWS).map((each) => {
+      const last = each.start + each.length;
+      const length = `${each.censored ? "> " : ""}${duration(each.length)}`;
+      return [each.term ? make("b", {}, each.who) : make("span", { className: "bad-text" }, each.who), each.term, this.at(each.start), last >= end ? "end of the trace" : this.at(last), length, this.show(each.start, last, each.start)];
+    });
+    return make("section", {}, make("h3", {}, "Who led"), table(["", "term", "from", "until", "for", ""], cells), more(rows.length),
+      make("p", { className: "faint", hidden: !leaderless.length }, "“No leader” includes the time in which the leader could not reach a majority."));
+  }
+
+  elections() {
+    const { elections } = this.run.overview;
+    const items = elections.slice(0, MOST_ROWS).map((each) => {
+      const parts = [make("h4", {}, electionTitle(each), " ", this.show(each.start, each.end, each.start))];
+      if (elections.length <= FULL_ELECTIONS) parts.push(sentences(each.sentences));
+      return make("div", { className: "election" }, ...parts);
+    });
+    return make("section", {}, make("h3", {}, "Elections"), ...(items.length ? items : [make("p", { className: "faint" }, "None.")]), more(elections.length));
+  }
+
+  faults() {
+    const { faults } = this.run.overview;
+    const rows = faults.slice(0, MOST_ROWS).map((each) => [
+      make("b", {}, each.label || each.name), this.at(each.start), each.end >= this.run.end ? "end of the trace" : this.at(each.end), this.show(each.start, each.end, each.start)]);
+    if (!rows.length) return make("section", {}, make("h3", {}, "Faults"), make("p", { className: "faint" }, "The trace names none."));
+    return make("section", {}, make("h3", {}, "Faults"), table(["", "from", "until", ""], rows), more(faults.length));
+  }
+
+  failures() {
+    const { run } = this;
+    const title = make("h3", {}, "Failed operations");
+    if (run.isChunked) return make("section", {}, title, make("p", { className: "faint" }, "The run is long: step through the failed operations with the buttons above, or open the tab Operations."));
+    const failed = failedOperations(run).sort((a, b) => Number(isWrite(b)) - Number(isWrite(a)) || a.invoke - b.invoke);
+    if (!failed.length) return make("section", {}, title, make("p", {}, run.operations.length ? "None: every operation succeeded." : "The trace has no operations."));
+    const writes = failed.filter(isWrite).length;
+    const rows = failed.slice(0, MOST_ROWS).map((each) => {
+      const why = run.overview.sentences?.[each.number] ?? [];
+      return [
+        make("b", {}, operationName(each)), clientText(run, each), this.at(each.invoke), each.end === null ? "–" : duration(each.end - each.invoke),
+        [make("span", { className: `outcome-${each.outcome}` }, outcomeText(each)), ...(why.length ? [make("div", { className: "faint" }, ...sentence(why.at(-1)))] : each.note ? [make("div", { className: "faint" }, each.note)] : [])],
+        button("Show", `Show the operation ${operationName(each)}`, () => {
+          this.view.set({ operation: each.number, tab: "operations", key: run.overview.history?.length ? each.key : "" });
+          this.view.showWindow(each.invoke, each.end ?? run.end, each.invoke);
+        }, { className: "small" })];
+    });
+    return make("section", {}, title,
+      make("p", {}, `${counted(writes, "write")} and ${counted(failed.length - writes, "read")} did not succeed.`),
+      table(["", "client", "began", "after", "outcome", ""], rows), more(failed.length));
+  }
+
+  checks() {
+    const { violations, history, level } = this.run.overview;
+    const parts = violations.slice(0, MOST_ROWS).map((each) => make("p", { className: "bad-text" }, `${this.at(each.t)}: ${each.check}. ${each.note} `, this.show(each.t - 5000, each.t + 5000, each.t)));
+    if (Array.isArray(history)) {
+      const bad = history.filter((each) => each.result !== "ok");
+      const operations = history.reduce((sum, each) => sum + each.operations.length, 0);
+      parts.push(make("p", {}, bad.length
+        ? `Of ${counted(history.length, "key")}, ${bad.map((each) => `${each.key}: ${each.result}`).join("; ")}. The tab Operations shows where.`
+        : `An order of all ${counted(operations, "operation")} on ${counted(history.length, "key")} explains every answer: the history is ${level ?? "linearizable"}.`));
+    } else if (history?.absent) {
+      parts.push(make("p", { className: "faint" }, `Linearizability is not judged: ${history.absent}.`));
+    }
+    if (!parts.length) parts.push(make("p", { className: "faint" }, "No check failed."));
+    return make("section", {}, make("h3", {}, "Checks"), ...parts);
+  }
+}
+
+export function clientText(run, operation) {
+  return run.head.source === "real" ? `at node ${operation.node}` : `client ${operation.client}, node ${operation.node}`;
+}
+
+const more = (count) => make("p", { className: "faint", hidden: count <= MOST_ROWS }, `and ${count - MOST_ROWS} more`);
+
+// --- elections -----------------------------------------------------------------------------------------
+
+export class ElectionsTab {
+  constructor(view, panel) {
+    this.view = view;
+    this.elections = view.run.overview.elections;
+    this.list = make("div", { className: "choices", role: "listbox", "aria-label": "Elections", tabIndex: 0 });
+    this.body = make("div", { className: "election-body", tabIndex: 0, role: "region", "aria-label": "The election" });
+    panel.append(this.list, this.body);
+    this.items = this.elections.map((each, place) => {
+      const item = make("div", { className: "choice", role: "option", id: `election-${place}` },
+        make("b", {}, `${each.number}`), make("span", {}, each.outcome === "elected" ? `node ${each.winner}, term ${each.term}` : each.outcome === "open" ? "not decided" : "no winner"),
+        make("span", { className: "number faint" }, `${each.censored ? "> " : ""}${duration(each.end - each.start)}`));
+      item.addEventListener("click", () => this.choose(place));
+      return item;
+    });
+    this.list.append(...this.items.slice(0, 2000));
+    this.list.addEventListener("keydown", (event) => {
+      const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      this.choose(Math.max(0, Math.min(this.elections.length - 1, this.chosen + by)));
+    });
+    this.chosen = -1;
+    if (!this.elections.length) this.body.append(make("p", { className: "faint" }, "No node asked for votes in this run."));
+  }
+
+  /** The election of the moment, or the last before. */
+  draw() {
+    const passed = this.elections.findLastIndex((each) => each.start <= this.view.t);
+    const place = Math.max(0, passed);
+    if (place === this.chosen || !this.elections.length) return;
+    if (this.chosen >= 0) {
+      this.items[this.chosen].setAttribute("aria-selected", "false");
+    }
+    this.chosen = place;
+    this.items[place].setAttribute("aria-selected", "true");
+    this.list.setAttribute("aria-activedescendant", `election-${place}`);
+    this.items[place].scrollIntoView({ block: "nearest" });
+    this.body.replaceChildren(...this.content(this.elections[place]));
+    this.body.scrollTop = 0;
+  }
+
+  choose(place) {
+    const each = this.elections[place];
+    this.view.showWindow(each.start, Math.max(each.end, each.start + 500), each.start);
+  }
+
+  content(election) {
+    const { view } = this;
+    const { begin } = view.run;
+    const show = button("Show this", "Show the window of this election", () => view.showWindow(election.start, election.end, election.start));
+    const diagram = button("Space-time diagram", "Show its messages in the space-time diagram", () => {
+      view.showWindow(election.start, Math.min(election.end, election.start + 100_000), election.start);
+      view.set({ tab: "spacetime" });
+    });
+    return [
+      make("h3", {}, electionTitle(election)),
+      make("p", { className: "faint" }, `${seconds(election.start - begin)} to ${election.censored ? "the end of the trace" : seconds(election.end - begin)} · ${counted(election.messages, "message")} about votes`),
+      sentences(election.sentences), make("p", { className: "buttons" }, show, diagram),
+      ...election.rounds.slice(0, MOST_ROWS).map((round) => this.round(round)), more(election.rounds.length),
+    ];
+  }
+
+  round(round) {
+    const { begin } = this.view.run;
+    const kind = round.kind === "pre_vote" ? "asks for pre-votes for" : "asks for votes in";
+    const rows = round.asked.map((ask) => {
+      const [mark, text] = ANSWERS[ask.answer];
+      return [
+        `node ${ask.voter}`, make("span", { className: `answer-${ask.answer}` }, make("b", {}, mark), ` ${text}`),
+        ask.answered_us === null || ask.answered_us === undefined ? "–" : `after ${duration(ask.answered_us - ask.sent_us)}`, ask.why || "",
+      ];
+    });
+    const term = round.kind === "pre_vote" ? round.term + 1 : round.term;  // a pre-vote is about the next term
+    return make("section", { className: "round" },
+      make("h4", {}, `${seconds(round.start_us - begin)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, ENDINGS[round.result] ?? round.result), " ",
+        button("Show", "Show this round", () => this.view.showWindow(round.start_us, round.end_us, round.start_us), { className: "small" })),
+      table(["voter", "answer", "", "why"], rows, "asks"));
+  }
+}
+
+// --- the scenario ------------------------------------------------------------------------------------------
+
+export class ScenarioTab {
+  constructor(view, panel) {
+    const { head } = view.run;
+    const facts = [
+      ["nodes", head.nodes.join(", ")], ["voters", head.voters.join(", ")], ["clients", head.clients.length ? head.clients.join(", ") : "not in the trace"],
+      ["source", head.source === "real" ? "traces of real nodes" : `simulator, seed ${head.seed}`],
+      ["logs", head.inferred ? "inferred: the trace does not hold them" : "in the trace"],
+      ["begins", head.source === "real" ? utc(head.origin_us) : "0 s"], ["made by", head.version],
+    ];
+    panel.append(
+      make("dl", { className: "about" }, ...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
+      head.scenario ? make("pre", { tabIndex: 0, "aria-label": "The scenario" }, head.scenario) : make("p", { className: "faint" }, "The trace does not hold a scenario."));
+  }
+
+  draw() {}
+}
+
+function utc(us) {
+  const time = new Date(Number(us) / 1000);
+  return Number.isNaN(time.getTime()) ? String(us) : time.toISOString().replace("T", " ").replace("Z", " UTC");
+}

@@ -1,0 +1,73 @@
+// The path of an operation through the cluster in words, and the order in which a key's operations took effect.
+
+import { duration, moment } from "../shared/format.js";
+import { clientText, operationName, outcomeText } from "./explain.js";
+
+/** The stages of an operation: name, column, and how it reads. */
+const STAGES = [
+  ["forwarded", (each) => `node ${each.node} sent it on to the leader`],
+  ["arrived", (each) => `leader ${each.leader} received it`],
+  ["appended", (each) => `leader ${each.leader} appended it as entry ${each.index} of term ${each.term}`],
+  ["durable", () => "the leader had it on disk"],
+  ["quorum", () => "a majority had it on disk"],
+  ["committed", () => "it was committed"],
+  ["applied", () => "the leader applied it"],
+  ["replied", (each) => `node ${each.node} answered`],
+];
+
+/** What is known about an operation, line by line. */
+export function operationLines(run, each) {
+  const begun = `${moment(each.invoke - run.begin)}: ${clientText(run, each)}, ${operationName(each)}`;
+  const lines = [begun];
+  const written = run.overview.sentences?.[each.number];
+  if (written?.length) lines.push(...written);
+  else {
+    let last = each.invoke;
+    for (const [column, text] of STAGES) {
+      const at = each[column];
+      if (at === null || at === undefined) continue;
+      lines.push(`after ${duration(at - last)}: ${text(each)}`);
+      last = at;
+    }
+    if (lines.length === 1 && each.is_forwarded && each.leader) lines.push(`node ${each.node} sent it on to leader ${each.leader}`);
+  }
+  const length = each.end === null ? "" : ` after ${duration(each.end - each.invoke)}`;
+  const found = each.op === "read" && each.outcome === "ok" && each.key !== "" ? `, the value was ${each.output ?? "nothing"}` : "";
+  lines.push(`${outcomeText(each)}${length}${found}${each.note ? ` (${each.note})` : ""}`);
+  if (each.judged === false && each.outcome === "ok") lines.push("Not judged: a stale read promises less than a linearizable one.");
+  return lines;
+}
+
+/** Of each operation of a key: its place in the order that explains the answers, and whether it is stuck. */
+export function orderOf(run, key) {
+  const history = Array.isArray(run.overview.history) ? run.overview.history.find((each) => each.key === key) : null;
+  const places = new Map(), stuck = new Map();
+  if (!history) return { history: null, places, stuck, order: [] };
+  if (history.result !== "ok") {
+    history.prefix.forEach((number, place) => places.set(number, place + 1));
+    history.stuck.forEach((number, place) => stuck.set(number, history.why[place] ?? ""));
+    return { history, places, stuck, order: history.prefix };
+  }
+  const order = history.operations.filter((number) => run.operations[number]?.index > 0)
+    .sort((a, b) => run.operations[a].index - run.operations[b].index);
+  order.forEach((number, place) => places.set(number, place + 1));
+  return { history, places, stuck, order };
+}
+
+/** The verdict on a key in words. */
+export function verdictText(run, key, { history, order, stuck }) {
+  const { overview } = run;
+  if (overview.history?.absent) return `Not judged: ${overview.history.absent}.`;
+  if (key === "") {
+    const bad = overview.history?.filter?.((each) => each.result === "violation") ?? [];
+    return bad.length ? `No order of the operations explains every answer of ${bad.map((each) => each.key).join(", ")}. Choose the key to see where.`
+      : "Linearizable: an order of the operations explains every answer. Choose a key to see its order.";
+  }
+  if (!history) return "This key has no history.";
+  if (history.result === "ok") {
+    return order.length ? "Linearizable. The numbers are the order of the operations in the log." : "Linearizable: an order of the operations explains every answer.";
+  }
+  if (history.result === "unknown") return "Not decided: the checker used up its budget.";
+  return `Not linearizable. ${order.length} of ${history.operations.length} operations can be placed, in the order of the numbers. ${
+    stuck.size === 1 ? "The red one cannot come next" : "None of the red ones can come next"}.`;
+}

@@ -1,0 +1,272 @@
+// The space-time diagram of the window: a line a node, an arrow a message, and what influenced the chosen event.
+
+import { ticks } from "../shared/axis.js";
+import { button, colours, make, saveAs, setText, shape } from "../shared/dom.js";
+import { counted, duration, grouped } from "../shared/format.js";
+import { CLASSES, classOf, lossReason, ROLES, shortContents } from "../shared/raft_words.js";
+import { GUTTER, windowScale } from "../viewer/overview.js";
+import { eventText } from "../viewer/event_text.js";
+
+const MOST_MESSAGES = 600, MOST_ARROW_LABELS = 60, MOST_CHUNKS = 3, MOST_FAULTS = 10, TOP = 14, DIAGRAM_AXIS = 22;
+const FONT_FAMILY = "system-ui, 'DejaVu Sans', sans-serif";
+const HIDEABLE = [["vote", "votes"], ["append", "log and heartbeats"], ["answer", "answers"], ["forward", "clients' requests"]];
+
+/** Which switch shows a class of messages. */
+function groupOf(kind) {
+  if (kind.startsWith("vote")) return "vote";
+  if (kind === "append" || kind === "heartbeat" || kind === "snapshot") return "append";
+  if (kind.startsWith("forward")) return "forward";
+  return "answer";
+}
+
+/**
+ * The causal past and future of an event among events in order: of each node the last event that can have influenced it,
+ * and the first that it can have influenced. A message carries influence from its sending to its receipt.
+ */
+export function cone(events, chosen) {
+  const past = new Map([[chosen.node, chosen.number]]), future = new Map([[chosen.node, chosen.number]]);
+  const pastMessages = new Set(), futureMessages = new Set();
+  for (let place = events.length - 1; place >= 0; place -= 1) {
+    const event = events[place];
+    if (event.number > (past.get(event.node) ?? -1)) continue;
+    if (event.kind === "recv" && event.mate) {
+      past.set(event.from, Math.max(past.get(event.from) ?? -1, event.mate));
+      pastMessages.add(event.mate);
+    }
+  }
+  for (const event of events) {
+    if (event.kind !== "recv" || !event.mate) continue;
+    if (event.mate >= (future.get(event.from) ?? Infinity)) {
+      future.set(event.node, Math.min(future.get(event.node) ?? Infinity, event.number));
+      futureMessages.add(event.mate);
+    }
+  }
+  return { past, future, pastMessages, futureMessages };
+}
+
+export class SpacetimeTab {
+  constructor(view, panel, announce) {
+    this.view = view;
+    this.hidden = new Set();
+    this.showsCone = false;
+    const switches = HIDEABLE.map(([name, text]) => {
+      const box = make("input", { type: "checkbox", checked: true, id: `show-${name}` });
+      box.addEventListener("change", () => {
+        if (box.checked) this.hidden.delete(name);
+        else this.hidden.add(name);
+        this.drawn = "";
+        view.draw();
+      });
+      return make("label", {}, box, ` ${text}`);
+    });
+    const coneBox = make("input", { type: "checkbox", id: "show-cone" });
+    coneBox.addEventListener("change", () => {
+      this.showsCone = coneBox.checked;
+      this.drawn = "";
+      view.draw();
+    });
+    this.note = make("p", { className: "faint spacetime-note", role: "status" });
+    this.svg = shape("svg", { class: "spacetime", role: "img", "aria-label": "Space-time diagram" });
+    this.scroll = make("div", { className: "scroll" }, this.svg);
+    panel.append(make("div", { className: "tools" }, ...switches,
+      make("label", { title: "Highlight the events that can have influenced the chosen event, and those that it can have influenced" }, coneBox, " cause and effect"),
+      button("Save SVG", "Save the diagram as an SVG file", () => {
+        saveAs(`${view.run.head.name || "run"}-space-time.svg`, "image/svg+xml", this.asFile());
+        announce("The diagram is saved");
+      }, { id: "save-svg" })), this.note, this.scroll);
+    this.svg.addEventListener("click", (event) => this.click(event));
+    new ResizeObserver(() => { this.drawn = ""; view.draw(); }).observe(this.scroll);
+  }
+
+  asFile() {
+    const copy = this.svg.cloneNode(true);
+    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    copy.setAttribute("font-family", FONT_FAMILY);
+    copy.setAttribute("font-size", "11");
+    copy.prepend(shape("rect", { width: "100%", height: "100%", fill: colours().panel }));
+    return new XMLSerializer().serializeToString(copy);
+  }
+
+  draw() {
+    const { view } = this;
+    const width = this.scroll.clientWidth;
+    const event = view.running ? "" : view.position;
+    const key = `${view.from} ${view.to} ${event} ${view.running ? Math.round(view.t) : ""} ${view.scheme} ${view.loads} ${width} ${this.scroll.clientHeight}`;
+    if (key === this.drawn || !width) return;
+    this.drawn = key;
+    const { isTooLong, parts } = view.run.eventsBetween(view.from, view.to, MOST_CHUNKS);
+    if (isTooLong) return this.tooMany(this.estimate());
+    if (!parts) return;  // it is being decoded
+    const events = [];
+    let sends = 0;
+    const sendKind = view.run.head.kinds.indexOf("send");
+    for (const { chunk, first, last } of parts) {
+      for (let n = first; n <= last; n += 1) if (chunk.kinds[n - chunk.first] === sendKind) sends += 1;
+    }
+    if (sends > MOST_MESSAGES) return this.tooMany(sends);
+    for (const { chunk, first, last } of parts) for (let n = first; n <= last; n += 1) events.push(chunk.event(n));
+    this.paint(events, sends, width);
+  }
+
+  /** About how many messages were sent in the window. */
+  estimate() {
+    const { bins } = this.view.run.overview;
+    const first = Math.max(0, Math.floor(this.view.from / bins.width_us)), last = Math.floor(this.view.to / bins.width_us) + 1;
+    return Object.values(bins.sent).reduce((sum, each) => sum + each.slice(first, last).reduce((a, b) => a + b, 0), 0);
+  }
+
+  tooMany(count) {
+    const { view } = this;
+    const width = Number(((view.to - view.from) * Math.min(0.5, 150 / Math.max(1, count))).toPrecision(1));
+    this.svg.replaceChildren();
+    this.note.replaceChildren(`This window has ${grouped(count)} messages, too many for a diagram. `,
+      button(`Zoom to ${duration(width)}`, "Zoom in around the moment", () => view.show(view.t, width), { id: "zoom-spacetime" }));
+  }
+
+  paint(events, sends, width) {
+    const { view } = this, { run } = view, ink = colours();
+    const height = Math.max(this.scroll.clientHeight - 4, run.nodes.length * 44 + TOP + DIAGRAM_AXIS);
+    const scale = this.scale = windowScale(view);
+    const gap = (height - TOP - DIAGRAM_AXIS) / run.nodes.length;
+    this.rows = new Map(run.nodes.map((node, rank) => [node, TOP + gap * (rank + 0.5)]));
+    this.svg.setAttribute("width", width);
+    this.svg.setAttribute("height", height);
+    const back = shape("g"), arrows = shape("g", { "clip-path": "url(#window-clip)" }), marks = shape("g"), labels = shape("g");
+    const clip = shape("clipPath", { id: "window-clip" }, shape("rect", { x: GUTTER - 6, y: 0, width: scale.right - GUTTER + 12, height }));
+    this.spots = [];
+    this.boxes = [];
+    this.paintBack(back, scale, height, gap);
+    const chosen = events.find((each) => each.number === view.event) ?? null;
+    const lit = chosen && this.showsCone && chosen.node ? cone(events, chosen) : null;
+    this.labelRoom = sends <= MOST_ARROW_LABELS;
+    for (const event of events) {
+      if (event.kind === "send") this.arrow(arrows, labels, event, scale, lit);
+      else this.mark(marks, labels, event, scale, lit);
+    }
+    const x = scale.x(view.t);
+    const now = shape("line", { x1: x, x2: x, y1: 2, y2: height - DIAGRAM_AXIS + 4, stroke: ink.accent, "stroke-width": 2 });
+    this.svg.replaceChildren(shape("defs", {}, clip), back, arrows, marks, labels, ...(scale.inside(view.t) ? [now] : []), ...this.ringOf(chosen));
+    const text = chosen ? ` Chosen: ${eventText(chosen, (n) => (n ? run.event(n) : null))}.` : "";
+    setText(this.note, `${counted(sends, "message")} in ${duration(view.to - view.from)}. Time runs to the right.${text}`);
+  }
+
+  ringOf(chosen) {
+    const spot = chosen && this.spots.find((each) => each.event === chosen.number);
+    return spot ? [shape("circle", { cx: spot.x, cy: spot.y, r: 7, fill: "none", stroke: colours().accent, "stroke-width": 2 })] : [];
+  }
+
+  paintBack(back, scale, height, gap) {
+    const { view } = this, { run } = view, ink = colours();
+    for (const { t, text } of ticks(scale, run.begin)) {
+      const x = scale.x(t);
+      back.append(shape("line", { x1: x, x2: x, y1: 2, y2: height - DIAGRAM_AXIS, stroke: ink.line }),
+        shape("text", { x: Math.min(Math.max(x, GUTTER + 12), scale.right - 14), y: height - 6, fill: ink.faint, "text-anchor": "middle" }, text));
+    }
+    for (const [node, y] of this.rows) {
+      back.append(shape("text", { x: 0, y: y + 4, fill: ink.text, "font-weight": 600 }, `node ${node}`));
+      for (const span of run.spans.get(node) ?? []) {
+        const x = Math.max(GUTTER, scale.x(span.start)), end = Math.min(scale.right, scale.x(span.start + span.length));
+        if (end <= GUTTER || x >= scale.right) continue;
+        const isDown = span.role === "down";
+        const role = ROLES[span.role] ?? ROLES.follower;
+        back.append(shape("rect", { x, y: y - 5, width: Math.max(1, end - x), height: 10, fill: ink[role.colour], stroke: ink.edge, "stroke-width": isDown ? 1 : 0.5, ...(isDown ? { "stroke-dasharray": "3 2" } : {}) }));
+        const text = `${role.text}, term ${span.term}`;
+        if (end - x > text.length * 6.2 + 8 && gap > 30) {
+          back.append(shape("text", { x: x + 3, y: y + 16, fill: ink.faint, "font-size": 10 }, text));
+          this.boxes.push({ x, y: y + 7, w: text.length * 5.6, h: 11 });
+        }
+      }
+    }
+    const faults = run.overview.faults.filter((each) => each.start <= view.to && each.end >= view.from);
+    const bottom = faults.length > MOST_FAULTS ? 7 : height - DIAGRAM_AXIS - 2;  // many would colour the whole diagram
+    for (const fault of faults) {
+      const x = Math.max(GUTTER, scale.x(fault.start)), end = Math.min(scale.right, scale.x(fault.end));
+      back.prepend(shape("rect", { x, y: 2, width: Math.max(1.5, end - x), height: bottom, fill: ink.fault, opacity: faults.length > MOST_FAULTS ? 0.6 : 0.13 }));
+    }
+  }
+
+  arrow(arrows, labels, event, scale, lit) {
+    const ink = colours();
+    const kind = classOf(event.message, event.note);
+    const y1 = this.rows.get(event.node), y2 = this.rows.get(event.to);
+    if (this.hidden.has(groupOf(kind)) || y1 === undefined || y2 === undefined) return;
+    const isLost = event.outcome === 1, isOpen = event.outcome === 2;
+    const x1 = scale.x(event.t), isShort = isLost && event.end <= 1;
+    let x2 = isOpen ? Math.min(scale.right, x1 + 40) : scale.x(event.t + event.end);
+    let yEnd = isOpen ? y1 + (y2 - y1) * 0.6 : y2 > y1 ? y2 - 6 : y2 + 6;
+    if (isShort) {
+      x2 = x1 + 10;
+      yEnd = y1 + Math.sign(y2 - y1) * 20;
+    }
+    const inPast = lit?.pastMessages.has(event.number), inFuture = lit?.futureMessages.has(event.number);
+    const isDim = lit && !inPast && !inFuture;
+    const isVote = kind.startsWith("vote");
+    const colour = isLost ? ink.lost : ink[CLASSES[kind].colour];
+    const yStart = y2 > y1 ? y1 + 5 : y1 - 5;
+    const group = shape("g", { opacity: isDim ? 0.18 : 1 });
+    group.append(shape("line", {
+      x1, y1: yStart, x2, y2: yEnd, stroke: colour, "stroke-width": inPast || inFuture ? 2.4 : isVote ? 1.8 : 1,
+      ...(isLost ? { "stroke-dasharray": "4 3" } : kind.endsWith("answer") && !isVote ? { "stroke-dasharray": "1 2.5", "stroke-linecap": "round" } : {}),
+    }));
+    if (isLost) group.append(shape("path", { d: `M${x2 - 4} ${yEnd - 4}l8 8m0-8l-8 8`, stroke: ink.lost, "stroke-width": 2, fill: "none" }));
+    else group.append(head(x1, yStart, x2, yEnd, colour, isOpen || kind.endsWith("answer")));
+    if (event.outcome === 0 && event.end < 0) group.append(shape("text", { x: x2, y: yEnd - 4, fill: ink.lost_text, "font-size": 10 }, "before it was sent"));
+    group.append(shape("title", {}, `${event.message} from ${event.node} to ${event.to}: ${shortContents(event.message, event.note, event.term)}${
+      isLost ? `; lost` : isOpen ? "; not received when the trace ends" : `, ${duration(event.end)}`}`));
+    arrows.append(group);
+    this.spots.push({ event: event.number, x: x1, y: y1 }, { event: event.number, x: (x1 + x2) / 2, y: (yStart + yEnd) / 2 });
+    if (this.labelRoom && !isDim) this.label(labels, shortContents(event.message, event.note, event.term), x1 + (x2 - x1) * 0.5 + 4, yStart + (yEnd - yStart) * 0.5, colour);
+  }
+
+  /** A text where no other one is. */
+  label(labels, text, x, y, colour) {
+    const box = { x, y: y - 8, w: text.length * 5.9 + 4, h: 13 };
+    if (x + box.w > this.scale.right) return;
+    if (this.boxes.some((each) => box.x < each.x + each.w && each.x < box.x + box.w && box.y < each.y + each.h && each.y < box.y + box.h)) return;
+    this.boxes.push(box);
+    labels.append(shape("text", { x, y: y + 3, fill: colour, "font-size": 10.5, stroke: colours().halo, "stroke-width": 3, "paint-order": "stroke" }, text));
+  }
+
+  mark(marks, labels, event, scale, lit) {
+    const ink = colours();
+    const y = this.rows.get(event.node);
+    if (y === undefined) return;
+    const x = scale.x(event.t);
+    this.spots.push({ event: event.number, x, y });
+    const isLit = !lit || event.number <= (lit.past.get(event.node) ?? -1) || event.number >= (lit.future.get(event.node) ?? Infinity);
+    const opacity = isLit ? 1 : 0.2;
+    if (event.kind === "vote") {
+      marks.append(shape("path", { d: `M${x - 4} ${y}l3 4l6 -8`, fill: "none", stroke: ink.text, "stroke-width": 2.2, opacity }, shape("title", {}, eventText(event))));
+      if (this.labelRoom) this.label(labels, event.candidate === event.node ? "votes for itself" : `votes for ${event.candidate}`, x + 6, y - 10, ink.text);
+    } else if (event.kind === "role") {
+      const role = ROLES[event.role] ?? ROLES.follower;
+      marks.append(shape("circle", { cx: x, cy: y, r: 5, fill: ink[role.colour], stroke: ink.edge, opacity }, shape("title", {}, eventText(event))));
+      if (this.labelRoom && event.role === "leader") this.label(labels, `leads term ${event.term}`, x + 7, y - 10, ink.text);
+    } else if (event.kind === "commit") {
+      marks.append(shape("rect", { x: x - 1, y: y - 5, width: 2, height: 10, fill: ink.ok_text, opacity }, shape("title", {}, eventText(event))));
+    } else if (event.kind === "down" || event.kind === "violation") {
+      marks.append(shape("path", { d: `M${x - 5} ${y - 5}l10 10m0-10l-10 10`, stroke: ink.lost, "stroke-width": 2.5, fill: "none", opacity }, shape("title", {}, eventText(event))));
+    } else if (event.kind === "drop" && !event.mate) {
+      marks.append(shape("path", { d: `M${x - 3} ${y - 3}l6 6m0-6l-6 6`, stroke: ink.lost, "stroke-width": 1.5, fill: "none", opacity }, shape("title", {}, `Lost: ${event.message} from ${event.from}; ${lossReason(event.note)}`)));
+    }
+  }
+
+  click(event) {
+    const box = this.svg.getBoundingClientRect();
+    const x = event.clientX - box.left, y = event.clientY - box.top;
+    let best = null, least = 18;
+    for (const spot of this.spots ?? []) {
+      const far = Math.hypot(spot.x - x, spot.y - y);
+      if (far < least) [best, least] = [spot, far];
+    }
+    if (best) this.view.goTo(best.event);
+    else if (this.scale && x >= GUTTER) this.view.set({ t: this.scale.t(x), running: false });
+  }
+}
+
+/** The head of an arrow. */
+function head(x1, y1, x2, y2, colour, isHollow) {
+  const angle = Math.atan2(y2 - y1, x2 - x1), size = 5.5;
+  const corner = (turn) => `${x2 - size * Math.cos(angle + turn)} ${y2 - size * Math.sin(angle + turn)}`;
+  return shape("path", { d: `M${corner(0.45)}L${x2} ${y2}L${corner(-0.45)}${isHollow ? "" : "Z"}`, fill: isHollow ? "none" : colour, stroke: colour, "stroke-width": 1.2 });
+}
