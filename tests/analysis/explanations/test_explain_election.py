@@ -29,7 +29,7 @@ def test_the_elections_of_a_run_are_explained(scenario: str, pytestconfig: pytes
     course = read_course(trace)
     text = "\n\n".join(str(explain(course, election)) for election in course.elections) + "\n"
     path = EXPECTED / f"{scenario}.txt"
-    if pytestconfig.getoption("--rewrite-explanations"):
+    if pytestconfig.getoption("--rewrite-explanations", default=False):
         path.write_text(text)
     assert text == path.read_text()
 
