@@ -43,8 +43,9 @@ def course_operations(
     for row in tables.operations:
         name = (row.client, row.op_id)
         blank = _blank(row, notes[name], asked.get(name))
-        found = attempts.get(name)
-        rows.append(blank if found is None else _with_path(blank, found, times))
+        if attempts:
+            blank = _with_path(blank, attempts.get(name, ()), times)
+        rows.append(blank)
     return Rows(OperationCourse, sorted(rows, key=lambda row: (row.invoke_us, row.client)))
 
 
@@ -83,18 +84,23 @@ def _with_path(
     row: OperationCourse, attempts: Sequence[Attempt], times: EntryTimes
 ) -> OperationCourse:
     """The operation with its way: that of the attempt that got its entry, or of the last one."""
+    if not attempts:
+        return replace(row, took=(), is_inferred=False)
     chosen = next((each for each in reversed(attempts) if each.index), attempts[-1])
+    leader, arrived_us = chosen.leader, chosen.arrived_us
+    if leader is None and chosen.index:
+        leader, arrived_us = chosen.node, chosen.took_us  # it waited until it led
     found = replace(
         row,
         took=tuple((each.node, each.took_us) for each in attempts),
-        leader=chosen.leader,
+        leader=leader,
         is_forwarded=chosen.forwarded_us is not None,
         forwarded_us=chosen.forwarded_us,
-        arrived_us=chosen.arrived_us,
+        arrived_us=arrived_us,
         replied_us=chosen.ended_us,
         is_inferred=False,
     )
-    leader, index, arrived_us = chosen.leader, chosen.index, chosen.arrived_us
+    index = chosen.index
     if not index or leader is None or arrived_us is None or row.op in _READS:
         return found
     appended = times.appended(leader, index, chosen.term, arrived_us)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ import pytest
 from qcore.analysis.course.course_types import Course, Election
 from qcore.analysis.course.read_course import read_course
 from qcore.analysis.explanations.explain import explain
-from qcore.sim import run_scenario
 from qcore.trace import TraceWriter
 from tests.analysis.explanations.small_elections import MS, Cluster
 
@@ -23,10 +22,10 @@ EXPECTED = Path(__file__).parent / "expected"
 @pytest.mark.parametrize(
     "scenario", ["split_3_2_leader_major", "lost_votes", "lease_after_transfer"]
 )
-def test_the_elections_of_a_run_are_explained(scenario: str, pytestconfig: pytest.Config) -> None:
-    trace = TraceWriter(keep=True)
-    run_scenario(scenario, 1, trace=trace)
-    course = read_course(trace)
+def test_the_elections_of_a_run_are_explained(
+    scenario: str, course_of: Callable[[str], Course], pytestconfig: pytest.Config
+) -> None:
+    course = course_of(scenario)
     text = "\n\n".join(str(explain(course, election)) for election in course.elections) + "\n"
     path = EXPECTED / f"{scenario}.txt"
     if pytestconfig.getoption("--rewrite-explanations", default=False):
