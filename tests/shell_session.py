@@ -145,7 +145,11 @@ def _run_commands(
             # The documents promise that SIGTERM stops a node cleanly, so the exit code of the job counts.
             line = f"job=$(jobs -p {line.split()[1]}) && {line} && wait $job"
         # `jobs` drops finished jobs from the shell's list, as an interactive shell does before each prompt.
-        script.append(f'{{ {line}\n}} > "{output}"\necho $? > "{code}"\njobs > /dev/null\n')
+        # A command that fails ends the session: those after it would only wait for what it did not do.
+        script.append(
+            f'{{ {line}\n}} > "{output}"\nended=$?\necho $ended > "{code}"\n'
+            "test $ended -eq 0 || exit\njobs > /dev/null\n"
+        )
     shell = subprocess.Popen(
         ["bash", "-c", "\n".join(script)],
         cwd=directory,
