@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from qcore.analysis.course.course_types import Course
     from qcore.analysis.course.node_tracks import log_at, node_at
     from qcore.analysis.course.read_course import read_course
+    from qcore.analysis.exports.perfetto_trace import perfetto
+    from qcore.analysis.exports.shiviz_log import shiviz
     from qcore.analysis.figure import run_figure, save_run_figure
+    from qcore.analysis.measured_latencies import measure_latencies
     from qcore.analysis.network_plot import draw_network, network_at
     from qcore.analysis.plots import (
         plot_commits,
@@ -29,12 +32,14 @@ if TYPE_CHECKING:
         plot_timeline,
         plot_watches,
     )
+    from qcore.analysis.plotting.comparison_plot import compare
     from qcore.analysis.plotting.distribution_plot import plot_leaderless_distribution, plot_times
     from qcore.analysis.plotting.lag_plot import plot_lag
     from qcore.analysis.plotting.latency_plot import plot_commit_latency
     from qcore.analysis.plotting.message_plot import plot_messages
     from qcore.analysis.plotting.outcome_plot import plot_outcomes
     from qcore.analysis.plotting.paper_style import paper_style
+    from qcore.analysis.plotting.spacetime_plot import plot_spacetime
     from qcore.analysis.plotting.time_window import Window, window_of, worst_fault
     from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load, merge
     from qcore.analysis.tables import TraceTables, read_tables
@@ -47,10 +52,13 @@ else:
             "qcore.analysis.course.course_types": ("Course",),
             "qcore.analysis.course.node_tracks": ("log_at", "node_at"),
             "qcore.analysis.course.read_course": ("read_course",),
+            "qcore.analysis.exports.perfetto_trace": ("perfetto",),
+            "qcore.analysis.exports.shiviz_log": ("shiviz",),
             "qcore.analysis.figure": (
                 "run_figure",
                 "save_run_figure",
             ),
+            "qcore.analysis.measured_latencies": ("measure_latencies",),
             "qcore.analysis.network_plot": (
                 "draw_network",
                 "network_at",
@@ -61,6 +69,7 @@ else:
                 "plot_timeline",
                 "plot_watches",
             ),
+            "qcore.analysis.plotting.comparison_plot": ("compare",),
             "qcore.analysis.plotting.distribution_plot": (
                 "plot_leaderless_distribution",
                 "plot_times",
@@ -70,6 +79,7 @@ else:
             "qcore.analysis.plotting.message_plot": ("plot_messages",),
             "qcore.analysis.plotting.outcome_plot": ("plot_outcomes",),
             "qcore.analysis.plotting.paper_style": ("paper_style",),
+            "qcore.analysis.plotting.spacetime_plot": ("plot_spacetime",),
             "qcore.analysis.plotting.time_window": (
                 "Window",
                 "window_of",
@@ -96,21 +106,25 @@ __all__ = [
     "TraceSource",
     "TraceTables",
     "Window",
+    "compare",
     "cone",
     "draw_network",
     "load",
     "log_at",
+    "measure_latencies",
     "merge",
     "network_at",
     "node_at",
     "paper_style",
     "percentile",
+    "perfetto",
     "plot_commit_latency",
     "plot_commits",
     "plot_lag",
     "plot_leaderless_distribution",
     "plot_messages",
     "plot_outcomes",
+    "plot_spacetime",
     "plot_terms",
     "plot_timeline",
     "plot_times",
@@ -119,6 +133,7 @@ __all__ = [
     "read_tables",
     "run_figure",
     "save_run_figure",
+    "shiviz",
     "window_of",
     "worst_fault",
 ]
