@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.analysis.course.causality import Cone, cone
+    from qcore.analysis.course.course_types import Course
+    from qcore.analysis.course.node_tracks import log_at, node_at
+    from qcore.analysis.course.read_course import read_course
     from qcore.analysis.exports.perfetto_trace import perfetto
     from qcore.analysis.exports.shiviz_log import shiviz
     from qcore.analysis.figure import run_figure, save_run_figure
@@ -44,6 +48,10 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.analysis.course.causality": ("Cone", "cone"),
+            "qcore.analysis.course.course_types": ("Course",),
+            "qcore.analysis.course.node_tracks": ("log_at", "node_at"),
+            "qcore.analysis.course.read_course": ("read_course",),
             "qcore.analysis.exports.perfetto_trace": ("perfetto",),
             "qcore.analysis.exports.shiviz_log": ("shiviz",),
             "qcore.analysis.figure": (
@@ -93,15 +101,20 @@ else:
 
 __all__ = [
     "LEADERSHIP_KINDS",
+    "Cone",
+    "Course",
     "TraceSource",
     "TraceTables",
     "Window",
     "compare",
+    "cone",
     "draw_network",
     "load",
+    "log_at",
     "measure_latencies",
     "merge",
     "network_at",
+    "node_at",
     "paper_style",
     "percentile",
     "perfetto",
@@ -116,6 +129,7 @@ __all__ = [
     "plot_timeline",
     "plot_times",
     "plot_watches",
+    "read_course",
     "read_tables",
     "run_figure",
     "save_run_figure",

@@ -36,7 +36,13 @@ class RecordView:
             self._rows.setdefault(kind, []).append((t_us, node, *values))
 
     def rare(self) -> Sequence[TraceRecord]:
-        return self._records
+        if any(len(nodes) > 1 for (nodes,) in self._headers()):
+            return [record for record in self._records if record.kind in _RARE_KINDS]
+        return self._records  # as in `CompactView`
+
+    def _headers(self) -> Iterator[tuple[Sequence[int]]]:
+        for (nodes,) in self.columns("run", "nodes"):
+            yield from zip(nodes, strict=True)
 
     def columns(self, kind: str, *names: str) -> Iterator[tuple[Sequence[Any], ...]]:
         if kind in self._rows:

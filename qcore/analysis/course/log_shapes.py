@@ -9,7 +9,7 @@ from typing import Final
 from qcore.analysis.course.course_types import LogChange, LogShape
 
 #: After how many changes a history keeps a shape, from which it computes later ones.
-_SHAPE_EVERY: Final = 128
+_SHAPE_EVERY: Final = 16
 
 
 class LogState:

@@ -78,7 +78,7 @@ class _Pairs:
         self._send_event = array("q")
         self._end_event = array("q")
         self._newest: dict[_Key, int] = {}
-        self._flying: dict[_Key, deque[int]] = {}
+        self._flying: dict[_Key, int | deque[int]] = {}  # almost always one message
         self._early: dict[_Key, deque[int]] = {}  # received before they were sent
         self._texts: dict[str, str] = {}
 
@@ -89,14 +89,23 @@ class _Pairs:
             return
         number = self._add(key, when, self._end_us, name, term, note, IN_FLIGHT, "", event, -1)
         self._newest[key] = number
-        self._flying.setdefault(key, deque()).append(number)
+        flying = self._flying.get(key)
+        if flying is None:
+            self._flying[key] = number
+        elif isinstance(flying, int):
+            self._flying[key] = deque((flying, number))
+        else:
+            flying.append(number)
 
     def ended(self, event: int, when: int, key: _Key, name: str, outcome: int, why: str) -> None:
-        flying = self._flying.get(key)
-        if flying:
-            number = flying.popleft()
-            if not flying:
-                del self._flying[key]
+        flying = self._flying.pop(key, None)
+        if flying is not None:
+            if isinstance(flying, int):
+                number = flying
+            else:
+                number = flying.popleft()
+                if flying:
+                    self._flying[key] = flying
             self._outcome[number] = outcome
             self._ended_us[number] = when
             self._why[number] = self._text(why)
