@@ -284,7 +284,7 @@ def _draw(course: Course, target: Path, form: Form, part: Window | None) -> None
     else:
         from qcore.analysis.plotting.spacetime_plot import plot_spacetime
 
-        figure = plot_spacetime(course, part).get_figure(root=True)
+        figure = plot_spacetime(course, part).get_figure(root=True)  # type: ignore[assignment]  # axes have a figure
     try:
         figure.savefig(target, format=form.value)
     except OSError as error:

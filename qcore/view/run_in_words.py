@@ -35,10 +35,7 @@ def _lines(course: Course) -> Iterator[str]:
     yield "\nElections"
     for election in course.elections:
         title, sentences = explained(course, election)
-        end = f"node {election.winner}, term {election.term}"
-        if election.winner is None:
-            end = "not decided at the end" if election.is_censored else "abandoned"
-        yield f"  {election.number}. {title or f'{_s(election.start_us)} to {_s(election.end_us)}: {end}'}"
+        yield f"  {title}"
         yield from (f"     {sentence}" for sentence in sentences)
     yield from _failures(course)
     yield from _judgement(course)

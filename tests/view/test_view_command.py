@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.analysis.course.course_types import Course
+from qcore.analysis.explanations.explain import explain
 from qcore.cli.exits import ExitCode
 from qcore.trace import CompactTrace, as_line
 from qcore.trace.json_lines import details_mark
@@ -119,6 +120,7 @@ def test_other_forms(folder: Path, trace: Path, course: Course) -> None:
     for row in course.tables.leaderships:
         assert f"node {row.node}, term {row.term}\n" in text
     assert "crash node 2" in text
+    assert explain(course, course.elections[1]).sentences[0] in text
     assert "Is it linearizable?\n  key k0: ok\n  key k1: ok\n  key k2: ok\n" in text
 
 
