@@ -309,7 +309,8 @@ def _link(course: Course, target: Path, part: Window | None) -> str:
     """The address of the page at the beginning of a part of the run."""
     if part is None:
         return ""
-    start_s, length_s = (part.start_us - course.begin_us) / 1e6, part.length_us / 1e6
+    start_us = max(part.start_us, course.begin_us)
+    start_s, length_s = (start_us - course.begin_us) / 1e6, (part.end_us - start_us) / 1e6
     moment = start_s + length_s / 2
     address = target.resolve().as_uri()
     return f"{address}#t={moment:.6f}&w={length_s:.6f}&from={start_s:.6f}"

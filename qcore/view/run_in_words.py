@@ -22,17 +22,17 @@ def in_words(course: Course) -> str:
 def _lines(course: Course) -> Iterator[str]:
     tables = course.tables
     seed = f", seed {tables.seed}" if course.is_simulated else ""
-    yield f"{tables.name or 'A run'}{seed}: {len(course.records)} events, {_s(course.end_us)}"
+    yield f"{tables.name or 'A run'}{seed}: {len(course.records)} events, {(course.end_us - course.begin_us) / 1e6:.3f} s"
     yield "\nWho led"
     for row in tables.leaderships:
-        yield f"  {_s(row.start_us)} to {_s(row.end_us)}: node {row.node}, term {row.term}"
+        yield f"  {_s(course, row.start_us)} to {_s(course, row.end_us)}: node {row.node}, term {row.term}"
     for gap in tables.leaderless:
-        yield f"  {_s(gap.start_us)} to {_s(gap.end_us)}: no leader that reaches a majority"
+        yield f"  {_s(course, gap.start_us)} to {_s(course, gap.end_us)}: no leader that reaches a majority"
     if tables.faults:
         yield "\nFaults"
         for number, fault in enumerate(tables.faults, 1):
-            yield f"  {number}. {_s(fault.start_us)} to {_s(fault.end_us)}: {fault.label}"
-    yield "\nElections"
+            yield f"  {number}. {_s(course, fault.start_us)} to {_s(course, fault.end_us)}: {fault.label}"
+    yield "\nElections" if course.elections else "\nNo election"
     for election in course.elections:
         title, sentences = explained(course, election)
         yield f"  {title}"
@@ -47,7 +47,7 @@ def _failures(course: Course) -> Iterator[str]:
     for row in failed[:_MOST_FAILED]:
         what = f"{row.op} {row.key}".strip()
         note = f" ({row.note})" if row.note else ""
-        yield f"  {_s(row.invoke_us)}: client {row.client}, {what}: {row.outcome}{note}"
+        yield f"  {_s(course, row.invoke_us)}: client {row.client}, {what}: {row.outcome}{note}"
         yield from (f"     {sentence}" for sentence in explained(course, row)[1])
     if len(failed) > _MOST_FAILED:
         yield f"  and {len(failed) - _MOST_FAILED} more"
@@ -63,8 +63,9 @@ def _judgement(course: Course) -> Iterator[str]:
         if row["explanation"]:
             yield from (f"     {line}" for line in str(row["explanation"]).splitlines())
     for violation in course.tables.violations:
-        yield f"  violation at {_s(violation.t_us)}: {violation.check}: {violation.note}"
+        yield f"  violation at {_s(course, violation.t_us)}: {violation.check}: {violation.note}"
 
 
-def _s(t_us: int) -> str:
-    return f"{t_us / 1e6:.3f} s"
+def _s(course: Course, t_us: int) -> str:
+    """A time since the begin of the cluster, as in the explanations."""
+    return f"{(t_us - course.begin_us) / 1e6:.3f} s"
