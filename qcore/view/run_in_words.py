@@ -22,7 +22,8 @@ def in_words(course: Course) -> str:
 def _lines(course: Course) -> Iterator[str]:
     tables = course.tables
     seed = f", seed {tables.seed}" if course.is_simulated else ""
-    yield f"{tables.name or 'A run'}{seed}: {len(course.records)} events, {(course.end_us - course.begin_us) / 1e6:.3f} s"
+    events = f"{len(course.records)} events"
+    yield f"{tables.name or 'A run'}{seed}: {events}, {_s(course, course.end_us)}"
     yield "\nWho led"
     for row in tables.leaderships:
         yield f"  {_s(course, row.start_us)} to {_s(course, row.end_us)}: node {row.node}, term {row.term}"
