@@ -25,6 +25,7 @@ from qcore.files import open_regular
 
 if TYPE_CHECKING:
     from qcore.analysis.course.course_types import Course
+    from qcore.analysis.plotting.time_window import Window
     from qcore.sim.verdict.result import RunResult
 
 app = typer.Typer(rich_markup_mode=None)
@@ -34,9 +35,21 @@ class Form(StrEnum):
     """What is made of a run."""
 
     html = "html"
+    svg = "svg"
+    pdf = "pdf"
+    shiviz = "shiviz"
+    perfetto = "perfetto"
+    text = "text"
 
 
-_SUFFIXES: Final = {Form.html: ".html"}
+_SUFFIXES: Final = {
+    Form.html: ".html",
+    Form.svg: ".svg",
+    Form.pdf: ".pdf",
+    Form.shiviz: ".shiviz.txt",
+    Form.perfetto: ".perfetto.json",
+    Form.text: ".txt",
+}
 #: How a trace of JSON lines begins.
 _JSON_LINE: Final = b'{"t_us":'
 _HEAD_BYTES: Final = 16
@@ -64,7 +77,11 @@ def view(
     parameters: ParametersOption = [],  # noqa: B006 - typer reads the default and never changes it
     form: Annotated[
         Form,
-        typer.Option("--as", help="What to write."),
+        typer.Option(
+            "--as",
+            help="What to write: a page; a picture, which is a space-time diagram if it shows a part of the run; a "
+            "file for ShiViz or Perfetto; or what happened, in words.",
+        ),
     ] = Form.html,
     out: Annotated[
         Path | None,
@@ -82,6 +99,15 @@ def view(
     to_ms: Annotated[
         float | None,
         typer.Option("--to-ms", metavar="T", min=0, help="Show the run until this time."),
+    ] = None,
+    around: Annotated[
+        str | None,
+        typer.Option(
+            "--around",
+            metavar="NAME:N",
+            help="Show what happened around election:N, fault:N, leaderless:N or violation:N, counted from 1. A page "
+            "holds the whole run, and opens there.",
+        ),
     ] = None,
     align: Annotated[
         bool,
@@ -106,17 +132,43 @@ def view(
     trace. Exit code 0: the file was written, and a run that was made for it kept its promises; 1: it did not; 2: FILE
     is no trace and no scenario, or the file cannot be written.
     """
-    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
-        raise ConfigError(f"--from-ms {from_ms:g} is not before --to-ms {to_ms:g}")
+    _check_part(from_ms, to_ms, around, form)
     shown = _read(files, seed, parameters, align=align, stall_timeout=stall_timeout)
     target = _target(shown.course, out, form, files)
-    _write(shown.course, target, form, from_ms, to_ms)
-    _report(shown, target, output)
-    if open_page or (open_page is None and _has_display()):
-        _open(target)
+    part = _part(shown.course, from_ms, to_ms, around)
+    _write(shown.course, target, form, part, is_whole_page=around is not None)
+    link = _link(shown.course, target, part) if form is Form.html and around else ""
+    _report(shown, target, link, output)
+    if form is Form.html and (open_page or (open_page is None and _has_display())):
+        _open(link or target.resolve().as_uri())
     if shown.result is not None and not shown.result.ok:
         print(f"failed; replay with: {shown.result.replay}", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _check_part(from_ms: float | None, to_ms: float | None, around: str | None, form: Form) -> None:
+    if from_ms is not None and to_ms is not None and from_ms >= to_ms:
+        raise ConfigError(f"--from-ms {from_ms:g} is not before --to-ms {to_ms:g}")
+    is_part = from_ms is not None or to_ms is not None
+    if around is not None and is_part:
+        raise ConfigError("--around chooses the part to show: leave out --from-ms and --to-ms")
+    if form in (Form.shiviz, Form.perfetto, Form.text) and (is_part or around is not None):
+        raise ConfigError(
+            f"--as {form} writes the whole run: leave out --from-ms, --to-ms and --around"
+        )
+
+
+def _part(
+    course: Course, from_ms: float | None, to_ms: float | None, around: str | None
+) -> Window | None:
+    """The part of the run to show; None for all of it."""
+    from qcore.analysis.plotting.time_window import window_of
+
+    if around is not None:
+        return window_of(course, around)
+    if from_ms is None and to_ms is None:
+        return None
+    return window_of(course, (from_ms or 0, course.end_us / _MS if to_ms is None else to_ms))
 
 
 @dataclass(slots=True, frozen=True)
@@ -206,14 +258,65 @@ def _target(course: Course, out: Path | None, form: Form, files: Sequence[str]) 
 
 
 def _write(
-    course: Course, target: Path, form: Form, from_ms: float | None, to_ms: float | None
+    course: Course, target: Path, form: Form, part: Window | None, *, is_whole_page: bool
 ) -> None:
-    from qcore.view import save_page
+    if form is Form.html:
+        from qcore.view import save_page
 
-    save_page(course, target, from_ms=from_ms, to_ms=to_ms)
+        if part is None or is_whole_page:
+            save_page(course, target)
+        else:
+            save_page(course, target, from_ms=part.start_us / _MS, to_ms=part.end_us / _MS)
+    elif form in (Form.svg, Form.pdf):
+        _draw(course, target, form, part)
+    else:
+        try:
+            target.write_text(_text(course, form), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write {target}: {error.strerror}") from None
 
 
-def _report(shown: _Shown, target: Path, output: OutputFormat) -> None:
+def _draw(course: Course, target: Path, form: Form, part: Window | None) -> None:
+    if part is None:
+        from qcore.analysis.figure import run_figure
+
+        figure = run_figure(course)
+    else:
+        from qcore.analysis.plotting.spacetime_plot import plot_spacetime
+
+        figure = plot_spacetime(course, part).get_figure(root=True)  # type: ignore[assignment]  # axes have a figure
+    try:
+        figure.savefig(target, format=form.value)
+    except OSError as error:
+        raise ConfigError(f"cannot write the picture {target}: {error.strerror}") from None
+
+
+def _text(course: Course, form: Form) -> str:
+    if form is Form.shiviz:
+        from qcore.analysis.exports.shiviz_log import shiviz
+
+        return shiviz(course)
+    if form is Form.perfetto:
+        from qcore.analysis.exports.perfetto_trace import perfetto
+
+        return perfetto(course)
+    from qcore.view.run_in_words import in_words
+
+    return in_words(course)
+
+
+def _link(course: Course, target: Path, part: Window | None) -> str:
+    """The address of the page at the beginning of a part of the run."""
+    if part is None:
+        return ""
+    start_us = max(part.start_us, course.begin_us)
+    start_s, length_s = (start_us - course.begin_us) / 1e6, (part.end_us - start_us) / 1e6
+    moment = start_s + length_s / 2
+    address = target.resolve().as_uri()
+    return f"{address}#t={moment:.6f}&w={length_s:.6f}&from={start_s:.6f}"
+
+
+def _report(shown: _Shown, target: Path, link: str, output: OutputFormat) -> None:
     course = shown.course
     body = {
         "file": str(target),
@@ -225,12 +328,13 @@ def _report(shown: _Shown, target: Path, output: OutputFormat) -> None:
         "elections": len(course.elections),
         "violations": len(course.tables.violations),
         "details": course.has_details,
+        "link": link,
     }
     text = (
         f"{target}: {len(course.records)} events, {len(course.elections)} elections, "
         f"{len(course.tables.violations)} violations"
     )
-    show(output, body, text=text, indent=2)
+    show(output, body, text=f"{text}\n{link}" if link else text, indent=2)
 
 
 def _has_display() -> bool:
@@ -242,9 +346,8 @@ def _has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _open(target: Path) -> None:
+def _open(address: str) -> None:
     import webbrowser
 
-    address = target.resolve().as_uri()
     if not webbrowser.open(address):
         print(f"no browser could be started; open {address}", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import Final
 
 from qcore.analysis.course.course_types import Course, Election, OperationCourse
 from qcore.analysis.course.read_course import read_course
+from qcore.analysis.explanations.explain import explain
 from qcore.analysis.records import TraceSource
 from qcore.errors import ConfigError
 from qcore.pages.page_assembly import page
@@ -269,4 +270,5 @@ class _Content:
 
 def explained(course: Course, subject: Election | OperationCourse) -> tuple[str, list[str]]:
     """The title and the sentences of an explanation."""
-    return "", []
+    explanation = explain(course, subject)
+    return explanation.title, list(explanation.sentences)

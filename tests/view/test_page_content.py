@@ -10,6 +10,7 @@ import pytest
 from qcore.analysis.course.course_types import Course
 from qcore.analysis.course.node_tracks import node_at
 from qcore.analysis.course.read_course import read_course
+from qcore.analysis.explanations.explain import explain
 from qcore.errors import ConfigError
 from qcore.trace import TraceRecord
 from qcore.view import view_page
@@ -132,6 +133,18 @@ def test_counts_over_time_add_up(course: Course, page: DecodedPage) -> None:
     assert bins["count"] * bins["width_us"] > course.end_us
     for node, track in course.tracks.items():
         assert page.overview["commits"][str(node)]["v"][-1] == track.commit.values[-1]
+
+
+def test_elections_and_failed_operations_are_explained(course: Course, page: DecodedPage) -> None:
+    for row, election in zip(page.overview["elections"], course.elections, strict=True):
+        explanation = explain(course, election)
+        assert (row["title"], tuple(row["sentences"])) == (explanation.title, explanation.sentences)
+        assert len(row["rounds"]) == len(election.rounds)
+    failed = [n for n, each in enumerate(course.operations) if each.outcome == "unknown"]
+    assert failed
+    for number in failed:
+        sentences = explain(course, course.operations[number]).sentences
+        assert tuple(page.overview["sentences"][str(number)]) == sentences
 
 
 def test_operations_name_their_events(course: Course, page: DecodedPage) -> None:

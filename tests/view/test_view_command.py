@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.analysis.course.course_types import Course
+from qcore.analysis.explanations.explain import explain
 from qcore.cli.exits import ExitCode
 from qcore.trace import CompactTrace, as_line
 from qcore.trace.json_lines import details_mark
@@ -109,6 +110,34 @@ def test_a_run_that_fails_still_gives_its_page(folder: Path) -> None:
     assert decoded(folder / "short-3.html").head["seed"] == 3
 
 
+def test_other_forms(folder: Path, trace: Path, course: Course) -> None:
+    for form in ("shiviz", "perfetto", "text"):
+        assert run_here("view", "run.qtrace", "--as", form).code == 0
+    log = (folder / "trouble-1.shiviz.txt").read_text()
+    assert log.count('"node1": ') > 100
+    assert json.loads((folder / "trouble-1.perfetto.json").read_text())["traceEvents"]
+    text = (folder / "trouble-1.txt").read_text()
+    for row in course.tables.leaderships:
+        assert f"node {row.node}, term {row.term}\n" in text
+    assert "crash node 2" in text
+    assert explain(course, course.elections[1]).sentences[0] in text
+    assert "Is it linearizable?\n  key k0: ok\n  key k1: ok\n  key k2: ok\n" in text
+
+
+def test_what_happened_around_an_election(folder: Path, trace: Path, course: Course) -> None:
+    body = json.loads(run_here("view", "run.qtrace", "--around", "election:2", "-o", "json").stdout)
+    address, _, link = body["link"].partition("#")
+    assert address == (folder / "trouble-1.html").as_uri()
+    moments = dict(part.split("=") for part in link.split("&"))
+    start_s, length_s = float(moments["from"]), float(moments["w"])
+    election = course.elections[1]
+    assert start_s < election.start_us / 1e6 < election.end_us / 1e6 < start_s + length_s
+    assert start_s < float(moments["t"]) < start_s + length_s
+    assert decoded(folder / "trouble-1.html").head["events"] == len(course.records)
+    assert run_here("view", "run.qtrace", "--as", "svg", "--around", "election:2").code == 0
+    assert (folder / "trouble-1.svg").read_text().startswith("<?xml")
+
+
 def test_wrong_usage(folder: Path, trace: Path) -> None:
     assert "no-such" in refused("no-such")
     assert refused("run.qtrace", "--seed", "2").startswith(
@@ -125,9 +154,20 @@ def test_wrong_usage(folder: Path, trace: Path) -> None:
         refused("run.qtrace", "--from-ms", "9", "--to-ms", "9")
         == "--from-ms 9 is not before --to-ms 9"
     )
+    assert refused("run.qtrace", "--around", "election:99").startswith(
+        "this run has no election:99: it has only"
+    )
+    assert refused("run.qtrace", "--around", "fault:1", "--to-ms", "9").endswith(
+        "leave out --from-ms and --to-ms"
+    )
+    assert refused("run.qtrace", "--as", "shiviz", "--to-ms", "9").startswith(
+        "--as shiviz writes the whole run"
+    )
     assert refused("run.qtrace", "--align").endswith("real nodes; this trace is simulated")
     assert refused("leader_isolated", "--align").endswith("real nodes: give their traces")
-    assert refused("run.qtrace", "--from-ms", "9000").startswith("no event from 9000 to 2975.01 ms")
+    assert refused("run.qtrace", "--from-ms", "9000").startswith(
+        "the window from 9000 to 2975.01 ms is not in this run"
+    )
     assert "cannot write the page" in refused("run.qtrace", "--out", str(folder))
     content = trace.read_bytes()
     trace.write_bytes(content[:9000] + b"damage" + content[9006:])
