@@ -2,7 +2,7 @@
 
 import { find, make, setAll, setText, shape } from "../shared/dom.js";
 import { counted, duration, shortened, shown } from "../shared/format.js";
-import { CLASSES, contents, downReason, lossReason, ROLES } from "../shared/raft_words.js";
+import { CLASSES, contents, downReason, lossReason, reason, ROLES } from "../shared/raft_words.js";
 import { drawFlights, drawLoss, drawMark, flightsOf } from "./flights.js";
 import { lastWhere } from "./payload.js";
 
@@ -236,7 +236,7 @@ export class Stage {
     const text = open ? (waited ? `waits ${duration(waited)}` : "begins") : shownOne.outcome === "ok"
       ? duration(shownOne.end - shownOne.invoke) : shownOne.outcome;
     const mark = { waiting: "…", ok: "✓", refused: "⊘", unknown: "?" }[outcome] ?? "…";
-    return make("span", { className: `client ${outcome}`, title: `${name}${shownOne.op === "read" ? "" : ` = ${shown(shownOne.value)}`}${shownOne.note ? ` (${shownOne.note})` : ""}` },
+    return make("span", { className: `client ${outcome}`, title: `${name}${shownOne.op === "read" ? "" : ` = ${shown(shownOne.value)}`}${reason(shownOne.note) ? ` (${reason(shownOne.note)})` : ""}` },
       make("b", {}, who), make("span", { className: "outcome" }, mark), make("span", { className: "what" }, name), make("span", { className: "number faint" }, text));
   }
 }

@@ -2,6 +2,7 @@
 
 import { button, make } from "../shared/dom.js";
 import { counted, duration, listed, seconds, shown } from "../shared/format.js";
+import { reason } from "../shared/raft_words.js";
 
 const MOST_ROWS = 60;
 const FULL_ELECTIONS = 4;
@@ -71,11 +72,13 @@ export class SummaryTab {
   cards() {
     const { overview, leaderships, leaderless, isChunked, operations } = this.run;
     const { elections } = overview;
-    const without = leaderless.reduce((sum, each) => sum + each.length, 0);
+    const without = leaderless.reduce((sum, each) => sum + Math.max(0, each.start + each.length - Math.max(each.start, this.run.begin)), 0);
     const leaders = [...new Set(leaderships.map((each) => each.node))];
     const sum = (name) => overview.bins[name].reduce((a, b) => a + b, 0);
     const failed = failedOperations(this.run);
-    const writes = failed.filter(isWrite).length, allWrites = operations.filter(isWrite).length;
+    const isOver = (each) => each.end !== null;
+    const writes = failed.filter((each) => isWrite(each) && isOver(each)).length, allWrites = operations.filter(isWrite).length;
+    const open = failed.filter((each) => isWrite(each) && !isOver(each)).length;
     const judged = this.verdict();
     const elected = elections.filter((each) => each.outcome === "elected");
     return make("div", { className: "cards" },
@@ -85,7 +88,7 @@ export class SummaryTab {
         : elections.length ? "none with a winner" : "no node asked for votes"),
       isChunked
         ? card("Failed operations", String(sum("refused") + sum("unknown")), `${counted(sum("ok"), "operation")} succeeded`, sum("refused") + sum("unknown") ? "warn" : "good")
-        : card("Failed writes", String(writes), allWrites ? `of ${counted(allWrites, "write")}` : "the trace has no writes", writes ? "warn" : "good"),
+        : card("Failed writes", String(writes), allWrites ? `of ${counted(allWrites, "write")}${open ? `; ${open} more have no outcome in the trace` : ""}` : "the trace has no writes", writes ? "warn" : "good"),
       card("Checks", judged.value, judged.note, judged.className));
   }
 
@@ -103,8 +106,11 @@ export class SummaryTab {
     const { leaderships, leaderless, end } = this.run;
     const rows = [
       ...leaderships.map((each) => ({ ...each, who: `node ${each.node}`, term: String(each.term) })),
-      ...leaderless.filter((each) => each.length > 0).map((each) => ({ ...each, who: "no leader", term: "" })),
-    ].sort((a, b) => a.start - b.start);
+      ...leaderless.map((each) => ({ ...each, who: "no leader", term: "" })),
+    ].map((each) => {
+      const start = Math.max(each.start, this.run.begin);
+      return { ...each, start, length: each.start + each.length - start };
+    }).filter((each) => each.length > 0).sort((a, b) => a.start - b.start);
     const cells = rows.slice(0, MOST_ROWS).map((each) => {
       const last = each.start + each.length;
       const length = `${each.censored ? "> " : ""}${duration(each.length)}`;
@@ -138,19 +144,20 @@ export class SummaryTab {
     if (run.isChunked) return make("section", {}, title, make("p", { className: "faint" }, "The run is long: step through the failed operations with the buttons above, or open the tab Operations."));
     const failed = failedOperations(run).sort((a, b) => Number(isWrite(b)) - Number(isWrite(a)) || a.invoke - b.invoke);
     if (!failed.length) return make("section", {}, title, make("p", {}, run.operations.length ? "None: every operation succeeded." : "The trace has no operations."));
-    const writes = failed.filter(isWrite).length;
+    const over = failed.filter((each) => each.end !== null), open = failed.length - over.length;
+    const writes = over.filter(isWrite).length;
     const rows = failed.slice(0, MOST_ROWS).map((each) => {
       const why = run.overview.sentences?.[each.number] ?? [];
       return [
         make("b", {}, operationName(each)), clientText(run, each), this.at(each.invoke), each.end === null ? "–" : duration(each.end - each.invoke),
-        [make("span", { className: `outcome-${each.outcome}` }, outcomeText(each)), ...(why.length ? [make("div", { className: "faint" }, ...sentence(why.at(-1)))] : each.note ? [make("div", { className: "faint" }, each.note)] : [])],
+        [make("span", { className: `outcome-${each.outcome}` }, outcomeText(each)), ...(why.length ? [make("div", { className: "faint" }, ...sentence(why.at(-1)))] : reason(each.note) ? [make("div", { className: "faint" }, reason(each.note))] : [])],
         button("Show", `Show the operation ${operationName(each)}`, () => {
           this.view.set({ operation: each.number, tab: "operations", key: run.overview.history?.length ? each.key : "" });
           this.view.showWindow(each.invoke, each.end ?? run.end, each.invoke);
         }, { className: "small" })];
     });
     return make("section", {}, title,
-      make("p", {}, `${counted(writes, "write")} and ${counted(failed.length - writes, "read")} did not succeed.`),
+      make("p", {}, `${counted(writes, "write")} and ${counted(over.length - writes, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
       table(["", "client", "began", "after", "outcome", ""], rows), more(failed.length));
   }
 
