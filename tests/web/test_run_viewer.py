@@ -397,7 +397,7 @@ def test_a_million_events_open_and_can_be_searched(browser: Browser, tmp_path: P
         assert leader == 1
     assert (
         browser.run("qcore.decoded") <= 45
-    )  # two for a moment, at most: its own, and the one of the window
+    )  # at most two for a moment: that of the moment, and that of the window
     viewer.press("5", "End")
     browser.wait(
         "document.querySelector('#events [aria-selected=true] .event-text').textContent.length > 3"
