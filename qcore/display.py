@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 #: The most characters displayed of a name, an id or an address.
@@ -27,6 +28,12 @@ def escape_unprintable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def located(where: str, text: str) -> str:
+    """The text behind the address that it is about, unless it names the address itself."""
+    names_it = re.search(rf"(?<![\w.:-]){re.escape(where)}(?!\d)", text)
+    return text if names_it else f"{where}: {text}"
 
 
 def printable(text: str, limit: int = MAX_NAME_CHARS) -> str:

@@ -159,7 +159,9 @@ def _run_commands(
         _, errors = shell.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         shell.send_signal(signal.SIGTERM)  # its trap ends the nodes
-        raise
+        ended = sum((directory / f".code-{number}").exists() for number in range(len(commands)))
+        line = commands[min(ended, len(commands) - 1)].line
+        raise AssertionError(f"no end within {timeout_s:.0f} s: {line}") from None
     ran: list[CommandResult] = []
     for number, command in enumerate(commands):
         code = directory / f".code-{number}"

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qcore.analysis.course.course_types import Course
+from qcore.analysis.plotting.time_window import Run, default_moment_us, tables_of, window_of
 from qcore.analysis.spans import DirectedLink, RoleSpan, at_moment
 from qcore.analysis.style import (
     CUT_COLOUR,
@@ -16,6 +18,7 @@ from qcore.analysis.style import (
     SECOND,
     TEXT_COLOUR,
     axes,
+    label_size,
     points,
 )
 from qcore.analysis.tables import TraceTables, read_tables
@@ -28,6 +31,12 @@ if TYPE_CHECKING:
 
 _DARK_ROLES = ("leader", "candidate")
 _RADIUS = 0.31
+_RING = 1.2  # the radius of a ring around a node, in radii of the node
+#: The id of the rings, which show the part of the network.
+RING_GID = "part"
+_RING_COLOURS = ("#333333", "#009E73", "#CC79A7", "#E69F00")
+_RING_DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+_LONGEST_PARTS = 48
 _MIN_FONT_SIZE = 4.5  # points
 #: Tolerance for moments, which callers give in milliseconds; traces use microseconds.
 _ROUNDING_MS = 0.001
@@ -99,36 +108,66 @@ def network_at(table: TraceTables, at_ms: float) -> NetworkState:
 
 
 def draw_network(
-    records: Sequence[TraceRecord] | TraceTables, at_ms: float, ax: Axes | None = None
+    records: Sequence[TraceRecord] | Run, at_ms: float | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw the servers and links at one moment. The colour shows the role; the label names node and term.
 
     Grey lines carry messages in both directions, red dashed lines carry none. Where only one direction is cut, a grey
     arrow shows the direction that works and a red dashed arrow the one that is cut. Links of a server that is down are
-    pale. Parts that cannot exchange messages are drawn apart.
+    pale. If some parts cannot exchange messages, each part has rings of its own, and the line below the title lists
+    the parts.
+
+    All pictures of a run have the same places, sizes and legend, whatever the moment.
+
+    Args:
+        records: the records, the tables or the course of a run.
+        at_ms: the moment, since the beginning of the trace; by default the middle of the worst fault, or of the run.
+        ax: the axes; new ones if left out.
 
     Raises:
         ConfigError: the moment is not in the run.
     """
     ax = axes(ax, width=4.2, height=4.4)
-    moment = network_at(
-        records if isinstance(records, TraceTables) else read_tables(records), at_ms
+    table = (
+        tables_of(records) if isinstance(records, TraceTables | Course) else read_tables(records)
     )
-    positions = _positions(moment)
+    if at_ms is None:
+        at_ms = default_moment_us(table, window_of(table)) / MS
+    moment = network_at(table, at_ms)
+    positions = node_positions(moment.nodes)
     outermost = max((max(abs(x), abs(y)) for x, y in positions.values()), default=0.0)
-    reach = max(1.0, outermost) + 1.25 * _RADIUS
-    ax.set_xlim(-reach, reach)
-    ax.set_ylim(-reach, reach)
-    ax.set_aspect("equal")
+    reach = max(1.0, outermost) + _RING * _RADIUS + 0.05
     radius_pt = min(points(ax)) * _RADIUS / (2 * reach)
     _draw_links(moment, positions, ax, radius_pt)
     _draw_servers(moment, positions, ax, radius_pt)
+    parts = moment.groups()
+    if len(parts) > 1:
+        _draw_rings(parts, positions, ax)
+    # The box stays as it is, and with it the places of title and legend: layouts know them only then. `auto` lets the
+    # longer side of the box show more than the data.
+    ax.update_datalim([(-reach, -reach), (reach, reach)])
+    ax.set_xlim(-reach, reach, auto=True)
+    ax.set_ylim(-reach, reach, auto=True)
+    ax.set_aspect("equal", adjustable="datalim")
     unsure = "" if moment.is_known else ", records missing"
     ax.set_title(
-        f"network at {round(moment.t_us / SECOND, 3):g} s{unsure}", fontsize=10, color=TEXT_COLOUR
+        f"network at {round(moment.t_us / SECOND, 3):g} s{unsure}",
+        fontsize=label_size(),
+        color=TEXT_COLOUR,
+        pad=18,
+    )
+    ax.annotate(
+        _name_parts(parts) if len(parts) > 1 else " ",
+        (0.5, 1.0),
+        xycoords="axes fraction",
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8,
+        color=TEXT_COLOUR,
     )
     ax.set_axis_off()
-    _explain(moment, ax)
+    _explain(table, ax)
     return ax
 
 
@@ -180,30 +219,45 @@ def _draw_links(moment: NetworkState, positions: Positions, ax: Axes, radius_pt:
 Positions = dict[int, tuple[float, float]]
 
 
-def _positions(moment: NetworkState) -> Positions:
-    """Positions on one circle. Parts of the network have gaps between them and are moved outwards a little."""
+def node_positions(nodes: Sequence[int]) -> Positions:
+    """The places of nodes: on one circle, clockwise from the top, in the order of the nodes."""
     from math import cos, pi, sin
 
-    groups = sorted(moment.groups(), key=len, reverse=True)
-    gap = 0.0 if len(groups) == 1 else 0.9
-    slots = len(moment.nodes) + gap * len(groups)
-    wide = max(1.0, slots * 2.4 * _RADIUS / (2 * pi))  # so that circles do not touch
-    positions: Positions = {}
-    slot = 0.0
-    for group in groups:
-        middle = slot + (len(group) - 1) / 2
-        push = 0.0 if len(groups) == 1 else 0.3
-        for node in group:
-            angle, outwards = 2 * pi * slot / slots, 2 * pi * middle / slots
-            positions[node] = (
-                wide * sin(angle) + push * sin(outwards),
-                wide * cos(angle) + push * cos(outwards),
+    if len(nodes) == 1:
+        return dict.fromkeys(nodes, (0.0, 0.0))
+    turn = 2 * pi / max(1, len(nodes))
+    wide = max(1.0, len(nodes) * 2.6 * _RADIUS / (2 * pi))  # so that rings do not touch
+    return {
+        node: (wide * sin(turn * rank), wide * cos(turn * rank)) for rank, node in enumerate(nodes)
+    }
+
+
+def _draw_rings(parts: Sequence[tuple[int, ...]], positions: Positions, ax: Axes) -> None:
+    """Draw a ring around each node. The colour and the dashes show the part of the network that it is in."""
+    from matplotlib.patches import Circle
+
+    largest_first = sorted(parts, key=len, reverse=True)
+    for number, part in enumerate(largest_first):
+        for node in part:
+            ax.add_patch(
+                Circle(
+                    positions[node],
+                    _RING * _RADIUS,
+                    fill=False,
+                    edgecolor=_RING_COLOURS[number % len(_RING_COLOURS)],
+                    linestyle=_RING_DASHES[number % len(_RING_DASHES)],
+                    linewidth=1.6,
+                    zorder=2.5,
+                    gid=RING_GID,
+                )
             )
-            slot += 1
-        slot += gap
-    if len(moment.nodes) == 1:
-        return dict.fromkeys(moment.nodes, (0.0, 0.0))
-    return positions
+
+
+def _name_parts(parts: Sequence[tuple[int, ...]]) -> str:
+    named = " | ".join(",".join(map(str, part)) for part in parts)
+    if len(named) > _LONGEST_PARTS:
+        return f"{len(parts)} parts"
+    return f"parts {named}"
 
 
 def _sort_links(
@@ -265,18 +319,21 @@ def _font_size(lines: Sequence[str], radius_pt: float) -> float:
     return min(8.0, 1.75 * radius_pt / (0.62 * longest), 1.5 * radius_pt / (1.2 * len(lines)))
 
 
-def _explain(moment: NetworkState, ax: Axes) -> None:
-    """Draw the legend of colours and lines below the picture. Next to the circles it would overlap other plots."""
+def _explain(table: TraceTables, ax: Axes) -> None:
+    """Draw the legend of colours and lines below the picture. Next to the circles it would overlap other plots.
+
+    It lists what occurs in the run, so that it has the same size for each moment.
+    """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    shown = {span.role for span in moment.servers.values()}
+    shown = {span.role for span in table.role_spans}
     handles: list[Patch | Line2D] = [
         Patch(facecolor=colour, edgecolor=MUTED_COLOUR, linewidth=0.5, label=ROLE_LABELS[role])
         for role, colour in ROLE_COLOURS.items()
         if role in shown
     ]
-    if moment.cut:
+    if any(fault.cuts for fault in table.faults):
         handles += [
             Line2D([], [], color=MUTED_COLOUR, linewidth=1.5, label="messages pass"),
             Line2D([], [], color=CUT_COLOUR, linewidth=1.1, linestyle="--", label="cut"),

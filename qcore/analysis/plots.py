@@ -5,13 +5,22 @@ matplotlib is imported only when a plot is drawn, because programs that only rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from qcore.analysis.spans import PAUSE, STOPPED, RoleSpan
+from qcore.analysis.plotting.node_lines import commits_of, node_colour, node_dashes, steps_in
+from qcore.analysis.plotting.time_window import (
+    Run,
+    Window,
+    WindowChoice,
+    shade_run,
+    tables_of,
+    time_axis,
+    window_of,
+)
+from qcore.analysis.spans import PAUSE, STOPPED, RoleSpan, Span
 from qcore.analysis.style import (
     CUT_COLOUR,
-    MS,
     MUTED_COLOUR,
     ROLE_COLOURS,
     ROLE_LABELS,
@@ -19,21 +28,22 @@ from qcore.analysis.style import (
     SERIES_COLOURS,
     TEXT_COLOUR,
     axes,
+    label_size,
     points,
-    shade_faults,
+    side_legend,
 )
 from qcore.analysis.tables import TraceTables
 from qcore.analysis.watch_spans import COMPACTED, MOVED, OPEN
 from qcore.display import escape_unprintable
-from qcore.percentiles import percentile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.legend import Legend
 
-#: The id of the lines of watches among the collections of axes.
+#: The ids of the lines of watches, and of the stretches without a leader, among the collections of axes.
 WATCHES_GID = "watches"
+LEADERLESS_GID = "leaderless"
 _TOPIC_CHARS = 14  # the longest topic that is written whole
+_LEGEND_COLUMNS = 3
 _BAR = 0.62  # height of a row's bar
 _MIN_FONT_SIZE = 4.5  # points
 _LAYERS = {
@@ -44,50 +54,115 @@ _LAYERS = {
     "pre_candidate": 2.08,
     "candidate": 2.1,
 }
-_STOPS = ("] crash", "] power_loss", "] wipe", "] pause")
-#: When there are more nodes than colours, the next ones are dashed.
-_DASHES = ("-", (0, (4, 1)), (0, (1, 1)))
 
 
-def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+def plot_timeline(
+    table: Run, ax: Axes | None = None, *, legend: bool = True, window: WindowChoice = None
+) -> Axes:
     """Plot roles over time: one row for each node, coloured by role, with the terms of leaders.
 
-    Faults are shaded and crashes are marked. In all plots, a grey shade shows where the trace lacks records. The x
-    axis is time in seconds since the beginning of the trace.
+    Faults are shaded; crashes and votes are marked. The last row shows when no leader could reach a majority of the
+    voters; an arrow shows that the trace ends before that does. In all plots, a grey shade shows where the trace lacks
+    records. The x axis is time in seconds since the beginning of the trace.
+
+    Args:
+        table: the tables or the course of the run.
+        ax: the axes; new ones if left out.
+        legend: whether to draw the legend.
+        window: the stretch to show, as in `window_of`.
     """
+    shown, table = window_of(table, window), tables_of(table)
     count = len(table.nodes)
-    ax = axes(ax, height=1.2 + min(0.5 * count, 3 + 0.2 * count))
+    ax = axes(ax, height=1.4 + min(0.5 * count, 3 + 0.2 * count))
     rows = {node: row for row, node in enumerate(table.nodes)}
-    ax.set_xlim(0, _span_s(table))
+    time_axis(ax, shown)
+    spans = [span for span in table.role_spans if shown.overlaps(span.start_us, span.end_us)]
     for role in ROLE_COLOURS:
         for node, row in rows.items():
-            _draw_role(ax, row, [s for s in table.role_spans if (s.role, s.node) == (role, node)])
-    _write_terms(table, ax, rows)
+            _draw_role(ax, row, [s for s in spans if (s.role, s.node) == (role, node)])
     orderly = (PAUSE, STOPPED)
-    stops = [s for s in table.role_spans if s.role == "down" and s.why not in orderly]
+    stops = [
+        s
+        for s in spans
+        if s.role == "down" and s.why not in orderly and s.start_us >= shown.start_us
+    ]
     if stops:
         ax.plot(
             [span.start_us / SECOND for span in stops],
             [rows[span.node] for span in stops],
             linestyle="none",
             marker="x",
-            markersize=7,
+            markersize=min(7.0, 0.5 * points(ax)[1] / max(1, count)),
             markeredgewidth=2,
             color=TEXT_COLOUR,
             label="crash",
             clip_on=False,  # shows the mark also at the end of a run
             zorder=2.5,
         )
-    _shade(ax, table)
-    height = points(ax)[1] / max(1, count)
-    ax.set_yticks(range(count), [f"node {node}" for node in rows], fontsize=min(10.0, 0.8 * height))
-    ax.set_ylim(max(count, 1) - 0.5, -0.5)
+    _draw_votes(ax, table, shown, rows)
+    gaps = [span for span in table.leaderless if shown.overlaps(span.start_us, span.end_us)]
+    if gaps:
+        _draw_leaderless(ax, count, gaps, shown)
+    names = [f"node {node}" for node in rows] + ["no leader"] * bool(gaps)
+    ax.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    _write_terms(table, ax, rows, shown)
+    shade_run(ax, table)
+    height = points(ax)[1] / max(1, len(names))
+    ax.set_yticks(range(len(names)), names, fontsize=min(label_size(), 0.8 * height))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("time, s")
-    if legend and table.role_spans:
-        _role_legend(ax, table)
+    if legend and spans:
+        _role_legend(ax, {span.role for span in spans})
     return ax
+
+
+def _draw_votes(ax: Axes, table: TraceTables, shown: Window, rows: dict[int, int]) -> None:
+    """Mark the votes of each node: a filled mark is a vote for itself."""
+    votes = [vote for vote in table.votes if shown.holds(vote.t_us) and vote.node in rows]
+    size = max(2.0, min(4.5, 0.25 * points(ax)[1] / max(1, len(rows))))
+    for own, name in ((True, "vote for itself"), (False, "vote for another")):
+        cast = [vote for vote in votes if (vote.node == vote.candidate) == own]
+        if cast:
+            ax.plot(
+                [vote.t_us / SECOND for vote in cast],
+                [rows[vote.node] + _BAR / 2 for vote in cast],
+                linestyle="none",
+                marker="^",
+                markersize=size,
+                markeredgewidth=0.8,
+                markerfacecolor=TEXT_COLOUR if own else "white",
+                color=TEXT_COLOUR,
+                label=name,
+                clip_on=False,
+                zorder=2.4,
+            )
+
+
+def _draw_leaderless(ax: Axes, row: int, gaps: Sequence[Span], shown: Window) -> None:
+    """Draw the stretches without a leader. Those that the trace does not see end have an open end and an arrow."""
+    ax.broken_barh(
+        [(gap.start_us / SECOND, gap.length_us / SECOND) for gap in gaps],
+        (row - _BAR / 4, _BAR / 2),
+        facecolor=CUT_COLOUR,
+        edgecolor=CUT_COLOUR,
+        linewidth=0.8,
+        zorder=2.0,
+        gid=LEADERLESS_GID,
+    )
+    open_ends = [gap.end_us for gap in gaps if gap.is_censored and shown.holds(gap.end_us)]
+    if open_ends:
+        ax.plot(
+            [end_us / SECOND for end_us in open_ends],
+            [row] * len(open_ends),
+            linestyle="none",
+            marker=">",
+            markersize=7,
+            markerfacecolor="white",
+            color=CUT_COLOUR,
+            label="not finished",
+            clip_on=False,
+            zorder=2.5,
+        )
 
 
 def _draw_role(ax: Axes, row: int, spans: Sequence[RoleSpan]) -> None:
@@ -108,20 +183,21 @@ def _draw_role(ax: Axes, row: int, spans: Sequence[RoleSpan]) -> None:
     )
 
 
-def _write_terms(table: TraceTables, ax: Axes, rows: dict[int, int]) -> None:
+def _write_terms(table: TraceTables, ax: Axes, rows: dict[int, int], shown: Window) -> None:
     """Write the term of each leader on its bar, in the longest form that fits."""
     width, height = points(ax)
-    size = min(8.0, 0.7 * _BAR * height / max(1, len(rows)))
+    size = min(8.0, 0.7 * _BAR * height / (len(rows) + 1))
     if size < _MIN_FONT_SIZE:
         return
     for leadership in table.leaderships:
-        length = (leadership.end_us - leadership.start_us) / SECOND
-        room = width * length / _span_s(table)
+        start_us = max(leadership.start_us, shown.start_us)
+        length_us = min(leadership.end_us, shown.end_us) - start_us
+        room = width * length_us / shown.length_us
         long, short = f"term {leadership.term}", f"{leadership.term}"
         fits = next((text for text in (long, short) if len(text) * 0.75 * size < room), None)
         if fits is not None:
             ax.text(
-                leadership.start_us / SECOND + length / 2,
+                (start_us + length_us / 2) / SECOND,
                 rows[leadership.node],
                 fits,
                 ha="center",
@@ -133,11 +209,10 @@ def _write_terms(table: TraceTables, ax: Axes, rows: dict[int, int]) -> None:
             )
 
 
-def _role_legend(ax: Axes, table: TraceTables) -> None:
+def _role_legend(ax: Axes, roles: Collection[str]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    shown = {span.role for span in table.role_spans}
     handles: list[Patch | Line2D] = [
         Patch(
             facecolor=colour,
@@ -147,97 +222,94 @@ def _role_legend(ax: Axes, table: TraceTables) -> None:
             label=ROLE_LABELS[role],
         )
         for role, colour in ROLE_COLOURS.items()
-        if role in shown
+        if role in roles
     ]
-    handles += [line for line in ax.get_lines() if line.get_label() == "crash"]
-    ax.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-        frameon=False,
-        fontsize=8,
-        handlelength=1.2,
-    )
+    handles += [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
+    side_legend(ax, handles=handles)
 
 
-def plot_terms(table: TraceTables, ax: Axes | None = None) -> Axes:
+def plot_terms(table: Run, ax: Axes | None = None, *, window: WindowChoice = None) -> Axes:
     """Plot the highest term of the cluster over time. Every step is the start of an election."""
     from matplotlib.ticker import MaxNLocator
 
+    shown, table = window_of(table, window), tables_of(table)
     ax = axes(ax, height=2.2)
-    ax.set_xlim(0, _span_s(table))
-    times = [0.0, *(row.t_us / SECOND for row in table.terms), table.end_us / SECOND]
-    terms = [0, *(row.term for row in table.terms)]
-    ax.step(times, [*terms, terms[-1]], where="post", color=SERIES_COLOURS[0], linewidth=1.6)
-    _shade(ax, table)
-    ax.set_ylim(0, max(terms) + 1)
+    time_axis(ax, shown)
+    changes = [(row.t_us, row.term) for row in table.terms]
+    times, terms = steps_in(changes, shown, min(shown.start_us, 0), table.end_us)
+    ax.step(times, terms, where="post", color=SERIES_COLOURS[0], linewidth=1.6)
+    shade_run(ax, table)
+    ax.set_ylim(max(0, min(terms) - 1), max(terms) + 1)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("highest term")
-    ax.set_xlabel("time, s")
     return ax
 
 
-def plot_commits(table: TraceTables, ax: Axes | None = None, *, name_faults: bool = True) -> Axes:
+def plot_commits(
+    table: Run, ax: Axes | None = None, *, name_faults: bool = True, window: WindowChoice = None
+) -> Axes:
     """Plot the commit index of each node over time. While a line is flat, the node learns of no commit.
 
-    Lines that coincide stay visible, because each is thinner than the one below it.
+    Lines that coincide stay visible, because each is thinner than the one below it. `plot_lag` shows who lags.
 
     Args:
-        table: the tables of the run.
+        table: the tables or the course of the run.
         ax: the axes; new ones if left out.
         name_faults: whether to write the names of the faults above the axes. False if another plot above does.
+        window: the stretch to show, as in `window_of`.
     """
     from matplotlib.ticker import MaxNLocator
 
+    shown, table = window_of(table, window), tables_of(table)
     ax = axes(ax)
-    ax.set_xlim(0, _span_s(table))
+    time_axis(ax, shown)
     thinner = min(1.1, 4.4 / max(1, len(table.nodes) - 1))
-    top = 1
+    changes = commits_of(table)
+    lowest, top = -1, 1
     for number, node in enumerate(table.nodes):
-        rows_of_node = [row for row in table.commits if row.node == node]
-        begin = next((span.start_us for span in table.role_spans if span.node == node), 0)
-        times = [
-            begin / SECOND,
-            *(row.t_us / SECOND for row in rows_of_node),
-            table.end_us / SECOND,
-        ]
-        indexes = [0, *(row.index for row in rows_of_node)]
-        top = max(top, *indexes)
+        begin_us = next((span.start_us for span in table.role_spans if span.node == node), 0)
+        times, indexes = steps_in(changes[node], shown, begin_us, table.end_us)
+        if not times:
+            continue
+        lowest, top = min(indexes) if lowest < 0 else min(lowest, *indexes), max(top, *indexes)
         ax.step(
             times,
-            [*indexes, indexes[-1]],
+            indexes,
             where="post",
-            color=_node_colour(table, node),
-            linestyle=_DASHES[number // len(SERIES_COLOURS) % len(_DASHES)],
+            color=node_colour(table, node),
+            linestyle=node_dashes(table, node),
             linewidth=1.0 + thinner * (len(table.nodes) - 1 - number),
             solid_capstyle="butt",
             label=f"node {node}",
         )
-    _shade(ax, table, label=name_faults)
-    ax.set_ylim(0, 1.05 * top)
+    shade_run(ax, table, label=name_faults)
+    low = max(0, lowest) if lowest > 0.5 * top else 0  # a window of a long run begins high
+    room = 0.05 * (top - low) or 0.5
+    ax.set_ylim(low - room if low else 0, top + room)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("commit index")
-    ax.set_xlabel("time, s")
     if table.nodes:
-        rows = max(1, int(points(ax)[1] / 13))
-        _legend(ax, columns=-(-len(table.nodes) // rows))
+        _node_legend(ax)
     return ax
 
 
-def _legend(ax: Axes, columns: int = 1) -> Legend:
-    """Draw a legend right of the axes, where it covers nothing."""
-    return ax.legend(
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-        frameon=False,
-        fontsize=8,
-        ncols=columns,
-        columnspacing=1.0,
-        borderaxespad=0.2,
-    )
+def _node_legend(ax: Axes) -> None:
+    """List the nodes in at most three columns; of more nodes, the first ones."""
+    from matplotlib.lines import Line2D
+
+    rows = max(1, int(points(ax)[1] / 13))
+    room = rows * _LEGEND_COLUMNS
+    handles = list(ax.get_lines())
+    if len(handles) > room:
+        left_out = len(handles) - room + 1
+        more = Line2D([], [], linestyle="none", label=f"and {left_out} more")
+        handles = [*handles[: room - 1], more]
+    side_legend(ax, columns=-(-len(handles) // rows), handles=handles)
 
 
-def plot_watches(table: TraceTables, ax: Axes | None = None, *, name_faults: bool = True) -> Axes:
+def plot_watches(
+    table: Run, ax: Axes | None = None, *, name_faults: bool = True, window: WindowChoice = None
+) -> Axes:
     """Plot the watches of a run: one line for each watcher, in the colour of the node that serves it.
 
     The line is empty while the watcher has no watch. A circle shows a watch from now on; the others resume. A tick
@@ -245,12 +317,14 @@ def plot_watches(table: TraceTables, ax: Axes | None = None, *, name_faults: boo
     `WatchCompacted`.
 
     Args:
-        table: the tables of the run.
+        table: the tables or the course of the run.
         ax: the axes; new ones if left out.
         name_faults: see `plot_commits`.
+        window: the stretch to show, as in `window_of`.
     """
+    shown, table = window_of(table, window), tables_of(table)
     ax = axes(ax, height=watches_height(table))
-    ax.set_xlim(0, _span_s(table))
+    time_axis(ax, shown)
     watchers = sorted({(span.topic, span.watcher) for span in table.watches})
     rows = {watcher: row for row, (_, watcher) in enumerate(watchers)}
     room = points(ax)[1] / max(1, len(rows))  # for one line
@@ -261,7 +335,7 @@ def plot_watches(table: TraceTables, ax: Axes | None = None, *, name_faults: boo
             [rows[span.watcher] for span in spans],
             [(span.start_us or 0) / SECOND for span in spans],
             [span.end_us / SECOND for span in spans],
-            color=_node_colour(table, node),
+            color=node_colour(table, node),
             linewidth=min(4.0, 0.5 * room),
             label=f"node {node}",
             gid=WATCHES_GID,
@@ -274,29 +348,33 @@ def plot_watches(table: TraceTables, ax: Axes | None = None, *, name_faults: boo
         (lost, [span.end_us for span in lost], "|", "connection lost", TEXT_COLOUR),
         (compacted, [span.end_us for span in compacted], "x", "compacted", CUT_COLOUR),
     ):
-        if spans:
+        placed = [
+            (t_us / SECOND, rows[span.watcher])
+            for span, t_us in zip(spans, times, strict=True)
+            if shown.holds(t_us)
+        ]
+        if placed:
             ax.plot(
-                [t_us / SECOND for t_us in times],
-                [rows[span.watcher] for span in spans],
+                [x for x, _ in placed],
+                [y for _, y in placed],
                 linestyle="none",
                 marker=marker,
                 markersize=max(2.0, min(5.0, 0.7 * room)),
                 markerfacecolor="white",
                 color=colour,
-                label=f"{name} ({len(spans)})",
+                label=f"{name} ({len(placed)})",
                 clip_on=False,
                 zorder=3,
             )
-    _shade(ax, table, label=name_faults)
+    shade_run(ax, table, label=name_faults)
     _name_topics(ax, [topic for topic, _ in watchers], room)
     ax.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_ylabel("watchers")
-    ax.set_xlabel("time, s")
     if begun or compacted:
         lines = max(1, int(points(ax)[1] / 13))
-        _legend(ax, columns=-(-(len(table.nodes) + 3) // lines))
+        side_legend(ax, columns=-(-(len(table.nodes) + 3) // lines))
     return ax
 
 
@@ -324,147 +402,3 @@ def _name_topics(ax: Axes, topics: Sequence[str], room: float) -> None:
             is_long = len(shown) > _TOPIC_CHARS
             names.append(f"{shown[: _TOPIC_CHARS - 3]}..." if is_long else shown)
     ax.set_yticks(places, names, fontsize=size, parse_math=False)
-
-
-def _node_colour(table: TraceTables, node: int) -> str:
-    return SERIES_COLOURS[table.nodes.index(node) % len(SERIES_COLOURS)]
-
-
-def plot_leaderless_distribution(
-    values_ms: Sequence[float], ax: Axes | None = None, *, label: str | None = None
-) -> Axes:
-    """Plot the distribution of the time without a leader: the share of runs (%) with at most x milliseconds.
-
-    A single curve shows the median and the 99th percentile. To compare several curves, draw them on the same axes
-    with labels; the x axis covers all of them.
-
-    Args:
-        values_ms: one duration for each run, in milliseconds.
-        ax: the axes; new ones if left out.
-        label: the name of the curve.
-    """
-    ax = axes(ax, width=6.0, height=3.4)
-    ordered = sorted(values_ms)
-    count = len(ordered)
-    first = not ax.lines
-    shares = [100 * (rank + 1) / count for rank in range(count)]
-    begin, end = ordered[:1], ordered[-1:]
-    colour = SERIES_COLOURS[
-        len([line for line in ax.lines if line.get_gid() == "ecdf"]) % len(SERIES_COLOURS)
-    ]
-    ax.step(
-        [*begin, *ordered, *end],
-        [0.0, *shares, 100.0] if ordered else [],
-        where="post",
-        color=colour,
-        linewidth=1.8,
-        label=label,
-        gid="ecdf",
-    )
-    if first and label is None and ordered:
-        for share, name in ((50, "median"), (99, "99 %")):
-            value = percentile(ordered, share)
-            ax.plot(
-                [value, value, 0],
-                [0, share, share],
-                color=MUTED_COLOUR,
-                linewidth=0.8,
-                linestyle=":",
-                zorder=0,
-            )
-            far = (
-                value > 0.4 * ordered[-1]
-            )  # write on the longer side of the curve, where there is room
-            ax.annotate(
-                f"{name}: {value:.0f} ms",
-                (0 if far else value, share),
-                xytext=(6, -11),
-                textcoords="offset points",
-                fontsize=8,
-                color=TEXT_COLOUR,
-            )
-    # Cover all curves, also earlier ones. To set only the left limit would freeze the right one.
-    ax.set_xlim(0, 1.05 * ax.dataLim.x1 if ax.dataLim.x1 > 0 else 1.0)
-    ax.set_ylim(0, 101)
-    ax.set_xlabel("time without a leader, ms")
-    ax.set_ylabel("runs, %")
-    if label is not None:
-        ax.legend(frameon=False, fontsize=8, loc="lower right")
-    return ax
-
-
-def plot_commit_latency(
-    table: TraceTables | Sequence[TraceTables], ax: Axes | None = None, *, op: str = "write"
-) -> Axes:
-    """Plot the latency of operations over time: one dot for each operation with outcome ok, on a logarithmic scale.
-
-    A cross shows an operation that was rejected or that timed out, at the time until then. Several tables share the
-    axes; the faults are those of the first table.
-    """
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    ax = axes(ax)
-    tables = [table] if isinstance(table, TraceTables) else list(table)
-    operations = [row for t in tables for row in t.operations if row.op == op]
-    good = [row for row in operations if row.outcome == "ok"]
-    bad = [row for row in operations if row.outcome in ("refused", "unknown")]
-    faint = 0.8 if len(good) < 1_000 else 0.25
-    for rows, marker, colour, name in (
-        (good, ".", SERIES_COLOURS[0], "answered"),
-        (bad, "x", SERIES_COLOURS[5], "refused or unknown"),
-    ):
-        ax.plot(
-            [row.invoke_us / SECOND for row in rows],
-            [max(1, (row.end_us or 0) - row.invoke_us) / MS for row in rows],
-            linestyle="none",
-            marker=marker,
-            markersize=4,
-            color=colour,
-            alpha=faint,
-            label=f"{name} ({len(rows)})",
-        )
-    ax.set_yscale("log")
-    if tables:
-        ax.set_xlim(0, max(_span_s(t) for t in tables))
-        _shade(ax, tables[0])
-    shortest, longest = ax.dataLim.y0, ax.dataLim.y1
-    low, high = (shortest / 1.3, longest * 1.3) if longest > 0 else (1.0, 1000.0)
-    middle = (low * high) ** 0.5  # at least one decade, because less would show no ticks
-    ax.set_ylim(min(low, middle / 10**0.5), max(high, middle * 10**0.5))
-    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 30 * low else (1.0,)))
-    ax.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
-    ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel(f"start of the {op}, s")
-    ax.set_ylabel(f"{op} latency, ms")
-    for handle in _legend(ax).legend_handles:
-        if handle is not None:
-            handle.set_alpha(1)
-    return ax
-
-
-def _span_s(table: TraceTables) -> float:
-    """The length of the time axis in seconds; one second for a trace of a single moment."""
-    return (table.end_us or SECOND) / SECOND
-
-
-def _shade(ax: Axes, table: TraceTables, *, label: bool = True) -> None:
-    """Shade the faults, and the gaps in the trace, in which a plot shows only the last known state."""
-    gaps = [(gap.start_us / SECOND, gap.end_us / SECOND, gap.label) for gap in table.gaps]
-    shade_faults(ax, _windows(table), gaps=gaps, label=label)
-
-
-def _windows(table: TraceTables) -> list[tuple[float, float, str]]:
-    """The faults to shade. A fault that only stops servers needs no shade, because the plot shows that they are down.
-
-    Such a fault shows in a server that it stopped or, if its servers were already down, in its name.
-    """
-    stopped = {(span.node, span.start_us) for span in table.role_spans if span.role == "down"}
-    return [
-        (window.start_us / SECOND, window.end_us / SECOND, window.label)
-        for window in table.faults
-        if window.links
-        or not (
-            window.fault.endswith(_STOPS)
-            or {(node, window.start_us) for node in window.nodes} & stopped
-        )
-    ]

@@ -36,6 +36,8 @@ _LINK_SETTINGS = (
     "reorder ",
     "reorder_extra_ms ",
     "bandwidth",
+    "corrupt ",
+    "queue_length ",
 )
 
 
@@ -67,10 +69,11 @@ class Leadership:
 
 @dataclass(slots=True, frozen=True)
 class Span:
-    """A stretch of time."""
+    """A stretch of time. It is censored if the trace ends before it does: then it is only known to be longer."""
 
     start_us: int
     end_us: int
+    is_censored: bool = False
 
     @property
     def length_us(self) -> int:
@@ -305,10 +308,8 @@ def leaderless_spans(
                 moment.cut.update(window.links)
         if _has_leader(moment, voters):
             continue
-        if found and found[-1].end_us == start:
-            found[-1] = Span(found[-1].start_us, end)
-        else:
-            found.append(Span(start, end))
+        begin = found.pop().start_us if found and found[-1].end_us == start else start
+        found.append(Span(begin, end, is_censored=end == end_us))
     return found
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
 
 ROLE_COLOURS: Final = {
     "leader": "#0072B2",
@@ -50,6 +54,14 @@ MUTED_COLOUR: Final = "#8A9299"
 MS: Final = 1_000
 SECOND: Final = 1_000_000
 
+#: How the outcomes of operations look: marker, colour, name.
+OUTCOMES: Final = {
+    "ok": (".", "#0072B2", "ok"),
+    "refused": ("x", "#595F64", "refused"),
+    "unknown": ("^", "#D55E00", "unknown"),
+    "open": (">", "#000000", "no outcome in the trace"),
+}
+
 #: The id of the shades of faults among the collections of axes.
 FAULT_GID: Final = "faults"
 #: The id of the shades of missing records.
@@ -61,6 +73,21 @@ _NAME_CHARS: Final = 56
 _MARKED_STARTS: Final = 60
 #: The share of the width of axes that legends and labels leave when the layout is made.
 _LAYOUT_SHARE: Final = 0.9
+#: Figures that are narrower, in inches, have their legends below the axes, and this many points below them.
+_SIDE_WIDTH: Final = 4.0
+_BELOW_LABELS: Final = 27
+
+
+#: The width of new figures in inches, if they are for print; set by `paper_style`.
+paper_width: ContextVar[float | None] = ContextVar("paper_width", default=None)
+
+
+def figure_size(width: float, height: float) -> tuple[float, float]:
+    """The size of a figure, inches: as wide as a column of the paper, and less high then."""
+    paper = paper_width.get()
+    if paper is None or paper >= width:
+        return width, height
+    return paper, max(min(height, 1.6), height * (paper / width) ** 0.5)
 
 
 def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:
@@ -68,12 +95,45 @@ def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:
     if ax is None:
         from matplotlib import pyplot  # heavy, and not needed to read tables
 
-        _, ax = pyplot.subplots(figsize=(width, height), layout="constrained")
+        _, ax = pyplot.subplots(figsize=figure_size(width, height), layout="constrained")
     ax.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
         ax.spines[side].set_color(MUTED_COLOUR)
     ax.tick_params(colors=TEXT_COLOUR)
     return ax
+
+
+def side_legend(ax: Axes, columns: int = 1, handles: Sequence[Artist] | None = None) -> Legend:
+    """Draw a legend where it covers nothing: right of the axes, or below those that are as narrow as a column."""
+    kept = list(ax.get_legend_handles_labels()[0] if handles is None else handles)
+    width, _ = ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]  # axes have a figure
+    if width >= _SIDE_WIDTH:
+        return ax.legend(
+            handles=kept,
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+            frameon=False,
+            fontsize=8,
+            ncols=columns,
+            handlelength=1.4,
+            columnspacing=1.0,
+            borderaxespad=0.2,
+        )
+    from matplotlib.transforms import ScaledTranslation
+
+    scale = ax.get_figure(root=True).dpi_scale_trans  # type: ignore[union-attr]
+    return ax.legend(
+        handles=kept,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 0.0),
+        bbox_transform=ax.transAxes + ScaledTranslation(0, -_BELOW_LABELS / 72, scale),
+        frameon=False,
+        fontsize=7,
+        ncols=max(1, min(len(kept), int(width / 1.0))),
+        handlelength=1.2,
+        columnspacing=0.8,
+        borderaxespad=0.0,
+    )
 
 
 def points(ax: Axes) -> tuple[float, float]:
@@ -82,22 +142,34 @@ def points(ax: Axes) -> tuple[float, float]:
     return box.width * 72 / dpi, box.height * 72 / dpi
 
 
+def label_size() -> float:
+    """The size of the labels of an axis, points."""
+    return 10.0 if paper_width.get() is None else 8.0
+
+
+@lru_cache(maxsize=1_024)
 def text_width(text: str, size: float) -> float:
     """The width of a line of text, in points."""
     from matplotlib.textpath import TextPath
 
-    return float(TextPath((0, 0), text, size=size).get_extents().width) if text.strip() else 0.0
+    if not text.strip():
+        return 0.0
+    across = TextPath((0, 0), text, size=size).vertices[
+        :, 0
+    ]  # exact extents take ten times as long
+    return float(across.max() - across.min())
 
 
-Window = tuple[float, float, str]
+Shade = tuple[float, float, str]
 
 
 def shade_faults(
-    ax: Axes, windows: Sequence[Window], *, gaps: Sequence[Window] = (), label: bool = True
+    ax: Axes, windows: Sequence[Shade], *, gaps: Sequence[Shade] = (), label: bool = True
 ) -> None:
     """Shade time windows (start, end, text; in the units of the axis) and write their names above the axes.
 
-    A name that occurs several times is written once, with the count. Names that would overlap go on different lines,
+    Set the limits of the x axis before: windows outside it are left out. A name that occurs several times is written
+    once, with the count. Names that would overlap go on different lines,
     at most four. If more lines are needed, the last one shows how many names found no place.
 
     Args:
@@ -106,13 +178,18 @@ def shade_faults(
         gaps: windows of missing records, shaded in grey.
         label: whether to write the names.
     """
+    left, right = ax.get_xlim()
+    gaps, windows = (
+        [shade for shade in shades if shade[0] <= right and shade[1] >= left]
+        for shades in (gaps, windows)
+    )
     _shade(ax, gaps, MUTED_COLOUR, 0.3, GAP_GID)
     _shade(ax, windows, FAULT_COLOUR, 0.16, FAULT_GID)
     if label:
         _name_faults(ax, [*gaps, *windows])  # gaps first, because they must find a place
 
 
-def _shade(ax: Axes, windows: Sequence[Window], colour: str, alpha: float, gid: str) -> None:
+def _shade(ax: Axes, windows: Sequence[Shade], colour: str, alpha: float, gid: str) -> None:
     from matplotlib.collections import LineCollection, PolyCollection
 
     if not windows:
@@ -130,7 +207,7 @@ def _shade(ax: Axes, windows: Sequence[Window], colour: str, alpha: float, gid: 
         ax.add_collection(lines, autolim=False)
 
 
-def _name_faults(ax: Axes, windows: Sequence[Window]) -> None:
+def _name_faults(ax: Axes, windows: Sequence[Shade]) -> None:
     left, right = ax.get_xlim()
     width = points(ax)[0] * _LAYOUT_SHARE
     first: dict[str, float] = {}

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource
 from qcore.analysis.rows import Rows, columns
@@ -38,6 +39,12 @@ Scalar = str | int | None
 _SIGNS_OF_LIFE = frozenset({"up", "down", "role", "vote", "commit", "config", "apply", "send"})
 #: The kinds of records about messages, in the order of the columns of `MessageRow`.
 _MESSAGE_KINDS = ("send", "recv", "drop")
+#: The kinds that are counted over time, in the order of the columns of `MessageBinRow`.
+_BINNED = ("send", "drop")
+_BIN_US = 10_000
+_MOST_BINS = 4_096
+#: How long before the first sign of a cluster its time begins.
+_LEAD_IN_US = 500_000
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,7 +67,11 @@ class CommitRow:
 
 @dataclass(slots=True, frozen=True)
 class OperationRow:
-    """A client's operation: `outcome` is `ok`, `refused`, `unknown`, or `open` at the trace's end."""
+    """A client's operation: `outcome` is `ok`, `refused`, `unknown`, or `open` at the trace's end.
+
+    Attributes:
+        node: the node that took the last attempt, which may have forwarded it; 0 if the trace does not say.
+    """
 
     client: int
     op_id: int
@@ -72,6 +83,7 @@ class OperationRow:
     outcome: str
     output: Scalar
     note: str
+    node: int = 0
 
     @property
     def latency_us(self) -> int | None:
@@ -89,6 +101,27 @@ class MessageRow:
     sent: int
     delivered: int
     dropped: int
+
+
+@dataclass(slots=True, frozen=True)
+class MessageBinRow:
+    """How many messages of one kind were sent and lost from `start_us` to `end_us`."""
+
+    start_us: int
+    end_us: int
+    message: str
+    sent: int
+    dropped: int
+
+
+@dataclass(slots=True, frozen=True)
+class VoteRow:
+    """`node` voted for `candidate` in a term."""
+
+    t_us: int
+    node: int
+    term: int
+    candidate: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -130,6 +163,8 @@ class TraceTables:
         name, seed: from the header, or from the headers of merged traces.
         nodes: the nodes in the headers and the nodes that joined later; without a header, all nodes in the records.
         origin_us: the time of the first record, by the clock of the trace.
+        begin_us: when the cluster began, since the first record: shortly before the first voter or candidate of a trace
+            of real nodes, which may have waited for each other; 0 for a simulated run.
         end_us: the time of the last record, since the first.
         voters: the voters of the newest configuration, or all nodes.
         gaps: the stretches with missing records; the other tables do not show what happened there.
@@ -140,6 +175,7 @@ class TraceTables:
     nodes: tuple[int, ...]
     voters: tuple[int, ...]
     origin_us: int
+    begin_us: int
     end_us: int
     role_spans: Rows[RoleSpan]
     leaderships: Rows[Leadership]
@@ -148,6 +184,8 @@ class TraceTables:
     commits: Rows[CommitRow]
     operations: Rows[OperationRow]
     messages: Rows[MessageRow]
+    message_bins: Rows[MessageBinRow]
+    votes: Rows[VoteRow]
     faults: Rows[FaultWindow]
     gaps: Rows[GapRow]
     violations: Rows[ViolationRow]
@@ -191,6 +229,7 @@ def _tables(trace: TraceView) -> TraceTables:
         nodes=nodes,
         voters=voters,
         origin_us=origin,
+        begin_us=_begin(records, headers, origin),
         end_us=end,
         role_spans=Rows(RoleSpan, spans),
         leaderships=Rows(Leadership, leaderships(spans)),
@@ -199,6 +238,8 @@ def _tables(trace: TraceView) -> TraceTables:
         commits=Rows(CommitRow, _commits(trace, origin)),
         operations=Rows(OperationRow, _operations(trace, origin)),
         messages=Rows(MessageRow, outline.messages()),
+        message_bins=Rows(MessageBinRow, outline.message_bins()),
+        votes=Rows(VoteRow, _votes(trace, origin)),
         faults=Rows(FaultWindow, faults),
         gaps=Rows(
             GapRow,
@@ -235,6 +276,7 @@ class _Outline:
         ]  # a gap also has the time of a record that is not read
         self._nodes: dict[str, set[int]] = {}
         self._messages: dict[str, Counter[str]] = {}
+        self._bins: dict[str, Counter[tuple[int, str]]] = {kind: Counter() for kind in _BINNED}
         for kind in RECORD_FIELDS:
             found = self._nodes.setdefault(kind, set())
             counted = ("message",) if kind in _MESSAGE_KINDS else ()
@@ -244,6 +286,9 @@ class _Outline:
                 found.update(nodes)
                 for name in names:
                     counts.update(name)
+                    if kind in _BINNED:
+                        bins = [t_us // _BIN_US for t_us in when]
+                        self._bins[kind].update(zip(bins, name, strict=True))
         self.first_us = min(times, default=0)
         self.last_us = max(times, default=0)
 
@@ -263,6 +308,47 @@ class _Outline:
             MessageRow(name, *(self._messages[kind][name] for kind in _MESSAGE_KINDS))
             for name in names
         ]
+
+    def message_bins(self) -> list[MessageBinRow]:
+        """The numbers of messages over time, in at most `_MOST_BINS` stretches of equal length."""
+        first, last = self.first_us // _BIN_US, self.last_us // _BIN_US
+        size = -(-(last - first + 1) // _MOST_BINS)
+        sums: dict[tuple[int, str], list[int]] = {}
+        for column, kind in enumerate(_BINNED):
+            for (number, name), count in self._bins[kind].items():
+                sums.setdefault(((number - first) // size, name), [0, 0])[column] += count
+        start = first * _BIN_US - self.first_us
+        length = size * _BIN_US
+        return [
+            MessageBinRow(
+                max(0, start + number * length),
+                min(start + (number + 1) * length, self.last_us - self.first_us),
+                name,
+                *sums[number, name],
+            )
+            for number, name in sorted(sums)
+        ]
+
+
+def _begin(records: Sequence[TraceRecord], headers: Sequence[dict[str, Any]], origin: int) -> int:
+    """When the cluster of real nodes began. Before, nodes that wait for others or for a configuration do nothing."""
+    if not headers or any(len(header["nodes"]) > 1 for header in headers):
+        return 0
+    signs = (
+        record.t_us
+        for record in records
+        if (record.kind == "config" and record.fields["voters"])
+        or (record.kind == "role" and record.fields["role"] not in ("follower", "learner"))
+    )
+    return max(0, next(signs, origin) - origin - _LEAD_IN_US)
+
+
+def _votes(trace: TraceView, origin: int) -> list[VoteRow]:
+    return [
+        VoteRow(t_us - origin, node, term, candidate)
+        for part in trace.columns("vote", "t_us", "node", "term", "candidate")
+        for t_us, node, term, candidate in zip(*part, strict=True)
+    ]
 
 
 def _voters(records: Sequence[TraceRecord]) -> tuple[int, ...]:
@@ -289,10 +375,12 @@ def _commits(trace: TraceView, origin: int) -> Iterator[CommitRow]:
 def _operations(trace: TraceView, origin: int) -> list[OperationRow]:
     begun: dict[tuple[int, int], tuple[str, str, Scalar, int]] = {}
     ended: dict[tuple[int, int], tuple[int, str, Scalar, str]] = {}
-    fields = ("t_us", "client", "op_id", "phase", "op", "key", "value", "note")
+    nodes: dict[tuple[int, int], int] = {}
+    fields = ("t_us", "node", "client", "op_id", "phase", "op", "key", "value", "note")
     for part in trace.columns("op", *fields):
-        for t_us, client, op_id, phase, op, key, value, note in zip(*part, strict=True):
+        for t_us, node, client, op_id, phase, op, key, value, note in zip(*part, strict=True):
             name = (client, op_id)
+            nodes[name] = node or nodes.get(name, 0)
             if phase == "invoke":
                 begun[name] = (op, key, value, t_us - origin)
                 ended.pop(name, None)
@@ -301,7 +389,12 @@ def _operations(trace: TraceView, origin: int) -> list[OperationRow]:
     never: tuple[None, str, Scalar, str] = (None, "open", None, "")
     rows: list[OperationRow] = []
     for name, (op, key, value, invoke_us) in begun.items():
-        rows.append(OperationRow(*name, op, key, value, invoke_us, *ended.get(name, never)))
+        end_us, outcome, output, note = ended.get(name, never)
+        rows.append(
+            OperationRow(
+                *name, op, key, value, invoke_us, end_us, outcome, output, note, nodes[name]
+            )
+        )
     return rows
 
 
@@ -311,6 +404,7 @@ __all__ = [
     "FaultWindow",
     "GapRow",
     "Leadership",
+    "MessageBinRow",
     "MessageRow",
     "OperationRow",
     "RoleSpan",
@@ -319,6 +413,7 @@ __all__ = [
     "TermRow",
     "TraceTables",
     "ViolationRow",
+    "VoteRow",
     "WatchSpan",
     "columns",
     "read_tables",

@@ -4,10 +4,8 @@ simulator."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from qcore.node.discovery.finder import MakeAnnouncer
-from qcore.node.discovery.mdns import mdns_announcer
 from qcore.node.discovery.promise_file import NoPromises, PromiseStore
 from qcore.node.peers.known_members_file import LoadKnownMembers, load_known_members
 from qcore.node.peers.node_key_file import LoadNodeKey, load_or_create_key
@@ -16,6 +14,16 @@ from qcore.node.watches.divergence import DivergenceMark
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
 from qcore.security.users.password import ARGON2, PasswordHashing
+
+if TYPE_CHECKING:
+    from qcore.node.discovery.finder import Announcer, MakeAnnouncer
+
+
+def announcer(name: str, runtime: Runtime) -> Announcer:
+    """See `qcore.node.discovery.mdns.mdns_announcer`."""
+    from qcore.node.discovery.mdns import mdns_announcer  # late: few nodes announce themselves
+
+    return mdns_announcer(name, runtime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class Surroundings:
     load_members: LoadKnownMembers = load_known_members
     load_key: LoadNodeKey = load_or_create_key
     promises: PromiseStore | None = None
-    make_announcer: MakeAnnouncer = mdns_announcer
+    make_announcer: MakeAnnouncer = announcer
     divergence_mark: DivergenceMark | None = None
     hashing: PasswordHashing = ARGON2
     measures_stalls: bool = True

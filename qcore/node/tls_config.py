@@ -70,8 +70,13 @@ class TlsConfig:
             return None
         return TlsFiles(self.tls_ca, self.tls_cert, self.tls_key)
 
-    def contexts(self) -> tuple[ReloadedContext, ReloadedContext] | tuple[None, None]:
+    def contexts(
+        self, advertised: Address | None = None
+    ) -> tuple[ReloadedContext, ReloadedContext] | tuple[None, None]:
         """The contexts of the server and of the connections to peers; None without TLS.
+
+        Args:
+            advertised: the advertised address of this node, if it has one.
 
         Raises:
             ConfigError: a file cannot be used; the text names it.
@@ -79,7 +84,11 @@ class TlsConfig:
         files = self.files()
         if files is None:
             return None, None
-        server = server_context(files, clients_need_certificates=self.tls_client_certs)
+        server = server_context(
+            files,
+            clients_need_certificates=self.tls_client_certs,
+            host="" if advertised is None else advertised.host,
+        )
         return server, client_context(files)
 
     def key_exposure(self) -> str | None:

@@ -72,6 +72,11 @@ def without_hashes(parts: Iterator[str]) -> Iterator[str]:
     yield from text.rest()
 
 
+def holds_users(begin: str) -> bool:
+    """Whether a snapshot whose text begins so has users."""
+    return _access_rows(begin.partition("\n")[0])[0] > 0
+
+
 def _access_rows(line: str) -> tuple[int, int]:
     """How many users a snapshot has, and how many lines of their table follow its first one."""
     if line.startswith(TABLE_BEGIN):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -62,6 +64,37 @@ def certificate_problem(content: bytes) -> str | None:
         return CertificateValidity.of(content).problem(datetime.now(UTC))
     except ValueError:
         return None
+
+
+def name_problem(content: bytes, host: str) -> str | None:
+    """Why clients that connect to this host reject the certificate; None if they do not.
+
+    Args:
+        content: of a PEM file, whose first certificate counts. None is found if it holds no certificate.
+        host: a name or an IP address.
+    """
+    from cryptography import x509
+
+    try:
+        found = x509.load_pem_x509_certificate(content)
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except ValueError:
+        return None
+    except x509.ExtensionNotFound:
+        return f"names no host (subjectAltName), so not {host} either"
+    known = [str(each) for each in names.get_values_for_type(x509.IPAddress)]
+    known += names.get_values_for_type(x509.DNSName)
+    with suppress(ValueError):
+        host = str(ipaddress.ip_address(host))  # an IPv6 address has several spellings
+    if any(_covers(each, host) for each in known):
+        return None
+    return f"is for {', '.join(known)[:300] or 'no host'}, and not for {host}"
+
+
+def _covers(name: str, host: str) -> bool:
+    """Whether a name of a certificate is this host; `*` stands for its first part (RFC 9525, section 6.3)."""
+    name, host = name.lower().rstrip("."), host.lower().rstrip(".")
+    return name == host or (name.startswith("*.") and name[2:] == host.partition(".")[2])
 
 
 def kept_back(old: bytes, new: bytes, now: datetime) -> KeptBack | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from qcore.errors import ConfigError
-from qcore.security.certificate_validity import certificate_problem, kept_back
+from qcore.security.certificate_validity import certificate_problem, kept_back, name_problem
 
 logger = logging.getLogger("qcore.transport")
 
@@ -63,16 +63,20 @@ class ReloadedContext(ssl.SSLContext):
     _make: Callable[[TlsFiles], ssl.SSLContext]
     _current: ssl.SSLContext
     _stamps: tuple[_Stamp, ...]
+    #: At which others reach this end; empty if it is not known, or nothing connects to it.
+    _host: str
     #: The file with the certificate that is in use.
     _certificate: bytes
     #: When a certificate that is not used yet is to be looked at again.
     _look_again: datetime | None
 
     @classmethod
-    def of(cls, files: TlsFiles, make: Callable[[TlsFiles], ssl.SSLContext]) -> Self:
-        """A context whose connections use what `make` builds from the files."""
+    def of(
+        cls, files: TlsFiles, make: Callable[[TlsFiles], ssl.SSLContext], host: str = ""
+    ) -> Self:
+        """A context whose connections use what `make` builds from the files. `host`: see `server_context`."""
         self = cls(ssl.PROTOCOL_TLS_CLIENT)  # of no meaning: it makes no connection itself
-        self._files, self._make = files, make
+        self._files, self._make, self._host = files, make, host
         self._stamps, self._certificate = files.stamps(), files.certificate()
         self._current, self._look_again = make(files), None
         return self
@@ -112,6 +116,13 @@ class ReloadedContext(ssl.SSLContext):
                 problem,
                 files.cert,
             )
+        elif self._host and (problem := name_problem(certificate, self._host)):
+            logger.warning(
+                "the files for TLS have changed, and new connections use them, but the certificate %s, the advertised "
+                "address: put one with this name into %s, or no other node and no client can connect",
+                problem,
+                files.cert,
+            )
         else:
             logger.info("the files for TLS have changed: new connections use them")
 
@@ -127,12 +138,15 @@ class ReloadedContext(ssl.SSLContext):
         return self.current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
 
-def server_context(files: TlsFiles, *, clients_need_certificates: bool = False) -> ReloadedContext:
+def server_context(
+    files: TlsFiles, *, clients_need_certificates: bool = False, host: str = ""
+) -> ReloadedContext:
     """The context of a server. With `files.ca`, it verifies the certificates that the other ends present.
 
     Args:
         files: with `cert`.
         clients_need_certificates: whether every other end must present one.
+        host: at which others reach this end, if it is known: a new certificate without it gives a warning.
 
     Raises:
         ConfigError: the files cannot be used; the text names the file.
@@ -150,7 +164,7 @@ def server_context(files: TlsFiles, *, clients_need_certificates: bool = False) 
             )
         return context
 
-    return ReloadedContext.of(files, make)
+    return ReloadedContext.of(files, make, host)
 
 
 def client_context(files: TlsFiles) -> ReloadedContext:

@@ -17,7 +17,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox, BboxBase
 
 from qcore.analysis.figure import run_figure
-from qcore.analysis.plots import WATCHES_GID, plot_commit_latency, plot_terms
+from qcore.analysis.network_plot import RING_GID
+from qcore.analysis.plots import WATCHES_GID, plot_terms
+from qcore.analysis.plotting.lag_plot import LAG_GID
+from qcore.analysis.plotting.latency_plot import plot_commit_latency
 from qcore.analysis.style import FAULT_GID, ROLE_COLOURS, SECOND
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.trace import TraceRecord, parse_trace
@@ -37,17 +40,23 @@ def check_all_figures(lines: Sequence[str]) -> None:
         warnings.simplefilter("error")
         figure = run_figure(tables)
         figure.draw_without_rendering()
-        timeline, commits, network, *watches = figure.axes
-        assert len(watches) == bool(tables.watches)
+        panels = {ax.get_ylabel().partition("\n")[0]: ax for ax in figure.axes}
+        timeline, commits = figure.axes[0], panels["commit index"]
         check_figure(figure)
-        check_shades(timeline, tables, records)
-        check_shades(commits, tables, records)
+        for ax in figure.axes:
+            if ax.axison and ax.get_ylabel() != "operations, %":
+                check_shades(ax, tables, records)
         check_timeline(timeline, tables)
         check_whole_numbers(commits)
-        for ax in watches:
-            check_shades(ax, tables, records)
-            check_watches(ax, tables)
-        assert len([p for p in network.patches if isinstance(p, Circle)]) == len(tables.nodes)
+        check_lags(panels["commits behind"], tables)
+        assert ("watchers" in panels) == bool(tables.watches)
+        if tables.watches:
+            check_watches(panels["watchers"], tables)
+        if tables.message_bins:
+            check_messages(panels["messages a second"], tables)
+        (network,) = [ax for ax in figure.axes if not ax.axison]
+        circles = [p for p in network.patches if isinstance(p, Circle)]
+        assert len([c for c in circles if c.get_gid() != RING_GID]) == len(tables.nodes)
 
         second = Figure(figsize=(9, 5), layout="constrained")
         terms = plot_terms(tables, second.add_subplot(2, 1, 1))
@@ -111,7 +120,8 @@ def check_shades(ax: Axes, tables: TraceTables, records: Sequence[TraceRecord]) 
 def check_timeline(ax: Axes, tables: TraceTables) -> None:
     """Each node has one row, covered from its first start to the end of the run."""
     assert [label.get_text() for label in ax.get_yticklabels()] == [
-        f"node {node}" for node in tables.nodes
+        *(f"node {node}" for node in tables.nodes),
+        *(["no leader"] if tables.leaderless else []),
     ]
     bars: dict[int, list[tuple[int, int]]] = {}
     for collection in ax.collections:
@@ -141,6 +151,27 @@ def check_watches(ax: Axes, tables: TraceTables) -> None:
     begun = [span for span in tables.watches if span.start_us is not None]
     assert drawn == Counter((span.start_us, span.end_us) for span in begun)
     assert len(rows) == len({span.watcher for span in begun})
+
+
+def check_lags(ax: Axes, tables: TraceTables) -> None:
+    """Each node that is drawn has one area, and no lag is greater than the number of commits."""
+    areas = [c for c in ax.collections if c.get_gid() == LAG_GID]
+    assert len(areas) == min(len(tables.nodes), 16)
+    most = [int(text.get_text().split()[-1]) for text in ax.texts if "most: " in text.get_text()]
+    assert len(most) == len(areas)
+    assert max(most, default=0) <= max((row.index for row in tables.commits), default=0)
+
+
+def check_messages(ax: Axes, tables: TraceTables) -> None:
+    """The legend counts every message that was sent or lost."""
+    legend = ax.get_legend()
+    assert legend is not None
+    counts = {
+        name: int(count.strip("()"))
+        for name, _, count in (text.get_text().rpartition(" ") for text in legend.get_texts())
+    }
+    assert counts.pop("lost", 0) == sum(row.dropped for row in tables.messages)
+    assert sum(counts.values()) == sum(row.sent for row in tables.messages)
 
 
 def check_whole_numbers(ax: Axes) -> None:

@@ -22,13 +22,16 @@ from qcore.analysis.figure import run_figure, save_run_figure
 from qcore.analysis.network_plot import draw_network, network_at
 from qcore.analysis.plots import (
     WATCHES_GID,
-    plot_commit_latency,
     plot_commits,
-    plot_leaderless_distribution,
     plot_terms,
     plot_timeline,
     plot_watches,
 )
+from qcore.analysis.plotting.distribution_plot import plot_leaderless_distribution
+from qcore.analysis.plotting.lag_plot import plot_lag
+from qcore.analysis.plotting.latency_plot import plot_commit_latency
+from qcore.analysis.plotting.message_plot import plot_messages
+from qcore.analysis.plotting.outcome_plot import plot_outcomes
 from qcore.analysis.style import FAULT_GID, GAP_GID, ROLE_COLOURS, shade_faults
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
@@ -74,6 +77,9 @@ PLOTS: list[Callable[[TraceTables, Axes | None], Axes]] = [
     plot_terms,
     plot_commits,
     plot_commit_latency,
+    plot_lag,
+    plot_messages,
+    plot_outcomes,
     plot_watches,
     lambda table, ax: plot_leaderless_distribution([100.0, 220.0], ax),
     lambda table, ax: draw_network(table, 400, ax),
@@ -99,7 +105,10 @@ def test_the_timeline_shows_each_span_terms_faults_and_crashes(
     drawn = {colour(collection) for collection in bars}
     roles = {span.role for span in tables.role_spans}
     assert drawn == {ROLE_COLOURS[role] for role in roles}
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["node 1", "node 2", "node 3"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        *("node 1", "node 2", "node 3"),
+        "no leader",
+    ]
     assert "term 1" in texts(ax)
     assert "term 2" in texts(ax)
     assert "partition 1 | 2,3" in texts(ax)
@@ -201,7 +210,10 @@ def test_distributions_can_be_compared(ax: Axes) -> None:
     assert len(colours) == 2
     legend = ax.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["narrow", "wide"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "narrow, 2 runs",
+        "wide, 2 runs",
+    ]
 
 
 def test_a_wider_second_curve_is_drawn_whole(ax: Axes) -> None:
@@ -226,10 +238,13 @@ def test_no_values_have_no_percentile() -> None:
 
 def test_latencies_are_drawn_as_one_dot_per_operation(tables: TraceTables, ax: Axes) -> None:
     plot_commit_latency(tables, ax)
-    good, bad = ax.lines[0], ax.lines[1]
-    assert (xs(good), ys(good)) == ([0.15], [12.0])
-    assert (xs(bad), ys(bad)) == ([0.31], [290.0])
-    assert good.get_label() == "answered (1)"
+    drawn = {str(line.get_label()): (xs(line), ys(line)) for line in ax.lines}
+    assert drawn == {
+        "ok (1)": ([0.15], [12.0]),
+        "refused (0)": ([], []),
+        "unknown (1)": ([0.31], [290.0]),
+    }
+    assert len({line.get_marker() for line in ax.lines}) == 3
     assert ax.get_yscale() == "log"
     assert ax.get_ylabel() == "write latency, ms"
 
@@ -294,7 +309,7 @@ def trace_of(nodes: list[int], *, up: bool = True, until_us: int = 0) -> list[st
         trace_of([1, 2, 3], up=False),
         trace_of([1, 2, 3]),
         trace_of([1], until_us=500_000),
-        trace_of([1], until_us=3_600_000_000),
+        trace_of([1, 2], until_us=3_600_000_000),
         trace_of([1000, 20_000, 123_456_789], until_us=500_000),
         trace_of(list(range(1, 41)), until_us=500_000),
     ],

@@ -14,11 +14,13 @@ from qcore.analysis.tables import (
     CommitRow,
     GapRow,
     Leadership,
+    MessageBinRow,
     MessageRow,
     OperationRow,
     TermRow,
     TraceTables,
     ViolationRow,
+    VoteRow,
     columns,
     read_tables,
 )
@@ -87,6 +89,51 @@ def test_one_way_cuts_and_crashes_leave_the_cluster_leaderless() -> None:
     trace.up(500, 3, 1, 0, 0)
     trace.violation(600, 0, "x", "")
     assert read_tables(trace.lines()).leaderless == [Span(100, 200), Span(400, 500)]
+
+
+def test_a_stretch_that_the_trace_does_not_see_end_is_censored() -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1])
+    trace.up(0, 1, 0, 0, 0)
+    trace.role(100, 1, "leader", 1, 1)
+    trace.role(300, 1, "follower", 1, None)
+    trace.violation(600, 0, "x", "")
+    first, last = read_tables(trace.lines()).leaderless
+    assert (first, last) == (Span(0, 100), Span(300, 600, is_censored=True))
+
+
+def test_votes_and_messages_over_time_have_rows(tables: TraceTables) -> None:
+    assert tables.votes == [VoteRow(90 * MS, 1, 1, 1)]
+    assert tables.message_bins == [MessageBinRow(90 * MS, 100 * MS, "RequestVote", 2, 1)]
+
+
+def test_many_bins_of_messages_are_joined() -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1, 2])
+    for number in range(9_000):
+        trace.send(number * 10_000, 1, 2, f"1-{number}", "AppendEntries", 1, "")
+    rows = read_tables(trace.lines()).message_bins
+    assert {row.end_us - row.start_us for row in rows[:-1]} == {
+        30_000
+    }  # the last one ends with the trace
+    assert sum(row.sent for row in rows) == 9_000
+
+
+def test_the_time_of_a_real_cluster_begins_with_its_first_voters() -> None:
+    """Two nodes wait 78 s for the third; in a simulation nothing is left out."""
+
+    def trace_of(node: int, nodes: list[int]) -> list[str]:
+        trace = TraceWriter(keep=True)
+        trace.run(0, f"node {node}", 0, nodes)
+        trace.up(0, node, 0, 0, 0)
+        trace.config(0, node, 0, [], [], [])
+        trace.role(1_000, node, "learner", 0, None)
+        trace.config(78_000 * MS, node, 1, [1, 2], [], [])
+        trace.commit(80_000 * MS, node, 1)
+        return trace.lines()
+
+    assert read_tables(merge(trace_of(1, [1]), trace_of(2, [2]))).begin_us == 77_500 * MS
+    assert read_tables(trace_of(1, [1, 2])).begin_us == 0
 
 
 def test_links_that_only_got_worse_are_not_cut() -> None:
@@ -165,9 +212,9 @@ def test_a_term_row_names_the_first_node_in_the_term(tables: TraceTables) -> Non
 
 def test_an_operation_row_has_its_outcome_and_latency(tables: TraceTables) -> None:
     assert tables.operations == [
-        OperationRow(1, 1, "write", "x", "a", 150 * MS, 162 * MS, "ok", None, ""),
-        OperationRow(1, 2, "write", "x", "b", 310 * MS, 600 * MS, "unknown", None, "timeout"),
-        OperationRow(2, 1, "read", "x", None, 900 * MS, 903 * MS, "ok", "a", ""),
+        OperationRow(1, 1, "write", "x", "a", 150 * MS, 162 * MS, "ok", None, "", 1),
+        OperationRow(1, 2, "write", "x", "b", 310 * MS, 600 * MS, "unknown", None, "timeout", 1),
+        OperationRow(2, 1, "read", "x", None, 900 * MS, 903 * MS, "ok", "a", "", 2),
         OperationRow(2, 2, "read", "x", None, 950 * MS, None, "open", None, ""),
     ]
 

@@ -58,20 +58,33 @@ from qcore.analysis import (
     LEADERSHIP_KINDS,
     TraceSource,
     TraceTables,
+    Window,
+    compare,
     draw_network,
     load,
+    measure_latencies,
     merge,
     network_at,
+    paper_style,
     percentile,
+    perfetto,
     plot_commit_latency,
     plot_commits,
+    plot_lag,
     plot_leaderless_distribution,
+    plot_messages,
+    plot_outcomes,
+    plot_spacetime,
     plot_terms,
     plot_timeline,
+    plot_times,
     plot_watches,
     read_tables,
     run_figure,
     save_run_figure,
+    shiviz,
+    window_of,
+    worst_fault,
 )
 from qcore.client import (
     DEFAULT,
@@ -364,6 +377,7 @@ from qcore.testing.pytest_plugin import (
     local_clusters,
     simulate,
 )
+from qcore.view import View, page_text, save_page, view
 
 
 def wrong_name() -> object:

@@ -12,6 +12,10 @@ from qcore.processes import ProcessCluster
 
 #: The libraries of the simulator and of the analysis. The numeric ones come with matplotlib.
 SIMULATION = {"simpy", "networkx", "matplotlib", "numpy", "qcore.sim", "qcore.analysis"}
+#: What only a node that begins a cluster by itself needs.
+DISCOVERY = {f"qcore.node.discovery.{name}" for name in ("auto_init", "finder", "mdns")} | {
+    "zeroconf"
+}
 TEST_TOOLS = {"pytest", "hypothesis", "qcore.testing"}
 
 #: Runs `qcore` and writes the names of the loaded modules to a file when the process ends.
@@ -42,7 +46,7 @@ def test_a_node_loads_no_part_of_the_simulator(tmp_path: Path) -> None:
     loaded = set(report.read_text().split())
     # The library for filters takes long to load. A node has it before its first filter, and nothing else needs it.
     assert {"websockets", "pydantic", "qcore.node.replica_node", "cel"} <= loaded
-    assert not loaded & (SIMULATION | TEST_TOOLS)
+    assert not loaded & (SIMULATION | TEST_TOOLS | DISCOVERY)
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -91,3 +91,41 @@ def test_an_expired_certificate_follows_one_that_has_expired(
     assert context.current is not before
     (line,) = errors(caplog)
     assert "but the certificate has expired on" in line
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "fits"),
+    [
+        (("n1.example",), "N1.example", True),
+        (("*.example",), "n1.example", True),
+        (("*.example",), "a.n1.example", False),
+        (("*.example",), "example", False),
+        (("n2.example", "10.0.0.2"), "n1.example", False),
+        (("10.0.0.1",), "10.0.0.1", True),
+        (("10.0.0.2",), "10.0.0.1", False),
+        (("2001:db8::1",), "2001:db8:0::1", True),
+    ],
+)
+def test_a_renewed_certificate_without_the_advertised_name_warns(
+    authority: Authority,
+    caplog: pytest.LogCaptureFixture,
+    names: tuple[str, ...],
+    host: str,
+    fits: bool,
+) -> None:
+    caplog.set_level("INFO", "qcore.transport")
+    context = server_context(authority.issue("node"), host=host)
+    before = context.current
+    authority.issue("node", *names)
+    assert context.current is not before
+    (line,) = caplog.records
+    if fits:
+        assert (line.levelname, line.getMessage()) == (
+            "INFO",
+            "the files for TLS have changed: new connections use them",
+        )
+        return
+    assert line.levelname == "WARNING"
+    assert f"and not for {host}, the advertised address" in line.getMessage()
+    assert all(each in line.getMessage() for each in names)
+    assert "put one with this name into" in line.getMessage()

@@ -22,6 +22,7 @@ from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peers.peer_pool import PeerPool
 from qcore.transport.wire import Hello
+from tests.process.support.commands import run_here
 from tests.security.certificates import Authority
 from tests.transport.peers.test_pool import RecordingPeers
 from tests.transport.support.endpoints import (
@@ -104,6 +105,17 @@ async def test_another_name_is_refused(authority: Authority) -> None:
     async with running_server(tls=server_context(other)) as (_, _, address):
         with pytest.raises(TlsFailed, match=r"mismatch.*: connect to a name that"):
             await metrics_of(address, TlsFiles(ca=authority.path))
+
+
+@async_test
+async def test_a_command_names_an_address_once(authority: Authority) -> None:
+    other = authority.issue("other2", "elsewhere.example")
+    async with running_server(tls=server_context(other)) as (_, _, address):
+        words = ("cluster", "status", "--endpoints", address, "--tls-ca", str(authority.path))
+        done = await asyncio.to_thread(run_here, *words)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: the certificate of {address} is not accepted: ")
+    assert line.count(address) == 1
 
 
 @async_test

@@ -28,6 +28,7 @@ from qcore.cli.options import (
     split_endpoints,
 )
 from qcore.cli.output import Cell, show
+from qcore.display import located
 from qcore.errors import ConfigError, QcoreError, to_wire
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def status(
     if output is OutputFormat.table:
         print_waiting_raise(responses)
     problems = [
-        f"{target}: {problem}"
+        located(target, problem)
         for target, response in zip(targets, responses, strict=True)
         if (problem := _problem(response))
     ]

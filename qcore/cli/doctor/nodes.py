@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from qcore.cli.cluster.health_checks import clock_warnings
 from qcore.cli.cluster.node_metrics import MetricsOrError, best_informed, metrics_of_all, successful
 from qcore.cli.doctor.finding import Finding, ok, problem, warning
+from qcore.display import located
 from qcore.errors import QcoreError, TransportError
 from qcore.release import __version__
 
@@ -36,7 +37,7 @@ def _findings(
         if isinstance(response, TransportError):
             yield problem("node", str(response), "start this node, or repair the connection to it")
         elif isinstance(response, QcoreError):
-            yield problem("node", f"{endpoint}: {response}", "see the log of this node")
+            yield problem("node", located(endpoint, str(response)), "see the log of this node")
         else:
             version = str(response["qcore"].get("version", "0.1.0"))
             versions.setdefault(version, []).append(endpoint)

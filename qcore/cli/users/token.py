@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,7 +18,10 @@ from qcore.cli.options import (
     TimeoutOption,
 )
 from qcore.cli.output import show
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from qcore.storage.live.log_reader import LogReader, StoredLog
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make and end tokens of users.")
 
@@ -57,7 +60,10 @@ def revoke(
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """End all tokens of a user, and the rights of its open connections."""
+    """End all tokens of a user, and the rights of its open connections.
+
+    A token of `qcore token recover` stays valid until its 15 minutes are over.
+    """
     with_client(endpoints, timeout, lambda client: client.revoke_tokens(name), admin=True)
     show(output, {"name": name}, text=f"revoked the tokens of {name}")
 
@@ -86,11 +92,18 @@ def recover(
     from qcore.security.users.token import TokenClaims, sign_token
     from qcore.storage.live.log_reader import LogReader
 
-    log = LogReader(data_dir).describe()
+    reader = LogReader(data_dir)
+    log = reader.describe()
     key, identity = load_key(data_dir), log.identity
     if key is None or not identity.cluster_id:
         raise ConfigError(
             f"--data-dir {data_dir}: no member of a cluster with users has its data there"
+        )
+    if not _has_users(reader, log):
+        raise ConfigError(
+            f"--data-dir {data_dir}: the log there has no users. If the cluster has none, no command needs a token: "
+            "add the first user with `qcore user add NAME --role admin`. If it has, this member lags behind: give the "
+            "data directory of another one"
         )
     issued_us = int(time.time()) * 1_000_000
     claims = TokenClaims(
@@ -105,3 +118,32 @@ def recover(
     token = sign_token(key, identity.cluster_id, claims)
     body = {"user": name or None, "token": token, "expires_s": _RECOVERY_S}
     show(output, body, text=token)
+
+
+def _has_users(reader: LogReader, log: StoredLog) -> bool:
+    """Whether the snapshot or an entry of the log holds a user, or may because a part is damaged."""
+    from qcore.recovery.snapshot_summary import holds_users
+
+    try:
+        if log.snapshot is not None and holds_users(next(reader.snapshot_parts(log.snapshot), "")):
+            return True
+        index, last = 1, log.state.last_index
+        while index <= last:
+            batch = reader.read(index, last)
+            changes = (entry.data for entry, _ in batch.entries if entry.kind == "access")
+            if batch.damage or any(map(_sets_user, changes)):
+                return True
+            index = batch.next_index
+    except StorageError:
+        return True
+    return False
+
+
+def _sets_user(data: str) -> bool:
+    """Whether an entry of kind `access` sets a user, or is one that this program does not know."""
+    from qcore.replica.access.access_commands import SetUser, parse_command
+
+    try:
+        return isinstance(parse_command(data), SetUser)
+    except ValueError:
+        return True

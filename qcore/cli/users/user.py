@@ -21,6 +21,7 @@ from qcore.cli.options import (
 )
 from qcore.cli.output import show
 from qcore.errors import AccessRefused, ConfigError
+from qcore.machines.entity.quoted_text import quoted
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
@@ -76,10 +77,12 @@ def add(
     async def work(client: Client) -> UserInfo:
         users = await _known(client)
         if any(user.name == name for user in users):
-            raise AccessRefused("exists", f"there is a user {name!r}: see `qcore user --help`")
+            raise AccessRefused(
+                "exists", f"there is a user {quoted(name)}: see `qcore user --help`"
+            )
         if no_password and not users:
             raise ConfigError(
-                f"there is no user yet: {name!r} would be the first, and could not log in. Give "
+                f"there is no user yet: {quoted(name)} would be the first, and could not log in. Give "
                 "the first user a password: leave out --no-password"
             )
         return await client.set_user(name, password=password, roles=role or [])
@@ -198,7 +201,7 @@ def _change_roles(
     async def work(client: Client) -> UserInfo:
         user = next((each for each in await _known(client) if each.name == name), None)
         if user is None:
-            raise AccessRefused("no_such_user", f"there is no user {name!r}")
+            raise AccessRefused("no_such_user", f"there is no user {quoted(name)}")
         roles = [role for role in user.roles if role not in remove]
         return await client.set_user(name, roles=[*dict.fromkeys([*roles, *add])])
 

@@ -184,7 +184,7 @@ class AccessGate:
             if permissions is None or permissions.unrestricted:
                 return None
             return PermissionDenied(
-                f"the user {user!r} may not do this: it needs the role `admin`, because it gives access to everything"
+                f'the user "{user}" may not do this: it needs the role `admin`, because it gives access to everything'
             )
         return self._users.denial(user, need)
 

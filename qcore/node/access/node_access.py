@@ -118,7 +118,7 @@ class NodeAccess:
         if core.leader_id is None or self._replica.applied_index < core.commit_index:
             raise Overloaded.because("this node may not know all users yet", _LAG_MS)
         raise Unauthenticated(
-            f"the program of this node acts as the user {name!r}, which does not exist: add it"
+            f'the program of this node acts as the user "{name}", which does not exist: add it'
         )
 
     def tick(self) -> None:

@@ -311,7 +311,7 @@ class UserRequestHandler:
         if self._users.denial(user, "users") is not None:
             if name != user or password is None or message.roles is not None:
                 raise PermissionDenied(
-                    f"the user {user!r} may only change its own password: other changes need the action `users`"
+                    f'the user "{user}" may only change its own password: other changes need the action `users`'
                 )
             if message.old_password is None:
                 raise Unauthenticated(
@@ -439,7 +439,7 @@ class UserRequestHandler:
             if denial is not None:
                 raise denial
         if user is None:
-            raise AccessRefused("no_such_user", f"there is no user {name!r}")
+            raise AccessRefused("no_such_user", f'there is no user "{name}"')
         if name == asked_by:
             principal = connection.principal
             assert principal is not None, "a connection with a user"
@@ -451,7 +451,7 @@ class UserRequestHandler:
             for role in user.roles:
                 if not grants.includes(held.get(role)):
                     raise PermissionDenied(
-                        f"the user {asked_by!r} may not do this: the role {role!r} of {name!r} allows more"
+                        f'the user "{asked_by}" may not do this: the role "{role}" of "{name}" allows more'
                     )
         return user, ttl_s
 

@@ -129,6 +129,13 @@ class Initialiser:
         version = self._first_version()
         return bool(self._public_key and version and version.rules >= KEYS_SINCE_RULES)
 
+    @property
+    def begins_with(self) -> str:
+        """The version with which a cluster begins here, in words."""
+        version = self._first_version() or ClusterVersion()
+        machine = f", state machine {version.machine} {version.machine_version}"
+        return f"apply rules {version.rules}{machine if version.machine else ''}"
+
     def begin(
         self,
         nodes: Sequence[tuple[int, str]],

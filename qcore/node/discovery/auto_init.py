@@ -8,11 +8,13 @@ by any of them. The task ends when this node is a member.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TypeVar
 
+from qcore.display import located
 from qcore.errors import QcoreError
 from qcore.node.discovery.finder import Finder
 from qcore.node.discovery.founder_client import FounderClient, Location
@@ -25,6 +27,7 @@ from qcore.node.discovery.protocol.founding import (
     Founding,
     difference,
     identities_of,
+    is_absurd,
 )
 from qcore.node.discovery.protocol.proposal import Proposal
 from qcore.node.discovery.voter import Voter
@@ -67,6 +70,7 @@ class AutoInit:
         identity: of this node.
         own: returns this node as a founder.
         expect: how many founders there are.
+        begins_with: the version with which this node would begin a cluster, in words.
         proposes: whether this node may begin a cluster; a node that never leads may not.
         voter: the votes of this node.
         finder: where the others are.
@@ -83,6 +87,7 @@ class AutoInit:
         identity: ClusterIdentity,
         own: Callable[[], Founder],
         expect: int,
+        begins_with: str,
         *,
         proposes: bool,
         voter: Voter,
@@ -97,6 +102,7 @@ class AutoInit:
         self._identity = identity
         self._own = own
         self._expect = expect
+        self._begins_with = begins_with
         self._proposes = proposes
         self._voter = voter
         self._finder = finder
@@ -110,6 +116,8 @@ class AutoInit:
         #: Where a node was found, by its key.
         self._locations: dict[str, Location] = {}
         self._shown = ""
+        #: What this node waits for, or does; empty at the beginning.
+        self.state = ""
         self._ballots = 0
 
     async def run(self) -> None:
@@ -162,17 +170,17 @@ class AutoInit:
     async def _look(self, own: Founder) -> Judgement:
         """Find the others, and give the voter the founders if they are all there."""
         locations, problems = await self._finder.locations()
-        results = await _all([self._client.introduced(each) for each in locations])
+        results = await _all([partial(self._client.introduced, each) for each in locations])
         candidates: list[Candidate] = []
         for location, result in zip(locations, results, strict=True):
             if isinstance(result, QcoreError):
-                problems.append(f"{location}: {result}")
+                problems.append(located(str(location), str(result)))
             elif result.founder.public_key != own.public_key:
                 candidates.append(result)
                 self._locations[result.founder.public_key] = location
         accepted = self._voter.accepted
         accepted_id = "" if accepted is None else accepted.founding.cluster_id
-        judgement = judged(own, self._expect, candidates, accepted_id)
+        judgement = judged(own, self._expect, candidates, self._begins_with, accepted_id)
         if judgement.founders:
             self._voter.founders = judgement.founders
         elif judgement.is_conflict:
@@ -207,6 +215,9 @@ class AutoInit:
 
     def _report(self, level: str, event: str, **fields: str | int) -> None:
         """Log a line, unless it is the same as the last one."""
+        self.state = ": ".join(
+            [event, *(str(value) for name, value in fields.items() if name == "why")]
+        )
         shown = f"{event} {fields}"
         if shown != self._shown:
             self._shown = shown
@@ -264,11 +275,11 @@ class AutoInit:
     async def _votes(
         self,
         founders: tuple[Founder, ...],
-        ask: Callable[[Location, Founder], Coroutine[None, None, FoundingVote]],
+        ask: Callable[[Location, Founder], Awaitable[FoundingVote]],
     ) -> dict[int, FoundingVote]:
         """The votes that the others have granted, by id."""
         others = [each for each in founders if each.node_id != self._identity.node_id]
-        results = await _all([ask(self._location(each), each) for each in others])
+        results = await _all([partial(ask, self._location(each), each) for each in others])
         granted: dict[int, FoundingVote] = {}
         refusals: list[str] = []
         for voter, vote in zip(others, results, strict=True):
@@ -276,8 +287,11 @@ class AutoInit:
                 refusals.append(f"node {voter.node_id}: {vote}")
                 continue
             promised = ballot_of(vote.promised)
+            if is_absurd(promised, max(self._voter.heard, self._voter.promises.promised)):
+                refusals.append(f"node {voter.node_id} is faulty: it is at ballot {promised.round}")
+                continue
             self._voter.heard = max(self._voter.heard, promised)
-            if vote.granted and vote.node_id == voter.node_id:
+            if vote.granted:
                 granted[voter.node_id] = vote
             else:
                 refusals.append(f"node {voter.node_id}: {vote.why}")
@@ -301,12 +315,12 @@ class AutoInit:
             self._report("warning", "the cluster has not begun yet", why=str(error))
 
 
-async def _all(work: Sequence[Coroutine[None, None, T]]) -> list[T | QcoreError]:
+async def _all(work: Sequence[Callable[[], Awaitable[T]]]) -> list[T | QcoreError]:
     """The results in this order, with its `QcoreError` in place of each that failed so."""
 
-    async def caught(each: Coroutine[None, None, T]) -> T | QcoreError:
+    async def caught(each: Callable[[], Awaitable[T]]) -> T | QcoreError:
         try:
-            return await each
+            return await each()
         except QcoreError as error:
             return error
 

@@ -10,7 +10,9 @@ from qcore.errors import ErrorReply, RemoteProtocolError, from_wire
 from qcore.node.discovery.founding_messages import (
     Answer,
     Question,
+    acceptance_in,
     answer_of,
+    ballot_of,
     fields_of,
     list_of,
 )
@@ -78,7 +80,7 @@ class FounderClient:
         """
         info = await self._ask(location, GetFounder("", self._nonce()), FounderInfo)
         founder = Founder(info.node_id, info.address, info.public_key)
-        return Candidate(str(location), founder, info.expect, info.cluster_id)
+        return Candidate(str(location), founder, info.expect, info.cluster_id, info.version)
 
     async def promise(
         self, location: Location, voter: Founder, ballot: Ballot, founders: Identities
@@ -86,7 +88,7 @@ class FounderClient:
         """Ask a founder for its promise.
 
         Raises:
-            QcoreError: there is no answer that this founder has signed.
+            QcoreError: there is no sound answer that this founder has signed.
         """
         message = PromiseFounding(
             "", self._nonce(), ballot, [(node, key) for node, key in founders], ""
@@ -99,7 +101,7 @@ class FounderClient:
         """Ask a founder to accept a founding.
 
         Raises:
-            QcoreError: there is no answer that this founder has signed.
+            QcoreError: there is no sound answer that this founder has signed.
         """
         message = AcceptFounding("", self._nonce(), ballot, list_of(founding), "")
         return await self._vote(location, voter, message)
@@ -110,6 +112,10 @@ class FounderClient:
         name = type(message).__name__
         message.signature = sign_question(self._key, name, fields_of(message))
         vote: FoundingVote = await self._ask(location, message, FoundingVote, voter.public_key)
+        if vote.node_id != voter.node_id:
+            raise RemoteProtocolError(f"it votes as node {vote.node_id}")
+        ballot_of(vote.promised)
+        acceptance_in(vote)
         return vote
 
     def _nonce(self) -> str:

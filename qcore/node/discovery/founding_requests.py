@@ -1,7 +1,7 @@
 """`FoundingRequests`: answers the questions of other founders.
 
-A stranger may send these messages. Nothing is stored for it: a vote needs the signature of a founder that this node has
-found itself, or whose founding it has accepted.
+A stranger may send these messages. Nothing is stored for it, and it takes no place from the founders: a vote begins
+only for founders that this node has found itself or whose founding it has accepted, with the signature of one of them.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class FoundingRequests:
         own: returns this node as a founder.
         expect: how many founders it expects; 0 if it founds no cluster.
         voter: votes.
+        begins_with: returns the version with which this node would begin a cluster, in words.
 
     Attributes:
         handlers: the handlers of these messages, by class; see `ServerHandler`.
@@ -70,12 +71,14 @@ class FoundingRequests:
         own: Callable[[], Founder],
         expect: int,
         voter: Voter,
+        begins_with: Callable[[], str],
     ) -> None:
         self._identity = identity
         self._key = key
         self._own = own
         self._expect = expect
         self._voter = voter
+        self._begins_with = begins_with
         #: The votes in progress, as an ordered set.
         self._votes: dict[asyncio.Task[None], None] = {}
         self._stopped = False
@@ -115,6 +118,7 @@ class FoundingRequests:
             own.public_key,
             self._expect if takes_part else 0,
             self._identity.cluster_id or "",
+            self._begins_with() if takes_part else "",
             "",
         )
         question, name = fields_of(message), type(message).__name__
@@ -150,10 +154,13 @@ class FoundingRequests:
         try:
             if self._stopped:
                 raise NotLeader()
+            if why := self._voter.objection(founders):
+                self._send_vote(connection, message, why)
+                return
             if len(self._votes) >= _MAX_VOTES:
                 raise Overloaded.because("other votes are in progress", _RETRY_MS)
             ballot = ballot_of(message.ballot)
-            # The voter compares the founders, and so this key, with those that it has found.
+            # These founders, and so this key, are those that this node knows.
             key, name = dict(founders).get(ballot.node_id, ""), type(message).__name__
             if not question_signed(key, message.signature, name, fields_of(message)):
                 raise RemoteProtocolError(
@@ -179,6 +186,11 @@ class FoundingRequests:
         except QcoreError as error:
             _reject(connection, message, error)
             return
+        self._send_vote(connection, message, why)
+
+    def _send_vote(
+        self, connection: ServerConnection, message: PromiseFounding | AcceptFounding, why: str
+    ) -> None:
         answer = vote_of(self._identity.node_id, self._voter.promises, why)
         question, name = fields_of(message), type(message).__name__
         answer.signature = sign_answer(self._key, name, question, fields_of(answer))

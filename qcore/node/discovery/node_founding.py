@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from ssl import SSLContext
+from typing import TYPE_CHECKING
 
 from qcore.core.raft import RaftCore
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.addresses.member_addresses import member_address
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.config import NodeConfig
-from qcore.node.discovery.auto_init import AutoInit, Pace
-from qcore.node.discovery.finder import Finder
-from qcore.node.discovery.founder_client import FounderClient
 from qcore.node.discovery.founding_requests import FoundingRequests
-from qcore.node.discovery.places import places_of
 from qcore.node.discovery.promise_file import PromiseFile
 from qcore.node.discovery.protocol.founding import Founder, Founding
 from qcore.node.discovery.voter import Voter
@@ -24,6 +21,10 @@ from qcore.node.surroundings import Surroundings
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.security.keys.node_key import NodeKey
 from qcore.transport.wire import Init
+
+if TYPE_CHECKING:
+    from qcore.node.discovery.auto_init import AutoInit, Pace
+    from qcore.node.discovery.discovery_config import DiscoveryConfig
 
 
 class NodeFounding:
@@ -40,7 +41,7 @@ class NodeFounding:
         log: gets the lines.
 
     Attributes:
-        pace: how fast this node acts.
+        pace: how fast this node acts; None for the default.
 
     Raises:
         StorageError: the promises of this node cannot be read.
@@ -72,12 +73,23 @@ class NodeFounding:
             world.runtime,
         )
         self._answers = FoundingRequests(
-            identity, key, self._own, config.discovery.expect, self._voter
+            identity,
+            key,
+            self._own,
+            config.discovery.expect,
+            self._voter,
+            lambda: requests.initialiser.begins_with,
         )
         handlers = requests.handlers
         handlers |= {**self._answers.handlers, Init: self._answers.instead_of(handlers[Init])}
-        self.pace = Pace()
+        self.pace: Pace | None = None
         self._task: asyncio.Task[None] | None = None
+        self._auto: AutoInit | None = None
+
+    @property
+    def state(self) -> str | None:
+        """What this node waits for, or does, if it begins a cluster with other founders; else None."""
+        return None if self._auto is None else self._auto.state or "looking for the founders"
 
     def start(self, awaited_cluster: str | None = None) -> None:
         """Begin, if the settings say so and this node belongs to no cluster. The node listens already.
@@ -96,11 +108,24 @@ class NodeFounding:
             self._log.info("this node has a join token, so it founds no cluster")
             return
         self._voter.takes_part = True
+        self._auto = self._auto_init(discovery)
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(self._auto), name="qcore auto-init"
+        )
+
+    def _auto_init(self, discovery: DiscoveryConfig) -> AutoInit:
+        # Late: few nodes begin a cluster by themselves, and the others start faster without these modules.
+        from qcore.node.discovery.auto_init import AutoInit, Pace
+        from qcore.node.discovery.finder import Finder
+        from qcore.node.discovery.founder_client import FounderClient
+        from qcore.node.discovery.places import places_of
+
         runtime = self._world.runtime
-        founding = AutoInit(
+        return AutoInit(
             self._identity,
             self._own,
             discovery.expect,
+            self._requests.initialiser.begins_with,
             proposes=self._config.raft.priority > 0,
             voter=self._voter,
             finder=Finder(places_of(discovery.discover), runtime, self._world.make_announcer),
@@ -109,10 +134,7 @@ class NodeFounding:
             begin_cluster=lambda founding: self.begin_cluster(founding),
             log=self._log,
             runtime=runtime,
-            pace=self.pace,
-        )
-        self._task = asyncio.get_running_loop().create_task(
-            self._run(founding), name="qcore auto-init"
+            pace=self.pace or Pace(),
         )
 
     async def stop(self) -> None:

@@ -19,6 +19,7 @@ from qcore.node.discovery.protocol.founding import (
     VoteRejected,
     after_acceptance,
     after_promise,
+    check_founders,
     difference,
     identities_of,
 )
@@ -42,7 +43,7 @@ class Voter:
     Attributes:
         takes_part: whether this node founds a cluster (`--auto-init`).
         founders: all founders as this node has found them; empty while it has not, or while they contradict each other.
-        heard: the highest ballot that was asked of this node.
+        heard: the highest ballot that founders have named.
         promises: what is stored.
 
     Raises:
@@ -98,10 +99,11 @@ class Voter:
         async with self._lock:
             try:
                 self._check(founders)
-                self.heard = max(self.heard, ballot)
                 promises = after()
             except VoteRejected as refusal:
                 return str(refusal)
+            # Only now: else a faulty founder could raise the ballots of this one as far as it likes.
+            self.heard = max(self.heard, ballot)
             if promises != self.promises:
                 if promises.accepted is not None:
                     # Before it is durable: meanwhile this node must not accept another cluster.
@@ -112,6 +114,14 @@ class Voter:
                 finally:
                     self._reserve()
             return ""
+
+    def objection(self, founders: Identities) -> str:
+        """Why this node votes for no founding of these founders, whatever the ballot; empty if it may."""
+        try:
+            self._check(founders)
+        except VoteRejected as refusal:
+            return str(refusal)
+        return ""
 
     @property
     def accepted(self) -> Acceptance | None:
@@ -140,8 +150,9 @@ class Voter:
         joining = identity.joining_cluster_id
         if joining not in (None, own):
             raise VoteRejected(f"it is about to join cluster {joining}")
+        check_founders(self.promises, founders)
         if accepted is not None:
-            return  # `after_promise` compares the founders with those that it has accepted
+            return
         if not self.founders:
             raise VoteRejected("it has not found all founders yet")
         known = identities_of(self.founders)

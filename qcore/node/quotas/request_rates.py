@@ -148,7 +148,7 @@ class RequestRates:
         wait_ms = max(1, -(-wait_us // 1000))
         whose = "this connection"
         if limit.quota.startswith("user"):
-            whose = f"the user {user!r}"
+            whose = f'the user "{user}"'
         return QuotaExceeded(
             f"{whose} sends more than {limit.rate} {limit.unit} a second to this node ({limit.quota}_per_s): retry in "
             f"{wait_ms} ms",

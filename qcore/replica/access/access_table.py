@@ -239,8 +239,8 @@ class AccessTable:
             )
         for role in roles:
             if role != ADMIN and role not in self._roles:
-                raise AccessRefused("no_such_role", f"there is no role {role!r}: add it first")
-        grants = self._needs(entry, "users", f"change the user {command.name!r}")
+                raise AccessRefused("no_such_role", f'there is no role "{role}": add it first')
+        grants = self._needs(entry, "users", f'change the user "{command.name}"')
         self._check_covers(grants, (*roles, *(before.roles if before else ())))
         if before is None:
             if len(self._users) >= MAX_USERS:
@@ -298,7 +298,7 @@ class AccessTable:
         return _view(after)
 
     def _delete_user(self, command: DeleteUser, entry: Entry) -> None:
-        grants = self._needs(entry, "users", f"delete the user {command.name!r}")
+        grants = self._needs(entry, "users", f'delete the user "{command.name}"')
         before = self._known(command.name)
         self._check_covers(grants, before.roles)
         self._check_not_last(before)
@@ -306,7 +306,7 @@ class AccessTable:
 
     def _set_role(self, command: SetRole, entry: Entry) -> None:
         role = command.role
-        grants = self._needs(entry, "users", f"change the role {role.name!r}")
+        grants = self._needs(entry, "users", f'change the role "{role.name}"')
         self._check_users_exist()
         if role.name == ADMIN:
             raise AccessRefused("built_in", f"the role `{ADMIN}` allows everything: choose a name")
@@ -328,15 +328,15 @@ class AccessTable:
 
     def _delete_role(self, command: DeleteRole, entry: Entry) -> None:
         name = command.name
-        grants = self._needs(entry, "users", f"delete the role {name!r}")
+        grants = self._needs(entry, "users", f'delete the role "{name}"')
         before = self._roles.get(name)
         if before is None:
-            raise AccessRefused("no_such_role", f"there is no role {name!r}")
+            raise AccessRefused("no_such_role", f'there is no role "{name}"')
         if grants is not None and not grants.includes(before):
             raise _exceeds(grants, name)
         holder = next((user.name for user in self._users.values() if name in user.roles), None)
         if holder is not None:
-            raise AccessRefused("role_in_use", f"the user {holder!r} has it: take it away first")
+            raise AccessRefused("role_in_use", f'the user "{holder}" has it: take it away first')
         self._put(self._roles, name, None)
 
     def _add_join_token(self, command: AddJoinToken, entry: Entry) -> None:
@@ -345,7 +345,7 @@ class AccessTable:
             raise denied(entry.user, _TO_JOIN)
         expired = [held.id for held in self.join_tokens() if held.expires_us < entry.clock_us]
         if command.id in self._tokens and command.id not in expired:
-            raise AccessRefused("exists", f"there is a join token {command.id!r}")
+            raise AccessRefused("exists", f'there is a join token "{command.id}"')
         if len(self._tokens) - len(expired) >= MAX_JOIN_TOKENS:
             raise AccessRefused("too_many", f"there are {MAX_JOIN_TOKENS} join tokens")
         token = JoinToken(command.id, command.key, command.expires_us, entry.index)
@@ -356,7 +356,7 @@ class AccessTable:
     def _delete_join_token(self, command: DeleteJoinToken, entry: Entry) -> None:
         self._needs(entry, "manage", "delete a join token")
         if command.id not in self._tokens:
-            raise AccessRefused("no_such_token", f"there is no join token {command.id!r}")
+            raise AccessRefused("no_such_token", f'there is no join token "{command.id}"')
         self._put(self._tokens, command.id, None)
 
     def _use_join_token(self, command: UseJoinToken, entry: Entry) -> None:
@@ -366,7 +366,7 @@ class AccessTable:
         if token is None or token.expires_us < entry.clock_us:
             raise AccessRefused(
                 "no_such_token",
-                f"the join token {command.id!r} was used or withdrawn, or it has expired: make a new one, and give it "
+                f'the join token "{command.id}" was used or withdrawn, or it has expired: make a new one, and give it '
                 "to the node",
             )
         self._put(self._tokens, command.id, None)
@@ -385,7 +385,7 @@ class AccessTable:
         self._check_users_exist()
         if entry.user == name:
             return self._known(name)
-        grants = self._needs(entry, "users", f"change the user {name!r}")
+        grants = self._needs(entry, "users", f'change the user "{name}"')
         before = self._known(name)
         self._check_covers(grants, before.roles)
         return before
@@ -402,7 +402,7 @@ class AccessTable:
         if user is None:
             raise AccessRefused(
                 "no_such_user",
-                f"there is no user {name!r}: `qcore user list` shows the users, `qcore user add` makes one",
+                f'there is no user "{name}": `qcore user list` shows the users, `qcore user add` makes one',
             )
         return user
 
@@ -422,7 +422,7 @@ class AccessTable:
         if ADMIN in user.roles and sum(ADMIN in each.roles for each in self._users.values()) == 1:
             raise AccessRefused(
                 "last_admin",
-                f"{user.name!r} is the last user with the role `{ADMIN}`: give it to another first",
+                f'"{user.name}" is the last user with the role `{ADMIN}`: give it to another first',
             )
 
     def _put(self, table: dict[str, Any], name: str, row: AccessRow | None) -> None:
@@ -446,13 +446,13 @@ class AccessTable:
 
 
 def _exceeds(grants: Grants, role: str) -> PermissionDenied:
-    return denied(grants.user, f"everything that the role {role!r} allows, before and after")
+    return denied(grants.user, f'everything that the role "{role}" allows, before and after')
 
 
 def _known_password(user: User) -> AccessRefused:
     return AccessRefused(
         "password_known",
-        f"{user.password_by!r}, who may do less, knows the password of {user.name!r}: first give {user.name!r} a new "
+        f'"{user.password_by}", who may do less, knows the password of "{user.name}": first give "{user.name}" a new '
         f"password, as a user with the role `{ADMIN}`",
     )
 

@@ -81,5 +81,5 @@ def denied(user: str, what: str) -> PermissionDenied:
         user: its name; empty for a client without a user.
         what: what the user lacks.
     """
-    who = f"the user {user!r}" if user else "a client without a user"
+    who = f'the user "{user}"' if user else "a client without a user"
     return PermissionDenied(f"{who} may not do this: it needs {what}")

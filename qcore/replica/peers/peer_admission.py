@@ -105,8 +105,8 @@ class PeerAdmission:
         if own is not None:
             if peer.cluster_id == own and self._was_removed(peer.node_id):
                 raise RemoteProtocolError(
-                    f"node {peer.node_id} was removed from cluster {own}: stop it; to have it back, give it an empty "
-                    "data directory and add it again"
+                    f"node {peer.node_id} is no member of cluster {own}. If it was removed from cluster {own}, stop "
+                    "it; to have it back, give it an empty data directory and add it again"
                 )
             self._known.check(peer.node_id, peer.incarnation)
         if peer.cluster_id in ("", own or peer.cluster_id):

@@ -47,6 +47,7 @@ class FounderInfo:
         public_key: its key.
         expect: how many founders it expects; 0 if it founds no cluster.
         cluster_id: the cluster to which it belongs; empty if there is none.
+        version: with what it would begin a cluster: its apply rules and state machine; empty if it founds none.
         signature: proves that the node owns its public key.
     """
 
@@ -55,6 +56,7 @@ class FounderInfo:
     public_key: KeyText
     expect: Annotated[int, Field(ge=0, le=MAX_FOUNDERS)]
     cluster_id: _IdText
+    version: Annotated[str, Field(max_length=200)]
     signature: KeyText
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,119 +10,17 @@ import pytest
 from qcore.client.client import Client
 from qcore.errors import ConfigError, QcoreError, Refused
 from qcore.node import Address
-from qcore.node.application import application_of
-from qcore.node.config import NodeConfig
-from qcore.node.discovery.auto_init import Pace
 from qcore.node.discovery.promise_file import FILE_NAME, PromiseFile
-from qcore.node.observability.logs import NodeLog
-from qcore.node.replica_node import ReplicaNode
-from qcore.node.surroundings import Surroundings
+from qcore.node.tls_config import TlsConfig
 from qcore.processes.node_process import free_ports
-from qcore.runtime.real import AsyncioRuntime
-from qcore.storage.sqlite.sqlite_storage import SqliteStorage
-from tests.transport.support.endpoints import async_test
-
-#: Quick rounds: the nodes share an event loop.
-QUICK = Pace(shortest_s=0.05, longest_s=0.2, turn_s=0.3, finish_s=0.5, patient_rounds=3)
-
-
-class Names(AsyncioRuntime):
-    """A name service that knows one name."""
-
-    def __init__(self, ips: Sequence[str]) -> None:
-        self.ips = [*ips]
-
-    async def resolve(self, host: str, timeout_s: float) -> list[str]:
-        if host == "founders.example":
-            return [*self.ips]
-        return await super().resolve(host, timeout_s)
-
-
-class LinesLog(NodeLog):
-    """Keeps the lines."""
-
-    def __init__(self, node_id: int) -> None:
-        super().__init__(node_id)
-        self.lines: list[str] = []
-
-    def put(self, level: int, event: str, fields: dict[str, object]) -> None:  # type: ignore[override]  # takes more
-        self.lines.append(f"{event} {fields}")
-
-
-class Founders:
-    """The nodes of a test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.nodes: dict[int, ReplicaNode] = {}
-        self.logs: dict[int, LinesLog] = {}
-        self._storages: dict[int, SqliteStorage] = {}
-
-    async def start(
-        self,
-        node_id: int,
-        address: Address,
-        discover: Sequence[str],
-        *,
-        expect: int = 3,
-        runtime: AsyncioRuntime | None = None,
-        **settings: object,
-    ) -> ReplicaNode:
-        config = NodeConfig.of(
-            node_id,
-            self.folder / f"node{node_id}",
-            **{
-                "ws_addr": address,
-                "machine": "kv",
-                "heartbeat_ms": 80,
-                "election_timeout_min_ms": 400,
-                "election_timeout_max_ms": 800,
-                "auto_init": True,
-                "expect": expect,
-                "discover": tuple(discover),
-                **settings,
-            },
-        )
-        storage = SqliteStorage.open(config.data_dir, node_id)
-        log = self.logs[node_id] = LinesLog(node_id)
-        world = Surroundings(own_process=False, runtime=runtime or AsyncioRuntime())
-        node = ReplicaNode(config, application_of("kv"), storage, log, world=world)
-        node.founding.pace = QUICK
-        self.nodes[node_id], self._storages[node_id] = node, storage
-        await node.start()
-        return node
-
-    async def stop(self, node_id: int) -> None:
-        node = self.nodes.pop(node_id)
-        await node.stop()
-        self._storages.pop(node_id).close()
-
-    def clusters(self) -> list[str | None]:
-        return [node.core.membership.cluster_id or None for node in self.nodes.values()]
-
-    async def until_one_cluster(self) -> str:
-        while True:
-            found = {*self.clusters()}
-            if None not in found and len(found) == 1:
-                return str(found.pop())
-            await asyncio.sleep(0.02)
-
-    async def until_logged(self, node_id: int, text: str) -> None:
-        while True:
-            if any(text in line for line in self.logs[node_id].lines):
-                return
-            await asyncio.sleep(0.02)
-
-
-@contextlib.asynccontextmanager
-async def founders(folder: Path) -> AsyncIterator[Founders]:
-    found = Founders(folder)
-    try:
-        async with asyncio.timeout(100):
-            yield found
-    finally:
-        for node_id in [*found.nodes]:
-            await found.stop(node_id)
+from qcore.runtime.real import REAL
+from qcore.transport.codec.codec import Codec
+from qcore.transport.limits import TransportLimits
+from qcore.transport.server.server import Server
+from qcore.transport.wire import FOUNDING_REQUESTS, REGISTRY
+from tests.node.discovery.founders import Founders, Names, founders
+from tests.security.certificates import Authority
+from tests.transport.support.endpoints import RecordingHandler, async_test
 
 
 @async_test
@@ -161,17 +57,37 @@ async def test_a_static_list_gives_one_cluster(tmp_path: Path) -> None:
 
 
 @async_test
-async def test_a_name_with_several_addresses_gives_one_cluster(tmp_path: Path) -> None:
+async def test_a_name_gives_one_cluster_with_mutual_tls(tmp_path: Path) -> None:
+    """The name has three addresses. A founder whose certificate is of another authority is not one."""
     (port,) = free_ports(1)
     ips = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    (tmp_path / "other").mkdir()
+    names = ("founders.example", *ips)
+    files = Authority(tmp_path).issue("node", *names)
+    foreign = Authority(tmp_path / "other").issue("node", *names)
     async with founders(tmp_path) as world:
-        for node_id, ip in enumerate(ips, 1):
+
+        async def start(node_id: int, tls: TlsConfig) -> None:
             await world.start(
                 node_id,
-                Address(ip, port),
+                Address(ips[node_id - 1], port),
                 [f"dns:founders.example:{port}"],
                 runtime=Names(ips),
+                tls=tls,
             )
+
+        own = TlsConfig(files.cert, files.key, files.ca)
+        await start(1, own)
+        await start(2, own)
+        await start(3, TlsConfig(foreign.cert, foreign.key, foreign.ca))
+        for node_id in (1, 2):
+            await world.until_logged(node_id, "not found yet: founders [3] of 3")
+            await world.until_logged(node_id, f"127.0.0.3:{port}: ")
+        await world.until_logged(3, "not found yet: founders [1, 2] of 3")
+        assert world.clusters() == [None, None, None]
+        assert not world.has_promises()
+        await world.stop(3)
+        await start(3, own)
         await world.until_one_cluster()
         assert dict(world.nodes[1].core.membership.addresses) == {
             node_id: f"{ip}:{port}" for node_id, ip in enumerate(ips, 1)
@@ -191,10 +107,54 @@ async def test_founders_that_contradict_each_other_begin_nothing(tmp_path: Path)
         try:
             await other.start(1, Address("127.0.0.1", ports[2]), places, expect=2)
             await world.until_logged(2, "two nodes have the id 1")
+            reason = world.nodes[2].unready_reason() or ""
+            assert "--auto-init" in reason
+            assert "two nodes have the id 1" in reason
             assert world.clusters() == [None, None]
             assert not (tmp_path / "node2" / FILE_NAME).exists()
         finally:
             await other.stop(1)
+
+
+@async_test
+async def test_founders_of_mixed_versions_begin_nothing(tmp_path: Path) -> None:
+    """One has lower apply rules, and the program of another does not know the messages of founders, as 0.1.0."""
+    ports = free_ports(3)
+    places = [f"127.0.0.1:{port}" for port in ports]
+    codec = Codec({name: cls for name, cls in REGISTRY.items() if cls not in FOUNDING_REQUESTS})
+    older = Server(codec, RecordingHandler(), TransportLimits(), runtime=REAL)
+    await older.start(Address("127.0.0.1", ports[2]))
+    try:
+        async with founders(tmp_path) as world:
+            await world.start(1, Address("127.0.0.1", ports[0]), places)
+            await world.until_logged(
+                1, f"{places[2]}: it does not understand GetFounder, so its qcore may be older"
+            )
+            await world.start(2, Address("127.0.0.1", ports[1]), places, max_rules=4)
+            for node_id, text in (
+                (
+                    1,
+                    "node 2 at {} would begin the cluster with 'apply rules 4, state machine kv 1'",
+                ),
+                (
+                    2,
+                    "node 1 at {} would begin the cluster with 'apply rules 5, state machine kv 1'",
+                ),
+            ):
+                await world.until_logged(node_id, text.format(places[2 - node_id]))
+                await world.until_logged(node_id, "same program, --machine and --max-rules")
+            assert world.clusters() == [None, None]
+            assert not world.has_promises()
+    finally:
+        await older.stop()
+
+
+@async_test
+async def test_older_rules_found_nothing_without_an_operator(tmp_path: Path) -> None:
+    async with founders(tmp_path) as world:
+        await world.start(1, Address("127.0.0.1", 0), [], expect=1, max_rules=4)
+        await world.until_logged(1, "--auto-init needs apply rules 5 or newer: see --max-rules")
+        assert world.clusters() == [None]
 
 
 @async_test
@@ -224,7 +184,31 @@ async def test_a_founding_is_finished_after_a_restart(tmp_path: Path) -> None:
         kept = [PromiseFile(tmp_path / f"node{node}").load().accepted for node in (1, 2, 3)]
         decided = {each.founding.cluster_id for each in kept if each is not None}
         assert len(decided) == 1
+        await begin_by_hand(world, Address("127.0.0.1", ports[0]), *decided)
         for node_id in (2, 3):  # node 1, which began it, never returns
             await world.start(node_id, Address("127.0.0.1", ports[node_id - 1]), places)
         assert await world.until_one_cluster() == decided.pop()
         assert world.nodes[2].core.membership.voters == (1, 2, 3)
+
+
+async def begin_by_hand(world: Founders, address: Address, decided: str) -> None:
+    """Node 1 has accepted a founding, and is started without --auto-init; then in the way that the page documents."""
+    await world.start(1, address, [], auto_init=False, expect=0)
+    async with Client([str(address)]) as client:
+        with pytest.raises(Refused) as refused:
+            await client.init([(1, str(address))])
+    assert f"has accepted the founding of cluster {decided}, which may have begun" in str(
+        refused.value
+    )
+    assert "start the founders with --auto-init again, and they finish it" in str(refused.value)
+    await world.stop(1)
+    other = Founders(world.folder / "by hand")
+    shutil.copytree(world.folder / "node1", other.folder / "node1")
+    (other.folder / "node1" / FILE_NAME).unlink()
+    await other.start(1, address, [], auto_init=False, expect=0)
+    try:
+        async with Client([str(address)]) as client:
+            await client.init([(1, str(address))])
+        assert decided != await other.until_one_cluster()
+    finally:
+        await other.stop(1)

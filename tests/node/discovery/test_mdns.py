@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import builtins
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.node.discovery.founder_client import Location
+from qcore.node.discovery.finder import Announcer
 from qcore.node.discovery.mdns import MdnsAnnouncer, mdns_announcer
+from qcore.processes.node_process import free_ports
+from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
 from qcore.transport.address import Address
+from tests.node.discovery.founders import founders
 from tests.transport.support.endpoints import async_test
 
 LOOPBACK = ["127.0.0.1"]
@@ -41,29 +45,41 @@ def multicast_problem() -> str:
 
 
 @async_test
-async def test_founders_of_one_name_find_each_other() -> None:
+async def test_founders_of_one_name_begin_a_cluster(tmp_path: Path) -> None:
+    """Two nodes of one name find each other, and ignore a third announcer, whose name begins with theirs."""
+    pytest.importorskip("zeroconf", reason="the extra mdns is not installed")
     if problem := multicast_problem():
         pytest.skip(f"this machine has no multicast on the loopback interface: {problem}")
-    first, second, other = (MdnsAnnouncer(name, REAL, LOOPBACK) for name in ("red", "red", "red-2"))
-    announcers = (first, second, other)
-    try:
-        async with asyncio.timeout(60):
+    ports = free_ports(3)
+    other = MdnsAnnouncer("red-2", REAL, LOOPBACK)
+    async with founders(tmp_path) as world:
+        try:
             await asyncio.gather(
+                other.start(Address("127.0.0.1", ports[0])),
                 *(
-                    each.start(Address("127.0.0.1", 9000 + number))
-                    for number, each in enumerate(announcers)
-                )
+                    world.start(
+                        node_id,
+                        Address("127.0.0.1", ports[node_id]),
+                        ["mdns:red"],
+                        expect=2,
+                        make_announcer=on_loopback,
+                    )
+                    for node_id in (1, 2)
+                ),
             )
-            while True:
-                if await first.locations() and await second.locations():
-                    break
-                await asyncio.sleep(0.05)
-        assert await first.locations() == [Location(Address("127.0.0.1", 9001))]
-        assert await second.locations() == [Location(Address("127.0.0.1", 9000))]
-        assert await other.locations() == []
-    finally:
-        for each in announcers:
-            await each.stop()
+            await world.until_one_cluster()
+            members = world.nodes[1].core.membership
+            assert members.voters == (1, 2)
+            assert not any(
+                str(ports[0]) in line for log in world.logs.values() for line in log.lines
+            )
+            assert await other.locations() == []
+        finally:
+            await other.stop()
+
+
+def on_loopback(name: str, runtime: Runtime) -> Announcer:
+    return MdnsAnnouncer(name, runtime, LOOPBACK)
 
 
 def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

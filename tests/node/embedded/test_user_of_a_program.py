@@ -24,7 +24,7 @@ async def test_a_program_acts_as_the_user_that_it_names(tmp_path: Path) -> None:
         async with Client([node.address]) as first:
             await first.set_user("root", password=PASSWORD, roles=["admin"])
         async with Client([node.address], user="root", password=PASSWORD) as root:
-            with pytest.raises(Unauthenticated, match="acts as the user 'service', which does not"):
+            with pytest.raises(Unauthenticated, match='acts as the user "service", which does not'):
                 await add(node.client, "a")
             await root.set_role("worker", actions=["read", "write"])
             await root.set_user("service", roles=["worker"])

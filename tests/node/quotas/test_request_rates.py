@@ -76,7 +76,7 @@ def test_the_connections_of_a_user_share_its_rate() -> None:
     assert node.send(of_user(1, "ann"), 15) + node.send(of_user(2, "ann"), 15) == 20
     assert node.send(of_user(3, "bob"), 15) == 15
     assert node.send(FakeConnection(4), 50) == 50, "no user, no rate of one"
-    assert "the user 'ann' sends more" in str(node.error(of_user(5, "ann")))
+    assert 'the user "ann" sends more' in str(node.error(of_user(5, "ann")))
 
 
 def test_bytes_have_a_separate_rate() -> None:

@@ -245,7 +245,7 @@ def test_rights_end_with_the_token(nodes: ProcessCluster, root: SyncClient) -> N
 
 def test_users_change_their_own_password(nodes: ProcessCluster, root: SyncClient) -> None:
     root.set_user("dora", password="the first secret", roles=[])
-    with pytest.raises(AccessRefused, match=r"no user 'dorra': .*`qcore user add`"):
+    with pytest.raises(AccessRefused, match=r'no user "dorra": .*`qcore user add`'):
         root.set_user("dorra", password="a mistyped name")
     with pytest.raises(Refused, match="a new user needs `roles`"):
         root.set_user("dorra")
@@ -265,13 +265,18 @@ def test_users_change_their_own_password(nodes: ProcessCluster, root: SyncClient
     root.delete_user("dora")
 
 
-def test_a_lost_password_is_replaced_offline(nodes: ProcessCluster, tmp_path: Path) -> None:
+def test_a_lost_password_is_replaced_offline(
+    nodes: ProcessCluster, root: SyncClient, tmp_path: Path
+) -> None:
+    """The token is made without the cluster, so a revocation does not end it."""
     node = next(each for each in nodes.nodes.values() if each.address != nodes.endpoints[0])
-    done = run_here("token", "recover", "--data-dir", str(node.data_dir))
+    root.set_user("carol", password=PASSWORD, roles=["admin"])
+    done = run_here("token", "recover", "--data-dir", str(node.data_dir), "--as", "carol")
     assert done.code == 0, done.stderr
     token = tmp_path / "token"
     token.write_text(done.stdout)
     options = ("--token-file", str(token), "--endpoints", ",".join(nodes.endpoints))
+    root.revoke_tokens("carol")
     listed = run_here("user", "list", "-o", "json", *options)
     assert listed.code == 0, listed.stderr
     assert "root" in [each["name"] for each in json.loads(listed.stdout)]
@@ -281,12 +286,20 @@ def test_a_lost_password_is_replaced_offline(nodes: ProcessCluster, tmp_path: Pa
 
 
 def test_a_node_that_is_cut_off_gives_no_copies_of_the_state(
-    nodes: ProcessCluster, root: SyncClient
+    nodes: ProcessCluster, root: SyncClient, tmp_path: Path
 ) -> None:
-    """It does not learn of revocations: who has a revoked token of an administrator would get everything there."""
+    """It does not learn of revocations: who has a revoked token of an administrator would get everything there.
+
+    It shows the members only to those who may observe.
+    """
+    root.set_role("plain", actions=["read", "write"])
+    root.set_user("eve", password=PASSWORD, roles=["plain"])
+    for user in ("eve", "bob"):
+        (tmp_path / user).write_text(root.create_token(user).token)
     token = root.create_token("root").token
     leader = root.get_metrics()["current_leader"]
     alone = next(node for node in nodes.nodes.values() if node.node_id != leader)
+    wait_for(lambda: page(alone.address, "/status", basic("eve", PASSWORD))[0] == 403, 10, "eve")
     others = [node for node in nodes.nodes.values() if node is not alone]
     recovery = run_here("token", "recover", "--data-dir", str(alone.data_dir)).stdout.strip()
     copy = {"SaveSnapshot": {"id": "1", "stale": True}}
@@ -301,6 +314,17 @@ def test_a_node_that_is_cut_off_gives_no_copies_of_the_state(
             detail = thief.exchange({name: {"id": "1"}})[1]["detail"]
             assert detail["code"] == "Overloaded", name
         assert "response" in thief.exchange({"GetMetrics": {"id": "1"}})[1]
+        listed = {
+            user: run_here(
+                *("member", "list", "--endpoints", alone.address, "--timeout", "2"),
+                *(() if user is None else ("--token-file", str(tmp_path / user))),
+            )
+            for user in ("bob", "eve", None)
+        }
+        assert {user: done.code for user, done in listed.items()} == {"bob": 0, "eve": 4, None: 4}
+        assert "no leader answers: this is the configuration of index" in listed["bob"].stderr
+        assert "it needs the action `observe`" in listed["eve"].stderr
+        assert (listed["eve"].stdout, listed[None].stdout) == ("", "")
         assert "response" in operator.exchange(copy)[1]
         for node in others:
             node.resume()

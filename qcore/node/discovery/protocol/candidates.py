@@ -18,12 +18,14 @@ class Candidate:
         founder: its id, address and key.
         expect: how many founders it expects; 0 if it founds no cluster.
         cluster_id: the cluster to which it belongs; empty if there is none.
+        begins_with: the version with which it would begin a cluster, in words.
     """
 
     found_at: str
     founder: Founder
     expect: int
     cluster_id: str
+    begins_with: str
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,7 +44,11 @@ class Judgement:
 
 
 def judged(
-    own: Founder, expect: int, candidates: Sequence[Candidate], accepted_id: str = ""
+    own: Founder,
+    expect: int,
+    candidates: Sequence[Candidate],
+    begins_with: str,
+    accepted_id: str = "",
 ) -> Judgement:
     """Whether these nodes and this one are exactly the founders 1 to `expect`.
 
@@ -50,9 +56,11 @@ def judged(
         own: this node.
         expect: how many founders this node expects, itself included.
         candidates: the other nodes.
+        begins_with: the version with which this node would begin a cluster, in words.
         accepted_id: the cluster whose founding this node has accepted; empty if there is none.
     """
-    if (conflict := _conflict(own, expect, candidates, accepted_id)) is not None:
+    conflict = _conflict(own, expect, candidates, begins_with, accepted_id)
+    if conflict is not None:
         return Judgement(waiting_for=conflict, is_conflict=True)
     if own.node_id > expect:
         return Judgement(
@@ -74,7 +82,11 @@ def judged(
 
 
 def _conflict(
-    own: Founder, expect: int, candidates: Sequence[Candidate], accepted_id: str
+    own: Founder,
+    expect: int,
+    candidates: Sequence[Candidate],
+    begins_with: str,
+    accepted_id: str,
 ) -> str | None:
     """Why no founding may begin, whatever else is found; None if one may."""
     for each in candidates:
@@ -103,5 +115,11 @@ def _conflict(
             return (
                 f"node {founder.node_id} at {each.found_at} expects {each.expect} founders, and this node {expect}: "
                 "give all nodes the same --expect, the number of all founders"
+            )
+        if founder.node_id <= expect and each.begins_with != begins_with:
+            return (
+                f"node {founder.node_id} at {each.found_at} would begin the cluster with {each.begins_with!r:.200}, "
+                f"and this node with {begins_with!r}: start all founders with the same program, --machine and "
+                "--max-rules"
             )
     return None

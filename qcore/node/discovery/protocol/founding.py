@@ -27,6 +27,8 @@ from typing import Final, NamedTuple
 
 #: The highest round. A ballot adds one, so only a faulty founder comes near.
 MAX_ROUND: Final = 2**53
+#: The furthest that one vote may raise the round. A founder adds one in half a second: no sound one is further ahead.
+MAX_JUMP: Final = 2**32
 
 #: The founders by which two lists are compared: their ids and public keys, in the order of the ids.
 Identities = tuple[tuple[int, str], ...]
@@ -132,12 +134,31 @@ def after_acceptance(promises: Promises, ballot: Ballot, founding: Founding) -> 
     return Promises(ballot, Acceptance(ballot, founding))
 
 
-def _check(promises: Promises, ballot: Ballot, founders: Identities) -> None:
+def check_founders(promises: Promises, founders: Identities) -> None:
+    """Check that a voter with these promises may vote for these founders.
+
+    Raises:
+        VoteRejected: it has accepted a founding of others.
+    """
     accepted = promises.accepted
     if accepted is not None and accepted.founding.identities != founders:
         raise VoteRejected(
             f"it has accepted the founding of cluster {accepted.founding.cluster_id} by other founders: "
             f"{difference(accepted.founding.identities, founders)}"
+        )
+
+
+def is_absurd(ballot: Ballot, known: Ballot) -> bool:
+    """Whether no sound founder can be at this ballot when this is the highest one that is known."""
+    return ballot.round > known.round + MAX_JUMP
+
+
+def _check(promises: Promises, ballot: Ballot, founders: Identities) -> None:
+    check_founders(promises, founders)
+    if is_absurd(ballot, promises.promised):
+        raise VoteRejected(
+            f"the round {ballot.round} is absurdly far above {promises.promised.round}, the highest that it has "
+            f"promised: founder {ballot.node_id} is faulty"
         )
     if ballot < promises.promised:
         raise VoteRejected(
