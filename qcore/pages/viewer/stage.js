@@ -56,19 +56,19 @@ class NodeMark {
     setAll(this.letter, { x: bx, y: by + 0.5 });
   }
 
-  draw(node, state, span, isChosen) {
+  draw(node, state, span, isChosen, isReplaced) {
     const isDown = span?.role === "down" || !state.up;
     const role = isDown ? "down" : state.role;
     const { text, letter } = ROLES[role] ?? ROLES.follower;
     const why = isDown ? downReason(state.why || span?.why || "") : "";
     setAll(this.group, {
-      class: `node ${role}${isChosen ? " chosen" : ""}`,
+      class: `node ${role}${isChosen ? " chosen" : ""}${isReplaced ? " replaced" : ""}`,
       "aria-label": `Node ${node}: ${text}${why ? ` (${why})` : ""}, term ${state.term}, committed ${state.commit}, log through ${state.last}`,
       "aria-pressed": String(isChosen),
     });
     setText(this.letter, isDown ? "" : letter);
     setAll(this.badge, { visibility: letter && !isDown ? "visible" : "hidden" });
-    const lines = [isDown ? shortened(why, 15) : text, `term ${state.term}`];
+    const lines = [isDown ? shortened(why, 15) : isReplaced ? "old leader" : text, `term ${state.term}`];
     if (state.voted !== null && state.voted !== undefined) lines.push(state.voted === node ? "voted for itself" : `voted for ${state.voted}`);
     setText(this.title, why);
     const unsynced = state.durable === null || state.durable === undefined ? 0 : state.last - state.durable;
@@ -159,9 +159,11 @@ export class Stage {
     const { state } = view;
     if (!state) return;
     this.drawLinks(view.t);
+    const newest = Math.max(0, ...[...state.nodes.values()].filter((each) => each.up && each.role === "leader").map((each) => each.term));
     for (const [node, mark] of this.marks) {
       const found = state.nodes.get(node);
-      if (found) mark.draw(node, found, view.run.spanAt(node, view.t), view.node === node);
+      const isReplaced = found?.role === "leader" && found.term < newest;  // it does not know yet that another node leads
+      if (found) mark.draw(node, found, view.run.spanAt(node, view.t), view.node === node, isReplaced);
     }
     this.spots = drawFlights(this.canvas, this, state, view.running ? view.rate : 0);
     this.drawFlightList(state);

@@ -24,6 +24,23 @@ function electionTitle(election) {
   return `Election ${election.number}: ${end}, after ${duration(election.end - election.start)}`;
 }
 
+const CAUSES = {
+  start: "The cluster began without a leader", crash: "The leader crashed", cut: "The leader was cut off", pause: "The leader was paused",
+  stopped: "The leader stopped", silence: "No heartbeat of a leader arrived in time", transfer: "Leadership was transferred",
+  no_quorum: "The leader could not reach a majority", priority: "Another node has priority", other: "The cause is not in the trace",
+};
+
+/** What is known about an election, in sentences. */
+function electionSentences(each) {
+  if (each.sentences?.length) return each.sentences;
+  const waited = each.start - each.cause_us;
+  const note = each.cause_note ? ` (*${each.cause_note}*)` : "";
+  const found = [`${CAUSES[each.cause] ?? CAUSES.other}${note}.`];
+  if (waited > 0 && each.rounds.length) found.push(`Node ${each.rounds[0].candidate} noticed after ${duration(waited)} and asked for votes; there were ${counted(each.rounds.length, "round")}.`);
+  if (each.ready_us) found.push(`The new leader committed its first entry ${duration(each.ready_us - each.end)} after it was elected.`);
+  return found;
+}
+
 /** The operations that failed, those that write first. */
 export function failedOperations(run) {
   return run.operations.filter((each) => each.outcome !== "ok");
@@ -124,7 +141,7 @@ export class SummaryTab {
     const { elections } = this.run.overview;
     const items = elections.slice(0, MOST_ROWS).map((each) => {
       const parts = [make("h4", {}, electionTitle(each), " ", this.show(each.start, each.end, each.start))];
-      if (elections.length <= FULL_ELECTIONS) parts.push(sentences(each.sentences));
+      if (elections.length <= FULL_ELECTIONS) parts.push(sentences(electionSentences(each)));
       return make("div", { className: "election" }, ...parts);
     });
     return make("section", {}, make("h3", {}, "Elections"), ...(items.length ? items : [make("p", { className: "faint" }, "None.")]), more(elections.length));
@@ -243,7 +260,7 @@ export class ElectionsTab {
     return [
       make("h3", {}, electionTitle(election)),
       make("p", { className: "faint" }, `${seconds(election.start - begin)} to ${election.censored ? "the end of the trace" : seconds(election.end - begin)} · ${counted(election.messages, "message")} about votes`),
-      sentences(election.sentences), make("p", { className: "buttons" }, show, diagram),
+      sentences(electionSentences(election)), make("p", { className: "buttons" }, show, diagram),
       ...election.rounds.slice(0, MOST_ROWS).map((round) => this.round(round)), more(election.rounds.length),
     ];
   }
