@@ -14,7 +14,7 @@ const LOOK_BACK = 40;
 function placesOf(nodes, width, height, radius) {
   const places = new Map();
   const rx = Math.max(60, Math.min(width / 2 - radius - LABEL_WIDTH, height * 0.75));
-  const ry = height / 2 - radius - 9;
+  const ry = Math.min(height / 2 - radius - 9, Math.max(rx * 1.6, 100));
   nodes.forEach((node, rank) => {
     const angle = -Math.PI / 2 + rank * 2 * Math.PI / Math.max(nodes.length, 1);
     const x = width / 2 + rx * Math.cos(angle), y = height / 2 + ry * Math.sin(angle);

@@ -17,11 +17,14 @@ export const sentences = (texts) => make("ul", { className: "sentences" }, ...te
 const ENDINGS = { won: "won", split: "split vote", lost: "not enough votes", superseded: "another term began", open: "not decided when the trace ends" };
 const ANSWERS = { granted: ["✓", "yes"], rejected: ["✗", "no"], none: ["–", "no answer"] };
 
+/** How long an election took: a won one from its cause, any other from the first request for votes. */
+const electionLength = (each) => each.end - (each.outcome === "elected" ? Math.min(each.cause_us ?? each.start, each.start) : each.start);
+
 /** The title of an election; the page can hold no sentences about it. */
 function electionTitle(election) {
   if (election.title) return election.title;
   const end = election.outcome === "elected" ? `node ${election.winner} was elected in term ${election.term}` : election.outcome === "open" ? "not decided when the trace ends" : "no winner";
-  return `Election ${election.number}: ${end}, after ${duration(election.end - election.start)}`;
+  return `Election ${election.number}: ${end}, after ${duration(electionLength(election))}`;
 }
 
 const CAUSES = {
@@ -56,7 +59,7 @@ export function operationName({ op, key, value, expected }) {
 }
 
 const OUTCOME_TEXTS = {
-  ok: "succeeded", refused: "refused: certainly without effect", unknown: "no answer: it may have had an effect",
+  ok: "succeeded", refused: "refused: certainly without effect", unknown: "no answer: the client cannot know whether it had an effect",
   open: "no outcome when the trace ends",
 };
 export const outcomeText = (operation) => OUTCOME_TEXTS[operation.outcome] ?? operation.outcome;
@@ -101,7 +104,7 @@ export class SummaryTab {
     return make("div", { className: "cards" },
       card("Leader", leaders.length > 1 ? `${leaders.length} nodes in turn` : leaders.length ? `node ${leaders[0]}` : "none",
         `${leaders.length > 1 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader`),
-      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map((each) => each.end - each.start)))}`
+      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}`
         : elections.length ? "none with a winner" : "no node asked for votes"),
       isChunked
         ? card("Failed operations", String(sum("refused") + sum("unknown")), `${counted(sum("ok"), "operation")} succeeded`, sum("refused") + sum("unknown") ? "warn" : "good")
@@ -213,7 +216,7 @@ export class ElectionsTab {
     this.items = this.elections.map((each, place) => {
       const item = make("div", { className: "choice", role: "option", id: `election-${place}` },
         make("b", {}, `${each.number}`), make("span", {}, each.outcome === "elected" ? `node ${each.winner}, term ${each.term}` : each.outcome === "open" ? "not decided" : "no winner"),
-        make("span", { className: "number faint" }, `${each.censored ? "> " : ""}${duration(each.end - each.start)}`));
+        make("span", { className: "number faint" }, `${each.censored ? "> " : ""}${duration(electionLength(each))}`));
       item.addEventListener("click", () => this.choose(place));
       return item;
     });
