@@ -256,6 +256,10 @@ export class Timeline {
       const role = ROLES[span.role] ?? ROLES.follower;
       context.fillStyle = ink[role.colour];
       context.fillRect(x, y + 2, w, LANE - 4);
+      if (span.role === "pre_candidate" || span.role === "candidate") {  // grey alone would not show them
+        context.fillStyle = ink.text;
+        context.fillRect(x, y + LANE - 4, w, 2);
+      }
       if (span.role === "down") {
         context.strokeStyle = ink.edge;
         context.setLineDash([3, 2]);
