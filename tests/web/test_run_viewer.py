@@ -357,7 +357,7 @@ def million(path: Path) -> None:
         number = 0
         for index in range(1, 62_501):
             t_us = index * 57_600
-            writer.op(t_us, 1, "invoke", 1, index, "write", "k", index, "")
+            writer.op(t_us, 1, "invoke", 1, index, "write", f"k{index % 40}", index, "")
             for node in (2, 3):
                 number += 1
                 note = f"prev {index - 1}.1 entries 1 commit {index - 1}"
@@ -371,7 +371,7 @@ def million(path: Path) -> None:
             for node in (1, 2, 3):
                 writer.commit(t_us + 2000, node, index)
                 writer.apply(t_us + 2000, node, index, 1, "normal")
-            writer.op(t_us + 2100, 1, "ok", 1, index, "write", "k", index, "")
+            writer.op(t_us + 2100, 1, "ok", 1, index, "write", f"k{index % 40}", index, "")
         writer.finish()
 
 
