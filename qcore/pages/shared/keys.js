@@ -12,10 +12,12 @@ export function bindKeys(bindings) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (document.querySelector("dialog[open]")) return;
     const target = event.target;
-    if (target.matches?.("input, textarea, select")) {
+    if (target.matches?.("input:not([type=checkbox], [type=range]), textarea, select")) {
       if (event.key === "Escape") target.blur();
       return;
     }
+    if (target.matches?.("[type=range]") && /^(Arrow|Home|End|Page)/.test(event.key)) return;
+    if (event.key === " " && target.matches?.("[type=checkbox]")) return;
     if ((event.key === " " || event.key === "Enter") && target.matches?.("button, a, summary, [role=option], [role=button]")) return;
     const found = bindings.find((each) => each.key === event.key && (each.shift ?? event.shiftKey) === event.shiftKey);
     if (!found) return;

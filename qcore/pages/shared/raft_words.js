@@ -126,3 +126,9 @@ export const faultName = (name) => name.replace(/^[\w.]*\[\d+\]\s*/, "") || name
 
 /** `node 3`, `nodes 1, 2 and 5`. */
 export const nodesText = (nodes) => `${nodes.length === 1 ? "node" : "nodes"} ${listed(nodes)}`;
+
+/** The reason of an outcome, in words: `NoQuorum` is "no quorum". What the outcome says already is left out. */
+export function reason(note) {
+  if (!note || note === "OutcomeUnknown") return "";
+  return /^[A-Z][A-Za-z]+$/.test(note) ? note.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase() : note;
+}

@@ -80,7 +80,7 @@ export function initControls(view, actions) {
   });
   return [
     { key: " ", shift: false, shown: "Space", text: "run or pause", act: toggle },
-    { key: "r", shift: false, shown: "r", text: "run backwards or forwards", act: () => view.set({ direction: -view.direction }) },
+    { key: "r", shown: "r", text: "run backwards or forwards", act: () => view.set({ direction: -view.direction }) },
     { key: "ArrowRight", shift: false, shown: "← / →", text: "one event back or on", act: () => view.step(1) },
     { key: "ArrowLeft", shift: false, act: () => view.step(-1) },
     { key: "ArrowRight", shift: true, shown: "Shift ← / Shift →", text: "1 % of the window back or on", act: () => view.show(view.t + (view.to - view.from) / 100) },
@@ -94,8 +94,8 @@ export function initControls(view, actions) {
     { key: "<", shown: "< / >", text: "slower or faster", act: () => changeSpeed(view, -5) },
     { key: ">", act: () => changeSpeed(view, 5) },
     ...JUMPS.flatMap(([marks, text, next, previous]) => [
-      { key: next, shift: false, shown: `${next} / ${previous}`, text: `next or previous ${text}`, act: () => jump(view, marks, 1, actions) },
-      { key: previous, shift: true, act: () => jump(view, marks, -1, actions) },
+      { key: next, shown: `${next} / ${previous}`, text: `next or previous ${text}`, act: () => jump(view, marks, 1, actions) },
+      { key: previous, act: () => jump(view, marks, -1, actions) },
     ]),
   ];
 }

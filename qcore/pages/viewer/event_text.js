@@ -1,7 +1,7 @@
 // Events as sentences, for the list, the line under the controls, and screen readers.
 
 import { shown } from "../shared/format.js";
-import { contents, downReason, faultName, lossReason, nodesText, ROLES } from "../shared/raft_words.js";
+import { contents, downReason, faultName, lossReason, nodesText, reason, ROLES } from "../shared/raft_words.js";
 
 /** What an event is about, for the filter of the list. */
 export const TOPICS = {
@@ -37,7 +37,7 @@ function operationText(event) {
   const who = `Client ${event.client}`;
   const name = `${event.op} ${event.op_id}`;
   const of = event.key === "" ? "" : ` of ${event.key}`;
-  const note = event.note && event.note !== "OutcomeUnknown" ? ` (${event.note})` : "";
+  const note = reason(event.note) ? ` (${reason(event.note)})` : "";
   if (event.phase === "invoke") {
     const what = event.op === "read" ? `reads ${event.key || "a value"}` : event.op === "cas"
       ? `asks to set ${event.key} to ${shown(event.value)} if it is ${event.note.replace(/^expects /, "")}`

@@ -1,7 +1,8 @@
 // Opens the page: reads the data, makes the parts, and connects them with keys, link and theme.
 
 import { button, find, forgetColours, make, setText } from "../shared/dom.js";
-import { counted, duration, grouped, moment, seconds } from "../shared/format.js";
+import { capital, counted, duration, grouped, moment, seconds } from "../shared/format.js";
+import { nodesText } from "../shared/raft_words.js";
 import { bindKeys, keysDialog } from "../shared/keys.js";
 import { initControls } from "./controls.js";
 import { eventText } from "./event_text.js";
@@ -14,7 +15,7 @@ import { View } from "./view.js";
 import { EventsTab } from "../viewer_tabs/events.js";
 import { ElectionsTab, ScenarioTab, SummaryTab } from "../viewer_tabs/explain.js";
 import { OperationsTab } from "../viewer_tabs/operations.js";
-import { SpacetimeTab } from "../viewer_tabs/spacetime.js";
+import { cone, SpacetimeTab } from "../viewer_tabs/spacetime.js";
 
 const TABS = [
   ["summary", "Summary", SummaryTab], ["elections", "Elections", ElectionsTab], ["operations", "Operations", OperationsTab],
@@ -48,7 +49,7 @@ function initTabs(view) {
     view.set({ tab: tabs[place].name });
     tabs[place].tab.focus();
   });
-  view.on(() => {
+  const show = () => {
     if (!tabs.some(({ name }) => name === view.tab)) view.tab = TABS[0][0];
     for (const { name, tab, panel, part } of tabs) {
       const isOpen = name === view.tab;
@@ -57,13 +58,15 @@ function initTabs(view) {
       panel.hidden = !isOpen;
       if (isOpen) part().draw();
     }
-  });
+  };
+  view.on(show);
   return [
     ...TABS.map(([name, title], place) => ({
       key: String(place + 1), shown: String(place + 1), text: `the tab ${title}`, act: () => view.set({ tab: name }),
     })),
     { key: "/", shown: "/", text: "search the events", act: () => {
       view.set({ tab: "events" });
+      show();
       tabs.find(({ name }) => name === "events").part().focusSearch();
     } },
   ];
@@ -120,8 +123,9 @@ async function copyLink(view) {
 }
 
 function showHead({ head, begin, end }) {
-  document.title = `${head.name || "run"} – qcore`;
-  setText(find("name"), head.name || "A run");
+  const name = head.source === "real" ? capital(nodesText(head.nodes)) : head.name || "A run";
+  document.title = `${name} – qcore`;
+  setText(find("name"), name);
   const parts = [
     ...(head.source === "real" ? ["traces of real nodes"] : [`simulated, seed ${head.seed}`]),
     counted(head.nodes.length, "node"), duration(end - begin), counted(head.events, "event"),
@@ -130,17 +134,22 @@ function showHead({ head, begin, end }) {
   if (head.source === "real") setText(find("clients-title"), "Requests at each node");
 }
 
-/** The clocks of real nodes differ: what the trace shows about it. */
-function showOffsets(run) {
-  const { offsets } = run.overview;
-  const notes = offsets.map(({ a, b, offset, error }) => {
-    if (Math.abs(offset) <= error) return `nodes ${a} and ${b}: the same within ${duration(error)}`;
-    return `node ${b} is ${duration(Math.abs(offset))} ${offset > 0 ? "ahead of" : "behind"} node ${a} (± ${duration(error)})`;
-  });
-  if (run.head.source === "real" && notes.length) setText(find("banner"), `Clocks: ${notes.join("; ")}. Times of different nodes are only as exact as this.`);
-  if (run.overview.gaps.length) {
-    find("banner").append(` Records are missing: ${run.overview.gaps.map((gap) => `${seconds(gap.start - run.begin)}: ${gap.note}`).join("; ")}.`);
+/** How far the clocks of real nodes differ, as the messages between them show. Simulated nodes have one true time. */
+function clockText({ head, overview: { offsets } }) {
+  if (head.source !== "real" || !offsets.length) return "";
+  const limit = "Times of different nodes are only as exact as this.";
+  if (offsets.every(({ offset, error }) => Math.abs(offset) <= error)) {
+    return `The clocks of the nodes agree within ${duration(Math.max(...offsets.map(({ error }) => error)))}, as far as the traces show. ${limit}`;
   }
+  const notes = offsets.filter(({ offset, error }) => Math.abs(offset) > error).map(({ a, b, offset, error }) =>
+    `node ${b} is ${duration(Math.abs(offset))} ${offset > 0 ? "ahead of" : "behind"} node ${a} (± ${duration(error)})`);
+  return `Clocks: ${notes.join("; ")}. ${limit}`;
+}
+
+function showBanner(run) {
+  const gaps = run.overview.gaps.map((gap) => `${seconds(gap.start - run.begin)}: ${gap.note}`);
+  const texts = [clockText(run), gaps.length ? `Records are missing: ${gaps.slice(0, 4).join("; ")}${gaps.length > 4 ? "; …" : ""}` : ""];
+  setText(find("banner"), texts.filter(Boolean).join(" "));
   find("banner").hidden = !find("banner").textContent;
 }
 
@@ -164,14 +173,14 @@ async function open() {
     view.draw();
   });
   showHead(run);
-  showOffsets(run);
+  showBanner(run);
   document.body.append(make("div", { id: "notice", hidden: true }));
   const nextTheme = initTheme(view);
   const parts = [new Stage(view), new Logs(view), new Timeline(view)];
   const bindings = initControls(view, { announce });
   bindings.push(...initTabs(view),
-    { key: "t", shift: false, shown: "t", text: "colours: of the system, dark, light", act: nextTheme },
-    { key: "s", shift: false, shown: "s", text: "copy the link to this moment", act: () => copyLink(view) },
+    { key: "t", shown: "t", text: "colours: of the system, dark, light", act: nextTheme },
+    { key: "s", shown: "s", text: "copy the link to this moment", act: () => copyLink(view) },
     { key: "?", shown: "?", text: "this list", act: () => dialog.showModal() },
     { key: "Escape", act: () => view.set({ node: 0, operation: -1 }) });
   const dialog = keysDialog(bindings);
@@ -189,7 +198,7 @@ async function open() {
   if (location.hash) view.readLink(location.hash);
   else if (run.overview.elections.length) view.show(Math.min(run.end, run.overview.elections[0].end));
   view.draw();
-  window.qcore = { decoding, view, get decoded() { return decoding.decoded; } };
+  window.qcore = { view, cone, get decoded() { return decoding.decoded; } };
   document.documentElement.dataset.ready = "yes";
 }
 

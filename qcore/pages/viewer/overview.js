@@ -256,6 +256,10 @@ export class Timeline {
       const role = ROLES[span.role] ?? ROLES.follower;
       context.fillStyle = ink[role.colour];
       context.fillRect(x, y + 2, w, LANE - 4);
+      if (span.role === "pre_candidate" || span.role === "candidate") {  // grey alone would not show them
+        context.fillStyle = ink.text;
+        context.fillRect(x, y + LANE - 4, w, 2);
+      }
       if (span.role === "down") {
         context.strokeStyle = ink.edge;
         context.setLineDash([3, 2]);
@@ -318,7 +322,7 @@ export class Timeline {
     const columns = Math.max(1, Math.floor((scale.right - GUTTER) / 3));
     const sums = Array.from({ length: columns }, () => [0, 0, 0]);
     for (let bin = 0; bin < bins.count; bin += 1) {
-      const x = scale.x((bin + 0.5) * bins.width_us);
+      const x = scale.x((bins.start_us ?? 0) + (bin + 0.5) * bins.width_us);
       const column = Math.floor((x - GUTTER) / 3);
       if (column < 0 || column >= columns) continue;
       sums[column][0] += bins.ok[bin];
@@ -397,7 +401,7 @@ export class Timeline {
       return `${at}: node ${node} is ${ROLES[span.role]?.text ?? span.role}${leader}${why}\nfor ${duration(span.length)}, from ${seconds(span.start - run.begin)}${about}`;
     }
     const { bins } = run.overview;
-    const reach = Math.max(1, Math.ceil(4 / this.scale.factor / bins.width_us)), middle = Math.floor(t / bins.width_us);
+    const reach = Math.max(1, Math.ceil(4 / this.scale.factor / bins.width_us)), middle = Math.floor((t - (bins.start_us ?? 0)) / bins.width_us);
     const sum = (name) => bins[name].slice(Math.max(0, middle - reach), middle + reach + 1).reduce((a, b) => a + b, 0);
     return `${at}: ${counted(sum("ok"), "operation")} succeeded, ${sum("refused")} refused, ${sum("unknown")} unknown, within ${duration((2 * reach + 1) * bins.width_us)}`;
   }

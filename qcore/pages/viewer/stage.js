@@ -2,7 +2,7 @@
 
 import { find, make, setAll, setText, shape } from "../shared/dom.js";
 import { counted, duration, shortened, shown } from "../shared/format.js";
-import { CLASSES, contents, downReason, lossReason, ROLES } from "../shared/raft_words.js";
+import { CLASSES, contents, downReason, lossReason, reason, ROLES } from "../shared/raft_words.js";
 import { drawFlights, drawLoss, drawMark, flightsOf } from "./flights.js";
 import { lastWhere } from "./payload.js";
 
@@ -14,7 +14,7 @@ const LOOK_BACK = 40;
 function placesOf(nodes, width, height, radius) {
   const places = new Map();
   const rx = Math.max(60, Math.min(width / 2 - radius - LABEL_WIDTH, height * 0.75));
-  const ry = height / 2 - radius - 9;
+  const ry = Math.min(height / 2 - radius - 9, Math.max(rx * 1.6, 100));
   nodes.forEach((node, rank) => {
     const angle = -Math.PI / 2 + rank * 2 * Math.PI / Math.max(nodes.length, 1);
     const x = width / 2 + rx * Math.cos(angle), y = height / 2 + ry * Math.sin(angle);
@@ -56,19 +56,19 @@ class NodeMark {
     setAll(this.letter, { x: bx, y: by + 0.5 });
   }
 
-  draw(node, state, span, isChosen) {
+  draw(node, state, span, isChosen, isReplaced) {
     const isDown = span?.role === "down" || !state.up;
     const role = isDown ? "down" : state.role;
     const { text, letter } = ROLES[role] ?? ROLES.follower;
     const why = isDown ? downReason(state.why || span?.why || "") : "";
     setAll(this.group, {
-      class: `node ${role}${isChosen ? " chosen" : ""}`,
+      class: `node ${role}${isChosen ? " chosen" : ""}${isReplaced ? " replaced" : ""}`,
       "aria-label": `Node ${node}: ${text}${why ? ` (${why})` : ""}, term ${state.term}, committed ${state.commit}, log through ${state.last}`,
       "aria-pressed": String(isChosen),
     });
     setText(this.letter, isDown ? "" : letter);
     setAll(this.badge, { visibility: letter && !isDown ? "visible" : "hidden" });
-    const lines = [isDown ? shortened(why, 15) : text, `term ${state.term}`];
+    const lines = [isDown ? shortened(why, 15) : isReplaced ? "old leader" : text, `term ${state.term}`];
     if (state.voted !== null && state.voted !== undefined) lines.push(state.voted === node ? "voted for itself" : `voted for ${state.voted}`);
     setText(this.title, why);
     const unsynced = state.durable === null || state.durable === undefined ? 0 : state.last - state.durable;
@@ -159,9 +159,11 @@ export class Stage {
     const { state } = view;
     if (!state) return;
     this.drawLinks(view.t);
+    const newest = Math.max(0, ...[...state.nodes.values()].filter((each) => each.up && each.role === "leader").map((each) => each.term));
     for (const [node, mark] of this.marks) {
       const found = state.nodes.get(node);
-      if (found) mark.draw(node, found, view.run.spanAt(node, view.t), view.node === node);
+      const isReplaced = found?.role === "leader" && found.term < newest;  // it does not know yet that another node leads
+      if (found) mark.draw(node, found, view.run.spanAt(node, view.t), view.node === node, isReplaced);
     }
     this.spots = drawFlights(this.canvas, this, state, view.running ? view.rate : 0);
     this.drawFlightList(state);
@@ -236,7 +238,7 @@ export class Stage {
     const text = open ? (waited ? `waits ${duration(waited)}` : "begins") : shownOne.outcome === "ok"
       ? duration(shownOne.end - shownOne.invoke) : shownOne.outcome;
     const mark = { waiting: "…", ok: "✓", refused: "⊘", unknown: "?" }[outcome] ?? "…";
-    return make("span", { className: `client ${outcome}`, title: `${name}${shownOne.op === "read" ? "" : ` = ${shown(shownOne.value)}`}${shownOne.note ? ` (${shownOne.note})` : ""}` },
+    return make("span", { className: `client ${outcome}`, title: `${name}${shownOne.op === "read" ? "" : ` = ${shown(shownOne.value)}`}${reason(shownOne.note) ? ` (${reason(shownOne.note)})` : ""}` },
       make("b", {}, who), make("span", { className: "outcome" }, mark), make("span", { className: "what" }, name), make("span", { className: "number faint" }, text));
   }
 }

@@ -2,6 +2,7 @@
 
 import { button, make } from "../shared/dom.js";
 import { counted, duration, listed, seconds, shown } from "../shared/format.js";
+import { reason } from "../shared/raft_words.js";
 
 const MOST_ROWS = 60;
 const FULL_ELECTIONS = 4;
@@ -16,11 +17,31 @@ export const sentences = (texts) => make("ul", { className: "sentences" }, ...te
 const ENDINGS = { won: "won", split: "split vote", lost: "not enough votes", superseded: "another term began", open: "not decided when the trace ends" };
 const ANSWERS = { granted: ["✓", "yes"], rejected: ["✗", "no"], none: ["–", "no answer"] };
 
+/** How long an election took: a won one from its cause, any other from the first request for votes. */
+const electionLength = (each) => each.end - (each.outcome === "elected" ? Math.min(each.cause_us ?? each.start, each.start) : each.start);
+
 /** The title of an election; the page can hold no sentences about it. */
 function electionTitle(election) {
   if (election.title) return election.title;
   const end = election.outcome === "elected" ? `node ${election.winner} was elected in term ${election.term}` : election.outcome === "open" ? "not decided when the trace ends" : "no winner";
-  return `Election ${election.number}: ${end}, after ${duration(election.end - election.start)}`;
+  return `Election ${election.number}: ${end}, after ${duration(electionLength(election))}`;
+}
+
+const CAUSES = {
+  start: "The cluster began without a leader", crash: "The leader crashed", cut: "The leader was cut off", pause: "The leader was paused",
+  stopped: "The leader stopped", silence: "No heartbeat of a leader arrived in time", transfer: "Leadership was transferred",
+  no_quorum: "The leader could not reach a majority", priority: "Another node has priority", other: "The cause is not in the trace",
+};
+
+/** What is known about an election, in sentences. */
+function electionSentences(each) {
+  if (each.sentences?.length) return each.sentences;
+  const waited = each.start - each.cause_us;
+  const note = each.cause_note ? ` (*${each.cause_note}*)` : "";
+  const found = [`${CAUSES[each.cause] ?? CAUSES.other}${note}.`];
+  if (waited > 0 && each.rounds.length) found.push(`Node ${each.rounds[0].candidate} noticed after ${duration(waited)} and asked for votes; there were ${counted(each.rounds.length, "round")}.`);
+  if (each.ready_us) found.push(`The new leader committed its first entry ${duration(each.ready_us - each.end)} after it was elected.`);
+  return found;
 }
 
 /** The operations that failed, those that write first. */
@@ -38,7 +59,7 @@ export function operationName({ op, key, value, expected }) {
 }
 
 const OUTCOME_TEXTS = {
-  ok: "succeeded", refused: "refused: certainly without effect", unknown: "no answer: it may have had an effect",
+  ok: "succeeded", refused: "refused: certainly without effect", unknown: "no answer: the client cannot know whether it had an effect",
   open: "no outcome when the trace ends",
 };
 export const outcomeText = (operation) => OUTCOME_TEXTS[operation.outcome] ?? operation.outcome;
@@ -71,21 +92,23 @@ export class SummaryTab {
   cards() {
     const { overview, leaderships, leaderless, isChunked, operations } = this.run;
     const { elections } = overview;
-    const without = leaderless.reduce((sum, each) => sum + each.length, 0);
+    const without = leaderless.reduce((sum, each) => sum + Math.max(0, each.start + each.length - Math.max(each.start, this.run.begin)), 0);
     const leaders = [...new Set(leaderships.map((each) => each.node))];
     const sum = (name) => overview.bins[name].reduce((a, b) => a + b, 0);
     const failed = failedOperations(this.run);
-    const writes = failed.filter(isWrite).length, allWrites = operations.filter(isWrite).length;
+    const isOver = (each) => each.end !== null;
+    const writes = failed.filter((each) => isWrite(each) && isOver(each)).length, allWrites = operations.filter(isWrite).length;
+    const open = failed.filter((each) => isWrite(each) && !isOver(each)).length;
     const judged = this.verdict();
     const elected = elections.filter((each) => each.outcome === "elected");
     return make("div", { className: "cards" },
       card("Leader", leaders.length > 1 ? `${leaders.length} nodes in turn` : leaders.length ? `node ${leaders[0]}` : "none",
         `${leaders.length > 1 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader`),
-      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map((each) => each.end - each.start)))}`
+      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}`
         : elections.length ? "none with a winner" : "no node asked for votes"),
       isChunked
         ? card("Failed operations", String(sum("refused") + sum("unknown")), `${counted(sum("ok"), "operation")} succeeded`, sum("refused") + sum("unknown") ? "warn" : "good")
-        : card("Failed writes", String(writes), allWrites ? `of ${counted(allWrites, "write")}` : "the trace has no writes", writes ? "warn" : "good"),
+        : card("Failed writes", String(writes), allWrites ? `of ${counted(allWrites, "write")}${open ? `; ${open} more have no outcome in the trace` : ""}` : "the trace has no writes", writes ? "warn" : "good"),
       card("Checks", judged.value, judged.note, judged.className));
   }
 
@@ -103,8 +126,11 @@ export class SummaryTab {
     const { leaderships, leaderless, end } = this.run;
     const rows = [
       ...leaderships.map((each) => ({ ...each, who: `node ${each.node}`, term: String(each.term) })),
-      ...leaderless.filter((each) => each.length > 0).map((each) => ({ ...each, who: "no leader", term: "" })),
-    ].sort((a, b) => a.start - b.start);
+      ...leaderless.map((each) => ({ ...each, who: "no leader", term: "" })),
+    ].map((each) => {
+      const start = Math.max(each.start, this.run.begin);
+      return { ...each, start, length: each.start + each.length - start };
+    }).filter((each) => each.length > 0).sort((a, b) => a.start - b.start);
     const cells = rows.slice(0, MOST_ROWS).map((each) => {
       const last = each.start + each.length;
       const length = `${each.censored ? "> " : ""}${duration(each.length)}`;
@@ -118,7 +144,7 @@ export class SummaryTab {
     const { elections } = this.run.overview;
     const items = elections.slice(0, MOST_ROWS).map((each) => {
       const parts = [make("h4", {}, electionTitle(each), " ", this.show(each.start, each.end, each.start))];
-      if (elections.length <= FULL_ELECTIONS) parts.push(sentences(each.sentences));
+      if (elections.length <= FULL_ELECTIONS) parts.push(sentences(electionSentences(each)));
       return make("div", { className: "election" }, ...parts);
     });
     return make("section", {}, make("h3", {}, "Elections"), ...(items.length ? items : [make("p", { className: "faint" }, "None.")]), more(elections.length));
@@ -138,19 +164,20 @@ export class SummaryTab {
     if (run.isChunked) return make("section", {}, title, make("p", { className: "faint" }, "The run is long: step through the failed operations with the buttons above, or open the tab Operations."));
     const failed = failedOperations(run).sort((a, b) => Number(isWrite(b)) - Number(isWrite(a)) || a.invoke - b.invoke);
     if (!failed.length) return make("section", {}, title, make("p", {}, run.operations.length ? "None: every operation succeeded." : "The trace has no operations."));
-    const writes = failed.filter(isWrite).length;
+    const over = failed.filter((each) => each.end !== null), open = failed.length - over.length;
+    const writes = over.filter(isWrite).length;
     const rows = failed.slice(0, MOST_ROWS).map((each) => {
       const why = run.overview.sentences?.[each.number] ?? [];
       return [
         make("b", {}, operationName(each)), clientText(run, each), this.at(each.invoke), each.end === null ? "–" : duration(each.end - each.invoke),
-        [make("span", { className: `outcome-${each.outcome}` }, outcomeText(each)), ...(why.length ? [make("div", { className: "faint" }, ...sentence(why.at(-1)))] : each.note ? [make("div", { className: "faint" }, each.note)] : [])],
+        [make("span", { className: `outcome-${each.outcome}` }, outcomeText(each)), ...(why.length ? [make("div", { className: "faint" }, ...sentence(why.at(-1)))] : reason(each.note) ? [make("div", { className: "faint" }, reason(each.note))] : [])],
         button("Show", `Show the operation ${operationName(each)}`, () => {
           this.view.set({ operation: each.number, tab: "operations", key: run.overview.history?.length ? each.key : "" });
           this.view.showWindow(each.invoke, each.end ?? run.end, each.invoke);
         }, { className: "small" })];
     });
     return make("section", {}, title,
-      make("p", {}, `${counted(writes, "write")} and ${counted(failed.length - writes, "read")} did not succeed.`),
+      make("p", {}, `${counted(writes, "write")} and ${counted(over.length - writes, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
       table(["", "client", "began", "after", "outcome", ""], rows), more(failed.length));
   }
 
@@ -189,7 +216,7 @@ export class ElectionsTab {
     this.items = this.elections.map((each, place) => {
       const item = make("div", { className: "choice", role: "option", id: `election-${place}` },
         make("b", {}, `${each.number}`), make("span", {}, each.outcome === "elected" ? `node ${each.winner}, term ${each.term}` : each.outcome === "open" ? "not decided" : "no winner"),
-        make("span", { className: "number faint" }, `${each.censored ? "> " : ""}${duration(each.end - each.start)}`));
+        make("span", { className: "number faint" }, `${each.censored ? "> " : ""}${duration(electionLength(each))}`));
       item.addEventListener("click", () => this.choose(place));
       return item;
     });
@@ -236,7 +263,7 @@ export class ElectionsTab {
     return [
       make("h3", {}, electionTitle(election)),
       make("p", { className: "faint" }, `${seconds(election.start - begin)} to ${election.censored ? "the end of the trace" : seconds(election.end - begin)} · ${counted(election.messages, "message")} about votes`),
-      sentences(election.sentences), make("p", { className: "buttons" }, show, diagram),
+      sentences(electionSentences(election)), make("p", { className: "buttons" }, show, diagram),
       ...election.rounds.slice(0, MOST_ROWS).map((round) => this.round(round)), more(election.rounds.length),
     ];
   }

@@ -1,6 +1,7 @@
 // The path of an operation through the cluster in words, and the order in which a key's operations took effect.
 
 import { duration, moment } from "../shared/format.js";
+import { reason } from "../shared/raft_words.js";
 import { clientText, operationName, outcomeText } from "./explain.js";
 
 /** The stages of an operation: name, column, and how it reads. */
@@ -33,7 +34,7 @@ export function operationLines(run, each) {
   }
   const length = each.end === null ? "" : ` after ${duration(each.end - each.invoke)}`;
   const found = each.op === "read" && each.outcome === "ok" && each.key !== "" ? `, the value was ${each.output ?? "nothing"}` : "";
-  lines.push(`${outcomeText(each)}${length}${found}${each.note ? ` (${each.note})` : ""}`);
+  lines.push(`${outcomeText(each)}${length}${found}${reason(each.note) ? ` (${reason(each.note)})` : ""}`);
   if (each.judged === false && each.outcome === "ok") lines.push("Not judged: a stale read promises less than a linearizable one.");
   return lines;
 }

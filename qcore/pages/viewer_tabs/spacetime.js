@@ -21,25 +21,32 @@ function groupOf(kind) {
 
 /**
  * The causal past and future of an event among events in order: of each node the last event that can have influenced it,
- * and the first that it can have influenced. A message carries influence from its sending to its receipt.
+ * and the first that it can have influenced. A message carries influence from its sending to its receipt. One that is
+ * received before it was sent, by clocks that differ, carries none. `qcore/analysis/course/causality.py` has the same rule.
  */
 export function cone(events, chosen) {
-  const past = new Map([[chosen.node, chosen.number]]), future = new Map([[chosen.node, chosen.number]]);
+  const past = new Map(), future = new Map();
   const pastMessages = new Set(), futureMessages = new Set();
+  if (chosen.kind === "drop") {  // the loss follows the sending, and precedes nothing
+    if (chosen.mate) {
+      past.set(chosen.from, chosen.mate);
+      pastMessages.add(chosen.mate);
+    }
+  } else if (chosen.node > 0) {
+    past.set(chosen.node, chosen.number);
+    future.set(chosen.node, chosen.number);
+  }
+  const carries = (event) => event.kind === "recv" && event.mate && event.mate < event.number;
   for (let place = events.length - 1; place >= 0; place -= 1) {
     const event = events[place];
-    if (event.number > (past.get(event.node) ?? -1)) continue;
-    if (event.kind === "recv" && event.mate) {
-      past.set(event.from, Math.max(past.get(event.from) ?? -1, event.mate));
-      pastMessages.add(event.mate);
-    }
+    if (!carries(event) || event.number > (past.get(event.node) ?? -1)) continue;
+    past.set(event.from, Math.max(past.get(event.from) ?? -1, event.mate));
+    pastMessages.add(event.mate);
   }
   for (const event of events) {
-    if (event.kind !== "recv" || !event.mate) continue;
-    if (event.mate >= (future.get(event.from) ?? Infinity)) {
-      future.set(event.node, Math.min(future.get(event.node) ?? Infinity, event.number));
-      futureMessages.add(event.mate);
-    }
+    if (!carries(event) || event.mate < (future.get(event.from) ?? Infinity)) continue;
+    future.set(event.node, Math.min(future.get(event.node) ?? Infinity, event.number));
+    futureMessages.add(event.mate);
   }
   return { past, future, pastMessages, futureMessages };
 }
@@ -111,7 +118,8 @@ export class SpacetimeTab {
   /** About how many messages were sent in the window. */
   estimate() {
     const { bins } = this.view.run.overview;
-    const first = Math.max(0, Math.floor(this.view.from / bins.width_us)), last = Math.floor(this.view.to / bins.width_us) + 1;
+    const bin = (t) => Math.max(0, Math.floor((t - (bins.start_us ?? 0)) / bins.width_us));
+    const first = bin(this.view.from), last = bin(this.view.to) + 1;
     return Object.values(bins.sent).reduce((sum, each) => sum + each.slice(first, last).reduce((a, b) => a + b, 0), 0);
   }
 
@@ -137,7 +145,7 @@ export class SpacetimeTab {
     this.boxes = [];
     this.paintBack(back, scale, height, gap);
     const chosen = events.find((each) => each.number === view.event) ?? null;
-    const lit = chosen && this.showsCone && chosen.node ? cone(events, chosen) : null;
+    const lit = chosen && this.showsCone ? cone(events, chosen) : null;
     this.labelRoom = sends <= MOST_ARROW_LABELS;
     for (const event of events) {
       if (event.kind === "send") this.arrow(arrows, labels, event, scale, lit);
@@ -210,9 +218,10 @@ export class SpacetimeTab {
     }));
     if (isLost) group.append(shape("path", { d: `M${x2 - 4} ${yEnd - 4}l8 8m0-8l-8 8`, stroke: ink.lost, "stroke-width": 2, fill: "none" }));
     else group.append(head(x1, yStart, x2, yEnd, colour, isOpen || kind.endsWith("answer")));
-    if (event.outcome === 0 && event.end < 0) group.append(shape("text", { x: x2, y: yEnd - 4, fill: ink.lost_text, "font-size": 10 }, "before it was sent"));
+    const isEarly = event.outcome === 0 && event.end < 0;  // the clocks differ
+    if (isEarly) group.append(shape("circle", { cx: x2, cy: yEnd, r: 5, fill: "none", stroke: ink.lost, "stroke-width": 1.6 }));
     group.append(shape("title", {}, `${event.message} from ${event.node} to ${event.to}: ${shortContents(event.message, event.note, event.term)}${
-      isLost ? `; lost` : isOpen ? "; not received when the trace ends" : `, ${duration(event.end)}`}`));
+      isLost ? `; lost` : isOpen ? "; not received when the trace ends" : `, ${isEarly ? "received before it was sent: the clocks differ" : duration(event.end)}`}`));
     arrows.append(group);
     this.spots.push({ event: event.number, x: x1, y: y1 }, { event: event.number, x: (x1 + x2) / 2, y: (yStart + yEnd) / 2 });
     if (this.labelRoom && !isDim) this.label(labels, shortContents(event.message, event.note, event.term), x1 + (x2 - x1) * 0.5 + 4, yStart + (yEnd - yStart) * 0.5, colour);
