@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from qcore.errors import ConfigError
 from qcore.trace import (
+    ALL_FIELDS,
+    DETAIL_FIELDS,
     RECORD_FIELDS,
     RECORDS_MISSING_FAULT,
     TRUNCATED_NOTE,
@@ -34,7 +36,9 @@ _LAST: Final = frozenset('"]l0123456789')
 _TIME: Final = re.compile(r'\{"t_us":(\d+),')
 
 
-def load(source: TraceSource, *, kinds: Collection[str] | None = None) -> list[TraceRecord]:
+def load(
+    source: TraceSource, *, kinds: Collection[str] | None = None, details: bool = False
+) -> list[TraceRecord]:
     """The records of a trace, in the order of time.
 
     Records can be missing because the file was too slow or a line was truncated. There a fault
@@ -45,24 +49,30 @@ def load(source: TraceSource, *, kinds: Collection[str] | None = None) -> list[T
             its records.
         kinds: keep only these kinds. Others are not parsed or decoded. Nine tenths of a simulated run are messages, so
             this is much faster.
+        details: without `kinds`, the details too. Kinds of details in `kinds` are read in any case.
 
     Raises:
         ConfigError: the file cannot be read or is damaged, a line is not a record, or a kind does not exist.
     """
-    content = opened(source, kinds)
-    return compact_records(content, kinds) if isinstance(content, CompactTrace) else content
+    content = opened(source, kinds, details=details)
+    if isinstance(content, CompactTrace):
+        return compact_records(content, kinds, details=details)
+    return content
 
 
-def opened(source: TraceSource, kinds: Collection[str] | None) -> CompactTrace | list[TraceRecord]:
+def opened(
+    source: TraceSource, kinds: Collection[str] | None, *, details: bool = False
+) -> CompactTrace | list[TraceRecord]:
     """A compact trace, of which nothing is decoded yet, or the records of any other source.
 
     Args:
-        source, kinds: see `load`.
+        source, kinds, details: see `load`.
 
     Raises:
         ConfigError: see `load`.
     """
     check_kinds(kinds)
+    wanted = _wanted(kinds, details=details)
     if isinstance(source, TraceWriter):
         source = source.trace()
     if isinstance(source, CompactTrace):
@@ -71,12 +81,12 @@ def opened(source: TraceSource, kinds: Collection[str] | None) -> CompactTrace |
         with open_trace(source) as content:
             if isinstance(content, CompactTrace):
                 return content
-            return load_lines(content, source, kinds)
+            return _load_lines(content, source, wanted)
     items = list(source)
     records = [item for item in items if isinstance(item, TraceRecord)]
     records = list(_with_gaps(records))
-    records += _parse([item for item in items if isinstance(item, str)], kinds)
-    return _of_kinds(records, kinds)
+    records += _parse([item for item in items if isinstance(item, str)], wanted)
+    return _of_kinds(records, wanted)
 
 
 def check_kinds(kinds: Collection[str] | None) -> None:
@@ -85,37 +95,41 @@ def check_kinds(kinds: Collection[str] | None) -> None:
     Raises:
         ConfigError: a kind does not exist.
     """
-    unknown = sorted(set(kinds or ()) - set(RECORD_FIELDS))
+    unknown = sorted(set(kinds or ()) - set(ALL_FIELDS))
     if unknown:
         raise ConfigError(f"no such kind of trace record: {', '.join(unknown)}")
 
 
-def load_lines(
+def _wanted(kinds: Collection[str] | None, *, details: bool) -> Collection[str] | None:
+    """The kinds to read; None means all records and details."""
+    if kinds is not None or details:
+        return kinds
+    return RECORD_FIELDS.keys()
+
+
+def _load_lines(
     lines: Iterable[str], path: Path | str, kinds: Collection[str] | None
 ) -> list[TraceRecord]:
-    """The records in the lines of a file.
-
-    Raises:
-        ConfigError: a line is not a record. The message names the file and the line.
-    """
     try:
         return _of_kinds(_parse(lines, kinds), kinds)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def compact_records(trace: CompactTrace, kinds: Collection[str] | None) -> list[TraceRecord]:
-    """The records of these kinds in a compact trace."""
+def compact_records(
+    trace: CompactTrace, kinds: Collection[str] | None, *, details: bool = False
+) -> list[TraceRecord]:
+    """The records of these kinds in a compact trace; see `load`."""
     with pause_collection():
-        return (
-            list(_with_gaps(trace.records(kinds)))
-            if _may_have_gaps(trace)
-            else trace.records(kinds)
-        )
+        records = trace.records(kinds, details=details)
+        return list(_with_gaps(records)) if has_gaps(trace) else records
 
 
-def _may_have_gaps(trace: CompactTrace) -> bool:
-    return not trace.is_complete or trace.counts["fault"] > 0
+def has_gaps(trace: CompactTrace) -> bool:
+    """Whether records are missing in a compact trace."""
+    return not trace.is_complete or any(
+        RECORDS_MISSING_FAULT in names for (names,) in trace.columns("fault", "fault")
+    )
 
 
 def _of_kinds(records: list[TraceRecord], kinds: Collection[str] | None) -> list[TraceRecord]:
@@ -131,7 +145,8 @@ def merge(*sources: TraceSource, kinds: Collection[str] | None = None) -> list[T
 
 def _parse(lines: Iterable[str], kinds: Collection[str] | None) -> list[TraceRecord]:
     chosen = _Lines(lines, kinds)
-    return list(_with_gaps(parse_trace(chosen), chosen.time_before))
+    details = kinds is None or not DETAIL_FIELDS.keys().isdisjoint(kinds)
+    return list(_with_gaps(parse_trace(chosen, details=details), chosen.time_before))
 
 
 def _with_gaps(
@@ -207,7 +222,7 @@ class _Lines:
             kind = line[start + len(_KIND_KEY) : start + 24].partition('"')[0]
             # The parser rejects a line without the key or with a kind that does not exist, and reports a truncated
             # line. So it must see them.
-            is_other = start >= 0 and kind in RECORD_FIELDS and kind not in kinds
+            is_other = start >= 0 and kind in ALL_FIELDS and kind not in kinds
             yield "" if is_other and _is_whole(line) else line
 
 

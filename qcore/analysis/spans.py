@@ -36,6 +36,8 @@ _LINK_SETTINGS = (
     "reorder ",
     "reorder_extra_ms ",
     "bandwidth",
+    "corrupt ",
+    "queue_length ",
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from qcore.analysis.records import TraceSource, compact_records, opened
-from qcore.trace import RECORD_FIELDS, CompactTrace, TraceRecord
+from qcore.trace import ALL_FIELDS, CompactTrace, TraceRecord
 
 #: The kinds that show roles, faults and watches. Nine tenths of the records of a run are of other kinds.
 _RARE_KINDS: Final = frozenset(
@@ -42,7 +42,7 @@ class RecordView:
         if kind in self._rows:
             columns = dict(
                 zip(
-                    ("t_us", "node", *RECORD_FIELDS[kind]),
+                    ("t_us", "node", *ALL_FIELDS[kind]),
                     zip(*self._rows[kind], strict=True),
                     strict=True,
                 )

@@ -297,12 +297,12 @@ class NodeConfig:
     ) -> PeerAddresses:
         """Where to dial the other members, and the address that this node announces. See `PeerAddresses`."""
         own = "" if self.advertise_addr is None else str(self.advertise_addr.canonical)
-        return PeerAddresses(membership, own, parse_hints(self.peers), warn)
+        return PeerAddresses(membership, self.node_id, own, parse_hints(self.peers), warn)
 
     def page_guard(self) -> PageGuard:
-        """Decides who may request the HTTP pages. What probes request stays open to everyone."""
+        """Decides who may request the HTTP pages. Probes and the dashboard are open to everyone."""
         own = [each.host for each in (self.ws_addr, self.advertise_addr) if each is not None]
-        return PageGuard(own, self.allow_hosts, self.origins(), ("/livez", "/readyz"))
+        return PageGuard(own, self.allow_hosts, self.origins(), ("/livez", "/readyz"), ("/",))
 
     def replica_config(self) -> ReplicaConfig:
         """The settings that the replica needs. It must accept the topology, which may be larger than a command."""

@@ -75,6 +75,7 @@ class ReplicaChanges:
         self._metrics = metrics
         self._footprint = footprint
         self._wall_us = wall_us
+        log.activity.use_clock(wall_us)
         self._address_problem: str | None = None
         self._keys_are_mandatory = self._needs_keys(replica.versions.active.rules)
         self._mark = mark
@@ -100,6 +101,7 @@ class ReplicaChanges:
             self._end_requests_if_removed()
         self.leaders.note(change)
         self._log.term, self._log.role = change.term, change.role
+        self._log.activity.role_changed(change)
         self._log.info("role changed", leader=change.leader_id)
         self.on_role(change)
         if self._topology is not None:
@@ -186,6 +188,7 @@ class ReplicaChanges:
 
     def membership_changed(self, change: MembershipChanged) -> None:
         """See `ReplicaObserver`."""
+        self._log.activity.members_changed(change)
         self._log.info(
             "configuration changed",
             index=change.index,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from qcore.core.effects import (
+    AppendLog,
     MembershipChanged,
     MessageDropped,
     RoleChanged,
     SaveCommit,
+    StoreSnapshot,
+    TruncateLog,
     VoteGranted,
 )
 from qcore.core.messages import (
@@ -37,7 +41,7 @@ from qcore.trace import TraceWriter
 
 
 class ReplicaTracer:
-    """Writes the effects of one replica to a trace.
+    """Writes the effects of one replica to a trace, and details of its log if the trace takes them.
 
     The driver records sent, received and dropped messages when that happens, with `trace_fields`.
     """
@@ -53,6 +57,16 @@ class ReplicaTracer:
             Applied: self._applied,
             MessageDropped: self._dropped,
         }
+        #: The writes that are not known to be durable: the write, and the last entry of the log after it.
+        self._writes: deque[tuple[int, int]] = deque()
+        if trace.takes_details:
+            self._writers.update(
+                {AppendLog: self._append, TruncateLog: self._cut, StoreSnapshot: self._snapshot}
+            )
+
+    def started(self) -> None:
+        """The replica starts, in a new process. What the one before wrote is durable or lost."""
+        self._writes.clear()
 
     def effects(self, t_us: int, effects: Iterable[ReplicaEffect]) -> None:
         """Record the effects of one step for which the trace has a record kind."""
@@ -61,6 +75,43 @@ class ReplicaTracer:
             writer = writers.get(type(effect))
             if writer is not None:
                 writer(t_us, effect)
+
+    def durable(self, t_us: int, write_id: int) -> None:
+        """All writes up to this one are durable."""
+        last = None
+        while self._writes and self._writes[0][0] <= write_id:
+            _, last = self._writes.popleft()
+        if last is not None:
+            self._trace.log(t_us, self._node, "durable", last)
+
+    def _append(self, t_us: int, effect: ReplicaEffect) -> None:
+        assert isinstance(effect, AppendLog)
+        entries = effect.entries
+        start = 0
+        for place, entry in enumerate(entries):
+            if place + 1 == len(entries) or entries[place + 1].term != entry.term:
+                first = entries[start]
+                self._trace.log(
+                    t_us, self._node, "append", first.index, first.term, place + 1 - start
+                )
+                start = place + 1
+        if entries:
+            self._writes.append((effect.write_id, entries[-1].index))
+
+    def _cut(self, t_us: int, effect: ReplicaEffect) -> None:
+        assert isinstance(effect, TruncateLog)
+        self._trace.log(t_us, self._node, "cut", effect.from_index)
+        self._writes.append((effect.write_id, effect.from_index - 1))
+
+    def _snapshot(self, t_us: int, effect: ReplicaEffect) -> None:
+        assert isinstance(effect, StoreSnapshot)
+        meta = effect.snapshot.meta
+        index, term = meta.last_included_index, meta.last_included_term
+        if effect.reset_log:
+            # The entries after those of the snapshot go too.
+            self._trace.log(t_us, self._node, "cut", index + 1)
+            self._writes.append((effect.write_id, index))
+        self._trace.log(t_us, self._node, "snapshot", index, term, effect.compact_through)
 
     def _role(self, t_us: int, effect: ReplicaEffect) -> None:
         assert isinstance(effect, RoleChanged)

@@ -19,6 +19,9 @@ node (0 if the record concerns no single node), and the fields of its kind; `REC
 | bad | a malformed or invalid message was ignored |
 | violation | an invariant or the linearizability check failed |
 
+A trace that goes anywhere also has details: records of the kinds `log`, `request` and `clock`, which explain the
+others. They are not part of the trace hash, and readers get them only if they ask. `record_details` specifies them.
+
 A TCP segment that is lost between simulated whole nodes is a `drop` of a `Segment`, which has no `send`.
 
 On real nodes several responses may share one `id`, because each has the one of the newest request.
@@ -38,6 +41,7 @@ from __future__ import annotations
 
 from qcore.trace.compact_trace import CompactTrace
 from qcore.trace.json_lines import as_line, is_truncated, next_record_start, parse_trace
+from qcore.trace.record_details import DETAIL_FIELDS
 from qcore.trace.trace_difference import NodeAtDifference, TraceDifference, diff_traces
 from qcore.trace.trace_files import (
     is_json_path,
@@ -48,6 +52,7 @@ from qcore.trace.trace_files import (
 )
 from qcore.trace.trace_origin import TraceOrigin
 from qcore.trace.trace_record import (
+    ALL_FIELDS,
     RECORD_FIELDS,
     RECORDS_MISSING_FAULT,
     SCHEMA_VERSION,
@@ -57,6 +62,8 @@ from qcore.trace.trace_record import (
 from qcore.trace.trace_writer import BinarySink, TextSink, TraceWriter, hash_of
 
 __all__ = [
+    "ALL_FIELDS",
+    "DETAIL_FIELDS",
     "RECORDS_MISSING_FAULT",
     "RECORD_FIELDS",
     "SCHEMA_VERSION",

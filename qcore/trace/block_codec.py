@@ -8,6 +8,7 @@
 |---|---|
 | `S` | the schema, as JSON: its version, and each kind with its fields |
 | `O` | the origin of the trace, as JSON that is compressed with zlib: see `TraceOrigin`. A trace may have none |
+| `D` | the details of the next block of records, or of none at the end, in the same form; since version 2 |
 | `R` | records: the number of parts (1 byte), a row for each part, then the parts, each compressed with zlib |
 | `E` | the end: the number of records (8 bytes) and the trace hash (32 bytes) |
 
@@ -16,12 +17,15 @@ part of a block of records is the order, kind 255: the number of its kind for ea
 has a part with a column for the time, the node and each field, as in `qcore.trace.column_codec`. So a reader decodes
 only the kinds and fields that it needs. All numbers are little-endian.
 
+The parts of a block of details are the order; the places, kind 254: for each detail, how many records of the next block
+precede it, as a column of integers; and the kinds of details, from 128 on. Version 1 has no details, and is still read.
+
 A block holds `BLOCK_RECORDS` records. It holds fewer if they have long texts: each `TEXT_PER_RECORD` characters of a
 field in `LONG_FIELDS` count as one record more. The last block holds the rest.
 
 The trace hash is the SHA-256 of the body of the schema and, for each block of records, of each part before compression,
 after its kind, number of records and bytes. So it depends on nothing but the records: not on
-the origin either.
+the origin and the details either.
 """
 
 from __future__ import annotations
@@ -30,18 +34,21 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from qcore.trace.column_codec import encode_column
+from qcore.trace.record_details import DETAIL_COLUMNS, ColumnType
 from qcore.trace.trace_origin import TraceOrigin
-from qcore.trace.trace_record import COLUMNS, KINDS, RECORD_FIELDS, SCHEMA_VERSION, ColumnType
+from qcore.trace.trace_record import COLUMNS, KINDS, RECORD_FIELDS, SCHEMA_VERSION
 
 #: The first bytes of a compact trace. They are not text, and a conversion of line ends damages them.
 MAGIC: Final = b"\x89QTR\r\n\x1a\n"
-#: The version of the compact format that this qcore writes and reads.
-FORMAT_VERSION: Final = 1
+#: The version of the compact format that this qcore writes.
+FORMAT_VERSION: Final = 2
+#: The oldest one that it reads.
+OLDEST_FORMAT_VERSION: Final = 1
 #: The most records in a block.
 BLOCK_RECORDS: Final = 4096
 #: How many characters of a long text count as one record.
@@ -49,6 +56,10 @@ TEXT_PER_RECORD: Final = 1024
 
 #: The kind of the part with the order of the records.
 ORDER: Final = 255
+#: The kind of the part with the places of the details.
+PLACES: Final = 254
+#: The kind of the part of the first kind of details.
+DETAIL_BASE: Final = 128
 
 HEAD: Final = struct.Struct("<8sII")
 BLOCK_HEAD: Final = struct.Struct("<cQII")
@@ -57,11 +68,17 @@ END: Final = struct.Struct("<Q32s")
 
 _HASHED: Final = struct.Struct("<BIQ")
 _LEVEL: Final = 1  # zlib: higher levels take twice the time for a file that is 6 % smaller
-_COLUMN_TYPES: Final[tuple[tuple[ColumnType | None, ...], ...]] = tuple(
+_ColumnTypes = tuple[ColumnType | None, ...]
+_COLUMN_TYPES: Final[tuple[_ColumnTypes, ...]] = tuple(
     (None, "int", *COLUMNS[kind].values()) for kind in KINDS
+)
+_DETAIL_TYPES: Final[tuple[_ColumnTypes, ...]] = tuple(
+    (None, "int", *columns.values()) for columns in DETAIL_COLUMNS.values()
 )
 #: The number of cells of a record of each kind.
 ROW_WIDTHS: Final = tuple(map(len, _COLUMN_TYPES))
+#: The same for each kind of details.
+DETAIL_WIDTHS: Final = tuple(map(len, _DETAIL_TYPES))
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,16 +121,20 @@ def encode_parts(order: bytes | bytearray, cells: Sequence[list[Any]]) -> list[P
         order: the number of the kind of each record.
         cells: for each kind, the cells of its records, one record after the other: time, node and fields.
     """
-    parts = [Part(ORDER, len(order), bytes(order))]
+    return [Part(ORDER, len(order), bytes(order)), *_parts_of(cells, _COLUMN_TYPES, 0)]
+
+
+def _parts_of(
+    cells: Sequence[list[Any]], types: Sequence[_ColumnTypes], base: int
+) -> Iterator[Part]:
     for kind, of_kind in enumerate(cells):
         if of_kind:
-            width = ROW_WIDTHS[kind]
+            width = len(types[kind])
             columns = [
                 encode_column(column, of_kind[place::width])
-                for place, column in enumerate(_COLUMN_TYPES[kind])
+                for place, column in enumerate(types[kind])
             ]
-            parts.append(Part(kind, len(of_kind) // width, b"".join(columns)))
-    return parts
+            yield Part(base + kind, len(of_kind) // width, b"".join(columns))
 
 
 def head() -> bytes:
@@ -129,12 +150,33 @@ def origin_block(origin: TraceOrigin) -> bytes:
 
 def records_block(parts: Iterable[Part]) -> bytes:
     """A block of records."""
+    return block(b"R", _table(parts))
+
+
+def details_block(places: Sequence[int], order: Sequence[int], cells: Sequence[list[Any]]) -> bytes:
+    """The block of the details of the next block of records.
+
+    Args:
+        places: for each detail, how many records of the block precede it.
+        order: the number of the kind of each detail.
+        cells: for each kind of details, the cells as in `encode_parts`.
+    """
+    kinds = bytes(DETAIL_BASE + kind for kind in order)
+    parts = [
+        Part(ORDER, len(kinds), kinds),
+        Part(PLACES, len(kinds), encode_column("int", places)),
+        *_parts_of(cells, _DETAIL_TYPES, DETAIL_BASE),
+    ]
+    return block(b"D", _table(parts))
+
+
+def _table(parts: Iterable[Part]) -> bytes:
     table: list[bytes] = []
     stored: list[bytes] = []
     for part in parts:
         stored.append(zlib.compress(part.content, _LEVEL))
         table.append(PART_ROW.pack(part.kind, part.count, len(part.content), len(stored[-1])))
-    return block(b"R", b"".join((bytes([len(table)]), *table, *stored)))
+    return b"".join((bytes([len(table)]), *table, *stored))
 
 
 def end_block(records: int, sha256: bytes) -> bytes:

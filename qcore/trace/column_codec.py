@@ -25,7 +25,7 @@ from itertools import accumulate
 from operator import itemgetter, sub
 from typing import Any, Final
 
-from qcore.trace.trace_record import ColumnType
+from qcore.trace.record_details import ColumnType
 
 Values = Sequence[Any]  # integers, texts or JSON values
 

@@ -6,8 +6,6 @@ import json
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from itertools import repeat
 from typing import Any, Final
 
 from qcore.errors import ConfigError
@@ -18,12 +16,20 @@ from qcore.trace.block_codec import (
     FORMAT_VERSION,
     HEAD,
     MAGIC,
-    ORDER,
-    PART_ROW,
+    OLDEST_FORMAT_VERSION,
     Part,
     new_digest,
 )
-from qcore.trace.column_codec import DECODING_ERRORS, Values, decode_column, split_columns
+from qcore.trace.column_codec import DECODING_ERRORS
+from qcore.trace.record_details import DETAIL_KINDS
+from qcore.trace.stored_block import (
+    NUMBERS,
+    Parts,
+    StoredBlock,
+    detail_parts,
+    numbers_of,
+    record_parts,
+)
 from qcore.trace.trace_origin import TraceOrigin
 from qcore.trace.trace_record import KINDS, RECORD_FIELDS, SCHEMA_VERSION, TraceRecord, cut_note
 
@@ -31,112 +37,17 @@ from qcore.trace.trace_record import KINDS, RECORD_FIELDS, SCHEMA_VERSION, Trace
 _ZEROS: Final = 16
 #: The longest origin that is read, in bytes.
 _MAX_ORIGIN_BYTES: Final = 64 * 1024 * 1024
-#: zlib compresses no text to less than a part of this.
-_MOST_EXPANSION: Final = 1100
 _READ_ELSEWHERE: Final = (
     "read it with the qcore that wrote it, or convert it with that one to JSON lines: "
     "qcore sim trace FILE --json-lines"
 )
 _checksum: Final = zlib.crc32
 _ERRORS: Final = (*DECODING_ERRORS, zlib.error)
-_make_record: Final = partial(tuple.__new__, TraceRecord)
-_PLACES: Final = {
-    kind: {name: place for place, name in enumerate(("t_us", "node", *fields))}
-    for kind, fields in RECORD_FIELDS.items()
-}
 
 
 def is_compact(data: bytes) -> bool:
     """Whether these first bytes of a file, or all of a shorter file, begin a compact trace."""
     return bool(data) and MAGIC.startswith(data[: len(MAGIC)])
-
-
-class _StoredPart:
-    """A part of a block that is not decompressed yet."""
-
-    __slots__ = ("_data", "_size", "_start", "_stored", "count", "kind")
-
-    def __init__(
-        self, kind: int, count: int, size: int, data: bytes, start: int, stored: int
-    ) -> None:
-        if size > _MOST_EXPANSION * stored:
-            raise ValueError("a part is too long")
-        self.kind = kind
-        self.count = count
-        self._size = size
-        self._data = data
-        self._start = start
-        self._stored = stored
-
-    def content(self) -> bytes:
-        stored = memoryview(self._data)[self._start : self._start + self._stored]
-        content = zlib.decompressobj().decompress(stored, self._size + 1)
-        if len(content) != self._size:
-            raise ValueError("a part has another length than its table says")
-        return content
-
-
-class _Block:
-    """One block of records.
-
-    Attributes:
-        offset: its place in the file.
-        count: the number of records.
-        parts: the number of a kind, or `ORDER` -> its part.
-    """
-
-    __slots__ = ("count", "offset", "parts")
-
-    def __init__(self, data: bytes, offset: int, start: int, end: int) -> None:
-        self.offset = offset
-        self.parts: dict[int, _StoredPart] = {}
-        number = data[start]
-        place = start + 1
-        content = place + number * PART_ROW.size
-        for _ in range(number):
-            kind, count, size, stored = PART_ROW.unpack_from(data, place)
-            if kind in self.parts or (kind != ORDER and kind >= len(KINDS)) or not count:
-                raise ValueError(f"part {kind} is not one of its schema, or is there twice")
-            if content + stored > end:
-                raise ValueError("a part is longer than its block")
-            self.parts[kind] = _StoredPart(kind, count, size, data, content, stored)
-            place += PART_ROW.size
-            content += stored
-        self.count = self.parts[ORDER].count
-        if sum(part.count for part in self.parts.values()) != 2 * self.count or content != end:
-            raise ValueError("the parts of the block do not fit together")
-
-    def columns(self, kind: int, places: Collection[int] | None = None) -> list[Values]:
-        """The columns of a kind at these places (0 is the time, 1 the node), in this order; by default all."""
-        part = self.parts[kind]
-        stored = list(split_columns(part.content()))
-        if len(stored) != 2 + len(RECORD_FIELDS[KINDS[kind]]):
-            raise ValueError("a kind of records has a wrong number of columns")
-        chosen = stored if places is None else [stored[place] for place in places]
-        return [decode_column(code, data, part.count) for code, data in chosen]
-
-    def last_us(self) -> int:
-        kind = self.parts[ORDER].content()[-1]
-        (times,) = self.columns(kind, (0,))
-        return int(times[-1])
-
-    def records(self, kinds: Collection[int]) -> Iterator[TraceRecord]:
-        """The records of these kinds, in order."""
-        found: dict[int, Iterator[TraceRecord]] = {}
-        for kind in kinds:
-            if kind in self.parts:
-                times, nodes, *fields = self.columns(kind)
-                cells = zip(times, repeat(KINDS[kind]), nodes, zip(*fields, strict=True))
-                found[kind] = map(_make_record, cells)
-        if len(found) == 1:
-            return found.popitem()[1]
-        order = self.parts[ORDER].content()
-        for kind in found:
-            if order.count(kind) != self.parts[kind].count:
-                raise ValueError("the order of the records does not fit to them")
-        if len(found) < len(self.parts) - 1:
-            order = order.translate(None, bytes(set(range(256)) - set(found)))
-        return map(next, map(found.__getitem__, order))
 
 
 class CompactTrace:
@@ -148,6 +59,8 @@ class CompactTrace:
 
     Attributes:
         counts: kind -> number of records, without those that are missing.
+        detail_counts: kind -> number of details.
+        format_version: the version of the compact format in which the trace is stored.
         is_complete: whether the trace has its end. If not, the writer was killed, or the disk was full.
         origin: what the run began with; None if the trace does not say it.
         stored_sha256: the trace hash at the end of the file, in hexadecimal; None if the trace is not complete.
@@ -161,72 +74,89 @@ class CompactTrace:
         self._data = data
         self._name = name
         self._end = 0  # where the zeros of a power loss begin, or the end of the file
-        self._blocks: list[_Block] = []
+        self._blocks: list[StoredBlock] = []
+        self._details: Parts = {}  # of the next block
         self._schema = b""
+        self.format_version = FORMAT_VERSION
         self.is_complete = False
         self.origin: TraceOrigin | None = None
         self.stored_sha256: str | None = None
         self._read_blocks()
-        self.counts: Mapping[str, int] = {
-            kind: sum(block.parts[n].count for block in self._blocks if n in block.parts)
-            for n, kind in enumerate(KINDS)
-        }
+        self.counts: Mapping[str, int] = self._count(KINDS)
+        self.detail_counts: Mapping[str, int] = self._count(DETAIL_KINDS)
 
     def __len__(self) -> int:
         return sum(block.count for block in self._blocks)
 
     @property
-    def format_version(self) -> int:
-        """The version of the compact format in which the trace is stored."""
-        return FORMAT_VERSION
+    def block_events(self) -> Sequence[int]:
+        """How many records and details each block has."""
+        return [block.events for block in self._blocks]
 
     def last_us(self) -> int | None:
         """The time of the last record; None if there is none."""
-        if not self._blocks:
+        last = next((block for block in reversed(self._blocks) if block.count), None)
+        if last is None:
             return None
-        with _damage(self._name, self._blocks[-1].offset):
-            return self._blocks[-1].last_us()
+        with _damage(self._name, last.offset):
+            return last.last_us()
 
-    def iterate(self, kinds: Collection[str] | None = None) -> Iterator[TraceRecord]:
+    def iterate(
+        self, kinds: Collection[str] | None = None, *, details: bool = False
+    ) -> Iterator[TraceRecord]:
         """Yield the records, in order. In place of records that were cut off there is a fault with `TRUNCATED_NOTE`.
 
         Args:
-            kinds: only these kinds; the others are not decoded.
+            kinds: only these kinds, which may be kinds of details; the others are not decoded.
+            details: without `kinds`, the details too.
 
         Raises:
             ConfigError: a block is damaged.
         """
         for block in self._blocks:
             with _damage(self._name, block.offset):
-                records = list(block.records(_numbers(kinds)))
+                records = list(block.records(numbers_of(kinds, details=details)))
             yield from records
         yield from self._cut(kinds)
 
-    def records(self, kinds: Collection[str] | None = None) -> list[TraceRecord]:
+    def records(
+        self, kinds: Collection[str] | None = None, *, details: bool = False
+    ) -> list[TraceRecord]:
         """The records in a list. Arguments and errors are those of `iterate`."""
         found: list[TraceRecord] = []
+        numbers = numbers_of(kinds, details=details)
         for block in self._blocks:
             with _damage(self._name, block.offset):
-                found.extend(block.records(_numbers(kinds)))
+                found.extend(block.records(numbers))
         found.extend(self._cut(kinds))
         return found
+
+    def block_records(self, number: int) -> list[TraceRecord]:
+        """The records and details of one block, in order.
+
+        Raises:
+            ConfigError: the block is damaged.
+        """
+        block = self._blocks[number]
+        with _damage(self._name, block.offset):
+            return list(block.records(numbers_of(None, details=True)))
 
     def columns(self, kind: str, *names: str) -> Iterator[tuple[Sequence[Any], ...]]:
         """Yield columns of the records of one kind, for some thousand records at a time, in order.
 
         Args:
-            kind: the kind.
-            names: `t_us`, `node`, or names of fields of this kind.
+            kind: a kind of records or details.
+            names: `t_us`, `node`, names of fields of this kind, or `event`: the number of the record in the trace, from
+                0 on, where details count.
 
         Raises:
             ConfigError: a block is damaged.
         """
-        number = KINDS.index(kind)
-        places = [_PLACES[kind][name] for name in names]
+        number = NUMBERS[kind]
         for block in self._blocks:
-            if number in block.parts:
+            if block.part(number) is not None:
                 with _damage(self._name, block.offset):
-                    columns = tuple(block.columns(number, places))
+                    columns = block.columns(number, names)
                 yield columns
 
     def compute_sha256(self) -> str:
@@ -248,6 +178,16 @@ class CompactTrace:
             if last_us is not None:
                 yield cut_note(last_us)
 
+    def _count(self, kinds: Sequence[str]) -> dict[str, int]:
+        return {
+            kind: sum(
+                part.count
+                for block in self._blocks
+                if (part := block.part(NUMBERS[kind])) is not None
+            )
+            for kind in kinds
+        }
+
     # -- blocks ----------------------------------------------------------------------------------
 
     def _read_blocks(self) -> None:
@@ -261,10 +201,11 @@ class CompactTrace:
         _, version, checksum = HEAD.unpack_from(data)
         if _checksum(data[: HEAD.size - 4]) != checksum:
             raise _damaged(name, 0, "the head of the file has a wrong checksum")
-        if version != FORMAT_VERSION:
+        if not OLDEST_FORMAT_VERSION <= version <= FORMAT_VERSION:
             raise ConfigError(
                 f"{name}: the trace {unknown_format(version, FORMAT_VERSION)}; {_READ_ELSEWHERE}"
             )
+        self.format_version = version
         offset = HEAD.size
         while offset < len(data):
             if self.is_complete and data[offset : self._end].strip(b"\0"):
@@ -305,9 +246,15 @@ class CompactTrace:
         elif kind == b"O":
             body = zlib.decompressobj().decompress(self._data[start:end], _MAX_ORIGIN_BYTES)
             self.origin = TraceOrigin.from_json(body.decode())
+        elif kind == b"D":
+            if self._details:
+                raise ValueError("the details have no records")
+            self._details = detail_parts(self._data, start, end)
         elif kind == b"R":
-            self._blocks.append(_Block(self._data, offset, start, end))
+            self._add_block(offset, record_parts(self._data, start, end))
         elif kind == b"E":
+            if self._details:
+                self._add_block(offset, {})
             records, digest = END.unpack(self._data[start:end])
             if records != len(self):
                 raise ValueError(f"the trace has {len(self)} records, its end says {records}")
@@ -316,9 +263,10 @@ class CompactTrace:
         else:
             raise ValueError(f"there is no type {kind!r} of blocks")
 
-
-def _numbers(kinds: Collection[str] | None) -> list[int]:
-    return [number for number, kind in enumerate(KINDS) if kinds is None or kind in kinds]
+    def _add_block(self, offset: int, parts: Parts) -> None:
+        first = self._blocks[-1].first + self._blocks[-1].events if self._blocks else 0
+        self._blocks.append(StoredBlock(offset, first, parts, self._details))
+        self._details = {}
 
 
 def _check_schema(body: bytes, name: str) -> None:

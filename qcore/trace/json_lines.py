@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from qcore.errors import ConfigError
 from qcore.release import unknown_format
-from qcore.trace.trace_record import KINDS, RECORD_FIELDS, SCHEMA_VERSION, TraceRecord, cut_note
+from qcore.trace.record_details import DETAIL_FIELDS, DETAIL_KINDS, DETAIL_VERSION, DETAILS_MARK
+from qcore.trace.trace_record import ALL_FIELDS, KINDS, SCHEMA_VERSION, TraceRecord, cut_note
 
 #: The cells of one record: the time, the node, and the values of its fields in order.
 Row = Sequence[Any]  # the types depend on the kind
@@ -57,7 +58,7 @@ def _op(row: Row) -> str:
 
 
 def _any_kind(kind: str) -> Callable[[Row], str]:
-    keys = ("t_us", "kind", "node", *RECORD_FIELDS[kind])
+    keys = ("t_us", "kind", "node", *ALL_FIELDS[kind])
 
     def line(row: Row) -> str:
         return _text(dict(zip(keys, (row[0], kind, *row[1:]), strict=True)))
@@ -73,7 +74,12 @@ LINE_OF_ROW: Final[tuple[Callable[[Row], str], ...]] = tuple(
     _HOT.get(kind) or _any_kind(kind) for kind in KINDS
 )
 
-_LINE_OF_KIND: Final = dict(zip(KINDS, LINE_OF_ROW, strict=True))
+#: The same for each kind of details, in the order of `DETAIL_KINDS`.
+LINE_OF_DETAIL: Final[tuple[Callable[[Row], str], ...]] = tuple(map(_any_kind, DETAIL_KINDS))
+
+_LINE_OF_KIND: Final = dict(
+    zip((*KINDS, *DETAIL_KINDS), (*LINE_OF_ROW, *LINE_OF_DETAIL), strict=True)
+)
 
 
 def as_line(record: TraceRecord) -> str:
@@ -81,10 +87,19 @@ def as_line(record: TraceRecord) -> str:
     return _LINE_OF_KIND[record.kind]((record.t_us, record.node, *record.values))
 
 
-def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
+def details_mark(t_us: int) -> str:
+    """The line before the first detail."""
+    return _text({"t_us": t_us, "kind": DETAILS_MARK, "node": 0, "version": DETAIL_VERSION})
+
+
+def parse_trace(lines: Iterable[str], *, details: bool = False) -> Iterator[TraceRecord]:
     """Parse the lines of a trace into records.
 
     A truncated line yields a record of kind `fault` with the note `TRUNCATED_NOTE`.
+
+    Args:
+        lines: the lines.
+        details: yield the details too.
 
     Raises:
         ConfigError: a line is not a record of this schema. The message names the line number and the fault.
@@ -102,6 +117,11 @@ def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
             continue
         if not isinstance(raw, dict):
             raise ConfigError(f"trace line {number} is not an object")
+        if raw.get("kind") == DETAILS_MARK:
+            _check_details(raw.get("version"), number)
+            continue
+        if not details and raw.get("kind") in DETAIL_FIELDS:
+            continue
         try:
             record = TraceRecord(raw["t_us"], raw["kind"], raw["node"], raw)
         except (KeyError, TypeError) as error:
@@ -114,6 +134,14 @@ def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
             )
         last_us = record.t_us
         yield record
+
+
+def _check_details(version: object, number: int) -> None:
+    if version != DETAIL_VERSION:
+        found = version if isinstance(version, int) else 0
+        raise ConfigError(
+            f"trace line {number}: the details of the trace {unknown_format(found, DETAIL_VERSION)}"
+        )
 
 
 def is_truncated(line: str) -> bool:

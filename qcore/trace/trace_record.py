@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from qcore.trace.record_details import DETAIL_FIELDS, ColumnType
 
 #: The version of the kinds and their fields. It is in the header of each trace, whatever the format of the file.
 SCHEMA_VERSION: Final = 1
-
-#: How the compact format stores a field: integers; a text with few different values; any text; any JSON value.
-ColumnType = Literal["int", "name", "text", "json"]
 
 #: The fields of each kind after `t_us`, `kind` and `node`, in order, and how the compact format stores them.
 COLUMNS: Final[Mapping[str, Mapping[str, ColumnType]]] = {
@@ -51,6 +50,9 @@ RECORD_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     kind: tuple(columns) for kind, columns in COLUMNS.items()
 }
 
+#: The fields of records and of details.
+ALL_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {**RECORD_FIELDS, **DETAIL_FIELDS}
+
 #: The kinds in the order of `RECORD_FIELDS`. The place of a kind is its number in the compact format.
 KINDS: Final = tuple(RECORD_FIELDS)
 
@@ -79,15 +81,15 @@ class _Cells(NamedTuple):
 
 
 class TraceRecord(_Cells):
-    """One record of a trace.
+    """One record of a trace, or one of its details.
 
     It is a tuple, because a reader can make tuples ten times faster than objects with a dict.
 
     Attributes:
         t_us: the time, in microseconds.
-        kind: a key of `RECORD_FIELDS`.
+        kind: a key of `RECORD_FIELDS`, or of `DETAIL_FIELDS`.
         node: the node that the record concerns; 0 if it concerns no single node.
-        values: the values of the fields, in the order of `RECORD_FIELDS[kind]`.
+        values: the values of the fields, in the order of those fields.
     """
 
     __slots__ = ()
@@ -98,7 +100,7 @@ class TraceRecord(_Cells):
         Raises:
             KeyError: the kind does not exist, or a field is missing.
         """
-        values = tuple([fields[key] for key in RECORD_FIELDS[kind]])
+        values = tuple([fields[key] for key in ALL_FIELDS[kind]])
         return tuple.__new__(cls, (t_us, kind, node, values))
 
     def __getnewargs__(self) -> tuple[Any, ...]:  # the arguments of `__new__`
@@ -110,7 +112,7 @@ class TraceRecord(_Cells):
     @property
     def fields(self) -> dict[str, Any]:
         """The values by the names of their fields: a new dict for each call."""
-        return dict(zip(RECORD_FIELDS[self.kind], self.values, strict=True))
+        return dict(zip(ALL_FIELDS[self.kind], self.values, strict=True))
 
 
 def is_cut_note(record: TraceRecord) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from qcore.trace import block_codec
-from qcore.trace.block_codec import BLOCK_RECORDS, ROW_WIDTHS, TEXT_PER_RECORD, Part
+from qcore.trace.block_codec import BLOCK_RECORDS, DETAIL_WIDTHS, ROW_WIDTHS, TEXT_PER_RECORD, Part
 from qcore.trace.compact_trace import CompactTrace
-from qcore.trace.json_lines import LINE_OF_ROW, Row, as_line
+from qcore.trace.json_lines import LINE_OF_DETAIL, LINE_OF_ROW, Row, as_line, details_mark
+from qcore.trace.record_details import DETAIL_FIELDS, DETAIL_KINDS
 from qcore.trace.trace_origin import TraceOrigin
 from qcore.trace.trace_record import KINDS, LONG_FIELDS, SCHEMA_VERSION, TraceRecord
 
@@ -28,6 +29,9 @@ _OP: Final = KINDS.index("op")
 _WATCH: Final = KINDS.index("watch")
 _BAD: Final = KINDS.index("bad")
 _VIOLATION: Final = KINDS.index("violation")
+_LOG: Final = DETAIL_KINDS.index("log")
+_REQUEST: Final = DETAIL_KINDS.index("request")
+_CLOCK: Final = DETAIL_KINDS.index("clock")
 
 #: The most records in one write to a text stream.
 _LINES: Final = 512
@@ -66,6 +70,9 @@ class TraceWriter:
         keep: keep the records in memory, for `lines()` and `trace()`.
         hashed: compute the trace hash. Without it, a writer of JSON lines does less work.
 
+    Attributes:
+        takes_details: whether the records go anywhere. If not, the methods for details must not be called.
+
     The methods for records are on the simulator's hot path. They only collect the cells of each record; the
     records of a block are encoded together. Names such as a role or the name of a message must be plain identifiers.
     """
@@ -82,12 +89,14 @@ class TraceWriter:
         self._compact = compact
         self._kept: bytearray | None = bytearray(block_codec.head()) if keep else None
         self._encodes = hashed or keep or compact is not None
+        self.takes_details = stream is not None or keep or compact is not None
         self._digest = block_codec.new_digest(block_codec.schema_body())
         self._records = 0  # in complete blocks
         self._order = bytearray()  # the kinds of the records of this block
         # For each kind the cells of its records in this block, one record after the other. Tuples would need more time:
         # they would stay alive, and each would need its memory.
         self._cells: list[list[Any]] = [[] for _ in KINDS]
+        self._details = _Details()
         self._written = 0  # records of this block that the text stream has
         self._written_cells = [0] * len(KINDS)
         self._block_end = BLOCK_RECORDS
@@ -243,13 +252,46 @@ class TraceWriter:
         self._put(_VIOLATION, (t_us, node, check, note), note)
 
     def record(self, record: TraceRecord) -> None:
-        """Write a record of another trace."""
+        """Write a record or detail of another trace."""
+        if record.kind in DETAIL_FIELDS:
+            if self.takes_details:
+                number = DETAIL_KINDS.index(record.kind)
+                self._detail(number, (record.t_us, record.node, *record.values))
+            return
         text = record.fields.get(LONG_FIELDS.get(record.kind, ""))
         self._put(
             KINDS.index(record.kind),
             (record.t_us, record.node, *record.values),
             text if isinstance(text, str) else "",
         )
+
+    # -- details, which `takes_details` asks for ---------------------------------------------------
+
+    def log(
+        self, t_us: int, node: int, phase: str, index: int, term: int = 0, count: int = 0
+    ) -> None:
+        """`phase` is `append`, `cut`, `snapshot` or `durable`; `qcore.trace.record_details` says what each means."""
+        self._detail(_LOG, (t_us, node, phase, index, term, count))
+
+    def request(
+        self,
+        t_us: int,
+        node: int,
+        phase: str,
+        client: int,
+        op_id: int,
+        request: int,
+        index: int = 0,
+        term: int = 0,
+        message: str = "",
+    ) -> None:
+        """`phase` is `take`, `end`, `forward` or `answer`; `qcore.trace.record_details` says what each means."""
+        row = (t_us, node, phase, client, op_id, request, index, term, message)
+        self._detail(_REQUEST, row)
+
+    def clock(self, t_us: int, node: int, offset_us: int, drift_ppm: int) -> None:
+        """The wall clock of a simulated node is ahead by `offset_us` from now on, and drifts."""
+        self._detail(_CLOCK, (t_us, node, offset_us, drift_ppm))
 
     # -- output ----------------------------------------------------------------------------------
 
@@ -262,7 +304,7 @@ class TraceWriter:
         return self._sha256().hex()
 
     def lines(self) -> list[str]:
-        """All records written until now as JSON lines, without newlines. Empty unless `keep` is true."""
+        """All records written until now as JSON lines, without details. Empty unless `keep` is true."""
         return [] if self._kept is None else [as_line(record) for record in self.trace().records()]
 
     def trace(self) -> CompactTrace:
@@ -270,19 +312,14 @@ class TraceWriter:
         if self._kept is None:
             empty = block_codec.new_digest(block_codec.schema_body()).digest()
             return CompactTrace(block_codec.head() + block_codec.end_block(0, empty))
-        rest = block_codec.records_block(self._parts()) if self._order else b""
-        return CompactTrace(bytes(self._kept) + rest + self._end(self._records + len(self._order)))
+        end = self._end(self._records + len(self._order))
+        return CompactTrace(bytes(self._kept) + self._block() + end)
 
     def flush(self) -> None:
         """Write the pending records to the text stream. The compact format gets whole blocks only."""
         stream = self._stream
-        if stream is not None and self._written < len(self._order):
-            lines: list[str] = []
-            places = self._written_cells
-            for kind in self._order[self._written :]:
-                place = places[kind]
-                end = places[kind] = place + ROW_WIDTHS[kind]
-                lines.append(LINE_OF_ROW[kind](self._cells[kind][place:end]))
+        if stream is not None and (self._written < len(self._order) or self._details.waiting):
+            lines = self._pending_lines()
             lines.append("")
             stream.write("\n".join(lines))
             stream.flush()
@@ -300,13 +337,34 @@ class TraceWriter:
         if compact is None:
             return
         self._compact = None
-        if self._order:
-            compact.write(block_codec.records_block(self._parts()))
+        compact.write(self._block())
         if complete:
             compact.write(self._end(self._records + len(self._order)))
         compact.flush()
 
     # -- blocks ----------------------------------------------------------------------------------
+
+    def _detail(self, kind: int, row: Row) -> None:
+        self._details.add(len(self._order), kind, row)
+        if self._stream is not None and self._details.waiting >= _LINES:
+            self.flush()
+
+    def _pending_lines(self) -> list[str]:
+        """The lines that the text stream does not have: records, and details in their places."""
+        lines: list[str] = []
+        for place, detail in self._details.take_lines():
+            self._add_lines(lines, place)
+            lines.append(detail)
+        self._add_lines(lines, len(self._order))
+        return lines
+
+    def _add_lines(self, lines: list[str], end: int) -> None:
+        places = self._written_cells
+        for kind in self._order[self._written : end]:
+            start = places[kind]
+            places[kind] = start + ROW_WIDTHS[kind]
+            lines.append(LINE_OF_ROW[kind](self._cells[kind][start : places[kind]]))
+        self._written = end
 
     def _put(self, kind: int, row: Row, text: str = "") -> None:
         self._cells[kind].extend(row)
@@ -337,7 +395,7 @@ class TraceWriter:
             for part in parts:
                 part.hash_into(self._digest)
             if self._compact is not None or self._kept is not None:
-                block = block_codec.records_block(parts)
+                block = self._details.block() + block_codec.records_block(parts)
                 if self._compact is not None:
                     self._compact.write(block)
                     self._compact.flush()
@@ -347,10 +405,16 @@ class TraceWriter:
         self._order.clear()
         for cells in self._cells:
             cells.clear()
+        self._details.clear()
         self._written = 0
         self._written_cells = [0] * len(KINDS)
         self._block_end = BLOCK_RECORDS
         self._set_limit()
+
+    def _block(self) -> bytes:
+        """What is pending, in the compact format."""
+        records = block_codec.records_block(self._parts()) if self._order else b""
+        return self._details.block() + records
 
     def _parts(self) -> list[Part]:
         return block_codec.encode_parts(self._order, self._cells)
@@ -364,6 +428,57 @@ class TraceWriter:
 
     def _end(self, records: int) -> bytes:
         return block_codec.end_block(records, self._sha256())
+
+
+class _Details:
+    """The details of one block."""
+
+    def __init__(self) -> None:
+        self._places: list[int] = []  # for each, how many records of the block precede it
+        self._order = bytearray()
+        self._cells: list[list[Any]] = [[] for _ in DETAIL_KINDS]
+        self._written = 0  # how many the text stream has
+        self._written_cells = [0] * len(DETAIL_KINDS)
+        self._is_marked = False  # whether the text stream has the line before the first detail
+
+    @property
+    def waiting(self) -> int:
+        """How many the text stream does not have."""
+        return len(self._order) - self._written
+
+    def add(self, place: int, kind: int, row: Row) -> None:
+        self._places.append(place)
+        self._order.append(kind)
+        self._cells[kind].extend(row)
+
+    def take_lines(self) -> Iterator[tuple[int, str]]:
+        """The lines that the text stream does not have, each after its place among the records."""
+        places = self._written_cells
+        for number in range(self._written, len(self._order)):
+            kind, place = self._order[number], self._places[number]
+            start = places[kind]
+            places[kind] = start + DETAIL_WIDTHS[kind]
+            cells = self._cells[kind][start : places[kind]]
+            if not self._is_marked:
+                self._is_marked = True
+                yield place, details_mark(cells[0])
+            yield place, LINE_OF_DETAIL[kind](cells)
+        self._written = len(self._order)
+
+    def block(self) -> bytes:
+        """Their block in the compact format; empty if there are none."""
+        if not self._order:
+            return b""
+        return block_codec.details_block(self._places, self._order, self._cells)
+
+    def clear(self) -> None:
+        """Begin another block."""
+        self._places.clear()
+        self._order.clear()
+        for cells in self._cells:
+            cells.clear()
+        self._written = 0
+        self._written_cells = [0] * len(DETAIL_KINDS)
 
 
 def hash_of(records: Iterable[TraceRecord]) -> str:

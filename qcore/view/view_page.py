@@ -71,7 +71,7 @@ def save_page(
         ConfigError: a trace cannot be read, the run has too many events, no event is in this time, or the file cannot
             be written.
     """
-    text = page_text(_course_of(source, more, align=align), from_ms=from_ms, to_ms=to_ms)
+    text = page_text(course_of(source, more, align=align), from_ms=from_ms, to_ms=to_ms)
     target = Path(path)
     try:
         target.write_text(text, encoding="utf-8")
@@ -100,7 +100,12 @@ def page_data(
     return _Content(course, _extent(course, from_ms, to_ms)).data()
 
 
-def _course_of(source: TraceSource | Course, more: Sequence[TraceSource], *, align: bool) -> Course:
+def course_of(source: TraceSource | Course, more: Sequence[TraceSource], *, align: bool) -> Course:
+    """The course that a caller gave, or that of the traces that it gave.
+
+    Raises:
+        ConfigError: a trace cannot be read.
+    """
     if isinstance(source, Course):
         return source
     return read_course(source, *more, align=align)
@@ -112,6 +117,8 @@ def _title(course: Course) -> str:
 
 
 def _extent(course: Course, from_ms: float | None, to_ms: float | None) -> Extent:
+    if not course.records:
+        raise ConfigError("the trace holds no record, so there is nothing to show")
     if from_ms is None and to_ms is None:
         extent = whole(course)
     else:

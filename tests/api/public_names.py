@@ -377,6 +377,7 @@ from qcore.testing.pytest_plugin import (
     local_clusters,
     simulate,
 )
+from qcore.view import View, page_text, save_page, view
 
 
 def wrong_name() -> object:

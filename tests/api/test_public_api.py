@@ -33,6 +33,7 @@ PACKAGES = (
     "qcore.sim.oracles",
     "qcore.storage",
     "qcore.testing",
+    "qcore.view",
 )
 #: Modules in which every name without an underscore is public.
 MODULES = (

@@ -85,6 +85,7 @@ def sections() -> list[Section]:
                 "ReinstallMember",
                 "UpgradeMachine",
                 "GetMetrics",
+                "GetActivity",
             ),
         ),
         Section(

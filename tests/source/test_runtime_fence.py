@@ -35,6 +35,7 @@ OF_DATETIME = {"now"}
 
 #: What single modules use, and why a simulated node or client does not need it in another way.
 EXEMPT = {
+    "node/activity_log.py": ({"threading"}, "the threads of files log lines, too"),
     "node/main.py": ({"qcore.runtime.real"}, "it runs a process"),
     "node/node.py": (
         {"qcore.runtime.real", "to_thread"},

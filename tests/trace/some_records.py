@@ -8,7 +8,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from qcore.trace import RECORD_FIELDS, SCHEMA_VERSION, TraceRecord, TraceWriter
+from qcore.trace import (
+    DETAIL_FIELDS,
+    RECORD_FIELDS,
+    SCHEMA_VERSION,
+    TraceRecord,
+    TraceWriter,
+)
+from qcore.trace.record_details import DETAIL_COLUMNS
 from qcore.trace.trace_record import COLUMNS
 
 NUMBERS = st.one_of(
@@ -28,7 +35,8 @@ _BY_TYPE: dict[str, st.SearchStrategy[Any]] = {  # integers, texts or JSON value
 
 
 def _of_kind(kind: str) -> st.SearchStrategy[TraceRecord]:
-    fields = {name: _BY_TYPE[column] for name, column in COLUMNS[kind].items()}
+    columns = {**COLUMNS, **DETAIL_COLUMNS}[kind]
+    fields = {name: _BY_TYPE[column] for name, column in columns.items()}
     if kind == "run":
         fields |= {"schema": st.just(SCHEMA_VERSION), "nodes": st.just([1, 2])}
     if kind == "op":
@@ -43,6 +51,11 @@ def _of_kind(kind: str) -> st.SearchStrategy[TraceRecord]:
 
 RECORDS = st.sampled_from(tuple(RECORD_FIELDS)).flatmap(_of_kind)
 TRACES = st.lists(RECORDS, max_size=30)
+#: Records and details.
+DETAILED = st.lists(
+    st.sampled_from((*RECORD_FIELDS, *DETAIL_FIELDS, *DETAIL_FIELDS)).flatmap(_of_kind),
+    max_size=30,
+)
 
 
 def compact(records: Iterable[TraceRecord], *, complete: bool = True) -> bytes:

@@ -111,7 +111,7 @@ def test_an_unknown_version_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         read_trace(path)
     assert str(raised.value) == (
-        f"{path}: the trace was written by a newer qcore: format 7, this program reads up to 1; "
+        f"{path}: the trace was written by a newer qcore: format 7, this program reads up to 2; "
         "read it with the qcore that wrote it, or convert it with that one to JSON lines: "
         "qcore sim trace FILE --json-lines"
     )

@@ -25,7 +25,7 @@ cluster:
   disk: {latency_ms: {uniform: [1, 15]}}
   clocks: {2: {drift_ppm: 20000, offset_ms: 300}}
 network: {latency_ms: {uniform: [1, 8]}, loss: 0.02, duplicate: 0.1, reorder: 0.05}
-workload: {clients: 3, rate_per_s: 120, keys: 3, read_kind: [read, read, stale_read]}
+workload: {clients: 3, rate_per_s: 120, keys: 3, cas_fraction: 0.0, read_kind: [read, read, stale_read]}
 timeline:
   - {at_ms: 900, crash: leader, for_ms: 400}
   - {at_ms: 1600, pause: leader, for_ms: 400}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Final
 
 from qcore.analysis.course.course_records import events_of
@@ -18,13 +19,17 @@ from qcore.analysis.course.course_types import (
     Steps,
     VoteCast,
 )
-from qcore.analysis.course.inferred_logs import inferred_logs
+from qcore.analysis.course.log_changes import log_changes
 from qcore.analysis.course.log_shapes import LogHistory, LogState, shape_of
 from qcore.analysis.spans import PAUSE, RoleSpan
 from qcore.analysis.tables import TraceTables
 from qcore.trace import TraceRecord
 
-_KINDS: Final = frozenset({"up", "down", "vote", "config", "commit", "apply"})
+_KINDS: Final = frozenset({"up", "down", "vote", "config", "commit", "apply", "log", "clock"})
+#: While a clock drifts, its offset changes in steps of this time, or longer ones in a long run.
+_DRIFT_STEP_US: Final = 100_000
+_MOST_DRIFT_STEPS: Final = 1_000
+_MILLION: Final = 1_000_000
 
 
 def node_tracks(
@@ -37,7 +42,7 @@ def node_tracks(
         tables: their tables.
         messages: their messages.
     """
-    drafts = {node: _Draft() for node in tables.nodes}
+    drafts = {node: _Draft(tables.end_us) for node in tables.nodes}
     for _, record in events_of(records, _KINDS):
         draft = drafts.get(record.node)
         if draft is not None:
@@ -45,9 +50,10 @@ def node_tracks(
     roles: dict[int, list[RoleSpan]] = {}
     for span in tables.role_spans:
         roles.setdefault(span.node, []).append(span)
-    logs = inferred_logs(records, messages, tables.nodes, tables.origin_us)
+    logs, inferred = log_changes(records, messages, tables.nodes, tables.origin_us)
     return {
-        node: draft.track(node, roles.get(node, ()), logs[node]) for node, draft in drafts.items()
+        node: draft.track(node, roles.get(node, ()), logs[node], is_inferred=node in inferred)
+        for node, draft in drafts.items()
     }
 
 
@@ -98,6 +104,10 @@ class _StepsDraft:
         self.times = array("q")
         self.values = array("q")
 
+    @property
+    def newest(self) -> int:
+        return self.values[-1] if self.values else 0
+
     def put(self, t_us: int, value: int) -> None:
         if self.times and self.times[-1] == t_us:
             self.values[-1] = value
@@ -112,11 +122,15 @@ class _StepsDraft:
 class _Draft:
     """One node, while its records are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, end_us: int) -> None:
         self.votes: list[VoteCast] = []
         self.configs: list[ConfigChange] = []
         self.commit = _StepsDraft()
         self.applied = _StepsDraft()
+        self.durable = _StepsDraft()
+        self.clock = _StepsDraft()
+        self._end_us = end_us
+        self._drift_ppm = 0
         self._is_paused = False
         self._started_us: int | None = None  # when it started, if it has applied nothing since
 
@@ -137,29 +151,65 @@ class _Draft:
             index, *members = values
             voters, outgoing, learners = map(tuple, members)
             self.configs.append(ConfigChange(t_us, index, voters, outgoing, learners))
+        elif kind == "log":
+            if values[0] == "durable":
+                self.durable.put(t_us, values[1])
+        elif kind == "clock":
+            self._drift_to(t_us)
+            self.clock.put(t_us, values[0])
+            self._drift_ppm = values[1]
         elif kind == "down":
             self._is_paused = values[0] == PAUSE
         elif self._is_paused:
             self._is_paused = False
         else:
             self.commit.put(t_us, values[1])
+            self.durable.put(t_us, values[2])
             self._started_us = t_us
 
-    def track(self, node: int, roles: Sequence[RoleSpan], log: LogHistory) -> NodeTrack:
+    def _drift_to(self, t_us: int) -> None:
+        """Follow a clock that drifts until a time."""
+        if self._drift_ppm and self.clock.times:
+            begin, offset = self.clock.times[-1], self.clock.newest
+            step = max(_DRIFT_STEP_US, self._end_us // _MOST_DRIFT_STEPS)
+            for when in range(begin + step, t_us, step):
+                self.clock.put(when, offset + (when - begin) * self._drift_ppm // _MILLION)
+
+    def track(
+        self, node: int, roles: Sequence[RoleSpan], log: LogHistory, *, is_inferred: bool
+    ) -> NodeTrack:
+        self._drift_to(self._end_us)
         nothing = Steps(array("q"), array("q"))
         return NodeTrack(
             node=node,
             roles=tuple(roles),
             votes=tuple(self.votes),
-            commit=self.commit.steps(),
-            applied=self.applied.steps(),
+            commit=_raised(self.commit.steps(), log),
+            applied=_raised(self.applied.steps(), log),
             last=_last_entries(log),
-            durable=nothing,
+            durable=nothing if is_inferred else self.durable.steps(),
             log=log,
-            is_inferred=True,
+            is_inferred=is_inferred,
             configs=tuple(self.configs),
-            clock_offset_us=nothing,
+            clock_offset_us=self.clock.steps(),
         )
+
+
+def _raised(steps: Steps, log: LogHistory) -> Steps:
+    """A commit or apply index, raised by the snapshots of leaders, which no other record of it shows."""
+    snapshots = [change for change in log if change.phase == "snapshot"]
+    if all(steps.at(change.t_us) >= change.last for change in snapshots):
+        return steps
+    raised = _StepsDraft()
+    for t_us, is_step, value in sorted(
+        [
+            *((change.t_us, False, change.last) for change in snapshots),
+            *zip(steps.times, repeat(True), steps.values, strict=False),
+        ]
+    ):
+        if is_step or value > raised.newest:
+            raised.put(t_us, value)
+    return raised.steps()
 
 
 def _last_entries(log: LogHistory) -> Steps:

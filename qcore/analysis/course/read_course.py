@@ -18,7 +18,7 @@ from qcore.analysis.records import TraceSource, compact_records, opened
 from qcore.analysis.rows import Rows
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
-from qcore.trace import CompactTrace, TraceRecord, pause_collection
+from qcore.trace import DETAIL_FIELDS, CompactTrace, TraceRecord, pause_collection
 from qcore.trace.trace_origin import TraceOrigin
 
 #: How long before its first sign of life a cluster of real nodes begins.
@@ -42,9 +42,11 @@ def read_course(*sources: TraceSource, align: bool = False) -> Course:
     if not sources:
         raise ConfigError("no trace to read: give a file, or one for each node")
     with pause_collection():
-        contents = [opened(source, None) for source in sources]
+        contents = [opened(source, None, details=True) for source in sources]
         traces = [
-            compact_records(content, None) if isinstance(content, CompactTrace) else content
+            compact_records(content, None, details=True)
+            if isinstance(content, CompactTrace)
+            else content
             for content in contents
         ]
         origins = [content.origin for content in contents if isinstance(content, CompactTrace)]
@@ -67,7 +69,7 @@ def _course(
         nodes=tables.nodes,
         clients=tuple(sorted({operation.client for operation in tables.operations})),
         is_simulated=is_simulated,
-        has_details=False,
+        has_details=next(events_of(records, DETAIL_FIELDS.keys()), None) is not None,
         origin_us=tables.origin_us,
         begin_us=0 if is_simulated else _begin_us(records, tables),
         end_us=tables.end_us,

@@ -22,7 +22,7 @@ def perfetto(course: Course) -> str:
 
     Each node is a process with a track of roles, one of messages and one of its disk. Messages are flows between the
     nodes; a lost one ends with an instant. Commit index and lag are counters. Clients, faults and stretches without a
-    leader have tracks of their own. Times are microseconds since the trace's first record.
+    leader have separate tracks. Times are microseconds since the trace's first record.
 
     Args:
         course: the course of the run.

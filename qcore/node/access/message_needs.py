@@ -35,6 +35,7 @@ MESSAGE_NEEDS: Final[dict[str, Need]] = {
     "KeepSession": "user",
     "CloseSession": "user",
     "GetMetrics": "observe",
+    "GetActivity": "observe",  # its handler keeps back what needs `manage`
     "Init": "manage",
     "AddLearner": "everything",  # a new member gets the whole state, and its key signs tokens for all users
     "AddJoinToken": "everything",
@@ -57,5 +58,5 @@ MESSAGE_NEEDS: Final[dict[str, Need]] = {
     "CreateToken": "user",
 }
 
-#: The HTTP pages that need no user: orchestrators ask for them.
-OPEN_PAGES: Final = ("/livez", "/readyz")
+#: The HTTP pages that need no user: orchestrators ask for them, and the dashboard is the same page for everyone.
+OPEN_PAGES: Final = ("/livez", "/readyz", "/")

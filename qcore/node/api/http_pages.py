@@ -1,6 +1,6 @@
-"""The HTTP pages on the node's port: `/livez`, `/readyz`, `/status` and `/metrics`.
+"""The HTTP pages on the node's port: the dashboard at `/`, `/livez`, `/readyz`, `/status` and `/metrics`.
 
-They change nothing, so any client that reaches the port may request them.
+They change nothing. The dashboard holds no data: its scripts ask for them over a WebSocket connection.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from typing import Final, Protocol
 from pydantic import JsonValue
 
 from qcore.node.status.exposition import CONTENT_TYPE
+from qcore.pages.dashboard_page import dashboard_page
 from qcore.transport.server.handler import HttpResponse
 
 _JSON: Final = "application/json"
+_HTML: Final = "text/html; charset=utf-8"
 
 
 class NodeView(Protocol):
@@ -36,12 +38,16 @@ class NodeView(Protocol):
 def respond(view: NodeView, path: str) -> HttpResponse:
     """The response to a GET of `path`, whose query is ignored.
 
+    - `/`: the dashboard.
     - `/livez`: 200 while the process runs its event loop.
     - `/readyz`: 200 if this node can serve requests, else 503 and the reason.
     - `/status`: the metrics object as JSON.
     - `/metrics`: Prometheus text exposition.
     """
     match path.partition("?")[0]:
+        case "/":
+            page = dashboard_page()
+            return HttpResponse(HTTPStatus.OK, page.text, _HTML, page.headers)
         case "/livez":
             return HttpResponse(HTTPStatus.OK, "ok\n")
         case "/readyz":
@@ -57,6 +63,6 @@ def respond(view: NodeView, path: str) -> HttpResponse:
         case other:
             return HttpResponse(
                 HTTPStatus.NOT_FOUND,
-                f"no such page: {json.dumps(other)}; there are /livez, /readyz, /status and /metrics, "
+                f"no such page: {json.dumps(other)}; there are /, /livez, /readyz, /status and /metrics, "
                 "and the WebSocket at /\n",
             )

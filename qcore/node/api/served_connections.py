@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from qcore.errors import TransportError
 from qcore.node.access.node_access import NodeAccess
 from qcore.node.api import http_pages
+from qcore.node.api.activity_requests import ActivityRequestHandler, ActivityView
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.peer_router import PeerRouter
@@ -15,14 +17,18 @@ from qcore.transport.server.server import HttpResponse, ServerConnection
 from qcore.transport.wire import Hello, HelloProof, HelloReply
 
 
+class NodePages(http_pages.NodeView, ActivityView, Protocol):
+    """What HTTP pages and `GetActivity` need from the node."""
+
+
 class ServedConnections:
     """The `ServerHandler` of a node. The tables lead from the server straight to the parts that handle the messages.
 
     Args:
         requests: handles the messages of clients.
         peers: handles the messages of peers.
-        pages: the contents of the HTTP pages.
-        log: gets a line for each lost connection.
+        pages: the contents of the HTTP pages and of `GetActivity`.
+        log: gets a line for each lost connection, and has the newest events.
         access: decides which requests pass.
         quotas: limit how much each client sends.
     """
@@ -31,7 +37,7 @@ class ServedConnections:
         self,
         requests: RequestHandler,
         peers: PeerRouter,
-        pages: http_pages.NodeView,
+        pages: NodePages,
         log: NodeLog,
         access: NodeAccess,
         quotas: NodeQuotas,
@@ -46,7 +52,9 @@ class ServedConnections:
         self._log = log
         self._quotas = quotas
         # The rates first: they cost least, and bound the attempts to guess a password.
-        guarded = access.guarded(requests.handlers, requests.perform_type)
+        activity = ActivityRequestHandler(pages, log.activity, access.gate)
+        handlers = {**requests.handlers, **activity.handlers}
+        guarded = access.guarded(handlers, requests.perform_type)
         self.requests = quotas.limited(guarded, self._gate.current_user)
         self.peer_requests = peers.requests
 
@@ -67,6 +75,10 @@ class ServedConnections:
     def needs_user(self) -> bool:
         """See `ServerHandler`."""
         return self._gate.is_active
+
+    def member_addresses(self) -> Iterable[str]:
+        """See `ServerHandler`."""
+        return [address for _, address in self._pages.core.membership.addresses]
 
     def on_open(self, connection: ServerConnection) -> None:
         """See `ServerHandler`."""

@@ -24,6 +24,7 @@ from typing import Final, TextIO
 from qcore.display import MAX_SENTENCE_CHARS, escape_unprintable, printable, truncate
 from qcore.errors import ConfigError, DetailValue
 from qcore.files import open_to_append
+from qcore.node.activity_log import ActivityLog
 from qcore.node.config import LogFormat
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.repeated_lines import RepeatLimiter
@@ -41,12 +42,17 @@ _Kind = tuple[str, int, str]
 
 
 class NodeLog:
-    """The node's logger. The node sets `term` and `role` as they change."""
+    """The node's logger. The node sets `term` and `role` as they change.
+
+    Attributes:
+        activity: the newest lines and changes, in memory.
+    """
 
     def __init__(self, node_id: int) -> None:
         self.node_id = node_id
         self.term = 0
         self.role = "starting"
+        self.activity = ActivityLog(lambda: time.time_ns() // 1000)
         self.logger = logging.getLogger("qcore.node")
         self._handler: LineHandler | None = None
         self._path: Path | None = None
@@ -69,10 +75,12 @@ class NodeLog:
 
     def bug(self, event: str, error: BaseException) -> None:
         """Log at level error, with the traceback."""
+        self.activity.line(logging.ERROR, event, {"why": f"{type(error).__name__}: {error}"})
         self.logger.error(event, exc_info=error)
 
     def put(self, level: int, event: str, fields: dict[str, DetailValue]) -> None:
         """Log at this level."""
+        self.activity.line(level, event, fields)
         if self.logger.isEnabledFor(level):
             self.logger.log(level, event, extra={_FIELDS: fields})
 

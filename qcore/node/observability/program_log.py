@@ -28,6 +28,7 @@ class ProgramLog(NodeLog):
 
     def put(self, level: int, event: str, fields: dict[str, DetailValue]) -> None:
         """Log at this level, or only count the line. Debug lines are always logged."""
+        self.activity.line(level, event, fields)
         if not self.logger.isEnabledFor(level):
             return
         more = 0
@@ -44,6 +45,7 @@ class ProgramLog(NodeLog):
 
     def bug(self, event: str, error: BaseException) -> None:
         """Log at level error, with the traceback."""
+        self.activity.line(logging.ERROR, event, {"why": f"{type(error).__name__}: {error}"})
         self.logger.error("%s", log_text(self, event, {}), exc_info=error, stacklevel=2)
 
     def report_suppressed(self, *, all_of_them: bool = False) -> None:

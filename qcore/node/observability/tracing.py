@@ -11,6 +11,7 @@ from qcore.errors import OutcomeUnknown, ResultInvalid, ResultTooLarge
 from qcore.node.observability.line_writer import LineWriter
 from qcore.replica.events import ClientRequest, ReplicaEffect, Reply
 from qcore.replica.messages import PeerMessage
+from qcore.replica.request_details import RequestDetails
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.runtime.clock import wall_us
 from qcore.trace import RECORDS_MISSING_FAULT, TextSink, TraceWriter
@@ -71,6 +72,7 @@ class NodeTrace:
         self._wall_us = wall_us
         self._writer = TraceWriter(stream, hashed=False)
         self._recorder = ReplicaTracer(self._writer, node_id)
+        self._request_details = RequestDetails(self._writer, node_id)
         self._node_id = node_id
         self._operation_base = (
             self._wall_us()
@@ -93,7 +95,8 @@ class NodeTrace:
         self._recorder.effects(self._wall_us(), effects)
 
     def durable(self, write_id: int) -> None:
-        """Write nothing: the trace of a node has no record for it."""
+        """Write a detail if entries of the log became durable."""
+        self._recorder.durable(self._wall_us(), write_id)
 
     def request_began(self, event: ClientRequest, message_id: str) -> None:
         """Write the begin of a client's request, with the length of its content.
@@ -105,6 +108,8 @@ class NodeTrace:
         self._operations[event.request_id] = op
         note = f"{event.kind}, {len(event.payload)} characters"
         self._op(event.request_id, "invoke", op, note)
+        number = self._operation_base + event.request_id
+        self._request_details.took(self._wall_us(), event, self._node_id, number)
 
     def request_ended(self, reply: Reply) -> None:
         """Write the end of a request. If its error leaves open whether it took effect, the outcome is unknown."""
@@ -118,6 +123,7 @@ class NodeTrace:
             phase = "ok"  # it took effect, but its result cannot be returned
         else:
             phase = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
+        self._request_details.ended(self._wall_us(), reply)
         self._op(reply.request_id, phase, op, "" if error is None else error.code)
 
     def answered(self, remote: str, message_id: str, reply: Reply) -> None:
@@ -136,7 +142,9 @@ class NodeTrace:
         name, term, note = trace_fields(message)
         requester = to if type(message) in RESPONSE_MESSAGES else self._node_id
         trace_id = _trace_id(requester, message_id, message)
-        self._writer.send(self._wall_us(), self._node_id, to, trace_id, name, term, note)
+        now = self._wall_us()
+        self._writer.send(now, self._node_id, to, trace_id, name, term, note)
+        self._request_details.sent(now, message, trace_id)
 
     def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
         """Write that a message was received."""

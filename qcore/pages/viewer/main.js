@@ -127,6 +127,7 @@ function showHead({ head, begin, end }) {
     counted(head.nodes.length, "node"), duration(end - begin), counted(head.events, "event"),
   ];
   setText(find("about"), parts.join(" · "));
+  if (head.source === "real") setText(find("clients-title"), "Requests at each node");
 }
 
 /** The clocks of real nodes differ: what the trace shows about it. */

@@ -9,8 +9,10 @@ import { lastWhere } from "./payload.js";
 export const GUTTER = 68;
 export const RIGHT = 18;   // a scroll bar of a picture below may stand here
 export const FONT = "11px system-ui, 'DejaVu Sans', sans-serif";
-const STRIP = 24, LEADS = 19, LANE = 17, OUTCOMES = 26, AXIS = 18, LINE = 14;
+const STRIP = 24, LEADS = 19, LANE = 17, OUTCOMES = 26, AXIS = 18, LINE = 14, FAULTS = 10;
 const MOST_EXACT = 600;
+const MOST_SHADED = 10;   // more faults would make one coloured area of the lanes
+const FAILURE_GAP = 14;
 
 /** The scale of the window; all pictures of the window share it, so that a moment has one place on the screen. */
 export const windowScale = (view) => timeScale(view.from, view.to, GUTTER, find("timeline").clientWidth - RIGHT);
@@ -33,7 +35,7 @@ export class Timeline {
     this.element.append(this.strip, this.slider, this.tip);
     const { overview, nodes } = view.run;
     this.faultLines = Math.min(3, new Set(overview.faults.map((each) => each.label)).size + (overview.gaps.length ? 1 : 0));
-    this.top = this.faultLines * LINE + (this.faultLines ? 3 : 0);
+    this.top = this.faultLines ? this.faultLines * LINE + FAULTS : 0;
     this.height = this.top + LEADS + nodes.length * LANE + OUTCOMES + AXIS + 4;
     this.strip.style.height = `${STRIP}px`;
     this.canvas.style.height = `${this.height}px`;
@@ -97,13 +99,13 @@ export class Timeline {
     context.fillStyle = ink.faint;
     context.fillText("whole run", 0, STRIP / 2);
     context.fillStyle = ink.follower;
-    context.fillRect(GUTTER, 8, scale.right - GUTTER, STRIP - 14);
+    context.fillRect(GUTTER, 5, scale.right - GUTTER, STRIP - 12);
     for (const lead of run.leaderships) {
       const x = scale.x(Math.max(lead.start, run.begin)), end = scale.x(lead.start + lead.length);
       context.fillStyle = ink.leader;
-      context.fillRect(x, 8, Math.max(1, end - x - 0.5), STRIP - 14);
+      context.fillRect(x, 5, Math.max(1, end - x - 0.5), STRIP - 12);
     }
-    this.drawFaultBands(context, scale, 3, STRIP - 2, false);
+    this.drawFaultBars(context, scale, STRIP - 6, 4);
     for (const [event, t] of run.overview.marks.violations ?? []) if (event >= 0) this.violation(context, scale.x(t), 4);
     context.strokeStyle = context.fillStyle = ink.accent;
     const from = scale.x(view.from), to = scale.x(view.to);
@@ -125,22 +127,41 @@ export class Timeline {
     context.fill();
   }
 
-  drawFaultBands(context, scale, top, bottom, isHatched) {
-    const ink = colours();
-    for (const { list, colour } of [{ list: this.view.run.overview.faults, colour: ink.fault }, { list: this.view.run.overview.gaps, colour: ink.edge }]) {
-      const pattern = isHatched ? hatch(context, colour, 8) : colour;
+  /** The faults and the gaps of the trace that overlap a scale, with their places on it. */
+  faultsOn(scale) {
+    const { faults, gaps } = this.view.run.overview, ink = colours();
+    const found = [];
+    for (const { list, colour } of [{ list: faults, colour: ink.fault }, { list: gaps, colour: ink.edge }]) {
       for (const each of list) {
-        const start = each.start, end = each.end ?? start + each.length;
-        if (end < scale.from || start > scale.to) continue;
-        const x = Math.max(scale.left, scale.x(start)), width = Math.max(1.5, Math.min(scale.right, scale.x(end)) - x);
-        context.globalAlpha = isHatched ? 0.22 : 0.4;
-        context.fillStyle = pattern;
-        context.fillRect(x, top, width, bottom - top);
-        context.globalAlpha = 1;
-        context.fillStyle = colour;
-        if (start >= scale.from) context.fillRect(x, top, 1.2, bottom - top);
-        if (end <= scale.to) context.fillRect(x + width - 1.2, top, 1.2, bottom - top);
+        const end = each.end ?? each.start + each.length;
+        if (end < scale.from || each.start > scale.to) continue;
+        const x = Math.max(scale.left, scale.x(each.start));
+        found.push({ x, width: Math.max(2, Math.min(scale.right, scale.x(end)) - x), colour, begins: each.start >= scale.from, ends: end <= scale.to });
       }
+    }
+    return found;
+  }
+
+  drawFaultBars(context, scale, y, height) {
+    for (const { x, width, colour } of this.faultsOn(scale)) {
+      context.fillStyle = colour;
+      context.globalAlpha = 0.75;
+      context.fillRect(x, y, width, height);
+      context.globalAlpha = 1;
+    }
+  }
+
+  shadeFaults(context, scale, top, bottom) {
+    const found = this.faultsOn(scale);
+    if (found.length > MOST_SHADED) return;
+    for (const { x, width, colour, begins, ends } of found) {
+      context.globalAlpha = 0.22;
+      context.fillStyle = hatch(context, colour, 8);
+      context.fillRect(x, top, width, bottom - top);
+      context.globalAlpha = 1;
+      context.fillStyle = colour;
+      if (begins) context.fillRect(x, top, 1.2, bottom - top);
+      if (ends) context.fillRect(x + width - 1.2, top, 1.2, bottom - top);
     }
   }
 
@@ -168,7 +189,8 @@ export class Timeline {
     context.textAlign = "left";
     this.drawLeads(context, scale, leads);
     run.nodes.forEach((node, rank) => this.drawLane(context, scale, node, lanes + rank * LANE));
-    this.drawFaultBands(context, scale, leads, outcomes, true);
+    this.shadeFaults(context, scale, leads, outcomes);
+    if (this.faultLines) this.drawFaultBars(context, scale, leads - FAULTS, FAULTS - 4);
     this.drawFaultNames(context, scale);
     this.drawOutcomes(context, scale, outcomes);
     for (const [, t] of run.overview.marks.violations ?? []) {
@@ -196,20 +218,24 @@ export class Timeline {
     context.fillStyle = hatch(context, ink.lost, 5);
     for (const gap of run.leaderless) {
       const x = Math.max(GUTTER, scale.x(Math.max(gap.start, run.begin))), end = Math.min(scale.right, scale.x(gap.start + gap.length));
-      if (end > GUTTER && x < scale.right) context.fillRect(x, y + 2, Math.max(1, end - x), LEADS - 6);
+      if (end > GUTTER && x < scale.right) context.fillRect(x, y + 1, Math.max(1, end - x), LEADS - 6);
     }
     const visible = run.leaderships.filter((each) => each.start <= scale.to && each.start + each.length >= scale.from);
-    visible.forEach((lead) => {
-      const x = Math.max(GUTTER, scale.x(lead.start)), end = Math.min(scale.right, scale.x(lead.start + lead.length));
-      const isSecond = visible.some((other) => other.term > lead.term && other.start < lead.start + lead.length && other.node !== lead.node);
+    for (const lead of visible) {
+      const last = lead.start + lead.length;
+      const newer = visible.filter((other) => other.term > lead.term && other.start < last).reduce((first, other) => Math.min(first, other.start), last);
+      const x = Math.max(GUTTER, scale.x(lead.start)), end = Math.min(scale.right, scale.x(newer));
       context.fillStyle = ink.leader;
-      context.globalAlpha = isSecond ? 0.55 : 1;
-      context.fillRect(x, isSecond ? y + LEADS - 8 : y + 1, Math.max(1, end - x - 1), isSecond ? 4 : LEADS - 4);
-      context.globalAlpha = 1;
+      if (newer < last && scale.x(last) > GUTTER) {  // it does not know yet that another node leads
+        const from = Math.max(GUTTER, scale.x(newer));
+        context.fillRect(from, y + LEADS - 4, Math.max(1, Math.min(scale.right, scale.x(last)) - from), 2);
+      }
+      if (end < GUTTER) continue;
+      context.fillRect(x, y + 1, Math.max(1, end - x - 1), LEADS - 6);
       context.fillStyle = ink.on_leader;
       const text = end - x > 100 ? `node ${lead.node}, term ${lead.term}` : end - x > 14 ? String(lead.node) : "";
-      if (!isSecond && text) context.fillText(fitted(context, text, end - x - 8), x + 5, y + LEADS / 2 - 0.5);
-    });
+      if (text) context.fillText(fitted(context, text, end - x - 8), x + 5, y + LEADS / 2 - 1.5);
+    }
   }
 
   drawLane(context, scale, node, y) {
@@ -282,7 +308,7 @@ export class Timeline {
         if (each.outcome === "ok") {
           context.fillStyle = ink.ok;
           context.fillRect(x - 1, base - 9, 2, 9);
-        } else if (x - places[each.outcome] >= 9) {
+        } else if (x - places[each.outcome] >= FAILURE_GAP) {
           places[each.outcome] = x;
           this.failure(context, each.outcome, x, y + 8);
         }
@@ -306,7 +332,7 @@ export class Timeline {
       context.fillStyle = ink.ok;
       if (ok) context.fillRect(x, base - Math.max(2, 11 * ok / most), 2.4, Math.max(2, 11 * ok / most));
       for (const [count, outcome] of [[refused, "refused"], [unknown, "unknown"]]) {
-        if (!count || x - lastDrawn[outcome] < 9) continue;
+        if (!count || x - lastDrawn[outcome] < FAILURE_GAP) continue;
         lastDrawn[outcome] = x;
         this.failure(context, outcome, x + 1, y + 7);
       }

@@ -1,7 +1,7 @@
 // The cluster at the moment: nodes at fixed places, links, messages on their way, and the clients below.
 
 import { find, make, setAll, setText, shape } from "../shared/dom.js";
-import { counted, duration, shown } from "../shared/format.js";
+import { counted, duration, shortened, shown } from "../shared/format.js";
 import { CLASSES, contents, downReason, lossReason, ROLES } from "../shared/raft_words.js";
 import { drawFlights, drawLoss, drawMark, flightsOf } from "./flights.js";
 import { lastWhere } from "./payload.js";
@@ -30,10 +30,11 @@ class NodeMark {
     this.cross = shape("path", { class: "down-cross" });
     this.id = shape("text", { class: "node-id", "text-anchor": "middle", "dominant-baseline": "central" }, String(node));
     this.badge = shape("circle", { class: "badge", r: 8 });
+    this.title = shape("title");
     this.letter = shape("text", { class: "badge-text", "text-anchor": "middle", "dominant-baseline": "central" });
     this.lines = Array.from({ length: 5 }, () => shape("text", { class: "node-line" }));
     this.group = shape("g", { class: "node", tabindex: 0, role: "button" },
-      this.ring, this.circle, this.cross, this.id, this.badge, this.letter, ...this.lines);
+      this.title, this.ring, this.circle, this.cross, this.id, this.badge, this.letter, ...this.lines);
     this.group.addEventListener("click", choose);
     this.group.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== " ") return;
@@ -59,15 +60,17 @@ class NodeMark {
     const isDown = span?.role === "down" || !state.up;
     const role = isDown ? "down" : state.role;
     const { text, letter } = ROLES[role] ?? ROLES.follower;
+    const why = isDown ? downReason(state.why || span?.why || "") : "";
     setAll(this.group, {
       class: `node ${role}${isChosen ? " chosen" : ""}`,
-      "aria-label": `Node ${node}: ${text}, term ${state.term}, committed ${state.commit}, log through ${state.last}`,
+      "aria-label": `Node ${node}: ${text}${why ? ` (${why})` : ""}, term ${state.term}, committed ${state.commit}, log through ${state.last}`,
       "aria-pressed": String(isChosen),
     });
     setText(this.letter, isDown ? "" : letter);
     setAll(this.badge, { visibility: letter && !isDown ? "visible" : "hidden" });
-    const lines = [isDown ? downReason(state.why || span?.why || "") : text, `term ${state.term}`];
+    const lines = [isDown ? shortened(why, 15) : text, `term ${state.term}`];
     if (state.voted !== null && state.voted !== undefined) lines.push(state.voted === node ? "voted for itself" : `voted for ${state.voted}`);
+    setText(this.title, why);
     const unsynced = state.durable === null || state.durable === undefined ? 0 : state.last - state.durable;
     if (unsynced > 0 && !isDown) lines.push(`${unsynced} not on disk`);
     if (state.clock) lines.push(`clock ${state.clock > 0 ? "+" : "−"}${duration(Math.abs(state.clock))}`);
@@ -217,7 +220,7 @@ export class Stage {
   }
 
   clientItem(client, operations, t) {
-    const who = this.view.run.head.source === "real" ? `at ${client}` : `client ${client}`;
+    const who = String(client);
     const last = operations.length && operations[0].invoke <= t ? lastWhere(operations, (each) => each.invoke <= t) : -1;
     let open = null, done = null;
     for (let place = last; place >= Math.max(0, last - LOOK_BACK); place -= 1) {

@@ -16,6 +16,13 @@ export const sentences = (texts) => make("ul", { className: "sentences" }, ...te
 const ENDINGS = { won: "won", split: "split vote", lost: "not enough votes", superseded: "another term began", open: "not decided when the trace ends" };
 const ANSWERS = { granted: ["✓", "yes"], rejected: ["✗", "no"], none: ["–", "no answer"] };
 
+/** The title of an election; the page can hold no sentences about it. */
+function electionTitle(election) {
+  if (election.title) return election.title;
+  const end = election.outcome === "elected" ? `node ${election.winner} was elected in term ${election.term}` : election.outcome === "open" ? "not decided when the trace ends" : "no winner";
+  return `Election ${election.number}: ${end}, after ${duration(election.end - election.start)}`;
+}
+
 /** The operations that failed, those that write first. */
 export function failedOperations(run) {
   return run.operations.filter((each) => each.outcome !== "ok");
@@ -72,8 +79,10 @@ export class SummaryTab {
     const judged = this.verdict();
     const elected = elections.filter((each) => each.outcome === "elected");
     return make("div", { className: "cards" },
-      card("Leader", leaders.length ? `node ${listed(leaders)}` : "none", `${duration(without)} without a leader`),
-      card("Elections", String(elections.length), elections.length ? `${elected.length} with a winner; longest ${duration(Math.max(...elections.map((each) => each.end - each.start)))}` : "no node asked for votes"),
+      card("Leader", leaders.length > 1 ? `${leaders.length} nodes in turn` : leaders.length ? `node ${leaders[0]}` : "none",
+        `${leaders.length > 1 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader`),
+      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map((each) => each.end - each.start)))}`
+        : elections.length ? "none with a winner" : "no node asked for votes"),
       isChunked
         ? card("Failed operations", String(sum("refused") + sum("unknown")), `${counted(sum("ok"), "operation")} succeeded`, sum("refused") + sum("unknown") ? "warn" : "good")
         : card("Failed writes", String(writes), allWrites ? `of ${counted(allWrites, "write")}` : "the trace has no writes", writes ? "warn" : "good"),
@@ -101,13 +110,14 @@ export class SummaryTab {
       const length = `${each.censored ? "> " : ""}${duration(each.length)}`;
       return [each.term ? make("b", {}, each.who) : make("span", { className: "bad-text" }, each.who), each.term, this.at(each.start), last >= end ? "end of the trace" : this.at(last), length, this.show(each.start, last, each.start)];
     });
-    return make("section", {}, make("h3", {}, "Who led"), table(["", "term", "from", "until", "for", ""], cells), more(rows.length));
+    return make("section", {}, make("h3", {}, "Who led"), table(["", "term", "from", "until", "for", ""], cells), more(rows.length),
+      make("p", { className: "faint", hidden: !leaderless.length }, "“No leader” includes the time in which the leader could not reach a majority."));
   }
 
   elections() {
     const { elections } = this.run.overview;
     const items = elections.slice(0, MOST_ROWS).map((each) => {
-      const parts = [make("h4", {}, each.title || `Election ${each.number}`, " ", this.show(each.start, each.end, each.start))];
+      const parts = [make("h4", {}, electionTitle(each), " ", this.show(each.start, each.end, each.start))];
       if (elections.length <= FULL_ELECTIONS) parts.push(sentences(each.sentences));
       return make("div", { className: "election" }, ...parts);
     });
@@ -224,7 +234,7 @@ export class ElectionsTab {
       view.set({ tab: "spacetime" });
     });
     return [
-      make("h3", {}, election.title || `Election ${election.number}`),
+      make("h3", {}, electionTitle(election)),
       make("p", { className: "faint" }, `${seconds(election.start - begin)} to ${election.censored ? "the end of the trace" : seconds(election.end - begin)} · ${counted(election.messages, "message")} about votes`),
       sentences(election.sentences), make("p", { className: "buttons" }, show, diagram),
       ...election.rounds.slice(0, MOST_ROWS).map((round) => this.round(round)), more(election.rounds.length),

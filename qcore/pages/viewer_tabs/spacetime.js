@@ -7,7 +7,7 @@ import { CLASSES, classOf, lossReason, ROLES, shortContents } from "../shared/ra
 import { GUTTER, windowScale } from "../viewer/overview.js";
 import { eventText } from "../viewer/event_text.js";
 
-const MOST_MESSAGES = 2000, MOST_ARROW_LABELS = 60, MOST_CHUNKS = 3, TOP = 14, DIAGRAM_AXIS = 22;
+const MOST_MESSAGES = 600, MOST_ARROW_LABELS = 60, MOST_CHUNKS = 3, MOST_FAULTS = 10, TOP = 14, DIAGRAM_AXIS = 22;
 const FONT_FAMILY = "system-ui, 'DejaVu Sans', sans-serif";
 const HIDEABLE = [["vote", "votes"], ["append", "log and heartbeats"], ["answer", "answers"], ["forward", "clients' requests"]];
 
@@ -95,7 +95,7 @@ export class SpacetimeTab {
     if (key === this.drawn || !width) return;
     this.drawn = key;
     const { isTooLong, parts } = view.run.eventsBetween(view.from, view.to, MOST_CHUNKS);
-    if (isTooLong) return this.tooMany("very many");
+    if (isTooLong) return this.tooMany(this.estimate());
     if (!parts) return;  // it is being decoded
     const events = [];
     let sends = 0;
@@ -103,16 +103,24 @@ export class SpacetimeTab {
     for (const { chunk, first, last } of parts) {
       for (let n = first; n <= last; n += 1) if (chunk.kinds[n - chunk.first] === sendKind) sends += 1;
     }
-    if (sends > MOST_MESSAGES) return this.tooMany(grouped(sends));
+    if (sends > MOST_MESSAGES) return this.tooMany(sends);
     for (const { chunk, first, last } of parts) for (let n = first; n <= last; n += 1) events.push(chunk.event(n));
     this.paint(events, sends, width);
   }
 
+  /** About how many messages were sent in the window. */
+  estimate() {
+    const { bins } = this.view.run.overview;
+    const first = Math.max(0, Math.floor(this.view.from / bins.width_us)), last = Math.floor(this.view.to / bins.width_us) + 1;
+    return Object.values(bins.sent).reduce((sum, each) => sum + each.slice(first, last).reduce((a, b) => a + b, 0), 0);
+  }
+
   tooMany(count) {
     const { view } = this;
-    const width = Math.min((view.to - view.from) / 4, 400_000);
+    const width = Number(((view.to - view.from) * Math.min(0.5, 150 / Math.max(1, count))).toPrecision(1));
     this.svg.replaceChildren();
-    this.note.replaceChildren(`This window has ${count} messages. `, button(`Zoom to ${duration(width)}`, "Zoom in around the moment", () => view.show(view.t, width), { id: "zoom-spacetime" }));
+    this.note.replaceChildren(`This window has ${grouped(count)} messages, too many for a diagram. `,
+      button(`Zoom to ${duration(width)}`, "Zoom in around the moment", () => view.show(view.t, width), { id: "zoom-spacetime" }));
   }
 
   paint(events, sends, width) {
@@ -148,7 +156,7 @@ export class SpacetimeTab {
   }
 
   paintBack(back, scale, height, gap) {
-    const { run } = this.view, ink = colours();
+    const { view } = this, { run } = view, ink = colours();
     for (const { t, text } of ticks(scale, run.begin)) {
       const x = scale.x(t);
       back.append(shape("line", { x1: x, x2: x, y1: 2, y2: height - DIAGRAM_AXIS, stroke: ink.line }),
@@ -169,9 +177,11 @@ export class SpacetimeTab {
         }
       }
     }
-    for (const fault of run.overview.faults) {
+    const faults = run.overview.faults.filter((each) => each.start <= view.to && each.end >= view.from);
+    const bottom = faults.length > MOST_FAULTS ? 7 : height - DIAGRAM_AXIS - 2;  // many would colour the whole diagram
+    for (const fault of faults) {
       const x = Math.max(GUTTER, scale.x(fault.start)), end = Math.min(scale.right, scale.x(fault.end));
-      if (end > GUTTER && x < scale.right) back.prepend(shape("rect", { x, y: 2, width: Math.max(1.5, end - x), height: height - DIAGRAM_AXIS - 2, fill: ink.fault, opacity: 0.13 }));
+      back.prepend(shape("rect", { x, y: 2, width: Math.max(1.5, end - x), height: bottom, fill: ink.fault, opacity: faults.length > MOST_FAULTS ? 0.6 : 0.13 }));
     }
   }
 

@@ -17,13 +17,15 @@ from qcore.core.effects import (
     TruncateLog,
     VoteGranted,
 )
-from qcore.core.entry import Membership
+from qcore.core.entry import DurableState, Membership
+from qcore.core.log.durable_state import last_index
 from qcore.replica.events import Applied, ReplicaEffect, Restored
 from qcore.replica.replica import Replica
 from qcore.replica.trace_recorder import ReplicaTracer
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.node_observer import NodeObserver
 from qcore.sim.verdict.snapshot_histories import NodeHistory
+from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.node.node_machine import HASH_EVERY, HashedMachine
 from qcore.sim.world.services import Services
 
@@ -68,6 +70,19 @@ class EffectObserver:
             VoteGranted: self._observer.on_vote,
             MembershipChanged: self._on_membership,
         }
+
+    def process_started(self, durable: DurableState, clock: NodeClock) -> None:
+        """Write the trace records of the start of a process.
+
+        Args:
+            durable: what it found on the disk.
+            clock: the node's clock.
+        """
+        now, state = self._engine.now, durable.hard_state
+        self._trace.up(now, self._node_id, state.term, state.commit, last_index(durable))
+        self._recorder.started()
+        if self._trace.takes_details:
+            self._trace.clock(now, self._node_id, clock.ahead_us(now), clock.drift_ppm)
 
     def begin_life(self, replica: Replica, machine: HashedMachine) -> None:
         """Observe the replica of a process that has just started, from now on.

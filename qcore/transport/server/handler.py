@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -184,6 +184,10 @@ class ServerHandler(Protocol):
 
     def needs_user(self) -> bool:
         """Whether a client has to authenticate: a client that does not is worth less than others."""
+        ...
+
+    def member_addresses(self) -> Iterable[str]:
+        """The addresses `host:port` of the members, whose web pages may connect."""
         ...
 
     def on_open(self, connection: ServerConnection) -> None:

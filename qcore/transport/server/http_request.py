@@ -110,6 +110,7 @@ def library_response(answer: HttpResponse) -> Response:
             "Content-Length": str(len(body)),
             "Content-Type": answer.content_type,
             "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",  # no text may become a page of this origin
             **answer.headers,
         }
     )

@@ -40,9 +40,9 @@ class AllowedOrigins:
             raise ConfigError(f"allow_origins is one text; give a list of texts: [{texts!r}]")
         texts = list(texts)
         self._allows_any = _ANY in texts
-        self._origins = {_canonical(text) for text in texts}
+        self._origins = {canonical_origin(text) for text in texts}
         if None in self._origins:
-            wrong = next(text for text in texts if _canonical(text) is None)
+            wrong = next(text for text in texts if canonical_origin(text) is None)
             raise ConfigError(
                 f"allow_origins: {printable(repr(wrong))} is not an origin: write scheme://host or "
                 "scheme://host:port without a path, such as http://127.0.0.1:8000; null for pages from files; or * for "
@@ -54,7 +54,7 @@ class AllowedOrigins:
         if self._allows_any:
             return ""
         for origin in origins:
-            canonical = _canonical(origin)
+            canonical = canonical_origin(origin)
             if canonical is None or canonical == _ANY:
                 return f"{printable(repr(origin))} is not an origin"
             if canonical not in self._origins:
@@ -65,7 +65,7 @@ class AllowedOrigins:
         return ""
 
 
-def _canonical(text: str) -> str | None:
+def canonical_origin(text: str) -> str | None:
     """The one spelling of an origin; None if the text is not one."""
     if text in (_NO_ORIGIN, _ANY):
         return text

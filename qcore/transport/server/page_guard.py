@@ -39,6 +39,8 @@ class PageGuard:
         hosts: more names of the node, without a port. IP addresses and `localhost` need no mention.
         origins: the web pages that may read this node's pages.
         open_paths: the paths that everyone may request.
+        documents: the paths of pages that hold no data: everyone may request them, also by a link of another site, but
+            only by a known name.
 
     Raises:
         ConfigError: a text of `hosts` is not a name; the message begins with the name of the setting.
@@ -50,25 +52,33 @@ class PageGuard:
         hosts: Iterable[str],
         origins: AllowedOrigins,
         open_paths: Iterable[str] = (),
+        documents: Iterable[str] = (),
     ) -> None:
         if isinstance(hosts, str):  # it is iterable, too
             raise ConfigError(f"allow_hosts is one text; give a list of texts: [{hosts!r}]")
         self._hosts = {_LOCAL, *map(_canonical, own), *map(_checked, hosts)}
         self._origins = origins
         self._open_paths = frozenset(open_paths)
+        self._documents = frozenset(documents)
 
     def is_open(self, path: str) -> bool:
-        """Whether everyone may request this path."""
-        return path in self._open_paths
+        """Whether this path needs no user."""
+        return path in self._open_paths or path in self._documents
+
+    def knows(self, host: str) -> bool:
+        """Whether this header `Host` names this node, or is an IP address."""
+        return not self._host_problem(host)
 
     def refusal(self, path: str, headers: Headers) -> HttpResponse | None:
         """The response to a request that is not allowed; None if it is allowed."""
-        if self.is_open(path):
+        if path in self._open_paths:
             return None
         hosts = headers.get_all("Host")
         problem = self._host_problem(hosts[0] if len(hosts) == 1 else "")
         if problem:
             return HttpResponse(HTTPStatus.MISDIRECTED_REQUEST, f"{problem}\n")
+        if path in self._documents:
+            return None
         origins = headers.get_all("Origin")
         problem = self._origins.problem(origins)
         if not origins and not _OWN.issuperset(headers.get_all("Sec-Fetch-Site")):

@@ -33,6 +33,7 @@ from qcore.transport.server.handler import (
 from qcore.transport.server.http_request import WEBSOCKET_PATHS, path_of, plain_response
 from qcore.transport.server.origins import AllowedOrigins
 from qcore.transport.server.page_guard import PageGuard
+from qcore.transport.server.page_origins import PageOrigins
 from qcore.transport.server.turns import TurnScheduler
 
 logger = logging.getLogger("qcore.transport")
@@ -59,14 +60,16 @@ class Server:
         codec: the messages that the server understands.
         handler: handles the messages.
         limits: sizes, times and numbers of connections.
-        origins: the web pages that may open a WebSocket connection. Others get HTTP 403.
-        pages: decides who may request the HTTP pages. Default: everyone.
+        origins: the web pages that may open a WebSocket connection, besides those of the nodes (see `PageOrigins`).
+            Others get HTTP 403.
+        pages: decides who may request the HTTP pages. Default: everyone. Then pages of this node may not connect.
         runtime: the world that the server runs in.
         tls: makes all connections TLS connections.
         peers_need_certificates: whether a peer's `Hello` is accepted only if the connection has a certificate that the
             context of `tls` has verified.
 
     Attributes:
+        page_origins: decides which web pages may open a WebSocket connection.
         requests: handlers of the messages of a client, by class.
         peer_requests: handlers of the messages of a peer, by class: those of a client, and more.
         counts: the counters behind `stats`.
@@ -90,8 +93,13 @@ class Server:
         self.codec = codec
         self.handler = handler
         self.limits = limits or TransportLimits()
-        self._origins = origins or AllowedOrigins()
         self._pages = pages
+        self.page_origins = PageOrigins(
+            origins or AllowedOrigins(),
+            pages,
+            uses_tls=tls is not None,
+            members=handler.member_addresses,
+        )
         self.requests = handler.requests
         self.peer_requests = {**handler.requests, **handler.peer_requests}
         self.counts = ServerStats()
@@ -203,7 +211,7 @@ class Server:
         if path not in WEBSOCKET_PATHS:
             where = " or ".join(WEBSOCKET_PATHS)
             return HttpResponse(404, f"WebSocket connections go to {where}\n")
-        problem = self._origins.problem(request.headers.get_all("Origin"))  # only browsers send it
+        problem = self.page_origins.problem(request.headers)
         if problem:
             self.counts.policy_violations += 1
             logger.warning("%s is a web browser: %s", connection.remote, problem)

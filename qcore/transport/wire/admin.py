@@ -1,4 +1,4 @@
-"""The messages of admin requests and `GetMetrics`: about members, leader and version of a cluster."""
+"""The messages of admin requests, `GetMetrics` and `GetActivity`: about members, leader and version of a cluster."""
 
 from __future__ import annotations
 
@@ -199,6 +199,34 @@ class GetMetrics:
 @dataclass(slots=True)
 class GetMetricsResponse:
     """`response` is the metrics object itself, without `Ok`."""
+
+    id: MessageId
+    response: dict[str, JsonValue]
+    detail: Detail | None = None
+
+
+#: The most log lines that a `GetActivityResponse` holds.
+MAX_ACTIVITY_LINES = 200
+
+
+@dataclass(slots=True)
+class GetActivity:
+    """Get the newest events of the node, and its counters. 0.1.0 answers it with an `Error`.
+
+    Attributes:
+        after: only events with a higher `sequence`; 0 for all that the node keeps.
+        lines: the most log lines.
+    """
+
+    id: MessageId
+    after: Annotated[int, Field(ge=0, lt=INT_LIMIT)] = 0
+    lines: Annotated[int, Field(ge=0, le=MAX_ACTIVITY_LINES)] = 50
+
+
+@dataclass(slots=True)
+class GetActivityResponse:
+    """`response` is an object, without `Ok`: `started_us`, `now_us`, `sequence`, `events`, `lines_hidden`, `rights`
+    and `counters`."""
 
     id: MessageId
     response: dict[str, JsonValue]

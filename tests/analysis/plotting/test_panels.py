@@ -94,7 +94,7 @@ def test_of_many_nodes_those_furthest_behind_are_drawn() -> None:
     pyplot.close()
 
 
-def test_messages_are_counted_by_class_from_tables_and_course_alike(tables: TraceTables) -> None:
+def test_messages_are_counted_by_class(tables: TraceTables) -> None:
     course = read_course(small_trace())
     for run in (tables, course):
         ax = plot_messages(run)

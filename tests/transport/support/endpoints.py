@@ -97,6 +97,7 @@ class RecordingHandler:
     closed: list[tuple[ServerConnection, TransportError | None]] = field(default_factory=list)
     hellos: list[Hello] = field(default_factory=list)
     held: list[tuple[ServerConnection, Perform]] = field(default_factory=list)
+    members: Sequence[str] = ()
     hold: bool = False
     blob: str = ""
     requests: dict[type, MessageHandler] = field(init=False)
@@ -156,6 +157,9 @@ class RecordingHandler:
 
     def needs_user(self) -> bool:
         return False
+
+    def member_addresses(self) -> Sequence[str]:
+        return self.members
 
     def on_http(self, connection: ServerConnection, path: str) -> HttpResponse | None:
         if path == "/broken":

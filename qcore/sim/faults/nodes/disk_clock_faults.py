@@ -184,3 +184,6 @@ class DiskClockActions:
         if drift_ppm != sim_node.clock.drift_ppm:
             sim_node.clock.set_drift(self._engine.now, drift_ppm)
             sim_node.clock_changed()
+        if self._trace.takes_details:
+            now = self._engine.now
+            self._trace.clock(now, node, sim_node.clock.ahead_us(now), drift_ppm)

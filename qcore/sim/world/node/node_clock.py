@@ -55,6 +55,10 @@ class NodeClock:
         """What the wall clock shows, µs since the Unix epoch, when the monotonic clock shows `local_us`."""
         return WALL_EPOCH_US + local_us - self._base + self.wall_offset_us
 
+    def ahead_us(self, true_us: int) -> int:
+        """How far the wall clock is ahead of true time."""
+        return self.wall_of(self.local(true_us)) - WALL_EPOCH_US - true_us
+
     def set_drift(self, true_us: int, drift_ppm: int) -> None:
         """Run at another speed from now on, without a jump."""
         self._anchor_local = self.local(true_us)

@@ -107,6 +107,7 @@ class NodeEffects(EffectObserver):
 
     def release(self, write_id: int) -> None:
         """Send the messages that waited until this write was durable."""
+        self._recorder.durable(self._engine.now, write_id)
         for send in self._gate.release(write_id):
             self._transmit(send.to, send.message)
 
@@ -123,6 +124,7 @@ class NodeEffects(EffectObserver):
         name, term, note = trace_fields(message)
         now = self._engine.now
         self._trace.send(now, self._node_id, to, message_id, name, term, note)
+        self._pending_requests.details.sent(now, message, message_id)
         link = self._links.get(to)
         if link is None:
             self._trace.drop(now, to, self._node_id, message_id, name, "no such node")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from qcore.replica.events import ClientRequest, Reply
+from qcore.replica.request_details import RequestDetails
 from qcore.sim.workload.sim_client import RequestMessage, ResponseMessage
 from qcore.sim.world.network import Link
 from qcore.sim.world.services import Services
@@ -21,6 +22,9 @@ class PendingRequests:
         node_id: the node.
         services: the shared parts of the run.
         links: the links that leave the node, by target.
+
+    Attributes:
+        details: writes the requests of clients to the trace.
     """
 
     def __init__(self, node_id: int, services: Services, links: Mapping[int, Link]) -> None:
@@ -30,15 +34,18 @@ class PendingRequests:
         self._last_request_id = 0
         self._clients: dict[int, tuple[int, RequestMessage]] = {}
         self._admin_requests: dict[int, OnReply] = {}
+        self.details = RequestDetails(services.trace, node_id)
 
     def add(self, client: int, request: RequestMessage) -> ClientRequest:
         """Remember a client's request, and return the event for the replica."""
         request_id = self.next_id()
         self._clients[request_id] = (client, request)
         op = request.op
-        return ClientRequest(
+        event = ClientRequest(
             request_id, op.request, op.payload, request.timeout_ms, request.max_staleness_ms
         )
+        self.details.took(self._services.engine.now, event, op.client, op.op_id)
+        return event
 
     def add_admin_request(self, then: OnReply) -> int:
         """Remember an admin request, and return its id. `then` never runs during the request."""
@@ -55,16 +62,19 @@ class PendingRequests:
         pending = self._clients.pop(reply.request_id, None)
         if pending is not None:
             client, request = pending
+            now = self._services.engine.now
+            term = self._services.histories.term_of(reply.index, request.op.payload)
             response = ResponseMessage(
                 request.op,
                 request.attempt,
                 reply.result,
                 reply.index,
                 reply.error,
-                term=self._services.histories.term_of(reply.index, request.op.payload),
+                term=term,
                 served_by=self._node_id,
-                served_us=self._services.engine.now,
+                served_us=now,
             )
+            self.details.ended(now, reply, term)
             self._send(client, response)
             return
         then = self._admin_requests.pop(reply.request_id, None)
@@ -86,6 +96,7 @@ class PendingRequests:
     def forget_clients(self) -> None:
         """Forget the requests of the previous process, which the new one does not know."""
         self._clients = {}
+        self.details.process_died()
 
     def next_id(self) -> int:
         """A new id for a request to the replica."""

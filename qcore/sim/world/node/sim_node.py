@@ -167,7 +167,7 @@ class SimNode:
         if services.watches is not None:
             services.watches.started(node)
         hard_state, end = durable.hard_state, last_index(durable)
-        services.trace.up(now, node, hard_state.term, hard_state.commit, end)
+        self._effects.process_started(durable, self.clock)
         services.invariants.on_start(node, durable)
         services.invariants.promises.on_start(
             node, durable, lambda: self.disk.durable, self._config.raft.safeguards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from qcore.replica.events import ClientRequest, Reply
@@ -21,6 +22,7 @@ class Answers:
         self._histories = histories
         self._now = now
         self._answers: dict[tuple[str, str], Service] = {}
+        self._sent: dict[tuple[int, str], deque[tuple[int, int]]] = {}
 
     def add(
         self, node: int, remote: str, message_id: str, request: ClientRequest | None, reply: Reply
@@ -35,10 +37,14 @@ class Answers:
             reply: the outcome.
         """
         kind, payload = (None, "") if request is None else (request.kind, request.payload)
-        term = self._histories.term_of(reply.index, payload)
+        term = self.term_of(request, reply)
         self._answers[remote, message_id] = Service(
             node, self._now(), reply.index, term, kind, payload
         )
+
+    def term_of(self, request: ClientRequest | None, reply: Reply) -> int:
+        """The term of the entry of a request; 0 if it is not known."""
+        return self._histories.term_of(reply.index, "" if request is None else request.payload)
 
     def take(self, local: str, message_id: str) -> Service | None:
         """The answer to this message, which has just arrived.
@@ -48,3 +54,25 @@ class Answers:
             message_id: the id of the message.
         """
         return self._answers.pop((local, message_id), None)
+
+    def sent(self, node: int, payload: str, client: int, op_id: int) -> None:
+        """A client of a workload sends this operation to a node. For the details of the trace."""
+        self._sent.setdefault((node, payload), deque()).append((client, op_id))
+
+    def ended(self, node: int, payload: str, client: int, op_id: int) -> None:
+        """The client has an outcome of this attempt."""
+        waiting = self._sent[node, payload]
+        waiting.remove((client, op_id))
+        if not waiting:
+            del self._sent[node, payload]
+
+    def operation_of(self, node: int, payload: str) -> tuple[int, int]:
+        """Client and number of the operation with which this request came to a node; 0 if it is not known.
+
+        Of operations with equal requests each is the one in turn.
+        """
+        waiting = self._sent.get((node, payload))
+        if waiting is None:
+            return 0, 0
+        waiting.rotate(-1)
+        return waiting[-1]

@@ -9,6 +9,7 @@ from qcore.core.messages import InstallSnapshot
 from qcore.core.status import CoreStatus
 from qcore.replica.events import ClientRequest, ReplicaEffect, Reply
 from qcore.replica.messages import PeerMessage
+from qcore.replica.request_details import RequestDetails
 from qcore.replica.trace_recorder import trace_fields
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.snapshot_histories import NodeHistory
@@ -46,6 +47,7 @@ class WholeRecorder(EffectObserver):
         self._answers = answers
         self._on_step = on_step
         self._requests: dict[int, ClientRequest] = {}
+        self._request_details = RequestDetails(services.trace, node_id)
         self.messages_sent = 0
 
     def started(self, status: CoreStatus) -> None:
@@ -57,6 +59,7 @@ class WholeRecorder(EffectObserver):
     def process_died(self) -> None:
         """Forget the requests of the process."""
         self._requests.clear()
+        self._request_details.process_died()
 
     def step(self, events: int, effects: Sequence[ReplicaEffect]) -> None:
         """See `NodeRecorder`."""
@@ -68,6 +71,7 @@ class WholeRecorder(EffectObserver):
 
     def durable(self, write_id: int) -> None:
         """See `NodeRecorder`."""
+        self._recorder.durable(self._engine.now, write_id)
         if self._triggers.durable:
             end = last_index(self._disk.durable)
             fire_matching(self._triggers.durable, NodeEvent(self._node_id, index=end))
@@ -75,10 +79,14 @@ class WholeRecorder(EffectObserver):
     def request_began(self, event: ClientRequest, message_id: str) -> None:
         """See `NodeRecorder`."""
         self._requests[event.request_id] = event
+        client, op_id = self._answers.operation_of(self._node_id, event.payload)
+        self._request_details.took(self._engine.now, event, client, op_id)
 
     def request_ended(self, reply: Reply) -> None:
         """See `NodeRecorder`. `answered` follows if it is a client's."""
         self._ended = self._requests.pop(reply.request_id, None)
+        term = self._answers.term_of(self._ended, reply)
+        self._request_details.ended(self._engine.now, reply, term)
 
     def answered(self, remote: str, message_id: str, reply: Reply) -> None:
         """See `NodeRecorder`."""
@@ -95,6 +103,7 @@ class WholeRecorder(EffectObserver):
         name, term, note = trace_fields(message)
         full_id = trace_id(self._node_id, to, message_id, message)
         self._trace.send(self._engine.now, self._node_id, to, full_id, name, term, note)
+        self._request_details.sent(self._engine.now, message, full_id)
         if self._triggers.send:
             fire_matching(
                 self._triggers.send, NodeEvent(self._node_id, name, to, term=term, is_sender=True)

@@ -75,6 +75,14 @@ class WireClient:
 
     async def _perform(self, node: int, request: RequestMessage) -> None:
         op = request.op
+        self._answers.sent(node, op.payload, op.client, op.op_id)
+        try:
+            await self._perform_operation(node, request)
+        finally:
+            self._answers.ended(node, op.payload, op.client, op.op_id)
+
+    async def _perform_operation(self, node: int, request: RequestMessage) -> None:
+        op = request.op
         response = ResponseMessage(op, request.attempt)
         name, fields = message_of(op, request.max_staleness_ms)
         timeout_s = request.timeout_ms / 1000 + _EXTRA_TIMEOUT_S

@@ -1,33 +1,35 @@
-"""Infers the logs of nodes from a trace without details: from starts, messages and applied entries.
+"""The changes of each node's log: from the details of the trace, or inferred from starts, messages and applied entries.
 
-The rules are those of Raft. A leader's log only grows, by entries of its term. A follower accepts entries if it holds
-the entry before them with the same term, and removes what conflicts with them. What no record shows stays unknown: an
-entry that no message and no application names has the term 0. The snapshot with which a node shortens its log does not
-appear.
+The rules of inference are those of Raft. A leader's log only grows, by entries of its term. A follower accepts entries
+if it holds the entry before them with the same term, and removes what conflicts with them. What no record shows stays
+unknown: an entry that no message and no application names has the term 0. The snapshot with which a node shortens its
+log does not appear.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
 
 from qcore.analysis.course.course_records import events_of
 from qcore.analysis.course.course_types import LogChange, LogPhase, Messages
 from qcore.analysis.course.log_shapes import LogHistory, LogState
 from qcore.analysis.course.message_pairs import RECEIVED
+from qcore.analysis.spans import PAUSE
 from qcore.trace import TraceRecord
 
-_KINDS: Final = frozenset({"up", "down", "role", "commit", "apply", "send", "recv"})
+_DETAILED_KINDS: Final = frozenset({"up", "down", "log"})
+_KINDS: Final = _DETAILED_KINDS | {"role", "commit", "apply", "send", "recv"}
 _ENTRIES: Final = re.compile(r"prev (\d+)\.(\d+) entries (\d+) ")
 _SNAPSHOT: Final = re.compile(r"through (\d+)\.(\d+) ")
 _MATCH: Final = re.compile(r"match (\d+)")
 
 
-def inferred_logs(
+def log_changes(
     records: Sequence[TraceRecord], messages: Messages, nodes: Iterable[int], origin_us: int
-) -> dict[int, LogHistory]:
-    """The changes of each node's log.
+) -> tuple[dict[int, LogHistory], frozenset[int]]:
+    """The changes of each node's log, and the nodes for which they are inferred.
 
     Args:
         records: the records of a course.
@@ -35,21 +37,25 @@ def inferred_logs(
         nodes: its nodes.
         origin_us: the time that counts as 0.
     """
-    cluster = _Cluster(records, messages, nodes)
-    for event, record in events_of(records, _KINDS):
+    detailed = {record.node for _, record in events_of(records, {"log"})}
+    inferred = frozenset(nodes) - detailed
+    cluster = _Cluster(records, messages, nodes, inferred)
+    for event, record in events_of(records, _KINDS if inferred else _DETAILED_KINDS):
         cluster.take(event, record, record.t_us - origin_us)
-    return {node: LogHistory(log.changes) for node, log in cluster.logs.items()}
+    return {node: LogHistory(log.changes) for node, log in cluster.logs.items()}, inferred
 
 
 class _Log:
-    """One node while its log is inferred."""
+    """The log of one node while the records are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_inferred: bool) -> None:
+        self.is_inferred = is_inferred
         self.state = LogState()
         self.changes: list[LogChange] = []
         self.role = ""
         self.term = 0
         self.is_paused = False
+        self.waiting: list[int] = []  # messages that arrived while the process was frozen
         self.snapshot = (0, 0)  # the last entry of the snapshot that it receives
 
     def change(self, t_us: int, phase: LogPhase, first: int, last: int, term: int) -> None:
@@ -59,21 +65,27 @@ class _Log:
 
 
 class _Cluster:
-    """All nodes while their logs are inferred."""
+    """The logs of all nodes while the records are read."""
 
     def __init__(
-        self, records: Sequence[TraceRecord], messages: Messages, nodes: Iterable[int]
+        self,
+        records: Sequence[TraceRecord],
+        messages: Messages,
+        nodes: Iterable[int],
+        inferred: Collection[int],
     ) -> None:
-        self.logs = {node: _Log() for node in nodes}
+        self.logs = {node: _Log(is_inferred=node in inferred) for node in nodes}
         self._messages = messages
         self._committed: dict[int, int] = {}
         for _, (_, _, _, (index, term, _)) in events_of(records, {"apply"}):
             self._committed[index] = term
-        self._received = {
-            event: number
-            for number, event in enumerate(messages.end_event)
-            if messages.outcome[number] == RECEIVED
-        }
+        self._received: dict[int, int] = {}
+        if inferred:
+            self._received = {
+                event: number
+                for number, event in enumerate(messages.end_event)
+                if messages.outcome[number] == RECEIVED
+            }
 
     def take(self, event: int, record: TraceRecord, t_us: int) -> None:
         """Follow one record."""
@@ -81,25 +93,37 @@ class _Cluster:
         log = self.logs.get(node)
         if log is None:
             return
+        if kind == "down":
+            log.is_paused = values[0] == PAUSE
+            log.waiting.clear()
+        elif kind == "up":
+            if log.is_paused:
+                log.is_paused = False
+                for number in log.waiting:
+                    self._receive(log, t_us, number)
+            else:
+                log.role, log.term = "follower", values[0]
+                self._started(log, t_us, values[2])
+        elif kind == "log":
+            _detail(log, t_us, *values)
+        elif log.is_inferred:
+            self._infer(log, event, t_us, kind, values)
+
+    def _infer(self, log: _Log, event: int, t_us: int, kind: str, values: tuple[Any, ...]) -> None:
         if kind == "send":
             self._sent(log, t_us, *values)
         elif kind == "recv":
-            if event in self._received:
-                self._receive(log, t_us, self._received[event])
+            number = self._received.get(event)
+            if number is not None and log.is_paused:
+                log.waiting.append(number)
+            elif number is not None:
+                self._receive(log, t_us, number)
         elif kind == "apply":
             self._applied(log, t_us, values[0], values[1])
-        elif kind == "commit":
-            if log.role == "leader" and values[0] > log.state.last_index:  # it leads alone
-                log.change(t_us, "append", log.state.last_index + 1, values[0], log.term)
         elif kind == "role":
             log.role, log.term = values[0], values[1]
-        elif kind == "down":
-            log.is_paused = values[0] == "pause"
-        elif log.is_paused:
-            log.is_paused = False
-        else:
-            log.role, log.term = "follower", values[0]
-            self._started(log, t_us, values[2])
+        elif log.role == "leader" and values[0] > log.state.last_index:  # it leads alone
+            log.change(t_us, "append", log.state.last_index + 1, values[0], log.term)
 
     def _started(self, log: _Log, t_us: int, last: int) -> None:
         known = log.state.last_index
@@ -188,3 +212,13 @@ class _Cluster:
         log.change(t_us, "append", index, index, term)
         for run in after:
             log.change(t_us, "append", *run)
+
+
+def _detail(log: _Log, t_us: int, phase: str, index: int, term: int, count: int) -> None:
+    if phase == "append":
+        log.change(t_us, "append", index, index + count - 1, term)
+    elif phase == "cut":
+        if index <= log.state.last_index:
+            log.change(t_us, "cut", index, 0, 0)
+    elif phase == "snapshot":
+        log.change(t_us, "snapshot", count + 1, index, term)
