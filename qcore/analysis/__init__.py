@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.analysis.course.read_course import read_course
     from qcore.analysis.exports.perfetto_trace import perfetto
     from qcore.analysis.exports.shiviz_log import shiviz
     from qcore.analysis.figure import run_figure, save_run_figure
@@ -44,6 +45,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.analysis.course.read_course": ("read_course",),
             "qcore.analysis.exports.perfetto_trace": ("perfetto",),
             "qcore.analysis.exports.shiviz_log": ("shiviz",),
             "qcore.analysis.figure": (
@@ -85,6 +87,7 @@ else:
             ),
             "qcore.analysis.tables": (
                 "TraceTables",
+                "read_course",
                 "read_tables",
             ),
             "qcore.percentiles": ("percentile",),
@@ -116,6 +119,7 @@ __all__ = [
     "plot_timeline",
     "plot_times",
     "plot_watches",
+    "read_course",
     "read_tables",
     "run_figure",
     "save_run_figure",

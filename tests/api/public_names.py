@@ -79,6 +79,7 @@ from qcore.analysis import (
     plot_timeline,
     plot_times,
     plot_watches,
+    read_course,
     read_tables,
     run_figure,
     save_run_figure,
