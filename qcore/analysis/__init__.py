@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.analysis.course.causality import Cone, cone
+    from qcore.analysis.course.course_types import Course
+    from qcore.analysis.course.node_tracks import log_at, node_at
     from qcore.analysis.course.read_course import read_course
     from qcore.analysis.exports.perfetto_trace import perfetto
     from qcore.analysis.exports.shiviz_log import shiviz
@@ -45,6 +48,9 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.analysis.course.causality": ("Cone", "cone"),
+            "qcore.analysis.course.course_types": ("Course",),
+            "qcore.analysis.course.node_tracks": ("log_at", "node_at"),
             "qcore.analysis.course.read_course": ("read_course",),
             "qcore.analysis.exports.perfetto_trace": ("perfetto",),
             "qcore.analysis.exports.shiviz_log": ("shiviz",),
@@ -87,7 +93,6 @@ else:
             ),
             "qcore.analysis.tables": (
                 "TraceTables",
-                "read_course",
                 "read_tables",
             ),
             "qcore.percentiles": ("percentile",),
@@ -96,15 +101,20 @@ else:
 
 __all__ = [
     "LEADERSHIP_KINDS",
+    "Cone",
+    "Course",
     "TraceSource",
     "TraceTables",
     "Window",
     "compare",
+    "cone",
     "draw_network",
     "load",
+    "log_at",
     "measure_latencies",
     "merge",
     "network_at",
+    "node_at",
     "paper_style",
     "percentile",
     "perfetto",
