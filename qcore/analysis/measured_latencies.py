@@ -95,7 +95,8 @@ def _disk_ms(course: Course) -> list[float]:
         for change in track.log:
             if change.phase == "append":
                 durable_us = track.durable.first_at_least(change.last, change.t_us)
-                if durable_us is not None:
+                # What is durable when it is appended was there when the node started.
+                if durable_us is not None and durable_us > change.t_us:
                     found.append((durable_us - change.t_us) / MS)
     return found
 

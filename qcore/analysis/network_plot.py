@@ -114,7 +114,7 @@ def draw_network(
 
     Grey lines carry messages in both directions, red dashed lines carry none. Where only one direction is cut, a grey
     arrow shows the direction that works and a red dashed arrow the one that is cut. Links of a server that is down are
-    pale. If some parts cannot exchange messages, each part has rings of its own, and the line below the title lists
+    pale. If some parts cannot exchange messages, the rings of each part differ, and the line below the title lists
     the parts.
 
     All pictures of a run have the same places, sizes and legend, whatever the moment.

@@ -332,7 +332,7 @@ class _Outline:
 
 def _begin(records: Sequence[TraceRecord], headers: Sequence[dict[str, Any]], origin: int) -> int:
     """When the cluster of real nodes began. Before, nodes that wait for others or for a configuration do nothing."""
-    if not headers or any(len(header["nodes"]) > 1 for header in headers):
+    if not headers or not all(_is_real(header) for header in headers):
         return 0
     signs = (
         record.t_us
@@ -341,6 +341,11 @@ def _begin(records: Sequence[TraceRecord], headers: Sequence[dict[str, Any]], or
         or (record.kind == "role" and record.fields["role"] not in ("follower", "learner"))
     )
     return max(0, next(signs, origin) - origin - _LEAD_IN_US)
+
+
+def _is_real(header: dict[str, Any]) -> bool:
+    """Whether a header is that of a real node, which names only itself."""
+    return len(header["nodes"]) == 1 and header["name"] == f"node {header['nodes'][0]}"
 
 
 def _votes(trace: TraceView, origin: int) -> list[VoteRow]:

@@ -22,7 +22,7 @@ def perfetto(course: Course) -> str:
 
     Each node is a process with a track of roles, one of messages and one of its disk. Messages are flows between the
     nodes; a lost one ends with an instant. Commit index and lag are counters. Clients, faults and stretches without a
-    leader have tracks of their own. Times are microseconds since the trace's first record.
+    leader have separate tracks. Times are microseconds since the trace's first record.
 
     Args:
         course: the course of the run.
@@ -100,15 +100,19 @@ def _messages(course: Course) -> Iterator[_Event]:
     """A slice at each end of a message, and a flow between them. Flows begin and end in slices."""
     for number, message in enumerate(course.messages):
         args = {"term": message.term, "note": message.note, "to": message.target}
-        yield _slice(message.source, MESSAGES, f"send {message.name}", message.sent_us, 1, **args)
+        if message.send_event >= 0:
+            sent = f"send {message.name}"
+            yield _slice(message.source, MESSAGES, sent, message.sent_us, 1, **args)
         if message.outcome == "lost":
             why = f"lost: {message.why}" if message.why else "lost"
             at_us = max(message.sent_us, message.end_us)
             yield _instant(message.source, MESSAGES, f"{message.name} {why}", at_us)
-        if message.outcome != "received" or message.end_us < message.sent_us:
-            continue  # clocks that differ may place the receipt first; a flow cannot go back
+        if message.outcome != "received":
+            continue
         received = f"receive {message.name}"
         yield _slice(message.target, MESSAGES, received, message.end_us, 1, sender=message.source)
+        if message.send_event < 0 or message.end_us < message.sent_us:
+            continue  # clocks that differ may place the receipt first; a flow cannot go back
         flow = {"cat": "message", "id": number, "name": message.name, "tid": MESSAGES}
         yield {"ph": "s", "pid": message.source, "ts": message.sent_us, **flow}
         yield {"ph": "f", "bp": "e", "pid": message.target, "ts": message.end_us, **flow}

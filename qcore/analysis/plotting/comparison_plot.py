@@ -60,13 +60,13 @@ class Comparison:
     samples_ms: dict[tuple[str, str], tuple[float, ...]]
 
     def figure(self) -> Figure:
-        """The distributions on one axis: those that the clients saw and, if both sides have courses, of commits."""
+        """The distributions on one axis: those that the clients saw and, if both sides know them, of commits."""
         from matplotlib.figure import Figure
 
         panels = [
             (what, label)
             for what, label in (("client", _CLIENT), ("commit", _COMMIT))
-            if any(self.samples_ms.get((source, what)) for source in ("real", "simulated"))
+            if all(self.samples_ms.get((source, what)) for source in ("real", "simulated"))
         ]
         size = figure_size(5.0 * max(1, len(panels)), 3.6)
         figure = Figure(figsize=size, layout="constrained")

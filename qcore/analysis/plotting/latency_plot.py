@@ -36,7 +36,7 @@ def plot_commit_latency(
 ) -> Axes:
     """Plot the latency of operations over time, on a logarithmic scale: one dot for each operation with outcome ok.
 
-    Operations that were refused, and those whose outcome is unknown, have marks of their own, at the time until then.
+    Operations that were refused, and those whose outcome is unknown, have separate marks, at the time until then.
     Several runs share the axes; the faults are those of the first run.
 
     Args:

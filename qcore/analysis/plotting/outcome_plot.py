@@ -42,9 +42,9 @@ def plot_outcomes(
     """Plot the outcomes of the clients' operations: a row for each outcome, with its count, and one for violations.
 
     A tick shows when an operation succeeded. A cross shows when one was refused: it certainly had no effect. A
-    triangle shows when a client gave up: the operation may have had an effect. The line before a cross or triangle is
-    the time for which the client waited. The trace does not say how an operation without an outcome ended. A red
-    triangle shows a violation, with the name of the check that failed.
+    triangle shows when a client stopped waiting: the operation may have had an effect. The line before a cross or
+    triangle is the time for which the client waited. The trace does not say how an operation without an outcome ended.
+    A red triangle shows a violation, with the name of the check that failed.
 
     Args:
         table: the tables or the course of the run.

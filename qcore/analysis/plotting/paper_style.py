@@ -21,7 +21,7 @@ def paper_style(column: Literal["single", "double"] = "single") -> Iterator[floa
             ax.figure.savefig("commits.pdf")
 
     PDF files embed TrueType fonts; SVG files hold text as text, so they need the font where they are shown. A picture
-    of a run has no title: the paper has a caption. Give axes of your own the width that the block gives, in inches.
+    of a run has no title: the paper has a caption. Give your axes the width that the block gives, in inches.
 
     Args:
         column: the width: 3.35 inches of one column, or 7 inches of both.

@@ -362,7 +362,7 @@ class _Drawing:
         if handles:
             side_legend(self.ax, handles=handles)
         if self._layout.omitted:
-            text = f"{self._layout.omitted} more messages are not shown"
+            text = f"messages that are not shown: {self._layout.omitted}"
             self.ax.annotate(
                 text,
                 (0.0, 0.0),

@@ -53,7 +53,7 @@ def test_a_gap_that_did_not_end_is_marked_and_counted() -> None:
     pyplot.close()
 
 
-def test_a_curve_ends_below_100_percent_if_the_longest_are_censored() -> None:
+def test_censored_values_at_the_end_keep_the_curve_below_100() -> None:
     ax = plot_times([100.0, 200.0, 900.0], censored=[False, False, True])
     (curve,) = [line for line in ax.lines if line.get_gid() == CURVE_GID]
     assert float(np.asarray(curve.get_ydata())[-1]) == pytest.approx(200 / 3)
@@ -63,7 +63,7 @@ def test_a_curve_ends_below_100_percent_if_the_longest_are_censored() -> None:
     pyplot.close()
 
 
-def test_curves_have_bands_counts_and_dashes_of_their_own() -> None:
+def test_each_curve_has_a_band_a_count_and_dashes() -> None:
     figure, ax = pyplot.subplots(figsize=(6, 3.4), layout="constrained")
     for number in range(3):
         values = [100.0 + 10 * number * rank for rank in range(30)]

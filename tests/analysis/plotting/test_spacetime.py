@@ -1,4 +1,4 @@
-"""Space-time diagrams: an arrow for each message, a cross for each lost one, and the causal past and future of an event."""
+"""Space-time diagrams: an arrow for each message, a cross for each lost one, and what an event depends on."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_diagram_shows_every_message_and_overlaps_nothing(
     (crosses,) = [line for line in ax.lines if line.get_gid() == LOST_GID]
     assert len(np.asarray(crosses.get_xdata())) == 1
     texts = [text.get_text() for text in ax.texts]
-    assert "1 more messages are not shown" in texts
+    assert "messages that are not shown: 1" in texts
     assert "leader, term 1" in texts
     figure = ax.get_figure(root=True)
     assert figure is not None
