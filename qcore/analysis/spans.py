@@ -37,6 +37,7 @@ _LINK_SETTINGS = (
     "reorder_extra_ms ",
     "bandwidth",
     "corrupt ",
+    "queue_length ",
 )
 
 

@@ -182,6 +182,10 @@ def _root(
 
 def main() -> None:
     """The entry point of the `qcore` script. Exits with an `ExitCode`."""
+    if sys.argv[1:3] == ["node", "start"]:
+        from qcore.node.process.early_hangup import EarlyHangup
+
+        EarlyHangup.begin()  # before the imports of a node, which take seconds on a busy computer
     sys.exit(run_arguments(app, None))
 
 

@@ -136,7 +136,9 @@ class ElectionCauses:
     def _stepped_down(self, leader: int, span: RoleSpan) -> FoundCause:
         before = role_before(self._tracks[leader], span.start_us)
         if before is not None and span.term > before.term:
-            return FoundCause("other", span.start_us, f"it learned of term {span.term}")
+            return FoundCause(
+                "other", span.start_us, f"it learned of term {span.term} and stepped down"
+            )
         if span.role == "learner":
             return FoundCause("other", span.start_us, "it left the cluster")
         faults = [

@@ -135,6 +135,11 @@ class VoteAnswers:
         if is_sure or (kind == "vote" and response_term < term and leader_reason):
             return leader_reason
         reasons = [leader_reason, _log_reason(track, messages, request)]
+        if not any(reasons) and (
+            not track.is_inferred or (kind == "vote" and response_term < term)
+        ):
+            # Nothing else makes a voter reject that knows no leader (see `qcore.core.leadership.election`).
+            return "its promise to a leader's lease was still active"
         return " and ".join(filter(None, reasons)) or UNKNOWN_REASON
 
     def _leader_reason(

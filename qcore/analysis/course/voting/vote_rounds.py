@@ -172,17 +172,16 @@ class _Reader:
         if name == "TimeoutNow":
             self._asked_to_lead.add(messages.target[number])
             return
+        draft = self._newest.get(node)
         if name == "TimeoutNowResponse":
-            draft = self._newest.get(node)
-            if draft is not None and draft.is_transfer and messages.note[number] != "accepted":
-                draft.end(messages.sent_us[number], "rejected")
             if messages.note[number] != "accepted":
                 self._asked_to_lead.discard(node)
+                if draft is not None and draft.is_transfer and draft.kind == "pre_vote":
+                    draft.end(messages.sent_us[number], "rejected")
             return
         if messages.note[number] == "duplicate":
             return
         kind, now, term = _REQUESTS[name], messages.sent_us[number], messages.term[number]
-        draft = self._newest.get(node)
         if draft is None or not self._continues(draft, kind, term, messages.target[number], now):
             if draft is not None:
                 draft.end(now, "timeout")

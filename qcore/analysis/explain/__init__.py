@@ -1,1 +1,0 @@
-"""Explains elections and operations in sentences."""

@@ -1,0 +1,1 @@
+"""Explains elections and operations of a course in sentences."""

@@ -1,0 +1,262 @@
+"""Explains an election: what began it, what each round brought, and where the time went."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Final
+
+from qcore.analysis.course.course_types import Course, Election
+from qcore.analysis.course.node_tracks import node_at
+from qcore.analysis.course.voting.leader_contacts import LeaderContacts
+from qcore.analysis.course.voting.short_texts import (
+    duration_text,
+    joined,
+    moment_text,
+    nodes_text,
+    parts_text,
+)
+from qcore.analysis.explanations.explained_text import Explanation, share_text, upper_first
+from qcore.analysis.explanations.round_sentences import SPLIT, main_obstacle, round_sentences
+
+#: What a trace says of the end of a process -> what a sentence says.
+_STOPS: Final = {
+    "crash": "it crashed",
+    "power loss": "a power loss stopped it",
+    "its trace ends": "its trace ends",
+}
+
+
+def explain_election(course: Course, election: Election) -> Explanation:
+    """Explain an election of a course: see `explain`."""
+    return Explanation(_title(election), tuple(_Sentences(course, election).all()))
+
+
+def _title(election: Election) -> str:
+    name = f"Election {election.number}"
+    if election.outcome == "elected":
+        took = duration_text(election.end_us - min(election.cause_us, election.start_us))
+        return f"{name}: node {election.winner} leads term {election.term} after {took}"
+    if election.outcome == "open":
+        passed = duration_text(election.end_us - min(election.cause_us, election.start_us))
+        return f"{name}: no leader for {passed}, until the trace ends"
+    candidates = {round_.candidate for round_ in election.rounds}
+    verb = "campaigns" if len(candidates) == 1 else "campaign"
+    took = duration_text(election.duration_us)
+    return f"{name}: {nodes_text(candidates)} {verb} for {took} without success"
+
+
+class _Sentences:
+    """The sentences about one election."""
+
+    def __init__(self, course: Course, election: Election) -> None:
+        self._course = course
+        self._election = election
+
+    def all(self) -> Iterator[str]:
+        election = self._election
+        yield self._cause()
+        yield from self._detection()
+        yield from round_sentences(self._course, election)
+        if election.outcome == "elected":
+            yield self._ready()
+            yield from self._parts()
+        elif election.outcome == "open":
+            yield f"The trace ends at {self._moment(election.end_us)}, before a leader is elected."
+        else:
+            yield from self._abandoned()
+
+    # -- how it began -----------------------------------------------------------------------------
+
+    def _cause(self) -> str:
+        election = self._election
+        when = self._moment(election.cause_us)
+        if election.old_leader is None:
+            return f"Node {election.rounds[0].candidate} started at {when}; no node had led before."
+        led = f"Node {election.old_leader} led term {election.old_term}"
+        note = election.cause_note.replace(f"node {election.old_leader} ", "it ", 1)
+        match election.cause:
+            case "crash":
+                stop = _STOPS.get(note, f"it stopped ({note})")
+                return f"{led} until {when}, when {stop}."
+            case "stopped":
+                return f"{led} until {when}, when it was stopped."
+            case "pause" if not note:
+                return f"{led} until {when}, when its process was paused."
+            case "pause":
+                return f"{led}; at {when}, {note}, so it heard nothing from the leader."
+            case "cut":
+                return self._cut(led, when)
+            case "transfer":
+                return f"{led}; at {when}, {note}."
+            case "no_quorum":
+                return f"{led} until {when}, when it had lost its majority{self._lost_majority()}."
+            case "silence":
+                return self._silence(led, when)
+            case _:
+                if note.startswith("it "):
+                    return f"{led} until {when}, when {note}."
+                return f"{led}; at {when}, {note}."
+
+    def _cut(self, led: str, when: str) -> str:
+        election = self._election
+        fault = f"the fault \u201c{election.cause_note}\u201d"
+        if election.cause_us < self._led_from():
+            return f"{led}; the fault \u201c{election.cause_note}\u201d had cut {self._cut_off()} off since {when}."
+        if self._is_leaderless_from(election.cause_us):
+            return f"{led} until {when}, when {fault} cut it off from a majority of the voters."
+        return f"{led}; at {when}, {fault} cut {self._cut_off()} off from it."
+
+    def _cut_off(self) -> str:
+        election = self._election
+        return nodes_text({round_.candidate for round_ in election.rounds} - {election.old_leader})
+
+    def _led_from(self) -> int:
+        """When the old leader was elected."""
+        return min(
+            (
+                leadership.start_us
+                for leadership in self._course.tables.leaderships
+                if (leadership.node, leadership.term)
+                == (self._election.old_leader, self._election.old_term)
+            ),
+            default=0,
+        )
+
+    def _lost_majority(self) -> str:
+        note = self._election.cause_note
+        if not note:
+            return (
+                ": too few voters had answered it for an election timeout, or its disk had stalled"
+            )
+        if " down" in note:
+            return f": {note}"
+        return f" or its disk had stalled (the fault \u201c{note}\u201d)"
+
+    def _silence(self, led: str, when: str) -> str:
+        election = self._election
+        candidate = election.rounds[0].candidate
+        if "had just started" in election.cause_note:
+            return f"{led}; node {candidate} started at {when} and heard nothing from it."
+        why = f": {election.cause_note}" if election.cause_note else ""
+        return f"{led}; node {candidate} heard nothing from it after {when}{why}."
+
+    def _detection(self) -> Iterator[str]:
+        election = self._election
+        first = election.rounds[0]
+        when = self._moment(election.start_us)
+        if election.cause == "transfer" or election.cause_note.startswith("the scenario"):
+            return
+        text = f"Node {first.candidate}'s election timeout passed first, at {when}"
+        contact = None
+        if election.old_leader is not None and election.old_leader != first.candidate:
+            contacts = LeaderContacts(self._course.messages)
+            contact = contacts.last(election.old_leader, first.candidate, election.start_us)
+        if contact is not None:
+            ago = duration_text(election.start_us - contact.received_us)
+            text = f"{text}, {ago} after the last message from node {election.old_leader}"
+        elif election.old_leader is None:
+            text = f"{text}, {duration_text(election.start_us - election.cause_us)} later"
+        yield f"{text}."
+
+    # -- how it ended -----------------------------------------------------------------------------
+
+    def _ready(self) -> str:
+        election = self._election
+        if election.ready_us is None:
+            return f"Node {election.winner} committed nothing in term {election.term}."
+        took = duration_text(election.ready_us - election.end_us)
+        begin = f"Node {election.winner} led from {self._moment(election.end_us)}"
+        return f"{begin} and committed its first entry {took} later."
+
+    def _parts(self) -> Iterator[str]:
+        """Where the time went, from the cause to the first commit."""
+        election = self._election
+        last_pre_vote, vote = None, None
+        for round_ in election.rounds:
+            if round_.candidate == election.winner and round_.result == "won":
+                if round_.kind == "vote" and round_.term == election.term:
+                    vote = round_
+                elif round_.kind == "pre_vote" and round_.term == election.term - 1:
+                    last_pre_vote = round_
+        if vote is None:
+            return
+        cause_us = min(election.cause_us, election.start_us)
+        winning_us = vote.start_us if last_pre_vote is None else last_pre_vote.start_us
+        names, times = [], [cause_us]
+        for name, end_us in (
+            (
+                "the request to take over" if election.cause == "transfer" else "election timeout",
+                election.start_us,
+            ),
+            ("rounds without a majority", winning_us),
+            ("pre-votes", vote.start_us),
+            ("votes", vote.end_us),
+            ("first commit", election.ready_us if election.ready_us is not None else vote.end_us),
+        ):
+            if end_us > times[-1]:
+                names.append(name)
+                times.append(end_us)
+        total = times[-1] - times[0]
+        if not names or not total:
+            return
+        parts = [f"{name} {part}" for name, part in zip(names, parts_text(times), strict=True)]
+        whole = parts_text([times[0], times[-1]])[0]
+        yield f"{upper_first(joined(parts))}: {whole} in all."
+        yield self._longest(names, times)
+
+    def _longest(self, names: list[str], times: list[int]) -> str:
+        election = self._election
+        lengths = [times[place + 1] - times[place] for place in range(len(names))]
+        place = max(range(len(names)), key=lengths.__getitem__)
+        share = share_text(lengths[place], times[-1] - times[0])
+        match names[place]:
+            case "election timeout":
+                what = "the election timeout: a node campaigns only after it has heard from no leader for so long"
+            case "rounds without a majority":
+                obstacle = main_obstacle(election.rounds)
+                split = {round_.term for round_ in election.rounds if round_.result == "split"}
+                if obstacle == SPLIT:
+                    terms = "term" if len(split) == 1 else "terms"
+                    obstacle = f"{obstacle} in {terms} {joined(sorted(split))}"
+                what = f"rounds without a majority{f': {obstacle}' if obstacle else ''}"
+            case "the request to take over":
+                what = "the request to take over: it was on its way, or its target was busy"
+            case "pre-votes":
+                what = "the pre-votes: answers of a majority had to arrive"
+            case "votes":
+                what = "the votes: they had to be durable, and those of a majority had to arrive"
+            case _:
+                what = "the first commit: a majority had to store the new leader's first entry"
+        return f"{share} of this was {what}."
+
+    def _abandoned(self) -> Iterator[str]:
+        election = self._election
+        when = self._moment(election.end_us)
+        if self._is_leaderless_from(election.end_us):
+            yield f"It ended at {when}, when the cluster lost its leader: see the next election."
+            return
+        last = election.rounds[-1]
+        leader = node_at(self._course, last.candidate, election.end_us).leader
+        why = ""
+        if election.cause == "transfer" and last.kind == "pre_vote" and last.result == "lost":
+            why = f", when node {last.candidate} rejected the transfer"
+        elif leader:
+            contacts = LeaderContacts(self._course.messages)
+            again = " again" if contacts.last(leader, last.candidate, election.start_us) else ""
+            why = f", when node {last.candidate} heard from leader {leader}{again}"
+        yield f"It ended at {when}{why}."
+        if all(round_.kind == "pre_vote" for round_ in election.rounds):
+            yield (
+                f"Node {election.old_leader} continued to lead term {election.old_term}: pre-votes change no term."
+            )
+        else:
+            yield f"Node {election.old_leader} continued to lead term {election.old_term}."
+
+    def _is_leaderless_from(self, t_us: int) -> bool:
+        starts = [span.start_us for span in self._course.tables.leaderless]
+        place = bisect_left(starts, t_us)
+        return place < len(starts) and starts[place] == t_us
+
+    def _moment(self, t_us: int) -> str:
+        return moment_text(t_us - self._course.begin_us)
