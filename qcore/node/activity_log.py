@@ -48,14 +48,14 @@ class ActivityLog:
     """Keeps the newest events. Lines cannot displace changes, and lines that repeat are counted as in the log itself.
 
     Args:
-        wall_us: microseconds since the Unix epoch.
+        wall_us: microseconds since the Unix epoch. Before `use_clock`, the times are 0.
 
     Attributes:
-        wall_us: the same; a node replaces it by the clock of its world.
+        wall_us: the same.
         started_us: when the log began. A client that sees another value begins with `after` 0 again.
     """
 
-    def __init__(self, wall_us: Callable[[], int]) -> None:
+    def __init__(self, wall_us: Callable[[], int] = lambda: 0) -> None:
         self.started_us = wall_us()
         self.wall_us = wall_us
         self._numbers = count(1)

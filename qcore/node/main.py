@@ -88,6 +88,7 @@ def run_node(
     config.tls.contexts()  # and a file may be wrong
     join_token = load_join_token(config.join_token_file, os.environ)
     log = NodeLog(config.node_id)
+    log.activity.use_clock(REAL.wall_us)
     log.install(config.log_format, config.log_level, config.log_file)
     config = replace(config, limits=fit_to_open_files(config.limits, log))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

@@ -52,7 +52,7 @@ class NodeLog:
         self.node_id = node_id
         self.term = 0
         self.role = "starting"
-        self.activity = ActivityLog(lambda: time.time_ns() // 1000)
+        self.activity = ActivityLog()
         self.logger = logging.getLogger("qcore.node")
         self._handler: LineHandler | None = None
         self._path: Path | None = None

@@ -18,21 +18,23 @@ _UPGRADE = (
 def pages_of_other_sites(target: Target) -> None:
     """A2: a web page on any site, also one whose host name was made to lead to the node (DNS rebinding)."""
     address = target.follower.address
+    # A page that the node served has its scheme, and the host and port that the browser has dialled.
+    other_scheme = "https" if target.tls is None else "http"
+    another_program = f"{'http' if target.tls is None else 'https'}://127.0.0.1:8000"
     origins = (
         "http://evil.example",
-        f"http://{address}",
-        f"https://{address}",
+        f"{other_scheme}://{address}",
         "null",
         "*",
         "",
         "file://",
-        "http://127.0.0.1:8000",
+        another_program,
         f"http://{address}.evil.example",
         f"http://{address}@evil.example",
         "http://evil.example\thttp://localhost",
     )
     for origin in origins:
-        host = origin.partition("://")[2] or address
+        host = address if origin == another_program else origin.partition("://")[2] or address
         for name in ("Origin", "oRiGiN", "ORIGIN"):
             with target.stranger(f"{name}: {origin}", host=host) as page:
                 assert page.status in (400, 403), origin
