@@ -49,6 +49,11 @@ BENCHMARKS = {
         quick=("--seconds", "10", "--rounds", "1"),
         module="benchmarks.traces.bench_trace",
     ),
+    "view": Benchmark(
+        "the page of a run with a million events: its size, and the time to make and to open it",
+        quick=("--events", "50000"),
+        module="benchmarks.view.bench_view",
+    ),
     "explore": Benchmark(
         "the exploration of small clusters: states per second, and the search for faults",
         quick=("--states", "20000", "--seeds", "1", "--runs", "200"),

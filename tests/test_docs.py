@@ -151,10 +151,10 @@ def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1300)
 @pytest.mark.parametrize("page", RUN_SEPARATELY)
 def test_the_drills_are_followed_exactly(page: str, tmp_path: Path) -> None:
-    for ran in run_commands(session(CHECKOUT / page), tmp_path, timeout_s=840):
+    for ran in run_commands(session(CHECKOUT / page), tmp_path, timeout_s=1200):
         compare(ran)
 
 

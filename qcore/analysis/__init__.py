@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.analysis.exports.perfetto_trace import perfetto
+    from qcore.analysis.exports.shiviz_log import shiviz
     from qcore.analysis.figure import run_figure, save_run_figure
+    from qcore.analysis.measured_latencies import measure_latencies
     from qcore.analysis.network_plot import draw_network, network_at
     from qcore.analysis.plots import (
         plot_commits,
@@ -25,12 +28,14 @@ if TYPE_CHECKING:
         plot_timeline,
         plot_watches,
     )
+    from qcore.analysis.plotting.comparison_plot import compare
     from qcore.analysis.plotting.distribution_plot import plot_leaderless_distribution, plot_times
     from qcore.analysis.plotting.lag_plot import plot_lag
     from qcore.analysis.plotting.latency_plot import plot_commit_latency
     from qcore.analysis.plotting.message_plot import plot_messages
     from qcore.analysis.plotting.outcome_plot import plot_outcomes
     from qcore.analysis.plotting.paper_style import paper_style
+    from qcore.analysis.plotting.spacetime_plot import plot_spacetime
     from qcore.analysis.plotting.time_window import Window, window_of, worst_fault
     from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load, merge
     from qcore.analysis.tables import TraceTables, read_tables
@@ -39,10 +44,13 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.analysis.exports.perfetto_trace": ("perfetto",),
+            "qcore.analysis.exports.shiviz_log": ("shiviz",),
             "qcore.analysis.figure": (
                 "run_figure",
                 "save_run_figure",
             ),
+            "qcore.analysis.measured_latencies": ("measure_latencies",),
             "qcore.analysis.network_plot": (
                 "draw_network",
                 "network_at",
@@ -53,6 +61,7 @@ else:
                 "plot_timeline",
                 "plot_watches",
             ),
+            "qcore.analysis.plotting.comparison_plot": ("compare",),
             "qcore.analysis.plotting.distribution_plot": (
                 "plot_leaderless_distribution",
                 "plot_times",
@@ -62,6 +71,7 @@ else:
             "qcore.analysis.plotting.message_plot": ("plot_messages",),
             "qcore.analysis.plotting.outcome_plot": ("plot_outcomes",),
             "qcore.analysis.plotting.paper_style": ("paper_style",),
+            "qcore.analysis.plotting.spacetime_plot": ("plot_spacetime",),
             "qcore.analysis.plotting.time_window": (
                 "Window",
                 "window_of",
@@ -86,18 +96,22 @@ __all__ = [
     "TraceSource",
     "TraceTables",
     "Window",
+    "compare",
     "draw_network",
     "load",
+    "measure_latencies",
     "merge",
     "network_at",
     "paper_style",
     "percentile",
+    "perfetto",
     "plot_commit_latency",
     "plot_commits",
     "plot_lag",
     "plot_leaderless_distribution",
     "plot_messages",
     "plot_outcomes",
+    "plot_spacetime",
     "plot_terms",
     "plot_timeline",
     "plot_times",
@@ -105,6 +119,7 @@ __all__ = [
     "read_tables",
     "run_figure",
     "save_run_figure",
+    "shiviz",
     "window_of",
     "worst_fault",
 ]

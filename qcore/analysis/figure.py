@@ -27,6 +27,7 @@ from qcore.errors import ConfigError
 #: The longest name of a run that fits above the picture, in characters.
 _LONGEST_NAME = 80
 _WIDTH = 12.0
+_NETWORK = 3.6  # the least height of the network with its legend, inches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +79,9 @@ def run_figure(table: Run, *, at_ms: float | None = None, window: WindowChoice =
         below.append(figure.add_subplot(grid[number, 0], sharex=timeline))
         plots[name](run, below[-1], name_faults=False, window=shown)
     moment = default_moment_us(table, shown) / MS if at_ms is None else at_ms
-    beside = min(3, len(rows))
+    beside = next(
+        n for n in range(1, len(rows) + 1) if n == len(rows) or sum(ratios[:n]) > _NETWORK
+    )
     network = draw_network(table, moment, figure.add_subplot(grid[:beside, 1]))
     network.set_title(
         f"{network.get_title()} (dotted line)", fontsize=label_size(), color=TEXT_COLOUR, pad=18

@@ -137,15 +137,18 @@ def draw_network(
     positions = node_positions(moment.nodes)
     outermost = max((max(abs(x), abs(y)) for x, y in positions.values()), default=0.0)
     reach = max(1.0, outermost) + _RING * _RADIUS + 0.05
-    ax.set_xlim(-reach, reach)
-    ax.set_ylim(-reach, reach)
-    ax.set_aspect("equal")
     radius_pt = min(points(ax)) * _RADIUS / (2 * reach)
     _draw_links(moment, positions, ax, radius_pt)
     _draw_servers(moment, positions, ax, radius_pt)
     parts = moment.groups()
     if len(parts) > 1:
         _draw_rings(parts, positions, ax)
+    # The box stays as it is, and with it the places of title and legend: layouts know them only then. `auto` lets the
+    # longer side of the box show more than the data.
+    ax.update_datalim([(-reach, -reach), (reach, reach)])
+    ax.set_xlim(-reach, reach, auto=True)
+    ax.set_ylim(-reach, reach, auto=True)
+    ax.set_aspect("equal", adjustable="datalim")
     unsure = "" if moment.is_known else ", records missing"
     ax.set_title(
         f"network at {round(moment.t_us / SECOND, 3):g} s{unsure}",

@@ -33,6 +33,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "Find what is wrong with a computer or with nodes, and say what to change.",
     ),
     "cluster": ("qcore.cli.cluster.cluster", "Initialise, inspect and upgrade a cluster."),
+    "top": ("qcore.cli.top.top", "Watch the members, rates and log lines of a cluster."),
     "member": ("qcore.cli.cluster.member", "Show and change the members of a cluster."),
     "user": ("qcore.cli.users.user", "Add, change and list users."),
     "role": ("qcore.cli.users.role", "Say what users may do."),
@@ -181,6 +182,10 @@ def _root(
 
 def main() -> None:
     """The entry point of the `qcore` script. Exits with an `ExitCode`."""
+    if sys.argv[1:3] == ["node", "start"]:
+        from qcore.node.process.early_hangup import EarlyHangup
+
+        EarlyHangup.begin()  # before the imports of a node, which take seconds on a busy computer
     sys.exit(run_arguments(app, None))
 
 

@@ -71,7 +71,7 @@ _OPTIONS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"^UpgradeMachine\.version: ", "--to: "),
         (r"^TransferLeader\.to: ", "--to: "),
         (r"^\w+\.timeout_ms: ", "--timeout: "),
-        (r"^\w+\.node_addr: ", "the address: "),
+        (r"^(\w+\.)?node_addr: ", "the address: "),
         (r"^\w+\.node_id: ", "the id of the node: "),
         (r"^\w+\.(name|token_id): ", "the name: "),
         (

@@ -297,7 +297,7 @@ class NodeConfig:
     ) -> PeerAddresses:
         """Where to dial the other members, and the address that this node announces. See `PeerAddresses`."""
         own = "" if self.advertise_addr is None else str(self.advertise_addr.canonical)
-        return PeerAddresses(membership, own, parse_hints(self.peers), warn)
+        return PeerAddresses(membership, self.node_id, own, parse_hints(self.peers), warn)
 
     def page_guard(self) -> PageGuard:
         """Decides who may request the HTTP pages. Probes and the dashboard are open to everyone."""

@@ -19,6 +19,7 @@ from qcore.node.config import NodeConfig, held_back
 from qcore.node.node_files import OpenStorage, open_node_files
 from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
 from qcore.node.peers.join_token_file import load_join_token
+from qcore.node.process.early_hangup import EarlyHangup
 from qcore.node.process.otel_export import begin_export
 from qcore.node.process.process_figures import ProcessFigures
 from qcore.node.process.reload import Reload
@@ -81,6 +82,7 @@ def run_node(
             apply; nothing was written.
         TransportError: the address cannot be bound.
     """
+    early_hangup = EarlyHangup.begin()
     application = application or application_of(config.machine)
     loop_factory = _loop_factory(config.uvloop)  # before anything is written: uvloop may be missing
     config.tls.contexts()  # and a file may be wrong
@@ -94,6 +96,7 @@ def run_node(
         # The watchdog of a service manager ends a hung node with SIGABRT: then stderr shows where it hung.
         faulthandler.enable(_STDERR)
     with ExitStack() as stack:
+        stack.callback(early_hangup.end)
         stack.callback(log.report_suppressed, all_of_them=True)
         observer = None
         if config.otel:
@@ -102,7 +105,7 @@ def run_node(
             stack.callback(end_export)
         files = open_node_files(config, application.machine, open_storage, log)
         stack.callback(files.close)
-        figures = ProcessFigures(config.data_dir, config.tls.tls_cert)
+        figures = ProcessFigures(config.data_dir, config.tls)
         stack.callback(figures.stop)
         runner = stack.enter_context(asyncio.Runner(loop_factory=loop_factory))
 
@@ -127,7 +130,9 @@ def run_node(
             node.metrics.of_process = figures.families
             figures.start()
             manager = ServiceManager(os.environ, lambda: node_state(node), log)
-            stop = stop_on_signals(log, Reload(config, log, files, manager, read_settings))
+            stop = stop_on_signals(
+                log, Reload(config, log, files, manager, read_settings), early_hangup
+            )
             garbage = CollectorControl(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
             node.on_busy(garbage.freeze)

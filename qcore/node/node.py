@@ -148,7 +148,7 @@ class Node:
         config = replace(self._config, limits=limits)
         join_token = load_join_token(config.join_token_file, {})
         files = open_node_files(config, self._application.machine, self._open_storage, self._log)
-        figures = ProcessFigures(config.data_dir, config.tls.tls_cert)
+        figures = ProcessFigures(config.data_dir, config.tls)
         observer = recorder_of_program(config.node_id, REAL.wall_us) if config.otel else None
         parts: ReplicaNode | None = None
         try:

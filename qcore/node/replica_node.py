@@ -471,7 +471,6 @@ class ReplicaNode:
         return replace(self._replica.core.status(), applied_index=self._replica.applied_index)
 
     def _node_status(self) -> NodeStatus:
-        stats = self._server.stats
         return NodeStatus(
             cluster_id=self._identity.cluster_id,
             stopping=self._stopping,
@@ -488,7 +487,7 @@ class ReplicaNode:
                 "requests": self._requests.in_progress,
                 "writes": self._driver.writes_in_flight,
             },
-            connections={"clients": stats.clients, "peers": stats.peers},
+            connections={"clients": self._server.stats.clients, "peers": self._server.stats.peers},
             backups=self._metrics.backups,
             watches=self._requests.watches.figures(self._replica.watches.history),
             uptime_s=self._runtime.seconds() - self._started_at,
@@ -497,4 +496,5 @@ class ReplicaNode:
             comparison=self._divergence.found,
             diverged_at=self._replica.containment.diverged_at,
             quotas=self.quotas.uses(),
+            founding=self.founding.state,
         )

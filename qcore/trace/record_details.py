@@ -9,10 +9,11 @@
 | request take | a client's request reaches a node | client, op_id, request: the node's number of it |
 | request end | the node responds | those, and index and term of the entry; 0 for a read or an error |
 | request forward | the node sends a `Forward` | client, op_id, request: the `forward_id`, message: its id |
-| request answer | the leader sends the `ForwardResponse` | request: the `forward_id`, index, message: its id |
+| request answer | the leader sends the `ForwardResponse` | request: the `forward_id`, message: its id, and index |
 | clock | a simulated node starts, or a fault changes its clock | how far the wall clock is ahead, and its drift |
 
-A field that means nothing in a phase, or is not known, is 0 or empty.
+The index of an answer is that of the entry, or the one that a read saw. A field that means nothing in a phase, or is
+not known, is 0 or empty.
 """
 
 from __future__ import annotations

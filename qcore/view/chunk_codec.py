@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Final, Literal
 
-from qcore.trace.trace_record import COLUMNS, ColumnType
+from qcore.trace.record_details import DETAIL_COLUMNS, ColumnType
+from qcore.trace.trace_record import COLUMNS
 
 #: How a column of a chunk is stored. `text`: numbers of the chunk's texts. `message`, `role`: numbers of the names in
 #: the head of the page. `id`: see `IdColumn`.
@@ -26,7 +27,8 @@ MESSAGE_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "up": ("applied",),
 }
 
-_LEVEL: Final = 9
+#: More costs twice the time, and saves less than a hundredth.
+_LEVEL: Final = 6
 
 
 def deflated(content: object) -> str:
@@ -36,12 +38,10 @@ def deflated(content: object) -> str:
     return base64.b64encode(squeeze.compress(text.encode()) + squeeze.flush()).decode("ascii")
 
 
-def stored_as(
-    kinds: Mapping[str, Mapping[str, ColumnType]] = COLUMNS,
-) -> dict[str, dict[str, StoredAs]]:
-    """How the columns of each kind are stored, after `t` and `node`."""
+def stored_as() -> dict[str, dict[str, StoredAs]]:
+    """How the columns of each kind are stored, after `t` and `node`. The kinds of details come after the others."""
     found: dict[str, dict[str, StoredAs]] = {}
-    for kind, columns in kinds.items():
+    for kind, columns in {**COLUMNS, **DETAIL_COLUMNS}.items():
         found[kind] = {name: _stored_as(kind, name, column) for name, column in columns.items()}
         found[kind] |= dict.fromkeys(MESSAGE_COLUMNS.get(kind, ()), "int")
     return found

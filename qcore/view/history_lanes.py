@@ -96,15 +96,16 @@ def _registers(course: Course) -> dict[str, dict[int, Operation]]:
     }
     operations = course.operations
     other = {row.key for row in operations if not _is_on_register(row)}
-    values: dict[str, set[Scalar]] = {}
+    values: dict[str, dict[str, Scalar]] = {}
     for row in operations:
-        values.setdefault(row.key, {None}).add(row.value)
+        values.setdefault(row.key, {"None": None})[str(row.value)] = row.value
     found: dict[str, dict[int, Operation]] = {}
     for number, row in enumerate(operations):
         note = notes.get((row.client, row.op_id), "")
         if row.key in other or row.outcome == "refused" or note.startswith(_STALE):
             continue
-        expected = _value_of(note.removeprefix(_EXPECTS), values[row.key])
+        text = note.removeprefix(_EXPECTS)
+        expected = values[row.key].get(text, text)
         found.setdefault(row.key, {})[number] = _operation(row, expected)
     return found
 
@@ -118,11 +119,6 @@ def _is_on_register(row: OperationCourse) -> bool:
             for value in (row.value, row.output)
         )
     )
-
-
-def _value_of(text: str, values: Iterable[Scalar]) -> Scalar:
-    """The value that a note names: the one of these with its text, else the text."""
-    return next((value for value in values if str(value) == text), text)
 
 
 def _operation(row: OperationCourse, expected: Scalar) -> Operation:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from qcore.analysis.course.course_types import Course, NodeTrack
+from qcore.analysis.course.course_types import Course, Steps
 from qcore.analysis.course.node_tracks import node_at
 from qcore.analysis.spans import PAUSE
 from qcore.trace import TraceRecord
@@ -123,9 +123,10 @@ class Keyframes:
         }
 
     def changes(self, start_us: int, next_us: int) -> dict[str, object]:
-        """How logs and their durable parts change from `start_us` until before `next_us`."""
+        """How logs, their durable parts and clocks change from `start_us` until before `next_us`."""
         logs: list[tuple[int, int, int, int, int, int]] = []
         durable: list[tuple[int, int, int]] = []
+        clocks: list[tuple[int, int, int]] = []
         for node, track in self._course.tracks.items():
             place = self._logs[node]
             while place < len(track.log) and track.log[place].t_us < next_us:
@@ -135,18 +136,13 @@ class Keyframes:
                     logs.append((change.t_us, node, phase, change.first, change.last, change.term))
                 place += 1
             self._logs[node] = place
-            durable += self._durable_steps(track, start_us, next_us)
+            durable += _steps_between(node, track.durable, start_us, next_us)
+            clocks += _steps_between(node, track.clock_offset_us, start_us, next_us)
         return {
             "log": _columns(("t", "node", "phase", "first", "last", "term"), logs, start_us),
             "durable": _columns(("t", "node", "index"), durable, start_us),
+            "clock": _columns(("t", "node", "offset"), clocks, start_us),
         }
-
-    def _durable_steps(
-        self, track: NodeTrack, start_us: int, next_us: int
-    ) -> list[tuple[int, int, int]]:
-        times = track.durable.times
-        first, stop = bisect_left(times, start_us), bisect_left(times, next_us)
-        return [(times[n], track.node, track.durable.values[n]) for n in range(first, stop)]
 
     def _flights(self, start_us: int) -> list[list[object]]:
         messages = self._course.messages
@@ -162,6 +158,13 @@ class Keyframes:
         return [
             flight(self._course, self._extent, number) for number in self._flying[-_MOST_FLIGHTS:]
         ]
+
+
+def _steps_between(
+    node: int, steps: Steps, start_us: int, next_us: int
+) -> list[tuple[int, int, int]]:
+    first, stop = bisect_left(steps.times, start_us), bisect_left(steps.times, next_us)
+    return [(steps.times[n], node, steps.values[n]) for n in range(first, stop)]
 
 
 def _node(course: Course, node: int, t_us: int) -> dict[str, object]:

@@ -56,6 +56,7 @@ _EXPIRED, _DELETED = "the token has expired: get a new one", "the user of this t
         (Refused("CreateToken.ttl_s: too long"), "--ttl: too long"),
         (RemoteProtocolError("SetRole.rules.0.type: too long"), "--may-read or --may-write: too long"),
         (RemoteProtocolError("AddLearner.node_addr: no port"), "the address: no port"),
+        (RemoteProtocolError("node_addr: no port"), "the address: no port"),
         (Refused("SetUser: the name of a user is short"), "the name of a user is short"),
         (
             Refused(

@@ -10,7 +10,7 @@ import pytest
 
 from qcore.cli.main import main
 from qcore.sim import parse_scenario, run_scenario
-from qcore.trace import block_codec
+from qcore.trace import DETAIL_FIELDS, block_codec
 from tests.trace.some_records import compact, messages
 
 
@@ -47,7 +47,7 @@ def qcore(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "form", "version"), [("run.qtrace", "compact", 1), ("run.jsonl", "JSON lines", None)]
+    ("name", "form", "version"), [("run.qtrace", "compact", 2), ("run.jsonl", "JSON lines", None)]
 )
 def test_a_summary_has_the_hash_of_the_run(
     qcore: Qcore, folder: Path, name: str, form: str, version: int | None
@@ -66,9 +66,23 @@ def test_a_summary_has_the_hash_of_the_run(
 
 
 def test_a_compact_trace_is_printed_as_json_lines(qcore: Qcore, folder: Path) -> None:
-    code, out, err = qcore(folder / "run.qtrace", "--json-lines")
+    code, out, err = qcore(folder / "run.qtrace", "--json-lines", "--details")
     assert (code, err) == (0, "")
-    assert out == (folder / "run.jsonl").read_text()
+    written = (folder / "run.jsonl").read_text()
+    assert out == written
+    assert qcore(folder / "run.jsonl", "--json-lines", "--details") == (0, written, "")
+
+
+def test_details_are_printed_only_if_asked(qcore: Qcore, folder: Path) -> None:
+    lines = (folder / "run.jsonl").read_text().splitlines(keepends=True)
+    detail_kinds = ("details", *DETAIL_FIELDS)
+    plain = "".join(line for line in lines if json.loads(line)["kind"] not in detail_kinds)
+    logs = "".join(line for line in lines if json.loads(line)["kind"] in ("details", "log"))
+    for name in ("run.qtrace", "run.jsonl"):
+        assert qcore(folder / name, "--json-lines") == (0, plain, "")
+        code, out, _ = qcore(folder / name, "--json-lines", "--of-kinds", "log")
+        # The mark has the time of the first line that follows it.
+        assert (code, out.splitlines()[1:]) == (0, logs.splitlines()[1:])
 
 
 def test_some_records_are_printed_as_json_lines(qcore: Qcore, folder: Path) -> None:
@@ -121,6 +135,7 @@ def test_bad_usage_of_sim_trace_exits_with_2(qcore: Qcore, folder: Path, tmp_pat
         ),
         ((run, "--json-lines", "--of-nodes", "one"), "'one' is not a list of node ids"),
         ((run, "--of-kinds", "op"), "give them with --json-lines"),
+        ((run, "--details"), "give them with --json-lines"),
         ((), "FILE"),
     ):
         code, out, err = qcore(*arguments)

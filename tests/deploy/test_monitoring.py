@@ -16,7 +16,8 @@ import pytest
 import trustme
 import yaml
 
-from qcore.node.process.process_figures import bytes_below, certificate_figure, disk_figures
+from qcore.node.process.process_figures import CertificateFigure, bytes_below, disk_figures
+from qcore.node.tls_config import TlsConfig
 from tests.checkout import CHECKOUT
 from tests.deploy.metrics_reference import PAGE, page
 from tests.deploy.scrape import families, leader_page
@@ -224,14 +225,28 @@ def test_promtool_accepts_the_queries_of_the_dashboard(tmp_path: Path) -> None:
 
 def test_the_end_of_the_certificate_is_a_figure(tmp_path: Path) -> None:
     end = datetime(2038, 1, 1, tzinfo=UTC)
-    pem = tmp_path / "pem"
-    assert certificate_figure(None).samples == certificate_figure(pem).samples == []
+    pem, key = tmp_path / "pem", tmp_path / "key"
+    assert CertificateFigure(TlsConfig()).take().samples == []
+    figure = CertificateFigure(TlsConfig(tls_cert=pem, tls_key=key))
+
+    def value() -> float:
+        (sample,) = figure.take().samples
+        return sample.value
+
+    assert value() == 0  # the files are missing
+    authority = trustme.CA()
+    made, other = (authority.issue_cert("node", not_after=end) for _ in range(2))
+    made.private_key_pem.write_to_path(str(key))
+    made.cert_chain_pems[0].write_to_path(str(pem))
+    assert value() == end.timestamp()
+    other.cert_chain_pems[0].write_to_path(str(pem))
+    assert (
+        value() == 0
+    )  # the key belongs to another certificate, so the node goes on with the old one
     pem.write_text("damaged")
-    assert certificate_figure(pem).samples == []
-    made = trustme.CA().issue_cert("node", not_after=end)
-    made.private_key_and_cert_chain_pem.write_to_path(str(pem))
-    (sample,) = certificate_figure(pem).samples
-    assert sample.value == end.timestamp()
+    assert value() == 0
+    made.cert_chain_pems[0].write_to_path(str(pem))
+    assert value() == end.timestamp()
 
 
 def test_the_figures_of_the_disk_are_those_of_the_system(tmp_path: Path) -> None:

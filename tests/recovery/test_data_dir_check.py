@@ -235,5 +235,11 @@ def test_command_prints_findings_and_exit_code(samples: dict[bool, Sample], tmp_
     assert damaged.code == 1
     assert "fault: log.mark: is damaged" in damaged.stdout
     assert f"{path} is not sound: 1 fault" in damaged.stdout
+    new = tmp_path / "new"
+    open_storage(new).close()
+    assert run_here("check", str(new)).stdout.splitlines()[:2] == [
+        "node 1, which belongs to no cluster yet",
+        "term 0, no entries, commit index at least 0, no snapshot",
+    ]
     as_json = run_here("check", str(path), "-o", "json")
     assert '"sound": false' in as_json.stdout

@@ -13,15 +13,22 @@ import pytest
 
 from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import HardState, Membership
-from qcore.errors import ConfigError, IncompatibleVersion
+from qcore.errors import ConfigError, DiskFull, IncompatibleVersion
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.register import KeyValueMachine
+from qcore.node.peers.node_key_file import read_key
 from qcore.node.watches.divergence import DivergenceMarkFile
 from qcore.recovery.checks.data_dir_check import check_data_dir
 from qcore.recovery.clusters import quorum_recovery as recover_module
 from qcore.recovery.clusters.new_cluster_state import INDEX_BUMP, TERM_BUMP, Bumps
-from qcore.recovery.clusters.quorum_recovery import Recovered, carry_out, plan_recovery
+from qcore.recovery.clusters.quorum_recovery import (
+    Recovered,
+    carry_out,
+    plan_recovery,
+    preview,
+)
 from qcore.recovery.recovery_refused import RecoveryRefused
+from qcore.recovery.repairs.backup_copy import back_up as real_back_up
 from qcore.recovery.snapshot_summary import summarise
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.support.commands import run_here
@@ -138,7 +145,7 @@ def _break_mark(path: Path) -> None:
     [
         (_break_entry, "entry 45"),
         (_break_mark, "log.mark"),
-        (lambda path: (path / "node.key").unlink(), "node.key"),
+        (lambda path: (path / "node.key").write_bytes(b""), "move node.key away"),
     ],
 )
 def test_log_that_cannot_be_trusted_is_refused(
@@ -169,6 +176,36 @@ def test_node_that_ran_after_the_plan_stops_the_recovery(left: Path) -> None:
     storage = open_storage(left)
     assert storage.load().entries[-1].index == 63
     storage.close()
+
+
+def test_lost_key_does_not_cost_the_state(left: Path) -> None:
+    """The log of the last node is whole: the new cluster gets to know a new key of it."""
+    (left / "node.key").unlink()
+    with unchanged(left):
+        plan = plan_recovery([left], None)
+        preview(plan, KeyValueMachine(), Bumps(), os.urandom)
+    done = carry_out(plan, KeyValueMachine(), Bumps(), os.urandom)
+    key = read_key(left)
+    assert key is not None
+    assert done.new.snapshot.meta.membership.key_of(1) == key.public != MEMBERS.key_of(1)
+    assert check_data_dir(left).findings == []
+
+
+def test_copies_do_not_stay_if_one_cannot_be_made(
+    left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_recovery([left], None)
+    survivors = [plan.judgement.furthest, replace(plan.judgement.furthest, node_id=2)]
+
+    def back_up(directory: Path, prefix: str) -> Path:
+        if [*directory.glob(f"{prefix}-*")]:
+            raise DiskFull("there is no room")
+        return real_back_up(directory, prefix)
+
+    monkeypatch.setattr(recover_module, "back_up", back_up)
+    with pytest.raises(DiskFull):
+        recover_module._back_up_all(survivors)
+    assert [*left.glob("before-*")] == []
 
 
 def test_another_state_machine_changes_nothing(left: Path) -> None:
@@ -210,7 +247,7 @@ def test_crash_at_any_step_leaves_the_old_or_the_new_state(
         is_new = report.log.state.last_index > 62
         seen.add((step, is_new))
         if is_new:
-            with pytest.raises(RecoveryRefused, match="start them"):
+            with pytest.raises(RecoveryRefused, match="start the nodes"):
                 recovered(path)
         else:
             assert recovered(path).new.snapshot.meta.last_included_index > 62
@@ -270,6 +307,8 @@ def test_command_shows_the_plan_and_does_it_with_yes(left: Path) -> None:
         "1=127.0.0.1:1",
     ]
     before = state_of(left)
+    other = run_here(*["entity" if word == "kv" else word for word in words])
+    assert (other.code, "state machine is 'kv'" in other.stderr) == (5, True), "before --yes, too"
     planned = run_here(*words)
     assert planned.code == 0
     assert "nothing was changed" in planned.stdout

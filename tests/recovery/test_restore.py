@@ -288,6 +288,12 @@ def test_commands_verify_and_restore(backup: Path, tmp_path: Path) -> None:
         ["USERS", "2"],
         ["SESSIONS", "2"],
     ]
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    error = run_here("snapshot", "verify", str(empty)).stderr
+    assert error.endswith("is empty: save the snapshot again, or use another backup\n"), (
+        "one advice"
+    )
     words = ["snapshot", "restore", str(backup), "--id", "1", "--members", "1=127.0.0.1:1"]
     done = run_here(*words, "--data-dir", str(tmp_path / "1"))
     assert done.code == 0

@@ -37,6 +37,8 @@ def test_highest_last_term_wins_before_the_index() -> None:
     kept, lost = found.losses()
     assert "entries 9 to 20 are kept" in kept
     assert "after entry 20 may be lost" in lost
+    kept, _ = judge([survivor(1, (2, 6))]).losses()
+    assert "; entry 6 is kept, too" in kept
 
 
 @pytest.mark.parametrize(

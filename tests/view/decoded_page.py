@@ -98,7 +98,7 @@ def state_after(page: DecodedPage, number: int) -> Json:
         node = nodes.get(str(event["node"]))
         if node is not None:
             _take(node, event)
-    for name in ("log", "durable"):
+    for name in ("log", "durable", "clock"):
         columns = chunk[name]
         for cells in zip(*columns.values(), strict=True):
             row = dict(zip(columns, cells, strict=True))
@@ -117,8 +117,6 @@ def _take(node: Json, event: Mapping[str, Any]) -> None:
         node["commit"] = event["index"]
     elif kind == "apply":
         node["applied"] = event["index"]
-    elif kind == "clock":
-        node["clock"] = event["offset_us"]
     if kind in ("up", "down"):
         node["paused"] = kind == "down" and event["why"] == "pause"
 
@@ -139,8 +137,8 @@ def _take_roles(nodes: Json, page: DecodedPage, t_us: int) -> None:
 
 
 def _take_change(node: Json, name: str, row: Json) -> None:
-    if name == "durable":
-        node["durable"] = row["index"]
+    if name != "log":
+        node[name] = row["index" if name == "durable" else "offset"]
         return
     phase, log = LOG_PHASES[row["phase"]], node["log"]
     if phase == "snapshot":

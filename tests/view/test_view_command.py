@@ -12,7 +12,10 @@ import pytest
 from qcore.analysis.course.course_types import Course
 from qcore.cli.exits import ExitCode
 from qcore.trace import CompactTrace, as_line
+from qcore.trace.json_lines import details_mark
 from qcore.view import notebook_view, save_page, view
+from tests.checkout import CHECKOUT
+from tests.documents import blocks
 from tests.process.support.commands import Ended, run_here
 from tests.view.decoded_page import DecodedPage
 
@@ -69,7 +72,8 @@ def test_the_page_of_a_trace(folder: Path, trace: Path, course: Course) -> None:
 
 
 def test_json_lines_give_the_same_page(folder: Path, trace: Path, trace_bytes: bytes) -> None:
-    lines = [as_line(record) for record in CompactTrace(trace_bytes).records()]
+    records = CompactTrace(trace_bytes).records(details=True)
+    lines = [details_mark(0), *map(as_line, records)]
     (folder / "run.jsonl").write_text("\n".join(lines) + "\n")
     for file in ("run.qtrace", "run.jsonl"):
         assert run_here("view", file, "--out", f"{file}.html").code == 0
@@ -160,3 +164,12 @@ def test_a_notebook_shows_the_page_in_a_frame(
     assert "<iframe" not in text
     assert picture in text
     assert ".save('run.html')" in text
+
+
+def test_the_programs_of_the_page_on_runs_work(folder: Path, trace: Path) -> None:
+    trace.rename(folder / "seen.qtrace")
+    names: dict[str, object] = {}
+    for block in blocks(CHECKOUT / "docs/how-to/see-a-run.md"):
+        if block.language == "python":
+            exec(block.text, names)
+    assert decoded(folder / "seen.html").head["name"] == "trouble"

@@ -20,7 +20,7 @@ from tests.node.observability.test_logs_metrics_http import View
 from tests.web.test_page_text import Outline
 
 FOLDER = CHECKOUT / "qcore/pages/dashboard"
-SCRIPTS = sorted(FOLDER.glob("*.js"))
+SCRIPTS = [*sorted(FOLDER.glob("*.js")), CHECKOUT / "qcore/pages/shared/dom.js"]
 
 #: What the page calls its own errors; no node sends them.
 OF_THE_PAGE = {"Overdue", "ConnectionLost"}
@@ -30,7 +30,7 @@ DECLARED = re.compile(
     r"^(?:export )?(?:async )?(?:function|class|const|let) (\w+)|^const \w+ = [^;]*?, (\w+) = ",
     re.MULTILINE,
 )
-IMPORTED = re.compile(r'^import \{ ([\w, ]+) \} from "\./(\w+\.js)";$', re.MULTILINE)
+IMPORTED = re.compile(r'^import \{ ([\w, ]+) \} from "(\.[./\w]+\.js)";$', re.MULTILINE)
 
 
 def text_of(path: Path) -> str:
@@ -129,15 +129,16 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark", "chosen dark"])
 def test_texts_and_marks_have_contrast(theme: int) -> None:
-    blocks = re.findall(r"\{([^{}]*--page:[^{}]*)\}", text_of(FOLDER / "dashboard.css"))
+    palette = text_of(CHECKOUT / "qcore/pages/shared/palette.css")
+    blocks = re.findall(r"\{([^{}]*--page:[^{}]*)\}", palette)
     assert len(blocks) == 3
     assert blocks[1].split() == blocks[2].split()
     colours = dict(re.findall(r"--([\w-]+): (#\w+);", blocks[theme]))
-    texts = ("text", "faint", "good", "wait", "bad")
+    texts = ("text", "faint", "ok-text", "unknown-text", "lost-text")
     for text, ground in product(texts, ("page", "panel")):
         assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
     assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
     assert contrast(colours["text"], colours["chip"]) >= 4.5
-    assert contrast(colours["bad"], colours["bad-page"]) >= 4.5
-    for mark in ("accent", *(f"series-{number}" for number in range(4))):
+    assert contrast(colours["lost-text"], colours["lost-page"]) >= 4.5
+    for mark in ("accent", "append", "vote", "snapshot", "forward"):
         assert contrast(colours[mark], colours["panel"]) >= 3, mark

@@ -55,6 +55,7 @@ class _Log:
         self.role = ""
         self.term = 0
         self.is_paused = False
+        self.waiting: list[int] = []  # messages that arrived while the process was frozen
         self.snapshot = (0, 0)  # the last entry of the snapshot that it receives
 
     def change(self, t_us: int, phase: LogPhase, first: int, last: int, term: int) -> None:
@@ -94,9 +95,12 @@ class _Cluster:
             return
         if kind == "down":
             log.is_paused = values[0] == PAUSE
+            log.waiting.clear()
         elif kind == "up":
             if log.is_paused:
                 log.is_paused = False
+                for number in log.waiting:
+                    self._receive(log, t_us, number)
             else:
                 log.role, log.term = "follower", values[0]
                 self._started(log, t_us, values[2])
@@ -109,8 +113,11 @@ class _Cluster:
         if kind == "send":
             self._sent(log, t_us, *values)
         elif kind == "recv":
-            if event in self._received:
-                self._receive(log, t_us, self._received[event])
+            number = self._received.get(event)
+            if number is not None and log.is_paused:
+                log.waiting.append(number)
+            elif number is not None:
+                self._receive(log, t_us, number)
         elif kind == "apply":
             self._applied(log, t_us, values[0], values[1])
         elif kind == "role":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Final
 
 from qcore.analysis.course.course_records import events_of
@@ -25,7 +26,7 @@ from qcore.analysis.tables import TraceTables
 from qcore.trace import TraceRecord
 
 _KINDS: Final = frozenset({"up", "down", "vote", "config", "commit", "apply", "log", "clock"})
-#: While a clock drifts, its offset is given anew at least so often, if that is not too often for the whole run.
+#: While a clock drifts, its offset changes in steps of this time, or longer ones in a long run.
 _DRIFT_STEP_US: Final = 100_000
 _MOST_DRIFT_STEPS: Final = 1_000
 _MILLION: Final = 1_000_000
@@ -151,11 +152,8 @@ class _Draft:
             voters, outgoing, learners = map(tuple, members)
             self.configs.append(ConfigChange(t_us, index, voters, outgoing, learners))
         elif kind == "log":
-            phase, index, _, _ = values
-            if phase == "durable":
-                self.durable.put(t_us, index)
-            elif phase == "snapshot" and index > self.applied.newest:  # one of the leader
-                self.applied.put(t_us, index)
+            if values[0] == "durable":
+                self.durable.put(t_us, values[1])
         elif kind == "clock":
             self._drift_to(t_us)
             self.clock.put(t_us, values[0])
@@ -186,8 +184,8 @@ class _Draft:
             node=node,
             roles=tuple(roles),
             votes=tuple(self.votes),
-            commit=self.commit.steps(),
-            applied=self.applied.steps(),
+            commit=_raised(self.commit.steps(), log),
+            applied=_raised(self.applied.steps(), log),
             last=_last_entries(log),
             durable=nothing if is_inferred else self.durable.steps(),
             log=log,
@@ -195,6 +193,23 @@ class _Draft:
             configs=tuple(self.configs),
             clock_offset_us=self.clock.steps(),
         )
+
+
+def _raised(steps: Steps, log: LogHistory) -> Steps:
+    """A commit or apply index, raised by the snapshots of leaders, which no other record of it shows."""
+    snapshots = [change for change in log if change.phase == "snapshot"]
+    if all(steps.at(change.t_us) >= change.last for change in snapshots):
+        return steps
+    raised = _StepsDraft()
+    for t_us, is_step, value in sorted(
+        [
+            *((change.t_us, False, change.last) for change in snapshots),
+            *zip(steps.times, repeat(True), steps.values, strict=False),
+        ]
+    ):
+        if is_step or value > raised.newest:
+            raised.put(t_us, value)
+    return raised.steps()
 
 
 def _last_entries(log: LogHistory) -> Steps:

@@ -96,6 +96,7 @@ def member_problems(members: dict[str, int], responses: list[MetricsOrError]) ->
     """
     problems: list[str] = []
     metrics: dict[str, Metrics] = {}
+    elsewhere: dict[str, Metrics] = {}
     for address, response in zip(members, responses, strict=True):
         if isinstance(response, QcoreError):
             what = "does not show its state" if is_denied(response) else "does not answer"
@@ -105,8 +106,15 @@ def member_problems(members: dict[str, int], responses: list[MetricsOrError]) ->
                 f"{address} is node {response['id']}, not node {members[address]}: "
                 "check the addresses of the members"
             )
+            elsewhere[address] = response
         else:
             metrics[address] = response
+    clusters = {each["qcore"]["cluster_id"] for each in metrics.values()}
+    for address, each in elsewhere.items():
+        # A member at the address of another one, such as after an exchange, is still a member: it may lead.
+        is_known = not clusters or each["qcore"]["cluster_id"] in clusters
+        if is_known and each["id"] in members.values():
+            metrics[address] = each
     problems += _disagreements(metrics)
     if not any(each["state"] == "Leader" for each in metrics.values()):
         problems.append("no member leads")

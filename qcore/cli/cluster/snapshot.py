@@ -95,7 +95,8 @@ def verify(
     try:
         header, content = verify_content(file)
     except QcoreError as error:
-        error.add_note("give another file that `qcore snapshot save` wrote")
+        if "another backup" not in str(error):
+            error.add_note("give another file that `qcore snapshot save` wrote")
         raise
     membership = header.membership
     members = [

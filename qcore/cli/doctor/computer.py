@@ -9,8 +9,10 @@ import resource
 import socket
 import sqlite3
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -90,7 +92,7 @@ def port(address: Address, data_dir: Path | None) -> Finding:
                 "port", f"{address}: only root may listen there", "use a port from 1024 on"
             )
         except OSError as error:
-            user = listener_of(address.port)
+            user = listener_of(str(place[0]), address.port)
             if user is not None and user == node_of(data_dir):
                 return ok("port", f"{address}: process {user} listens, which is this node")
             if user is not None:
@@ -110,14 +112,25 @@ def node_of(data_dir: Path | None) -> int | None:
     return None
 
 
-def listener_of(port: int) -> int | None:
-    """The id of a process that listens on this port, or None. Linux shows it only to root and to the process's user."""
+def listener_of(host: str, port: int) -> int | None:
+    """The id of a process that keeps others from listening here, or None.
+
+    Linux shows it only to root and to the process's user.
+
+    Args:
+        host: an IP address of this computer. A process on another address of it does no harm.
+        port: the port.
+    """
     sockets: set[str] = set()
+    place = _in_proc(host)
+    is_every = not place.strip("0")
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]:
                 fields = line.split()
-                if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                taken, _, number = fields[1].rpartition(":")
+                is_here = is_every or taken == place or not taken.strip("0")
+                if fields[3] == _LISTENS and int(number, 16) == port and is_here:
                     sockets.add(f"socket:[{fields[9]}]")
     for folder in Path("/proc").glob("[0-9]*") if sockets else ():
         with suppress(OSError):
@@ -126,6 +139,13 @@ def listener_of(port: int) -> int | None:
                     if str(file.readlink()) in sockets:
                         return int(folder.name)
     return None
+
+
+def _in_proc(host: str) -> str:
+    """An IP address as in /proc/net/tcp: each four bytes in the order of the processor, in hexadecimal."""
+    packed = ip_address(host.partition("%")[0]).packed
+    words = struct.unpack(f"!{len(packed) // 4}I", packed)
+    return struct.pack(f"={len(words)}I", *words).hex().upper()
 
 
 def describe(process: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import typer
 
+from qcore.cli.doctor.files import file_findings, package_findings
 from qcore.cli.doctor.finding import Finding, ok, problem, warning
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.config import NodeConfig
@@ -29,7 +30,8 @@ class Settings:
     """The settings of a node on this computer.
 
     Attributes:
-        config: the settings.
+        config: the settings; the defaults if they are not known.
+        are_known: whether the settings could be read.
         data_dir: the data directory; None if it is not known.
         findings: what is wrong with them.
     """
@@ -42,18 +44,26 @@ class Settings:
         try:
             self.config, missing = _parsed(options)
         except (ConfigError, _UsageError) as error:
-            text = getattr(error, "message", None) or str(error)
             self.findings.append(
                 problem(
-                    "configuration", text, "correct this setting: `qcore node start` refuses it"
+                    "configuration",
+                    _text_of(error),
+                    "correct this setting: `qcore node start` refuses it",
                 )
             )
-            self.config = NodeConfig.of(1, data_dir or Path())
+            self.config, self.are_known = NodeConfig.of(1, data_dir or Path()), False
             self.data_dir = data_dir
             return
+        self.are_known = True
         if "data_dir" not in missing:
             self.data_dir = self.config.data_dir
         self.findings += _about(self.config, file, missing)
+
+
+def _text_of(error: Exception) -> str:
+    """What is wrong. An error about arguments names the option and the variable only in its formatted message."""
+    formatted = getattr(error, "format_message", None)
+    return str(error) if formatted is None else " ".join(str(formatted()).split())
 
 
 def _parsed(options: list[str]) -> tuple[NodeConfig, list[str]]:
@@ -93,6 +103,8 @@ def _about(config: NodeConfig, file: Path | None, missing: list[str]) -> Iterato
         yield ok("configuration", str(where) if where else "no file; defaults and variables")
     yield from _machine(config)
     yield from _tls(config)
+    yield from file_findings(config)
+    yield from package_findings(config)
 
 
 def _machine(config: NodeConfig) -> Iterator[Finding]:

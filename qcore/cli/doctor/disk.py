@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 import tempfile
 import time
@@ -22,6 +24,13 @@ _NETWORK_MORE: Final = {"ncpfs", "smb2", "smb3", "smbfs", "sshfs", "fuse.gluster
 _MEMORY: Final = {"ramfs", "tmpfs"}
 _LAYERS: Final = {"aufs", "overlay"}
 
+#: A special character in the name of a mount.
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+
+#: The disk, or the share of this user, is full.
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+
+_MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 #: Less free space is a problem, bytes.
 _LEAST_FREE: Final = _GIB // 4
@@ -37,12 +46,13 @@ _LONGEST_S: Final = 3.0
 _WARM_UP: Final = 3
 
 
-def disk_findings(data_dir: Path, heartbeat_ms: int) -> Iterator[Finding]:
+def disk_findings(data_dir: Path, heartbeat_ms: int, min_free_bytes: int = 0) -> Iterator[Finding]:
     """Examine the disk of a data directory, which need not exist yet.
 
     Args:
         data_dir: the data directory.
         heartbeat_ms: the heartbeat interval of the node.
+        min_free_bytes: with less free space, the node rejects commands; 0: it has no such quota.
     """
     folder = data_dir
     while not folder.exists() and folder != folder.parent:
@@ -51,7 +61,7 @@ def disk_findings(data_dir: Path, heartbeat_ms: int) -> Iterator[Finding]:
         yield problem("data directory", f"{folder} is not a folder", "give another --data-dir")
         return
     yield from _file_system(folder)
-    yield from _space(folder)
+    yield from _space(folder, min_free_bytes)
     if os.access(folder, os.W_OK | os.X_OK):
         yield _sync(folder, heartbeat_ms)
     else:
@@ -105,19 +115,25 @@ def file_system_of(folder: Path, mounts: str | None = None) -> tuple[str, str] |
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         # Spaces and other special characters are octal there.
-        mount = before.split(" ")[4].encode().decode("unicode_escape", errors="replace")
+        mount = _OCTAL.sub(lambda code: chr(int(code[1], 8)), before.split(" ")[4])
         # Of two mounts at one place the later one counts.
         if place.is_relative_to(mount) and (best is None or len(mount) >= best[0]):
             best = len(mount), after.split(" ")[0], mount
     return None if best is None else best[1:]
 
 
-def _space(folder: Path) -> Iterator[Finding]:
+def _space(folder: Path, min_free_bytes: int) -> Iterator[Finding]:
     found = os.statvfs(folder)
     free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-    text = f"{free / _GIB:.1f} of {size / _GIB:.1f} GiB are free"
+    text = f"{_shown(free)} of {_shown(size)} are free"
     advice = "make space, or use a larger disk: a node with a full disk accepts no writes"
-    if free < _LEAST_FREE:
+    if free < min_free_bytes:
+        yield problem(
+            "disk space",
+            f"{text}, less than min_free_disk_bytes ({_shown(min_free_bytes)})",
+            advice,
+        )
+    elif free < _LEAST_FREE:
         yield problem("disk space", text, advice)
     elif free < _FEW_FREE or free < size / 20:
         yield warning("disk space", text, advice)
@@ -125,11 +141,16 @@ def _space(folder: Path) -> Iterator[Finding]:
         yield ok("disk space", text)
 
 
+def _shown(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / _MIB:.1f} MiB"
+
+
 def _sync(folder: Path, heartbeat_ms: int) -> Finding:
     try:
         times = sync_times_s(folder)
     except OSError as error:
-        return problem("disk sync", f"{folder}: {error.strerror}", "repair or replace the disk")
+        advice = "make space" if error.errno in _FULL else "repair or replace the disk"
+        return problem("disk sync", f"{folder}: {error.strerror}", advice)
     p50, p99 = (1000 * percentile(times, percent) for percent in (50, 99))
     text = f"{len(times)} syncs: p50 {p50:.2f} ms, p99 {p99:.2f} ms"
     advice = (

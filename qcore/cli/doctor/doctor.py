@@ -63,15 +63,14 @@ def doctor(
     nodes = split_endpoints(endpoints) if endpoints else []
     settings = Settings(config, data_dir)
     node = settings.config
-    findings = [
-        versions(),
-        *settings.findings,
-        port(node.ws_addr, settings.data_dir),
-        open_files(node.limits),
-        *wall_clock(),
-    ]
+    findings = [versions(), *settings.findings]
+    if settings.are_known:
+        findings.append(port(node.ws_addr, settings.data_dir))
+    findings += [open_files(node.limits), *wall_clock()]
     if settings.data_dir is not None:
-        findings += disk_findings(settings.data_dir, node.raft.heartbeat_ms)
+        findings += disk_findings(
+            settings.data_dir, node.raft.heartbeat_ms, node.min_free_disk_bytes
+        )
     error = None
     if nodes:
         found, error = run(ask(nodes, timeout))

@@ -72,13 +72,17 @@ def recover(
 
     from qcore.node.application import application_of
     from qcore.recovery.clusters.new_cluster_state import Bumps
-    from qcore.recovery.clusters.quorum_recovery import carry_out, plan_recovery
+    from qcore.recovery.clusters.quorum_recovery import carry_out, plan_recovery, preview
 
     named = None if members is None else dict(parse_nodes(members, "--members"))
     bumps = Bumps(bump_index, bump_term)
     fresh = application_of(machine).machine
     plan = plan_recovery(data_dir, named, even_if_diverged=even_if_diverged)
-    done = carry_out(plan, fresh, bumps, os.urandom) if yes else None
+    done = None
+    if yes:
+        done = carry_out(plan, fresh, bumps, os.urandom)
+    else:
+        preview(plan, fresh, bumps, os.urandom)
     show(output, _as_json(plan, done), text="\n".join(_lines(plan, done)))
 
 
@@ -92,6 +96,9 @@ def _lines(plan: RecoveryPlan, done: Recovered | None) -> list[str]:
         )
     lines.append(f"the log of node {judgement.furthest.node_id} is the furthest")
     lines += judgement.losses()
+    for each in plan.new_members:
+        if each.public_key is None:
+            lines.append(f"node {each.node_id} has no key (node.key), and gets a new one")
     for each in plan.others:
         lines.append(
             f"node {each.node_id} does not become a member; {each.directory} stays as it is, and can never join"

@@ -15,7 +15,8 @@ BumpIndexOption = Annotated[
     typer.Option(
         "--bump-index",
         min=1,
-        help="How far log indexes jump. Clients of the old cluster must have seen none so high.",
+        help="How far log indexes jump. Clients must have seen none so high, also not in a cluster that began before "
+        "from the same backup or older: after one, give twice as much.",
     ),
 ]
 BumpTermOption = Annotated[

@@ -55,12 +55,15 @@ def _lines(report: CheckReport) -> list[str]:
         )
     log = report.log
     if log is not None:
-        cluster = log.identity.cluster_id or "none"
-        lines.append(f"node {log.identity.node_id} of cluster {cluster}")
+        cluster = log.identity.cluster_id
+        lines.append(
+            f"node {log.identity.node_id}"
+            + (f" of cluster {cluster}" if cluster else ", which belongs to no cluster yet")
+        )
         covered = 0 if log.snapshot is None else log.snapshot.meta.last_included_index
         lines.append(
-            f"term {log.state.term}, entries {log.state.first_index} to {log.state.last_index} ({report.entries} are "
-            f"sound), commit index at least {log.state.commit}, "
+            f"term {log.state.term}, {_entries(report, log.state.first_index, log.state.last_index)}, commit index at "
+            f"least {log.state.commit}, "
             + (f"snapshot through entry {covered}" if covered else "no snapshot")
         )
     for found in report.findings:
@@ -70,3 +73,9 @@ def _lines(report: CheckReport) -> list[str]:
     verdict = "sound" if not count else f"not sound: {count} fault{'s' if count > 1 else ''}"
     lines.append(f"{report.directory} is {verdict}")
     return lines
+
+
+def _entries(report: CheckReport, first: int, last: int) -> str:
+    if first > last:
+        return "no entries"
+    return f"entries {first} to {last} ({report.entries} are sound)"

@@ -41,7 +41,7 @@ def trace(
         typer.Option(
             "--of-kinds",
             metavar="KINDS",
-            help="With --json-lines: only records of these kinds, separated by commas.",
+            help="With --json-lines: only records and details of these kinds, separated by commas.",
         ),
     ] = None,
     nodes: Annotated[
@@ -52,6 +52,13 @@ def trace(
             help="With --json-lines: only records of these nodes, separated by commas. 0: of no single node.",
         ),
     ] = None,
+    details: Annotated[
+        bool,
+        typer.Option(
+            "--details",
+            help="With --json-lines: the details too: the kinds log, request and clock.",
+        ),
+    ] = False,
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Show what a trace file holds, and check it; or print its records as JSON lines.
@@ -61,10 +68,12 @@ def trace(
     no trace, is damaged, or has a version that this qcore does not read.
     """
     if json_lines:
-        _print_lines(file, _kinds(kinds), _nodes(nodes))
+        _print_lines(file, _kinds(kinds, details=details), _nodes(nodes))
         return
-    if kinds is not None or nodes is not None:
-        raise ConfigError("--of-kinds and --of-nodes choose records: give them with --json-lines")
+    if kinds is not None or nodes is not None or details:
+        raise ConfigError(
+            "--of-kinds, --of-nodes and --details choose records: give them with --json-lines"
+        )
     body, problem = _summary(file)
     text = "\n".join(f"{key:14}  {_shown(value)}" for key, value in body.items())
     show(output, body, text=text, indent=2)
@@ -73,29 +82,43 @@ def trace(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _print_lines(file: Path, kinds: Collection[str] | None, nodes: Collection[int] | None) -> None:
-    from qcore.trace import as_line, open_trace
+def _print_lines(file: Path, kinds: Collection[str], nodes: Collection[int] | None) -> None:
+    from qcore.trace import open_trace
 
     with open_trace(file) as content:
-        chosen = (
-            as_line(record)
+        lines = _lines(
+            record
             for record in _records(content, file, kinds)
-            if (kinds is None or record.kind in kinds) and (nodes is None or record.node in nodes)
+            if record.kind in kinds and (nodes is None or record.node in nodes)
         )
-        while some := list(islice(chosen, _LINES)):
+        while some := list(islice(lines, _LINES)):
             print("\n".join(some))
+
+
+def _lines(records: Iterable[TraceRecord]) -> Iterator[str]:
+    """The lines of records, with the mark before the first detail that a reader of details needs."""
+    from qcore.trace import DETAIL_FIELDS, as_line
+    from qcore.trace.json_lines import details_mark
+
+    is_marked = False
+    for record in records:
+        if not is_marked and record.kind in DETAIL_FIELDS:
+            is_marked = True
+            yield details_mark(record.t_us)
+        yield as_line(record)
 
 
 def _records(
     content: CompactTrace | Iterable[str], file: Path, kinds: Collection[str] | None
 ) -> Iterator[TraceRecord]:
-    from qcore.trace import CompactTrace, parse_trace
+    from qcore.trace import DETAIL_FIELDS, CompactTrace, parse_trace
 
     if isinstance(content, CompactTrace):
         yield from content.iterate(kinds)
         return
     try:
-        yield from parse_trace(content)
+        details = kinds is not None and not DETAIL_FIELDS.keys().isdisjoint(kinds)
+        yield from parse_trace(content, details=details)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 
@@ -197,16 +220,16 @@ def _shown(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _kinds(text: str | None) -> list[str] | None:
-    from qcore.trace import RECORD_FIELDS
+def _kinds(text: str | None, *, details: bool) -> Collection[str]:
+    from qcore.trace import ALL_FIELDS, RECORD_FIELDS
 
     if text is None:
-        return None
+        return ALL_FIELDS.keys() if details else RECORD_FIELDS.keys()
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in RECORD_FIELDS:
+        if name not in ALL_FIELDS:
             raise ConfigError(
-                f"--of-kinds: there is no kind {name!r}; the kinds are {', '.join(RECORD_FIELDS)}"
+                f"--of-kinds: there is no kind {name!r}; the kinds are {', '.join(ALL_FIELDS)}"
             )
     return names
 

@@ -5,9 +5,11 @@
 | announced | the `Hello` of a peer that has proved its key | to dial; the leader puts it into the configuration |
 | configured | the configuration | to dial |
 | hint | the setting `peers` of this node | to dial |
+| exchanged | the configuration, which has them for other members | to dial, while this node announces one of them |
 
 They are tried in this order. The handshake decides who answers there: a dial that reaches another node is refused, so a
-wrong address does no harm.
+wrong address does no harm. The last kind is for members that have exchanged their addresses: each of them finds itself
+at the address of another, and its announcement would never arrive.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ class PeerAddresses:
 
     Args:
         membership: returns the configuration.
+        node_id: of this node.
         own: what this node announces; empty for nothing.
         hints: by id, from the settings.
         warn: logs a line, with the peer and the reason.
@@ -54,11 +57,13 @@ class PeerAddresses:
     def __init__(
         self,
         membership: Callable[[], Membership],
+        node_id: int,
         own: str = "",
         hints: Mapping[int, str] | None = None,
         warn: Callable[[int, str], None] = lambda peer, why: None,
     ) -> None:
         self._membership = membership
+        self._node_id = node_id
         self.own = own
         self._hints = hints or {}
         self._warn = warn
@@ -68,10 +73,18 @@ class PeerAddresses:
     def of(self, peer: int, configured: str) -> tuple[str, ...]:
         """Where to dial a peer, in the order of the attempts."""
         found: list[str] = []
-        for address in (self.announced_by(peer), configured, self._hints.get(peer)):
+        known = (self.announced_by(peer), configured, self._hints.get(peer))
+        for address in (*known, *self._exchanged()):
             if address and not any(is_same_address(address, each) for each in found):
                 found.append(address)
         return tuple(found)
+
+    def _exchanged(self) -> list[str]:
+        """All other addresses of the configuration, if this node announces that of another member; else none."""
+        addresses = self._membership().addresses if self.own else ()
+        others = [text for _, text in addresses if not is_same_address(text, self.own)]
+        holders = [node for node, text in addresses if is_same_address(text, self.own)]
+        return others if holders and self._node_id not in holders else []
 
     def announced_by(self, peer: int) -> str | None:
         """The address that a member has announced, and proved to be its own by its key; None for none.

@@ -81,6 +81,18 @@ def backups_in(directory: Path, cluster_id: str) -> list[BackupFile]:
     return found
 
 
+def require_writable(directory: Path) -> None:
+    """Check early that backups can be written: this node may have to take its first one when another node is lost.
+
+    Raises:
+        SnapshotFileError: the node may not write there.
+    """
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise SnapshotFileError(
+            f"backup_dir {directory} cannot be written: let the node write there"
+        )
+
+
 def write_backup(
     directory: Path,
     snapshot: Snapshot,

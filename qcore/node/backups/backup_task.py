@@ -11,7 +11,13 @@ from qcore.core.entry import Snapshot
 from qcore.errors import QcoreError
 from qcore.node.backups.backup_choice import healthy_peers, takes_backups
 from qcore.node.backups.backup_config import BackupConfig
-from qcore.node.backups.backup_files import WrittenBackup, backups_in, write_backup
+from qcore.node.backups.backup_files import (
+    BackupFile,
+    WrittenBackup,
+    backups_in,
+    require_writable,
+    write_backup,
+)
 from qcore.node.observability.backup_figures import BackupFigures
 from qcore.node.observability.logs import NodeLog
 from qcore.node.runtime.periodic import PeriodicTask
@@ -114,7 +120,7 @@ class BackupTask:
     async def _look(self, cluster_id: str) -> None:
         """Find the newest backup, from which the time to the next one counts."""
         try:
-            found = await self._runtime.run_long(partial(backups_in, self._directory, cluster_id))
+            found = await self._runtime.run_long(partial(self._find, cluster_id))
         except QcoreError as error:
             self._failed(error)
             self._due_at = None
@@ -127,6 +133,11 @@ class BackupTask:
             age_s = max(0.0, self._runtime.wall_us() / 1e6 - newest.taken_at)
             self._figures.last_index, self._figures.last_at = newest.index, newest.taken_at
         self._due_at = self._runtime.seconds() + max(0.0, self._interval_s - age_s)
+
+    def _find(self, cluster_id: str) -> list[BackupFile]:
+        found = backups_in(self._directory, cluster_id)
+        require_writable(self._directory)
+        return found
 
     def _captured(self, reply: Reply) -> None:
         """The replica has a snapshot, or cannot have one."""

@@ -116,6 +116,8 @@ class AutoInit:
         #: Where a node was found, by its key.
         self._locations: dict[str, Location] = {}
         self._shown = ""
+        #: What this node waits for, or does; empty at the beginning.
+        self.state = ""
         self._ballots = 0
 
     async def run(self) -> None:
@@ -213,6 +215,9 @@ class AutoInit:
 
     def _report(self, level: str, event: str, **fields: str | int) -> None:
         """Log a line, unless it is the same as the last one."""
+        self.state = ": ".join(
+            [event, *(str(value) for name, value in fields.items() if name == "why")]
+        )
         shown = f"{event} {fields}"
         if shown != self._shown:
             self._shown = shown

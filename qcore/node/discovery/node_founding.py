@@ -84,6 +84,12 @@ class NodeFounding:
         handlers |= {**self._answers.handlers, Init: self._answers.instead_of(handlers[Init])}
         self.pace: Pace | None = None
         self._task: asyncio.Task[None] | None = None
+        self._auto: AutoInit | None = None
+
+    @property
+    def state(self) -> str | None:
+        """What this node waits for, or does, if it begins a cluster with other founders; else None."""
+        return None if self._auto is None else self._auto.state or "looking for the founders"
 
     def start(self, awaited_cluster: str | None = None) -> None:
         """Begin, if the settings say so and this node belongs to no cluster. The node listens already.
@@ -102,8 +108,9 @@ class NodeFounding:
             self._log.info("this node has a join token, so it founds no cluster")
             return
         self._voter.takes_part = True
+        self._auto = self._auto_init(discovery)
         self._task = asyncio.get_running_loop().create_task(
-            self._run(self._auto_init(discovery)), name="qcore auto-init"
+            self._run(self._auto), name="qcore auto-init"
         )
 
     def _auto_init(self, discovery: DiscoveryConfig) -> AutoInit:

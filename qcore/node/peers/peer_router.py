@@ -112,7 +112,7 @@ class PeerRouter:
         self._metrics = metrics
         self._trace = trace
         self._keys = keys
-        self.addresses = addresses or PeerAddresses(Membership)
+        self.addresses = addresses or PeerAddresses(Membership, admission.identity.node_id)
         self.public_key = "" if keys is None else keys.public
         if keys is not None and keys.token_note:
             log.info(keys.token_note)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from qcore.errors import ConfigError
 from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.release import __version__
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
 
 _SCOPE: Final = "qcore.node"
 
@@ -25,17 +28,26 @@ def begin_export(
     """
     with _installed():
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         from qcore.node.observability.otel_recorder import OtelRecorder
-    about = {"service.name": "qcore", "service.version": __version__}
-    resource = Resource.create(about | {"service.instance.id": str(node_id)})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider = TracerProvider(resource=about_node(node_id), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     recorder = OtelRecorder(provider.get_tracer(_SCOPE, __version__), node_id, wall_us)
     return recorder, provider.shutdown
+
+
+def about_node(node_id: int) -> Resource:
+    """What the spans of a node say about it. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override and extend it."""
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+    about = {
+        "service.name": "qcore",
+        "service.version": __version__,
+        "service.instance.id": str(node_id),
+    }
+    return Resource.create({**about, **OTELResourceDetector().detect().attributes})
 
 
 def recorder_of_program(node_id: int, wall_us: Callable[[], int]) -> NodeRecorder:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from qcore.errors import ConfigError
+from qcore.node.tls_config import TlsConfig
 from qcore.security.certificate_validity import certificate_end
 
 #: How old the figures may be, seconds. Prometheus usually reads them every 15 s.
@@ -25,12 +26,12 @@ class ProcessFigures:
 
     Args:
         data_dir: the data directory.
-        certificate: the file with the certificate of the node; None without TLS.
+        tls: the settings about TLS, whose files may change.
     """
 
-    def __init__(self, data_dir: Path, certificate: Path | None) -> None:
+    def __init__(self, data_dir: Path, tls: TlsConfig) -> None:
         self._data_dir = data_dir
-        self._certificate = certificate
+        self._certificate = CertificateFigure(tls)
         # It registers nothing: the page of the node is not that of the program.
         self._process = ProcessCollector(registry=None)
         self._families: list[Metric] = []
@@ -57,21 +58,42 @@ class ProcessFigures:
         self._families = [
             *self._process.collect(),
             *disk_figures(self._data_dir),
-            certificate_figure(self._certificate),
+            self._certificate.take(),
         ]
 
 
-def certificate_figure(path: Path | None) -> Metric:
-    """When the certificate ends. There is no sample without TLS, or if the file cannot be read."""
-    end = None
-    if path is not None:
-        with suppress(OSError, ValueError):
-            end = certificate_end(path).timestamp()
-    return GaugeMetricFamily(
-        "qcore_tls_certificate_end_timestamp_seconds",
-        "When the certificate in the node's file ends, seconds since the Unix epoch.",
-        end,
-    )
+class CertificateFigure:
+    """When the certificate of a node ends. Without TLS there is no sample.
+
+    Args:
+        tls: the settings.
+    """
+
+    def __init__(self, tls: TlsConfig) -> None:
+        self._tls = tls
+        self._files = tls.files()
+        self._stamps: tuple[object, ...] = ()
+        self._end: float | None = None
+
+    def take(self) -> Metric:
+        """The figure of the files as they are now. It is 0 if they cannot be used: an alert must not end with them."""
+        # Files that have not changed are not loaded again: the authorities of a system take some milliseconds.
+        if self._files is not None and self._stamps != (stamps := self._files.stamps()):
+            self._stamps, self._end = stamps, self._found()
+        return GaugeMetricFamily(
+            "qcore_tls_certificate_end_timestamp_seconds",
+            "When the certificate in the node's file ends, seconds since the Unix epoch; 0 if the files for TLS cannot "
+            "be used.",
+            self._end,
+        )
+
+    def _found(self) -> float:
+        try:
+            self._tls.contexts()
+            assert self._tls.tls_cert is not None, "there are files"
+            return certificate_end(self._tls.tls_cert).timestamp()
+        except (ConfigError, OSError, ValueError):
+            return 0.0
 
 
 def disk_figures(data_dir: Path) -> list[Metric]:

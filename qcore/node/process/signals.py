@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
+from qcore.node.process.early_hangup import EarlyHangup, has_terminal
 
 #: The exit code after a second signal.
 EXIT_FORCED: Final = 130
@@ -17,7 +18,7 @@ EXIT_FORCED: Final = 130
 _REPEAT_S: Final = 0.2
 
 
-def stop_on_signals(log: NodeLog, reload: Callable[[], None]) -> asyncio.Event:
+def stop_on_signals(log: NodeLog, reload: Callable[[], None], early: EarlyHangup) -> asyncio.Event:
     """Return an event that the first SIGTERM or SIGINT sets. A second one exits immediately.
 
     `timeout` of coreutils signals the process and then its group, so a repetition within `_REPEAT_S` does not count.
@@ -29,10 +30,11 @@ def stop_on_signals(log: NodeLog, reload: Callable[[], None]) -> asyncio.Event:
     Args:
         log: gets a line for each signal.
         reload: called for SIGHUP.
+        early: the SIGHUP that has arrived before, which counts now.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    had_terminal = _has_terminal()
+    had_terminal = has_terminal()
     first: tuple[signal.Signals, float] | None = None
 
     def on_signal(number: signal.Signals) -> None:
@@ -46,7 +48,7 @@ def stop_on_signals(log: NodeLog, reload: Callable[[], None]) -> asyncio.Event:
         begin_stop(number)
 
     def on_hangup() -> None:
-        if had_terminal and not _has_terminal():
+        if had_terminal and not has_terminal():
             begin_stop(signal.SIGHUP)
         elif not stop.is_set():
             reload()
@@ -60,14 +62,6 @@ def stop_on_signals(log: NodeLog, reload: Callable[[], None]) -> asyncio.Event:
         loop.add_signal_handler(number, on_signal, number)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    if early.has_arrived:
+        on_hangup()
     return stop
-
-
-def _has_terminal() -> bool:
-    """Whether this process has a terminal that controls it, and that is still open."""
-    try:
-        file = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return False
-    os.close(file)
-    return True

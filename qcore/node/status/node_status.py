@@ -76,6 +76,7 @@ class NodeStatus:
         diverged_at: the index at which this node differs from a majority, so that it serves no reads; or None.
         quotas: the use of each quota.
         backups: its scheduled backups.
+        founding: what it waits for, or does, to begin a cluster with other founders; None if it begins none.
     """
 
     cluster_id: str | None
@@ -98,6 +99,7 @@ class NodeStatus:
     diverged_at: int | None = None
     quotas: Sequence[QuotaUse] = ()
     backups: BackupFigures = field(default_factory=BackupFigures)
+    founding: str | None = None
 
     @property
     def rejection(self) -> str | None:
@@ -123,6 +125,8 @@ def unready_reason(status: CoreStatus, leader_ready: bool, node_status: NodeStat
     if node_status.removal_reason is not None:
         return node_status.removal_reason
     if status.membership.is_empty:
+        if node_status.founding is not None:
+            return f"the node begins a cluster with other founders (--auto-init): {node_status.founding}"
         return "the node belongs to no cluster yet: send Init, or add it to a cluster"
     if status.node_id not in status.membership.members():
         return f"node {status.node_id} is no member of cluster {node_status.cluster_id} as far as its log goes"

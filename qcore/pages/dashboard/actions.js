@@ -1,6 +1,6 @@
 /** What a visitor may change: only after a login, only with the right for it, and each only after a question. */
 
-import { find, make } from "./dom.js";
+import { find, make } from "../shared/dom.js";
 import { NodeError } from "./link.js";
 import { anyLink, cluster, freshMembers, isFresh } from "./members.js";
 import { typedValue } from "./entities.js";

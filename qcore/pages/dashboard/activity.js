@@ -1,6 +1,7 @@
 /** What has happened: leaders, membership changes, log lines, from the events of all members. */
 
-import { find, make, place, setText, timeOf } from "./dom.js";
+import { find, make, setText } from "../shared/dom.js";
+import { place, timeOf } from "./elements.js";
 
 const KEPT_LINES = 1000, SHOWN_LINES = 200, SHOWN_TERMS = 50, SHOWN_CHANGES = 50;
 const LEVELS = ["info", "warning", "error"];

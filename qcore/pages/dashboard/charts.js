@@ -1,6 +1,7 @@
 /** Rates and latencies of the last minutes, from the counters of all members that answer. */
 
-import { draw, durationText, find, make, numberText, setText } from "./dom.js";
+import { shape, find, make, setText } from "../shared/dom.js";
+import { durationText, numberText } from "./elements.js";
 
 const KEPT = 300, HEIGHT = 130, LEFT = 40, BOTTOM = 16, TOP = 8;
 const SHORTEST_MS = 60_000, LONGEST_MS = 300_000;
@@ -81,10 +82,10 @@ export class Charts {
 }
 
 function newChart(title, unit, series) {
-  const drawing = draw("svg", { role: "img" });
+  const drawing = shape("svg", { role: "img" });
   const values = series.map(() => make("b", { textContent: "–" }));
   const legend = make("div", { className: "legend" }, ...series.map(([, name], index) =>
-    make("span", {}, draw("svg", { viewBox: "0 0 22 8" }, draw("path", { d: "M0 4H22", class: `series-${index}`, fill: "none", "stroke-width": 2 })), `${name} `, values[index])));
+    make("span", {}, shape("svg", { viewBox: "0 0 22 8" }, shape("path", { d: "M0 4H22", class: `series-${index}`, fill: "none", "stroke-width": 2 })), `${name} `, values[index])));
   const element = make("div", { className: "chart" }, make("h3", { textContent: title }), drawing, legend);
   return { element, drawing, values, series, title, unit };
 }
@@ -105,11 +106,11 @@ function showChart({ drawing, values, series, title, unit }, samples) {
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
   const parts = [];
   for (const share of [0, 0.5, 1]) {
-    parts.push(draw("line", { x1: LEFT, x2: width - 4, y1: y(share * top), y2: y(share * top) }));
-    parts.push(draw("text", { x: LEFT - 4, y: y(share * top) + 3, "text-anchor": "end" }, numberText(share * top)));
+    parts.push(shape("line", { x1: LEFT, x2: width - 4, y1: y(share * top), y2: y(share * top) }));
+    parts.push(shape("text", { x: LEFT - 4, y: y(share * top) + 3, "text-anchor": "end" }, numberText(share * top)));
   }
-  parts.push(draw("text", { x: LEFT, y: HEIGHT - 3 }, `−${durationText(span / 1000)}`), draw("text", { x: width - 4, y: HEIGHT - 3, "text-anchor": "end" }, "now"));
-  series.forEach(([key], index) => parts.push(draw("path", { d: path(samples, key, x, y), class: `series-${index}` })));
+  parts.push(shape("text", { x: LEFT, y: HEIGHT - 3 }, `−${durationText(span / 1000)}`), shape("text", { x: width - 4, y: HEIGHT - 3, "text-anchor": "end" }, "now"));
+  series.forEach(([key], index) => parts.push(shape("path", { d: path(samples, key, x, y), class: `series-${index}` })));
   drawing.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
   drawing.replaceChildren(...parts);
   series.forEach(([key], index) => setText(values[index], numberText(samples.at(-1)[key])));

@@ -1,6 +1,7 @@
 /** The entities as a tree, with values that stay up to date through watches. */
 
-import { find, make, place, sleep } from "./dom.js";
+import { find, make } from "../shared/dom.js";
+import { place, sleep } from "./elements.js";
 import { NodeError } from "./link.js";
 
 const PAGE_ITEMS = 100; // children that are shown before "Show more"

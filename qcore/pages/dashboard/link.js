@@ -1,6 +1,6 @@
 /** One node over one WebSocket at a time. */
 
-import { sleep } from "./dom.js";
+import { sleep } from "./elements.js";
 
 const RESPONSE_MS = 4_000, CONNECT_MS = 4_000;
 const FIRST_PAUSE_MS = 400, LONGEST_PAUSE_MS = 5_000;

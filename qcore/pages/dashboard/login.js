@@ -1,6 +1,6 @@
 /** Who the visitor is. The password is sent once, and the token stays in the memory of this page. */
 
-import { find } from "./dom.js";
+import { find } from "../shared/dom.js";
 import { cluster } from "./members.js";
 import { forgetLines } from "./activity.js";
 import { NodeError } from "./link.js";

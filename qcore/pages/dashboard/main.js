@@ -1,6 +1,7 @@
 /** The start, and what is done every second. */
 
-import { find, setText, sleep } from "./dom.js";
+import { find, setText } from "../shared/dom.js";
+import { sleep } from "./elements.js";
 import { addLink, anyLink, cluster, freshMembers, leader, showMembers } from "./members.js";
 import { Charts, sampleOf } from "./charts.js";
 import { noteActivity, showLines } from "./activity.js";

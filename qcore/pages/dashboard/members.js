@@ -1,6 +1,7 @@
 /** The members: a link to each, what it says of itself, and what the leader says of it. */
 
-import { bytesText, durationText, find, make, place, setText, sleep } from "./dom.js";
+import { find, make, setText } from "../shared/dom.js";
+import { bytesText, durationText, place, sleep } from "./elements.js";
 import { NodeError, NodeLink } from "./link.js";
 import { differences } from "./charts.js";
 

@@ -8,10 +8,12 @@ of the directory.
 from __future__ import annotations
 
 import random
+import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +22,11 @@ from qcore.core.entry import DurableState, SnapshotMeta
 from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.log.durable_state import last_index
 from qcore.core.log.restore import restored_clock_us, restored_memberships, restored_time_us
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, StorageError
 from qcore.machines.interface import StateMachine
 from qcore.node.peers.known_members_file import FILE_NAME as PEERS_FILE
 from qcore.node.peers.known_members_file import load_known_members
-from qcore.node.peers.node_key_file import read_key
+from qcore.node.peers.node_key_file import KEY_FILE_NAME, load_or_create_key, read_key
 from qcore.node.watches.divergence import FILE_NAME as DIVERGED_FILE
 from qcore.node.watches.divergence import DivergenceMarkFile
 from qcore.recovery.checks.data_dir_check import check_data_dir
@@ -44,7 +46,8 @@ from qcore.recovery.repairs.backup_copy import back_up
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.replica import Replica
 from qcore.replica.snapshot_builder import SnapshotBuilder
-from qcore.storage.files.synced_files import remove
+from qcore.security.keys.node_key import SEED_BYTES, NodeKey
+from qcore.storage.files.synced_files import path_exists, remove
 from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE, SqliteStorage
 
 _BACKUP_PREFIX: Final = "before-recovery"
@@ -156,9 +159,17 @@ def _require_readable(report: CheckReport) -> None:
     for found in report.faults:
         if found.where in (DIVERGED_FILE, PEERS_FILE) or found.repair == "key_mode":
             continue
+        advice = "Leave it out, and recover from the other nodes, or restore a backup"
+        if found.where == KEY_FILE_NAME:
+            if not path_exists(directory / KEY_FILE_NAME):
+                continue  # the new cluster gets to know a new key
+            advice = (
+                f"If the other files are those of this node, move {KEY_FILE_NAME} away and recover again: the node "
+                "gets a new key"
+            )
         raise RecoveryRefused(
             f"{directory} is not sound: {found.where}: {found.what}. `qcore check {directory}` shows everything. "
-            "Leave it out, and recover from the other nodes"
+            f"{advice}"
         )
 
 
@@ -179,8 +190,8 @@ def carry_out(
         StateMachineFailed: the state machine raised.
         StorageError: a directory cannot be written. Those before it in `plan.new_members` are done.
     """
-    new = new_cluster(plan, machine, bumps, uuid.UUID(bytes=random_bytes(16)).hex)
-    backups = {each.node_id: back_up(each.directory, _BACKUP_PREFIX) for each in plan.new_members}
+    new, made = preview(plan, machine, bumps, random_bytes)
+    backups = _back_up_all(plan.new_members)
     with ExitStack() as stack:
         opened: list[tuple[Survivor, SqliteStorage]] = []
         for each in plan.new_members:
@@ -192,15 +203,63 @@ def carry_out(
             # It names the old data directories of the others, which get new incarnations. An empty one replaces it.
             remove(each.directory / PEERS_FILE)
             load_known_members(each.directory)
+            if (key := made.get(each.node_id)) is not None:
+                load_or_create_key(each.directory, partial(_seed_of, key))
             storage.begin_new_cluster(new.snapshot, new.hard_state)
             DivergenceMarkFile(each.directory).save(None)
     return Recovered(new, backups)
 
 
+def preview(
+    plan: RecoveryPlan, machine: StateMachine, bumps: Bumps, random_bytes: Callable[[int], bytes]
+) -> tuple[NewCluster, dict[int, NodeKey]]:
+    """What the members begin with, and the keys that those without one get. Changes nothing.
+
+    Raises:
+        RecoveryRefused: no index or term is left.
+        IncompatibleVersion: the log belongs to another state machine, or needs another version of it.
+        StateMachineFailed: the state machine raised.
+    """
+    made = {
+        each.node_id: NodeKey(random_bytes(SEED_BYTES))
+        for each in plan.new_members
+        if each.public_key is None
+    }
+    return new_cluster(plan, machine, bumps, uuid.UUID(bytes=random_bytes(16)).hex, made), made
+
+
+def _back_up_all(members: Sequence[Survivor]) -> dict[int, Path]:
+    """Copy the files of each member; returns the copies, by id. If one fails, no copy stays."""
+    backups: dict[int, Path] = {}
+    try:
+        for each in members:
+            backups[each.node_id] = back_up(each.directory, _BACKUP_PREFIX)
+    except StorageError:
+        for backup in backups.values():
+            shutil.rmtree(backup, ignore_errors=True)
+        raise
+    return backups
+
+
+def _seed_of(key: NodeKey, _size: int) -> bytes:
+    return key.seed
+
+
 def new_cluster(
-    plan: RecoveryPlan, machine: StateMachine, bumps: Bumps, cluster_id: str
+    plan: RecoveryPlan,
+    machine: StateMachine,
+    bumps: Bumps,
+    cluster_id: str,
+    made: Mapping[int, NodeKey],
 ) -> NewCluster:
-    """What each member begins with: the state after the whole furthest log.
+    """What each member begins with: the state after the whole furthest log. Changes nothing.
+
+    Args:
+        plan: what to do.
+        machine: a fresh state machine, the one that the cluster runs.
+        bumps: how far indexes and terms jump.
+        cluster_id: the id of the new cluster.
+        made: new keys, by id, for members without one.
 
     Raises:
         ConfigError: a member has no key, and the cluster's rules need one.
@@ -210,6 +269,7 @@ def new_cluster(
     replica, text = _replayed(plan.state, machine, plan.judgement.furthest.node_id)
     version = replica.versions.active
     keys = {each.node_id: each.public_key for each in plan.new_members if each.public_key}
+    keys.update({node_id: key.public for node_id, key in made.items()})
     membership = new_membership(plan.members, keys, cluster_id, version.rules)
     meta = SnapshotMeta(
         max(each.last_index for each in plan.judgement.survivors),

@@ -113,7 +113,9 @@ class Recovery:
         """What is kept, and what may be lost, a sentence each."""
         last, commit = self.furthest.last_index, self.commit_index
         kept = f"entries up to {commit} were committed, and all of them are kept"
-        if last > commit:
+        if last == commit + 1:
+            kept += f"; entry {last} is kept, too, whether or not it was committed: it counts as committed from now on"
+        elif last > commit:
             kept += (
                 f"; entries {commit + 1} to {last} are kept, too, whether or not they were committed: they count as "
                 "committed from now on"
@@ -150,8 +152,8 @@ def judge(survivors: Sequence[Survivor], *, even_if_diverged: bool = False) -> R
     if vote_result(furthest.membership, dict.fromkeys(present, True)) == "won":
         nodes = ", ".join(map(str, sorted(present)))
         raise RecoveryRefused(
-            f"the nodes {nodes} are a majority of the voters of cluster {furthest.cluster_id}: start them, and they "
-            "elect a leader; nothing needs to be recovered"
+            f"these directories (of node {nodes}) are a majority of the voters of cluster {furthest.cluster_id}: start "
+            "the nodes, and they elect a leader; nothing needs to be recovered"
         )
     if furthest.diverged and not even_if_diverged:
         raise RecoveryRefused(
@@ -191,7 +193,8 @@ def _check_together(survivors: Sequence[Survivor]) -> None:
         if each.cluster_id != first.cluster_id:
             raise RecoveryRefused(
                 f"{first.directory} belongs to cluster {first.cluster_id}, {each.directory} to {each.cluster_id}: give "
-                "directories of one cluster"
+                "directories of one cluster. If a recovery was interrupted, first put the files of "
+                "before-recovery-TIME back in each directory of its new cluster"
             )
         other = by_id.setdefault(each.node_id, each)
         if other is not each:

@@ -72,6 +72,15 @@ def test_a_cluster_without_a_leader_is_unhealthy() -> None:
     assert member_problems(MEMBERS, [{**FOLLOWER, "id": 1}, FOLLOWER]) == ["no member leads"]
 
 
+def test_members_at_each_others_addresses_are_still_members() -> None:
+    wrong = ["a:1 is node 2, not node 1", "b:1 is node 1, not node 2"]
+    found = member_problems(MEMBERS, [FOLLOWER, LEADER])
+    assert [text.partition(": ")[0] for text in found] == wrong
+    stranger = changed(LEADER, cluster_id="d")
+    *_, last = member_problems({**MEMBERS, "c:1": 3}, [FOLLOWER, stranger, {**FOLLOWER, "id": 3}])
+    assert last == "no member leads", "the leader of another cluster"
+
+
 def with_priorities(*priorities: int, leader: int | None = 1) -> list[dict[str, Any]]:
     """The metrics of nodes 1 to n, which have these priorities."""
     voters = list(range(1, len(priorities) + 1))

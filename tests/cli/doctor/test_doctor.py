@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,12 +18,15 @@ import pytest
 import trustme
 
 from qcore.cli.doctor import disk
-from qcore.cli.doctor.computer import open_files, port
+from qcore.cli.doctor.computer import listener_of, open_files, port
 from qcore.cli.doctor.disk import disk_findings, file_system_of
+from qcore.cli.doctor.files import file_findings, package_findings
 from qcore.cli.doctor.finding import Finding
 from qcore.cli.doctor.nodes import _findings, ask
 from qcore.cli.exits import ExitCode
 from qcore.errors import TransportError
+from qcore.node.backups.backup_config import BackupConfig
+from qcore.node.discovery.discovery_config import DiscoveryConfig
 from qcore.node.node import Node
 from qcore.processes import free_ports
 from qcore.transport.address import Address
@@ -70,12 +75,70 @@ def test_a_good_configuration_has_no_problem(tmp_path: Path) -> None:
         ("machine = 'none'", "state machine", "none"),
         ("topology = 'missing.yaml'", "state machine", "missing.yaml"),
         ("tls_cert = 'missing.pem'", "TLS", "missing.pem"),
+        ("log_file = '/missing/node.log'", "files", "log_file: there is no directory /missing"),
     ],
 )
 def test_a_wrong_setting_is_a_problem(tmp_path: Path, line: str, check: str, expected: str) -> None:
     found = examined(tmp_path, line, code=ExitCode.FAILED)[check]
     assert found.verdict == "problem"
     assert expected in found.found
+
+
+def test_a_wrong_variable_is_named_and_no_port_is_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QCORE_LOG_LEVEL", "loud")
+    found = examined(tmp_path, code=ExitCode.FAILED)
+    assert "QCORE_LOG_LEVEL" in found["configuration"].found
+    assert "port" not in found
+
+
+def test_files_that_cannot_be_opened_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, missing, file = config_of(1, tmp_path), tmp_path / "missing", tmp_path / "file"
+    file.touch()
+    backups = BackupConfig(backup_dir=tmp_path)
+    fit = replace(config, log_file=tmp_path / "new", trace=file, backups=backups)
+    (found,) = file_findings(fit)
+    expected = f"log_file {tmp_path}/new, trace {file}, backup_dir {tmp_path}"
+    assert (found.verdict, found.found) == ("ok", expected)
+    assert sorted(tmp_path.iterdir()) == [file]
+    wrong = {
+        f"log_file: there is no directory {missing}": replace(config, log_file=missing / "log"),
+        f"audit_log {tmp_path} is a directory": replace(config, audit_log=tmp_path),
+        f"trace: {file} is not a directory": replace(config, trace=file / "trace"),
+        f"backup_dir: there is no directory {missing}": replace(
+            config, backups=BackupConfig(backup_dir=missing)
+        ),
+        f"--join-token-file {missing}: No such file": replace(config, join_token_file=missing),
+    }
+    for text, settings in wrong.items():
+        (found,) = file_findings(settings)
+        assert (found.verdict, text in found.found) == ("problem", True), found
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert {each.found.partition(":")[0] for each in file_findings(fit)} == {
+        "log_file",
+        "trace",
+        "backup_dir",
+    }
+
+
+def test_a_package_that_a_setting_needs_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_of(package: str) -> None:
+        if "." in package:
+            raise ModuleNotFoundError(package)
+
+    config = config_of(1, tmp_path)
+    monkeypatch.setattr("qcore.cli.doctor.files.find_spec", none_of)
+    assert list(package_findings(config)) == []
+    founders = DiscoveryConfig(auto_init=True, expect=2, discover=("mdns:blue",))
+    needy = {"otel": replace(config, otel=True), "mdns": replace(config, discovery=founders)}
+    for extra, settings in needy.items():
+        (found,) = package_findings(settings)
+        assert found.advice == f"pip install 'qcore-raft[{extra}]'"
 
 
 @pytest.mark.parametrize(("days", "verdict"), [(-1, "problem"), (5, "warning"), (300, "ok")])
@@ -100,6 +163,14 @@ def test_a_port_in_use_names_the_process() -> None:
         assert f"process {os.getpid()} (" in found.found
     assert port(address, None).verdict == "ok"
     assert port(Address("203.0.113.1", 8080), None).verdict == "problem"  # of no interface
+
+
+def test_a_process_at_another_address_does_not_take_the_port() -> None:
+    with listening() as address:
+        assert listener_of("127.0.0.1", address.port) == os.getpid()
+        assert listener_of("0.0.0.0", address.port) == os.getpid()
+        assert listener_of("127.0.0.9", address.port) is None
+        assert listener_of("::1", address.port) is None
 
 
 def test_a_node_that_listens_already_is_no_problem(tmp_path: Path) -> None:
@@ -167,6 +238,35 @@ def test_the_innermost_mount_holds_the_folder(tmp_path: Path) -> None:
     assert file_system_of(data, mounts) == ("nfs4", str(data.parent))
     assert file_system_of(tmp_path, mounts) == ("xfs", outer)
     assert file_system_of(Path("/"), mounts) == ("ext4", "/")
+
+
+def test_the_name_of_a_mount_may_have_any_letter(tmp_path: Path) -> None:
+    data = tmp_path / "données"
+    data.mkdir()
+    mounts = f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / {data} rw - tmpfs none rw\n"
+    assert file_system_of(data, mounts) == ("tmpfs", str(data))
+
+
+@pytest.mark.usefixtures("quick_disk")
+def test_less_space_than_the_quota_is_a_problem(tmp_path: Path) -> None:
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    (found,) = (
+        each
+        for each in disk_findings(tmp_path, 100_000, min_free_bytes=2 * free + (1 << 30))
+        if each.check == "disk space"
+    )
+    assert (found.verdict, "min_free_disk_bytes" in found.found) == ("problem", True)
+
+
+def test_a_full_disk_needs_space_and_no_repair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> list[float]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(disk, "sync_times_s", full)
+    (found,) = (each for each in disk_findings(tmp_path, 100) if each.check == "disk sync")
+    assert found.advice == "make space"
 
 
 @pytest.mark.usefixtures("quick_disk")

@@ -21,11 +21,11 @@ KEYED = Membership((1, 2), addresses=((1, "a:1"), (2, "b:1")), cluster_id="red",
 class World:
     """The addresses of the peers of node 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: str = "a:9") -> None:
         self.membership = KEYED
         self.warned: list[tuple[int, str]] = []
         self.addresses = PeerAddresses(
-            lambda: self.membership, "a:9", {2: "hint:1"}, lambda *line: self.warned.append(line)
+            lambda: self.membership, 1, own, {2: "hint:1"}, lambda *line: self.warned.append(line)
         )
 
 
@@ -40,6 +40,19 @@ def test_newer_addresses_are_tried_first_and_hints_last() -> None:
     assert of(2, "NEW.:1") == ("new:1", "hint:1"), "another spelling of one address"
     assert of(2, "HINT:1") == ("new:1", "HINT:1")
     assert of(2, "not an address") == ("new:1", "not an address", "hint:1"), "0.1.0 took any text"
+
+
+def test_members_that_exchanged_addresses_find_each_other() -> None:
+    """Each dials the other at what is now its own address. Without this, two of five could not meet."""
+    addresses = ((1, "a:1"), (2, "b:1"), (3, "c:1"))
+    exchanged = World("B:1")
+    exchanged.membership = replace(KEYED, voters=(1, 2, 3), addresses=addresses)
+    assert exchanged.addresses.of(2, "b:1") == ("b:1", "hint:1", "a:1", "c:1")
+    assert exchanged.addresses.of(3, "c:1") == ("c:1", "a:1")
+    for own in ("", "a:1", "a:9"):
+        elsewhere = World(own)
+        elsewhere.membership = exchanged.membership
+        assert elsewhere.addresses.of(3, "c:1") == ("c:1",), own
 
 
 @pytest.mark.parametrize("key", ["", OTHER_KEY])

@@ -11,7 +11,7 @@ from qcore.core.entry import Membership, Snapshot, SnapshotMeta
 from qcore.core.log.growing_text import TextBuilder
 from qcore.errors import DiskFull, SnapshotFileError
 from qcore.node.backups import backup_files
-from qcore.node.backups.backup_files import backups_in, write_backup
+from qcore.node.backups.backup_files import backups_in, require_writable, write_backup
 from qcore.storage.files.snapshot_file import read_snapshot, verify
 
 NOW = 1_700_000_000.0
@@ -93,3 +93,13 @@ def test_missing_directory_is_named(tmp_path: Path) -> None:
         write(tmp_path / "missing", 1)
     with pytest.raises(SnapshotFileError, match=r"backup_dir .*missing"):
         backups_in(tmp_path / "missing", "c1")
+
+
+def test_directory_in_which_the_node_may_not_write_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write everywhere, so the answer of the system is replaced."""
+    require_writable(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(SnapshotFileError, match="cannot be written: let the node write there"):
+        require_writable(tmp_path)

@@ -107,6 +107,9 @@ async def test_founders_that_contradict_each_other_begin_nothing(tmp_path: Path)
         try:
             await other.start(1, Address("127.0.0.1", ports[2]), places, expect=2)
             await world.until_logged(2, "two nodes have the id 1")
+            reason = world.nodes[2].unready_reason() or ""
+            assert "--auto-init" in reason
+            assert "two nodes have the id 1" in reason
             assert world.clusters() == [None, None]
             assert not (tmp_path / "node2" / FILE_NAME).exists()
         finally:

@@ -21,7 +21,7 @@ from qcore.core.entry import Entry
 from qcore.errors import ConfigError, Overloaded
 from qcore.node.node import Node
 from qcore.node.observability.otel_recorder import OtelRecorder
-from qcore.node.process.otel_export import begin_export, recorder_of_program
+from qcore.node.process.otel_export import about_node, begin_export, recorder_of_program
 from qcore.replica.events import ClientRequest, Reply
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.transport.trace_context import traceparent_in, with_traceparent
@@ -54,6 +54,16 @@ def tree(spans: tuple[ReadableSpan, ...]) -> set[tuple[str, str]]:
         (name_of(each), names.get(each.parent.span_id, "?") if each.parent else "")
         for each in spans
     }
+
+
+def test_the_variables_of_opentelemetry_name_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = about_node(7).attributes
+    assert (about["service.name"], about["service.instance.id"]) == ("qcore", "7")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "blue")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=east-7,rack=b")
+    about = about_node(7).attributes
+    assert (about["service.name"], about["service.instance.id"]) == ("blue", "east-7")
+    assert about["rack"] == "b"
 
 
 def test_one_trace_goes_from_the_client_to_the_state(

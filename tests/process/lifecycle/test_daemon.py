@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qcore.node.process.early_hangup import EarlyHangup
 from qcore.processes import NodeProcess, free_ports, wait_for
 
 pytestmark = pytest.mark.process
@@ -19,10 +20,23 @@ def warnings_of_readers(node: NodeProcess) -> list[str]:
     return [line for line in node.log_text().splitlines() if "can read the node's data" in line]
 
 
+#: A state machine whose program sends SIGHUP to its process, long before the node listens.
+HANGS_UP = """\
+import os
+import signal
+
+from qcore.machines import KeyValueMachine as Machine
+
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+
+
 def test_sighup_does_not_stop_a_node(tmp_path: Path) -> None:
-    plain, nohup = (
-        NodeProcess(node_id, port, tmp_path) for node_id, port in enumerate(free_ports(2), start=1)
-    )
+    machine = tmp_path / "hangs_up.py"
+    machine.write_text(HANGS_UP)
+    first, second = free_ports(2)
+    plain = NodeProcess(1, first, tmp_path, ["--machine", f"{machine}:Machine"])
+    nohup = NodeProcess(2, second, tmp_path)
     plain.spawn()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -33,7 +47,8 @@ def test_sighup_does_not_stop_a_node(tmp_path: Path) -> None:
         for node in (plain, nohup):
             node.wait_live()
             node.signal(signal.SIGHUP)
-        wait_for(lambda: "signal=SIGHUP" in plain.log_text(), 10, "the line about the signal")
+        wait_for(lambda: plain.log_text().count("=SIGHUP") == 2, 10, "the lines about the signals")
+        assert plain.log_text().index("=SIGHUP") < plain.log_text().index("listening")
         assert plain.stop() == 0
         wait_for(lambda: nohup.get("/livez")[0] == 200, 10, "the other node, which keeps running")
         assert nohup.stop() == 0
@@ -51,6 +66,30 @@ def test_sighup_does_not_stop_a_node(tmp_path: Path) -> None:
     finally:
         plain.kill()
         nohup.kill()
+
+
+def test_a_terminal_that_closes_early_ends_the_process() -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        early = EarlyHangup.begin()
+        os.kill(os.getpid(), signal.SIGHUP)  # the terminal is open
+        os.write(1, b"1" if early.has_arrived and EarlyHangup.begin() is early else b"0")
+        while True:
+            signal.pause()
+    assert os.read(terminal, 1) == b"1"
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGHUP
+
+
+def test_an_early_hangup_leaves_other_handlers_alone() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        for handler in (signal.SIG_IGN, signal.SIG_DFL):
+            signal.signal(signal.SIGHUP, handler)
+            EarlyHangup.begin().end()
+            assert signal.getsignal(signal.SIGHUP) is handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_terminal_that_closes_stops_a_node(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from qcore.node.observability.logs import NodeLog
+from qcore.node.process.early_hangup import EarlyHangup
 from qcore.node.process.signals import stop_on_signals
 from qcore.processes import NodeProcess, ProcessCluster, free_ports, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
@@ -141,7 +142,7 @@ def test_a_signal_delivered_twice_counts_once(
             )
             patch.setattr(loop, "time", lambda: now)
             patch.setattr("os._exit", exits.append)
-            stop = stop_on_signals(NodeLog(1), lambda: None)
+            stop = stop_on_signals(NodeLog(1), lambda: None, EarlyHangup())
             handlers[signal.SIGTERM]()
             assert stop.is_set()
             now += after_s

@@ -25,7 +25,7 @@ def test_the_drill_of_an_upgrade_and_back(tmp_path: Path, old_release: Installat
         f"qcore-{__version__.partition('.dev')[0]}": f'exec "{sys.executable}" -m qcore "$@"',
     }
     page = DOCS / "operate/upgrade-drill.md"
-    ran = run_commands(commands(page), tmp_path, timeout_s=300, programs=programs)
+    ran = run_commands(commands(page), tmp_path, timeout_s=1200, programs=programs)
     for each in ran:
         compare(each)
     shown = [

@@ -37,10 +37,14 @@ class Answers:
             reply: the outcome.
         """
         kind, payload = (None, "") if request is None else (request.kind, request.payload)
-        term = self._histories.term_of(reply.index, payload)
+        term = self.term_of(request, reply)
         self._answers[remote, message_id] = Service(
             node, self._now(), reply.index, term, kind, payload
         )
+
+    def term_of(self, request: ClientRequest | None, reply: Reply) -> int:
+        """The term of the entry of a request; 0 if it is not known."""
+        return self._histories.term_of(reply.index, "" if request is None else request.payload)
 
     def take(self, local: str, message_id: str) -> Service | None:
         """The answer to this message, which has just arrived.

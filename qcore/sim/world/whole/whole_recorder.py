@@ -85,7 +85,8 @@ class WholeRecorder(EffectObserver):
     def request_ended(self, reply: Reply) -> None:
         """See `NodeRecorder`. `answered` follows if it is a client's."""
         self._ended = self._requests.pop(reply.request_id, None)
-        self._request_details.ended(self._engine.now, reply)
+        term = self._answers.term_of(self._ended, reply)
+        self._request_details.ended(self._engine.now, reply, term)
 
     def answered(self, remote: str, message_id: str, reply: Reply) -> None:
         """See `NodeRecorder`."""

@@ -1,22 +1,8 @@
-/** What every part of the page uses: elements, texts of numbers and times. */
+/** What the parts of the page use: lists, texts of numbers and times. */
 
-export const find = (id) => document.getElementById(id);
+import { make } from "../shared/dom.js";
+
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-
-/** Make an element. Every text of a node goes through here, as text and never as HTML. */
-export function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-/** Make an element of a drawing. */
-export function draw(tag, attributes = {}, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
 
 /** Put these elements into a list or table. One that is in its place stays, and keeps the focus. */
 export function place(list, elements) {
@@ -24,11 +10,6 @@ export function place(list, elements) {
     if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
   });
   while (list.children.length > elements.length) list.lastChild.remove();
-}
-
-/** Change a text only if it is another one, so that a selection stays. */
-export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 export function bytesText(bytes) {

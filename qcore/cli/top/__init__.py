@@ -1,0 +1,1 @@
+"""`qcore top`: a cluster in the terminal, renewed every second."""
