@@ -124,7 +124,8 @@ class _Grouping:
         return self._end_quiet(draft, start_us)
 
     def _leads(self, t_us: int, node: int, term: int) -> None:
-        if term <= self._term:
+        # Two leaders in one term are a violation, which must not be hidden.
+        if term < self._term or (term, node) == (self._term, self._leader):
             return
         if self._open is not None:
             draft = self._open

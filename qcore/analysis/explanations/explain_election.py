@@ -8,7 +8,7 @@ from typing import Final
 
 from qcore.analysis.course.course_types import Course, Election
 from qcore.analysis.course.node_tracks import node_at
-from qcore.analysis.course.voting.leader_contacts import LeaderContacts
+from qcore.analysis.course.voting.leader_contacts import last_contact
 from qcore.analysis.course.voting.short_texts import (
     duration_text,
     joined,
@@ -60,6 +60,9 @@ class _Sentences:
         yield from round_sentences(self._course, election)
         if election.outcome == "elected":
             yield self._ready()
+            if election.term == election.old_term:
+                both = nodes_text([election.winner or 0, election.old_leader or 0])
+                yield f"{upper_first(both)} both led term {election.term}: that violates election safety."
             yield from self._parts()
         elif election.outcome == "open":
             yield f"The trace ends at {self._moment(election.end_us)}, before a leader is elected."
@@ -150,8 +153,9 @@ class _Sentences:
         text = f"Node {first.candidate}'s election timeout passed first, at {when}"
         contact = None
         if election.old_leader is not None and election.old_leader != first.candidate:
-            contacts = LeaderContacts(self._course.messages)
-            contact = contacts.last(election.old_leader, first.candidate, election.start_us)
+            contact = last_contact(
+                self._course.messages, election.old_leader, first.candidate, election.start_us
+            )
         if contact is not None:
             ago = duration_text(election.start_us - contact.received_us)
             text = f"{text}, {ago} after the last message from node {election.old_leader}"
@@ -242,8 +246,8 @@ class _Sentences:
         if election.cause == "transfer" and last.kind == "pre_vote" and last.result == "lost":
             why = f", when node {last.candidate} rejected the transfer"
         elif leader:
-            contacts = LeaderContacts(self._course.messages)
-            again = " again" if contacts.last(leader, last.candidate, election.start_us) else ""
+            before = last_contact(self._course.messages, leader, last.candidate, election.start_us)
+            again = "" if before is None else " again"
             why = f", when node {last.candidate} heard from leader {leader}{again}"
         yield f"It ended at {when}{why}."
         if all(round_.kind == "pre_vote" for round_ in election.rounds):

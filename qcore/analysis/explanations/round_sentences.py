@@ -309,6 +309,9 @@ def _obstacle(ask: Ask) -> str:
         ("more up to date", "voters had logs that were more up to date"),
         ("was down", "too many voters were down"),
         ("was paused", "too many voters were paused"),
+        ("had voted for", "voters had voted for another candidate"),
+        ("a candidate in this term", "voters had voted for another candidate"),
+        ("already in term", "voters were already in a newer term"),
         ("in flight", "messages were still on the way"),
     ):
         if part in ask.why:
