@@ -88,6 +88,7 @@ class _Grouping:
         self._leader: int | None = None
         self._term = 0
         self._open: _Draft | None = None
+        self._end_us = tables.end_us
         self._leaderless = tables.leaderless
         self._starts = [span.start_us for span in tables.leaderless]
         events: list[tuple[int, int, TraceRecord | PlacedRound]] = [
@@ -149,7 +150,8 @@ class _Grouping:
 
     def _is_leaderless(self, t_us: int) -> bool:
         place = bisect_right(self._starts, t_us)
-        return bool(place) and self._leaderless[place - 1].end_us > t_us
+        end_us = self._leaderless[place - 1].end_us if place else -1
+        return end_us > t_us or (end_us == t_us == self._end_us)
 
     def _lost_us(self, since_us: int, until_us: int) -> int | None:
         """When the cluster lost its leader between two times, if it had one at the first; None if it did not."""

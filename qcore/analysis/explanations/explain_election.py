@@ -19,6 +19,8 @@ from qcore.analysis.course.voting.short_texts import (
 from qcore.analysis.explanations.explained_text import Explanation, share_text, upper_first
 from qcore.analysis.explanations.round_sentences import SPLIT, main_obstacle, round_sentences
 
+#: No election timeout is that short.
+_IMMEDIATE_US: Final = 1_000
 #: What a trace says of the end of a process -> what a sentence says.
 _STOPS: Final = {
     "crash": "it crashed",
@@ -75,7 +77,8 @@ class _Sentences:
         election = self._election
         when = self._moment(election.cause_us)
         if election.old_leader is None:
-            return f"Node {election.rounds[0].candidate} started at {when}; no node had led before."
+            began = election.cause_note or "started"
+            return f"Node {election.rounds[0].candidate} {began} at {when}; no node had led before."
         led = f"Node {election.old_leader} led term {election.old_term}"
         note = election.cause_note.replace(f"node {election.old_leader} ", "it ", 1)
         match election.cause:
@@ -149,6 +152,9 @@ class _Sentences:
         first = election.rounds[0]
         when = self._moment(election.start_us)
         if election.cause == "transfer" or election.cause_note.startswith("the scenario"):
+            return
+        if election.old_leader is None and election.start_us - election.cause_us < _IMMEDIATE_US:
+            yield "It campaigned immediately."
             return
         text = f"Node {first.candidate}'s election timeout passed first, at {when}"
         contact = None
