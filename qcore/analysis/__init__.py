@@ -6,6 +6,11 @@
     ax = plot_timeline(table)                   # every plot takes and returns axes
     save_run_figure("run.qtrace", "run.png")    # one picture of a run
 
+    course = read_course("run.qtrace")          # the run as states over time
+    for election in course.elections:
+        print(explain(course, election))        # why it took that long, in sentences
+    course.operations.to_pandas()               # every table gives data frames
+
 `merge` merges the traces of several real nodes into one. matplotlib and networkx are imported only when a
 plot is drawn.
 """
@@ -21,9 +26,13 @@ if TYPE_CHECKING:
     from qcore.analysis.course.course_types import Course
     from qcore.analysis.course.node_tracks import log_at, node_at
     from qcore.analysis.course.read_course import read_course
+    from qcore.analysis.explanations.explain import explain
+    from qcore.analysis.explanations.explained_text import Explanation
     from qcore.analysis.exports.perfetto_trace import perfetto
     from qcore.analysis.exports.shiviz_log import shiviz
     from qcore.analysis.figure import run_figure, save_run_figure
+    from qcore.analysis.frames.election_rows import election_table
+    from qcore.analysis.frames.operation_rows import operation_table
     from qcore.analysis.measured_latencies import measure_latencies
     from qcore.analysis.network_plot import draw_network, network_at
     from qcore.analysis.plots import (
@@ -52,12 +61,16 @@ else:
             "qcore.analysis.course.course_types": ("Course",),
             "qcore.analysis.course.node_tracks": ("log_at", "node_at"),
             "qcore.analysis.course.read_course": ("read_course",),
+            "qcore.analysis.explanations.explain": ("explain",),
+            "qcore.analysis.explanations.explained_text": ("Explanation",),
             "qcore.analysis.exports.perfetto_trace": ("perfetto",),
             "qcore.analysis.exports.shiviz_log": ("shiviz",),
             "qcore.analysis.figure": (
                 "run_figure",
                 "save_run_figure",
             ),
+            "qcore.analysis.frames.election_rows": ("election_table",),
+            "qcore.analysis.frames.operation_rows": ("operation_table",),
             "qcore.analysis.measured_latencies": ("measure_latencies",),
             "qcore.analysis.network_plot": (
                 "draw_network",
@@ -103,18 +116,22 @@ __all__ = [
     "LEADERSHIP_KINDS",
     "Cone",
     "Course",
+    "Explanation",
     "TraceSource",
     "TraceTables",
     "Window",
     "compare",
     "cone",
     "draw_network",
+    "election_table",
+    "explain",
     "load",
     "log_at",
     "measure_latencies",
     "merge",
     "network_at",
     "node_at",
+    "operation_table",
     "paper_style",
     "percentile",
     "perfetto",

@@ -1,19 +1,26 @@
-"""The rows of a table: a list that knows the class of its rows, even if it is empty, and has a short repr."""
+"""The rows of a table: a list that knows the class of its rows, even if it is empty.
+
+It has a short repr, a table for notebooks, and gives data frames.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
 
 from qcore.errors import ConfigError
+from qcore.html_table import html_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
     from _typeshed import DataclassInstance
 
 _Row = TypeVar("_Row")
 _SHOWN_ROWS = 3
+_SHOWN_HTML_ROWS = 10
 
 
 class Rows(list[_Row]):
@@ -45,8 +52,47 @@ class Rows(list[_Row]):
             shown.append(f"... {len(self)} rows")
         return f"Rows({', '.join([self.row_type.__name__, *shown])})"
 
+    def _repr_html_(self) -> str:
+        """The first rows as a table, for notebooks."""
+        from qcore.analysis.frames.data_frames import column_shapes
+
+        names = [shape.name for shape in column_shapes(self.row_type)]
+        shown = [[_cell(getattr(row, name)) for name in names] for row in self[:_SHOWN_HTML_ROWS]]
+        caption = f"{self.row_type.__name__}: {len(self):,} {'row' if len(self) == 1 else 'rows'}"
+        return html_table(names, shown, caption, max(len(self) - _SHOWN_HTML_ROWS, 0))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The rows as a data frame of pandas, with a column for each field and property.
+
+        Columns have their types also when there are no rows: `int64`, `Int64` where a cell may be None, `float64`,
+        `bool`, `string`; `object` for tuples and mixed values. Times stay integers, in microseconds.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        from qcore.analysis.frames.data_frames import to_pandas
+
+        return to_pandas(self.row_type, self)
+
+    def to_polars(self) -> pl.DataFrame:
+        """The rows as a data frame of Polars, as with `to_pandas`. Tuples become JSON texts, mixed values texts.
+
+        Raises:
+            ConfigError: Polars is not installed.
+        """
+        from qcore.analysis.frames.data_frames import to_polars
+
+        return to_polars(self.row_type, self)
+
     def __reduce__(self) -> tuple[type[Rows[_Row]], tuple[type[_Row], list[_Row]]]:
         return Rows, (self.row_type, list(self))
+
+
+def _cell(value: object) -> object:
+    """What a table shows of a value: of nested rows only their number."""
+    if isinstance(value, tuple) and value and is_dataclass(value[0]):
+        return f"{len(value)} {type(value[0]).__name__}"
+    return value
 
 
 def columns(

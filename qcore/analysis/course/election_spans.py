@@ -88,6 +88,7 @@ class _Grouping:
         self._leader: int | None = None
         self._term = 0
         self._open: _Draft | None = None
+        self._end_us = tables.end_us
         self._leaderless = tables.leaderless
         self._starts = [span.start_us for span in tables.leaderless]
         events: list[tuple[int, int, TraceRecord | PlacedRound]] = [
@@ -124,7 +125,8 @@ class _Grouping:
         return self._end_quiet(draft, start_us)
 
     def _leads(self, t_us: int, node: int, term: int) -> None:
-        if term <= self._term:
+        # Two leaders in one term are a violation, which must not be hidden.
+        if term < self._term or (term, node) == (self._term, self._leader):
             return
         if self._open is not None:
             draft = self._open
@@ -148,7 +150,8 @@ class _Grouping:
 
     def _is_leaderless(self, t_us: int) -> bool:
         place = bisect_right(self._starts, t_us)
-        return bool(place) and self._leaderless[place - 1].end_us > t_us
+        end_us = self._leaderless[place - 1].end_us if place else -1
+        return end_us > t_us or (end_us == t_us == self._end_us)
 
     def _lost_us(self, since_us: int, until_us: int) -> int | None:
         """When the cluster lost its leader between two times, if it had one at the first; None if it did not."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from qcore.analysis.course.course_types import Course, Election
 from qcore.analysis.course.node_tracks import node_at
-from qcore.analysis.course.voting.leader_contacts import LeaderContacts
+from qcore.analysis.course.voting.leader_contacts import last_contact
 from qcore.analysis.course.voting.short_texts import (
     duration_text,
     joined,
@@ -19,6 +19,8 @@ from qcore.analysis.course.voting.short_texts import (
 from qcore.analysis.explanations.explained_text import Explanation, share_text, upper_first
 from qcore.analysis.explanations.round_sentences import SPLIT, main_obstacle, round_sentences
 
+#: No election timeout is that short.
+_IMMEDIATE_US: Final = 1_000
 #: What a trace says of the end of a process -> what a sentence says.
 _STOPS: Final = {
     "crash": "it crashed",
@@ -60,6 +62,9 @@ class _Sentences:
         yield from round_sentences(self._course, election)
         if election.outcome == "elected":
             yield self._ready()
+            if election.term == election.old_term:
+                both = nodes_text([election.winner or 0, election.old_leader or 0])
+                yield f"{upper_first(both)} both led term {election.term}: that violates election safety."
             yield from self._parts()
         elif election.outcome == "open":
             yield f"The trace ends at {self._moment(election.end_us)}, before a leader is elected."
@@ -72,7 +77,8 @@ class _Sentences:
         election = self._election
         when = self._moment(election.cause_us)
         if election.old_leader is None:
-            return f"Node {election.rounds[0].candidate} started at {when}; no node had led before."
+            began = election.cause_note or "started"
+            return f"Node {election.rounds[0].candidate} {began} at {when}; no node had led before."
         led = f"Node {election.old_leader} led term {election.old_term}"
         note = election.cause_note.replace(f"node {election.old_leader} ", "it ", 1)
         match election.cause:
@@ -147,11 +153,15 @@ class _Sentences:
         when = self._moment(election.start_us)
         if election.cause == "transfer" or election.cause_note.startswith("the scenario"):
             return
+        if election.old_leader is None and election.start_us - election.cause_us < _IMMEDIATE_US:
+            yield "It campaigned immediately."
+            return
         text = f"Node {first.candidate}'s election timeout passed first, at {when}"
         contact = None
         if election.old_leader is not None and election.old_leader != first.candidate:
-            contacts = LeaderContacts(self._course.messages)
-            contact = contacts.last(election.old_leader, first.candidate, election.start_us)
+            contact = last_contact(
+                self._course.messages, election.old_leader, first.candidate, election.start_us
+            )
         if contact is not None:
             ago = duration_text(election.start_us - contact.received_us)
             text = f"{text}, {ago} after the last message from node {election.old_leader}"
@@ -242,8 +252,8 @@ class _Sentences:
         if election.cause == "transfer" and last.kind == "pre_vote" and last.result == "lost":
             why = f", when node {last.candidate} rejected the transfer"
         elif leader:
-            contacts = LeaderContacts(self._course.messages)
-            again = " again" if contacts.last(leader, last.candidate, election.start_us) else ""
+            before = last_contact(self._course.messages, leader, last.candidate, election.start_us)
+            again = "" if before is None else " again"
             why = f", when node {last.candidate} heard from leader {leader}{again}"
         yield f"It ended at {when}{why}."
         if all(round_.kind == "pre_vote" for round_ in election.rounds):

@@ -17,6 +17,8 @@ from qcore.analysis.course.voting.short_texts import (
 from qcore.analysis.course.voting.vote_answers import loss_text
 from qcore.analysis.explanations.explained_text import Explanation, share_text, upper_first
 
+#: Parts below this fraction of the whole time are not listed. Their time counts for the next part.
+_SMALLEST_PART: Final = 200
 #: The most attempts that a sentence lists.
 _MOST_ATTEMPTS: Final = 4
 #: Below this share no part of the time is worth a sentence.
@@ -172,7 +174,8 @@ class _Sentences:
         who = f"Node {operation.client}" if self._is_nodes else f"Client {operation.client}"
         if operation.outcome == "ok":
             note = f" ({operation.note})" if operation.note else ""
-            yield f"{who} had the response at {when}{note}."
+            verb = "responded" if self._is_nodes else "had the response"
+            yield f"{who} {verb} at {when}{note}."
         elif operation.outcome == "refused":
             yield f"{who} got the error {operation.note} at {when}: the operation had no effect."
         else:
@@ -216,6 +219,8 @@ class _Sentences:
         back = "back to the node" if operation.is_forwarded else "reply"
         names: list[str] = []
         times = [operation.invoke_us]
+        assert operation.end_us is not None, "an operation without an end has no parts"
+        least_us = (operation.end_us - operation.invoke_us) // _SMALLEST_PART
         for name, t_us in (
             ("to the node" if len(operation.took) == 1 else "earlier attempts", took_us),
             ("wait for a leader", operation.forwarded_us),
@@ -227,14 +232,16 @@ class _Sentences:
             (answer if is_read else back, operation.replied_us),
             ("back to the client", operation.end_us),
         ):
-            if t_us is not None and t_us > times[-1]:
+            if t_us is not None and t_us - times[-1] > least_us:
                 names.append(name)
                 times.append(t_us)
-        total_us = times[-1] - times[0]
         if not names:
             return
+        times[-1] = operation.end_us
+        total_us = times[-1] - times[0]
         parts = [f"{name} {part}" for name, part in zip(names, parts_text(times), strict=True)]
-        yield f"{upper_first(joined(parts))}: {parts_text([times[0], times[-1]])[0]} in all."
+        if len(parts) > 1:
+            yield f"{upper_first(joined(parts))}: {parts_text([times[0], times[-1]])[0]} in all."
         lengths = [times[place + 1] - times[place] for place in range(len(names))]
         longest = max(range(len(names)), key=lengths.__getitem__)
         meaning = _MEANINGS.get(names[longest])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -118,13 +119,15 @@ class _Term:
         """A round with a majority."""
         granted = [ask.voter for ask in round_.asked if _granted_in_time(ask, round_)]
         took = duration_text(round_.end_us - round_.start_us)
-        voters = len(round_.asked) + 1
+        voters = self._voters([round_])
         if round_.kind == "pre_vote":
             begin = f"Node {round_.candidate} asked {_asked(round_)} for pre-votes"
         else:
             begin = f"Node {round_.candidate} became a candidate in term {self.term}"
-        if not granted:
+        if not granted and voters == 1:
             return f"{begin} and needed no other vote: it was the only voter."
+        if not granted:
+            return f"{begin} and had a majority after {took}; the trace does not show the answers."
         text = (
             f"{begin} and had a majority ({len(granted) + 1} of {voters}) after {took}, from {nodes_text(granted)} and "
             "itself"
@@ -152,7 +155,9 @@ class _Term:
 
     def _failed(self, group: Sequence[Round], why: str) -> str:
         first = min(group, key=lambda r: r.start_us)
-        voters = max(len(r.asked) for r in group) + 1
+        if not any(r.asked for r in group):
+            return f"{_nodes(group)} campaigned, but the trace shows no request for a vote."
+        voters = self._voters(group)
         most = max(sum(_granted_in_time(ask, r) for ask in r.asked) for r in group)
         start_us = moment_text(first.start_us - self.course.begin_us)
         if len(group) == 1:
@@ -184,8 +189,7 @@ class _Term:
                     f"{_nodes(others)} {_was(others)}, too: the votes of term {self.term} were {self._split()}."
                 )
         elif len({r.candidate for r in others}) > 1:
-            asked = max(len(r.asked) for r in others)
-            voters = asked + 1 if asked else len(self.course.tables.voters)
+            voters = self._voters(others)
             yield (
                 f"In term {self.term}, {_low(_nodes(others))} split the votes {self._split()}: none had the necessary "
                 f"{voters // 2 + 1} of {voters}."
@@ -199,7 +203,7 @@ class _Term:
     def _failed_votes(self, rounds: Sequence[Round], begin: str) -> Iterator[str]:
         """A candidate without a majority."""
         for round_ in rounds:
-            voters = len(round_.asked) + 1
+            voters = self._voters([round_])
             got = sum(_granted_in_time(ask, round_) for ask in round_.asked) + 1
             took = duration_text(round_.end_us - round_.start_us)
             why = reasons(round_.asked)
@@ -208,6 +212,16 @@ class _Term:
                 yield f"{begin}, and had {got} of {voters} votes when the trace ended{because}."
             else:
                 yield f"{begin}, but had only {got} of {voters} votes {took} later{because}."
+
+    def _voters(self, rounds: Sequence[Round]) -> int:
+        """How many voters there were. A candidate asks all others, unless it has no connection."""
+        first = rounds[0]
+        asked = max(len(r.asked) for r in rounds) + 1
+        configs = self.course.tracks[first.candidate].configs
+        place = bisect_right(configs, first.start_us, key=lambda config: config.t_us)
+        if place:
+            return max(asked, len(configs[place - 1].voters))
+        return asked if asked > 1 else len(self.course.tables.voters)
 
     def _split(self) -> str:
         """How the votes of the term split: `2 to 2`."""
@@ -273,6 +287,7 @@ def _in_plural(why: str) -> str:
             "they were candidates in this term themselves",
         ),
         (r"\bit was\b", "they were"),
+        (r"\bit had no connection\b", "they had no connection"),
         (r"\bit went\b", "they went"),
         (r"\bit knew\b", "they knew"),
         (r"\bit did\b", "they did"),
@@ -307,8 +322,12 @@ def _obstacle(ask: Ask) -> str:
         ("heard from leader", "voters still heard from the old leader"),
         ("it led term", "voters still heard from the old leader"),
         ("more up to date", "voters had logs that were more up to date"),
+        ("no connection", "too many voters had no connection"),
         ("was down", "too many voters were down"),
         ("was paused", "too many voters were paused"),
+        ("had voted for", "voters had voted for another candidate"),
+        ("a candidate in this term", "voters had voted for another candidate"),
+        ("already in term", "voters were already in a newer term"),
         ("in flight", "messages were still on the way"),
     ):
         if part in ask.why:

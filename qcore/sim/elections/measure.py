@@ -15,6 +15,7 @@ from qcore.sim.elections.election_trials import ElectionTrials
 from qcore.sim.elections.latency_text import parse_distribution
 from qcore.sim.scenario.distributions import Distribution
 from qcore.sim.scenario.values import check_seed
+from qcore.sim.sweeps.progress_report import ProgressLine
 from qcore.sim.world.random_streams import Streams
 
 #: Trials that share one random stream. The figures do not depend on the number of processes.
@@ -53,6 +54,7 @@ def measure_elections(
     disk: str | float | Distribution | None = None,
     limit_ms: float | None = None,
     jobs: int | None = None,
+    progress: bool = False,
 ) -> ElectionFigures:
     """Measure how long a cluster is without a leader.
 
@@ -78,6 +80,7 @@ def measure_elections(
         disk: how long a write takes to become durable, in the forms of `latency`. Default: no time.
         limit_ms: a trial without a leader by then is censored. Default: 100 longest election timeouts.
         jobs: how many processes. Default: one, or one for each processor if there are many trials.
+        progress: whether to show the progress, on stderr or as an output of the cell of a notebook.
 
     Raises:
         ConfigError: a value is out of range, or no leader could be elected.
@@ -96,7 +99,7 @@ def measure_elections(
         disk=disk,
         limit_ms=limit_ms,
     )
-    return measure_setup(setup, trials=trials, seed=seed, jobs=jobs)
+    return measure_setup(setup, trials=trials, seed=seed, jobs=jobs, progress=progress)
 
 
 def election_setup(
@@ -147,7 +150,12 @@ def election_setup(
 
 
 def measure_setup(
-    setup: ElectionSetup, *, trials: int, seed: int, jobs: int | None = None
+    setup: ElectionSetup,
+    *,
+    trials: int,
+    seed: int,
+    jobs: int | None = None,
+    progress: bool = False,
 ) -> ElectionFigures:
     """Run the trials of a setup.
 
@@ -160,8 +168,14 @@ def measure_setup(
     if jobs is not None and not 1 <= jobs <= MAX_JOBS:
         raise ConfigError(f"--jobs {jobs}: give a number of processes from 1 to {MAX_JOBS}")
     tally = Tally()
-    for part in _run(list(_blocks(setup, seed, trials)), jobs):
+    line = ProgressLine() if progress else None
+    blocks = list(_blocks(setup, seed, trials))
+    done = 0
+    for block, part in zip(blocks, _run(blocks, jobs), strict=True):
         tally.merge(part)
+        done += block.trials
+        if line is not None:
+            line.show(f"{done:,} of {trials:,} elections", is_over=done == trials)
     return figures_of(tally, setup.limit_ms)
 
 

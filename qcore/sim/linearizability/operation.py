@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from html import escape
 from typing import Literal
+
+from qcore.html_table import html_table
 
 #: The value of a register, and the input or output of an operation. Compared with `==`.
 Value = str | int | float | bool | None
@@ -11,6 +14,8 @@ Argument = Value | tuple[Value, Value]
 
 OperationKind = Literal["write", "read", "cas", "add"]
 Result = Literal["ok", "violation", "unknown"]
+#: How many operations in order a notebook shows.
+_SHOWN_OPERATIONS = 10
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,3 +104,21 @@ class LinearizabilityVerdict:
     @property
     def ok(self) -> bool:
         return self.result == "ok"
+
+    def _repr_html_(self) -> str:
+        """The verdict for notebooks, with the last operations in order and those that cannot come next."""
+        what = "operation" if self.operations == 1 else "operations"
+        text = f"{self.result}: {self.operations:,} {what}"
+        if self.ok:
+            return f"<p>{text}</p>"
+        shown = self.prefix[-_SHOWN_OPERATIONS:]
+        first = len(self.prefix) - len(shown)
+        rows = [(first + place, each.describe()) for place, each in enumerate(shown, 1)]
+        rows_after = [("cannot come next", each.describe()) for each in self.stuck]
+        key = "" if self.key is None else f", register {self.key!r}"
+        return "".join(
+            (
+                f"<p><b>{escape(text + key)}</b></p><pre>{escape(self.explanation)}</pre>",
+                html_table(("order", "operation"), [*rows, *rows_after]),
+            )
+        )

@@ -19,7 +19,7 @@ from qcore.sim.scenario.frozen_model import NAME_PATTERN
 from qcore.sim.scenario.generated.drawing import draw_timeline
 from qcore.sim.scenario.generated.random_faults_spec import RandomFault, RandomFaultsSpec
 from qcore.sim.scenario.generated.random_times import bounds
-from qcore.sim.scenario.generated.scenario_text import scenario_text, scenario_values
+from qcore.sim.scenario.generated.scenario_text import scenario_html, scenario_text, scenario_values
 from qcore.sim.scenario.generated.swarm_spec import SwarmSpec
 from qcore.sim.scenario.network_rules import check_network, scope_of
 from qcore.sim.scenario.setting_combinations import check_combinations
@@ -456,6 +456,8 @@ class Scenario(Spec):
         Defaults are left out. A custom machine is found beside the new file, or in the working directory.
         """
         return scenario_text(self)
+
+    _repr_html_ = scenario_html
 
     def to_dict(self) -> dict[str, object]:
         """The values of `to_yaml` as maps, lists, texts and numbers. `Scenario().with_` takes them."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from qcore.sim.sweeps.executors.local_executor import LocalExecutor
 from qcore.sim.sweeps.executors.run_jobs import Executor, LoadedScenario, RunSource
 from qcore.sim.sweeps.failure_groups import ArtifactStore, command_of
 from qcore.sim.sweeps.outcome_cache import OutcomeCache
-from qcore.sim.sweeps.progress_report import ProgressCallback, SweepProgress
+from qcore.sim.sweeps.progress_report import ProgressCallback, ProgressLine
 from qcore.sim.sweeps.sweep_loop import Cell, Limits, SweepLoop
 from qcore.sim.sweeps.sweep_result import SweepResult, SweepRow
 from qcore.sim.sweeps.variations import Variation, variations
@@ -32,8 +31,6 @@ TIMEOUT_S: Final = 300.0
 #: How many artifacts are kept of each group of failures by default.
 KEPT: Final = 3
 _MINUTE_S: Final = 60.0
-#: A progress overwrites the one before it, which is no longer than this.
-_PROGRESS_WIDTH: Final = 78
 
 #: Where runs happen.
 ExecutorName = Literal["process", "dask"]
@@ -78,7 +75,7 @@ def sweep(
         keep: the most artifacts for each cause.
         cache: a directory that remembers outcomes. They are valid as long as scenario, user's files and qcore are the
             same.
-        progress: True to print the progress to stderr, or a function that gets it.
+        progress: True to show the progress, on stderr or as an output of the cell; or a function that gets it.
 
     Returns:
         The result. Ctrl-C ends the sweep early, and it holds what was found until then.
@@ -181,7 +178,7 @@ def _run(
 ) -> SweepResult:
     store = None if artifacts is None or limits.kept < 1 else ArtifactStore(artifacts)
     known = None if cache is None else OutcomeCache(cache)
-    report = _print_progress if progress is True else progress or None
+    report = ProgressLine().show_sweep if progress is True else progress or None
     if not isinstance(executor, str):
         return SweepLoop(cells, executor, limits, store, known, report).run()
     made = _executor(executor, scheduler, jobs, timeout_s)
@@ -213,13 +210,3 @@ def _executor(
     if workers < 1:
         raise ConfigError(f"jobs: {jobs} is not at least 1")
     return LocalExecutor(workers, timeout_s)
-
-
-def _print_progress(progress: SweepProgress) -> None:
-    """One line that changes, on a terminal and in a notebook. Elsewhere only the last one."""
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        end = "\n" if progress.is_over else ""
-        sys.stderr.write(f"\r{progress!s:{_PROGRESS_WIDTH}}{end}")
-    elif progress.is_over:
-        sys.stderr.write(f"{progress}\n")
-    sys.stderr.flush()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qcore.display import truncate
+from qcore.html_table import html_table
 from qcore.sim.sweeps.executors.run_jobs import Outcome
 from qcore.sim.sweeps.failure_groups import FailureGroup, yaml_text
 from qcore.sim.verdict.result import Json
@@ -143,7 +144,8 @@ class SweepResult:
 
     def _repr_html_(self) -> str:
         """The tables as Jupyter shows them."""
-        parts = [_html_table([list(self.flat_rows()[0]), *map(_values, self.flat_rows())])]
+        rows = self.flat_rows()
+        parts = [html_table(list(rows[0]) if rows else [], map(_values, rows))]
         for group in self.failures:
             title, *lines = _block(group)
             shown = "<br>".join(html.escape(line) for line in lines)
@@ -185,11 +187,3 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-
-
-def _html_table(lines: Sequence[Sequence[str]]) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
-
-    head, *rest = lines
-    return f"<table>{row(head, 'th')}{''.join(row(cells, 'td') for cells in rest)}</table>"

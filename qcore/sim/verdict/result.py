@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import TypeAlias
 
+from qcore.html_table import html_table
 from qcore.sim.world.services import Violation
+
+#: The most violations that a notebook shows.
+_SHOWN_VIOLATIONS = 10
 
 #: The values that `json.dumps` accepts.
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -49,6 +54,24 @@ class RunResult:
         failed = ", ".join(expectation.name for expectation in self.failed())
         verdict = "passed" if self.ok else f"failed: {failed}; replay with: {self.replay}"
         return f"RunResult({self.scenario!r}, seed {self.seed}, {verdict})"
+
+    def _repr_html_(self) -> str:
+        """The verdict for notebooks: expectations and violations as tables."""
+        title = f"{'PASS' if self.ok else 'FAIL'} {self.scenario} seed {self.seed}"
+        marks = [
+            ("ok" if each.ok else "FAILED", each.name, each.expected, each.seen)
+            for each in self.expectations
+        ]
+        parts = [html_table(("", "expectation", "expected", "seen"), marks, title)]
+        if self.violations:
+            shown = [
+                (each.check, each.node or None, f"{each.t_us / 1000:.3f}", each.note)
+                for each in self.violations[:_SHOWN_VIOLATIONS]
+            ]
+            more = max(len(self.violations) - _SHOWN_VIOLATIONS, 0)
+            columns = ("violated check", "node", "ms", "note")
+            parts.append(html_table(columns, shown, more=more))
+        return "".join([*parts, f"<p>replay: <code>{escape(self.replay)}</code></p>"])
 
     def to_json(self) -> dict[str, Json]:
         """The object that `qcore sim run -o json` prints."""

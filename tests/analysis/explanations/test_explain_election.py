@@ -128,6 +128,16 @@ def test_a_split_vote_is_counted() -> None:
     assert sentences[-1].endswith("rounds without a majority: the votes split in term 2.")
 
 
+def test_two_leaders_in_one_term_are_named() -> None:
+    cluster = Cluster(3).elect(1, 100)
+    cluster.role(2, 1_000, "candidate", 1)
+    cluster.role(2, 1_010, "leader", 1, 2)
+    course = cluster.course(2_000)
+    assert [election.winner for election in course.elections] == [1, 2]
+    violation = "Nodes 1 and 2 both led term 1: that violates election safety."
+    assert violation in _sentences(course, 2)
+
+
 def test_elections_without_any_record_are_empty() -> None:
     trace = TraceWriter(keep=True)
     trace.run(0, "x", 1, [1])

@@ -63,7 +63,7 @@ class ElectionCauses:
         """
         candidate = first.round.candidate
         if leader is None:
-            return FoundCause("start", self._began_us(candidate, start_us), "")
+            return self._began(candidate, start_us)
         if first.is_transfer:
             return self._transfer(leader, candidate, start_us)
         if (start_us, candidate) in self._actions:
@@ -80,14 +80,22 @@ class ElectionCauses:
             or self._silence(leader, candidate, contact, since, start_us)
         )
 
-    def _began_us(self, candidate: int, start_us: int) -> int:
-        """When the first candidate of the first election started."""
+    def _began(self, candidate: int, start_us: int) -> FoundCause:
+        """When the first candidate of the first election started, or became a voter after that."""
+        track = self._tracks[candidate]
         starts = [
             span.start_us
-            for span in self._tracks[candidate].roles
+            for span in track.roles
             if span.role not in ("down", "learner") and span.start_us <= start_us
         ]
-        return starts[0] if starts else start_us
+        joined_us = [
+            config.t_us
+            for config in track.configs
+            if candidate in config.voters and config.t_us <= start_us
+        ]
+        if joined_us and starts and joined_us[0] > starts[0]:
+            return FoundCause("start", joined_us[0], "became a voter")
+        return FoundCause("start", starts[0] if starts else start_us, "")
 
     def _transfer(self, leader: int, candidate: int, start_us: int) -> FoundCause:
         messages = self._messages

@@ -12,6 +12,8 @@ from qcore.analysis.course.course_types import MESSAGE_OUTCOMES, Messages
 
 _LEADER_MESSAGES: Final = frozenset({"AppendEntries", "InstallSnapshot"})
 _RECEIVED: Final = MESSAGE_OUTCOMES.index("received")
+#: How many messages `last_contact` reads at most.
+_MOST_READ: Final = 200_000
 _LOST: Final = MESSAGE_OUTCOMES.index("lost")
 
 
@@ -35,6 +37,25 @@ class Silence:
     sent: int
     lost: int
     why: str
+
+
+def last_contact(messages: Messages, leader: int, node: int, t_us: int) -> Contact | None:
+    """As `LeaderContacts.last`, for a single question: it reads back from the time, but not for ever."""
+    last = bisect_right(messages.sent_us, t_us) - 1
+    found: Contact | None = None
+    for number in range(last, max(last - _MOST_READ, -1), -1):
+        if found is not None and messages.sent_us[number] < found.sent_us - messages.longest_us:
+            break
+        if (
+            messages.source[number] == leader
+            and messages.target[number] == node
+            and messages.outcome[number] == _RECEIVED
+            and messages.name[number] in _LEADER_MESSAGES
+            and messages.end_us[number] < t_us
+            and (found is None or messages.end_us[number] > found.received_us)
+        ):
+            found = Contact(messages.sent_us[number], messages.end_us[number])
+    return found
 
 
 class LeaderContacts:

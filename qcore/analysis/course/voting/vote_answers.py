@@ -93,6 +93,8 @@ class VoteAnswers:
         if messages.outcome[request] == _LOST:
             if messages.why[request] == "node is down":
                 return "it was down"
+            if messages.send_event[request] < 0:
+                return "it had no connection"
             return f"the request was lost ({loss_text(messages.why[request])})"
         if messages.why[request]:
             return messages.why[request]

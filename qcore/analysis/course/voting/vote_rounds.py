@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from qcore.analysis.course.course_records import events_of
-from qcore.analysis.course.course_types import Messages, NodeTrack, Round, VoteCast
+from qcore.analysis.course.course_types import (
+    MESSAGE_OUTCOMES,
+    Messages,
+    NodeTrack,
+    Round,
+    VoteCast,
+)
 from qcore.analysis.course.voting.vote_answers import VoteAnswers
 from qcore.analysis.spans import PAUSE
 from qcore.trace import TraceRecord
@@ -20,6 +26,7 @@ VOTE_MESSAGES: Final = frozenset(
     {"PreVote", "PreVoteResponse", "RequestVote", "RequestVoteResponse"}
 )
 _REQUESTS: Final[Mapping[str, Kind]] = {"PreVote": "pre_vote", "RequestVote": "vote"}
+_LOST: Final = MESSAGE_OUTCOMES.index("lost")
 #: A node sends all requests of a round in one step.
 _LONGEST_STEP_US: Final = 100_000
 
@@ -89,9 +96,9 @@ def vote_rounds(
         (event, -1, record) for event, record in events_of(records, {"role", "down"})
     ]
     events += [
-        (messages.send_event[number], number, None)
+        (_sending(messages, number), number, None)
         for number, name in enumerate(messages.name)
-        if (name in _REQUESTS or name == "TimeoutNowResponse") and messages.send_event[number] >= 0
+        if name in _REQUESTS or (name == "TimeoutNowResponse" and messages.send_event[number] >= 0)
     ]
     events += [
         (messages.end_event[number], number, None)
@@ -130,6 +137,12 @@ def vote_rounds(
             )
         )
     return rounds
+
+
+def _sending(messages: Messages, number: int) -> int:
+    """The event of sending; of a message that could not be sent, that of its loss."""
+    event = messages.send_event[number]
+    return event if event >= 0 else messages.end_event[number]
 
 
 class _Reader:
@@ -179,9 +192,14 @@ class _Reader:
                 if draft is not None and draft.is_transfer and draft.kind == "pre_vote":
                     draft.end(messages.sent_us[number], "rejected")
             return
-        if messages.note[number] == "duplicate":
+        is_arrival = messages.send_event[number] < 0 and messages.outcome[number] != _LOST
+        if messages.note[number] == "duplicate" or is_arrival:
             return
         kind, now, term = _REQUESTS[name], messages.sent_us[number], messages.term[number]
+        if messages.send_event[number] < 0:
+            if draft is None or draft.kind != kind:
+                return
+            term = draft.term  # the record of a loss does not show it
         if draft is None or not self._continues(draft, kind, term, messages.target[number], now):
             if draft is not None:
                 draft.end(now, "timeout")

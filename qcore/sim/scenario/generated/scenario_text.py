@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from html import escape
 
 from pydantic import BaseModel
 
@@ -28,6 +29,11 @@ _PAIRS = ("uniform", "normal", "lognormal", "pareto")
 def scenario_text(scenario: BaseModel) -> str:
     """The text of a scenario file with everything that the scenario gives; each item of the timeline on one line."""
     return values_text(scenario_values(scenario))
+
+
+def scenario_html(scenario: BaseModel) -> str:
+    """The text of the scenario file, for notebooks."""
+    return f"<pre>{escape(scenario_text(scenario))}</pre>"
 
 
 def values_text(values: Mapping[str, object]) -> str:
