@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from qcore.analysis.course.course_records import events_of
@@ -101,13 +102,28 @@ class _Reader:
         elif phase == "forward":
             of_node = [each for each in self.attempts.get((client, op_id), ()) if each.node == node]
             if of_node:
-                self._forward(of_node[-1], now, request, message)
+                attempt = self._meant(of_node[-1], now, message)
+                self._forward(attempt, now, request, message)
         elif phase == "answer":
             self._answer(node, request, index, message)
         else:
             found = self._by_request.pop((node, request), None)
             if found is not None:
                 found.ended_us, found.index, found.term = now, index or found.index, term
+
+    def _meant(self, named: Attempt, now: int, message: str) -> Attempt:
+        """The attempt that is forwarded. The trace may name another one with the same text, which it has forwarded."""
+        number = self._numbers.get(message)
+        if named.forwarded_us is None or number is None:
+            return named
+        if self._messages.target[number] != named.leader:
+            return named  # forwarded again, to a new leader
+        waiting = (
+            attempt
+            for attempt in takewhile(lambda each: each.took_us >= now, reversed(self._unplaced))
+            if attempt.node == named.node
+        )
+        return next((each for each in waiting if each.forwarded_us is None), named)
 
     def _forward(self, attempt: Attempt, now: int, request: int, message: str) -> None:
         self._by_forward[attempt.node, request] = attempt
@@ -139,7 +155,9 @@ class _Reader:
         found: dict[tuple[int, int], list[Attempt]] = {}
         for attempt in self._unplaced:
             if attempt.forwarded_us is None:
-                if not _led(tracks.get(attempt.node), attempt.took_us):
+                track = tracks.get(attempt.node)
+                waited = attempt.ended_us is not None and _led(track, attempt.ended_us)
+                if not waited and not _led(track, attempt.took_us):
                     continue
                 attempt.leader, attempt.arrived_us = attempt.node, attempt.took_us
             if attempt.leader is not None and attempt.arrived_us is not None:
