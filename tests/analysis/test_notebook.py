@@ -22,6 +22,7 @@ MOST_IN_A_FIGURE, MOST_IN_A_NOTEBOOK = 150_000, 1_500_000
 #: What each notebook prints, however many seeds it runs, and its number of figures.
 SHOWN = {
     "elections": ("everything as expected: True", 6),
+    "commits": ("steady_state, seed 1: safe and as expected: True", 8),
 }
 
 
