@@ -23,6 +23,7 @@ MOST_IN_A_FIGURE, MOST_IN_A_NOTEBOOK = 150_000, 1_500_000
 SHOWN = {
     "elections": ("everything as expected: True", 6),
     "commits": ("steady_state, seed 1: safe and as expected: True", 8),
+    "partitions": ("constrained_election         as expected: True", 5),
 }
 
 
@@ -40,7 +41,6 @@ def test_a_notebook_is_valid_and_holds_the_outputs_of_a_run(path: Path) -> None:
         for out in cell.outputs:
             assert out.output_type != "error"
             assert out.get("name") != "stderr", out.text
-    assert all("application/" not in str(cell.outputs) for cell in cells)
     printed, figures = SHOWN[path.stem]
     assert printed in texts(notebook)
     assert len(pictures(notebook)) == figures
