@@ -23,6 +23,7 @@ MOST_IN_A_FIGURE, MOST_IN_A_NOTEBOOK = 150_000, 1_500_000
 SHOWN = {
     "elections": ("everything as expected: True", 6),
     "commits": ("steady_state, seed 1: safe and as expected: True", 8),
+    "published_numbers": ("every run as expected: True", 1),
     "partitions": ("constrained_election         as expected: True", 5),
 }
 

@@ -59,6 +59,7 @@ def execute(path: Path, folder: Path, seeds: int | None = None) -> NotebookNode:
         timeout=600,
         kernel_manager_class=ThisInterpreter,
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute(env=environment)
