@@ -8,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long soak coverage check fix bench lock clean run-deps dev-deps deploy-deps
+.PHONY: help demo docs notebooks test test-long soak coverage check fix bench lock clean run-deps dev-deps deploy-deps
 
 # The tests that measure the coverage: those that need core, replica and storage, without the slow ones.
 COVERAGE_TESTS := tests/core tests/fixtures tests/foundation tests/replica tests/storage tests/recovery tests/pitfalls tests/node/peers tests/sim/faults
@@ -75,6 +75,9 @@ fix: $(VENV)/.dev-deps ## let ruff rewrite what it can, and renew the pages made
 	@$(BIN)/python -m tests.docs.wire_reference
 	@$(BIN)/python -m tests.docs.scenario_page
 	@$(BIN)/python -m tests.deploy.metrics_reference
+
+notebooks: $(VENV)/.dev-deps ## run the notebooks, and renew their outputs
+	@$(BIN)/python -m tests.notebooks
 
 docs: $(VENV)/.dev-deps ## the documentation site, to read without a server
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict

@@ -11,7 +11,9 @@ from typing import Final
 
 from qcore.analysis.course.course_types import Course
 from qcore.analysis.figure import run_figure
+from qcore.analysis.plotting.time_window import window_of
 from qcore.analysis.records import TraceSource
+from qcore.analysis.style import MS
 from qcore.view.view_page import course_of, page_text, save_page
 
 #: A larger page would make the notebook slow.
@@ -97,9 +99,14 @@ class View:
         )
 
     def _picture(self) -> str:
-        """A picture of the run as the address of an image: pages that remove frames keep images."""
+        """A picture of the part as the address of an image: pages that remove frames keep images."""
         if not self._image:
             stream = io.BytesIO()
-            run_figure(self.course.tables).savefig(stream, format="svg")
+            from_ms, to_ms = self._part
+            whole = window_of(self.course)
+            start_ms = whole.start_us / MS if from_ms is None else from_ms
+            end_ms = whole.end_us / MS if to_ms is None else to_ms
+            figure = run_figure(self.course.tables, window=(start_ms, end_ms))
+            figure.savefig(stream, format="svg", metadata={"Date": None})
             self._image = base64.b64encode(stream.getvalue()).decode("ascii")
         return f"data:image/svg+xml;base64,{self._image}"
