@@ -8,10 +8,10 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from tests.analysis.test_notebook import ThisInterpreter, texts
 from tests.checkout import CHECKOUT
 from tests.client.test_entity_methods import ITEM
 from tests.client.test_sync_client import node
+from tests.notebooks.executed_notebooks import ThisInterpreter, texts
 
 CELLS = """
 from qcore import Client, SyncClient
