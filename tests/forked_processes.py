@@ -33,8 +33,9 @@ from tests.process.programs import forked_qcore
 #: `PR_SET_CHILD_SUBREAPER` of prctl(2): this process becomes the parent of the orphans among its descendants.
 _ADOPT_ORPHANS: Final = 36
 _PROGRAM: Final = [sys.executable, "-m", "qcore"]
-#: qcore reads these variables when it runs, not when it is imported. No program reads those of pytest.
-_LATE_VARIABLES: Final = ("QCORE_", "PYTEST_")
+#: qcore reads these variables when it runs, not when it is imported. No program reads those of pytest. polars sets its
+#: own for the memory of its process when a test imports it.
+_LATE_VARIABLES: Final = ("QCORE_", "PYTEST_", "_RJEM_")
 _SERVERS: Final = 2
 #: The parameters of `Popen._execute_child`, a private method. With others, nothing is forked.
 _PARAMETERS: Final = [

@@ -19,7 +19,7 @@ PROJECT: Final = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding=
 DEPENDENCIES = cast("list[str]", PROJECT["project"]["dependencies"])
 EXTRAS = cast("dict[str, list[str]]", PROJECT["project"]["optional-dependencies"])
 GROUPS = cast("dict[str, list[str | dict[str, str]]]", PROJECT["dependency-groups"])
-DEV_EXTRAS: Final = ("testing", "notebook", "web", "dask", "mdns", "otel")
+DEV_EXTRAS: Final = ("testing", "notebook", "web", "dask", "mdns", "otel", "pandas", "polars")
 
 
 def group(name: str) -> list[str]:

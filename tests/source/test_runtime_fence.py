@@ -37,6 +37,10 @@ OF_DATETIME = {"now"}
 EXEMPT = {
     "node/activity_log.py": ({"threading"}, "the threads of files log lines, too"),
     "node/main.py": ({"qcore.runtime.real"}, "it runs a process"),
+    "node/process/early_hangup.py": (
+        {"signal"},
+        "a process gets the signal before its event loop runs",
+    ),
     "node/node.py": (
         {"qcore.runtime.real", "to_thread"},
         "it closes the files of a process, which may wait for a slow one",
