@@ -23,13 +23,13 @@ from qcore.analysis.style import (
     CUT_COLOUR,
     MUTED_COLOUR,
     ROLE_COLOURS,
-    ROLE_LABELS,
     SECOND,
     SERIES_COLOURS,
     TEXT_COLOUR,
     axes,
     label_size,
     points,
+    role_handles,
     side_legend,
 )
 from qcore.analysis.tables import TraceTables
@@ -210,20 +210,7 @@ def _write_terms(table: TraceTables, ax: Axes, rows: dict[int, int], shown: Wind
 
 
 def _role_legend(ax: Axes, roles: Collection[str]) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Patch | Line2D] = [
-        Patch(
-            facecolor=colour,
-            edgecolor=MUTED_COLOUR,
-            linewidth=0.5,
-            hatch="////" if role == "down" else None,
-            label=ROLE_LABELS[role],
-        )
-        for role, colour in ROLE_COLOURS.items()
-        if role in roles
-    ]
+    handles = role_handles(roles)
     handles += [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
     side_legend(ax, handles=handles)
 

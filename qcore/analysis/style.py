@@ -7,7 +7,7 @@ differ in lightness, so they remain distinct in a grey print.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -134,6 +134,23 @@ def side_legend(ax: Axes, columns: int = 1, handles: Sequence[Artist] | None = N
         columnspacing=0.8,
         borderaxespad=0.0,
     )
+
+
+def role_handles(roles: Collection[str]) -> list[Artist]:
+    """What a legend shows of these roles, in the order of `ROLE_COLOURS`."""
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(
+            facecolor=colour,
+            edgecolor=MUTED_COLOUR,
+            linewidth=0.5,
+            hatch="////" if role == "down" else None,
+            label=ROLE_LABELS[role],
+        )
+        for role, colour in ROLE_COLOURS.items()
+        if role in roles
+    ]
 
 
 def points(ax: Axes) -> tuple[float, float]:

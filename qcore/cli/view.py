@@ -18,7 +18,7 @@ import typer
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import show
-from qcore.cli.sim.run_argument import ParametersOption, read_run
+from qcore.cli.sim.run_argument import ParametersOption, RunSeedOption, read_run
 from qcore.cli.sim.stall_watch import STALL_TIMEOUT_S, StallTimeoutOption, stall_watch
 from qcore.errors import ConfigError
 from qcore.files import open_regular
@@ -66,14 +66,7 @@ def view(
             "scenario, or the directory of an artifact.",
         ),
     ],
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            envvar="QCORE_SEED",
-            help="Decides every random choice of the run. Default: 1, or the seed of the artifact.",
-        ),
-    ] = None,
+    seed: RunSeedOption = None,
     parameters: ParametersOption = [],  # noqa: B006 - typer reads the default and never changes it
     form: Annotated[
         Form,

@@ -16,16 +16,13 @@ from qcore.analysis.course.message_pairs import pair_messages
 from qcore.analysis.course.node_tracks import node_tracks
 from qcore.analysis.records import TraceSource, compact_records, opened
 from qcore.analysis.rows import Rows
-from qcore.analysis.tables import TraceTables, read_tables
+from qcore.analysis.tables import read_tables
 from qcore.errors import ConfigError
 from qcore.trace import DETAIL_FIELDS, CompactTrace, TraceRecord, pause_collection
 from qcore.trace.trace_origin import TraceOrigin
 
-#: How long before its first sign of life a cluster of real nodes begins.
-_LEAD_US: Final = 500_000
 #: The name in the header of a trace that a real node writes.
 _REAL_NAME: Final = re.compile(r"node \d+")
-_IDLE_ROLES: Final = frozenset({"learner", "follower"})
 
 
 def read_course(*sources: TraceSource, align: bool = False) -> Course:
@@ -71,7 +68,7 @@ def _course(
         is_simulated=is_simulated,
         has_details=next(events_of(records, DETAIL_FIELDS.keys()), None) is not None,
         origin_us=tables.origin_us,
-        begin_us=0 if is_simulated else _begin_us(records, tables),
+        begin_us=tables.begin_us,
         end_us=tables.end_us,
         tracks=tracks,
         messages=messages,
@@ -89,15 +86,6 @@ def _is_simulated(records: Sequence[TraceRecord]) -> bool:
         header = record.fields
         return not (len(header["nodes"]) == 1 and _REAL_NAME.fullmatch(header["name"]))
     return True
-
-
-def _begin_us(records: Sequence[TraceRecord], tables: TraceTables) -> int:
-    """When real nodes become a cluster: before, they may wait for hours."""
-    for _, record in events_of(records, {"config", "role"}):
-        fields = record.fields
-        if fields["voters"] if record.kind == "config" else fields["role"] not in _IDLE_ROLES:
-            return max(0, record.t_us - tables.origin_us - _LEAD_US)
-    return 0
 
 
 def _align(traces: Sequence[Sequence[TraceRecord]]) -> list[TraceRecord]:

@@ -21,18 +21,17 @@ from qcore.analysis.style import (
     FAULT_COLOUR,
     MUTED_COLOUR,
     ROLE_COLOURS,
-    ROLE_LABELS,
     SECOND,
     TEXT_COLOUR,
     axes,
     label_size,
     points,
+    role_handles,
     side_legend,
     text_width,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 Direction = Literal["right", "down"]
@@ -327,21 +326,10 @@ class _Drawing:
     def legend(self, *, reaches: bool) -> None:
         """Draw the legend of what occurs, and say how many messages are left out."""
         from matplotlib.lines import Line2D
-        from matplotlib.patches import Patch
 
         roles = {span.role for lane in self._layout.lanes for span in lane.spans}
         kinds = {arrow.kind for arrow in self._layout.arrows}
-        handles: list[Artist] = [
-            Patch(
-                facecolor=colour,
-                edgecolor=MUTED_COLOUR,
-                linewidth=0.5,
-                hatch="////" if role == "down" else None,
-                label=ROLE_LABELS[role],
-            )
-            for role, colour in ROLE_COLOURS.items()
-            if role in roles
-        ]
+        handles = role_handles(roles)
         handles += [
             Line2D([], [], color=colour, linewidth=width, linestyle=dashes, label=kind)
             for kind, (colour, width, dashes) in _LINES.items()

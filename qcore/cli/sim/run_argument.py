@@ -22,6 +22,15 @@ ParametersOption: TypeAlias = Annotated[
     ),
 ]
 
+RunSeedOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        envvar="QCORE_SEED",
+        help="Decides every random choice of the run. Default: 1, or the seed of the artifact.",
+    ),
+]
+
 
 def read_run(run: str, parameters: Sequence[str]) -> Artifact | Scenario:
     """The artifact or scenario that a command was given.

@@ -16,7 +16,7 @@ from qcore.cli.sim.diff import diff as diff_command
 from qcore.cli.sim.elections import elections as elections_command
 from qcore.cli.sim.explore import explore as explore_command
 from qcore.cli.sim.replay import replay as replay_command
-from qcore.cli.sim.run_argument import ParametersOption, read_run
+from qcore.cli.sim.run_argument import ParametersOption, RunSeedOption, read_run
 from qcore.cli.sim.shrink import shrink as shrink_command
 from qcore.cli.sim.stall_watch import STALL_TIMEOUT_S, StallTimeoutOption, stall_watch
 from qcore.cli.sim.sweep import swarm as swarm_command
@@ -57,14 +57,7 @@ def run(
             help="A scenario file, the name of a shipped scenario, or the directory of an artifact.",
         ),
     ],
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            envvar="QCORE_SEED",
-            help="Decides every random choice of the run. Default: 1, or the seed of the artifact.",
-        ),
-    ] = None,
+    seed: RunSeedOption = None,
     parameters: ParametersOption = [],  # noqa: B006 - typer reads the default and never changes it
     output: OutputOption = OutputFormat.table,
     trace: Annotated[
