@@ -4,7 +4,7 @@
 export function duration(us) {
   const size = Math.abs(us);
   if (size < 1000) return `${Math.round(us)} µs`;
-  if (size < 999_950) return `${digits(us / 1000)} ms`;
+  if (size < 999_500) return `${digits(us / 1000)} ms`;
   if (size < 120e6) return `${digits(us / 1e6)} s`;
   if (size < 7200e6) return `${Math.round(us / 60e6)} min`;
   return `${digits(us / 3600e6)} h`;
