@@ -308,8 +308,8 @@ class Election:
         return self.end_us - self.start_us
 
     @property
-    def told_us(self) -> int:
-        """How long it took, as told: from the cause on, but from the first timeout if the old leader led on."""
+    def whole_us(self) -> int:
+        """How long it took, as texts name it: from the cause on, but from the first timeout if the old leader led on."""
         begin_us = self.start_us
         if self.outcome != "abandoned":
             begin_us = min(self.cause_us, self.start_us)

@@ -47,7 +47,7 @@ def explain_election(course: Course, election: Election) -> Explanation:
 
 def _title(election: Election) -> str:
     name = f"Election {election.number}"
-    took = duration_text(election.told_us)
+    took = duration_text(election.whole_us)
     if election.outcome == "elected":
         return f"{name}: node {election.winner} leads term {election.term} after {took}"
     if election.outcome == "open":

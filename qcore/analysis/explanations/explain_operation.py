@@ -216,7 +216,7 @@ class _Sentences:
     def _unknown(self, who: str, when: str) -> Iterator[str]:
         """What the client knew, and what the trace shows."""
         operation = self._operation
-        yield from self._gave_up()
+        yield from self._stopped_waiting()
         match operation.note:
             case "timeout":
                 text = f"{who} stopped waiting at {when}, without a response"
@@ -225,7 +225,7 @@ class _Sentences:
             case "OutcomeUnknown":
                 text = f"{who} {'gave' if self._is_nodes else 'got'} this answer at {when}"
                 if operation.replied_us is None:
-                    text = f"{who} {'answered' if self._is_nodes else 'was told'} at {when} that the outcome is unknown"
+                    text = f"{who} {'sent' if self._is_nodes else 'got'} the answer at {when} that the outcome is unknown"
             case note:
                 text = f"{who} {'gave' if self._is_nodes else 'got'} the error {note} at {when}"
         if operation.op == "read":
@@ -242,7 +242,7 @@ class _Sentences:
             case _:
                 yield f"The trace does not show it, either: {effect.why}."
 
-    def _gave_up(self) -> Iterator[str]:
+    def _stopped_waiting(self) -> Iterator[str]:
         """Why the node answered that the outcome is unknown."""
         operation = self._operation
         if operation.note != "OutcomeUnknown" or operation.replied_us is None or not operation.took:
@@ -254,7 +254,7 @@ class _Sentences:
             yield f"Node {node} answered at {when} that the outcome is unknown."
             return
         yield (
-            f"Node {node} knew no leader from {self._moment(since_us)} on. It gave up at {when}, "
+            f"Node {node} knew no leader from {self._moment(since_us)} on. It stopped waiting at {when}, "
             f"{duration_text(operation.replied_us - since_us)} later, and answered that the outcome is unknown: a node "
             "waits no longer than the longest election timeout for a new leader."
         )

@@ -21,7 +21,7 @@ class LostEnd:
     Attributes:
         recorded_us: its last record.
         end_us: its last message, as received by another node; its last record if there is no later message.
-        entries: the entries of its own term that others received from it and that its trace does not show.
+        entries: the entries of its current term that others received from it and that its trace does not show.
         holders: the nodes that received all of them.
         committed_by: the node that knew first that the last of them was committed; None if no node did.
     """

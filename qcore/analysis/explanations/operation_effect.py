@@ -54,7 +54,7 @@ def _of_entry(course: Course, operation: OperationCourse) -> Effect:
         if term == operation.term:
             return Effect("done", f"node {node} committed its entry later")
         if term is not None and len(operation.took) == 1:
-            return Effect("none", f"an entry of term {term} replaced its own")
+            return Effect("none", f"an entry of term {term} replaced its entry")
     return Effect("unclear", "its entry was not committed before the trace ends")
 
 

@@ -118,9 +118,9 @@ def test_a_replaced_entry_is_not_committed() -> None:
     (row,) = course.operations
     assert (row.index, row.term, row.committed_us) == (1, 1, None)
     assert explain(course, row).sentences[-2:] == (
-        "Client 7 was told at 0.000 s that the outcome is unknown, so it could not know whether the write had an "
+        "Client 7 got the answer at 0.000 s that the outcome is unknown, so it could not know whether the write had an "
         "effect.",
-        "The trace shows that it had none: an entry of term 2 replaced its own.",
+        "The trace shows that it had none: an entry of term 2 replaced its entry.",
     )
 
 
