@@ -31,6 +31,7 @@ from qcore.view.overview_levels import (
     operation_places,
     spans,
 )
+from qcore.view.run_summary import FAILED, Verdict, checked, expectation_note, failure_notes
 
 #: The version of the page's data.
 FORMAT: Final = 1
@@ -45,7 +46,6 @@ _MOST_SLOW: Final = 100
 _MOST_FAILED: Final = 500
 _JSON: Final = "application/json"
 _STORED: Final = "text/plain"
-_FAILED: Final = ("refused", "unknown")
 
 
 def save_page(
@@ -55,6 +55,7 @@ def save_page(
     from_ms: float | None = None,
     to_ms: float | None = None,
     align: bool = False,
+    verdicts: Sequence[Verdict] = (),
 ) -> Path:
     """Write the page of a run. A browser opens the file, without a server and without a network.
 
@@ -64,6 +65,7 @@ def save_page(
         more: the traces of further nodes, if `source` is the trace of a real node.
         from_ms, to_ms: the page shows only this time of the run, counted from the first record of the trace.
         align: correct the times of real nodes by the offsets of their clocks.
+        verdicts: how the expectations of the scenario were judged, if that is known.
 
     Returns:
         the path.
@@ -72,7 +74,8 @@ def save_page(
         ConfigError: a trace cannot be read, the run has too many events, no event is in this time, or the file cannot
             be written.
     """
-    text = page_text(course_of(source, more, align=align), from_ms=from_ms, to_ms=to_ms)
+    course = course_of(source, more, align=align)
+    text = page_text(course, from_ms=from_ms, to_ms=to_ms, verdicts=verdicts)
     target = Path(path)
     try:
         target.write_text(text, encoding="utf-8")
@@ -81,24 +84,36 @@ def save_page(
     return target
 
 
-def page_text(course: Course, *, from_ms: float | None = None, to_ms: float | None = None) -> str:
+def page_text(
+    course: Course,
+    *,
+    from_ms: float | None = None,
+    to_ms: float | None = None,
+    verdicts: Sequence[Verdict] = (),
+) -> str:
     """The page of a run.
 
     Args:
         course: the course of the run.
         from_ms, to_ms: the page shows only this time of the run.
+        verdicts: how the expectations of the scenario were judged, if that is known.
 
     Raises:
         ConfigError: the run has too many events, or no event is in this time.
     """
-    return page("viewer", _title(course), page_data(course, from_ms=from_ms, to_ms=to_ms))
+    data = page_data(course, from_ms=from_ms, to_ms=to_ms, verdicts=verdicts)
+    return page("viewer", _title(course), data)
 
 
 def page_data(
-    course: Course, *, from_ms: float | None = None, to_ms: float | None = None
+    course: Course,
+    *,
+    from_ms: float | None = None,
+    to_ms: float | None = None,
+    verdicts: Sequence[Verdict] = (),
 ) -> Iterator[tuple[str, str, str]]:
     """The data in the page of a run: id, media type and text of each element. See `page_text`."""
-    return _Content(course, _extent(course, from_ms, to_ms)).data()
+    return _Content(course, _extent(course, from_ms, to_ms), verdicts).data()
 
 
 def course_of(source: TraceSource | Course, more: Sequence[TraceSource], *, align: bool) -> Course:
@@ -145,10 +160,12 @@ class _Content:
     Args:
         course: the course of the run.
         extent: the part of it that the page shows.
+        verdicts: how the expectations of the scenario were judged.
     """
 
-    def __init__(self, course: Course, extent: Extent) -> None:
+    def __init__(self, course: Course, extent: Extent, verdicts: Sequence[Verdict]) -> None:
         self._course = course
+        self._verdicts = verdicts
         self._extent = extent
         self._stored = stored_as()
         self._is_part = extent.events < len(course.records)
@@ -228,6 +245,12 @@ class _Content:
             "commits": commits(course, extent),
             "operations": operations,
             "sentences": self._sentences(),
+            "failure_notes": failure_notes(course),
+            "checked": checked(course),
+            "expectations": {
+                "note": expectation_note(course, self._verdicts),
+                "rows": [list(verdict) for verdict in self._verdicts],
+            },
             "history": self._history_content(),
             "level": self._history.level,
             "marks": marks(course, extent, self._places),
@@ -251,15 +274,13 @@ class _Content:
         return {"number": list(places), **self._columns(numbers)}
 
     def _columns(self, numbers: Sequence[int]) -> dict[str, object]:
-        return operation_columns(
-            self._course.operations, self._places, self._history.judged, numbers
-        )
+        return operation_columns(self._course, self._places, self._history.judged, numbers)
 
     def _sentences(self) -> dict[str, list[str]]:
         """Number of an operation on the page -> its explanation, for those that failed and the slowest ones."""
         operations = self._course.operations
         shown = [(place, operations[number]) for place, number in enumerate(self._shown)]
-        failed = [each for each in shown if each[1].outcome in _FAILED][:_MOST_FAILED]
+        failed = [each for each in shown if each[1].outcome in FAILED][:_MOST_FAILED]
         slow = nlargest(_MOST_SLOW, shown, key=lambda each: each[1].latency_us or -1)
         return {
             str(place): sentences

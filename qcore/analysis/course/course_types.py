@@ -309,7 +309,7 @@ class Election:
 
     @property
     def whole_us(self) -> int:
-        """How long it took, as texts name it: from the cause on, but from the first timeout if the old leader led on."""
+        """How long it took, as texts say: from the cause on, but from the first timeout if the old leader led on."""
         begin_us = self.start_us
         if self.outcome != "abandoned":
             begin_us = min(self.cause_us, self.start_us)

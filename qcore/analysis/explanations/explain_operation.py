@@ -217,17 +217,18 @@ class _Sentences:
         """What the client knew, and what the trace shows."""
         operation = self._operation
         yield from self._stopped_waiting()
+        verb = "sent" if self._is_nodes else "got"
         match operation.note:
             case "timeout":
                 text = f"{who} stopped waiting at {when}, without a response"
             case "connection lost":
                 text = f"{who} lost the connection at {when}"
             case "OutcomeUnknown":
-                text = f"{who} {'gave' if self._is_nodes else 'got'} this answer at {when}"
-                if operation.replied_us is None:
-                    text = f"{who} {'sent' if self._is_nodes else 'got'} the answer at {when} that the outcome is unknown"
+                is_known = operation.replied_us is not None
+                answer = "this answer" if is_known else "the answer that the outcome is unknown"
+                text = f"{who} {verb} {answer} at {when}"
             case note:
-                text = f"{who} {'gave' if self._is_nodes else 'got'} the error {note} at {when}"
+                text = f"{who} {verb} the error {note} at {when}"
         if operation.op == "read":
             yield f"{text}."
             return

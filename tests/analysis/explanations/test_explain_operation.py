@@ -118,8 +118,8 @@ def test_a_replaced_entry_is_not_committed() -> None:
     (row,) = course.operations
     assert (row.index, row.term, row.committed_us) == (1, 1, None)
     assert explain(course, row).sentences[-2:] == (
-        "Client 7 got the answer at 0.000 s that the outcome is unknown, so it could not know whether the write had an "
-        "effect.",
+        "Client 7 got the answer that the outcome is unknown at 0.000 s, so it could not know whether the write had "
+        "an effect.",
         "The trace shows that it had none: an entry of term 2 replaced its entry.",
     )
 
