@@ -59,7 +59,13 @@ def _course(
     records: Sequence[TraceRecord], origin: TraceOrigin | None, *, is_simulated: bool
 ) -> Course:
     tables = read_tables(records)
-    messages = pair_messages(records, tables.origin_us, tables.end_us, is_simulated=is_simulated)
+    messages = pair_messages(
+        records,
+        tables.origin_us,
+        tables.end_us,
+        is_simulated=is_simulated,
+        spans=tables.role_spans,
+    )
     tracks = node_tracks(records, tables, messages)
     return Course(
         tables=tables,

@@ -189,11 +189,16 @@ export class Stage {
     if (!found) return;
     const { flight, loss } = found;
     setText(this.tip, loss
-      ? `${loss.source} → ${loss.target}: ${loss.name} was lost; ${lossReason(loss.why)}`
+      ? `${loss.source} → ${loss.target}: ${loss.name} was lost; ${this.lossText(loss)}`
       : `${flight.source} → ${flight.target}: ${flight.name}\n${contents(flight.name, flight.note, flight.term)}\n`
         + (flight.outcome === 1 ? "will be lost" : flight.outcome === 2 ? "has not arrived when the trace ends" : `takes ${duration(flight.end - flight.sent)}`));
     this.tip.style.left = `${Math.min(found.x + 10, this.element.clientWidth - 220)}px`;
     this.tip.style.top = `${found.y + 12}px`;
+  }
+
+  lossText({ why, target }) {
+    if (why) return lossReason(why);
+    return this.view.run.spanAt(target, this.view.t)?.role === "down" ? `node ${target} is down` : "the receiver has no record of it";
   }
 
   // --- clients ------------------------------------------------------------------------------------

@@ -127,6 +127,7 @@ export class Run {
     Object.assign(this, { payload, overview, head: payload.head });
     this.begin = this.head.begin_us;
     this.end = this.head.end_us;
+    this.first = Math.min(this.begin, this.head.chunks[0]?.[2] ?? this.begin);  // real nodes record before the cluster begins
     this.nodes = this.head.nodes;
     this.spans = new Map(this.nodes.map((node) => [node, []]));
     for (const span of objects(overview.spans)) {
