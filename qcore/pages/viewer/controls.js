@@ -119,6 +119,12 @@ function jump(view, name, by, actions) {
   const [, text] = JUMPS.find(([each]) => each === name);
   if (place < 0) actions.announce(marks.length ? `No ${by > 0 ? "later" : "earlier"} ${text}` : `This run has no ${text}`);
   else if (name === "elections") zoomTo(view, view.run.overview.elections[place]);
+  else if (name === "failed") chooseOperation(view, view.run.byPlace.get(marks[place][0]));
+}
+
+/** Choose the operation that failed, so that the tab of the operations and the list of the clients show it. */
+function chooseOperation(view, operation) {
+  if (operation) view.set({ operation: operation.number, key: view.key === "" ? "" : operation.key });
 }
 
 /** An election takes milliseconds: the window must become small enough to see it. */
