@@ -2,6 +2,7 @@
 
 import { button, find, make, setText, shape } from "../shared/dom.js";
 import { counted } from "../shared/format.js";
+import { lastWhere } from "./payload.js";
 
 const ICONS = {
   start: "M3 3h2v10H3zM13 3v10L6 8z", end: "M11 3h2v10h-2zM3 3v10l7-5z", run: "M4 2.5v11l9-5.5z", pause: "M4 3h3v10H4zM9 3h3v10H9z",
@@ -119,7 +120,7 @@ function jump(view, name, by, actions) {
   const [, text] = JUMPS.find(([each]) => each === name);
   if (place < 0) actions.announce(marks.length ? `No ${by > 0 ? "later" : "earlier"} ${text}` : `This run has no ${text}`);
   else if (name === "elections") zoomTo(view, view.run.overview.elections[place]);
-  else if (name === "failed") chooseOperation(view, view.run.byPlace.get(marks[place][0]));
+  else if (name === "failed") chooseOperation(view, view.run.operations.failed.find((each) => each.end_event === marks[place][0]));
 }
 
 /** Choose the operation that failed, so that the tab of the operations and the list of the clients show it. */
@@ -148,8 +149,8 @@ function jumpGroup(view, actions, [name, text, next, previous]) {
     const count = name === "faults" ? view.run.overview.faults.length : marks.length;
     const place = placeOf(view, name, marks, at);
     setText(label, place >= 0 ? `${text} ${place + 1} of ${count}` : count ? counted(count, text) : `no ${text}s`);
-    back.disabled = !marks.some(([event]) => event < at);
-    on.disabled = !marks.some(([event]) => event > at);
+    back.disabled = !(marks[0]?.[0] < at);
+    on.disabled = !(marks.at(-1)?.[0] > at);
     group.classList.toggle("none", !marks.length);
   });
   return group;
@@ -159,6 +160,6 @@ function jumpGroup(view, actions, [name, text, next, previous]) {
 function placeOf({ run, t }, name, marks, at) {
   const lasts = { elections: run.overview.elections, faults: run.overview.faults }[name];
   if (lasts) return lasts.findLastIndex((each) => each.start <= t && t <= each.end);
-  const passed = marks.findLastIndex(([event]) => event <= at);
-  return passed >= 0 && marks[passed][1] === t ? passed : -1;
+  const passed = marks.length ? lastWhere(marks, ([event]) => event <= at) : -1;
+  return passed >= 0 && marks[passed][0] <= at && marks[passed][1] === t ? passed : -1;
 }

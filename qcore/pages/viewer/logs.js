@@ -30,14 +30,18 @@ export class Logs {
     this.note = make("p", { className: "faint log-note legend-line" });
     find("logs").append(this.head, ...[...this.rows.values()].map(({ row }) => row), this.note);
     this.width = 0;
-    new ResizeObserver(() => { this.key = ""; view.draw(); }).observe(find("logs"));
+    new ResizeObserver(() => {
+      this.width = find("logs").clientWidth;
+      this.key = "";
+      view.draw();
+    }).observe(find("logs"));
     this.note.append(...logLegend(view.run.head.inferred));
   }
 
   draw() {
     const { state, node: chosen, run } = this.view;
     if (!state) return;
-    const room = Math.max(8, Math.min(40, Math.floor((find("logs").clientWidth - LEFT - 4) / CELL)));
+    const room = Math.max(8, Math.min(40, Math.floor((this.width - LEFT - 4) / CELL)));
     const newest = Math.max(1, ...run.nodes.map((node) => state.nodes.get(node)?.last ?? 0));
     const first = Math.max(1, newest - room + 2);
     const key = `${first} ${room} ${chosen} ${run.nodes.map((node) => {
