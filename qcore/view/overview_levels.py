@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
@@ -29,6 +30,7 @@ _MOST_STEPS: Final = 2048
 _LOST: Final = MESSAGE_OUTCOMES.index("lost")
 #: The outcomes of operations that are counted over time.
 _OUTCOMES: Final = ("ok", "refused", "unknown")
+_KINDS: Final = ("writes", "reads")
 
 
 def spans(course: Course, roles: TextTable) -> dict[str, object]:
@@ -289,6 +291,16 @@ def operation_columns(
         "place": [first for first, _ in events],
         "end_event": [last for _, last in events],
         "judged": [number in judged for number in numbers],
+    }
+
+
+def operation_totals(operations: Iterable[OperationCourse]) -> dict[str, int]:
+    """How many operations there are, failed, and had no outcome when the trace ended."""
+    kinds = Counter(("reads" if row.op == "read" else "writes", row.outcome) for row in operations)
+    return {
+        "writes": sum(count for (kind, _), count in kinds.items() if kind == "writes"),
+        **{f"failed_{kind}": sum(kinds[kind, each] for each in _FAILED) for kind in _KINDS},
+        **{f"open_{kind}": kinds[kind, "open"] for kind in _KINDS},
     }
 
 

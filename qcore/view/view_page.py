@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from heapq import nlargest
+from heapq import nlargest, nsmallest
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from qcore.view.overview_levels import (
     marks,
     operation_columns,
     operation_places,
+    operation_totals,
     spans,
 )
 from qcore.view.run_summary import FAILED, Verdict, checked, expectation_note, failure_notes
@@ -44,6 +45,8 @@ MOST_OVERVIEW_OPERATIONS: Final = 20_000
 #: How many operations are explained: the slowest ones, and the first that failed.
 _MOST_SLOW: Final = 100
 _MOST_FAILED: Final = 500
+#: How many operations that still run at the begin of a chunk it holds: the newest.
+_MOST_WAITING: Final = 500
 _JSON: Final = "application/json"
 _STORED: Final = "text/plain"
 
@@ -180,6 +183,17 @@ class _Content:
         ]
         self._invoked_us = [operations[number].invoke_us for number in self._shown]
         self._are_in_chunks = len(self._shown) > MOST_OVERVIEW_OPERATIONS
+        self._firsts: list[int] = []  # the place of the first operation of each chunk
+        self._waiting: list[int] = []  # the places of those that have not ended
+        self._failed = nsmallest(
+            _MOST_FAILED,
+            (
+                place
+                for place, number in enumerate(self._shown)
+                if operations[number].outcome != "ok"
+            ),
+            key=lambda place: (operations[self._shown[place]].op == "read", place),
+        )
         self._rows = EventRows(
             course,
             extent,
@@ -229,9 +243,19 @@ class _Content:
 
     def _overview(self) -> dict[str, object]:
         course, extent = self._course, self._extent
-        operations: dict[str, object] = {"chunked": True, "count": len(self._shown)}
-        if not self._are_in_chunks:
-            operations = self._columns(self._shown)
+        shown = [course.operations[number] for number in self._shown]
+        if self._are_in_chunks:
+            operations: dict[str, object] = {
+                "chunked": True,
+                "count": len(shown),
+                "firsts": self._firsts,
+                "keys": sorted({row.key for row in shown if row.key}),
+                "failed": self._columns(self._failed),
+            }
+        else:
+            operations = operation_columns(
+                course.operations, self._places, self._history.judged, self._shown
+            )
         return {
             "spans": spans(course, self._rows.roles),
             **leadership(course),
@@ -244,6 +268,7 @@ class _Content:
             "bins": bins(course, extent, self._rows.message_of),
             "commits": commits(course, extent),
             "operations": operations,
+            "totals": operation_totals(shown),
             "sentences": self._sentences(),
             "failure_notes": failure_notes(course),
             "checked": checked(course),
@@ -264,28 +289,42 @@ class _Content:
         return self._history.content
 
     def _operations_between(self, start_us: int, next_us: int) -> dict[str, object]:
-        """The columns of the operations that began in this time; the first chunk also has those that began before."""
-        is_first = (
-            start_us <= self._course.records[self._extent.first].t_us - self._course.origin_us
-        )
-        first = 0 if is_first else bisect_left(self._invoked_us, start_us)
-        numbers = self._shown[first : bisect_left(self._invoked_us, next_us)]
-        places = range(first, first + len(numbers))
-        return {"number": list(places), **self._columns(numbers)}
+        """The operations that began in the time of a chunk, and those that still ran at its begin. The chunks are asked
+        for in order. The first one also has the operations that began before."""
+        operations, first = self._course.operations, bisect_left(self._invoked_us, start_us)
+        if not self._firsts:
+            first = 0
+        self._firsts.append(first)
+        waiting = [
+            place
+            for place in self._waiting
+            if (end_us := operations[self._shown[place]].end_us) is None or end_us >= start_us
+        ]
+        begun = range(first, bisect_left(self._invoked_us, next_us))
+        self._waiting = [*waiting, *begun]
+        return {
+            "operations": self._columns(begun),
+            "waiting": self._columns(waiting[-_MOST_WAITING:]),
+        }
 
-    def _columns(self, numbers: Sequence[int]) -> dict[str, object]:
-        return operation_columns(self._course, self._places, self._history.judged, numbers)
+    def _columns(self, places: Sequence[int]) -> dict[str, object]:
+        """The columns of some of the shown operations, with their places, which are their numbers on the page."""
+        numbers = [self._shown[place] for place in places]
+        columns = operation_columns(self._course, self._places, self._history.judged, numbers)
+        return {"number": list(places), **columns}
 
     def _sentences(self) -> dict[str, list[str]]:
         """Number of an operation on the page -> its explanation, for those that failed and the slowest ones."""
         operations = self._course.operations
-        shown = [(place, operations[number]) for place, number in enumerate(self._shown)]
-        failed = [each for each in shown if each[1].outcome in FAILED][:_MOST_FAILED]
-        slow = nlargest(_MOST_SLOW, shown, key=lambda each: each[1].latency_us or -1)
+        slow = nlargest(
+            _MOST_SLOW,
+            range(len(self._shown)),
+            key=lambda place: operations[self._shown[place]].latency_us or -1,
+        )
         return {
             str(place): sentences
-            for place, row in (*failed, *slow)
-            if (sentences := explained(self._course, row)[1])
+            for place in (*self._failed, *slow)
+            if (sentences := explained(self._course, operations[self._shown[place]])[1])
         }
 
 

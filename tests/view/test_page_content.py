@@ -163,8 +163,21 @@ def test_many_operations_are_in_the_chunks(
     monkeypatch.setattr(view_page, "MOST_OVERVIEW_OPERATIONS", 10)
     monkeypatch.setattr(view_page, "CHUNK_EVENTS", CHUNK)
     many = decoded(course)
-    assert many.overview["operations"] == {"chunked": True, "count": len(course.operations)}
+    operations = many.overview["operations"]
+    assert (operations["chunked"], operations["count"]) == (True, len(course.operations))
+    assert operations["keys"] == ["k0", "k1", "k2"]
+    assert many.overview["totals"] == page.overview["totals"]
+    failed = [n for n, row in enumerate(course.operations) if row.outcome != "ok"]
+    assert sorted(operations["failed"]["number"]) == failed
+    assert page.overview["totals"]["failed_writes"] > 0
     columns = [chunk["operations"] for chunk in many.chunks]
+    for chunk, first in zip(many.chunks[1:], operations["firsts"][1:], strict=True):
+        start_us = chunk["keyframe"]["t"]
+        assert chunk["waiting"]["number"] == [
+            number
+            for number, row in enumerate(course.operations[:first])
+            if row.end_us is None or row.end_us >= start_us
+        ]
     for name, values in page.overview["operations"].items():
         assert [cell for part in columns for cell in part[name]] == values
     numbers = [number for part in columns for number in part["number"]]

@@ -61,7 +61,13 @@ def _course(
 ) -> Course:
     tables = read_tables(records)
     records = _with_ends(records, tables)
-    messages = pair_messages(records, tables.origin_us, tables.end_us, is_simulated=is_simulated)
+    messages = pair_messages(
+        records,
+        tables.origin_us,
+        tables.end_us,
+        is_simulated=is_simulated,
+        spans=tables.role_spans,
+    )
     tracks = node_tracks(records, tables, messages)
     return Course(
         tables=tables,

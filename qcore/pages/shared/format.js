@@ -47,5 +47,8 @@ export function shown(value) {
 /** A text with a capital letter. */
 export const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
+/** The end of a long number, such as the id of a real client's request, which is enough to distinguish it. */
+export const shortId = (id) => (String(id).length > 9 ? `…${String(id).slice(-6)}` : String(id));
+
 /** Cut a long text. */
 export const shortened = (text, most) => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);
