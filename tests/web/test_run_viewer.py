@@ -40,6 +40,14 @@ OVERLAPS: Final = """(() => {
   for (const each of document.querySelectorAll('button, h2, h3, th, .value')) {
     if (each.clientWidth && each.scrollWidth > each.clientWidth + 1) found.push('cut: ' + each.textContent);
   }
+  const boxesWithText = '.panel, .election-body, .details, #cluster, #clients, #left, #right, .cards';
+  for (const each of document.querySelectorAll(boxesWithText)) {
+    const isWide = each.clientWidth && each.scrollWidth > each.clientWidth + 1;
+    if (isWide) found.push('sideways: ' + (each.id || each.className));
+  }
+  for (const each of document.querySelectorAll('#cluster, #logs-panel, #clients')) {
+    if (each.scrollHeight > each.clientHeight + 1) found.push('cut below: ' + each.id);
+  }
   if (document.documentElement.scrollWidth > innerWidth) found.push('wider than the window');
   return found;
 })()"""
@@ -311,7 +319,7 @@ def test_cause_and_effect_are_those_of_the_course(viewer: Viewer, course: Course
         assert dict(future) == expected.future, event
 
 
-@pytest.mark.parametrize("size", [(1300, 800), (700, 900), (1000, 700)])
+@pytest.mark.parametrize("size", [(1300, 800), (1024, 700), (800, 900), (480, 800)])
 def test_nothing_overlaps_and_all_looks_are_drawn(viewer: Viewer, size: tuple[int, int]) -> None:
     looks: list[tuple[str, bool, Literal["none", "deuteranopia", "achromatopsia"]]] = [
         ("light", False, "none"),

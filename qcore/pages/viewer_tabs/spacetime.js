@@ -118,9 +118,15 @@ export class SpacetimeTab {
       const margin = Math.max((election.end - election.start) * 0.1, 500);
       Object.assign(view, { from: election.start - margin, to: election.end + margin });
     } else {
-      let width = NARROWEST_US;
-      while (width < to - from && this.estimate(view.t - width / 2, view.t + width / 2) < USEFUL_MESSAGES) width *= 1.25;
-      Object.assign(view, { from: view.t - width / 2, to: view.t + width / 2 });
+      for (let width = NARROWEST_US; width < to - from; width *= 1.25) {
+        const before = { from: view.from, to: view.to };
+        Object.assign(view, { from: view.t - width / 2, to: view.t + width / 2 });
+        view.fitWindow();
+        if (width > NARROWEST_US && this.estimate(view.from, view.to) > USEFUL_MESSAGES) {
+          Object.assign(view, before);
+          break;
+        }
+      }
     }
     view.fitWindow();
     this.zoomed = { from: view.from, to: view.to, before: { from, to } };
