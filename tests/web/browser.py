@@ -126,7 +126,7 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait(self, script: str, timeout_s: float = 20.0) -> None:
+    def wait(self, script: str, timeout_s: float = 60.0) -> None:
         """Wait until an expression is true. The error shows the text of the page."""
         deadline = time.monotonic() + timeout_s
         while not self.run(f"Boolean({script})"):
