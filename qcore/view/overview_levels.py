@@ -10,6 +10,7 @@ from typing import Final
 
 from qcore.analysis.course.course_records import events_of
 from qcore.analysis.course.course_types import MESSAGE_OUTCOMES, Course, Election, OperationCourse
+from qcore.analysis.explanations.fault_words import fault_words
 from qcore.view.chunk_codec import TextTable
 from qcore.view.keyframes import Extent
 
@@ -78,6 +79,11 @@ def disturbances(course: Course, extent: Extent) -> dict[str, object]:
             }
             for window in tables.faults
         ],
+        "notes": {
+            note: words
+            for _, record in events_of(course.records, {"fault"})
+            if (words := fault_words(note := str(record.fields["note"]))) != note
+        },
         "gaps": [
             {"start": gap.start_us, "end": gap.end_us, "nodes": gap.nodes, "note": gap.note}
             for gap in tables.gaps
