@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
 from qcore.analysis.course.course_records import events_of
 from qcore.analysis.course.course_types import MESSAGE_OUTCOMES, Course, Election, OperationCourse
+from qcore.analysis.explanations.fault_words import fault_words
 from qcore.view.chunk_codec import TextTable
 from qcore.view.keyframes import Extent
 
@@ -23,6 +25,7 @@ _LOST: Final = MESSAGE_OUTCOMES.index("lost")
 #: The outcomes of operations that are counted over time.
 _OUTCOMES: Final = ("ok", "refused", "unknown")
 _FAILED: Final = ("refused", "unknown")
+_KINDS: Final = ("writes", "reads")
 
 
 def spans(course: Course, roles: TextTable) -> dict[str, object]:
@@ -76,6 +79,11 @@ def disturbances(course: Course, extent: Extent) -> dict[str, object]:
             }
             for window in tables.faults
         ],
+        "notes": {
+            note: words
+            for _, record in events_of(course.records, {"fault"})
+            if (words := fault_words(note := str(record.fields["note"]))) != note
+        },
         "gaps": [
             {"start": gap.start_us, "end": gap.end_us, "nodes": gap.nodes, "note": gap.note}
             for gap in tables.gaps
@@ -249,6 +257,16 @@ def operation_columns(
         "place": [first for first, _ in events],
         "end_event": [last for _, last in events],
         "judged": [number in judged for number in numbers],
+    }
+
+
+def operation_totals(operations: Iterable[OperationCourse]) -> dict[str, int]:
+    """How many operations there are, failed, and had no outcome when the trace ended."""
+    kinds = Counter(("reads" if row.op == "read" else "writes", row.outcome) for row in operations)
+    return {
+        "writes": sum(count for (kind, _), count in kinds.items() if kind == "writes"),
+        **{f"failed_{kind}": sum(kinds[kind, each] for each in _FAILED) for kind in _KINDS},
+        **{f"open_{kind}": kinds[kind, "open"] for kind in _KINDS},
     }
 
 

@@ -2,6 +2,7 @@
 
 import { button, find, make, setText, shape } from "../shared/dom.js";
 import { counted, duration } from "../shared/format.js";
+import { lastWhere } from "./payload.js";
 
 const ICONS = {
   start: "M3 3h2v10H3zM13 3v10L6 8z", end: "M11 3h2v10h-2zM3 3v10l7-5z", run: "M4 2.5v11l9-5.5z", pause: "M4 3h3v10H4zM9 3h3v10H9z",
@@ -35,7 +36,7 @@ export function initControls(view, actions) {
   const time = make("input", { id: "time", className: "number", spellcheck: false, autocomplete: "off", "aria-label": "Moment, in seconds", title: "Moment, in seconds since the beginning. Type one and press Enter." });
   time.addEventListener("change", () => {
     const typed = Number(time.value.replace(/\s|s$/g, "").replace("−", "-"));
-    if (Number.isFinite(typed)) view.show(run.begin + typed * 1e6);
+    if (Number.isFinite(typed)) view.show(run.zero + typed * 1e6);
     time.blur();
   });
   time.addEventListener("keydown", (event) => { if (event.key === "Enter") time.blur(); });
@@ -72,7 +73,7 @@ export function initControls(view, actions) {
       runButton.title = running ? "Pause (Space)" : "Run (Space)";
     }
     reverse.setAttribute("aria-pressed", String(direction < 0));
-    if (document.activeElement !== time) time.value = `${((view.t - run.begin) / 1e6).toFixed(6)} s`;
+    if (document.activeElement !== time) time.value = `${((view.t - run.zero) / 1e6).toFixed(6)} s`;
     speed.value = view.ratePlace;
     const text = `1 s shows ${duration(view.rate * 1e6)}`;
     speed.setAttribute("aria-valuetext", text);
@@ -131,13 +132,13 @@ function jumpGroup(view, actions, [name, text, next, previous]) {
   const group = make("div", { className: `jump ${name}` }, back, label, on);
   view.on(() => {
     const at = view.event ?? -1;
-    const passed = marks.findLastIndex(([event]) => event <= at) + 1;
+    const passed = marks.length && marks[0][0] <= at ? lastWhere(marks, ([event]) => event <= at) + 1 : 0;
     const here = passed > 0 && marks[passed - 1][0] === at;
     const count = name === "faults" ? view.run.overview.faults.length : marks.length;
     const isPlace = here && name !== "faults";  // a fault has marks at its beginning and its end
     setText(label, isPlace ? `${text} ${passed} of ${count}` : count ? counted(count, text) : `no ${text}s`);
-    back.disabled = !marks.some(([event]) => event < at);
-    on.disabled = !marks.some(([event]) => event > at);
+    back.disabled = !(marks[0]?.[0] < at);
+    on.disabled = !(marks.at(-1)?.[0] > at);
     group.classList.toggle("none", !marks.length);
   });
   return group;

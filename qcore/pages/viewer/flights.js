@@ -94,8 +94,8 @@ function overlaps(box, boxes) {
 }
 
 /** Draw all messages. Returns where each is, for the pointer. */
-export function drawFlights(canvas, { places, radius, taken }, state, rate) {
-  const { context, width, height } = pen(canvas);
+export function drawFlights(canvas, { places, radius, taken, width, height }, state, rate) {
+  const { context } = pen(canvas, width, height);
   const ink = colours();
   const flights = flightsOf(state), spots = [];
   const shown = flights.slice(-MOST_FLIGHTS);

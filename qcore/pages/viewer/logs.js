@@ -30,7 +30,11 @@ export class Logs {
     this.note = make("p", { className: "faint log-note" });
     find("logs").append(this.head, ...[...this.rows.values()].map(({ row }) => row), this.note);
     this.width = 0;
-    new ResizeObserver(() => { this.key = ""; view.draw(); }).observe(find("logs"));
+    new ResizeObserver(() => {
+      this.width = find("logs").clientWidth;
+      this.key = "";
+      view.draw();
+    }).observe(find("logs"));
     this.note.textContent = `A number is the term of an entry. Pale: not committed. Corner: applied there.${
       view.run.head.inferred ? " The trace does not hold the logs: they are inferred from messages and applied entries." : " Dotted: not on disk yet."}`;
   }
@@ -38,7 +42,7 @@ export class Logs {
   draw() {
     const { state, node: chosen, run } = this.view;
     if (!state) return;
-    const room = Math.max(8, Math.min(40, Math.floor((find("logs").clientWidth - LEFT - 4) / CELL)));
+    const room = Math.max(8, Math.min(40, Math.floor((this.width - LEFT - 4) / CELL)));
     const newest = Math.max(1, ...run.nodes.map((node) => state.nodes.get(node)?.last ?? 0));
     const first = Math.max(1, newest - room + 2);
     const key = `${first} ${room} ${chosen} ${run.nodes.map((node) => {

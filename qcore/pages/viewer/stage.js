@@ -109,7 +109,7 @@ export class Stage {
   }
 
   layout() {
-    const width = this.element.clientWidth, height = this.element.clientHeight;
+    const width = this.width = this.element.clientWidth, height = this.height = this.element.clientHeight;
     const { nodes } = this.view.run;
     this.radius = nodes.length <= 5 ? 25 : nodes.length <= 7 ? 21 : 16;
     setAll(this.svg, { width, height });
@@ -198,19 +198,9 @@ export class Stage {
 
   // --- clients ------------------------------------------------------------------------------------
 
-  /** The operations of each client, by the time of invocation. */
-  operationsByClient() {
-    const { run } = this.view;
-    if (!run.isChunked) return (this.allOperations ??= byClient(run.operations));
-    const chunk = run.payload.peek(run.payload.chunkAt(this.view.t));
-    if (!chunk) return new Map();
-    const { found } = run.operationsBetween(chunk.start, chunk.start + 1);
-    return byClient([...found, ...(chunk.operations ?? [])]);
-  }
-
   drawClients() {
     const { run, t } = this.view;
-    const byId = this.operationsByClient();
+    const byId = run.operations.byClient(t);
     const items = [];
     const clients = run.head.clients.length ? run.head.clients : [...byId.keys()].sort((a, b) => a - b);
     for (const client of clients.slice(0, MOST_CLIENTS)) items.push(this.clientItem(client, byId.get(client) ?? [], t));
@@ -241,15 +231,6 @@ export class Stage {
     return make("span", { className: `client ${outcome}`, title: `${name}${shownOne.op === "read" ? "" : ` = ${shown(shownOne.value)}`}${reason(shownOne.note) ? ` (${reason(shownOne.note)})` : ""}` },
       make("b", {}, who), make("span", { className: "outcome" }, mark), make("span", { className: "what" }, name), make("span", { className: "number faint" }, text));
   }
-}
-
-function byClient(operations) {
-  const found = new Map();
-  for (const each of operations) {
-    if (!found.has(each.client)) found.set(each.client, []);
-    found.get(each.client).push(each);
-  }
-  return found;
 }
 
 /** The legend under the cluster: the marks of messages. */

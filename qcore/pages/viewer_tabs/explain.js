@@ -1,7 +1,7 @@
 // What happened, in sentences: the summary, the elections with their rounds, and the scenario.
 
 import { button, make } from "../shared/dom.js";
-import { counted, duration, listed, seconds, shown } from "../shared/format.js";
+import { counted, duration, grouped, listed, seconds, shown } from "../shared/format.js";
 import { reason } from "../shared/raft_words.js";
 
 const MOST_ROWS = 60;
@@ -44,11 +44,6 @@ function electionSentences(each) {
   return found;
 }
 
-/** The operations that failed, those that write first. */
-export function failedOperations(run) {
-  return run.operations.filter((each) => each.outcome !== "ok");
-}
-
 export const isWrite = (operation) => operation.op !== "read";
 
 /** An operation in a few words: `write k3 = 7`. */
@@ -85,20 +80,15 @@ export class SummaryTab {
 
   draw() {}
 
-  at(us) { return seconds(us - this.run.begin); }
+  at(us) { return seconds(us - this.run.zero); }
 
   show(from, to, t) { return button("Show", `Show ${this.at(from)} to ${this.at(to)}`, () => this.view.showWindow(from, to, t), { className: "small" }); }
 
   cards() {
-    const { overview, leaderships, leaderless, isChunked, operations } = this.run;
+    const { overview, leaderships, leaderless, operations: { totals } } = this.run;
     const { elections } = overview;
     const without = leaderless.reduce((sum, each) => sum + Math.max(0, each.start + each.length - Math.max(each.start, this.run.begin)), 0);
     const leaders = [...new Set(leaderships.map((each) => each.node))];
-    const sum = (name) => overview.bins[name].reduce((a, b) => a + b, 0);
-    const failed = failedOperations(this.run);
-    const isOver = (each) => each.end !== null;
-    const writes = failed.filter((each) => isWrite(each) && isOver(each)).length, allWrites = operations.filter(isWrite).length;
-    const open = failed.filter((each) => isWrite(each) && !isOver(each)).length;
     const judged = this.verdict();
     const elected = elections.filter((each) => each.outcome === "elected");
     return make("div", { className: "cards" },
@@ -106,9 +96,8 @@ export class SummaryTab {
         `${leaders.length > 1 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader`),
       card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}`
         : elections.length ? "none with a winner" : "no node asked for votes"),
-      isChunked
-        ? card("Failed operations", String(sum("refused") + sum("unknown")), `${counted(sum("ok"), "operation")} succeeded`, sum("refused") + sum("unknown") ? "warn" : "good")
-        : card("Failed writes", String(writes), allWrites ? `of ${counted(allWrites, "write")}${open ? `; ${open} more have no outcome in the trace` : ""}` : "the trace has no writes", writes ? "warn" : "good"),
+      card("Failed writes", grouped(totals.failed_writes), totals.writes ? `of ${counted(totals.writes, "write")}${totals.open_writes ? `; ${grouped(totals.open_writes)} more have no outcome in the trace` : ""}` : "the trace has no writes",
+        totals.failed_writes ? "warn" : "good"),
       card("Checks", judged.value, judged.note, judged.className));
   }
 
@@ -118,7 +107,7 @@ export class SummaryTab {
     if (!Array.isArray(history)) return { value: "–", note: history?.absent ?? "no history of operations", className: "" };
     const bad = history.filter((each) => each.result === "violation");
     if (bad.length) return { value: "violated", note: `not linearizable: ${listed(bad.map((each) => each.key))}`, className: "bad" };
-    if (history.some((each) => each.result === "unknown")) return { value: "undecided", note: "the checker used up its budget", className: "warn" };
+    if (history.some((each) => each.result === "unknown")) return { value: "undecided", note: "the checker reached its limit", className: "warn" };
     return { value: "passed", note: "every answer is linearizable", className: "good" };
   }
 
@@ -161,11 +150,10 @@ export class SummaryTab {
   failures() {
     const { run } = this;
     const title = make("h3", {}, "Failed operations");
-    if (run.isChunked) return make("section", {}, title, make("p", { className: "faint" }, "The run is long: step through the failed operations with the buttons above, or open the tab Operations."));
-    const failed = failedOperations(run).sort((a, b) => Number(isWrite(b)) - Number(isWrite(a)) || a.invoke - b.invoke);
-    if (!failed.length) return make("section", {}, title, make("p", {}, run.operations.length ? "None: every operation succeeded." : "The trace has no operations."));
-    const over = failed.filter((each) => each.end !== null), open = failed.length - over.length;
-    const writes = over.filter(isWrite).length;
+    const { totals } = run.operations;
+    const failed = [...run.operations.failed].sort((a, b) => Number(isWrite(b)) - Number(isWrite(a)) || a.invoke - b.invoke);
+    if (!failed.length) return make("section", {}, title, make("p", {}, run.operations.count ? "None: every operation succeeded." : "The trace has no operations."));
+    const open = totals.open_writes + totals.open_reads, all = totals.failed_writes + totals.failed_reads + open;
     const rows = failed.slice(0, MOST_ROWS).map((each) => {
       const why = run.overview.sentences?.[each.number] ?? [];
       return [
@@ -177,8 +165,8 @@ export class SummaryTab {
         }, { className: "small" })];
     });
     return make("section", {}, title,
-      make("p", {}, `${counted(writes, "write")} and ${counted(over.length - writes, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
-      table(["", "client", "began", "after", "outcome", ""], rows), more(failed.length));
+      make("p", {}, `${counted(totals.failed_writes, "write")} and ${counted(totals.failed_reads, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
+      table(["", "client", "began", "after", "outcome", ""], rows), more(all));
   }
 
   checks() {
@@ -186,7 +174,7 @@ export class SummaryTab {
     const parts = violations.slice(0, MOST_ROWS).map((each) => make("p", { className: "bad-text" }, `${this.at(each.t)}: ${each.check}. ${each.note} `, this.show(each.t - 5000, each.t + 5000, each.t)));
     if (Array.isArray(history)) {
       const bad = history.filter((each) => each.result !== "ok");
-      const operations = history.reduce((sum, each) => sum + each.operations.length, 0);
+      const operations = history.reduce((sum, each) => sum + each.count, 0);
       parts.push(make("p", {}, bad.length
         ? `Of ${counted(history.length, "key")}, ${bad.map((each) => `${each.key}: ${each.result}`).join("; ")}. The tab Operations shows where.`
         : `An order of all ${counted(operations, "operation")} on ${counted(history.length, "key")} explains every answer: the history is ${level ?? "linearizable"}.`));
@@ -202,7 +190,7 @@ export function clientText(run, operation) {
   return run.head.source === "real" ? `at node ${operation.node}` : `client ${operation.client}, node ${operation.node}`;
 }
 
-const more = (count) => make("p", { className: "faint", hidden: count <= MOST_ROWS }, `and ${count - MOST_ROWS} more`);
+const more = (count) => make("p", { className: "faint", hidden: count <= MOST_ROWS }, `and ${grouped(count - MOST_ROWS)} more`);
 
 // --- elections -----------------------------------------------------------------------------------------
 
@@ -254,7 +242,7 @@ export class ElectionsTab {
 
   content(election) {
     const { view } = this;
-    const { begin } = view.run;
+    const { zero } = view.run;
     const show = button("Show this", "Show the window of this election", () => view.showWindow(election.start, election.end, election.start));
     const diagram = button("Space-time diagram", "Show its messages in the space-time diagram", () => {
       view.showWindow(election.start, Math.min(election.end, election.start + 100_000), election.start);
@@ -262,14 +250,14 @@ export class ElectionsTab {
     });
     return [
       make("h3", {}, electionTitle(election)),
-      make("p", { className: "faint" }, `${seconds(election.start - begin)} to ${election.censored ? "the end of the trace" : seconds(election.end - begin)} · ${counted(election.messages, "message")} about votes`),
+      make("p", { className: "faint" }, `${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${counted(election.messages, "message")} about votes`),
       sentences(electionSentences(election)), make("p", { className: "buttons" }, show, diagram),
       ...election.rounds.slice(0, MOST_ROWS).map((round) => this.round(round)), more(election.rounds.length),
     ];
   }
 
   round(round) {
-    const { begin } = this.view.run;
+    const { zero } = this.view.run;
     const kind = round.kind === "pre_vote" ? "asks for pre-votes for" : "asks for votes in";
     const rows = round.asked.map((ask) => {
       const [mark, text] = ANSWERS[ask.answer];
@@ -280,7 +268,7 @@ export class ElectionsTab {
     });
     const term = round.kind === "pre_vote" ? round.term + 1 : round.term;  // a pre-vote is about the next term
     return make("section", { className: "round" },
-      make("h4", {}, `${seconds(round.start_us - begin)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, ENDINGS[round.result] ?? round.result), " ",
+      make("h4", {}, `${seconds(round.start_us - zero)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, ENDINGS[round.result] ?? round.result), " ",
         button("Show", "Show this round", () => this.view.showWindow(round.start_us, round.end_us, round.start_us), { className: "small" })),
       table(["voter", "answer", "", "why"], rows, "asks"));
   }

@@ -1,13 +1,13 @@
 // What the clients saw: every operation as a bar on the axis of time, and the order that explains the answers.
 
 import { ticks } from "../shared/axis.js";
-import { button, colours, fitted, hatch, make, pen, setText } from "../shared/dom.js";
+import { button, colours, fitted, hatch, make, NowLine, pen, setText } from "../shared/dom.js";
 import { counted, grouped } from "../shared/format.js";
 import { FONT, GUTTER, windowScale } from "../viewer/overview.js";
 import { isWrite, operationName, sentence } from "./explain.js";
 import { operationLines, orderOf, verdictText } from "./history_text.js";
 
-const BAR = 15, BAR_ROW = 19, MOST_BARS = 4000, MOST_ROWS_OF_CLIENT = 12, BARS_AXIS = 18;
+const BAR = 15, BAR_ROW = 19, MOST_BARS = 4000, MOST_ROWS_OF_CLIENT = 12, BARS_AXIS = 18, MOST_LISTED = 400, MOST_SKIPPED = 20_000;
 
 export class OperationsTab {
   constructor(view, panel) {
@@ -17,7 +17,7 @@ export class OperationsTab {
     this.keys.setAttribute("aria-label", "Key");
     this.keys.append(make("option", { value: "" }, "all keys"));
     const history = Array.isArray(view.run.overview.history) ? view.run.overview.history : [];
-    const known = history.length ? history : [...new Set(view.run.operations.map((each) => each.key))].filter(Boolean).sort().map((key) => ({ key, result: "" }));
+    const known = history.length ? history : view.run.operations.keys.map((key) => ({ key, result: "" }));
     for (const { key, result } of known) this.keys.append(make("option", { value: key }, result === "violation" ? `${key} (violated)` : key));
     this.keys.addEventListener("change", () => view.set({ key: this.keys.value, operation: -1 }));
     const bad = history.find((each) => each.result === "violation");
@@ -27,7 +27,8 @@ export class OperationsTab {
     }
     this.verdict = make("p", { className: "verdict", role: "status" });
     this.canvas = make("canvas", { className: "operations" });
-    this.scroll = make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Operations of the clients" }, this.canvas);
+    this.scroll = make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Operations of the clients" }, make("div", { className: "picture" }, this.canvas));
+    this.now = new NowLine(this.canvas.parentNode);
     this.details = make("div", { className: "details", role: "status" });
     const legend = make("span", { className: "legend-line" }, ...[["ok", "succeeded"], ["refused", "refused, no effect"], ["unknown", "no answer, perhaps an effect"], ["open", "no outcome in the trace"], ["stuck", "cannot be placed"]]
       .map(([name, text]) => make("span", { className: `key-item ${name}` }, make("i", {}), text)));
@@ -37,28 +38,33 @@ export class OperationsTab {
         button("›", "Next operation", () => this.choose(1), { id: "next-operation" }), legend),
       this.verdict, this.scroll, this.details);
     this.canvas.addEventListener("click", (event) => this.click(event));
-    new ResizeObserver(() => { this.drawn = ""; view.draw(); }).observe(this.scroll);
+    new ResizeObserver(() => {
+      this.size = { width: this.scroll.clientWidth, height: this.scroll.clientHeight };
+      this.drawn = "";
+      view.draw();
+    }).observe(this.scroll);
     if (this.wanted) this.showStuck(this.wanted);
   }
 
   /** Show where the order of a failing key ends. */
-  showStuck(history) {
-    const first = this.view.run.operations[history.stuck[0] ?? history.prefix.at(-1)];
+  async showStuck(history) {
+    const first = await this.view.run.operations.fetch(history.stuck[0] ?? history.order.at(-1));
     if (!first) return;
-    setTimeout(() => {
-      this.view.set({ operation: first.number });
-      this.view.showWindow(first.invoke - 100_000, (first.end ?? first.invoke) + 40_000, first.invoke);
-    });
+    this.view.set({ operation: first.number });
+    this.view.showWindow(first.invoke - 100_000, (first.end ?? first.invoke) + 40_000, first.invoke);
   }
 
   draw() {
     const { view } = this, { run } = view;
-    const key = `${view.t} ${view.from} ${view.to} ${view.key} ${view.operation} ${view.scheme} ${view.loads} ${this.scroll.clientWidth} ${this.scroll.clientHeight}`;
+    if (!this.size) return;
+    const scale = windowScale(view), x = scale.x(view.t);
+    this.now.move(x >= GUTTER - 1 && x <= scale.right ? x : null);
+    const key = `${view.from} ${view.to} ${view.key} ${view.operation} ${view.scheme} ${view.loads} ${view.width}`;
     if (key === this.drawn) return;
     this.drawn = key;
     this.keys.value = view.key;
     const order = this.order = orderOf(run, view.key);
-    const { found, isWhole } = run.operationsBetween(view.from, view.to);
+    const { found, isWhole } = run.operations.between(view.from, view.to);
     const shown = view.key ? found.filter((each) => each.key === view.key) : found;
     const note = isWhole ? "" : " The window is too long for single operations: zoom in.";
     const failing = order.history && order.history.result !== "ok";
@@ -90,19 +96,20 @@ export class OperationsTab {
       lane.y = y;
       y += lane.rows * BAR_ROW + 5;
     }
-    this.canvas.style.height = `${Math.max(y + 2, this.scroll.clientHeight - 2)}px`;
+    this.height = Math.max(y + 2, this.size.height - 2);
+    this.canvas.style.height = `${this.height}px`;
     this.operations = operations;
     this.bottom = y;
   }
 
   paint(isCut) {
     const { view } = this, ink = colours();
-    const { context } = pen(this.canvas);
+    const { context } = pen(this.canvas, this.size.width, this.height);
     const scale = windowScale(view);
     context.font = FONT;
     context.textBaseline = "middle";
     context.strokeStyle = ink.line;
-    for (const { t, text } of ticks(scale, view.run.begin)) {
+    for (const { t, text } of ticks(scale, view.run.zero)) {
       const x = Math.round(scale.x(t)) + 0.5;
       context.beginPath();
       context.moveTo(x, BARS_AXIS - 2);
@@ -126,9 +133,6 @@ export class OperationsTab {
       context.fillStyle = ink.text;
       context.fillText(`Only the first ${grouped(MOST_BARS)} are drawn: zoom in.`, GUTTER + 6, this.bottom - 6);
     }
-    const x = scale.x(view.t);
-    context.fillStyle = ink.accent;
-    if (x >= GUTTER - 1 && x <= scale.right) context.fillRect(x - 1, 0, 2, this.bottom);
   }
 
   bar(context, scale, each) {
@@ -195,18 +199,36 @@ export class OperationsTab {
   }
 
   /** The next operation of the window, or of the key. */
-  choose(by) {
-    const { view } = this;
-    const all = (view.run.isChunked ? this.operations : view.run.operations).filter((each) => !view.key || each.key === view.key);
+  async choose(by) {
+    const { view } = this, { operations } = view.run;
+    if (operations.isChunked) return this.chooseFar(by);
+    const all = operations.all.filter((each) => !view.key || each.key === view.key);
     const at = all.findIndex((each) => each.number === view.operation);
     const now = by > 0 ? all.findIndex((each) => each.invoke >= view.t) : all.findLastIndex((each) => each.invoke <= view.t);
     const next = at < 0 ? all[now] : all[at + by];
     if (next) this.pick(next);
+    return next;
+  }
+
+  /** The next operation of a long run: its chunk may not be decoded yet. */
+  async chooseFar(by) {
+    const { view } = this, { operations } = view.run;
+    let number = view.operation + by;
+    if (view.operation < 0) {
+      const near = this.operations.filter((each) => (each.invoke - view.t) * by >= 0);
+      number = (by > 0 ? near[0] : near.at(-1))?.number ?? -1;
+    }
+    let next = await operations.fetch(number);
+    for (let tried = 1; next && view.key && next.key !== view.key && tried < MOST_SKIPPED; tried += 1) {
+      next = await operations.fetch(next.number + by);
+    }
+    if (next && (!view.key || next.key === view.key)) this.pick(next);
+    return next;
   }
 
   drawDetails({ stuck, history, order }) {
     const { view } = this;
-    const chosen = view.run.operations[view.operation] ?? this.operations.find((each) => each.number === view.operation);
+    const chosen = this.operations.find((each) => each.number === view.operation) ?? view.run.operations.get(view.operation);
     const key = `${chosen?.number} ${view.key}`;
     if (key === this.detailed) return;
     this.detailed = key;
@@ -223,12 +245,15 @@ export class OperationsTab {
 
   orderList(order) {
     const { run } = this.view;
-    const items = order.slice(-400).map((number) => {
-      const each = run.operations[number];
-      const item = make("li", { value: order.indexOf(number) + 1 }, button(operationName(each), `Show ${operationName(each)}`, () => this.pick(each), { className: "plain" }));
-      return item;
+    const first = Math.max(0, order.length - MOST_LISTED);
+    const items = order.slice(first).map((number, place) => {
+      const each = run.operations.known(number);
+      const name = each ? operationName(each) : `operation ${grouped(number + 1)}`;
+      const show = async () => this.pick(await run.operations.fetch(number));
+      return make("li", { value: first + place + 1 }, button(name, `Show ${name}`, show, { className: "plain" }));
     });
-    return make("details", {}, make("summary", {}, `The order: ${counted(order.length, "operation")}`), make("ol", { className: "order" }, ...items));
+    const part = first ? `, of which these are the last ${MOST_LISTED}` : "";
+    return make("details", {}, make("summary", {}, `The order: ${counted(order.length, "operation")}${part}`), make("ol", { className: "order" }, ...items));
   }
 }
 

@@ -1,7 +1,7 @@
 // The space-time diagram of the window: a line a node, an arrow a message, and what influenced the chosen event.
 
 import { ticks } from "../shared/axis.js";
-import { button, colours, make, saveAs, setText, shape } from "../shared/dom.js";
+import { button, colours, make, NowLine, saveAs, setText, shape } from "../shared/dom.js";
 import { counted, duration, grouped } from "../shared/format.js";
 import { CLASSES, classOf, lossReason, ROLES, shortContents } from "../shared/raft_words.js";
 import { GUTTER, windowScale } from "../viewer/overview.js";
@@ -74,7 +74,8 @@ export class SpacetimeTab {
     });
     this.note = make("p", { className: "faint spacetime-note", role: "status" });
     this.svg = shape("svg", { class: "spacetime", role: "img", "aria-label": "Space-time diagram" });
-    this.scroll = make("div", { className: "scroll" }, this.svg);
+    this.scroll = make("div", { className: "scroll" }, make("div", { className: "picture" }, this.svg));
+    this.now = new NowLine(this.svg.parentNode);
     panel.append(make("div", { className: "tools" }, ...switches,
       make("label", { title: "Highlight the events that can have influenced the chosen event, and those that it can have influenced" }, coneBox, " cause and effect"),
       button("Save SVG", "Save the diagram as an SVG file", () => {
@@ -82,7 +83,11 @@ export class SpacetimeTab {
         announce("The diagram is saved");
       }, { id: "save-svg" })), this.note, this.scroll);
     this.svg.addEventListener("click", (event) => this.click(event));
-    new ResizeObserver(() => { this.drawn = ""; view.draw(); }).observe(this.scroll);
+    new ResizeObserver(() => {
+      this.size = { width: this.scroll.clientWidth, height: this.scroll.clientHeight };
+      this.drawn = "";
+      view.draw();
+    }).observe(this.scroll);
   }
 
   asFile() {
@@ -90,20 +95,31 @@ export class SpacetimeTab {
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("font-family", FONT_FAMILY);
     copy.setAttribute("font-size", "11");
+    const x = windowScale(this.view).x(this.view.t);
+    if (!this.now.line.hidden) copy.append(shape("line", { x1: x, x2: x, y1: 2, y2: this.height - DIAGRAM_AXIS + 4, stroke: colours().accent, "stroke-width": 2 }));
     copy.prepend(shape("rect", { width: "100%", height: "100%", fill: colours().panel }));
     return new XMLSerializer().serializeToString(copy);
   }
 
   draw() {
     const { view } = this;
-    const width = this.scroll.clientWidth;
+    if (!this.size?.width) return;
     const event = view.running ? "" : view.position;
-    const key = `${view.from} ${view.to} ${event} ${view.running ? Math.round(view.t) : ""} ${view.scheme} ${view.loads} ${width} ${this.scroll.clientHeight}`;
-    if (key === this.drawn || !width) return;
-    this.drawn = key;
+    const key = `${view.from} ${view.to} ${event} ${view.scheme} ${view.loads} ${view.width}`;
+    const scale = windowScale(view);
+    if (key !== this.drawn) {
+      this.drawn = key;
+      this.isPainted = this.drawWindow();
+    }
+    this.now.move(this.isPainted && scale.inside(view.t) ? scale.x(view.t) : null);
+  }
+
+  /** Returns whether the window can be drawn. */
+  drawWindow() {
+    const { view } = this;
     const { isTooLong, parts } = view.run.eventsBetween(view.from, view.to, MOST_CHUNKS);
     if (isTooLong) return this.tooMany(this.estimate());
-    if (!parts) return;  // it is being decoded
+    if (!parts) return false;  // it is being decoded
     const events = [];
     let sends = 0;
     const sendKind = view.run.head.kinds.indexOf("send");
@@ -112,7 +128,8 @@ export class SpacetimeTab {
     }
     if (sends > MOST_MESSAGES) return this.tooMany(sends);
     for (const { chunk, first, last } of parts) for (let n = first; n <= last; n += 1) events.push(chunk.event(n));
-    this.paint(events, sends, width);
+    this.paint(events, sends, this.size.width);
+    return true;
   }
 
   /** About how many messages were sent in the window. */
@@ -129,11 +146,12 @@ export class SpacetimeTab {
     this.svg.replaceChildren();
     this.note.replaceChildren(`This window has ${grouped(count)} messages, too many for a diagram. `,
       button(`Zoom to ${duration(width)}`, "Zoom in around the moment", () => view.show(view.t, width), { id: "zoom-spacetime" }));
+    return false;
   }
 
   paint(events, sends, width) {
     const { view } = this, { run } = view, ink = colours();
-    const height = Math.max(this.scroll.clientHeight - 4, run.nodes.length * 44 + TOP + DIAGRAM_AXIS);
+    const height = this.height = Math.max(this.size.height - 4, run.nodes.length * 44 + TOP + DIAGRAM_AXIS);
     const scale = this.scale = windowScale(view);
     const gap = (height - TOP - DIAGRAM_AXIS) / run.nodes.length;
     this.rows = new Map(run.nodes.map((node, rank) => [node, TOP + gap * (rank + 0.5)]));
@@ -151,9 +169,7 @@ export class SpacetimeTab {
       if (event.kind === "send") this.arrow(arrows, labels, event, scale, lit);
       else this.mark(marks, labels, event, scale, lit);
     }
-    const x = scale.x(view.t);
-    const now = shape("line", { x1: x, x2: x, y1: 2, y2: height - DIAGRAM_AXIS + 4, stroke: ink.accent, "stroke-width": 2 });
-    this.svg.replaceChildren(shape("defs", {}, clip), back, arrows, marks, labels, ...(scale.inside(view.t) ? [now] : []), ...this.ringOf(chosen));
+    this.svg.replaceChildren(shape("defs", {}, clip), back, arrows, marks, labels, ...this.ringOf(chosen));
     const text = chosen ? ` Chosen: ${eventText(chosen, (n) => (n ? run.event(n) : null))}.` : "";
     setText(this.note, `${counted(sends, "message")} in ${duration(view.to - view.from)}. Time runs to the right.${text}`);
   }
@@ -165,7 +181,7 @@ export class SpacetimeTab {
 
   paintBack(back, scale, height, gap) {
     const { view } = this, { run } = view, ink = colours();
-    for (const { t, text } of ticks(scale, run.begin)) {
+    for (const { t, text } of ticks(scale, run.zero)) {
       const x = scale.x(t);
       back.append(shape("line", { x1: x, x2: x, y1: 2, y2: height - DIAGRAM_AXIS, stroke: ink.line }),
         shape("text", { x: Math.min(Math.max(x, GUTTER + 12), scale.right - 14), y: height - 6, fill: ink.faint, "text-anchor": "middle" }, text));
