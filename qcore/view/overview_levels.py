@@ -13,6 +13,7 @@ from qcore.analysis.course.course_types import (
     MESSAGE_OUTCOMES,
     Course,
     Election,
+    OperationCourse,
     Round,
 )
 from qcore.analysis.explanations.operation_effect import effect_of
@@ -299,7 +300,7 @@ def operation_totals(operations: Iterable[OperationCourse]) -> dict[str, int]:
     kinds = Counter(("reads" if row.op == "read" else "writes", row.outcome) for row in operations)
     return {
         "writes": sum(count for (kind, _), count in kinds.items() if kind == "writes"),
-        **{f"failed_{kind}": sum(kinds[kind, each] for each in _FAILED) for kind in _KINDS},
+        **{f"failed_{kind}": sum(kinds[kind, each] for each in FAILED) for kind in _KINDS},
         **{f"open_{kind}": kinds[kind, "open"] for kind in _KINDS},
     }
 

@@ -32,7 +32,7 @@ from qcore.view.overview_levels import (
     operation_totals,
     spans,
 )
-from qcore.view.run_summary import FAILED, Verdict, checked, expectation_note, failure_notes
+from qcore.view.run_summary import Verdict, checked, expectation_note, failure_notes
 
 #: The version of the page's data.
 FORMAT: Final = 1
