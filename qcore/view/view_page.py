@@ -253,9 +253,7 @@ class _Content:
                 "failed": self._columns(self._failed),
             }
         else:
-            operations = operation_columns(
-                course.operations, self._places, self._history.judged, self._shown
-            )
+            operations = operation_columns(course, self._places, self._history.judged, self._shown)
         return {
             "spans": spans(course, self._rows.roles),
             **leadership(course),
