@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qcore.analysis.course.course_types import Course
     from qcore.analysis.plotting.time_window import Window
     from qcore.sim.verdict.result import RunResult
+    from qcore.view.run_summary import Verdict
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -130,7 +131,7 @@ def view(
     shown = _read(files, seed, parameters, align=align, stall_timeout=stall_timeout)
     target = _target(shown.course, out, form, files)
     part = _part(shown.course, from_ms, to_ms, around)
-    _write(shown.course, target, form, part, is_whole_page=around is not None)
+    _write(shown, target, form, part, is_whole_page=around is not None)
     link = _link(shown.course, target, part) if form is Form.html and around else ""
     _report(shown, target, link, output)
     if form is Form.html and (open_page or (open_page is None and _has_display())):
@@ -183,6 +184,14 @@ class _Shown:
 
     course: Course
     result: RunResult | None
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """How the expectations of the run were judged; empty if it was not made here."""
+        from qcore.view.run_summary import Verdict
+
+        found = () if self.result is None else self.result.expectations
+        return [Verdict(each.name, each.ok, each.expected, each.seen) for each in found]
 
 
 def _read(
@@ -260,23 +269,24 @@ def _target(course: Course, out: Path | None, form: Form, files: Sequence[str]) 
 
 
 def _write(
-    course: Course, target: Path, form: Form, part: Window | None, *, is_whole_page: bool
+    shown: _Shown, target: Path, form: Form, part: Window | None, *, is_whole_page: bool
 ) -> None:
+    course = shown.course
     if form is Form.html:
         from qcore.view import save_page
 
         if part is None or is_whole_page:
-            save_page(course, target)
+            save_page(course, target, verdicts=shown.verdicts)
         else:
             from_ms, to_ms = (
                 (t_us - course.begin_us) / _MS for t_us in (part.start_us, part.end_us)
             )
-            save_page(course, target, from_ms=from_ms, to_ms=to_ms)
+            save_page(course, target, from_ms=from_ms, to_ms=to_ms, verdicts=shown.verdicts)
     elif form in (Form.svg, Form.pdf):
         _draw(course, target, form, part)
     else:
         try:
-            target.write_text(_text(course, form), encoding="utf-8")
+            target.write_text(_text(shown, form), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot write {target}: {error.strerror}") from None
 
@@ -296,7 +306,8 @@ def _draw(course: Course, target: Path, form: Form, part: Window | None) -> None
         raise ConfigError(f"cannot write the picture {target}: {error.strerror}") from None
 
 
-def _text(course: Course, form: Form) -> str:
+def _text(shown: _Shown, form: Form) -> str:
+    course = shown.course
     if form is Form.shiviz:
         from qcore.analysis.exports.shiviz_log import shiviz
 
@@ -307,7 +318,7 @@ def _text(course: Course, form: Form) -> str:
         return perfetto(course)
     from qcore.view.run_in_words import in_words
 
-    return in_words(course)
+    return in_words(course, shown.verdicts)
 
 
 def _link(course: Course, target: Path, part: Window | None) -> str:

@@ -32,6 +32,7 @@ from qcore.view.overview_levels import (
     operation_totals,
     spans,
 )
+from qcore.view.run_summary import Verdict, checked, expectation_note, failure_notes
 
 #: The version of the page's data.
 FORMAT: Final = 1
@@ -57,6 +58,7 @@ def save_page(
     from_ms: float | None = None,
     to_ms: float | None = None,
     align: bool = False,
+    verdicts: Sequence[Verdict] = (),
 ) -> Path:
     """Write the page of a run. A browser opens the file, without a server and without a network.
 
@@ -67,6 +69,7 @@ def save_page(
         from_ms, to_ms: the page shows only this time of the run. Like all times on the page it counts from the begin of
             the cluster, which is the first record of a simulated run.
         align: correct the times of real nodes by the offsets of their clocks.
+        verdicts: how the expectations of the scenario were judged, if that is known.
 
     Returns:
         the path.
@@ -75,7 +78,8 @@ def save_page(
         ConfigError: a trace cannot be read, the run has too many events, no event is in this time, or the file cannot
             be written.
     """
-    text = page_text(course_of(source, more, align=align), from_ms=from_ms, to_ms=to_ms)
+    course = course_of(source, more, align=align)
+    text = page_text(course, from_ms=from_ms, to_ms=to_ms, verdicts=verdicts)
     target = Path(path)
     try:
         target.write_text(text, encoding="utf-8")
@@ -84,24 +88,36 @@ def save_page(
     return target
 
 
-def page_text(course: Course, *, from_ms: float | None = None, to_ms: float | None = None) -> str:
+def page_text(
+    course: Course,
+    *,
+    from_ms: float | None = None,
+    to_ms: float | None = None,
+    verdicts: Sequence[Verdict] = (),
+) -> str:
     """The page of a run.
 
     Args:
         course: the course of the run.
         from_ms, to_ms: the page shows only this time of the run.
+        verdicts: how the expectations of the scenario were judged, if that is known.
 
     Raises:
         ConfigError: the run has too many events, or no event is in this time.
     """
-    return page("viewer", _title(course), page_data(course, from_ms=from_ms, to_ms=to_ms))
+    data = page_data(course, from_ms=from_ms, to_ms=to_ms, verdicts=verdicts)
+    return page("viewer", _title(course), data)
 
 
 def page_data(
-    course: Course, *, from_ms: float | None = None, to_ms: float | None = None
+    course: Course,
+    *,
+    from_ms: float | None = None,
+    to_ms: float | None = None,
+    verdicts: Sequence[Verdict] = (),
 ) -> Iterator[tuple[str, str, str]]:
     """The data in the page of a run: id, media type and text of each element. See `page_text`."""
-    return _Content(course, _extent(course, from_ms, to_ms)).data()
+    return _Content(course, _extent(course, from_ms, to_ms), verdicts).data()
 
 
 def course_of(source: TraceSource | Course, more: Sequence[TraceSource], *, align: bool) -> Course:
@@ -149,10 +165,12 @@ class _Content:
     Args:
         course: the course of the run.
         extent: the part of it that the page shows.
+        verdicts: how the expectations of the scenario were judged.
     """
 
-    def __init__(self, course: Course, extent: Extent) -> None:
+    def __init__(self, course: Course, extent: Extent, verdicts: Sequence[Verdict]) -> None:
         self._course = course
+        self._verdicts = verdicts
         self._extent = extent
         self._stored = stored_as()
         self._is_part = extent.events < len(course.records)
@@ -238,9 +256,7 @@ class _Content:
                 "failed": self._columns(self._failed),
             }
         else:
-            operations = operation_columns(
-                course.operations, self._places, self._history.judged, self._shown
-            )
+            operations = operation_columns(course, self._places, self._history.judged, self._shown)
         return {
             "spans": spans(course, self._rows.roles),
             **leadership(course),
@@ -255,6 +271,12 @@ class _Content:
             "operations": operations,
             "totals": operation_totals(shown),
             "sentences": self._sentences(),
+            "failure_notes": failure_notes(course),
+            "checked": checked(course),
+            "expectations": {
+                "note": expectation_note(course, self._verdicts),
+                "rows": [list(verdict) for verdict in self._verdicts],
+            },
             "history": self._history_content(),
             "level": self._history.level,
             "marks": marks(course, extent, self._places),
@@ -289,9 +311,7 @@ class _Content:
     def _columns(self, places: Sequence[int]) -> dict[str, object]:
         """The columns of some of the shown operations, with their places, which are their numbers on the page."""
         numbers = [self._shown[place] for place in places]
-        columns = operation_columns(
-            self._course.operations, self._places, self._history.judged, numbers
-        )
+        columns = operation_columns(self._course, self._places, self._history.judged, numbers)
         return {"number": list(places), **columns}
 
     def _sentences(self) -> dict[str, list[str]]:

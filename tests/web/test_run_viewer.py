@@ -239,7 +239,7 @@ def test_a_link_leads_to_a_moment(viewer: Viewer, trouble: Path) -> None:
     assert viewer.at() == at
     viewer.browser.run("location.hash = '#t=0.5&e=nonsense&tab=nothing&n=77&w=-1'")
     viewer.browser.wait("qcore.view.t === 500000")
-    assert viewer.value("tab") == "summary"
+    viewer.browser.wait("qcore.view.tab === 'summary'")
 
 
 def test_the_search_finds_events(viewer: Viewer, course: Course) -> None:  # noqa: F811

@@ -119,6 +119,15 @@ function widthOf(context, text) {
   return width;
 }
 
+/** Let a box that scrolls fade at its lower edge while there is more below. */
+export function fadeEnd(element) {
+  const update = () => element.classList.toggle("more-below", element.scrollHeight - element.clientHeight - element.scrollTop > 3);
+  element.addEventListener("scroll", update);
+  new ResizeObserver(update).observe(element);
+  new MutationObserver(update).observe(element, { childList: true, subtree: true });
+  return element;
+}
+
 /** Cut a text so that it fits into a width; empty if not even a few letters fit. */
 export function fitted(context, text, width) {
   const whole = widthOf(context, text);

@@ -1,6 +1,6 @@
 // Events as sentences, for the list, the line under the controls, and screen readers.
 
-import { shown } from "../shared/format.js";
+import { shortId, shown } from "../shared/format.js";
 import { contents, downReason, faultName, faultNotes, lossReason, nodesText, reason, ROLES } from "../shared/raft_words.js";
 
 /** What an event is about, for the filter of the list. */
@@ -33,7 +33,11 @@ const PHASES = {
   ok: "succeeds", refused: "is refused: it certainly had no effect", unknown: "ends without an answer: it may have had an effect",
 };
 
+/** A real node does not record which client sent a request, nor its key and value. */
+const isOfNode = (event) => event.key === "" && event.client === event.node;
+
 function operationText(event) {
+  if (isOfNode(event)) return nodeOperationText(event);
   const who = `Client ${event.client}`;
   const name = `${event.op} ${event.op_id}`;
   const of = event.key === "" ? "" : ` of ${event.key}`;
@@ -46,6 +50,12 @@ function operationText(event) {
   }
   const value = event.phase === "ok" && event.op === "read" && event.key !== "" ? ` and finds ${shown(event.value)}` : "";
   return `${who}: ${name}${of} ${PHASES[event.phase] ?? event.phase}${value}${note}`;
+}
+
+function nodeOperationText(event) {
+  const note = reason(event.note) ? ` (${reason(event.note)})` : "";
+  const name = `${event.op} ${shortId(event.op_id)}`;
+  return event.phase === "invoke" ? `A client sends node ${event.node} the ${name}` : `The ${name} at node ${event.node} ${PHASES[event.phase] ?? event.phase}${note}`;
 }
 
 function faultText(event) {
@@ -77,7 +87,8 @@ function logText(event) {
 }
 
 function requestText(event) {
-  const whose = event.client ? `operation ${event.op_id} of client ${event.client}` : `request ${event.request}`;
+  const whose = !event.client ? `request ${event.request}` : event.client === event.node && event.op_id > 1e9
+    ? `the request ${shortId(event.op_id)} of a client` : `operation ${event.op_id} of client ${event.client}`;
   return {
     take: `Node ${event.node} takes ${whose}`,
     end: `Node ${event.node} answers ${whose}${event.index ? `: entry ${event.index}` : ""}`,

@@ -85,7 +85,7 @@ function initNow(view) {
     shownEvent = event;
     const text = eventText(found, (n) => (n ? view.run.event(n) : null));
     setText(find("now-event"), `${text}.`);
-    find("now-event").title = `event ${grouped(event)} of ${grouped(view.run.head.events)}`;
+    find("now-event").title = `${text}. Event ${grouped(event)} of ${grouped(view.run.head.events)}`;
     if (!view.running) setText(find("announcer"), `${moment(view.t - view.run.zero)}: ${text}`);
   });
 }

@@ -33,7 +33,8 @@ export class Timeline {
     this.element = find("timeline");
     this.slider = make("div", { className: "time-slider", tabIndex: 0, role: "slider", "aria-label": "Moment" }, this.canvas);
     const whole = make("div", { className: "picture" }, this.strip);
-    this.element.append(whole, this.slider, this.tip);
+    this.legend = make("p", { className: "legend-line timeline-legend" }, ...timelineLegend(view.run));
+    this.element.append(whole, this.slider, this.legend, this.tip);
     this.wholeNow = new NowLine(whole);
     this.now = new NowLine(this.slider, "with-handle");
     const { overview, nodes } = view.run;
@@ -343,33 +344,7 @@ export class Timeline {
     });
   }
 
-  /** Refused: a hollow grey circle with a stroke. Unknown: an orange diamond with a question mark. */
-  failure(context, outcome, x, y) {
-    const ink = colours();
-    context.lineWidth = 1.6;
-    if (outcome === "refused") {
-      context.strokeStyle = ink.refused;
-      context.beginPath();
-      context.arc(x, y, 4, 0, Math.PI * 2);
-      context.moveTo(x - 3, y + 3);
-      context.lineTo(x + 3, y - 3);
-      context.stroke();
-      return;
-    }
-    context.fillStyle = ink.unknown;
-    context.beginPath();
-    context.moveTo(x, y - 6.5);
-    context.lineTo(x + 6.5, y);
-    context.lineTo(x, y + 6.5);
-    context.lineTo(x - 6.5, y);
-    context.fill();
-    context.fillStyle = ink.panel;
-    context.font = "bold 9px system-ui, 'DejaVu Sans', sans-serif";
-    context.textAlign = "center";
-    context.fillText("?", x, y + 0.5);
-    context.textAlign = "left";
-    context.font = FONT;
-  }
+  failure(context, outcome, x, y) { drawFailure(context, outcome, x, y); }
 
   // --- the pointer --------------------------------------------------------------------------------------
 
@@ -379,8 +354,8 @@ export class Timeline {
     const text = x < GUTTER || !this.scale ? "" : this.textAt(this.scale.t(x), y);
     this.tip.hidden = !text;
     setText(this.tip, text);
-    this.tip.style.left = `${Math.min(x + 12, box.width - 230)}px`;
-    this.tip.style.top = `${STRIP + y + 16}px`;
+    this.tip.style.left = `${Math.max(0, Math.min(x - 60, box.width - this.tip.offsetWidth))}px`;
+    this.tip.style.top = `${STRIP + this.height + 4}px`;  // below the lanes, so that it hides none
   }
 
   textAt(t, y) {
@@ -405,4 +380,45 @@ export class Timeline {
     const sum = (name) => bins[name].slice(Math.max(0, middle - reach), middle + reach + 1).reduce((a, b) => a + b, 0);
     return `${at}: ${counted(sum("ok"), "operation")} succeeded, ${sum("refused")} refused, ${sum("unknown")} unknown, within ${duration((2 * reach + 1) * bins.width_us)}`;
   }
+}
+
+/** Refused: a hollow grey circle with a stroke. Unknown: a full orange circle with a question mark. */
+function drawFailure(context, outcome, x, y) {
+  const ink = colours();
+  context.lineWidth = 1.6;
+  context.beginPath();
+  if (outcome === "refused") {
+    context.strokeStyle = ink.refused;
+    context.arc(x, y, 4, 0, Math.PI * 2);
+    context.moveTo(x - 3, y + 3);
+    context.lineTo(x + 3, y - 3);
+    context.stroke();
+    return;
+  }
+  context.fillStyle = ink.unknown;
+  context.arc(x, y, 6, 0, Math.PI * 2);
+  context.fill();
+  context.fillStyle = ink.panel;
+  context.font = "bold 10px system-ui, 'DejaVu Sans', sans-serif";
+  context.textAlign = "center";
+  context.fillText("?", x, y + 0.5);
+  context.textAlign = "left";
+  context.font = FONT;
+}
+
+/** What the marks of the timeline mean: only those that the run has. */
+function timelineLegend(run) {
+  const { bins, marks } = run.overview;
+  const roles = new Set([...run.spans.values()].flatMap((spans) => spans.map(({ role }) => role)));
+  const has = (name) => bins[name].some(Boolean);
+  const letter = (role) => [ROLES[role].text, make("i", { className: `role-key ${role}` }, ROLES[role].letter)];
+  const items = [
+    ...["leader", "candidate", "pre_candidate", "learner", "down"].filter((role) => roles.has(role)).map(letter),
+    ...(run.leaderless.length ? [["no leader", make("i", { className: "leaderless-key" })]] : []),
+    ...(has("ok") ? [["operations that succeeded", make("i", { className: "succeeded-key" })]] : []),
+    ...(has("refused") ? [["refused", make("i", { className: "failure-key refused" }, "⊘")]] : []),
+    ...(has("unknown") ? [["no answer", make("i", { className: "failure-key unknown" }, "?")]] : []),
+    ...(marks.violations?.length ? [["violation", make("i", { className: "failure-key violation" }, "▼")]] : []),
+  ];
+  return items.map(([text, mark]) => make("span", { className: "key-item" }, mark, text));
 }

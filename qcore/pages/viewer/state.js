@@ -142,6 +142,7 @@ export class Run {
     this.zero = this.head.zero_us;    // the times that the page shows count from here
     this.begin = this.head.begin_us;
     this.end = this.head.end_us;
+    this.first = Math.min(this.begin, this.head.chunks[0]?.[2] ?? this.begin);  // real nodes record before the cluster begins
     this.nodes = this.head.nodes;
     this.spans = new Map(this.nodes.map((node) => [node, []]));
     for (const span of objects(overview.spans)) {

@@ -119,7 +119,7 @@ export class EventsTab {
     if (node && event.node !== node && event.from !== node && event.to !== node) return false;
     if (topics.length && !hasTopic(event, topics)) return false;
     if (!words.length) return true;
-    const text = `${event.kind} ${eventText(event)} ${event.note ?? ""} ${event.fault ?? ""} ${chunk.id(n)} term ${event.term ?? ""}`.toLowerCase();
+    const text = `${event.kind} ${eventText(event)} ${event.note ?? ""} ${event.fault ?? ""} ${chunk.id(n)} ${event.op_id ?? ""} term ${event.term ?? ""}`.toLowerCase();
     return words.every((word) => text.includes(word));
   }
 

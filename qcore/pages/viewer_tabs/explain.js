@@ -1,8 +1,8 @@
 // What happened, in sentences: the summary, the elections with their rounds, and the scenario.
 
-import { button, make } from "../shared/dom.js";
-import { counted, duration, grouped, listed, seconds, shown } from "../shared/format.js";
-import { reason } from "../shared/raft_words.js";
+import { button, fadeEnd, make } from "../shared/dom.js";
+import { counted, duration, grouped, listed, seconds, shortId, shown } from "../shared/format.js";
+import { nodesText, reason } from "../shared/raft_words.js";
 
 const MOST_ROWS = 60;
 const FULL_ELECTIONS = 4;
@@ -47,22 +47,29 @@ function electionSentences(each) {
 export const isWrite = (operation) => operation.op !== "read";
 
 /** An operation in a few words: `write k3 = 7`. */
-export function operationName({ op, key, value, expected }) {
-  if (op === "read") return `read ${key}`.trim();
+export function operationName({ op, op_id, key, value, expected }) {
+  if (key === "") return `${op} ${shortId(op_id)}`;
+  if (op === "read") return `read ${key}`;
   if (op === "cas") return `set ${key} from ${shown(expected)} to ${shown(value)}`;
-  return key === "" ? op : `${op} ${key} = ${shown(value)}`;
+  return `${op} ${key} = ${shown(value)}`;
 }
 
 const OUTCOME_TEXTS = {
-  ok: "succeeded", refused: "refused: certainly without effect", unknown: "no answer: the client cannot know whether it had an effect",
+  ok: "succeeded", refused: "refused, certainly without effect", unknown: "no answer, so the client cannot know whether it had an effect",
   open: "no outcome when the trace ends",
 };
 export const outcomeText = (operation) => OUTCOME_TEXTS[operation.outcome] ?? operation.outcome;
 
+/** Whether a cell is so short that it must not wrap: a number with its unit, a name. */
+const isShort = (cell) => !Array.isArray(cell) && (cell.textContent ?? cell).length <= 16;
+
+/** A table. A row can have a text `below` it, across all columns. */
 function table(heads, rows, className = "") {
+  const line = (cells) => make("tr", { className: cells.below ? "has-below" : "" }, ...cells.map((cell) => make("td", { className: isShort(cell) ? "short" : "" }, ...[cell].flat())));
+  const below = ({ below: text }) => (text ? [make("tr", { className: "below" }, make("td", { colSpan: heads.length }, ...text))] : []);
   return make("table", { className: `facts ${className}` },
     make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
-    make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, ...[cell].flat()))))));
+    make("tbody", {}, ...rows.flatMap((cells) => [line(cells), ...below(cells)])));
 }
 
 function card(title, value, note, className = "") {
@@ -75,7 +82,7 @@ export class SummaryTab {
   constructor(view, panel) {
     this.view = view;
     this.run = view.run;
-    panel.append(this.cards(), this.leaders(), this.elections(), this.faults(), this.failures(), this.checks());
+    fadeEnd(panel).append(this.cards(), this.leaders(), this.elections(), this.faults(), this.failures(), this.checks());
   }
 
   draw() {}
@@ -92,8 +99,8 @@ export class SummaryTab {
     const judged = this.verdict();
     const elected = elections.filter((each) => each.outcome === "elected");
     return make("div", { className: "cards" },
-      card("Leader", leaders.length > 1 ? `${leaders.length} nodes in turn` : leaders.length ? `node ${leaders[0]}` : "none",
-        `${leaders.length > 1 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader`),
+      card("Leader", leaders.length > 3 ? `${leaders.length} nodes` : leaders.length ? nodesText(leaders) : "none",
+        `${leaders.length > 3 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader`),
       card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}`
         : elections.length ? "none with a winner" : "no node asked for votes"),
       card("Failed writes", grouped(totals.failed_writes), totals.writes ? `of ${counted(totals.writes, "write")}${totals.open_writes ? `; ${grouped(totals.open_writes)} more have no outcome in the trace` : ""}` : "the trace has no writes",
@@ -156,17 +163,18 @@ export class SummaryTab {
     const open = totals.open_writes + totals.open_reads, all = totals.failed_writes + totals.failed_reads + open;
     const rows = failed.slice(0, MOST_ROWS).map((each) => {
       const why = run.overview.sentences?.[each.number] ?? [];
-      return [
+      const cells = [
         make("b", {}, operationName(each)), clientText(run, each), this.at(each.invoke), each.end === null ? "–" : duration(each.end - each.invoke),
-        [make("span", { className: `outcome-${each.outcome}` }, outcomeText(each)), ...(why.length ? [make("div", { className: "faint" }, ...sentence(why.at(-1)))] : reason(each.note) ? [make("div", { className: "faint" }, reason(each.note))] : [])],
+        make("span", { className: `outcome-${each.outcome}` }, outcomeText(each)),
         button("Show", `Show the operation ${operationName(each)}`, () => {
           this.view.set({ operation: each.number, tab: "operations", key: run.overview.history?.length ? each.key : "" });
           this.view.showWindow(each.invoke, each.end ?? run.end, each.invoke);
         }, { className: "small" })];
+      return Object.assign(cells, { below: why.length ? sentence(why.at(-1)) : reason(each.note) ? [reason(each.note)] : null });
     });
     return make("section", {}, title,
       make("p", {}, `${counted(totals.failed_writes, "write")} and ${counted(totals.failed_reads, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
-      table(["", "client", "began", "after", "outcome", ""], rows), more(all));
+      table(["operation", run.head.source === "real" ? "taken by" : "client", "began", "ended after", "outcome", ""], rows), more(all));
   }
 
   checks() {
@@ -187,7 +195,7 @@ export class SummaryTab {
 }
 
 export function clientText(run, operation) {
-  return run.head.source === "real" ? `at node ${operation.node}` : `client ${operation.client}, node ${operation.node}`;
+  return run.head.source === "real" ? `node ${operation.node}` : `client ${operation.client}, node ${operation.node}`;
 }
 
 const more = (count) => make("p", { className: "faint", hidden: count <= MOST_ROWS }, `and ${grouped(count - MOST_ROWS)} more`);
@@ -199,7 +207,7 @@ export class ElectionsTab {
     this.view = view;
     this.elections = view.run.overview.elections;
     this.list = make("div", { className: "choices", role: "listbox", "aria-label": "Elections", tabIndex: 0 });
-    this.body = make("div", { className: "election-body", tabIndex: 0, role: "region", "aria-label": "The election" });
+    this.body = fadeEnd(make("div", { className: "election-body", tabIndex: 0, role: "region", "aria-label": "The election" }));
     panel.append(this.list, this.body);
     this.items = this.elections.map((each, place) => {
       const item = make("div", { className: "choice", role: "option", id: `election-${place}` },
@@ -230,7 +238,8 @@ export class ElectionsTab {
     this.chosen = place;
     this.items[place].setAttribute("aria-selected", "true");
     this.list.setAttribute("aria-activedescendant", `election-${place}`);
-    this.items[place].scrollIntoView({ block: "nearest" });
+    const top = this.items[place].offsetTop - this.list.offsetTop, { clientHeight, scrollTop } = this.list;
+    if (top < scrollTop || top > scrollTop + clientHeight - 30) this.list.scrollTop = top - clientHeight / 2;
     this.body.replaceChildren(...this.content(this.elections[place]));
     this.body.scrollTop = 0;
   }
@@ -263,14 +272,14 @@ export class ElectionsTab {
       const [mark, text] = ANSWERS[ask.answer];
       return [
         `node ${ask.voter}`, make("span", { className: `answer-${ask.answer}` }, make("b", {}, mark), ` ${text}`),
-        ask.answered_us === null || ask.answered_us === undefined ? "–" : `after ${duration(ask.answered_us - ask.sent_us)}`, ask.why || "",
+        ask.answered_us === null || ask.answered_us === undefined ? "–" : duration(ask.answered_us - ask.sent_us), ask.why || "",
       ];
     });
     const term = round.kind === "pre_vote" ? round.term + 1 : round.term;  // a pre-vote is about the next term
     return make("section", { className: "round" },
       make("h4", {}, `${seconds(round.start_us - zero)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, ENDINGS[round.result] ?? round.result), " ",
         button("Show", "Show this round", () => this.view.showWindow(round.start_us, round.end_us, round.start_us), { className: "small" })),
-      table(["voter", "answer", "", "why"], rows, "asks"));
+      table(["voter", "answer", "came after", "why"], rows, "asks"));
   }
 }
 
@@ -285,7 +294,7 @@ export class ScenarioTab {
       ["logs", head.inferred ? "inferred: the trace does not hold them" : "in the trace"],
       ["begins", head.source === "real" ? utc(head.origin_us) : "0 s"], ["made by", head.version],
     ];
-    panel.append(
+    fadeEnd(panel).append(
       make("dl", { className: "about" }, ...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
       head.scenario ? make("pre", { tabIndex: 0, "aria-label": "The scenario" }, head.scenario) : make("p", { className: "faint" }, "The trace does not hold a scenario."));
   }

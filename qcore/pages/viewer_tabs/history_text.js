@@ -32,9 +32,9 @@ export function operationLines(run, each) {
     }
     if (lines.length === 1 && each.is_forwarded && each.leader) lines.push(`node ${each.node} sent it on to leader ${each.leader}`);
   }
-  const length = each.end === null ? "" : ` after ${duration(each.end - each.invoke)}`;
+  const length = each.end === null ? "" : `${duration(each.end - each.invoke)} after it began: `;
   const found = each.op === "read" && each.outcome === "ok" && each.key !== "" ? `, the value was ${each.output ?? "nothing"}` : "";
-  lines.push(`${outcomeText(each)}${length}${found}${reason(each.note) ? ` (${reason(each.note)})` : ""}`);
+  lines.push(`${length}${outcomeText(each)}${found}${reason(each.note) ? ` (${reason(each.note)})` : ""}`);
   if (each.judged === false && each.outcome === "ok") lines.push("Not judged: a stale read promises less than a linearizable one.");
   return lines;
 }

@@ -1,12 +1,13 @@
 // What the clients saw: every operation as a bar on the axis of time, and the order that explains the answers.
 
 import { ticks } from "../shared/axis.js";
-import { button, colours, fitted, hatch, make, NowLine, pen, setText } from "../shared/dom.js";
+import { button, colours, fadeEnd, fitted, hatch, make, NowLine, pen, setText } from "../shared/dom.js";
 import { counted, grouped } from "../shared/format.js";
 import { FONT, GUTTER, windowScale } from "../viewer/overview.js";
 import { isWrite, operationName, sentence } from "./explain.js";
 import { operationLines, orderOf, verdictText } from "./history_text.js";
 
+const MARK_DIGIT = 6.6;   // pixels
 const BAR = 15, BAR_ROW = 19, MOST_BARS = 4000, MOST_ROWS_OF_CLIENT = 12, BARS_AXIS = 18, MOST_LISTED = 400, MOST_SKIPPED = 20_000;
 
 export class OperationsTab {
@@ -25,12 +26,13 @@ export class OperationsTab {
       view.key = bad.key;
       this.wanted = bad;
     }
+    this.keys.hidden = !known.length;
     this.verdict = make("p", { className: "verdict", role: "status" });
     this.canvas = make("canvas", { className: "operations" });
     this.scroll = make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Operations of the clients" }, make("div", { className: "picture" }, this.canvas));
     this.now = new NowLine(this.canvas.parentNode);
-    this.details = make("div", { className: "details", role: "status" });
-    const legend = make("span", { className: "legend-line" }, ...[["ok", "succeeded"], ["refused", "refused, no effect"], ["unknown", "no answer, perhaps an effect"], ["open", "no outcome in the trace"], ["stuck", "cannot be placed"]]
+    this.details = fadeEnd(make("div", { className: "details", role: "status" }));
+    const legend = make("span", { className: "legend-line" }, ...legendOf(view.run, history)
       .map(([name, text]) => make("span", { className: `key-item ${name}` }, make("i", {}), text)));
     panel.append(
       make("div", { className: "tools" }, this.keys,
@@ -68,11 +70,23 @@ export class OperationsTab {
     const shown = view.key ? found.filter((each) => each.key === view.key) : found;
     const note = isWhole ? "" : " The window is too long for single operations: zoom in.";
     const failing = order.history && order.history.result !== "ok";
-    setText(this.verdict, verdictText(run, view.key, order) + note);
-    this.verdict.className = `verdict ${failing ? "bad" : ""}`;
     this.lay(shown.slice(0, MOST_BARS));
     this.paint(shown.length > MOST_BARS);
+    const placed = this.operations.filter((each) => order.places.has(each.number)).length;
+    const hint = this.numbers < placed ? ` Zoom in to see ${this.numbers ? "all numbers" : "the numbers"}.` : "";
+    setText(this.verdict, `${verdictText(run, view.key, order)}${note || hint}`);
+    this.verdict.className = `verdict ${failing ? "bad" : ""}`;
     this.drawDetails(order);
+    if (view.operation !== this.revealed) this.reveal();
+  }
+
+  /** Scroll so that the chosen operation is on the screen. */
+  reveal() {
+    const bar = this.bars.find((each) => each.each.number === this.view.operation);
+    this.revealed = bar || this.view.operation < 0 ? this.view.operation : null;  // its chunk may still be decoded
+    if (!bar) return;
+    const top = this.scroll.scrollTop, { height } = this.size;
+    if (bar.y - 4 < top || bar.y + BAR + 4 > top + height) this.scroll.scrollTop = bar.y - height / 2;
   }
 
   /** Give each operation a row of its client: operations of one client may overlap. */
@@ -81,7 +95,7 @@ export class OperationsTab {
     const isReal = run.head.source === "real";
     this.lanes = new Map();
     const order = isReal || !run.head.clients.length ? [...new Set(operations.map((each) => each.client))].sort((a, b) => a - b) : run.head.clients;
-    for (const client of order) this.lanes.set(client, { ends: [], rows: 1, y: 0 });
+    for (const client of order) this.lanes.set(client, { ends: [], lasts: [], rows: 1, y: 0 });
     for (const each of operations) {
       const lane = this.lanes.get(each.client);
       if (!lane) continue;
@@ -90,6 +104,9 @@ export class OperationsTab {
       lane.ends[row] = each.outcome === "ok" || each.outcome === "refused" ? each.end : Math.max(each.end ?? run.end, each.invoke);
       lane.rows = Math.max(lane.rows, row + 1);
       each.row = row;
+      each.next = Infinity;
+      if (lane.lasts[row]) lane.lasts[row].next = each.invoke;
+      lane.lasts[row] = each;
     }
     let y = BARS_AXIS;
     for (const lane of this.lanes.values()) {
@@ -128,6 +145,7 @@ export class OperationsTab {
       context.fillRect(GUTTER, lane.y + lane.rows * BAR_ROW + 2, scale.right - GUTTER, 1);
     }
     this.hatched = hatch(context, ink.refused, 6);
+    this.numbers = 0;
     this.bars = this.operations.map((each) => this.bar(context, scale, each));
     if (isCut) {
       context.fillStyle = ink.text;
@@ -167,11 +185,13 @@ export class OperationsTab {
     }
     const place = this.order.places.get(each.number);
     const mark = place ? `${place} ` : isStuck ? "✗ " : each.outcome === "unknown" ? "? " : each.outcome === "refused" ? "⊘ " : "";
-    const text = fitted(context, `${mark}${barText(each, view.key)}`, width - 6) || (mark && width > 8 + 6 * mark.length ? mark : "");
-    if (text) {
-      context.fillStyle = ink.text;
-      context.fillText(text, start + 4, y + BAR / 2 + 0.5);
-    }
+    const markWidth = MARK_DIGIT * (mark.length - 1);
+    const text = fitted(context, `${mark}${barText(each, view.key)}`, width - 6) || (mark && width > 5 + markWidth ? mark : "");
+    const room = isOpen ? 0 : Math.min(scale.right, scale.x(each.next)) - start - width;
+    context.fillStyle = ink.text;
+    if (text) context.fillText(text, start + Math.min(4, (width - markWidth) / 2), y + BAR / 2 + 0.5);
+    else if (place && room > markWidth + 6) context.fillText(mark, start + width + 3, y + BAR / 2 + 0.5);  // beside a narrow bar
+    if (place && (text.startsWith(mark) || (!text && room > markWidth + 6))) this.numbers += 1;
     return { each, x: start, y, width: Math.max(width, 5) };
   }
 
@@ -248,7 +268,7 @@ export class OperationsTab {
     const first = Math.max(0, order.length - MOST_LISTED);
     const items = order.slice(first).map((number, place) => {
       const each = run.operations.known(number);
-      const name = each ? operationName(each) : `operation ${grouped(number + 1)}`;
+      const name = each ? `${operationName(each)}${each.note === "did not match" ? ": another value was there" : ""}` : `operation ${grouped(number + 1)}`;
       const show = async () => this.pick(await run.operations.fetch(number));
       return make("li", { value: first + place + 1 }, button(name, `Show ${name}`, show, { className: "plain" }));
     });
@@ -257,8 +277,23 @@ export class OperationsTab {
   }
 }
 
+/** The marks that the run needs, with their texts. */
+function legendOf(run, history) {
+  const { totals } = run.operations, { bins } = run.overview;
+  const has = (name) => bins[name].some(Boolean);
+  return [
+    ["ok", "write succeeded", totals.writes], ["ok read", "read succeeded", run.operations.count > totals.writes],
+    ["refused", "refused, no effect", has("refused")],
+    ["unknown", "no answer: it may take effect, now or later", has("unknown")],
+    ["open", "no outcome in the trace", totals.open_writes + totals.open_reads],
+    ["stuck", "cannot be placed", history.some((each) => each.result === "violation")],
+  ].filter(([, , isNeeded]) => isNeeded);
+}
+
 function barText(each, key) {
   const of = key === "" ? ` ${each.key}` : "";
+  if (each.op === "cas" && key !== "") return `set ${each.expected ?? "nothing"} → ${each.value}${each.note === "did not match" ? ": no match" : ""}`;
+  if (each.op === "cas") return `set ${each.key} = ${each.value}`;
   if (each.op === "read") return `read${of}${each.outcome === "ok" ? `: ${each.output ?? "nothing"}` : ""}`;
   return each.key === "" ? each.op : `${each.op}${of} = ${each.value}`;
 }
