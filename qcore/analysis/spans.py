@@ -128,9 +128,10 @@ class FaultWindow:
 def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> list[RoleSpan]:
     """The roles of each server over time, sorted by node and time, without empty stretches.
 
-    A real process that is killed cannot record that it stops. It counts as down from its last record on, with `silent`
-    as `why`, in two cases: it starts again without a stop, or it sent messages before and has no record in the last
-    second of the trace. A simulated process never stops without a record. If it writes nothing, for example because
+    A real process that is killed cannot record that it stops, and loses what it had not written yet. It counts as down
+    from its last record on, or from the last message that another node received from it, with `silent` as `why`, in
+    two cases: it starts again without a stop, or it sent messages before and has no record in the last second of the
+    trace. A simulated process never stops without a record. If it writes nothing, for example because
     it was removed from the cluster, it still runs.
     """
     open_spans: dict[int, RoleSpan] = {}
@@ -165,6 +166,8 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
             last_seen[record.node] = t_us
         if record.kind == "send":
             senders.add(record.node)
+        elif record.kind == "recv" and fields["from"] in last_seen:
+            last_seen[fields["from"]] = t_us
         if record.kind == "role":
             change(record.node, t_us, fields["role"], fields["term"], fields["leader"], "")
         elif record.kind == "up":

@@ -25,7 +25,7 @@ _IMMEDIATE_US: Final = 1_000
 _STOPS: Final = {
     "crash": "it crashed",
     "power loss": "a power loss stopped it",
-    "its trace ends": "its trace ends",
+    "it fell silent": "it fell silent",
 }
 
 

@@ -24,8 +24,8 @@ class ElectionRow:
     """
 
     SHOWN: ClassVar = (
-        *("number", "cause", "outcome", "old_leader", "winner", "term", "start_us", "timeout_us"),
-        *("duration_us", "total_us", "failed_rounds", "votes", "messages", "is_censored"),
+        *("number", "cause", "outcome", "old_leader", "winner", "term", "start_us"),
+        *("duration_us", "total_us", "rounds", "votes", "messages", "is_censored"),
     )
 
     number: int

@@ -27,6 +27,8 @@ _LABELS: Final = {
     "commit": "commit latency at the leader, ms",
 }
 _SIDES: Final = ("real", "simulated")
+#: The clock of a trace does not show less.
+_LEAST_MS: Final = 0.001
 #: The name of tables that were read from the traces of real nodes.
 _REAL_NAMES: Final = re.compile(r"node \d+(, node \d+)*")
 
@@ -57,7 +59,7 @@ class ComparisonRow:
     longest_ms: float | None
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, repr=False)
 class Comparison:
     """A real cluster and a simulation under the same load.
 
@@ -70,15 +72,16 @@ class Comparison:
     samples_ms: dict[tuple[str, str], tuple[float, ...]]
 
     def figure(self) -> Figure:
-        """The distributions of both sides on one axis, for each latency that both sides know."""
+        """The distributions of both sides on one logarithmic axis, for each latency that both sides know."""
         from matplotlib.figure import Figure
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
         panels = [
             (what, label)
             for what, label in _LABELS.items()
             if all(self.samples_ms.get((source, what)) for source in _SIDES)
         ]
-        size = figure_size(5.0 * len(panels), 3.6)
+        size = figure_size(min(5.0 * len(panels), 9.0), 3.6)
         figure = Figure(figsize=size, layout="constrained")
         for place, (what, label) in enumerate(panels, start=1):
             ax = figure.add_subplot(1, len(panels), place)
@@ -91,7 +94,22 @@ class Comparison:
                     what=label,
                     of="operations",
                 )
+            shortest = min(self.samples_ms[source, what][0] for source in _SIDES)
+            longest = max(self.samples_ms[source, what][-1] for source in _SIDES)
+            ax.set_xscale("log")
+            ax.set_xlim(0.8 * max(shortest, _LEAST_MS), 1.25 * max(longest, _LEAST_MS))
+            ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.xaxis.set_minor_formatter(NullFormatter())
         return figure
+
+    def __repr__(self) -> str:
+        medians = ", ".join(
+            f"{row.source} {row.what} {row.median_ms:.1f} ms"
+            for row in self.table
+            if row.median_ms is not None
+        )
+        return f"Comparison(medians: {medians})"
 
     def _repr_html_(self) -> str:
         names = ("", "latency", "runs", "operations", "failed", "median", "90 %", "99 %", "longest")
