@@ -280,8 +280,8 @@ def _gaps(
         )
         if until_us < span.start_us:
             note = (
-                f"the last records of node {span.node}, which was killed or whose machine failed; others received its "
-                f"messages for {round((span.start_us - until_us) / 1000)} ms more"
+                f"the last records of node {span.node}, which was killed or whose machine failed; messages of it "
+                "reached others until then"
             )
             yield GapRow(until_us, span.start_us, (span.node,), note)
 

@@ -87,7 +87,7 @@ export class SummaryTab {
 
   draw() {}
 
-  at(us) { return seconds(us - this.run.begin); }
+  at(us) { return seconds(us - this.run.zero); }
 
   show(from, to, t) { return button("Show", `Show ${this.at(from)} to ${this.at(to)}`, () => this.view.showWindow(from, to, t), { className: "small" }); }
 
@@ -251,7 +251,7 @@ export class ElectionsTab {
 
   content(election) {
     const { view } = this;
-    const { begin } = view.run;
+    const { zero } = view.run;
     const show = button("Show this", "Show the window of this election", () => view.showWindow(election.start, election.end, election.start));
     const diagram = button("Space-time diagram", "Show its messages in the space-time diagram", () => {
       view.showWindow(election.start, Math.min(election.end, election.start + 100_000), election.start);
@@ -259,14 +259,14 @@ export class ElectionsTab {
     });
     return [
       make("h3", {}, electionTitle(election)),
-      make("p", { className: "faint" }, `${seconds(election.start - begin)} to ${election.censored ? "the end of the trace" : seconds(election.end - begin)} · ${counted(election.messages, "message")} about votes`),
+      make("p", { className: "faint" }, `${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${counted(election.messages, "message")} about votes`),
       sentences(electionSentences(election)), make("p", { className: "buttons" }, show, diagram),
       ...election.rounds.slice(0, MOST_ROWS).map((round) => this.round(round)), more(election.rounds.length),
     ];
   }
 
   round(round) {
-    const { begin } = this.view.run;
+    const { zero } = this.view.run;
     const kind = round.kind === "pre_vote" ? "asks for pre-votes for" : "asks for votes in";
     const rows = round.asked.map((ask) => {
       const [mark, text] = ANSWERS[ask.answer];
@@ -277,7 +277,7 @@ export class ElectionsTab {
     });
     const term = round.kind === "pre_vote" ? round.term + 1 : round.term;  // a pre-vote is about the next term
     return make("section", { className: "round" },
-      make("h4", {}, `${seconds(round.start_us - begin)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, ENDINGS[round.result] ?? round.result), " ",
+      make("h4", {}, `${seconds(round.start_us - zero)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, ENDINGS[round.result] ?? round.result), " ",
         button("Show", "Show this round", () => this.view.showWindow(round.start_us, round.end_us, round.start_us), { className: "small" })),
       table(["voter", "answer", "came after", "why"], rows, "asks"));
   }

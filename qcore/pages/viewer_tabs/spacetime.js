@@ -229,7 +229,7 @@ export class SpacetimeTab {
 
   paintBack(back, scale, height, gap) {
     const { view } = this, { run } = view, ink = colours();
-    for (const { t, text } of ticks(scale, run.begin)) {
+    for (const { t, text } of ticks(scale, run.zero)) {
       const x = scale.x(t);
       back.append(shape("line", { x1: x, x2: x, y1: 2, y2: height - DIAGRAM_AXIS, stroke: ink.line }),
         shape("text", { x: Math.min(Math.max(x, GUTTER + 12), scale.right - 14), y: height - 6, fill: ink.faint, "text-anchor": "middle" }, text));

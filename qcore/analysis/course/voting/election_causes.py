@@ -213,7 +213,7 @@ def _of_stop(span: RoleSpan) -> FoundCause:
         return FoundCause("pause", span.start_us, "")
     if span.why == STOPPED:
         return FoundCause("stopped", span.start_us, "")
-    return FoundCause("crash", span.start_us, "its trace ends" if span.why == SILENT else span.why)
+    return FoundCause("crash", span.start_us, "it fell silent" if span.why == SILENT else span.why)
 
 
 def _touches(window: FaultWindow, node: int) -> bool:
