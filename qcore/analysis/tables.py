@@ -280,8 +280,8 @@ def _gaps(
         )
         if until_us < span.start_us:
             note = (
-                f"the last records of node {span.node}, which was killed or whose machine failed; messages of it "
-                "reached others until then"
+                f"the last records of node {span.node}, which was killed or whose machine failed: others received "
+                "messages of it after its last record"
             )
             yield GapRow(until_us, span.start_us, (span.node,), note)
 

@@ -10,7 +10,6 @@ from qcore.analysis.course.course_types import Course, Election
 from qcore.analysis.course.node_tracks import node_at
 from qcore.analysis.course.voting.leader_contacts import last_contact
 from qcore.analysis.course.voting.short_texts import (
-    down_text,
     duration_text,
     joined,
     moment_text,
@@ -18,6 +17,7 @@ from qcore.analysis.course.voting.short_texts import (
 )
 from qcore.analysis.explanations.explained_text import (
     Explanation,
+    down_text,
     share_text,
     upper_first,
     whole_and_parts,

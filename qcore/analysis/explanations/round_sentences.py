@@ -150,7 +150,10 @@ class _Term:
 
     def _before_it_asked(self, round_: Round) -> Iterator[str]:
         """What the candidate did before it asked, if this took long."""
-        first_us = min(ask.sent_us for ask in round_.asked)
+        first_us = min(
+            (ask.sent_us for ask in round_.asked if ask.received_us is not None),
+            default=round_.start_us,
+        )
         late_us = first_us - round_.start_us
         if late_us < max(_LATE_US, _LATE_SHARE * (round_.end_us - round_.start_us)):
             return

@@ -148,7 +148,7 @@ function jumpGroup(view, actions, [name, text, next, previous]) {
     const at = view.position ?? -1;
     const count = name === "faults" ? view.run.overview.faults.length : marks.length;
     const place = placeOf(view, name, marks, at);
-    setText(label, place >= 0 ? `${text} ${place + 1} of ${count}` : count ? counted(count, text) : `no ${text}s`);
+    setText(label, place >= 0 ? `${text} ${place + 1} of ${count}` : count ? counted(count, text) : name === "violations" && view.run.head.source === "real" ? "no violation found" : `no ${text}s`);
     back.disabled = !(marks[0]?.[0] < at);
     on.disabled = !(marks.at(-1)?.[0] > at);
     group.classList.toggle("none", !marks.length);

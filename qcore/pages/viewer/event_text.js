@@ -30,7 +30,7 @@ export function kindMark(event) {
 }
 
 const PHASES = {
-  ok: "succeeds", refused: "is refused: it certainly had no effect", unknown: "ends without an answer: it may have had an effect",
+  ok: "succeeds", refused: "is refused: it certainly had no effect", unknown: "ends, and the client does not know whether it had an effect",
 };
 
 /** A real node does not record which client sent a request, nor its key and value. */
@@ -39,17 +39,18 @@ const isOfNode = (event) => event.key === "" && event.client === event.node;
 function operationText(event) {
   if (isOfNode(event)) return nodeOperationText(event);
   const who = `Client ${event.client}`;
-  const name = `${event.op} ${event.op_id}`;
   const of = event.key === "" ? "" : ` of ${event.key}`;
   const note = reason(event.note) ? ` (${reason(event.note)})` : "";
   if (event.phase === "invoke") {
     const what = event.op === "read" ? `reads ${event.key || "a value"}` : event.op === "cas"
-      ? `asks to set ${event.key} to ${shown(event.value)} if it is ${event.note.replace(/^expects /, "")}`
+      ? `asks to set ${event.key} to ${shown(event.value)} if it is ${event.note.replace(/^expects (None$)?/, (_, none) => (none ? "nothing" : ""))}`
       : event.op === "write" && event.key !== "" ? `writes ${event.key} = ${shown(event.value)}` : `sends a ${event.op}${of}`;
     return `${who} ${what}, at node ${event.node} (operation ${event.op_id})`;
   }
   const value = event.phase === "ok" && event.op === "read" && event.key !== "" ? ` and finds ${shown(event.value)}` : "";
-  return `${who}: ${name}${of} ${PHASES[event.phase] ?? event.phase}${value}${note}`;
+  const name = event.key === "" ? `${event.op} ${event.op_id}` : `${event.op === "cas" ? "set" : event.op} ${event.key} (operation ${event.op_id})`;
+  if (event.op === "cas" && event.note === "did not match") return `${who}: ${name} ends without a change: ${event.key} has another value than expected`;
+  return `${who}: ${name} ${PHASES[event.phase] ?? event.phase}${value}${note}`;
 }
 
 function nodeOperationText(event) {
@@ -70,7 +71,7 @@ function roleText(event) {
   const role = ROLES[event.role]?.text ?? event.role;
   if (event.role === "leader") return `Node ${event.node} becomes the leader of term ${event.term}`;
   if (event.role === "candidate") return `Node ${event.node} becomes a candidate in term ${event.term}: it asks for votes`;
-  if (event.role === "pre_candidate") return `Node ${event.node} has heard no leader for too long, and asks for pre-votes (term ${event.term})`;
+  if (event.role === "pre_candidate") return `Node ${event.node} becomes a pre-candidate: it asks for pre-votes for term ${event.term + 1}`;
   const of = event.leader ? ` of ${event.leader}` : "; it knows no leader";
   return `Node ${event.node} is a ${role}${of} in term ${event.term}`;
 }

@@ -3,6 +3,7 @@
 import { button, fadeEnd, make } from "../shared/dom.js";
 import { counted, duration, grouped, listed, seconds, shortId, shown } from "../shared/format.js";
 import { nodesText, reason } from "../shared/raft_words.js";
+import { objects } from "../viewer/payload.js";
 
 const MOST_ROWS = 60;
 const FULL_ELECTIONS = 4;
@@ -14,11 +15,11 @@ export function sentence(text) {
 
 export const sentences = (texts) => make("ul", { className: "sentences" }, ...texts.map((text) => make("li", {}, ...sentence(text))));
 
-const ENDINGS = { won: "won", split: "split vote", lost: "not enough votes", superseded: "another term began", open: "not decided when the trace ends" };
+const ENDINGS = { won: "won", split: "split vote", lost: "not enough votes", superseded: "ended without a majority", open: "not decided when the trace ends" };
 const ANSWERS = { granted: ["✓", "yes"], rejected: ["✗", "no"], none: ["–", "no answer"] };
 
-/** How long an election took: a won one from its cause, any other from the first request for votes. */
-const electionLength = (each) => each.end - (each.outcome === "elected" ? Math.min(each.cause_us ?? each.start, each.start) : each.start);
+/** How long an election took, as its title says. */
+const electionLength = (each) => each.length ?? each.end - each.start;
 
 /** The title of an election; the page can hold no sentences about it. */
 function electionTitle(election) {
@@ -55,10 +56,11 @@ export function operationName({ op, op_id, key, value, expected }) {
 }
 
 const OUTCOME_TEXTS = {
-  ok: "succeeded", refused: "refused, certainly without effect", unknown: "no answer, so the client cannot know whether it had an effect",
+  ok: "succeeded", refused: "refused, certainly without effect", unknown: "the client does not know whether it had an effect",
   open: "no outcome when the trace ends",
 };
-export const outcomeText = (operation) => OUTCOME_TEXTS[operation.outcome] ?? operation.outcome;
+const EFFECTS = { none: "unknown to the client; it had no effect", done: "unknown to the client; it took effect" };
+export const outcomeText = ({ outcome, effect }) => (outcome === "unknown" && EFFECTS[effect]) || (OUTCOME_TEXTS[outcome] ?? outcome);
 
 /** Whether a cell is so short that it must not wrap: a number with its unit, a name. */
 const isShort = (cell) => !Array.isArray(cell) && (cell.textContent ?? cell).length <= 16;
@@ -100,8 +102,8 @@ export class SummaryTab {
     const elected = elections.filter((each) => each.outcome === "elected");
     return make("div", { className: "cards" },
       card("Leader", leaders.length > 3 ? `${leaders.length} nodes` : leaders.length ? nodesText(leaders) : "none",
-        `${leaders.length > 3 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader`),
-      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}`
+        `${leaders.length > 3 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader with a majority`),
+      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}${elections.length > elected.length ? `; ${elections.length - elected.length} without` : ""}`
         : elections.length ? "none with a winner" : "no node asked for votes"),
       card("Failed writes", grouped(totals.failed_writes), totals.writes ? `of ${counted(totals.writes, "write")}${totals.open_writes ? `; ${grouped(totals.open_writes)} more have no outcome in the trace` : ""}` : "the trace has no writes",
         totals.failed_writes ? "warn" : "good"),
@@ -109,8 +111,12 @@ export class SummaryTab {
   }
 
   verdict() {
-    const { violations, history } = this.run.overview;
+    const { violations, history, checked, expectations } = this.run.overview;
+    const broken = expectations.rows.filter(([, ok]) => !ok).map(([name]) => name);
+    if (checked.failures.length) return { value: "violated", note: checked.failures[0], className: "bad" };
     if (violations.length) return { value: counted(violations.length, "violation"), note: violations[0].check, className: "bad" };
+    if (broken.length) return { value: "failed", note: `expectations: ${listed(broken)}`, className: "bad" };
+    if (!Array.isArray(history) && this.run.head.source === "real") return { value: "passed", note: "terms, votes and applied entries; the answers cannot be checked", className: "good" };
     if (!Array.isArray(history)) return { value: "–", note: history?.absent ?? "no history of operations", className: "" };
     const bad = history.filter((each) => each.result === "violation");
     if (bad.length) return { value: "violated", note: `not linearizable: ${listed(bad.map((each) => each.key))}`, className: "bad" };
@@ -119,21 +125,14 @@ export class SummaryTab {
   }
 
   leaders() {
-    const { leaderships, leaderless, end } = this.run;
-    const rows = [
-      ...leaderships.map((each) => ({ ...each, who: `node ${each.node}`, term: String(each.term) })),
-      ...leaderless.map((each) => ({ ...each, who: "no leader", term: "" })),
-    ].map((each) => {
-      const start = Math.max(each.start, this.run.begin);
-      return { ...each, start, length: each.start + each.length - start };
-    }).filter((each) => each.length > 0).sort((a, b) => a.start - b.start);
+    const rows = objects(this.run.overview.led);
     const cells = rows.slice(0, MOST_ROWS).map((each) => {
       const last = each.start + each.length;
       const length = `${each.censored ? "> " : ""}${duration(each.length)}`;
-      return [each.term ? make("b", {}, each.who) : make("span", { className: "bad-text" }, each.who), each.term, this.at(each.start), last >= end ? "end of the trace" : this.at(last), length, this.show(each.start, last, each.start)];
+      return [make(each.majority ? "b" : "span", { className: each.majority ? "" : "bad-text" }, each.who), each.node ? String(each.term) : "", this.at(each.start), each.censored ? "end of the trace" : this.at(last), length, this.show(each.start, last, each.start)];
     });
     return make("section", {}, make("h3", {}, "Who led"), table(["", "term", "from", "until", "for", ""], cells), more(rows.length),
-      make("p", { className: "faint", hidden: !leaderless.length }, "“No leader” includes the time in which the leader could not reach a majority."));
+      make("p", { className: "faint", hidden: rows.every((each) => each.majority || !each.node) }, "A leader without a majority believed that it led, but could reach too few voters to commit anything."));
   }
 
   elections() {
@@ -170,15 +169,16 @@ export class SummaryTab {
           this.view.set({ operation: each.number, tab: "operations", key: run.overview.history?.length ? each.key : "" });
           this.view.showWindow(each.invoke, each.end ?? run.end, each.invoke);
         }, { className: "small" })];
-      return Object.assign(cells, { below: why.length ? sentence(why.at(-1)) : reason(each.note) ? [reason(each.note)] : null });
+      return Object.assign(cells, { below: why.length ? sentence([...new Set([why[1], why.at(-1)])].join(" ")) : reason(each.note) ? [reason(each.note)] : null });
     });
     return make("section", {}, title,
       make("p", {}, `${counted(totals.failed_writes, "write")} and ${counted(totals.failed_reads, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
+      ...(run.overview.failure_notes ?? []).map((note) => make("p", {}, note)),
       table(["operation", run.head.source === "real" ? "taken by" : "client", "began", "ended after", "outcome", ""], rows), more(all));
   }
 
   checks() {
-    const { violations, history, level } = this.run.overview;
+    const { violations, history, level, checked, expectations } = this.run.overview;
     const parts = violations.slice(0, MOST_ROWS).map((each) => make("p", { className: "bad-text" }, `${this.at(each.t)}: ${each.check}. ${each.note} `, this.show(each.t - 5000, each.t + 5000, each.t)));
     if (Array.isArray(history)) {
       const bad = history.filter((each) => each.result !== "ok");
@@ -189,7 +189,10 @@ export class SummaryTab {
     } else if (history?.absent) {
       parts.push(make("p", { className: "faint" }, `Linearizability is not judged: ${history.absent}.`));
     }
-    if (!parts.length) parts.push(make("p", { className: "faint" }, "No check failed."));
+    parts.push(...checked.failures.map((text) => make("p", { className: "bad-text" }, text)), ...[...checked.done, ...checked.missing].map((text) => make("p", {}, text)));
+    if (expectations.note) parts.push(make("p", {}, expectations.note));
+    if (expectations.rows.length) parts.push(table(["expectation", "", "expected", "seen"], expectations.rows.map(([name, ok, expected, seen]) => [
+      make("b", {}, name), make("span", { className: ok ? "" : "bad-text" }, ok ? "held" : "did not hold"), expected, seen])));
     return make("section", {}, make("h3", {}, "Checks"), ...parts);
   }
 }
@@ -252,6 +255,7 @@ export class ElectionsTab {
   content(election) {
     const { view } = this;
     const { zero } = view.run;
+    const own = election.rounds.map((round, number) => ({ ...round, number })).filter((round) => round.like === round.number);
     const show = button("Show this", "Show the window of this election", () => view.showWindow(election.start, election.end, election.start));
     const diagram = button("Space-time diagram", "Show its messages in the space-time diagram", () => {
       view.showWindow(election.start, Math.min(election.end, election.start + 100_000), election.start);
@@ -259,27 +263,29 @@ export class ElectionsTab {
     });
     return [
       make("h3", {}, electionTitle(election)),
-      make("p", { className: "faint" }, `${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${counted(election.messages, "message")} about votes`),
+      make("p", { className: "faint" }, `${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${counted(election.messages, "message")} about votes sent`),
       sentences(electionSentences(election)), make("p", { className: "buttons" }, show, diagram),
-      ...election.rounds.slice(0, MOST_ROWS).map((round) => this.round(round)), more(election.rounds.length),
+      ...own.slice(0, MOST_ROWS).map((round) => this.round(round, election.rounds.filter((each) => each.like === round.number))), more(own.length),
     ];
   }
 
-  round(round) {
+  /** A round, and how many others went in the same way. */
+  round(round, alike) {
     const { zero } = this.view.run;
     const kind = round.kind === "pre_vote" ? "asks for pre-votes for" : "asks for votes in";
     const rows = round.asked.map((ask) => {
       const [mark, text] = ANSWERS[ask.answer];
       return [
         `node ${ask.voter}`, make("span", { className: `answer-${ask.answer}` }, make("b", {}, mark), ` ${text}`),
-        ask.answered_us === null || ask.answered_us === undefined ? "–" : duration(ask.answered_us - ask.sent_us), ask.why || "",
+        ask.answered_us === null || ask.answered_us === undefined ? "–" : duration(ask.answered_us - round.start_us), ask.why || "",
       ];
     });
     const term = round.kind === "pre_vote" ? round.term + 1 : round.term;  // a pre-vote is about the next term
     return make("section", { className: "round" },
-      make("h4", {}, `${seconds(round.start_us - zero)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, ENDINGS[round.result] ?? round.result), " ",
+      make("h4", {}, `${seconds(round.start_us - zero)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, `${ENDINGS[round.result] ?? round.result}${round.why ? `: ${round.why}` : ""}`), " ",
         button("Show", "Show this round", () => this.view.showWindow(round.start_us, round.end_us, round.start_us), { className: "small" })),
-      table(["voter", "answer", "came after", "why"], rows, "asks"));
+      table(["voter", "answer", "after the round began", "why"], rows, "asks"),
+      ...(alike.length > 1 ? [make("p", { className: "faint" }, `${counted(alike.length - 1, "more round")} of node ${round.candidate} went in the same way, the last one until ${seconds(alike.at(-1).end_us - zero)}.`)] : []));
   }
 }
 
