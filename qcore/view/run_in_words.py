@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from qcore.analysis.course.course_types import Course
+from qcore.analysis.course.voting.short_texts import reason_text
 from qcore.view.history_lanes import judged_history
 from qcore.view.view_page import explained
 
@@ -47,7 +48,8 @@ def _failures(course: Course) -> Iterator[str]:
     yield f"\nOperations: {len(course.operations)}, of which {len(failed)} failed"
     for row in failed[:_MOST_FAILED]:
         what = f"{row.op} {row.key}".strip()
-        note = f" ({row.note})" if row.note else ""
+        why = reason_text(row.note)
+        note = f" ({why})" if why else ""
         yield f"  {_s(course, row.invoke_us)}: client {row.client}, {what}: {row.outcome}{note}"
         yield from (f"     {sentence}" for sentence in explained(course, row)[1])
     if len(failed) > _MOST_FAILED:

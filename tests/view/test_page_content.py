@@ -199,7 +199,7 @@ def test_a_part_of_the_run(course: Course) -> None:
     )
 
 
-def test_the_times_of_real_nodes_count_from_the_begin_of_the_cluster() -> None:
+def test_times_of_real_nodes_count_from_the_cluster_s_begin() -> None:
     """A node may have waited long for the others."""
     header = {"schema": 1, "name": "node 1", "seed": 0, "nodes": [1]}
     voters = {"index": 1, "voters": [1], "voters_outgoing": [], "learners": []}

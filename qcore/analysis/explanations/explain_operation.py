@@ -13,6 +13,7 @@ from qcore.analysis.course.voting.short_texts import (
     joined,
     moment_text,
     parts_text,
+    reason_text,
 )
 from qcore.analysis.course.voting.vote_answers import loss_text
 from qcore.analysis.explanations.explained_text import Explanation, share_text, upper_first
@@ -177,7 +178,9 @@ class _Sentences:
             verb = "responded" if self._is_nodes else "had the response"
             yield f"{who} {verb} at {when}{note}."
         elif operation.outcome == "refused":
-            yield f"{who} got the error {operation.note} at {when}: the operation had no effect."
+            why = reason_text(operation.note)
+            error = f"the error \u201c{why}\u201d" if why else "an error"
+            yield f"{who} got {error} at {when}: the operation had no effect."
         else:
             yield self._unknown(who, when)
 
@@ -188,8 +191,10 @@ class _Sentences:
                 text = f"{who} stopped waiting at {when}, without a response"
             case "connection lost":
                 text = f"{who} lost the connection at {when}"
-            case note:
-                text = f"{who} got the error {note} at {when}"
+            case note if why := reason_text(note):
+                text = f"{who} got the error \u201c{why}\u201d at {when}"
+            case _:
+                text = f"{who} got no definite answer at {when}"
         if operation.op == "read":
             return f"{text}."
         if operation.committed_us is not None:
