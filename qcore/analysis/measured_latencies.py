@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from qcore.analysis.course.course_types import Course
+from qcore.analysis.course.course_records import events_of
+from qcore.analysis.course.course_types import Course, LogChange
+from qcore.analysis.plotting.time_window import Window, WindowChoice, window_of
 from qcore.analysis.style import MS
 
 #: A scenario draws from at most this many samples; of more, evenly spaced quantiles are kept.
@@ -22,7 +24,7 @@ class MeasuredLatencies:
 
     Attributes:
         link_ms: pair of nodes -> latencies in one direction, sorted.
-        disk_ms: from the append of entries until they were durable, sorted; empty if the trace has no details.
+        disk_ms: how long syncs of entries took, sorted; empty if the trace has no details.
     """
 
     link_ms: Mapping[tuple[int, int], tuple[float, ...]]
@@ -45,22 +47,32 @@ class MeasuredLatencies:
         return settings
 
 
-def measure_latencies(course: Course) -> MeasuredLatencies:
+def measure_latencies(course: Course, *, window: WindowChoice = None) -> MeasuredLatencies:
     """Measure the latencies of links and disks.
 
     The clocks of real nodes differ, so a link's latency is half of the time that a message and the next one in the
     other direction took together: their difference cancels out. That hides how much the two directions differ, and
     makes the spread smaller than that of single messages. Simulated nodes share one clock, so each message counts.
 
-    The time until entries are durable holds the waiting for writes before them.
+    The time of a sync is that from the append of its first entry, or from the end of the sync before, until the entry
+    is durable. It holds what the node did until it noticed that.
 
     Args:
         course: the course of a run. Disks need a trace with details.
+        window: the stretch to measure, as in `window_of`. Leave out the start of the cluster: it is no normal load.
+
+    Raises:
+        ConfigError: the course has no such stretch.
     """
+    part = window_of(course, window)
     trips: dict[tuple[int, int], list[tuple[int, int]]] = {}
     messages = course.messages
     for number, outcome in enumerate(messages.outcome):
-        if outcome == 0 and messages.send_event[number] >= 0:
+        if (
+            outcome == 0
+            and messages.send_event[number] >= 0
+            and part.holds(messages.sent_us[number])
+        ):
             link = messages.source[number], messages.target[number]
             trips.setdefault(link, []).append((messages.sent_us[number], messages.end_us[number]))
     links: dict[tuple[int, int], tuple[float, ...]] = {}
@@ -71,7 +83,7 @@ def measure_latencies(course: Course) -> MeasuredLatencies:
             links[pair] = tuple(sorted([*links.get(pair, ()), *took]))
         elif a < b and (b, a) in trips:
             links[a, b] = tuple(sorted(_half_trips(there, trips[b, a])))
-    return MeasuredLatencies(links, tuple(sorted(_disk_ms(course))))
+    return MeasuredLatencies(links, tuple(sorted(_disk_ms(course, part))))
 
 
 def _half_trips(there: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]]) -> list[float]:
@@ -87,18 +99,41 @@ def _half_trips(there: Sequence[tuple[int, int]], back: Sequence[tuple[int, int]
     return halves
 
 
-def _disk_ms(course: Course) -> list[float]:
+def _disk_ms(course: Course, part: Window) -> list[float]:
+    """How long each sync took, without the waiting for the one before."""
     found: list[float] = []
+    starts: dict[int, list[int]] = {}
+    for _, record in events_of(course.records, {"up"}):
+        starts.setdefault(record.node, []).append(record.t_us - course.origin_us)
     for track in course.tracks.values():
-        if not track.durable.times:
-            continue
-        for change in track.log:
-            if change.phase == "append":
-                durable_us = track.durable.first_at_least(change.last, change.t_us)
-                # What is durable when it is appended was there when the node started.
-                if durable_us is not None and durable_us > change.t_us:
-                    found.append((durable_us - change.t_us) / MS)
+        events: list[tuple[int, LogChange | int | None]] = [
+            (change.t_us, change) for change in track.log if change.phase != "snapshot"
+        ]
+        events += zip(track.durable.times, track.durable.values, strict=True)
+        events += [(t_us, None) for t_us in starts.get(track.node, ())]
+        waiting: list[tuple[int, int]] = []  # the time and the last entry of each append
+        free_us = 0  # since when the disk is not busy with what it stored before
+        for t_us, what in sorted(events, key=_order):
+            if what is None:
+                waiting = []  # what the process before had not stored is lost
+            elif isinstance(what, LogChange):
+                if what.phase == "append":
+                    waiting.append((t_us, what.last))
+                else:
+                    waiting = [each for each in waiting if each[1] < what.first]
+            else:
+                done = [began_us for began_us, last in waiting if last <= what]
+                waiting = [each for each in waiting if each[1] > what]
+                if done and part.holds(t_us) and (took_us := t_us - max(free_us, done[0])) > 0:
+                    found.append(took_us / MS)
+                free_us = t_us
     return found
+
+
+def _order(event: tuple[int, LogChange | int | None]) -> tuple[int, int]:
+    """By time. What a node has stored when it starts is no sync; of the rest, an append comes before its sync."""
+    t_us, what = event
+    return t_us, 0 if what is None else 1 if isinstance(what, LogChange) else 2
 
 
 def _thinned(values: Sequence[float]) -> list[float]:

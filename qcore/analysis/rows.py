@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _Row = TypeVar("_Row")
 _SHOWN_ROWS = 3
 _SHOWN_HTML_ROWS = 10
+#: The most columns of a table in a notebook, if the class of its rows does not choose them with `SHOWN`.
+_SHOWN_HTML_COLUMNS = 14
 
 
 class Rows(list[_Row]):
@@ -53,12 +55,15 @@ class Rows(list[_Row]):
         return f"Rows({', '.join([self.row_type.__name__, *shown])})"
 
     def _repr_html_(self) -> str:
-        """The first rows as a table, for notebooks."""
+        """The first rows as a table, for notebooks. Of many columns it has those that a reader needs first."""
         from qcore.analysis.frames.data_frames import column_shapes
 
-        names = [shape.name for shape in column_shapes(self.row_type)]
+        every = [shape.name for shape in column_shapes(self.row_type)]
+        names = getattr(self.row_type, "SHOWN", every[:_SHOWN_HTML_COLUMNS])
         shown = [[_cell(getattr(row, name)) for name in names] for row in self[:_SHOWN_HTML_ROWS]]
         caption = f"{self.row_type.__name__}: {len(self):,} {'row' if len(self) == 1 else 'rows'}"
+        if len(names) < len(every):
+            caption += f", {len(names)} of {len(every)} columns (to_pandas() has all)"
         return html_table(names, shown, caption, max(len(self) - _SHOWN_HTML_ROWS, 0))
 
     def to_pandas(self) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from qcore.analysis.explanations.fault_words import fault_label
 from qcore.trace import TraceRecord
 
 #: The roles of a trace, and `down` for a server that does not run.
@@ -124,16 +125,9 @@ class FaultWindow:
 
     @property
     def label(self) -> str:
-        """A short text for a plot, for example `partition 1,2 | 3,4,5` or `disk_stall node 4`."""
-        what = self.fault.partition("] ")[2] or self.fault
-        if self.links and not self.cuts:
-            return self.note if what in ("links", "network") else f"{what} {self.note}"
-        if "|" in self.note:
-            return f"{what} {self.note}"
-        if not self.nodes:
-            return what
-        named = ",".join(map(str, self.nodes))
-        return f"{what} node{'s' if len(self.nodes) > 1 else ''} {named}"
+        """A short text for a plot, in words: see `fault_label`."""
+        changes_links = bool(self.links) and not self.cuts
+        return fault_label(self.fault, self.note, self.nodes, changes_links=changes_links)
 
 
 def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> list[RoleSpan]:

@@ -24,11 +24,11 @@ app = typer.Typer(
 )
 
 
-#: Modules, the extra that installs them, and what uses them.
+#: Modules, the extra that installs them, and the begin of a sentence: what needs them.
 _NEEDED = (
-    (("ipykernel",), "notebook", "elections.ipynb"),
-    (("pytest", "hypothesis"), "testing", "test_json_storage.py"),
-    (("starlette", "uvicorn"), "web", "web/service.py"),
+    (("ipykernel",), "notebook", "the notebooks need"),
+    (("pytest", "hypothesis"), "testing", "test_json_storage.py needs"),
+    (("starlette", "uvicorn"), "web", "web/service.py needs"),
 )
 
 
@@ -65,7 +65,7 @@ def copy(
     for modules, extra, what in _NEEDED:
         missing = [module for module in modules if find_spec(module) is None]
         if missing:
-            lines.append(f"{what} needs {' and '.join(missing)}: pip install 'qcore-raft[{extra}]'")
+            lines.append(f"{what} {' and '.join(missing)}: pip install 'qcore-raft[{extra}]'")
     body = [str(path) for path in copied]
     show(output, body, rows=[{"file": path} for path in body], text="\n".join(lines))
 

@@ -122,9 +122,10 @@ def view(
 ) -> None:
     """Write a page that shows a run: who led when, every message and log, and what the clients saw.
 
-    The page is one file that needs no server and no network. Times are milliseconds since the first record of the
-    trace. Exit code 0: the file was written, and a run that was made for it kept its promises; 1: it did not; 2: FILE
-    is no trace and no scenario, or the file cannot be written.
+    The page is one file that needs no server and no network. Times are milliseconds since the begin of the cluster, as
+    on the page: since the first record of a simulated run, or shortly before real nodes had a voter. Exit code 0: the
+    file was written, and a run that was made for it kept its promises; 1: it did not; 2: FILE is no trace and no
+    scenario, or the file cannot be written.
     """
     _check_part(from_ms, to_ms, around, form)
     shown = _read(files, seed, parameters, align=align, stall_timeout=stall_timeout)
@@ -156,13 +157,21 @@ def _part(
     course: Course, from_ms: float | None, to_ms: float | None, around: str | None
 ) -> Window | None:
     """The part of the run to show; None for all of it."""
-    from qcore.analysis.plotting.time_window import window_of
+    from qcore.analysis.plotting.time_window import Window, window_of
 
     if around is not None:
         return window_of(course, around)
     if from_ms is None and to_ms is None:
         return None
-    return window_of(course, (from_ms or 0, course.end_us / _MS if to_ms is None else to_ms))
+    begin_us = course.begin_us
+    start_us = begin_us + round((from_ms or 0) * _MS)
+    end_us = course.end_us if to_ms is None else begin_us + round(to_ms * _MS)
+    if start_us >= min(end_us, course.end_us):
+        raise ConfigError(
+            f"the part from {(start_us - begin_us) / _MS:g} to {(end_us - begin_us) / _MS:g} ms is not in this run, "
+            f"which lasts from 0 to {(course.end_us - begin_us) / _MS:g} ms"
+        )
+    return window_of(course, Window(start_us, end_us))
 
 
 @dataclass(slots=True, frozen=True)
@@ -269,13 +278,10 @@ def _write(
         if part is None or is_whole_page:
             save_page(course, target, verdicts=shown.verdicts)
         else:
-            save_page(
-                course,
-                target,
-                from_ms=part.start_us / _MS,
-                to_ms=part.end_us / _MS,
-                verdicts=shown.verdicts,
+            from_ms, to_ms = (
+                (t_us - course.begin_us) / _MS for t_us in (part.start_us, part.end_us)
             )
+            save_page(course, target, from_ms=from_ms, to_ms=to_ms, verdicts=shown.verdicts)
     elif form in (Form.svg, Form.pdf):
         _draw(course, target, form, part)
     else:

@@ -25,8 +25,12 @@ _QUICK_ELECTIONS: Final[Mapping[str, object]] = {
     "election_timeout_min_ms": 300,
     "election_timeout_max_ms": 600,
 }
+#: The ends of the names of the nodes' traces and recordings.
+_TRACE, _RECORDING = ".jsonl", ".qrec"
+#: Settings that are arguments of the cluster.
+_ARGUMENTS: Final = ("machine", "trace", "record")
 #: The cluster chooses these itself.
-_CHOSEN: Final = ("id", "data_dir", "ws_addr", "advertise_addr", "machine")
+_CHOSEN: Final = ("id", "data_dir", "ws_addr", "advertise_addr", *_ARGUMENTS)
 #: How long the cluster may read the nodes' pages after `sign_in`, seconds.
 _TOKEN_S: Final = 30 * 24 * 3600
 #: How much of the log of each node remains after the cluster has ended, in characters.
@@ -69,6 +73,8 @@ class LocalCluster:
             defaults of a real node.
         directory: where the nodes keep data and logs. It must be empty, or not exist; it remains. By default a
             temporary directory, which is deleted at the end.
+        trace: each node writes its trace. `traces` has the files.
+        record: each node writes a recording, for `qcore.sim.Replay`. `recordings` has the files.
         timeout_s: how long each method may wait.
 
     Raises:
@@ -82,6 +88,8 @@ class LocalCluster:
         machine: str = "entity",
         settings: Mapping[str, object] | None = None,
         directory: Path | str | None = None,
+        trace: bool = False,
+        record: bool = False,
         timeout_s: float = 30.0,
     ) -> None:
         if size < 1:
@@ -91,6 +99,15 @@ class LocalCluster:
         self._size = size
         self._arguments = ["--machine", machine, *_arguments(settings or {})]
         self._directory = None if directory is None else Path(directory)
+        #: The options that name a file of each node, and the ends of these files' names.
+        self._files = {
+            option: suffix
+            for option, suffix, chosen in (
+                ("--trace", _TRACE, trace),
+                ("--record", _RECORDING, record),
+            )
+            if chosen
+        }
         self._timeout_s = timeout_s
         self._nodes: ProcessCluster | None = None
         self._guard: ProcessGuard | None = None
@@ -115,11 +132,12 @@ class LocalCluster:
             raise ConfigError("this cluster has been started before: create another LocalCluster")
         try:
             self._guard = ProcessGuard(self._make_directory())
-            where = self._temporary or self._directory
-            assert where is not None
+            where = self._where()
             self._nodes = ProcessCluster(where, self._size, self._arguments)
             for node in self._nodes.nodes.values():
                 node.guard = self._guard
+                for option, suffix in self._files.items():
+                    node.arguments += [option, str(where / f"node{node.node_id}{suffix}")]
             self._nodes.start(self._timeout_s)
             with self.sync_client(timeout_s=self._timeout_s) as client:
                 client.init(self._nodes.members)
@@ -139,6 +157,14 @@ class LocalCluster:
             if any(self._directory.iterdir()):
                 raise ConfigError(f"directory: {self._directory} is not empty: give an empty one")
         return self._temporary
+
+    def _where(self) -> Path:
+        """The directory with data, logs, traces and recordings."""
+        where = self._temporary or self._directory
+        if where is None:
+            self._started()  # says whether the cluster has ended
+        assert where is not None
+        return where
 
     def close(self) -> None:
         """Kill all nodes and delete the temporary directory. May be called again."""
@@ -170,6 +196,34 @@ class LocalCluster:
     def is_started(self) -> bool:
         """Whether the cluster has been started and has not ended."""
         return self._nodes is not None
+
+    @property
+    def traces(self) -> list[Path]:
+        """The trace of each node, in the order of their ids. `qcore.analysis.read_course(*cluster.traces)` reads them.
+
+        A node writes every 0.2 s: a killed node loses what it had not written, and one that runs is still writing.
+
+        Raises:
+            ConfigError: the cluster was created without `trace=True`, or was not started.
+        """
+        return self._written("--trace", "trace")
+
+    @property
+    def recordings(self) -> list[Path]:
+        """The recording of each node, in the order of their ids.
+
+        Raises:
+            ConfigError: the cluster was created without `record=True`, or was not started.
+        """
+        return self._written("--record", "record")
+
+    def _written(self, option: str, argument: str) -> list[Path]:
+        if option not in self._files:
+            raise ConfigError(
+                f"the nodes write no such file: create the cluster with {argument}=True"
+            )
+        where = self._where()
+        return [where / f"node{node_id}{self._files[option]}" for node_id in self.ids]
 
     # -- clients -----------------------------------------------------------------------------------
 
@@ -391,7 +445,7 @@ def _arguments(settings: Mapping[str, object]) -> list[str]:
             raise ConfigError(f"settings: no setting is called {name!r}{near(str(name), known)}")
         option = known[name].option
         if known[name].name in _CHOSEN:
-            hint = "give the argument `machine`" if name == "machine" else "remove it"
+            hint = f"give the argument `{name}`" if name in _ARGUMENTS else "remove it"
             raise ConfigError(f"settings: LocalCluster chooses {name} itself: {hint}")
         if isinstance(value, bool):
             arguments.append(option if value else f"--no-{option[2:]}")

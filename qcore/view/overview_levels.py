@@ -16,6 +16,7 @@ from qcore.analysis.course.course_types import (
     OperationCourse,
     Round,
 )
+from qcore.analysis.explanations.fault_words import fault_words
 from qcore.analysis.explanations.operation_effect import effect_of
 from qcore.view.chunk_codec import TextTable
 from qcore.view.keyframes import Extent
@@ -95,6 +96,11 @@ def disturbances(course: Course, extent: Extent) -> dict[str, object]:
             }
             for window in tables.faults
         ],
+        "notes": {
+            note: words
+            for _, record in events_of(course.records, {"fault"})
+            if (words := fault_words(note := str(record.fields["note"]))) != note
+        },
         "gaps": [
             {"start": gap.start_us, "end": gap.end_us, "nodes": gap.nodes, "note": gap.note}
             for gap in tables.gaps

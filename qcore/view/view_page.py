@@ -66,7 +66,8 @@ def save_page(
         source: the trace of the run, or its course.
         path: the file to write; an existing one is replaced.
         more: the traces of further nodes, if `source` is the trace of a real node.
-        from_ms, to_ms: the page shows only this time of the run, counted from the first record of the trace.
+        from_ms, to_ms: the page shows only this time of the run. Like all times on the page it counts from the begin of
+            the cluster, which is the first record of a simulated run.
         align: correct the times of real nodes by the offsets of their clocks.
         verdicts: how the expectations of the scenario were judged, if that is known.
 
@@ -141,18 +142,19 @@ def _extent(course: Course, from_ms: float | None, to_ms: float | None) -> Exten
     if from_ms is None and to_ms is None:
         extent = whole(course)
     else:
-        start_us = 0 if from_ms is None else round(from_ms * 1000)
-        end_us = course.end_us if to_ms is None else round(to_ms * 1000)
+        begin_us = course.begin_us
+        start_us = begin_us + (0 if from_ms is None else round(from_ms * 1000))
+        end_us = course.end_us if to_ms is None else begin_us + round(to_ms * 1000)
         extent = between(course, start_us, end_us)
         if not extent.events:
             raise ConfigError(
-                f"no event from {start_us / 1000:g} to {end_us / 1000:g} ms: the trace lasts from 0 to "
-                f"{course.end_us / 1000:g} ms"
+                f"no event from {(start_us - begin_us) / 1000:g} to {(end_us - begin_us) / 1000:g} ms: the run lasts "
+                f"from 0 to {(course.end_us - begin_us) / 1000:g} ms"
             )
     if extent.events > MOST_EVENTS:
         raise ConfigError(
             f"the page would have {extent.events} events, and a browser shows at most {MOST_EVENTS}: choose a part "
-            f"of the run, which lasts {course.end_us / 1000:g} ms, with --from-ms and --to-ms"
+            f"of the run, which lasts {(course.end_us - course.begin_us) / 1000:g} ms, with --from-ms and --to-ms"
         )
     return extent
 
@@ -228,6 +230,7 @@ class _Content:
             "nodes": course.nodes,
             "clients": course.clients,
             "voters": course.tables.voters,
+            "zero_us": course.begin_us,
             "begin_us": extent.start_us,
             "end_us": extent.end_us,
             "origin_us": str(course.origin_us),

@@ -25,6 +25,7 @@ SHOWN = {
     "commits": ("steady_state, seed 1: safe and as expected: True", 8),
     "published_numbers": ("every run as expected: True", 1),
     "partitions": ("constrained_election         as expected: True", 5),
+    "incident": ("every step as recorded: True", 4),
     "your_own_machine": ("the machine passes: True", 1),
 }
 
@@ -40,6 +41,8 @@ def test_a_notebook_is_valid_and_holds_the_outputs_of_a_run(path: Path) -> None:
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
+        streams = [out.name for out in cell.outputs if out.output_type == "stream"]
+        assert len(streams) == len(set(streams)), "`make notebooks` joins what a cell prints"
         for out in cell.outputs:
             assert out.output_type != "error"
             assert out.get("name") != "stderr", out.text

@@ -147,7 +147,7 @@ def test_links_that_only_got_worse_are_not_cut() -> None:
     tables = read_tables(trace.lines())
     assert tables.leaderless == []
     assert not tables.faults[0].cuts
-    assert tables.faults[0].label == "loss 0.5"
+    assert tables.faults[0].label == "50 % lost"
 
 
 def test_a_paused_leader_resumes_as_leader() -> None:
@@ -191,6 +191,11 @@ def test_a_killed_process_is_down_from_its_last_record() -> None:
     assert (tables.name, tables.nodes) == ("node 1, node 2", (1, 2))
     assert tables.leaderships == [Leadership(1, 1, MS, 1_000 * MS)]
     assert [s.why for s in tables.role_spans if s.role == "down"] == ["silent"]
+    heard = TraceWriter(keep=True)
+    heard.recv(
+        1_120 * MS, 2, 1, "1-1100", "AppendEntries"
+    )  # node 1 had not written that it sent this
+    assert read_tables(merge(silent, heard.lines())).leaderships[0].end_us == 1_120 * MS
     restarted = merge(
         real_node_trace(1, until_ms=1_000, restart_ms=1_400), real_node_trace(2, until_ms=3_000)
     )

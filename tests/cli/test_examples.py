@@ -62,5 +62,5 @@ def test_a_missing_kernel_is_named_with_its_extra(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert "elections.ipynb needs ipykernel: pip install 'qcore-raft[notebook]'" in done.stdout
+    assert "the notebooks need ipykernel: pip install 'qcore-raft[notebook]'" in done.stdout
     assert (tmp_path / "D" / "elections.ipynb").exists()

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from qcore.analysis import read_course
 from qcore.errors import ConfigError, QcoreError, Unauthenticated
 from qcore.processes import ProcessError, wait_for
+from qcore.sim import Replay
 from qcore.testing import LocalCluster
 from tests.checkout import EXAMPLES
 
@@ -115,6 +117,7 @@ def test_a_wrong_id_names_the_right_ones(cluster: LocalCluster, wrong: int) -> N
         ({"ws_addr": "127.0.0.1:1"}, "LocalCluster chooses ws_addr itself"),
         ({"node_id": 7}, "LocalCluster chooses node_id itself"),
         ({"machine": "kv"}, "give the argument `machine`"),
+        ({"trace": "run.jsonl"}, "give the argument `trace`"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, object], expected: str) -> None:
@@ -129,18 +132,24 @@ def test_wrong_arguments_and_a_cluster_out_of_use(tmp_path: Path) -> None:
         LocalCluster(timeout_s=0)
     with pytest.raises(ConfigError, match="has not been started: use `with LocalCluster"):
         LocalCluster().leader()
+    with pytest.raises(ConfigError, match="create the cluster with trace=True"):
+        _ = LocalCluster(record=True).traces
+    with pytest.raises(ConfigError, match="has not been started"):
+        _ = LocalCluster(record=True).recordings
     (tmp_path / "node1").mkdir()
     with pytest.raises(ConfigError, match="is not empty"):
         LocalCluster(directory=tmp_path).start()
 
 
 def test_a_custom_machine_runs_in_a_directory_that_remains(tmp_path: Path) -> None:
-    """Also: the settings and the variables of the nodes, a second start, and the log after the end."""
+    """Also: its trace and recording, settings, variables of the nodes, a second start, and the log after the end."""
     directory = tmp_path / "new" / "cluster"
     machine = f"{EXAMPLES / 'counter_machine.py'}:CounterMachine"
     origins = ["http://127.0.0.1:8000", "null"]
     settings = {"log_format": "json", "uvloop": False, "allow_origins": origins}
-    cluster = LocalCluster(1, machine=machine, settings=settings, directory=directory)
+    cluster = LocalCluster(
+        1, machine=machine, settings=settings, directory=directory, trace=True, record=True
+    )
     with cluster, cluster as same, cluster.sync_client() as client:
         assert same.is_started
         client.execute("add 1")
@@ -149,6 +158,12 @@ def test_a_custom_machine_runs_in_a_directory_that_remains(tmp_path: Path) -> No
     assert not cluster.is_started
     assert any(line.startswith("{") for line in cluster.log(1).splitlines())
     assert (directory / "node1").is_dir()
+    assert cluster.traces == [directory / "node1.jsonl"]
+    assert read_course(*cluster.traces).nodes == (1,)
+    (recording,) = cluster.recordings
+    replay = Replay(recording)
+    assert replay.run() is None
+    assert replay.step_number > 1
     with pytest.raises(ConfigError, match="has ended: create another"):
         cluster.wait_leader()
     with pytest.raises(ConfigError, match="started before"):
@@ -191,8 +206,8 @@ def test_an_interrupted_program_leaves_nothing_behind(number: signal.Signals) ->
     program.send_signal(number)
     assert program.wait(30) in (-number, 1)
     try:
-        wait_for(lambda: not exists(int(pid)), 10, "the end of the node")
-        wait_for(lambda: not Path(log).parent.exists(), 10, "the end of its data")
+        wait_for(lambda: not exists(int(pid)), 60, "the end of the node")
+        wait_for(lambda: not Path(log).parent.exists(), 60, "the end of its data")
     finally:
         if exists(int(pid)):
             os.kill(int(pid), signal.SIGKILL)

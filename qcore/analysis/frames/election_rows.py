@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from qcore.analysis.course.course_types import Course
 from qcore.analysis.rows import Rows
@@ -13,6 +14,7 @@ class ElectionRow:
     """One election.
 
     Attributes:
+        SHOWN: the columns that a notebook shows.
         rounds, failed_rounds: how many rounds there were, and how many of them had no majority.
         candidates: how many nodes campaigned.
         votes: how many nodes voted in the last term.
@@ -20,6 +22,11 @@ class ElectionRow:
         duration_us: from there to the end of the election. If it `is_censored`, it took longer.
         total_us: from the cause to the winner's first commit, or to the end of the election.
     """
+
+    SHOWN: ClassVar = (
+        *("number", "cause", "outcome", "old_leader", "winner", "term", "start_us"),
+        *("duration_us", "total_us", "rounds", "votes", "messages", "is_censored"),
+    )
 
     number: int
     cause: str

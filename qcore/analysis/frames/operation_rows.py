@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from qcore.analysis.course.course_types import Course, OperationCourse
 from qcore.analysis.rows import Rows
@@ -13,6 +14,7 @@ class OperationTimesRow:
     """One operation. A part of its way that it did not take, or that the trace does not show, is None.
 
     Attributes:
+        SHOWN: the columns that a notebook shows.
         attempts: how many nodes took it, one after the other.
         node: the first node that took it.
         latency_us: what the client saw, from invocation to outcome ok.
@@ -24,6 +26,11 @@ class OperationTimesRow:
         apply_us: from the commit to the apply at the leader.
         response_us: from the apply to the outcome at the client.
     """
+
+    SHOWN: ClassVar = (
+        *("client", "op", "outcome", "node", "leader", "latency_us", "to_leader_us", "queue_us"),
+        *("disk_us", "replication_us", "commit_latency_us", "apply_us", "response_us"),
+    )
 
     client: int
     op_id: int

@@ -38,7 +38,7 @@ export function initControls(view, actions) {
   const time = make("input", { id: "time", className: "number", spellcheck: false, autocomplete: "off", "aria-label": "Moment, in seconds", title: "Moment, in seconds since the beginning. Type one and press Enter." });
   time.addEventListener("change", () => {
     const typed = Number(time.value.replace(/\s|s$/g, "").replace("−", "-"));
-    if (Number.isFinite(typed)) view.show(run.begin + typed * 1e6);
+    if (Number.isFinite(typed)) view.show(run.zero + typed * 1e6);
     time.blur();
   });
   time.addEventListener("keydown", (event) => { if (event.key === "Enter") time.blur(); });
@@ -75,7 +75,7 @@ export function initControls(view, actions) {
       runButton.title = running ? "Pause (Space)" : "Run (Space)";
     }
     reverse.setAttribute("aria-pressed", String(direction < 0));
-    if (document.activeElement !== time) time.value = `${((view.t - run.begin) / 1e6).toFixed(6)} s`;
+    if (document.activeElement !== time) time.value = `${((view.t - run.zero) / 1e6).toFixed(6)} s`;
     speed.value = view.ratePlace;
     const text = speedName(view.rate);
     speed.setAttribute("aria-valuetext", text);

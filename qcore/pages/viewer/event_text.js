@@ -1,7 +1,7 @@
 // Events as sentences, for the list, the line under the controls, and screen readers.
 
 import { shortId, shown } from "../shared/format.js";
-import { contents, downReason, faultName, lossReason, nodesText, reason, ROLES } from "../shared/raft_words.js";
+import { contents, downReason, faultName, faultNotes, lossReason, nodesText, reason, ROLES } from "../shared/raft_words.js";
 
 /** What an event is about, for the filter of the list. */
 export const TOPICS = {
@@ -60,10 +60,10 @@ function nodeOperationText(event) {
 }
 
 function faultText(event) {
-  const name = faultName(event.fault);
-  const what = event.note && !name.includes(event.note) ? `${name} ${event.note}` : name;
+  const name = faultName(event.fault), words = faultNotes.get(event.note);
+  const what = words ? `${name}: ${words}` : event.note && !name.includes(event.note) ? `${name} ${event.note}` : name;
   if (event.fault === "trace") return event.note;
-  const where = !event.note && event.nodes?.length && event.phase === "begin" ? `, ${nodesText(event.nodes)}` : "";
+  const where = (!event.note || words) && event.nodes?.length && event.phase === "begin" ? `, ${nodesText(event.nodes)}` : "";
   return { begin: `Fault begins: ${what}${where}`, end: `Fault ends: ${what}`, act: `Fault acts: ${what}` }[event.phase] ?? what;
 }
 

@@ -95,8 +95,8 @@ export class Timeline {
     this.wholeNow.move(this.whole.x(view.t));
     this.now.move(x >= GUTTER - 1 && x <= this.scale.right + 1 ? x : null);
     setAll(this.slider, {
-      "aria-valuemin": 0, "aria-valuemax": ((view.run.end - view.run.begin) / 1e6).toFixed(3),
-      "aria-valuenow": ((view.t - view.run.begin) / 1e6).toFixed(6), "aria-valuetext": moment(view.t - view.run.begin),
+      "aria-valuemin": ((view.run.begin - view.run.zero) / 1e6).toFixed(3), "aria-valuemax": ((view.run.end - view.run.zero) / 1e6).toFixed(3),
+      "aria-valuenow": ((view.t - view.run.zero) / 1e6).toFixed(6), "aria-valuetext": moment(view.t - view.run.zero),
     });
   }
 
@@ -188,7 +188,7 @@ export class Timeline {
     context.strokeStyle = ink.line;
     context.fillStyle = ink.faint;
     context.lineWidth = 1;
-    for (const { t, text } of ticks(scale, run.begin)) {
+    for (const { t, text } of ticks(scale, run.zero)) {
       const x = Math.round(scale.x(t)) + 0.5;
       context.beginPath();
       context.moveTo(x, leads);
@@ -360,7 +360,7 @@ export class Timeline {
 
   textAt(t, y) {
     const { run } = this.view;
-    const at = seconds(t - run.begin);
+    const utc = run.utc(t), at = `${seconds(t - run.zero)}${utc ? ` (${utc})` : ""}`;
     const rank = Math.floor((y - this.top - LEADS) / LANE);
     const faults = run.faultsAt(t).map((each) => each.label).join("; ");
     const about = faults ? `\n${faults}` : "";
@@ -373,7 +373,7 @@ export class Timeline {
       if (!span) return `${at}: node ${node}`;
       const leader = span.role === "follower" && span.leader ? ` of ${span.leader}` : "";
       const why = span.role === "down" && span.why ? ` (${span.why})` : `, term ${span.term}`;
-      return `${at}: node ${node} is ${ROLES[span.role]?.text ?? span.role}${leader}${why}\nfor ${duration(span.length)}, from ${seconds(span.start - run.begin)}${about}`;
+      return `${at}: node ${node} is ${ROLES[span.role]?.text ?? span.role}${leader}${why}\nfor ${duration(span.length)}, from ${seconds(span.start - run.zero)}${about}`;
     }
     const { bins } = run.overview;
     const reach = Math.max(1, Math.ceil(4 / this.scale.factor / bins.width_us)), middle = Math.floor((t - (bins.start_us ?? 0)) / bins.width_us);

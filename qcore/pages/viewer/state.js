@@ -139,6 +139,7 @@ export function changeLog(node, phase, first, last, term) {
 export class Run {
   constructor(payload, overview) {
     Object.assign(this, { payload, overview, head: payload.head });
+    this.zero = this.head.zero_us;    // the times that the page shows count from here
     this.begin = this.head.begin_us;
     this.end = this.head.end_us;
     this.first = Math.min(this.begin, this.head.chunks[0]?.[2] ?? this.begin);  // real nodes record before the cluster begins
@@ -151,6 +152,14 @@ export class Run {
     this.leaderships = objects(overview.leaderships ?? {});
     this.leaderless = objects(overview.leaderless ?? {});
     this.operations = new Operations(payload, overview, this.end);
+  }
+
+  /** The time of day of a moment, for the traces of real nodes; empty for a simulated run. */
+  utc(t) {
+    if (this.head.source !== "real") return "";
+    const us = BigInt(this.head.origin_us) + BigInt(Math.round(t));
+    const time = new Date(Number(us / 1000n));
+    return Number.isNaN(time.getTime()) ? "" : `${time.toISOString().slice(11, 19)}.${String(us % 1_000_000n).padStart(6, "0")} UTC`;
   }
 
   /** An event; nothing while its chunk is not decoded. */

@@ -166,11 +166,11 @@ export class View {
   }
 
   link() {
-    const { begin, end } = this.run;
-    const parts = new URLSearchParams({ t: ((this.t - begin) / 1e6).toFixed(6) });
+    const { begin, end, zero } = this.run;
+    const parts = new URLSearchParams({ t: ((this.t - zero) / 1e6).toFixed(6) });
     if (this.from !== begin || this.to !== end) {
       parts.set("w", ((this.to - this.from) / 1e6).toFixed(6));
-      parts.set("from", ((this.from - begin) / 1e6).toFixed(6));
+      parts.set("from", ((this.from - zero) / 1e6).toFixed(6));
     }
     if (this.event !== null) parts.set("e", this.event);
     if (this.node) parts.set("n", this.node);
@@ -195,11 +195,11 @@ export class View {
   readLink(hash) {
     const parts = new URLSearchParams(hash.replace(/^#/, ""));
     const time = (name) => (parts.has(name) && Number.isFinite(Number(parts.get(name))) ? Number(parts.get(name)) * 1e6 : null);
-    const { begin, end } = this.run;
+    const { begin, end, zero } = this.run;
     const t = time("t"), width = time("w"), from = time("from");
-    if (t !== null) this.t = Math.max(begin, Math.min(end, begin + t));
+    if (t !== null) this.t = Math.max(begin, Math.min(end, zero + t));
     if (width) {
-      this.from = from === null ? this.t - width / 2 : begin + from;
+      this.from = from === null ? this.t - width / 2 : zero + from;
       this.to = this.from + width;
       this.fitWindow();
     }

@@ -138,11 +138,11 @@ export class EventsTab {
       setText(text, "");
       return;
     }
-    setText(time, ((event.t - view.run.begin) / 1e6).toFixed(6));
+    setText(time, ((event.t - view.run.zero) / 1e6).toFixed(6));
     setText(mark, kindMark(event));
     mark.className = `event-mark ${event.kind}`;
     setText(text, capital(eventText(event, (n) => (n ? view.run.event(n) : null))));
-    row.title = text.textContent;
+    row.title = [text.textContent, view.run.utc(event.t)].filter(Boolean).join("\n");
   }
 
   /** Mark the event of the moment. */

@@ -89,7 +89,7 @@ export class SummaryTab {
 
   draw() {}
 
-  at(us) { return seconds(us - this.run.begin); }
+  at(us) { return seconds(us - this.run.zero); }
 
   show(from, to, t) { return button("Show", `Show ${this.at(from)} to ${this.at(to)}`, () => this.view.showWindow(from, to, t), { className: "small" }); }
 
@@ -254,7 +254,7 @@ export class ElectionsTab {
 
   content(election) {
     const { view } = this;
-    const { begin } = view.run;
+    const { zero } = view.run;
     const own = election.rounds.map((round, number) => ({ ...round, number })).filter((round) => round.like === round.number);
     const show = button("Show this", "Show the window of this election", () => view.showWindow(election.start, election.end, election.start));
     const diagram = button("Space-time diagram", "Show its messages in the space-time diagram", () => {
@@ -263,7 +263,7 @@ export class ElectionsTab {
     });
     return [
       make("h3", {}, electionTitle(election)),
-      make("p", { className: "faint" }, `${seconds(election.start - begin)} to ${election.censored ? "the end of the trace" : seconds(election.end - begin)} · ${counted(election.messages, "message")} about votes sent`),
+      make("p", { className: "faint" }, `${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${counted(election.messages, "message")} about votes sent`),
       sentences(electionSentences(election)), make("p", { className: "buttons" }, show, diagram),
       ...own.slice(0, MOST_ROWS).map((round) => this.round(round, election.rounds.filter((each) => each.like === round.number))), more(own.length),
     ];
@@ -271,7 +271,7 @@ export class ElectionsTab {
 
   /** A round, and how many others went in the same way. */
   round(round, alike) {
-    const { begin } = this.view.run;
+    const { zero } = this.view.run;
     const kind = round.kind === "pre_vote" ? "asks for pre-votes for" : "asks for votes in";
     const rows = round.asked.map((ask) => {
       const [mark, text] = ANSWERS[ask.answer];
@@ -282,10 +282,10 @@ export class ElectionsTab {
     });
     const term = round.kind === "pre_vote" ? round.term + 1 : round.term;  // a pre-vote is about the next term
     return make("section", { className: "round" },
-      make("h4", {}, `${seconds(round.start_us - begin)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, `${ENDINGS[round.result] ?? round.result}${round.why ? `: ${round.why}` : ""}`), " ",
+      make("h4", {}, `${seconds(round.start_us - zero)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, `${ENDINGS[round.result] ?? round.result}${round.why ? `: ${round.why}` : ""}`), " ",
         button("Show", "Show this round", () => this.view.showWindow(round.start_us, round.end_us, round.start_us), { className: "small" })),
       table(["voter", "answer", "after the round began", "why"], rows, "asks"),
-      ...(alike.length > 1 ? [make("p", { className: "faint" }, `${counted(alike.length - 1, "more round")} of node ${round.candidate} went in the same way, the last one until ${seconds(alike.at(-1).end_us - begin)}.`)] : []));
+      ...(alike.length > 1 ? [make("p", { className: "faint" }, `${counted(alike.length - 1, "more round")} of node ${round.candidate} went in the same way, the last one until ${seconds(alike.at(-1).end_us - zero)}.`)] : []));
   }
 }
 

@@ -18,7 +18,7 @@ const STAGES = [
 
 /** What is known about an operation, line by line. */
 export function operationLines(run, each) {
-  const begun = `${moment(each.invoke - run.begin)}: ${clientText(run, each)}, ${operationName(each)}`;
+  const begun = `${moment(each.invoke - run.zero)}: ${clientText(run, each)}, ${operationName(each)}`;
   const lines = [begun];
   const written = run.overview.sentences?.[each.number];
   if (written?.length) lines.push(...written);

@@ -126,7 +126,7 @@ export class OperationsTab {
     context.font = FONT;
     context.textBaseline = "middle";
     context.strokeStyle = ink.line;
-    for (const { t, text } of ticks(scale, view.run.begin)) {
+    for (const { t, text } of ticks(scale, view.run.zero)) {
       const x = Math.round(scale.x(t)) + 0.5;
       context.beginPath();
       context.moveTo(x, BARS_AXIS - 2);

@@ -118,9 +118,15 @@ export class SpacetimeTab {
       const margin = Math.max((election.end - election.start) * 0.1, 500);
       Object.assign(view, { from: election.start - margin, to: election.end + margin });
     } else {
-      let width = NARROWEST_US;
-      while (width < to - from && this.estimate(view.t - width / 2, view.t + width / 2) < USEFUL_MESSAGES) width *= 1.25;
-      Object.assign(view, { from: view.t - width / 2, to: view.t + width / 2 });
+      for (let width = NARROWEST_US; width < to - from; width *= 1.25) {
+        const before = { from: view.from, to: view.to };
+        Object.assign(view, { from: view.t - width / 2, to: view.t + width / 2 });
+        view.fitWindow();
+        if (width > NARROWEST_US && this.estimate(view.from, view.to) > USEFUL_MESSAGES) {
+          Object.assign(view, before);
+          break;
+        }
+      }
     }
     view.fitWindow();
     this.zoomed = { from: view.from, to: view.to, before: { from, to } };
@@ -223,7 +229,7 @@ export class SpacetimeTab {
 
   paintBack(back, scale, height, gap) {
     const { view } = this, { run } = view, ink = colours();
-    for (const { t, text } of ticks(scale, run.begin)) {
+    for (const { t, text } of ticks(scale, run.zero)) {
       const x = scale.x(t);
       back.append(shape("line", { x1: x, x2: x, y1: 2, y2: height - DIAGRAM_AXIS, stroke: ink.line }),
         shape("text", { x: Math.min(Math.max(x, GUTTER + 12), scale.right - 14), y: height - 6, fill: ink.faint, "text-anchor": "middle" }, text));

@@ -11,13 +11,20 @@ from qcore.core.effects import RoleChanged
 from qcore.machines.interface import StateMachine
 from qcore.replica.events import Notice, Reply, WatchEnded
 from qcore.replica.replica import Replica
+from qcore.replica.request_details import RequestDetails
 
 #: The ids of its requests and watches begin here, above all others of the node.
 FRONT_IDS: Final = 1 << 40
 
 
 class ProgramFront(Protocol):
-    """Serves client programs at one node."""
+    """Serves client programs at one node.
+
+    Attributes:
+        request_details: writes the requests of the programs to the trace. The node sets it.
+    """
+
+    request_details: RequestDetails
 
     def begin_life(self, replica: Replica, machine: StateMachine) -> None:
         """A process has started, with this replica and this state machine."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
 from qcore.analysis.course.course_types import Course
 from qcore.analysis.course.read_course import read_course
 from qcore.analysis.frames.data_frames import column_shapes
-from qcore.analysis.frames.election_rows import election_table
-from qcore.analysis.frames.operation_rows import operation_table
+from qcore.analysis.frames.election_rows import ElectionRow, election_table
+from qcore.analysis.frames.operation_rows import OperationTimesRow, operation_table
 from qcore.analysis.rows import Rows
 from qcore.errors import ConfigError
 from tests.analysis.explanations.small_elections import Cluster
@@ -91,7 +93,8 @@ def test_a_missing_library_is_named(course: Course, monkeypatch: pytest.MonkeyPa
 
 def test_rows_have_a_table_for_notebooks(course: Course) -> None:
     text = course.operations._repr_html_()
-    assert text.startswith("<table><caption>OperationCourse: 4 rows</caption>")
+    assert text.startswith("<table><caption>OperationCourse: 4 rows, 14 of ")
+    assert text.count("<th>") == 14
     assert text.count("<tr>") == 5
     many = Rows(course.operations.row_type, [course.operations[0]] * 12)
     assert many._repr_html_().endswith("<p>2 more rows</p>")
@@ -99,3 +102,13 @@ def test_rows_have_a_table_for_notebooks(course: Course) -> None:
     assert "<script>" not in nasty._repr_html_()
     elections = Cluster(3).elect(1, 100).course(1_000).elections
     assert "<td>1 Round</td>" in elections._repr_html_()
+
+
+@pytest.mark.parametrize("row_type", [ElectionRow, OperationTimesRow])
+def test_a_wide_table_shows_the_columns_that_its_class_chooses(row_type: Any) -> None:
+    every = {shape.name for shape in column_shapes(row_type)}
+    assert set(row_type.SHOWN) < every
+    text = Rows(row_type)._repr_html_()
+    heads = re.findall("<th>(.*?)</th>", text)
+    assert [head.replace("<wbr>", "") for head in heads] == [*row_type.SHOWN]
+    assert f"{len(row_type.SHOWN)} of {len(every)} columns" in text

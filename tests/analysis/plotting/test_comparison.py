@@ -17,7 +17,7 @@ from qcore.analysis.plotting.distribution_plot import CURVE_GID
 from qcore.analysis.plotting.latency_plot import plot_commit_latency
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
-from qcore.sim import load_scenario
+from qcore.sim import load_scenario, run_scenario
 from qcore.trace import TraceWriter, parse_trace
 from tests.analysis.pictures import check_figure
 from tests.analysis.synthetic import MS, small_trace
@@ -58,6 +58,34 @@ def test_a_side_without_a_success_cannot_be_compared() -> None:
         compare(read_tables(small_trace()), run_with([1]), op="read")
 
 
+def run_of_node(took_ms: list[int]) -> Course:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "node 1", 0, [1])
+    for number, each_ms in enumerate(took_ms, start=1):
+        trace.op(number * 100 * MS, 1, "invoke", 1, number, "write", "", None)
+        trace.op((number * 100 + each_ms) * MS, 1, "ok", 1, number, "write", "", None)
+    return read_course(trace.lines())
+
+
+def test_real_and_simulated_nodes_are_compared_at_the_node() -> None:
+    trace = TraceWriter(keep=True)
+    workload = {"start_ms": 0, "wait_for_leader": True}
+    run_scenario(load_scenario("steady_state").with_(workload=workload, until_ms=1000), trace=trace)
+    simulated = read_course(trace)
+    comparison = compare(run_of_node([4, 6]), simulated, op="write")
+    rows = {(row.source, row.what): row for row in comparison.table}
+    assert rows["real", "node"].median_ms == 4
+    assert ("real", "client") not in rows
+    medians = [rows["simulated", what].median_ms or 0 for what in ("commit", "node", "client")]
+    assert 0 < medians[0] < medians[1] < medians[2]
+    assert len(comparison.figure().axes) == 1
+    measured = compare(run_of_node([4, 6]), simulated, op="write", clients_ms=[9, 7, 8])
+    assert [*measured.samples_ms["real", "client"]] == [7, 8, 9]
+    assert len(measured.figure().axes) == 2
+    with pytest.raises(ConfigError, match="no latency that is known of both"):
+        compare(run_of_node([4, 6]).tables, simulated.tables)
+
+
 def test_tables_have_no_commit_latency() -> None:
     with pytest.raises(ConfigError, match="pass the course"):
         plot_commit_latency(read_tables(small_trace()), what="commit")
@@ -88,6 +116,26 @@ def test_half_of_a_round_trip_does_not_depend_on_the_clocks() -> None:
     assert set(measured.all_links_ms) == {4.0}
     simulated = measure_latencies(two_nodes(ahead_us=0, is_real=False))
     assert set(simulated.all_links_ms) == {3.0, 5.0}
+
+
+def test_a_sync_is_measured_alone_and_not_across_a_crash() -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "node 1", 0, [1])
+    for t_ms, phase, index in (
+        (10, "append", 1),
+        (12, "append", 2),  # waits for the first sync
+        (15, "durable", 1),
+        (19, "durable", 2),
+        (30, "append", 3),
+        (31, "append", 4),
+        (37, "durable", 4),  # one sync of both
+        (50, "append", 5),  # the node is killed
+    ):
+        trace.log(t_ms * MS, 1, phase, index, 1, int(phase == "append"))
+    trace.up(9_000 * MS, 1, 1, 0, 5)
+    course = read_course(trace)
+    assert measure_latencies(course).disk_ms == (4, 5, 7)
+    assert measure_latencies(course, window=(0, 20)).disk_ms == (4, 5)
 
 
 def test_measured_latencies_are_settings_of_a_scenario() -> None:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from qcore.analysis import read_course
 from qcore.client.programs.program_context import ClientProgram, ProgramContext
 from qcore.errors import ConfigError, StoreError
 from qcore.sim import RunResult, parse_scenario, run_scenario
 from qcore.testing import LocalCluster
+from qcore.trace import TraceWriter
 from tests.checkout import EXAMPLES
 
 CRASHES = """
@@ -72,6 +74,30 @@ def test_a_program_passes_in_the_simulator_with_faults() -> None:
         assert [each["outcome"] for each in programs(result)] == ["ended", "ended"]
         checked: Any = result.metrics["linearizability"]
         assert checked["operations"] == 24, "the checker sees the operations of programs"
+
+
+async def use_one_key(ctx: ProgramContext) -> None:
+    for _ in range(10):
+        await ctx.client.execute(add("shared"))
+        await ctx.client.execute(get("shared"), read=True)
+
+
+def test_a_trace_shows_the_way_of_each_operation_of_a_program() -> None:
+    """Also of equal ones, at the same time, in sessions, and with a fault."""
+    trace = TraceWriter(keep=True)
+    scenario = parse_scenario(f"workload: {{clients: 3}}\nuntil_ms: 4000\ntimeline:{CRASHES}")
+    run_scenario(scenario, 1, trace=trace, program=use_one_key)
+    course = read_course(trace)
+    assert len(course.operations) == 60
+    assert any(operation.is_forwarded for operation in course.operations)
+    for operation in course.operations:
+        entry = (operation.appended_us, operation.committed_us) if operation.op == "add" else ()
+        times = (
+            *(operation.invoke_us, operation.took[0][1], *entry),
+            *(operation.replied_us, operation.end_us),
+        )
+        found = [each for each in times if each is not None]
+        assert (len(found), found) == (len(times), sorted(found)), operation
 
 
 def test_the_same_program_passes_on_real_nodes() -> None:

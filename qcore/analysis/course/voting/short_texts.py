@@ -4,16 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Final
-
-from qcore.analysis.spans import PAUSE, SILENT, STOPPED
-
-_DOWN: Final = {
-    "crash": "it crashed",
-    PAUSE: "it was paused",
-    STOPPED: "it was stopped",
-    SILENT: "its trace ends without a stop",
-}
 
 
 def joined(items: Iterable[object]) -> str:
@@ -59,8 +49,3 @@ def _digits(number: float) -> str:
 def moment_text(us: int) -> str:
     """A time of a run: `2.000 s`."""
     return f"{us / 1_000_000:.3f} s"
-
-
-def down_text(why: str) -> str:
-    """Why a node is down, as `downReason` in `qcore/pages/shared/raft_words.js` says it."""
-    return _DOWN.get(why, why)

@@ -97,6 +97,8 @@ class NodeEffects(EffectObserver):
         self._gate = DurabilityGate()
         self._connections = connections
         self._front = front
+        if front is not None:
+            front.request_details = self._pending_requests.details
 
     def execute(self, effects: list[ReplicaEffect], now: int) -> None:
         """Execute the effects of one step, and start a sync of what they write."""

@@ -7,6 +7,7 @@ segment.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -47,9 +48,14 @@ class Reset:
 
 @dataclass(slots=True, frozen=True)
 class Requests:
-    """Envelopes of the wire protocol that a client sends together."""
+    """Envelopes of the wire protocol that a client sends together.
+
+    Attributes:
+        operations: for the trace: id of a message -> client and number of the operation that it is sent for.
+    """
 
     envelopes: tuple[bytes, ...]
+    operations: Mapping[str, tuple[int, int]]
 
 
 @dataclass(slots=True, frozen=True)

@@ -29,6 +29,7 @@ from qcore.node.status.node_status import NodeStatus, VersionStatus
 from qcore.replica.events import ClientRequest, Notice, ReplicaEvent, Reply, WatchEnded
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
+from qcore.replica.request_details import RequestDetails
 from qcore.sim.faults.admin_client import address_of
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.sim_node import SimNode
@@ -56,6 +57,9 @@ from qcore.transport.server.server import PeerIdentity, Principal
 from qcore.transport.wire import error_envelope
 
 _NO_DIRECTORY: Final = Path("simulated")  # nothing reads it
+
+
+_NO_OPERATION: Final = (0, 0)
 
 
 #: The codec of all nodes that run one kind of state machine.
@@ -186,6 +190,8 @@ class _Life:
         self.codec = shared_codec(application.perform_type, config.replica.max_command_bytes)
         #: The requests in progress, for the checkers.
         self.requests: dict[int, ClientRequest] = {}
+        #: The operation of the message that is handled now; 0 if it is not known.
+        self.operation = _NO_OPERATION
         self._events: list[ReplicaEvent] = []
         self._tokens = count(1)
         self.handler = RequestHandler(
@@ -222,6 +228,8 @@ class _Life:
     def add_request(self, request: ClientRequest) -> None:
         """As `add_event`."""
         self.requests[request.request_id] = request
+        front = self.front
+        front.request_details.took(front.services.engine.now, request, *self.operation)
         self.add_event(request)
 
     def _deliver(self) -> None:
@@ -285,7 +293,10 @@ class NodeFront:
         node, services, loop: the arguments.
         life: the current life of the process; None while it is down.
         connections: by client's vertex and number.
+        request_details: writes the requests of the programs to the trace.
     """
+
+    request_details: RequestDetails
 
     def __init__(self, node: SimNode, services: Services, loop: SimLoop) -> None:
         self.node = node
@@ -369,7 +380,7 @@ class NodeFront:
         elif isinstance(content, Requests):
             with self.loop.entered():
                 for envelope in content.envelopes:
-                    self._take(life, connection, envelope)
+                    self._take(life, connection, envelope, content.operations)
 
     def _open(self, life: _Life, key: tuple[int, int], content: Open) -> None:
         vertex, number = key
@@ -379,14 +390,22 @@ class NodeFront:
         )
         transmit(Opened())
 
-    def _take(self, life: _Life, connection: NodeConnection, envelope: bytes) -> None:
+    def _take(
+        self,
+        life: _Life,
+        connection: NodeConnection,
+        envelope: bytes,
+        operations: Mapping[str, tuple[int, int]],
+    ) -> None:
         for message in life.codec.decode(envelope):
             if isinstance(message, Malformed):
                 connection.send(message.reply_with_id(life.new_token))
                 continue
             handle = life.handler.handlers.get(type(message))
             if handle is not None:
+                life.operation = operations.get(getattr(message, "id", ""), _NO_OPERATION)
                 handle(connection, message)
+                life.operation = _NO_OPERATION
                 continue
             text = f"{type(message).__name__}: a server accepts requests of clients"
             message_id = str(getattr(message, "id", ""))
@@ -417,6 +436,7 @@ class NodeFront:
         kind, payload = (None, "") if request is None else (request.kind, request.payload)
         services = self.services
         term = services.histories.term_of(reply.index, payload)
+        self.request_details.ended(services.engine.now, reply, term)
         service = Service(self.node.node_id, services.engine.now, reply.index, term, kind, payload)
         with self.loop.entered():
             for connection in self.connections.values():

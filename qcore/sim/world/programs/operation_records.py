@@ -57,6 +57,10 @@ class ProgramOperation:
             if op.writes and service.kind is not None:
                 op.request, op.payload = service.kind, service.payload
 
+    def name_of(self, message: str) -> tuple[int, int] | None:
+        """See `ServedOperation`."""
+        return (self._op.client, self._op.op_id) if message == self._message else None
+
     def remember(self, decode: Callable[[Json], T]) -> Callable[[Json], T]:
         """A decoder that also keeps the result as it came."""
 

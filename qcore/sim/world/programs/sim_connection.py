@@ -44,6 +44,10 @@ class ServedOperation(Protocol):
         """A node has answered a message of this name."""
         ...
 
+    def name_of(self, message: str) -> tuple[int, int] | None:
+        """Client and number of the operation, if this message carries it; None for messages about sessions."""
+        ...
+
 
 #: The operation that the current task performs; None if it performs none.
 CURRENT_OPERATION: Final[ContextVar[ServedOperation | None]] = ContextVar("operation", default=None)
@@ -68,6 +72,15 @@ class SimConnection(ClientConnection):
             operation.served(type_name, service)
         return content
 
+    def _send_later(self, request_id: str, data: bytes) -> None:
+        """See `ClientConnection`. The node learns of which operation the request is, for the trace."""
+        operation = CURRENT_OPERATION.get()
+        if operation is not None and isinstance(self._wire, SimWire):
+            name = operation.name_of(self._waiting[request_id].type_name)
+            if name is not None:
+                self._wire.operations[request_id] = name
+        super()._send_later(request_id, data)
+
 
 class SimWire:
     """The frames of one connection to a simulated node; see `qcore.transport.connection.client_connection.ClientWire`.
@@ -81,6 +94,7 @@ class SimWire:
 
     Attributes:
         owner: gets the envelopes, and the end.
+        operations: the operations of the requests that are sent next, by the ids of their messages.
         opened: done once the node has accepted the connection.
         ended: done once the connection has ended.
     """
@@ -95,6 +109,7 @@ class SimWire:
         forget: Callable[[int], None],
     ) -> None:
         self.owner: ClientConnection | None = None
+        self.operations: dict[str, tuple[int, int]] = {}
         self._loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[TransportError | None] = self._loop.create_future()
@@ -153,7 +168,8 @@ class SimWire:
         """Send envelopes in one message."""
         together = tuple(envelopes)
         if together:
-            self._send(Requests(together))
+            operations, self.operations = self.operations, {}
+            self._send(Requests(together, operations))
 
     def close(self) -> None:
         """Close the connection."""

@@ -138,6 +138,10 @@ class _Served:
         response.index, response.term = service.index, service.term
         response.served_by, response.served_us = service.node, service.at_us
 
+    def name_of(self, message: str) -> tuple[int, int] | None:
+        """See `ServedOperation`. `Answers` knows the operations of these clients."""
+        return None
+
 
 def _is_open(dial: asyncio.Future[HostConnection]) -> bool:
     return not dial.cancelled() and dial.exception() is None and dial.result().is_open
